@@ -1,0 +1,145 @@
+"""HTTP/1.1, as far as one streamed answer needs it: requests out, responses in, on top of llhttp.
+
+The parser's point is to say truly how a message ended: with its last chunk, with its full
+Content-Length, with the connection (where the message has no length of its own), or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import httptools
+
+from harness.protocol.request import HttpRequest
+
+
+class Delimiter(StrEnum):
+    """What marks the end of a message's body (RFC 9112, section 6.3)."""
+
+    CHUNKED = "chunked"
+    LENGTH = "content-length"
+    CLOSE = "close"
+    NO_BODY = "no body"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """Status line and header fields, names as they were spelt."""
+
+    status: int
+    reason: str
+    version: str
+    headers: tuple[tuple[str, str], ...]
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """Every value of header field `name`, whatever its case."""
+        wanted = name.lower()
+        return tuple(value for key, value in self.headers if key.lower() == wanted)
+
+    def value(self, name: str) -> str | None:
+        """The values of header field `name` joined with commas (RFC 9110, 5.2); None when absent."""
+        found = self.values(name)
+        return ", ".join(found) if found else None
+
+    @property
+    def delimiter(self) -> Delimiter:
+        """How the body's end is marked."""
+        if self.status in {204, 304}:
+            return Delimiter.NO_BODY
+        if "chunked" in (self.value("transfer-encoding") or "").lower():
+            return Delimiter.CHUNKED
+        return Delimiter.LENGTH if self.values("content-length") else Delimiter.CLOSE
+
+
+class HttpSyntaxError(ValueError):
+    """The bytes are not an HTTP/1.1 response."""
+
+
+class ResponseParser:
+    """Feed it the connection's bytes; it gives the head once, body bytes as they come, and the end.
+
+    Informational (1xx) responses before the real one are passed over. Bytes after the message's end
+    are counted in `surplus` and otherwise ignored.
+    """
+
+    def __init__(self) -> None:
+        self.head: ResponseHead | None = None
+        self.complete = False
+        self.surplus = 0
+        self._parser = httptools.HttpResponseParser(self)
+        self._body: list[bytes] = []
+        self._reason = b""
+        self._headers: list[tuple[str, str]] = []
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes off the connection and return the body bytes in them.
+
+        Raises HttpSyntaxError when they cannot be an HTTP/1.1 response.
+        """
+        if self.complete:
+            self.surplus += len(data)
+            return b""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            raise HttpSyntaxError("the server switched protocols, which was not asked for") from None
+        except httptools.HttpParserError as problem:
+            if not self.complete:  # after the end, garbage is surplus
+                raise HttpSyntaxError(f"not an HTTP/1.1 response: {problem}") from None
+        body = b"".join(self._body)
+        self._body.clear()
+        return body
+
+    def end_of_connection(self) -> None:
+        """The peer sent FIN: a message without a length of its own ends properly here."""
+        if self.head is not None and self.head.delimiter is Delimiter.CLOSE:
+            self.complete = True
+
+    # httptools calls these.
+
+    def on_message_begin(self) -> None:
+        if not self.complete:
+            self._reason = b""
+            self._headers.clear()
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if self.complete or status < 200:
+            return
+        self.head = ResponseHead(
+            status, self._reason.decode("latin-1"), self._parser.get_http_version(), tuple(self._headers)
+        )
+
+    def on_body(self, body: bytes) -> None:
+        if self.complete:
+            self.surplus += len(body)
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.head is not None:
+            self.complete = True
+
+
+def encode_request(request: HttpRequest, *, host: str) -> bytes:
+    """The request as bytes, with Host and Content-Length added where it does not set them itself.
+
+    Header names and values go out as they are, so that a scenario may send what no client library
+    would; a line break in one is refused with ValueError all the same.
+    """
+    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    if request.header("host") is None:
+        lines.append(f"Host: {host}")
+    lines += [f"{name}: {value}" for name, value in request.headers]
+    if request.body or request.method not in {"GET", "HEAD"}:
+        lines.append(f"Content-Length: {len(request.body)}")
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a request line or header field holds a line break")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body

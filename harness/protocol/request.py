@@ -1,0 +1,74 @@
+"""The documented request: its body as a model, and the HTTP request that carries it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+
+
+class WorkflowAction(BaseModel):
+    """What the run shall do: four documented fields and any action-specific parameters."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    toolId: str  # noqa: N815 - the wire's spelling, here and below
+    toolName: str  # noqa: N815
+    aiDescription: str  # noqa: N815
+    runtimeScope: str  # noqa: N815
+
+
+class WorkflowActionRequest(BaseModel):
+    """Body of ``POST /agent/workflow-actions``."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    organizationId: str  # noqa: N815
+    sessionId: str  # noqa: N815
+    workflowAction: WorkflowAction  # noqa: N815
+    fileThreadId: str | None = None  # noqa: N815
+    previousOutputs: list[dict[str, JsonValue]] | None = None  # noqa: N815
+    userTimezone: str | None = None  # noqa: N815
+    runId: str | None = None  # noqa: N815
+    source: Literal["automation", "api", "other"] | None = None
+
+
+def new_key() -> str:
+    """A fresh Idempotency-Key; the documentation recommends a UUID."""
+    return str(uuid.uuid4())
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One HTTP/1.1 request, ready to be written: method, target, header fields in order, body bytes."""
+
+    method: str
+    target: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes = b""
+
+    @classmethod
+    def post_json(cls, target: str, headers: tuple[tuple[str, str], ...], body: Any) -> Self:
+        """Request that carries `body` as JSON text."""
+        return cls("POST", target, headers, json.dumps(body, ensure_ascii=False).encode())
+
+    def header(self, name: str) -> str | None:
+        """The first value of header field `name`, whatever its case; None when it is not sent."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+    def with_header(self, name: str, value: str | None) -> Self:
+        """The same request with header field `name` set to `value`, or without it where `value` is None."""
+        kept = tuple((key, old) for key, old in self.headers if key.lower() != name.lower())
+        return replace(self, headers=kept if value is None else (*kept, (name, value)))
+
+    def json(self) -> Any:
+        """The body as a JSON value. Raises ValueError when it is not JSON."""
+        return json.loads(self.body)
+
+    def with_json(self, body: Any) -> Self:
+        """The same request with another JSON body."""
+        return replace(self, body=json.dumps(body, ensure_ascii=False).encode())

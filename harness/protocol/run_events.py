@@ -1,0 +1,82 @@
+"""RunEvent: what the ``data`` of one frame says, as the API's documentation names it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
+
+TERMINAL_TYPES = frozenset({"done", "error", "cancelled"})
+KNOWN_TYPES = TERMINAL_TYPES | {"token"}
+
+
+class _Event(BaseModel):
+    """Fields beyond the documented ones are allowed and kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class TokenEvent(_Event):
+    """A piece of the run's output."""
+
+    type: Literal["token"]
+    content: str
+
+
+class DoneEvent(_Event):
+    """Terminal: the run succeeded."""
+
+    type: Literal["done"]
+    runId: str  # noqa: N815 - the wire's spelling
+
+
+class ErrorEvent(_Event):
+    """Terminal: the run failed, or the request was rejected in the form of a stream."""
+
+    type: Literal["error"]
+
+
+class CancelledEvent(_Event):
+    """Terminal: the run was cancelled."""
+
+    type: Literal["cancelled"]
+
+
+class OtherEvent(_Event):
+    """A type beyond the documented four: allowed, and reported."""
+
+    type: str
+
+
+RunEvent = TokenEvent | DoneEvent | ErrorEvent | CancelledEvent | OtherEvent
+
+
+def _tag(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if isinstance(kind, str) and kind in KNOWN_TYPES else "other"
+
+
+_RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(
+    Annotated[
+        Annotated[TokenEvent, Tag("token")]
+        | Annotated[DoneEvent, Tag("done")]
+        | Annotated[ErrorEvent, Tag("error")]
+        | Annotated[CancelledEvent, Tag("cancelled")]
+        | Annotated[OtherEvent, Tag("other")],
+        Discriminator(_tag),
+    ]
+)
+
+
+def parse_run_event(data: str) -> RunEvent:
+    """Read one frame's joined ``data``.
+
+    Raises ValueError, in one line, when it is not one JSON object with a string ``type`` and, for the
+    four documented types, their fields.
+    """
+    try:
+        return _RUN_EVENT.validate_json(data)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in KNOWN_TYPES and part != "other")
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None

@@ -1,0 +1,29 @@
+"""Event ids: ``<milliseconds>-<sequence>``, ordered as a pair of numbers and never as text."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Self
+
+_FORM = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
+
+
+class StreamId(NamedTuple):
+    """One event's id. Compares numerically, so ``5-9 < 5-10``, which text comparison gets wrong."""
+
+    ms: int
+    seq: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an id off the wire.
+
+        Raises ValueError when `text` is not two decimal numbers of at most 19 digits joined by a hyphen.
+        """
+        match = _FORM.fullmatch(text)
+        if match is None:
+            raise ValueError(f"id {text!r} is not of the form <milliseconds>-<sequence>")
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.seq}"
