@@ -1,0 +1,94 @@
+"""Findings: what a judge says of the Exchanges it saw, and where in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from harness.contract.exchange import Exchange, Received
+
+
+class Verdict(StrEnum):
+    """The catalogue's words. Only `PASS` counts as a pass."""
+
+    PASS = "pass"  # noqa: S105 - a verdict
+    FAIL = "fail"
+    WARN = "warn"  # a SHOULD that is not met
+    INFO = "info"
+    NOT_APPLICABLE = "not applicable"  # the target does not offer what the check needs
+    INCONCLUSIVE = "inconclusive"  # the situation could not be brought about
+    ERROR = "error"  # the harness's own fault
+    KNOWN = "known"  # failing, and listed in the baseline
+    STALE = "stale"  # listed in the baseline, and passing
+
+
+#: From what hides the others to what is hidden by them: a requirement with several checks gets the first.
+SEVERITY = (
+    Verdict.FAIL,
+    Verdict.ERROR,
+    Verdict.STALE,
+    Verdict.KNOWN,
+    Verdict.WARN,
+    Verdict.INCONCLUSIVE,
+    Verdict.PASS,
+    Verdict.INFO,
+    Verdict.NOT_APPLICABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a finding points: an Exchange, and one of its frames where there is one."""
+
+    exchange: Exchange
+    at: Received | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a judge's rule found, before it is known how grave that is."""
+
+    verdict: Verdict
+    detail: str
+    places: tuple[Place, ...] = ()
+
+
+def held(detail: str) -> Judgement:
+    """The requirement is met."""
+    return Judgement(Verdict.PASS, detail)
+
+
+def broken(detail: str, *places: Place) -> Judgement:
+    """The requirement is not met."""
+    return Judgement(Verdict.FAIL, detail, places)
+
+
+def noted(detail: str) -> Judgement:
+    """A policy of the server, discovered."""
+    return Judgement(Verdict.INFO, detail)
+
+
+def inconclusive(detail: str, *places: Place) -> Judgement:
+    """What the requirement speaks of did not happen."""
+    return Judgement(Verdict.INCONCLUSIVE, detail, places)
+
+
+def not_applicable(detail: str) -> Judgement:
+    """The target does not offer what the requirement speaks of; `detail` says what to configure."""
+    return Judgement(Verdict.NOT_APPLICABLE, detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A judgement under its requirement, at its requirement's level."""
+
+    requirement: str
+    verdict: Verdict
+    detail: str
+    places: tuple[Place, ...] = ()
+
+
+def worst(verdicts: list[Verdict]) -> Verdict:
+    """The one verdict that several checks of a requirement add up to."""
+    return min(verdicts, key=SEVERITY.index)

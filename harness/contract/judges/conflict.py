@@ -1,0 +1,205 @@
+"""conflict: a key used again with another body is rejected with 409, and nothing else happens.
+
+Three forms satisfy the documentation's "409 error event": status 409 with a stream of one ``error``
+event; status 409 with a JSON error body; status 200 with a stream whose only event is an ``error`` that
+carries 409.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive
+from harness.contract.judge import first_not_accepted, judges, merged, quoted, whole
+from harness.contract.judges.resume import first_difference
+
+_HTTP_409 = re.compile(r"\b409\b")
+
+
+def rejection_form(answer: Exchange) -> str | None:
+    """Which of the three forms of a 409 the answer has; None when it has none."""
+    types = [one.event.type for one in answer.events if one.event]
+    only_error = len(answer.events) == 1 and types == ["error"]
+    if answer.status == 409 and not answer.events:
+        return "status 409" + (" with a JSON body" if _is_json(answer.body) else " without an error event")
+    if answer.status == 409 and only_error:
+        return "status 409 with an error event"
+    if answer.status == 200 and only_error and carries_409(answer.events[0].frame.data or ""):
+        return "an error event that carries 409"
+    return None
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except ValueError:
+        return False
+    return True
+
+
+def carries_409(data: str) -> bool:
+    """Whether some value in a JSON text is the number 409, or a text that speaks of it."""
+    try:
+        return _holds_409(json.loads(data))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _holds_409(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_409, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_409, value))
+    if isinstance(value, str):
+        return _HTTP_409.search(value) is not None
+    return value == 409 and not isinstance(value, bool)
+
+
+def _wanted(form: str, expect: Expectations) -> bool:
+    if expect.conflict == "http-409":
+        return form.startswith("status 409")
+    if expect.conflict == "event":
+        return "error event" in form and "without" not in form
+    return True
+
+
+def is_conflict(answer: Exchange, original: Exchange, situation: str, expect: Expectations) -> Judgement:
+    """Whether `answer`, to the key of `original` with another body, is a rejection with 409."""
+    if problem := first_not_accepted(original):
+        return problem
+    form = rejection_form(answer)
+    places = (Place(original), Place(answer, answer.events[0] if answer.events else None))
+    if form is not None and _wanted(form, expect):
+        return held(f"rejected by {form}")
+    if form is not None:
+        return broken(f"{situation} is rejected by {form}; the target declares {expect.conflict}", *places)
+    if answer.status == 422:
+        return broken(
+            f"{situation} got 422, which the IETF draft draft-ietf-httpapi-idempotency-key-header recommends; this "
+            "API documents 409",
+            *places,
+        )
+    if answer.started_run and answer.run_id is not None and answer.run_id == original.run_id:
+        return broken(f"{situation} was answered with the first body's run", *places)
+    return broken(f"{situation} got {answer.describe()}, not a 409", *places)
+
+
+@judges("conflict.rejected")
+def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> Judgement:
+    """Pairs of a run and another body under its key. Whether each moment is covered has judges of its own."""
+    found = [
+        is_conflict(conflicting, original, "the same key with another body", expect)
+        for original, conflicting in conflicts
+    ]
+    return next((one for one in found if one.verdict is Verdict.PASS), found[0])
+
+
+@judges("conflict.error-event")
+def error_event(original: Exchange, conflicting: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    form = rejection_form(conflicting)
+    if form is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
+    if conflicting.events:
+        return held(f"the rejection is {form}")
+    return broken(f"the rejection is {form}, not an error event", Place(conflicting))
+
+
+@judges("conflict.in-flight")
+def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
+    if conflicting.timing.sent_ns is None or conflicting.timing.sent_ns >= over_ns:
+        return inconclusive("the first run was over before the other body could be sent", Place(original))
+    return is_conflict(conflicting, original, "another body while the first run was in flight", expect)
+
+
+@judges("conflict.after-completion")
+def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
+    if problem := whole(original):
+        return problem
+    return is_conflict(conflicting, original, "another body after the first run had ended", expect)
+
+
+@judges("conflict.original-untouched")
+def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    places = (Place(original), Place(conflicting), Place(retry))
+    if original.outcome != "done":
+        return broken(
+            f"the first run did not come to its end beside a conflict: {original.describe()}", *places
+        )
+    if difference := first_difference(original.sequence, retry.sequence):
+        said = difference if retry.started_run else retry.describe()
+        return broken(f"after the conflict the first body no longer resumes its run: {said}", *places)
+    return held("the first run went on whole, and its key still resumes it")
+
+
+@judges("conflict.any-field")
+def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> Judgement:
+    """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
+    return merged(
+        [
+            is_conflict(answer, original, f"the same key with another {name}", expect)
+            for name, answer in varied.items()
+        ],
+        "each is a conflict: another " + ", ".join(varied),
+    )
+
+
+@judges("conflict.starts-nothing")
+def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> Judgement:
+    """After the conflict, `later` is the first body sent again, and `again` the conflicting one."""
+    if problem := whole(original):
+        return problem
+    if rejection_form(conflicting) is not None and again.started_run and rejection_form(again) is None:
+        return broken(
+            f"the rejected body, sent again, has a run: {again.describe()}", Place(conflicting), Place(again)
+        )
+    if conflicting.started_run and rejection_form(conflicting) is None:
+        return broken(
+            f"the conflicting request got a run's events: {conflicting.describe()}",
+            Place(conflicting, conflicting.events[0]),
+        )
+    strangers = [one for one in later.events if one.identity not in original.sequence]
+    if later.run_id is not None and later.run_id != original.run_id and strangers:
+        return broken(
+            f"after the conflict the key leads to another run: runId {quoted(later.run_id)} instead of "
+            f"{quoted(original.run_id or '')}",
+            Place(original),
+            Place(later),
+        )
+    if strangers:
+        return broken("after the conflict the key's run has events it had not", Place(later, strangers[0]))
+    return held("the rejected request left no run behind")
+
+
+@judges("conflict.leaks-nothing")
+def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Judgement:
+    """`secret` is a text that stands in the first body alone."""
+    if problem := first_not_accepted(original):
+        return problem
+    answer = b"".join(read.data for read in conflicting.reads)
+    if secret.encode() in answer:
+        return broken("the rejection holds a value of the first request's body", Place(conflicting))
+    if original.run_id and original.run_id.encode() in answer:
+        return broken("the rejection names the first run's runId", Place(conflicting))
+    told = [one for one in original.tokens if one.frame.id and one.frame.id.encode() in answer]
+    if told:
+        return broken(
+            f"the rejection holds an event of the first run (id {told[0].frame.id})", Place(conflicting)
+        )
+    return held("the rejection holds nothing of the first run")
+
+
+def rejections(answers: Sequence[Exchange]) -> list[Exchange]:
+    """Those of `answers` that are a 409 in one of its forms."""
+    return [answer for answer in answers if rejection_form(answer) is not None]

@@ -1,0 +1,117 @@
+"""headers: the HTTP message around the stream."""
+
+from __future__ import annotations
+
+import re
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.judge import judges, of_events, quoted
+from harness.contract.judges.ids import clock_offset_ms
+
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
+#: The long action is promised to stream for a second or more.
+_LONG_MS = 1000.0
+
+
+def media_type(run: Exchange) -> str:
+    """The answer's media type in lower case, without parameters; empty when there is none."""
+    content_type = (run.head.value("content-type") if run.head else None) or ""
+    return content_type.partition(";")[0].strip().lower()
+
+
+@judges("headers.event-stream")
+def event_stream(run: Exchange) -> Judgement:
+    if run.head is None:
+        return broken(f"a valid request got {run.describe()}", Place(run))
+    if run.status != 200:
+        return broken(f"a valid request got status {run.status}, not 200", Place(run))
+    if media_type(run) != "text/event-stream":
+        sent = run.head.value("content-type")
+        said = "no Content-Type" if sent is None else f"Content-Type {quoted(sent)}"
+        return broken(f"a stream with {said}, not text/event-stream", Place(run))
+    if not run.events:
+        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
+    return held("200 with text/event-stream")
+
+
+@judges("headers.charset")
+@of_events
+def charset(run: Exchange) -> Judgement:
+    found = _CHARSET.search((run.head.value("content-type") if run.head else None) or "")
+    if found and found[1].lower() not in {"utf-8", "utf8"}:
+        return broken(f"charset {quoted(found[1])}; an event stream is always UTF-8", Place(run))
+    return held("charset is " + (found[1] if found else "absent"))
+
+
+@judges("headers.complete")
+@of_events
+def complete(run: Exchange) -> Judgement:
+    delimiter = run.head.delimiter if run.head else ""
+    if run.ending is Ending.COMPLETE:
+        return held(f"the message ended properly ({delimiter})")
+    if run.ending is Ending.MALFORMED:
+        return broken(f"the answer cannot be read: {run.ending_detail}", Place(run))
+    if run.ending is Ending.TRUNCATED:
+        return broken(f"the connection closed before the message's end ({delimiter})", Place(run))
+    if run.ending is Ending.RESET and not run.terminals:
+        return broken(f"{run.ending_detail} in mid-message", Place(run))
+    if run.ending is Ending.RESET:
+        return inconclusive(
+            "the connection was reset after the terminal event, and may have taken the end with it"
+        )
+    return inconclusive(f"the message's end was not waited for: {run.ending_detail}")
+
+
+@judges("headers.no-cache")
+@of_events
+def no_cache(run: Exchange) -> Judgement:
+    sent = (run.head.value("cache-control") if run.head else None) or ""
+    directives = {part.partition("=")[0].strip().lower() for part in sent.split(",")}
+    if directives & {"no-store", "no-cache"}:
+        return held(f"Cache-Control: {sent}")
+    return broken(
+        f"Cache-Control is {quoted(sent) if sent else 'absent'}; a cache may keep or hold back the stream",
+        Place(run),
+    )
+
+
+@judges("headers.incremental")
+@of_events
+def incremental(run: Exchange) -> Judgement:
+    """Compare when events came with when they were made.
+
+    An event's id tells when it was made. Where the ids' clock stands still, the long action's promise to
+    stream for a second or more takes its place.
+    """
+    if len(run.events) < 3:
+        return inconclusive(
+            f"only {len(run.events)} events; configure a longer [target.actions.long]", Place(run)
+        )
+    arrivals = [one.arrival_ns / 1e6 for one in run.events]
+    spread_ms = arrivals[-1] - arrivals[0]
+    made = [one.stream_id.ms for one in run.events if one.stream_id]
+    made_ms = float(made[-1] - made[0]) if len(made) == len(arrivals) else 0.0
+    if made_ms < _LONG_MS / 10 and run.offset_ms(run.events[-1].arrival_ns) < _LONG_MS:
+        return inconclusive(
+            f"the long action was over within {run.offset_ms(run.events[-1].arrival_ns):.0f} ms; configure one "
+            "that streams for a second or more",
+            Place(run),
+        )
+    expected_ms = made_ms if made_ms >= _LONG_MS / 10 and clock_offset_ms(run) is not None else _LONG_MS
+    if spread_ms < expected_ms / 2:
+        return broken(
+            f"{len(run.events)} events made over {expected_ms:.0f} ms came within {spread_ms:.0f} ms: something "
+            "holds them back",
+            Place(run, run.events[0]),
+        )
+    return held(f"{len(run.events)} events came over {spread_ms:.0f} ms")
+
+
+@judges("headers.method")
+def method(get: Exchange) -> Judgement:
+    if get.status == 405 and get.head and get.head.value("allow"):
+        return held(f"GET got 405 with Allow: {get.head.value('allow')}")
+    if get.status == 405:
+        return broken("GET got 405 without an Allow header field", Place(get))
+    return broken(f"GET got {get.describe()}, not 405", Place(get))

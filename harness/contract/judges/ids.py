@@ -1,0 +1,78 @@
+"""ids: what a client resumes by. Pairs of numbers, each once, always growing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.judge import judges, name_event, of_events, quoted
+
+_NEAR_MS = 300_000.0  # clocks of two machines without time service drift by seconds, time zones by hours
+
+
+def clock_offset_ms(run: Exchange) -> float | None:
+    """How far the ids' clock was ahead of ours at the first event; None where that cannot be said."""
+    first = next((one for one in run.events if one.stream_id), None)
+    if (
+        first is None
+        or first.stream_id is None
+        or run.timing.sent_wall_ns is None
+        or run.timing.sent_ns is None
+    ):
+        return None
+    arrival_wall_ms = (run.timing.sent_wall_ns + first.arrival_ns - run.timing.sent_ns) / 1e6
+    offset = first.stream_id.ms - arrival_wall_ms
+    return offset if abs(offset) <= _NEAR_MS else None
+
+
+@judges("ids.present")
+@of_events
+def present(run: Exchange) -> Judgement:
+    for one in run.events:
+        if one.frame.id is None:
+            return broken(f"{name_event(one)} has no id, so no client can resume after it", Place(run, one))
+        if one.stream_id is None:
+            return broken(
+                f"{name_event(one)}: id {quoted(one.frame.id)} is not of the form <ms>-<seq>", Place(run, one)
+            )
+    return held(f"each of {len(run.events)} events has an id")
+
+
+@judges("ids.increasing")
+@of_events
+def increasing(run: Exchange) -> Judgement:
+    numbered = [one for one in run.events if one.stream_id]
+    if not numbered:
+        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+    for before, after in pairwise(numbered):
+        if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
+            return broken(f"id {after.stream_id} follows {before.stream_id}", Place(run, after))
+    return held(f"{len(numbered)} ids strictly increase")
+
+
+@judges("ids.unique")
+@of_events
+def unique(run: Exchange) -> Judgement:
+    seen: set[str] = set()
+    for one in run.events:
+        if one.frame.id is None:
+            continue
+        if one.frame.id in seen:
+            return broken(f"id {quoted(one.frame.id)} comes twice in one stream", Place(run, one))
+        seen.add(one.frame.id)
+    return held(f"{len(seen)} ids, each once") if seen else inconclusive("no event has an id", Place(run))
+
+
+@judges("ids.clock")
+@of_events
+def clock(run: Exchange) -> Judgement:
+    if not any(one.stream_id for one in run.events):
+        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+    offset_ms = clock_offset_ms(run)
+    if offset_ms is None:
+        return broken(
+            f"the first id, {run.events[0].frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
+            Place(run, run.events[0]),
+        )
+    return held(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")
