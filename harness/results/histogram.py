@@ -1,0 +1,196 @@
+"""Millions of durations in a few kilobytes, mergeable over seconds, journeys and processes.
+
+Buckets are spaced evenly in the logarithm, 120 to a decade, so bucket i holds the values v (in ms) with
+
+    edge(i - 1) < v <= edge(i),  edge(i) = 0.001 · g^i,  g = 10^(1/120)
+
+and stands for 2·edge(i) / (g + 1), which is at most (g - 1) / (g + 1) = 0.96% away from any value in it
+(Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1). Recording is an append; values are sorted into
+buckets 4096 at a time, by numpy.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from array import array
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+LOWEST_MS = 0.001
+DECADES = 11
+BUCKETS_PER_DECADE = 120
+BUCKETS = DECADES * BUCKETS_PER_DECADE + 1
+GROWTH = 10 ** (1 / BUCKETS_PER_DECADE)
+RELATIVE_ERROR = 0.01
+"""The bound promised: (GROWTH - 1) / (GROWTH + 1) = 0.0096 and room for the rounding of a logarithm."""
+
+FOLD_AT = 4096
+
+_FORMAT = 1
+_HEADER = struct.Struct("<BQdddH")
+EDGES_MS: npt.NDArray[np.float64] = LOWEST_MS * np.power(10.0, np.arange(BUCKETS) / BUCKETS_PER_DECADE)
+"""Upper edge of every bucket."""
+MIDDLES_MS: npt.NDArray[np.float64] = EDGES_MS * (2 / (GROWTH + 1))
+"""The value that stands for every bucket."""
+EDGES_MS.flags.writeable = MIDDLES_MS.flags.writeable = False
+
+
+class Histogram:
+    """A distribution of values in milliseconds.
+
+    Percentiles are within RELATIVE_ERROR from 1 µs to 10^8 ms (27 h). Below 1 µs (negative lags too) and
+    above 27 h values are counted in the first and last bucket. Count, smallest and largest are exact, and
+    the sum is, up to float rounding.
+    """
+
+    __slots__ = ("_counts", "_max", "_min", "_recent", "_sum")
+
+    def __init__(self) -> None:
+        self._recent = array("d")
+        self._counts: npt.NDArray[np.int64] | None = None
+        self._sum = 0.0
+        self._min = math.inf
+        self._max = -math.inf
+
+    def record(self, value_ms: float) -> None:
+        """Add one value. Raises ValueError for NaN and infinities."""
+        if not math.isfinite(value_ms):
+            raise ValueError(f"a duration must be a finite number of milliseconds, not {value_ms}")
+        self._recent.append(value_ms)
+        if len(self._recent) >= FOLD_AT:
+            self._fold()
+
+    def record_many(self, values_ms: npt.ArrayLike) -> None:
+        """Add many values. Raises ValueError, and adds none, when one is NaN or infinite."""
+        values = np.asarray(values_ms, dtype=np.float64).ravel()
+        if not np.isfinite(values).all():
+            raise ValueError("durations must be finite numbers of milliseconds; one of these is not")
+        self._add(values)
+
+    def merge(self, other: Histogram) -> None:
+        """Add another histogram's values to this one; the other stays as it is."""
+        other._fold()
+        if other._counts is None:
+            return
+        # Arrays of counts are replaced, never changed in place, so two histograms may share one.
+        self._counts = other._counts if self._counts is None else self._counts + other._counts
+        self._sum += other._sum
+        self._min = min(self._min, other._min)
+        self._max = max(self._max, other._max)
+
+    @property
+    def count(self) -> int:
+        """How many values were recorded."""
+        folded = 0 if self._counts is None else int(self._counts.sum())
+        return folded + len(self._recent)
+
+    @property
+    def sum(self) -> float:
+        """The values' sum in ms."""
+        self._fold()
+        return self._sum
+
+    @property
+    def min(self) -> float | None:
+        """The smallest value in ms, exactly; None when there is none."""
+        self._fold()
+        return None if self._counts is None else self._min
+
+    @property
+    def max(self) -> float | None:
+        """The largest value in ms, exactly; None when there is none."""
+        self._fold()
+        return None if self._counts is None else self._max
+
+    @property
+    def mean(self) -> float | None:
+        """The arithmetic mean in ms; None when there is no value."""
+        count = self.count
+        return self.sum / count if count else None
+
+    def percentile(self, percent: float) -> float | None:
+        """The nearest-rank percentile in ms, within RELATIVE_ERROR; None when there is no value.
+
+        It estimates the value of rank ceil(percent/100 · count) in ascending order; 0 and 100 are the exact
+        smallest and largest. Raises ValueError outside 0 to 100.
+        """
+        if not 0 <= percent <= 100:
+            raise ValueError(f"a percentile is between 0 and 100, not {percent}")
+        self._fold()
+        if self._counts is None:
+            return None
+        cumulative = np.cumsum(self._counts)
+        count = int(cumulative[-1])
+        rank = nearest_rank(percent, count)
+        if rank == 1:
+            return self._min
+        if rank == count:
+            return self._max
+        bucket = int(np.searchsorted(cumulative, rank))
+        # The true value lies between the extremes, so clipping can only bring the estimate nearer to it.
+        return min(max(float(MIDDLES_MS[bucket]), self._min), self._max)
+
+    def buckets(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Upper edges in ms and counts, one per bucket, empty ones too; all histograms have the same."""
+        self._fold()
+        counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts.copy()
+        return EDGES_MS, counts
+
+    def to_bytes(self) -> bytes:
+        """The histogram for storage and shipping: a header and the filled buckets, deflated."""
+        self._fold()
+        counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts
+        filled = np.flatnonzero(counts)
+        header = _HEADER.pack(_FORMAT, self.count, self._sum, self._min, self._max, len(filled))
+        return zlib.compress(
+            header + filled.astype("<u2").tobytes() + counts[filled].astype("<i8").tobytes(), 1
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Histogram:
+        """The histogram that `to_bytes` wrote. Raises ValueError when it is anything else."""
+        try:
+            plain = zlib.decompress(data)
+            form, count, total, smallest, largest, filled = _HEADER.unpack_from(plain)
+            places = np.frombuffer(plain, "<u2", filled, _HEADER.size)
+            values = np.frombuffer(plain, "<i8", filled, _HEADER.size + 2 * filled)
+        except (zlib.error, struct.error, ValueError) as problem:
+            raise ValueError(f"this is no stored histogram: {problem}") from None
+        if form != _FORMAT or len(plain) != _HEADER.size + 10 * filled:
+            raise ValueError(f"this is no stored histogram of format {_FORMAT}")
+        if (places >= BUCKETS).any() or (values <= 0).any() or int(values.sum()) != count:
+            raise ValueError("a stored histogram's buckets contradict its count")
+        histogram = cls()
+        if filled:
+            histogram._counts = np.zeros(BUCKETS, np.int64)
+            histogram._counts[places] = values
+            histogram._sum, histogram._min, histogram._max = total, smallest, largest
+        return histogram
+
+    def _fold(self) -> None:
+        if self._recent:
+            recent, self._recent = self._recent, array("d")
+            self._add(np.frombuffer(recent, np.float64))
+
+    def _add(self, values: npt.NDArray[np.float64]) -> None:
+        if not values.size:
+            return
+        self._min = min(self._min, float(values.min()))
+        self._max = max(self._max, float(values.max()))
+        self._sum += float(values.sum())
+        decades = np.log10(np.maximum(values, LOWEST_MS) / LOWEST_MS)
+        places = np.minimum(np.ceil(decades * BUCKETS_PER_DECADE).astype(np.int64), BUCKETS - 1)
+        counts = np.bincount(places, minlength=BUCKETS)
+        self._counts = counts if self._counts is None else self._counts + counts
+
+
+def nearest_rank(percent: float, count: int) -> int:
+    """Rank, from 1, of a percentile among `count` values: ceil(percent/100 · count), at least 1.
+
+    Computed from the decimal that was written: in floats 99.9% of 1000 would be rank 1000.
+    """
+    return max(1, math.ceil(Fraction(str(percent)) * count / 100))

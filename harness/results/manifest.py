@@ -1,0 +1,34 @@
+"""What a results file says of the test as a whole, before it starts. Nothing secret."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+_NAMED_VERSIONS = ("agent-run-harness", "locust", "gevent", "pytest")
+
+
+def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
+    """The manifest of a test. settings: as plain values, secrets masked. argv: the command line."""
+    target = settings.get("target", {})
+    return {
+        "started_at": datetime.now(UTC).isoformat(),
+        "command": [Path(argv[0]).name, *argv[1:]],
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in _NAMED_VERSIONS},
+        },
+        "machine": {
+            "os": platform.platform(),
+            "cpu": platform.processor() or platform.machine(),
+            "cores": os.cpu_count(),
+            "host": platform.node(),
+        },
+        "target": {name: target.get(name) for name in ("base_url", "path", "organization_id")},
+        "settings": dict(settings),
+    }

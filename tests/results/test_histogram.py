@@ -1,0 +1,159 @@
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.results.histogram import BUCKETS, FOLD_AT, RELATIVE_ERROR, Histogram, nearest_rank
+
+in_range_ms = st.floats(min_value=0.001, max_value=3.6e7)
+any_ms = st.floats(min_value=-1e12, max_value=1e12)
+percents = st.one_of(st.sampled_from([0, 50, 90, 95, 99, 99.9, 100]), st.floats(min_value=0, max_value=100))
+
+
+def of(values):
+    histogram = Histogram()
+    histogram.record_many(values)
+    return histogram
+
+
+def facts(histogram):
+    return histogram.count, histogram.min, histogram.max, histogram.buckets()[1].tolist()
+
+
+@given(st.lists(in_range_ms, min_size=1, max_size=300), percents)
+def test_a_percentile_is_within_the_bound_of_the_exact_nearest_rank_one(values, percent):
+    rank = max(1, math.ceil(Fraction(str(percent)) / 100 * len(values)))
+    exact = sorted(values)[rank - 1]
+    assert abs(of(values).percentile(percent) - exact) <= RELATIVE_ERROR * exact
+
+
+@given(st.lists(st.lists(any_ms, max_size=30), max_size=6), st.randoms())
+def test_the_order_of_merging_does_not_matter(parts, random):
+    shuffled = list(parts)
+    random.shuffle(shuffled)
+    forwards, backwards = Histogram(), Histogram()
+    for part in parts:
+        forwards.merge(of(part))
+    for part in shuffled:
+        backwards.merge(of(part))
+    whole = of([value for part in parts for value in part])
+    assert facts(forwards) == facts(backwards) == facts(whole)
+    assert forwards.sum == pytest.approx(whole.sum, rel=1e-9, abs=1e-3)
+
+
+@given(st.lists(any_ms, max_size=50))
+def test_bytes_bring_back_the_same_histogram(values):
+    histogram = of(values)
+    again = Histogram.from_bytes(histogram.to_bytes())
+    assert facts(again) == facts(histogram)
+    assert again.sum == histogram.sum
+
+
+def test_single_records_and_bulk_records_are_the_same():
+    values = np.random.default_rng(1).lognormal(3, 1, 2 * FOLD_AT + 7)
+    one_by_one = Histogram()
+    for value in values:
+        one_by_one.record(float(value))
+    assert facts(one_by_one) == facts(of(values))
+    assert one_by_one.sum == pytest.approx(math.fsum(values))
+
+
+def test_memory_is_bounded():
+    histogram = Histogram()
+    for _ in range(3 * FOLD_AT + 1):
+        histogram.record(1.0)
+    assert len(histogram._recent) == 1
+
+
+def test_count_extremes_sum_and_mean_are_exact():
+    histogram = of([3.0, 1.5, 250.25])
+    assert (histogram.count, histogram.min, histogram.max) == (3, 1.5, 250.25)
+    assert histogram.sum == 254.75
+    assert histogram.mean == 254.75 / 3
+    assert histogram.percentile(0) == 1.5
+    assert histogram.percentile(100) == 250.25
+
+
+def test_an_empty_histogram_has_no_values():
+    histogram = of([])
+    assert (histogram.count, histogram.sum) == (0, 0.0)
+    assert histogram.min is histogram.max is histogram.mean is histogram.percentile(50) is None
+    assert histogram.buckets()[1].sum() == 0
+    assert Histogram.from_bytes(histogram.to_bytes()).percentile(99) is None
+
+
+def test_values_outside_the_range_are_counted_and_stay_between_the_extremes():
+    histogram = of([-5.0, -5.0, -5.0, 0.0, 1e12, 1e12, 1e12])
+    counts = histogram.buckets()[1]
+    assert (counts[0], counts[-1], counts.sum()) == (4, 3, 7)
+    assert histogram.percentile(10) == -5.0
+    assert histogram.percentile(100) == 1e12
+    assert -5.0 <= histogram.percentile(50) <= 0.001
+
+
+def test_a_value_on_an_edge_is_in_the_bucket_below_it():
+    edges, counts = of([1.0]).buckets()
+    assert edges[int(np.flatnonzero(counts)[0])] == pytest.approx(1.0)
+    assert len(edges) == len(counts) == BUCKETS
+    assert edges[0] == 0.001
+    assert edges[-1] >= 3.6e7
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_refused_and_changes_nothing(value):
+    histogram = of([1.0])
+    with pytest.raises(ValueError, match="finite"):
+        histogram.record(value)
+    with pytest.raises(ValueError, match="finite"):
+        histogram.record_many([2.0, value])
+    assert facts(histogram) == facts(of([1.0]))
+
+
+def test_merging_leaves_the_other_as_it_was():
+    one, other = of([1.0]), of([2.0, 3.0])
+    one.merge(other)
+    one.record(4.0)
+    assert (one.count, other.count) == (4, 2)
+
+
+def test_merging_with_itself_doubles():
+    histogram = of([1.0, 2.0])
+    histogram.merge(histogram)
+    assert (histogram.count, histogram.sum) == (4, 6.0)
+
+
+@pytest.mark.parametrize("percent", [-0.1, 100.1, math.nan])
+def test_a_percentile_outside_0_to_100_is_refused(percent):
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        of([1.0]).percentile(percent)
+
+
+@pytest.mark.parametrize(
+    ("percent", "count", "rank"),
+    [(99.9, 1000, 999), (50, 4, 2), (50, 5, 3), (0, 9, 1), (100, 9, 9), (1e-9, 9, 1)],
+)
+def test_the_nearest_rank_has_no_float_error(percent, count, rank):
+    assert nearest_rank(percent, count) == rank
+
+
+def test_bytes_that_are_something_else_are_refused():
+    import zlib
+
+    good = of([1.0, 2.0]).to_bytes()
+    plain = zlib.decompress(good)
+    wrong_count = plain[:1] + b"\x09" + plain[2:]
+    for bad in (
+        b"",
+        b"rubbish",
+        good[:-3],
+        zlib.compress(b""),
+        zlib.compress(plain[:-1]),
+        zlib.compress(plain + b"\0"),
+        zlib.compress(b"\x07" + plain[1:]),
+        zlib.compress(wrong_count),
+    ):
+        with pytest.raises(ValueError, match="stored histogram"):
+            Histogram.from_bytes(bad)

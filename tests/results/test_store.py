@@ -1,0 +1,501 @@
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.results import store
+from harness.results.histogram import Histogram
+from harness.results.ledger import Ledger
+from harness.results.store import (
+    CheckRow,
+    ExchangeRow,
+    Results,
+    ResultsError,
+    ResultsWriter,
+    RunRow,
+    ViolationRow,
+)
+
+RUN = RunRow(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
+FULL = RunRow(
+    journey="resume",
+    step="resumed",
+    worker="w2",
+    intended_ns=1_000,
+    sent_ns=1_500,
+    outcome="truncated",
+    status=200,
+    reason="the stream ended early",
+    connect_ms=0.5,
+    head_ms=1.5,
+    first_event_ms=2.5,
+    ttft_ms=3.5,
+    service_ttft_ms=3.0,
+    duration_ms=9.5,
+    resume_ms=2.25,
+    stall_ms=4.0,
+    events=7,
+    tokens=6,
+    idempotency_key="k",
+    run_id="r",
+    violations=1,
+)
+
+
+def of(*values_ms):
+    histogram = Histogram()
+    histogram.record_many(values_ms)
+    return histogram
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "out" / "results.sqlite"
+
+
+def python(code, *arguments, **options):
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], **options)
+
+
+def test_everything_written_is_read_back(path):
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(state="running", versions={"harness": "0.1.0"})
+        writer.set_manifest(state="finished")
+        writer.add_runs([RUN, FULL])
+        writer.add_violation("ids.unique", "fresh", 5, "twice", {"event": 3})
+        writer.count_violation("ids.unique", "fresh", "w1", 2)
+        writer.count_violation("ids.unique", "replay", "w1")
+        writer.add_checks(
+            [
+                CheckRow(
+                    id="auth.bad",
+                    level="MUST",
+                    verdict="fail",
+                    detail="200",
+                    duration_s=0.5,
+                    evidence=[{"exchange": "x1", "event": None, "note": "see"}],
+                )
+            ]
+        )
+        writer.add_exchange("x1", "bad token", "first", {"curl": "curl", "events": []})
+    with Results(path) as results:
+        assert results.manifest == {"state": "finished", "versions": {"harness": "0.1.0"}}
+        assert list(results.runs()) == [replace(FULL, id=2), replace(RUN, id=1)]
+        example = ViolationRow(
+            requirement="ids.unique", journey="fresh", at_ns=5, detail="twice", evidence={"event": 3}, id=1
+        )
+        assert results.violations() == [example]
+        assert results.violation_counts() == {"ids.unique": 3}
+        assert results.violation_counts("replay") == {"ids.unique": 1}
+        (check,) = results.checks()
+        assert (check.verdict, check.duration_s) == ("fail", 0.5)
+        assert check.evidence == [{"exchange": "x1", "event": None, "note": "see"}]
+        exchange = ExchangeRow(
+            id="x1", scenario="bad token", label="first", document={"curl": "curl", "events": []}
+        )
+        assert results.exchange("x1") == exchange
+        assert list(results.exchanges()) == [exchange]
+
+
+def test_histograms_merge_with_what_is_there_and_are_read_by_second_and_journey(path):
+    mine = of(1.0)
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", 10, "w1", mine)
+        mine.record(99.0)
+        writer.commit()
+        writer.add_histogram("ttft_ms", "fresh", 10, "w1", of(2.0))
+        writer.add_histogram("ttft_ms", "fresh", 10, "w2", of(3.0))
+        writer.add_histogram("ttft_ms", "replay", 12, "w1", of(4.0))
+        writer.add_histogram("stall_ms", "fresh", 10, "w1", of(5.0))
+        writer.add_histogram("resume_ms", "fresh", 10, "w1", Histogram())
+    with Results(path) as results:
+        assert results.metrics() == ["stall_ms", "ttft_ms"]
+        assert results.journeys() == ["fresh", "replay"]
+        assert (results.histogram("ttft_ms").count, results.histogram("ttft_ms").sum) == (4, 10.0)
+        assert results.histogram("ttft_ms", "replay").sum == 4.0
+        assert results.histogram("resume_ms").count == 0
+        assert {second: h.sum for second, h in results.histograms_by_second("ttft_ms").items()} == {
+            10: 6.0,
+            12: 4.0,
+        }
+        assert list(results.histograms_by_second("ttft_ms", "replay")) == [12]
+
+
+def test_ledger_and_failures_are_sums_of_deltas(path):
+    with ResultsWriter(path) as writer:
+        for worker in ("w1", "w2"):
+            writer.add_ledger(worker, 10, "fresh", "scheduled", 2)
+            writer.add_ledger(worker, 11, "fresh", "done")
+            writer.commit()
+            writer.add_ledger(worker, 11, "fresh", "done")
+            writer.add_failures(worker, 11, "fresh")
+            writer.add_failures(worker, 11, "fresh", 2)
+        writer.add_ledger("w1", 11, "replay", "scheduled")
+        writer.add_failures("w1", 12, "replay")
+    with Results(path) as results:
+        assert results.ledger() == Ledger({"scheduled": 5, "done": 4})
+        assert results.ledger("replay") == Ledger({"scheduled": 1})
+        assert results.ledger_by_second() == {
+            10: Ledger({"scheduled": 4}),
+            11: Ledger({"scheduled": 1, "done": 4}),
+        }
+        assert (results.failures(), results.failures("replay"), results.failures("conflict")) == (7, 1, 0)
+        assert results.failures_by_second() == {11: 6, 12: 1}
+
+
+def test_unknown_words_are_refused(path):
+    with ResultsWriter(path) as writer:
+        with pytest.raises(ValueError, match="'completed' is no outcome"):
+            writer.add_ledger("w", 1, "fresh", "completed")
+        with pytest.raises(ValueError, match="'ok' is no outcome"):
+            writer.add_runs([replace(RUN, outcome="ok")])
+        with pytest.raises(ValueError, match=r"auth.bad: 'passed' is no verdict; it is one of pass, fail"):
+            writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="passed")])
+
+
+def test_twenty_examples_a_requirement_are_kept_over_all_writers(path):
+    with ResultsWriter(path) as one, ResultsWriter(path) as other:
+        for number in range(15):
+            one.add_violation("ids.unique", "fresh", number, "one")
+            other.add_violation("ids.unique", "fresh", number, "other")
+        other.add_violation("ids.present", "fresh", 0, "another requirement")
+        one.commit()
+        other.commit()
+        for number in range(50):
+            one.add_violation("ids.unique", "fresh", number, "late")
+    with Results(path) as results:
+        details = [row.detail for row in results.violations()]
+        assert details == ["one"] * 15 + ["other"] * 5 + ["another requirement"]
+        assert results.violation_counts() == {}
+
+
+def test_a_later_verdict_or_exchange_of_the_same_id_replaces_the_earlier(path):
+    with ResultsWriter(path) as writer:
+        for verdict in ("inconclusive", "pass"):
+            writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
+            writer.add_exchange("x", "s", verdict, {})
+    with Results(path) as results:
+        assert [check.verdict for check in results.checks()] == ["pass"]
+        assert [exchange.label for exchange in results.exchanges()] == ["pass"]
+        with pytest.raises(ResultsError, match="no exchange 'y'"):
+            results.exchange("y")
+
+
+def test_hostile_text_survives(path):
+    lone, nul = "a\ud800b", "a\0b"
+    with ResultsWriter(path) as writer:
+        writer.add_runs([replace(RUN, reason=lone, run_id=nul, idempotency_key="'); DROP TABLE runs; --ü")])
+        writer.add_violation("r", "fresh", 1, lone, {"data": lone})
+        writer.add_checks([CheckRow(id="c", level="MUST", verdict="fail", detail=lone)])
+        writer.add_exchange("x", "s", "l", {"head": lone + nul + "\u2028</script>"})
+    with Results(path) as results:
+        (run,) = results.runs()
+        assert (run.reason, run.run_id, run.idempotency_key) == ("a\\ud800b", nul, "'); DROP TABLE runs; --ü")
+        assert results.violations()[0].detail == results.checks()[0].detail == "a\\ud800b"
+        assert results.violations()[0].evidence == {"data": lone}
+        assert results.exchange("x").document == {"head": lone + nul + "\u2028</script>"}
+
+
+def test_a_value_of_a_wrong_type_is_refused_not_stored_as_rubbish(path):
+    writer = ResultsWriter(path)
+    writer.add_runs([replace(RUN, events=np.int64(3))])
+    with pytest.raises(ResultsError, match="cannot store BLOB value in INTEGER column"):
+        writer.close()
+    with Results(path) as results:
+        assert list(results.runs()) == []
+
+
+def test_rows_are_committed_by_themselves_after_a_second(path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(store.time, "monotonic", lambda: now)
+    with ResultsWriter(path) as writer, Results(path) as results:
+        writer.add_runs([RUN])
+        now += 0.99
+        writer.add_runs([RUN])
+        assert len(list(results.runs())) == 0
+        now += 0.01
+        writer.add_runs([RUN])
+        assert len(list(results.runs())) == 3
+        writer.add_runs([RUN] * (store.COMMIT_AT_ROWS - 1))
+        assert len(list(results.runs())) == 3
+        writer.add_runs([RUN])
+        assert len(list(results.runs())) == 3 + store.COMMIT_AT_ROWS
+
+
+def test_what_is_only_gathered_holds_no_lock(path):
+    with ResultsWriter(path) as one, ResultsWriter(path) as other:
+        one.add_runs([RUN])
+        started = time.monotonic()
+        other.add_runs([RUN])
+        other.commit()
+        assert time.monotonic() - started < 5
+
+
+def test_a_failed_commit_loses_nothing(path):
+    with ResultsWriter(path) as writer:
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        writer._db.execute("PRAGMA busy_timeout = 10")
+        writer.add_runs([RUN])
+        with pytest.raises(ResultsError, match="database is locked"):
+            writer.commit()
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        writer.commit()
+    with Results(path) as results:
+        assert len(list(results.runs())) == 1
+
+
+def test_leaving_by_an_exception_keeps_what_was_added(path):
+    def interrupted():
+        with ResultsWriter(path) as writer:
+            writer.add_runs([RUN])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    with Results(path) as results:
+        assert len(list(results.runs())) == 1
+
+
+def test_the_last_writer_leaves_a_single_plain_file_and_reading_adds_none(path):
+    one, other = ResultsWriter(path), ResultsWriter(path)
+    one.add_runs([RUN])
+    other.add_runs([RUN])
+    one.close()
+    assert (path.parent / "results.sqlite-wal").exists()
+    other.close()
+    with Results(path) as results:
+        assert len(list(results.runs())) == 2
+        assert [entry.name for entry in path.parent.iterdir()] == ["results.sqlite"]
+    with ResultsWriter(path) as writer:
+        writer.add_runs([RUN])
+    with Results(path) as results:
+        assert len(list(results.runs())) == 3
+
+
+KILLED = """
+import sys, time
+from harness.results.histogram import Histogram
+from harness.results.store import CheckRow, ResultsWriter, RunRow
+writer = ResultsWriter(sys.argv[1])
+histogram = Histogram()
+number = 0
+while True:
+    for _ in range(10):
+        number += 1
+        histogram = Histogram()
+        histogram.record(number)
+        writer.add_histogram("ttft_ms", "fresh", number // 100, "w", histogram)
+        writer.add_ledger("w", 1, "fresh", "scheduled")
+        writer.add_runs([RunRow(journey="fresh", step="run", worker="w", intended_ns=number, outcome="done")])
+    writer.commit()
+    print(number, flush=True)
+"""
+
+
+def test_a_killed_writer_leaves_a_readable_file_with_all_that_was_committed(path):
+    with python(KILLED, path, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for _ in range(40):
+            committed = int(child.stdout.readline())
+        os.kill(child.pid, signal.SIGKILL)
+        committed = int((child.stdout.read().split() or [committed])[-1])
+        assert child.wait(10) == -signal.SIGKILL
+    assert (path.parent / "results.sqlite-wal").stat().st_size > 0
+    with Results(path) as results:
+        numbers = [run.intended_ns for run in results.runs()]
+        # The commit after the last report may or may not have happened, but only as a whole.
+        assert numbers in (list(range(1, committed + 1)), list(range(1, committed + 11)))
+        assert results.ledger().scheduled == results.histogram("ttft_ms").count == len(numbers)
+    with ResultsWriter(path) as writer:
+        writer.add_runs([RUN])
+    with Results(path) as results:
+        assert len(list(results.runs())) == len(numbers) + 1
+
+
+WRITING = """
+import sys
+from harness.results.histogram import Histogram
+from harness.results.store import ResultsWriter, RunRow
+path, worker = sys.argv[1:]
+sys.stdin.readline()
+for _ in range(5):
+    with ResultsWriter(path) as writer:
+        for number in range(40):
+            row = RunRow(journey="fresh", step="run", worker=worker, intended_ns=number, outcome="done")
+            writer.add_runs([row])
+            writer.add_ledger("shared", 1, "fresh", "scheduled")
+            writer.count_violation("ids.unique", "fresh", "shared")
+            histogram = Histogram()
+            histogram.record(2.0)
+            writer.commit()
+            writer.add_histogram("ttft_ms", "fresh", 1, "shared", histogram)
+            writer.commit()
+"""
+
+
+def test_two_processes_write_at_once_also_while_the_file_is_made(path):
+    # Each opens and closes it five times, so that creating, entering and leaving WAL mode overlap as well. A
+    # histogram alone makes a transaction that reads before it writes.
+    children = [
+        python(WRITING, path, worker, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for worker in "ab"
+    ]
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        assert child.communicate(timeout=60)[1] == ""
+        assert child.returncode == 0
+    with Results(path) as results:
+        workers = [run.worker for run in results.runs()]
+        assert (workers.count("a"), workers.count("b"), len(workers)) == (200, 200, 400)
+        assert results.ledger().scheduled == 400
+        assert results.violation_counts() == {"ids.unique": 400}
+        assert (results.histogram("ttft_ms").count, results.histogram("ttft_ms").sum) == (400, 800.0)
+    assert [entry.name for entry in path.parent.iterdir()] == ["results.sqlite"]
+
+
+def test_a_writer_does_not_cross_a_fork(path, monkeypatch):
+    with ResultsWriter(path) as writer:
+        writer.add_runs([RUN])
+        with monkeypatch.context() as patch:
+            patch.setattr(store.os, "getpid", lambda: -1)
+            with pytest.raises(RuntimeError, match="does not survive a fork"):
+                writer.commit()
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        Results(tmp_path / "none.sqlite")
+    assert [entry.name for entry in tmp_path.iterdir()] == []
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        Results(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "what"), [(b"<html>" * 200, "no SQLite database"), (b"", "it is empty")])
+def test_a_file_of_another_kind_is_refused(tmp_path, content, what):
+    path = tmp_path / "results.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match=what):
+        Results(path)
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_neither_read_nor_written(tmp_path):
+    path = tmp_path / "results.sqlite"
+    with sqlite3.connect(path) as other:
+        other.execute("CREATE TABLE runs (id)")
+        other.execute("PRAGMA user_version = 1")
+    other.close()
+    before = path.read_bytes()
+    for opening in (Results, ResultsWriter):
+        with pytest.raises(ResultsError, match="another program's database"):
+            opening(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_schema_is_refused_by_name_of_both_versions(path):
+    ResultsWriter(path).close()
+    with sqlite3.connect(path) as newer:
+        newer.execute("PRAGMA user_version = 7")
+    newer.close()
+    for opening in (Results, ResultsWriter):
+        with pytest.raises(ResultsError, match="schema version 7, and this harness knows up to version 1"):
+            opening(path)
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResultsError, match="cannot create the results file"):
+        ResultsWriter(tmp_path / "file" / "results.sqlite")
+    with pytest.raises(ResultsError, match="cannot create the results file"):
+        ResultsWriter(tmp_path)
+    (tmp_path / "text").write_text("something of the user's" * 100)
+    with pytest.raises(ResultsError, match="cannot write results to it"):
+        ResultsWriter(tmp_path / "text")
+
+
+def test_a_damaged_file_is_one_sentence(path):
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
+        writer.add_runs([RUN] * 2000)
+    with sqlite3.connect(path) as damage:
+        damage.execute("UPDATE histograms SET counts = x'00'")
+    damage.close()
+    with Results(path) as results, pytest.raises(ResultsError, match="damaged: this is no stored histogram"):
+        results.histogram("ttft_ms")
+    with path.open("r+b") as file:
+        file.seek(4096 * 4)
+        file.write(b"\xff" * (path.stat().st_size - 4096 * 4))
+    with Results(path) as results, pytest.raises(ResultsError, match="cannot read the results file"):
+        list(results.runs())
+
+
+def test_reading_writes_nothing(path):
+    ResultsWriter(path).close()
+    with Results(path) as results, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        results._db.execute("DELETE FROM runs")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tested"),
+    [
+        ("pass", True),
+        ("fail", True),
+        ("warn", True),
+        ("known", True),
+        ("stale", True),
+        ("info", False),
+        ("not applicable", False),
+        ("inconclusive", False),
+        ("error", False),
+    ],
+)
+def test_a_check_tests_something_when_it_came_to_a_verdict_on_the_server(path, verdict, tested):
+    with ResultsWriter(path) as writer:
+        writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
+    with Results(path) as results:
+        assert results.tested is tested
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tested"),
+    [
+        ("done", True),
+        ("error", True),
+        ("cancelled", True),
+        ("truncated", True),
+        ("timed out", True),
+        ("scheduled", False),
+        ("rejected", False),
+        ("refused", False),
+        ("abandoned", False),
+        ("in flight", False),
+    ],
+)
+def test_a_load_tests_something_when_a_stream_ended_by_the_servers_doing(path, outcome, tested):
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w", 1, "fresh", outcome)
+    with Results(path) as results:
+        assert results.tested is tested
+
+
+def test_an_empty_results_file_tested_nothing(path):
+    ResultsWriter(path).close()
+    with Results(path) as results:
+        assert not results.tested
+        assert (results.manifest, list(results.runs()), results.checks(), results.metrics()) == (
+            {},
+            [],
+            [],
+            [],
+        )
