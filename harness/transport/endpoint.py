@@ -1,0 +1,43 @@
+"""Where the target listens, and how the connection to it is secured."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Host and port of the target; `tls` is None for plain HTTP."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+    @classmethod
+    def from_url(cls, base_url: str, *, verify: bool = True, ca_file: str | None = None) -> Self:
+        """Read ``http[s]://host[:port]``.
+
+        Certificates are checked against the system's authorities, or those in `ca_file`, unless `verify`
+        is False. Raises ValueError for another scheme or no host, OSError for an unreadable `ca_file`.
+        """
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"target {base_url!r} is not a URL of the form http[s]://host[:port]")
+        if parts.scheme == "http":
+            return cls(parts.hostname, parts.port or 80)
+        context = ssl.create_default_context(cafile=ca_file)
+        context.set_alpn_protocols(["http/1.1"])
+        if not verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return cls(parts.hostname, parts.port or 443, context)
+
+    @property
+    def authority(self) -> str:
+        """Value of the Host header field."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        default = 443 if self.tls else 80
+        return host if self.port == default else f"{host}:{self.port}"
