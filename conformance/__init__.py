@@ -1,0 +1,1 @@
+"""The conformance suite: fixtures are scenarios, tests are judgements."""

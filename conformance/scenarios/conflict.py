@@ -1,0 +1,97 @@
+"""The same key with another body: after the end, in flight, and in each single field."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.protocol.request import new_key
+from harness.scenario import World
+from harness.target import another_body
+
+
+async def conflict_after_completion(world: World) -> tuple[Exchange, Exchange, Exchange, Exchange]:
+    """A completed run, another body under its key, the first body again, the other body again."""
+    request = world.request("success")
+    other = another_body(request)
+    return (
+        await world.send(request, "a completed run"),
+        await world.send(other, "another body under its key"),
+        await world.send(request, "the first body again"),
+        await world.send(other, "the other body again"),
+    )
+
+
+async def conflict_in_flight(world: World) -> tuple[Exchange, Exchange, Exchange]:
+    """A long run, another body under its key while it is going on, and the first body again after its end."""
+    request = world.request("long")
+    first = world.open(request, "a long run")
+    await first.events(2)
+    second = world.open(another_body(request), "another body while the run is in flight")
+    original, conflicting = await asyncio.gather(first.result(), second.result())
+    return original, conflicting, await world.send(request, "the first body again")
+
+
+async def conflict_with_secret(world: World) -> tuple[Exchange, Exchange, str]:
+    """A run whose body holds a text of its own, and another body under its key."""
+    secret = f"secret-{uuid.uuid4()}"
+    request = world.request("success")
+    request = request.with_json({**request.json(), "fileThreadId": secret})
+    original = await world.send(request, "a run with a secret in its body")
+    other = request.with_json({**request.json(), "fileThreadId": "another"})
+    return original, await world.send(other, "another body under its key"), secret
+
+
+async def conflicts_by_field(world: World) -> tuple[Exchange, dict[str, Exchange]]:
+    """A run with every optional field, and bodies that differ from its own in one value each."""
+    action = copy.deepcopy(world.request("success").json()["workflowAction"])
+    body = {
+        **world.target.body(action),
+        "fileThreadId": "thread-1",
+        "previousOutputs": [{"step": "one", "result": {"value": 1, "tags": ["a", "b"]}}],
+        "userTimezone": "America/New_York",
+        "source": "api",
+    }
+    key = new_key()
+    original = await world.send(world.target.post(body, key=key), "a run with every field")
+    requests = {name: world.target.post(other, key=key) for name, other in _variations(body)}
+    return original, await world.send_all(requests, "another body")
+
+
+def _variations(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """By name, copies of `body` with one value changed, at each depth, valid as before.
+
+    toolId and runtimeScope stay: a server may know only certain values of them.
+    """
+
+    def changed(name: str, change: Callable[[dict[str, Any]], object]) -> tuple[str, dict[str, Any]]:
+        other = copy.deepcopy(body)
+        change(other)
+        return name, other
+
+    yield changed("sessionId", lambda b: b.update(sessionId=str(uuid.uuid4())))
+    yield changed("fileThreadId", lambda b: b.update(fileThreadId="thread-2"))
+    yield changed("fileThreadId (left out)", lambda b: b.pop("fileThreadId"))
+    yield changed("userTimezone", lambda b: b.update(userTimezone="Europe/Paris"))
+    yield changed("source", lambda b: b.update(source="automation"))
+    yield changed("workflowAction.toolName", lambda b: b["workflowAction"].update(toolName="Another name"))
+    yield changed(
+        "workflowAction.aiDescription", lambda b: b["workflowAction"].update(aiDescription="Another text")
+    )
+    yield changed("previousOutputs[0].step", lambda b: b["previousOutputs"][0].update(step="two"))
+    yield changed(
+        "previousOutputs[0].result.value", lambda b: b["previousOutputs"][0]["result"].update(value=2)
+    )
+    yield changed(
+        "previousOutputs[0].result.tags[1]",
+        lambda b: b["previousOutputs"][0]["result"].update(tags=["a", "c"]),
+    )
+    yield changed(
+        "previousOutputs[0].result.tags (order)",
+        lambda b: b["previousOutputs"][0]["result"]["tags"].reverse(),
+    )
+    yield changed("previousOutputs (one more)", lambda b: b["previousOutputs"].append({"step": "two"}))

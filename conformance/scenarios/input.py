@@ -1,0 +1,124 @@
+"""Bodies that the documentation does not describe."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.protocol.request import HttpRequest, new_key
+from harness.scenario import World
+
+REQUIRED = ("organizationId", "sessionId", "workflowAction")
+TOO_LARGE_BYTES = 24_000_000
+_NESTED = 20_000
+
+
+def _raw(world: World, body: bytes) -> HttpRequest:
+    request = world.request("success")
+    return HttpRequest(request.method, request.target, request.headers, body)
+
+
+async def _with_bodies(world: World, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
+    return await world.send_all(
+        {name: world.target.post(body, key=new_key()) for name, body in bodies.items()}, label
+    )
+
+
+def _body(world: World) -> dict[str, Any]:
+    body: dict[str, Any] = world.request("success").json()
+    return body
+
+
+async def bodies_not_json(world: World) -> dict[str, Exchange]:
+    """What is posted in place of a JSON object."""
+    bodies = {
+        "malformed JSON": b'{"organizationId": "org',
+        "an array": b"[]",
+        "an empty body": b"",
+        "a bare text": b'"text"',
+        "null": b"null",
+    }
+    return await world.send_all({name: _raw(world, body) for name, body in bodies.items()}, "posted")
+
+
+async def bodies_without_a_field(world: World) -> dict[str, Exchange]:
+    """By the required field that is left out."""
+    body = _body(world)
+    bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
+    return await _with_bodies(world, bodies, "a body without")
+
+
+async def bodies_with_wrong_types(world: World) -> dict[str, Exchange]:
+    """By what stands where another type is documented."""
+    wrong: dict[str, dict[str, Any]] = {
+        "a number as organizationId": {"organizationId": 7},
+        "an object as sessionId": {"sessionId": {}},
+        "null as sessionId": {"sessionId": None},
+        "a text as workflowAction": {"workflowAction": "echo"},
+        "an array as workflowAction": {"workflowAction": []},
+        "a number as fileThreadId": {"fileThreadId": 7},
+        "an object as previousOutputs": {"previousOutputs": {}},
+        "a text in previousOutputs": {"previousOutputs": ["text"]},
+        "a number as userTimezone": {"userTimezone": 7},
+        "an array as runId": {"runId": []},
+    }
+    body = _body(world)
+    return await _with_bodies(world, {name: {**body, **part} for name, part in wrong.items()}, "sent")
+
+
+async def bodies_with_bad_source(world: World) -> dict[str, Exchange]:
+    """By a `source` that is none of the documented three."""
+    body = _body(world)
+    values: tuple[Any, ...] = ("robot", "", "API", 7)
+    return await _with_bodies(
+        world, {json.dumps(value): {**body, "source": value} for value in values}, "source"
+    )
+
+
+async def bodies_with_bad_timezone(world: World) -> dict[str, Exchange]:
+    """By a `userTimezone` that is no IANA zone."""
+    body = _body(world)
+    values = ("Mars/Olympus_Mons", "not a zone", "../../etc/passwd")
+    return await _with_bodies(
+        world, {value: {**body, "userTimezone": value} for value in values}, "userTimezone"
+    )
+
+
+async def hostile_bodies(world: World) -> dict[str, Exchange]:
+    """JSON that breaks what is not built for it."""
+    body = json.dumps(_body(world))
+    opened = body[:-1]
+
+    def extended(extra: str) -> bytes:
+        return f"{opened}, {extra}}}".encode()
+
+    bodies = {
+        "20,000 nested arrays": extended('"x": ' + "[" * _NESTED + "]" * _NESTED),
+        "20,000 nested objects": extended('"x": ' + '{"a":' * _NESTED + "1" + "}" * _NESTED),
+        "20,000 arrays never closed": extended('"x": ' + "[" * _NESTED),
+        "bytes that are not UTF-8": extended('"fileThreadId": "').replace(b"}", b'\xff\xfe"}'),
+        "a lone surrogate": extended('"fileThreadId": "\\ud800"'),
+        "a NUL": extended('"fileThreadId": "a\\u0000b"'),
+        "the number 1e400": extended('"x": 1e400'),
+        "a number of 5,000 digits": extended('"x": ' + "9" * 5000),
+        "NaN": extended('"x": NaN'),
+        "a key twice": extended('"sessionId": "another"'),
+        "a text of 200,000 characters": extended('"x": "' + "y" * 200_000 + '"'),
+        "a lone surrogate in sessionId": body.replace('"sessionId": "', '"sessionId": "\\udfff').encode(),
+        "a NUL in organizationId": body.replace('"organizationId": "', '"organizationId": "\\u0000').encode(),
+    }
+    return await world.send_all({name: _raw(world, value) for name, value in bodies.items()}, "hostile")
+
+
+async def body_as_text(world: World) -> Exchange:
+    """A valid body that claims to be plain text."""
+    return await world.send(
+        world.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
+    )
+
+
+async def body_too_large(world: World) -> Exchange:
+    """A valid body with a very long value in it."""
+    body = {**_body(world), "fileThreadId": "x" * TOO_LARGE_BYTES}
+    return await world.send(world.target.post(body, key=new_key()), "an oversized body")

@@ -1,0 +1,178 @@
+"""Retries: after the end, in flight, after a cut at every place and of every kind."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from itertools import cycle
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.contract.judges.resume import CutRun
+from harness.scenario import World, gather_some
+from harness.transport.receiver import Cut, CutHow
+
+from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
+
+MAX_CUTS = 24  # of a run with more events, cuts are spread evenly
+_AT_ONCE = 24
+_LAST_EVENT_ID = "Last-Event-ID"
+_RACES = 12
+_RACE_FROM = 3
+
+
+async def replayed_run(world: World) -> tuple[Exchange, Exchange]:
+    """A completed run and its retry."""
+    return await _with_retry(world, completed_run)
+
+
+async def replayed_long_run(world: World) -> tuple[Exchange, Exchange]:
+    """A long run, of ten events or more where the action makes them, and its retry."""
+    return await _with_retry(world, long_run)
+
+
+async def replayed_silent_run(world: World) -> tuple[Exchange, Exchange]:
+    """A run without tokens and its retry."""
+    return await _with_retry(world, silent_run)
+
+
+async def replayed_cancelled_run(world: World) -> tuple[Exchange, Exchange]:
+    """A cancelled run and its retry."""
+    return await _with_retry(world, cancelled_run)
+
+
+async def replayed_failure(world: World) -> tuple[Exchange, Exchange]:
+    """A failed run and its retry."""
+    return await _with_retry(world, failing_run)
+
+
+async def _with_retry(
+    world: World, scenario: Callable[[World], Coroutine[Any, Any, Exchange]]
+) -> tuple[Exchange, Exchange]:
+    original = await world.play(scenario)
+    return original, await world.send(original.request, f"the retry of {original.label}")
+
+
+async def joined_run(world: World) -> tuple[Exchange, Exchange, Exchange]:
+    """A long run, a second connection that joined it in flight, and the run read again after its end."""
+    request = world.request("long")
+    first = world.open(request, "a long run with a second reader")
+    await first.events(3)
+    joined = world.open(request, "a retry while the run is in flight")
+    original, second = await asyncio.gather(first.result(), joined.result())
+    later = await world.send(request, "the same run read again after its end")
+    return original, second, later
+
+
+async def cut_runs(world: World) -> list[CutRun]:
+    """Long runs cut after event k, for every k, and resumed without Last-Event-ID."""
+    return await _cut_everywhere(world, name_last_event=False)
+
+
+async def cut_runs_by_id(world: World) -> list[CutRun]:
+    """Long runs cut after event k, for every k, and resumed with Last-Event-ID."""
+    if world.expect.last_event_id is False:
+        return []
+    return await _cut_everywhere(world, name_last_event=True)
+
+
+async def _cut_everywhere(world: World, *, name_last_event: bool) -> list[CutRun]:
+    whole = await world.play(long_run)
+    first = 1 if name_last_event else 0
+    places = _spread(first, len(whole.events) - 1)
+    ways = cycle((CutHow.FIN, CutHow.RST))
+    return await gather_some(
+        [_cut_and_resume(world, Cut(place, next(ways)), name_last_event=name_last_event) for place in places],
+        _AT_ONCE,
+    )
+
+
+def _spread(first: int, last: int) -> list[int]:
+    """Every whole number from `first` to `last`, or MAX_CUTS of them at even distances."""
+    count = last - first + 1
+    if count <= MAX_CUTS:
+        return list(range(first, last + 1))
+    return sorted({first + round(step * (count - 1) / (MAX_CUTS - 1)) for step in range(MAX_CUTS)})
+
+
+async def _cut_and_resume(world: World, cut: Cut, *, name_last_event: bool = False) -> CutRun:
+    request = world.request("long")
+    before = await world.send(request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut)
+    again = request
+    if name_last_event and before.events:
+        owned = before.events[: cut.after_events][-1]  # what came in the same packet is taken as unseen
+        again = request.with_header(_LAST_EVENT_ID, owned.frame.id)
+    resumed = await world.send(again, f"the resumption after event {cut.after_events}")
+    canonical = await world.send(
+        request, f"the run cut after event {cut.after_events}, read again after its end"
+    )
+    return CutRun(before, resumed, canonical)
+
+
+async def runs_cut_each_way(world: World) -> list[CutRun]:
+    """Long runs broken off by FIN, RST, half-close, and each of them before the head."""
+    if not (await world.play(long_run)).started_run:
+        return []
+    cuts = [Cut(after, how) for how in CutHow for after in (2, 0)]
+    return await gather_some([_cut_and_resume(world, cut) for cut in cuts])
+
+
+async def resumed_after_each_id(world: World) -> tuple[Exchange, list[Exchange]]:
+    """A long run after its end, and a resumption of it after each event but the last."""
+    original = await world.play(long_run)
+    ids = [one.frame.id for one in original.events if one.stream_id]
+    named = [ids[place] for place in _spread(0, len(ids) - 2)]
+    return original, await gather_some(
+        [
+            world.send(
+                original.request.with_header(_LAST_EVENT_ID, event_id), f"a resumption after id {event_id}"
+            )
+            for event_id in named
+        ],
+        _AT_ONCE,
+    )
+
+
+async def cut_after_the_end(world: World) -> list[CutRun]:
+    """The resumptions of a finished run after each of its events, as cuts of it."""
+    if world.expect.last_event_id is False:
+        return []
+    original, resumed = await world.play(resumed_after_each_id)
+    return [CutRun(original, one, original) for one in resumed]
+
+
+async def retries_with_bad_ids(world: World) -> tuple[Exchange, list[Exchange]]:
+    """A finished run, and retries of it that name ids which no event of it has."""
+    original = await world.play(long_run)
+    stranger = await world.play(completed_run)
+    foreign = stranger.events[0].frame.id if stranger.events else None
+    bad = ["none", "-", "1-", "-1-0", "1-2-3", "9" * 40, "99999999999999-0", "0-0", foreign or "1-1"]
+    return original, await gather_some(
+        [
+            world.send(
+                original.request.with_header(_LAST_EVENT_ID, value), f"a retry with Last-Event-ID {value}"
+            )
+            for value in bad
+        ]
+    )
+
+
+async def retries_at_the_end(world: World) -> list[tuple[Exchange, Exchange]]:
+    """Long runs with a retry that was sent at some moment around their terminal event.
+
+    The moments are counted from the last event but two, and spread over the time from there to the end.
+    """
+    whole = await world.play(long_run)
+    if len(whole.events) < _RACE_FROM or not whole.terminals:
+        return []
+    last_ms = (whole.terminals[0].arrival_ns - whole.events[-_RACE_FROM].arrival_ns) / 1e6
+
+    async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
+        request = world.request("long")
+        first = world.open(request, "a run whose end is raced")
+        if await first.events(len(whole.events) - _RACE_FROM + 1):
+            await asyncio.sleep(wait_ms / 1000)
+        second = world.open(request, f"a retry {wait_ms - last_ms:+.0f} ms around the terminal event")
+        return await asyncio.gather(first.result(), second.result())
+
+    return await gather_some([race(last_ms * step / _RACES * 1.1) for step in range(_RACES)], _RACES)

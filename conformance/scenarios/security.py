@@ -1,0 +1,74 @@
+"""Answers of every kind, to look through for what must not be in them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from harness.contract.exchange import Exchange
+from harness.protocol.request import HttpRequest, new_key
+from harness.scenario import World
+
+from .auth import (
+    foreign_org_with_known_key,
+    token_in_query,
+    with_foreign_org,
+    with_garbage_token,
+    without_token,
+)
+from .conflict import conflict_after_completion
+from .input import bodies_not_json, bodies_without_a_field
+from .runs import completed_run
+
+
+async def every_answer(world: World) -> list[Exchange]:
+    """An accepted request, and one rejection for each reason there is."""
+    (
+        accepted,
+        (missing, _),
+        (garbage, _),
+        (foreign, _),
+        known,
+        query,
+        (_, conflict, *_),
+    ) = await asyncio.gather(
+        world.play(completed_run),
+        world.play(without_token),
+        world.play(with_garbage_token),
+        world.play(with_foreign_org),
+        world.play(foreign_org_with_known_key),
+        world.play(token_in_query),
+        world.play(conflict_after_completion),
+    )
+    not_json = await world.play(bodies_not_json)
+    without = await world.play(bodies_without_a_field)
+    return [
+        accepted,
+        missing,
+        garbage,
+        foreign,
+        known,
+        query,
+        conflict,
+        *not_json.values(),
+        *without.values(),
+    ]
+
+
+async def cors_answers(world: World) -> list[Exchange]:
+    """Answers to a run's request and to a rejected one, both sent as a foreign web page would."""
+    request = world.request("success").with_header("Origin", "https://elsewhere.example")
+    accepted = await world.send(request, "a request with a foreign Origin")
+    refused = await world.send(
+        request.with_header("Authorization", None).with_header("Idempotency-Key", new_key()),
+        "a request with a foreign Origin and no token",
+    )
+    preflight = HttpRequest(
+        "OPTIONS",
+        request.target,
+        (
+            ("Origin", "https://elsewhere.example"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", "authorization"),
+        ),
+    )
+    return [accepted, refused, await world.send(preflight, "a CORS preflight from a foreign Origin")]

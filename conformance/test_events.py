@@ -1,0 +1,32 @@
+"""Each frame's data is a RunEvent."""
+
+from __future__ import annotations
+
+from harness.contract.exchange import Exchange
+from harness.contract.judges import events
+from harness.pytest_plugin import JudgeFunction, requirement
+
+
+@requirement("events.type")
+def test_each_event_has_a_type(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(events.type_, stream)
+
+
+@requirement("events.schema")
+def test_each_event_has_the_fields_of_its_type(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(events.schema, stream)
+
+
+@requirement("events.strict-json")
+def test_data_is_strict_json(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(events.strict_json, stream)
+
+
+@requirement("events.error-detail")
+def test_an_error_says_what_failed(judge: JudgeFunction, failing_run: Exchange) -> None:
+    judge(events.error_detail, failing_run)
+
+
+@requirement("events.unknown-types")
+def test_types_beyond_the_four_are_listed(judge: JudgeFunction, long_run: Exchange) -> None:
+    judge(events.unknown_types, long_run)

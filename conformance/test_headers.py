@@ -1,0 +1,37 @@
+"""The HTTP message around the stream."""
+
+from __future__ import annotations
+
+from harness.contract.exchange import Exchange
+from harness.contract.judges import headers
+from harness.pytest_plugin import JudgeFunction, requirement
+
+
+@requirement("headers.event-stream")
+def test_success_is_200_with_an_event_stream(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(headers.event_stream, stream)
+
+
+@requirement("headers.charset")
+def test_charset_is_absent_or_utf8(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(headers.charset, stream)
+
+
+@requirement("headers.complete")
+def test_the_message_ends_properly(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(headers.complete, stream)
+
+
+@requirement("headers.no-cache")
+def test_no_cache_keeps_the_stream(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(headers.no_cache, stream)
+
+
+@requirement("headers.incremental")
+def test_events_arrive_as_they_are_made(judge: JudgeFunction, long_run: Exchange) -> None:
+    judge(headers.incremental, long_run)
+
+
+@requirement("headers.method")
+def test_another_method_gets_405_with_allow(judge: JudgeFunction, get_answer: Exchange) -> None:
+    judge(headers.method, get_answer)

@@ -1,0 +1,25 @@
+"""No answer gives away what it must not."""
+
+from __future__ import annotations
+
+from harness.contract.exchange import Exchange
+from harness.contract.judges import security
+from harness.pytest_plugin import JudgeFunction, requirement
+from harness.scenario import Stage
+
+from .scenarios.auth import GARBAGE_TOKEN
+
+
+@requirement("security.cors")
+def test_no_foreign_page_may_use_credentials(judge: JudgeFunction, cors_answers: list[Exchange]) -> None:
+    judge(security.cors, cors_answers)
+
+
+@requirement("security.nosniff")
+def test_no_answer_may_be_sniffed(judge: JudgeFunction, every_answer: list[Exchange]) -> None:
+    judge(security.nosniff, every_answer)
+
+
+@requirement("security.no-secrets")
+def test_no_answer_echoes_a_token(judge: JudgeFunction, stage: Stage, every_answer: list[Exchange]) -> None:
+    judge(security.no_secrets, every_answer, (*stage.world.target.secrets, GARBAGE_TOKEN))

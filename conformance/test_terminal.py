@@ -1,0 +1,42 @@
+"""A run's stream ends with exactly one of done, error, cancelled, and then it closes."""
+
+from __future__ import annotations
+
+from harness.contract.exchange import Exchange
+from harness.contract.judges import terminal
+from harness.pytest_plugin import JudgeFunction, requirement
+
+
+@requirement("terminal.always")
+def test_no_stream_ends_without_a_terminal_event(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(terminal.always, stream)
+
+
+@requirement("terminal.exactly-one")
+def test_a_run_ends_with_exactly_one_terminal_event(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(terminal.exactly_one, stream)
+
+
+@requirement("terminal.last")
+def test_nothing_follows_the_terminal_event(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(terminal.last, stream)
+
+
+@requirement("terminal.closes")
+def test_the_stream_closes_after_the_terminal_event(judge: JudgeFunction, stream: Exchange) -> None:
+    judge(terminal.closes, stream)
+
+
+@requirement("terminal.failure")
+def test_a_failing_action_ends_with_error(judge: JudgeFunction, failing_run: Exchange) -> None:
+    judge(terminal.failure, failing_run)
+
+
+@requirement("terminal.cancelled")
+def test_a_cancelled_run_ends_with_one_cancelled(judge: JudgeFunction, cancelled_run: Exchange) -> None:
+    judge(terminal.cancelled, cancelled_run)
+
+
+@requirement("terminal.no-tokens")
+def test_a_run_without_tokens_ends_too(judge: JudgeFunction, silent_run: Exchange) -> None:
+    judge(terminal.no_tokens, silent_run)

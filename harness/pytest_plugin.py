@@ -1,0 +1,390 @@
+"""pytest's side of the suite: options, markers, the ``judge`` and ``stage`` fixtures, verdicts in all reports.
+
+It stays out of the way of any test run that has no test with a ``requirement`` marker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.contract.evidence import document
+from harness.contract.exchange import Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Finding, Verdict
+from harness.contract.judge import Judge
+from harness.contract.requirements import CATALOGUE, Level, areas, find
+from harness.preflight import PreflightError, preflight
+from harness.scenario import NotApplicable, Stage, World
+from harness.settings import Settings, SettingsError, load_settings, read_token
+from harness.verdict_report import explain, write_summary
+from harness.verdicts import Result, Verdicts, fails
+
+requirement = pytest.mark.requirement
+
+_MARKER = "requirement"
+_EXIT_NOTHING = 2
+_EXIT_INTERRUPTED = 130
+_SHOWN_AS = {
+    Verdict.WARN: ("warned", "W", ("WARNED", {"yellow": True})),
+    Verdict.INCONCLUSIVE: ("inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})),
+    Verdict.NOT_APPLICABLE: ("not applicable", "-", ("NOT APPLICABLE", {"cyan": True})),
+    Verdict.INFO: ("info", "i", ("INFO", {"cyan": True})),
+    Verdict.KNOWN: ("known", "k", ("KNOWN", {"yellow": True})),
+}
+
+JudgeFunction = Callable[..., None]
+
+
+class Judged(BaseException):
+    """Carries a finding out of a test. Not an Exception, so that no test can swallow it."""
+
+    def __init__(self, finding: Finding, seen: Sequence[Exchange]) -> None:
+        super().__init__(finding.detail)
+        self.finding = finding
+        self.seen = seen
+
+
+def exchanges_in(evidence: Any) -> list[Exchange]:
+    """Every Exchange in a judge's evidence, however nested, each once."""
+    found: dict[int, Exchange] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, Exchange):
+            found.setdefault(id(value), value)
+        elif isinstance(value, Mapping):
+            look(list(value.values()))
+        elif isinstance(value, list | tuple):
+            for one in value:
+                look(one)
+        elif is_dataclass(value) and not isinstance(value, type):
+            look([getattr(value, one.name) for one in fields(value)])
+
+    look(evidence)
+    return list(found.values())
+
+
+@dataclass(slots=True)
+class Archive:
+    """Gives Exchanges their ids, and their documents once each."""
+
+    settings: Settings
+    prefix: str
+    _numbers: dict[int, tuple[str, Exchange]]
+
+    def refer(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
+        """The id of `exchange`; its document goes into `documents` when it is new."""
+        known = self._numbers.get(id(exchange))
+        if known is not None:
+            return known[0]
+        name = f"{self.prefix}{len(self._numbers) + 1}"
+        self._numbers[id(exchange)] = name, exchange
+        documents[name] = {
+            "scenario": scenario,
+            "label": exchange.label,
+            "document": document(
+                exchange, base_url=self.settings.target.base_url or "", secrets=self.settings.secrets()
+            ),
+        }
+        return name
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("harness", "agent-run conformance")
+    group.addoption(
+        "--harness-target", metavar="URL", help="server under test, for example http://127.0.0.1:8080"
+    )
+    group.addoption("--harness-path", metavar="PATH", help="path of the endpoint")
+    group.addoption("--harness-organization", metavar="ORG", help="the token's organization")
+    group.addoption("--harness-config", metavar="FILE", help="settings file (harness.toml)")
+    group.addoption("--harness-token-file", metavar="FILE", help="file that holds the bearer token")
+    group.addoption("--harness-json", metavar="FILE", help="write the verdicts as JSON")
+    group.addoption(
+        "--harness-results", metavar="FILE", help="write verdicts and evidence into a results file"
+    )
+    group.addoption("--harness-strict", action="store_true", help="warnings and inconclusive MUSTs fail too")
+    group.addoption(
+        "--harness-level", choices=["must", "should", "info"], help="only requirements of this level"
+    )
+    group.addoption(
+        "--harness-area", action="append", metavar="AREA", help="only this area (may be repeated)"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", f"{_MARKER}(id): the requirement of the catalogue that the test decides"
+    )
+    for name in (*areas(), *(str(level).lower() for level in Level)):
+        config.addinivalue_line(
+            "markers", f"{name.replace('-', '_')}: set on the suite's tests by the catalogue"
+        )
+
+
+def _requirement_of(item: pytest.Item) -> str | None:
+    marker = item.get_closest_marker(_MARKER)
+    return str(marker.args[0]) if marker is not None else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    for item in items:
+        requirement_id = _requirement_of(item)
+        if requirement_id is None:
+            kept.append(item)
+            continue
+        row = find(requirement_id)
+        item.add_marker(row.area.replace("-", "_"))
+        item.add_marker(str(row.level).lower())
+        wanted_level = config.getoption("harness_level")
+        wanted_areas = config.getoption("harness_area")
+        unwanted = (wanted_level and str(row.level).lower() != wanted_level) or (
+            wanted_areas and row.area not in wanted_areas
+        )
+        (dropped if unwanted else kept).append(item)
+    order = {name: place for place, name in enumerate(CATALOGUE)}
+    items[:] = sorted(kept, key=lambda item: order.get(_requirement_of(item) or "", -1))
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+    if any(_requirement_of(item) for item in kept) or (dropped and not kept):
+        config.pluginmanager.register(_Session(config), "harness-session")
+
+
+def flags_of(config: pytest.Config) -> dict[str, Any]:
+    """The settings that the command line gives."""
+    target: dict[str, Any] = {
+        "base_url": config.getoption("harness_target"),
+        "path": config.getoption("harness_path"),
+        "organization_id": config.getoption("harness_organization"),
+    }
+    token_file = config.getoption("harness_token_file")
+    if token_file:
+        target["token"] = read_token(Path(token_file))
+    return {"target": {name: value for name, value in target.items() if value is not None}}
+
+
+class _Session:
+    """One test session that judges a target."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.verdicts = Verdicts()
+        self.documents: dict[str, Any] = {}
+        self.stage: Stage | None = None
+        self.settings: Settings | None = None
+        self.interrupted = False
+
+    @property
+    def _is_worker(self) -> bool:
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def _distributes(self) -> bool:
+        return bool(self.config.getoption("numprocesses", None)) and not self._is_worker
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> None:
+        if self.config.option.collectonly:
+            return
+        try:
+            self.settings = load_settings(
+                _path(self.config.getoption("harness_config")), flags_of(self.config)
+            )
+            stage = Stage(self.settings)
+            stage.__enter__()
+            self.stage = stage
+            stage.run(preflight(stage.world.target))
+        except (SettingsError, PreflightError) as problem:
+            self.verdicts.untested = str(problem)
+            self._finish()
+            pytest.exit(f"harness: {problem}", returncode=_EXIT_NOTHING)
+        archive = Archive(self.settings, f"{_worker_name(self.config)}exchange-", {})
+        self.config.stash[_ARCHIVE] = archive
+        self.config.stash[_STAGE] = stage
+        if not self._is_worker and not self._distributes:
+            stage.begin(self.config.stash.get(SCENARIOS, ()))
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self.interrupted = True
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        requirement_id = _requirement_of(item)
+        if requirement_id is None or (call.when != "call" and call.excinfo is None):
+            return report
+        self._carry(report, item, call, requirement_id)
+        return report
+
+    def _carry(
+        self, report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], requirement_id: str
+    ) -> None:
+        """Turn what the test came to into a verdict, and put that on the report."""
+        raised = call.excinfo.value if call.excinfo is not None else None
+        documents: dict[str, Any] = {}
+        evidence: list[dict[str, Any]] = []
+        row = find(requirement_id)
+        if isinstance(raised, Judged):
+            finding = raised.finding
+            verdict, detail = finding.verdict, finding.detail
+            evidence = _evidence(raised, self.config.stash[_ARCHIVE], item.name, documents)
+            if fails(verdict, row.level, strict=self.config.getoption("harness_strict")):
+                report.outcome = "failed"
+                report.longrepr = explain(finding, row, self.config.stash[_ARCHIVE].settings)
+            elif verdict is Verdict.PASS:
+                report.outcome = "passed"
+                report.longrepr = None
+            else:
+                _as_skip(report, item, f"{verdict}: {detail}")
+        elif isinstance(raised, NotApplicable):
+            verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
+            _as_skip(report, item, f"{verdict}: {detail}")
+        elif raised is not None:
+            verdict, detail = Verdict.ERROR, f"the harness itself failed: {type(raised).__name__}: {raised}"
+        else:
+            verdict, detail = Verdict.ERROR, "the test judged nothing"
+            report.outcome = "failed"
+            report.longrepr = detail
+        result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence))
+        report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
+        report.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        carried = getattr(report, "harness", None)
+        if carried is not None:
+            self.verdicts.add(Result.from_json(carried["result"]))
+            self.documents.update(carried["documents"])
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        carried = getattr(report, "harness", None)
+        if carried is None or report.outcome != "skipped":
+            return None
+        return _SHOWN_AS.get(Verdict(carried["result"]["verdict"]))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._is_worker or self.config.option.collectonly:
+            self._close_stage()
+            return
+        self._finish()
+        if self.interrupted:
+            session.exitstatus = _EXIT_INTERRUPTED
+        elif (
+            exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+            and not self.verdicts.tested
+        ):
+            session.exitstatus = _EXIT_NOTHING
+
+    def _close_stage(self) -> None:
+        if self.stage is not None:
+            self.stage.__exit__()
+            self.stage = None
+
+    def _finish(self) -> None:
+        self._close_stage()
+        target = {}
+        if self.settings is not None:
+            target = self.settings.target.model_dump(
+                mode="json", include={"base_url", "path", "organization_id"}
+            )
+        if json_file := self.config.getoption("harness_json"):
+            path = Path(json_file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps(self.verdicts.to_json(target), indent=2) + "\n", encoding="utf-8")
+        if results_file := self.config.getoption("harness_results"):
+            store_verdicts(Path(results_file), self.verdicts, self.documents)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.verdicts.results:
+            write_summary(terminalreporter, self.verdicts)
+
+
+#: The suite says here which scenarios the selected tests ask for, so that all can begin at once.
+SCENARIOS: pytest.StashKey[Iterable[Callable[[World], Coroutine[Any, Any, Any]]]] = pytest.StashKey()
+_ARCHIVE: pytest.StashKey[Archive] = pytest.StashKey()
+_STAGE: pytest.StashKey[Stage] = pytest.StashKey()
+
+
+def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any]) -> None:
+    """Write verdicts and evidence into a results file."""
+    from harness.results.store import CheckRow, ResultsWriter
+
+    with ResultsWriter(path) as writer:
+        for name, one in documents.items():
+            writer.add_exchange(name, one["scenario"], one["label"], one["document"])
+        writer.add_checks(
+            CheckRow(
+                id=check.requirement.id,
+                level=str(check.requirement.level),
+                verdict=str(check.verdict),
+                detail=check.detail,
+                duration_s=check.duration_s,
+                evidence=[dict(one) for one in check.evidence],
+            )
+            for check in verdicts.checks
+        )
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def _worker_name(config: pytest.Config) -> str:
+    workerinput = getattr(config, "workerinput", None)
+    return f"{workerinput['workerid']}-" if workerinput else ""
+
+
+def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
+    report.outcome = "skipped"
+    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, reason)
+
+
+def _evidence(
+    raised: Judged, archive: Archive, scenario: str, documents: dict[str, Any]
+) -> list[dict[str, Any]]:
+    pointed = [
+        {
+            "exchange": archive.refer(place.exchange, scenario, documents),
+            "event": place.at.index if place.at is not None else None,
+            "note": place.note,
+        }
+        for place in raised.finding.places
+    ]
+    known = {one["exchange"] for one in pointed}
+    others = [archive.refer(exchange, scenario, documents) for exchange in raised.seen]
+    return pointed + [{"exchange": name, "event": None, "note": ""} for name in others if name not in known]
+
+
+@pytest.fixture(scope="session")
+def stage(pytestconfig: pytest.Config) -> Stage:
+    """Where scenarios are played."""
+    return pytestconfig.stash[_STAGE]
+
+
+@pytest.fixture(scope="session")
+def expectations(stage: Stage) -> Expectations:
+    """What the target declares, and the budgets."""
+    return stage.world.expect
+
+
+@pytest.fixture
+def judge(request: pytest.FixtureRequest, expectations: Expectations) -> JudgeFunction:
+    """Give a judge its evidence; the test then has the judge's verdict."""
+
+    def give(decide: Judge, *evidence: Any) -> None:
+        cited = _requirement_of(request.node)
+        if decide.requirement.id != cited:
+            raise AssertionError(f"the test cites {cited}, its judge decides {decide.requirement.id}")
+        raise Judged(decide(*evidence, expect=expectations), exchanges_in(evidence))
+
+    return give
