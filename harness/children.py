@@ -1,0 +1,71 @@
+"""Child processes of a test: started apart from the terminal, told to stop once, waited for."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import IO
+
+_PATIENCE_S = 40.0  # for a child that was told to stop, to write what it has
+_POLL_S = 0.1
+
+
+class Children:
+    """Starts processes, and passes SIGINT and SIGTERM on to them, so that each writes what there is.
+
+    Each child has a session of its own: a Ctrl-C in the terminal reaches it once, through here.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process; its output goes to the terminal, or into `output`."""
+        child = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT if output is not None else None,
+            start_new_session=True,
+        )
+        self._running.append(child)
+        if self.interrupted:
+            child.send_signal(signal.SIGINT)
+        return child
+
+    def wait(self, child: subprocess.Popen[bytes]) -> int:
+        """Wait for a child's end, and return its exit code. One that will not stop when told to is killed."""
+        left_s = _PATIENCE_S
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                return child.wait(_POLL_S)
+            if self.interrupted:
+                left_s -= _POLL_S
+            if left_s <= 0:
+                child.kill()
+
+    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            return
+        self.interrupted = True
+        for child in self._running:
+            if child.poll() is None:
+                child.send_signal(signal.SIGINT)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Within the block SIGINT and SIGTERM go to the children, and end nothing here."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = [signal.signal(number, self._pass_on) for number in numbers]
+        try:
+            yield
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)

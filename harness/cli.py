@@ -1,0 +1,347 @@
+"""The ``harness`` command. Each verb gathers its settings and hands on; what it does stands elsewhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from harness import __version__
+from harness.contract.judges import JUDGES
+from harness.contract.requirements import CATALOGUE
+from harness.settings import Settings, SettingsError, load_settings, parse_duration_s, read_token
+
+EXIT_HELD = 0
+EXIT_MISSED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class _Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(parse_duration_s(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def apply(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+_target_options = _options(
+    click.option("--target", metavar="URL", help="Server under test, for example https://agent.example.com."),
+    click.option("--path", metavar="PATH", help="Path of the endpoint.  [default: /agent/workflow-actions]"),
+    click.option("--organization", metavar="ORG", help="The organization that the token belongs to."),
+    click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the bearer token."),
+    click.option(
+        "--config", type=click.Path(path_type=Path), help="Settings file.  [default: ./harness.toml]"
+    ),
+)
+_out_option = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for results, summary and report."
+)
+_load_options = _options(
+    click.option("--users", type=click.IntRange(min=1), help="Closed loop: concurrent users.  [default: 10]"),
+    click.option(
+        "--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: runs begun per second."
+    ),
+    click.option("--duration", type=_Duration(), help="How long, as 90, 90s, 5m or 1h.  [default: 20s]"),
+    click.option(
+        "--spawn-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Users begun per second.  [default: all]",
+    ),
+    click.option("--processes", type=click.IntRange(min=1), help="Locust worker processes.  [default: 1]"),
+)
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"harness: {sentence}", err=True)
+    sys.exit(EXIT_USAGE)
+
+
+def _settings(
+    target: str | None,
+    path: str | None,
+    organization: str | None,
+    token_file: Path | None,
+    config: Path | None,
+    **load: Any,
+) -> Settings:
+    """Settings of a verb that has a target. Raises SettingsError."""
+    flags: dict[str, Any] = {
+        "base_url": target,
+        "path": path,
+        "organization_id": organization,
+        "token": read_token(token_file) if token_file else None,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    plan = {name: value for name, value in load.items() if value is not None}
+    return load_settings(config, {"target": given, "load": plan})
+
+
+class _Verbs(click.Group):
+    """Any misuse is one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from harness.embedded import EmbeddedServerError
+        from harness.results.store import ResultsError
+
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, ResultsError, EmbeddedServerError) as problem:
+            _fail(str(problem))
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="harness")
+def main() -> None:
+    r"""Load and conformance harness for APIs that stream an AI agent's run over Server-Sent Events.
+
+    \b
+    harness check                                   try it, on the embedded server
+    harness check --target https://agent.example.com
+    harness conformance --target URL -k resume      the conformance suite alone
+    harness load --target URL --users 50            the load alone
+
+    The bearer token comes from HARNESS_TARGET__TOKEN, the settings file or --token-file.
+    Exit codes: 0 all held, 1 a violation or a missed objective, 2 usage, target unreachable or nothing
+    tested, 130 interrupted.
+    """
+
+
+@main.command()
+@_target_options
+@_load_options
+@_out_option
+def check(out: Path | None, **options: Any) -> None:
+    r"""Drive concurrent runs and judge the contract at the same time; then report and gate.
+
+    Without a target the embedded server is started, tested and stopped.
+
+    \b
+    Example: harness check --target https://agent.example.com --users 20 --duration 60s
+    """
+    from harness.check import run_check
+
+    sys.exit(run_check(_settings(**options), out))
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@_target_options
+@_out_option
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
+@click.option(
+    "--junit", "junit_file", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."
+)
+@click.option("--strict", is_flag=True, help="Warnings and inconclusive MUSTs fail too.")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+def conformance(
+    out: Path | None,
+    json_file: Path | None,
+    junit_file: Path | None,
+    strict: bool,
+    pytest_args: Sequence[str],
+    **options: Any,
+) -> None:
+    r"""Run the conformance suite alone. Further arguments go to pytest: -k, -x, -m, -n, -v, …
+
+    \b
+    Example: harness conformance --target https://agent.example.com -k resume -x --json verdicts.json
+    """
+    from harness.conformance_run import run_conformance, write_untested
+
+    try:
+        settings = _settings(**options)
+    except SettingsError as problem:
+        if json_file is not None:
+            write_untested(json_file, str(problem))
+        raise
+    sys.exit(
+        run_conformance(
+            settings,
+            out=out,
+            json_file=json_file,
+            junit_file=junit_file,
+            strict=strict,
+            pytest_args=pytest_args,
+        )
+    )
+
+
+@main.command()
+@_target_options
+@_load_options
+@_out_option
+def load(out: Path | None, **options: Any) -> None:
+    r"""Drive concurrent runs with headless Locust, judging every stream.
+
+    \b
+    Example: harness load --target https://agent.example.com --rate 5 --duration 2m --processes 2
+    """
+    from harness.check import run_load
+
+    sys.exit(run_load(_settings(**options), out))
+
+
+@main.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="HTML file.  [default: report.html beside it]",
+)
+def report(results: Path, out: Path | None) -> None:
+    r"""Make the HTML report of a results file.
+
+    \b
+    Example: harness report harness-results/latest/results.sqlite
+    """
+    from harness.reports.html import write_report
+    from harness.run_folder import results_file
+
+    found = results_file(results)
+    click.echo(f"report: {write_report(found, out or found.with_name('report.html'))}")
+
+
+@main.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--baseline", type=click.Path(path_type=Path), help="Earlier results to compare with.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives are held.")
+def gate(results: Path, baseline: Path | None, config: Path | None) -> None:
+    r"""Judge a results file by the objectives: those it was made with, or those of --config.
+
+    \b
+    Example: harness gate results.sqlite --baseline main.sqlite
+    """
+    from harness.check import gate_results
+    from harness.run_folder import results_file
+
+    objectives = load_settings(config).objectives if config else None
+    sys.exit(gate_results(results_file(results), objectives, results_file(baseline) if baseline else None))
+
+
+@main.command()
+@click.option(
+    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--fault", "faults", multiple=True, metavar="NAME", help="Switch a defect on (see --faults).")
+@click.option("--faults", "list_faults", is_flag=True, help="List the defects there are.")
+@click.option("--first-token-delay", type=_Duration(), default=0.0, help="Delay every run's first event.")
+@click.option("--config-out", type=click.Path(path_type=Path), help="Write a harness.toml that points at it.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file whose token it shall accept too."
+)
+@click.option(
+    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends: with the parent process."
+)
+def serve(
+    port: int,
+    host: str,
+    faults: Sequence[str],
+    list_faults: bool,
+    first_token_delay: float,
+    config_out: Path | None,
+    config: Path | None,
+    stop_with_stdin: bool,
+) -> None:
+    r"""Run the embedded server: a correct implementation of the API, or one with chosen defects.
+
+    \b
+    Example: harness serve --port 8080 --fault two-terminals
+    """
+    from harness.embedded import LISTENING
+    from harness.reference.faults import FAULTS
+    from harness.reference.server import serve as run_server
+    from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings, demo_config
+
+    if list_faults:
+        for name, fault in sorted(FAULTS.items()):
+            click.echo(f"{name:28} {fault.breaks:28} {(fault.__doc__ or '').strip().splitlines()[0]}")
+        return
+    settings = load_settings(config)
+    principals = dict(DEMO_PRINCIPALS)
+    if settings.target.token is not None:
+        principals[settings.target.token.get_secret_value()] = settings.target.organization_id
+    server = ServerSettings(
+        host=host,
+        port=port,
+        principals=principals,
+        first_token_delay_s=first_token_delay,
+        path=settings.target.path,
+    )
+
+    def on_ready(taken: int) -> None:
+        url = f"http://{host}:{taken}"
+        click.echo(f"embedded server {LISTENING}{url} (Ctrl-C stops it)")
+        if config_out is not None:
+            import tomlkit
+
+            config_out.write_text(tomlkit.dumps(demo_config(url)), encoding="utf-8")
+            click.echo(f"try: harness conformance --config {config_out}")
+        else:
+            click.echo(f"try: harness conformance --target {url}")
+        sys.stdout.flush()
+        if stop_with_stdin:
+            threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
+
+    try:
+        run_server(server, faults, on_ready=on_ready)
+    except (ValueError, OSError) as problem:
+        _fail(f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem))
+
+
+def _stop_at_end_of_input() -> None:
+    while os.read(sys.stdin.fileno(), 1):  # the buffered reader's lock would outlive the interpreter
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def requirements(as_json: bool) -> None:
+    r"""Print the requirement catalogue: what is checked, at which level, and why.
+
+    \b
+    Example: harness requirements --json
+    """
+    rows = [
+        {
+            "id": row.id,
+            "level": str(row.level),
+            "requirement": row.text,
+            "source": row.source,
+            "needs": row.needs,
+            "status": "implemented" if row.id in JUDGES else "not implemented",
+        }
+        for row in CATALOGUE.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    table = Table(
+        "id", "level", "requirement", "source", "needs", "status", title=f"{len(rows)} requirements"
+    )
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
