@@ -1,0 +1,72 @@
+# Everything a contributor does. Needs python3 (3.11 or later), make and pip's package index.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := harness-results/demo
+# The checkout as it is installed: the folders at the top under one name. Type and import checks read this.
+TREE := build/tree
+TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
+
+.PHONY: help demo test lint format mutants bench lock browser clean
+
+help:
+	@echo "make demo     test the embedded server and make a report"
+	@echo "make test     set up and run every check that CI runs"
+	@echo "make lint     style, types, import direction"
+	@echo "make format   apply the style"
+	@echo "make mutants  run the suite on every defect of the embedded server: the kill matrix"
+	@echo "make bench    measure speed, as ratios"
+	@echo "make lock     resolve the dependencies anew"
+
+$(VENV)/.runtime: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	touch $@
+
+demo: $(VENV)/.runtime
+	rm -rf $(DEMO)
+	$(BIN)/harness check --out $(DEMO)
+
+test: $(VENV)/.dev browser lint
+	$(BIN)/python -m pytest -n 2 -m "not mutants and not benchmarks"
+	$(BIN)/python -m pytest -m mutants
+
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; \
+	else echo "no Chromium and no right to install one: the browser tests will be skipped"; fi
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf $(TREE) && mkdir -p $(TREE)/harness
+	for part in $(TREE_PARTS); do ln -s $(CURDIR)/$$part $(TREE)/harness/; done
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p harness
+	cd $(TREE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+mutants: $(VENV)/.dev
+	$(BIN)/python -m tests.mutants.kill_matrix
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m pytest -m benchmarks
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
+
+lock: $(VENV)/.dev
+	$(COMPILE) pyproject.toml --group build -o requirements.lock
+	$(COMPILE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info harness-results
