@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,24 +16,15 @@ from harness.embedded import EmbeddedServer
 from harness.gate.console import print_report
 from harness.gate.objectives import judge, parse_objectives
 from harness.load.runner import DEFAULT_USERS, load_command, load_environment
-from harness.preflight import PreflightError, preflight
+from harness.preflight import ensure_testable
 from harness.reference.settings import demo_config
 from harness.results import metrics
 from harness.results.store import Results
-from harness.settings import Settings, SettingsError
-from harness.target import Target
+from harness.settings import Settings
 
 _EXIT_UNTESTED = 2
 _EXIT_INTERRUPTED = 130
 _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
-
-
-def _check_target(settings: Settings) -> None:
-    """Raises SettingsError when there is no target that can be tested."""
-    try:
-        asyncio.run(preflight(Target(settings)))
-    except PreflightError as problem:
-        raise SettingsError(str(problem)) from None
 
 
 def _plan(settings: Settings) -> str:
@@ -46,7 +36,7 @@ def _plan(settings: Settings) -> str:
 def run_check(settings: Settings, out: Path | None) -> int:
     """Test the target, or the embedded server where none is named. Returns the exit code.
 
-    Raises SettingsError when the target cannot be tested.
+    Raises PreflightError when the target cannot be tested.
     """
     console = Console(highlight=False, soft_wrap=True)
     with ExitStack() as stack:
@@ -54,7 +44,7 @@ def run_check(settings: Settings, out: Path | None) -> int:
             server = stack.enter_context(EmbeddedServer())
             settings = _with_embedded(settings, server.base_url)
             console.print(f"no target given: testing the embedded server on {server.base_url}")
-        _check_target(settings)
+        ensure_testable(settings)
         folder = out or run_folder.default_folder()
         path = run_folder.begin(folder, settings)
         settings_file = stack.enter_context(private_settings(settings))
@@ -85,9 +75,9 @@ def run_check(settings: Settings, out: Path | None) -> int:
 
 
 def run_load(settings: Settings, out: Path | None) -> int:
-    """Drive the load alone. Returns the exit code. Raises SettingsError when the target cannot be tested."""
+    """Drive the load alone. Returns the exit code. Raises PreflightError when the target cannot be tested."""
     console = Console(highlight=False, soft_wrap=True)
-    _check_target(settings)
+    ensure_testable(settings)
     folder = out or run_folder.default_folder()
     path = run_folder.begin(folder, settings)
     console.print(f"load: {_plan(settings)}, every stream judged")

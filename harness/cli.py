@@ -104,11 +104,12 @@ class _Verbs(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         from harness.embedded import EmbeddedServerError
+        from harness.preflight import PreflightError
         from harness.results.store import ResultsError
 
         try:
             return super().invoke(ctx)
-        except (SettingsError, ResultsError, EmbeddedServerError) as problem:
+        except (SettingsError, PreflightError, ResultsError, EmbeddedServerError) as problem:
             _fail(str(problem))
 
 

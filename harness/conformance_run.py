@@ -16,7 +16,8 @@ from pathlib import Path
 
 import harness.conformance
 from harness.children import Children
-from harness.settings import ENV_PREFIX, Settings
+from harness.preflight import PreflightError, ensure_testable
+from harness.settings import ENV_PREFIX, Settings, SettingsError
 from harness.verdicts import Verdicts
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
@@ -74,9 +75,18 @@ def run_conformance(
     strict: bool,
     pytest_args: Sequence[str],
 ) -> int:
-    """Run the suite alone; returns the exit code."""
+    """Run the suite alone; returns the exit code.
+
+    Raises PreflightError or SettingsError when the target cannot be tested; the JSON says so too.
+    """
     from harness import run_folder
 
+    try:
+        ensure_testable(settings)
+    except (PreflightError, SettingsError) as problem:
+        if json_file is not None:
+            write_untested(json_file, str(problem))
+        raise
     path = run_folder.begin(out, settings) if out is not None else None
     children = Children()
     with private_settings(settings) as settings_file, children.signals():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from harness.contract.exchange import Ending, Exchange
+from harness.settings import Settings
 from harness.target import Target
 from harness.transport.asyncio_client import AsyncClient
 
@@ -36,3 +39,8 @@ async def preflight(target: Target) -> Exchange:
             "target.organization_id"
         )
     return answer
+
+
+def ensure_testable(settings: Settings) -> None:
+    """The preflight for callers that are not asynchronous. Raises PreflightError, or SettingsError."""
+    asyncio.run(preflight(Target(settings)))

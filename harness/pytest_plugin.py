@@ -41,13 +41,12 @@ _SHOWN_AS = {
 JudgeFunction = Callable[..., None]
 
 
-class Judged(BaseException):
-    """Carries a finding out of a test. Not an Exception, so that no test can swallow it."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What a test came to. It is left with the test, not raised: a traceback would say nothing, and costs."""
 
-    def __init__(self, finding: Finding, seen: Sequence[Exchange]) -> None:
-        super().__init__(finding.detail)
-        self.finding = finding
-        self.seen = seen
+    finding: Finding
+    seen: Sequence[Exchange]
 
 
 def exchanges_in(evidence: Any) -> list[Exchange]:
@@ -75,6 +74,7 @@ class Archive:
 
     settings: Settings
     prefix: str
+    keeps_documents: bool
     _numbers: dict[int, tuple[str, Exchange]]
 
     def refer(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
@@ -84,6 +84,8 @@ class Archive:
             return known[0]
         name = f"{self.prefix}{len(self._numbers) + 1}"
         self._numbers[id(exchange)] = name, exchange
+        if not self.keeps_documents:
+            return name
         documents[name] = {
             "scenario": scenario,
             "label": exchange.label,
@@ -205,14 +207,15 @@ class _Session:
             self.verdicts.untested = str(problem)
             self._finish()
             pytest.exit(f"harness: {problem}", returncode=_EXIT_NOTHING)
-        archive = Archive(self.settings, f"{_worker_name(self.config)}exchange-", {})
+        keeps = bool(self.config.getoption("harness_results"))
+        archive = Archive(self.settings, f"{_worker_name(self.config)}exchange-", keeps, {})
         self.config.stash[_ARCHIVE] = archive
         self.config.stash[_STAGE] = stage
         if not self._is_worker and not self._distributes:
             stage.begin(self.config.stash.get(SCENARIOS, ()))
 
-    def pytest_keyboard_interrupt(self) -> None:
-        self.interrupted = True
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)  # pytest.exit comes here too
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
@@ -230,20 +233,18 @@ class _Session:
     ) -> None:
         """Turn what the test came to into a verdict, and put that on the report."""
         raised = call.excinfo.value if call.excinfo is not None else None
+        judged = item.stash.get(_JUDGED, None)
         documents: dict[str, Any] = {}
         evidence: list[dict[str, Any]] = []
         row = find(requirement_id)
-        if isinstance(raised, Judged):
-            finding = raised.finding
+        if raised is None and judged is not None:
+            finding = judged.finding
             verdict, detail = finding.verdict, finding.detail
-            evidence = _evidence(raised, self.config.stash[_ARCHIVE], item.name, documents)
+            evidence = _evidence(judged, self.config.stash[_ARCHIVE], item.name, documents)
             if fails(verdict, row.level, strict=self.config.getoption("harness_strict")):
                 report.outcome = "failed"
                 report.longrepr = explain(finding, row, self.config.stash[_ARCHIVE].settings)
-            elif verdict is Verdict.PASS:
-                report.outcome = "passed"
-                report.longrepr = None
-            else:
+            elif verdict is not Verdict.PASS:
                 _as_skip(report, item, f"{verdict}: {detail}")
         elif isinstance(raised, NotApplicable):
             verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
@@ -313,6 +314,7 @@ class _Session:
 SCENARIOS: pytest.StashKey[Iterable[Callable[[World], Coroutine[Any, Any, Any]]]] = pytest.StashKey()
 _ARCHIVE: pytest.StashKey[Archive] = pytest.StashKey()
 _STAGE: pytest.StashKey[Stage] = pytest.StashKey()
+_JUDGED: pytest.StashKey[Judged] = pytest.StashKey()
 
 
 def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any]) -> None:
@@ -350,7 +352,7 @@ def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
 
 
 def _evidence(
-    raised: Judged, archive: Archive, scenario: str, documents: dict[str, Any]
+    judged: Judged, archive: Archive, scenario: str, documents: dict[str, Any]
 ) -> list[dict[str, Any]]:
     pointed = [
         {
@@ -358,10 +360,10 @@ def _evidence(
             "event": place.at.index if place.at is not None else None,
             "note": place.note,
         }
-        for place in raised.finding.places
+        for place in judged.finding.places
     ]
     known = {one["exchange"] for one in pointed}
-    others = [archive.refer(exchange, scenario, documents) for exchange in raised.seen]
+    others = [archive.refer(exchange, scenario, documents) for exchange in judged.seen]
     return pointed + [{"exchange": name, "event": None, "note": ""} for name in others if name not in known]
 
 
@@ -385,6 +387,8 @@ def judge(request: pytest.FixtureRequest, expectations: Expectations) -> JudgeFu
         cited = _requirement_of(request.node)
         if decide.requirement.id != cited:
             raise AssertionError(f"the test cites {cited}, its judge decides {decide.requirement.id}")
-        raise Judged(decide(*evidence, expect=expectations), exchanges_in(evidence))
+        if _JUDGED in request.node.stash:
+            raise AssertionError("a test gives one judgement; this one gave a second")
+        request.node.stash[_JUDGED] = Judged(decide(*evidence, expect=expectations), exchanges_in(evidence))
 
     return give

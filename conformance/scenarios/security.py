@@ -22,36 +22,16 @@ from .runs import completed_run
 
 async def every_answer(world: World) -> list[Exchange]:
     """An accepted request, and one rejection for each reason there is."""
-    (
-        accepted,
-        (missing, _),
-        (garbage, _),
-        (foreign, _),
-        known,
-        query,
-        (_, conflict, *_),
-    ) = await asyncio.gather(
-        world.play(completed_run),
-        world.play(without_token),
-        world.play(with_garbage_token),
-        world.play(with_foreign_org),
-        world.play(foreign_org_with_known_key),
-        world.play(token_in_query),
-        world.play(conflict_after_completion),
+    refused = await asyncio.gather(
+        *(world.play(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
     )
+    others = await asyncio.gather(
+        *(world.play(scenario) for scenario in (completed_run, foreign_org_with_known_key, token_in_query))
+    )
+    conflict = await world.play(conflict_after_completion)
     not_json = await world.play(bodies_not_json)
     without = await world.play(bodies_without_a_field)
-    return [
-        accepted,
-        missing,
-        garbage,
-        foreign,
-        known,
-        query,
-        conflict,
-        *not_json.values(),
-        *without.values(),
-    ]
+    return [*others, *(answer for answer, _ in refused), conflict[1], *not_json.values(), *without.values()]
 
 
 async def cors_answers(world: World) -> list[Exchange]:

@@ -3,9 +3,9 @@
 Ids are stable: never renumbered, never reused. The rows stand in the order of diagnosis: what breaks first
 comes first, so that the first failure of a run is the one nearest to its cause.
 
-Sources: ``api`` is the API's documentation, ``reading n`` how we read it where it is silent, ``W`` WHATWG HTML 9.2 (server-sent events), RFC numbers, ``D`` the draft
-draft-ietf-httpapi-idempotency-key-header, ``Fetch`` the Fetch standard, and ``ours`` what users of such an
-API rely on though nobody wrote it down.
+Sources: ``api`` is the API's documentation, ``reading n`` how we read it where it is silent, ``W`` WHATWG
+HTML 9.2 (server-sent events), RFC numbers, ``D`` the draft draft-ietf-httpapi-idempotency-key-header,
+``Fetch`` the Fetch standard, and ``ours`` what users of such an API rely on though nobody wrote it down.
 """
 
 from __future__ import annotations

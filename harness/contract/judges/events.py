@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from harness.contract.exchange import Exchange
@@ -13,7 +14,7 @@ from harness.protocol.run_events import KNOWN_TYPES, ErrorEvent
 
 _DETAIL_FIELDS = ("code", "message", "error", "detail", "reason", "title", "status")
 _STACK_TRACE = re.compile(
-    r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+\([^)]*:\d+\)|goroutine \d+ \["
+    r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+ ?\([^)]*:\d+\)|goroutine \d+ \["
 )
 
 
@@ -51,6 +52,15 @@ def schema(run: Exchange) -> Judgement:
     return held("each event of a documented type has its fields")
 
 
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, unescaped."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 @judges("events.error-detail")
 @of_events
 def error_detail(run: Exchange) -> Judgement:
@@ -58,9 +68,9 @@ def error_detail(run: Exchange) -> Judgement:
     if not errors:
         return inconclusive(f"the failing action sent no error event: {run.describe()}", Place(run))
     one = errors[0]
-    if _STACK_TRACE.search(one.frame.data or ""):
-        return broken("the error event holds a stack trace", Place(run, one))
     value = _object(one.frame.data) or {}
+    if any(map(_STACK_TRACE.search, _texts(value))):
+        return broken("the error event holds a stack trace", Place(run, one))
     told = [name for name in _DETAIL_FIELDS if value.get(name)]
     if not told:
         return broken(

@@ -67,12 +67,15 @@ def unique(run: Exchange) -> Judgement:
 @judges("ids.clock")
 @of_events
 def clock(run: Exchange) -> Judgement:
-    if not any(one.stream_id for one in run.events):
+    first = next((one for one in run.events if one.stream_id), None)
+    if first is None:
         return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+    if run.timing.sent_ns is None:
+        return inconclusive("it is not known when the request was sent", Place(run))
     offset_ms = clock_offset_ms(run)
     if offset_ms is None:
         return broken(
-            f"the first id, {run.events[0].frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
-            Place(run, run.events[0]),
+            f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
+            Place(run, first),
         )
     return held(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")

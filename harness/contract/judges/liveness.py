@@ -38,17 +38,19 @@ def _pauses(run: Exchange, limit_s: float) -> bool:
 def heartbeat(run: Exchange, *, expect: Expectations) -> Judgement:
     limit_s = expect.budgets.heartbeat_s
     beats = [one for one in run.received if one.frame.comments]
-    if not _pauses(run, limit_s) and run.terminals:
+    came_ns = [one.arrival_ns for one in run.received]
+    if not run.terminals:  # then the stream's end had to be waited for too
+        came_ns.append(run.timing.ended_ns)
+    longest_s = max(((later - earlier) / 1e9 for earlier, later in pairwise(came_ns)), default=0.0)
+    if longest_s > limit_s * _SLACK:
+        return broken(f"{longest_s:.1f} s of silence without a comment (allowed: {limit_s:g} s)", Place(run))
+    if not _pauses(run, limit_s):
         return inconclusive(
             f"the quiet action did not pause for {limit_s:g} s; configure [target.actions.quiet] or "
             "budgets.heartbeat",
             Place(run),
         )
-    silences = [(later.arrival_ns - earlier.arrival_ns) / 1e9 for earlier, later in pairwise(run.received)]
-    if not run.terminals or max(silences) > limit_s * _SLACK:
-        longest = max(silences, default=0.0) if run.terminals else limit_s
-        return broken(f"{longest:.1f} s of silence without a comment (allowed: {limit_s:g} s)", Place(run))
-    return held(f"{len(beats)} comments kept the longest silence to {max(silences):.1f} s")
+    return held(f"{len(beats)} comments kept the longest silence to {longest_s:.1f} s")
 
 
 @judges("liveness.heartbeat-inert")

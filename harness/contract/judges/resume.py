@@ -16,6 +16,8 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive, noted
 from harness.contract.judge import judges, merged, quoted, whole
 
+_RACING_MS = 100.0  # a retry sent that long before the terminal event still races it
+
 Identity = tuple[str | None, str | None]
 
 
@@ -355,13 +357,25 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     return held("the retry replayed the failure")
 
 
+def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
+    """How long before the terminal event's arrival the retry was sent; None when it raced nothing."""
+    if not original.terminals or retry.timing.sent_ns is None:
+        return None
+    lead_ms = (original.terminals[0].arrival_ns - retry.timing.sent_ns) / 1e6
+    return lead_ms if 0 <= lead_ms <= _RACING_MS else None
+
+
 @judges("resume.terminal-race")
 def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> Judgement:
     """Each pair is a run and a retry of it that was sent about when the terminal event came."""
-    return merged(
+    racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
+    verdict = merged(
         [_nothing_lost(original, retry, expect) for original, retry in races],
-        f"{len(races)} retries around the terminal event, nothing lost",
+        f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
     )
+    if verdict.verdict is Verdict.PASS and not racing:
+        return inconclusive("no retry could be sent shortly before the terminal event", Place(races[0][0]))
+    return verdict
 
 
 def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> Judgement:

@@ -1,0 +1,181 @@
+"""`harness check`, `load`, `report` and `gate` end to end, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.contract.judge import JUDGES
+from harness.contract.requirements import CATALOGUE, Level
+from harness.embedded import EmbeddedServer
+from harness.results.store import Results, ResultsError
+from tests.integration.commands import assert_one_sentence, environment, harness
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer() as running:
+        yield running
+
+
+def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> None:
+    done = harness("check", "--out", "out", "--duration", "6s", "--users", "5", folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "adds up" in done.stdout
+    assert str(Path("out/report.html")) in done.stdout
+    with Results(tmp_path / "out" / "results.sqlite") as results:
+        verdicts = {check.id: check.verdict for check in results.checks()}
+        ledger = results.ledger()
+        assert results.manifest["state"] == "finished"
+        assert "demo-token" not in json.dumps(results.manifest)
+    musts = [row.id for row in CATALOGUE.values() if row.level is Level.MUST and row.id in JUDGES]
+    assert {name: verdicts[name] for name in musts if verdicts[name] != "pass"} == {}
+    assert ledger.scheduled > 20
+    assert ledger.adds_up
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["ledger"]["scheduled"] == ledger.scheduled
+    assert summary["metrics"]["ttft_ms"]["count"] > 0
+    assert set(summary["harness"]) >= {"lag_ms", "saturated"}
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "Content-Security-Policy" in report
+    assert "demo-token" not in report
+
+
+def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
+    with EmbeddedServer(["two-terminals"]) as faulty:
+        done = harness(
+            "check",
+            "--target",
+            faulty.base_url,
+            "--out",
+            "out",
+            "--duration",
+            "4s",
+            "--users",
+            "3",
+            folder=tmp_path,
+        )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "terminal.exactly-one" in done.stdout
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["violations"]["terminal.exactly-one"] > 1
+
+
+def test_load_report_and_gate(tmp_path: Path, server: EmbeddedServer) -> None:
+    target = ("--target", server.base_url)
+    done = harness(
+        "load", *target, "--rate", "5", "--duration", "5s", "--processes", "2", "--out", "a", folder=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Results(tmp_path / "a" / "results.sqlite") as results:
+        assert results.ledger().adds_up
+        assert results.ledger().scheduled >= 25
+        rows = list(results.runs())
+    assert len(rows) == json.loads((tmp_path / "a" / "summary.json").read_text())["ledger"]["scheduled"]
+    (tmp_path / "a" / "report.html").unlink()
+    assert harness("report", "a", folder=tmp_path).returncode == 0
+    assert (tmp_path / "a" / "report.html").stat().st_size > 10_000
+    assert harness("gate", "a", folder=tmp_path).returncode == 0
+    compared = harness("gate", "a", "--baseline", "a/results.sqlite", folder=tmp_path)
+    assert compared.returncode == 0, compared.stdout
+    (tmp_path / "strict.toml").write_text("[objectives]\nttft_p50_ms = 0.0001\n")
+    missed = harness("gate", "a", "--config", "strict.toml", folder=tmp_path)
+    assert missed.returncode == 1
+    assert "ttft_p50_ms" in missed.stdout
+
+
+def test_results_that_are_there_are_not_overwritten(tmp_path: Path, server: EmbeddedServer) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.sqlite").write_bytes(b"precious")
+    done = harness("load", "--target", server.base_url, "--out", "out", folder=tmp_path)
+    assert_one_sentence(done, "results.sqlite", "earlier")
+    assert (tmp_path / "out" / "results.sqlite").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("verb", ["check", "load", "conformance"])
+def test_a_target_that_is_not_there(tmp_path: Path, verb: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        done = harness(verb, "--target", url, folder=tmp_path)
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "cannot be reached" in said
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["check", "load", "conformance"])
+def test_a_wrong_token(tmp_path: Path, server: EmbeddedServer, verb: str) -> None:
+    secret = "wrong-token-4711"
+    done = harness(
+        verb, "--target", server.base_url, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": secret}
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 2, said
+    assert "refused the token" in said
+    assert secret not in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("verb", ["check", "load", "conformance"])
+def test_a_misspelt_setting(tmp_path: Path, verb: str) -> None:
+    (tmp_path / "harness.toml").write_text('[target]\norganisation_id = "org-1"\n')
+    assert_one_sentence(harness(verb, folder=tmp_path), "organisation_id", "organization_id")
+
+
+def test_misused_options(tmp_path: Path) -> None:
+    for arguments in (
+        ["check", "--users", "0"],
+        ["load", "--duration", "soon"],
+        ["serve", "--fault", "nonsense"],
+    ):
+        done = harness(*arguments, folder=tmp_path)
+        assert done.returncode == 2, arguments
+        assert "Traceback" not in done.stderr
+    assert_one_sentence(harness("load", folder=tmp_path), "no target")
+    assert_one_sentence(harness("conformance", folder=tmp_path), "no target")
+    assert_one_sentence(harness("report", "nothing.sqlite", folder=tmp_path), "nothing.sqlite")
+    assert_one_sentence(harness("gate", "nothing.sqlite", folder=tmp_path), "nothing.sqlite")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_check_writes_what_there_is(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "harness", "check", "--out", "out", "--duration", "60s", "--users", "5"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not _streams(tmp_path / "out" / "results.sqlite"):
+            assert time.monotonic() < deadline, "the load never began"
+            assert process.poll() is None
+            time.sleep(0.2)
+        os.kill(process.pid, number)
+        said, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, said
+    with Results(tmp_path / "out" / "results.sqlite") as results:
+        assert results.manifest["state"] == "interrupted"
+        assert results.ledger().scheduled > 0
+        assert results.ledger().adds_up, results.ledger().as_dict()
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def _streams(path: Path) -> int:
+    if not path.exists():
+        return 0
+    try:
+        with Results(path) as results:
+            return results.ledger().scheduled
+    except ResultsError:  # it is just being made
+        return 0

@@ -1,0 +1,93 @@
+"""The wheel works in an empty environment, far from the checkout."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.integration.commands import environment
+
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin folder of a new environment that holds the wheel and the locked dependencies."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    for arguments in (["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", str(wheel)]):
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "bin"
+
+
+def run(installed: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(installed / "harness"), *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def test_the_wheel_installs_one_name(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.partition("/")[0] for name in archive.namelist()}
+        names = set(archive.namelist())
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"harness"}
+    for name in (
+        "harness/conformance/pytest.ini",
+        "harness/conformance/conftest.py",
+        "harness/conformance/scenarios/runs.py",
+        "harness/locustfiles/agent_runs.py",
+        "harness/reports/html.py",
+        "harness/py.typed",
+    ):
+        assert name in names
+
+
+def test_the_installed_wheel_runs_the_main_job(installed: Path, tmp_path: Path) -> None:
+    done = run(installed, tmp_path, "check", "--out", "out", "--duration", "4s", "--users", "3")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+    assert str(ROOT) not in done.stdout
+
+
+def test_the_installed_wheel_runs_suite_and_load_against_a_server(installed: Path, tmp_path: Path) -> None:
+    command = [str(installed / "harness"), "serve", "--port", "0", "--config-out", "harness.toml"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout is not None
+        assert "listening on" in server.stdout.readline()
+        try:
+            suite = run(
+                installed, tmp_path, "conformance", "-k", "terminal", "--json", "v.json", "--junit", "v.xml"
+            )
+            load = run(installed, tmp_path, "load", "--duration", "3s", "--users", "2", "--out", "out")
+        finally:
+            server.terminate()
+    assert suite.returncode == 0, suite.stdout + suite.stderr
+    verdicts = {
+        check["id"]: check["verdict"] for check in json.loads((tmp_path / "v.json").read_text())["checks"]
+    }
+    assert verdicts["terminal.exactly-one"] == "pass"
+    assert 'value="terminal.exactly-one"' in (tmp_path / "v.xml").read_text()
+    assert load.returncode == 0, load.stdout + load.stderr
