@@ -1,0 +1,100 @@
+"""One self-contained HTML page from a results file: nothing is loaded from elsewhere, and nothing can be run in it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from harness import __version__
+from harness.results.store import Results
+
+from .measured import JOURNEY_COLUMNS, PERCENTILE_HEADS
+from .text import Gap, bounded, count, counted, visible
+from .view import Page, page
+
+TEMPLATES = Path(__file__).parent / "templates"
+_CODE = re.compile(r"`([^`]+)`")
+_DOT = {"good": "%231a7f4b", "bad": "%23b3261e", "warn": "%23a86a00", "none": "%236b7280"}
+
+
+def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLike[str]) -> Path:
+    """Make the page of a results file, and return where it is; directories above it are made.
+
+    The same results give the same page. Raises ResultsError when the file is missing or is no results file,
+    and OSError when the page cannot be written.
+    """
+    with Results(results_path) as results:
+        html = render(page(results))
+    out = Path(out_path)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(html, encoding="utf-8", newline="\n")
+    return out
+
+
+def render(content: Page) -> str:
+    """The page as HTML text."""
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            page=content,
+            css=Markup(css),  # noqa: S704 - our own file
+            policy=content_security_policy(css),
+            icon=_icon(content.headline.tone),
+            journey_columns=JOURNEY_COLUMNS,
+            percentile_heads=PERCENTILE_HEADS,
+            version=__version__,
+        )
+    )
+
+
+def content_security_policy(css: str) -> str:
+    """The page's policy: its one style sheet, known by its hash, images inside the file, and nothing else."""
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; script-src 'none'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"prose": _prose, "count": count, "counted": counted}
+    environment.tests["gap"] = lambda row: isinstance(row, Gap)
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """What every printed expression goes through, so that no text gets past the rules of `text`."""
+    if isinstance(value, Markup):
+        return value
+    if value is None:
+        raise ValueError("the template prints a value that is not there")
+    return visible(bounded(str(value)))
+
+
+def _prose(text: str) -> Markup:
+    """Text of ours or a server's, escaped, in which `backquotes` mean code."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(bounded(text))))))  # noqa: S704 - escaped here
+
+
+def _icon(tone: str) -> Markup:
+    circle = f"<circle cx='8' cy='8' r='7' fill='{_DOT[tone]}'/>"
+    dot = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{circle}</svg>"
+    return Markup(f"data:image/svg+xml,{quote(dot, safe='%')}")  # noqa: S704 - quoted here

@@ -1,0 +1,104 @@
+"""Matplotlib figures as SVG inside the page: only known elements and attributes, colours left to the page's theme.
+
+The page's policy forbids style attributes, so styles become presentation attributes; and a colour of INKS
+becomes a class, so that the page's style sheet decides how it looks by day, by night and on paper.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+#: Stand-in colours: what is drawn in one of these takes the page's colour of that name.
+INKS = {
+    "ink": "#010001",
+    "soft": "#020002",
+    "rule": "#030003",
+    "first": "#040004",
+    "second": "#050005",
+    "third": "#060006",
+    "bad": "#070007",
+    "limit": "#080008",
+}
+
+_NAME_OF_INK = {colour: name for name, colour in INKS.items()}
+_ELEMENTS = frozenset({"svg", "g", "path", "defs", "use", "clipPath", "rect", "text", "tspan"})
+_ATTRIBUTES = frozenset({
+    "clip-path", "d", "fill", "fill-opacity", "font-size", "font-weight", "height", "id", "opacity", "stroke",
+    "stroke-dasharray", "stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-opacity",
+    "stroke-width", "text-anchor", "transform", "viewBox", "width", "x", "y",
+})  # fmt: skip
+_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+
+
+def inline_svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an SVG element to stand inside an HTML page.
+
+    name: makes its ids unique in the page. label: what the picture says, for those who do not see it.
+    The same figure gives the same text.
+    """
+    written = io.BytesIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "DejaVu Sans"}):
+        figure.savefig(
+            written,
+            format="svg",
+            transparent=True,
+            metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
+        )
+    root = _clean(ET.fromstring(written.getvalue()), name)  # noqa: S314 - matplotlib wrote it just now
+    root.attrib.pop("width", None)
+    root.attrib.pop("height", None)
+    root.set("role", "img")
+    root.set("aria-label", label)
+    root.set("class", "chart")
+    return Markup(ET.tostring(root, encoding="unicode", short_empty_elements=True))  # noqa: S704 - built of known parts
+
+
+def _clean(element: ET.Element, name: str) -> ET.Element:
+    """A copy that holds what is known to be harmless and nothing else."""
+    tag = element.tag.rpartition("}")[2]
+    clean = ET.Element(tag, dict(_attributes(element, name)))
+    clean.text = element.text if tag in {"text", "tspan"} else None
+    clean.extend(_clean(child, name) for child in element if _is_known(child))
+    return clean
+
+
+def _is_known(element: ET.Element) -> bool:
+    return isinstance(element.tag, str) and element.tag.rpartition("}")[2] in _ELEMENTS
+
+
+def _attributes(element: ET.Element, name: str) -> Iterator[tuple[str, str]]:
+    classes = []
+    for key, value in (*element.attrib.items(), *_declarations(element.get("style", ""))):
+        if key in {"fill", "stroke"} and value in _NAME_OF_INK:
+            classes.append(f"{key}-{_NAME_OF_INK[value]}")
+        elif key == _XLINK_HREF and value.startswith("#"):
+            yield "href", f"#{name}-{value[1:]}"
+        elif key in _ATTRIBUTES and (key != "id" or element.tag.rpartition("}")[2] in {"path", "clipPath"}):
+            yield key, _local(key, value, name)
+    if classes:
+        yield "class", " ".join(classes)
+
+
+def _declarations(style: str) -> Iterator[tuple[str, str]]:
+    for declaration in style.split(";"):
+        key, _, value = declaration.partition(":")
+        yield key.strip(), value.strip()
+
+
+def _local(key: str, value: str, name: str) -> str:
+    if key == "id":
+        return f"{name}-{value}"
+    if key == "clip-path":
+        return value.replace("url(#", f"url(#{name}-")
+    # Hundredths of a point are not seen, but would be half of the page's size.
+    if key in {"d", "x", "y", "transform"}:
+        return _NUMBER.sub(lambda match: f"{float(match[0]):.2f}", " ".join(value.split()))
+    return value

@@ -1,0 +1,169 @@
+"""The report as its readers have it: opened from disk in a browser, by day, by night, on a phone and on paper."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.reports.html import write_report
+from tests.reports import samples
+
+from .conftest import BrowserPage
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.browser
+
+PHONE_WIDTH = 360
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Reports of a good run, of a bad one on a server that is out to break the page, and of an empty file."""
+    folder = tmp_path_factory.mktemp("reports")
+    files = {
+        "full": samples.full(folder / "full.sqlite"),
+        "hostile": samples.failing(folder / "hostile.sqlite", samples.HOSTILE),
+        "empty": samples.empty(folder / "empty.sqlite"),
+    }
+    return {name: write_report(path, folder / f"{name}.html") for name, path in files.items()}
+
+
+def _style(page: Page, selector: str, name: str) -> str:
+    value: str = page.locator(selector).first.evaluate(f"element => getComputedStyle(element)[{name!r}]")
+    return value
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = (int(part) / 255 for part in re.findall(r"\d+", colour)[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("name", ["full", "hostile", "empty"])
+def test_the_page_opens_from_disk_and_runs_nothing(
+    browser_page: BrowserPage, reports: dict[str, Path], name: str
+) -> None:
+    page = browser_page.open(reports[name])
+    assert page.locator("h2").all_inner_texts()[1:3] == ["Objectives", "Conformance"]
+    assert page.locator("script").count() == 0
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert page.locator("img").count() == 0
+
+
+def test_the_policy_lets_the_style_sheet_in(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"])
+    assert _style(page, "#verdict", "borderLeftWidth") == "6px"
+    assert _style(page, ".stroke-first", "stroke") == "rgb(36, 99, 176)"
+
+
+def test_the_policy_lets_nothing_else_in(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"])
+    blocked = page.evaluate(
+        """() => new Promise(resolve => {
+            document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
+            setTimeout(() => resolve("nothing was blocked"), 3000);
+            const image = new Image();
+            image.src = "https://elsewhere.invalid/pixel.png";
+        })"""
+    )
+    assert blocked == "img-src"
+    assert len(browser_page.complaints) == 1  # the browser's own, about what was tried just now
+    browser_page.complaints.clear()
+
+
+def test_a_mark_of_the_matrix_opens_the_evidence_by_click(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
+    page = browser_page.open(reports["hostile"])
+    inside = page.locator("[id='terminal.last']")
+    assert not inside.is_visible()
+    page.get_by_role("link", name="terminal.last: fail").click()
+    assert inside.is_visible()
+    exchange = inside.locator("details.exchange").first
+    assert not exchange.get_by_text("Wire log").is_visible()
+    exchange.locator("summary").click()
+    assert exchange.get_by_text("Wire log").is_visible()
+    assert exchange.locator("tr.here td").first.inner_text() == "2"
+    assert "<script>alert(1)</script>" in exchange.locator(".events td:last-child").first.inner_text()
+
+
+def test_a_passed_checks_evidence_opens_where_all_exchanges_are(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
+    page = browser_page.open(reports["full"])
+    page.get_by_role("link", name="terminal.last: pass").click()
+    page.locator("[id='terminal.last']").get_by_role("link", name="run", exact=True).click()
+    assert page.locator("#exchange-1").is_visible()
+    assert page.locator("#exchange-2").is_hidden()
+
+
+def test_evidence_opens_by_keyboard(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["hostile"])
+    page.get_by_role("link", name="resume.every-cut: fail").focus()
+    page.keyboard.press("Enter")
+    inside = page.locator("[id='resume.every-cut']")
+    assert inside.is_visible()
+    # From the link's target on, Tab goes to what is in it.
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('.exchange') !== null")
+    page.keyboard.press("Enter")
+    assert inside.locator("details.exchange").first.get_by_text("Events as decoded").is_visible()
+    page.keyboard.press("Space")
+    assert inside.locator("details.exchange").first.get_by_text("Events as decoded").is_hidden()
+
+
+def test_the_first_tab_stop_skips_to_the_verdict(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"])
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+    assert page.locator(".skip").bounding_box()["x"] >= 0  # type: ignore[index]
+
+
+def test_a_link_to_one_requirement_opens_it(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"], fragment="#ids.unique")
+    assert page.locator("[id='ids.unique']").is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
+def test_the_theme_follows_the_readers(
+    browser_page: BrowserPage, reports: dict[str, Path], scheme: Any, is_dark: bool
+) -> None:
+    page = browser_page.open(reports["full"], color_scheme=scheme)
+    ground, ink = (_luminance(_style(page, "body", name)) for name in ("backgroundColor", "color"))
+    assert (ground < ink) is is_dark
+    chart_ink = _luminance(_style(page, ".chart .fill-soft", "fill"))
+    assert abs(chart_ink - ground) > 0.35
+
+
+@pytest.mark.parametrize("name", ["full", "hostile", "empty"])
+def test_a_phone_never_scrolls_sideways(
+    browser_page: BrowserPage, reports: dict[str, Path], name: str
+) -> None:
+    page = browser_page.open(reports[name], width=PHONE_WIDTH)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
+
+
+def test_on_paper_the_page_is_light_and_leaves_the_navigation_out(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
+    page = browser_page.open(reports["full"], color_scheme="dark")
+    page.emulate_media(media="print")
+    assert _luminance(_style(page, "body", "color")) < 0.2
+    assert page.locator(".contents").is_hidden()
+    assert page.locator("#exchanges").is_hidden()
+    assert page.locator(".chart").first.is_visible()
+
+
+def test_charts_have_a_name_and_their_numbers(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"])
+    names = [page.get_by_role("img").nth(index).get_attribute("aria-label") or "" for index in range(3)]
+    assert names[0].startswith("Percentile curves. Time to first token (TTFT): half within ")
+    assert names[1].startswith("Time to first token (TTFT) over time. The median lies between ")
+    assert names[2].startswith("Arrivals and streams in flight over time. At most ")
+    page.get_by_text("The same as numbers").first.click()
+    assert page.get_by_role("group", name="Percentiles as numbers").is_visible()

@@ -1,0 +1,87 @@
+import re
+
+import pytest
+
+from harness.reports.charts import POINTS, Key, Second, bin_width_s, over_time, percentile_curve, traffic
+from harness.results.histogram import Histogram
+
+
+def _histogram(*values: float) -> Histogram:
+    histogram = Histogram()
+    histogram.record_many(values)
+    return histogram
+
+
+@pytest.mark.parametrize(
+    ("span", "width"),
+    [((0, 0), 1), ((100, 100 + POINTS - 1), 1), ((100, 100 + POINTS), 2), ((0, 3599), 30), ((0, 86399), 600)],
+)
+def test_bins_grow_with_the_span(span: tuple[int, int], width: int) -> None:
+    assert bin_width_s(*span) == width
+
+
+def test_a_span_of_years_still_has_a_bounded_number_of_bins() -> None:
+    span = (0, 2_000_000_000)
+    assert (span[1] + 1) / bin_width_s(*span) <= POINTS
+    chart = traffic({0: Second(1, 0, 0, 1), 2_000_000_000: Second(0, 1, 0, 0)}, span)
+    assert len(chart.rows) <= POINTS + 1
+
+
+def test_the_percentile_chart_tells_its_numbers() -> None:
+    chart = percentile_curve([("TTFT", _histogram(*range(1, 101))), ("ITL", _histogram(5.0))])
+    assert chart.head == ("metric", "count", "50%", "90%", "99%", "longest")
+    assert chart.rows == (
+        ("TTFT", "100", "49.6 ms", "90 ms", "99 ms", "100 ms"),
+        ("ITL", "1", "5 ms", "5 ms", "5 ms", "5 ms"),
+    )
+    assert [key.label for key in chart.keys] == ["TTFT", "ITL"]
+    assert "TTFT: half within 49.6 ms, 99% within 99 ms, the longest 100 ms" in chart.svg
+
+
+def test_the_percentile_axis_ends_where_the_data_does() -> None:
+    chart = percentile_curve([("TTFT", _histogram(*range(1, 1001)))])
+    labels = re.findall(r"<text[^>]*>([^<]*)%</text>", chart.svg)
+    assert labels == ["0", "50", "90", "99", "99.9"]
+
+
+def test_a_chart_over_time_merges_seconds_into_bins() -> None:
+    by_second = {1000 + second: _histogram(10.0 + second) for second in range(320)}
+    chart = over_time("TTFT", by_second, (1000, 1319), [("ttft_p95_ms", 800.0)])
+    assert len(chart.rows) == 160
+    assert chart.rows[1] == ("2", "2", "12 ms", "13 ms", "13 ms")
+    assert "in steps of 2 s" in chart.caption
+    assert Key("limit", "dotted", "limit ttft_p95_ms = 800 ms") in chart.keys
+
+
+def test_seconds_without_a_value_leave_no_row() -> None:
+    chart = over_time("TTFT", {1003: _histogram(7.0)}, (1000, 1009), [])
+    assert chart.rows == (("3", "1", "7 ms", "7 ms", "7 ms"),)
+
+
+def test_traffic_counts_and_marks_failures() -> None:
+    seconds = {50: Second(4, 1, 0, 3), 52: Second(2, 5, 1, 0)}
+    chart = traffic(seconds, (50, 53))
+    assert chart.rows == (
+        ("0", "4", "1", "3", "0"),
+        ("1", "0", "0", "3", "0"),
+        ("2", "2", "5", "0", "1"),
+        ("3", "0", "0", "0", "0"),
+    )
+    assert chart.keys[-1] == Key("bad", "cross", "a stream failed here")
+    assert chart.svg.count("stroke-bad") >= 1
+    assert (
+        "At most 4 streams were due per second, and 3 streams were in flight; 1 stream failed." in chart.svg
+    )
+
+
+def test_traffic_without_failures_has_no_mark() -> None:
+    chart = traffic({50: Second(1, 1, 0, 0)}, (50, 50))
+    assert "stroke-bad" not in chart.svg
+    assert "cross" not in {key.shape for key in chart.keys}
+
+
+def test_values_of_one_size_still_get_a_labelled_axis() -> None:
+    for value in (0.07, 6.9, 105.0, 7_777.0, 4_000_000.0):
+        chart = percentile_curve([("one", _histogram(value))])
+        labels = re.findall(r"<text[^>]*>([\d.]+ (?:µs|ms|s|min|h)[^<]*)</text>", chart.svg)
+        assert labels, value

@@ -1,0 +1,197 @@
+import functools
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.contract.requirements import CATALOGUE
+from harness.reports.html import write_report
+from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+
+from . import samples
+from .pagecheck import checked
+from .samples import HOSTILE
+
+SAMPLES: dict[str, Callable[[Path], Path]] = {
+    "full": samples.full,
+    "failing": samples.failing,
+    "hostile": lambda path: samples.failing(path, HOSTILE),
+    "load only": samples.load_only,
+    "conformance only": samples.conformance_only,
+    "empty": samples.empty,
+}
+SECTIONS = (
+    "verdict", "objectives", "conformance", "charts", "metrics", "journeys", "ledger", "violations", "lag", "setup",
+    "exchanges",
+)  # fmt: skip
+
+
+def _html(tmp_path: Path, make: Callable[[Path], Path]) -> str:
+    return write_report(make(tmp_path / "results.sqlite"), tmp_path / "report.html").read_text(
+        encoding="utf-8"
+    )
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The page of one of SAMPLES, made once."""
+
+    @functools.cache
+    def made(name: str) -> str:
+        return _html(tmp_path_factory.mktemp("sample"), SAMPLES[name])
+
+    return made
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_every_kind_of_results_gives_a_sound_page_with_every_section(
+    sample: Callable[[str], str], name: str
+) -> None:
+    html = sample(name)
+    page = checked(html)
+    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
+    assert html.startswith("<!doctype html>")
+    assert len(html) < 3_000_000
+
+
+def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "er" / "report.html"
+    assert write_report(samples.empty(tmp_path / "r.sqlite"), out) == out
+    assert out.is_file()
+
+
+def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
+    path = samples.full(tmp_path / "r.sqlite")
+    pages = [write_report(path, tmp_path / f"{number}.html").read_bytes() for number in range(2)]
+    assert pages[0] == pages[1]
+
+
+def test_nothing_that_a_server_says_becomes_markup(sample: Callable[[str], str]) -> None:
+    html = sample("hostile")
+    page = checked(html)
+    assert "<script" not in html
+    assert "<img" not in html
+    shown = HOSTILE.replace("\x00", "\\x00").replace("\x1b", "\\x1b").replace("\u202e", "\\u202e")
+    assert f"2 events follow the terminal event: {shown}" in page.text
+    assert f"event 4 of the original is missing after the cut: {shown}" in page.text
+    assert f"truncated: {shown}" in page.text
+
+
+def test_hostile_names_are_as_harmless_as_hostile_texts(tmp_path: Path) -> None:
+    def make(path: Path) -> Path:
+        with ResultsWriter(path) as writer:
+            writer.set_manifest(
+                command=HOSTILE,
+                started_at=HOSTILE,
+                target={"base_url": HOSTILE, "path": HOSTILE},
+                machine={HOSTILE: HOSTILE},
+                workers_lost=[HOSTILE],
+            )
+            writer.add_exchange(
+                HOSTILE, HOSTILE, HOSTILE, {**samples.document(1), "label": HOSTILE, "started_at": HOSTILE}
+            )
+            evidence = [
+                {"exchange": HOSTILE, "event": 0, "note": HOSTILE},
+                {"exchange": "gone", "event": None, "note": ""},
+            ]
+            for number, verdict in enumerate(("pass", "fail")):
+                name = f"{HOSTILE}{number}"
+                writer.add_checks(
+                    [CheckRow(id=name, level=HOSTILE, verdict=verdict, detail=HOSTILE, evidence=evidence)]
+                )
+            writer.add_ledger(HOSTILE, samples.START, HOSTILE, "scheduled")
+            writer.count_violation(HOSTILE, HOSTILE, HOSTILE)
+            writer.add_violation(HOSTILE, HOSTILE, 1, HOSTILE, {HOSTILE: HOSTILE})
+        return path
+
+    html = _html(tmp_path, make)
+    checked(html)
+    assert "<script" not in html
+
+
+def test_what_a_server_makes_long_is_cut_and_says_so(tmp_path: Path) -> None:
+    def make(path: Path) -> Path:
+        return samples.failing(path, "A" * 200_000)
+
+    html = _html(tmp_path, make)
+    checked(html)
+    assert len(html) < 1_000_000
+    assert "more characters left out" in html
+    assert "A" * 5_000 not in html
+
+
+def test_long_exchanges_are_cut_and_say_so(tmp_path: Path) -> None:
+    def make(path: Path) -> Path:
+        with ResultsWriter(path) as writer:
+            writer.set_manifest(**samples.MANIFEST)
+            samples.write_conformance(writer)
+            writer.add_exchange("completed_run/run", "completed_run", "run", samples.document(5_000))
+        return path
+
+    page = checked(_html(tmp_path, make))
+    assert "4,940 events left out" in page.text
+    assert "4,940 reads left out" in page.text
+
+
+def test_the_matrix_shows_every_check_with_its_verdict_and_opens_it(tmp_path: Path) -> None:
+    path = samples.failing(tmp_path / "r.sqlite")
+    page = checked(write_report(path, tmp_path / "r.html").read_text(encoding="utf-8"))
+    with Results(path) as results:
+        checks = results.checks()
+    assert {f"{check.id}: {check.verdict}" for check in checks} <= set(page.labels)
+    assert {check.id for check in checks} <= set(page.links)
+    assert CATALOGUE["terminal.last"].text in page.text
+
+
+def test_a_failed_check_shows_curl_wire_log_and_decoded_events(sample: Callable[[str], str]) -> None:
+    html = sample("failing")
+    block = html[html.index('id="terminal.last"') :]
+    block = block[: block.index('<details class="check">')]
+    assert "curl -N -X POST" in block
+    assert "HTTP/1.1 200 OK" in block
+    assert re.search(r'<tr class="here"><td>2</td><td>81.2</td>', block)
+    assert "id: 1790000000000-0\\ndata:" in block
+
+
+def test_code_in_the_catalogues_words_is_set_as_code(sample: Callable[[str], str]) -> None:
+    html = sample("conformance only")
+    assert (
+        "Only <code>data</code>, <code>id</code>, <code>event</code>, <code>retry</code> and comment lines"
+        in html
+    )
+
+
+def test_an_empty_file_says_what_is_missing_in_every_section(sample: Callable[[str], str]) -> None:
+    text = checked(sample("empty")).text
+    for sentence in (
+        "Nothing was tested",
+        "The test never wrote its end",
+        "No objective was set for this test.",
+        "The conformance suite was not run",
+        "No stream was run under load, so there is nothing to draw.",
+        "No journey was taken: this file holds no load.",
+        "No stream was scheduled: this file holds no load.",
+        "No stream was judged under load.",
+        "The harness's own lag was not measured in this run.",
+        "The results file does not say.",
+        "No exchange was recorded.",
+    ):
+        assert sentence in text
+
+
+def test_the_secret_settings_stay_masked(sample: Callable[[str], str]) -> None:
+    assert "**********" in checked(sample("full")).text
+
+
+def test_a_missing_file_is_the_results_error(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        write_report(tmp_path / "none.sqlite", tmp_path / "report.html")
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_file_of_something_else_is_the_results_error(tmp_path: Path) -> None:
+    other = tmp_path / "other.sqlite"
+    other.write_bytes(b"not a database at all, but long enough to be one" * 50)
+    with pytest.raises(ResultsError, match="this is no results file"):
+        write_report(other, tmp_path / "report.html")

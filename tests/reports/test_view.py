@@ -1,0 +1,183 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.reports.evidence import Budget, exchange_view
+from harness.reports.view import FACTS_SHOWN, Facts, Page, page
+from harness.results.histogram import Histogram
+from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+
+from . import samples
+from .samples import MANIFEST, START
+
+
+def _page(path: Path) -> Page:
+    with Results(path) as results:
+        return page(results)
+
+
+def _load(
+    path: Path, objectives: dict[str, Any], *, failed: int = 0, lag_ms: float = 0.1, **manifest: Any
+) -> Page:
+    """Ten streams with a TTFT of 100 ms each."""
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**{**MANIFEST, "settings": {"objectives": objectives}, **manifest})
+        histogram, lag = Histogram(), Histogram()
+        histogram.record_many([100.0] * 10)
+        lag.record(lag_ms)
+        writer.add_histogram("ttft_ms", "fresh", START, "w0", histogram)
+        writer.add_histogram("receive_lag_ms", "fresh", START, "w0", lag)
+        writer.add_ledger("w0", START, "fresh", "scheduled", 10)
+        writer.add_ledger("w0", START, "fresh", "done", 10)
+        if failed:
+            writer.add_failures("w0", START, "fresh", failed)
+    return _page(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.sqlite"
+
+
+def test_a_run_that_held_passes(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 800, "error_rate": 0.1}, failed=1)
+    assert (made.headline.word, made.headline.tone, made.headline.notes) == ("Passed", "good", ())
+    assert made.headline.why == "All 3 limits were held. Load: 10 streams, 1 of them failed."
+    assert [(row.name, row.value, row.limit, row.headroom, row.used) for row in made.objectives] == [
+        ("ttft_p95_ms", "100.0 ms", "800 ms", "87.5% to spare", 0.125),
+        ("error_rate", "10%", "10%", "0% to spare", 1.0),
+        ("ledger", "0", "0", "\u2013", None),
+    ]
+    assert (made.target, made.started, made.took) == (
+        "https://agent.example.com/agent/workflow-actions",
+        "21 September 2026, 14:13:20 UTC",
+        "1 min",
+    )
+
+
+def test_a_missed_limit_fails_and_is_named(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 80, "error_rate": 0.1}, failed=2)
+    assert (made.headline.word, made.headline.tone) == ("Failed", "bad")
+    assert made.headline.why.startswith(
+        "`ttft_p95_ms` is 100.0 ms, over its limit of 80 ms; `error_rate` is 20%, over its limit of 10%. "
+    )
+    assert made.objectives[0].headroom == "25% over"
+
+
+def test_a_limit_on_what_was_not_measured_is_not_green(path: Path) -> None:
+    made = _load(path, {"resume_p99_ms": 80})
+    assert (made.headline.word, made.headline.tone) == ("Incomplete", "bad")
+    assert made.headline.why.startswith("`resume_p99_ms` was not measured. ")
+    assert made.objectives[0].used is None
+
+
+def test_a_failed_check_fails(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(state="finished")
+        writer.add_checks(
+            [
+                CheckRow(id="ids.unique", level="MUST", verdict="fail"),
+                CheckRow(id="ids.clock", level="SHOULD", verdict="pass"),
+            ]
+        )
+    made = _page(path)
+    assert (made.headline.word, made.headline.tone) == ("Failed", "bad")
+    assert made.headline.why == "Conformance failed in ids.unique (fail). Conformance: 1 pass, 1 fail."
+    assert not made.has_objectives
+
+
+def test_nothing_tested_is_never_green(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**MANIFEST)
+        writer.add_checks([CheckRow(id="ids.unique", level="MUST", verdict="not applicable")])
+        writer.add_ledger("w0", START, "fresh", "scheduled", 3)
+        writer.add_ledger("w0", START, "fresh", "refused", 3)
+    made = _page(path)
+    assert (made.headline.word, made.headline.tone) == ("Nothing was tested", "none")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "note"),
+    [
+        ({"state": "interrupted"}, "The test was interrupted: this covers only what came before."),
+        (
+            {"state": "running"},
+            "The test never wrote its end: it is still running, or it was killed. This is what it left.",
+        ),
+        (
+            {"workers_lost": ["w3", "w4"]},
+            "Workers of the load were lost, and with them what they had not yet told: w3, w4.",
+        ),
+    ],
+)
+def test_what_limits_a_pass_is_said_and_takes_its_green_away(
+    path: Path, manifest: dict[str, Any], note: str
+) -> None:
+    made = _load(path, {"ttft_p95_ms": 800}, **manifest)
+    assert (made.headline.word, made.headline.tone) == ("Passed, with a reservation", "warn")
+    assert made.headline.notes == (note,)
+
+
+def test_a_saturated_harness_limits_a_pass(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 800}, lag_ms=50.0)
+    assert made.headline.tone == "warn"
+    assert made.headline.notes == (
+        "The harness itself was saturated, so latencies here are not only the server's.",
+    )
+
+
+@pytest.mark.parametrize("limits", [{"ttft_p42_ms": 3}, {"ttft_p95_ms": "fast"}])
+def test_objectives_that_this_version_cannot_judge_are_one_sentence(
+    path: Path, limits: dict[str, Any]
+) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(settings={"objectives": limits})
+    with pytest.raises(
+        ResultsError, match=r"results.sqlite: its objectives cannot be judged by this version: objective"
+    ):
+        _page(path)
+
+
+def test_a_manifest_of_the_wrong_shape_still_gives_a_page(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(
+            started_at=7, ended_at=None, target="here", settings=["a"], state=None, extra={"a": [1]}
+        )
+    made = _page(path)
+    assert (made.target, made.started, made.took) == ("", "7", "")
+    assert made.facts[-1] == Facts("Other", (("extra.a", "[1]"),), 0)
+
+
+def test_facts_are_flattened_and_bounded(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        many = {f"key{number}": number for number in range(FACTS_SHOWN + 5)}
+        writer.set_manifest(command=["harness", "check"], settings={"load": {"rate": 2.5}}, machine=many)
+    facts = {table.title: table for table in _page(path).facts}
+    assert facts["Test"].rows == (("command", "harness check"),)
+    assert facts["Settings"].rows == (("load.rate", "2.5"),)
+    assert (len(facts["Machine"].rows), facts["Machine"].left_out) == (FACTS_SHOWN, 5)
+    assert facts["Versions"].rows == ()
+
+
+def test_a_limit_missed_by_far_is_told_in_multiples(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 25, "ttft_p50_ms": 20, "ttft_p99_ms": 0.05})
+    assert [row.headroom for row in made.objectives[:3]] == [
+        "300% over",
+        "5 times the limit",
+        "2,000 times the limit",
+    ]
+
+
+def test_violations_get_room_for_their_evidence_before_the_list_of_all_exchanges(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = samples.document(6)
+    monkeypatch.setattr("harness.reports.view.Budget", lambda: Budget(exchange_view(recorded).weight))
+    with ResultsWriter(path) as writer:
+        writer.add_exchange("one", "completed_run", "run", recorded)
+        writer.count_violation("ids.unique", "fresh", "w0")
+        writer.add_violation("ids.unique", "fresh", START * 10**9, "twice", [recorded])
+    made = _page(path)
+    assert not made.violations[0].examples[0].exchanges[0].withheld
+    assert made.exchanges[0].exchanges[0].withheld
