@@ -1,0 +1,131 @@
+"""The actions that the embedded server can run: each brings about one situation that a client must handle.
+
+An action is an asynchronous iterator of tokens. Running out of them is success; ActionFailedError and
+ActionCancelledError are the two other ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+#: more words than ten, so that sequence numbers reach two digits, and not all of them ASCII
+DEFAULT_TEXT = "Voilà: the naïve café serves its agents one word at a time, in order, and says 42 °C."
+MAX_TOKENS = 1000
+
+_PIECE = re.compile(r"\s*\S+|\s+\Z")
+
+Tokens = AsyncIterator[str]
+
+
+class ActionFailedError(Exception):
+    """The action failed; its run ends with `error`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+class ActionCancelledError(Exception):
+    """The action gave up of its own accord; its run ends with `cancelled`."""
+
+
+class BadActionError(ValueError):
+    """The workflowAction cannot be run; the text names the field and says why."""
+
+
+class _Parameters(BaseModel):
+    """The action-specific parameters; those of other actions are passed over."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+
+class _Echo(_Parameters):
+    text: str = DEFAULT_TEXT
+
+    async def tokens(self) -> Tokens:
+        for token in tokens_of(self.text):
+            yield token
+            await asyncio.sleep(0)
+
+
+class _Long(_Parameters):
+    count: int = Field(20, alias="tokens", ge=1, le=MAX_TOKENS)
+    interval_ms: float = Field(60, alias="intervalMs", ge=0, le=10_000)
+
+    async def tokens(self) -> Tokens:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for index in range(self.count):
+            # absolute due times: relative sleeps would drift under load
+            await asyncio.sleep(start + index * self.interval_ms / 1000 - loop.time())
+            yield f"étape {index + 1} "
+
+
+class _Fail(_Parameters):
+    async def tokens(self) -> Tokens:
+        yield "About to fail. "
+        raise ActionFailedError("action_failed", "the action could not reach its data source")
+
+
+class _Cancel(_Parameters):
+    async def tokens(self) -> Tokens:
+        yield "About to give up. "
+        raise ActionCancelledError
+
+
+class _Silent(_Parameters):
+    async def tokens(self) -> Tokens:
+        await asyncio.sleep(0)
+        return
+        yield  # makes this an asynchronous generator
+
+
+class _Quiet(_Parameters):
+    pause_ms: float = Field(1500, alias="pauseMs", ge=0, le=60_000)
+
+    async def tokens(self) -> Tokens:
+        yield "Thinking… "
+        await asyncio.sleep(self.pause_ms / 1000)
+        yield "done thinking."
+
+
+_ACTIONS: Mapping[str, type[_Echo | _Long | _Fail | _Cancel | _Silent | _Quiet]] = {
+    "echo": _Echo,
+    "long": _Long,
+    "fail": _Fail,
+    "cancel": _Cancel,
+    "silent": _Silent,
+    "quiet": _Quiet,
+}
+TOOL_IDS = tuple(_ACTIONS)
+
+
+def prepare_action(workflow_action: Mapping[str, Any]) -> Callable[[], Tokens]:
+    """What starts the action that a valid `workflowAction` object describes.
+
+    Raises BadActionError when its ``toolId`` is none of TOOL_IDS or one of its parameters is wrong.
+    """
+    model = _ACTIONS.get(workflow_action["toolId"])
+    if model is None:
+        raise BadActionError(f"workflowAction.toolId: no such tool; known are {', '.join(TOOL_IDS)}")
+    try:
+        return model.model_validate(dict(workflow_action)).tokens
+    except ValidationError as problem:
+        first = problem.errors(include_url=False, include_input=False)[0]
+        raise BadActionError(f"workflowAction.{first['loc'][0]}: {first['msg']}") from None
+
+
+def tokens_of(text: str) -> list[str]:
+    """`text` cut before the white space between its words; joined they are `text` again.
+
+    At most MAX_TOKENS: in a longer text a token holds several words.
+    """
+    pieces = _PIECE.findall(text)
+    size = -(-len(pieces) // MAX_TOKENS) or 1
+    return ["".join(pieces[at : at + size]) for at in range(0, len(pieces), size)]

@@ -1,0 +1,172 @@
+"""Runs and where they are kept: one append-only list of events a run, read by any number of streams.
+
+Everything here happens in one event loop and between two awaits, so there are no locks: whoever looks a
+run up and starts one where there is none does both before anybody else has a turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from harness.protocol.stream_id import StreamId
+
+Identity = tuple[str, str, str]
+"""What a later request finds a run by: organization, ``key`` or ``runId``, and that value."""
+
+
+class Event(NamedTuple):
+    """One event as every stream of its run carries it; `data` is its JSON text."""
+
+    id: StreamId
+    type: str
+    data: str
+
+
+class RegistryFullError(Exception):
+    """As many runs as are allowed are running at this moment, or no more are taken."""
+
+
+def next_id(last: StreamId | None, now_ms: int) -> StreamId:
+    """The id after `last`, at wall clock time `now_ms`; also right where the clock stands or goes back."""
+    if last is None or now_ms > last.ms:
+        return StreamId(now_ms, 0)
+    return StreamId(last.ms, last.seq + 1)
+
+
+class Run:
+    """One execution of an action: its events so far, and whoever waits for more of them."""
+
+    def __init__(self, organization: str, run_id: str, fingerprint: bytes, identity: Identity | None) -> None:
+        self.organization = organization
+        self.run_id = run_id
+        self.fingerprint = fingerprint
+        self.identity = identity
+        self.events: list[Event] = []
+        self.ended = False
+        self.task: asyncio.Task[None] | None = None
+        self._waiters: set[asyncio.Future[bool]] = set()
+
+    @property
+    def last_id(self) -> StreamId | None:
+        """Id of the newest event."""
+        return self.events[-1].id if self.events else None
+
+    def append(self, event: Event) -> None:
+        """Add the next event and wake every stream that waits for it.
+
+        Raises RuntimeError after the end.
+        """
+        if self.ended:
+            raise RuntimeError(f"run {self.run_id!r} has ended and takes no more events")
+        self.events.append(event)
+        self._wake()
+
+    def end(self) -> None:
+        """No event follows."""
+        self.ended = True
+        self._wake()
+
+    def index_after(self, last_seen: StreamId) -> int | None:
+        """Where the events after `last_seen` begin; None when this run has no event of that id."""
+        index = bisect_left(self.events, last_seen, key=lambda event: event.id)
+        known = index < len(self.events) and self.events[index].id == last_seen
+        return index + 1 if known else None
+
+    async def more_than(self, count: int, timeout_s: float) -> bool:
+        """Wait until there are more than `count` events or the run has ended; False after `timeout_s`."""
+        if len(self.events) > count or self.ended:
+            return True
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.add(waiter)
+        timer = loop.call_later(timeout_s, _resolve, waiter, False)
+        try:
+            return await waiter
+        finally:
+            timer.cancel()
+            self._waiters.discard(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            _resolve(waiter, True)
+        self._waiters.clear()
+
+
+def _resolve(waiter: asyncio.Future[bool], woken: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(woken)
+
+
+class RunRegistry:
+    """Every run that can still be asked for.
+
+    Finished runs are forgotten `ttl_s` seconds after their end, and earlier, the oldest first, while there
+    are more than `max_runs` runs. Running ones are never forgotten.
+    """
+
+    def __init__(self, *, ttl_s: float, max_runs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ttl_s = ttl_s
+        self._max_runs = max_runs
+        self._clock = clock
+        self._closed = False
+        self._running: set[Run] = set()
+        self._finished: deque[tuple[float, Run]] = deque()
+        self._by_identity: dict[Identity, Run] = {}
+        self._by_run_id: dict[tuple[str, str], Run] = {}
+
+    def __len__(self) -> int:
+        self._expire()
+        return len(self._running) + len(self._finished)
+
+    @property
+    def running(self) -> frozenset[Run]:
+        """The runs that have not ended."""
+        return frozenset(self._running)
+
+    def find(self, identity: Identity) -> Run | None:
+        """The run that was started under `identity`."""
+        self._expire()
+        return self._by_identity.get(identity)
+
+    def find_by_run_id(self, organization: str, run_id: str) -> Run | None:
+        """The newest run of `organization` with that run id."""
+        self._expire()
+        return self._by_run_id.get((organization, run_id))
+
+    def add(self, run: Run) -> None:
+        """Keep a run that is about to begin. Raises RegistryFullError, after `close` always."""
+        self._expire(room_for=1)
+        if self._closed or len(self._running) >= self._max_runs:
+            raise RegistryFullError
+        self._running.add(run)
+        self._by_run_id[run.organization, run.run_id] = run
+        if run.identity is not None:
+            self._by_identity[run.identity] = run
+
+    def close(self) -> None:
+        """Take no more runs."""
+        self._closed = True
+
+    def retire(self, run: Run) -> None:
+        """The run has ended: its time to live begins."""
+        self._running.remove(run)
+        self._finished.append((self._clock(), run))
+        self._expire()
+
+    def forget(self, run: Run) -> None:
+        """Nobody finds the run any more; who already reads it is not disturbed."""
+        if self._by_run_id.get((run.organization, run.run_id)) is run:
+            del self._by_run_id[run.organization, run.run_id]
+        if run.identity is not None and self._by_identity.get(run.identity) is run:
+            del self._by_identity[run.identity]
+
+    def _expire(self, room_for: int = 0) -> None:
+        horizon = self._clock() - self._ttl_s
+        room = self._max_runs - len(self._running) - room_for
+        while self._finished and (self._finished[0][0] <= horizon or len(self._finished) > room):
+            self.forget(self._finished.popleft()[1])

@@ -1,0 +1,155 @@
+"""The embedded server as a process: sockets, HTTP errors, signals. What it answers is the API's business."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from harness.reference.api import ReferenceApi, Rejection, common_headers, problem_response
+from harness.reference.faults import faulty_api
+from harness.reference.settings import ServerSettings, demo_config
+
+__all__ = ["RunningServer", "ServerSettings", "demo_config", "running", "serve"]
+
+SHUTDOWN_GRACE_S = 1.0
+_CONNECTION_GRACE_S = 0.4
+
+
+class _Connection(web.RequestHandler):
+    """Refuses what is no HTTP in the shape of every other refusal."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
+    ) -> web.StreamResponse:
+        if isinstance(exc, ConnectionError):  # the client is gone; aiohttp closes our side
+            raise exc
+        if status >= 500:
+            self.log_exception("the embedded server broke on a request", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun; only closing the connection can tell of an error")
+        if status >= 500:
+            rejection = Rejection(status, "internal", "The server failed on this request.")
+        else:
+            rejection = Rejection(
+                status, "bad_http", "The request is not HTTP/1.1, or a header is too large."
+            )
+        response = problem_response(rejection, common_headers())
+        response.force_close()
+        return response
+
+
+class _Listener(web.Server):
+    """Makes a connection's handler; requests carry the server's own limit of the body."""
+
+    def __init__(self, api: ReferenceApi) -> None:
+        super().__init__(api.handle, request_factory=self._request)
+        self._max_body_bytes = api.settings.max_body_bytes
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # documented, but not in its annotation
+            auto_decompress=False,
+            lingering_time=2.0,
+        )
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        return web.BaseRequest(
+            message,
+            payload,
+            protocol,
+            writer,
+            task,
+            asyncio.get_running_loop(),
+            client_max_size=self._max_body_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A server that answers: where, and the state behind it."""
+
+    host: str
+    port: int
+    api: ReferenceApi
+
+    @property
+    def base_url(self) -> str:
+        """What to give as target."""
+        return f"http://{self.host}:{self.port}"
+
+
+@asynccontextmanager
+async def running(
+    settings: ServerSettings | None = None,
+    faults: Iterable[str] = (),
+    *,
+    grace_s: float = SHUTDOWN_GRACE_S,
+) -> AsyncIterator[RunningServer]:
+    """A server in this event loop, until the block ends.
+
+    At the end runs may finish for `grace_s` seconds; then they end with an `error` event, and
+    streams that are still open half a second later are closed. Raises ValueError for an unknown fault and
+    OSError where the port cannot be had.
+    """
+    settings = settings or ServerSettings()
+    api = faulty_api(faults)(settings)
+    runner = web.ServerRunner(_Listener(api), shutdown_timeout=_CONNECTION_GRACE_S)
+    await runner.setup()
+    site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+    try:
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        yield RunningServer(host, port, api)
+    finally:
+        await api.close(grace_s)
+        await runner.cleanup()
+
+
+def serve(
+    settings: ServerSettings | None = None,
+    faults: Iterable[str] = (),
+    *,
+    on_ready: Callable[[int], None] | None = None,
+) -> None:
+    """Serve until SIGINT or SIGTERM; `on_ready` is told the port once it listens. Raises as `running`.
+
+    Signals reach it only in the main thread; elsewhere it serves until its thread's process ends.
+    """
+    asyncio.run(_serve(settings, faults, on_ready))
+
+
+async def _serve(
+    settings: ServerSettings | None, faults: Iterable[str], on_ready: Callable[[int], None] | None
+) -> None:
+    stop = asyncio.Event()
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with running(settings, faults) as server:
+        if on_ready is not None:
+            on_ready(server.port)
+        await stop.wait()

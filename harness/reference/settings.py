@@ -1,0 +1,70 @@
+"""What the embedded server is told, and the harness settings that point at it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+DEMO_PRINCIPALS: Mapping[str, str] = MappingProxyType({"demo-token": "org-1", "demo-token-2": "org-2"})
+OTHER_PATH = "/agent/runs"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Settings of one server.
+
+    port: 0 takes a free one. principals: bearer token to organization. heartbeat_s: after how much
+    silence a stream carries a comment. run_ttl_s: how long a finished run can be asked for again.
+    max_runs: how many runs are held, running and finished. max_body_bytes: largest request body.
+    first_token_delay_s: how long every run waits before its action begins (a slow target).
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str = "/agent/workflow-actions"
+    principals: Mapping[str, str] = field(default_factory=lambda: DEMO_PRINCIPALS)
+    heartbeat_s: float = 0.5
+    run_ttl_s: float = 300.0
+    max_runs: int = 10_000
+    max_body_bytes: int = 1024 * 1024
+    first_token_delay_s: float = 0.0
+
+
+def demo_config(base_url: str | None) -> dict[str, Any]:
+    """The content of a ``harness.toml`` that points the harness at a server with the default settings."""
+    (token, organization), (second_token, second_organization) = DEMO_PRINCIPALS.items()
+    return {
+        "target": {
+            "base_url": base_url,
+            "path": ServerSettings().path,
+            "organization_id": organization,
+            "token": token,
+            "conflict": "any",
+            "resume_start": "replay",
+            "last_event_id": True,
+            "actions": {
+                "success": _action("echo", "Spells a sentence, a token for each word."),
+                "long": _action("long", "Streams for more than a second.", tokens=20, intervalMs=60),
+                "failure": _action("fail", "Ends with an error event."),
+                "cancelled": _action("cancel", "Ends with a cancelled event."),
+                "silent": _action("silent", "Ends without having made a token."),
+                "quiet": _action("quiet", "Pauses longer than the heartbeat budget.", pauseMs=1500),
+                "echo": _action("echo", "Spells the text it is given.", text="{text}"),
+            },
+            "second_principal": {"token": second_token, "organization_id": second_organization},
+            "other_route": {"path": OTHER_PATH},
+        },
+        "budgets": {"first_event": 10, "terminal_close": 5, "heartbeat": 1},
+    }
+
+
+def _action(tool_id: str, description: str, **parameters: Any) -> dict[str, Any]:
+    return {
+        "toolId": tool_id,
+        "toolName": tool_id.capitalize(),
+        "aiDescription": description,
+        "runtimeScope": "demo",
+        **parameters,
+    }

@@ -1,0 +1,174 @@
+"""A small client of the embedded server, for its tests: real sockets, answers as values."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import aiohttp
+
+from harness.protocol.sse import Frame, SseDecoder
+from harness.reference.server import RunningServer, ServerSettings, running
+
+TOKEN = "demo-token"
+PATH = "/agent/workflow-actions"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, read to its end or to the place where it was cut."""
+
+    status: int
+    headers: dict[str, str]
+    raw: bytes
+    complete: bool = True
+
+    @property
+    def frames(self) -> list[Frame]:
+        """Frames that dispatch an event."""
+        return [frame for frame in SseDecoder().feed(self.raw) if frame.dispatches]
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(frame.data or "") for frame in self.frames]
+
+    @property
+    def ids(self) -> list[str | None]:
+        return [frame.id for frame in self.frames]
+
+    @property
+    def types(self) -> list[str]:
+        return [event.get("type", "") for event in self.events]
+
+    @property
+    def sequence(self) -> list[tuple[str | None, str | None]]:
+        """What a replay must bring again."""
+        return [(frame.id, frame.data) for frame in self.frames]
+
+    @property
+    def text(self) -> str:
+        return "".join(event["content"] for event in self.events if event["type"] == "token")
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        assert self.headers["Content-Type"] == "application/problem+json", self
+        document: dict[str, Any] = json.loads(self.raw)
+        assert list(document) == ["type", "title", "status", "code", "detail"]
+        assert document["status"] == self.status
+        return document
+
+
+def action(tool_id: str = "echo", **parameters: Any) -> dict[str, Any]:
+    """A workflowAction."""
+    return {"toolId": tool_id, "toolName": "n", "aiDescription": "d", "runtimeScope": "s", **parameters}
+
+
+def body(workflow_action: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    """A request body; fields set to ... are left out."""
+    whole = {"organizationId": "org-1", "sessionId": "s-1", "workflowAction": workflow_action or action()}
+    return {name: value for name, value in {**whole, **fields}.items() if value is not ...}
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Asks one server."""
+
+    session: aiohttp.ClientSession
+    server: RunningServer
+
+    async def post(
+        self,
+        content: Any = None,
+        *,
+        key: str | None = None,
+        token: str | None = TOKEN,
+        path: str = PATH,
+        cut_after: int | None = None,
+        method: str = "POST",
+        **headers: str,
+    ) -> Answer:
+        """One request. `cut_after` closes the connection after that many events; `content` may be bytes."""
+        sent = {"Content-Type": "application/json"}
+        if token is not None:
+            sent["Authorization"] = f"Bearer {token}"
+        if key is not None:
+            sent["Idempotency-Key"] = key
+        sent |= {name.replace("_", "-"): value for name, value in headers.items()}
+        data = content if isinstance(content, bytes) else json.dumps(content or body()).encode()
+        url = self.server.base_url + path
+        async with self.session.request(method, url, data=io.BytesIO(data), headers=sent) as got:
+            answer = Answer(got.status, dict(got.headers), b"")
+            try:
+                async for chunk in got.content.iter_any():
+                    answer = replace(answer, raw=answer.raw + chunk)
+                    if cut_after is not None and len(answer.frames) >= cut_after:
+                        got.close()
+                        break
+            except aiohttp.ClientPayloadError:
+                answer = replace(answer, complete=False)
+        return answer
+
+    async def cancel(self, run_id: str, token: str | None = TOKEN) -> Answer:
+        return await self.post({}, path=f"/agent/runs/{run_id}/cancel", token=token)
+
+
+@asynccontextmanager
+async def client(*faults: str, **settings: Any) -> AsyncIterator[Client]:
+    """A client of a server of its own."""
+    async with (
+        running(ServerSettings(**settings), faults, grace_s=0.05) as server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
+    ):
+        yield Client(session, server)
+
+
+def ask(scenario: Callable[[Client], Awaitable[None]], faults: Iterable[str] = (), **settings: Any) -> None:
+    """Run `scenario` against a server of its own; ten seconds at most."""
+
+    async def bounded() -> None:
+        async with asyncio.timeout(10), client(*faults, **settings) as one:
+            await scenario(one)
+
+    asyncio.run(bounded())
+
+
+async def raw_exchange(server: RunningServer, request: bytes, *, half_close: bool = False) -> bytes:
+    """Send bytes, return everything that comes until the server closes."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(request)
+    if half_close:
+        writer.write_eof()
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+def http_post(content: Any, *, key: str | None = None, extra: str = "") -> bytes:
+    """The documented request as bytes; `extra` header lines end with CRLF."""
+    data = json.dumps(content).encode()
+    key_line = f"Idempotency-Key: {key}\r\n" if key else ""
+    head = (
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n{key_line}{extra}"
+        f"Content-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data
+
+
+@asynccontextmanager
+async def stalled_connection(server: RunningServer, content: Any, *, key: str) -> AsyncIterator[None]:
+    """A client that asks, has the smallest of receive buffers, and never reads."""
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, (server.host, server.port))
+        await loop.sock_sendall(connection, http_post(content, key=key))
+        yield
