@@ -47,26 +47,33 @@ class ResponseHead:
         """How the body's end is marked."""
         if self.status in {204, 304}:
             return Delimiter.NO_BODY
-        if "chunked" in (self.value("transfer-encoding") or "").lower():
-            return Delimiter.CHUNKED
+        coding = self.value("transfer-encoding")
+        if coding is not None:  # only as the last coding does it mark the end
+            last = coding.rpartition(",")[2].strip(" \t").lower()
+            return Delimiter.CHUNKED if last == "chunked" else Delimiter.CLOSE
         return Delimiter.LENGTH if self.values("content-length") else Delimiter.CLOSE
 
 
 class HttpSyntaxError(ValueError):
-    """The bytes are not an HTTP/1.1 response."""
+    """The bytes are not an HTTP/1.1 response. `body` is what the same bytes held of the body before that."""
+
+    def __init__(self, message: str, body: bytes) -> None:
+        super().__init__(message)
+        self.body = body
 
 
 class ResponseParser:
     """Feed it the connection's bytes; it gives the head once, body bytes as they come, and the end.
 
-    Informational (1xx) responses before the real one are passed over. Bytes after the message's end
-    are counted in `surplus` and otherwise ignored.
+    Informational (1xx) responses before the real one are passed over. Bytes after the message's end are
+    ignored; `surplus` says whether there were any but line ends.
     """
 
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
         self.complete = False
-        self.surplus = 0
+        self.surplus = False
+        self._fault: str | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
         self._reason = b""
@@ -75,21 +82,29 @@ class ResponseParser:
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the connection and return the body bytes in them.
 
-        Raises HttpSyntaxError when they cannot be an HTTP/1.1 response.
+        Raises HttpSyntaxError when they cannot be an HTTP/1.1 response, and from then on.
         """
         if self.complete:
-            self.surplus += len(data)
+            self.surplus = self.surplus or bool(data.strip(b"\r\n"))
             return b""
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            raise HttpSyntaxError("the server switched protocols, which was not asked for") from None
-        except httptools.HttpParserError as problem:
-            if not self.complete:  # after the end, garbage is surplus
-                raise HttpSyntaxError(f"not an HTTP/1.1 response: {problem}") from None
+        if self._fault is None:
+            self._parse(data)
         body = b"".join(self._body)
         self._body.clear()
+        if self._fault is not None:
+            raise HttpSyntaxError(self._fault, body)
         return body
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
+            if self.complete:  # after the end, garbage is surplus
+                self.surplus = True
+            elif self._parser.get_status_code() == 101:
+                self._fault = "the server switched protocols, which was not asked for"
+            else:
+                self._fault = f"not an HTTP/1.1 response: {problem}"
 
     def end_of_connection(self) -> None:
         """The peer sent FIN: a message without a length of its own ends properly here."""
@@ -99,28 +114,26 @@ class ResponseParser:
     # httptools calls these.
 
     def on_message_begin(self) -> None:
-        if not self.complete:
-            self._reason = b""
-            self._headers.clear()
+        self.surplus = self.complete
+        self._reason = b""
+        self._headers.clear()
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        self._headers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if self.complete or status < 200:
+        if self.complete or 100 <= status < 200:
             return
         self.head = ResponseHead(
             status, self._reason.decode("latin-1"), self._parser.get_http_version(), tuple(self._headers)
         )
 
     def on_body(self, body: bytes) -> None:
-        if self.complete:
-            self.surplus += len(body)
-        else:
+        if not self.complete:
             self._body.append(body)
 
     def on_message_complete(self) -> None:
@@ -131,15 +144,17 @@ class ResponseParser:
 def encode_request(request: HttpRequest, *, host: str) -> bytes:
     """The request as bytes, with Host and Content-Length added where it does not set them itself.
 
-    Header names and values go out as they are, so that a scenario may send what no client library
-    would; a line break in one is refused with ValueError all the same.
+    Header names and values go out as they are, in UTF-8 as WHATWG HTML 9.2.3 has it for Last-Event-ID, so
+    that a scenario may send what no client library would; a line break in one is refused with ValueError
+    all the same. No Content-Length is added to a request with a Transfer-Encoding.
     """
     lines = [f"{request.method} {request.target} HTTP/1.1"]
     if request.header("host") is None:
         lines.append(f"Host: {host}")
     lines += [f"{name}: {value}" for name, value in request.headers]
-    if request.body or request.method not in {"GET", "HEAD"}:
+    framed = request.header("content-length") is not None or request.header("transfer-encoding") is not None
+    if not framed and (request.body or request.method not in {"GET", "HEAD"}):
         lines.append(f"Content-Length: {len(request.body)}")
     if any("\r" in line or "\n" in line for line in lines):
         raise ValueError("a request line or header field holds a line break")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
+    return "\r\n".join([*lines, "", ""]).encode() + request.body

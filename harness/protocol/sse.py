@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
+MAX_RETRY_MS = 10**18
 
 _LINE_END = re.compile(rb"[\r\n]")
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
@@ -24,7 +25,14 @@ _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
 class FrameTooLargeError(ValueError):
-    """A block grew past the limit without a blank line: memory is bounded, so the stream is given up."""
+    """A block grew past the limit without a blank line: memory is bounded, so the stream is given up.
+
+    `frames` are those that the same bytes completed before it.
+    """
+
+    def __init__(self, message: str, frames: list[Frame]) -> None:
+        super().__init__(message)
+        self.frames = frames
 
 
 class Field(NamedTuple):
@@ -43,7 +51,7 @@ class Frame:
     event: the ``event`` field; ``""`` when absent, which means ``message``.
     id: the id this block set; None when it set none (or one with a NUL, which is ignored).
     last_event_id: the id a browser would report for this block, kept from earlier ones where it set none.
-    retry_ms: the reconnection time this block set, in milliseconds.
+    retry_ms: the reconnection time this block set, in milliseconds; what is larger reads as MAX_RETRY_MS.
     """
 
     raw: bytes
@@ -82,6 +90,11 @@ def _field(line: bytes) -> Field:
     return Field(name, value.removeprefix(" "))
 
 
+def _milliseconds(digits: str) -> int:
+    digits = digits.lstrip("0")  # int() refuses thousands of digits, and a server may send them
+    return int(digits or "0") if len(digits) < len(str(MAX_RETRY_MS)) else MAX_RETRY_MS
+
+
 class SseDecoder:
     """Incremental decoder of one event stream.
 
@@ -106,8 +119,10 @@ class SseDecoder:
     def feed(self, data: bytes) -> list[Frame]:
         """Take the next bytes of the body, return the frames that they complete.
 
-        Raises FrameTooLargeError when a block outgrows the limit.
+        Raises FrameTooLargeError when a block outgrows the limit, and from then on.
         """
+        if len(self._block) > self._max_frame_bytes:
+            raise self._too_large([])
         self._block += data
         if self._at_start and not self._pass_bom():
             return []
@@ -118,14 +133,19 @@ class SseDecoder:
             end = _LINE_END.search(self._block, self._searched)
             if end is None:
                 break
+            if self._line_start > self._max_frame_bytes:
+                raise self._too_large(frames)
             if frame := self._end_line(end.start()):
                 frames.append(frame)
         self._searched = len(self._block)
         if len(self._block) > self._max_frame_bytes:
-            raise FrameTooLargeError(
-                f"an event is larger than {self._max_frame_bytes} bytes and has no blank line yet"
-            )
+            raise self._too_large(frames)
         return frames
+
+    def _too_large(self, frames: list[Frame]) -> FrameTooLargeError:
+        return FrameTooLargeError(
+            f"an event is larger than {self._max_frame_bytes} bytes and has no blank line yet", frames
+        )
 
     def _pass_bom(self) -> bool:
         """Drop a leading BOM. False while the bytes so far could still become one."""
@@ -172,6 +192,6 @@ class SseDecoder:
             elif name == "event":
                 event = value
             elif name == "retry" and _DIGITS.fullmatch(value):
-                retry_ms = int(value)
+                retry_ms = _milliseconds(value)
         joined = "\n".join(data) if data else None
         return Frame(raw, joined, event, own_id, self.last_event_id, retry_ms)

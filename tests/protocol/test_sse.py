@@ -1,0 +1,365 @@
+import codecs
+import re
+import sys
+import time
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from harness.protocol import sse
+from harness.protocol.sse import MAX_RETRY_MS, Field, Frame, FrameTooLargeError, SseDecoder, lines
+from tests.protocol.cuts import at_places, cuttings, everywhere_twice, in_pieces_of
+from tests.protocol.sse_cases import BOM, CASES, Case
+from tests.protocol.sse_model import interpret
+
+#: Short, and with every place where a cut could hurt.
+TRICKY = (
+    BOM
+    + "id: é\r\ndata: \U0001f680\r\n\r\n:c\rdata\r\r\n\ndata: \u20ac\ufeff\n\nid\n\r\ndata: x".encode()
+    + BOM[:2]
+)
+
+_PIECES = [b"\n", b"\r", b"\r\n", b":", b" ", b"\0", BOM, b"data", b"id", b"event", b"retry", b"data: x\n"]
+_PIECES += [
+    b"id:1\n",
+    b"42",
+    "\u20ac".encode(),
+    "\U0001f680".encode(),
+    b"\xff",
+    b"\xe2\x82",
+    b"\xf0\x9f",
+    b"x",
+]
+
+#: Anything, but mostly what means something.
+streams = st.lists(st.sampled_from(_PIECES) | st.binary(max_size=3), max_size=40).map(b"".join)
+
+
+def decode(pieces) -> tuple[list[Frame], bytes, str]:
+    """All that can be seen of a decoder: its frames, what it holds, the last id."""
+    decoder = SseDecoder()
+    frames = decode_all(decoder, pieces)
+    return frames, decoder.pending, decoder.last_event_id
+
+
+def decode_all(decoder: SseDecoder, pieces) -> list[Frame]:
+    return [frame for piece in pieces for frame in decoder.feed(piece)]
+
+
+def frames_of(*pieces: bytes) -> list[Frame]:
+    return decode(pieces)[0]
+
+
+def only(*pieces: bytes) -> Frame:
+    (frame,) = frames_of(*pieces)
+    return frame
+
+
+class TestTable:
+    @pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.origin}: {case.title}")
+    def test_events(self, case: Case, size: int):
+        frames, pending, _ = decode(in_pieces_of(size, case.stream))
+        events = [(one.event, one.data, one.last_event_id) for one in frames if one.dispatches]
+        assert tuple(events) == case.events
+        assert [one.retry_ms for one in frames if one.retry_ms is not None][-1:] == (
+            [] if case.retry_ms is None else [case.retry_ms]
+        )
+        assert pending == case.pending
+
+    def test_titles_tell_the_cases_apart(self):
+        names = [(case.origin, case.title) for case in CASES]
+        assert len(set(names)) == len(names)
+
+
+class TestCuts:
+    def test_every_cut_into_three(self):
+        whole = decode([TRICKY])
+        assert len(whole[0]) == 4
+        for pieces in everywhere_twice(TRICKY):
+            assert decode(pieces) == whole, pieces
+
+    @pytest.mark.parametrize(
+        ("pieces", "expected"),
+        [
+            ((b"data: te", b"st\n\ndata:", b"two\n\n"), ["test", "two"]),
+            ((b"data: a\r", b"\ndata: b\r", b"\n\r\ndata: c\r", b"\n", b"\r", b"\n"), ["a\nb", "c"]),
+            ((BOM[:2], BOM[2:] + b"data: x\n\n"), ["x"]),
+            ((BOM[:1], BOM[1:2], BOM[2:], b"data: x\n\n"), ["x"]),
+            ((b"", BOM[:1], b"", BOM[1:], b"", b"data: x\n", b"", b"\n"), ["x"]),
+            ((BOM, BOM + b"data: x\n\ndata: y\n\n"), [None, "y"]),
+            ((b"data: \xf0", b"\x9f", b"\x9a", b"\x80\n\n"), ["\U0001f680"]),
+            ((b"data: \xe2", b"\n\xac\n\n"), ["\ufffd"]),
+            ((b"data: x\n\r",), ["x"]),
+            ((b"data: x\r\r", b"\n\ndata: y\r\r", b"\n"), ["x", "y"]),
+        ],
+    )
+    def test_pieces(self, pieces, expected):
+        assert [frame.data for frame in frames_of(*pieces)] == expected
+
+    @given(cuttings(streams))
+    def test_any_cutting_gives_the_same(self, cutting):
+        stream, pieces = cutting
+        assert decode(pieces) == decode([stream])
+
+    @given(streams)
+    @example(TRICKY)
+    def test_one_byte_at_a_time_gives_the_same(self, stream):
+        assert decode(in_pieces_of(1, stream)) == decode([stream])
+
+
+class TestAgainstTheModel:
+    @given(streams)
+    @example(TRICKY)
+    def test_every_prefix_has_given_its_frames(self, stream):
+        """So each frame is there with the first byte of its blank line's end, and never sooner."""
+        decoder = SseDecoder()
+        frames: list[Frame] = []
+        for at in range(len(stream)):
+            frames += decoder.feed(stream[at : at + 1])
+            found = [
+                (one.data, one.event, one.id, one.last_event_id, one.retry_ms, list(one.comments))
+                for one in frames
+            ]
+            assert found == [
+                (block.data, block.event, block.own_id, block.last_event_id, block.retry_ms, block.comments)
+                for block in interpret(stream[: at + 1])
+            ]
+
+    @given(streams)
+    @example(TRICKY)
+    def test_raw_bytes_are_the_stream(self, stream):
+        """Frames, blank lines between them and what is pending: every byte is somewhere, in order."""
+        frames, pending, _ = decode([stream])
+        rest = stream.removeprefix(BOM)
+        for frame in frames:
+            rest = re.sub(rb"\A[\r\n]+", b"", rest)
+            assert rest.startswith(frame.raw)
+            rest = rest.removeprefix(frame.raw)
+            assert re.match(rb"[\r\n]", rest)
+        assert pending == re.sub(rb"\A[\r\n]+", b"", rest)
+
+    @given(st.binary(max_size=12))
+    def test_broken_utf8_is_replaced_as_an_incremental_decoder_does(self, value):
+        expected = codecs.getincrementaldecoder("utf-8")("replace").decode(
+            b"data:" + value + b"\n\n", final=True
+        )
+        found = [frame.data for frame in frames_of(b"data:" + value + b"\n\n")][:1]
+        assert found == [block.data for block in interpret(b"data:" + value + b"\n\n")][:1]
+        if not re.search(rb"[\r\n]", value) and not value.startswith(b" "):
+            assert found == [expected.removeprefix("data:").removesuffix("\n\n")]
+
+
+class TestFrame:
+    def test_all_its_parts(self):
+        frame = only(b":hb\r\nid: 5\r\nevent: e\r\ndata: a\r\ndata:b\r\nretry: 3\r\nshape\r\n\r\n")
+        assert frame == Frame(
+            raw=b":hb\r\nid: 5\r\nevent: e\r\ndata: a\r\ndata:b\r\nretry: 3\r\nshape\r\n",
+            data="a\nb",
+            event="e",
+            id="5",
+            last_event_id="5",
+            retry_ms=3,
+        )
+        assert frame.dispatches
+        assert frame.comments == ("hb",)
+        assert frame.fields == (
+            Field("", "hb"),
+            Field("id", "5"),
+            Field("event", "e"),
+            Field("data", "a"),
+            Field("data", "b"),
+            Field("retry", "3"),
+            Field("shape", ""),
+        )
+
+    def test_a_block_of_comments_is_a_frame_without_data(self):
+        frame = only(b": one\n:  two\n\n")
+        assert (frame.data, frame.dispatches, frame.id) == (None, False, None)
+        assert frame.comments == ("one", " two")
+
+    def test_an_id_alone_is_a_frame_that_sets_the_id(self):
+        decoder = SseDecoder()
+        (frame,) = decoder.feed(b"id: 7\n\n")
+        assert (frame.dispatches, frame.id, frame.last_event_id) == (False, "7", "7")
+        assert decoder.last_event_id == "7"
+
+    def test_own_id_and_kept_id_differ(self):
+        first, second, third, fourth = frames_of(b"id:1\n\ndata:x\n\nid\n\nid:a\0\n\n")
+        assert [one.id for one in (first, second, third, fourth)] == ["1", None, "", None]
+        assert [one.last_event_id for one in (first, second, third, fourth)] == ["1", "1", "", ""]
+
+    def test_an_open_block_changes_nothing_yet(self):
+        decoder = SseDecoder()
+        decoder.feed(b"id:1\ndata:x\n\nid:2\nretry:5\n")
+        assert decoder.last_event_id == "1"
+        assert decoder.pending == b"id:2\nretry:5\n"
+
+    def test_retry_saturates(self):
+        values = {b"9" * 18: MAX_RETRY_MS - 1, b"1" + b"0" * 18: MAX_RETRY_MS, b"9" * 19: MAX_RETRY_MS}
+        for digits, retry_ms in values.items():
+            assert only(b"retry:" + digits + b"\n\n").retry_ms == retry_ms
+
+    def test_decoders_share_nothing(self):
+        one, other = SseDecoder(), SseDecoder()
+        one.feed(b"id:1\ndata:x")
+        assert other.feed(b"data:y\n\n")[0].last_event_id == ""
+        assert other.pending == b""
+
+    @pytest.mark.parametrize(
+        ("raw", "expected"),
+        [
+            (b"", []),
+            (b"a", [b"a"]),
+            (b"a\n", [b"a"]),
+            (b"a\r\nb\rc\nd", [b"a", b"b", b"c", b"d"]),
+            (b"a\x0b\x0c\x1c\x85b\n", [b"a\x0b\x0c\x1c\x85b"]),
+        ],
+    )
+    def test_lines(self, raw, expected):
+        assert list(lines(raw)) == expected
+
+
+def bounded(limit: int, pieces) -> tuple[list[Frame], bool]:
+    """The frames a decoder gives under a limit, those beside its error too, and whether it gave up."""
+    decoder = SseDecoder(limit)
+    frames: list[Frame] = []
+    for piece in pieces:
+        try:
+            frames += decoder.feed(piece)
+        except FrameTooLargeError as problem:
+            return frames + problem.frames, True
+    return frames, False
+
+
+class TestLimit:
+    @pytest.mark.parametrize("size", [1, 2, 5, 1000])
+    def test_a_frame_of_the_limit_passes_and_one_byte_more_does_not(self, size):
+        block = b"data: 12\r\ndata: 345\n"
+        stream = b"data:1\n\n" + block + b"\r\ndata:2\n\n"
+        passed, gave_up = bounded(len(block), in_pieces_of(size, stream))
+        assert ([one.data for one in passed], gave_up) == (["1", "12\n345", "2"], False)
+        passed, gave_up = bounded(len(block) - 1, in_pieces_of(size, stream))
+        assert ([one.data for one in passed], gave_up) == (["1"], True)
+
+    @given(cuttings(streams), st.integers(3, 30))
+    def test_any_cutting_meets_the_limit_alike(self, cutting, limit):
+        stream, pieces = cutting
+        assert bounded(limit, pieces) == bounded(limit, in_pieces_of(1, stream)) == bounded(limit, [stream])
+
+    @pytest.mark.parametrize("endless", [b"x", b":", b"data:x\n", b":\r\n", b"\xef"])
+    def test_it_gives_up_for_good_and_holds_no_more(self, endless):
+        decoder = SseDecoder(1000)
+        piece = endless * 10
+        with pytest.raises(FrameTooLargeError) as first:
+            decode_all(decoder, [piece] * 1000)
+        assert str(first.value) == "an event is larger than 1000 bytes and has no blank line yet"
+        held = decoder.pending
+        assert 1000 < len(held) <= 1000 + len(piece)
+        for more in (b"data: x\n\n", b"\n\n", b""):
+            with pytest.raises(FrameTooLargeError) as raised:
+                decoder.feed(more)
+            assert raised.value.frames == []
+        assert decoder.pending == held
+
+    def test_blank_lines_and_finished_frames_take_no_room(self):
+        decoder = SseDecoder(20)
+        for _ in range(1000):
+            decoder.feed(b"\n\r\n\r")
+            assert len(decoder.feed(b"data: 0123456789\n\n")) == 1
+        assert decoder.pending == b""
+
+    def test_events_of_megabytes_pass_by_default(self):
+        value = b"0123456789abcdef" * (5 << 16)  # 5 MiB
+        (frame,) = frames_of(b"data: ", value[: 1 << 20], value[1 << 20 :], b"\n", b"\n")
+        assert frame.data == value.decode()
+
+    def test_events_over_the_default_limit_do_not(self):
+        passed, gave_up = bounded(sse.MAX_FRAME_BYTES, [b"data: ", b"x" * sse.MAX_FRAME_BYTES])
+        assert (passed, gave_up) == ([], True)
+
+
+class CountingPattern:
+    """Stands in for the line-end pattern, and counts the bytes it has to look at."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern = pattern
+        self.bytes_looked_at = 0
+
+    def search(self, block: bytearray, start: int) -> re.Match[bytes] | None:
+        found = self.pattern.search(block, start)
+        self.bytes_looked_at += (len(block) if found is None else found.end()) - start
+        return found
+
+
+def steps_of(pieces: list[bytes]) -> int:
+    """How many lines of Python the decoder runs through for `pieces`."""
+    count = 0
+
+    def trace(frame, event, arg):
+        nonlocal count
+        if frame.f_code.co_filename != sse.__file__:
+            return None
+        count += event == "line"
+        return trace
+
+    decoder = SseDecoder()
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        for piece in pieces:
+            decoder.feed(piece)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+SHAPES = {
+    "one long line": lambda n: b"data: " + b"x" * n + b"\n\n",
+    "many lines in one block": lambda n: b"data: x\n" * (n // 8) + b"\n",
+    "many lines ended by CRLF": lambda n: b"data: x\r\n" * (n // 9) + b"\r\n",
+    "many frames": lambda n: b"data: x\n\n" * (n // 9),
+    "comments without a blank line": lambda n: b":\r\n" * (n // 3),
+    "blank lines": lambda n: b"\r\n" * (n // 2),
+    "an unfinished line": lambda n: b"x" * n,
+}
+
+
+class TestCost:
+    @pytest.mark.parametrize("size", [1, 2, 7, 100, 1 << 20])
+    @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+    def test_every_byte_is_searched_once(self, monkeypatch, shape, size):
+        pattern = CountingPattern(sse._LINE_END)
+        monkeypatch.setattr(sse, "_LINE_END", pattern)
+        stream = shape(20_000)
+        decode(in_pieces_of(size, stream))
+        assert len(stream) // 2 <= pattern.bytes_looked_at <= len(stream)
+
+    @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+    def test_twice_the_bytes_take_twice_the_steps(self, shape):
+        once, twice = (steps_of(in_pieces_of(1, shape(n))) for n in (5_000, 10_000))
+        assert once > 5_000
+        assert twice <= 2.01 * once
+
+    @pytest.mark.parametrize(
+        ("name", "piece"),
+        [("one long line", 64), ("many lines in one block", 64), ("many frames", 1 << 20)],
+    )
+    def test_bytes_are_not_copied_again_and_again(self, name, piece):
+        """What no count of steps shows: 8 times the bytes, copied at each step, would take 64 times as long."""
+
+        def seconds(size: int) -> float:
+            pieces = in_pieces_of(piece, SHAPES[name](size))
+            start = time.process_time()
+            decode(pieces)
+            return time.process_time() - start
+
+        small = min(seconds(1 << 17) for _ in range(3))
+        large = seconds(1 << 20)
+        assert large < 20 * small + 0.05
+
+
+def test_at_places_cuts_and_loses_nothing():
+    assert at_places(b"abcd", (3, 1, 1)) == [b"a", b"", b"bc", b"d"]
+    assert at_places(b"", (0,)) == [b"", b""]
