@@ -57,7 +57,7 @@ METRICS: dict[str, Metric] = {
             "arrival of the first event on the new connection - send of the resuming request",
         ),
         ("conflict_ms", "Conflict latency", "arrival of the rejection - send of the conflicting request"),
-        ("schedule_lag_ms", "Schedule lag", "actual send - intended start"),
+        ("schedule_lag_ms", "Schedule lag", "start of the sending - intended start (open loop)"),
         ("receive_lag_ms", "Receive lag", "time at which the harness had the bytes - kernel's receive time"),
     )
 }

@@ -67,6 +67,9 @@ CREATE TABLE violation_counts (
 CREATE TABLE checks (
     id TEXT PRIMARY KEY, level TEXT NOT NULL, verdict TEXT NOT NULL, detail TEXT NOT NULL,
     duration_s REAL, evidence TEXT NOT NULL) STRICT;
+CREATE TABLE judgements (
+    test TEXT PRIMARY KEY, requirement TEXT NOT NULL, verdict TEXT NOT NULL, detail TEXT NOT NULL,
+    evidence TEXT NOT NULL) STRICT;
 CREATE TABLE exchanges (
     id TEXT PRIMARY KEY, scenario TEXT NOT NULL, label TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 """
@@ -140,6 +143,17 @@ class CheckRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JudgementRow:
+    """What one test said of its requirement, and the packed evidence that its judge was given."""
+
+    test: str
+    requirement: str
+    verdict: str
+    detail: str
+    evidence: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeRow:
     """One recorded request and its answer; document holds "curl", "ending", "wire", "events" and so on."""
 
@@ -171,6 +185,7 @@ class _Pending:
     violations: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     violation_counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     checks: list[tuple[Any, ...]] = field(default_factory=list)
+    judgements: list[tuple[str, str, str, str, str]] = field(default_factory=list)
     exchanges: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def write(self, db: sqlite3.Connection) -> None:
@@ -200,6 +215,7 @@ class _Pending:
             "evidence = excluded.evidence",
             self.checks,
         )
+        db.executemany("INSERT OR REPLACE INTO judgements VALUES (?, ?, ?, ?, ?)", self.judgements)
         db.executemany(
             "INSERT INTO exchanges VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
             "scenario = excluded.scenario, label = excluded.label, document = excluded.document",
@@ -333,6 +349,14 @@ class ResultsWriter:
                 )
             self._pending.checks.append(
                 (row.id, row.level, row.verdict, _storable(row.detail), row.duration_s, _json(row.evidence))
+            )
+            self._added()
+
+    def add_judgements(self, rows: Iterable[JudgementRow]) -> None:
+        """Add what single tests said; a later one of the same test replaces the earlier."""
+        for row in rows:
+            self._pending.judgements.append(
+                (row.test, row.requirement, row.verdict, _storable(row.detail), _json(row.evidence))
             )
             self._added()
 
@@ -574,6 +598,18 @@ class Results:
             )
             for name, level, verdict, detail, duration_s, evidence in self._rows(query)
         ]
+
+    def judgements(self) -> Iterator[JudgementRow]:
+        """What single tests said, in the order of writing."""
+        query = "SELECT test, requirement, verdict, detail, evidence FROM judgements ORDER BY rowid"
+        for test, requirement, verdict, detail, evidence in self._rows(query):
+            yield JudgementRow(
+                test=test,
+                requirement=requirement,
+                verdict=verdict,
+                detail=detail,
+                evidence=json.loads(evidence),
+            )
 
     def exchange(self, id: str) -> ExchangeRow:  # noqa: A002 - the column's name
         """One recorded exchange. Raises ResultsError when there is none of that id."""

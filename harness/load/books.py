@@ -1,0 +1,182 @@
+"""The results file of a load test, written beside the test by a thread of its own.
+
+SQLite waits for a disk and for other writers. On the hub that would stop every stream of this process,
+so all of it happens in one native thread; the hub only hands over what is to be written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.threadpool import ThreadPool
+
+from harness.load.collector import Delta
+from harness.results import metrics
+from harness.results.ledger import Ledger
+from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.settings import SettingsError
+
+RESULTS_FILE = "results.sqlite"
+SUMMARY_FILE = "summary.json"
+_WRITE_EVERY_S = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class Books:
+    """What one test left: counts in memory, and all of it in a results file where one is wanted.
+
+    collect: called about every second, and once more at the end, for what this process itself gathered.
+    """
+
+    def __init__(self, path: Path | None, manifest: dict[str, Any], collect: Callable[[], None]) -> None:
+        self.path = path
+        self.ledger = Ledger()
+        self.violations: Counter[str] = Counter()
+        self.warnings: Counter[str] = Counter()
+        self.totals: Counter[str] = Counter()
+        self.failures = 0
+        self.problem: str | None = None
+        self._manifest = manifest
+        self._collect = collect
+        self._waiting: list[tuple[Delta, str]] = []
+        self._closing = Event()
+        self._writer: ResultsWriter | None = None
+        self._thread = ThreadPool(1)
+        self._in_thread(self._open)
+        self._ticker = gevent.spawn(self._tick)
+
+    def add(self, delta: Delta, worker: str) -> None:
+        """Take what happened in one process; it is written within about a second."""
+        for (_, _, outcome), count in delta.ledger.items():
+            self.ledger.add(outcome, count)
+        for (requirement, _), count in delta.violations.items():
+            self.violations[requirement] += count
+        self.warnings.update(delta.warnings)
+        self.totals.update(delta.totals)
+        self.failures += sum(delta.failures.values())
+        if self.path is not None and delta:
+            self._waiting.append((delta, worker))
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called."""
+        return bool(self._closing.is_set())
+
+    def close(self, state: str, lost: list[str]) -> None:
+        """Write the rest, the manifest's end and summary.json. state: "finished" or "interrupted"."""
+        self._closing.set()
+        self._ticker.join()
+        self._collect()
+        self._flush()
+        self._manifest_at_end(state, lost)
+        self._in_thread(self._finish)
+        self._thread.kill()
+
+    def sentence(self) -> str:
+        """The ledger in one line."""
+        counts = self.ledger.as_dict()
+        terms = [f"{count} {word}" for word, count in counts.items() if count and word != "scheduled"]
+        said = f"streams: {self.ledger.scheduled} scheduled = {' + '.join(terms) or '0'}"
+        if not self.ledger.adds_up:
+            said += f"; THIS DOES NOT ADD UP: {self.ledger.missing} missing"
+        violated = ", ".join(f"{name} ({count})" for name, count in sorted(self.violations.items()))
+        return f"{said}; {self.failures} failed; violations: {violated or 'none'}"
+
+    def _tick(self) -> None:
+        while not self._closing.wait(_WRITE_EVERY_S):
+            self._collect()
+            self._flush()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._in_thread(self._write, waiting)
+
+    def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do it in the writer's thread, and wait; what fails there is said once, and fails the test."""
+        if self.path is None or self.problem is not None:
+            return
+        try:
+            self._thread.apply(work, arguments)
+        except (ResultsError, OSError) as problem:
+            self.problem = str(problem)
+            logger.error("%s", problem)  # noqa: TRY400 - a sentence for the user
+
+    def _open(self) -> None:
+        if self.path is None:
+            return
+        known = _manifest_of(self.path)
+        self._writer = ResultsWriter(self.path)
+        self._writer.set_manifest(**{key: value for key, value in self._manifest.items() if key not in known})
+        self._writer.set_manifest(state="running")
+        self._writer.commit()
+
+    def _write(self, deltas: list[tuple[Delta, str]]) -> None:
+        if self._writer is not None:
+            for delta, worker in deltas:
+                delta.write_to(self._writer, worker)
+            self._writer.commit()
+
+    def _manifest_at_end(self, state: str, lost: list[str]) -> None:
+        stamped, unstamped = self.totals["reads_stamped"], self.totals["reads_unstamped"]
+        stamp = None
+        if stamped or unstamped:
+            stamp = "mixed" if stamped and unstamped else "kernel" if stamped else "user"
+        self._manifest = {
+            "state": state,
+            "ended_at": datetime.now(UTC).isoformat(),
+            "receive_stamp": stamp,
+            "tokens": self.totals["tokens"],
+            "coalesced_tokens": self.totals["coalesced_tokens"],
+            "load_warnings": dict(self.warnings),
+            "workers_lost": lost,
+        }
+
+    def _finish(self) -> None:
+        if self._writer is None or self.path is None:
+            return
+        self._writer.set_manifest(**self._manifest)
+        self._writer.close()
+        with Results(self.path) as results:
+            summary = json.dumps(metrics.summary(results), indent=2)
+        name = SUMMARY_FILE.replace("summary", self.path.stem.replace("results", "summary"))
+        (self.path.parent / name).write_text(f"{summary}\n", encoding="utf-8")
+
+
+def _manifest_of(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    with Results(path) as results:
+        return results.manifest
+
+
+def free_file(out: Path, *, first: bool) -> Path:
+    """Where the next load test of this process goes: results.sqlite, then results-2.sqlite and so on.
+
+    Raises SettingsError when the first one's place is taken by an earlier load test, because two tests in
+    one file would be added up, and ResultsError when it is no results file at all.
+    """
+    path = out / RESULTS_FILE
+    if first:
+        if _holds_a_load_test(path):
+            raise SettingsError(f"{path} holds an earlier load test; choose another directory or remove it")
+        return path
+    number = 2
+    while _holds_a_load_test(path := out / f"results-{number}.sqlite"):
+        number += 1
+    return path
+
+
+def _holds_a_load_test(path: Path) -> bool:
+    if not path.exists():
+        return False
+    with Results(path) as results:
+        return results.ledger().scheduled > 0

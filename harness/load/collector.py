@@ -1,0 +1,319 @@
+"""The books of one process: every stream is entered before it is sent, and crossed out exactly once.
+
+Nothing here waits or switches greenlets, so the counts need no locks and no reader sees half an entry.
+What was gathered leaves as a Delta, which is merged by addition wherever it is put.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Finding
+from harness.load.evidence import excerpts
+from harness.load.measure import (
+    Measured,
+    Step,
+    broken_requirements,
+    kind_of,
+    measure,
+    outcome_of,
+    reason_of,
+    unmet_recommendations,
+    wall_now_ns,
+)
+from harness.results.histogram import Histogram
+from harness.results.store import EXAMPLES_PER_REQUIREMENT, ResultsWriter, RunRow, ViolationRow
+
+_SECOND_NS = 1_000_000_000
+_ROW_COLUMNS = frozenset(column.name for column in fields(RunRow))
+_NAME_CHARACTERS = 200  # of keys and run ids, which a server may make as long as it likes
+
+
+class CollectorClosedError(RuntimeError):
+    """The test is over, and its books are closed: nothing more may be sent."""
+
+
+@dataclass(slots=True)
+class Stream:
+    """One entry. Times are wall clock, epoch ns; `exchange` is what came of it, also when it was stopped."""
+
+    journey: str
+    step: Step
+    intended_wall_ns: int
+    scheduled: bool
+    exchange: Exchange | None = None
+    outcome: str | None = None
+    measured: Measured = field(default_factory=Measured)
+    findings: list[Finding] = field(default_factory=list)
+    reason: str | None = None
+    kind: str | None = None
+
+
+@dataclass(slots=True)
+class Delta:
+    """What happened in one process since the last one was taken."""
+
+    ledger: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # second, journey, outcome
+    failures: Counter[tuple[int, str]] = field(default_factory=Counter)  # second, journey
+    violations: Counter[tuple[str, str]] = field(default_factory=Counter)  # requirement, journey
+    warnings: Counter[str] = field(default_factory=Counter)  # requirement
+    totals: Counter[str] = field(default_factory=Counter)
+    rows: list[RunRow] = field(default_factory=list)
+    examples: list[ViolationRow] = field(default_factory=list)
+    histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)  # metric, journey, second
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, part.name) for part in fields(self))
+
+    def record(self, metric: str, journey: str, second: int, value_ms: float) -> None:
+        """Add one measured value."""
+        key = (metric, journey, second)
+        histogram = self.histograms.get(key)
+        if histogram is None:
+            histogram = self.histograms[key] = Histogram()
+        histogram.record(value_ms)
+
+    def to_message(self) -> dict[str, Any]:
+        """A form that travels between processes: JSON text, which alone can hold a server's lone surrogates,
+        and the histograms' bytes.
+        """
+        books = {
+            "ledger": _listed(self.ledger),
+            "failures": _listed(self.failures),
+            "violations": _listed(self.violations),
+            "warnings": dict(self.warnings),
+            "totals": dict(self.totals),
+            "rows": [asdict(row) for row in self.rows],
+            "examples": [asdict(example) for example in self.examples],
+        }
+        return {
+            "books": json.dumps(books),
+            "histograms": [[*key, histogram.to_bytes()] for key, histogram in self.histograms.items()],
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Self:
+        """What `to_message` made."""
+        books = json.loads(message["books"])
+        return cls(
+            ledger=_counted(books["ledger"]),
+            failures=_counted(books["failures"]),
+            violations=_counted(books["violations"]),
+            warnings=Counter(books["warnings"]),
+            totals=Counter(books["totals"]),
+            rows=[RunRow(**row) for row in books["rows"]],
+            examples=[ViolationRow(**example) for example in books["examples"]],
+            histograms={
+                (metric, journey, second): Histogram.from_bytes(counts)
+                for metric, journey, second, counts in message["histograms"]
+            },
+        )
+
+    def write_to(self, writer: ResultsWriter, worker: str) -> None:
+        """Add it to a results file, under its process's name."""
+        for (second, journey, outcome), count in self.ledger.items():
+            writer.add_ledger(worker, second, journey, outcome, count)
+        for (second, journey), count in self.failures.items():
+            writer.add_failures(worker, second, journey, count)
+        for (requirement, journey), count in self.violations.items():
+            writer.count_violation(requirement, journey, worker, count)
+        for example in self.examples:
+            writer.add_violation(
+                example.requirement, example.journey, example.at_ns, example.detail, example.evidence
+            )
+        for (metric, journey, second), histogram in self.histograms.items():
+            writer.add_histogram(metric, journey, second, worker, histogram)
+        writer.add_runs(self.rows)
+
+
+def _listed(counter: Counter[Any]) -> list[list[Any]]:
+    return [[*key, count] for key, count in counter.items()]
+
+
+def _counted(listed: list[list[Any]]) -> Counter[Any]:
+    return Counter({tuple(key): count for *key, count in listed})
+
+
+class Collector:
+    """One process's books for one test.
+
+    worker: the name under which they are kept. secrets: texts that must stand in no evidence. base_url: of
+    the target, for its curl commands. on_settled: told of each stream that ended, once it is known whether
+    it failed.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        secrets: Iterable[str] = (),
+        *,
+        base_url: str = "",
+        on_settled: Callable[[Stream], None] = lambda _: None,
+    ) -> None:
+        self.worker = worker
+        self.closed = False
+        self._secrets = tuple(secrets)
+        self._base_url = base_url
+        self._on_settled = on_settled
+        self._open: dict[int, Stream] = {}  # entered, not ended
+        self._unsettled: dict[int, Stream] = {}  # ended, and still to be judged
+        self._delta = Delta()
+        self._examples: Counter[str] = Counter()
+
+    @property
+    def open_streams(self) -> int:
+        """How many streams have been entered and have not ended."""
+        return len(self._open)
+
+    def schedule(self, journey: str, step: Step, intended_ns: int | None = None) -> Stream:
+        """Enter a stream; call it before anything is sent.
+
+        intended_ns: when it was due, on the monotonic clock (open loop); None for now.
+        Raises CollectorClosedError after `close`.
+        """
+        if self.closed:
+            raise CollectorClosedError("the test is over; no stream may begin")
+        wall_ns = time.time_ns() if intended_ns is None else wall_now_ns(intended_ns)
+        stream = Stream(journey, step, wall_ns, scheduled=intended_ns is not None)
+        self._open[id(stream)] = stream
+        self._delta.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
+        return stream
+
+    def end(self, stream: Stream, exchange: Exchange) -> str:
+        """Cross a stream out under the word for how it ended, which is returned; `settle` must follow.
+
+        In closed books it stays what it was when they were closed, in flight. Raises ValueError when it has
+        ended before, and for one that was stopped, which stays open.
+        """
+        if self.closed:
+            return "in flight"
+        return self._cross_out(stream, exchange, outcome_of(exchange))
+
+    def give_up(self, stream: Stream, exchange: Exchange, fault: str | None = None) -> None:
+        """A user was stopped in mid-test, and its stream with it: it was abandoned by us.
+
+        fault: what of ours broke it, where it was no orderly stop; then it failed as well.
+        """
+        self._cross_out(stream, exchange, "abandoned")
+        self.settle(stream, [], fault=fault)
+
+    def _cross_out(self, stream: Stream, exchange: Exchange, outcome: str) -> str:
+        if self._open.pop(id(stream), None) is None:
+            raise ValueError(f"a {stream.journey} stream ended twice, or was never scheduled")
+        stream.exchange = exchange
+        stream.outcome = outcome
+        second = wall_now_ns(exchange.timing.ended_ns) // _SECOND_NS
+        self._delta.ledger[second, stream.journey, outcome] += 1
+        self._measure(stream, exchange, outcome)
+        self._unsettled[id(stream)] = stream
+        return outcome
+
+    def _measure(self, stream: Stream, exchange: Exchange, outcome: str) -> None:
+        measured = measure(exchange, stream.step, outcome, scheduled=stream.scheduled)
+        stream.measured = measured
+        delta, journey = self._delta, stream.journey
+        second = stream.intended_wall_ns // _SECOND_NS
+        for metric, value_ms in measured.per_run_ms.items():
+            delta.record(metric, journey, second, value_ms)
+        for arrival_second, gap_ms in measured.gaps_ms:
+            delta.record("inter_token_ms", journey, arrival_second, gap_ms)
+        for arrival_second, lag_ms in measured.lags_ms:
+            delta.record("receive_lag_ms", journey, arrival_second, lag_ms)
+        delta.totals["tokens"] += measured.tokens
+        delta.totals["coalesced_tokens"] += measured.coalesced
+        delta.totals["reads_stamped"] += measured.stamped
+        delta.totals["reads_unstamped"] += measured.unstamped
+
+    def settle(self, stream: Stream, findings: list[Finding], *, fault: str | None = None) -> None:
+        """Enter what the judges found in a stream that ended, and so whether it failed and why.
+
+        fault: why it could not be judged, which fails it too. Raises ValueError when it is settled already.
+        """
+        exchange, outcome = stream.exchange, stream.outcome
+        if self._unsettled.pop(id(stream), None) is None or exchange is None or outcome is None:
+            raise ValueError(f"a {stream.journey} stream is settled already, or has not ended")
+        broken = broken_requirements(findings)
+        stream.findings = broken
+        stream.reason = fault or reason_of(exchange, outcome, stream.step, broken)
+        stream.kind = fault or kind_of(exchange, outcome, stream.step, broken)
+        at_ns = wall_now_ns(exchange.timing.ended_ns)
+        if stream.reason is not None:
+            self._delta.failures[at_ns // _SECOND_NS, stream.journey] += 1
+        for finding in broken:
+            self._violation(finding, stream.journey, at_ns)
+        for finding in unmet_recommendations(findings):
+            self._delta.warnings[finding.requirement] += 1
+        self._delta.rows.append(self._row(stream, exchange, outcome))
+        self._on_settled(stream)
+
+    def _violation(self, finding: Finding, journey: str, at_ns: int) -> None:
+        self._delta.violations[finding.requirement, journey] += 1
+        if self._examples[finding.requirement] < EXAMPLES_PER_REQUIREMENT:
+            self._examples[finding.requirement] += 1
+            self._delta.examples.append(
+                ViolationRow(
+                    requirement=finding.requirement,
+                    journey=journey,
+                    at_ns=at_ns,
+                    detail=finding.detail,
+                    evidence=excerpts(finding.places, self._base_url, self._secrets),
+                )
+            )
+
+    def _row(self, stream: Stream, exchange: Exchange | None, outcome: str) -> RunRow:
+        measured = stream.measured
+        values: dict[str, Any] = {
+            metric: value for metric, value in measured.per_run_ms.items() if metric in _ROW_COLUMNS
+        }
+        if exchange is not None:
+            values |= {
+                "sent_ns": exchange.timing.sent_wall_ns,
+                "status": exchange.status,
+                "idempotency_key": _shortened(exchange.request.header("idempotency-key")),
+                "run_id": _shortened(exchange.run_id),
+            }
+        return RunRow(
+            journey=stream.journey,
+            step=stream.step.name,
+            worker=self.worker,
+            intended_ns=stream.intended_wall_ns,
+            outcome=outcome,
+            reason=stream.reason,
+            events=measured.events,
+            tokens=measured.tokens,
+            violations=len(stream.findings),
+            **values,
+        )
+
+    def close(self) -> None:
+        """The test is over: what is open now is in flight. Nothing can be scheduled after it.
+
+        A stream that ended and was not judged any more is entered without findings. A second call does
+        nothing.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        for stream in list(self._unsettled.values()):
+            self.settle(stream, [])
+        second = time.time_ns() // _SECOND_NS
+        for stream in self._open.values():
+            self._delta.ledger[second, stream.journey, "in flight"] += 1
+            if stream.exchange is not None:
+                self._measure(stream, stream.exchange, "in flight")
+            self._delta.rows.append(self._row(stream, stream.exchange, "in flight"))
+
+    def take(self) -> Delta:
+        """What happened since the last call."""
+        delta, self._delta = self._delta, Delta()
+        return delta
+
+
+def _shortened(text: str | None) -> str | None:
+    return None if text is None else text[:_NAME_CHARACTERS]

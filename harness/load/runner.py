@@ -1,0 +1,64 @@
+"""Headless Locust as a command line, for a subprocess: its monkey patching must not reach the caller."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from harness.settings import CONFIG_VARIABLE, LoadSettings
+
+DEFAULT_USERS = 10
+STOP_TIMEOUT_S = 5
+"""How long streams may go on when the test is over; after that they count as in flight."""
+
+_LOOPBACK = "127.0.0.1"
+
+
+def locustfile() -> Path:
+    """The shipped locustfile, in a checkout as in an installation."""
+    spec = find_spec("harness.locustfiles.agent_runs")
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError("harness.locustfiles is not installed")
+    return Path(spec.origin)
+
+
+def load_command(plan: LoadSettings, *, out: Path | None = None, host: str | None = None) -> list[str]:
+    """The command that runs `plan` without a web page.
+
+    It takes the other settings from the environment that `load_environment` makes. Locust counts its run
+    time in whole seconds, so the duration is rounded up. Exit codes: 0 every stream went as it should,
+    1 some failed, 2 wrong settings or results that could not be written, 130 interrupted.
+    """
+    users = plan.users or DEFAULT_USERS
+    if plan.rate is not None:
+        users = plan.processes  # a pump each
+    spawn_rate = plan.spawn_rate if plan.spawn_rate is not None and plan.rate is None else users
+    command = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless", "--only-summary"]
+    command += ["--users", str(users), "--spawn-rate", f"{spawn_rate:g}"]
+    command += ["--run-time", f"{math.ceil(plan.duration)}s", "--stop-timeout", str(STOP_TIMEOUT_S)]
+    if plan.processes > 1:
+        port = str(_free_port())
+        command += ["--processes", str(plan.processes), "--master-bind-host", _LOOPBACK]
+        command += ["--master-bind-port", port, "--master-host", _LOOPBACK, "--master-port", port]
+    if host is not None:
+        command += ["--host", host]
+    if out is not None:
+        command += ["--harness-out", str(out)]
+    return command
+
+
+def load_environment(settings_file: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for that command. settings_file: what every one of its processes reads."""
+    return {**(os.environ if base is None else base), CONFIG_VARIABLE: str(settings_file.absolute())}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port

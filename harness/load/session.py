@@ -1,0 +1,342 @@
+"""One Locust process's part in load tests: from Locust's events to targets, books and links.
+
+A process has users (local runner, worker), or writes results (local runner, master), or both. A session
+lasts as long as the process and sees tests come and go, as the web page starts and stops them.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
+
+import gevent
+from gevent.event import Event
+from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
+
+from harness.load.arrivals import Arrivals, Constant, Plan, Share
+from harness.load.books import Books, free_file
+from harness.load.collector import Collector, Stream
+from harness.load.journeys import Traveller
+from harness.load.shipping import MasterLink, WorkerLink
+from harness.load.turns import Turns
+from harness.results.manifest import manifest_at_start
+from harness.results.store import ResultsError
+from harness.settings import Settings, SettingsError, load_settings
+from harness.target import Target
+from harness.transport.gevent_client import GeventClient
+
+_LOCAL_START_AFTER_S = 0.1
+_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
+_LEAVE_AFTER_S = 1.0  # when a test cannot start, and nobody is there to start another
+_LOOK_AT_PARENT_S = 0.5
+_SWITCH_S = 0.0005
+_ANY_HOST = "http://localhost"  # stands for the one that the web page will be given
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class StreamFailedError(Exception):
+    """Why a stream failed, as Locust's table of failures shows and groups it."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class ActiveTest:
+    """A test that is going on, in a process that has users."""
+
+    def __init__(self, environment: Environment, settings: Settings, plan: Plan, worker: str) -> None:
+        self.settings = settings
+        self.target = Target(settings)
+        self.collector = Collector(
+            worker,
+            settings.secrets(),
+            base_url=settings.target.base_url or "",
+            on_settled=self._tell_locust,
+        )
+        self.stopping = Event()
+        self.share = plan.share
+        self.start_ns = time.monotonic_ns() + plan.start_wall_ns - time.time_ns()
+        self.test = plan.test
+        self._environment = environment
+        self._client = GeventClient(self.target.endpoint, settings.expectations.budgets)
+        self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
+        self._usual_events: dict[str, int] = {}
+        self._turns = Turns()
+
+    @property
+    def arrivals(self) -> Arrivals | None:
+        """The open loop's schedule; None in a closed loop."""
+        return Constant(self.settings.load.rate) if self.settings.load.rate else None
+
+    def traveller(self) -> Traveller:
+        """What one user, or one arrival, travels with."""
+        return Traveller(
+            self._client,
+            self.target,
+            self.collector,
+            stopping=self.stopping.is_set,
+            rng=self._rng,
+            usual_events=self._usual_events,
+            turns=self._turns,
+        )
+
+    def _tell_locust(self, stream: Stream) -> None:
+        exchange = stream.exchange
+        if exchange is None:
+            return
+        events: Any = self._environment.events
+        over_ns = exchange.terminals[0].arrival_ns if exchange.terminals else exchange.timing.ended_ns
+        events.request.fire(
+            request_type="POST",
+            name=f"{self.settings.target.path} [{stream.journey}: {stream.step.name}]",
+            response_time=max(0, over_ns - exchange.timing.intended_ns) / 1e6,
+            response_length=sum(len(read.data) for read in exchange.reads),
+            response=None,
+            context={},
+            exception=None if stream.kind is None else StreamFailedError(stream.kind),
+            start_time=stream.intended_wall_ns / 1e9,
+        )
+        # Straight into the table: as requests they would count twice in what Locust adds up.
+        for metric, row in _ROWS:
+            value_ms = stream.measured.per_run_ms.get(metric)
+            if value_ms is not None:
+                self._environment.stats.get(row, "SSE").log(value_ms, 0)  # type: ignore[arg-type]
+
+
+class Session:
+    """Listens to one Locust process. `of` finds it again from an environment."""
+
+    _sessions: ClassVar[WeakKeyDictionary[Environment, Session]] = WeakKeyDictionary()
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.active: ActiveTest | None = None
+        self._books: Books | None = None
+        self._tests_written = 0
+        self._interrupted = False
+        self._lost: list[str] = []
+        self._worker_link: WorkerLink | None = None
+        self._master_link: MasterLink | None = None
+
+    @classmethod
+    def of(cls, environment: Environment) -> Session | None:
+        """The session of that environment; None before it takes part."""
+        return cls._sessions.get(environment)
+
+    def listen(self, events: Any) -> None:
+        """Take part in what Locust does; call it once, from a locustfile."""
+        events.init_command_line_parser.add_listener(_add_options)
+        events.init.add_listener(self._on_init)
+        gevent.spawn(_follow_parent, os.getpid())
+
+    def _on_init(self, environment: Environment, runner: Any, **_: Any) -> None:
+        self._sessions[environment] = self
+        self._environment = environment
+        if not isinstance(runner, WorkerRunner):
+            _or_exit(self._check)
+        # The hub's clock stood still during the imports, and Locust's --run-time would begin back then.
+        gevent.get_hub().loop.update_now()
+        gevent.signal_handler(signal.SIGINT, _once(_interrupt_main_greenlet))
+        events: Any = environment.events
+        events.quitting.add_listener(self._on_quitting)
+        events.test_stopping.add_listener(self._on_test_stopping)
+        events.test_stop.add_listener(self._on_test_stop)
+        events.test_start.add_listener(self._on_test_start)
+        if isinstance(runner, WorkerRunner):
+            self._worker_link = WorkerLink(environment, runner)
+        elif isinstance(runner, MasterRunner):
+            self._master_link = MasterLink(environment, runner, self._deliver)
+
+    def _check(self) -> None:
+        """Find out before the test whether it can start. Raises SettingsError and ResultsError."""
+        if self._out is not None:
+            free_file(self._out, first=True)
+        options: Any = self._environment.parsed_options
+        base_url = self.settings.target.base_url
+        if not self._environment.host and base_url is not None:
+            self._environment.host = base_url  # the web page shows it
+        asked_later = not options.headless and not self._environment.host
+        Target(with_host(_ANY_HOST if asked_later else self._environment.host))
+
+    @property
+    def _out(self) -> Path | None:
+        out = getattr(self._environment.parsed_options, "harness_out", None)
+        return Path(out) if out else None
+
+    def _on_test_start(self, **_: Any) -> None:
+        try:
+            settings = with_host(self._environment.host)
+            self._start(settings)
+        except (SettingsError, ResultsError) as problem:
+            # Without an active test every user stops at once, so nothing is sent and nothing counted.
+            logger.error("%s", problem)  # noqa: TRY400 - a sentence for the user
+            self._environment.process_exit_code = 2
+            options: Any = self._environment.parsed_options
+            if options.headless and self._worker_link is None and self._environment.runner is not None:
+                gevent.spawn_later(_LEAVE_AFTER_S, self._environment.runner.quit)
+
+    def _start(self, settings: Settings) -> None:
+        self._interrupted = False
+        self._environment.process_exit_code = None  # of the test before, in a session of several
+        runner: Any = self._environment.runner
+        if self._worker_link is not None:
+            self._start_users(settings, self._worker_link.plan(), f"worker-{runner.worker_index}")
+            return
+        _check_pumps(settings, runner)
+        self._open_books(settings)
+        if self._master_link is not None:
+            self._master_link.start()
+        else:
+            start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
+            self._start_users(settings, Plan(uuid.uuid4().hex, start_wall_ns, Share(0, 1)), "local")
+
+    def _start_users(self, settings: Settings, plan: Plan | None, worker: str) -> None:
+        if plan is None or (self.active is not None and self.active.test == plan.test):
+            raise SettingsError("the master named no new test; does it run the same locustfile?")
+        self.active = ActiveTest(self._environment, settings, plan, worker)
+        # What the imports left is not searched again: a full collection of it stops every stream for 0.1 s.
+        gc.collect()
+        gc.freeze()
+        # The thread that writes results gives way to the hub sooner than Python's 5 ms.
+        sys.setswitchinterval(_SWITCH_S)
+        if self._worker_link is not None:
+            self._worker_link.open(plan.test, self.active.collector)
+
+    def _open_books(self, settings: Settings) -> None:
+        Target(settings)  # a target that cannot be is refused here, before anything is told of it
+        path = None
+        if self._out is not None:
+            path = free_file(self._out, first=self._tests_written == 0)
+            self._tests_written += 1
+        self._books = Books(path, manifest_at_start(settings.document(), sys.argv), self._collect)
+
+    def _collect(self) -> None:
+        if self.active is not None and self._worker_link is None:
+            self._deliver(self.active.collector.take(), self.active.collector.worker)
+
+    def _deliver(self, delta: Any, worker: str) -> None:
+        if self._books is not None:
+            self._books.add(delta, worker)
+        elif delta:
+            logger.error("counts of %s came when the results were already written", worker)
+
+    def _on_quitting(self, **_: Any) -> None:
+        # A test that is still going on when Locust quits did not come to its end by itself.
+        if self._worker_link is not None:
+            self._worker_link.drain()
+        elif self._books is not None:
+            self._interrupted = True
+            self._environment.process_exit_code = 130
+
+    def _on_test_stopping(self, **_: Any) -> None:
+        if self.active is not None:
+            self.active.stopping.set()
+        self._lost = self._master_link.finish() if self._master_link is not None else []
+
+    def _on_test_stop(self, **_: Any) -> None:
+        if self.active is not None:
+            self.active.collector.close()
+        books = self._books
+        if books is None or books.closing:
+            return
+        books.close("interrupted" if self._interrupted else "finished", self._lost)
+        self._books = None
+        logger.info("%s", books.sentence())
+        self._judge_books(books)
+
+    def _judge_books(self, books: Books) -> None:
+        """Say what makes the results less than whole, and fail the process for it."""
+        if books.problem is not None:
+            self._environment.process_exit_code = 2
+            return
+        if self._lost:
+            logger.error(
+                "the last counts of %s are missing: it died, or could not stop", ", ".join(self._lost)
+            )
+        if not books.ledger.adds_up:
+            logger.error("the ledger does not add up: %d streams are missing", books.ledger.missing)
+        if (self._lost or not books.ledger.adds_up) and self._environment.process_exit_code is None:
+            self._environment.process_exit_code = 1
+
+
+def with_host(host: str | None) -> Settings:
+    """The settings as they are now, with Locust's host as the target where one is given.
+
+    Raises SettingsError.
+    """
+    return load_settings(flags={"target": {"base_url": host}} if host else None)
+
+
+def settings_or_exit() -> Settings:
+    """The settings; where they are wrong, one sentence on standard error and exit code 2."""
+    return _or_exit(load_settings)
+
+
+def _or_exit(work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (SettingsError, ResultsError) as problem:
+        sys.stderr.write(f"error: {problem}\n")
+        sys.exit(2)
+
+
+def _check_pumps(settings: Settings, runner: Any) -> None:
+    workers = runner.worker_count
+    if settings.load.rate is not None and runner.target_user_count < workers:
+        raise SettingsError(
+            f"an open loop needs a user per worker to pump its arrivals: {workers} workers, and "
+            f"{runner.target_user_count} users; start it with --users {workers}"
+        )
+
+
+def _add_options(parser: Any) -> None:
+    parser.add_argument(
+        "--harness-out",
+        metavar="DIR",
+        default=None,
+        include_in_web_ui=False,
+        help="Write results.sqlite and summary.json of each test to this directory",
+    )
+
+
+def _once(work: Callable[[], None]) -> Callable[[], None]:
+    """Only the first call does it: a second Ctrl-C must not break off the writing of results."""
+    done: list[bool] = []
+
+    def call() -> None:
+        if not done:
+            done.append(True)
+            work()
+
+    return call
+
+
+def _interrupt_main_greenlet() -> None:
+    # By default KeyboardInterrupt strikes wherever Python happens to be, and so between the reading of
+    # bytes and their decoding: a stream would look as if the server had lost some.
+    gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
+
+
+def _follow_parent(first_pid: int) -> None:
+    """In a worker that was forked: end when the process that forked it has ended.
+
+    Locust tells its workers to quit where it can, and otherwise they would go on for a minute: with the
+    load, when their master was killed. This greenlet is made before the fork, so every worker has its own.
+    """
+    while os.getpid() == first_pid or os.getppid() == first_pid:
+        gevent.sleep(_LOOK_AT_PARENT_S)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.load.runner import load_command, load_environment, locustfile
+from harness.settings import LoadSettings
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_the_locustfile_is_the_shipped_one() -> None:
+    assert locustfile().name == "agent_runs.py"
+    assert locustfile().is_file()
+
+
+def test_a_closed_loop() -> None:
+    command = load_command(LoadSettings(users=30, duration=12.2), out=Path("o"), host="http://h")
+    assert command[:3] == [sys.executable, "-m", "locust"]
+    assert option(command, "-f") == str(locustfile())
+    assert "--headless" in command
+    assert option(command, "--users") == option(command, "--spawn-rate") == "30"
+    assert option(command, "--run-time") == "13s"
+    assert option(command, "--stop-timeout") == "5"
+    assert option(command, "--host") == "http://h"
+    assert option(command, "--harness-out") == "o"
+    assert "--processes" not in command
+
+
+def test_defaults() -> None:
+    command = load_command(LoadSettings())
+    assert option(command, "--users") == option(command, "--spawn-rate") == "10"
+    assert option(command, "--run-time") == "20s"
+    assert "--harness-out" not in command
+    assert "--host" not in command
+
+
+def test_a_slow_ramp() -> None:
+    assert option(load_command(LoadSettings(users=10, spawn_rate=0.5)), "--spawn-rate") == "0.5"
+
+
+def test_an_open_loop_has_a_pump_a_process() -> None:
+    command = load_command(LoadSettings(rate=100, processes=3, spawn_rate=1))
+    assert (
+        option(command, "--users") == option(command, "--spawn-rate") == option(command, "--processes") == "3"
+    )
+
+
+def test_processes_stay_on_this_machine() -> None:
+    command = load_command(LoadSettings(processes=2))
+    assert option(command, "--master-bind-host") == option(command, "--master-host") == "127.0.0.1"
+    assert option(command, "--master-bind-port") == option(command, "--master-port")
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = load_environment(Path("s.toml"), {"A": "b", "HARNESS_CONFIG": "old"})
+    assert made == {"A": "b", "HARNESS_CONFIG": str(tmp_path / "s.toml")}

@@ -1,0 +1,23 @@
+"""The manifest says of a test what a reader next year needs, and nothing secret."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.results.manifest import manifest_at_start
+from harness.settings import load_settings
+
+
+def test_the_manifest_holds_no_secret(tmp_path: Path) -> None:
+    config = tmp_path / "harness.toml"
+    config.write_text('[target]\nbase_url = "http://h"\ntoken = "s3cret"\n')
+    manifest = manifest_at_start(load_settings(config).document(), ["/usr/bin/harness", "check"])
+    assert "s3cret" not in json.dumps(manifest)
+    assert manifest["target"] == {
+        "base_url": "http://h",
+        "path": "/agent/workflow-actions",
+        "organization_id": "org-1",
+    }
+    assert set(manifest["versions"]) == {"python", "agent-run-harness", "locust", "gevent", "pytest"}
+    assert manifest["command"] == ["harness", "check"]

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import gc
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gevent
+import gevent.monkey
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.expectations import Budgets
+from harness.protocol.request import HttpRequest
+from harness.transport.endpoint import Endpoint
+from harness.transport.gevent_client import GeventClient
+from harness.transport.receiver import KERNEL_STAMPS, Cut, CutHow
+from tests.load.run_server import HEAD, read_request
+
+BUDGETS = Budgets(first_event_s=0.4, terminal_close_s=0.3, heartbeat_s=0.2, run_s=5)
+REQUEST = HttpRequest.post_json("/runs", (("Authorization", "Bearer t"),), {"a": "ü"})
+TOKEN = b'id: 1-0\ndata: {"type":"token","content":"caf\xc3\xa9"}\n\n'
+DONE = b'id: 1-1\ndata: {"type":"done","runId":"r"}\n\n'
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+WHOLE = HEAD + chunk(TOKEN) + chunk(DONE) + b"0\r\n\r\n"
+
+Script = Callable[[socket.socket], None]
+
+
+@contextmanager
+def listening(script: Script, context: ssl.SSLContext | None = None) -> Iterator[Endpoint]:
+    """A server whose every connection follows `script` after it has read the request."""
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as listener:
+
+        def follow(sock: socket.socket) -> None:
+            with sock:
+                try:
+                    if context is not None:
+                        sock = context.wrap_socket(sock, server_side=True)
+                    with sock:
+                        read_request(sock)
+                        script(sock)
+                except OSError:
+                    return
+
+        def accept() -> None:
+            while True:
+                try:
+                    sock, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=follow, args=(sock,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield Endpoint("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def saying(*parts: bytes, pause_s: float = 0.0) -> Script:
+    def script(sock: socket.socket) -> None:
+        for part in parts:
+            sock.sendall(part)
+            time.sleep(pause_s)
+
+    return script
+
+
+def waiting_after(data: bytes, seconds: float = 2.0) -> Script:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(data)
+        time.sleep(seconds)
+
+    return script
+
+
+def client(endpoint: Endpoint) -> GeventClient:
+    return GeventClient(endpoint, BUDGETS)
+
+
+def test_nothing_here_is_monkey_patched() -> None:
+    assert not gevent.monkey.is_module_patched("socket")
+
+
+def test_a_whole_stream() -> None:
+    with listening(saying(WHOLE)) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.COMPLETE
+    assert exchange.label == "run"
+    assert (exchange.status, exchange.outcome, exchange.text) == (200, "done", "café")
+    timing = exchange.timing
+    assert timing.intended_ns == timing.started_ns
+    assert timing.connected_ns is not None
+    assert timing.sent_ns is not None
+    assert timing.started_ns < timing.connected_ns < timing.sent_ns < timing.ended_ns
+
+
+def test_one_byte_a_packet() -> None:
+    with listening(saying(*(WHOLE[place : place + 1] for place in range(len(WHOLE))))) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.COMPLETE
+    assert [(one.frame.id, one.frame.data) for one in exchange.events] == [
+        ("1-0", '{"type":"token","content":"café"}'),
+        ("1-1", '{"type":"done","runId":"r"}'),
+    ]
+
+
+@pytest.mark.skipif(not KERNEL_STAMPS, reason="the kernel stamps no arrivals on this system")
+def test_arrivals_are_the_kernels_also_when_the_hub_is_busy() -> None:
+    with listening(saying(WHOLE)) as endpoint:
+        live = client(endpoint).open(REQUEST, "run")
+        running = gevent.spawn(live.run)
+        while live._receiver.sent_ns is None:
+            gevent.sleep(0)
+        time.sleep(0.2)  # the hub reads nothing meanwhile
+        exchange = running.get()
+    assert exchange.offset_ms(exchange.events[0].arrival_ns) < 100
+    assert exchange.offset_ms(exchange.timing.ended_ns) > 195
+    assert max(exchange.lags_ns()) > 100e6
+
+
+def test_latency_counts_from_the_intended_start() -> None:
+    due_ns = time.monotonic_ns() - 50_000_000
+    with listening(saying(WHOLE)) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run", intended_ns=due_ns)
+    assert exchange.timing.intended_ns == due_ns
+    assert exchange.timing.started_ns - due_ns >= 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("said", "ending", "detail"),
+    [
+        (b"", Ending.TRUNCATED, "the server closed the connection before an answer"),
+        (HEAD + chunk(TOKEN), Ending.TRUNCATED, "the server closed the connection before the message's end"),
+        (HEAD + b"5\r\nab", Ending.TRUNCATED, "the server closed the connection before the message's end"),
+        (b"SSH-2.0-x\r\n", Ending.MALFORMED, "not an HTTP/1.1 response"),
+    ],
+)
+def test_a_server_that_closes_early(said: bytes, ending: Ending, detail: str) -> None:
+    with listening(saying(said)) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run")
+    assert exchange.ending is ending
+    assert exchange.ending_detail.startswith(detail)
+
+
+def test_a_reset() -> None:
+    def script(sock: socket.socket) -> None:
+        sock.sendall(HEAD + chunk(TOKEN))
+        time.sleep(0.05)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+    with listening(script) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.RESET
+    assert len(exchange.events) == 1
+
+
+def test_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    exchange = client(Endpoint("127.0.0.1", port)).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.REFUSED
+    assert exchange.ending_detail == "Connection refused"
+    assert exchange.timing.sent_ns is None
+
+
+def test_a_name_that_does_not_resolve() -> None:
+    exchange = client(Endpoint("no-such-host.invalid", 80)).exchange(REQUEST, "run")
+    assert exchange.ending in {Ending.REFUSED, Ending.TIMED_OUT}
+    assert exchange.timing.connected_ns is None
+
+
+def test_a_name_is_resolved() -> None:
+    with listening(saying(WHOLE)) as endpoint:
+        exchange = client(Endpoint("localhost", endpoint.port)).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.COMPLETE
+
+
+@pytest.mark.parametrize(
+    ("said", "detail", "at_least_s"),
+    [
+        (b"", "no event within 0.8 s", 0.79),
+        (HEAD, "no event within 0.8 s", 0.79),
+        (HEAD + chunk(TOKEN), "silent for 0.4 s", 0.39),
+        (HEAD + chunk(DONE), "the stream was still open 0.3 s after its terminal event", 0.29),
+    ],
+)
+def test_patience_ends(said: bytes, detail: str, at_least_s: float) -> None:
+    with listening(waiting_after(said)) as endpoint:
+        begun = time.monotonic()
+        exchange = client(endpoint).exchange(REQUEST, "run")
+        took_s = time.monotonic() - begun
+    assert (exchange.ending, exchange.ending_detail) == (Ending.TIMED_OUT, detail)
+    assert at_least_s < took_s < at_least_s + 0.5
+
+
+def test_a_full_backlog_times_out() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        time.sleep(0.05)
+        exchange = client(Endpoint("127.0.0.1", listener.getsockname()[1])).exchange(REQUEST, "run")
+        for filler in fillers:
+            filler.close()
+    assert exchange.ending is Ending.TIMED_OUT
+    assert exchange.ending_detail == "could not connect and send within 0.4 s"
+
+
+@pytest.mark.parametrize("how", [CutHow.FIN, CutHow.RST, CutHow.HALF_CLOSE])
+def test_a_cut_after_an_event(how: CutHow) -> None:
+    felt: list[str] = []
+
+    def script(sock: socket.socket) -> None:
+        sock.sendall(HEAD + chunk(TOKEN))
+        sock.settimeout(2)
+        try:
+            felt.append("fin" if sock.recv(1) == b"" else "data")
+        except ConnectionResetError:
+            felt.append("rst")
+
+    with listening(script) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run", cut=Cut(1, how))
+        deadline = time.monotonic() + 2
+        while not felt and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert exchange.ending is Ending.CUT
+    assert exchange.ending_detail == f"cut by us ({how}) after 1 events"
+    assert felt == ["rst" if how is CutHow.RST else "fin"]
+
+
+def test_a_cut_before_the_head() -> None:
+    with listening(waiting_after(b"", 0.1)) as endpoint:
+        exchange = client(endpoint).exchange(REQUEST, "run", cut=Cut(0))
+    assert (exchange.ending, exchange.status) == (Ending.CUT, None)
+
+
+@pytest.mark.parametrize("tail", [b"", b"x" * 10])
+def test_an_answer_that_comes_before_the_request_is_read(tail: bytes) -> None:
+    huge = HttpRequest("POST", "/runs", (), b"y" * 20_000_000)
+    answer = b"HTTP/1.1 413 Too Large\r\nContent-Length: %d\r\n\r\n%s" % (len(tail), tail)
+
+    def accept_and_refuse(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.recv(1000)
+            sock.sendall(answer)
+            time.sleep(0.1)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=accept_and_refuse, args=(listener,))
+        server.start()
+        exchange = client(Endpoint("127.0.0.1", listener.getsockname()[1])).exchange(huge, "run")
+        server.join()
+    assert (exchange.ending, exchange.status, exchange.body) == (Ending.COMPLETE, 413, tail)
+
+
+def test_a_killed_greenlet_leaves_its_evidence() -> None:
+    with listening(waiting_after(HEAD + chunk(TOKEN))) as endpoint:
+        live = client(endpoint).open(REQUEST, "run")
+        running = gevent.spawn(live.run)
+        assert live.wait_for_events(1)
+        with pytest.raises(RuntimeError, match="still going on"):
+            live.exchange()
+        running.kill()
+    assert isinstance(running.value, gevent.GreenletExit)
+    exchange = live.exchange()
+    assert exchange.ending is Ending.STOPPED
+    assert [one.frame.id for one in exchange.events] == ["1-0"]
+
+
+def test_waiting_for_events_that_never_come() -> None:
+    with listening(saying(WHOLE)) as endpoint:
+        live = client(endpoint).open(REQUEST, "run")
+        running = gevent.spawn(live.run)
+        assert live.wait_for_events(2)
+        assert not live.wait_for_events(3)
+        assert running.get().ending is Ending.COMPLETE
+    assert live.over
+
+
+def test_a_fault_of_ours_is_raised_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: object) -> None:
+        raise ZeroDivisionError("decoder")
+
+    monkeypatch.setattr("harness.transport.receiver.Receiver.on_readable", broken)
+    with listening(saying(WHOLE)) as endpoint:
+        live = client(endpoint).open(REQUEST, "run")
+        with pytest.raises(ZeroDivisionError, match="decoder"):
+            live.run()
+    assert live.exchange().ending is Ending.STOPPED
+
+
+def open_descriptors() -> int:
+    """How many there are; 0 on systems that do not tell."""
+    listing = Path("/proc/self/fd")
+    return len(list(listing.iterdir())) if listing.is_dir() else 0
+
+
+def test_many_streams_at_once_and_no_descriptor_left() -> None:
+    before = open_descriptors()
+    with listening(saying(HEAD + chunk(TOKEN), chunk(DONE), b"0\r\n\r\n", pause_s=0.02)) as endpoint:
+        one = client(endpoint)
+        running = [gevent.spawn(one.exchange, REQUEST, f"run {number}") for number in range(100)]
+        exchanges = [each.get() for each in running]
+    assert [exchange.label for exchange in exchanges] == [f"run {number}" for number in range(100)]
+    assert {exchange.ending for exchange in exchanges} == {Ending.COMPLETE}
+    assert {exchange.outcome for exchange in exchanges} == {"done"}
+    deadline = time.monotonic() + 2
+    while open_descriptors() > before and time.monotonic() < deadline:
+        time.sleep(0.02)  # the server's threads close theirs
+    assert open_descriptors() <= before
+
+
+def test_a_stream_is_gone_without_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        with listening(saying(WHOLE)) as endpoint:
+            live = client(endpoint).open(REQUEST, "run")
+            exchange = live.run()
+        gone = [weakref.ref(exchange), weakref.ref(live), weakref.ref(live._receiver)]
+        del exchange, live
+        assert [one() for one in gone] == [None, None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed, so there is no certificate to test with")
+    where = tmp_path_factory.mktemp("tls")
+    cert, key = where / "cert.pem", where / "key.pem"
+    command = [
+        openssl,
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    command += [
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout",
+        str(key),
+        "-out",
+        str(cert),
+    ]
+    subprocess.run(command, check=True, capture_output=True)
+    return cert, key
+
+
+def _server_context(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    return context
+
+
+def test_tls(certificate: tuple[Path, Path]) -> None:
+    with listening(saying(WHOLE, pause_s=0.05), _server_context(certificate)) as plain:
+        endpoint = Endpoint.from_url(f"https://127.0.0.1:{plain.port}", ca_file=str(certificate[0]))
+        exchange = client(endpoint).exchange(REQUEST, "run")
+    assert (exchange.ending, exchange.outcome, exchange.text) == (Ending.COMPLETE, "done", "café")
+    if KERNEL_STAMPS:
+        assert len(list(exchange.lags_ns())) == len(exchange.reads)
+
+
+def test_a_certificate_that_nobody_vouches_for(certificate: tuple[Path, Path]) -> None:
+    with listening(saying(WHOLE), _server_context(certificate)) as plain:
+        exchange = client(Endpoint.from_url(f"https://127.0.0.1:{plain.port}")).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.REFUSED
+    assert exchange.ending_detail.startswith("TLS: ")
+
+
+def test_no_tls_where_tls_was_expected() -> None:
+    with listening(saying(WHOLE)) as plain:
+        exchange = client(Endpoint.from_url(f"https://127.0.0.1:{plain.port}")).exchange(REQUEST, "run")
+    assert exchange.ending in {Ending.REFUSED, Ending.TIMED_OUT}
+    assert exchange.timing.sent_ns is None
