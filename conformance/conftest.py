@@ -26,6 +26,10 @@ for _name, _scenario in SCENARIOS.items():
     globals()[f"{_name}_fixture"] = _as_fixture(_name, _scenario)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    harness.pytest_plugin.judge_target(config)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the plugin what the selected tests ask for, in their order."""
     asked: dict[str, None] = {}

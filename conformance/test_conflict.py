@@ -70,3 +70,10 @@ def test_the_rejection_tells_nothing_of_the_first_run(
     judge: JudgeFunction, conflict_with_secret: tuple[Exchange, Exchange, str]
 ) -> None:
     judge(conflict.leaks_nothing, *conflict_with_secret)
+
+
+@requirement("conflict.form")
+def test_which_form_the_409_has(
+    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+) -> None:
+    judge(conflict.form, *conflict_after_completion[:2])

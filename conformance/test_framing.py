@@ -49,5 +49,7 @@ def test_the_data_of_an_event_is_one_json_object(judge: JudgeFunction, stream: E
 
 
 @requirement("framing.content-inert")
-def test_line_breaks_in_content_forge_no_frame(judge: JudgeFunction, echoed_run: Exchange) -> None:
-    judge(framing.content_inert, echoed_run, HOSTILE_TEXT)
+def test_line_breaks_in_content_forge_no_frame(
+    judge: JudgeFunction, echoed_run: Exchange, completed_run: Exchange
+) -> None:
+    judge(framing.content_inert, echoed_run, HOSTILE_TEXT, completed_run)

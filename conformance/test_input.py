@@ -56,6 +56,13 @@ def test_hostile_json_breaks_nothing(
     judge(input.hostile, completed_run, hostile_bodies)
 
 
+@requirement("input.hostile")
+def test_no_generated_body_breaks_the_server(
+    judge: JudgeFunction, completed_run: Exchange, searched_bodies: dict[str, Exchange]
+) -> None:
+    judge(input.hostile, completed_run, searched_bodies)
+
+
 @requirement("input.media-type")
 def test_another_media_type_is_refused(
     judge: JudgeFunction, completed_run: Exchange, body_as_text: Exchange

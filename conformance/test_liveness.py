@@ -20,3 +20,13 @@ def test_silence_carries_comments(judge: JudgeFunction, quiet_run: Exchange) -> 
 @requirement("liveness.heartbeat-inert")
 def test_a_heartbeat_is_no_event(judge: JudgeFunction, quiet_run: Exchange) -> None:
     judge(liveness.heartbeat_inert, quiet_run)
+
+
+@requirement("liveness.heartbeat-interval")
+def test_how_often_silence_carries_a_comment(judge: JudgeFunction, quiet_run: Exchange) -> None:
+    judge(liveness.heartbeat_interval, quiet_run)
+
+
+@requirement("liveness.retry-hint")
+def test_which_reconnection_time_is_asked_for(judge: JudgeFunction, long_run: Exchange) -> None:
+    judge(liveness.retry_hint, long_run)

@@ -42,3 +42,10 @@ def test_the_run_id_resumes_where_there_is_no_key(
     resumed_by_run_id: tuple[Exchange, Exchange],
 ) -> None:
     judge(run_id.resumes, replayed_run, *resumed_by_run_id)
+
+
+@requirement("run-id.without-key")
+def test_whether_a_run_id_does_the_keys_work(
+    judge: JudgeFunction, resumed_by_run_id: tuple[Exchange, Exchange]
+) -> None:
+    judge(run_id.without_key, *resumed_by_run_id)

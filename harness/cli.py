@@ -154,12 +154,16 @@ def check(out: Path | None, **options: Any) -> None:
 @click.option(
     "--junit", "junit_file", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."
 )
+@click.option("--baseline", type=click.Path(path_type=Path), help="List of known failures.")
+@click.option("--baseline-update", is_flag=True, help="Write that list from this run.")
 @click.option("--strict", is_flag=True, help="Warnings and inconclusive MUSTs fail too.")
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(
     out: Path | None,
     json_file: Path | None,
     junit_file: Path | None,
+    baseline: Path | None,
+    baseline_update: bool,
     strict: bool,
     pytest_args: Sequence[str],
     **options: Any,
@@ -171,6 +175,12 @@ def conformance(
     """
     from harness.conformance_run import run_conformance, write_untested
 
+    if baseline is not None:
+        pytest_args = ["--harness-baseline", str(baseline), *pytest_args]
+    if baseline_update:
+        if baseline is None:
+            raise SettingsError("--baseline-update needs --baseline FILE: where to write the list")
+        pytest_args = ["--harness-baseline-update", *pytest_args]
     try:
         settings = _settings(**options)
     except SettingsError as problem:
@@ -239,6 +249,31 @@ def gate(results: Path, baseline: Path | None, config: Path | None) -> None:
 
     objectives = load_settings(config).objectives if config else None
     sys.exit(gate_results(results_file(results), objectives, results_file(baseline) if baseline else None))
+
+
+@main.command("judge")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
+def judge_again(results: Path, json_file: Path | None) -> None:
+    r"""Judge the Exchanges in a results file again, offline, with today's judges.
+
+    \b
+    Example: harness judge harness-results/demo
+    """
+    from harness.rejudge import rejudge
+    from harness.run_folder import results_file
+    from harness.verdict_report import Lines, write_summary
+    from harness.verdicts import failing
+
+    verdicts, changed = rejudge(results_file(results))
+    write_summary(Lines(), verdicts)
+    for before, now in changed:
+        click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")
+        for place in now.evidence:
+            click.echo(f"    at {place['exchange']}, event {place['event']}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(verdicts.to_json({}), indent=2) + "\n", encoding="utf-8")
+    sys.exit(EXIT_MISSED if failing(verdicts.checks) else EXIT_HELD)
 
 
 @main.command()
@@ -331,6 +366,7 @@ def requirements(as_json: bool) -> None:
             "id": row.id,
             "level": str(row.level),
             "requirement": row.text,
+            "why": row.why,
             "source": row.source,
             "needs": row.needs,
             "status": "implemented" if row.id in JUDGES else "not implemented",
@@ -340,9 +376,7 @@ def requirements(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    table = Table(
-        "id", "level", "requirement", "source", "needs", "status", title=f"{len(rows)} requirements"
-    )
+    table = Table("id", "level", "requirement", "source", "status", title=f"{len(rows)} requirements")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(row["id"], row["level"], row["requirement"], row["source"], row["status"])
     Console().print(table)

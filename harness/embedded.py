@@ -38,13 +38,16 @@ class EmbeddedServer:
             if LISTENING in line:
                 self.base_url = line.partition(LISTENING)[2].split()[0]
                 return self
-        raise EmbeddedServerError(
-            f"the embedded server ended with code {self._process.wait()} before it listened"
-        )
+        code = self._process.wait()
+        self._stop()
+        raise EmbeddedServerError(f"the embedded server ended with code {code} before it listened")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         process = self._process
         if process is None:
             return

@@ -6,28 +6,31 @@ It stays out of the way of any test run that has no test with a ``requirement`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.contract.evidence import document
+from harness.contract.evidence import Redactor, document
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
 from harness.contract.judge import Judge
+from harness.contract.recording import pack
 from harness.contract.requirements import CATALOGUE, Level, areas, find
+from harness.known import load_known, update_known
 from harness.preflight import PreflightError, preflight
-from harness.scenario import NotApplicable, Stage, World
+from harness.scenario import Manners, NotApplicable, Stage, World
 from harness.settings import Settings, SettingsError, load_settings, read_token
 from harness.verdict_report import explain, write_summary
-from harness.verdicts import Result, Verdicts, fails
+from harness.verdicts import Check, Result, Verdicts, fails
 
 requirement = pytest.mark.requirement
 
 _MARKER = "requirement"
+_SESSION = "harness-session"
 _EXIT_NOTHING = 2
 _EXIT_INTERRUPTED = 130
 _SHOWN_AS = {
@@ -46,7 +49,7 @@ class Judged:
     """What a test came to. It is left with the test, not raised: a traceback would say nothing, and costs."""
 
     finding: Finding
-    seen: Sequence[Exchange]
+    evidence: tuple[Any, ...]
 
 
 def exchanges_in(evidence: Any) -> list[Exchange]:
@@ -109,12 +112,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-results", metavar="FILE", help="write verdicts and evidence into a results file"
     )
+    group.addoption("--harness-baseline", metavar="FILE", help="list of known failures (known.toml)")
+    group.addoption("--harness-baseline-update", action="store_true", help="write that list from this run")
     group.addoption("--harness-strict", action="store_true", help="warnings and inconclusive MUSTs fail too")
+    group.addoption(
+        "--harness-max-concurrency", type=int, metavar="N", help="at most N connections to the target at once"
+    )
+    group.addoption(
+        "--harness-read-only", action="store_true", help="no races, no hostile input: for shared targets"
+    )
     group.addoption(
         "--harness-level", choices=["must", "should", "info"], help="only requirements of this level"
     )
     group.addoption(
-        "--harness-area", action="append", metavar="AREA", help="only this area (may be repeated)"
+        "--harness-area",
+        action="append",
+        metavar="AREA",
+        choices=areas(),
+        help=f"only this area (may be repeated): {', '.join(areas())}",
     )
 
 
@@ -142,7 +157,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if requirement_id is None:
             kept.append(item)
             continue
-        row = find(requirement_id)
+        try:
+            row = find(requirement_id)
+        except KeyError as problem:
+            raise pytest.UsageError(f"{item.nodeid}: {problem.args[0]}") from None
         item.add_marker(row.area.replace("-", "_"))
         item.add_marker(str(row.level).lower())
         wanted_level = config.getoption("harness_level")
@@ -156,7 +174,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if dropped:
         config.hook.pytest_deselected(items=dropped)
     if any(_requirement_of(item) for item in kept) or (dropped and not kept):
-        config.pluginmanager.register(_Session(config), "harness-session")
+        judge_target(config)
+
+
+def judge_target(config: pytest.Config) -> None:
+    """Make this a session that judges a target, if it is none yet.
+
+    A suite's conftest calls it where pytest configures itself: a session that distributes its tests (xdist)
+    collects none itself, and one whose selection is empty has none, but both have verdicts to write.
+    """
+    if not config.pluginmanager.has_plugin(_SESSION):
+        config.pluginmanager.register(_Session(config), _SESSION)
 
 
 def flags_of(config: pytest.Config) -> dict[str, Any]:
@@ -182,6 +210,7 @@ class _Session:
         self.stage: Stage | None = None
         self.settings: Settings | None = None
         self.interrupted = False
+        self.judges = True
 
     @property
     def _is_worker(self) -> bool:
@@ -192,14 +221,20 @@ class _Session:
         return bool(self.config.getoption("numprocesses", None)) and not self._is_worker
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_runtestloop(self) -> None:
-        if self.config.option.collectonly:
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        self.judges = not session.items or any(map(_requirement_of, session.items))
+        if self.config.option.collectonly or not self.judges:
             return
         try:
+            if baseline := _path(self.config.getoption("harness_baseline")):
+                self._take_baseline(baseline)
             self.settings = load_settings(
                 _path(self.config.getoption("harness_config")), flags_of(self.config)
             )
-            stage = Stage(self.settings)
+            manners = Manners(
+                self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
+            )
+            stage = Stage(self.settings, manners)
             stage.__enter__()
             self.stage = stage
             stage.run(preflight(stage.world.target))
@@ -213,6 +248,10 @@ class _Session:
         self.config.stash[_STAGE] = stage
         if not self._is_worker and not self._distributes:
             stage.begin(self.config.stash.get(SCENARIOS, ()))
+
+    def _take_baseline(self, path: Path) -> None:
+        if path.exists() or not self.config.getoption("harness_baseline_update"):
+            self.verdicts.known = {name: one.says() for name, one in load_known(path).items()}
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)  # pytest.exit comes here too
@@ -236,16 +275,18 @@ class _Session:
         judged = item.stash.get(_JUDGED, None)
         documents: dict[str, Any] = {}
         evidence: list[dict[str, Any]] = []
+        packed = None
         row = find(requirement_id)
         if raised is None and judged is not None:
             finding = judged.finding
-            verdict, detail = finding.verdict, finding.detail
+            verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
             evidence = _evidence(judged, self.config.stash[_ARCHIVE], item.name, documents)
             if fails(verdict, row.level, strict=self.config.getoption("harness_strict")):
                 report.outcome = "failed"
                 report.longrepr = explain(finding, row, self.config.stash[_ARCHIVE].settings)
             elif verdict is not Verdict.PASS:
                 _as_skip(report, item, f"{verdict}: {detail}")
+            packed = self._packed(judged, item.name, documents)
         elif isinstance(raised, NotApplicable):
             verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
             _as_skip(report, item, f"{verdict}: {detail}")
@@ -255,9 +296,18 @@ class _Session:
             verdict, detail = Verdict.ERROR, "the test judged nothing"
             report.outcome = "failed"
             report.longrepr = detail
-        result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence))
+        result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed)
         report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
         report.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]
+
+    def _packed(self, judged: Judged, scenario: str, documents: dict[str, Any]) -> Any:
+        """The judge's evidence for the results file; None where none is kept."""
+        archive = self.config.stash[_ARCHIVE]
+        if not archive.keeps_documents:
+            return None
+        masked = Redactor(archive.settings.secrets())
+        packed = pack(judged.evidence, lambda exchange: archive.refer(exchange, scenario, documents))
+        return masked.value(packed)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -274,17 +324,38 @@ class _Session:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        if self._is_worker or self.config.option.collectonly:
+        if self._is_worker or self.config.option.collectonly or not self.judges:
             self._close_stage()
             return
         self._finish()
         if self.interrupted:
             session.exitstatus = _EXIT_INTERRUPTED
+        elif exitstatus == pytest.ExitCode.OK and self.stale:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif (
             exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
             and not self.verdicts.tested
         ):
             session.exitstatus = _EXIT_NOTHING
+
+    @property
+    def stale(self) -> list[Check]:
+        """What the baseline lists though it passes; none when the baseline is just being written."""
+        if self.config.getoption("harness_baseline_update"):
+            return []
+        return [check for check in self.verdicts.checks if check.verdict is Verdict.STALE]
+
+    def _write_baseline(self, path: Path) -> None:
+        checks = self.verdicts.checks
+        failing = [
+            check.requirement.id
+            for check in checks
+            if check.verdict in {Verdict.FAIL, Verdict.WARN, Verdict.KNOWN}
+        ]
+        undecided = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE, Verdict.ERROR}
+        update_known(
+            path, failing, {check.requirement.id: check.verdict not in undecided for check in checks}
+        )
 
     def _close_stage(self) -> None:
         if self.stage is not None:
@@ -298,6 +369,9 @@ class _Session:
             target = self.settings.target.model_dump(
                 mode="json", include={"base_url", "path", "organization_id"}
             )
+        baseline = _path(self.config.getoption("harness_baseline"))
+        if baseline and self.config.getoption("harness_baseline_update") and self.verdicts.tested:
+            self._write_baseline(baseline)
         if json_file := self.config.getoption("harness_json"):
             path = Path(json_file)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -319,7 +393,7 @@ _JUDGED: pytest.StashKey[Judged] = pytest.StashKey()
 
 def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any]) -> None:
     """Write verdicts and evidence into a results file."""
-    from harness.results.store import CheckRow, ResultsWriter
+    from harness.results.store import CheckRow, JudgementRow, ResultsWriter
 
     with ResultsWriter(path) as writer:
         for name, one in documents.items():
@@ -334,6 +408,16 @@ def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any])
                 evidence=[dict(one) for one in check.evidence],
             )
             for check in verdicts.checks
+        )
+        writer.add_judgements(
+            JudgementRow(
+                test=result.test,
+                requirement=result.requirement,
+                verdict=str(result.verdict),
+                detail=result.detail,
+                evidence=result.packed,
+            )
+            for result in verdicts.results
         )
 
 
@@ -363,7 +447,7 @@ def _evidence(
         for place in judged.finding.places
     ]
     known = {one["exchange"] for one in pointed}
-    others = [archive.refer(exchange, scenario, documents) for exchange in judged.seen]
+    others = [archive.refer(exchange, scenario, documents) for exchange in exchanges_in(judged.evidence)]
     return pointed + [{"exchange": name, "event": None, "note": ""} for name in others if name not in known]
 
 
@@ -389,6 +473,6 @@ def judge(request: pytest.FixtureRequest, expectations: Expectations) -> JudgeFu
             raise AssertionError(f"the test cites {cited}, its judge decides {decide.requirement.id}")
         if _JUDGED in request.node.stash:
             raise AssertionError("a test gives one judgement; this one gave a second")
-        request.node.stash[_JUDGED] = Judged(decide(*evidence, expect=expectations), exchanges_in(evidence))
+        request.node.stash[_JUDGED] = Judged(decide(*evidence, expect=expectations), evidence)
 
     return give

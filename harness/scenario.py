@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from contextvars import Context, ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Self, TypeVar
 
 from harness.contract.exchange import Exchange
@@ -19,6 +24,11 @@ from harness.target import Target
 from harness.transport.asyncio_client import AsyncClient, LiveExchange
 from harness.transport.receiver import Cut
 
+_HOLDS: ContextVar[bool] = ContextVar("_HOLDS", default=False)
+_TOO_MANY_REQUESTS = 429
+_TRIES_AFTER_429 = 3
+_LONGEST_WAIT_S = 30.0
+
 T = TypeVar("T")
 K = TypeVar("K")
 
@@ -27,14 +37,27 @@ class NotApplicable(Exception):  # noqa: N818 - a verdict, not an error
     """The target does not offer what the scenario needs; the text says what to configure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How to treat a target that others use too.
+
+    max_connections: at most that many at once; None sets no limit. read_only: no races, no hostile input.
+    """
+
+    max_connections: int | None = None
+    read_only: bool = False
+
+
 class World:
     """What a scenario acts on: the target, a client to it, and the scenarios played so far."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, manners: Manners | None = None) -> None:
         self.target = Target(settings)
         self.expect = settings.expectations
         self.client = AsyncClient(self.target.endpoint, self.expect.budgets)
-        self._opened: list[LiveExchange] = []
+        self._manners = manners or Manners()
+        self._free = self._manners.max_connections or 0
+        self._freed = asyncio.Condition()
         self._played: dict[Callable[..., Any], asyncio.Task[Any]] = {}
 
     async def play(self, scenario: Callable[[World], Coroutine[Any, Any, T]]) -> T:
@@ -43,7 +66,10 @@ class World:
         Raises NotApplicable, or whatever else the scenario raises.
         """
         if scenario not in self._played:
-            self._played[scenario] = asyncio.create_task(scenario(self), name=scenario.__name__)
+            # In a context of its own: connections that the caller holds are not the scenario's.
+            self._played[scenario] = asyncio.create_task(
+                scenario(self), name=scenario.__name__, context=Context()
+            )
         outcome: T = await asyncio.shield(self._played[scenario])
         return outcome
 
@@ -54,6 +80,37 @@ class World:
         except LookupError:
             raise NotApplicable(f"configure [target.actions.{action}]") from None
 
+    def forbid_when_read_only(self, what: str) -> None:
+        """Raises NotApplicable where the target is not to be sent `what`."""
+        if self._manners.read_only:
+            raise NotApplicable(f"{what} are left out by --harness-read-only")
+
+    @asynccontextmanager
+    async def connections(self, count: int) -> AsyncIterator[None]:
+        """Hold `count` connections for what is opened in the block: all at once, so that nobody waits in a ring.
+
+        Raises NotApplicable when there may never be as many.
+        """
+        limit = self._manners.max_connections
+        if limit is None or _HOLDS.get():
+            yield
+            return
+        if count > limit:
+            raise NotApplicable(
+                f"it takes {count} connections at once; --harness-max-concurrency allows {limit}"
+            )
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._free >= count)
+            self._free -= count
+        token = _HOLDS.set(True)
+        try:
+            yield
+        finally:
+            _HOLDS.reset(token)
+            async with self._freed:
+                self._free += count
+                self._freed.notify_all()
+
     async def send(
         self,
         request: HttpRequest,
@@ -62,8 +119,18 @@ class World:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> Exchange:
-        """Send `request` and wait for the end of its answer."""
-        return await self.open(request, label, cut=cut, barrier=barrier).result()
+        """Send `request` and wait for the end of its answer.
+
+        A 429 is honoured: the request is sent again after the time that Retry-After asks for, a few times.
+        """
+        async with self.connections(1):
+            answer = await self.open(request, label, cut=cut, barrier=barrier).result()
+            for _ in range(_TRIES_AFTER_429):
+                if answer.status != _TOO_MANY_REQUESTS or barrier is not None:
+                    break
+                await asyncio.sleep(retry_after_s(answer))
+                answer = await self.open(request, f"{label} (again, after a 429)", cut=cut).result()
+            return answer
 
     def open(
         self,
@@ -73,15 +140,8 @@ class World:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> LiveExchange:
-        """Begin to send `request`."""
-        live = self.client.open(request, label, cut=cut, barrier=barrier)
-        self._opened.append(live)
-        return live
-
-    @property
-    def answers(self) -> list[Exchange]:
-        """Every Exchange that has ended so far."""
-        return [live.exchange for live in self._opened if live.over]
+        """Begin to send `request`. Several at once are opened within a block of `connections`."""
+        return self.client.open(request, label, cut=cut, barrier=barrier)
 
     async def send_all(self, requests: dict[K, HttpRequest], label: str) -> dict[K, Exchange]:
         """Send independent requests, a few at a time, and wait for all answers."""
@@ -98,6 +158,19 @@ class World:
         await self.client.close()
 
 
+def retry_after_s(answer: Exchange) -> float:
+    """How long an answer asks to wait, in seconds, up to half a minute; a second where it does not say."""
+    asked = (answer.head.value("retry-after") if answer.head else None) or ""
+    if asked.isascii() and asked.strip().isdigit():
+        return min(float(asked), _LONGEST_WAIT_S)
+    try:
+        until = parsedate_to_datetime(asked)
+    except ValueError:
+        return 1.0
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # "-0000" is UTC, RFC 5322 has it
+    return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), _LONGEST_WAIT_S)
+
+
 async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T]:
     """Await all `jobs`, at most `at_once` at the same time, and keep their order."""
     slots = asyncio.Semaphore(at_once)
@@ -112,10 +185,10 @@ async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T
 class Stage:
     """A World on an event loop in a thread of its own, for callers that are not asynchronous."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, manners: Manners | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scenarios", daemon=True)
-        self.world = World(settings)
+        self.world = World(settings, manners)
 
     def __enter__(self) -> Self:
         self._thread.start()

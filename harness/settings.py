@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self
 
 import tomlkit
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsError as UnreadableVariable
 
 from harness.contract.expectations import Budgets, Expectations
 from harness.gate.objectives import Objective
@@ -37,7 +39,7 @@ ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
 CONFIG_FILE = "harness.toml"
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h)?")
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
@@ -55,8 +57,27 @@ def parse_duration_s(value: Any) -> Any:
     return float(match[1]) * _UNIT_S[match[2]]
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration_s), Field(gt=0)]
-Action = dict[str, JsonValue]
+def _is_token(value: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+        raise ValueError(
+            "it holds a blank, a line break or another character that no Authorization header can"
+        )
+    return value
+
+
+def _holds_no_null(value: JsonValue) -> JsonValue:
+    if value is None:
+        raise ValueError("it holds null, which a settings file cannot")
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            _holds_no_null(one)
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration_s), Field(gt=0, allow_inf_nan=False)]
+Token = Annotated[SecretStr, AfterValidator(_is_token)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_holds_no_null)]
+Action = JsonObject
 
 
 class _Strict(BaseModel):
@@ -79,7 +100,7 @@ class Actions(_Strict):
 class SecondPrincipal(_Strict):
     """Another organization, to show that keys are kept apart."""
 
-    token: SecretStr
+    token: Token
     organization_id: str
 
 
@@ -87,7 +108,7 @@ class OtherRoute(_Strict):
     """A second endpoint with the same frames; `body` is merged into what is posted there."""
 
     path: str
-    body: dict[str, JsonValue] = Field(default_factory=dict)
+    body: JsonObject = Field(default_factory=dict)
 
 
 class TargetSettings(_Strict):
@@ -96,7 +117,7 @@ class TargetSettings(_Strict):
     base_url: str | None = None
     path: str = "/agent/workflow-actions"
     organization_id: str = "org-1"
-    token: SecretStr | None = None
+    token: Token | None = None
     verify_tls: bool = True
     ca_file: str | None = None
     conflict: Literal["any", "http-409", "event"] = "any"
@@ -104,13 +125,15 @@ class TargetSettings(_Strict):
     last_event_id: bool | None = None
     actions: Actions = Field(default_factory=Actions)
     second_principal: SecondPrincipal | None = None
-    body: dict[str, JsonValue] = Field(default_factory=dict)
+    body: JsonObject = Field(default_factory=dict)
     other_route: OtherRoute | None = None
 
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        if value is not None and not re.match(r"https?://[^/]+/*$", value):
+        if value is not None and "@" in value:
+            raise ValueError("a URL with a user name is not supported; the token is a setting of its own")
+        if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/*", value):
             raise ValueError(
                 f"{value!r} is not of the form http[s]://host[:port]; the path is a setting of its own"
             )
@@ -119,7 +142,7 @@ class TargetSettings(_Strict):
     @field_validator("path")
     @classmethod
     def _is_path(cls, value: str) -> str:
-        if not re.match(r"/[\x21-\x7e]*$", value):
+        if not re.fullmatch(r"/[\x21-\x7e]*", value):
             raise ValueError(f"{value!r} does not begin with a slash, or holds blanks")
         return value
 
@@ -152,9 +175,9 @@ class LoadSettings(_Strict):
     """How the load is driven: `users` in a closed loop, or `rate` arrivals per second in an open one."""
 
     users: int | None = Field(None, ge=1)
-    rate: float | None = Field(None, gt=0)
+    rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     duration: Seconds = 20.0
-    spawn_rate: float | None = Field(None, gt=0)
+    spawn_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     processes: int = Field(1, ge=1)
     journeys: JourneyWeights = Field(default_factory=JourneyWeights)
 
@@ -213,8 +236,10 @@ class Settings(BaseSettings):
     def write_private(self, path: Path) -> None:
         """Write the settings, secrets and all, to a file that only its owner can read."""
         plain = _revealed(self.model_dump(exclude_none=True))
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(descriptor, 0o600)  # the file may have been there
+            file.truncate()
             file.write(tomlkit.dumps(plain))
 
 
@@ -277,6 +302,11 @@ def _gather(
         return Loaded(**dict(flags))
     except ValidationError as problem:
         raise SettingsError(_sentence(problem, origin)) from None
+    except UnreadableVariable as problem:
+        field = next((one for one in Settings.model_fields if f'"{one}"' in str(problem)), "")
+        raise SettingsError(
+            f"an environment variable {ENV_PREFIX}{field.upper()}… is not valid JSON: {problem.__cause__}"
+        ) from None
 
 
 def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
@@ -289,8 +319,10 @@ def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
     project = Path("pyproject.toml")
     if project.is_file():
         table = _parse(project).get("tool", {}).get("harness")
-        if table is not None:
+        if isinstance(table, dict):
             return table, "pyproject.toml [tool.harness]"
+        if table is not None:
+            raise SettingsError("[tool.harness] in pyproject.toml is no table; write the settings under it")
     return {}, "the settings"
 
 
@@ -319,11 +351,14 @@ def _nearest(key: str, known: Mapping[str, Any]) -> str:
 
 
 def _sentence(problem: ValidationError, origin: str) -> str:
-    first = problem.errors(include_url=False)[0]
+    errors = problem.errors(include_url=False)
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, key = (str(part) for part in first["loc"])
-        return f"unknown setting {place!r} in {origin}{_nearest(key, _fields_at(parents))}"
+        variable = ENV_PREFIX + "__".join([*parents, key]).upper()
+        where = f"the environment variable {variable}" if variable in os.environ else origin
+        return f"unknown setting {place!r} in {where}{_nearest(key, _fields_at(parents))}"
     message = first["msg"].removeprefix("Value error, ")
     where = f"setting {place!r}: " if place else ""
     return f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})"

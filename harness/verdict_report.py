@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from harness.contract.evidence import Redactor, curl, printable
@@ -27,12 +27,25 @@ _COLUMNS = (
 )
 
 
+_UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE)
+
+
 class Terminal(Protocol):
     """The part of pytest's terminal reporter that is used."""
 
     def write_sep(self, sep: str, title: str | None = None, **markup: bool) -> None: ...
 
     def write_line(self, line: str, **markup: bool) -> None: ...
+
+
+class Lines:
+    """A Terminal for when there is no pytest: plain lines on standard output."""
+
+    def write_sep(self, sep: str, title: str | None = None, **markup: bool) -> None:  # noqa: ARG002
+        print(f" {title} ".center(80, sep) if title else sep * 80)
+
+    def write_line(self, line: str, **markup: bool) -> None:  # noqa: ARG002
+        print(line)
 
 
 def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
@@ -80,6 +93,26 @@ def _show(place: Place, settings: Settings, redact: Redactor) -> Iterator[str]:
 def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:
     """The table by area, and a line for each requirement that did not simply pass."""
     checks = verdicts.checks
+    _write_table(terminal, checks)
+    for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.STALE):
+        _write_lines(terminal, checks, verdict, red=True)
+    for verdict in (Verdict.WARN, Verdict.KNOWN):
+        _write_lines(terminal, checks, verdict, yellow=True)
+    if any(check.verdict is Verdict.INFO for check in checks):
+        terminal.write_sep("-", "what this server does")
+        for check in checks:
+            if check.verdict is Verdict.INFO:
+                terminal.write_line(f"{check.requirement.id}: {check.detail}")
+    if any(check.verdict in _UNDECIDED and check.tested for check in checks):
+        terminal.write_sep("-", "not decided")
+        for verdict in _UNDECIDED:
+            _write_lines(terminal, [check for check in checks if check.tested], verdict)
+    untested = sum(not check.tested for check in checks)
+    if untested:
+        terminal.write_line(f"{untested} requirements were not selected, or not reached")
+
+
+def _write_table(terminal: Terminal, checks: Sequence[Check]) -> None:
     terminal.write_sep("=", "conformance by area")
     used = [column for column in _COLUMNS if any(check.verdict is column for check in checks)]
     terminal.write_line("  ".join([f"{'area':10}", *(f"{column!s:>{_width(column)}}" for column in used)]))
@@ -87,22 +120,12 @@ def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:
         cells = (f"{counted[column] or '·':>{_width(column)}}" for column in used)
         markup = {"red": True} if counted[Verdict.FAIL] or counted[Verdict.ERROR] else {}
         terminal.write_line("  ".join([f"{area:10}", *cells]), **markup)
+
+
+def _write_lines(terminal: Terminal, checks: Sequence[Check], verdict: Verdict, **markup: bool) -> None:
     for check in checks:
-        if check.verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.STALE}:
-            terminal.write_line(_line(check), red=True)
-    for check in checks:
-        if check.verdict in {Verdict.WARN, Verdict.KNOWN}:
-            terminal.write_line(_line(check), yellow=True)
-    policies = [check for check in checks if check.verdict is Verdict.INFO]
-    if policies:
-        terminal.write_sep("-", "what this server does")
-        for check in policies:
-            terminal.write_line(f"{check.requirement.id}: {check.detail}")
-    open_ones = [check for check in checks if check.verdict in {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}]
-    if open_ones:
-        terminal.write_sep("-", "not decided")
-        for check in open_ones:
-            terminal.write_line(_line(check))
+        if check.verdict is verdict:
+            terminal.write_line(_line(check), **markup)
 
 
 def _width(verdict: Verdict) -> int:

@@ -26,6 +26,7 @@ class Result:
     test: str
     duration_s: float = 0.0
     evidence: tuple[Mapping[str, Any], ...] = ()
+    packed: Any = None  # what the judge was given, where results are kept
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, to travel between processes."""
@@ -36,6 +37,7 @@ class Result:
             "test": self.test,
             "duration_s": self.duration_s,
             "evidence": [dict(one) for one in self.evidence],
+            "packed": self.packed,
         }
 
     @classmethod
@@ -48,6 +50,7 @@ class Result:
             value["test"],
             value["duration_s"],
             tuple(value["evidence"]),
+            value["packed"],
         )
 
 
@@ -60,6 +63,7 @@ class Check:
     detail: str
     duration_s: float = 0.0
     evidence: tuple[Mapping[str, Any], ...] = ()
+    tested: bool = True  # False where no check of it was run
 
     def to_json(self) -> dict[str, Any]:
         """The row of the JSON report."""
@@ -77,11 +81,19 @@ class Verdicts:
     """Collects results, and tells each requirement's verdict: every one in the catalogue has one."""
 
     results: list[Result] = field(default_factory=list)
+    known: Mapping[str, str] = field(default_factory=dict)  # requirement to why its failure is accepted
     untested: str = "no check of it was run"
 
     def add(self, result: Result) -> None:
         """Take one test's result."""
         self.results.append(result)
+
+    def accept(self, requirement_id: str, verdict: Verdict, detail: str) -> tuple[Verdict, str]:
+        """A test's verdict and detail, where the failure of its requirement is known."""
+        reason = self.known.get(requirement_id)
+        if reason is not None and verdict in {Verdict.FAIL, Verdict.WARN}:
+            return Verdict.KNOWN, f"{reason}; {detail}"
+        return verdict, detail
 
     @property
     def checks(self) -> list[Check]:
@@ -93,8 +105,11 @@ class Verdicts:
 
     def _check(self, row: Requirement, results: list[Result]) -> Check:
         if not results:
-            return Check(row, Verdict.INCONCLUSIVE, self.untested)
+            return Check(row, Verdict.INCONCLUSIVE, self.untested, tested=False)
         verdict = worst([result.verdict for result in results])
+        accepted = self.known.get(row.id)
+        if accepted is not None and verdict is Verdict.PASS:
+            return Check(row, Verdict.STALE, f"it passes; take it out of the list ({accepted})")
         saying = [result for result in results if result.verdict is verdict]
         details = list(dict.fromkeys(result.detail for result in saying))
         detail = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
@@ -127,6 +142,11 @@ def fails(verdict: Verdict, level: Level, *, strict: bool) -> bool:
     if verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.STALE}:
         return True
     return strict and (verdict is Verdict.WARN or (verdict is Verdict.INCONCLUSIVE and level is Level.MUST))
+
+
+def failing(checks: Iterable[Check]) -> list[Check]:
+    """Those that make a run red."""
+    return [check for check in checks if fails(check.verdict, check.requirement.level, strict=False)]
 
 
 def by_area(checks: Iterable[Check]) -> dict[str, Counter[Verdict]]:

@@ -29,10 +29,11 @@ async def conflict_after_completion(world: World) -> tuple[Exchange, Exchange, E
 async def conflict_in_flight(world: World) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, another body under its key while it is going on, and the first body again after its end."""
     request = world.request("long")
-    first = world.open(request, "a long run")
-    await first.events(2)
-    second = world.open(another_body(request), "another body while the run is in flight")
-    original, conflicting = await asyncio.gather(first.result(), second.result())
+    async with world.connections(2):
+        first = world.open(request, "a long run")
+        await first.events(2)
+        second = world.open(another_body(request), "another body while the run is in flight")
+        original, conflicting = await asyncio.gather(first.result(), second.result())
     return original, conflicting, await world.send(request, "the first body again")
 
 

@@ -87,6 +87,7 @@ async def bodies_with_bad_timezone(world: World) -> dict[str, Exchange]:
 
 async def hostile_bodies(world: World) -> dict[str, Exchange]:
     """JSON that breaks what is not built for it."""
+    world.forbid_when_read_only("hostile bodies")
     body = json.dumps(_body(world))
     opened = body[:-1]
 
@@ -97,7 +98,7 @@ async def hostile_bodies(world: World) -> dict[str, Exchange]:
         "20,000 nested arrays": extended('"x": ' + "[" * _NESTED + "]" * _NESTED),
         "20,000 nested objects": extended('"x": ' + '{"a":' * _NESTED + "1" + "}" * _NESTED),
         "20,000 arrays never closed": extended('"x": ' + "[" * _NESTED),
-        "bytes that are not UTF-8": extended('"fileThreadId": "').replace(b"}", b'\xff\xfe"}'),
+        "bytes that are not UTF-8": f'{opened}, "fileThreadId": "'.encode() + b'\xff\xfe"}',
         "a lone surrogate": extended('"fileThreadId": "\\ud800"'),
         "a NUL": extended('"fileThreadId": "a\\u0000b"'),
         "the number 1e400": extended('"x": 1e400'),
@@ -120,5 +121,6 @@ async def body_as_text(world: World) -> Exchange:
 
 async def body_too_large(world: World) -> Exchange:
     """A valid body with a very long value in it."""
+    world.forbid_when_read_only("oversized bodies")
     body = {**_body(world), "fileThreadId": "x" * TOO_LARGE_BYTES}
     return await world.send(world.target.post(body, key=new_key()), "an oversized body")

@@ -54,6 +54,7 @@ async def bad_keys(world: World) -> dict[str, Exchange]:
 
 async def injected_keys(world: World) -> dict[str, Exchange]:
     """Requests whose keys try to be something else. A raw line break cannot be sent; its escapes are."""
+    world.forbid_when_read_only("injections")
     unique = uuid.uuid4().hex
     keys = (
         f"{unique}%0d%0aX-Injected: yes",

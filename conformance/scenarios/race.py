@@ -18,15 +18,17 @@ ROUNDS = 3
 
 async def _together(world: World, requests: list[HttpRequest], label: str) -> list[Exchange]:
     """Send all but the last byte of each request, then all last bytes at once."""
+    world.forbid_when_read_only("races")
     barrier = asyncio.Barrier(len(requests))
-    return list(
-        await asyncio.gather(
-            *(
-                world.send(request, f"{label}, {number} of {len(requests)}", barrier=barrier)
-                for number, request in enumerate(requests, 1)
+    async with world.connections(len(requests)):
+        return list(
+            await asyncio.gather(
+                *(
+                    world.send(request, f"{label}, {number} of {len(requests)}", barrier=barrier)
+                    for number, request in enumerate(requests, 1)
+                )
             )
         )
-    )
 
 
 async def equal_requests_together(world: World) -> list[list[Exchange]]:
@@ -57,30 +59,32 @@ async def interleaved_runs(world: World) -> dict[str, Exchange]:
 async def one_of_several_closed(world: World) -> tuple[Exchange, list[Exchange]]:
     """One stream closed in mid-run, and the others: two readers of the same run, three runs of their own."""
     shared = world.request("long")
-    victim = world.open(shared, "the stream that is closed")
-    await victim.events(1)
-    others = [
-        *(world.open(shared, f"another reader of the same run, {number}") for number in (1, 2)),
-        *(world.open(world.request("long"), f"a run beside it, {number}") for number in (1, 2, 3)),
-    ]
-    await victim.events(3)
-    closed = await victim.cut()
-    return closed, list(await asyncio.gather(*(one.result() for one in others)))
+    async with world.connections(6):
+        victim = world.open(shared, "the stream that is closed")
+        await victim.events(1)
+        others = [
+            *(world.open(shared, f"another reader of the same run, {number}") for number in (1, 2)),
+            *(world.open(world.request("long"), f"a run beside it, {number}") for number in (1, 2, 3)),
+        ]
+        await victim.events(3)
+        closed = await victim.cut()
+        return closed, list(await asyncio.gather(*(one.result() for one in others)))
 
 
 async def runs_beside_a_stalled_reader(world: World) -> tuple[Exchange, list[Exchange]]:
     """A long run alone, and long runs beside connections whose reader has stalled."""
-    alone = await world.send(world.request("long"), "a run alone")
-    stalled = [world.open(world.request("long"), f"a stalled reader, {number}") for number in (1, 2, 3)]
-    for one in stalled:
-        await one.events(1)
-        one.stall()
-    beside = await asyncio.gather(
-        *(
-            world.send(world.request("long"), f"a run beside stalled readers, {number}")
-            for number in (1, 2, 3)
+    async with world.connections(6):
+        alone = await world.send(world.request("long"), "a run alone")
+        stalled = [world.open(world.request("long"), f"a stalled reader, {number}") for number in (1, 2, 3)]
+        for one in stalled:
+            await one.events(1)
+            one.stall()
+        beside = await asyncio.gather(
+            *(
+                world.send(world.request("long"), f"a run beside stalled readers, {number}")
+                for number in (1, 2, 3)
+            )
         )
-    )
-    for one in stalled:
-        await one.cut()
-    return alone, list(beside)
+        for one in stalled:
+            await one.cut()
+        return alone, list(beside)

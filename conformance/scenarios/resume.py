@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contract.exchange import Exchange, Received
 from harness.contract.judges.resume import CutRun, terminal_lead_ms
-from harness.scenario import World, gather_some
+from harness.scenario import NotApplicable, World, gather_some
 from harness.transport.receiver import Cut, CutHow
 
 from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
@@ -58,10 +58,11 @@ async def _with_retry(
 async def joined_run(world: World) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, a second connection that joined it in flight, and the run read again after its end."""
     request = world.request("long")
-    first = world.open(request, "a long run with a second reader")
-    await first.events(3)
-    joined = world.open(request, "a retry while the run is in flight")
-    original, second = await asyncio.gather(first.result(), joined.result())
+    async with world.connections(2):
+        first = world.open(request, "a long run with a second reader")
+        await first.events(3)
+        joined = world.open(request, "a retry while the run is in flight")
+        original, second = await asyncio.gather(first.result(), joined.result())
     later = await world.send(request, "the same run read again after its end")
     return original, second, later
 
@@ -73,9 +74,13 @@ async def cut_runs(world: World) -> list[CutRun]:
 
 async def cut_runs_by_id(world: World) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed with Last-Event-ID."""
-    if world.expect.last_event_id is False:
-        return []
+    _needs_last_event_id(world)
     return await _cut_everywhere(world, name_last_event=True)
+
+
+def _needs_last_event_id(world: World) -> None:
+    if world.expect.last_event_id is False:
+        raise NotApplicable("the target declares that it ignores Last-Event-ID (target.last_event_id)")
 
 
 async def _cut_everywhere(world: World, *, name_last_event: bool) -> list[CutRun]:
@@ -137,8 +142,7 @@ async def resumed_after_each_id(world: World) -> tuple[Exchange, list[Exchange]]
 
 async def cut_after_the_end(world: World) -> list[CutRun]:
     """The resumptions of a finished run after each of its events, as cuts of it."""
-    if world.expect.last_event_id is False:
-        return []
+    _needs_last_event_id(world)
     original, resumed = await world.play(resumed_after_each_id)
     return [CutRun(original, one, original) for one in resumed]
 
@@ -172,6 +176,7 @@ async def retries_at_the_end(world: World) -> list[tuple[Exchange, Exchange]]:
     The moments are spread over the time from the last event but three to the end. A busy machine sends
     late, so there are rounds until enough retries came shortly before the terminal event.
     """
+    world.forbid_when_read_only("races")
     whole = await world.play(long_run)
     if len(whole.events) < _RACE_FROM or not whole.terminals:
         return []
@@ -179,11 +184,12 @@ async def retries_at_the_end(world: World) -> list[tuple[Exchange, Exchange]]:
 
     async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
         request = world.request("long")
-        first = world.open(request, "a run whose end is raced")
-        if await first.events(len(whole.events) - _RACE_FROM + 1):
-            await asyncio.sleep(wait_ms / 1000)
-        second = world.open(request, "a retry around the terminal event")
-        return await asyncio.gather(first.result(), second.result())
+        async with world.connections(2):
+            first = world.open(request, "a run whose end is raced")
+            if await first.events(len(whole.events) - _RACE_FROM + 1):
+                await asyncio.sleep(wait_ms / 1000)
+            second = world.open(request, "a retry around the terminal event")
+            return await asyncio.gather(first.result(), second.result())
 
     races: list[tuple[Exchange, Exchange]] = []
     for _ in range(_RACE_ROUNDS):

@@ -7,39 +7,66 @@ stored Exchange decodes as it did when it was received.
 from __future__ import annotations
 
 import base64
+import html
+import json
+import re
 import shlex
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from itertools import accumulate, pairwise
+from typing import Any, TypeVar
+from urllib.parse import quote, quote_plus
 
-from harness.contract.exchange import Ending, Exchange, Read, Timing
+from harness.contract.exchange import Ending, Exchange, Read, Received, Timing
 from harness.protocol.request import HttpRequest
 
-TOKEN_IN_CURL = "$HARNESS_TARGET__TOKEN"  # noqa: S105 - the variable's name
+#: Where the harness itself takes the tokens from, in the order of `Settings.secrets`.
+TOKEN_VARIABLES = ("HARNESS_TARGET__TOKEN", "HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN")
 _BEARER = "Bearer "
+_EXCERPT_ROWS = 60  # of the beginning, and as many of the end
+_EXCERPT_BYTES = 2_000
+
+T = TypeVar("T")
 _CURL_BODY_BYTES = 16_384  # a longer body is named, not shown
 _COMPRESSED_FROM_BYTES = 4096
+_CHUNK_FRAMING = rb"\r\n[0-9A-Fa-f]+(?:[ \t;][^\r\n]*)?\r\n"
+_PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 class Redactor:
-    """Masks secrets in texts and bytes."""
+    """Masks secrets in texts and bytes: as they are, and as URLs, JSON and HTML spell them."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted({secret for secret in secrets if secret}, key=len, reverse=True)
+        spelt = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
+        self._spelt = sorted(spelt, key=len, reverse=True)
+        cut = b"(?:%s)?" % _CHUNK_FRAMING
+        alternatives = (
+            cut.join(re.escape(bytes((byte,))) for byte in spelling.encode()) for spelling in self._spelt
+        )
+        self._torn = re.compile(b"|".join(alternatives)) if self._spelt else None
 
     def text(self, text: str) -> str:
         """`text` with every secret masked."""
-        for secret in self._secrets:
+        for secret in self._spelt:
             text = text.replace(secret, "*" * len(secret.encode()))
         return text
 
+    def pieces(self, pieces: Sequence[bytes]) -> list[bytes]:
+        """Consecutive `pieces` of one message, each as long as before.
+
+        A secret is masked also where it was cut in two by a read's end or by the framing of a chunk.
+        """
+        if self._torn is None:
+            return list(pieces)
+        whole = self._torn.sub(_mask, b"".join(pieces))
+        ends = list(accumulate(map(len, pieces), initial=0))
+        return [whole[start:end] for start, end in pairwise(ends)]
+
     def bytes(self, data: bytes) -> bytes:
         """`data` with every secret masked, as long as before."""
-        for secret in self._secrets:
-            data = data.replace(secret.encode(), b"*" * len(secret.encode()))
-        return data
+        return self.pieces([data])[0]
 
     def value(self, value: Any) -> Any:
         """A JSON value with every secret in its texts masked."""
@@ -52,83 +79,151 @@ class Redactor:
         return value
 
 
-def curl(request: HttpRequest, base_url: str, secrets: Iterable[str] = ()) -> str:
-    """The request as a command that runs in a POSIX shell.
+def _spellings(secret: str) -> set[str]:
+    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    return {
+        secret,
+        *quoted,
+        *(_PERCENT.sub(lambda escape: escape[0].lower(), one) for one in quoted),
+        *in_json,
+        *(one.replace("/", "\\/") for one in in_json),
+        html.escape(secret),
+    }
 
-    A configured token is taken from the environment, as the harness takes it.
+
+def _mask(found: re.Match[bytes]) -> bytes:
+    parts = re.split(b"(%s)" % _CHUNK_FRAMING, found[0])
+    return b"".join(part if place % 2 else b"*" * len(part) for place, part in enumerate(parts))
+
+
+def curl(request: HttpRequest, base_url: str, secrets: Iterable[str] = ()) -> str:
+    """The request as a command for a POSIX shell.
+
+    A configured token is taken from the environment, as the harness takes it: `secrets` are in the order
+    of TOKEN_VARIABLES.
     """
-    known = {f"{_BEARER}{secret}" for secret in secrets if secret}
-    words = ["curl", "-sN", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
+    known = {
+        f"{_BEARER}{secret}": name for secret, name in zip(secrets, TOKEN_VARIABLES, strict=False) if secret
+    }
+    words = ["curl", "-sNg", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
     for name, value in request.headers:
-        field = f'"{name}: {_BEARER}{TOKEN_IN_CURL}"' if value in known else shlex.quote(f"{name}: {value}")
-        words += ["-H", field]
+        if value in known:
+            words += ["-H", f'"{name}: {_BEARER}${known[value]}"']
+        else:  # curl leaves a field out that has nothing after its colon
+            words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
+    if request.header("content-type") is None and request.method != "GET":
+        words += ["-H", "Content-Type:"]  # curl would call it a form
     if len(request.body) > _CURL_BODY_BYTES:
-        words += ["--data-binary", f"@body.json  # {len(request.body)} bytes, too many to show"]
-    elif request.body:
-        words += ["--data-binary", _shell_bytes(request.body)]
+        return " ".join([*words, f"--data-binary @body.json  # {len(request.body)} bytes, too many to show"])
+    if request.body and not _is_plain(request.body):
+        return " ".join([f"printf -- '{_octal(request.body)}' |", *words, "--data-binary @-"])
+    if request.body or request.method != "GET":
+        words += ["--data-raw", shlex.quote(request.body.decode("utf-8"))]
     return " ".join(words)
 
 
-def _shell_bytes(data: bytes) -> str:
-    """A shell word for `data`: plainly quoted text, or $'…' with octal escapes for what is none."""
+def _is_plain(data: bytes) -> bool:
+    """Whether `data` is text on one line, which a quoted shell word can hold."""
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8").isprintable()
     except UnicodeDecodeError:
-        text = ""
-    if text.isprintable() and text:
-        return shlex.quote(text)
-    return (
-        "$'"
-        + "".join(chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}" for byte in data)
-        + "'"
+        return False
+
+
+def _octal(data: bytes) -> str:
+    """A format of printf that prints `data`, whatever it is, NUL too."""
+    return "".join(
+        "%%" if byte == 0x25 else chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}"
+        for byte in data
     )
 
 
 def printable(data: bytes, limit: int | None = None) -> str:
-    """Bytes as readable text on one line: line breaks and what is not printable are escaped."""
+    """Bytes as readable text on one line: line breaks, and what is not printable or not UTF-8, are escaped."""
     shown = data if limit is None else data[:limit]
-    text = shown.decode("utf-8", "backslashreplace")
-    escaped = "".join(
-        char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
-        for char in text
-    )
+    escaped = "".join(map(_printable, shown.decode("utf-8", "surrogateescape")))
     left = len(data) - len(shown)
     return f"{escaped}… ({left} bytes more)" if left else escaped
+
+
+def _printable(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
 
 
 def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
     """The Exchange as a JSON value: for readers (curl, head, wire, events) and for `restore` (recorded)."""
     secrets = tuple(secrets)
     redact = Redactor(secrets)
-    head = exchange.head
+    reads = redact.pieces([read.data for read in exchange.reads])
+    shown: dict[str, Any] = redact.value(
+        {
+            **_around(exchange, base_url, secrets),
+            "wire": [_wire_row(exchange, *pair) for pair in zip(exchange.reads, reads, strict=True)],
+            "events": [_event_row(exchange, one) for one in exchange.received],
+        }
+    )
+    return {**shown, "recorded": _recorded(exchange, redact, reads)}
+
+
+def excerpt(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
+    """The Exchange for readers alone, and bounded: under load a server decides how much there is.
+
+    Of reads and events the first and the last ones are kept; ``…_left_out`` says how many are not.
+    """
+    secrets = tuple(secrets)
+    redact = Redactor(secrets)
+    reads = redact.pieces([read.data for read in exchange.reads])
+    wire, wire_left_out = _ends(list(zip(exchange.reads, reads, strict=True)))
+    events, events_left_out = _ends(list(exchange.received))
+    shown: dict[str, Any] = redact.value(
+        {
+            **_around(exchange, base_url, secrets),
+            "wire": [_wire_row(exchange, *pair, _EXCERPT_BYTES) for pair in wire],
+            "wire_left_out": wire_left_out,
+            "events": [_event_row(exchange, one, _EXCERPT_BYTES) for one in events],
+            "events_left_out": events_left_out,
+        }
+    )
+    return shown
+
+
+def _around(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict[str, Any]:
     wall_ns = exchange.timing.sent_wall_ns
     return {
         "label": exchange.label,
-        "curl": redact.text(curl(exchange.request, base_url, secrets)),
+        "curl": curl(exchange.request, base_url, secrets),
         "started_at": datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat() if wall_ns else None,
         "ending": str(exchange.ending),
         "ending_detail": exchange.ending_detail,
         "status": exchange.status,
-        "head": redact.text(_head_text(exchange)) if head else "",
-        "wire": [
-            {
-                "at_ms": round(exchange.offset_ms(read.arrival_ns), 3),
-                "lag_ms": None if read.lag_ns is None else round(read.lag_ns / 1e6, 3),
-                "size": len(read.data),
-                "bytes": printable(redact.bytes(read.data)),
-            }
-            for read in exchange.reads
-        ],
-        "events": [
-            {
-                "at_ms": round(exchange.offset_ms(one.arrival_ns), 3),
-                "id": redact.value(one.frame.id),
-                "data": redact.value(one.frame.data),
-            }
-            for one in exchange.received
-        ],
-        "recorded": _recorded(exchange, redact),
+        "head": _head_text(exchange),
     }
+
+
+def _wire_row(exchange: Exchange, read: Read, shown: bytes, limit: int | None = None) -> dict[str, Any]:
+    return {
+        "at_ms": round(exchange.offset_ms(read.arrival_ns), 3),
+        "lag_ms": None if read.lag_ns is None else round(read.lag_ns / 1e6, 3),
+        "size": len(read.data),
+        "bytes": printable(shown, limit),
+    }
+
+
+def _event_row(exchange: Exchange, one: Received, limit: int | None = None) -> dict[str, Any]:
+    return {
+        "at_ms": round(exchange.offset_ms(one.arrival_ns), 3),
+        "index": one.index,
+        "id": None if one.frame.id is None else one.frame.id[:limit],
+        "data": None if one.frame.data is None else one.frame.data[:limit],
+    }
+
+
+def _ends(rows: list[T]) -> tuple[list[T], int]:
+    left_out = len(rows) - 2 * _EXCERPT_ROWS
+    return (rows, 0) if left_out <= 0 else (rows[:_EXCERPT_ROWS] + rows[-_EXCERPT_ROWS:], left_out)
 
 
 def _head_text(exchange: Exchange) -> str:
@@ -139,7 +234,7 @@ def _head_text(exchange: Exchange) -> str:
     return f"HTTP/{head.version} {head.status} {head.reason}\n{fields}"
 
 
-def _recorded(exchange: Exchange, redact: Redactor) -> dict[str, Any]:
+def _recorded(exchange: Exchange, redact: Redactor, reads: Sequence[bytes]) -> dict[str, Any]:
     request = exchange.request
     return {
         "request": {
@@ -150,7 +245,8 @@ def _recorded(exchange: Exchange, redact: Redactor) -> dict[str, Any]:
         },
         "timing": asdict(exchange.timing),
         "reads": [
-            [read.arrival_ns, read.lag_ns, _to_text(redact.bytes(read.data))] for read in exchange.reads
+            [read.arrival_ns, read.lag_ns, _to_text(data)]
+            for read, data in zip(exchange.reads, reads, strict=True)
         ],
     }
 

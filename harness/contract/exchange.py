@@ -7,19 +7,29 @@ Exchange that was stored can be judged again by a later decoder.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from typing import Any, Self
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.request import HttpRequest
-from harness.protocol.run_events import TERMINAL_TYPES, DoneEvent, RunEvent, TokenEvent, parse_run_event
+from harness.protocol.run_events import (
+    TERMINAL_TYPES,
+    DoneEvent,
+    ErrorEvent,
+    RunEvent,
+    TokenEvent,
+    parse_run_event,
+)
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 from harness.protocol.stream_id import StreamId
 
 _RUN_ID = re.compile(r'"runId"\s*:\s*"(?:[^"\\]|\\.)*"')
+_HTTP_409 = re.compile(r"\b409\b")
 
 
 class Ending(StrEnum):
@@ -131,6 +141,24 @@ def receive(index: int, arrival_ns: int, frame: Frame) -> Received:
         return Received(index, arrival_ns, frame, None, str(problem))
 
 
+def carries_409(data: str) -> bool:
+    """Whether some value in a JSON text is the number 409, or a text that speaks of it."""
+    try:
+        return _holds_409(json.loads(data))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _holds_409(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_409, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_409, value))
+    if isinstance(value, str):
+        return _HTTP_409.search(value) is not None
+    return value == 409 and not isinstance(value, bool)
+
+
 class AnswerDecoder:
     """Reads in, frames out: HTTP framing and event stream of one answer, incrementally.
 
@@ -152,17 +180,16 @@ class AnswerDecoder:
         return self.http.complete
 
     def feed(self, read: Read) -> list[Received]:
-        """Decode one read; returns the frames that it completed."""
+        """Decode one read; returns the frames that it completed, those before malformed bytes too."""
         if self.malformed:
             return []
         try:
             body = self.http.feed(read.data)
-            if self.head_ns is None and self.http.head is not None:
-                self._on_head(self.http.head, read.arrival_ns)
-            return self._on_body(body, read.arrival_ns) if body else []
-        except (HttpSyntaxError, FrameTooLargeError) as problem:
-            self.malformed = str(problem)
-            return []
+        except HttpSyntaxError as problem:
+            body, self.malformed = problem.body, str(problem)
+        if self.head_ns is None and self.http.head is not None:
+            self._on_head(self.http.head, read.arrival_ns)
+        return self._on_body(body, read.arrival_ns) if body else []
 
     def end_of_connection(self) -> None:
         """The server closed its side."""
@@ -178,7 +205,10 @@ class AnswerDecoder:
         if self.sse is None:
             self.body += body
             return []
-        frames = self.sse.feed(body)
+        try:
+            frames = self.sse.feed(body)
+        except FrameTooLargeError as problem:
+            frames, self.malformed = problem.frames, str(problem)
         first = len(self.received)
         new = [receive(first + offset, arrival_ns, frame) for offset, frame in enumerate(frames)]
         self.received += new
@@ -281,14 +311,32 @@ class Exchange:
         try:
             for read in self.reads:
                 body += parser.feed(read.data)
-        except HttpSyntaxError:
-            pass  # `ending` says malformed; what was decoded before it is the body
+        except HttpSyntaxError as problem:  # `ending` says malformed; what came before it is the body
+            body += problem.body
         return bytes(body)
+
+    def holds(self, text: bytes) -> bool:
+        """Whether `text` stands in the answer: as it came, or in its body however that was cut into chunks."""
+        return text in b"".join(read.data for read in self.reads) or text in self.body
+
+    @cached_property
+    def is_rejection_event(self) -> bool:
+        """Whether its one event is an `error` that carries 409: a rejection in the form of a stream."""
+        return (
+            len(self.events) == 1
+            and isinstance(self.events[0].event, ErrorEvent)
+            and carries_409(self.events[0].frame.data or "")
+        )
 
     @property
     def started_run(self) -> bool:
         """Whether a run's stream was received: a 200 with at least one event that is not a bare rejection."""
-        return self.status == 200 and bool(self.events)
+        return self.status == 200 and bool(self.events) and not self.is_rejection_event
+
+    def decoded_by(self, answer: AnswerDecoder) -> Self:
+        """The same, with the decoding taken over that was done while it came in."""
+        self.__dict__["_answer"] = answer
+        return self
 
     def offset_ms(self, at_ns: int) -> float:
         """A clock reading as milliseconds since the request was sent."""

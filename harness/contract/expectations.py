@@ -20,6 +20,11 @@ class Budgets:
     run_s: float = 120.0
 
     @property
+    def patience_s(self) -> float:
+        """How long a client waits for a first event at all: twice its budget, so that late is not never."""
+        return 2 * self.first_event_s
+
+    @property
     def silence_s(self) -> float:
         """After how much silence inside a stream a client gives it up.
 

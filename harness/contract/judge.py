@@ -65,12 +65,18 @@ def judges(
 
 
 def of_events(rule: Callable[..., Judgement]) -> Callable[..., Judgement]:
-    """A rule that is judged on the events of its first Exchange; without any it is inconclusive."""
+    """A rule that is judged on the events of its first Exchange; without any it is inconclusive.
+
+    So is what holds for a stream without a single RunEvent: it is no run. What is broken in it is broken.
+    """
 
     def guarded(run: Exchange, *rest: Any, **told: Any) -> Judgement:
         if not run.started_run:
             return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
-        return rule(run, *rest, **told)
+        judgement = rule(run, *rest, **told)
+        if judgement.verdict in {Verdict.PASS, Verdict.INFO} and not accepted(run):
+            return inconclusive(f"no event of the stream is a RunEvent: {run.describe()}", Place(run))
+        return judgement
 
     guarded.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
     guarded.__doc__ = rule.__doc__
@@ -84,15 +90,30 @@ def whole(run: Exchange) -> Judgement | None:
     return inconclusive(f"{run.label} did not come to a terminal event: {run.describe()}", Place(run))
 
 
+def accepted(answer: Exchange) -> bool:
+    """Whether a request got a run: events, and at least one of them a RunEvent. An echo is none."""
+    return answer.started_run and any(one.event for one in answer.events)
+
+
 def first_not_accepted(*controls: Exchange) -> Judgement | None:
     """None when the valid requests were accepted; else there is nothing to compare a rejection with."""
     for control in controls:
-        if not control.started_run:
+        if not accepted(control):
             return inconclusive(
                 f"{control.label}, a valid request, was not accepted either: {control.describe()}",
                 Place(control),
             )
     return None
+
+
+def is_one_run(first: Exchange, second: Exchange) -> bool:
+    """Whether two answers are of one run: by runId where both tell one, else by their events.
+
+    Ids tell less than a runId: runs of the same moment may count alike.
+    """
+    if first.run_id is not None and second.run_id is not None:
+        return first.run_id == second.run_id
+    return first.sequence == second.sequence
 
 
 def merged(judgements: list[Judgement], all_held: str) -> Judgement:

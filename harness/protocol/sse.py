@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
@@ -42,7 +43,7 @@ class Field(NamedTuple):
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Frame:
     """One block of the stream.
 
@@ -66,7 +67,7 @@ class Frame:
         """Whether a browser would dispatch an event for it: only where there was a data line."""
         return self.data is not None
 
-    @property
+    @cached_property
     def fields(self) -> tuple[Field, ...]:
         """Every line of the block in order, comments too."""
         return tuple(_field(line) for line in lines(self.raw))

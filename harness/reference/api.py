@@ -30,6 +30,7 @@ from harness.reference.actions import (
     Tokens,
     prepare_action,
 )
+from harness.reference.openapi import OPENAPI_PATH, openapi_document
 from harness.reference.runs import Event, Identity, RegistryFullError, Run, RunRegistry, next_id
 from harness.reference.settings import OTHER_PATH, ServerSettings
 
@@ -129,6 +130,8 @@ class ReferenceApi:
             return answer(http, rejection)
 
     async def route(self, http: web.BaseRequest) -> web.StreamResponse:
+        if http.path == OPENAPI_PATH and http.method == "GET":
+            return self.describe()
         if http.path in {self.settings.path, OTHER_PATH}:
             handler: Handler = self.execute
         elif _CANCEL_PATH.fullmatch(http.rel_url.raw_path):
@@ -139,6 +142,13 @@ class ReferenceApi:
             return self.wrong_method(http)
         answer: web.StreamResponse = await handler(http)
         return answer
+
+    def describe(self) -> web.Response:
+        """The OpenAPI description."""
+        return web.Response(
+            body=_encode_json(openapi_document(self.settings.path, OTHER_PATH)).encode(),
+            headers={**self.common_headers(), "Content-Type": "application/json"},
+        )
 
     def wrong_method(self, http: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002 - faults look at it
         raise Rejection(405, "method_not_allowed", "Only POST is allowed here.", {"Allow": "POST"})

@@ -1072,10 +1072,10 @@ class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks="ra
 
 
 class LateFirstEvent(Fault, name="late-first-event", breaks="liveness.first-event"):
-    """Starts each run in a cold container, longer than the usual budget of ten seconds."""
+    """Starts each run in a cold container, longer than the budget of three seconds."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        super().__init__(replace(settings, first_token_delay_s=settings.first_token_delay_s + 12.0))
+        super().__init__(replace(settings, first_token_delay_s=settings.first_token_delay_s + 4.0))
 
 
 class NoHeartbeat(Fault, name="no-heartbeat", breaks="liveness.heartbeat"):

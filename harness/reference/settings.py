@@ -56,7 +56,7 @@ def demo_config(base_url: str | None) -> dict[str, Any]:
             "second_principal": {"token": second_token, "organization_id": second_organization},
             "other_route": {"path": OTHER_PATH},
         },
-        "budgets": {"first_event": 10, "terminal_close": 5, "heartbeat": 1},
+        "budgets": {"first_event": 3, "terminal_close": 5, "heartbeat": 1},
     }
 
 

@@ -8,6 +8,7 @@ whose last byte is held back until twenty others are ready.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -23,9 +24,18 @@ from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 from harness.transport.receiver import Cut, CutHow, Receiver, ask_for_stamps
 from harness.transport.tls import TlsSession
+from harness.transport.tls import reason as tls_reason
 
 _HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
+_ONE_WRITE_BYTES = 65536
 _LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
+
+
+def _reason(problem: OSError) -> str:
+    """The system's words; asyncio has its own, which name the address again."""
+    if problem.errno and not isinstance(problem, socket.gaierror):
+        return os.strerror(problem.errno)
+    return str(problem.strerror or problem)
 
 
 class LiveExchange:
@@ -105,8 +115,10 @@ class AsyncClient:
         news = asyncio.Event()
         over = asyncio.Event()
 
-        def on_frames(_frames: list[Received]) -> None:
+        def on_frames(frames: list[Received]) -> None:
             news.set()
+            if any(one.is_terminal for one in frames):
+                over.set()  # it is not, but from here on another deadline holds
 
         def on_end() -> None:
             over.set()
@@ -132,12 +144,15 @@ class AsyncClient:
             sock, tls = await self._connect(receiver)
             receiver.connected(sock, tls)
             await self._converse(sock, tls, receiver, barrier, over)
+        except asyncio.BrokenBarrierError:
+            receiver.end(Ending.STOPPED, "called off: another party of the race could not get there")
         except TimeoutError:
             receiver.end(Ending.TIMED_OUT, receiver.next_deadline()[1])
         except ssl.SSLError as problem:
-            receiver.end(Ending.REFUSED, f"TLS: {problem.reason or problem}")
+            receiver.end(Ending.REFUSED, tls_reason(problem))
         except OSError as problem:
-            receiver.end(Ending.REFUSED, f"{problem.strerror or problem}")
+            ending = Ending.REFUSED if receiver.connected_ns is None else Ending.RESET
+            receiver.end(ending, _reason(problem))
         finally:
             if barrier is not None and receiver.sent_ns is None:
                 await barrier.abort()
@@ -233,17 +248,20 @@ class AsyncClient:
     ) -> None:
         loop = asyncio.get_running_loop()
         data = encode_request(receiver.request, host=self._endpoint.authority)
-        if barrier is not None:
-            await loop.sock_sendall(sock, tls.encrypt(data[:-1]) if tls else data[:-1])
-            await barrier.wait()
-            data = data[-1:]
         async with asyncio.timeout(self._remaining_s(receiver)):
+            if barrier is not None:
+                await loop.sock_sendall(sock, tls.encrypt(data[:-1]) if tls else data[:-1])
+                await barrier.wait()
+                data = data[-1:]
+            began_ns = time.monotonic_ns()
             await loop.sock_sendall(sock, tls.encrypt(data) if tls else data)
-        receiver.sent()
+        # What fits into one write is sent when that begins: the answer may be there before it returns.
+        receiver.sent(began_ns if len(data) <= _ONE_WRITE_BYTES else None)
 
     @staticmethod
     async def _until_ended(receiver: Receiver, over: asyncio.Event) -> None:
         while receiver.ending is None:
+            over.clear()
             deadline_ns, said = receiver.next_deadline()
             left_s = (deadline_ns - time.monotonic_ns()) / 1e9
             if left_s <= 0:

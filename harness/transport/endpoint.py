@@ -23,17 +23,23 @@ class Endpoint:
         Certificates are checked against the system's authorities, or those in `ca_file`, unless `verify`
         is False. Raises ValueError for another scheme or no host, OSError for an unreadable `ca_file`.
         """
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        try:
+            parts = urlsplit(base_url)
+            host, port = (parts.hostname or "").encode("idna").decode(), parts.port
+        except ValueError as problem:  # UnicodeError, for what is no name of a host, is one too
+            raise ValueError(
+                f"target {base_url!r} is not a URL of the form http[s]://host[:port]: {problem}"
+            ) from None
+        if parts.scheme not in {"http", "https"} or not host:
             raise ValueError(f"target {base_url!r} is not a URL of the form http[s]://host[:port]")
         if parts.scheme == "http":
-            return cls(parts.hostname, parts.port or 80)
+            return cls(host, port or 80)
         context = ssl.create_default_context(cafile=ca_file)
         context.set_alpn_protocols(["http/1.1"])
         if not verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        return cls(parts.hostname, parts.port or 443, context)
+        return cls(host, port or 443, context)
 
     @property
     def authority(self) -> str:

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 from harness.contract.exchange import AnswerDecoder, Ending, Exchange, Read, Received, Timing
 from harness.contract.expectations import Budgets
@@ -59,6 +60,19 @@ def break_connection(sock: socket.socket, how: CutHow) -> None:
         sock.shutdown(socket.SHUT_WR)
     if how is not CutHow.HALF_CLOSE:
         sock.close()
+
+
+@cache
+def _keep_stamping() -> None:
+    """Have the kernel stamp all that arrives, from now until this process ends.
+
+    It begins to, a moment later, when the first socket asks, and stops with the last: without a socket that
+    stays, the first read of a lone connection has no stamp.
+    """
+    if KERNEL_STAMPS:
+        keeper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        keeper.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        keeper.detach()
 
 
 def ask_for_stamps(sock: socket.socket) -> None:
@@ -105,6 +119,7 @@ class Receiver:
         on_frames: Callable[[list[Received]], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
+        _keep_stamping()
         self.started_ns = time.monotonic_ns()
         self.connected_ns: int | None = None
         self.sent_ns: int | None = None
@@ -133,10 +148,12 @@ class Receiver:
         self._tls = tls
         self.connected_ns = time.monotonic_ns()
 
-    def sent(self) -> None:
-        """The last byte of the request was handed to the kernel."""
-        self.sent_ns = self._last_read_ns = time.monotonic_ns()
-        self._sent_wall_ns = time.time_ns()
+    def sent(self, at_ns: int | None = None) -> None:
+        """The last byte of the request was handed to the kernel: now, or at `at_ns` on the monotonic clock."""
+        now_ns = time.monotonic_ns()
+        self.sent_ns = now_ns if at_ns is None else at_ns
+        self._last_read_ns = max(self._last_read_ns, self.sent_ns)
+        self._sent_wall_ns = time.time_ns() - (now_ns - self.sent_ns)
 
     def on_readable(self) -> None:
         """Drain the socket; the event loop calls it when there is something to read."""
@@ -220,7 +237,7 @@ class Receiver:
             )
         whole = self.sent_ns + int(self._budgets.run_s * 1e9)
         if not self.events_seen:
-            limit_s, said = self._budgets.first_event_s, "no event within"
+            limit_s, said = self._budgets.patience_s, "no event within"
             silent = self.sent_ns + int(limit_s * 1e9)
         else:
             limit_s, said = self._budgets.silence_s, "silent for"
@@ -252,6 +269,7 @@ class Receiver:
             sent_wall_ns=self._sent_wall_ns,
             ended_ns=self._ended_ns,
         )
-        return Exchange(
+        exchange = Exchange(
             self._label, self.request, timing, tuple(self._reads), self.ending, self._ending_detail
         )
+        return exchange.decoded_by(self.answer)

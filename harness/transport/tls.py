@@ -8,6 +8,13 @@ from collections.abc import Generator
 _RECORD_BYTES = 65536
 
 
+def reason(problem: ssl.SSLError) -> str:
+    """Why TLS failed, in a few words: of a bad certificate what is bad about it."""
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return f"TLS: the certificate is refused: {problem.verify_message}"
+    return f"TLS: {problem.reason or problem}"
+
+
 class TlsSession:
     """One connection's encryption, between memory buffers."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.judge import first_not_accepted, judges, quoted
+from harness.contract.judge import first_not_accepted, is_one_run, judges, quoted
 from harness.contract.judges.conflict import rejection_form
 
 
@@ -80,7 +80,7 @@ def _told(answer: Exchange) -> dict[str, Any]:
     """What an answer tells: its status, and its body by its parts."""
     try:
         body = json.loads(answer.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = answer.body.decode("utf-8", "replace")
     return {"status": answer.status, **_leaves(body, "body")}
 
@@ -142,10 +142,7 @@ def key_scope(first: Exchange, second: Exchange) -> Judgement:
         )
     if not second.started_run:
         return inconclusive(f"the second principal's request was not accepted: {second.describe()}", *places)
-    shared = set(first.sequence) & set(second.sequence)
-    ids = {event_id for event_id, _ in first.sequence} & {event_id for event_id, _ in second.sequence}
-    same_run = first.run_id is not None and first.run_id == second.run_id
-    if same_run or (shared and len(ids) == len(first.events)):
+    if is_one_run(first, second):
         return broken("the same key in another organization brings the first one's run", *places)
     return held("the same key in two organizations is two runs")
 

@@ -10,15 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive
-from harness.contract.judge import first_not_accepted, judges, merged, quoted, whole
+from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive, noted
+from harness.contract.judge import accepted, first_not_accepted, judges, merged, quoted, whole
 from harness.contract.judges.resume import first_difference
-
-_HTTP_409 = re.compile(r"\b409\b")
 
 
 def rejection_form(answer: Exchange) -> str | None:
@@ -29,7 +26,7 @@ def rejection_form(answer: Exchange) -> str | None:
         return "status 409" + (" with a JSON body" if _is_json(answer.body) else " without an error event")
     if answer.status == 409 and only_error:
         return "status 409 with an error event"
-    if answer.status == 200 and only_error and carries_409(answer.events[0].frame.data or ""):
+    if answer.status == 200 and answer.is_rejection_event:
         return "an error event that carries 409"
     return None
 
@@ -37,27 +34,9 @@ def rejection_form(answer: Exchange) -> str | None:
 def _is_json(body: bytes) -> bool:
     try:
         json.loads(body)
-    except ValueError:
-        return False
-    return True
-
-
-def carries_409(data: str) -> bool:
-    """Whether some value in a JSON text is the number 409, or a text that speaks of it."""
-    try:
-        return _holds_409(json.loads(data))
     except (ValueError, RecursionError):
         return False
-
-
-def _holds_409(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_holds_409, value.values()))
-    if isinstance(value, list):
-        return any(map(_holds_409, value))
-    if isinstance(value, str):
-        return _HTTP_409.search(value) is not None
-    return value == 409 and not isinstance(value, bool)
+    return True
 
 
 def _wanted(form: str, expect: Expectations) -> bool:
@@ -96,7 +75,7 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
         is_conflict(conflicting, original, "the same key with another body", expect)
         for original, conflicting in conflicts
     ]
-    return next((one for one in found if one.verdict is Verdict.PASS), found[0])
+    return next((one for one in found if one.verdict is Verdict.PASS), None) or merged(found, "")
 
 
 @judges("conflict.error-event")
@@ -109,6 +88,16 @@ def error_event(original: Exchange, conflicting: Exchange) -> Judgement:
     if conflicting.events:
         return held(f"the rejection is {form}")
     return broken(f"the rejection is {form}, not an error event", Place(conflicting))
+
+
+@judges("conflict.form")
+def form(original: Exchange, conflicting: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    found = rejection_form(conflicting)
+    if found is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
+    return noted(f"a reused key with another body gets {found}")
 
 
 @judges("conflict.in-flight")
@@ -187,17 +176,30 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Jud
     """`secret` is a text that stands in the first body alone."""
     if problem := first_not_accepted(original):
         return problem
-    answer = b"".join(read.data for read in conflicting.reads)
-    if secret.encode() in answer:
+    if conflicting.holds(secret.encode()):
         return broken("the rejection holds a value of the first request's body", Place(conflicting))
-    if original.run_id and original.run_id.encode() in answer:
+    if original.run_id and conflicting.holds(original.run_id.encode()):
         return broken("the rejection names the first run's runId", Place(conflicting))
-    told = [one for one in original.tokens if one.frame.id and one.frame.id.encode() in answer]
+    if accepted(conflicting):
+        return inconclusive("the other body was not rejected", Place(conflicting))
+    text = _text(conflicting)
+    told = [one for one in original.tokens if one.frame.id and _names(text, one.frame.id)]
     if told:
         return broken(
             f"the rejection holds an event of the first run (id {told[0].frame.id})", Place(conflicting)
         )
     return held("the rejection holds nothing of the first run")
+
+
+def _text(answer: Exchange) -> str:
+    """What an answer says; ids of its own events, which may look like others', are no part of it."""
+    if answer.events:
+        return "\n".join(one.frame.data or "" for one in answer.events)
+    return answer.body.decode("utf-8", "replace")
+
+
+def _names(text: str, event_id: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(event_id)}(?![\w-])", text) is not None
 
 
 def rejections(answers: Sequence[Exchange]) -> list[Exchange]:

@@ -121,12 +121,12 @@ def event_name(run: Exchange) -> Judgement:
 
 @judges("framing.content-inert")
 @of_events
-def content_inert(run: Exchange, text: str) -> Judgement:
-    """`text` is the hostile text that the action was asked to give back."""
+def content_inert(run: Exchange, text: str, control: Exchange) -> Judgement:
+    """`text` is the hostile text that the action was asked to give back; `control` is a run without it."""
     if text in run.text:
         return held("line breaks and field names in a token's content came back inside it")
-    torn = text.split("\n", 1)[0]
-    bad = next((one for one in run.received if _is_torn(one, torn)), None)
+    harmless = all(map(_is_json, control.events))
+    bad = next((one for one in run.received if _is_forged(one) or (harmless and not _is_json(one))), None)
     if bad:
         return broken(
             f"a line break in the content reached the wire unencoded and tore or forged {name_event(bad)}: "
@@ -139,13 +139,14 @@ def content_inert(run: Exchange, text: str) -> Judgement:
     )
 
 
-def _is_torn(one: Received, beginning: str) -> bool:
-    """Whether a frame was forged by the hostile text, or holds its beginning and breaks off there."""
-    forged = one.frame.id == "9-9" or one.frame.event == "forged" or '"forged"' in (one.frame.data or "")
-    return forged or (one.is_event and beginning in (one.frame.data or "") and not _is_json(one))
+def _is_forged(one: Received) -> bool:
+    """Whether a frame was made by the hostile text. Inside a value its quotes would be escaped."""
+    return one.frame.id == "9-9" or one.frame.event == "forged" or '"forged"' in (one.frame.data or "")
 
 
 def _is_json(one: Received) -> bool:
+    if not one.is_event:
+        return True
     try:
         json.loads(one.frame.data or "")
     except (ValueError, RecursionError):

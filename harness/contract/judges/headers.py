@@ -6,7 +6,7 @@ import re
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.judge import judges, of_events, quoted
+from harness.contract.judge import accepted, judges, of_events, quoted
 from harness.contract.judges.ids import clock_offset_ms
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -30,7 +30,7 @@ def event_stream(run: Exchange) -> Judgement:
         sent = run.head.value("content-type")
         said = "no Content-Type" if sent is None else f"Content-Type {quoted(sent)}"
         return broken(f"a stream with {said}, not text/event-stream", Place(run))
-    if not run.events:
+    if not accepted(run):
         return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
     return held("200 with text/event-stream")
 

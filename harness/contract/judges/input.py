@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.judge import first_not_accepted, judges, merged
+from harness.contract.judge import accepted, first_not_accepted, judges, merged
 
 _ERROR_STATUS_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 
@@ -89,10 +89,15 @@ def hostile(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
     )
 
 
+def survives(answer: Exchange) -> bool:
+    """Whether the server neither failed nor hung."""
+    return answer.status is not None and answer.status < 500 and answer.ending is not Ending.TIMED_OUT
+
+
 def _survives(answer: Exchange, what: str) -> Judgement:
     if answer.status is not None and answer.status >= 500:
         return broken(f"{what} made the server fail: status {answer.status}", Place(answer))
-    if answer.ending is Ending.TIMED_OUT or answer.status is None:
+    if not survives(answer):
         return broken(f"{what} got {answer.describe()}", Place(answer))
     return held(f"{what} got {answer.status}")
 
@@ -133,6 +138,8 @@ def error_shape(answers: Sequence[Exchange]) -> Judgement:
             + "; ".join(f"{one.status}: {shape}" for shape, one in shapes.items()),
             *(Place(one) for one in shapes.values()),
         )
+    if not any(map(accepted, answers)):
+        return inconclusive("valid requests were refused too, so no reason for a rejection was brought about")
     return held(f"{len(refused)} rejections have one shape: {next(iter(shapes))}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
-from harness.contract.judge import first_not_accepted, judges, merged, quoted, whole
+from harness.contract.judge import first_not_accepted, is_one_run, judges, merged, quoted, whole
 from harness.contract.judges.conflict import rejection_form
 from harness.contract.judges.resume import first_difference, retries_resume
 
@@ -17,8 +17,7 @@ def none_independent(first: Exchange, second: Exchange) -> Judgement:
     for run in (first, second):
         if problem := whole(run):
             return problem
-    same_run = first.run_id is not None and first.run_id == second.run_id
-    if same_run or first.sequence == second.sequence:
+    if is_one_run(first, second):
         return broken("two requests without a key got the same run", Place(first), Place(second))
     return held("equal bodies without a key are two runs")
 
@@ -47,11 +46,15 @@ def _works(kind: str, original: Exchange, retry: Exchange) -> Judgement:
 def bad(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
     if problem := first_not_accepted(control):
         return problem
-    wrong = {kind: one for kind, one in answers.items() if one.status != 400}
-    if wrong:
-        kind, answer = next(iter(wrong.items()))
-        return broken(f"{kind} as key got {answer.describe()}, not 400", Place(answer))
-    return held("each got 400: " + ", ".join(answers))
+    return merged(
+        [
+            held("got 400")
+            if answer.status == 400
+            else broken(f"{kind} as key got {answer.describe()}, not 400", Place(answer))
+            for kind, answer in answers.items()
+        ],
+        "each got 400: " + ", ".join(answers),
+    )
 
 
 @judges("key.inert")
@@ -68,7 +71,7 @@ def _harmless(answer: Exchange) -> Judgement:
     key = answer.request.header("idempotency-key") or ""
     if answer.status is None or answer.status >= 500 or answer.ending is Ending.TIMED_OUT:
         return broken(f"the key {quoted(key)} made the server fail: {answer.describe()}", Place(answer))
-    if key.encode("latin-1", "replace") in b"".join(read.data for read in answer.reads):
+    if answer.holds(key.encode()):
         return broken(f"the key {quoted(key)} is echoed raw", Place(answer))
     if answer.head and answer.head.values("x-injected"):
         return broken(f"the key {quoted(key)} put a header field of its own into the answer", Place(answer))
@@ -94,7 +97,16 @@ def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) ->
     if problem := whole(original):
         return problem
 
-    def said(answer: Exchange) -> str:
-        return "another body" if rejection_form(answer) is not None else "the same body"
-
-    return noted(f"another key order makes {said(reordered)}; other white space makes {said(spaced)}")
+    said: list[str] = []
+    for what, answer in (("another key order", reordered), ("other white space", spaced)):
+        if rejection_form(answer) is not None:
+            said.append(f"{what} makes another body")
+        elif answer.started_run and is_one_run(original, answer):
+            said.append(f"{what} makes the same body")
+        else:
+            return inconclusive(
+                f"{what} is neither resumed nor a conflict: {answer.describe()}",
+                Place(original),
+                Place(answer),
+            )
+    return noted("; ".join(said))

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from harness.contract.exchange import Exchange, Received
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.judge import judges, name_event, of_events, quoted
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
+from harness.contract.judge import accepted, judges, name_event, of_events, quoted
 
 _BEATS = frozenset({"heartbeat", "ping", "keepalive", "pong"})
 _SLACK = 1.2  # timers on a busy server run late
@@ -20,6 +20,8 @@ def first_event(run: Exchange, *, expect: Expectations) -> Judgement:
         return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
     if not run.events:
         return broken(f"no event came: {run.describe()} (allowed: {limit_s:g} s)", Place(run))
+    if not accepted(run):
+        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
     took_ms = run.offset_ms(run.events[0].arrival_ns)
     if took_ms > limit_s * 1000:
         return broken(f"the first event came after {took_ms:.0f} ms (allowed: {limit_s:g} s)", Place(run))
@@ -38,7 +40,8 @@ def _pauses(run: Exchange, limit_s: float) -> bool:
 def heartbeat(run: Exchange, *, expect: Expectations) -> Judgement:
     limit_s = expect.budgets.heartbeat_s
     beats = [one for one in run.received if one.frame.comments]
-    came_ns = [one.arrival_ns for one in run.received]
+    # Any byte breaks the silence: a comment line may stand long before the blank line that ends its block.
+    came_ns = [read.arrival_ns for read in run.reads]
     if not run.terminals:  # then the stream's end had to be waited for too
         came_ns.append(run.timing.ended_ns)
     longest_s = max(((later - earlier) / 1e9 for earlier, later in pairwise(came_ns)), default=0.0)
@@ -51,6 +54,23 @@ def heartbeat(run: Exchange, *, expect: Expectations) -> Judgement:
             Place(run),
         )
     return held(f"{len(beats)} comments kept the longest silence to {longest_s:.1f} s")
+
+
+@judges("liveness.heartbeat-interval")
+@of_events
+def heartbeat_interval(run: Exchange) -> Judgement:
+    beats = [one.arrival_ns for one in run.received if one.frame.comments and not one.is_event]
+    if len(beats) < 2:
+        return inconclusive(f"{len(beats)} comments came; it takes two to see how often", Place(run))
+    gaps_s = sorted((later - earlier) / 1e9 for earlier, later in pairwise(beats))
+    return noted(f"a comment about every {gaps_s[len(gaps_s) // 2]:.1f} s")
+
+
+@judges("liveness.retry-hint")
+@of_events
+def retry_hint(run: Exchange) -> Judgement:
+    asked = [one.frame.retry_ms for one in run.received if one.frame.retry_ms is not None]
+    return noted(f"retry: {asked[-1]} ms" if asked else "none: clients wait as long as they like")
 
 
 @judges("liveness.heartbeat-inert")

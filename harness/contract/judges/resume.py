@@ -17,6 +17,7 @@ from harness.contract.finding import Judgement, Place, Verdict, broken, held, in
 from harness.contract.judge import judges, merged, quoted, whole
 
 _RACING_MS = 100.0  # a retry sent that long before the terminal event still races it
+_LATE_MS = 250.0  # an event may arrive that much later than it was made, on a busy machine
 
 Identity = tuple[str | None, str | None]
 
@@ -88,7 +89,9 @@ def _at(run: Exchange, sequence: Sequence[Identity], expected: Sequence[Identity
 
 def retries_resume(original: Exchange, retry: Exchange) -> Judgement | None:
     """None when a plain retry resumes its run; else what builds on that can prove nothing."""
-    if first_difference(original.sequence, retry.sequence) is None and original.sequence:
+    if problem := whole(original):
+        return problem
+    if first_difference(original.sequence, retry.sequence) is None:
         return None
     return inconclusive("a plain retry does not resume its run (see resume.replay)", Place(retry))
 
@@ -113,17 +116,15 @@ def no_new_run(original: Exchange, retry: Exchange) -> Judgement:
         return problem
     if not retry.started_run:
         return inconclusive(f"the retry brought no run: {retry.describe()}", Place(retry))
-    same_events = retry.events and {one.frame.id for one in retry.events} <= {
-        one.frame.id for one in original.events
-    }
-    if original.run_id and retry.run_id and original.run_id != retry.run_id and not same_events:
+    known = {one.frame.id for one in original.events} - {None}
+    theirs = {one.frame.id for one in retry.events}
+    if original.run_id and retry.run_id and original.run_id != retry.run_id and not theirs <= known:
         return broken(
             f"the retry belongs to another run: runId {quoted(retry.run_id)} instead of {quoted(original.run_id)}",
             Place(original, original.terminals[0]),
             Place(retry, retry.terminals[0]),
         )
-    known = {old.frame.id for old in original.events}
-    strangers = [one for one in retry.events if one.frame.id not in known]
+    strangers = [one for one in retry.events if one.frame.id is not None and one.frame.id not in known]
     told_the_same = original.run_id is not None and original.run_id == retry.run_id
     if strangers and not told_the_same:
         return broken(
@@ -132,6 +133,8 @@ def no_new_run(original: Exchange, retry: Exchange) -> Judgement:
             Place(original),
             Place(retry, strangers[0]),
         )
+    if theirs == {None} and not told_the_same:
+        return inconclusive("neither ids nor runIds tell one run from another", Place(retry))
     return held("the retry belongs to the same run" if strangers else "the retry brought nothing of its own")
 
 
@@ -220,10 +223,28 @@ def _policy(start: int, seen: int, cut: CutRun, expect: Expectations) -> Start |
     if named and start == seen:
         return Start.AFTER_ID
     if start == 0:
-        return Start.REPLAY if expect.resume_start != "tail" or not seen else None
+        fits = expect.resume_start != "tail" or not seen or may_have_ended(cut)
+        return Start.REPLAY if fits else None
+    if not named and cut.before.terminals:
+        seen -= 1  # the tail of a finished run is its terminal event, also for who has seen it
     if start >= seen and _tail_allowed(expect) and not (named and expect.last_event_id):
         return Start.TAIL
     return None
+
+
+def may_have_ended(cut: CutRun) -> bool:
+    """Whether the run may have been over when its resumption was answered: then any server replays it.
+
+    The ids tell how long after the last event seen the terminal event was made. Where their clock stands
+    still, that says nothing, and the run may have been over.
+    """
+    if cut.before.terminals or not cut.before.events or not cut.resumed.terminals:
+        return True
+    last, end, head_ns = cut.before.events[-1], cut.resumed.terminals[0], cut.resumed.head_ns
+    if last.stream_id is None or end.stream_id is None or head_ns is None:
+        return True
+    left_ms = end.stream_id.ms - last.stream_id.ms
+    return (head_ns - last.arrival_ns) / 1e6 >= left_ms - _LATE_MS
 
 
 def _off_by(start: int, seen: int) -> str:
@@ -248,7 +269,7 @@ def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
     unnamed = {
         policy: cut
         for cut, policy, _ in results
-        if cut.seen and not cut.resumed.request.header("last-event-id")
+        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
     }
     if len(unnamed) > 1:
         return broken(
@@ -412,11 +433,12 @@ def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> Jud
 
 @judges("resume.start")
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
+    unnamed = [cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None]
+    in_flight = [cut for cut in unnamed if not may_have_ended(cut)]
     found = sorted(
         {
             str(policy)
-            for cut in cuts
-            if cut.seen and cut.resumed.request.header("last-event-id") is None
+            for cut in in_flight or unnamed
             for policy, _ in [stitch(cut, expect)]
             if policy is not None
         }

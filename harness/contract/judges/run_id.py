@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
 from harness.contract.judge import judges, merged, quoted, whole
 from harness.contract.judges.conflict import rejection_form
 from harness.contract.judges.resume import first_difference, retries_resume
@@ -60,16 +60,15 @@ def key_wins(
     """
     if problem := whole(original) or retries_resume(*control):
         return problem
-    shared = {event_id for event_id, _ in original.sequence} & {
-        event_id for event_id, _ in new_key_old_id.sequence
-    }
     if not new_key_old_id.started_run or rejection_form(new_key_old_id) is not None:
         return broken(
             f"a new key with an old runId is not a new run: {new_key_old_id.describe()}",
             Place(original),
             Place(new_key_old_id),
         )
-    if len(shared) == len(original.events):
+    if new_key_old_id.sequence == original.sequence:
+        if control[0].sequence == original.sequence:  # both runs bear the client's runId: only ids could tell
+            return inconclusive("runs that are independent have the same ids and data here", Place(original))
         return broken(
             "a new key with an old runId got the old run: the runId was put before the key",
             Place(original),
@@ -100,3 +99,13 @@ def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Excha
             f"without a key, the same runId and body do not resume: {said}", Place(original), Place(retry)
         )
     return held("without a key, the same runId and body resume the run")
+
+
+@judges("run-id.without-key")
+def without_key(original: Exchange, retry: Exchange) -> Judgement:
+    """The same runId and body twice, without a key."""
+    if problem := whole(original):
+        return problem
+    if first_difference(original.sequence, retry.sequence) is None:
+        return noted("a runId without a key resumes its run")
+    return noted(f"a runId without a key does not resume: its second use got {retry.describe()}")

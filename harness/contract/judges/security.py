@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.judge import judges
+from harness.contract.judge import accepted, judges
 
 
 @judges("security.no-secrets")
@@ -16,9 +16,10 @@ def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> Judgement
     if not told:
         return inconclusive("there was no answer to look through")
     for answer in told:
-        came = b"".join(read.data for read in answer.reads)
-        if any(secret.encode() in came for secret in secrets):
+        if any(answer.holds(secret.encode()) for secret in secrets):
             return broken(f"the answer to {answer.label} echoes the bearer token", Place(answer))
+    if not any(map(accepted, told)):
+        return inconclusive("no request was accepted, so most answers there are were not seen")
     return held(f"no token in any of {len(told)} answers")
 
 
@@ -26,7 +27,7 @@ def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> Judgement
 def cors(answers: Sequence[Exchange]) -> Judgement:
     """`answers` to requests that carried an Origin."""
     told = [answer for answer in answers if answer.head is not None]
-    if not any(answer.started_run for answer in told):
+    if not any(map(accepted, told)):
         return inconclusive("no request with an Origin was accepted")
     for answer in told:
         origin = (answer.head.value("access-control-allow-origin") if answer.head else None) or ""
@@ -41,7 +42,7 @@ def cors(answers: Sequence[Exchange]) -> Judgement:
 @judges("security.nosniff")
 def nosniff(answers: Sequence[Exchange]) -> Judgement:
     told = [answer for answer in answers if answer.head is not None]
-    if not any(answer.started_run for answer in told):
+    if not any(map(accepted, told)):
         return inconclusive("no request was accepted")
     for answer in told:
         sent = (answer.head.value("x-content-type-options") if answer.head else None) or ""

@@ -55,7 +55,7 @@ def closes(run: Exchange, *, expect: Expectations) -> Judgement:
 
 @judges("terminal.always")
 def always(run: Exchange) -> Judgement:
-    if run.status != 200 or run.ending in {Ending.CUT, Ending.STOPPED}:
+    if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive(f"there is no stream to judge: {run.describe()}", Place(run))
     if run.terminals:
         return held(f"the stream ended with {_types(run)}")
@@ -85,7 +85,7 @@ def cancelled(run: Exchange) -> Judgement:
 
 @judges("terminal.no-tokens")
 def no_tokens(run: Exchange) -> Judgement:
-    if run.status != 200:
+    if run.status != 200 or run.is_rejection_event:
         return inconclusive(f"there is no stream to judge: {run.describe()}", Place(run))
     if run.tokens:
         return inconclusive(
