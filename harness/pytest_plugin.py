@@ -148,33 +148,40 @@ def _requirement_of(item: pytest.Item) -> str | None:
     return str(marker.args[0]) if marker is not None else None
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    kept: list[pytest.Item] = []
-    dropped: list[pytest.Item] = []
-    for item in items:
-        requirement_id = _requirement_of(item)
-        if requirement_id is None:
-            kept.append(item)
-            continue
-        try:
-            row = find(requirement_id)
-        except KeyError as problem:
-            raise pytest.UsageError(f"{item.nodeid}: {problem.args[0]}") from None
-        item.add_marker(row.area.replace("-", "_"))
-        item.add_marker(str(row.level).lower())
-        wanted_level = config.getoption("harness_level")
-        wanted_areas = config.getoption("harness_area")
-        unwanted = (wanted_level and str(row.level).lower() != wanted_level) or (
-            wanted_areas and row.area not in wanted_areas
-        )
-        (dropped if unwanted else kept).append(item)
+def _mark(item: pytest.Item, requirement_id: str) -> None:
+    """Give `item` its area and its level as markers. Raises pytest.UsageError for an id that the catalogue lacks."""
+    try:
+        row = find(requirement_id)
+    except KeyError as problem:
+        raise pytest.UsageError(f"{item.nodeid}: {problem.args[0]}") from None
+    item.add_marker(row.area.replace("-", "_"))
+    item.add_marker(str(row.level).lower())
+
+
+def _wanted(config: pytest.Config, requirement_id: str) -> bool:
+    row = find(requirement_id)
+    level, chosen = config.getoption("harness_level"), config.getoption("harness_area")
+    return (not level or str(row.level).lower() == level) and (not chosen or row.area in chosen)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Generator[None, None, None]:
+    """Mark what -m selects by before it selects; choose by level and area, and sort, what it has left."""
+    cited = {item: _requirement_of(item) for item in items}
+    for item, requirement_id in cited.items():
+        if requirement_id is not None:
+            _mark(item, requirement_id)
+    yield
+    if any(cited.values()):
+        judge_target(config)
+    dropped = [item for item in items if (name := cited.get(item)) and not _wanted(config, name)]
     order = {name: place for place, name in enumerate(CATALOGUE)}
-    items[:] = sorted(kept, key=lambda item: order.get(_requirement_of(item) or "", -1))
+    kept = [item for item in items if item not in set(dropped)]
+    items[:] = sorted(kept, key=lambda item: order.get(cited.get(item) or "", -1))
     if dropped:
         config.hook.pytest_deselected(items=dropped)
-    if any(_requirement_of(item) for item in kept) or (dropped and not kept):
-        judge_target(config)
 
 
 def judge_target(config: pytest.Config) -> None:
@@ -211,6 +218,7 @@ class _Session:
         self.settings: Settings | None = None
         self.interrupted = False
         self.judges = True
+        self._selected_nothing = False
 
     @property
     def _is_worker(self) -> bool:
@@ -298,7 +306,7 @@ class _Session:
             report.longrepr = detail
         result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed)
         report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
-        report.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]
+        item.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]  # JUnit's, at teardown
 
     def _packed(self, judged: Judged, scenario: str, documents: dict[str, Any]) -> Any:
         """The judge's evidence for the results file; None where none is kept."""
@@ -336,6 +344,7 @@ class _Session:
             exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
             and not self.verdicts.tested
         ):
+            self._selected_nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
             session.exitstatus = _EXIT_NOTHING
 
     @property
@@ -382,6 +391,8 @@ class _Session:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.verdicts.results:
             write_summary(terminalreporter, self.verdicts)
+        elif self._selected_nothing:
+            terminalreporter.write_line("harness: nothing was tested: no check of the suite is selected")
 
 
 #: The suite says here which scenarios the selected tests ask for, so that all can begin at once.

@@ -162,7 +162,7 @@ def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) 
         {
             **_around(exchange, base_url, secrets),
             "wire": [_wire_row(exchange, *pair) for pair in zip(exchange.reads, reads, strict=True)],
-            "events": [_event_row(exchange, one) for one in exchange.received],
+            "events": [_event_row(exchange, one, redact) for one in exchange.received],
         }
     )
     return {**shown, "recorded": _recorded(exchange, redact, reads)}
@@ -183,7 +183,7 @@ def excerpt(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -
             **_around(exchange, base_url, secrets),
             "wire": [_wire_row(exchange, *pair, _EXCERPT_BYTES) for pair in wire],
             "wire_left_out": wire_left_out,
-            "events": [_event_row(exchange, one, _EXCERPT_BYTES) for one in events],
+            "events": [_event_row(exchange, one, redact, _EXCERPT_BYTES) for one in events],
             "events_left_out": events_left_out,
         }
     )
@@ -212,12 +212,15 @@ def _wire_row(exchange: Exchange, read: Read, shown: bytes, limit: int | None = 
     }
 
 
-def _event_row(exchange: Exchange, one: Received, limit: int | None = None) -> dict[str, Any]:
+def _event_row(
+    exchange: Exchange, one: Received, redact: Redactor, limit: int | None = None
+) -> dict[str, Any]:
+    # Masked before it is cut: half a secret would not be known as one.
     return {
         "at_ms": round(exchange.offset_ms(one.arrival_ns), 3),
         "index": one.index,
-        "id": None if one.frame.id is None else one.frame.id[:limit],
-        "data": None if one.frame.data is None else one.frame.data[:limit],
+        "id": None if one.frame.id is None else redact.text(one.frame.id)[:limit],
+        "data": None if one.frame.data is None else redact.text(one.frame.data)[:limit],
     }
 
 

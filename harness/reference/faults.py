@@ -1088,8 +1088,8 @@ class NoHeartbeat(Fault, name="no-heartbeat", breaks="liveness.heartbeat"):
 class HeartbeatAsEvent(Fault, name="heartbeat-as-event", breaks="liveness.heartbeat-inert"):
     """Keeps the stream alive with an event that every client dispatches."""
 
-    def heartbeat(self, run: Run) -> bytes:  # noqa: ARG002
-        return b'data: {"type":"heartbeat"}\n\n'
+    def heartbeat(self, run: Run) -> bytes:
+        return f'id: {self.event_id(run)}\ndata: {{"type":"heartbeat"}}\n\n'.encode()
 
 
 class HeartbeatWithId(Fault, name="heartbeat-with-id", breaks="liveness.heartbeat-inert"):

@@ -28,6 +28,7 @@ from harness.transport.tls import reason as tls_reason
 
 _HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
 _ONE_WRITE_BYTES = 65536
+_HEARD_S = 0.01  # until a request is sure to be heard, before its connection is cut unread
 _LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
 
 
@@ -230,6 +231,7 @@ class AsyncClient:
         try:
             await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
             if sending.done() and sending.exception() is None and cut_unread and receiver.cut is not None:
+                await asyncio.sleep(_HEARD_S)
                 receiver.break_off(receiver.cut.how)
             if sending.done() and isinstance(sending.exception(), ConnectionError):
                 await asyncio.wait([waiting], timeout=_LAST_WORDS_S)

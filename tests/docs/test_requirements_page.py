@@ -6,4 +6,6 @@ from scripts.write_requirements import DOCUMENT, requirements_document
 
 
 def test_the_page_is_current() -> None:
-    assert DOCUMENT.read_text(encoding="utf-8") == requirements_document(), "run: python -m scripts.write_requirements"
+    assert DOCUMENT.read_text(encoding="utf-8") == requirements_document(), (
+        "run: python -m scripts.write_requirements"
+    )

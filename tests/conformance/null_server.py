@@ -1,0 +1,131 @@
+"""Servers that do nothing right: what passes on one of them was not tested."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from tests.conformance.raw_server import RawServer, Request, read_request
+
+Answer = Callable[[Request], bytes]
+
+_SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+
+
+def fixed(status: str, *headers: str, body: bytes = b"") -> Answer:
+    """The same complete answer to everything."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", ""]
+    answer = "\r\n".join(lines).encode() + body
+    return lambda _: answer
+
+
+def _raw_echo(request: Request) -> bytes:
+    return f"{request.method} {request.target} HTTP/1.1\r\n\r\n".encode() + (request.body or b"")
+
+
+def _echo(head: bytes) -> Answer:
+    return lambda request: head + (request.body or b"")
+
+
+def _echo_as_event(request: Request) -> bytes:
+    return _SSE_HEAD + b"id: 1-0\ndata: " + (request.body or b"") + b"\n\n"
+
+
+PROBLEM = b'{"title":"refused","status":400,"detail":"organizationId sessionId workflowAction"}'
+
+EMPTY: dict[str, Answer] = {
+    "empty 200": fixed("200 OK"),
+    "empty 200 event stream": fixed("200 OK", "Content-Type: text/event-stream"),
+    "empty 200 that closes": lambda _: _SSE_HEAD,
+    "comments alone": lambda _: _SSE_HEAD + b": hello\n\n: world\n\n",
+    "204": fixed("204 No Content"),
+}
+REFUSALS: dict[str, Answer] = {
+    "302": fixed("302 Found", "Location: /login"),
+    "400": fixed("400 Bad Request", "Content-Type: application/problem+json", body=PROBLEM),
+    "404": fixed("404 Not Found", "X-Content-Type-Options: nosniff"),
+    "405": fixed("405 Method Not Allowed", "Allow: PUT"),
+    "415": fixed("415 Unsupported Media Type"),
+    "422": fixed("422 Unprocessable Content", "Content-Type: application/json", body=PROBLEM),
+}
+CONFLICTS: dict[str, Answer] = {
+    "409": fixed("409 Conflict", "Content-Type: application/json", body=b'{"error":"conflict"}'),
+    "409 event": lambda _: _SSE_HEAD.replace(b"200 OK", b"409 Conflict") + b'data: {"type":"error"}\n\n',
+    "200 with a 409 event": lambda _: _SSE_HEAD + b'id: 1-0\ndata: {"type":"error","status":409}\n\n',
+}
+FAILURES: dict[str, Answer] = {
+    "500": fixed("500 Internal Server Error", "Content-Type: text/plain", body=b"oops"),
+    "503": fixed("503 Service Unavailable", "Retry-After: 1"),
+    "garbage": lambda _: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 8,
+}
+ECHOES: dict[str, Answer] = {
+    "echo of the request line": _raw_echo,
+    "echo of the body": _echo(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
+    "echo of the body as an event stream": _echo(_SSE_HEAD),
+    "echo of the body as an event": _echo_as_event,
+}
+
+
+class NullServer(RawServer):
+    """Gives every request the same answer, or none."""
+
+    def __init__(self, behave: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
+        super().__init__()
+        self._behave = behave
+
+    async def converse(self, connection: socket.socket) -> None:
+        with suppress(UnicodeError):
+            await self._behave(connection)
+
+
+def answering(answer: Answer) -> NullServer:
+    """Reads each request, and answers it."""
+
+    async def behave(connection: socket.socket) -> None:
+        request = await read_request(connection)
+        if request is not None:
+            await asyncio.get_running_loop().sock_sendall(connection, answer(request))
+
+    return NullServer(behave)
+
+
+async def _closes(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_RDWR)
+
+
+async def _stays_open(connection: socket.socket) -> None:
+    while await asyncio.get_running_loop().sock_recv(connection, 65_536):
+        pass
+
+
+async def _begins(connection: socket.socket) -> None:
+    if await read_request(connection):
+        await asyncio.get_running_loop().sock_sendall(connection, _SSE_HEAD)
+        await _stays_open(connection)
+
+
+SILENCES: dict[str, Callable[[], NullServer]] = {
+    "instant close": lambda: NullServer(_closes),
+    "silent": lambda: NullServer(_stays_open),
+    "head of an event stream, then silence": lambda: NullServer(_begins),
+}
+
+#: By kind, those of a kind to be asked beside each other.
+KINDS: dict[str, dict[str, Callable[[], NullServer]]] = {
+    **{
+        kind: {name: partial(answering, answer) for name, answer in answers.items()}
+        for kind, answers in {
+            "empty": EMPTY,
+            "refusals": REFUSALS,
+            "conflicts": CONFLICTS,
+            "failures": FAILURES,
+            "echoes": ECHOES,
+        }.items()
+    },
+    "silences": SILENCES,
+}
+SERVERS = {name: make for servers in KINDS.values() for name, make in servers.items()}

@@ -1,0 +1,652 @@
+"""A second, independent implementation of the API, on sockets: every byte and packet boundary is chosen.
+
+The suite must accept any correct server, and the embedded one is only one of them. So this one shares
+nothing with it, nor with harness.protocol: no HTTP library, no decoder, no model. What it does is fixed by
+the API's documentation; how its answers look on the wire is a `Style`.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import fcntl
+import hashlib
+import json
+import re
+import socket
+import struct
+import termios
+import threading
+import time
+import uuid
+import zoneinfo
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Self
+
+PATH = "/agent/workflow-actions"
+OTHER_PATH = "/agent/runs"
+TOKEN = "raw-token-3f1c"
+SECOND_TOKEN = "raw-token-of-another-9b2e"
+PRINCIPALS = {TOKEN: "org-raw", SECOND_TOKEN: "org-other"}
+
+LONG_TOKENS = 10
+LONG_INTERVAL_S = 0.12
+QUIET_S = 1.8
+HEARTBEAT_S = 0.3
+MAX_BODY_BYTES = 1_000_000
+SINGLE_BYTES = range(154, 280)
+ODD_BYTES = 11
+MAX_HEAD_BYTES = 65_536
+
+_UNICODE = ("Voilà: ", "naïve ", "日本語 ", "line\u2028separator ", "\U0001f680 42 °C")
+_FIELDS = {
+    "organizationId": str,
+    "sessionId": str,
+    "workflowAction": dict,
+    "fileThreadId": str,
+    "previousOutputs": list,
+    "userTimezone": str,
+    "runId": str,
+    "source": str,
+}
+_REQUIRED = ("organizationId", "sessionId", "workflowAction")
+_SOURCES = ("automation", "api", "other")
+_TOOLS = ("say", "long", "fail", "cancel", "silent", "quiet", "echo")
+_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How a correct answer looks. Every combination is correct."""
+
+    # The event stream.
+    line_end: Literal["\n", "\r\n", "\r"] = "\n"
+    bom: bool = False
+    space_after_colon: bool = True
+    data_before_id: bool = False
+    multi_line_data: bool = False
+    comments: bool = False
+    retry: bool = False
+    unknown_fields: bool = False
+    id_only_blocks: bool = False
+    event_names: Literal["none", "message", "type"] = "none"
+    # What the events say.
+    ids: Literal["clock", "gaps", "same-ms", "nine-ten", "counter"] = "clock"
+    unicode: Literal["raw", "escaped"] = "raw"
+    json_space: bool = False
+    no_tokens: bool = False
+    extra_types: bool = False
+    extra_fields: bool = False
+    # The HTTP message.
+    content_type: str = "text/event-stream"
+    header_case: Literal["Title", "lower", "UPPER"] = "Title"
+    framing: Literal["chunked", "tiny chunks", "HTTP/1.0", "HTTP/1.1 until close"] = "chunked"
+    packets: Literal["event", "byte", "whole"] = "event"
+    reset_at_end: bool = False
+    # What the documentation leaves open.
+    conflict: Literal["409 stream", "409 json", "200 event"] = "409 stream"
+    resume_start: Literal["replay", "tail"] = "replay"
+    last_event_id: bool = True
+    body_comparison: Literal["bytes", "canonical"] = "canonical"
+    paced_replay: bool = False
+
+    def __str__(self) -> str:
+        """Only what is unusual about it."""
+        usual = Style()
+        names = [name for name in Style.__dataclass_fields__ if getattr(self, name) != getattr(usual, name)]
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names) or "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    id: str
+    data: str
+    type: str
+
+
+@dataclass(slots=True)
+class Run:
+    """One execution, whoever reads it."""
+
+    run_id: str
+    fingerprint: str
+    events: list[Event] = field(default_factory=list)
+    ended: bool = False
+    last_id: tuple[int, int] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def wake(self) -> None:
+        """Whoever waits for more looks again."""
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    target: str
+    headers: dict[str, list[str]]
+    body: bytes | None  # None: larger than the limit
+
+    def header(self, name: str) -> str | None:
+        """The one value of a header field; None when it is absent or ambiguous."""
+        values = self.headers.get(name, [])
+        return values[0] if len(values) == 1 else None
+
+
+class Refused(Exception):  # noqa: N818 - an answer
+    def __init__(self, status: int, reason: str, detail: str, *headers: tuple[str, str]) -> None:
+        super().__init__(detail)
+        self.status, self.reason, self.detail, self.headers = status, reason, detail, headers
+
+
+class Wire:
+    """The answering side of one connection: what is put together goes out in the packets of the style."""
+
+    def __init__(self, connection: socket.socket, style: Style) -> None:
+        self._connection = connection
+        self._style = style
+        self._pieces: list[bytes] = []
+        self._sent = 0
+
+    def put(self, piece: bytes) -> None:
+        """Hand over bytes that belong together."""
+        if piece:
+            self._pieces.append(piece)
+
+    async def flush(self) -> None:
+        """Send what was put."""
+        pieces, self._pieces = self._pieces, []
+        loop = asyncio.get_running_loop()
+        if self._style.packets == "whole":
+            pieces = [b"".join(pieces)] if pieces else []
+        for piece in pieces:
+            for packet in self._packets(piece):
+                await loop.sock_sendall(self._connection, packet)
+                await asyncio.sleep(0)
+
+    def _packets(self, piece: bytes) -> Iterator[bytes]:
+        """One byte a packet from the head's end through the first events, a few elsewhere: all would take minutes."""
+        if self._style.packets != "byte":
+            yield piece
+            return
+        at = 0
+        few = ODD_BYTES * (8 if self._style.framing == "tiny chunks" else 1)
+        while at < len(piece):
+            size = 1 if SINGLE_BYTES.start <= self._sent < SINGLE_BYTES.stop else few
+            self._sent += size
+            yield piece[at : at + size]
+            at += size
+
+    async def reset(self) -> None:
+        """Break the connection off once the peer's kernel has acknowledged every byte."""
+        unsent = array.array("i", [1])
+        for _ in range(200):
+            fcntl.ioctl(self._connection, termios.TIOCOUTQ, unsent)
+            if unsent[0] == 0:
+                break
+            await asyncio.sleep(0.005)
+        self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._connection.close()
+
+
+class StreamWriter:
+    """Events as bytes, in the style."""
+
+    def __init__(self, style: Style) -> None:
+        self._style = style
+        self._last_id: str | None = None
+
+    def opening(self) -> bytes:
+        """What stands before the first event."""
+        opening = b"\xef\xbb\xbf" if self._style.bom else b""
+        if self._style.retry:
+            opening += self._block([self._field("retry", "2500")])
+        if self._style.comments:
+            opening += self._block([": the stream begins", ":"])
+        return opening
+
+    def heartbeat(self) -> bytes:
+        return self._block([": still here"])
+
+    def event(self, event: Event, *, terminal: bool) -> bytes:
+        """One event, with what the style puts around it."""
+        before = b""
+        if self._style.id_only_blocks and self._last_id is not None:
+            before = self._block([self._field("id", self._last_id)])
+        self._last_id = event.id
+        after = self._block([": data: this is a comment", ":id: 1-1"]) if self._style.comments else b""
+        if terminal and self._style.comments:
+            after += self._line(": bye")  # a comment that the stream's end leaves without its blank line
+        return before + self._block(list(self._lines(event))) + after
+
+    def _lines(self, event: Event) -> Iterator[str]:
+        own_id = self._field("id", event.id)
+        data = [self._field("data", line) for line in event.data.split("\n")]
+        first, *others = [*data, own_id] if self._style.data_before_id else [own_id, *data]
+        yield first
+        if self._style.comments:
+            yield ":in the midst"
+        if self._style.unknown_fields:
+            yield self._field("x-trace", "4711")
+            yield "flag"
+        if self._style.event_names != "none":
+            name = event.type if self._style.event_names == "type" else "message"
+            yield self._field("event", name)
+        yield from others
+        if self._style.retry:
+            yield self._field("retry", "1000")
+
+    def _field(self, name: str, value: str) -> str:
+        return f"{name}: {value}" if self._style.space_after_colon else f"{name}:{value}"
+
+    def _line(self, line: str) -> bytes:
+        return (line + self._style.line_end).encode()
+
+    def _block(self, lines: list[str]) -> bytes:
+        return b"".join(map(self._line, [*lines, ""]))
+
+
+class RawServer:
+    """Serves one style on a free port of 127.0.0.1, on a thread of its own, until the block ends."""
+
+    def __init__(self, style: Style | None = None) -> None:
+        self.style = style or Style()
+        self.base_url = ""
+        self._runs: dict[tuple[str, str, str], Run] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="raw server", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._listener.setblocking(False)
+        self.base_url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread.start()
+        self._loop.call_soon_threadsafe(self._spawn, self._accept())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        async def stop() -> None:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        self._loop.close()
+        self._listener.close()
+
+    # Connections.
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(job)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        while True:
+            connection, _ = await self._loop.sock_accept(self._listener)
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._spawn(self._serve(connection))
+
+    async def _serve(self, connection: socket.socket) -> None:
+        with connection, suppress(ConnectionError):
+            await self.converse(connection)
+
+    async def converse(self, connection: socket.socket) -> None:
+        """Read one request off `connection`, and answer it."""
+        request = await read_request(connection)
+        if request is not None:
+            await self._answer(request, Wire(connection, self.style))
+
+    # Answers.
+
+    async def _answer(self, request: Request, wire: Wire) -> None:
+        try:
+            run, index = self.run_for(request)
+        except Refused as refused:
+            await self._refuse(refused, wire)
+            return
+        await self._stream(run, index, wire)
+
+    async def _refuse(self, refused: Refused, wire: Wire) -> None:
+        if refused.status == 409 and self.style.conflict != "409 json":
+            document = {"type": "error", "status": 409, "message": refused.detail}
+            event = Event(f"{time.time_ns() // 1_000_000}-0", self._json(document), "error")
+            run = Run("", "", [event], ended=True)
+            await self._stream(run, 0, wire, (200, "OK") if self.style.conflict == "200 event" else None)
+            return
+        document = {"title": refused.reason, "status": refused.status, "detail": refused.detail}
+        body = json.dumps(document).encode()
+        headers = [
+            ("Content-Type", "application/problem+json"),
+            ("Content-Length", str(len(body))),
+            *refused.headers,
+        ]
+        wire.put(self._head(refused.status, refused.reason, headers))
+        wire.put(body)
+        await wire.flush()
+
+    def _head(self, status: int, reason: str, headers: list[tuple[str, str]]) -> bytes:
+        version = "HTTP/1.0" if self.style.framing == "HTTP/1.0" else "HTTP/1.1"
+        always = [
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ]
+        spellings: dict[str, Callable[[str], str]] = {"Title": str, "lower": str.lower, "UPPER": str.upper}
+        spell = spellings[self.style.header_case]
+        lines = [
+            f"{version} {status} {reason}",
+            *(f"{spell(name)}: {value}" for name, value in headers + always),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    async def _stream(
+        self, run: Run, index: int, wire: Wire, status: tuple[int, str] | None = (200, "OK")
+    ) -> None:
+        headers = [("Content-Type", self.style.content_type)]
+        if self.style.framing in {"chunked", "tiny chunks"}:
+            headers.append(("Transfer-Encoding", "chunked"))
+        wire.put(self._head(*(status or (409, "Conflict")), headers))
+        writer = StreamWriter(self.style)
+        self._put_body(wire, writer.opening())
+        async for event in self._events(run, index, wire, writer):
+            self._put_body(wire, writer.event(event, terminal=run.ended and event is run.events[-1]))
+        if self.style.framing in {"chunked", "tiny chunks"}:
+            wire.put(b"0\r\n\r\n")
+        await wire.flush()
+        if self.style.reset_at_end:
+            await wire.reset()
+
+    async def _events(self, run: Run, index: int, wire: Wire, writer: StreamWriter) -> AsyncIterator[Event]:
+        """The run's events from `index` on, as they come. What was put is sent before each wait."""
+        while True:
+            while index < len(run.events):
+                index += 1
+                yield run.events[index - 1]
+                if self.style.paced_replay:
+                    await wire.flush()
+                    await asyncio.sleep(0.002)
+            if run.ended:
+                return
+            more = run.changed
+            await wire.flush()
+            if len(run.events) > index or run.ended:
+                continue
+            try:
+                await asyncio.wait_for(more.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                self._put_body(wire, writer.heartbeat())
+
+    def _put_body(self, wire: Wire, body: bytes) -> None:
+        if self.style.framing == "chunked" and body:
+            body = b"%x\r\n%b\r\n" % (len(body), body)
+        elif self.style.framing == "tiny chunks":
+            body = b"".join(b"1;n=%d\r\n%c\r\n" % (place % 7, byte) for place, byte in enumerate(body))
+        wire.put(body)
+
+    # What is asked, and by whom.
+
+    def run_for(self, request: Request) -> tuple[Run, int]:
+        """The run that a request is for, and the place in it from which it is to be sent."""
+        path = request.target.partition("?")[0]
+        if path not in {PATH, OTHER_PATH}:
+            raise Refused(404, "Not Found", "nothing is here")
+        if request.method != "POST":
+            raise Refused(405, "Method Not Allowed", "POST is what works here", ("Allow", "POST"))
+        organization = _organization_of(request)
+        body = _valid_body(request)
+        if body["organizationId"] != organization:
+            raise Refused(403, "Forbidden", "organizationId is not that of the token")
+        if body["workflowAction"].get("toolId") not in _TOOLS:
+            raise Refused(422, "Unprocessable Content", "workflowAction.toolId is not known")
+        identity = _identity(organization, _key(request), body)
+        fingerprint = self._fingerprint(request.body or b"", body)
+        run = self._runs.get(identity) if identity else None
+        if run is None:
+            run = Run(body.get("runId") or str(uuid.uuid4()), fingerprint)
+            if identity:
+                self._runs[identity] = run
+            self._start(run, body["workflowAction"])
+            return run, 0
+        if run.fingerprint != fingerprint:
+            raise Refused(409, "Conflict", "the key or runId was used with another body")
+        return run, self._resume_at(run, request.header("last-event-id"))
+
+    def _fingerprint(self, raw: bytes, body: dict[str, Any]) -> str:
+        if self.style.body_comparison == "canonical":
+            raw = json.dumps(body, sort_keys=True).encode()
+        return hashlib.sha256(raw).hexdigest()
+
+    def _resume_at(self, run: Run, last_event_id: str | None) -> int:
+        if self.style.last_event_id and last_event_id and _ID.fullmatch(last_event_id):
+            for place, event in enumerate(run.events, 1):
+                if event.id == last_event_id:
+                    return place
+        tail = self.style.resume_start == "tail" and not run.ended
+        return len(run.events) if tail else 0
+
+    # Runs.
+
+    def _start(self, run: Run, action: dict[str, Any]) -> None:
+        """Make what takes no time at once, so that a short run can be one packet; the rest in a task."""
+        steps = self._steps(run, action)
+        for wait_s, payload in steps:
+            if wait_s:
+                self._spawn(self._go_on(run, wait_s, payload, steps))
+                return
+            self._publish(run, payload)
+
+    async def _go_on(
+        self, run: Run, wait_s: float, payload: dict[str, Any], steps: Iterator[tuple[float, dict[str, Any]]]
+    ) -> None:
+        due_s = self._loop.time()
+        while True:
+            due_s += wait_s
+            await asyncio.sleep(due_s - self._loop.time())
+            self._publish(run, payload)
+            following = next(steps, None)
+            if following is None:
+                return
+            wait_s, payload = following
+
+    def _publish(self, run: Run, payload: dict[str, Any]) -> None:
+        run.last_id = self._next_id(run)
+        kind = payload["type"]
+        run.events.append(Event("{}-{}".format(*run.last_id), self._json(payload), kind))
+        run.ended = kind in {"done", "error", "cancelled"}
+        run.wake()
+
+    def _next_id(self, run: Run) -> tuple[int, int]:
+        now_ms = time.time_ns() // 1_000_000
+        if run.last_id is None:
+            return {"nine-ten": (now_ms, 8), "counter": (1, 0)}.get(self.style.ids, (now_ms, 0))
+        ms, seq = run.last_id
+        if self.style.ids == "gaps":
+            return (ms + 13, 0) if now_ms > ms + 13 else (ms, seq + 7)
+        if self.style.ids == "clock" and now_ms > ms:
+            return now_ms, 0
+        return ms, seq + 1
+
+    def _json(self, payload: dict[str, Any]) -> str:
+        escaped = self.style.unicode == "escaped"
+        if self.style.multi_line_data:
+            return json.dumps(payload, ensure_ascii=escaped, indent=2)
+        if self.style.json_space:
+            spaced = json.dumps(payload, ensure_ascii=escaped, separators=(" ,  ", " :\t"))
+            return f"  {spaced} \t"
+        return json.dumps(payload, ensure_ascii=escaped, separators=(",", ":"))
+
+    def _steps(self, run: Run, action: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+        """What the action does: after how many seconds which payload follows."""
+        for number, (wait_s, payload) in enumerate(self._plain_steps(run, action)):
+            extras: list[dict[str, Any]] = []
+            if self.style.extra_types and payload["type"] != "token":
+                extras.append({"type": "usage.reported", "tokens": number, "content": 7})
+            if self.style.extra_types and number == 1:
+                extras.append({"type": "step", "name": "thinking", "runId": ["not", "a", "text"]})
+            if self.style.extra_fields:
+                payload |= {"at": None, "meta": {"number": number, "type": "done"}}
+            for place, one in enumerate([*extras, payload]):
+                yield (0.0 if place else wait_s), one
+
+    def _plain_steps(self, run: Run, action: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+        def token(content: str, wait_s: float = 0.0) -> tuple[float, dict[str, Any]]:
+            return wait_s, {"type": "token", "content": content}
+
+        tool = action["toolId"]
+        if tool == "say" and not self.style.no_tokens:
+            yield from map(token, _UNICODE)
+        elif tool == "long":
+            for number in range(LONG_TOKENS):
+                yield token(f"étape {number} ", LONG_INTERVAL_S if number else 0.0)
+        elif tool == "quiet":
+            yield token("…")
+            yield token("done thinking", QUIET_S)
+        elif tool == "echo":
+            yield from map(token, re.findall(r"(?s).{1,12}", str(action.get("text", ""))))
+        elif tool in {"fail", "cancel"}:
+            yield token("about to end ")
+        end: dict[str, Any] = {"type": "done", "runId": run.run_id}
+        if tool == "fail":
+            end = {"type": "error", "code": "tool_failed", "message": "the tool could not be reached"}
+        elif tool == "cancel":
+            end = {"type": "cancelled"}
+        yield 0.0, end
+
+
+# Requests: read, and held to the documentation.
+
+
+async def read_request(connection: socket.socket) -> Request | None:
+    """One request; None when the client went away before it was whole."""
+    loop = asyncio.get_running_loop()
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = await loop.sock_recv(connection, 65_536)
+        if not more or len(data) > MAX_HEAD_BYTES:
+            return None
+        data += more
+    head, _, rest = data.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    headers: dict[str, list[str]] = {}
+    for line in lines:
+        name, _, value = line.partition(":")
+        headers.setdefault(name.lower(), []).append(value.strip(" \t"))
+    length = int(headers.get("content-length", ["0"])[0])
+    received = len(rest)
+    kept = [rest]
+    while received < length:
+        more = await loop.sock_recv(connection, 262_144)
+        if not more:
+            return None
+        received += len(more)
+        if received <= MAX_BODY_BYTES:
+            kept.append(more)
+    return Request(method, target, headers, None if length > MAX_BODY_BYTES else b"".join(kept))
+
+
+def _organization_of(request: Request) -> str:
+    scheme, _, token = (request.header("authorization") or "").partition(" ")
+    organization = PRINCIPALS.get(token.strip()) if scheme.lower() == "bearer" else None
+    if organization is None:
+        raise Refused(401, "Unauthorized", "a valid bearer token is needed", ("WWW-Authenticate", "Bearer"))
+    return organization
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _valid_body(request: Request) -> dict[str, Any]:
+    if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, "Unsupported Media Type", "the body must be application/json")
+    if request.body is None:
+        raise Refused(413, "Content Too Large", f"the body exceeds {MAX_BODY_BYTES} bytes")
+    try:
+        body = json.loads(request.body.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        raise Refused(400, "Bad Request", "the body is not JSON in UTF-8") from None
+    if not isinstance(body, dict):
+        raise Refused(400, "Bad Request", "the body is not a JSON object")
+    if wrong := _first_wrong(body):
+        raise Refused(422, "Unprocessable Content", wrong)
+    return body
+
+
+def _first_wrong(body: dict[str, Any]) -> str | None:
+    for name in _REQUIRED:
+        if name not in body:
+            return f"{name} is missing"
+    for name, kind in _FIELDS.items():
+        if name in body and not isinstance(body[name], kind):
+            return f"{name} has the wrong type"
+    if not all(isinstance(one, dict) for one in body.get("previousOutputs", [])):
+        return "previousOutputs holds what is no object"
+    if body.get("source", "api") not in _SOURCES:
+        return f"source must be one of {', '.join(_SOURCES)}"
+    if body.get("userTimezone", "UTC") not in _zones():
+        return "userTimezone is no IANA time zone"
+    return None
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(zoneinfo.available_timezones())
+
+
+def _key(request: Request) -> str | None:
+    values = request.headers.get("idempotency-key", [])
+    if not values:
+        return None
+    if len(values) > 1 or not 0 < len(values[0]) <= 255 or not values[0].isprintable():
+        raise Refused(400, "Bad Request", "Idempotency-Key must be one short printable text")
+    return values[0]
+
+
+def _identity(organization: str, key: str | None, body: dict[str, Any]) -> tuple[str, str, str] | None:
+    if key is not None:
+        return organization, "key", key
+    return (organization, "runId", body["runId"]) if "runId" in body else None
+
+
+def settings_values(base_url: str, **target: Any) -> dict[str, Any]:
+    """The harness settings that point at a RawServer, with budgets that keep tests short."""
+    return {
+        "target": {
+            "base_url": base_url,
+            "path": PATH,
+            "organization_id": PRINCIPALS[TOKEN],
+            "token": TOKEN,
+            "actions": {
+                name: {
+                    "toolId": tool,
+                    "toolName": tool.title(),
+                    "aiDescription": "of the raw server",
+                    "runtimeScope": "test",
+                    **({"text": "{text}"} if tool == "echo" else {}),
+                }
+                for name, tool in (
+                    ("success", "say"),
+                    ("long", "long"),
+                    ("failure", "fail"),
+                    ("cancelled", "cancel"),
+                    ("silent", "silent"),
+                    ("quiet", "quiet"),
+                    ("echo", "echo"),
+                )
+            },
+            "second_principal": {"token": SECOND_TOKEN, "organization_id": PRINCIPALS[SECOND_TOKEN]},
+            "other_route": {"path": OTHER_PATH},
+            **target,
+        },
+        "budgets": {"first_event": 3, "terminal_close": 2, "heartbeat": 1, "run": 15},
+    }

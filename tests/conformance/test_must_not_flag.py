@@ -1,0 +1,293 @@
+"""A correct server must not be called wrong, however unusual its answers look: the must-not-flag corpus.
+
+Each style alone has its exact verdicts asserted: everything passes, but for what is listed beside it with the
+reason. So a style is not only free of red: it was really judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings, strategies
+
+from harness.contract.finding import Verdict
+from harness.contract.requirements import CATALOGUE, Level
+from harness.settings import Settings
+from harness.verdicts import Verdicts
+from tests.conformance.raw_server import RawServer, Style, settings_values
+from tests.conformance.suite import together, verdicts_on
+
+pytestmark = pytest.mark.slow
+
+#: A busy machine may bring a situation about too late: then a check is inconclusive, or one of these warns, and
+#: the style is asked again, alone. A red MUST is never asked again.
+SLOW = {
+    ("liveness.first-event", "warn"),
+    ("liveness.heartbeat", "warn"),
+    ("race.slow-reader", "warn"),
+    ("input.too-large", "warn"),  # tens of megabytes have to be sent within the budget
+}
+TRIES = 3
+#: These need several requests within a tenth of a second, which a machine may be too busy for at any time.
+TIMING = {"race.same-body", "race.different-bodies", "resume.terminal-race"}
+COMBINATIONS = 10
+
+UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: no client knows them
+COUNTER = {
+    "ids.clock": "warn",  # a SHOULD: 1-0 is no time of day
+    # Two runs with the client's runId differ in nothing but ids, and here not even in those.
+    "run-id.key-wins": "inconclusive",
+}
+RESET_WITHOUT_LENGTH = {"headers.complete": "inconclusive"}  # the reset may have taken the end with it
+JSON_CONFLICT = {"conflict.error-event": "warn"}  # a SHOULD: it is no event
+ID_IGNORED = {"resume.last-event-id": "warn"}  # a SHOULD, unless the target declares it
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One style of the corpus. `target` holds readings that the target declares."""
+
+    style: Style
+    unusual: Mapping[str, str] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _entry(
+    unusual: Mapping[str, str] | None = None, target: Mapping[str, Any] | None = None, **style: Any
+) -> Entry:
+    return Entry(Style(**style), unusual or {}, target or {})
+
+
+CORPUS: dict[str, list[Entry]] = {
+    "lines": [
+        _entry(line_end="\r\n"),
+        _entry(line_end="\r"),
+        _entry(bom=True),
+        _entry(bom=True, line_end="\r", packets="byte"),
+        _entry(space_after_colon=False),
+    ],
+    "blocks": [
+        _entry(data_before_id=True),
+        _entry(multi_line_data=True),
+        _entry(comments=True),
+        _entry(retry=True),
+        _entry(UNKNOWN_FIELDS, unknown_fields=True),
+    ],
+    "more blocks": [
+        _entry(id_only_blocks=True),
+        _entry(event_names="message"),
+        _entry(event_names="type"),
+        _entry(event_names="type", extra_types=True, id_only_blocks=True),
+        _entry(extra_types=True),
+    ],
+    "ids": [
+        _entry(ids="gaps"),
+        _entry(ids="same-ms"),
+        _entry(ids="nine-ten"),
+        _entry(COUNTER, ids="counter"),
+        _entry(ids="nine-ten", packets="whole"),
+    ],
+    "content": [
+        _entry(unicode="escaped"),
+        _entry(json_space=True),
+        _entry(json_space=True, space_after_colon=False),
+        _entry(no_tokens=True),
+        _entry(extra_fields=True),
+    ],
+    "message": [
+        _entry(content_type="text/event-stream; charset=utf-8"),
+        _entry(content_type='Text/Event-Stream ;Charset="UTF-8"; boundary=x'),
+        _entry(header_case="lower"),
+        _entry(header_case="UPPER"),
+        _entry(framing="tiny chunks"),
+    ],
+    "packets": [
+        _entry(packets="byte"),
+        _entry(packets="byte", framing="tiny chunks", unicode="raw", line_end="\r\n"),
+        _entry(packets="whole"),
+        _entry(packets="whole", framing="HTTP/1.0"),
+    ],
+    "endings": [
+        _entry(framing="HTTP/1.0"),
+        _entry(framing="HTTP/1.1 until close"),
+        _entry(reset_at_end=True),
+        _entry(reset_at_end=True, packets="whole"),
+        _entry(RESET_WITHOUT_LENGTH, reset_at_end=True, framing="HTTP/1.0"),
+    ],
+    "conflicts": [
+        _entry(JSON_CONFLICT, conflict="409 json"),
+        _entry(conflict="200 event"),
+        _entry(conflict="409 stream", target={"conflict": "http-409"}),
+        _entry(JSON_CONFLICT, conflict="409 json", target={"conflict": "http-409"}),
+        _entry(conflict="200 event", target={"conflict": "event"}),
+    ],
+    "resumption": [
+        _entry(resume_start="tail"),
+        _entry(ID_IGNORED, last_event_id=False),
+        _entry(ID_IGNORED, resume_start="tail", last_event_id=False),
+        _entry(resume_start="tail", ids="same-ms"),
+        _entry(paced_replay=True),
+    ],
+    "declared resumption": [
+        _entry(target={"resume_start": "replay", "last_event_id": True}),
+        _entry(resume_start="tail", target={"resume_start": "tail", "last_event_id": True}),
+        _entry(ID_IGNORED, last_event_id=False, target={"resume_start": "replay", "last_event_id": False}),
+        _entry(
+            ID_IGNORED,
+            resume_start="tail",
+            last_event_id=False,
+            ids="same-ms",
+            target={"resume_start": "tail", "last_event_id": False},
+        ),
+    ],
+    "comparison": [_entry(), _entry(body_comparison="bytes")],
+}
+
+
+def _judged(style: Style, target: Mapping[str, Any]) -> Verdicts:
+    with RawServer(style) as server:
+        return verdicts_on(Settings.model_validate(settings_values(server.base_url, **target)))
+
+
+def _all_judged(entries: Sequence[Entry]) -> list[Verdicts]:
+    found = together([partial(_judged, entry.style, entry.target) for entry in entries])
+    return [_asked_again(entry, verdicts) for entry, verdicts in zip(entries, found, strict=True)]
+
+
+def _asked_again(entry: Entry, verdicts: Verdicts) -> Verdicts:
+    """The verdicts, or new ones where the old differ from the expected in a way that lateness explains."""
+    for _ in range(TRIES - 1):
+        differing = _unusual(verdicts).items() - entry.unusual.items()
+        if not differing or any(
+            said != "inconclusive" and (name, said) not in SLOW for name, said in differing
+        ):
+            break
+        verdicts = _judged(entry.style, entry.target)
+    return verdicts
+
+
+def _unusual(verdicts: Verdicts) -> dict[str, str]:
+    """What neither passed nor merely informs."""
+    usual = {Verdict.PASS, Verdict.INFO}
+    return {
+        check.requirement.id: str(check.verdict) for check in verdicts.checks if check.verdict not in usual
+    }
+
+
+def _without_bad_timing(unusual: Mapping[str, str]) -> dict[str, str]:
+    return {name: said for name, said in unusual.items() if name not in TIMING or said != "inconclusive"}
+
+
+def _wrong(entries: Sequence[Entry]) -> dict[str, str]:
+    """By the style that was not judged as it should be, what was said of it."""
+    return {
+        repr(entry): _details(verdicts)
+        for entry, verdicts in zip(entries, _all_judged(entries), strict=True)
+        if _without_bad_timing(_unusual(verdicts)) != entry.unusual
+    }
+
+
+def _details(verdicts: Verdicts) -> str:
+    return "\n".join(
+        f"{check.requirement.id}: {check.verdict}: {check.detail}"
+        for check in verdicts.checks
+        if check.verdict not in {Verdict.PASS, Verdict.INFO}
+    )
+
+
+@pytest.mark.parametrize("kind", CORPUS)
+def test_each_style_is_judged_and_found_right(kind: str) -> None:
+    assert _wrong(CORPUS[kind]) == {}
+
+
+@pytest.mark.parametrize(
+    ("style", "policies"),
+    [
+        (
+            Style(resume_start="tail", body_comparison="bytes", extra_types=True),
+            {
+                "resume.start": "a resume without Last-Event-ID starts with: tail",
+                "key.body-canonical": "another key order makes another body; other white space makes another body",
+                "events.unknown-types": "types beyond the four: 'step', 'usage.reported'",
+            },
+        ),
+        (
+            Style(),
+            {
+                "resume.start": "a resume without Last-Event-ID starts with: replay",
+                "key.body-canonical": "another key order makes the same body; other white space makes the same body",
+                "events.unknown-types": "none",
+                "key.other-route": "a key used on the other route is the same key",
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_what_the_documentation_leaves_open_is_found_out(style: Style, policies: dict[str, str]) -> None:
+    told = {check.requirement.id: check.detail for check in _judged(style, {}).checks}
+    assert {name: told[name] for name in policies} == policies
+
+
+def _random_styles() -> strategies.SearchStrategy[Style]:
+    flags = [name for name, one in Style.__dataclass_fields__.items() if one.type == "bool"]
+    return strategies.builds(
+        Style,
+        line_end=strategies.sampled_from(["\n", "\r\n", "\r"]),
+        event_names=strategies.sampled_from(["none", "message", "type"]),
+        ids=strategies.sampled_from(["clock", "gaps", "same-ms", "nine-ten", "counter"]),
+        unicode=strategies.sampled_from(["raw", "escaped"]),
+        content_type=strategies.sampled_from(["text/event-stream", 'TEXT/event-stream;charset="utf-8"']),
+        header_case=strategies.sampled_from(["Title", "lower", "UPPER"]),
+        framing=strategies.sampled_from(["chunked", "tiny chunks", "HTTP/1.0", "HTTP/1.1 until close"]),
+        packets=strategies.sampled_from(["event", "byte", "whole"]),
+        conflict=strategies.sampled_from(["409 stream", "409 json", "200 event"]),
+        resume_start=strategies.sampled_from(["replay", "tail"]),
+        body_comparison=strategies.sampled_from(["bytes", "canonical"]),
+        **{name: strategies.booleans() for name in flags},
+    )
+
+
+def _allowed(style: Style) -> dict[str, str]:
+    """What may be unusual about a combination: what its parts bring about, and nothing of its own."""
+    allowed: dict[str, str] = {}
+    if style.unknown_fields:
+        allowed |= UNKNOWN_FIELDS
+    if style.ids == "counter":
+        allowed |= COUNTER
+    if style.reset_at_end and style.framing.startswith("HTTP"):
+        allowed |= RESET_WITHOUT_LENGTH
+    if style.conflict == "409 json":
+        allowed |= JSON_CONFLICT
+    if not style.last_event_id:
+        allowed |= ID_IGNORED
+    return allowed
+
+
+@settings(
+    max_examples=1,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    phases=[Phase.generate],  # each example plays the whole suite many times: shrinking would take an hour
+    suppress_health_check=list(HealthCheck),
+)
+@given(strategies.lists(_random_styles(), min_size=COMBINATIONS, max_size=COMBINATIONS, unique=True))
+def test_combinations_are_judged_and_found_right(styles: list[Style]) -> None:
+    assert _wrong([Entry(style, _allowed(style)) for style in styles]) == {}
+
+
+def test_the_corpus_holds_every_option_of_a_style() -> None:
+    styles = [entry.style for entries in CORPUS.values() for entry in entries]
+    usual = Style()
+    for name in Style.__dataclass_fields__:
+        assert any(getattr(style, name) != getattr(usual, name) for style in styles), name
+
+
+def test_a_must_is_excused_only_where_it_cannot_be_seen() -> None:
+    excused = {name: said for one in (COUNTER, RESET_WITHOUT_LENGTH) for name, said in one.items()}
+    musts = {name: said for name, said in excused.items() if CATALOGUE[name].level is Level.MUST}
+    assert set(musts.values()) == {"inconclusive"}

@@ -1,0 +1,190 @@
+"""Exchanges made up for a judge: a script of (at_ms, bytes), or events that the script is written for.
+
+Times are milliseconds since the request was sent. Events have ids on the wall clock that the request was
+sent by, so that a run which says nothing else about itself holds whatever a judge asks of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.contract.exchange import Ending, Exchange, Read, Timing
+from harness.protocol.request import HttpRequest
+
+EPOCH_MS = 1_717_000_000_000  # the wall clock, and the ids' first part, when a request is sent
+SENT_NS = 50_000_000_000  # the monotonic clock then
+EVERY_MS = 10.0  # between two events, where nothing else is said
+
+BODY = {
+    "organizationId": "org-1",
+    "sessionId": "s-1",
+    "workflowAction": {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"},
+}
+POST = HttpRequest.post_json(
+    "/agent/workflow-actions",
+    (("Authorization", "Bearer token-1"), ("Content-Type", "application/json"), ("Idempotency-Key", "key-1")),
+    BODY,
+)
+STREAM = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+def scripted(
+    *parts: tuple[float, bytes],
+    ending: Ending = Ending.COMPLETE,
+    detail: str = "",
+    label: str = "a run",
+    request: HttpRequest = POST,
+    sent_ms: float | None = 0.0,
+    ended_ms: float | None = None,
+) -> Exchange:
+    """The Exchange of these reads. `sent_ms` shifts all of it on the clock; None: it was never sent whole."""
+    base_ns = SENT_NS + int((sent_ms or 0.0) * 1e6)
+    last_ms = parts[-1][0] if parts else 0.0
+    return Exchange(
+        label=label,
+        request=request,
+        timing=Timing(
+            intended_ns=base_ns - 2_000_000,
+            started_ns=base_ns - 2_000_000,
+            connected_ns=base_ns - 1_000_000,
+            sent_ns=None if sent_ms is None else base_ns,
+            sent_wall_ns=None if sent_ms is None else int((EPOCH_MS + sent_ms) * 1e6),
+            ended_ns=base_ns + int((last_ms if ended_ms is None else ended_ms) * 1e6),
+        ),
+        reads=tuple(Read(base_ns + int(at_ms * 1e6), 1000, data) for at_ms, data in parts),
+        ending=ending,
+        ending_detail=detail,
+    )
+
+
+def head(status: int = 200, headers: Mapping[str, str | None] | None = None) -> bytes:
+    """A response head; fields whose value is None are left out."""
+    lines = [f"HTTP/1.1 {status} Because"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items() if value is not None]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def chunk(data: bytes) -> bytes:
+    """One chunk of a chunked message."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def frame(data: Any, event_id: str | None = None, extra: str = "") -> bytes:
+    """One event; `data` is JSON unless it is text already. `extra` are lines with their ends, put first."""
+    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
+    own_id = f"id: {event_id}\n" if event_id is not None else ""
+    return f"{extra}{own_id}data: {text}\n\n".encode()
+
+
+def id_at(place: int, base_ms: int = EPOCH_MS) -> str:
+    """The id of a run's event number `place`, from 0."""
+    return f"{base_ms + int(place * EVERY_MS)}-0"
+
+
+def token(place: int, text: str | None = None, base_ms: int = EPOCH_MS) -> bytes:
+    """A token event."""
+    said = f"word{place} " if text is None else text
+    return frame({"type": "token", "content": said}, id_at(place, base_ms))
+
+
+def done(place: int, run_id: str = "run-1", base_ms: int = EPOCH_MS) -> bytes:
+    """A done event."""
+    return frame({"type": "done", "runId": run_id}, id_at(place, base_ms))
+
+
+def error(place: int, base_ms: int = EPOCH_MS, **told: Any) -> bytes:
+    """An error event."""
+    return frame({"type": "error", **(told or {"code": "boom"})}, id_at(place, base_ms))
+
+
+def cancelled(place: int, run_id: str = "run-1") -> bytes:
+    """A cancelled event."""
+    return frame({"type": "cancelled", "runId": run_id}, id_at(place))
+
+
+def run(
+    *frames: bytes,
+    at: Sequence[float] | None = None,
+    headers: Mapping[str, str | None] | None = None,
+    status: int = 200,
+    ending: Ending = Ending.COMPLETE,
+    **said: Any,
+) -> Exchange:
+    """A chunked stream of these frames, one a read, every 10 ms or `at` these milliseconds."""
+    times = [EVERY_MS * place for place in range(len(frames))] if at is None else list(at)
+    parts = [(0.0, head(status, {**STREAM, **(headers or {}), "Transfer-Encoding": "chunked"}))]
+    parts += [(at_ms, chunk(data)) for at_ms, data in zip(times, frames, strict=True)]
+    if ending is Ending.COMPLETE:
+        parts.append((times[-1] if times else 0.0, LAST_CHUNK))
+    return scripted(*parts, ending=ending, **said)
+
+
+def whole_run(tokens: int = 3, run_id: str = "run-1", base_ms: int = EPOCH_MS, **said: Any) -> Exchange:
+    """A run of some tokens and done. Another `base_ms` makes it another run's."""
+    frames = [token(place, base_ms=base_ms) for place in range(tokens)]
+    return run(*frames, done(tokens, run_id, base_ms), **said)
+
+
+def another_run(**said: Any) -> Exchange:
+    """A run that is not `whole_run`'s, by its ids and its runId."""
+    return whole_run(run_id="run-2", base_ms=EPOCH_MS + 1000, **said)
+
+
+def tail(after: int, tokens: int = 3, **said: Any) -> Exchange:
+    """What `whole_run` brings after its first `after` events."""
+    frames = [*(token(place) for place in range(tokens)), done(tokens)]
+    return run(*frames[after:], **said)
+
+
+def cut_run(after: int, **said: Any) -> Exchange:
+    """The first `after` events of `whole_run`, then a cut of ours; a cut at 0 is before the head."""
+    detail = f"cut by us (fin) after {after} events" if after else "cut by us (fin) before the head"
+    said = {"ending": Ending.CUT, "detail": detail, "label": "a cut run", **said}
+    return run(*(token(place) for place in range(after)), **said) if after else scripted(**said)
+
+
+def reply(
+    status: int,
+    body: Any = None,
+    headers: Mapping[str, str | None] | None = None,
+    **said: Any,
+) -> Exchange:
+    """An answer that is no stream; `body` is JSON unless it is bytes already."""
+    content = body if isinstance(body, bytes) else json.dumps(body or {"title": "no"}).encode()
+    fields = {
+        "Content-Type": "application/json",
+        "X-Content-Type-Options": "nosniff",
+        "Content-Length": str(len(content)),
+    }
+    return scripted((0.0, head(status, {**fields, **(headers or {})}) + content), **said)
+
+
+def rejected_event(status: int = 409, **told: Any) -> Exchange:
+    """A rejection with `status` in the form of a stream of one error event."""
+    return run(error(0, **(told or {"code": 409})), status=status)
+
+
+def no_answer(
+    ending: Ending = Ending.TIMED_OUT, detail: str = "no event within 10 s", **said: Any
+) -> Exchange:
+    """Nothing came."""
+    return scripted(ending=ending, detail=detail, **said)
+
+
+def empty_stream(**said: Any) -> Exchange:
+    """A 200 without any event."""
+    return run(**said)
+
+
+def asking(request: HttpRequest = POST, **headers: str | None) -> HttpRequest:
+    """The request with these header fields set, `_` in a name standing for a hyphen."""
+    for name, value in headers.items():
+        request = request.with_header(name.replace("_", "-"), value)
+    return request

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.contract.exchange import AnswerDecoder, Ending, Read, carries_409
+from harness.protocol.run_events import OtherEvent, TokenEvent
+from tests.contract.exchanges import (
+    EPOCH_MS,
+    LAST_CHUNK,
+    SENT_NS,
+    STREAM,
+    cancelled,
+    chunk,
+    cut_run,
+    done,
+    empty_stream,
+    error,
+    frame,
+    head,
+    id_at,
+    no_answer,
+    reply,
+    run,
+    scripted,
+    tail,
+    token,
+    whole_run,
+)
+
+WHOLE = (
+    head(200, {**STREAM, "Transfer-Encoding": "chunked"})
+    + chunk(b": hello\n\n" + token(0, "caf\u00e9 "))
+    + chunk(token(1))
+    + chunk(done(2))
+    + LAST_CHUNK
+)
+
+
+def test_head_frames_and_events_are_decoded_from_the_reads() -> None:
+    one = run(b": hello\n\n", token(0), frame({"type": "progress"}, "9-1"), done(3), at=[1, 5, 6, 9])
+    assert (one.status, one.outcome, one.run_id, one.text) == (200, "done", "run-1", "word0 ")
+    assert one.head_ns == SENT_NS
+    assert [received.is_event for received in one.received] == [False, True, True, True]
+    assert [received.index for received in one.events] == [1, 2, 3]
+    assert [one.offset_ms(received.arrival_ns) for received in one.received] == [1, 5, 6, 9]
+    assert isinstance(one.events[0].event, TokenEvent)
+    assert isinstance(one.events[1].event, OtherEvent)
+    assert one.events[1].stream_id == (9, 1)
+    assert one.terminals == (one.received[3],)
+    assert one.tokens == (one.received[1],)
+    assert one.pending == b""
+
+
+def test_an_event_came_with_the_read_that_completed_it() -> None:
+    data = token(0)
+    one = scripted((0, head(200, STREAM)), (5, data[:-1]), (9, data[-1:]), (9, done(1)))
+    assert [one.offset_ms(received.arrival_ns) for received in one.events] == [9, 9]
+
+
+@given(st.lists(st.integers(0, len(WHOLE)), max_size=20))
+def test_however_the_bytes_were_cut_the_answer_is_the_same(places: list[int]) -> None:
+    cuts = [0, *sorted(places), len(WHOLE)]
+    parts = [(float(n), WHOLE[a:b]) for n, (a, b) in enumerate(pairwise(cuts))]
+    one, whole = scripted(*parts), scripted((0, WHOLE))
+    assert one.sequence == whole.sequence
+    assert [received.frame for received in one.received] == [received.frame for received in whole.received]
+    assert (one.head, one.body, one.text) == (whole.head, whole.body, "café word1 ")
+
+
+def test_an_event_of_no_known_shape_says_what_is_wrong_with_it() -> None:
+    one = run(frame("[1]", "1-0"), frame("", "x"), b"id: 7-7\n\n", frame({"type": "token"}, "1-1"))
+    assert [received.event for received in one.received] == [None] * 4
+    problems = [received.problem for received in one.received]
+    assert problems[1:] == ["the data is empty", None, "content: Field required"]
+    assert problems[0] is not None
+    assert [received.stream_id for received in one.received] == [(1, 0), None, (7, 7), (1, 1)]
+    assert one.terminals == ()
+    assert one.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("last", "run_id"),
+    [
+        (done(0, "a"), "a"),
+        (cancelled(0, "b"), "b"),
+        (error(0, runId="c"), "c"),
+        (error(0, runId=7), None),
+        (error(0), None),
+        (token(0), None),
+    ],
+)
+def test_the_run_id_is_the_terminal_events(last: bytes, run_id: str | None) -> None:
+    assert run(last).run_id == run_id
+
+
+def test_what_must_be_the_same_leaves_the_run_id_out_and_nothing_else() -> None:
+    assert whole_run(run_id="a").sequence == whole_run(run_id='b"\\\u00e9').sequence
+    spaced = frame('{"type":"done", "runId" : "a"}', "1-0")
+    assert run(spaced).sequence != run(spaced.replace(b"done", b"error")).sequence
+    in_token = frame({"type": "token", "content": "x", "runId": "a"}, "1-0")
+    assert run(in_token).sequence != run(in_token.replace(b'"a"', b'"b"')).sequence
+    assert tail(2).sequence == whole_run().sequence[2:]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (whole_run(), "status 200 with 4 events, complete"),
+        (run(token(0), ending=Ending.TRUNCATED, detail="closed"), "status 200 with 1 event, closed"),
+        (empty_stream(), "status 200 with no event, complete"),
+        (reply(409), "status 409 with no event, complete"),
+        (no_answer(), "no answer (no event within 10 s)"),
+        (scripted(ending=Ending.REFUSED), "no answer (refused)"),
+    ],
+)
+def test_what_came_back_in_a_few_words(answer: object, said: str) -> None:
+    assert answer.describe() == said
+
+
+def test_what_counts_as_a_run() -> None:
+    assert whole_run().started_run
+    assert cut_run(1).started_run
+    assert run(error(0)).started_run
+    assert run(token(0), error(1, code=409)).started_run
+    assert not run(error(0, code=409)).started_run  # a bare rejection
+    assert not run(token(0), status=202).started_run
+    assert not empty_stream().started_run
+    assert not reply(200).started_run
+    assert not no_answer().started_run
+
+
+def test_a_rejection_in_the_form_of_a_stream() -> None:
+    assert run(error(0, code=409)).is_rejection_event
+    assert run(error(0, code=409), status=409).is_rejection_event
+    assert not run(error(0, code=400)).is_rejection_event
+    assert not run(error(0, code=409), error(1, code=409)).is_rejection_event
+    assert not run(frame({"type": "rejected", "code": 409})).is_rejection_event
+    assert not empty_stream().is_rejection_event
+
+
+@pytest.mark.parametrize(
+    ("data", "carries"),
+    [
+        ('{"type":"error","code":409}', True),
+        ('{"type":"error","status":"409"}', True),
+        ('{"type":"error","error":{"errors":[{"status":409}]}}', True),
+        ('{"type":"error","message":"HTTP 409: key reused"}', True),
+        ('{"type":"error","message":"took 1409 ms"}', False),
+        ('{"type":"error","code":"x409"}', False),
+        ('{"type":"error","retry":true,"code":null,"status":400}', False),
+        ('{"409":"conflict"}', False),
+        ("409", True),
+        ("{", False),
+        ("[" * 100_000, False),
+    ],
+)
+def test_what_carries_409(data: str, carries: bool) -> None:
+    assert carries_409(data) is carries
+
+
+def test_the_body_is_without_its_framing() -> None:
+    split = head(400, {"Transfer-Encoding": "chunked"}) + chunk(b'{"a":') + chunk(b"1}") + LAST_CHUNK
+    one = scripted((0, split[:60]), (1, split[60:]))
+    assert one.body == b'{"a":1}'
+    assert one.holds(b'{"a":1}')
+    assert one.holds(b"HTTP/1.1 400")
+    assert not one.holds(b'{"a":2')
+
+
+def test_what_was_decoded_before_malformed_bytes_stays() -> None:
+    bad = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + b"zz\r\n"
+    one = scripted((0, bad), (1, b"more"), ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
+    assert one.outcome == "done"
+    assert one.body == done(0)
+
+
+def test_a_message_that_ends_with_the_connection_is_complete_only_when_it_was_closed() -> None:
+    closed = scripted((0, head(200, STREAM) + done(0)))
+    cut = scripted((0, head(200, STREAM) + done(0)), ending=Ending.CUT)
+    assert closed._answer.complete
+    assert not cut._answer.complete
+
+
+def test_a_success_of_another_type_is_read_as_a_stream_and_an_error_is_not() -> None:
+    assert len(run(token(0), headers={"Content-Type": "text/plain"}).events) == 1
+    assert len(run(token(0), headers={"Content-Type": "Text/Event-Stream"}, status=409).events) == 1
+    assert run(token(0), headers={"Content-Type": "text/plain"}, status=409).events == ()
+    assert run(token(0), headers={"Content-Type": None}, status=500).body == token(0)
+
+
+def test_offsets_count_from_the_sending_or_from_the_start_where_nothing_was_sent() -> None:
+    assert whole_run().timing.origin_ns == SENT_NS
+    never = no_answer(Ending.REFUSED, "Connection refused", sent_ms=None)
+    assert never.timing.origin_ns == never.timing.started_ns == SENT_NS - 2_000_000
+    assert never.timing.sent_wall_ns is None
+
+
+def test_lags_are_of_the_reads_that_the_kernel_stamped() -> None:
+    one = whole_run()
+    assert list(one.lags_ns()) == [1000] * len(one.reads)
+    decoder = AnswerDecoder()
+    assert decoder.feed(Read(5, None, WHOLE))[0].arrival_ns == 5
+    assert decoder.head_ns == 5
+    assert decoder.terminal_ns == 5
+    assert decoder.complete
+
+
+def test_a_decoder_gives_up_at_the_first_malformed_byte() -> None:
+    decoder = AnswerDecoder()
+    assert decoder.feed(Read(1, None, b"SSH-2.0-x\r\n")) == []
+    assert decoder.malformed is not None
+    assert decoder.malformed.startswith("not an HTTP/1.1 response")
+    assert decoder.feed(Read(2, None, WHOLE)) == []
+    assert decoder.http.head is None
+
+
+def test_the_ids_that_the_helper_gives_are_those_of_the_wall_clock() -> None:
+    assert whole_run().events[1].frame.id == id_at(1) == f"{EPOCH_MS + 10}-0"
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_where_malformed_bytes_begin_does_not_depend_on_the_packets(at_once: bool) -> None:
+    good = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(token(0)) + chunk(done(1))
+    parts = [(0.0, good + b"zz\r\n")] if at_once else [(0.0, good), (0.0, b"zz\r\n")]
+    one = scripted(*parts, ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
+    assert (one.status, one.outcome, len(one.events)) == (200, "done", 2)
+    assert one.head_ns == SENT_NS
+
+
+def test_an_event_that_outgrew_the_limit_leaves_those_before_it() -> None:
+    decoder = AnswerDecoder()
+    decoder.feed(Read(1, None, head(200, STREAM)))
+    huge = token(0) + b"data: " + b"x" * (8 * 1024 * 1024 + 1)
+    assert [one.index for one in decoder.feed(Read(2, None, huge))] == [0]
+    assert decoder.malformed is not None
+    assert "larger than" in decoder.malformed

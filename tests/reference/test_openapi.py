@@ -1,0 +1,64 @@
+"""The embedded server, tested by somebody else: schemathesis, from its OpenAPI description."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import CHECKS
+
+from harness.embedded import EmbeddedServer
+from harness.reference.openapi import OPENAPI_PATH
+
+pytestmark = pytest.mark.slow
+
+_HEADERS = {"Authorization": "Bearer demo-token"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedServer]:
+    with EmbeddedServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/agent/workflow-actions", "/agent/runs", "/agent/runs/{runId}/cancel"],
+    ids=["main", "other", "cancel"],
+)
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=str)
+def test_the_server_does_what_it_says(server: EmbeddedServer, path: str, mode: Any) -> None:
+    described = schemathesis.openapi.from_url(server.base_url + OPENAPI_PATH)
+    wanted = CHECKS.get_by_names(
+        [
+            "not_a_server_error",
+            "status_code_conformance",
+            "content_type_conformance",
+            "response_schema_conformance",
+            "negative_data_rejection",
+        ]
+    )
+    statuses: set[int] = set()
+
+    @settings(
+        max_examples=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=described[path]["POST"].as_strategy(generation_mode=mode))
+    def holds(case: Any) -> None:
+        if mode is schemathesis.GenerationMode.POSITIVE and isinstance(case.body, dict):
+            case.body["organizationId"] = "org-1"
+            case.body["workflowAction"]["toolId"] = "echo"
+        statuses.add(case.call_and_validate(headers=_HEADERS, checks=wanted, timeout=10).status_code)
+
+    holds()
+    if mode is schemathesis.GenerationMode.POSITIVE and "{" not in path:
+        assert 200 in statuses  # it was not only refused
+    if mode is schemathesis.GenerationMode.NEGATIVE:
+        assert statuses & {400, 404, 422}

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import run_folder
+from harness.results.store import Results
+from harness.settings import Settings, SettingsError
+
+ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
+SETTINGS = Settings.model_validate(
+    {"target": {"base_url": "http://h", "token": "s3cret-token", "actions": {"success": ACTION}}}
+)
+
+
+def manifest(path: Path) -> dict[str, object]:
+    with Results(path) as results:
+        return results.manifest
+
+
+def test_a_new_folder_is_named_by_the_time() -> None:
+    assert re.fullmatch(r"harness-results/\d{8}-\d{6}-\d{3}", run_folder.default_folder().as_posix())
+
+
+def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "check", "--users", "3"])
+    path = run_folder.begin(tmp_path / "new" / "folder", SETTINGS)
+    assert path == tmp_path / "new" / "folder" / "results.sqlite"
+    found = manifest(path)
+    assert found["state"] == "running"
+    assert found["command"] == ["harness", "check", "--users", "3"]
+    assert found["target"] == {
+        "base_url": "http://h",
+        "path": "/agent/workflow-actions",
+        "organization_id": "org-1",
+    }
+    assert found["settings"] == SETTINGS.document()
+    assert b"s3cret-token" not in path.read_bytes()
+
+
+def test_nothing_that_was_measured_is_overwritten(tmp_path: Path) -> None:
+    path = run_folder.begin(tmp_path, SETTINGS)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"results\.sqlite holds an earlier test; choose another --out"):
+        run_folder.begin(tmp_path, SETTINGS)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"cannot write to the folder .*file: File exists"):
+        run_folder.begin(tmp_path / "file", SETTINGS)
+    with pytest.raises(SettingsError, match=r"cannot write to the folder .*below: Not a directory"):
+        run_folder.begin(tmp_path / "file" / "below", SETTINGS)
+
+
+@pytest.mark.parametrize(("interrupted", "state"), [(False, "finished"), (True, "interrupted")])
+def test_a_test_ends_with_summary_and_report(tmp_path: Path, interrupted: bool, state: str) -> None:
+    path = run_folder.begin(tmp_path, SETTINGS)
+    report = run_folder.finish(path, interrupted=interrupted)
+    assert report == tmp_path / "report.html"
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary.keys() >= {"ledger", "metrics", "violations", "harness"}
+    found = manifest(path)
+    assert (found["state"], found["settings"]) == (state, SETTINGS.document())
+    assert isinstance(found["ended_at"], str)
+    assert found["started_at"] <= found["ended_at"]
+    assert {one.name for one in tmp_path.iterdir()} == {"results.sqlite", "summary.json", "report.html"}
+    for one in tmp_path.iterdir():
+        assert b"s3cret-token" not in one.read_bytes()
+
+
+def test_the_results_that_a_user_means(tmp_path: Path) -> None:
+    assert run_folder.results_file(tmp_path) == tmp_path / "results.sqlite"
+    assert run_folder.results_file(tmp_path / "other.sqlite") == tmp_path / "other.sqlite"

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from harness.transport.tls import TlsSession, reason
+from tests.transport.servers import Authority, make_authority
+
+
+class Peer:
+    """The server's side of TLS, between memory buffers."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
+
+    def answer(self, data: bytes) -> bytes:
+        """What the server sends for `data` as long as hands are shaken."""
+        self.incoming.write(data)
+        with suppress(ssl.SSLError):  # it wants more, or has been told off
+            self.tls.do_handshake()
+        return self.outgoing.read()
+
+    def encrypt(self, data: bytes) -> bytes:
+        self.tls.write(data)
+        return self.outgoing.read()
+
+
+def trusting(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority.ca_file))
+
+
+def shake_hands(client: TlsSession, peer: Peer) -> None:
+    steps = client.handshake()
+    out = next(steps)
+    try:
+        while True:
+            out = steps.send(peer.answer(out))
+    except StopIteration as last:
+        tickets = peer.answer(last.value)
+    assert client.decrypt(tickets) == b""
+
+
+@pytest.fixture
+def session(authority: Authority) -> tuple[TlsSession, Peer]:
+    client, peer = TlsSession(trusting(authority), "127.0.0.1"), Peer(authority.context)
+    shake_hands(client, peer)
+    return client, peer
+
+
+def test_what_is_encrypted_arrives(session: tuple[TlsSession, Peer]) -> None:
+    client, peer = session
+    peer.incoming.write(client.encrypt(b"a request"))
+    assert peer.tls.read() == b"a request"
+    assert client.decrypt(peer.encrypt(b"an answer")) == b"an answer"
+    assert not client.closed
+
+
+def test_a_record_is_decrypted_when_its_last_byte_is_there(session: tuple[TlsSession, Peer]) -> None:
+    client, peer = session
+    record = peer.encrypt(b"an answer")
+    assert [client.decrypt(record[at : at + 1]) for at in range(len(record) - 1)] == [b""] * (len(record) - 1)
+    assert client.decrypt(record[-1:]) == b"an answer"
+
+
+def test_many_records_in_one_read(session: tuple[TlsSession, Peer]) -> None:
+    client, peer = session
+    large = b"x" * 200_000
+    assert (
+        client.decrypt(peer.encrypt(b"a") + peer.encrypt(large) + peer.encrypt(b"b")) == b"a" + large + b"b"
+    )
+
+
+def test_the_peers_goodbye_after_its_last_words(session: tuple[TlsSession, Peer]) -> None:
+    client, peer = session
+    last = peer.encrypt(b"last words")
+    with pytest.raises(ssl.SSLWantReadError):
+        peer.tls.unwrap()
+    assert client.decrypt(last + peer.outgoing.read()) == b"last words"
+    assert client.closed
+
+
+def test_what_was_tampered_with_is_an_error(session: tuple[TlsSession, Peer]) -> None:
+    client, peer = session
+    record = bytearray(peer.encrypt(b"an answer"))
+    record[-1] ^= 1
+    with pytest.raises(ssl.SSLError) as caught:
+        client.decrypt(bytes(record))
+    assert reason(caught.value).startswith("TLS: ")
+
+
+def test_a_refused_certificate_says_what_is_bad_about_it(authority: Authority, tmp_path: Path) -> None:
+    stranger = TlsSession(ssl.create_default_context(), "127.0.0.1")
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        shake_hands(stranger, Peer(authority.context))
+    assert reason(caught.value) == ("TLS: the certificate is refused: unable to get local issuer certificate")
+    elsewhere = make_authority(tmp_path, "DNS:elsewhere.example")
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        shake_hands(TlsSession(trusting(elsewhere), "127.0.0.1"), Peer(elsewhere.context))
+    assert "IP address mismatch" in reason(caught.value)
+
+
+@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_who_speaks_no_tls(authority: Authority, said: bytes) -> None:
+    steps = TlsSession(trusting(authority), "127.0.0.1").handshake()
+    assert next(steps)[:1] == b"\x16"
+    with pytest.raises(ssl.SSLError) as caught:
+        steps.send(said)
+    assert reason(caught.value).startswith("TLS: ")
