@@ -9,11 +9,9 @@ from harness.pytest_plugin import JudgeFunction, requirement
 
 @requirement("conflict.rejected")
 def test_another_body_is_rejected_with_409(
-    judge: JudgeFunction,
-    conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange],
-    conflict_in_flight: tuple[Exchange, Exchange, Exchange],
+    judge: JudgeFunction, conflicts: list[tuple[Exchange, Exchange]]
 ) -> None:
-    judge(conflict.rejected, [conflict_after_completion[:2], conflict_in_flight[:2]])
+    judge(conflict.rejected, conflicts)
 
 
 @requirement("conflict.error-event")

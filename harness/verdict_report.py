@@ -65,20 +65,20 @@ def _show(place: Place, settings: Settings, redact: Redactor) -> Iterator[str]:
     yield f"{exchange.label}: {exchange.describe()}{f' ({place.note})' if place.note else ''}"
     if exchange.head is not None:
         yield f"    HTTP/{exchange.head.version} {exchange.head.status} {exchange.head.reason}"
-    shown = list(exchange.reads)
+    shown = list(zip(exchange.reads, redact.pieces([read.data for read in exchange.reads]), strict=True))
     first = 0
     if place.at is not None:
         at = next(
-            (n for n, read in enumerate(shown) if read.arrival_ns >= place.at.arrival_ns), len(shown) - 1
+            (n for n, (read, _) in enumerate(shown) if read.arrival_ns >= place.at.arrival_ns), len(shown) - 1
         )
         first = max(0, at - _READS_BEFORE)
         shown = shown[first : at + 1 + _READS_AFTER]
     else:
         shown = shown[: _READS_BEFORE + _READS_AFTER]
-    for read in shown:
+    for read, masked in shown:
         here = place.at is not None and read.arrival_ns == place.at.arrival_ns
         mark = ">" if here else " "
-        data = printable(redact.bytes(read.data))
+        data = printable(masked)
         if len(data) > _READ_CHARS:
             data = f"{data[:_READ_CHARS]}… ({len(read.data)} bytes)"
         yield f"  {mark} {exchange.offset_ms(read.arrival_ns):9.1f} ms  {data}"

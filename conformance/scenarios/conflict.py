@@ -37,6 +37,16 @@ async def conflict_in_flight(world: World) -> tuple[Exchange, Exchange, Exchange
     return original, conflicting, await world.send(request, "the first body again")
 
 
+async def conflicts(world: World) -> list[tuple[Exchange, Exchange]]:
+    """Runs with another body under their keys: after the end, and in flight where there is a long action."""
+    after = await world.play(conflict_after_completion)
+    found = [after[:2]]
+    if world.target.action("long") is not None:
+        in_flight = await world.play(conflict_in_flight)
+        found.append(in_flight[:2])
+    return found
+
+
 async def conflict_with_secret(world: World) -> tuple[Exchange, Exchange, str]:
     """A run whose body holds a text of its own, and another body under its key."""
     secret = f"secret-{uuid.uuid4()}"

@@ -1050,6 +1050,8 @@ class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks="race.clo
 class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks="race.slow-reader"):
     """Writes to all readers in one loop and pads frames against buffering: who does not read holds all up."""
 
+    patience_s: ClassVar[float] = 2.0  # at each write anew: the others get slow, but they do not die
+
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
         self._turn = asyncio.Lock()
@@ -1064,8 +1066,15 @@ class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks="ra
         return await super().stream(http, reader)
 
     async def write(self, response: web.StreamResponse, chunk: bytes) -> None:
-        async with self._turn:
+        try:
+            await asyncio.wait_for(self._turn.acquire(), self.patience_s if chunk != HEARTBEAT else 0.0)
+        except TimeoutError:
             await super().write(response, chunk)
+            return
+        try:
+            await super().write(response, chunk)
+        finally:
+            self._turn.release()
 
 
 # liveness

@@ -8,9 +8,7 @@ whose last byte is held back until twenty others are ready.
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,19 +22,11 @@ from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 from harness.transport.receiver import Cut, CutHow, Receiver, ask_for_stamps
 from harness.transport.tls import TlsSession
-from harness.transport.tls import reason as tls_reason
 
 _HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
 _ONE_WRITE_BYTES = 65536
 _HEARD_S = 0.01  # until a request is sure to be heard, before its connection is cut unread
 _LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
-
-
-def _reason(problem: OSError) -> str:
-    """The system's words; asyncio has its own, which name the address again."""
-    if problem.errno and not isinstance(problem, socket.gaierror):
-        return os.strerror(problem.errno)
-    return str(problem.strerror or problem)
 
 
 class LiveExchange:
@@ -147,13 +137,8 @@ class AsyncClient:
             await self._converse(sock, tls, receiver, barrier, over)
         except asyncio.BrokenBarrierError:
             receiver.end(Ending.STOPPED, "called off: another party of the race could not get there")
-        except TimeoutError:
-            receiver.end(Ending.TIMED_OUT, receiver.next_deadline()[1])
-        except ssl.SSLError as problem:
-            receiver.end(Ending.REFUSED, tls_reason(problem))
         except OSError as problem:
-            ending = Ending.REFUSED if receiver.connected_ns is None else Ending.RESET
-            receiver.end(ending, _reason(problem))
+            receiver.fail(problem)
         finally:
             if barrier is not None and receiver.sent_ns is None:
                 await barrier.abort()

@@ -14,7 +14,6 @@ import errno
 import ipaddress
 import os
 import socket
-import ssl
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -123,12 +122,8 @@ class LiveExchange:
             sock, tls = self._connect()
             receiver.connected(sock, tls)
             self._converse(sock, tls)
-        except TimeoutError:
-            receiver.end(Ending.TIMED_OUT, receiver.next_deadline()[1])
-        except ssl.SSLError as problem:
-            receiver.end(Ending.REFUSED, f"TLS: {problem.reason or problem}")
         except OSError as problem:
-            receiver.end(Ending.REFUSED, f"{problem.strerror or problem}")
+            receiver.fail(problem)
         finally:
             receiver.end(Ending.STOPPED, "stopped while it was open")
             if sock is not None:

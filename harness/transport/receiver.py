@@ -8,6 +8,7 @@ carried over to the monotonic clock by way of that difference.
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import struct
@@ -23,6 +24,7 @@ from harness.contract.exchange import AnswerDecoder, Ending, Exchange, Read, Rec
 from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
 from harness.transport.tls import TlsSession
+from harness.transport.tls import reason as tls_reason
 
 _SO_TIMESTAMPNS = 35
 _TIMESPEC = struct.Struct("@ll")
@@ -245,6 +247,20 @@ class Receiver:
         if silent < whole:
             return silent, f"{said} {limit_s:g} s"
         return whole, f"no terminal event within {self._budgets.run_s:g} s"
+
+    def fail(self, problem: OSError) -> None:
+        """Connecting, shaking hands or sending failed: the Exchange ends by that."""
+        if isinstance(problem, TimeoutError):
+            self.end(Ending.TIMED_OUT, self.next_deadline()[1])
+        elif isinstance(problem, ssl.SSLError):
+            self.end(Ending.REFUSED, tls_reason(problem))
+        else:
+            ending = Ending.REFUSED if self.connected_ns is None else Ending.RESET
+            # The system's words; asyncio has its own, which name the address again.
+            if problem.errno and not isinstance(problem, socket.gaierror):
+                self.end(ending, os.strerror(problem.errno))
+            else:
+                self.end(ending, str(problem.strerror or problem))
 
     def end(self, ending: Ending, detail: str = "") -> None:
         """The Exchange is over; only the first call counts."""

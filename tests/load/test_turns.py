@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import socket
-import time
 
 import gevent
+import pytest
 
 from harness.load.turns import Turns
 
@@ -32,21 +32,24 @@ def test_sockets_are_read_between_turns() -> None:
     assert log == ["a", "read a", "b", "read b", "c", "read c"]
 
 
-def test_a_long_stretch_is_broken() -> None:
+def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("harness.load.turns.time.perf_counter", lambda: next(clock) * tick_s)
+    tick_s = 1.0
     turns = Turns()
     log: list[str] = []
 
-    def compute(name: str, stretch_s: float) -> None:
+    def compute(name: str) -> None:
         turns.take()
         for step in range(2):
             log.append(f"{name}{step}")
-            time.sleep(stretch_s)
             turns.breathe()
 
-    gevent.joinall([gevent.spawn(compute, "a", 0.005), gevent.spawn(compute, "b", 0.005)])
+    gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "b0", "a1", "b1"]
     log.clear()
-    gevent.joinall([gevent.spawn(compute, "a", 0), gevent.spawn(compute, "b", 0)])
+    tick_s = 0.0
+    gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "a1", "b0", "b1"]
 
 
