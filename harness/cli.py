@@ -113,10 +113,10 @@ class _Verbs(click.Group):
             _fail(str(problem))
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="harness")
 def main() -> None:
-    r"""Load and conformance harness for APIs that stream an AI agent's run over Server-Sent Events.
+    """Load and conformance harness for APIs that stream an AI agent's run over Server-Sent Events.
 
     \b
     harness check                                   try it, on the embedded server
@@ -135,7 +135,7 @@ def main() -> None:
 @_load_options
 @_out_option
 def check(out: Path | None, **options: Any) -> None:
-    r"""Drive concurrent runs and judge the contract at the same time; then report and gate.
+    """Drive concurrent runs and judge the contract at the same time; then report and gate.
 
     Without a target the embedded server is started, tested and stopped.
 
@@ -168,7 +168,7 @@ def conformance(
     pytest_args: Sequence[str],
     **options: Any,
 ) -> None:
-    r"""Run the conformance suite alone. Further arguments go to pytest: -k, -x, -m, -n, -v, …
+    """Run the conformance suite alone. Further arguments go to pytest: -k, -x, -m, -n, -v, …
 
     \b
     Example: harness conformance --target https://agent.example.com -k resume -x --json verdicts.json
@@ -204,7 +204,7 @@ def conformance(
 @_load_options
 @_out_option
 def load(out: Path | None, **options: Any) -> None:
-    r"""Drive concurrent runs with headless Locust, judging every stream.
+    """Drive concurrent runs with headless Locust, judging every stream.
 
     \b
     Example: harness load --target https://agent.example.com --rate 5 --duration 2m --processes 2
@@ -222,7 +222,7 @@ def load(out: Path | None, **options: Any) -> None:
     help="HTML file.  [default: report.html beside it]",
 )
 def report(results: Path, out: Path | None) -> None:
-    r"""Make the HTML report of a results file.
+    """Make the HTML report of a results file.
 
     \b
     Example: harness report harness-results/latest/results.sqlite
@@ -239,7 +239,7 @@ def report(results: Path, out: Path | None) -> None:
 @click.option("--baseline", type=click.Path(path_type=Path), help="Earlier results to compare with.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives are held.")
 def gate(results: Path, baseline: Path | None, config: Path | None) -> None:
-    r"""Judge a results file by the objectives: those it was made with, or those of --config.
+    """Judge a results file by the objectives: those it was made with, or those of --config.
 
     \b
     Example: harness gate results.sqlite --baseline main.sqlite
@@ -255,7 +255,7 @@ def gate(results: Path, baseline: Path | None, config: Path | None) -> None:
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
 def judge_again(results: Path, json_file: Path | None) -> None:
-    r"""Judge the Exchanges in a results file again, offline, with today's judges.
+    """Judge the Exchanges in a results file again, offline, with today's judges.
 
     \b
     Example: harness judge harness-results/demo
@@ -301,7 +301,7 @@ def serve(
     config: Path | None,
     stop_with_stdin: bool,
 ) -> None:
-    r"""Run the embedded server: a correct implementation of the API, or one with chosen defects.
+    """Run the embedded server: a correct implementation of the API, or one with chosen defects.
 
     \b
     Example: harness serve --port 8080 --fault two-terminals
@@ -356,7 +356,7 @@ def _stop_at_end_of_input() -> None:
 @main.command()
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def requirements(as_json: bool) -> None:
-    r"""Print the requirement catalogue: what is checked, at which level, and why.
+    """Print the requirement catalogue: what is checked, at which level, and why.
 
     \b
     Example: harness requirements --json
