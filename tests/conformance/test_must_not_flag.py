@@ -34,7 +34,7 @@ SLOW = {
 TRIES = 3
 #: These need several requests within a tenth of a second, which a machine may be too busy for at any time.
 TIMING = {"race.same-body", "race.different-bodies", "resume.terminal-race"}
-COMBINATIONS = 10
+COMBINATIONS = 5
 
 UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: no client knows them
 COUNTER = {

@@ -162,8 +162,8 @@ def test_the_ledger_is_exact(tmp_path: Path, processes: int) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_streams_that_are_open_at_the_end_are_in_flight(tmp_path: Path, processes: int) -> None:
-    plan = LoadSettings(users=6, duration=2, processes=processes, journeys=EVERY_JOURNEY)
-    with run_server(tokens=100, gap_s=0.02) as server:
+    plan = LoadSettings(users=6, duration=3, processes=processes, journeys=ONLY_FRESH)
+    with run_server(tokens=500, gap_s=0.02) as server:
         load = Load(tmp_path, server.base_url, plan, "--stop-timeout", "0").run()
         truth = server.books.counts
     counts = load.counts()

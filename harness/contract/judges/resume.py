@@ -17,7 +17,6 @@ from harness.contract.finding import Judgement, Place, Verdict, broken, held, in
 from harness.contract.judge import judges, merged, quoted, whole
 
 _RACING_MS = 100.0  # a retry sent that long before the terminal event still races it
-_LATE_MS = 250.0  # an event may arrive that much later than it was made, on a busy machine
 
 Identity = tuple[str | None, str | None]
 
@@ -235,16 +234,16 @@ def _policy(start: int, seen: int, cut: CutRun, expect: Expectations) -> Start |
 def may_have_ended(cut: CutRun) -> bool:
     """Whether the run may have been over when its resumption was answered: then any server replays it.
 
-    The ids tell how long after the last event seen the terminal event was made. Where their clock stands
-    still, that says nothing, and the run may have been over.
+    The ids tell, by the server's clock, when events were made; the first was made after its request was
+    sent, which bounds how that clock stands to ours. Where it stands still, the run may have been over.
     """
     if cut.before.terminals or not cut.before.events or not cut.resumed.terminals:
         return True
-    last, end, head_ns = cut.before.events[-1], cut.resumed.terminals[0], cut.resumed.head_ns
-    if last.stream_id is None or end.stream_id is None or head_ns is None:
+    first, end = cut.before.events[0].stream_id, cut.resumed.terminals[0].stream_id
+    sent_ns, head_ns = cut.before.timing.sent_ns, cut.resumed.head_ns
+    if first is None or end is None or sent_ns is None or head_ns is None:
         return True
-    left_ms = end.stream_id.ms - last.stream_id.ms
-    return (head_ns - last.arrival_ns) / 1e6 >= left_ms - _LATE_MS
+    return (head_ns - sent_ns) / 1e6 >= end.ms - first.ms
 
 
 def _off_by(start: int, seen: int) -> str:
