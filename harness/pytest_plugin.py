@@ -6,19 +6,16 @@ It stays out of the way of any test run that has no test with a ``requirement`` 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.contract.evidence import Redactor, document
-from harness.contract.exchange import Exchange
+from harness.archive import Archive, Judged, store_verdicts
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Finding, Verdict
+from harness.contract.finding import Verdict
 from harness.contract.judge import Judge
-from harness.contract.recording import pack
 from harness.contract.requirements import CATALOGUE, Level, areas, find
 from harness.known import load_known, update_known
 from harness.preflight import PreflightError, preflight
@@ -42,61 +39,6 @@ _SHOWN_AS = {
 }
 
 JudgeFunction = Callable[..., None]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a test came to. It is left with the test, not raised: a traceback would say nothing, and costs."""
-
-    finding: Finding
-    evidence: tuple[Any, ...]
-
-
-def exchanges_in(evidence: Any) -> list[Exchange]:
-    """Every Exchange in a judge's evidence, however nested, each once."""
-    found: dict[int, Exchange] = {}
-
-    def look(value: Any) -> None:
-        if isinstance(value, Exchange):
-            found.setdefault(id(value), value)
-        elif isinstance(value, Mapping):
-            look(list(value.values()))
-        elif isinstance(value, list | tuple):
-            for one in value:
-                look(one)
-        elif is_dataclass(value) and not isinstance(value, type):
-            look([getattr(value, one.name) for one in fields(value)])
-
-    look(evidence)
-    return list(found.values())
-
-
-@dataclass(slots=True)
-class Archive:
-    """Gives Exchanges their ids, and their documents once each."""
-
-    settings: Settings
-    prefix: str
-    keeps_documents: bool
-    _numbers: dict[int, tuple[str, Exchange]]
-
-    def refer(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
-        """The id of `exchange`; its document goes into `documents` when it is new."""
-        known = self._numbers.get(id(exchange))
-        if known is not None:
-            return known[0]
-        name = f"{self.prefix}{len(self._numbers) + 1}"
-        self._numbers[id(exchange)] = name, exchange
-        if not self.keeps_documents:
-            return name
-        documents[name] = {
-            "scenario": scenario,
-            "label": exchange.label,
-            "document": document(
-                exchange, base_url=self.settings.target.base_url or "", secrets=self.settings.secrets()
-            ),
-        }
-        return name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -286,15 +228,16 @@ class _Session:
         packed = None
         row = find(requirement_id)
         if raised is None and judged is not None:
+            archive = self.config.stash[_ARCHIVE]
             finding = judged.finding
             verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
-            evidence = _evidence(judged, self.config.stash[_ARCHIVE], item.name, documents)
+            evidence = archive.point_out(judged, item.name, documents)
             if fails(verdict, row.level, strict=self.config.getoption("harness_strict")):
                 report.outcome = "failed"
-                report.longrepr = explain(finding, row, self.config.stash[_ARCHIVE].settings)
+                report.longrepr = explain(finding, row, archive.settings)
             elif verdict is not Verdict.PASS:
                 _as_skip(report, item, f"{verdict}: {detail}")
-            packed = self._packed(judged, item.name, documents)
+            packed = archive.pack(judged, item.name, documents)
         elif isinstance(raised, NotApplicable):
             verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
             _as_skip(report, item, f"{verdict}: {detail}")
@@ -307,15 +250,6 @@ class _Session:
         result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed)
         report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
         item.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]  # JUnit's, at teardown
-
-    def _packed(self, judged: Judged, scenario: str, documents: dict[str, Any]) -> Any:
-        """The judge's evidence for the results file; None where none is kept."""
-        archive = self.config.stash[_ARCHIVE]
-        if not archive.keeps_documents:
-            return None
-        masked = Redactor(archive.settings.secrets())
-        packed = pack(judged.evidence, lambda exchange: archive.refer(exchange, scenario, documents))
-        return masked.value(packed)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -402,36 +336,6 @@ _STAGE: pytest.StashKey[Stage] = pytest.StashKey()
 _JUDGED: pytest.StashKey[Judged] = pytest.StashKey()
 
 
-def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any]) -> None:
-    """Write verdicts and evidence into a results file."""
-    from harness.results.store import CheckRow, JudgementRow, ResultsWriter
-
-    with ResultsWriter(path) as writer:
-        for name, one in documents.items():
-            writer.add_exchange(name, one["scenario"], one["label"], one["document"])
-        writer.add_checks(
-            CheckRow(
-                id=check.requirement.id,
-                level=str(check.requirement.level),
-                verdict=str(check.verdict),
-                detail=check.detail,
-                duration_s=check.duration_s,
-                evidence=[dict(one) for one in check.evidence],
-            )
-            for check in verdicts.checks
-        )
-        writer.add_judgements(
-            JudgementRow(
-                test=result.test,
-                requirement=result.requirement,
-                verdict=str(result.verdict),
-                detail=result.detail,
-                evidence=result.packed,
-            )
-            for result in verdicts.results
-        )
-
-
 def _path(value: str | None) -> Path | None:
     return Path(value) if value else None
 
@@ -444,22 +348,6 @@ def _worker_name(config: pytest.Config) -> str:
 def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
     report.outcome = "skipped"
     report.longrepr = (str(item.path), (item.location[1] or 0) + 1, reason)
-
-
-def _evidence(
-    judged: Judged, archive: Archive, scenario: str, documents: dict[str, Any]
-) -> list[dict[str, Any]]:
-    pointed = [
-        {
-            "exchange": archive.refer(place.exchange, scenario, documents),
-            "event": place.at.index if place.at is not None else None,
-            "note": place.note,
-        }
-        for place in judged.finding.places
-    ]
-    known = {one["exchange"] for one in pointed}
-    others = [archive.refer(exchange, scenario, documents) for exchange in exchanges_in(judged.evidence)]
-    return pointed + [{"exchange": name, "event": None, "note": ""} for name in others if name not in known]
 
 
 @pytest.fixture(scope="session")
