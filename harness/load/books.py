@@ -18,7 +18,7 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from harness.load.collector import Delta
+from harness.load.delta import Delta
 from harness.results import metrics
 from harness.results.ledger import Ledger
 from harness.results.store import Results, ResultsError, ResultsWriter

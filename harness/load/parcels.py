@@ -10,7 +10,8 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from harness.load.collector import Collector, Delta
+from harness.load.collector import Collector
+from harness.load.delta import Delta
 
 logger = logging.getLogger(__name__)
 

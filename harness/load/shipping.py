@@ -19,7 +19,8 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.load.arrivals import Plan
-from harness.load.collector import Collector, Delta
+from harness.load.collector import Collector
+from harness.load.delta import Delta
 from harness.load.parcels import Inbox, Outbox
 
 READY = "harness-ready"

@@ -7,7 +7,8 @@ import gevent
 import pytest
 
 from harness.load.books import Books, free_file
-from harness.load.collector import Collector, Delta
+from harness.load.collector import Collector
+from harness.load.delta import Delta
 from harness.load.measure import RUN
 from harness.results.ledger import Ledger
 from harness.results.store import Results, ResultsError, ResultsWriter

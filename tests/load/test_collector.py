@@ -9,7 +9,8 @@ import pytest
 
 from harness.contract.exchange import Ending
 from harness.contract.finding import Finding, Place, Verdict
-from harness.load.collector import Collector, CollectorClosedError, Delta, Stream
+from harness.load.collector import Collector, CollectorClosedError, Stream
+from harness.load.delta import Delta
 from harness.load.measure import CUT, RUN
 from harness.results.ledger import Ledger
 from harness.results.store import Results, ResultsWriter

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from harness.load.collector import Collector, Delta
+from harness.load.collector import Collector
+from harness.load.delta import Delta
 from harness.load.measure import RUN
 from harness.load.parcels import Inbox, Outbox
 
