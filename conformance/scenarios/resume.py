@@ -7,8 +7,9 @@ from collections.abc import Callable, Coroutine
 from itertools import cycle
 from typing import Any
 
-from harness.contract.exchange import Exchange, Received
+from harness.contract.exchange import Exchange
 from harness.contract.judges.resume import CutRun, terminal_lead_ms
+from harness.contract.received import Received
 from harness.scenario import NotApplicable, World, gather_some
 from harness.transport.receiver import Cut, CutHow
 

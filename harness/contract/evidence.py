@@ -19,7 +19,9 @@ from itertools import accumulate, pairwise
 from typing import Any, TypeVar
 from urllib.parse import quote, quote_plus
 
-from harness.contract.exchange import Ending, Exchange, Read, Received, Timing
+from harness.contract.answer import ReadLog
+from harness.contract.exchange import Ending, Exchange, Timing
+from harness.contract.received import Read, Received
 from harness.protocol.request import HttpRequest
 
 #: Where the harness itself takes the tokens from, in the order of `Settings.secrets`.
@@ -270,7 +272,7 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
             _unpack(request["body"]),
         ),
         timing=Timing(**recorded["timing"]),
-        reads=tuple(
+        reads=ReadLog(
             Read(arrival_ns, lag_ns, _to_bytes(data)) for arrival_ns, lag_ns, data in recorded["reads"]
         ),
         ending=Ending(stored["ending"]),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.contract.exchange import Exchange, Received
+from harness.contract.exchange import Exchange
+from harness.contract.received import Received
 
 
 class Verdict(StrEnum):

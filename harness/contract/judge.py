@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.contract.exchange import Exchange, Received
+from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Judgement, Place, Verdict, inconclusive
+from harness.contract.received import Received
 from harness.contract.requirements import Level, Requirement, find
 
 JUDGES: dict[str, Judge] = {}
@@ -26,12 +27,14 @@ _DEFAULT = Expectations()
 class Judge:
     """Decides one requirement. Call it with the evidence its rule names.
 
+    of_form: it speaks of a stream's form alone, so it holds of every regular stream (Exchange.is_regular).
     Raises TypeError when the evidence does not fit the rule.
     """
 
     requirement: Requirement
     rule: Callable[..., Judgement]
     wants_expectations: bool
+    of_form: bool
     escalates: Callable[[Expectations], bool] | None
 
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
@@ -45,11 +48,14 @@ class Judge:
 
 
 def judges(
-    requirement_id: str, *, escalates: Callable[[Expectations], bool] | None = None
+    requirement_id: str,
+    *,
+    of_form: bool = False,
+    escalates: Callable[[Expectations], bool] | None = None,
 ) -> Callable[[Callable[..., Judgement]], Judge]:
     """Make a rule the judge of that requirement.
 
-    escalates: says whether this target's declarations turn a SHOULD into a MUST.
+    of_form: see Judge. escalates: says whether this target's declarations turn a SHOULD into a MUST.
     Raises KeyError for an id that the catalogue lacks, ValueError for one that has its judge already.
     """
     requirement = find(requirement_id)
@@ -57,7 +63,7 @@ def judges(
     def bind(rule: Callable[..., Judgement]) -> Judge:
         if requirement_id in JUDGES:
             raise ValueError(f"{requirement_id} has two judges")
-        judge = Judge(requirement, rule, "expect" in inspect.signature(rule).parameters, escalates)
+        judge = Judge(requirement, rule, "expect" in inspect.signature(rule).parameters, of_form, escalates)
         JUDGES[requirement_id] = judge
         return judge
 
@@ -85,14 +91,14 @@ def of_events(rule: Callable[..., Judgement]) -> Callable[..., Judgement]:
 
 def whole(run: Exchange) -> Judgement | None:
     """None when `run` is a stream that came to its terminal event; else why it can prove nothing."""
-    if run.started_run and run.terminals:
+    if run.started_run and run.outcome is not None:
         return None
     return inconclusive(f"{run.label} did not come to a terminal event: {run.describe()}", Place(run))
 
 
 def accepted(answer: Exchange) -> bool:
     """Whether a request got a run: events, and at least one of them a RunEvent. An echo is none."""
-    return answer.started_run and any(one.event for one in answer.events)
+    return answer.started_run and answer.summary.run_events > 0
 
 
 def first_not_accepted(*controls: Exchange) -> Judgement | None:

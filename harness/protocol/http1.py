@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
+from typing import Any
 
 import httptools
 
@@ -23,7 +25,7 @@ class Delimiter(StrEnum):
     NO_BODY = "no body"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ResponseHead:
     """Status line and header fields, names as they were spelt."""
 
@@ -34,8 +36,14 @@ class ResponseHead:
 
     def values(self, name: str) -> tuple[str, ...]:
         """Every value of header field `name`, whatever its case."""
-        wanted = name.lower()
-        return tuple(value for key, value in self.headers if key.lower() == wanted)
+        return self._values.get(name.lower(), ())
+
+    @cached_property
+    def _values(self) -> dict[str, tuple[str, ...]]:
+        values: dict[str, tuple[str, ...]] = {}
+        for name, value in self.headers:
+            values[name.lower()] = (*values.get(name.lower(), ()), value)
+        return values
 
     def value(self, name: str) -> str | None:
         """The values of header field `name` joined with commas (RFC 9110, 5.2); None when absent."""
@@ -74,10 +82,12 @@ class ResponseParser:
         self.complete = False
         self.surplus = False
         self._fault: str | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._body: list[bytes] = []
+        self._body_ends: int | None = None  # how many of those pieces belong to the message
         self._reason = b""
         self._headers: list[tuple[str, str]] = []
+        self.on_body = self._body.append  # called once a chunk: a method of ours would cost twice the time
+        self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes off the connection and return the body bytes in them.
@@ -89,7 +99,8 @@ class ResponseParser:
             return b""
         if self._fault is None:
             self._parse(data)
-        body = b"".join(self._body)
+        pieces = self._body if self._body_ends is None else self._body[: self._body_ends]
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body.clear()
         if self._fault is not None:
             raise HttpSyntaxError(self._fault, body)
@@ -105,6 +116,12 @@ class ResponseParser:
                 self._fault = "the server switched protocols, which was not asked for"
             else:
                 self._fault = f"not an HTTP/1.1 response: {problem}"
+
+    def close(self) -> None:
+        """Nothing more will be fed. Parser and callbacks refer to each other: unparted, each stream would wait
+        for a garbage collection.
+        """
+        self._parser = None
 
     def end_of_connection(self) -> None:
         """The peer sent FIN: a message without a length of its own ends properly here."""
@@ -132,13 +149,10 @@ class ResponseParser:
             status, self._reason.decode("latin-1"), self._parser.get_http_version(), tuple(self._headers)
         )
 
-    def on_body(self, body: bytes) -> None:
-        if not self.complete:
-            self._body.append(body)
-
     def on_message_complete(self) -> None:
-        if self.head is not None:
+        if self.head is not None and not self.complete:
             self.complete = True
+            self._body_ends = len(self._body)
 
 
 def encode_request(request: HttpRequest, *, host: str) -> bytes:

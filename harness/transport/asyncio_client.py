@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
-from harness.contract.exchange import Ending, Exchange, Received
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
@@ -57,8 +57,10 @@ class LiveExchange:
             self._receiver.stop_watching()
 
     async def result(self) -> Exchange:
-        """Wait for the end."""
+        """Wait for the end. Raises what a fault of ours raised meanwhile."""
         await self._task
+        if self._receiver.fault is not None:
+            raise self._receiver.fault
         return self.exchange
 
     @property
@@ -106,17 +108,18 @@ class AsyncClient:
         news = asyncio.Event()
         over = asyncio.Event()
 
-        def on_frames(frames: list[Received]) -> None:
-            news.set()
-            if any(one.is_terminal for one in frames):
-                over.set()  # it is not, but from here on another deadline holds
-
         def on_end() -> None:
             over.set()
             news.set()
 
         receiver = Receiver(
-            label=label, request=request, budgets=self._budgets, cut=cut, on_frames=on_frames, on_end=on_end
+            label=label,
+            request=request,
+            budgets=self._budgets,
+            cut=cut,
+            on_events=news.set,
+            on_sooner=over.set,  # it is not over, but from here on another deadline holds
+            on_end=on_end,
         )
         task = asyncio.create_task(self._run(receiver, barrier, over))
         self._tasks.add(task)

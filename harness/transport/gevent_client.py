@@ -1,8 +1,7 @@
 """Exchanges on gevent: what Locust's users run on.
 
 A stream costs a greenlet only at its beginning and its end. In between the hub calls the receiver
-straight when there is something to read: a switch into a greenlet for every read would double the
-cost of an event, and with it the lag at which this process sees it.
+straight when there is something to read (harness.transport.poller).
 
 Sockets are the standard library's own, also where Locust has monkey patched it: they are never blocked
 on, and every wait is gevent's by name, so the client works patched and unpatched alike.
@@ -24,22 +23,73 @@ import gevent.event
 import gevent.monkey
 import gevent.socket
 
-from harness.contract.exchange import Ending, Exchange, Received
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
-from harness.transport.receiver import Cut, CutHow, Receiver, ask_for_stamps
+from harness.transport.poller import Poller
+from harness.transport.receiver import Cut, CutHow, Pace, Receiver, ask_for_stamps
 from harness.transport.tls import TlsSession
 
 _HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
 _ONE_WRITE_BYTES = 65536
 _LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
-_READABLE = 1  # libev's EV_READ
+_SMALL_BUFFER_BYTES = 4096
 
 _Address = tuple[int, int, int, str, Any]
 
 _native_socket: type[socket.socket] = gevent.monkey.get_original("socket", "socket")
+
+
+class _Signals:
+    """What wakes those who wait for an exchange. It knows nothing of the exchange: in a cycle every stream's
+    reads would wait for a full garbage collection, and that stops all the others for a tenth of a second.
+    """
+
+    __slots__ = ("news", "wake")
+
+    def __init__(self) -> None:
+        self.wake = gevent.event.Event()  # its end, or patience that ends sooner than was thought
+        self.news: gevent.event.Event | None = None
+
+    def on_end(self) -> None:
+        self.wake.set()
+        if self.news is not None:
+            self.news.set()
+
+
+class Idle:
+    """Connections that answered in full and may be used again, the one used last first.
+
+    A server that closes one in the same moment breaks the next stream on it; that stream is not sent again
+    in secret, since nobody could tell this from a server that drops what it was asked.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[socket.socket, TlsSession | None]] = []
+
+    def take(self) -> tuple[socket.socket, TlsSession | None] | None:
+        """A connection that still stands; None when there is none."""
+        while self._waiting:
+            sock, tls = self._waiting.pop()
+            try:
+                sock.recv(1, socket.MSG_PEEK)
+            except (BlockingIOError, InterruptedError):
+                return sock, tls
+            except OSError:
+                pass
+            sock.close()  # the server closed it, or says what nobody asked for
+        return None
+
+    def put(self, sock: socket.socket, tls: TlsSession | None) -> None:
+        """Keep a connection for the next stream."""
+        self._waiting.append((sock, tls))
+
+    def close(self) -> None:
+        """Close them all."""
+        while self._waiting:
+            self._waiting.pop()[0].close()
 
 
 class LiveExchange:
@@ -54,34 +104,23 @@ class LiveExchange:
         *,
         intended_ns: int | None = None,
         cut: Cut | None = None,
+        pace: Pace | None = None,
+        idle: Idle | None = None,
     ) -> None:
         self._endpoint = endpoint
+        self._idle = idle
         self._request = request
-        self._problem: BaseException | None = None
-        self._over = over = gevent.event.Event()
-        self._news = news = gevent.event.Event()
-        self._sooner = sooner = gevent.event.Event()  # patience ends earlier than was thought
-
-        # These know nothing of self: in a cycle every stream's frames would wait for a full garbage
-        # collection, and that stops all the others for a tenth of a second.
-        def on_frames(frames: list[Received]) -> None:
-            news.set()
-            if any(one.is_terminal for one in frames):
-                sooner.set()
-
-        def on_end() -> None:
-            over.set()
-            news.set()
-            sooner.set()
-
+        self._pace = pace
+        self._signals = signals = _Signals()
         self._receiver = Receiver(
             label=label,
             request=request,
             budgets=budgets,
             intended_ns=intended_ns,
             cut=cut,
-            on_frames=on_frames,
-            on_end=on_end,
+            read_bytes=pace.read_bytes if pace else None,
+            on_sooner=signals.wake.set,
+            on_end=signals.on_end,
         )
 
     @property
@@ -95,11 +134,15 @@ class LiveExchange:
 
     def wait_for_events(self, count: int) -> bool:
         """Wait until `count` events have been seen; False when it ended before that."""
+        news = self._signals.news
+        if news is None:
+            news = self._signals.news = gevent.event.Event()
+            self._receiver.on_events = news.set
         while self._receiver.events_seen < count:
             if self.over:
                 return False
-            self._news.clear()
-            self._news.wait()
+            news.clear()
+            news.wait()
         return True
 
     def cut(self, how: CutHow = CutHow.FIN) -> None:
@@ -118,18 +161,23 @@ class LiveExchange:
         """
         receiver = self._receiver
         sock: socket.socket | None = None
+        tls: TlsSession | None = None
+        kept = self._idle.take() if self._idle is not None and self._pace is None else None
         try:
-            sock, tls = self._connect()
-            receiver.connected(sock, tls)
+            sock, tls = kept or self._connect()
+            receiver.connected(sock, tls, just_now=kept is None)
             self._converse(sock, tls)
         except OSError as problem:
             receiver.fail(problem)
         finally:
             receiver.end(Ending.STOPPED, "stopped while it was open")
             if sock is not None:
-                sock.close()
-        if self._problem is not None:
-            raise self._problem
+                if self._idle is not None and self._pace is None and receiver.answer.may_be_followed:
+                    self._idle.put(sock, tls)
+                else:
+                    sock.close()
+        if receiver.fault is not None:
+            raise receiver.fault
         return receiver.exchange()
 
     def _connect(self) -> tuple[socket.socket, TlsSession | None]:
@@ -163,6 +211,8 @@ class LiveExchange:
         for family, kind, protocol, _, address in found:
             sock = _native_socket(family, kind, protocol)
             sock.setblocking(False)
+            if self._pace is not None:  # otherwise the kernel would read on in our place
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
             try:
                 self._reach(sock, address)
             except TimeoutError:
@@ -231,13 +281,16 @@ class LiveExchange:
         receiver = self._receiver
         cut_unread = receiver.cut is not None and receiver.cut.after_events == 0
         if not cut_unread:
-            watcher = gevent.get_hub().loop.io(sock.fileno(), _READABLE)
-            receiver.stop_watching = partial(_put_away, watcher)
-            watcher.start(self._on_readable)
+            poller, descriptor = Poller.of_hub(), sock.fileno()
+            receiver.stop_watching = partial(poller.forget, descriptor)
+            if self._pace is None:
+                poller.watch(descriptor, receiver.on_readable)
+            else:
+                poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, self._pace.pause_s))
         try:
             self._send(sock, tls)
         except ConnectionError:
-            if not self._over.wait(_LAST_WORDS_S):
+            if not self._ends_within(_LAST_WORDS_S):
                 raise
         if cut_unread and receiver.cut is not None:
             receiver.break_off(receiver.cut.how)
@@ -252,44 +305,79 @@ class LiveExchange:
             if left_s <= 0:
                 self._receiver.end(Ending.TIMED_OUT, said)
                 return
-            self._sooner.wait(timeout=left_s)
-            self._sooner.clear()
+            self._signals.wake.wait(timeout=left_s)
+            self._signals.wake.clear()
+
+    def _ends_within(self, limit_s: float) -> bool:
+        give_up_s = time.monotonic() + limit_s
+        while not self.over and (left_s := give_up_s - time.monotonic()) > 0:
+            self._signals.wake.clear()
+            self._signals.wake.wait(timeout=left_s)
+        return self.over
 
     def _remaining_s(self) -> float:
         # 0 would mean "no limit" to some of gevent's waits.
         return max(0.001, (self._receiver.next_deadline()[0] - time.monotonic_ns()) / 1e9)
 
-    def _on_readable(self) -> None:
-        try:
-            self._receiver.on_readable()
-        except Exception as problem:  # noqa: BLE001 - a fault of ours; the greenlet that waits raises it
-            self._problem = problem
-            self._receiver.end(Ending.STOPPED, f"the harness broke: {problem}")
+    def _read_slowly(self, poller: Poller, descriptor: int, pause_s: float) -> None:
+        """Read once, and then not for a while."""
+        self._receiver.on_readable()
+        if self.over:
+            return
+        poller.forget(descriptor)
 
+        def go_on() -> None:
+            if not self.over:
+                poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, pause_s))
 
-def _put_away(watcher: Any) -> None:
-    watcher.stop()
-    watcher.close()
+        gevent.spawn_later(pause_s, go_on)
 
 
 class GeventClient:
-    """Sends requests to one target, each on a connection of its own."""
+    """Sends requests to one target, each on a connection of its own unless it is to reuse them."""
 
-    def __init__(self, endpoint: Endpoint, budgets: Budgets) -> None:
+    def __init__(self, endpoint: Endpoint, budgets: Budgets, *, reuse: bool = False) -> None:
         self._endpoint = endpoint
         self._budgets = budgets
+        self._idle = Idle() if reuse else None
+
+    def close(self) -> None:
+        """Close the connections that wait to be used again."""
+        if self._idle is not None:
+            self._idle.close()
 
     def exchange(
-        self, request: HttpRequest, label: str, *, intended_ns: int | None = None, cut: Cut | None = None
+        self,
+        request: HttpRequest,
+        label: str,
+        *,
+        intended_ns: int | None = None,
+        cut: Cut | None = None,
+        pace: Pace | None = None,
     ) -> Exchange:
         """Send `request` and wait for the end of its answer. Never raises for what the server does.
 
-        intended_ns: when it was due, on the monotonic clock; None for now.
+        intended_ns: when it was due, on the monotonic clock; None for now. pace: read slowly.
         """
-        return self.open(request, label, intended_ns=intended_ns, cut=cut).run()
+        return self.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace).run()
 
     def open(
-        self, request: HttpRequest, label: str, *, intended_ns: int | None = None, cut: Cut | None = None
+        self,
+        request: HttpRequest,
+        label: str,
+        *,
+        intended_ns: int | None = None,
+        cut: Cut | None = None,
+        pace: Pace | None = None,
     ) -> LiveExchange:
         """The exchange, for the caller to run; its clock starts now."""
-        return LiveExchange(self._endpoint, self._budgets, request, label, intended_ns=intended_ns, cut=cut)
+        return LiveExchange(
+            self._endpoint,
+            self._budgets,
+            request,
+            label,
+            intended_ns=intended_ns,
+            cut=cut,
+            pace=pace,
+            idle=self._idle,
+        )

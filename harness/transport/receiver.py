@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from harness.contract.exchange import AnswerDecoder, Ending, Exchange, Read, Received, Timing
+from harness.contract.answer import Answer
+from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
 from harness.transport.tls import TlsSession
@@ -41,6 +42,14 @@ class CutHow(StrEnum):
     FIN = "fin"  # an orderly close
     RST = "rst"  # an abortive one
     HALF_CLOSE = "half-close"  # our sending side only; the rest follows a moment later
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Read slowly: at most `read_bytes` at a time, and nothing for `pause_s` seconds after each read."""
+
+    pause_s: float
+    read_bytes: int = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +92,16 @@ def ask_for_stamps(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
-def stamped_read(sock: socket.socket) -> Read:
-    """One read, with its arrival time; empty data means that the peer closed.
+def stamped_read(sock: socket.socket, size: int = _READ_BYTES) -> tuple[int, int | None, bytes]:
+    """One read: when it arrived (monotonic clock, ns), how much later we got to see it (None without a
+    kernel stamp), and its bytes; empty ones mean that the peer closed.
 
     Raises BlockingIOError when nothing is there, and what recv raises otherwise.
     """
     if not KERNEL_STAMPS:
-        data = sock.recv(_READ_BYTES)
-        return Read(time.monotonic_ns(), None, data)
-    data, ancillary, _, _ = sock.recvmsg(_READ_BYTES, _ANCILLARY_BYTES)
+        data = sock.recv(size)
+        return time.monotonic_ns(), None, data
+    data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY_BYTES)
     now_ns = time.monotonic_ns()
     wall_ns = time.time_ns()
     for level, kind, payload in ancillary:
@@ -99,14 +109,16 @@ def stamped_read(sock: socket.socket) -> Read:
             seconds, nanoseconds = _TIMESPEC.unpack_from(payload)
             lag_ns = wall_ns - (seconds * 1_000_000_000 + nanoseconds)
             if 0 <= lag_ns < _PLAUSIBLE_LAG_NS:
-                return Read(now_ns - lag_ns, lag_ns, data)
-    return Read(now_ns, None, data)
+                return now_ns - lag_ns, lag_ns, data
+    return now_ns, None, data
 
 
 class Receiver:
     """Collects one answer. The event loop calls `on_readable`; `on_end` is called once, at its end.
 
-    `on_frames`, where given, gets the frames of each read as they come. `stop_watching`, which the event
+    read_bytes: read no more than that each time the socket is ready; None reads all there is.
+    `on_events`, where set, is called after each read that completed events, and `on_sooner` when patience
+    will end sooner than `next_deadline` last said. `stop_watching`, which the event
     loop sets, is called before the socket is closed: its number may belong to another one right after.
     """
 
@@ -118,7 +130,9 @@ class Receiver:
         budgets: Budgets,
         intended_ns: int | None = None,
         cut: Cut | None = None,
-        on_frames: Callable[[list[Received]], None] | None = None,
+        read_bytes: int | None = None,
+        on_events: Callable[[], None] | None = None,
+        on_sooner: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
         _keep_stamping()
@@ -126,29 +140,41 @@ class Receiver:
         self.connected_ns: int | None = None
         self.sent_ns: int | None = None
         self.ending: Ending | None = None
-        self.events_seen = 0
+        self.fault: Exception | None = None
         self.cut = cut
-        self.answer = AnswerDecoder()
+        self.answer = Answer()
+        self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
         self._label = label
         self.request = request
         self._budgets = budgets
         self._intended_ns = self.started_ns if intended_ns is None else intended_ns
-        self._on_frames = on_frames
+        self._on_sooner = on_sooner
+        self._one_at_a_time = read_bytes is not None
+        self._read_bytes = read_bytes or _READ_BYTES
         self._on_end = on_end
         self._sock: socket.socket | None = None
         self._tls: TlsSession | None = None
-        self._reads: list[Read] = []
         self._last_read_ns = 0
+        self._has_terminal = False
         self._sent_wall_ns: int | None = None
         self._ending_detail = ""
         self._ended_ns = 0
 
-    def connected(self, sock: socket.socket, tls: TlsSession | None) -> None:
-        """The connection stands; what arrives on `sock` from here on is the answer."""
+    @property
+    def events_seen(self) -> int:
+        """How many events have come."""
+        return self.answer.summary.events
+
+    def connected(self, sock: socket.socket, tls: TlsSession | None, *, just_now: bool = True) -> None:
+        """The connection stands; what arrives on `sock` from here on is the answer.
+
+        just_now: whether it was made for this request, so that the time it took is of interest.
+        """
         self._sock = sock
         self._tls = tls
-        self.connected_ns = time.monotonic_ns()
+        if just_now:
+            self.connected_ns = time.monotonic_ns()
 
     def sent(self, at_ns: int | None = None) -> None:
         """The last byte of the request was handed to the kernel: now, or at `at_ns` on the monotonic clock."""
@@ -158,18 +184,30 @@ class Receiver:
         self._sent_wall_ns = time.time_ns() - (now_ns - self.sent_ns)
 
     def on_readable(self) -> None:
-        """Drain the socket; the event loop calls it when there is something to read."""
+        """Drain the socket; the event loop calls it when there is something to read.
+
+        A fault of ours ends the exchange, and is kept in `fault` for whoever waits for it.
+        """
+        try:
+            self._drain()
+        except Exception as problem:  # noqa: BLE001 - whoever waits for the exchange raises it
+            self.fault = problem
+            self.end(Ending.STOPPED, f"the harness broke: {problem}")
+
+    def _drain(self) -> None:
         while self.ending is None and self._sock is not None:
             try:
-                read = stamped_read(self._sock)
+                arrival_ns, lag_ns, data = stamped_read(self._sock, self._read_bytes)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as problem:
                 self._on_broken(problem)
                 return
-            full = len(read.data) == _READ_BYTES
-            self._take(read)
-            if not full:
+            if data and self._tls is None:
+                self._decode(arrival_ns, lag_ns, data)
+            else:
+                self._take(arrival_ns, lag_ns, data)
+            if len(data) < self._read_bytes or self._one_at_a_time:
                 return
 
     def _on_broken(self, problem: OSError) -> None:
@@ -178,41 +216,47 @@ class Receiver:
         else:
             self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
 
-    def _take(self, read: Read) -> None:
-        closed = not read.data
+    def _take(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        """A read that is encrypted, or the last."""
+        closed = not data
         if self._tls is not None and not closed:
             try:
-                read = Read(read.arrival_ns, read.lag_ns, self._tls.decrypt(read.data))
+                data = self._tls.decrypt(data)
             except ssl.SSLError as problem:
                 self.end(Ending.RESET, f"TLS broke: {problem.reason or problem}")
                 return
             closed = self._tls.closed
-        if read.data:
-            self._decode(read)
+        if data:
+            self._decode(arrival_ns, lag_ns, data)
         if self.ending is None and closed:
             self._on_closed()
 
-    def _decode(self, read: Read) -> None:
-        self._reads.append(read)
-        self._last_read_ns = read.arrival_ns
-        frames = self.answer.feed(read)
-        self.events_seen += sum(one.is_event for one in frames)
-        if frames and self._on_frames is not None:
-            self._on_frames(frames)
-        if self.ending is not None:  # on_frames may have cut it
-            return
-        if self.answer.malformed:
-            self.end(Ending.MALFORMED, self.answer.malformed)
+    def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        answer = self.answer
+        self._last_read_ns = arrival_ns
+        if answer.feed(arrival_ns, lag_ns, data):
+            if self.on_events is not None:
+                self.on_events()
+            if not self._has_terminal and answer.summary.terminal_ns is not None:
+                self._has_terminal = True
+                if self._on_sooner is not None:
+                    self._on_sooner()
+        if (answer.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
+            self._end_where_due(answer)
+
+    def _end_where_due(self, answer: Answer) -> None:
+        if answer.malformed:
+            self.end(Ending.MALFORMED, answer.malformed)
         elif self.cut is not None and self.events_seen >= self.cut.after_events > 0:
             self.break_off(self.cut.how)
-        elif self.answer.complete:
+        elif answer.complete:
             self.end(Ending.COMPLETE)
 
     def _on_closed(self) -> None:
         self.answer.end_of_connection()
         if self.answer.complete:
             self.end(Ending.COMPLETE)
-        elif self.answer.http.head is None:
+        elif self.answer.head is None:
             self.end(Ending.TRUNCATED, "the server closed the connection before an answer")
         else:
             self.end(Ending.TRUNCATED, "the server closed the connection before the message's end")
@@ -220,7 +264,7 @@ class Receiver:
     def break_off(self, how: CutHow) -> None:
         """Break the connection on purpose."""
         if self.ending is None and self._sock is not None:
-            where = f"after {self.events_seen} events" if self.answer.http.head else "before the head"
+            where = f"after {self.events_seen} events" if self.answer.head else "before the head"
             self.cut = Cut(self.events_seen, how)
             self.end(Ending.CUT, f"cut by us ({how}) {where}")
             with suppress(OSError):  # the server may have broken it first
@@ -231,10 +275,11 @@ class Receiver:
         if self.sent_ns is None:
             limit_s = self._budgets.first_event_s
             return self.started_ns + int(limit_s * 1e9), f"could not connect and send within {limit_s:g} s"
-        if self.answer.terminal_ns is not None:
+        terminal_ns = self.answer.summary.terminal_ns
+        if terminal_ns is not None:
             limit_s = self._budgets.terminal_close_s
             return (
-                self.answer.terminal_ns + int(limit_s * 1e9),
+                terminal_ns + int(limit_s * 1e9),
                 f"the stream was still open {limit_s:g} s after its terminal event",
             )
         whole = self.sent_ns + int(self._budgets.run_s * 1e9)
@@ -255,7 +300,7 @@ class Receiver:
         elif isinstance(problem, ssl.SSLError):
             self.end(Ending.REFUSED, tls_reason(problem))
         else:
-            ending = Ending.REFUSED if self.connected_ns is None else Ending.RESET
+            ending = Ending.REFUSED if self._sock is None else Ending.RESET
             # The system's words; asyncio has its own, which name the address again.
             if problem.errno and not isinstance(problem, socket.gaierror):
                 self.end(ending, os.strerror(problem.errno))
@@ -268,6 +313,7 @@ class Receiver:
             self.ending = ending
             self._ending_detail = detail
             self._ended_ns = time.monotonic_ns()
+            self.answer.close()
             if self.stop_watching is not None:
                 self.stop_watching()
             if self._on_end is not None:
@@ -286,6 +332,6 @@ class Receiver:
             ended_ns=self._ended_ns,
         )
         exchange = Exchange(
-            self._label, self.request, timing, tuple(self._reads), self.ending, self._ending_detail
+            self._label, self.request, timing, self.answer.log, self.ending, self._ending_detail
         )
         return exchange.decoded_by(self.answer)

@@ -10,7 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.contract.exchange import Ending, Exchange, Read, Timing
+from harness.contract.exchange import Ending, Exchange, Timing
+from harness.contract.received import Read
 from harness.protocol.request import HttpRequest
 
 EPOCH_MS = 1_717_000_000_000  # the wall clock, and the ids' first part, when a request is sent

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from harness.contract.exchange import Ending, Read
+from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets
+from harness.contract.received import Read
 from harness.transport import receiver as receiving
 from harness.transport.receiver import (
     KERNEL_STAMPS,
@@ -41,7 +42,7 @@ def read_within(sock: socket.socket, limit_s: float = 5.0) -> Read:
     deadline = time.monotonic() + limit_s
     while True:
         try:
-            return stamped_read(sock)
+            return Read(*stamped_read(sock))
         except BlockingIOError:
             assert time.monotonic() < deadline, "nothing came"
             time.sleep(0.001)
@@ -164,27 +165,27 @@ def test_patience_for_the_first_event_and_between_events(clock: list[int]) -> No
     clock[0] = 101 * S
     one.sent()
     assert one.next_deadline() == (107 * S, "no event within 6 s")
-    one._decode(Read(102 * S, None, HEAD + chunk(b": beat\n\n")))
+    one._decode(*Read(102 * S, None, HEAD + chunk(b": beat\n\n")))
     assert one.next_deadline() == (107 * S, "no event within 6 s")  # a heartbeat is no event
-    one._decode(Read(103 * S, None, chunk(token(0))))
+    one._decode(*Read(103 * S, None, chunk(token(0))))
     assert one.next_deadline() == (113 * S, "silent for 10 s")
-    one._decode(Read(112 * S, None, chunk(b": beat\n\n")))
+    one._decode(*Read(112 * S, None, chunk(b": beat\n\n")))
     assert one.next_deadline() == (122 * S, "silent for 10 s")
-    one._decode(Read(155 * S, None, chunk(token(1))))
+    one._decode(*Read(155 * S, None, chunk(token(1))))
     assert one.next_deadline() == (161 * S, "no terminal event within 60 s")
 
 
 def test_patience_after_the_terminal_event(clock: list[int]) -> None:
     one = receiver()
     one.sent()
-    one._decode(Read(105 * S, None, HEAD + chunk(done(0))))
-    one._decode(Read(106 * S, None, chunk(b": bye\n\n")))  # does not buy time
+    one._decode(*Read(105 * S, None, HEAD + chunk(done(0))))
+    one._decode(*Read(106 * S, None, chunk(b": bye\n\n")))  # does not buy time
     assert one.next_deadline() == (107 * S, "the stream was still open 2 s after its terminal event")
 
 
 def test_an_answer_that_came_before_the_request_was_sent_counts_from_the_sending(clock: list[int]) -> None:
     one = receiver()
-    one._decode(Read(104 * S, None, HEAD + chunk(token(0))))
+    one._decode(*Read(104 * S, None, HEAD + chunk(token(0))))
     clock[0] = 102 * S
     one.sent()
     assert one.next_deadline() == (114 * S, "silent for 10 s")
@@ -210,11 +211,15 @@ def test_the_sending_may_have_been_a_moment_ago(clock: list[int]) -> None:
 # One answer
 
 
-def test_frames_are_given_as_they_come_and_the_end_once() -> None:
+def test_events_are_told_as_they_come_and_the_end_once() -> None:
     seen: list[int] = []
     ends: list[str] = []
     with connected() as (ours, peer):
-        one = receiver(on_frames=lambda frames: seen.append(len(frames)), on_end=lambda: ends.append("end"))
+        one = receiver(
+            on_events=lambda: seen.append(one.events_seen),
+            on_sooner=lambda: ends.append("sooner"),
+            on_end=lambda: ends.append("end"),
+        )
         one.stop_watching = lambda: ends.append("stop watching")
         one.connected(ours, None)
         one.sent()
@@ -222,10 +227,10 @@ def test_frames_are_given_as_they_come_and_the_end_once() -> None:
         drain(one, until=1)
         peer.sendall(chunk(done(1)) + LAST_CHUNK)
         drain(one)
-    assert sum(seen) == 3
-    assert ends == ["stop watching", "end"]
+    assert seen == [1, 2]
+    assert ends == ["sooner", "stop watching", "end"]
     one.end(Ending.STOPPED, "too late")
-    assert len(ends) == 2
+    assert len(ends) == 3
     assert (one.exchange().ending, one.exchange().ending_detail) == (Ending.COMPLETE, "")
 
 
@@ -234,9 +239,9 @@ def test_there_is_no_exchange_before_the_end() -> None:
         receiver().exchange()
 
 
-def test_who_sees_frames_may_cut() -> None:
+def test_who_is_told_of_events_may_cut() -> None:
     with connected() as (ours, peer):
-        one = receiver(on_frames=lambda _: one.break_off(CutHow.RST))
+        one = receiver(on_events=lambda: one.break_off(CutHow.RST))
         one.connected(ours, None)
         one.sent()
         peer.sendall(HEAD + chunk(token(0)) + chunk(done(1)) + LAST_CHUNK)

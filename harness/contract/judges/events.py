@@ -11,6 +11,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
 from harness.contract.judge import judges, name_event, of_events, quoted
 from harness.protocol.run_events import KNOWN_TYPES, ErrorEvent
+from harness.protocol.strict_json import loads_strict
 
 _DETAIL_FIELDS = ("code", "message", "error", "detail", "reason", "title", "status")
 _STACK_TRACE = re.compile(
@@ -26,7 +27,7 @@ def _object(data: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-@judges("events.type")
+@judges("events.type", of_form=True)
 @of_events
 def type_(run: Exchange) -> Judgement:
     for one in run.events:
@@ -37,7 +38,7 @@ def type_(run: Exchange) -> Judgement:
     return held("each event has a type")
 
 
-@judges("events.schema")
+@judges("events.schema", of_form=True)
 @of_events
 def schema(run: Exchange) -> Judgement:
     for one in run.events:
@@ -79,24 +80,14 @@ def error_detail(run: Exchange) -> Judgement:
     return held(f"the error event tells its {', '.join(told)}")
 
 
-@judges("events.strict-json")
+@judges("events.strict-json", of_form=True)
 @of_events
 def strict_json(run: Exchange) -> Judgement:
-    def refuse_constant(name: str) -> None:
-        raise ValueError(f"{name} is not JSON")
-
-    def refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        twin = next((name for name in names if names.count(name) > 1), None)
-        if twin is not None:
-            raise ValueError(f"the key {quoted(twin)} comes twice")
-        return dict(pairs)
-
     for one in run.events:
         if _object(one.frame.data) is None:
             continue  # framing.one-json-object has that
         try:
-            json.loads(one.frame.data or "", parse_constant=refuse_constant, object_pairs_hook=refuse_twins)
+            loads_strict(one.frame.data or "")
         except ValueError as problem:
             return broken(f"{name_event(one)}: {problem}", Place(run, one))
     return held("no NaN, no Infinity, no key twice")

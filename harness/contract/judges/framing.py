@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from harness.contract.exchange import Ending, Exchange, Received
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive, not_applicable
 from harness.contract.judge import judges, name_event, of_events, quoted
+from harness.contract.received import Received
 from harness.protocol.sse import lines
 
 KNOWN_FIELDS = frozenset({"data", "id", "event", "retry", ""})
@@ -25,7 +26,7 @@ def _fields(run: Exchange) -> Iterator[tuple[Received, str, str]]:
             yield one, name, value
 
 
-@judges("framing.utf8")
+@judges("framing.utf8", of_form=True)
 @of_events
 def utf8(run: Exchange) -> Judgement:
     for one in run.received:
@@ -45,7 +46,7 @@ def utf8(run: Exchange) -> Judgement:
     return held(f"{len(run.received)} frames are strict UTF-8")
 
 
-@judges("framing.fields")
+@judges("framing.fields", of_form=True)
 @of_events
 def fields(run: Exchange) -> Judgement:
     strange = {name: one for one, name, _ in _fields(run) if name.removeprefix(_BOM) not in KNOWN_FIELDS}
@@ -55,7 +56,7 @@ def fields(run: Exchange) -> Judgement:
     return held("only data, id, event, retry and comment lines")
 
 
-@judges("framing.blank-line")
+@judges("framing.blank-line", of_form=True)
 @of_events
 def blank_line(run: Exchange) -> Judgement:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
@@ -69,7 +70,7 @@ def blank_line(run: Exchange) -> Judgement:
     return held("each event ended with a blank line")
 
 
-@judges("framing.one-json-object")
+@judges("framing.one-json-object", of_form=True)
 @of_events
 def one_json_object(run: Exchange) -> Judgement:
     for one in run.events:
@@ -83,7 +84,7 @@ def one_json_object(run: Exchange) -> Judgement:
     return held(f"the data of each of {len(run.events)} events is one JSON object")
 
 
-@judges("framing.id-no-nul")
+@judges("framing.id-no-nul", of_form=True)
 @of_events
 def id_no_nul(run: Exchange) -> Judgement:
     for one, name, value in _fields(run):
@@ -94,7 +95,7 @@ def id_no_nul(run: Exchange) -> Judgement:
     return held("no id holds a NUL")
 
 
-@judges("framing.retry-digits")
+@judges("framing.retry-digits", of_form=True)
 @of_events
 def retry_digits(run: Exchange) -> Judgement:
     for one, name, value in _fields(run):
@@ -105,7 +106,7 @@ def retry_digits(run: Exchange) -> Judgement:
     return held("every retry field, if any, is all digits")
 
 
-@judges("framing.event-name")
+@judges("framing.event-name", of_form=True)
 @of_events
 def event_name(run: Exchange) -> Judgement:
     for one in run.events:
@@ -154,7 +155,7 @@ def _is_json(one: Received) -> bool:
     return True
 
 
-@judges("framing.bom")
+@judges("framing.bom", of_form=True)
 @of_events
 def bom(run: Exchange) -> Judgement:
     for one, name, _ in _fields(run):

@@ -47,7 +47,7 @@ def charset(run: Exchange) -> Judgement:
     return held("charset is " + (found[1] if found else "absent"))
 
 
-@judges("headers.complete")
+@judges("headers.complete", of_form=True)
 @of_events
 def complete(run: Exchange) -> Judgement:
     delimiter = run.head.delimiter if run.head else ""

@@ -13,20 +13,15 @@ _NEAR_MS = 300_000.0  # clocks of two machines without time service drift by sec
 
 def clock_offset_ms(run: Exchange) -> float | None:
     """How far the ids' clock was ahead of ours at the first event; None where that cannot be said."""
-    first = next((one for one in run.events if one.stream_id), None)
-    if (
-        first is None
-        or first.stream_id is None
-        or run.timing.sent_wall_ns is None
-        or run.timing.sent_ns is None
-    ):
+    first_id, first_ns, timing = run.summary.first_id, run.summary.first_id_ns, run.timing
+    if first_id is None or first_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
         return None
-    arrival_wall_ms = (run.timing.sent_wall_ns + first.arrival_ns - run.timing.sent_ns) / 1e6
-    offset = first.stream_id.ms - arrival_wall_ms
+    arrival_wall_ms = (timing.sent_wall_ns + first_ns - timing.sent_ns) / 1e6
+    offset = first_id.ms - arrival_wall_ms
     return offset if abs(offset) <= _NEAR_MS else None
 
 
-@judges("ids.present")
+@judges("ids.present", of_form=True)
 @of_events
 def present(run: Exchange) -> Judgement:
     for one in run.events:
@@ -39,7 +34,7 @@ def present(run: Exchange) -> Judgement:
     return held(f"each of {len(run.events)} events has an id")
 
 
-@judges("ids.increasing")
+@judges("ids.increasing", of_form=True)
 @of_events
 def increasing(run: Exchange) -> Judgement:
     numbered = [one for one in run.events if one.stream_id]
@@ -51,7 +46,7 @@ def increasing(run: Exchange) -> Judgement:
     return held(f"{len(numbered)} ids strictly increase")
 
 
-@judges("ids.unique")
+@judges("ids.unique", of_form=True)
 @of_events
 def unique(run: Exchange) -> Judgement:
     seen: set[str] = set()
@@ -67,13 +62,13 @@ def unique(run: Exchange) -> Judgement:
 @judges("ids.clock")
 @of_events
 def clock(run: Exchange) -> Judgement:
-    first = next((one for one in run.events if one.stream_id), None)
-    if first is None:
+    if run.summary.first_id is None:
         return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
     if run.timing.sent_ns is None:
         return inconclusive("it is not known when the request was sent", Place(run))
     offset_ms = clock_offset_ms(run)
     if offset_ms is None:
+        first = next(one for one in run.events if one.stream_id)
         return broken(
             f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
             Place(run, first),

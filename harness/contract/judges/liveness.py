@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.contract.exchange import Exchange, Received
+from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
 from harness.contract.judge import accepted, judges, name_event, of_events, quoted
+from harness.contract.received import Received
 
 _BEATS = frozenset({"heartbeat", "ping", "keepalive", "pong"})
 _SLACK = 1.2  # timers on a busy server run late

@@ -12,7 +12,7 @@ def _types(run: Exchange) -> str:
     return ", ".join(one.event.type for one in run.terminals if one.event)
 
 
-@judges("terminal.exactly-one")
+@judges("terminal.exactly-one", of_form=True)
 @of_events
 def exactly_one(run: Exchange) -> Judgement:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
@@ -24,7 +24,7 @@ def exactly_one(run: Exchange) -> Judgement:
     return broken(f"{len(run.terminals)} terminal events: {_types(run)}", Place(run, run.terminals[1]))
 
 
-@judges("terminal.last")
+@judges("terminal.last", of_form=True)
 @of_events
 def last(run: Exchange) -> Judgement:
     if not run.terminals:
@@ -39,10 +39,11 @@ def last(run: Exchange) -> Judgement:
 @judges("terminal.closes")
 @of_events
 def closes(run: Exchange, *, expect: Expectations) -> Judgement:
-    if not run.terminals or run.ending in {Ending.CUT, Ending.STOPPED}:
+    terminal_ns = run.summary.terminal_ns
+    if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive(f"the stream did not come to its terminal event: {run.describe()}", Place(run))
     limit_s = expect.budgets.terminal_close_s
-    took_s = (run.timing.ended_ns - run.terminals[0].arrival_ns) / 1e9
+    took_s = (run.timing.ended_ns - terminal_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
         return broken(f"{run.ending_detail} (allowed: {limit_s:g} s)", Place(run, run.terminals[0]))
     if took_s > limit_s:
@@ -53,7 +54,7 @@ def closes(run: Exchange, *, expect: Expectations) -> Judgement:
     return held(f"closed {took_s * 1000:.0f} ms after the terminal event")
 
 
-@judges("terminal.always")
+@judges("terminal.always", of_form=True)
 def always(run: Exchange) -> Judgement:
     if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive(f"there is no stream to judge: {run.describe()}", Place(run))
