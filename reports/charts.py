@@ -116,12 +116,17 @@ def _percent_at(place: float) -> float:
 
 
 def over_time(
-    label: str, by_second: Mapping[int, Histogram], span: tuple[int, int], limits: Sequence[tuple[str, float]]
+    label: str,
+    by_second: Mapping[int, Histogram],
+    span: tuple[int, int],
+    limits: Sequence[tuple[str, float]],
+    *,
+    warmup_s: int = 0,
 ) -> Chart:
     """A metric's median, p95 and longest by second (or wider bins when there are too many seconds).
 
     by_second: histograms by epoch second, not empty. span: the first and last second of the whole picture.
-    limits: names and limits in ms of objectives to draw as lines.
+    limits: names and limits in ms of objectives to draw as lines. warmup_s: so much is shaded.
     """
     width = bin_width_s(*span)
     bins: dict[int, Histogram] = {}
@@ -130,6 +135,7 @@ def over_time(
     places = sorted(bins)
     values = {p: [bins[place].percentile(p) or 0.0 for place in places] for p in (50.0, 95.0, 100.0)}
     figure, axes = _figure(left=0.075)
+    _shade(axes, warmup_s)
     middles = np.array(places) + width / 2
     axes.fill_between(middles, values[50.0], values[95.0], color=INKS["first"], alpha=0.16, linewidth=0)
     marker = "o" if len(places) <= 40 else ""
@@ -164,6 +170,7 @@ def over_time(
             Key("first", "dashed", "p95"),
             Key("soft", "tick", "longest"),
             *(Key("limit", "dotted", f"limit {name} = {duration(limit)}") for name, limit in limits),
+            *_warmup_key(warmup_s),
         ),
         ("from second", "count", "median", "p95", "longest"),
         tuple(
@@ -183,13 +190,14 @@ class Second:
     in_flight: int
 
 
-def traffic(seconds: Mapping[int, Second], span: tuple[int, int]) -> Chart:
-    """Arrivals, and streams in flight, over time; the seconds in which streams failed are marked."""
+def traffic(seconds: Mapping[int, Second], span: tuple[int, int], *, warmup_s: int = 0) -> Chart:
+    """Arrivals, and streams in flight, over time; seconds in which streams failed are marked, warm-up shaded."""
     width = bin_width_s(*span)
     bins = _traffic_bins(seconds, span, width)
     places = np.array(sorted(bins))
     middles = places + width / 2
     figure, axes = _figure(left=0.075, right=0.93)
+    _shade(axes, warmup_s)
     arrivals = [bins[place].scheduled / width for place in places]
     axes.bar(middles, arrivals, width=width * 0.82, color=INKS["first"], alpha=0.35, linewidth=0)
     axes.set_ylabel("streams due per second", fontsize=_SIZE)
@@ -213,6 +221,7 @@ def traffic(seconds: Mapping[int, Second], span: tuple[int, int]) -> Chart:
     keys = [Key("first", "bar", "streams due"), Key("third", "solid", "streams in flight")]
     if failed:
         keys.append(Key("bad", "cross", "a stream failed here"))
+    keys += _warmup_key(warmup_s)
     return Chart(
         "Arrivals and streams in flight",
         f"Counted from the first stream, {_per(width)}.",
@@ -255,6 +264,15 @@ def _traffic_bins(seconds: Mapping[int, Second], span: tuple[int, int], width: i
             in_flight,
         )
     return bins
+
+
+def _shade(axes: Axes, warmup_s: int) -> None:
+    if warmup_s:
+        axes.axvspan(0, warmup_s, color=INKS["soft"], alpha=0.14, linewidth=0)
+
+
+def _warmup_key(warmup_s: int) -> list[Key]:
+    return [Key("soft", "bar", "warm-up, left out of the numbers")] if warmup_s else []
 
 
 def _per(width: int) -> str:

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from harness import __version__
 from harness.results.store import Results
 
+from .errorbar import PROCESS_HEADS
 from .measured import JOURNEY_COLUMNS, PERCENTILE_HEADS
 from .text import Gap, bounded, count, counted, visible
 from .view import Page, page
@@ -52,6 +53,7 @@ def render(content: Page) -> str:
             icon=_icon(content.headline.tone),
             journey_columns=JOURNEY_COLUMNS,
             percentile_heads=PERCENTILE_HEADS,
+            process_heads=PROCESS_HEADS,
             version=__version__,
         )
     )

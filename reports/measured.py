@@ -1,8 +1,7 @@
-"""What the load measured, as the page shows it: charts, metrics, journeys, ledger, violations, the harness's lag."""
+"""What the load measured, as the page shows it: charts, metrics, journeys, ledger, violations."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,39 +10,43 @@ from typing import Any
 from harness.contract.requirements import CATALOGUE
 from harness.gate.objectives import Objective
 from harness.results.ledger import OUTCOMES, Ledger
-from harness.results.metrics import METRICS, PERCENTILES, SATURATION_LAG_MS
+from harness.results.metrics import (
+    ERROR_RATE_FORMULA,
+    GOODPUT_FORMULA,
+    METRICS,
+    PERCENTILES,
+    goodput,
+)
 from harness.results.store import EXAMPLES_PER_REQUIREMENT, Results, ViolationRow
 
 from .charts import Chart, Second, over_time, percentile_curve, traffic
 from .evidence import Budget, ExchangeView, exchange_view, is_exchange, pretty
 from .matrix import Shelf
-from .text import bounded, count, counted, milliseconds, visible
+from .text import bounded, count, counted, duration, milliseconds, percent, visible
 
 CURVES = ("ttft_ms", "inter_token_ms", "duration_ms")
-LAGS = ("receive_lag_ms", "schedule_lag_ms")
 REASONS_SHOWN = 12
-REASONS_KEPT = 2_000
-"""Distinct reasons that are counted apart; a server that makes each of its errors unique fills no memory."""
-
 EXAMPLES_SHOWN = 5
-
-_STAMPS = {
-    "kernel": "Arrivals are the kernel's receive stamps, so latencies do not depend on how busy the harness was.",
-    "user": "Arrivals were read off the harness's own clock, as the kernel gave no stamps: each latency may be "
-    "too long by the time the harness took to look.",
-    "mixed": "Some arrivals are the kernel's receive stamps and some were read off the harness's own clock; the "
-    "latter may be too long by the time the harness took to look.",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class MetricView:
-    """One metric's row; cells: its percentiles in ms."""
+    """One metric's row; cells: its percentiles, in ms where its label names no unit."""
 
     label: str
     formula: str
     count: str
     cells: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RateView:
+    """A share: what it is, and of how many."""
+
+    label: str
+    formula: str
+    value: str
+    counts: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +59,13 @@ class JourneyView:
 
 @dataclass(frozen=True, slots=True)
 class LedgerView:
-    """The equation: left side, terms, whether they add up; and why streams failed."""
+    """The equation: left side, terms, whether they add up; what else is to be known; and why streams failed."""
 
     scheduled: int
     terms: tuple[tuple[str, int], ...]
     adds_up: bool
     sentence: str
+    notes: tuple[str, ...]
     failed: int
     reasons: tuple[tuple[str, str], ...]
     reasons_note: str
@@ -90,22 +94,11 @@ class ViolationView:
     examples: tuple[ExampleView, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LagView:
-    """The measurement's own error. rows: which lag, how many values, and percentiles in ms."""
-
-    saturated: bool
-    measured: bool
-    sentence: str
-    stamps: str
-    coalesced: str
-    rows: tuple[tuple[str, ...], ...]
-
-
 JOURNEY_COLUMNS = (
     ("streams", ""),
     ("failed", ""),
     ("violations", ""),
+    ("goodput", ""),
     ("TTFT p50", "ttft_ms"),
     ("TTFT p95", "ttft_ms"),
     ("TTFT p99", "ttft_ms"),
@@ -124,19 +117,20 @@ def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]
     measured = [(label, histogram) for label, histogram in curves if histogram.count]
     if measured:
         yield percentile_curve(measured)
-    ttft = results.histograms_by_second("ttft_ms")
+    ttft = results.histograms_by_second("ttft_ms", part="whole")
     seconds = _seconds(results)
     every = [*ttft, *seconds]
     if not every:
         return
     span = min(every), max(every)
+    warmup_s = max(0, (results.measured_from or span[0]) - span[0])
     if ttft:
         limits = [
             (one.key, one.limit) for one in objectives if one.percentile and one.percentile[0] == "ttft_ms"
         ]
-        yield over_time(METRICS["ttft_ms"].label, ttft, span, limits)
+        yield over_time(METRICS["ttft_ms"].label, ttft, span, limits, warmup_s=warmup_s)
     if seconds:
-        yield traffic(seconds, span)
+        yield traffic(seconds, span, warmup_s=warmup_s)
 
 
 def _seconds(results: Results) -> dict[int, Second]:
@@ -146,7 +140,8 @@ def _seconds(results: Results) -> dict[int, Second]:
     in_flight = 0
     for second in sorted({*ledgers, *failures}):
         ledger = ledgers.get(second, Ledger())
-        in_flight += ledger.scheduled - ledger.ended
+        # What is still open at the end stands in the ledger as in flight, and is.
+        in_flight += ledger.scheduled - ledger.ended - ledger["dropped"] - ledger["lost"]
         seconds[second] = Second(ledger.scheduled, ledger.ended, failures.get(second, 0), max(in_flight, 0))
     return seconds
 
@@ -156,11 +151,39 @@ def metric_rows(summary: Mapping[str, Any]) -> Iterator[MetricView]:
     for name, numbers in summary["metrics"].items():
         metric = METRICS[name]
         yield MetricView(
-            metric.label,
+            metric.label if metric.unit == "ms" else f"{metric.label}, {metric.unit}",
             metric.formula,
             count(numbers["count"]),
             tuple(milliseconds(numbers[word]) for word in PERCENTILES),
         )
+
+
+def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
+    """The summary's shares of streams and runs; what nobody counted is left out."""
+    streams, runs = summary["streams"], summary["goodput"]
+    if streams["judged"]:
+        counts = f"{count(streams['failed'])} of {counted(streams['judged'], 'stream')}"
+        yield RateView("Error rate", ERROR_RATE_FORMULA, percent(streams["error_rate"]), counts)
+    if runs["runs"]:
+        counts = f"{count(runs['good'])} of {counted(runs['runs'], 'run')}"
+        yield RateView("Goodput", GOODPUT_FORMULA, percent(runs["share"]), counts)
+
+
+def warmup_note(summary: Mapping[str, Any]) -> str:
+    """What was left out as warm-up, in a sentence or two; empty without one."""
+    warmup = summary["warmup"]
+    if warmup is None:
+        return ""
+    long = duration(warmup["seconds"] * 1000) if isinstance(warmup["seconds"], int | float) else "seconds"
+    streams, ttft = warmup["streams"], warmup["metrics"]["ttft_ms"]
+    said = (
+        f"The first {long} were warm-up. {counted(streams['judged'], 'stream')} that were due in it, "
+        f"{count(streams['failed'])} of them failed, stand in the ledger and in the charts' shaded part, and what "
+        "they violated counts; all other numbers leave them out."
+    )
+    if not ttft["count"]:
+        return said
+    return f"{said} Their TTFT: p50 {duration(ttft['p50'])}, p99 {duration(ttft['p99'])}."
 
 
 def journey_rows(results: Results) -> Iterator[JourneyView]:
@@ -170,14 +193,15 @@ def journey_rows(results: Results) -> Iterator[JourneyView]:
             count(results.ledger(name).scheduled),
             count(results.failures(name)),
             count(sum(results.violation_counts(name).values())),
+            percent(goodput(results, name)),
         ]
         latencies = JOURNEY_COLUMNS[len(cells) :]
         histograms = {
             metric: results.histogram(metric, name) for metric in {metric for _, metric in latencies}
         }
         for head, metric in latencies:
-            percent = PERCENTILES[head.rpartition(" ")[2]]
-            cells.append(milliseconds(histograms[metric].percentile(percent)))
+            word = head.rpartition(" ")[2]
+            cells.append(milliseconds(histograms[metric].percentile(PERCENTILES[word])))
         yield JourneyView(name, tuple(cells))
 
 
@@ -202,27 +226,44 @@ def ledger_view(results: Results) -> LedgerView | None:
         tuple((word, counts[word]) for word in OUTCOMES[1:]),
         ledger.adds_up,
         sentence,
+        tuple(_ledger_notes(ledger)),
         failures,
         reasons,
         note,
     )
 
 
+def _ledger_notes(ledger: Ledger) -> Iterator[str]:
+    if ledger["dropped"]:
+        yield (
+            f"{counted(ledger['dropped'], 'arrival')} never began: as many streams as allowed were in flight "
+            "already, so the server was given less load than was planned."
+        )
+    if ledger["lost"]:
+        yield (
+            f"{counted(ledger['lost'], 'stream')} were open in workers that died. What these began after they last "
+            "told of themselves is not known and stands nowhere."
+        )
+
+
 def _reasons(results: Results, failures: int) -> tuple[tuple[tuple[str, str], ...], str]:
     """Why streams failed, the most frequent first, and a sentence about what is not shown."""
-    found: Counter[str] = Counter()
-    for run in results.runs():
-        if run.reason is not None:
-            reason = f"{run.journey}, {run.step}: {bounded(visible(run.reason), 240)}"
-            found[reason if reason in found or len(found) < REASONS_KEPT else ""] += 1
-    uncounted = found.pop("", 0)
-    top = found.most_common(REASONS_SHOWN)
-    hidden = failures - sum(times for _, times in top)
-    note = ""
-    if hidden > 0:
-        kinds = counted(len(found) - len(top), "further reason") if not uncounted else "many further reasons"
-        note = f"{counted(hidden, 'more failed stream')} not shown here, for {kinds}."
-    return tuple((reason, count(times)) for reason, times in top), note
+    top, different = results.failure_reasons(REASONS_SHOWN)
+    shown = tuple(
+        (f"{one.journey}, {one.step}: {bounded(visible(one.reason), 240)}", count(one.rows)) for one in top
+    )
+    kept, seen = results.sample()
+    further = different - len(top)
+    if kept < seen:
+        note = f"Counted in a sample of {count(kept)} of {counted(seen, 'stream')}"
+        return shown, f"{note}; {counted(further, 'further reason')} not shown." if further else f"{note}."
+    hidden = failures - sum(one.rows for one in top)
+    if hidden <= 0:
+        return shown, ""
+    return (
+        shown,
+        f"{counted(hidden, 'more failed stream')} not shown here, for {counted(further, 'further reason')}.",
+    )
 
 
 def violation_rows(results: Results, shelf: Shelf, budget: Budget) -> Iterator[ViolationView]:
@@ -275,43 +316,3 @@ def moment(epoch_ns: int) -> str:
     except (OverflowError, OSError, ValueError):
         return f"{epoch_ns} ns"
     return f"{at:%Y-%m-%d %H:%M:%S}.{at.microsecond // 1000:03d} UTC"
-
-
-def lag_view(results: Results, summary: Mapping[str, Any]) -> LagView:
-    """How far the harness's own numbers may be off."""
-    harness = summary["harness"]
-    rows = []
-    for name in LAGS:
-        histogram = results.histogram(name)
-        if histogram.count:
-            cells = (milliseconds(histogram.percentile(percent)) for percent in PERCENTILES.values())
-            rows.append((METRICS[name].label, METRICS[name].formula, count(histogram.count), *cells))
-    limit = f"{SATURATION_LAG_MS:g} ms"
-    if not rows:
-        sentence = "The harness's own lag was not measured in this run."
-    elif harness["saturated"]:
-        sentence = (
-            f"The harness was saturated: the p99 of a lag of its own is over {limit}, so it was too busy to keep "
-            "its schedule or to read in time. Lower the load or give it more processes before blaming the server."
-        )
-    else:
-        sentence = f"The harness kept up: the p99 of each lag of its own is within {limit}."
-    return LagView(
-        bool(harness["saturated"]),
-        bool(rows),
-        sentence,
-        _STAMPS.get(str(harness["receive_stamp"]), "The file does not say where arrival times come from."),
-        _coalesced(results.manifest),
-        tuple(rows),
-    )
-
-
-def _coalesced(manifest: Mapping[str, Any]) -> str:
-    """Tokens whose own arrival nobody saw, in a sentence; empty when there are none."""
-    together, tokens = manifest.get("coalesced_tokens"), manifest.get("tokens")
-    if not isinstance(together, int) or not isinstance(tokens, int) or not together:
-        return ""
-    return (
-        f"{count(together)} of {counted(tokens, 'token')} came in one read with the token before; they share its "
-        "arrival, and no gap was made up for them."
-    )

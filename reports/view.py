@@ -13,20 +13,22 @@ from harness.results.metrics import summary
 from harness.results.store import Results, ResultsError
 
 from .charts import Chart
+from .errorbar import LagView, lag_view
 from .evidence import Budget
 from .matrix import ExchangeGroup, Matrix, Shelf, matrix
 from .measured import (
     JourneyView,
-    LagView,
     LedgerView,
     MetricView,
+    RateView,
     ViolationView,
     charts,
     journey_rows,
-    lag_view,
     ledger_view,
     metric_rows,
+    rate_rows,
     violation_rows,
+    warmup_note,
 )
 from .text import NOTHING, bounded, count, counted, duration, milliseconds, percent
 
@@ -38,6 +40,7 @@ FACTS_SHOWN = 200
 
 _BUILT_IN = {
     "ledger": "streams unaccounted for",
+    "lost": "streams lost with workers that died",
     "load": "load got as far as the end of a run",
     "conformance": "conformance checks that failed",
 }
@@ -92,6 +95,8 @@ class Page:
     has_objectives: bool
     matrix: Matrix | None
     charts: tuple[Chart, ...]
+    rates: tuple[RateView, ...]
+    warmup: str
     metrics: tuple[MetricView, ...]
     journeys: tuple[JourneyView, ...]
     ledger: LedgerView | None
@@ -116,13 +121,15 @@ def page(results: Results) -> Page:
         target=_target(manifest),
         started=_moment(manifest.get("started_at")),
         took=_took(manifest),
-        headline=_headline(gate, manifest, _tested(numbers, ledger), lag),
+        headline=_headline(gate, manifest, _tested(numbers, ledger), lag, numbers["ledger"]["dropped"]),
         objectives=tuple(_objective(row) for row in gate.rows),
         has_objectives=bool(objectives),
         # Evidence gets room in this order: failed checks, violations, and at last every exchange.
         matrix=matrix(results, shelf),
         violations=tuple(violation_rows(results, shelf, budget)),
         charts=tuple(charts(results, objectives)),
+        rates=tuple(rate_rows(numbers)),
+        warmup=warmup_note(numbers),
         metrics=tuple(metric_rows(numbers)),
         journeys=tuple(journey_rows(results)),
         ledger=ledger,
@@ -144,10 +151,13 @@ def _objectives(results: Results, manifest: Mapping[str, Any]) -> tuple[Objectiv
         ) from None
 
 
-def _headline(gate: GateReport, manifest: Mapping[str, Any], tested: str, lag: LagView) -> Headline:
+def _headline(
+    gate: GateReport, manifest: Mapping[str, Any], tested: str, lag: LagView, dropped: int
+) -> Headline:
     word, tone = {
         "held": ("Passed", "good"),
         "missed": ("Failed", "bad"),
+        "inconclusive": ("Inconclusive", "warn"),
         "not measured": ("Incomplete", "bad"),
         "nothing tested": ("Nothing was tested", "none"),
     }[gate.outcome]
@@ -159,9 +169,9 @@ def _headline(gate: GateReport, manifest: Mapping[str, Any], tested: str, lag: L
         notes.append(
             "The test never wrote its end: it is still running, or it was killed. This is what it left."
         )
-    if lost := manifest.get("workers_lost"):
+    if dropped:
         notes.append(
-            f"Workers of the load were lost, and with them what they had not yet told: {_listed(lost)}."
+            f"{counted(dropped, 'arrival')} never began, so the server had less load than was planned."
         )
     if lag.saturated:
         notes.append("The harness itself was saturated, so latencies here are not only the server's.")
@@ -170,17 +180,14 @@ def _headline(gate: GateReport, manifest: Mapping[str, Any], tested: str, lag: L
     return Headline(tone, word, " ".join([_why(gate), tested]), tuple(notes))
 
 
-def _listed(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def _why(gate: GateReport) -> str:
     if gate.outcome == "nothing tested":
         return (
             "No check came to a verdict on the server and no stream was answered with a run, so nothing here "
             "speaks for the server."
         )
-    said = [_said(row) for row in gate.rows if row.verdict != "held"]
+    said = [_said(row) for row in gate.rows if row.verdict not in ("held", "inconclusive")]
+    said += _in_doubt(gate)
     if said:
         sentence = bounded("; ".join(said), 700)
         return f"{sentence[0].upper()}{sentence[1:]}."
@@ -195,7 +202,19 @@ def _said(row: GateRow) -> str:
         return f"conformance failed in {row.detail}"
     if row.name == "ledger":
         return f"the ledger does not add up: {row.detail}"
-    return f"`{row.name}` is {_valued(row.name, row.value)}, over its limit of {_limit(row)}"
+    beyond = "below" if row.at_least else "over"
+    return f"`{row.name}` is {_valued(row.name, row.value)}, {beyond} its limit of {_amount(row)}"
+
+
+def _in_doubt(gate: GateReport) -> list[str]:
+    """The rows that nobody can judge, as a clause for each cause."""
+    causes: dict[str, list[str]] = {}
+    for row in gate.rows:
+        if row.verdict == "inconclusive":
+            name = {"lost": "what workers measured", "load": "the load"}.get(row.name, f"`{row.name}`")
+            causes.setdefault(row.detail, []).append(name)
+    said = [f"{', '.join(names)} cannot be judged: {cause}" for cause, names in causes.items()]
+    return [*said, *gate.saturation] if said else []
 
 
 def _tested(numbers: Mapping[str, Any], ledger: LedgerView | None) -> str:
@@ -212,16 +231,21 @@ def _valued(name: str, value: float | None) -> str:
         return NOTHING
     if name.endswith("_ms"):
         return f"{milliseconds(value)} ms"
-    return percent(value) if name == "error_rate" else f"{value:,.6g}"
+    return percent(value) if name in ("error_rate", "goodput") else f"{value:,.6g}"
 
 
 def _limit(row: GateRow) -> str:
+    return f"at least {_amount(row)}" if row.at_least else _amount(row)
+
+
+def _amount(row: GateRow) -> str:
     """As it was written: 800 ms, not 800.0."""
     return f"{row.limit:,.10g} ms" if row.name.endswith("_ms") else _valued(row.name, row.limit)
 
 
 def _objective(row: GateRow) -> ObjectiveView:
-    used = None if row.value is None or not row.limit else min(row.value / row.limit, 1.0)
+    # Of a lower limit nothing is used up.
+    used = None if row.value is None or not row.limit or row.at_least else min(row.value / row.limit, 1.0)
     return ObjectiveView(
         row.name,
         _BUILT_IN.get(row.name, ""),
@@ -240,7 +264,7 @@ def _headroom(row: GateRow) -> str:
     if row.headroom >= 0:
         return f"{percent(row.headroom)} to spare"
     if row.headroom > -SEVERAL:
-        return f"{percent(-row.headroom)} over"
+        return f"{percent(-row.headroom)} {'short' if row.at_least else 'over'}"
     return f"{count(round(1 - row.headroom))} times the limit"
 
 

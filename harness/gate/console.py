@@ -17,11 +17,12 @@ _STYLES = {
     "worse": "bold red",
     "not measured": "bold yellow",
     "nothing tested": "bold yellow",
-    "inconclusive": "yellow",
+    "inconclusive": "bold yellow",
 }
 _SENTENCES = {
     "held": "Gate: held.",
     "missed": "Gate: missed.",
+    "inconclusive": "Gate: inconclusive, which is no pass: the measurement itself was not sound.",
     "not measured": "Gate: not held, because an objective was not measured.",
     "nothing tested": "Gate: nothing was tested, so nothing is held.",
 }
@@ -41,6 +42,8 @@ def print_report(report: GateReport, console: Console) -> None:
     console.print(table)
     if report.comparisons:
         console.print(_comparison_table(report.comparisons))
+    if report.saturation:
+        console.print(Text(f"The harness was saturated: {'; '.join(report.saturation)}.", "yellow"))
     console.print(Text(_SENTENCES[report.outcome], _STYLES[report.outcome]))
 
 
@@ -48,7 +51,7 @@ def _cells(row: GateRow) -> tuple[Text, ...]:
     return (
         Text(row.name),
         Text(_quantity(row.name, row.value)),
-        Text(_quantity(row.name, row.limit)),
+        Text(f"{'at least ' if row.at_least else ''}{_quantity(row.name, row.limit)}"),
         Text(row.verdict, _STYLES[row.verdict]),
         Text("" if row.headroom is None else f"{row.headroom:.0%}"),
         Text(row.detail),
@@ -80,6 +83,6 @@ def _comparison_table(comparisons: tuple[Comparison, ...]) -> Table:
 def _quantity(name: str, value: float | None) -> str:
     if value is None:
         return "-"
-    if name == "error_rate":
+    if name in ("error_rate", "goodput"):
         return f"{value:.3%}"
     return f"{value:,.2f} ms" if name.endswith("_ms") else f"{value:,.0f}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -35,9 +36,17 @@ class Books:
     """What one test left: counts in memory, and all of it in a results file where one is wanted.
 
     collect: called about every second, and once more at the end, for what this process itself gathered.
+    keep_runs: how many rows of single streams the file may hold, a sample where there are more; None for all.
     """
 
-    def __init__(self, path: Path | None, manifest: dict[str, Any], collect: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        manifest: dict[str, Any],
+        collect: Callable[[], None],
+        *,
+        keep_runs: int | None = None,
+    ) -> None:
         self.path = path
         self.ledger = Ledger()
         self.violations: Counter[str] = Counter()
@@ -47,6 +56,9 @@ class Books:
         self.problem: str | None = None
         self._manifest = manifest
         self._collect = collect
+        self._keep_runs = keep_runs
+        self._open_streams: dict[str, dict[str, int]] = {}  # by worker and journey, as it last told
+        self._heard_at: dict[str, float] = {}  # by worker, epoch s
         self._waiting: list[tuple[Delta, str]] = []
         self._closing = Event()
         self._writer: ResultsWriter | None = None
@@ -63,8 +75,17 @@ class Books:
         self.warnings.update(delta.warnings)
         self.totals.update(delta.totals)
         self.failures += sum(delta.failures.values())
+        self._heard_at[worker] = time.time()
+        if delta.open is not None:
+            self._open_streams[worker] = delta.open
         if self.path is not None and delta:
             self._waiting.append((delta, worker))
+
+    def started(self, start_wall_ns: int, warmup_s: float) -> None:
+        """The load begins at that moment, epoch ns, and counts after its warm-up: from the next whole second."""
+        if warmup_s > 0:
+            measured_from = -(-(start_wall_ns + round(warmup_s * 1e9)) // 1_000_000_000)
+            self._in_thread(self._note, {"measured_from": measured_from, "warmup_s": warmup_s})
 
     @property
     def closing(self) -> bool:
@@ -72,14 +93,27 @@ class Books:
         return bool(self._closing.is_set())
 
     def close(self, state: str, lost: list[str]) -> None:
-        """Write the rest, the manifest's end and summary.json. state: "finished" or "interrupted"."""
+        """Write the rest, the manifest's end and summary.json. state: "finished" or "interrupted".
+
+        lost: the workers that died. Streams that they had open when they last told are lost with them; of
+        what they began after that, nothing is known and nothing is counted.
+        """
         self._closing.set()
         self._ticker.join()
         self._collect()
-        self._flush()
         self._manifest_at_end(state, lost)
+        for worker in lost:
+            self._write_off(worker)
+        self._flush()
         self._in_thread(self._finish)
         self._thread.kill()
+
+    def _write_off(self, worker: str) -> None:
+        counts = self._open_streams.get(worker)
+        if counts:
+            second = int(self._heard_at[worker])
+            ledger = Counter({(second, journey, "lost"): count for journey, count in counts.items()})
+            self.add(Delta(ledger=ledger, open={}), worker)
 
     def sentence(self) -> str:
         """The ledger in one line."""
@@ -114,10 +148,15 @@ class Books:
         if self.path is None:
             return
         known = _manifest_of(self.path)
-        self._writer = ResultsWriter(self.path)
+        self._writer = ResultsWriter(self.path, keep_runs=self._keep_runs)
         self._writer.set_manifest(**{key: value for key, value in self._manifest.items() if key not in known})
-        self._writer.set_manifest(state="running")
+        self._writer.set_manifest(state="running", load_state="running")
         self._writer.commit()
+
+    def _note(self, manifest: dict[str, Any]) -> None:
+        if self._writer is not None:
+            self._writer.set_manifest(**manifest)
+            self._writer.commit()
 
     def _write(self, deltas: list[tuple[Delta, str]]) -> None:
         if self._writer is not None:
@@ -126,18 +165,24 @@ class Books:
             self._writer.commit()
 
     def _manifest_at_end(self, state: str, lost: list[str]) -> None:
+        heard = {worker: self._heard_at.get(worker) for worker in lost}
         stamped, unstamped = self.totals["reads_stamped"], self.totals["reads_unstamped"]
         stamp = None
         if stamped or unstamped:
             stamp = "mixed" if stamped and unstamped else "kernel" if stamped else "user"
         self._manifest = {
             "state": state,
+            "load_state": state,
             "ended_at": datetime.now(UTC).isoformat(),
             "receive_stamp": stamp,
             "tokens": self.totals["tokens"],
             "coalesced_tokens": self.totals["coalesced_tokens"],
             "load_warnings": dict(self.warnings),
             "workers_lost": lost,
+            "counted_until": {
+                worker: None if at is None else datetime.fromtimestamp(at, UTC).isoformat()
+                for worker, at in heard.items()
+            },
         }
 
     def _finish(self) -> None:

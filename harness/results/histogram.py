@@ -1,10 +1,10 @@
 """Millions of durations in a few kilobytes, mergeable over seconds, journeys and processes.
 
-Buckets are spaced evenly in the logarithm, 120 to a decade, so bucket i holds the values v (in ms) with
+Buckets are spaced evenly in the logarithm, 240 to a decade, so bucket i holds the values v (in ms) with
 
-    edge(i - 1) < v <= edge(i),  edge(i) = 0.001 · g^i,  g = 10^(1/120)
+    edge(i - 1) < v <= edge(i),  edge(i) = 0.001 · g^i,  g = 10^(1/240)
 
-and stands for 2·edge(i) / (g + 1), which is at most (g - 1) / (g + 1) = 0.96% away from any value in it
+and stands for 2·edge(i) / (g + 1), which is at most (g - 1) / (g + 1) = 0.48% away from any value in it
 (Masson, Rim, Lee: DDSketch, VLDB 2019, section 2.1). Recording is an append; values are sorted into
 buckets 4096 at a time, by numpy.
 """
@@ -22,15 +22,19 @@ import numpy.typing as npt
 
 LOWEST_MS = 0.001
 DECADES = 11
-BUCKETS_PER_DECADE = 120
+BUCKETS_PER_DECADE = 240
 BUCKETS = DECADES * BUCKETS_PER_DECADE + 1
 GROWTH = 10 ** (1 / BUCKETS_PER_DECADE)
-RELATIVE_ERROR = 0.01
-"""The bound promised: (GROWTH - 1) / (GROWTH + 1) = 0.0096 and room for the rounding of a logarithm."""
+RELATIVE_ERROR = 0.005
+"""The bound promised: (GROWTH - 1) / (GROWTH + 1) = 0.0048 and room for the rounding of a logarithm."""
 
 FOLD_AT = 4096
+UNFOLDED_AT_MOST = 128
+"""So few values travel as they are: sorting them into buckets can wait until somebody adds them up."""
 
-_FORMAT = 1
+_FORMAT = 2
+_COARSE_FORMAT = 1  # of earlier files: half as many buckets to a decade
+_UNFOLDED = b"\x02"  # no deflated text begins with it
 _HEADER = struct.Struct("<BQdddH")
 EDGES_MS: npt.NDArray[np.float64] = LOWEST_MS * np.power(10.0, np.arange(BUCKETS) / BUCKETS_PER_DECADE)
 """Upper edge of every bucket."""
@@ -69,7 +73,12 @@ class Histogram:
         values = np.asarray(values_ms, dtype=np.float64).ravel()
         if not np.isfinite(values).all():
             raise ValueError("durations must be finite numbers of milliseconds; one of these is not")
-        self._add(values)
+        if values.size < FOLD_AT:
+            self._recent.frombytes(values.tobytes())
+            if len(self._recent) >= FOLD_AT:
+                self._fold()
+        else:
+            self._add(values)
 
     def merge(self, other: Histogram) -> None:
         """Add another histogram's values to this one; the other stays as it is."""
@@ -141,7 +150,9 @@ class Histogram:
         return EDGES_MS, counts
 
     def to_bytes(self) -> bytes:
-        """The histogram for storage and shipping: a header and the filled buckets, deflated."""
+        """The histogram for storage and shipping: a header and the filled buckets, deflated, or few values."""
+        if self._counts is None and len(self._recent) <= UNFOLDED_AT_MOST:
+            return _UNFOLDED + np.frombuffer(self._recent, np.float64).astype("<f8").tobytes()
         self._fold()
         counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts
         filled = np.flatnonzero(counts)
@@ -153,6 +164,8 @@ class Histogram:
     @classmethod
     def from_bytes(cls, data: bytes) -> Histogram:
         """The histogram that `to_bytes` wrote. Raises ValueError when it is anything else."""
+        if data[:1] == _UNFOLDED:
+            return cls._of_values(data[1:])
         try:
             plain = zlib.decompress(data)
             form, count, total, smallest, largest, filled = _HEADER.unpack_from(plain)
@@ -160,15 +173,30 @@ class Histogram:
             values = np.frombuffer(plain, "<i8", filled, _HEADER.size + 2 * filled)
         except (zlib.error, struct.error, ValueError) as problem:
             raise ValueError(f"this is no stored histogram: {problem}") from None
-        if form != _FORMAT or len(plain) != _HEADER.size + 10 * filled:
+        if form not in {_FORMAT, _COARSE_FORMAT} or len(plain) != _HEADER.size + 10 * filled:
             raise ValueError(f"this is no stored histogram of format {_FORMAT}")
         if (places >= BUCKETS).any() or (values <= 0).any() or int(values.sum()) != count:
             raise ValueError("a stored histogram's buckets contradict its count")
         histogram = cls()
         if filled:
             histogram._counts = np.zeros(BUCKETS, np.int64)
-            histogram._counts[places] = values
+            if form == _COARSE_FORMAT:  # each of its buckets is two of ours, and nobody knows which had what
+                upper = np.minimum(places.astype(np.int64) * 2, BUCKETS - 1)
+                histogram._counts[np.maximum(upper - 1, 0)] += values // 2
+                histogram._counts[upper] += values - values // 2
+            else:
+                histogram._counts[places] = values
             histogram._sum, histogram._min, histogram._max = total, smallest, largest
+        return histogram
+
+    @classmethod
+    def _of_values(cls, data: bytes) -> Histogram:
+        if len(data) % 8 or len(data) > 8 * UNFOLDED_AT_MOST:
+            raise ValueError("this is no stored histogram: its values are cut off, or too many")
+        histogram = cls()
+        histogram._recent.extend(np.frombuffer(data, "<f8").tolist())
+        if not all(map(math.isfinite, histogram._recent)):
+            raise ValueError("a stored histogram holds a value that is no number")
         return histogram
 
     def _fold(self) -> None:

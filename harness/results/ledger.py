@@ -11,15 +11,20 @@ TERMINAL = ("done", "error", "cancelled")
 ENDINGS = (*TERMINAL, "rejected", "truncated", "timed out", "refused", "abandoned")
 """The mutually exclusive ways in which a stream ends."""
 
-OUTCOMES = ("scheduled", *ENDINGS, "in flight")
-"""Every word of the ledger, in the order in which it is shown."""
+OUTCOMES = ("scheduled", *ENDINGS, "in flight", "dropped", "lost")
+"""Every word of the ledger, in the order in which it is shown.
+
+in flight: open when the test ended. dropped: an arrival of an open loop that never began, because as many
+streams as allowed were in flight. lost: open in a worker that died, when it last told of its streams. None of
+the three is an ending, and none is judged.
+"""
 
 
 class Ledger:
     """Counts of streams by outcome.
 
     The equation: scheduled = done + error + cancelled + rejected + truncated + timed out + refused +
-    abandoned + in flight. Both sides are counted where they happen; neither is derived from the other.
+    abandoned + in flight + dropped + lost. Each is counted where it happens; none is derived from others.
     """
 
     __slots__ = ("_counts",)
@@ -64,9 +69,14 @@ class Ledger:
         return self.ended - self._counts["abandoned"]
 
     @property
+    def unended(self) -> int:
+        """Streams known to have had no ending: in flight, dropped, lost."""
+        return sum(self._counts[word] for word in OUTCOMES[1 + len(ENDINGS) :])
+
+    @property
     def missing(self) -> int:
         """Scheduled streams of which nothing is known; negative when more ended than were scheduled."""
-        return self.scheduled - self.ended - self._counts["in flight"]
+        return self.scheduled - self.ended - self.unended
 
     @property
     def adds_up(self) -> bool:

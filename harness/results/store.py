@@ -15,16 +15,18 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from harness.results.histogram import Histogram
 from harness.results.ledger import ENDINGS, Ledger, checked_outcome
+from harness.results.sampling import Sample
+from harness.results.tally import Tally, checked_word
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x41525248
 """Marks a SQLite file as ours ("ARRH"), whatever its name."""
 
@@ -39,6 +41,11 @@ VERDICTS = ("pass", "fail", "warn", "info", "not applicable", "inconclusive", "e
 _TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
 # A stream that was refused, rejected or given up by us says nothing about how the server streams.
 _TESTED_OUTCOMES = frozenset(ENDINGS) - {"refused", "rejected", "abandoned"}
+
+Part = Literal["measured", "warm-up", "whole"]
+"""Which of a load's seconds: those that count, those before (manifest: measured_from), or all."""
+
+_ALWAYS_S = 2**62  # above every epoch second, and still a SQLite integer
 
 _SCHEMA = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -73,6 +80,19 @@ CREATE TABLE judgements (
 CREATE TABLE exchanges (
     id TEXT PRIMARY KEY, scenario TEXT NOT NULL, label TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 """
+_SINCE_2 = """
+ALTER TABLE runs ADD COLUMN priority REAL NOT NULL DEFAULT 0;
+CREATE TABLE tallies (
+    worker TEXT, second INTEGER, journey TEXT, word TEXT, count INTEGER NOT NULL,
+    PRIMARY KEY (worker, second, journey, word)) STRICT;
+CREATE TABLE open_streams (
+    worker TEXT, journey TEXT, count INTEGER NOT NULL, PRIMARY KEY (worker, journey)) STRICT;
+CREATE TABLE processes (
+    worker TEXT, second INTEGER, cpu REAL NOT NULL, rss_bytes INTEGER NOT NULL, open_streams INTEGER NOT NULL,
+    PRIMARY KEY (worker, second)) STRICT;
+"""
+_STEPS = (_SCHEMA, _SINCE_2)
+"""What each schema version added; a file of an older one lacks the tables that came later."""
 
 
 class ResultsError(ValueError):
@@ -154,6 +174,30 @@ class JudgementRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessRow:
+    """How one process of the harness fared in one epoch second.
+
+    cpu: processor time / wall time, of all its threads: 1.0 is one core. open_streams: at the second's end.
+    """
+
+    worker: str
+    second: int
+    cpu: float
+    rss_bytes: int
+    open_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why streams of one journey's step failed, and how many of the rows say so."""
+
+    journey: str
+    step: str
+    reason: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeRow:
     """One recorded request and its answer; document holds "curl", "ending", "wire", "events" and so on."""
 
@@ -169,7 +213,9 @@ def _columns(row_type: type) -> tuple[str, ...]:
 
 _RUN_COLUMNS = _columns(RunRow)
 _RUN_VALUES = attrgetter(*_RUN_COLUMNS)
-_INSERT_RUN = f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))})"  # noqa: S608 - our own column names
+_INSERT_RUN = (
+    f"INSERT INTO runs ({', '.join(_RUN_COLUMNS)}, priority) VALUES ({', '.join('?' * len(_RUN_COLUMNS))}, ?)"  # noqa: S608 - our own column names
+)
 _SELECT_RUNS = f"SELECT {', '.join(_RUN_COLUMNS)} FROM runs ORDER BY intended_ns, id"  # noqa: S608 - likewise
 
 
@@ -182,6 +228,9 @@ class _Pending:
     histograms: dict[tuple[str, str, int, str], Histogram] = field(default_factory=dict)
     ledger: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
     failures: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    tallies: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
+    open_streams: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    processes: list[tuple[Any, ...]] = field(default_factory=list)
     violations: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     violation_counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     checks: list[tuple[Any, ...]] = field(default_factory=list)
@@ -201,12 +250,19 @@ class _Pending:
         for table, counter in (
             ("ledger", self.ledger),
             ("failures", self.failures),
+            ("tallies", self.tallies),
             ("violation_counts", self.violation_counts),
         ):
             rows = [(*key, count) for key, count in counter.items()]
             if rows:
                 marks = ", ".join("?" * len(rows[0]))
                 db.executemany(f"INSERT INTO {table} VALUES ({marks}) {add}", rows)  # noqa: S608 - our names
+        for worker, counts in self.open_streams.items():
+            db.execute("DELETE FROM open_streams WHERE worker = ?", (worker,))
+            db.executemany(
+                "INSERT INTO open_streams VALUES (?, ?, ?)", [(worker, *item) for item in counts.items()]
+            )
+        db.executemany("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)", self.processes)
         for requirement, examples in self.violations.items():
             _insert_examples(db, requirement, examples)
         db.executemany(
@@ -236,6 +292,28 @@ def _merge_histogram(db: sqlite3.Connection, key: tuple[str, str, int, str], his
     )
 
 
+def _trimmed(db: sqlite3.Connection, sample: Sample) -> Sample:
+    """Delete the rows whose priorities are not among the smallest; returns the sample that is left."""
+    surplus, left = sample.surplus(), replace(sample)
+    if surplus.failed + surplus.ordinary:
+        db.execute("CREATE INDEX IF NOT EXISTS runs_by_priority ON runs (priority)")
+    if surplus.failed:
+        left.failed_below = _delete_largest(db, "priority < 0", surplus.failed)
+        left.failed -= surplus.failed
+    if surplus.ordinary:
+        left.ordinary_below = _delete_largest(db, "priority >= 0", surplus.ordinary)
+        left.ordinary -= surplus.ordinary
+    return left
+
+
+def _delete_largest(db: sqlite3.Connection, kind: str, count: int) -> float:
+    """Delete that many rows of a kind from the largest priority down; returns the smallest deleted."""
+    chosen = f"SELECT id, priority FROM runs WHERE {kind} ORDER BY priority DESC, id DESC LIMIT ?"  # noqa: S608 - our text
+    (below,) = db.execute(f"SELECT min(priority) FROM ({chosen})", (count,)).fetchone()  # noqa: S608 - likewise
+    db.execute(f"DELETE FROM runs WHERE id IN (SELECT id FROM ({chosen}))", (count,))  # noqa: S608 - likewise
+    return float(below)
+
+
 def _insert_examples(db: sqlite3.Connection, requirement: str, examples: list[tuple[Any, ...]]) -> None:
     (stored,) = db.execute("SELECT count(*) FROM violations WHERE requirement = ?", (requirement,)).fetchone()
     db.executemany(
@@ -252,14 +330,19 @@ class ResultsWriter:
     Several processes may write to one file at once. A writer belongs to the process and thread that opened
     it: after a fork, open another. A context manager; leaving it by an exception commits too.
 
-    Raises ResultsError when the path is no results file, is of a newer schema or cannot be written.
+    keep_runs: how many rows of single streams the file may hold; of more, it holds a sample, as
+    harness.results.sampling describes. None for all. One writer of a file may be told so.
+
+    Raises ResultsError when the path is no results file, is of a newer schema or cannot be written. A file
+    of an older schema becomes one of this.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, keep_runs: int | None = None) -> None:
         self.path = Path(path)
         self._pid = os.getpid()
         self._pending = _Pending()
         self._rows = 0
+        self._holding = 0
         self._closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -268,6 +351,8 @@ class ResultsWriter:
             raise ResultsError(f"{self.path}: cannot create the results file: {problem}") from None
         try:
             self._prepare()
+            self._sample = None if keep_runs is None else self._sample_so_far(keep_runs)
+            self._runs_seen = self._runs_seen_so_far()
         except BaseException:
             self._db.close()
             raise
@@ -281,22 +366,48 @@ class ResultsWriter:
     ) -> None:
         self.close()
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is added inside is committed as one: no death of the process parts it."""
+        self._holding += 1
+        try:
+            yield
+        finally:
+            self._holding -= 1
+        self._commit_when_due()
+
     def set_manifest(self, **values: Any) -> None:
         """Set keys of the manifest to JSON values; a key that is there already is replaced.
 
         Keys in use: started_at, ended_at (ISO 8601, UTC), state ("running", "finished", "interrupted"),
-        command, versions, machine, target, settings (without secrets), receive_stamp ("kernel", "user",
-        "mixed").
+        load_state (the same, of the load alone), command, versions, machine, target, settings (without
+        secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (the first epoch second that counts,
+        what came before is warm-up), warmup_s, workers_lost and their counted_until, runs_seen, runs_kept.
         """
         self._pending.manifest.update((key, _json(value)) for key, value in values.items())
         self._added()
 
     def add_runs(self, rows: Iterable[RunRow]) -> None:
-        """Add one row per stream. Raises ValueError for an outcome that is not of the ledger."""
+        """Add one row per stream, or pass it over where only some are kept.
+
+        Raises ValueError for an outcome that is not of the ledger.
+        """
         for row in rows:
             checked_outcome(row.outcome)
-            self._pending.runs.append(tuple(map(_storable, _RUN_VALUES(row))))
+            self._runs_seen += 1
+            priority = self._priority(failed=row.reason is not None or row.violations > 0)
+            if priority is not None:
+                self._pending.runs.append((*map(_storable, _RUN_VALUES(row)), priority))
             self._added()
+
+    def _priority(self, *, failed: bool) -> float | None:
+        if self._sample is None:
+            return 0.0
+        priority = self._sample.draw(failed=failed)
+        if priority is not None:
+            self._sample.failed += failed
+            self._sample.ordinary += not failed
+        return priority
 
     def add_histogram(
         self, metric: str, journey: str, second: int, worker: str, histogram: Histogram
@@ -314,6 +425,28 @@ class ResultsWriter:
         """Add streams to the ledger: an increment, not a total. Raises ValueError for an unknown outcome."""
         self._pending.ledger[worker, second, journey, checked_outcome(outcome, count)] += count
         self._added()
+
+    def set_open(self, worker: str, counts: Mapping[str, int]) -> None:
+        """How many streams of each journey a process has open, at the moment of the ledger counts that it
+        goes with (see `together`). It replaces what was said before; nothing open, once they have all ended
+        or stand in the ledger as in flight. So the ledger of a test that was killed adds up, too.
+        """
+        self._pending.open_streams[worker] = dict(counts)
+        self._added()
+
+    def add_tally(self, worker: str, second: int, journey: str, word: str, count: int = 1) -> None:
+        """Count streams for rates, at the epoch second in which they were due: an increment.
+
+        word: one of harness.results.tally.WORDS; raises ValueError for another.
+        """
+        self._pending.tallies[worker, second, journey, checked_word(word, count)] += count
+        self._added()
+
+    def add_processes(self, rows: Iterable[ProcessRow]) -> None:
+        """Add how processes of the harness fared; a later row of the same second replaces the earlier."""
+        for row in rows:
+            self._pending.processes.append((row.worker, row.second, row.cpu, row.rss_bytes, row.open_streams))
+            self._added()
 
     def add_failures(self, worker: str, second: int, journey: str, count: int = 1) -> None:
         """Count streams that ended otherwise than their step wanted: an increment, for metrics.error_rate."""
@@ -374,12 +507,22 @@ class ResultsWriter:
         if self._rows:
             try:
                 with self._transaction():
-                    self._pending.write(self._db)
+                    sample = self._write_pending()
             except sqlite3.Error as problem:
                 raise ResultsError(f"{self.path}: cannot write the results: {problem}") from problem
+            self._sample = sample
             self._pending = _Pending()
             self._rows = 0
         self._committed_at = time.monotonic()
+
+    def _write_pending(self) -> Sample | None:
+        self._pending.write(self._db)
+        if self._sample is None:
+            return None
+        sample = _trimmed(self._db, self._sample)
+        counts = {"runs_seen": self._runs_seen, "runs_kept": sample.kept}
+        self._db.executemany("INSERT OR REPLACE INTO manifest VALUES (?, ?)", counts.items())
+        return sample
 
     def close(self) -> None:
         """Commit and close; the last writer to close leaves a single plain file. Again does nothing."""
@@ -394,8 +537,24 @@ class ResultsWriter:
 
     def _added(self) -> None:
         self._rows += 1
+        self._commit_when_due()
+
+    def _commit_when_due(self) -> None:
+        if self._holding:
+            return
         if self._rows >= COMMIT_AT_ROWS or time.monotonic() - self._committed_at >= COMMIT_EVERY_S:
             self.commit()
+
+    def _sample_so_far(self, keep: int) -> Sample:
+        query = "SELECT count(*) FILTER (WHERE priority < 0), count(*) FILTER (WHERE priority >= 0) FROM runs"
+        return Sample(keep, *self._db.execute(query).fetchone())
+
+    def _runs_seen_so_far(self) -> int:
+        query = (
+            "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM manifest WHERE key = 'runs_seen'), "
+            "(SELECT count(*) FROM runs))"
+        )
+        return int(self._db.execute(query).fetchone()[0])
 
     def _prepare(self) -> None:
         """Make sure that the file is ours and has its tables, whoever else is doing the same."""
@@ -405,9 +564,10 @@ class ResultsWriter:
             # A crash of the machine may cost the last commits, the death of a process none.
             self._db.execute("PRAGMA synchronous = NORMAL")
             with self._transaction():
-                if _identify(self._db, self.path, may_be_empty=True) == 0:
-                    for statement in _SCHEMA.split(";"):
-                        self._db.execute(statement)
+                version = _identify(self._db, self.path, may_be_empty=True)
+                for statement in ";".join(_STEPS[version:]).split(";"):
+                    self._db.execute(statement)
+                if version < SCHEMA_VERSION:
                     self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         except sqlite3.Error as problem:
@@ -447,8 +607,11 @@ class ResultsWriter:
 class Results:
     """A results file, read only; also one whose writer is still at work or was killed. A context manager.
 
-    Every method reads the file anew. Raises ResultsError when the file is missing, is no results file, is
-    of a newer schema, or turns out to be damaged.
+    Methods say what stands in the file now; histograms that were merged are kept until it changes. A part
+    is, where one can be chosen, a Part of the load's seconds; without a word, those that count.
+
+    Raises ResultsError when the file is missing, is no results file, is of a newer schema, or turns out to
+    be damaged. Of a file of an older schema, what it does not have is empty.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -466,8 +629,10 @@ class Results:
             )
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from None
+        self._merged: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
+        self._merged_at = -1
         try:
-            _identify(self._db, self.path)
+            self._version = _identify(self._db, self.path)
         except sqlite3.Error as problem:
             self._db.close()
             raise self._unreadable(problem) from None
@@ -508,18 +673,46 @@ class Results:
         for row in self._rows(_SELECT_RUNS):
             yield RunRow(**dict(zip(_RUN_COLUMNS, row, strict=True)))
 
+    def sample(self) -> tuple[int, int]:
+        """How many rows `runs` has, and of how many streams they are a sample; equal when it has them all."""
+        (kept,) = next(self._rows("SELECT count(*) FROM runs"))
+        return kept, max(kept, int(self.manifest.get("runs_seen", kept)))
+
+    def failure_reasons(self, limit: int) -> tuple[list[Reason], int]:
+        """The most frequent reasons of failure among the rows, and how many different ones there are."""
+        grouped = (
+            "SELECT journey, step, reason, count(*) AS n FROM runs WHERE reason IS NOT NULL GROUP BY 1, 2, 3"
+        )
+        (different,) = next(self._rows(f"SELECT count(*) FROM ({grouped})"))  # noqa: S608 - our own text
+        rows = self._rows(f"{grouped} ORDER BY n DESC, journey, step, reason LIMIT ?", limit)
+        return [Reason(*row) for row in rows], different
+
     def journeys(self) -> list[str]:
         """The journeys that the ledger or a histogram names, sorted."""
         union = "SELECT journey FROM ledger UNION SELECT journey FROM histograms ORDER BY journey"
-        return [journey for (journey,) in self._rows(union)]
+        return [journey for (journey,) in self._rows(union) if journey]
+
+    @property
+    def measured_from(self) -> int | None:
+        """The first epoch second that counts; None when there was no warm-up and all do."""
+        value = self.manifest.get("measured_from")
+        return int(value) if value else None
 
     def ledger(self, journey: str | None = None) -> Ledger:
-        """What became of the streams, of one journey or of all."""
-        rows = self._rows(
-            "SELECT outcome, sum(count) FROM ledger WHERE ?1 IS NULL OR journey = ?1 GROUP BY outcome",
-            journey,
-        )
-        return Ledger(dict(rows))
+        """What became of the streams, of one journey or of all, warm-up too.
+
+        Of a test that is still going on, or whose writer was killed, the streams that were open when it was
+        last written are in flight.
+        """
+        queries = ["SELECT outcome, sum(count) FROM ledger WHERE ?1 IS NULL OR journey = ?1 GROUP BY outcome"]
+        if self._version >= 2:
+            queries.append(
+                "SELECT 'in flight', coalesce(sum(count), 0) FROM open_streams WHERE ?1 IS NULL OR journey = ?1"
+            )
+        ledger = Ledger()
+        for outcome, count in self._rows(" UNION ALL ".join(queries), journey):
+            ledger.add(outcome, count)
+        return ledger
 
     def ledger_by_second(self) -> dict[int, Ledger]:
         """The ledger by epoch second, ascending; each outcome stands at the second that its writer gave."""
@@ -530,7 +723,7 @@ class Results:
         return ledgers
 
     def failures(self, journey: str | None = None) -> int:
-        """Streams that ended otherwise than their step wanted, of one journey or of all."""
+        """Streams that ended otherwise than their step wanted, of one journey or of all, warm-up too."""
         query = "SELECT coalesce(sum(count), 0) FROM failures WHERE ?1 IS NULL OR journey = ?1"
         return next(int(count) for (count,) in self._rows(query, journey))
 
@@ -538,28 +731,100 @@ class Results:
         """Failed streams by epoch second, ascending; seconds without a failure are left out."""
         return dict(self._rows("SELECT second, sum(count) FROM failures GROUP BY second ORDER BY second"))
 
+    def tally(self, journey: str | None = None, part: Part = "measured") -> Tally:
+        """What goes into rates, of one journey or of all.
+
+        A writer that did not tally had no warm-up, so its streams are taken from ledger and failures.
+        """
+        if self._version >= 2 and next(self._rows("SELECT EXISTS (SELECT 1 FROM tallies)"))[0]:
+            query = (
+                "SELECT word, sum(count) FROM tallies WHERE (?1 IS NULL OR journey = ?1) "
+                "AND second >= ?2 AND second < ?3 GROUP BY word"
+            )
+            return Tally.of(dict(self._rows(query, journey, *self._seconds(part))))
+        if part == "warm-up":
+            return Tally()
+        return Tally(self.ledger(journey).judged, self.failures(journey), None, None)
+
+    def tallies_by_second(self) -> dict[int, Tally]:
+        """What goes into rates by the epoch second in which the streams were due, ascending, warm-up too."""
+        if self._version < 2:
+            return {}
+        counts: dict[int, dict[str, int]] = {}
+        query = "SELECT second, word, sum(count) FROM tallies GROUP BY second, word ORDER BY second"
+        for second, word, count in self._rows(query):
+            counts.setdefault(second, {})[word] = count
+        return {second: Tally.of(words) for second, words in counts.items()}
+
+    def processes(self, part: Part = "measured") -> list[ProcessRow]:
+        """How the harness's processes fared, by process and second."""
+        if self._version < 2:
+            return []
+        query = (
+            "SELECT worker, second, cpu, rss_bytes, open_streams FROM processes "
+            "WHERE second >= ?1 AND second < ?2 ORDER BY worker, second"
+        )
+        return [
+            ProcessRow(worker=worker, second=second, cpu=cpu, rss_bytes=rss_bytes, open_streams=open_streams)
+            for worker, second, cpu, rss_bytes, open_streams in self._rows(query, *self._seconds(part))
+        ]
+
     def metrics(self) -> list[str]:
         """The names of the metrics that have data, sorted."""
         return [name for (name,) in self._rows("SELECT DISTINCT metric FROM histograms ORDER BY metric")]
 
-    def histogram(self, metric: str, journey: str | None = None) -> Histogram:
+    def histogram(self, metric: str, journey: str | None = None, part: Part = "measured") -> Histogram:
         """One metric over the whole run, of one journey or of all; empty when nothing was measured."""
         total = Histogram()
-        query = "SELECT counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2)"
-        for (counts,) in self._rows(query, metric, journey):
-            total.merge(self._histogram(counts))
+        for (name, _, counts), histogram in self._totals(metric).items():
+            if journey in (None, name) and part in ("whole", "measured" if counts else "warm-up"):
+                total.merge(histogram)
         return total
 
-    def histograms_by_second(self, metric: str, journey: str | None = None) -> dict[int, Histogram]:
+    def histograms_by_worker(self, metric: str, part: Part = "measured") -> dict[str, Histogram]:
+        """One metric by the process that measured it."""
+        workers: dict[str, Histogram] = {}
+        for (_, worker, counts), histogram in self._totals(metric).items():
+            if part in ("whole", "measured" if counts else "warm-up"):
+                workers.setdefault(worker, Histogram()).merge(histogram)
+        return dict(sorted(workers.items()))
+
+    def histograms_by_second(
+        self, metric: str, journey: str | None = None, part: Part = "measured"
+    ) -> dict[int, Histogram]:
         """One metric by epoch second, ascending; seconds without a value are left out."""
         seconds: dict[int, Histogram] = {}
         query = (
             "SELECT second, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2) "
-            "ORDER BY second"
+            "AND second >= ?3 AND second < ?4 ORDER BY second"
         )
-        for second, counts in self._rows(query, metric, journey):
+        for second, counts in self._rows(query, metric, journey, *self._seconds(part)):
             seconds.setdefault(second, Histogram()).merge(self._histogram(counts))
         return seconds
+
+    def _seconds(self, part: Part) -> tuple[int, int]:
+        """The first epoch second of that part, and the first after it."""
+        counts_from = self.measured_from or -_ALWAYS_S
+        return {
+            "measured": (counts_from, _ALWAYS_S),
+            "warm-up": (-_ALWAYS_S, counts_from),
+            "whole": (-_ALWAYS_S, _ALWAYS_S),
+        }[part]
+
+    def _totals(self, metric: str) -> Mapping[tuple[str, str, bool], Histogram]:
+        """One metric's histograms by journey, worker and whether they count (or are warm-up)."""
+        (changes,) = next(self._rows("PRAGMA data_version"))
+        if changes != self._merged_at:
+            self._merged, self._merged_at = {}, changes
+        if metric not in self._merged:
+            counts_from, _ = self._seconds("measured")
+            totals: dict[tuple[str, str, bool], Histogram] = {}
+            query = "SELECT journey, worker, second, counts FROM histograms WHERE metric = ?1"
+            for journey, worker, second, counts in self._rows(query, metric):
+                total = totals.setdefault((journey, worker, second >= counts_from), Histogram())
+                total.merge(self._histogram(counts))
+            self._merged[metric] = totals
+        return self._merged[metric]
 
     def violations(self) -> list[ViolationRow]:
         """The stored examples, at most 20 a requirement, in the order of writing."""
@@ -626,7 +891,7 @@ class Results:
         for name, scenario, label, document in self._rows(query, *parameters):
             yield ExchangeRow(id=name, scenario=scenario, label=label, document=json.loads(document))
 
-    def _rows(self, query: str, *parameters: str | None) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, query: str, *parameters: str | int | None) -> Iterator[tuple[Any, ...]]:
         try:
             yield from self._db.execute(query, parameters)
         except sqlite3.Error as problem:

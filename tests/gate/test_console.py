@@ -27,6 +27,8 @@ def test_rows_show_value_limit_verdict_and_headroom():
                 GateRow("error_rate", 0.0005, 0.001, "held"),
                 GateRow("resume_p50_ms", None, 10.0, "not measured"),
                 GateRow("conformance", 1.0, 0.0, "missed", "ids.unique (fail)"),
+                GateRow("goodput", 0.9, 0.99, "missed", at_least=True),
+                GateRow("stall_p99_ms", 9.0, 10.0, "inconclusive", "the harness was saturated"),
             ),
             comparisons=(),
             tested=True,
@@ -36,6 +38,8 @@ def test_rows_show_value_limit_verdict_and_headroom():
     assert line(text, "error_rate") == ["error_rate", "0.050%", "0.100%", "held", "50%", ""]
     assert line(text, "resume_p50_ms") == ["resume_p50_ms", "-", "10.00 ms", "not measured", "", ""]
     assert line(text, "conformance") == ["conformance", "1", "0", "missed", "", "ids.unique (fail)"]
+    assert line(text, "goodput") == ["goodput", "90.000%", "at least 99.000%", "missed", "-9%", ""]
+    assert line(text, "stall_p99_ms")[3:] == ["inconclusive", "10%", "the harness was saturated"]
     assert "Against the baseline" not in text
     assert text.endswith("Gate: missed.\n")
 
@@ -74,6 +78,7 @@ def test_comparisons_show_difference_and_interval():
             True,
             "not held, because an objective was not measured",
         ),
+        (GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive"), True, "Gate: inconclusive, which is no pass"),
         (GateRow("violations", 0.0, 0.0, "held"), False, "nothing was tested, so nothing is held"),
     ],
 )
@@ -84,3 +89,10 @@ def test_the_outcome_is_a_sentence(row, tested, sentence):
 def test_markup_in_a_detail_is_shown_as_it_is():
     row = GateRow("conformance", 1.0, 0.0, "missed", "[link=http://x]a[/link] [/red]")
     assert "[link=http://x]a[/link] [/red]" in printed(GateReport((row,), (), tested=True))
+
+
+def test_why_the_harness_was_saturated_is_said_once():
+    row = GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive", "the harness was saturated")
+    text = printed(GateReport((row, row), (), True, ("it was busy", "it was late")))
+    assert text.count("The harness was saturated: it was busy; it was late.") == 1
+    assert "The harness was saturated" not in printed(GateReport((row,), (), True))

@@ -2,9 +2,18 @@ import math
 
 import pytest
 
-from harness.gate.objectives import KEYS, GateReport, GateRow, Objective, judge, parse_objectives
+from harness.gate.objectives import (
+    KEYS,
+    GateReport,
+    GateRow,
+    Objective,
+    is_good,
+    judge,
+    parse_objectives,
+    run_limits,
+)
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, Results, ResultsWriter
+from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
 
 
 @pytest.fixture
@@ -54,9 +63,11 @@ def test_the_keys_follow_from_metrics_and_percentiles():
         "error_rate",
         "violations",
     } <= set(KEYS)
-    assert len(KEYS) == 12 * 6 + 2
+    assert len(KEYS) == 13 * 6 + 3
+    assert not any("tokens" in key for key in KEYS)
     assert Objective.parse("inter_token_p999_ms", 5).percentile == ("inter_token_ms", "p999")
     assert Objective.parse("error_rate", 0).percentile is None
+    assert {key for key in KEYS if Objective.parse(key, 1).at_least} == {"goodput"}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +90,14 @@ def test_an_unknown_key_names_the_nearest(wrong, near):
 def test_a_limit_that_is_no_number_from_0_up_is_refused(limit):
     with pytest.raises(ValueError, match="objective ttft_p95_ms: the limit must be a number from 0 up, not"):
         Objective.parse("ttft_p95_ms", limit)
+
+
+@pytest.mark.parametrize("limit", [1.01, 99])
+def test_a_goodput_limit_is_a_share(limit):
+    with pytest.raises(
+        ValueError, match="objective goodput: the limit is a share of the runs, from 0 to 1, not"
+    ):
+        Objective.parse("goodput", limit)
 
 
 def test_all_held(writer):
@@ -196,3 +215,233 @@ def test_a_load_without_a_finished_run_is_not_green_beside_passing_checks(writer
     report = gate(writer, violations=0)
     assert verdicts(report)["load"] == "not measured"
     assert report.exit_code == 1
+
+
+def saturated(writer, lag_ms=50.0):
+    histogram = Histogram()
+    histogram.record(lag_ms)
+    writer.add_histogram("receive_lag_ms", "fresh", 1, "w", histogram)
+
+
+@pytest.mark.parametrize("ttft_ms", [500.0, 900.0])
+def test_a_saturated_harness_makes_latencies_inconclusive(writer, ttft_ms):
+    load(writer, ttft_ms=[ttft_ms])
+    saturated(writer)
+    report = gate(writer, ttft_p95_ms=800, error_rate=0.1, violations=0)
+    assert verdicts(report) == {
+        "ttft_p95_ms": "inconclusive",
+        "error_rate": "held",
+        "violations": "held",
+        "ledger": "held",
+    }
+    assert row(report, "ttft_p95_ms").value == ttft_ms
+    assert row(report, "ttft_p95_ms").detail == "the harness was saturated"
+    assert report.saturation == ("the p99 of receive lag is 50.0 ms, over 10 ms",)
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+
+
+def test_what_saturation_cannot_have_done_is_missed_all_the_same(writer):
+    load(writer, ttft_ms=[500.0])
+    saturated(writer)
+    writer.count_violation("ids.unique", "fresh", "w")
+    assert gate(writer, ttft_p95_ms=800, violations=0).outcome == "missed"
+    check(writer, "fail")
+    assert gate(writer, ttft_p95_ms=800).outcome == "missed"
+
+
+def test_saturation_does_not_excuse_a_ledger(writer):
+    load(writer, ttft_ms=[500.0], scheduled=10, done=9)
+    saturated(writer)
+    assert gate(writer, ttft_p95_ms=800).outcome == "missed"
+
+
+def test_streams_that_fail_while_the_harness_is_saturated_may_be_its_doing(writer):
+    load(writer, failures=5)
+    saturated(writer)
+    report = gate(writer, error_rate=0.1)
+    assert (row(report, "error_rate").verdict, report.outcome) == ("inconclusive", "inconclusive")
+    assert gate(writer, error_rate=0.5).outcome == "held"
+
+
+def test_the_harness_can_be_held_to_its_own_lag_though_it_is_saturated(writer):
+    load(writer)
+    saturated(writer)
+    assert verdicts(gate(writer, receive_lag_p99_ms=20))["receive_lag_p99_ms"] == "missed"
+    assert verdicts(gate(writer, receive_lag_p99_ms=60))["receive_lag_p99_ms"] == "held"
+
+
+def test_what_was_not_measured_stays_that_in_a_saturated_harness(writer):
+    load(writer)
+    saturated(writer)
+    assert gate(writer, ttft_p95_ms=800).outcome == "not measured"
+
+
+def test_a_lost_worker_is_no_pass_and_is_named(writer):
+    load(writer, scheduled=10, done=8, lost=2)
+    writer.set_manifest(
+        workers_lost=["worker-1", "worker-2"],
+        counted_until={"worker-1": "2026-09-21T14:13:20+00:00", "worker-2": None},
+    )
+    report = gate(writer, violations=0)
+    lost = row(report, "lost")
+    assert (lost.value, lost.verdict) == (2.0, "inconclusive")
+    assert lost.detail == (
+        "worker-1 (last heard of at 2026-09-21T14:13:20+00:00), worker-2 died before the end, with what had not "
+        "been told yet"
+    )
+    assert verdicts(report)["ledger"] == "held"
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+
+
+def test_a_load_that_was_killed_is_no_pass_though_its_ledger_adds_up(writer):
+    load(writer, scheduled=10, done=8)
+    writer.set_open("w", {"fresh": 2})
+    writer.set_manifest(state="finished", load_state="running")
+    report = gate(writer, violations=0)
+    assert verdicts(report) == {"violations": "held", "ledger": "held", "load": "inconclusive"}
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+    writer.set_manifest(load_state="finished")
+    assert gate(writer, violations=0).outcome == "held"
+
+
+def test_dropped_arrivals_are_accounted_for_and_not_judged(writer):
+    load(writer, scheduled=10, done=7, dropped=3)
+    report = gate(writer, error_rate=0)
+    assert (report.outcome, row(report, "error_rate").value) == ("held", 0.0)
+    assert row(report, "ledger").detail == (
+        "10 streams scheduled, 10 accounted for, 3 of them dropped before they began"
+    )
+
+
+def runs(writer, runs, good):
+    for word, count in (("judged", runs), ("runs", runs), ("good", good)):
+        writer.add_tally("w", 1, "fresh", word, count)
+
+
+def test_goodput_is_to_be_at_least_its_limit(writer):
+    load(writer)
+    runs(writer, 100, 90)
+    report = gate(writer, goodput=0.9)
+    assert (row(report, "goodput").value, row(report, "goodput").verdict) == (0.9, "held")
+    assert row(report, "goodput").headroom == pytest.approx(0.0)
+    report = gate(writer, goodput=0.91)
+    assert (row(report, "goodput").verdict, report.exit_code) == ("missed", 1)
+    assert row(report, "goodput").headroom == pytest.approx(-0.01 / 0.91)
+    assert gate(writer, goodput=0).outcome == "held"
+
+
+def test_goodput_that_nobody_counted_is_not_measured(writer):
+    load(writer)
+    assert gate(writer, goodput=0.5).outcome == "not measured"
+
+
+def test_goodput_of_other_limits_is_not_measured(writer):
+    load(writer)
+    runs(writer, 100, 99)
+    writer.set_manifest(settings={"objectives": {"ttft_p95_ms": 800, "goodput": 0.9, "error_rate": 0.1}})
+    assert verdicts(gate(writer, ttft_p50_ms=800, goodput=0.9))["goodput"] == "held"
+    report = gate(writer, ttft_p95_ms=500, goodput=0.9)
+    assert row(report, "goodput").verdict == "not measured"
+    assert row(report, "goodput").detail == (
+        "good runs were counted during the test, by ttft_ms 800; other limits need another test"
+    )
+    writer.set_manifest(settings={"objectives": {"ttft_p42_ms": 1}})
+    with pytest.raises(ResultsError, match="its objectives are not of this version: objective 'ttft_p42_ms'"):
+        gate(writer, goodput=0.9)
+
+
+def test_goodput_in_a_saturated_harness_is_inconclusive(writer):
+    load(writer)
+    runs(writer, 100, 99)
+    saturated(writer)
+    assert gate(writer, goodput=0.5).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "limits"),
+    [
+        ({"error_rate": 0.1, "violations": 0, "goodput": 0.9}, {}),
+        ({"ttft_p50_ms": 200, "ttft_p99_ms": 800}, {"ttft_ms": 800}),
+        ({"ttft_p99_ms": 150, "ttft_p50_ms": 200}, {"ttft_ms": 150}),
+        ({"ttft_p999_ms": 3, "ttft_max_ms": 4}, {"ttft_ms": 4}),
+        ({"inter_token_p99_ms": 50, "head_p99_ms": 1, "receive_lag_p99_ms": 1, "connect_max_ms": 1}, {}),
+        ({"inter_token_max_ms": 50}, {"stall_ms": 50}),
+        ({"inter_token_max_ms": 50, "stall_max_ms": 40}, {"stall_ms": 40}),
+        ({"inter_token_max_ms": 50, "stall_p99_ms": 60}, {"stall_ms": 50}),
+        (
+            {"service_ttft_p95_ms": 1, "first_event_p95_ms": 2, "duration_p95_ms": 3, "resume_p95_ms": 4},
+            {"service_ttft_ms": 1, "first_event_ms": 2, "duration_ms": 3, "resume_ms": 4},
+        ),
+    ],
+)
+def test_what_a_single_run_has_to_meet(objectives, limits):
+    assert run_limits(parse_objectives(objectives)) == limits
+
+
+@pytest.mark.parametrize(
+    ("values", "begins_run", "good"),
+    [
+        ({"ttft_ms": 800, "stall_ms": 50, "duration_ms": 1}, True, True),
+        ({"ttft_ms": 800.001, "stall_ms": 50}, True, False),
+        ({"ttft_ms": 1, "stall_ms": 50.1}, True, False),
+        ({"ttft_ms": 1}, True, True),  # a single token has no gap
+        ({"stall_ms": 1}, True, False),
+        ({}, True, False),
+        ({}, False, True),  # a replay has none of its own
+        ({"resume_ms": 10}, False, True),
+        ({"resume_ms": 10.1}, False, False),
+    ],
+)
+def test_a_good_run_meets_every_limit(values, begins_run, good):
+    limits = {"ttft_ms": 800, "stall_ms": 50, "resume_ms": 10}
+    assert is_good(values, limits, begins_run=begins_run) is good
+    assert is_good(values, {}, begins_run=begins_run)
+
+
+def test_a_comparison_of_a_saturated_measurement_is_inconclusive(tmp_path):
+    files = []
+    for name, ttft_ms, lag_ms in (("now", 200.0, 50.0), ("then", 100.0, 1.0), ("fast", 300.0, 1.0)):
+        with ResultsWriter(tmp_path / name) as writer:
+            writer.add_ledger("w", 1, "fresh", "scheduled", 900)
+            writer.add_ledger("w", 1, "fresh", "done", 900)
+            for second in range(30):
+                histogram = Histogram()
+                histogram.record_many([ttft_ms] * 30)
+                writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+            saturated(writer, lag_ms)
+        files.append(Results(writer.path))
+    now, then, fast = files
+    objectives = parse_objectives({"ttft_p50_ms": 1_000})
+    for one, other, verdict, detail in (
+        (now, then, "inconclusive", "the harness was saturated here"),
+        (fast, now, "inconclusive", "the harness was saturated in the baseline"),
+        (now, now, "inconclusive", "the harness was saturated here and in the baseline"),
+        (fast, then, "worse", ""),
+    ):
+        report = judge(one, objectives, baseline=other)
+        (comparison,) = report.comparisons
+        assert (comparison.verdict, comparison.detail) == (verdict, detail)
+    for file in files:
+        file.close()
+
+
+def test_warm_up_counts_for_no_objective_but_violations(writer):
+    for second, ttft_ms in ((1, 900.0), (2, 100.0)):
+        histogram = Histogram()
+        histogram.record(ttft_ms)
+        writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+        writer.add_ledger("w", second, "fresh", "scheduled")
+        writer.add_ledger("w", second, "fresh", "done")
+        writer.add_tally("w", second, "fresh", "judged")
+    writer.add_tally("w", 1, "fresh", "failed")
+    writer.count_violation("ids.unique", "fresh", "w")
+    writer.set_manifest(measured_from=2)
+    report = gate(writer, ttft_max_ms=800, error_rate=0, violations=0)
+    assert verdicts(report) == {
+        "ttft_max_ms": "held",
+        "error_rate": "held",
+        "violations": "missed",
+        "ledger": "held",
+    }
+    writer.set_manifest(measured_from=3)
+    assert verdicts(gate(writer, ttft_max_ms=800))["ttft_max_ms"] == "not measured"

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import gevent
@@ -62,10 +65,10 @@ def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
                 break
     with Results(path) as results:
         assert results.ledger() == Ledger({"scheduled": 1, "done": 1})
-        assert results.manifest["state"] == "running"
+        assert (results.manifest["state"], results.manifest["load_state"]) == ("running", "running")
     books.close("interrupted", [])
     with Results(path) as results:
-        assert results.manifest["state"] == "interrupted"
+        assert (results.manifest["state"], results.manifest["load_state"]) == ("interrupted", "interrupted")
 
 
 def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
@@ -77,6 +80,89 @@ def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
     with Results(path) as results:
         assert results.manifest["command"] == "harness check"
         assert results.manifest["machine"] == {}
+
+
+def running(worker: str, ended: int, open_streams: dict[str, int]) -> Delta:
+    """What a worker tells that has ended so many fresh runs and has others open."""
+    delta = Delta(open=open_streams)
+    delta.ledger[5, "fresh", "scheduled"] = ended
+    delta.ledger[6, "fresh", "done"] = ended
+    for journey, count in open_streams.items():
+        delta.ledger[5, journey, "scheduled"] += count
+    return delta
+
+
+def test_what_a_dead_worker_had_open_is_lost_and_the_ledger_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    books = Books(path, {}, lambda: None)
+    books.add(running("worker-0", 3, {"fresh": 2, "resume": 1}), "worker-0")
+    books.add(running("worker-1", 4, {"fresh": 1}), "worker-1")
+    books.add(Delta(ledger=Counter({(7, "fresh", "done"): 1}), open={}), "worker-1")
+    before = time.time()
+    books.close("finished", ["worker-0", "worker-9"])
+    assert books.ledger == Ledger({"scheduled": 11, "done": 8, "lost": 3})
+    assert books.sentence() == "streams: 11 scheduled = 8 done + 3 lost; 0 failed; violations: none"
+    with Results(path) as results:
+        assert results.ledger() == books.ledger
+        assert results.ledger("resume") == Ledger({"scheduled": 1, "lost": 1})
+        (at,) = [second for second, ledger in results.ledger_by_second().items() if ledger["lost"]]
+        assert abs(at - before) < 60
+        manifest = results.manifest
+    assert manifest["workers_lost"] == ["worker-0", "worker-9"]
+    assert manifest["counted_until"]["worker-9"] is None
+    assert datetime.fromisoformat(manifest["counted_until"]["worker-0"]).timestamp() == pytest.approx(
+        at, abs=2
+    )
+
+
+def test_open_streams_of_a_worker_that_lives_are_not_written_off(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    books = Books(path, {}, lambda: None)
+    books.add(Delta(ledger=Counter({(5, "fresh", "scheduled"): 2}), open={"fresh": 1}), "worker-0")
+    books.close("finished", [])
+    with Results(path) as results:
+        assert results.ledger().missing == 1
+
+
+def test_the_file_of_a_test_that_was_killed_adds_up(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    books = Books(path, {}, lambda: None)
+    books.add(running("local", 3, {"fresh": 2}), "local")
+    books.add(Delta(ledger=Counter({(7, "fresh", "done"): 1}), open={"fresh": 1}), "local")
+    deadline = time.monotonic() + 30
+    with Results(path) as results:
+        while not results.ledger().scheduled and time.monotonic() < deadline:
+            gevent.sleep(0.1)
+        assert results.ledger() == Ledger({"scheduled": 5, "done": 4, "in flight": 1})
+    books.close("interrupted", [])
+
+
+def test_what_begins_in_warm_up_is_told_apart_from_the_next_whole_second(tmp_path: Path) -> None:
+    for start_wall_ns, warmup_s, measured_from in (
+        (1_790_000_000_000_000_000, 2.0, 1_790_000_002),
+        (1_790_000_000_000_000_001, 2.0, 1_790_000_003),
+        (1_790_000_000_600_000_000, 1.5, 1_790_000_003),
+        (1_790_000_000_600_000_000, 0.0, None),
+    ):
+        path = tmp_path / f"{start_wall_ns}-{warmup_s}.sqlite"
+        books = Books(path, {}, lambda: None)
+        books.started(start_wall_ns, warmup_s)
+        with Results(path) as results:  # at once: a test that is killed must say it as well
+            assert results.measured_from == measured_from
+            assert results.manifest.get("warmup_s") == (warmup_s or None)
+        books.close("finished", [])
+
+
+def test_it_keeps_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    books = Books(path, {}, lambda: None, keep_runs=2)
+    for _ in range(5):
+        books.add(one_run(), "w")
+    books.close("finished", [])
+    with Results(path) as results:
+        assert results.sample() == (2, 5)
+        assert results.ledger() == Ledger({"scheduled": 5, "done": 5})
+        assert results.histogram("ttft_ms").count == 5
 
 
 def test_without_a_file_it_still_counts() -> None:

@@ -31,11 +31,11 @@ def test_the_percentile_chart_tells_its_numbers() -> None:
     chart = percentile_curve([("TTFT", _histogram(*range(1, 101))), ("ITL", _histogram(5.0))])
     assert chart.head == ("metric", "count", "50%", "90%", "99%", "longest")
     assert chart.rows == (
-        ("TTFT", "100", "49.6 ms", "90 ms", "99 ms", "100 ms"),
+        ("TTFT", "100", "49.9 ms", "90.4 ms", "98.6 ms", "100 ms"),
         ("ITL", "1", "5 ms", "5 ms", "5 ms", "5 ms"),
     )
     assert [key.label for key in chart.keys] == ["TTFT", "ITL"]
-    assert "TTFT: half within 49.6 ms, 99% within 99 ms, the longest 100 ms" in chart.svg
+    assert "TTFT: half within 49.9 ms, 99% within 98.6 ms, the longest 100 ms" in chart.svg
 
 
 def test_the_percentile_axis_ends_where_the_data_does() -> None:

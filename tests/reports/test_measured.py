@@ -13,11 +13,12 @@ from harness.reports.measured import (
     ViolationView,
     charts,
     journey_rows,
-    lag_view,
     ledger_view,
     metric_rows,
     moment,
+    rate_rows,
     violation_rows,
+    warmup_note,
 )
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, summary
@@ -80,6 +81,8 @@ def test_each_journey_has_its_own_numbers(path: Path) -> None:
         writer.add_ledger("w0", START, "fresh", "scheduled", 1200)
         writer.add_ledger("w0", START, "resume", "scheduled", 3)
         writer.add_failures("w0", START, "resume", 2)
+        writer.add_tally("w0", START, "fresh", "runs", 4)
+        writer.add_tally("w0", START, "fresh", "good", 3)
         writer.count_violation("ids.unique", "resume", "w0", 5)
         writer.add_histogram("ttft_ms", "fresh", START, "w0", _histogram(10.0))
         writer.add_histogram("resume_ms", "resume", START, "w0", _histogram(20.0))
@@ -91,6 +94,7 @@ def test_each_journey_has_its_own_numbers(path: Path) -> None:
     assert list(rows) == ["fresh", "resume"]
     assert rows["fresh"]["streams"] == "1,200"
     assert rows["fresh"]["TTFT p99"] == "10.0"
+    assert (rows["fresh"]["goodput"], rows["resume"]["goodput"]) == ("75%", "\u2013")
     assert rows["fresh"]["resume p95"] == "\u2013"
     assert (rows["resume"]["failed"], rows["resume"]["violations"], rows["resume"]["resume p95"]) == (
         "2",
@@ -116,7 +120,8 @@ def test_the_ledger_says_whether_it_adds_up(path: Path, done: int, adds_up: bool
     assert ledger is not None
     assert (ledger.adds_up, ledger.sentence) == (adds_up, sentence)
     assert ledger.terms[0] == ("done", done)
-    assert [word for word, _ in ledger.terms][-1] == "in flight"
+    assert [word for word, _ in ledger.terms][-3:] == ["in flight", "dropped", "lost"]
+    assert ledger.notes == ()
 
 
 def test_no_ledger_without_streams(path: Path) -> None:
@@ -148,19 +153,17 @@ def test_reasons_of_failure_are_counted_the_most_frequent_first(path: Path) -> N
     assert ledger.reasons_note == "2 more failed streams not shown here, for 2 further reasons."
 
 
-def test_a_server_that_makes_each_reason_unique_fills_no_memory(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("harness.reports.measured.REASONS_KEPT", 20)
+def test_a_server_that_makes_each_reason_unique_fills_no_page(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for number in range(30):
             _failed(writer, f"unique {number}", 1)
     with Results(path) as results:
         ledger = ledger_view(results)
     assert ledger is not None
+    assert len(ledger.reasons) == REASONS_SHOWN
+    hidden = 30 - REASONS_SHOWN
     assert (
-        ledger.reasons_note
-        == f"{30 - REASONS_SHOWN} more failed streams not shown here, for many further reasons."
+        ledger.reasons_note == f"{hidden} more failed streams not shown here, for {hidden} further reasons."
     )
 
 
@@ -218,33 +221,97 @@ def test_moments() -> None:
     assert moment(2**62 * 10**6) == f"{2**62 * 10**6} ns"
 
 
-def _lag(path: Path, lag_ms: float | None, **manifest: Any) -> Any:
+def test_rates_tell_of_how_many(path: Path) -> None:
     with ResultsWriter(path) as writer:
-        writer.set_manifest(**manifest)
-        if lag_ms is not None:
-            writer.add_histogram("receive_lag_ms", "fresh", START, "w0", _histogram(lag_ms))
+        for word, count in (("judged", 2000), ("failed", 3), ("runs", 1500), ("good", 1455)):
+            writer.add_tally("w0", START, "fresh", word, count)
     with Results(path) as results:
-        return lag_view(results, summary(results))
+        rows = list(rate_rows(summary(results)))
+        assert [(row.label, row.value, row.counts) for row in rows] == [
+            ("Error rate", "0.15%", "3 of 2,000 streams"),
+            ("Goodput", "97%", "1,455 of 1,500 runs"),
+        ]
 
 
-def test_a_harness_that_kept_up(path: Path) -> None:
-    lag = _lag(path, 0.5, receive_stamp="kernel", tokens=1000, coalesced_tokens=12)
-    assert (lag.saturated, lag.measured) == (False, True)
-    assert lag.sentence == "The harness kept up: the p99 of each lag of its own is within 10 ms."
-    assert lag.stamps.startswith("Arrivals are the kernel's receive stamps")
-    assert lag.coalesced.startswith("12 of 1,000 tokens came in one read with the token before")
-    assert lag.rows == (("Receive lag", METRICS["receive_lag_ms"].formula, "1", *["0.500"] * 6),)
+def test_a_rate_that_nobody_counted_has_no_row(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "done", 4)
+    with Results(path) as results:
+        assert [row.label for row in rate_rows(summary(results))] == ["Error rate"]
 
 
-def test_a_saturated_harness_says_so(path: Path) -> None:
-    lag = _lag(path, 10.5, receive_stamp="user")
-    assert lag.saturated
-    assert lag.sentence.startswith("The harness was saturated: the p99 of a lag of its own is over 10 ms")
-    assert "harness's own clock" in lag.stamps
-    assert lag.coalesced == ""
+def test_a_metric_of_another_unit_names_it(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("tokens_per_s", "fresh", START, "w0", _histogram(42.0))
+    with Results(path) as results:
+        labels = [row.label for row in metric_rows(summary(results))]
+    assert "Token rate, tokens/s" in labels
+    assert "Run duration" in labels
 
 
-def test_a_lag_that_nobody_measured(path: Path) -> None:
-    lag = _lag(path, None)
-    assert (lag.saturated, lag.measured, lag.rows) == (False, False, ())
-    assert lag.sentence == "The harness's own lag was not measured in this run."
+def _warmed_up(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for second, value in ((START, 900.0), (START + 1, 800.0), (START + 2, 100.0)):
+            writer.add_histogram("ttft_ms", "fresh", second, "w0", _histogram(value))
+            writer.add_ledger("w0", second, "fresh", "scheduled")
+            writer.add_ledger("w0", second, "fresh", "done")
+            writer.add_tally("w0", second, "fresh", "judged")
+        writer.add_tally("w0", START, "fresh", "failed")
+        writer.set_manifest(measured_from=START + 2, warmup_s=1.5)
+
+
+def test_warm_up_is_one_line_and_a_shade(path: Path) -> None:
+    _warmed_up(path)
+    with Results(path) as results:
+        numbers = summary(results)
+        assert warmup_note(numbers) == (
+            "The first 1.5 s were warm-up. 2 streams that were due in it, 1 of them failed, stand in the ledger and "
+            "in the charts' shaded part, and what they violated counts; all other numbers leave them out. "
+            "Their TTFT: p50 800 ms, p99 900 ms."
+        )
+        percentiles, over_time, traffic = charts(results, ())
+        (row,) = journey_rows(results)
+    assert percentiles.rows[0][:2] == ("Time to first token (TTFT)", "1")
+    assert len(over_time.rows) == len(traffic.rows) == 3
+    for chart in (over_time, traffic):
+        assert chart.keys[-1].label == "warm-up, left out of the numbers"
+    assert row.cells[4] == "100.0"
+
+
+def test_no_word_of_warm_up_without_one(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled")
+    with Results(path) as results:
+        assert warmup_note(summary(results)) == ""
+        assert "warm-up" not in str(list(charts(results, ())))
+
+
+def test_what_was_dropped_and_lost_is_said_and_is_not_in_flight(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 10)
+        writer.add_ledger("w0", START, "fresh", "dropped", 4)
+        writer.add_ledger("w0", START + 1, "fresh", "done", 3)
+        writer.add_ledger("w0", START + 1, "fresh", "lost", 2)
+        writer.add_ledger("w0", START + 2, "fresh", "in flight", 1)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+        (traffic,) = charts(results, ())
+    assert ledger is not None
+    assert ledger.adds_up
+    dropped, lost = ledger.notes
+    assert dropped.startswith("4 arrivals never began: as many streams as allowed were in flight")
+    assert lost.startswith("2 streams were open in workers that died.")
+    assert [row[3] for row in traffic.rows] == ["6", "1", "1"]
+
+
+def test_reasons_of_a_sample_say_so(path: Path) -> None:
+    row = RunRow(journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone")
+    with ResultsWriter(path, keep_runs=4) as writer:
+        writer.add_ledger("w0", START, "fresh", "truncated", 10)
+        writer.add_failures("w0", START, "fresh", 10)
+        writer.add_runs([row] * 10)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert ledger.reasons == (("fresh, run: gone", "4"),)
+    assert ledger.reasons_note == "Counted in a sample of 4 of 10 streams."

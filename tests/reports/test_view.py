@@ -105,10 +105,6 @@ def test_nothing_tested_is_never_green(path: Path) -> None:
             {"state": "running"},
             "The test never wrote its end: it is still running, or it was killed. This is what it left.",
         ),
-        (
-            {"workers_lost": ["w3", "w4"]},
-            "Workers of the load were lost, and with them what they had not yet told: w3, w4.",
-        ),
     ],
 )
 def test_what_limits_a_pass_is_said_and_takes_its_green_away(
@@ -119,12 +115,66 @@ def test_what_limits_a_pass_is_said_and_takes_its_green_away(
     assert made.headline.notes == (note,)
 
 
+def test_dropped_arrivals_limit_a_pass(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 4)
+        writer.add_ledger("w0", START, "fresh", "dropped", 4)
+    made = _load(path, {"error_rate": 0.1})
+    assert (made.headline.word, made.headline.tone) == ("Passed, with a reservation", "warn")
+    assert made.headline.notes == ("4 arrivals never began, so the server had less load than was planned.",)
+
+
 def test_a_saturated_harness_limits_a_pass(path: Path) -> None:
-    made = _load(path, {"ttft_p95_ms": 800}, lag_ms=50.0)
-    assert made.headline.tone == "warn"
+    made = _load(path, {"error_rate": 0.1}, lag_ms=50.0)
+    assert (made.headline.word, made.headline.tone) == ("Passed, with a reservation", "warn")
     assert made.headline.notes == (
         "The harness itself was saturated, so latencies here are not only the server's.",
     )
+
+
+@pytest.mark.parametrize("limit_ms", [80, 800])
+def test_a_saturated_harness_leaves_latencies_undecided(path: Path, limit_ms: float) -> None:
+    made = _load(path, {"ttft_p95_ms": limit_ms, "ttft_p50_ms": limit_ms, "error_rate": 0.1}, lag_ms=50.0)
+    assert (made.headline.word, made.headline.tone) == ("Inconclusive", "warn")
+    assert made.headline.why.startswith(
+        "`ttft_p95_ms`, `ttft_p50_ms` cannot be judged: the harness was saturated; the p99 of receive lag is 50.0 "
+        "ms, over 10 ms. Load: "
+    )
+    assert [row.verdict for row in made.objectives] == ["inconclusive", "inconclusive", "held", "held"]
+
+
+def test_a_load_that_was_killed_leaves_the_test_undecided(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 800}, load_state="running")
+    assert made.headline.word == "Inconclusive"
+    assert made.headline.why.startswith(
+        "The load cannot be judged: the load never wrote its end: it was killed, or it still goes on. "
+    )
+
+
+def test_workers_that_were_lost_leave_the_test_undecided(path: Path) -> None:
+    made = _load(path, {"ttft_p95_ms": 800}, workers_lost=["w3", "w4"])
+    assert (made.headline.word, made.headline.tone) == ("Inconclusive", "warn")
+    assert made.headline.why.startswith(
+        "What workers measured cannot be judged: w3, w4 died before the end, with what had not been told yet. "
+    )
+
+
+def test_goodput_is_held_to_a_lower_limit(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for word, count in (("judged", 10), ("runs", 10), ("good", 8)):
+            writer.add_tally("w0", START, "fresh", word, count)
+    made = _load(path, {"goodput": 0.75})
+    row = made.objectives[0]
+    assert (row.value, row.limit, row.headroom, row.verdict) == (
+        "80%",
+        "at least 75%",
+        "6.67% to spare",
+        "held",
+    )
+    assert row.used is None
+    made = _load(path, {"goodput": 1})
+    assert made.headline.why.startswith("`goodput` is 80%, below its limit of 100%. ")
+    assert made.objectives[0].headroom == "20% short"
 
 
 @pytest.mark.parametrize("limits", [{"ttft_p42_ms": 3}, {"ttft_p95_ms": "fast"}])

@@ -1,4 +1,5 @@
 import math
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -6,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.histogram import BUCKETS, FOLD_AT, RELATIVE_ERROR, Histogram, nearest_rank
+from harness.results.histogram import (
+    BUCKETS,
+    FOLD_AT,
+    RELATIVE_ERROR,
+    UNFOLDED_AT_MOST,
+    Histogram,
+    nearest_rank,
+)
 
 in_range_ms = st.floats(min_value=0.001, max_value=3.6e7)
 any_ms = st.floats(min_value=-1e12, max_value=1e12)
@@ -125,6 +133,18 @@ def test_merging_with_itself_doubles():
     assert (histogram.count, histogram.sum) == (4, 6.0)
 
 
+@pytest.mark.parametrize("count", [0, 1, UNFOLDED_AT_MOST, UNFOLDED_AT_MOST + 1])
+def test_few_values_travel_as_they_are(count):
+    histogram = Histogram()
+    for value in range(count):
+        histogram.record(value + 0.25)
+    data = histogram.to_bytes()
+    assert (data[:1] == b"\x02") is (count <= UNFOLDED_AT_MOST)
+    back = Histogram.from_bytes(data)
+    assert facts(back) == facts(histogram)
+    assert back.to_bytes() == histogram.to_bytes()
+
+
 @pytest.mark.parametrize("percent", [-0.1, 100.1, math.nan])
 def test_a_percentile_outside_0_to_100_is_refused(percent):
     with pytest.raises(ValueError, match="between 0 and 100"):
@@ -142,7 +162,7 @@ def test_the_nearest_rank_has_no_float_error(percent, count, rank):
 def test_bytes_that_are_something_else_are_refused():
     import zlib
 
-    good = of([1.0, 2.0]).to_bytes()
+    good = of(np.arange(1.0, 200.0)).to_bytes()
     plain = zlib.decompress(good)
     wrong_count = plain[:1] + b"\x09" + plain[2:]
     for bad in (
@@ -154,6 +174,23 @@ def test_bytes_that_are_something_else_are_refused():
         zlib.compress(plain + b"\0"),
         zlib.compress(b"\x07" + plain[1:]),
         zlib.compress(wrong_count),
+        b"\x02" + bytes(7),
+        b"\x02" + bytes(8 * (UNFOLDED_AT_MOST + 1)),
+        b"\x02" + struct.pack("<d", math.nan),
     ):
         with pytest.raises(ValueError, match="stored histogram"):
             Histogram.from_bytes(bad)
+
+
+def test_the_coarser_buckets_of_earlier_files_are_read():
+    import zlib
+
+    from harness.results import histogram as module
+
+    places, counts = np.array([0, 7, 360], "<u2"), np.array([1, 5, 4], "<i8")
+    header = module._HEADER.pack(1, 10, 12.5, 0.0005, 1.0, 3)
+    old = Histogram.from_bytes(zlib.compress(header + places.tobytes() + counts.tobytes()))
+    assert (old.count, old.sum, old.min, old.max) == (10, 12.5, 0.0005, 1.0)
+    edges, found = old.buckets()
+    filled = {round(float(edge), 6): int(count) for edge, count in zip(edges, found, strict=True) if count}
+    assert filled == {0.001: 1, 0.001133: 2, 0.001144: 3, 0.990452: 2, 1.0: 2}

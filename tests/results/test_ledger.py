@@ -15,14 +15,16 @@ def test_the_words_and_their_order():
         "refused",
         "abandoned",
         "in flight",
+        "dropped",
+        "lost",
     )
     assert list(Ledger({"in flight": 1, "scheduled": 1}).as_dict()) == list(OUTCOMES)
 
 
 def test_it_adds_up_when_every_scheduled_stream_is_accounted_for():
-    ledger = Ledger({"scheduled": 9, **dict.fromkeys(ENDINGS, 1), "in flight": 1})
+    ledger = Ledger({"scheduled": 14, **dict.fromkeys(ENDINGS, 1), "in flight": 1, "dropped": 2, "lost": 3})
     assert ledger.adds_up
-    assert (ledger.missing, ledger.ended, ledger.judged) == (0, 8, 7)
+    assert (ledger.missing, ledger.ended, ledger.judged, ledger.unended) == (0, 8, 7, 6)
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES[1:])

@@ -3,8 +3,18 @@ import json
 import pytest
 
 from harness.results.histogram import Histogram
-from harness.results.metrics import METRICS, error_rate, is_saturated, summary, violations
-from harness.results.store import CheckRow, Results, ResultsWriter
+from harness.results.metrics import (
+    HARNESS_METRICS,
+    METRICS,
+    Process,
+    error_rate,
+    goodput,
+    processes,
+    saturation,
+    summary,
+    violations,
+)
+from harness.results.store import CheckRow, ProcessRow, Results, ResultsWriter
 
 NONE = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None}
 
@@ -38,15 +48,19 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         "inter_token_ms",
         "stall_ms",
         "duration_ms",
+        "tokens_per_s",
         "resume_ms",
         "conflict_ms",
         "schedule_lag_ms",
         "receive_lag_ms",
+        "hub_delay_ms",
     ]
     for name, metric in METRICS.items():
-        assert (metric.name, metric.unit) == (name, "ms")
+        assert metric.name == name
+        assert metric.unit == {"ms": "ms", "_s": "tokens/s"}[name[-2:]]
         assert metric.label
         assert " - " in metric.formula or "gap" in metric.formula
+    assert set(HARNESS_METRICS) < set(METRICS)
     assert METRICS["ttft_ms"].formula == "arrival of the first token event with content - intended start"
 
 
@@ -63,16 +77,26 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
             "refused": 0,
             "abandoned": 0,
             "in flight": 0,
+            "dropped": 0,
+            "lost": 0,
         },
+        "streams": {"judged": 0, "failed": 0, "error_rate": None},
+        "goodput": {"runs": None, "good": None, "share": None},
         "metrics": {
             name: {"count": 0, **NONE} for name in ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
         },
         "violations": {},
+        "warmup": None,
         "harness": {
             "lag_ms": {"p50": None, "p99": None, "max": None},
+            "schedule_lag_ms": {"p50": None, "p99": None, "max": None},
+            "hub_delay_ms": {"p50": None, "p99": None, "max": None},
+            "processes": {},
             "saturated": False,
+            "why": [],
             "receive_stamp": None,
         },
+        "runs": {"seen": 0, "kept": 0},
         "checks": {
             "pass": 0,
             "fail": 0,
@@ -113,11 +137,8 @@ def test_the_summary_of_a_run(writer, results):
         "resume_ms",
         "receive_lag_ms",
     ]
-    assert said["harness"] == {
-        "lag_ms": {"p50": 0.25, "p99": 0.25, "max": 0.25},
-        "saturated": False,
-        "receive_stamp": "kernel",
-    }
+    assert said["harness"]["lag_ms"] == {"p50": 0.25, "p99": 0.25, "max": 0.25}
+    assert (said["harness"]["saturated"], said["harness"]["receive_stamp"]) == (False, "kernel")
     assert (said["ledger"]["scheduled"], said["ledger"]["done"]) == (100, 100)
     assert said["violations"] == {"auth.bad": 1, "ids.unique": 2}
     assert (said["checks"]["fail"], sum(said["checks"].values())) == (1, 1)
@@ -126,10 +147,118 @@ def test_the_summary_of_a_run(writer, results):
 @pytest.mark.parametrize("metric", ["receive_lag_ms", "schedule_lag_ms"])
 def test_either_lag_saturates_by_its_p99(writer, results, metric):
     add(writer, metric, *[1.0] * 99, 500.0)
-    assert not is_saturated(results)
+    assert saturation(results) == []
     add(writer, metric, 500.0, 500.0)
-    assert is_saturated(results)
+    name = {"receive_lag_ms": "receive lag", "schedule_lag_ms": "schedule lag"}[metric]
+    (why,) = saturation(results)
+    assert why.startswith(f"the p99 of {name} is ")
+    assert why.endswith(" ms, over 10 ms")
     assert summary(results)["harness"]["saturated"] is True
+    assert summary(results)["harness"]["why"] == [why]
+
+
+def delays(writer, worker, *values_ms):
+    histogram = Histogram()
+    histogram.record_many(values_ms)
+    writer.add_histogram("hub_delay_ms", "", 1, worker, histogram)
+    writer.commit()
+
+
+def test_one_busy_process_among_many_saturates_by_its_hub_delay(writer, results):
+    for number in range(300):
+        delays(writer, f"worker-{number}", *[1.0] * 100)
+    delays(writer, "master", *[800.0] * 100)
+    assert saturation(results) == []
+    delays(writer, "worker-7", 12.0, 12.0)
+    assert saturation(results) == ["the p99 of worker-7's hub delay is 12.0 ms, over 10 ms"]
+
+
+def cpu(writer, worker, *shares, since=1):
+    writer.add_processes(
+        ProcessRow(worker=worker, second=second, cpu=share, rss_bytes=1000 + second, open_streams=second % 7)
+        for second, share in enumerate(shares, since)
+    )
+    writer.commit()
+
+
+def test_a_process_saturates_by_its_cpu_in_more_than_a_tenth_of_its_seconds(writer, results):
+    cpu(writer, "worker-0", *[0.5] * 9, 0.95)
+    cpu(writer, "worker-1", *[0.9] * 10)
+    cpu(writer, "master", *[1.0] * 10)
+    assert saturation(results) == []
+    cpu(writer, "worker-0", 0.95, since=9)
+    assert saturation(results) == [
+        "worker-0 used more than 90% of a core in 20% of its seconds, over 10%",
+    ]
+    writer.set_manifest(measured_from=11)
+    writer.commit()
+    assert saturation(results) == []
+
+
+def test_how_each_process_fared(writer, results):
+    cpu(writer, "worker-0", 0.25, 1.25)
+    cpu(writer, "worker-1", 0.5)
+    delays(writer, "worker-0", 3.0)
+    assert processes(results) == [
+        Process("worker-0", 2, 0.75, 1.25, 0.5, 1002, 2, 3.0),
+        Process("worker-1", 1, 0.5, 0.5, 0.0, 1001, 1, None),
+    ]
+    said = json.loads(json.dumps(summary(results)))["harness"]["processes"]
+    assert said["worker-1"] == {
+        "seconds": 1,
+        "cpu_mean": 0.5,
+        "cpu_max": 0.5,
+        "busy": 0.0,
+        "rss_max_bytes": 1001,
+        "open_streams_max": 1,
+        "hub_delay_p99_ms": None,
+    }
+
+
+def test_goodput_is_the_share_of_good_runs_by_journey_and_part(writer, results):
+    assert goodput(results) is None
+    for second, journey, runs, good in ((1, "fresh", 4, 1), (2, "fresh", 4, 3), (2, "replay", 2, 2)):
+        writer.add_tally("w", second, journey, "judged", runs)
+        writer.add_tally("w", second, journey, "runs", runs)
+        writer.add_tally("w", second, journey, "good", good)
+    writer.add_tally("w", 2, "conflict", "judged", 2)
+    writer.set_manifest(measured_from=2)
+    writer.commit()
+    assert goodput(results) == 5 / 6
+    assert goodput(results, "fresh") == 0.75
+    assert goodput(results, part="whole") == 0.6
+    assert goodput(results, "conflict") is None
+    assert summary(results)["goodput"] == {"runs": 6, "good": 5, "share": 5 / 6}
+
+
+def test_runs_that_nobody_looked_at_have_no_goodput(writer, results):
+    writer.add_ledger("w", 1, "fresh", "done", 5)
+    writer.commit()
+    assert error_rate(results) == 0.0
+    assert goodput(results) is None
+
+
+def test_warm_up_is_shown_apart(writer, results):
+    for second, value in ((1, 900.0), (2, 100.0)):
+        histogram = Histogram()
+        histogram.record(value)
+        writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+        writer.add_ledger("w", second, "fresh", "scheduled")
+        writer.add_ledger("w", second, "fresh", "truncated")
+        writer.add_tally("w", second, "fresh", "judged")
+    writer.add_tally("w", 1, "fresh", "failed")
+    writer.count_violation("ids.unique", "fresh", "w")
+    writer.set_manifest(measured_from=2, warmup_s=1.0)
+    writer.commit()
+    said = summary(results)
+    assert (said["metrics"]["ttft_ms"]["count"], said["metrics"]["ttft_ms"]["max"]) == (1, 100.0)
+    assert said["streams"] == {"judged": 1, "failed": 0, "error_rate": 0.0}
+    assert said["ledger"]["scheduled"] == 2
+    assert said["violations"] == {"ids.unique": 1}
+    warmup = said["warmup"]
+    assert (warmup["measured_from"], warmup["seconds"]) == (2, 1.0)
+    assert warmup["streams"] == {"judged": 1, "failed": 1, "error_rate": 1.0}
+    assert warmup["metrics"]["ttft_ms"]["max"] == 900.0
 
 
 def test_the_error_rate_leaves_out_what_we_abandoned_and_what_is_still_open(writer, results):

@@ -4,6 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -15,12 +16,15 @@ from harness.results.ledger import Ledger
 from harness.results.store import (
     CheckRow,
     ExchangeRow,
+    ProcessRow,
+    Reason,
     Results,
     ResultsError,
     ResultsWriter,
     RunRow,
     ViolationRow,
 )
+from harness.results.tally import Tally
 
 RUN = RunRow(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
 FULL = RunRow(
@@ -409,7 +413,7 @@ def test_a_newer_schema_is_refused_by_name_of_both_versions(path):
         newer.execute("PRAGMA user_version = 7")
     newer.close()
     for opening in (Results, ResultsWriter):
-        with pytest.raises(ResultsError, match="schema version 7, and this harness knows up to version 1"):
+        with pytest.raises(ResultsError, match="schema version 7, and this harness knows up to version 2"):
             opening(path)
 
 
@@ -499,3 +503,242 @@ def test_an_empty_results_file_tested_nothing(path):
             [],
             [],
         )
+
+
+def runs_of(path):
+    with Results(path) as results:
+        return list(results.runs())
+
+
+def test_a_large_test_keeps_a_sample_of_its_rows_and_says_of_how_many(path):
+    failed = replace(RUN, outcome="truncated", reason="gone")
+    with ResultsWriter(path, keep_runs=10) as writer:
+        for number in range(300):
+            writer.add_runs([replace(RUN, intended_ns=number)])
+            if number % 20 == 0:
+                writer.add_runs([failed])
+                writer.commit()
+                with Results(path) as results:
+                    assert results.sample() == (min(10, number + number // 20 + 2), number + number // 20 + 2)
+    rows = runs_of(path)
+    assert Counter(row.outcome for row in rows) == {"done": 5, "truncated": 5}
+    with Results(path) as results:
+        assert results.sample() == (10, 315)
+        assert (results.manifest["runs_seen"], results.manifest["runs_kept"]) == (315, 10)
+
+
+def test_every_row_of_a_file_is_as_likely_to_stay(path):
+    times = Counter()
+    for number in range(200):
+        file = path.with_name(f"{number}.sqlite")
+        with ResultsWriter(file, keep_runs=4) as writer:
+            for row in range(16):
+                writer.add_runs([replace(RUN, intended_ns=row)])
+                if row % 5 == 0:
+                    writer.commit()
+        times.update(row.intended_ns for row in runs_of(file))
+    assert sum(times.values()) == 800
+    # Expected 50 each; the standard deviation is sqrt(200 * 1/4 * 3/4) = 6.1.
+    assert all(abs(times[row] - 50) < 5.5 * 6.1 for row in range(16))
+
+
+def test_a_sample_goes_on_where_an_earlier_writer_ended_and_zero_keeps_none(path):
+    for _ in range(3):
+        with ResultsWriter(path, keep_runs=5) as writer:
+            writer.add_runs([RUN] * 4)
+    with Results(path) as results:
+        assert results.sample() == (5, 12)
+    none = path.with_name("none.sqlite")
+    with ResultsWriter(none, keep_runs=0) as writer:
+        writer.add_runs([RUN] * 4)
+    assert runs_of(none) == []
+    with Results(none) as results:
+        assert results.sample() == (0, 4)
+
+
+def test_a_commit_that_fails_trims_no_count(path):
+    with ResultsWriter(path, keep_runs=3) as writer:
+        writer.add_runs([RUN] * 3)
+        writer.commit()
+        writer.add_runs([replace(RUN, events=np.int64(3))] + [RUN] * 3)
+        with pytest.raises(ResultsError, match="cannot store BLOB"):
+            writer.commit()
+        assert len(runs_of(path)) == 3
+        writer._pending.runs.clear()
+        writer._sample.ordinary = 3
+        writer.add_runs([RUN] * 9)
+    assert len(runs_of(path)) == 3
+
+
+def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_first(path):
+    with ResultsWriter(path) as writer:
+        for reason, times in (("reset", 2), ("gone", 3), ("late", 1)):
+            writer.add_runs([replace(RUN, reason=reason)] * times)
+        writer.add_runs([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
+    with Results(path) as results:
+        reasons, different = results.failure_reasons(2)
+        assert reasons == [Reason("fresh", "run", "gone", 3), Reason("fresh", "run", "reset", 2)]
+        assert different == 4
+        assert len(results.failure_reasons(9)[0]) == 4
+
+
+def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        with writer.together():
+            writer.add_ledger("w1", 1, "fresh", "scheduled", 5)
+            writer.set_open("w1", {"fresh": 3, "replay": 1})
+            writer.add_ledger("w1", 1, "replay", "scheduled")
+            writer.add_ledger("w1", 1, "fresh", "done", 2)
+            writer.set_open("w2", {"fresh": 1})
+            writer.add_ledger("w2", 1, "fresh", "scheduled")
+        writer.commit()
+        assert results.ledger() == Ledger({"scheduled": 7, "done": 2, "in flight": 5})
+        assert results.ledger("replay") == Ledger({"scheduled": 1, "in flight": 1})
+        writer.set_open("w1", {"fresh": 2})
+        writer.add_ledger("w1", 2, "fresh", "done")
+        writer.add_ledger("w1", 2, "replay", "done")
+        writer.commit()
+        assert results.ledger() == Ledger({"scheduled": 7, "done": 4, "in flight": 3})
+        assert results.ledger().adds_up
+        writer.set_open("w1", {})
+        writer.set_open("w2", {})
+        writer.commit()
+        assert results.ledger().missing == 3
+
+
+def test_what_is_added_together_is_committed_together(path, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(store.time, "monotonic", lambda: now)
+    with ResultsWriter(path) as writer, Results(path) as results:
+        now += 60
+        with writer.together():
+            writer.add_ledger("w", 1, "fresh", "scheduled")
+            with writer.together():
+                writer.add_runs([RUN] * (store.COMMIT_AT_ROWS + 1))
+            assert results.ledger().scheduled == 0
+        assert (results.ledger().scheduled, len(list(results.runs()))) == (1, store.COMMIT_AT_ROWS + 1)
+
+
+def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        for second, value in ((9, 1.0), (10, 2.0), (11, 4.0)):
+            writer.add_histogram("ttft_ms", "fresh", second, "w1", of(value))
+            writer.add_histogram("ttft_ms", "replay", second, "w2", of(value * 10))
+            writer.add_ledger("w1", second, "fresh", "scheduled")
+            writer.add_ledger("w1", second, "fresh", "done")
+            writer.add_tally("w1", second, "fresh", "judged", second)
+            writer.add_tally("w1", second, "replay", "failed")
+            writer.add_processes(
+                [ProcessRow(worker="w1", second=second, cpu=0.5, rss_bytes=1, open_streams=2)]
+            )
+        writer.commit()
+        assert (results.measured_from, results.histogram("ttft_ms").sum) == (None, 77.0)
+        assert results.tally("fresh") == Tally(judged=30)
+        assert results.histogram("ttft_ms", part="warm-up").count == 0
+        writer.set_manifest(measured_from=10)
+        writer.commit()
+        assert results.measured_from == 10
+        for part, total, fresh, judged, seconds in (
+            ("measured", 66.0, 6.0, 21, [10, 11]),
+            ("warm-up", 11.0, 1.0, 9, [9]),
+            ("whole", 77.0, 7.0, 30, [9, 10, 11]),
+        ):
+            assert results.histogram("ttft_ms", part=part).sum == total
+            assert results.histogram("ttft_ms", "fresh", part).sum == fresh
+            assert {worker: h.sum for worker, h in results.histograms_by_worker("ttft_ms", part).items()} == {
+                "w1": fresh,
+                "w2": fresh * 10,
+            }
+            assert list(results.histograms_by_second("ttft_ms", part=part)) == seconds
+            assert results.tally("fresh", part) == Tally(judged=judged)
+            assert results.tally("replay", part).failed == len(seconds)
+            assert [row.second for row in results.processes(part)] == seconds
+        assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
+        assert results.tallies_by_second()[9] == Tally(judged=9, failed=1)
+
+
+def test_without_a_tally_rates_come_from_the_ledger(path):
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w", 1, "fresh", "done", 5)
+        writer.add_ledger("w", 1, "fresh", "abandoned", 2)
+        writer.add_failures("w", 1, "fresh", 1)
+    with Results(path) as results:
+        assert results.tally() == Tally(5, 1, None, None)
+        assert results.tally(part="warm-up") == Tally()
+
+
+def test_a_metric_of_no_journey_makes_none(path):
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("hub_delay_ms", "", 1, "w1", of(1.0))
+        writer.add_processes(
+            [
+                ProcessRow(worker="w1", second=2, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+            ]
+        )
+    with Results(path) as results:
+        assert results.journeys() == []
+        assert results.processes() == [
+            ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+            ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+        ]
+
+
+def test_what_is_stored_is_sorted_into_buckets(path):
+    small = Histogram()
+    small.record(3.0)
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", 1, "w", small)
+    with sqlite3.connect(path) as db:
+        (blob,) = db.execute("SELECT counts FROM histograms").fetchone()
+    db.close()
+    assert blob[:1] != b"\x02"
+
+
+def of_version_1(path):
+    """A file as the first schema had it, with a load in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path, isolation_level=None)
+    for statement in store._SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO ledger VALUES ('w', 1, 'fresh', 'scheduled', 2), ('w', 1, 'fresh', 'done', 2)")
+    db.execute("INSERT INTO failures VALUES ('w', 1, 'fresh', 1)")
+    columns = "journey, step, worker, intended_ns, outcome, events, tokens, violations"
+    db.execute(f"INSERT INTO runs ({columns}) VALUES ('fresh', 'run', 'w', 1, 'done', 1, 1, 0)")
+    db.execute("INSERT INTO histograms VALUES ('ttft_ms', 'fresh', 1, 'w', ?)", (of(5.0).to_bytes(),))
+    db.close()
+
+
+def check_version_1(path):
+    with Results(path) as results:
+        assert results.ledger() == Ledger({"scheduled": 2, "done": 2})
+        assert results.tally() == Tally(2, 1, None, None)
+        assert (results.processes(), results.measured_from, results.sample()) == ([], None, (1, 1))
+        assert results.histogram("ttft_ms").sum == 5.0
+        assert [row.outcome for row in results.runs()] == ["done"]
+        assert results.tested
+
+
+def test_a_file_of_the_first_version_is_read_as_it_is(path):
+    of_version_1(path)
+    before = path.read_bytes()
+    check_version_1(path)
+    with Results(path) as results:
+        assert results.tallies_by_second() == {}
+    assert path.read_bytes() == before
+
+
+def test_a_writer_brings_a_file_of_the_first_version_up_to_date(path):
+    of_version_1(path)
+    with ResultsWriter(path) as writer:
+        writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="pass")])
+    check_version_1(path)
+    with ResultsWriter(path, keep_runs=1) as writer:
+        writer.add_runs([RUN] * 3)
+        writer.set_open("w", {"fresh": 1})
+    with Results(path) as results:
+        assert results.sample() == (1, 4)
+        assert results.ledger()["in flight"] == 1
