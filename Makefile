@@ -16,7 +16,7 @@ help:
 	@echo "make lint     style, types, import direction"
 	@echo "make format   apply the style"
 	@echo "make mutants  run the suite on every defect of the embedded server: the kill matrix"
-	@echo "make bench    measure speed, as ratios"
+	@echo "make bench    measure speed, as ratios, into docs/performance.md (QUICK=1: shorter, and only printed)"
 	@echo "make lock     resolve the dependencies anew"
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
@@ -64,6 +64,7 @@ mutants: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m benchmarks
+	$(BIN)/python -m tests.benchmarks.side_by_side $(if $(QUICK),--quick)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 

@@ -1,0 +1,24 @@
+"""The request that the stock clients make: the documented one."""
+
+from __future__ import annotations
+
+import json
+
+PATH = "/agent/workflow-actions"
+HEADERS = {
+    "Authorization": "Bearer demo-token",
+    "Content-Type": "application/json",
+    "Accept": "text/event-stream",
+}
+BODY = json.dumps(
+    {
+        "organizationId": "org-1",
+        "sessionId": "session-1",
+        "workflowAction": {
+            "toolId": "echo",
+            "toolName": "Echo",
+            "aiDescription": "Spells a sentence, a token for each word.",
+            "runtimeScope": "demo",
+        },
+    }
+)

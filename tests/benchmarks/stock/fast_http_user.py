@@ -1,0 +1,36 @@
+"""Locust's FastHttpUser, read line by line: what a Locust user would write."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+
+import gevent
+from locust import FastHttpUser, task
+
+from tests.benchmarks.stock.body import BODY, HEADERS, PATH
+from tests.benchmarks.stock.recorder import Recorder
+
+recorder = Recorder()
+recorder.listen()
+
+
+class Runs(FastHttpUser):
+    def on_start(self) -> None:
+        gevent.sleep(random.random())  # Locust starts its users in bunches, a bunch a second
+
+    @task
+    def stream_run(self) -> None:
+        started_ns, events = time.monotonic_ns(), 0
+        with self.client.post(PATH, data=BODY, headers=HEADERS, stream=True, catch_response=True) as response:
+            # Its iter_lines waits for blocks of 1 KB, and so shows bursts where there were tokens.
+            while line := response.stream.readline(b"\n"):
+                if not line.startswith(b"data:"):
+                    continue
+                event = json.loads(line[5:])
+                events += 1
+                recorder.parsed(event.get("t"))
+                if events == 1:
+                    recorder.first_token(started_ns)
+        recorder.ended(events)

@@ -1,0 +1,81 @@
+"""Our users, fresh runs only, every judge on, results written: what a user of the harness would run.
+
+BENCH_CHECK_EVERY=n also holds the arrival times of every n-th stream against the times that the server wrote
+into its events. BENCH_BUSY=0.2 keeps the hub busy for a fifth of the time, with something else.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import time
+from itertools import count
+
+import gevent
+from locust import events, task
+
+from harness.contract.exchange import Exchange
+from harness.load.journeys import Traveller
+from harness.load.measure import RUN
+from harness.load.session import Session, settings_or_exit
+from harness.load.users import AgentRunUser
+from tests.benchmarks.stock.recorder import Recorder
+
+_SENT = re.compile(r'"t":(\d+)')
+
+recorder = Recorder()
+recorder.listen()
+check_every = int(os.environ.get("BENCH_CHECK_EVERY", "0"))
+busy = float(os.environ.get("BENCH_BUSY", "0"))
+streams = count()
+
+Session(settings_or_exit()).listen(events)
+
+
+def fresh(traveller: Traveller, intended_ns: int | None = None) -> None:
+    exchange = traveller.stream("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
+    recorder.ended(exchange.summary.events)
+    if check_every and next(streams) % check_every == 0:
+        check(exchange)
+
+
+def check(exchange: Exchange) -> None:
+    lag_of = {read.arrival_ns: read.lag_ns or 0 for read in exchange.reads}
+    for number, one in enumerate(exchange.tokens):
+        sent = _SENT.search(one.frame.data or "")
+        had_ns = one.arrival_ns + lag_of[one.arrival_ns]
+        if sent is None or not recorder.within(had_ns):
+            continue
+        recorder.lag.add(had_ns - int(sent[1]))
+        if number == 0:
+            recorder.kernel_error.add(abs(one.arrival_ns - int(sent[1])))
+
+
+def keep_busy() -> None:
+    while True:
+        piece_s = random.uniform(0.002, 0.005)
+        until = time.perf_counter() + piece_s
+        while time.perf_counter() < until:
+            pass
+        gevent.sleep(piece_s * (1 / busy - 1))
+
+
+@events.test_start.add_listener
+def on_test_start(**_: object) -> None:
+    if busy:
+        gevent.spawn(keep_busy)
+
+
+@events.quit.add_listener
+def on_quit(**_: object) -> None:
+    recorder.write()  # with the streams that were still to end when the window closed
+
+
+class Runs(AgentRunUser):
+    def on_start(self) -> None:
+        gevent.sleep(random.random())
+
+    @task
+    def stream_run(self) -> None:
+        self.travel(fresh)

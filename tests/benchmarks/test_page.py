@@ -1,0 +1,205 @@
+"""What the page says of what was measured: a bar is met by the numbers, and by nothing else."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.benchmarks import page
+from tests.benchmarks.clients import FAST_HTTP_USER, OURS
+from tests.benchmarks.page import Bar, bars
+from tests.benchmarks.parts import PARTS
+
+MACHINE = {
+    "processor": "A processor",
+    "cores": 2,
+    "kernel": "Linux 6",
+    "python": "3.11.7",
+    "packages": {"locust": "2.47.0"},
+    "date": "2025-01-02",
+}
+
+
+def sample(client: str, **values: Any) -> dict[str, Any]:
+    return {
+        "client": client,
+        "streams": 1000,
+        "events_per_s": 100.0,
+        "cpu_us_per_event": 10.0,
+        "cpu_share": 0.5,
+        "waited_share": 0.01,
+        "open_streams": 1000.0,
+        "rss_bytes": 0,
+        "truth": {
+            "first_token_us": {"p50": 200_000.0, "p99": 200_500.0},
+            "lateness_us": {"p50": 10.0, "p99": 100.0},
+        },
+        "lag_ms": {"p99": 5.0},
+        "ttft_ms": {"p50": 200.1, "p99": 202.5},
+        "lag_by_send_ms": None,
+        "kernel_error_ms": {"p99": 0.1},
+        "problem": None,
+        **values,
+    }
+
+
+def part(*samples: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {
+        "rhythm": {"tokens": 500, "first_token_us": 0, "gap_us": 0},
+        "target": "c",
+        "samples": list(samples),
+        "machine": MACHINE,
+        **more,
+    }
+
+
+ROUND = {
+    "due": 5000,
+    "scheduled": 5000,
+    "asked_of_target": 5000,
+    "failures": 0,
+    "rows": 5000,
+    "missing_or_doubled": 0,
+    "schedule_lag_ms": {"p50": 0.1, "p99": 5.0},
+}
+# Each at its limit, so that the least change misses it.
+DOCUMENTS: dict[str, Any] = {
+    "blast": part(
+        sample(OURS.name, events_per_s=400.0),
+        sample(FAST_HTTP_USER.name, events_per_s=100.0),
+        sample(OURS.name, events_per_s=500.0),
+        sample(FAST_HTTP_USER.name, events_per_s=90.0),
+        sample(OURS.name, events_per_s=900.0),
+        sample(FAST_HTTP_USER.name, events_per_s=300.0),
+    ),
+    "ladder": part(
+        sample(OURS.name, problem="at 6,000 some failed"), held={OURS.name: 5000, FAST_HTTP_USER.name: 2000}
+    ),
+    "cpu": part(sample(OURS.name, cpu_us_per_event=10.0), sample(FAST_HTTP_USER.name, cpu_us_per_event=20.0)),
+    "ttft": part(
+        sample(OURS.name),
+        sample(FAST_HTTP_USER.name, ttft_ms={"p50": 1.0, "p99": 999.0}, kernel_error_ms={"p99": None}),
+        sample(f"{OURS.name}, hub kept 20% busy"),
+    ),
+    "memory": part(
+        sample(OURS.name, streams=100, rss_bytes=50_000_000),
+        sample(OURS.name, streams=1000, rss_bytes=50_000_000 + 900 * 20 * 1024),
+    ),
+    "open_loop": {
+        "rate": 500,
+        "duration_s": 10,
+        "processes": 2,
+        "rounds": [{**ROUND}, {**ROUND}],
+        "machine": MACHINE,
+    },
+}
+
+
+def test_what_meets_its_limit_is_met() -> None:
+    assert [(bar.limit, bar.measured, bar.met) for bar in bars(DOCUMENTS)] == [
+        ("≥ 5", "5.00", True),
+        ("≥ 2.5", "2.50", True),
+        ("≤ 0.5", "0.50", True),
+        ("≤ 2 ms", "2.00 ms", True),
+        ("≤ 0.1 ms", "0.100 ms", True),
+        ("≤ 20 KB", "20.0 KB", True),
+        ("≤ 5 ms", "5.00 ms", True),
+        ("exact", "5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)", True),
+    ]
+
+
+def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
+    assert {(bar.measured, bar.met) for bar in bars({})} == {("not measured", None)}
+    assert [bar.what for bar in bars({})] == [bar.what for bar in bars(DOCUMENTS)]
+
+
+def change(name: str, number: int, **values: Any) -> list[Bar]:
+    documents = copy.deepcopy(DOCUMENTS)
+    documents[name].get("samples", documents[name].get("rounds"))[number].update(values)
+    return [bar for bar in bars(documents) if not bar.met]
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "values", "measured"),
+    [
+        ("blast", 2, {"events_per_s": 499.0}, ["4.99"]),
+        ("cpu", 0, {"cpu_us_per_event": 10.3}, ["0.52"]),
+        ("ttft", 0, {"ttft_ms": {"p50": 200.0, "p99": 202.6}}, ["2.10 ms"]),
+        ("ttft", 2, {"ttft_ms": {"p50": 200.0, "p99": 198.0}}, ["2.50 ms"]),
+        ("ttft", 2, {"kernel_error_ms": {"p99": 0.11}}, ["0.110 ms"]),
+        ("memory", 1, {"rss_bytes": 50_000_000 + 901 * 20 * 1024}, ["20.0 KB"]),
+        ("open_loop", 1, {"schedule_lag_ms": {"p50": 0, "p99": 5.01}}, ["5.01 ms"]),
+        ("open_loop", 0, {"failures": 1}, ["5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)"]),
+        (
+            "open_loop",
+            0,
+            {"asked_of_target": 4999},
+            ["5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)"],
+        ),
+        (
+            "open_loop",
+            1,
+            {"scheduled": 4999},
+            ["5000 of 5000 (0 out of place), 4999 of 5000 (0 out of place)"],
+        ),
+        (
+            "open_loop",
+            1,
+            {"missing_or_doubled": 1},
+            ["5000 of 5000 (0 out of place), 5000 of 5000 (1 out of place)"],
+        ),
+        # The fastest client is one that drops streams: what it measured then is no merit.
+        ("blast", 0, {"problem": "it left 3 streams"}, ["5.00, but it left 3 streams"]),
+    ],
+)
+def test_the_least_shortfall_misses_it(
+    name: str, number: int, values: dict[str, Any], measured: list[str]
+) -> None:
+    assert [bar.measured for bar in change(name, number, **values)] == measured
+
+
+def test_a_ladder_on_which_ours_holds_nothing_is_missed() -> None:
+    documents = {"ladder": {**DOCUMENTS["ladder"], "held": {OURS.name: None, FAST_HTTP_USER.name: 2000}}}
+    (bar,) = [bar for bar in bars(documents) if bar.met is not None]
+    assert (bar.measured, bar.met) == ("0.00", False)
+
+
+def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "performance.md"
+    file.write_text(f"# Head\n\n{page.BEGIN}\nold\n{page.END}\n\nTail\n")
+    monkeypatch.setattr(page, "PAGE", file)
+    page.write(DOCUMENTS)
+    page.write(DOCUMENTS)
+    text = file.read_text()
+    assert text.startswith(
+        f"# Head\n\n{page.BEGIN}\nMeasured (blast, ladder, cpu, ttft, memory, open loop): 2025-01-02"
+    )
+    assert text.endswith(f"{page.END}\n\nTail\n")
+    assert "old" not in text
+    assert text.count("\n### ") == len(PARTS)
+    assert text.count("| met |") == 8
+    assert "A processor, 2 cores, Linux 6, Python 3.11.7, locust 2.47.0; target in C." in text
+
+
+@pytest.mark.parametrize(("waited", "count"), [(0.05, 0), (0.051, 1)])
+def test_it_says_how_often_something_else_ran(waited: float, count: int) -> None:
+    documents = {"cpu": part(sample(OURS.name, waited_share=waited), sample(FAST_HTTP_USER.name))}
+    assert page.disturbed(documents).startswith(f"In {count} of 2 windows the client waited for its core")
+    assert page.disturbed(documents) in page.page(documents)
+
+
+def test_a_page_without_its_markers_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "performance.md"
+    file.write_text("# Head\n")
+    monkeypatch.setattr(page, "PAGE", file)
+    with pytest.raises(ValueError, match=r"lacks the lines .*begin.* and .*end"):
+        page.write(DOCUMENTS)
+    assert file.read_text() == "# Head\n"
+
+
+def test_the_page_in_the_repository_has_its_markers() -> None:
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert text.count(page.BEGIN) == text.count(page.END) == 1
