@@ -22,6 +22,7 @@ from harness.results import metrics
 from harness.results.store import Results
 from harness.settings import Settings
 
+_EXIT_MISSED = 1
 _EXIT_UNTESTED = 2
 _EXIT_INTERRUPTED = 130
 _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
@@ -29,7 +30,7 @@ _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
 
 def _plan(settings: Settings) -> str:
     plan = settings.load
-    loop = f"{plan.rate:g} runs/s" if plan.rate is not None else f"{plan.users or DEFAULT_USERS} users"
+    loop = plan.said or f"{plan.users or DEFAULT_USERS} users"
     return f"{loop} for {plan.duration:g} s in {plan.processes} process{'es' if plan.processes > 1 else ''}"
 
 
@@ -55,19 +56,27 @@ def run_check(settings: Settings, out: Path | None) -> int:
         log = stack.enter_context((folder / "load.log").open("wb"))
         environment = load_environment(settings_file, clean_environment())
         load = children.start(
-            load_command(settings.load, out=folder, host=settings.target.base_url), environment, log
+            load_command(
+                settings.load,
+                out=folder,
+                host=settings.target.base_url,
+                run_budget_s=settings.budgets.run,
+            ),
+            environment,
+            log,
         )
         command = suite_command(settings_file, results_file=path, pytest_args=_SUITE_ARGS)
         suite_code = exit_code(children.wait(children.start(command, clean_environment())))
         if load.poll() is None and not children.interrupted:
             console.print("conformance has ended; the load goes on to its end")
         load_code = children.wait(load)
-        report = run_folder.finish(path, interrupted=children.interrupted)
+        report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
     _print_load(console, path)
     code = gate_results(path, settings.objectives, None)
     console.print(f"results: {path}\nreport:  {report}")
     if children.interrupted:
         return _EXIT_INTERRUPTED
+    code = code or _after_signal(console, load_code)
     if _EXIT_UNTESTED in {suite_code, load_code}:
         console.print(f"harness: a part of the test could not be done; see above and {folder / 'load.log'}")
         return _EXIT_UNTESTED
@@ -83,17 +92,33 @@ def run_load(settings: Settings, out: Path | None) -> int:
     console.print(f"load: {_plan(settings)}, every stream judged")
     children = Children()
     with private_settings(settings) as settings_file, children.signals():
-        command = load_command(settings.load, out=folder, host=settings.target.base_url)
+        command = load_command(
+            settings.load,
+            out=folder,
+            host=settings.target.base_url,
+            run_budget_s=settings.budgets.run,
+        )
         load_code = children.wait(
             children.start(command, load_environment(settings_file, clean_environment()))
         )
-        report = run_folder.finish(path, interrupted=children.interrupted)
+        report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
     _print_load(console, path)
     code = gate_results(path, settings.objectives, None)
     console.print(f"results: {path}\nreport:  {report}")
     if children.interrupted:
         return _EXIT_INTERRUPTED
+    code = code or _after_signal(console, load_code)
     return _EXIT_UNTESTED if load_code == _EXIT_UNTESTED else code
+
+
+def _after_signal(console: Console, load_code: int) -> int:
+    """What follows from a load that was killed: it is no success, whatever it had measured until then."""
+    if load_code >= 0:
+        return 0
+    console.print(
+        f"harness: the load was killed by signal {-load_code}; what it had counted until then is kept"
+    )
+    return _EXIT_MISSED
 
 
 def gate_results(path: Path, objectives: Mapping[str, float] | None, baseline: Path | None) -> int:
@@ -127,9 +152,17 @@ def _print_load(console: Console, path: Path) -> None:
         return
     words = ", ".join(f"{count} {word}" for word, count in counts.items())
     console.print(f"streams: {words} ({'adds up' if adds_up else 'DOES NOT ADD UP'})")
+    if summary["goodput"]["share"] is not None:
+        console.print(f"goodput: {summary['goodput']['share']:.1%} of {summary['goodput']['runs']} runs")
     table = Table("ms", *metrics.PERCENTILES, "count", title="load")
+    for column in table.columns:
+        column.no_wrap = True
     for name, found in summary["metrics"].items():
         if found["count"]:
-            cells = (f"{found[word]:.1f}" for word in metrics.PERCENTILES)
-            table.add_row(name.removesuffix("_ms"), *cells, str(found["count"]))
+            unit = metrics.METRICS[name].unit
+            label = name.removesuffix("_ms") if unit == "ms" else unit
+            cells = (f"{found[word]:.{1 if found[word] < 1000 else 0}f}" for word in metrics.PERCENTILES)
+            table.add_row(label, *cells, str(found["count"]))
     console.print(table)
+    for sentence in summary["harness"]["why"]:
+        console.print(f"client-saturated: {sentence}", style="yellow")

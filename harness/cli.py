@@ -18,7 +18,14 @@ from rich.table import Table
 from harness import __version__
 from harness.contract.judges import JUDGES
 from harness.contract.requirements import CATALOGUE
-from harness.settings import Settings, SettingsError, load_settings, parse_duration_s, read_token
+from harness.settings import (
+    Settings,
+    SettingsError,
+    load_settings,
+    parse_duration_s,
+    parse_journeys,
+    read_token,
+)
 
 EXIT_HELD = 0
 EXIT_MISSED = 1
@@ -64,13 +71,44 @@ _load_options = _options(
     click.option(
         "--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: runs begun per second."
     ),
-    click.option("--duration", type=_Duration(), help="How long, as 90, 90s, 5m or 1h.  [default: 20s]"),
+    click.option(
+        "--arrivals",
+        type=click.Choice(["constant", "poisson"]),
+        help="Open loop: gaps all alike, or random.  [default: constant]",
+    ),
+    click.option("--ramp", metavar="FROM:TO:OVER", help="Open loop: a rising rate, as 1:100:60s."),
+    click.option("--steps", metavar="RATE:FOR,…", help="Open loop: rates in turn, as 10:30s,20:30s."),
+    click.option(
+        "--spike", metavar="BASE:PEAK:AT:FOR", help="Open loop: a burst in a rate, as 10:100:20s:5s."
+    ),
+    click.option("--trace", metavar="FILE", help="Open loop: arrival times in seconds, one a line."),
+    click.option("--seed", type=click.IntRange(min=0), help="Open loop: repeats the schedule of that seed."),
+    click.option(
+        "--max-in-flight", type=click.IntRange(min=1), help="Open loop: drop arrivals beyond so many."
+    ),
+    click.option(
+        "--duration",
+        type=_Duration(),
+        help="How long, as 90, 90s, 5m or 1h.  [default: that of ramp, steps, spike or trace, or 20s]",
+    ),
+    click.option("--warmup", type=_Duration(), help="Leave so much of the beginning out.  [default: 0]"),
+    click.option(
+        "--journey",
+        multiple=True,
+        metavar="NAME=WEIGHT",
+        help="Travel only the journeys so named, as often as they weigh.",
+    ),
     click.option(
         "--spawn-rate",
         type=click.FloatRange(min=0, min_open=True),
         help="Users begun per second.  [default: all]",
     ),
     click.option("--processes", type=click.IntRange(min=1), help="Locust worker processes.  [default: 1]"),
+    click.option(
+        "--keep-runs",
+        type=click.IntRange(min=0),
+        help="Run rows to keep, sampled from more.  [default: 1000000]",
+    ),
 )
 
 
@@ -85,6 +123,7 @@ def _settings(
     organization: str | None,
     token_file: Path | None,
     config: Path | None,
+    journey: Sequence[str] = (),
     **load: Any,
 ) -> Settings:
     """Settings of a verb that has a target. Raises SettingsError."""
@@ -96,6 +135,8 @@ def _settings(
     }
     given = {name: value for name, value in flags.items() if value is not None}
     plan = {name: value for name, value in load.items() if value is not None}
+    if journey:
+        plan["journeys"] = parse_journeys(journey)
     return load_settings(config, {"target": given, "load": plan})
 
 

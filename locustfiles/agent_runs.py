@@ -16,12 +16,12 @@ Session(settings).listen(events)
 class AgentRuns(AgentRunUser):
     """Users who start runs, retry them, cut and resume them, and misuse their keys."""
 
-    abstract = settings.load.rate is not None
+    abstract = settings.load.is_open
     tasks = weighted_tasks(settings.load.journeys.model_dump())
 
 
 class Arrivals(ArrivalPump):
-    """The same journeys at a given rate."""
+    """The same journeys, begun by a schedule."""
 
-    abstract = settings.load.rate is None
+    abstract = not settings.load.is_open
     weights = settings.load.journeys.model_dump()

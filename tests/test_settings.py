@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,17 @@ import pytest
 
 from harness.reference.settings import demo_config
 from harness.settings import (
+    LoadSettings,
     Seconds,
     Settings,
     SettingsError,
     load_settings,
     parse_duration_s,
+    parse_journeys,
+    parse_ramp,
+    parse_spike,
+    parse_steps,
+    read_arrival_times,
     read_token,
 )
 
@@ -62,7 +69,7 @@ def test_a_flag_leaves_what_stands_beside_it(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("HARNESS_LOAD__JOURNEYS__REPLAY", "0")
     load = load_settings(flags={"load": {"duration": "1m"}}).load
     assert (load.users, load.duration, load.spawn_rate) == (3, 60.0, None)
-    assert load.journeys.model_dump() == {"fresh": 1, "replay": 0, "resume": 20, "conflict": 10}
+    assert {name: weight for name, weight in load.journeys.model_dump().items() if weight} == {"fresh": 1}
 
 
 def test_the_environment_takes_json(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +209,47 @@ def test_an_unknown_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch, 
             '[load]\nduration = "5 days"\n',
             "setting 'load.duration': '5 days' is no duration; write seconds, or",
         ),
+        ('[load]\nrate = 1\nramp = "1:2:3s"\n', "setting 'load': rate and ramp exclude each other; give one"),
+        (
+            '[load]\nusers = 1\nsteps = "1:2s"\n',
+            "users (closed loop) and steps (open loop) exclude each other",
+        ),
+        ('[load]\nramp = "1:2"\n', "setting 'load.ramp': '1:2' is no ramp; write FROM:TO:OVER, for example"),
+        ('[load]\nramp = "-1:2:3s"\n', "'-1' in '-1:2:3s' is no rate; write how many arrivals per second"),
+        ('[load]\nramp = "1:inf:3s"\n', "'inf' in '1:inf:3s' is no rate"),
+        ('[load]\nramp = "0:0:3s"\n', "nothing ever arrives with '0:0:3s'; one of its rates must be above 0"),
+        ('[load]\nramp = "1:2:0"\n', "'0' in '1:2:0' lasts no time; write a duration above 0"),
+        ('[load]\nramp = "1:2:3 days"\n', "setting 'load.ramp': '3 days' is no duration"),
+        (
+            '[load]\nsteps = "1:2s,3"\n',
+            "'3' is no plan of steps; write RATE:FOR,RATE:FOR…, for example 10:30s",
+        ),
+        ('[load]\nsteps = "1:2s,"\n', "'' is no plan of steps"),
+        ('[load]\nsteps = "0:2s,0:1s"\n', "nothing ever arrives with"),
+        (
+            '[load]\nspike = "1:2:3s"\n',
+            "'1:2:3s' is no spike; write BASE:PEAK:AT:FOR, for example 10:100:20s:5s",
+        ),
+        (
+            '[load]\nspike = "1:2:3s:1s"\nduration = 3\n',
+            "the spike 1:2:3s:1s begins after the duration of 3 s",
+        ),
+        (
+            '[load]\ntrace = "none"\n',
+            "setting 'load.trace': cannot read the trace none: No such file or directory",
+        ),
+        (
+            '[load]\narrivals = "poisson"\n',
+            "arrivals is of an open loop; give one of rate, ramp, steps, spike, tr",
+        ),
+        ('[load]\narrivals = "random"\nrate = 1\n', "setting 'load.arrivals': "),
+        ("[load]\nusers = 1\nseed = 1\n", "seed is of an open loop; give one of rate"),
+        ("[load]\nmax_in_flight = 9\n", "max_in_flight is of an open loop"),
+        ("[load]\nrate = 1\nseed = -1\n", "setting 'load.seed': "),
+        ("[load]\nrate = 1\nmax_in_flight = 0\n", "setting 'load.max_in_flight': "),
+        ("[load]\nkeep_runs = -1\n", "setting 'load.keep_runs': "),
+        ("[load]\nwarmup = 20\n", "a warmup of 20 s leaves nothing of a duration of 20 s"),
+        ('[load]\nwarmup = "-1s"\n', "setting 'load.warmup': '-1s' is no duration"),
         ("[load.journeys]\nfresh=0\nreplay=0\nresume=0\nconflict=0\n", "every weight is 0"),
         ("[load.journeys]\nfresh = -1\n", "setting 'load.journeys.fresh': "),
         ("[budgets]\nrun = 0\n", "setting 'budgets.run': "),
@@ -297,6 +345,186 @@ def test_durations_are_read_wherever_seconds_are_asked_for() -> None:
     budgets = load_settings().expectations.budgets
     assert (budgets.first_event_s, budgets.run_s, budgets.heartbeat_s) == (0.25, 120.0, 1.0)
     assert Seconds is not None
+
+
+# The load
+
+
+def load_of(text: str) -> LoadSettings:
+    toml(f"[load]\n{text}")
+    return load_settings().load
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "duration_s"),
+    [
+        ("", "", 20),
+        ("users = 3", "3 users", 20),
+        ("rate = 2.5", "2.5 runs/s", 20),
+        ('rate = 5\narrivals = "poisson"\nduration = "1m"', "Poisson arrivals, 5 runs/s", 60),
+        ('ramp = "1:100:60s"', "ramp 1:100:60s", 60),
+        ('steps = "10:30s,0:500ms,20:1m"', "steps 10:30s,0:500ms,20:1m", 90.5),
+        ('spike = "10:100:20s:5s"\narrivals = "poisson"', "Poisson arrivals, spike 10:100:20s:5s", 45),
+        ('steps = "10:30s,20:30s"\nduration = 7', "steps 10:30s,20:30s", 7),
+    ],
+)
+def test_a_test_is_as_long_as_its_schedule_unless_it_is_told(text: str, said: str, duration_s: float) -> None:
+    load = load_of(text)
+    assert (load.said, load.duration) == (said, duration_s)
+    assert load.is_open == (text != "" and "users" not in text)
+
+
+def test_shapes_in_numbers() -> None:
+    assert parse_ramp("1:100.5:1m") == (1, 100.5, 60)
+    assert parse_steps("10:30s,20:500ms") == [(10, 30), (20, 0.5)]
+    assert parse_spike("0:100:0:5s") == (0, 100, 0, 5)
+
+
+def test_an_open_loop_always_has_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_of("rate = 1\nseed = 7").seed == 7
+    assert load_of("users = 1").seed is None
+    drawn = {load_of("rate = 1").seed for _ in range(5)}
+    assert len(drawn) == 5
+    assert None not in drawn
+    document = load_settings().document()
+    assert document["load"]["seed"] == load_settings(flags=document_flags(document)).load.seed
+
+
+def document_flags(document: dict[str, Any]) -> dict[str, Any]:
+    return {"load": document["load"]}
+
+
+def test_the_load_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "STEPS": "10:30s,20:30s",
+        "SEED": "5",
+        "WARMUP": "5s",
+        "MAX_IN_FLIGHT": "9",
+        "KEEP_RUNS": "0",
+    }.items():
+        monkeypatch.setenv(f"HARNESS_LOAD__{name}", value)
+    load = load_settings().load
+    assert (load.steps, load.seed, load.warmup, load.max_in_flight, load.keep_runs) == (
+        "10:30s,20:30s",
+        5,
+        5.0,
+        9,
+        0,
+    )
+
+
+def test_what_the_load_is_when_nothing_is_said() -> None:
+    load = load_settings().load
+    assert (load.warmup, load.keep_runs, load.max_in_flight, load.arrivals) == (
+        0,
+        1_000_000,
+        None,
+        "constant",
+    )
+    assert load.journeys.model_dump() == {
+        "fresh": 50,
+        "replay": 10,
+        "resume": 15,
+        "conflict": 5,
+        "join": 5,
+        "race": 5,
+        "abandon": 5,
+        "slow_reader": 5,
+    }
+
+
+def test_a_load_goes_to_another_process() -> None:
+    load = load_of('ramp = "1:2:3s"\nmax_in_flight = 3\n[load.journeys]\njoin = 2')
+    assert LoadSettings.of_another_process(load.model_dump(mode="json", exclude_none=True)) == load
+    with pytest.raises(SettingsError, match=r"cannot be driven here: .* exclude each other"):
+        LoadSettings.of_another_process({"rate": 1, "users": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [(["fresh=1"], {"fresh": 1}), (["fresh=0", "slow_reader=30"], {"slow_reader": 30})],
+)
+def test_journeys_that_are_named_are_the_only_ones(given: list[str], weights: dict[str, int]) -> None:
+    toml("[load.journeys]\nreplay = 5\n")
+    load = load_settings(flags={"load": {"journeys": parse_journeys(given)}}).load
+    assert {name: weight for name, weight in load.journeys.model_dump().items() if weight} == weights
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["frsh=1"], "there is no journey 'frsh'; did you mean 'fresh'?"),
+        (["=1"], "there is no journey ''; known here: fresh, replay,"),
+        (["fresh"], "journey 'fresh' weighs '', which is no whole number; write fresh=1"),
+        (["fresh=-1"], "journey 'fresh' weighs '-1', which is no whole number; write fresh=1"),
+        (["fresh=1.5"], "weighs '1.5', which is no whole number"),
+        (["fresh=1", "fresh=2"], "journey 'fresh' is given twice; write fresh=1"),
+    ],
+)
+def test_journeys_that_are_wrong(given: list[str], said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parse_journeys(given)
+
+
+# Traces
+
+
+@pytest.mark.parametrize(
+    ("text", "times_s"),
+    [
+        ("0\n1.5\n1.5\n2e1\n", [0, 1.5, 1.5, 20]),
+        ("\n 0.5 \r\n\n3", [0.5, 3]),
+        ("\ufeffarrival,user\n0.25,ann\n0.5,bob\n", [0.25, 0.5]),
+        ('"seconds"\n"1"\n"2"\n', [1, 2]),
+    ],
+)
+def test_a_trace(text: str, times_s: list[float]) -> None:
+    assert list(read_arrival_times(str(toml(text, "trace.csv")))) == times_s
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the trace trace.csv holds no arrival time; write one a line, in seconds"),
+        ("seconds\n", "the trace trace.csv holds no arrival time"),
+        ("0\n\n0.5x\n", "line 3 of the trace trace.csv: '0.5x' is no time; write seconds from the start"),
+        ("0\nfirst\n", "line 2 of the trace trace.csv: 'first' is no time"),
+        ("time 1\n2\n", "line 1 of the trace trace.csv: 'time 1' is no time"),
+        ("0\n,5\n", "line 2 of the trace trace.csv: '' is no time"),
+        (
+            "3\n2.9\n",
+            "line 2 of the trace trace.csv: 2.9 comes after 3; sort the times, which must never fall",
+        ),
+        ("-1\n", "line 1 of the trace trace.csv: -1 is no time in a test; write seconds from the start"),
+        ("nan1\n", "line 1 of the trace trace.csv: 'nan1' is no time"),
+        ("0\nnan\n", "line 2 of the trace trace.csv: nan is no time in a test"),
+        ("0\ninf\n", "line 2 of the trace trace.csv: inf is no time in a test"),
+        ("1767225600.5\n", "line 1 of the trace trace.csv: 1767225600.5 is no time in a test"),
+    ],
+)
+def test_a_trace_that_is_wrong_names_the_line(text: str, said: str) -> None:
+    toml(text, "trace.csv")
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        read_arrival_times("trace.csv")
+
+
+def test_a_trace_that_is_no_text() -> None:
+    Path("trace.csv").write_bytes(b"0\n\xff\n")
+    with pytest.raises(ValueError, match=r"the trace trace\.csv is no text in UTF-8"):
+        read_arrival_times("trace.csv")
+
+
+def test_a_trace_that_was_rewritten_is_read_anew() -> None:
+    assert list(read_arrival_times(str(toml("1\n", "trace.csv")))) == [1]
+    assert list(read_arrival_times(str(toml("1\n2\n", "trace.csv")))) == [1, 2]
+
+
+def test_a_test_of_a_trace_holds_its_last_arrival() -> None:
+    toml("0\n12\n", "trace.csv")
+    assert load_of('trace = "trace.csv"').duration == 13
+    assert load_of('trace = "trace.csv"\nduration = 5').duration == 5
+    toml('[load]\ntrace = "trace.csv"\narrivals = "poisson"\n')
+    assert "a trace says when arrivals are due, so arrivals = 'poisson' cannot be had with it" in sentence()
 
 
 # Secrets

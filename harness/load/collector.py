@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
+from harness.gate.objectives import is_good
 from harness.load.delta import Delta
 from harness.load.evidence import excerpts
 from harness.load.measure import (
@@ -58,8 +59,9 @@ class Collector:
     """One process's books for one test.
 
     worker: the name under which they are kept. secrets: texts that must stand in no evidence. base_url: of
-    the target, for its curl commands. on_settled: told of each stream that ended, once it is known whether
-    it failed.
+    the target, for its curl commands. run_limits: what a run has to meet to be good, by metric
+    (harness.gate.objectives). beside: adds to what leaves the process. on_settled: told of each stream that
+    ended, once it is known whether it failed.
     """
 
     def __init__(
@@ -68,12 +70,16 @@ class Collector:
         secrets: Iterable[str] = (),
         *,
         base_url: str = "",
+        run_limits: Mapping[str, float] | None = None,
+        beside: Callable[[Delta], None] = lambda _: None,
         on_settled: Callable[[Stream], None] = lambda _: None,
     ) -> None:
         self.worker = worker
         self.closed = False
         self._secrets = tuple(secrets)
         self._base_url = base_url
+        self._run_limits = run_limits or {}
+        self._beside = beside
         self._on_settled = on_settled
         self._open: dict[int, Stream] = {}  # entered, not ended
         self._unsettled: dict[int, Stream] = {}  # ended, and still to be judged
@@ -98,6 +104,17 @@ class Collector:
         self._open[id(stream)] = stream
         self._delta.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
         return stream
+
+    def drop(self, journey: str, intended_ns: int) -> None:
+        """Enter an arrival that is not begun, because as many as may be are under way.
+
+        intended_ns: when it was due, on the monotonic clock. Raises CollectorClosedError after `close`.
+        """
+        if self.closed:
+            raise CollectorClosedError("the test is over; no arrival is due")
+        second = wall_now_ns(intended_ns) // _SECOND_NS
+        self._delta.ledger[second, journey, "scheduled"] += 1
+        self._delta.ledger[second, journey, "dropped"] += 1
 
     def end(self, stream: Stream, exchange: Exchange) -> str:
         """Cross a stream out under the word for how it ended, which is returned; `settle` must follow.
@@ -133,12 +150,12 @@ class Collector:
         stream.measured = measured
         delta, journey = self._delta, stream.journey
         second = stream.intended_wall_ns // _SECOND_NS
-        for metric, value_ms in measured.per_run_ms.items():
-            delta.record(metric, journey, second, value_ms)
-        for arrival_second, gap_ms in measured.gaps_ms:
-            delta.record("inter_token_ms", journey, arrival_second, gap_ms)
-        for arrival_second, lag_ms in measured.lags_ms:
-            delta.record("receive_lag_ms", journey, arrival_second, lag_ms)
+        for metric, value in measured.per_run.items():
+            delta.record(metric, journey, second, value)
+        for arrival_second, gaps_ms in measured.gaps_ms.items():
+            delta.record_many("inter_token_ms", journey, arrival_second, gaps_ms)
+        for arrival_second, lags_ms in measured.lags_ms.items():
+            delta.record_many("receive_lag_ms", journey, arrival_second, lags_ms)
         delta.totals["tokens"] += measured.tokens
         delta.totals["coalesced_tokens"] += measured.coalesced
         delta.totals["reads_stamped"] += measured.stamped
@@ -159,12 +176,26 @@ class Collector:
         at_ns = wall_now_ns(exchange.timing.ended_ns)
         if stream.reason is not None:
             self._delta.failures[at_ns // _SECOND_NS, stream.journey] += 1
+        self._tally(stream, outcome, broken)
         for finding in broken:
             self._violation(finding, stream.journey, at_ns)
         for finding in unmet_recommendations(findings):
             self._delta.warnings[finding.requirement] += 1
         self._delta.rows.append(self._row(stream, exchange, outcome))
         self._on_settled(stream)
+
+    def _tally(self, stream: Stream, outcome: str, broken: list[Finding]) -> None:
+        step, values = stream.step, stream.measured.per_run
+        self._delta.tally(
+            stream.intended_wall_ns // _SECOND_NS,
+            stream.journey,
+            judged=outcome != "abandoned",
+            failed=stream.reason is not None,
+            run=step.wants[0] == "done",
+            good=outcome == "done"
+            and not broken
+            and is_good(values, self._run_limits, begins_run=step.begins_run),
+        )
 
     def _violation(self, finding: Finding, journey: str, at_ns: int) -> None:
         self._delta.violations[finding.requirement, journey] += 1
@@ -183,7 +214,7 @@ class Collector:
     def _row(self, stream: Stream, exchange: Exchange | None, outcome: str) -> RunRow:
         measured = stream.measured
         values: dict[str, Any] = {
-            metric: value for metric, value in measured.per_run_ms.items() if metric in _ROW_COLUMNS
+            metric: value for metric, value in measured.per_run.items() if metric in _ROW_COLUMNS
         }
         if exchange is not None:
             values |= {
@@ -226,6 +257,11 @@ class Collector:
     def take(self) -> Delta:
         """What happened since the last call."""
         delta, self._delta = self._delta, Delta()
+        self._beside(delta)
+        if self.closed:
+            delta.open = {}
+        else:
+            delta.open = dict(Counter(stream.journey for stream in self._open.values()))
         return delta
 
 

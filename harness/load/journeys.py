@@ -1,157 +1,53 @@
-"""The journeys: what a client of the API does, a stream or two at a time, each stream judged.
+"""The journeys: what clients of the API do, a stream at a time or several at once, each stream judged.
 
-A journey is a function of a Traveller, which owns what a user has: a client, the target, the books. It
-knows nothing of Locust, so it runs in a test as it runs under load.
+A journey is a function of a Traveller and of the moment at which it was due, on the monotonic clock (None
+in a closed loop). It knows nothing of Locust, so it runs in a test as it runs under load. Those that share
+a run between streams compare them event by event: what one lost, doubled or changed is a violation.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping
-
-import gevent
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
-from harness.contract.judges import STREAM_JUDGES, judge_conflict, judge_resumed, judge_retry
-from harness.load.collector import Collector, Stream
-from harness.load.measure import CONFLICTING, CUT, ORIGINAL, RESUMED, RETRY, RUN, Step
-from harness.load.turns import Turns
+from harness.contract.judges import (
+    canonical_of,
+    judge_conflict,
+    judge_first_reader,
+    judge_joined,
+    judge_left,
+    judge_parts,
+    judge_race,
+    judge_retry,
+    run_id,
+)
+from harness.load.measure import (
+    ABANDONED,
+    CONFLICTING,
+    CUT,
+    JOINED,
+    JOINED_AND_CUT,
+    ORIGINAL,
+    RACING,
+    REREAD,
+    RESUMED,
+    RESUMED_AND_CUT,
+    RETRY,
+    RUN,
+    SLOW,
+)
+from harness.load.traveller import Reader, Together, Traveller
 from harness.protocol.request import HttpRequest
 from harness.target import Target, another_body
-from harness.transport.gevent_client import GeventClient, LiveExchange
-from harness.transport.receiver import Cut, CutHow
-
-Judge = Callable[[Exchange], list[Finding]]
-
-_FIRST_GUESS_EVENTS = 4
-
-
-class Traveller:
-    """What every journey of one process shares.
-
-    stopping: says whether the test is being stopped. usual_events: how many events a run of an action has,
-    by the action's name; learnt on the way. It and `turns` are shared by the travellers of a process.
-    `refused` is set by a stream for which there was no connection.
-    """
-
-    def __init__(
-        self,
-        client: GeventClient,
-        target: Target,
-        collector: Collector,
-        *,
-        stopping: Callable[[], bool],
-        rng: random.Random | None = None,
-        usual_events: dict[str, int] | None = None,
-        turns: Turns | None = None,
-    ) -> None:
-        self.target = target
-        self.refused = False
-        self.rng = rng or random.Random()  # noqa: S311 - it chooses cuts, not secrets
-        self.collector = collector
-        self._client = client
-        self._stopping = stopping
-        self._turns = turns or Turns()
-        self._usual_events = {} if usual_events is None else usual_events
-
-    def stream(
-        self,
-        journey: str,
-        step: Step,
-        request: HttpRequest,
-        *,
-        judge: Judge | None = None,
-        intended_ns: int | None = None,
-        cut: Cut | None = None,
-    ) -> Exchange:
-        """One stream from its entry in the books to its judgement.
-
-        judge: what it is held to beside the rules for any one stream. intended_ns: when it was due, on the
-        monotonic clock. Raises CollectorClosedError when the test is over.
-        """
-        stream, live = self.begin(journey, step, request, intended_ns=intended_ns, cut=cut)
-        exchange = self.follow(stream, live)
-        self.settle(stream, lambda run: self.judge_alone(run) + (judge(run) if judge else []))
-        return exchange
-
-    def begin(
-        self,
-        journey: str,
-        step: Step,
-        request: HttpRequest,
-        *,
-        intended_ns: int | None = None,
-        cut: Cut | None = None,
-    ) -> tuple[Stream, LiveExchange]:
-        """Enter a stream in the books; `follow` sends it."""
-        stream = self.collector.schedule(journey, step, intended_ns)
-        return stream, self._client.open(request, f"{journey}: {step.name}", intended_ns=intended_ns, cut=cut)
-
-    def follow(self, stream: Stream, live: LiveExchange) -> Exchange:
-        """Send it, wait for its end, and cross it out; `settle` must follow.
-
-        Whatever stops it, the books know: at the end of the test it is in flight, before it abandoned.
-        """
-        try:
-            exchange = live.run()
-        except (gevent.GreenletExit, KeyboardInterrupt, SystemExit):
-            self.stopped(stream, live)
-            raise
-        except BaseException as problem:
-            self.stopped(stream, live, fault=f"the harness broke: {problem!r}")
-            raise
-        try:
-            self._turns.take()
-        finally:  # it has ended, also for one who is stopped before its turn
-            if self.collector.end(stream, exchange) == "refused":
-                self.refused = True
-        return exchange
-
-    def stopped(self, stream: Stream, live: LiveExchange, *, fault: str | None = None) -> None:
-        """Enter what there is of a stream whose greenlet was stopped; fault: what broke, if something did."""
-        live.stop()
-        stream.exchange = live.exchange()
-        if not self._stopping() and not self.collector.closed:
-            self.collector.give_up(stream, stream.exchange, fault)
-
-    def settle(self, stream: Stream, judge: Judge) -> None:
-        """Have it judged, and enter what was found."""
-        if stream.exchange is None:
-            raise RuntimeError("a stream is judged after its end")
-        fault: str | None = "the harness failed to judge it"
-        findings: list[Finding] = []
-        try:
-            self._turns.breathe()
-            findings = judge(stream.exchange)
-            fault = None
-        finally:  # a judge that breaks is our fault, and raises on; its stream is no success for all that
-            if not self.collector.closed:
-                self.collector.settle(stream, findings, fault=fault)
-
-    def judge_alone(self, exchange: Exchange) -> list[Finding]:
-        """What any one stream can be held to; nothing where no stream began."""
-        if exchange.status != 200:
-            return []
-        findings: list[Finding] = []
-        for judge in STREAM_JUDGES:
-            self._turns.breathe()
-            findings.append(judge(exchange, expect=self.target.expectations))
-        return findings
-
-    def cut_somewhere(self, action_name: str) -> Cut:
-        """A cut after a random event that is not the last, going by earlier runs of that action."""
-        usual = self._usual_events.get(action_name, _FIRST_GUESS_EVENTS)
-        how = self.rng.choice((CutHow.FIN, CutHow.RST))
-        return Cut(self.rng.randint(1, max(1, usual - 1)), how)
-
-    def learn_length(self, action_name: str, *parts: Exchange) -> None:
-        """Remember how many events a run of that action has, from all that was seen of one."""
-        if parts[-1].ending is Ending.COMPLETE and parts[-1].terminals:
-            self._usual_events[action_name] = len({event for part in parts for event in part.sequence})
-
 
 Journey = Callable[[Traveller, int | None], None]
+
+_MOST_CUTS = 3
+_MOST_JOINERS = 3
+_RACERS = 3  # with two nobody could say which of them is wrong
 
 
 def fresh(traveller: Traveller, intended_ns: int | None = None) -> None:
@@ -173,62 +69,175 @@ def replay(traveller: Traveller, intended_ns: int | None = None) -> None:
 
 
 def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
-    """A run cut in mid-stream, and the same request again: together they are the whole run."""
+    """A run cut in mid-stream one to three times, each time asked for again: its parts are the whole run.
+
+    What was lost between two parts shows only in the whole: where no part is that, the run is read once more.
+    """
     target = traveller.target
-    action_name = "long" if target.action("long") is not None else "success"
+    action_name = _long_action(target)
     request = target.run(action_name)
-    before = traveller.stream(
-        "resume", CUT, request, intended_ns=intended_ns, cut=traveller.cut_somewhere(action_name)
-    )
-    was_cut = before.ending is Ending.CUT
-    if not was_cut and before.outcome is None:
-        return
+    with traveller.together("resume", intended_ns) as streams:
+        parts = [streams.read(CUT, request, cut=traveller.cut_somewhere(action_name)).exchange]
+        if parts[0].ending is not Ending.CUT:
+            if parts[0].outcome is not None:
+                again = streams.read(RESUMED, request)
+                again.judges.append(partial(judge_retry, parts[0], expect=target.expectations))
+                traveller.learn_length(action_name, parts[0], again.exchange)
+            return
+        for _ in range(_more_cuts(traveller)):
+            cut = traveller.cut_somewhere(action_name, seen=_not_sent_again(target, parts))
+            parts.append(streams.read(RESUMED_AND_CUT, _resuming(request, parts, target), cut=cut).exchange)
+            if parts[-1].ending is not Ending.CUT:
+                break
+        if parts[-1].ending is Ending.CUT:
+            parts.append(streams.read(RESUMED, _resuming(request, parts, target)).exchange)
+        last = streams.readers[-1]
+        reread = _reread(streams, request, parts, target)
+        last.judges.append(lambda _: judge_parts(parts, reread, target.expectations))
+        traveller.learn_length(action_name, *parts)
 
-    def judge(after: Exchange) -> list[Finding]:
-        if was_cut:
-            return judge_resumed(before, after, None, target.expectations)
-        return judge_retry(before, after, target.expectations)
 
-    after = traveller.stream("resume", RESUMED, _resuming(request, before, target), judge=judge)
-    traveller.learn_length(action_name, before, after)
+def _more_cuts(traveller: Traveller) -> int:
+    settings = traveller.target.settings
+    # The tail of a tail cannot be told from a replay where no id says what the client has.
+    if settings.resume_start == "tail" and settings.last_event_id is not True:
+        return 0
+    return traveller.rng.randint(1, _MOST_CUTS) - 1
 
 
-def _resuming(request: HttpRequest, before: Exchange, target: Target) -> HttpRequest:
-    last_id = before.events[-1].frame.last_event_id if before.events else ""
+def _resuming(request: HttpRequest, parts: Sequence[Exchange], target: Target) -> HttpRequest:
+    """The request again, with Last-Event-ID where the target declares that it heeds it."""
+    ids = [part.events[-1].frame.last_event_id for part in parts if part.events]
     # After the terminal event there is nothing to resume: what is wanted then is the whole run again.
-    if target.settings.last_event_id is not True or not last_id or before.terminals:
+    if target.settings.last_event_id is not True or not ids or not ids[-1] or parts[-1].terminals:
         return request
-    return request.with_header("Last-Event-ID", last_id)
+    return request.with_header("Last-Event-ID", ids[-1])
+
+
+def _not_sent_again(target: Target, parts: Sequence[Exchange]) -> int:
+    resumes_after = target.settings.last_event_id is True or target.settings.resume_start == "tail"
+    return sum(len(part.events) for part in parts) if resumes_after else 0
+
+
+def _reread(
+    streams: Together, request: HttpRequest, parts: Sequence[Exchange], target: Target
+) -> Exchange | None:
+    """The whole run, read after its end where no part of it is the whole; None where one is."""
+    last = parts[-1]
+    if not last.terminals or last.sequence[0] == parts[0].sequence[0]:
+        return None
+    reader = streams.read(REREAD, request)
+    whole = reader.exchange
+    reader.judges.append(lambda _: [run_id.constant([last, whole], expect=target.expectations)])
+    return whole
+
+
+def join(traveller: Traveller, intended_ns: int | None = None) -> None:
+    """A run that others come to while it is in flight, each at a random event: all get the same events.
+
+    In every other journey one of them leaves again, which is nothing to the rest.
+    """
+    target = traveller.target
+    action_name = _long_action(target)
+    request = target.run(action_name)
+    joiners = traveller.rng.randint(1, _MOST_JOINERS)
+    leaver = traveller.rng.choice((None, traveller.rng.randrange(joiners)))
+    with traveller.together("join", intended_ns) as streams:
+        first = streams.start(ORIGINAL, request)
+        for number, event in enumerate(sorted(traveller.some_event(action_name) for _ in range(joiners))):
+            if not first.live.wait_for_events(event):
+                break
+            if number == leaver:
+                streams.start(JOINED_AND_CUT, request, cut=traveller.cut_somewhere(action_name))
+            else:
+                streams.start(JOINED, request)
+        streams.wait()
+        traveller.learn_length(action_name, first.exchange)
+        _compare_joined(streams.readers, target.expectations)
+
+
+def _compare_joined(readers: Sequence[Reader], expect: Expectations) -> None:
+    stayed = [one.exchange for one in readers if one.exchange.ending is not Ending.CUT]
+    canonical = canonical_of(stayed, expect)
+    first, *joined = readers
+    for reader in _others(joined, canonical):
+        judge = judge_left if reader.exchange.ending is Ending.CUT else judge_joined
+        reader.judges.append(partial(judge, canonical, expect=expect))
+    if joined:
+        kept = partial(judge_first_reader, joined=joined[0].exchange, canonical=canonical, expect=expect)
+        first.judges.append(kept)
+
+
+def race(traveller: Traveller, intended_ns: int | None = None) -> None:
+    """Equal requests sent at once: one execution, and the same events for each."""
+    request = traveller.target.run("success")
+    expect = traveller.target.expectations
+    with traveller.together("race", intended_ns) as streams:
+        for step in (ORIGINAL, *[RACING] * (_RACERS - 1)):
+            streams.start(step, request)
+        canonical = canonical_of(streams.wait(), expect)
+        for reader in _others(streams.readers, canonical):
+            reader.judges.append(partial(judge_race, canonical, expect=expect))
+
+
+def _others(readers: Sequence[Reader], canonical: Exchange) -> list[Reader]:
+    """All but the one that the others are compared with, and those for which there was no connection."""
+    return [
+        one for one in readers if one.exchange is not canonical and one.exchange.ending is not Ending.REFUSED
+    ]
 
 
 def conflict(traveller: Traveller, intended_ns: int | None = None) -> None:
     """Another body under the key of a run in flight: it is rejected, and the run goes on to its end."""
     target = traveller.target
-    request = target.run("long" if target.action("long") is not None else "success")
-    stream, live = traveller.begin("conflict", ORIGINAL, request, intended_ns=intended_ns)
-    following = gevent.spawn(traveller.follow, stream, live)
-    conflicting: Stream | None = None
-    try:
-        if live.wait_for_events(1):
-            conflicting, other = traveller.begin("conflict", CONFLICTING, another_body(request))
-            traveller.follow(conflicting, other)
-        following.get()
-    finally:
-        following.kill()
-        if stream.exchange is None:  # it was killed before it began
-            traveller.stopped(stream, live)
-        if conflicting is not None and conflicting.outcome not in {None, "abandoned"}:
-            _settle_conflicting(traveller, conflicting, stream.exchange)
-    traveller.settle(stream, traveller.judge_alone)
+    request = target.run(_long_action(target))
+    with traveller.together("conflict", intended_ns) as streams:
+        original = streams.start(ORIGINAL, request)
+
+        def judge(rejected: Exchange) -> list[Finding]:
+            return judge_conflict(original.exchange, rejected, target.expectations)
+
+        if original.live.wait_for_events(1):
+            streams.read(CONFLICTING, another_body(request), judge=judge)
 
 
-def _settle_conflicting(traveller: Traveller, conflicting: Stream, original: Exchange | None) -> None:
-    if original is not None:
-        traveller.settle(
-            conflicting,
-            lambda rejected: judge_conflict(original, rejected, traveller.target.expectations),
-        )
+def abandon(traveller: Traveller, intended_ns: int | None = None) -> None:
+    """A run whose reader leaves for good after some events, politely or not."""
+    action_name = _long_action(traveller.target)
+    traveller.stream(
+        "abandon",
+        ABANDONED,
+        traveller.target.run(action_name),
+        intended_ns=intended_ns,
+        cut=traveller.cut_somewhere(action_name),
+    )
+
+
+def slow_reader(traveller: Traveller, intended_ns: int | None = None) -> None:
+    """A run that is read slowly, so that the server has to wait: it neither breaks off nor loses anything."""
+    target = traveller.target
+    action_name = _long_action(target)
+    request = target.run(action_name)
+    with traveller.together("slow_reader", intended_ns) as streams:
+        slow = streams.read(SLOW, request, pace=traveller.slow_pace(action_name)).exchange
+        traveller.learn_length(action_name, slow)
+        if slow.outcome is not None:
+            retry = streams.read(RETRY, request)
+            retry.judges.append(partial(judge_retry, slow, expect=target.expectations))
+
+
+def _long_action(target: Target) -> str:
+    return "long" if target.action("long") is not None else "success"
 
 
 #: By the names under which settings weight them and results keep them.
-JOURNEYS: Mapping[str, Journey] = {"fresh": fresh, "replay": replay, "resume": resume, "conflict": conflict}
+JOURNEYS: Mapping[str, Journey] = {
+    "fresh": fresh,
+    "replay": replay,
+    "resume": resume,
+    "join": join,
+    "conflict": conflict,
+    "race": race,
+    "abandon": abandon,
+    "slow_reader": slow_reader,
+}

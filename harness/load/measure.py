@@ -7,13 +7,17 @@ where the run is first asked for, and not from a replay of it, whose tokens were
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 
 _REASON_CHARACTERS = 500
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +26,13 @@ class Step:
 
     wants: the ledger words that are no failure; the first is what a sentence says was expected.
     begins_run: whether it is the run's first stream, so that the run's metrics are taken from it.
+    reads_at_once: whether it reads as soon as something comes; else its receive lag is our own doing.
     """
 
     name: str
     wants: tuple[str, ...] = ("done",)
     begins_run: bool = False
+    reads_at_once: bool = True
 
 
 RUN = Step("run", begins_run=True)
@@ -34,7 +40,14 @@ ORIGINAL = Step("original", begins_run=True)
 RETRY = Step("retry")
 CUT = Step("cut", wants=("abandoned", "done"), begins_run=True)  # done: it ended before it could be cut
 RESUMED = Step("resumed")
+RESUMED_AND_CUT = Step("resumed", wants=("abandoned", "done"))
+REREAD = Step("reread")
 CONFLICTING = Step("conflicting", wants=("rejected",))
+JOINED = Step("joined")
+JOINED_AND_CUT = Step("joined", wants=("abandoned", "done"))
+RACING = Step("racing")  # the first of those that race is the original
+ABANDONED = Step("abandoned", wants=("abandoned", "done"), begins_run=True)
+SLOW = Step("slow", reads_at_once=False)  # begins a run, but its times are those of our reading
 
 _ENDING_WORDS = {
     Ending.REFUSED: "refused",
@@ -56,7 +69,7 @@ def outcome_of(exchange: Exchange) -> str:
         raise ValueError("a stream that was stopped has no ending of its own")
     word = _ENDING_WORDS.get(exchange.ending)
     # A reset may overtake the message's end, but not the terminal event that was already read.
-    if exchange.ending is Ending.RESET and exchange.status == 200 and exchange.terminals:
+    if exchange.ending is Ending.RESET and exchange.status == 200 and exchange.outcome is not None:
         word = None
     if word is not None:
         return word
@@ -112,18 +125,23 @@ def wall_now_ns(monotonic_ns: int) -> int:
     return monotonic_ns + time.time_ns() - time.monotonic_ns()
 
 
+_Numbers = npt.NDArray[np.int64]
+BySecond = dict[int, npt.NDArray[np.float64]]
+"""Values in ms, by the epoch second of the arrival that they end with."""
+
+
 @dataclass(slots=True)
 class Measured:
     """One stream's numbers.
 
-    per_run_ms: metric to value, at most one each. gaps_ms, lags_ms: (epoch second of arrival, value).
-    coalesced: tokens that came in one read with the token before them: they have no gap of their own.
-    stamped, unstamped: reads whose arrival time is the kernel's, or this process's.
+    per_run: metric of harness.results.metrics to value, at most one each. coalesced: tokens that came in one
+    read with the token before them: they have no gap of their own. stamped, unstamped: reads whose arrival
+    time is the kernel's, or this process's.
     """
 
-    per_run_ms: dict[str, float] = field(default_factory=dict)
-    gaps_ms: list[tuple[int, float]] = field(default_factory=list)
-    lags_ms: list[tuple[int, float]] = field(default_factory=list)
+    per_run: dict[str, float] = field(default_factory=dict)
+    gaps_ms: BySecond = field(default_factory=dict)
+    lags_ms: BySecond = field(default_factory=dict)
     events: int = 0
     tokens: int = 0
     coalesced: int = 0
@@ -133,63 +151,80 @@ class Measured:
 
 def measure(exchange: Exchange, step: Step, outcome: str, *, scheduled: bool) -> Measured:
     """Take every metric that this stream gives. scheduled: it had a due time (open loop)."""
-    timing = exchange.timing
-    tokens = exchange.tokens
-    measured = Measured(events=len(exchange.events), tokens=len(tokens))
+    timing, summary = exchange.timing, exchange.summary
+    measured = Measured(events=summary.events, tokens=len(summary.token_arrivals_ns))
     if timing.connected_ns is not None:
-        measured.per_run_ms["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
+        measured.per_run["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
     if scheduled:
-        measured.per_run_ms["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
+        measured.per_run["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
     if timing.sent_ns is not None:
         _measure_answer(measured, exchange, step, outcome)
         to_wall_ns = (timing.sent_wall_ns or 0) - timing.sent_ns
         if step.begins_run and outcome != "rejected":
-            _measure_gaps(measured, [token.arrival_ns for token in tokens], to_wall_ns)
-        _measure_lags(measured, exchange, to_wall_ns)
+            _measure_gaps(measured, summary.token_arrivals_ns, to_wall_ns)
+        if step.reads_at_once:
+            _measure_lags(measured, exchange, to_wall_ns)
     return measured
 
 
 def _measure_answer(measured: Measured, exchange: Exchange, step: Step, outcome: str) -> None:
-    timing, values = exchange.timing, measured.per_run_ms
+    timing, summary, values = exchange.timing, exchange.summary, measured.per_run
     sent_ns = timing.sent_ns or 0
     if exchange.head_ns is not None:
         values["head_ms"] = _ms(exchange.head_ns - sent_ns)
     if step.name == CONFLICTING.name and outcome == "rejected":
-        first_ns = exchange.events[0].arrival_ns if exchange.events else exchange.reads[-1].arrival_ns
+        first_ns = summary.first_event_ns or exchange.reads[-1].arrival_ns
         values["conflict_ms"] = _ms(first_ns - sent_ns)
-    if outcome == "rejected" or not exchange.events:
+    if outcome == "rejected" or summary.first_event_ns is None:
         return
-    first_ns = exchange.events[0].arrival_ns
-    values["first_event_ms"] = _ms(first_ns - timing.intended_ns)
+    values["first_event_ms"] = _ms(summary.first_event_ns - timing.intended_ns)
     if step.name == RESUMED.name:
-        values["resume_ms"] = _ms(first_ns - sent_ns)
+        values["resume_ms"] = _ms(summary.first_event_ns - sent_ns)
     if step.begins_run:
-        if exchange.tokens:
-            first_token_ns = exchange.tokens[0].arrival_ns
+        if summary.token_arrivals_ns:
+            first_token_ns = summary.token_arrivals_ns[0]
             values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
             values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
-        if exchange.terminals:
-            values["duration_ms"] = _ms(exchange.terminals[0].arrival_ns - timing.intended_ns)
+        if summary.terminal_ns is not None:
+            values["duration_ms"] = _ms(summary.terminal_ns - timing.intended_ns)
 
 
-def _measure_gaps(measured: Measured, arrivals_ns: list[int], to_wall_ns: int) -> None:
+def _measure_gaps(measured: Measured, arrivals_ns: Sequence[int], to_wall_ns: int) -> None:
     # Tokens of one read share its arrival time: what lay between them is not known, and not invented.
-    for before_ns, after_ns in pairwise(arrivals_ns):
-        if after_ns > before_ns:
-            measured.gaps_ms.append(((after_ns + to_wall_ns) // 1_000_000_000, _ms(after_ns - before_ns)))
-        else:
-            measured.coalesced += 1
-    if measured.gaps_ms:
-        measured.per_run_ms["stall_ms"] = max(gap_ms for _, gap_ms in measured.gaps_ms)
+    if len(arrivals_ns) < 2:
+        return
+    if arrivals_ns[0] == arrivals_ns[-1]:
+        measured.coalesced = len(arrivals_ns) - 1
+        return
+    came_ns = np.asarray(arrivals_ns)
+    gaps_ns = np.diff(came_ns)
+    apart = gaps_ns > 0
+    measured.coalesced = len(apart) - int(np.count_nonzero(apart))
+    measured.gaps_ms = _by_second(came_ns[1:][apart], gaps_ns[apart], to_wall_ns)
+    measured.per_run["stall_ms"] = int(gaps_ns.max()) / 1e6
+    spread_s = (arrivals_ns[-1] - arrivals_ns[0]) / 1e9
+    measured.per_run["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
 
 
 def _measure_lags(measured: Measured, exchange: Exchange, to_wall_ns: int) -> None:
-    for read in exchange.reads:
-        if read.lag_ns is None:
-            measured.unstamped += 1
-        else:
-            measured.stamped += 1
-            measured.lags_ms.append(((read.arrival_ns + to_wall_ns) // 1_000_000_000, _ms(read.lag_ns)))
+    came_ns, lags_ns = (np.asarray(one) for one in exchange.stamps_ns())
+    stamped = lags_ns >= 0
+    measured.stamped = int(np.count_nonzero(stamped))
+    measured.unstamped = len(lags_ns) - measured.stamped
+    if measured.stamped:
+        measured.lags_ms = _by_second(came_ns[stamped], lags_ns[stamped], to_wall_ns)
+
+
+def _by_second(at_ns: _Numbers, values_ns: _Numbers, to_wall_ns: int) -> BySecond:
+    """Values, in ms, by the second in which each was taken; the times rise."""
+    seconds = (at_ns + to_wall_ns) // _SECOND_NS
+    values_ms = values_ns / 1e6
+    if not len(seconds):
+        return {}
+    if seconds[0] == seconds[-1]:
+        return {int(seconds[0]): values_ms}
+    starts = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist()]
+    return {int(seconds[at]): part for at, part in zip(starts, np.split(values_ms, starts[1:]), strict=True)}
 
 
 def _ms(nanoseconds: int) -> float:

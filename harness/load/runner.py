@@ -10,12 +10,19 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.settings import CONFIG_VARIABLE, LoadSettings
+from harness.settings import CONFIG_VARIABLE, BudgetSettings, LoadSettings
 
 DEFAULT_USERS = 10
 STOP_TIMEOUT_S = 5
 """How long streams may go on when the test is over; after that they count as in flight."""
 
+_STREAMS_A_JOURNEY = 6
+"""More than a journey has one after the other, so that its budgets end it before Locust does."""
+
+_STARTING_S = 30
+"""More than workers take to be ready for an open loop's first arrival."""
+
+_RUN_BUDGET_S: float = BudgetSettings().run
 _LOOPBACK = "127.0.0.1"
 
 
@@ -27,20 +34,32 @@ def locustfile() -> Path:
     return Path(spec.origin)
 
 
-def load_command(plan: LoadSettings, *, out: Path | None = None, host: str | None = None) -> list[str]:
+def load_command(
+    plan: LoadSettings,
+    *,
+    out: Path | None = None,
+    host: str | None = None,
+    run_budget_s: float = _RUN_BUDGET_S,
+) -> list[str]:
     """The command that runs `plan` without a web page.
 
-    It takes the other settings from the environment that `load_environment` makes. Locust counts its run
-    time in whole seconds, so the duration is rounded up. Exit codes: 0 every stream went as it should,
-    1 some failed, 2 wrong settings or results that could not be written, 130 interrupted.
+    It takes the other settings from the environment that `load_environment` makes. Exit codes: 0 every
+    stream went as it should, 1 some failed, 2 wrong settings or results that could not be written,
+    130 interrupted.
+
+    A closed loop is ended by Locust, which counts its run time in whole seconds, so the duration is rounded
+    up. An open loop ends itself, when its last stream has ended; run_budget_s, what the budgets allow a run,
+    says when Locust is to end one that does not.
     """
-    users = plan.users or DEFAULT_USERS
-    if plan.rate is not None:
-        users = plan.processes  # a pump each
-    spawn_rate = plan.spawn_rate if plan.spawn_rate is not None and plan.rate is None else users
+    run_time_s = plan.duration
+    users, spawn_rate = plan.users or DEFAULT_USERS, plan.spawn_rate
+    if plan.is_open:
+        users, spawn_rate = plan.processes, None  # a pump each
+        run_time_s += _STARTING_S + _STREAMS_A_JOURNEY * run_budget_s
+    spawn_rate = spawn_rate or users
     command = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless", "--only-summary"]
     command += ["--users", str(users), "--spawn-rate", f"{spawn_rate:g}"]
-    command += ["--run-time", f"{math.ceil(plan.duration)}s", "--stop-timeout", str(STOP_TIMEOUT_S)]
+    command += ["--run-time", f"{math.ceil(run_time_s)}s", "--stop-timeout", str(STOP_TIMEOUT_S)]
     if plan.processes > 1:
         port = str(_free_port())
         command += ["--processes", str(plan.processes), "--master-bind-host", _LOOPBACK]

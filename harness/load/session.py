@@ -7,6 +7,7 @@ lasts as long as the process and sees tests come and go, as the web page starts 
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import os
 import random
@@ -24,12 +25,17 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.load.arrivals import Arrivals, Constant, Plan, Share
+from harness.gate.objectives import parse_objectives, run_limits
+from harness.load.arrivals import Plan, Share
 from harness.load.books import Books, free_file
 from harness.load.collector import Collector, Stream
-from harness.load.journeys import Traveller
+from harness.load.delta import Delta
+from harness.load.health import Health
+from harness.load.pump import Timetable
 from harness.load.shipping import MasterLink, WorkerLink
+from harness.load.traveller import Traveller
 from harness.load.turns import Turns
+from harness.results import metrics
 from harness.results.manifest import manifest_at_start
 from harness.results.store import ResultsError
 from harness.settings import Settings, SettingsError, load_settings
@@ -56,31 +62,52 @@ class StreamFailedError(Exception):
 
 
 class ActiveTest:
-    """A test that is going on, in a process that has users."""
+    """A test that is going on, in a process that has users.
 
-    def __init__(self, environment: Environment, settings: Settings, plan: Plan, worker: str) -> None:
+    timetable: of this process's arrivals; None in a closed loop, and where it has no share of them.
+    has_pump: whether somebody follows it. pumped: to be called when they have all begun, and ended.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        settings: Settings,
+        plan: Plan,
+        worker: str,
+        pumped: Callable[[], None],
+    ) -> None:
+        settings = settings.model_copy(update={"load": plan.load})
         self.settings = settings
+        self.timetable = Timetable.of(plan)
+        self.has_pump = False
+        self.pumped = pumped
         self.target = Target(settings)
+        self.health = Health(worker, lambda: self.collector.open_streams)
         self.collector = Collector(
             worker,
             settings.secrets(),
+            run_limits=run_limits(parse_objectives(settings.objectives)),
+            beside=self.health.report_to,
             base_url=settings.target.base_url or "",
             on_settled=self._tell_locust,
         )
         self.stopping = Event()
-        self.share = plan.share
-        self.start_ns = time.monotonic_ns() + plan.start_wall_ns - time.time_ns()
         self.test = plan.test
         self._environment = environment
-        self._client = GeventClient(self.target.endpoint, settings.expectations.budgets)
+        self._client = GeventClient(
+            self.target.endpoint,
+            settings.expectations.budgets,
+            reuse=settings.target.connections == "reuse",
+        )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._usual_events: dict[str, int] = {}
         self._turns = Turns()
 
-    @property
-    def arrivals(self) -> Arrivals | None:
-        """The open loop's schedule; None in a closed loop."""
-        return Constant(self.settings.load.rate) if self.settings.load.rate else None
+    def close(self) -> None:
+        """The test is over: close its books, and the connections that are not in use."""
+        self.health.stop()
+        self.collector.close()
+        self._client.close()
 
     def traveller(self) -> Traveller:
         """What one user, or one arrival, travels with."""
@@ -99,12 +126,12 @@ class ActiveTest:
         if exchange is None:
             return
         events: Any = self._environment.events
-        over_ns = exchange.terminals[0].arrival_ns if exchange.terminals else exchange.timing.ended_ns
+        over_ns = exchange.summary.terminal_ns or exchange.timing.ended_ns
         events.request.fire(
             request_type="POST",
             name=f"{self.settings.target.path} [{stream.journey}: {stream.step.name}]",
             response_time=max(0, over_ns - exchange.timing.intended_ns) / 1e6,
-            response_length=sum(len(read.data) for read in exchange.reads),
+            response_length=exchange.size_bytes,
             response=None,
             context={},
             exception=None if stream.kind is None else StreamFailedError(stream.kind),
@@ -112,7 +139,7 @@ class ActiveTest:
         )
         # Straight into the table: as requests they would count twice in what Locust adds up.
         for metric, row in _ROWS:
-            value_ms = stream.measured.per_run_ms.get(metric)
+            value_ms = stream.measured.per_run.get(metric)
             if value_ms is not None:
                 self._environment.stats.get(row, "SSE").log(value_ms, 0)  # type: ignore[arg-type]
 
@@ -128,6 +155,8 @@ class Session:
         self._books: Books | None = None
         self._tests_written = 0
         self._interrupted = False
+        self._stopping = False
+        self._health: Health | None = None  # of a master: a process with users has one in its active test
         self._lost: list[str] = []
         self._worker_link: WorkerLink | None = None
         self._master_link: MasterLink | None = None
@@ -159,7 +188,7 @@ class Session:
         if isinstance(runner, WorkerRunner):
             self._worker_link = WorkerLink(environment, runner)
         elif isinstance(runner, MasterRunner):
-            self._master_link = MasterLink(environment, runner, self._deliver)
+            self._master_link = MasterLink(environment, runner, self._deliver, arrived=self._end_schedule)
 
     def _check(self) -> None:
         """Find out before the test whether it can start. Raises SettingsError and ResultsError."""
@@ -185,12 +214,15 @@ class Session:
             # Without an active test every user stops at once, so nothing is sent and nothing counted.
             logger.error("%s", problem)  # noqa: TRY400 - a sentence for the user
             self._environment.process_exit_code = 2
+            if self._worker_link is not None:
+                self._worker_link.pumped()  # nobody is to wait for its arrivals
             options: Any = self._environment.parsed_options
             if options.headless and self._worker_link is None and self._environment.runner is not None:
                 gevent.spawn_later(_LEAVE_AFTER_S, self._environment.runner.quit)
 
     def _start(self, settings: Settings) -> None:
         self._interrupted = False
+        self._stopping = False
         self._environment.process_exit_code = None  # of the test before, in a session of several
         runner: Any = self._environment.runner
         if self._worker_link is not None:
@@ -199,20 +231,29 @@ class Session:
         _check_pumps(settings, runner)
         self._open_books(settings)
         if self._master_link is not None:
-            self._master_link.start()
+            self._health = Health(metrics.MASTER)
+            self._health.start()
+            self._books_started(self._master_link.start(settings.load), settings)
         else:
             start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
-            self._start_users(settings, Plan(uuid.uuid4().hex, start_wall_ns, Share(0, 1)), "local")
+            self._books_started(start_wall_ns, settings)
+            self._start_users(
+                settings, Plan(uuid.uuid4().hex, start_wall_ns, settings.load, Share(0, 1)), "local"
+            )
 
     def _start_users(self, settings: Settings, plan: Plan | None, worker: str) -> None:
         if plan is None or (self.active is not None and self.active.test == plan.test):
             raise SettingsError("the master named no new test; does it run the same locustfile?")
-        self.active = ActiveTest(self._environment, settings, plan, worker)
+        pumped = self._end_schedule if self._worker_link is None else self._worker_link.pumped
+        self.active = ActiveTest(self._environment, settings, plan, worker, pumped)
+        # Locust calls it when a test stops; the first time takes 50 ms and more, in which no stream is read.
+        inspect.stack()
         # What the imports left is not searched again: a full collection of it stops every stream for 0.1 s.
         gc.collect()
         gc.freeze()
         # The thread that writes results gives way to the hub sooner than Python's 5 ms.
         sys.setswitchinterval(_SWITCH_S)
+        self.active.health.start()
         if self._worker_link is not None:
             self._worker_link.open(plan.test, self.active.collector)
 
@@ -222,17 +263,42 @@ class Session:
         if self._out is not None:
             path = free_file(self._out, first=self._tests_written == 0)
             self._tests_written += 1
-        self._books = Books(path, manifest_at_start(settings.document(), sys.argv), self._collect)
+        self._books = Books(
+            path,
+            manifest_at_start(settings.document(), sys.argv),
+            self._collect,
+            keep_runs=settings.load.keep_runs,
+        )
+
+    def _books_started(self, start_wall_ns: int, settings: Settings) -> None:
+        if self._books is not None:
+            self._books.started(start_wall_ns, settings.load.warmup)
 
     def _collect(self) -> None:
         if self.active is not None and self._worker_link is None:
             self._deliver(self.active.collector.take(), self.active.collector.worker)
+        if self._health is not None:
+            delta = Delta()
+            self._health.report_to(delta)
+            self._deliver(delta, metrics.MASTER)
 
     def _deliver(self, delta: Any, worker: str) -> None:
         if self._books is not None:
             self._books.add(delta, worker)
         elif delta:
             logger.error("counts of %s came when the results were already written", worker)
+
+    def _end_schedule(self) -> None:
+        """An open loop's arrivals have all begun and ended, so the test has: in a greenlet of its own."""
+        gevent.spawn(self._end_test)
+
+    def _end_test(self) -> None:
+        if self._stopping:
+            return
+        runner, options = self._environment.runner, self._environment.parsed_options
+        logger.info("the schedule has come to its end, and so have its streams")
+        if runner is not None:
+            (runner.quit if options is None or options.headless else runner.stop)()
 
     def _on_quitting(self, **_: Any) -> None:
         # A test that is still going on when Locust quits did not come to its end by itself.
@@ -243,13 +309,16 @@ class Session:
             self._environment.process_exit_code = 130
 
     def _on_test_stopping(self, **_: Any) -> None:
+        self._stopping = True
         if self.active is not None:
             self.active.stopping.set()
         self._lost = self._master_link.finish() if self._master_link is not None else []
 
     def _on_test_stop(self, **_: Any) -> None:
         if self.active is not None:
-            self.active.collector.close()
+            self.active.close()
+        if self._health is not None:
+            self._health.stop()
         books = self._books
         if books is None or books.closing:
             return
@@ -295,8 +364,12 @@ def _or_exit(work: Callable[[], T]) -> T:
 
 
 def _check_pumps(settings: Settings, runner: Any) -> None:
-    workers = runner.worker_count
-    if settings.load.rate is not None and runner.target_user_count < workers:
+    workers, limit = runner.worker_count, settings.load.max_in_flight
+    if limit is not None and limit < workers:
+        raise SettingsError(
+            f"max_in_flight is shared by the workers, and {limit} is too few for {workers} of them; raise it"
+        )
+    if settings.load.is_open and runner.target_user_count < workers:
         raise SettingsError(
             f"an open loop needs a user per worker to pump its arrivals: {workers} workers, and "
             f"{runner.target_user_count} users; start it with --users {workers}"

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from gevent.event import Event
 from gevent.lock import RLock
 from locust.env import Environment
@@ -22,11 +23,13 @@ from harness.load.arrivals import Plan
 from harness.load.collector import Collector
 from harness.load.delta import Delta
 from harness.load.parcels import Inbox, Outbox
+from harness.settings import LoadSettings
 
 READY = "harness-ready"
 DRAIN = "harness-drain"
 DRAINED = "harness-drained"
 RECEIVED = "harness-received"
+PUMPED = "harness-pumped"
 _PLAN_OPTION = "harness_plan"
 _KEY = "harness"  # under which parcels stand in Locust's reports
 
@@ -34,6 +37,7 @@ _SHIP_AGAIN_S = 1.0
 _GIVE_UP_SHIPPING_S = 10.0
 _READY_WITHIN_S = 5.0
 _DRAIN_GRACE_S = 15.0  # beyond the time that users have to finish
+_LOOK_AT_PUMPS_S = 0.1
 _START_AFTER_S = 0.5  # so that every worker has its pump before the first arrival is due
 
 logger = logging.getLogger(__name__)
@@ -56,9 +60,18 @@ class WorkerLink:
         runner.send_message(READY)
 
     def plan(self) -> Plan | None:
-        """The test that the master is starting; None where it named none."""
+        """The test that the master is starting; None where it named none.
+
+        Raises SettingsError where it cannot be done here.
+        """
         message = getattr(self._environment.parsed_options, _PLAN_OPTION, None)
         return None if message is None else Plan.from_message(message, self._runner.client_id)
+
+    def pumped(self) -> None:
+        """Tell the master that this process's arrivals have all begun and ended."""
+        message = getattr(self._environment.parsed_options, _PLAN_OPTION, None)
+        if message is not None:
+            self._runner.send_message(PUMPED, {"test": message["test"]})
 
     def open(self, test: str, collector: Collector) -> None:
         """From here on ship that collector's counts."""
@@ -103,26 +116,42 @@ class WorkerLink:
 
 
 class MasterLink:
-    """The master's end. deliver: given each worker's counts, with its name."""
+    """The master's end.
+
+    deliver: given each worker's counts, with its name. arrived: called when every worker that has a share
+    of an open loop's arrivals, and lives, has seen the last of them end.
+    """
 
     def __init__(
-        self, environment: Environment, runner: MasterRunner, deliver: Callable[[Delta, str], None]
+        self,
+        environment: Environment,
+        runner: MasterRunner,
+        deliver: Callable[[Delta, str], None],
+        *,
+        arrived: Callable[[], None],
     ) -> None:
         self._environment = environment
         self._runner = runner
         self._deliver = deliver
+        self._arrived = arrived
         self._inbox: Inbox | None = None
+        self._pumping: set[str] = set()  # who has a share of the arrivals, and has not done with it
+        self._watching: gevent.Greenlet | None = None
         self._ready: set[str] = set()
         self._taking_part: set[str] = set()
         self._drained: set[str] = set()
         self._news = Event()
         runner.register_message(READY, self._take_ready)
         runner.register_message(DRAINED, self._take_drained)
+        runner.register_message(PUMPED, self._take_pumped)
         events: Any = environment.events
         events.worker_report.add_listener(self._take_report)
 
-    def start(self) -> None:
-        """Begin a test: each worker will be told its id and its share of the arrivals as it is started."""
+    def start(self, load: LoadSettings) -> int:
+        """Begin a test: each worker will be told its id and its share of the arrivals as it is started.
+
+        Returns when its schedule begins, epoch ns.
+        """
         runner = self._runner
         workers = [
             one.id for one in (*runner.clients.ready, *runner.clients.running, *runner.clients.spawning)
@@ -130,12 +159,16 @@ class MasterLink:
         self._wait_until_ready(set(workers))
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
         start_wall_ns = time.time_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
-        plan = Plan(uuid.uuid4().hex, start_wall_ns, None)
+        plan = Plan(uuid.uuid4().hex, start_wall_ns, load, None)
         self._inbox = Inbox(plan.test, self._deliver)
         self._taking_part = set(workers)
         self._drained = set()
+        if load.is_open:
+            self._pumping = set(workers)
+            self._watching = gevent.spawn(self._watch_pumps)
         # Locust sends the options with the order to start, so a worker knows the plan before it has users.
         setattr(self._environment.parsed_options, _PLAN_OPTION, plan.to_message(workers))
+        return start_wall_ns
 
     def _wait_until_ready(self, workers: set[str]) -> None:
         """Locust counts a worker as ready a moment before its locustfile takes part."""
@@ -147,8 +180,17 @@ class MasterLink:
             self._news.clear()
             self._news.wait(0.2)
 
+    def _watch_pumps(self) -> None:
+        # A worker that dies sends nothing, so it does not do to wait for news alone.
+        while self._pumping & self._present():
+            gevent.sleep(_LOOK_AT_PUMPS_S)
+        self._arrived()
+
     def finish(self) -> list[str]:
         """Have every worker drain; returns the names of those whose last counts did not come."""
+        if self._watching is not None:
+            self._watching.kill()
+            self._watching = None
         if self._inbox is None:
             return []
         for client in self._present():
@@ -176,6 +218,12 @@ class MasterLink:
     def _take_ready(self, msg: Any, **_: Any) -> None:
         self._ready.add(msg.node_id)
         self._news.set()
+        if self._watching is not None and msg.node_id not in self._taking_part:
+            logger.warning("%s came in mid-test, and gets no share of its arrivals", msg.node_id)
+
+    def _take_pumped(self, msg: Any, **_: Any) -> None:
+        if self._inbox is not None and msg.data["test"] == self._inbox.test:
+            self._pumping.discard(msg.node_id)
 
     def _take_drained(self, msg: Any, **_: Any) -> None:
         if self._inbox is not None and msg.data["test"] == self._inbox.test:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import random
-import time
+import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import gevent
-import gevent.pool
 from locust import User
 from locust.exception import StopUser
 
 from harness.load.collector import CollectorClosedError
 from harness.load.journeys import JOURNEYS, Journey
+from harness.load.own import OwnJourney
+from harness.load.pump import Pump, Timetable
 from harness.load.session import ActiveTest, Session
+from harness.load.traveller import Traveller
 
 _AFTER_REFUSAL_S = 0.2
+
+logger = logging.getLogger(__name__)
 
 Task = Callable[["AgentRunUser"], None]
 
@@ -49,10 +54,21 @@ class AgentRunUser(User):
     abstract = True
 
     def travel(self, journey: Journey) -> None:
-        """One journey."""
+        """One of the shipped journeys."""
+        with self._travelling() as traveller:
+            journey(traveller, None)
+
+    @contextmanager
+    def journey(self, name: str) -> Iterator[OwnJourney]:
+        """A journey of your own, for the length of a with-block; results keep its streams under `name`."""
+        with self._travelling() as traveller:
+            yield OwnJourney(traveller, name)
+
+    @contextmanager
+    def _travelling(self) -> Iterator[Traveller]:
         traveller = _active_test(self).traveller()
         try:
-            journey(traveller, None)
+            yield traveller
         except CollectorClosedError:
             raise StopUser from None
         if traveller.refused:
@@ -67,53 +83,36 @@ class ArrivalPump(User):
 
     abstract = True
     weights: Mapping[str, int] = {"fresh": 1}
-    _pumping: ActiveTest | None = None  # on the class: the test that this process has a pump for
 
     def pump(self) -> None:
-        """Begin arrivals until the test is stopped, then wait for those that are still on their way."""
-        cls, active = type(self), _active_test(self)
-        if cls._pumping is active or active.share is None:
-            active.stopping.wait()
-            raise StopUser
-        cls._pumping = active
-        arriving = gevent.pool.Group()
-        try:
-            for due_ns in _due_times(active):
-                if not _wait_until(due_ns, active):
-                    break
-                arriving.spawn(self._arrive, active, due_ns)
-            arriving.join()
-        finally:
-            arriving.kill()
+        """Begin the arrivals, wait for those that are still on their way, and for the test's end."""
+        active = _active_test(self)
+        if active.timetable is not None and not active.has_pump:
+            active.has_pump = True
+            try:
+                self._follow(active.timetable, active)
+            finally:
+                if not active.stopping.is_set():
+                    active.pumped()
+        active.stopping.wait()
         raise StopUser
 
     tasks = [pump]  # noqa: RUF012 - Locust's way to declare them
 
-    def _arrive(self, active: ActiveTest, due_ns: int) -> None:
-        names = [name for name, weight in self.weights.items() if weight]
-        (name,) = random.choices(names, [self.weights[name] for name in names])  # noqa: S311 - no secret
+    def _follow(self, timetable: Timetable, active: ActiveTest) -> None:
+        pump = Pump(timetable, active.stopping, partial(self._arrive, active), active.collector.drop)
         try:
-            JOURNEYS[name](active.traveller(), due_ns)
+            pump.run(self.weights)
+        except gevent.GreenletExit:
+            if not active.stopping.is_set():
+                logger.error("this process's pump was stopped in mid-test: its arrivals end here")  # noqa: TRY400
+            raise
+
+    def _arrive(self, active: ActiveTest, journey: str, due_ns: int) -> None:
+        try:
+            JOURNEYS[journey](active.traveller(), due_ns)
         except CollectorClosedError:
             return
         except Exception as problem:  # noqa: BLE001 - as Locust does with what a task raises
             events: Any = self.environment.events
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
-
-
-def _due_times(active: ActiveTest) -> Iterator[int]:
-    arrivals, share = active.arrivals, active.share
-    if arrivals is not None and share is not None:
-        for number in share.arrivals():
-            yield active.start_ns + int(arrivals.due_s(number) * 1e9)
-
-
-def _wait_until(due_ns: int, active: ActiveTest) -> bool:
-    """Wait for that moment of the monotonic clock; False when the test is stopped before or at it."""
-    while not active.stopping.is_set():
-        left_s = (due_ns - time.monotonic_ns()) / 1e9
-        if left_s <= 0:
-            gevent.sleep(0)  # a pump that is behind lets the others read
-            return not active.stopping.is_set()
-        active.stopping.wait(left_s)
-    return False

@@ -50,6 +50,7 @@ def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
         "ttft_ms": 1,
         "service_ttft_ms": 1,
         "duration_ms": 1,
+        "tokens_per_s": 1,
         "stall_ms": 1,
         "inter_token_ms": 1,
         "receive_lag_ms": 3,
@@ -201,7 +202,7 @@ def test_a_delta_in_the_results_file(tmp_path: Path) -> None:
         hostile_delta().write_to(writer, "w")
         hostile_delta().write_to(writer, "v")
     with Results(tmp_path / "r.sqlite") as results:
-        assert results.ledger() == Ledger({"scheduled": 4, "done": 2})
+        assert results.ledger() == Ledger({"scheduled": 4, "done": 2, "in flight": 2})
         assert results.failures() == 2
         assert results.violation_counts() == {"ids.present": 2}
         assert results.histogram("ttft_ms").count == 2

@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from harness.contract.exchange import Ending, Exchange, Read, Timing
+from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.finding import Finding, Verdict
+from harness.contract.received import Read
 from harness.load.measure import (
     CONFLICTING,
     CUT,
@@ -13,6 +14,7 @@ from harness.load.measure import (
     RESUMED,
     RETRY,
     RUN,
+    BySecond,
     Step,
     broken_requirements,
     kind_of,
@@ -156,9 +158,13 @@ WHOLE = (
 )
 
 
+def plain(values: BySecond) -> dict[int, list[float]]:
+    return {second: list(of_it) for second, of_it in values.items()}
+
+
 def test_the_metrics_of_a_run() -> None:
     measured = measure(exchange(*WHOLE, intended_ms=4), RUN, "done", scheduled=True)
-    assert measured.per_run_ms == {
+    assert measured.per_run == {
         "connect_ms": 2,
         "schedule_lag_ms": 6,
         "head_ms": 10,
@@ -167,59 +173,60 @@ def test_the_metrics_of_a_run() -> None:
         "service_ttft_ms": 40,
         "duration_ms": 146,
         "stall_ms": 60,
+        "tokens_per_s": 40,  # three after the first, in 75 ms
     }
     second = WALL // 1_000_000_000
-    assert measured.gaps_ms == [(second, 15), (second, 60)]
+    assert plain(measured.gaps_ms) == {second: [15, 60]}
     assert (measured.events, measured.tokens, measured.coalesced) == (6, 4, 1)
-    assert measured.lags_ms == [(second, 0.5)] * 6
+    assert plain(measured.lags_ms) == {second: [0.5] * 6}
     assert (measured.stamped, measured.unstamped) == (6, 0)
 
 
 def test_arrivals_belong_to_their_own_second() -> None:
     late = [(30.0, HEAD + TOKEN), (1030.0, TOKEN), (2030.0, DONE + END)]
     measured = measure(exchange(*late), RUN, "done", scheduled=False)
-    assert measured.gaps_ms == [(WALL // 10**9 + 1, 1000)]
-    assert [second - WALL // 10**9 for second, _ in measured.lags_ms] == [0, 1, 2]
+    assert plain(measured.gaps_ms) == {WALL // 10**9 + 1: [1000]}
+    assert [second - WALL // 10**9 for second in measured.lags_ms] == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
 def test_a_replay_says_nothing_of_the_run(step: Step, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
-    assert measured.per_run_ms == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
-    assert measured.gaps_ms == []
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
+    assert plain(measured.gaps_ms) == {}
     assert measured.coalesced == 0
-    assert len(measured.lags_ms) == 6
+    assert sum(map(len, measured.lags_ms.values())) == 6
 
 
 def test_what_a_cut_run_still_says() -> None:
     measured = measure(exchange(*WHOLE[:4], ending=Ending.CUT), CUT, "abandoned", scheduled=False)
-    assert measured.per_run_ms["ttft_ms"] == 50
-    assert measured.per_run_ms["stall_ms"] == 15
-    assert "duration_ms" not in measured.per_run_ms
+    assert measured.per_run["ttft_ms"] == 50
+    assert measured.per_run["stall_ms"] == 15
+    assert "duration_ms" not in measured.per_run
 
 
 @pytest.mark.parametrize("form", [HEAD_409, HEAD + frame(type="error", code=409) + END])
 def test_a_rejection(form: bytes) -> None:
     measured = measure(exchange((33, form)), CONFLICTING, "rejected", scheduled=False)
-    assert measured.per_run_ms == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
 
 
 def test_a_rejected_run_is_no_run() -> None:
     measured = measure(exchange((33, HEAD_409)), ORIGINAL, "rejected", scheduled=False)
-    assert measured.per_run_ms == {"connect_ms": 2, "head_ms": 13}
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 13}
 
 
 def test_what_never_was_sent_measures_nothing() -> None:
     measured = measure(exchange(sent=False, ending=Ending.REFUSED), RUN, "refused", scheduled=False)
-    assert measured.per_run_ms == {}
+    assert measured.per_run == {}
 
 
 def test_reads_without_a_kernel_stamp_are_counted() -> None:
     measured = measure(exchange(*WHOLE, lag_ms=None), RUN, "done", scheduled=False)
-    assert (measured.stamped, measured.unstamped, measured.lags_ms) == (0, 6, [])
+    assert (measured.stamped, measured.unstamped, plain(measured.lags_ms)) == (0, 6, {})
 
 
 def test_no_latency_is_negative() -> None:
     measured = measure(exchange((19.9, HEAD + TOKEN + DONE + END)), RUN, "done", scheduled=False)
-    assert measured.per_run_ms["head_ms"] == 0
-    assert measured.per_run_ms["service_ttft_ms"] == 0
+    assert measured.per_run["head_ms"] == 0
+    assert measured.per_run["service_ttft_ms"] == 0

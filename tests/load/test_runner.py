@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,11 +44,24 @@ def test_a_slow_ramp() -> None:
     assert option(load_command(LoadSettings(users=10, spawn_rate=0.5)), "--spawn-rate") == "0.5"
 
 
-def test_an_open_loop_has_a_pump_a_process() -> None:
-    command = load_command(LoadSettings(rate=100, processes=3, spawn_rate=1))
+@pytest.mark.parametrize("shape", [{"rate": 100}, {"ramp": "1:100:20s"}, {"steps": "5:20s"}])
+def test_an_open_loop_has_a_pump_a_process(shape: dict[str, Any]) -> None:
+    command = load_command(LoadSettings(**shape, processes=3, spawn_rate=1))
     assert (
         option(command, "--users") == option(command, "--spawn-rate") == option(command, "--processes") == "3"
     )
+
+
+@pytest.mark.parametrize("run_budget_s", [5, 120])
+def test_an_open_loop_ends_itself_before_locust_does(run_budget_s: float) -> None:
+    command = load_command(LoadSettings(rate=100, duration=12.2), run_budget_s=run_budget_s)
+    longest_journey_s = 4 * run_budget_s  # a run that is cut three times
+    run_time_s = int(option(command, "--run-time").removesuffix("s"))
+    assert 12.2 + longest_journey_s + 10 < run_time_s < 12.2 + 10 * run_budget_s + 60
+
+
+def test_a_closed_loop_is_as_long_as_it_was_told() -> None:
+    assert option(load_command(LoadSettings(users=1, duration=9), run_budget_s=500), "--run-time") == "9s"
 
 
 def test_processes_stay_on_this_machine() -> None:
