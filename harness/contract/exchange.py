@@ -73,12 +73,12 @@ class Exchange:
     def _decoded(self) -> AnswerDecoder:
         return self._answer.decoded
 
-    @property
+    @cached_property
     def summary(self) -> Summary:
         """The counts and times that need no frame to be looked at."""
         return self._answer.summary
 
-    @property
+    @cached_property
     def is_regular(self) -> bool:
         """Whether all rules about a stream's form hold of it, whatever is in it (harness.contract.regular):
         it is of the regular form, and either ended with its one terminal event or was cut by us.
@@ -87,12 +87,12 @@ class Exchange:
             return False
         return self.ending is Ending.CUT or (self.ending is Ending.COMPLETE and self.summary.terminals == 1)
 
-    @property
+    @cached_property
     def head(self) -> ResponseHead | None:
         """Status and header fields; None when no answer began."""
         return self._answer.head
 
-    @property
+    @cached_property
     def status(self) -> int | None:
         """The answer's status code; None when no answer began."""
         return None if self.head is None else self.head.status
@@ -122,13 +122,13 @@ class Exchange:
         """The token events with content."""
         return tuple(one for one in self.events if one.has_content)
 
-    @property
+    @cached_property
     def outcome(self) -> str | None:
         """Type of the first terminal event; None when there was none."""
         terminal = self.summary.terminal
         return None if terminal is None else terminal.type
 
-    @property
+    @cached_property
     def run_id(self) -> str | None:
         """The run's id, as a terminal event tells it; None when none does."""
         if self.summary.terminals < 2:
@@ -168,14 +168,15 @@ class Exchange:
             and carries_409(self.events[0].frame.data or "")
         )
 
-    @property
+    @cached_property
     def started_run(self) -> bool:
         """Whether a run's stream was received: a 200 with at least one event that is not a bare rejection."""
         return self.status == 200 and self.summary.events > 0 and not self.is_rejection_event
 
     def decoded_by(self, answer: Answer) -> Self:
         """The same, with the decoding taken over that was done while it came in."""
-        self.__dict__["_answer"] = answer
+        # What is asked of every stream is put where cached_property, which takes a lock, would put it.
+        self.__dict__ |= {"_answer": answer, "head": answer.head, "summary": answer.summary}
         return self
 
     def offset_ms(self, at_ns: int) -> float:

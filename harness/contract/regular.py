@@ -26,6 +26,7 @@ from harness.protocol.strict_json import loads_strict
 
 _LINE = re.compile(rb"(id|data|event)(: ?)([^\r\n]*)")
 _ID = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
+_MEMBER = re.compile(rb'(?P<key>"[^"\\]*")[ \t]*:[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^",{}\[\] \t]+)')
 _SPACED_COLON = re.compile(rb'"[ \t]+:')
 _DIGITS = b"0123456789"
 _MOST_KEYS = 16
@@ -33,6 +34,7 @@ _LONGEST_PENDING = 65536  # bytes; it is copied at each read
 #: Bytes of a line with keys beyond the documented: a number in it may have thousands of digits.
 _LONGEST_EXTRA = 4096
 
+_Match = Callable[[bytes], re.Match[bytes] | None]
 Scalar = int | float | str | bool | None
 
 
@@ -45,8 +47,8 @@ class Form:
     """How one stream writes its events, learnt from the first: everything that is then looked for.
 
     prefixes: what its lines begin with, in order. id_at, data_at, event_at: their places in a frame. lines: of
-    a frame, with its blank one. match_one_token: matches a whole frame with a
-    token; ms, seq and data are its groups.
+    a frame, with its blank one. match_token, match_chunk: match a whole frame with a plain token, and a chunk
+    with one (see _patterns); ms, seq and content are groups of the match.
     """
 
     newline: bytes
@@ -59,7 +61,8 @@ class Form:
     decode: Callable[[bytes], Any]
     decode_lines: Callable[[bytes], list[Any]]
     lines: int
-    match_one_token: Callable[[bytes], re.Match[bytes] | None]
+    match_token: _Match
+    match_chunk: _Match
     key_count: int
 
 
@@ -81,8 +84,7 @@ _recent: list[Form] = []  # the form learnt last: most streams of a test are of 
 def _form_of(frame: bytes, newline: bytes) -> Form:
     """The form of a stream whose first event that frame is."""
     for form in _recent:
-        match = form.match_one_token(frame + newline * 2) if form.newline == newline else None
-        if match is not None and _tokens_in([form.prefixes[form.data_at] + match["data"]], form) is not None:
+        if form.newline == newline and form.match_token(frame + newline * 2) is not None:
             return form
     form = _learn(frame, newline)
     _recent[:] = [form]
@@ -121,20 +123,48 @@ def _learn(frame: bytes, newline: bytes) -> Form:
         decoder.decode,
         decoder.decode_lines,
         len(prefixes) + 1,
-        _one_token(prefixes, newline, event_name or b"").fullmatch,
+        *_patterns(lines, prefixes, newline),
         len(keys),
     )
 
 
-@lru_cache(maxsize=256)
-def _one_token(prefixes: tuple[bytes, ...], newline: bytes, event_name: bytes) -> re.Pattern[bytes]:
-    values = {
-        b"id": rb"(?P<ms>[0-9]{1,19})-(?P<seq>[0-9]{1,19})",
-        b"data": rb"(?P<data>\{[^\r\n]{,4000}\})",
-        b"event": re.escape(event_name),
-    }
-    lines = [re.escape(prefix) + values[prefix.partition(b":")[0]] for prefix in prefixes]
-    return re.compile(newline.join([*lines, b"", b""]))
+def _patterns(lines: list[bytes], prefixes: tuple[bytes, ...], newline: bytes) -> tuple[_Match, _Match]:
+    """What matches a frame with a plain token like the one in `lines`, and a chunk with one.
+
+    Plain is a token written as that one is, but for its texts and whole numbers; the texts are ASCII without
+    escapes. What they match is strict JSON with no key twice, so it need not be read as JSON.
+    """
+    frame = newline.join([*(_line_pattern(*pair) for pair in zip(lines, prefixes, strict=True)), b"", b""])
+    chunk = rb"([0-9A-Fa-f]{1,8})\r\n" + frame + rb"\r\n"
+    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch
+
+
+def _line_pattern(line: bytes, prefix: bytes) -> bytes:
+    value = line[len(prefix) :]
+    if prefix.startswith(b"id"):
+        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,19})-(?P<seq>[0-9]{1,19})"
+    return re.escape(prefix) + (_data_pattern(value) if prefix.startswith(b"data") else re.escape(value))
+
+
+def _data_pattern(data: bytes) -> bytes:
+    """For a JSON object of scalars, its key "type" and its layout as they are."""
+    pattern, done = b"", 0
+    members = list(_MEMBER.finditer(data))
+    if [member["key"] for member in members].count(b'"content"') != 1:
+        raise NotRegularError("keys that are written with escapes")
+    for member in members:
+        key, value = member.group("key", "value")
+        pattern += re.escape(data[done : member.start("value")])
+        if key == b'"content"':
+            pattern += rb'"(?P<content>[ !#-\[\]-~]{,4000})"'
+        elif key != b'"type"' and value[:1] == b'"':
+            pattern += rb'"[ !#-\[\]-~]{,4000}"'
+        elif key != b'"type"' and value.lstrip(b"-").isdigit():
+            pattern += rb"-?(?:0|[1-9][0-9]{,17})"
+        else:
+            pattern += re.escape(value)
+        done = member.end("value")
+    return pattern + re.escape(data[done:])
 
 
 def _strict_object(data: bytes) -> dict[str, Any]:
@@ -169,8 +199,10 @@ class RegularStream:
         """Take the next bytes of the body. Raises NotRegularError, after which the object is of no use."""
         if self.pending:
             body = self.pending + body
-        elif self._form is not None and self._take_one_token(body, self._form):
-            return
+        elif self._form is not None and self.terminal is None:
+            match = self._form.match_token(body)
+            if match is not None and self._take_match(match) is not None:
+                return
         newline = b"\n" if self._form is None else self._form.newline
         if self._form is None and b"\r" in body:
             newline = b"\r\n"
@@ -201,24 +233,40 @@ class RegularStream:
         id_starts, data_starts = len(form.prefixes[form.id_at]), len(form.prefixes[form.data_at])
         return [line[id_starts:] for line in ids], [line[data_starts:] for line in data]
 
-    def _take_one_token(self, body: bytes, form: Form) -> bool:
-        """The most common read by far: one frame with one token. False leaves it to the general way."""
-        match = form.match_one_token(body)
-        if match is None or self.terminal is not None or not body.isascii():
-            return False
-        ms, seq, data = match.group("ms", "seq", "data")
+    def take_chunk(self, data: bytes) -> int | None:
+        """A read in the most common form by far: one chunk (RFC 9112, section 7.1) with one frame, a plain token.
+
+        Call it between two chunks. Returns how many tokens with content it holds, 0 or 1; None where it is
+        anything else, which is for `feed` then.
+        """
+        form = self._form
+        if form is None or self.pending or self.terminal is not None:
+            return None
+        match = form.match_chunk(data)
+        if match is None or int(match[1], 16) != len(data) - match.end(1) - 4:
+            return None
+        return self._take_match(match)
+
+    @staticmethod
+    def ends_chunk(body: bytes, data: bytes) -> bool:
+        """Whether `data`, which held `body`, ends with the end of a chunk and of a frame.
+
+        Where the body ends with a blank line of LF alone and the data with CRLF behind it, that CRLF is no part
+        of the body, and so it is the chunk's.
+        """
+        return body.endswith(b"\n\n") and data.endswith(b"\n\n\r\n")
+
+    def _take_match(self, match: re.Match[bytes]) -> int | None:
+        ms, seq, content = match.group("ms", "seq", "content")
         own_id = (int(ms), int(seq))
-        if own_id <= self._last_id or data.count(b'":') != form.key_count or b" :" in data or b"\t:" in data:
-            return False
-        try:
-            token = form.decode(data)
-        except msgspec.DecodeError:
-            return False
+        if own_id <= self._last_id:
+            return None
         self._last_id = own_id
         self.events += 1
-        if token.content:
+        if content:
             self.tokens += 1
-        return True
+            return 1
+        return 0
 
     def _keep(self, rest: bytes, newline: bytes) -> None:
         if len(rest) > _LONGEST_PENDING:

@@ -12,11 +12,12 @@ import gevent
 from locust import User
 from locust.exception import StopUser
 
+from harness.load.active_test import ActiveTest
 from harness.load.collector import CollectorClosedError
 from harness.load.journeys import JOURNEYS, Journey
 from harness.load.own import OwnJourney
 from harness.load.pump import Pump, Timetable
-from harness.load.session import ActiveTest, Session
+from harness.load.session import Session
 from harness.load.traveller import Traveller
 
 _AFTER_REFUSAL_S = 0.2

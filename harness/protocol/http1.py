@@ -77,6 +77,19 @@ class ResponseParser:
     ignored; `surplus` says whether there were any but line ends.
     """
 
+    __slots__ = (
+        "_body",
+        "_body_ends",
+        "_fault",
+        "_headers",
+        "_parser",
+        "_reason",
+        "complete",
+        "head",
+        "on_body",
+        "surplus",
+    )
+
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
         self.complete = False
@@ -105,6 +118,11 @@ class ResponseParser:
         if self._fault is not None:
             raise HttpSyntaxError(self._fault, body)
         return body
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the message's body comes in chunks, and has not ended."""
+        return self.head is not None and not self.complete and self.head.delimiter is Delimiter.CHUNKED
 
     def _parse(self, data: bytes) -> None:
         try:

@@ -122,6 +122,34 @@ class Receiver:
     loop sets, is called before the socket is closed: its number may belong to another one right after.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_budgets",
+        "_ended_ns",
+        "_ending_detail",
+        "_has_terminal",
+        "_intended_ns",
+        "_label",
+        "_last_read_ns",
+        "_on_end",
+        "_on_sooner",
+        "_one_at_a_time",
+        "_read_bytes",
+        "_sent_wall_ns",
+        "_sock",
+        "_tls",
+        "answer",
+        "connected_ns",
+        "cut",
+        "ending",
+        "fault",
+        "on_events",
+        "request",
+        "sent_ns",
+        "started_ns",
+        "stop_watching",
+    )
+
     def __init__(
         self,
         *,
@@ -164,7 +192,7 @@ class Receiver:
     @property
     def events_seen(self) -> int:
         """How many events have come."""
-        return self.answer.summary.events
+        return self.answer.events
 
     def connected(self, sock: socket.socket, tls: TlsSession | None, *, just_now: bool = True) -> None:
         """The connection stands; what arrives on `sock` from here on is the answer.
@@ -203,11 +231,12 @@ class Receiver:
             except OSError as problem:
                 self._on_broken(problem)
                 return
-            if data and self._tls is None:
+            size = len(data)
+            if size and self._tls is None:
                 self._decode(arrival_ns, lag_ns, data)
             else:
                 self._take(arrival_ns, lag_ns, data)
-            if len(data) < self._read_bytes or self._one_at_a_time:
+            if size < self._read_bytes or self._one_at_a_time:
                 return
 
     def _on_broken(self, problem: OSError) -> None:
@@ -237,7 +266,7 @@ class Receiver:
         if answer.feed(arrival_ns, lag_ns, data):
             if self.on_events is not None:
                 self.on_events()
-            if not self._has_terminal and answer.summary.terminal_ns is not None:
+            if not self._has_terminal and answer.terminal_ns is not None:
                 self._has_terminal = True
                 if self._on_sooner is not None:
                     self._on_sooner()
@@ -275,7 +304,7 @@ class Receiver:
         if self.sent_ns is None:
             limit_s = self._budgets.first_event_s
             return self.started_ns + int(limit_s * 1e9), f"could not connect and send within {limit_s:g} s"
-        terminal_ns = self.answer.summary.terminal_ns
+        terminal_ns = self.answer.terminal_ns
         if terminal_ns is not None:
             limit_s = self._budgets.terminal_close_s
             return (

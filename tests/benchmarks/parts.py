@@ -35,6 +35,7 @@ FORMAT = (
 
 BLAST = Rhythm(tokens=500)
 BLAST_STREAMS = 64
+_REUSE = {"HARNESS_TARGET__CONNECTIONS": "reuse"}  # as the stock clients do
 
 #: 20 events/s a stream, as a fast model makes tokens.
 PACED = Rhythm(tokens=100, first_token_us=50_000, gap_us=50_000)
@@ -119,7 +120,7 @@ def blast(effort: Effort) -> Document:
     """Events as fast as a client takes them, in turns."""
     with running_target(BLAST, core=cores()[0]) as target:
         samples = [
-            _sample(client, target, BLAST_STREAMS, effort, ramp_s=1, window_s=3)
+            _sample(client, target, BLAST_STREAMS, effort, ramp_s=1, window_s=3, more=_REUSE)
             for client in (OURS, FAST_HTTP_USER) * effort.repeats + effort.others
         ]
         return _document(BLAST, target, samples)
