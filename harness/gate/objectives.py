@@ -6,6 +6,7 @@ Nor is what a harness measured that was too busy to measure it: there a latency 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -26,6 +27,7 @@ _PERCENTILE_KEYS = {
     for word in metrics.PERCENTILES
 }
 GOODPUT = "goodput"
+_SHARES = ("error_rate", GOODPUT)
 KEYS = (*_PERCENTILE_KEYS, "error_rate", GOODPUT, "violations")
 """Every objective that can be set."""
 
@@ -60,8 +62,11 @@ class Objective:
             raise ValueError(f"objective {key!r} is unknown; did you mean {near!r}?")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
             raise ValueError(f"objective {key}: the limit must be a number from 0 up, not {limit!r}")
-        if key == GOODPUT and limit > 1:
-            raise ValueError(f"objective {key}: the limit is a share of the runs, from 0 to 1, not {limit!r}")
+        if key in _SHARES and limit > 1:
+            whose = "runs" if key == GOODPUT else "streams"
+            raise ValueError(
+                f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit!r}"
+            )
         return cls(key, float(limit))
 
     @property
@@ -144,6 +149,70 @@ class GateReport:
 def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
     """Objectives from keys and limits, as the settings hold them. Raises ValueError as Objective.parse."""
     return tuple(Objective.parse(key, limit) for key, limit in limits.items())
+
+
+_EXPRESSION = re.compile(
+    r"\s*(?P<key>\w+)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*)\s*(?P<unit>%|\w*)\s*"
+)
+_AT_MOST, _AT_LEAST = ("<", "<=", "≤"), (">", ">=", "≥")
+_MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+_SHARE = {"": 1.0, "%": 0.01}
+
+
+def parse_expression(text: str) -> Objective:
+    """The objective that "ttft_p95_ms < 800", "error_rate <= 1%" or "goodput >= 99%" says.
+
+    A latency is in ms, or has a unit: 0.8s. A share is from 0 to 1, or in percent. `<` is taken for `<=` and
+    `>` for `>=`: of a measured quantity nobody can tell them apart. Violations are counted, so there `< 1` is 0.
+
+    Raises ValueError, one sentence that quotes the text and says what to write.
+    """
+    wrong = f"objective {text.strip()!r}"
+    found = _EXPRESSION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{wrong} {_not_an_expression(text)}")
+    key, sign, number, unit = found.group("key", "sign", "number", "unit")
+    if key not in KEYS:
+        Objective.parse(key, 0)  # which says what it is that was meant
+    signs = _AT_LEAST if key == GOODPUT else _AT_MOST
+    if sign not in signs:
+        kind = "a lower limit" if key == GOODPUT else "an upper limit"
+        raise ValueError(f"{wrong}: {key} has {kind}; write {key} {signs[1]} {number}{unit}")
+    return Objective.parse(key, _limit(wrong, key, sign, number, unit))
+
+
+def _not_an_expression(text: str) -> str:
+    if re.fullmatch(r"\s*[0-9.]+\s*(%|\w*)\s*[<>=≤≥]+\s*\w+\s*", text):
+        return "begins with its limit; write the name first, for example ttft_p95_ms < 800"
+    name = re.match(r"\s*(\w+)", text)
+    if name is None:
+        return "begins with no name; write for example ttft_p95_ms < 800"
+    key = name[1] if name[1] in KEYS else get_close_matches(name[1].lower(), KEYS, n=1, cutoff=0)[0]
+    example = {"error_rate": "error_rate < 1%", GOODPUT: "goodput >= 99%", "violations": "violations <= 0"}
+    return f"is no comparison with one limit; write for example {example.get(key, f'{key} < 800')}"
+
+
+def _limit(wrong: str, key: str, sign: str, number: str, unit: str) -> float:
+    """The limit in the objective's own unit."""
+    units = _SHARE if key in _SHARES else {"": 1.0} if key == "violations" else _MS
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|\.[0-9]+", number):
+        said = f"{number!r} is no number" if number else f"there is no number after {sign}"
+        raise ValueError(f"{wrong}: {said}; write digits, with a point for decimals")
+    if unit not in units:
+        known = ", ".join(filter(None, units))
+        raise ValueError(
+            f"{wrong}: {key} is not in {unit!r}{f'; write {known}' if known else ', but a count'}"
+        )
+    value = float(number)
+    if key in _SHARES and not unit and value > 1:
+        raise ValueError(f"{wrong}: {key} is a share, so {number} is over 100%; write {number}%")
+    if sign == "<" and value == 0:
+        raise ValueError(f"{wrong}: nothing is below 0; write {key} <= 0")
+    if key == "violations":
+        if not value.is_integer():
+            raise ValueError(f"{wrong}: violations are counted; write a whole number")
+        return value - 1 if sign == "<" else value
+    return float(f"{value * units[unit]:.12g}")  # 0.1% is 0.001, whatever binary fractions make of it
 
 
 def run_limits(objectives: Iterable[Objective]) -> dict[str, float]:

@@ -15,7 +15,7 @@ import time
 import traceback
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -61,16 +61,24 @@ class Fault(ReferenceApi):
 def faulty_api(names: Iterable[str]) -> type[ReferenceApi]:
     """The API with those faults in it, composed; the correct one where there are none.
 
-    Raises ValueError for a name that is not in FAULTS.
+    Raises ValueError for a name that is neither in FAULTS nor one of RARE_FAULTS with a number, and for two
+    rare ones: each counts the frames that are sent, and one would count what the other made of them.
     """
-    bases: list[type[ReferenceApi]] = []
-    for name in dict.fromkeys(names):
-        if name not in FAULTS:
-            near = get_close_matches(name, FAULTS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(FAULTS))}"
-            raise ValueError(f"there is no fault {name!r}; {hint}")
-        bases.append(FAULTS[name])
+    bases = [_fault(name) for name in dict.fromkeys(names)]
+    if sum(issubclass(base, RareFault) for base in bases) > 1:
+        raise ValueError("only one fault that spoils a frame in so many can be had at a time")
     return type("FaultyApi", tuple(bases), {}) if bases else ReferenceApi
+
+
+def _fault(name: str) -> type[Fault]:
+    if name in FAULTS:
+        return FAULTS[name]
+    if (rare := _rare_fault(name)) is not None:
+        return rare
+    known = [*FAULTS, *RARE_FAULTS]
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    raise ValueError(f"there is no fault {name!r}; {hint}")
 
 
 def _with_data(event: Event, data: str) -> Event:
@@ -1138,3 +1146,159 @@ class SniffableErrors(Fault, name="sniffable-errors", breaks="security.nosniff")
         answer = super().reject(http, rejection)
         answer.headers.popall("X-Content-Type-Options", None)
         return answer
+
+
+# rarely: one frame of many, for load tests
+
+
+SPOILT_FRAMES_PATH = "/debug/spoilt-frames"
+"""Where a server with one of RARE_FAULTS tells, as JSON, what it spoilt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoiltFrame:
+    """One frame that was sent otherwise than it should have been, on one connection; the run itself is whole.
+
+    fault: the name of the defect, without its number. key, run_id: the run's. connection: which of the run's
+    connections, from 0, in the order of their requests. first: the run's event, from 0, with which that
+    connection began. event: which of the run's events was spoilt, from 0. id, type: that event's. place: where
+    on its connection, from 1, it was due.
+    """
+
+    fault: str
+    key: str | None
+    run_id: str
+    connection: int
+    first: int
+    event: int
+    id: str
+    type: str
+    place: int
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """What was done on one connection so far. held: the event that was held back, until the next was sent."""
+
+    connection: int
+    first: int
+    sent: int = 0
+    held: Event | None = None
+
+
+class RareFault(Fault):
+    """Spoils one frame in `one_in` of all that the server sends, on the connection on which it is due.
+
+    Other connections bring the same event as it is. A frame that cannot be spoilt is spared, and the next one
+    that can takes its place.
+    """
+
+    stem: ClassVar[str]
+    one_in: ClassVar[int]
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._frames = 0
+        self._owed = 0
+        self._spoilt: list[SpoiltFrame] = []
+        self._connections: WeakKeyDictionary[Run, int] = WeakKeyDictionary()
+        self._deliveries: WeakKeyDictionary[Reader, _Delivery] = WeakKeyDictionary()
+
+    async def route(self, http: web.BaseRequest) -> web.StreamResponse:
+        if http.path == SPOILT_FRAMES_PATH and http.method == "GET":
+            told = {"frames": self._frames, "spoilt": [asdict(one) for one in self._spoilt]}
+            return web.json_response(told, headers=self.common_headers())
+        return await super().route(http)
+
+    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+        number = self._connections.get(reader.run, 0)
+        self._connections[reader.run] = number + 1
+        self._deliveries[reader] = _Delivery(number, reader.index)
+        return await super().stream(http, reader)
+
+    def due(self, reader: Reader) -> list[Event]:
+        delivery = self._deliveries[reader]
+        sent: list[Event] = []
+        for number, event in enumerate(super().due(reader), reader.index):
+            self._frames += 1
+            self._owed += self._frames % self.one_in == 0
+            if self._owed and self.can_spoil(event, delivery):
+                self._owed -= 1
+                self._tell(reader.run, delivery, event, number, delivery.sent + len(sent) + 1)
+                sent += self.spoil(event, delivery)
+            else:
+                sent.append(event)
+                if delivery.held is not None:
+                    sent.append(delivery.held)
+                    delivery.held = None
+        delivery.sent += len(sent)
+        return sent
+
+    def _tell(self, run: Run, delivery: _Delivery, event: Event, number: int, place: int) -> None:
+        key = run.identity[2] if run.identity is not None and run.identity[1] == "key" else None
+        self._spoilt.append(
+            SpoiltFrame(
+                fault=self.stem,
+                key=key,
+                run_id=run.run_id,
+                connection=delivery.connection,
+                first=delivery.first,
+                event=number,
+                id=str(event.id),
+                type=event.type,
+                place=place,
+            )
+        )
+
+    def can_spoil(self, event: Event, delivery: _Delivery) -> bool:  # noqa: ARG002 - most can
+        return True
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
+        """What is sent in the event's place."""
+        raise NotImplementedError
+
+
+class DropsFrames(RareFault):
+    """Loses a frame on its way to one connection."""
+
+    stem, breaks = "drops-one-frame-in", "resume.replay"
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
+        return []
+
+
+class DoublesFrames(RareFault):
+    """Sends a frame twice to one connection."""
+
+    stem, breaks = "doubles-one-frame-in", "ids.unique"
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
+        return [event, event]
+
+
+class SwapsFrames(RareFault):
+    """Lets a frame be overtaken by the next one, on one connection."""
+
+    stem, breaks = "swaps-one-frame-in", "ids.increasing"
+
+    def can_spoil(self, event: Event, delivery: _Delivery) -> bool:
+        # Nothing overtakes a run's last event, nor one that goes before an event that was overtaken itself.
+        return event.type not in TERMINAL_TYPES and delivery.held is None
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
+        delivery.held = event
+        return []
+
+
+RARE_FAULTS: dict[str, type[RareFault]] = {
+    f"{fault.stem}-n": fault for fault in (DropsFrames, DoublesFrames, SwapsFrames)
+}
+"""Faults that a few requests do not meet, so they are no mutants: ``--fault`` takes the name with a number for n."""
+
+
+def _rare_fault(name: str) -> type[RareFault] | None:
+    stem, _, number = name.rpartition("-")
+    fault = RARE_FAULTS.get(f"{stem}-n")
+    if fault is None or re.fullmatch("[1-9][0-9]{0,9}", number) is None:
+        return None
+    return type(fault.__name__, (fault,), {"name": name, "one_in": int(number), "__doc__": fault.__doc__})

@@ -14,6 +14,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,11 @@ import psutil
 import pytest
 import tomlkit
 
+from harness.gate.objectives import judge
 from harness.load.runner import load_command, load_environment, locustfile
 from harness.results.store import Results, RunRow
 from harness.settings import LoadSettings
-from tests.load.run_server import RunServer, config, run_server
+from tests.load.run_server import Run, RunServer, config, run_server
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +62,7 @@ class Load:
         self.code: int | None = None
 
     @contextmanager
-    def started(self) -> Iterator[subprocess.Popen[str]]:
+    def started(self, timeout_s: float = 60) -> Iterator[subprocess.Popen[str]]:
         """It runs while the block does; afterwards its output and exit code are known."""
         with (self.where / "printed").open("w+") as printed:
             process = subprocess.Popen(
@@ -75,7 +77,7 @@ class Load:
             )
             try:
                 yield process
-                self.code = process.wait(timeout=60)
+                self.code = process.wait(timeout=timeout_s)
                 wait_for(lambda: not is_group_alive(process.pid))
             finally:
                 if is_group_alive(process.pid):
@@ -274,54 +276,120 @@ def test_an_interrupted_test_leaves_what_there_is(
     assert "Traceback" not in load.printed
 
 
-def test_a_killed_test_leaves_a_readable_file(tmp_path: Path) -> None:
-    plan = LoadSettings(users=4, duration=60, journeys=ONLY_FRESH)
-    with run_server() as server:
+def unknown_runs(server: RunServer, results: Results) -> list[Run]:
+    """The runs that the server began and the results have no row of; every row is of a run that it began."""
+    known = {row.idempotency_key for row in results.runs()}
+    assert known <= set(server.runs)
+    return [run for key, run in server.runs.items() if key not in known]
+
+
+def said_of(results: Results) -> tuple[str, set[str]]:
+    """The gate's word without objectives, and which rows it says it of."""
+    report = judge(results, ())
+    return report.outcome, {row.name for row in report.rows if row.verdict == report.outcome}
+
+
+def has_rows_of(load: Load, workers: set[str]) -> bool:
+    if not (load.out / "results.sqlite").is_file():
+        return False
+    return {row.worker for row in load.rows()} >= workers
+
+
+LONG = {"tokens": 20, "gap_s": 0.05}
+"""Runs that last so long that every user has one open whenever somebody looks."""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_killed_test_leaves_a_readable_file(tmp_path: Path, processes: int) -> None:
+    plan = LoadSettings(users=4, duration=60, processes=processes, journeys=ONLY_FRESH)
+    names = {"local"} if processes == 1 else {"worker-0", "worker-1"}
+    with run_server(**LONG) as server:
         load = Load(tmp_path, server.base_url, plan)
         with load.started() as process:
-            wait_for(lambda: server.books.counts["requests"] > 50)
-            time.sleep(2.5)
+            wait_for(lambda: has_rows_of(load, names))
             os.killpg(process.pid, signal.SIGKILL)
+            requests = server.books.counts["requests"]
     with load.results() as results:
         ledger = results.ledger()
-        assert ledger["done"] > 50
-        assert 0 <= ledger.missing <= 4  # what was open when it was last written
-        assert results.manifest["state"] == "running"
+        assert ledger.adds_up, ledger
+        assert 0 < ledger["in flight"] <= 4  # what was open when it was last told of
+        assert ledger["done"] == len(list(results.runs())) > 0
+        assert ledger["lost"] == 0
+        assert ledger.scheduled <= requests
+        assert len(unknown_runs(server, results)) >= ledger["in flight"]
+        assert said_of(results) == ("inconclusive", {"load"})
+        assert results.manifest["state"] == results.manifest["load_state"] == "running"
 
 
 def test_the_workers_of_a_killed_master_stop(tmp_path: Path) -> None:
     plan = LoadSettings(users=4, duration=60, processes=2, journeys=ONLY_FRESH)
-    with run_server() as server:
+    with run_server(**LONG) as server:
         load = Load(tmp_path, server.base_url, plan)
         with load.started() as process:
-            wait_for(lambda: server.books.counts["requests"] > 50)
-            time.sleep(4)  # so that they have reported
+            wait_for(lambda: has_rows_of(load, {"worker-0", "worker-1"}))
+            workers = psutil.Process(process.pid).children()
             process.kill()
             process.wait()
-            time.sleep(2)
+            psutil.wait_procs(workers, timeout=20)
             before = server.books.counts["requests"]
             time.sleep(1)
             assert server.books.counts["requests"] == before
     with load.results() as results:
-        assert results.ledger()["done"] > 50
+        ledger = results.ledger()
+        assert ledger.adds_up, ledger
+        assert 0 < ledger["in flight"] <= 4
+        assert ledger["done"] == len(list(results.runs())) > 0
+        assert len(unknown_runs(server, results)) >= ledger["in flight"]
+        assert said_of(results) == ("inconclusive", {"load"})
 
 
-def test_a_killed_worker_is_named(tmp_path: Path) -> None:
-    plan = LoadSettings(users=4, duration=9, processes=2, journeys=ONLY_FRESH)
+def test_a_killed_worker_is_named_and_what_it_had_open_is_lost(tmp_path: Path) -> None:
+    plan = LoadSettings(users=8, duration=12, processes=2, journeys=ONLY_FRESH)
+    with run_server(**LONG) as server:
+        load = Load(tmp_path, server.base_url, plan)
+        with load.started() as process:
+            wait_for(lambda: has_rows_of(load, {"worker-0", "worker-1"}))
+            psutil.Process(process.pid).children()[0].kill()
+            killed_at_s = time.time()
+        requests = server.books.counts["requests"]
+    with load.results() as results:
+        manifest, ledger = results.manifest, results.ledger()
+        (lost,) = manifest["workers_lost"]
+        assert lost in {"worker-0", "worker-1"}
+        assert ledger.adds_up, ledger
+        assert 0 < ledger["lost"] <= 4  # a stream for each of its users
+        assert ledger["done"] == len([row for row in results.runs() if row.outcome == "done"])
+        # The server's own count is the ledger's, but for what the worker began after it last told of itself.
+        told_at_s = datetime.fromisoformat(manifest["counted_until"][lost]).timestamp()
+        assert killed_at_s - 10 < told_at_s <= killed_at_s + 1  # it tells every three seconds
+        unknown = unknown_runs(server, results)
+        assert len(unknown) == requests - ledger.scheduled + ledger["lost"]
+        ahead_s = time.time() - time.monotonic()
+        before = [run for run in unknown if run.started + ahead_s < told_at_s - 1]
+        assert len(before) <= ledger["lost"], "more are missing than its last interval had"
+        assert said_of(results) == ("inconclusive", {"lost"})
+        (row,) = [row for row in judge(results, ()).rows if row.name == "lost"]
+        assert row.value == ledger["lost"]
+        assert lost in row.detail
+        assert manifest["state"] == manifest["load_state"] == "finished"
+    assert f"the last counts of {lost} are missing" in load.printed
+    assert load.code == 1
+
+
+def test_a_worker_that_is_told_to_leave_loses_nothing(tmp_path: Path) -> None:
+    plan = LoadSettings(users=8, duration=9, processes=2, journeys=EVERY_JOURNEY)
     with run_server(gap_s=0.02) as server:
         load = Load(tmp_path, server.base_url, plan)
         with load.started() as process:
-            wait_for(lambda: server.books.counts["requests"] > 50)
-            time.sleep(3.5)  # so that it has reported
-            psutil.Process(process.pid).children()[0].kill()
+            wait_for(lambda: has_rows_of(load, {"worker-0", "worker-1"}))
+            psutil.Process(process.pid).children()[0].terminate()
+        requests = server.books.counts["requests"]
+    counts = load.counts()
+    assert counts["scheduled"] == requests
     with load.results() as results:
-        (lost,) = results.manifest["workers_lost"]
-        assert lost in {"worker-0", "worker-1"}
-        assert {row.worker for row in results.runs()} == {"worker-0", "worker-1"}
-        assert results.ledger().missing >= 0
-        assert results.manifest["state"] == "finished"
-    assert f"the last counts of {lost} are missing" in load.printed
-    assert load.code == 1
+        assert results.manifest["workers_lost"] == []
+        assert unknown_runs(server, results) == []
+        assert said_of(results)[0] == "held"
 
 
 @pytest.mark.parametrize(
