@@ -176,7 +176,7 @@ class Exchange:
     def decoded_by(self, answer: Answer) -> Self:
         """The same, with the decoding taken over that was done while it came in."""
         # What is asked of every stream is put where cached_property, which takes a lock, would put it.
-        self.__dict__ |= {"_answer": answer, "head": answer.head, "summary": answer.summary}
+        self.__dict__.update(_answer=answer, head=answer.head, summary=answer.summary)
         return self
 
     def offset_ms(self, at_ns: int) -> float:

@@ -152,7 +152,7 @@ def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
 
 
 _EXPRESSION = re.compile(
-    r"\s*(?P<key>\w+)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*)\s*(?P<unit>%|\w*)\s*"
+    r"\s*(?P<key>[A-Za-z_]\w*)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*)\s*(?P<unit>%|\w*)\s*"
 )
 _AT_MOST, _AT_LEAST = ("<", "<=", "≤"), (">", ">=", "≥")
 _MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -184,10 +184,10 @@ def parse_expression(text: str) -> Objective:
 def _not_an_expression(text: str) -> str:
     if re.fullmatch(r"\s*[0-9.]+\s*(%|\w*)\s*[<>=≤≥]+\s*\w+\s*", text):
         return "begins with its limit; write the name first, for example ttft_p95_ms < 800"
-    name = re.match(r"\s*(\w+)", text)
+    name = re.match(r"\s*([A-Za-z_][\w ]*)", text)
     if name is None:
         return "begins with no name; write for example ttft_p95_ms < 800"
-    key = name[1] if name[1] in KEYS else get_close_matches(name[1].lower(), KEYS, n=1, cutoff=0)[0]
+    key = get_close_matches("_".join(name[1].lower().split()), KEYS, n=1, cutoff=0)[0]
     example = {"error_rate": "error_rate < 1%", GOODPUT: "goodput >= 99%", "violations": "violations <= 0"}
     return f"is no comparison with one limit; write for example {example.get(key, f'{key} < 800')}"
 
@@ -196,7 +196,7 @@ def _limit(wrong: str, key: str, sign: str, number: str, unit: str) -> float:
     """The limit in the objective's own unit."""
     units = _SHARE if key in _SHARES else {"": 1.0} if key == "violations" else _MS
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|\.[0-9]+", number):
-        said = f"{number!r} is no number" if number else f"there is no number after {sign}"
+        said = f"{number!r} is no number from 0 up" if number else f"there is no number after {sign}"
         raise ValueError(f"{wrong}: {said}; write digits, with a point for decimals")
     if unit not in units:
         known = ", ".join(filter(None, units))
