@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -18,6 +18,7 @@ from rich.table import Table
 from harness import __version__
 from harness.contract.judges import JUDGES
 from harness.contract.requirements import CATALOGUE
+from harness.gate.objectives import Objective, parse_expression
 from harness.settings import (
     Settings,
     SettingsError,
@@ -45,6 +46,30 @@ class _Duration(click.ParamType[float]):
             self.fail(str(problem), param, ctx)
 
 
+class _Share(click.ParamType[float]):
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0.01 <= share <= 1:
+            self.fail(f"{text!r} is no share from 1% to 100%; write for example 10%", param, ctx)
+        return share
+
+
+class _Expression(click.ParamType[Objective]):
+    name = "objective"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Objective:
+        try:
+            return parse_expression(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
 def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
     def apply(command: _Command) -> _Command:
         for option in reversed(options):
@@ -66,23 +91,41 @@ _target_options = _options(
 _out_option = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for results, summary and report."
 )
+_arrivals_option = click.option(
+    "--arrivals",
+    type=click.Choice(["constant", "poisson"]),
+    help="Open loop: gaps all alike, or random.  [default: constant]",
+)
+_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Open loop: repeats the schedule of that seed."
+)
+_journey_option = click.option(
+    "--journey",
+    multiple=True,
+    metavar="NAME=WEIGHT",
+    help="Travel only the journeys so named, as often as they weigh.",
+)
+_processes_option = click.option(
+    "--processes", type=click.IntRange(min=1), help="Locust worker processes.  [default: 1]"
+)
+_keep_runs_option = click.option(
+    "--keep-runs",
+    type=click.IntRange(min=0),
+    help="Run rows to keep, sampled from more.  [default: 1000000]",
+)
 _load_options = _options(
     click.option("--users", type=click.IntRange(min=1), help="Closed loop: concurrent users.  [default: 10]"),
     click.option(
         "--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: runs begun per second."
     ),
-    click.option(
-        "--arrivals",
-        type=click.Choice(["constant", "poisson"]),
-        help="Open loop: gaps all alike, or random.  [default: constant]",
-    ),
+    _arrivals_option,
     click.option("--ramp", metavar="FROM:TO:OVER", help="Open loop: a rising rate, as 1:100:60s."),
     click.option("--steps", metavar="RATE:FOR,…", help="Open loop: rates in turn, as 10:30s,20:30s."),
     click.option(
         "--spike", metavar="BASE:PEAK:AT:FOR", help="Open loop: a burst in a rate, as 10:100:20s:5s."
     ),
     click.option("--trace", metavar="FILE", help="Open loop: arrival times in seconds, one a line."),
-    click.option("--seed", type=click.IntRange(min=0), help="Open loop: repeats the schedule of that seed."),
+    _seed_option,
     click.option(
         "--max-in-flight", type=click.IntRange(min=1), help="Open loop: drop arrivals beyond so many."
     ),
@@ -92,24 +135,33 @@ _load_options = _options(
         help="How long, as 90, 90s, 5m or 1h.  [default: that of ramp, steps, spike or trace, or 20s]",
     ),
     click.option("--warmup", type=_Duration(), help="Leave so much of the beginning out.  [default: 0]"),
-    click.option(
-        "--journey",
-        multiple=True,
-        metavar="NAME=WEIGHT",
-        help="Travel only the journeys so named, as often as they weigh.",
-    ),
+    _journey_option,
     click.option(
         "--spawn-rate",
         type=click.FloatRange(min=0, min_open=True),
         help="Users begun per second.  [default: all]",
     ),
-    click.option("--processes", type=click.IntRange(min=1), help="Locust worker processes.  [default: 1]"),
-    click.option(
-        "--keep-runs",
-        type=click.IntRange(min=0),
-        help="Run rows to keep, sampled from more.  [default: 1000000]",
-    ),
+    _processes_option,
+    _keep_runs_option,
 )
+_step_options = _options(
+    _arrivals_option,
+    _seed_option,
+    click.option(
+        "--max-in-flight",
+        type=click.IntRange(min=1),
+        help="Drop arrivals beyond so many.  [default: 5000 a process]",
+    ),
+    click.option("--warmup", type=_Duration(), help="Before each step, and left out of it.  [default: 3s]"),
+    _journey_option,
+    _processes_option,
+    _keep_runs_option,
+)
+_OTHER_LOOPS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
+"""What a settings file may drive a load with, and a search for a rate does not."""
+
+_SHORTEST_STEP_S = 2.0  # so that whole seconds lie in it
+_LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows from that
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -124,9 +176,10 @@ def _settings(
     token_file: Path | None,
     config: Path | None,
     journey: Sequence[str] = (),
+    without: Mapping[str, None] | None = None,
     **load: Any,
 ) -> Settings:
-    """Settings of a verb that has a target. Raises SettingsError."""
+    """Settings of a verb that has a target. without: load settings to pass over. Raises SettingsError."""
     flags: dict[str, Any] = {
         "base_url": target,
         "path": path,
@@ -134,7 +187,7 @@ def _settings(
         "token": read_token(token_file) if token_file else None,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    plan = {name: value for name, value in load.items() if value is not None}
+    plan = {**(without or {}), **{name: value for name, value in load.items() if value is not None}}
     if journey:
         plan["journeys"] = parse_journeys(journey)
     return load_settings(config, {"target": given, "load": plan})
@@ -164,6 +217,7 @@ def main() -> None:
     harness check --target https://agent.example.com
     harness conformance --target URL -k resume      the conformance suite alone
     harness load --target URL --users 50            the load alone
+    harness capacity --objective "ttft_p95_ms<800"  the highest rate that it can take
 
     The bearer token comes from HARNESS_TARGET__TOKEN, the settings file or --token-file.
     Exit codes: 0 all held, 1 a violation or a missed objective, 2 usage, target unreachable or nothing
@@ -253,6 +307,86 @@ def load(out: Path | None, **options: Any) -> None:
     from harness.check import run_load
 
     sys.exit(run_load(_settings(**options), out))
+
+
+@main.command()
+@click.option(
+    "--objective",
+    "objectives",
+    type=_Expression(),
+    multiple=True,
+    metavar="EXPRESSION",
+    help='What has to hold, as "ttft_p95_ms < 800"; repeat it for more. Those of the settings hold too.',
+)
+@click.option(
+    "--from",
+    "lowest",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Arrivals per second to begin with.",
+)
+@click.option(
+    "--to",
+    "highest",
+    type=click.FloatRange(min=0, min_open=True),
+    default=200.0,
+    show_default=True,
+    help="Arrivals per second to go up to.",
+)
+@click.option(
+    "--step-duration", type=_Duration(), default="15s", show_default=True, help="How long at each rate."
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=2),
+    default=3,
+    show_default=True,
+    help="Runs at either end of the answer that must agree: 3 make it 75% sure, 5 94%.",
+)
+@click.option(
+    "--precision", type=_Share(), default="10%", show_default=True, help="How far the ends may lie apart."
+)
+@click.option(
+    "--time-budget", type=_Duration(), default="30m", show_default=True, help="How long it may take in all."
+)
+@_target_options
+@_step_options
+@_out_option
+def capacity(
+    out: Path | None,
+    objectives: Sequence[Objective],
+    lowest: float,
+    highest: float,
+    step_duration: float,
+    repeats: int,
+    precision: float,
+    time_budget: float,
+    **options: Any,
+) -> None:
+    """Find the highest arrival rate at which the objectives hold, and how sure that is.
+
+    Exit codes: 0 found, 1 not found or not for sure.
+
+    \b
+    Example: harness capacity --target https://agent.example.com --objective "ttft_p95_ms < 800" --to 100
+    """
+    from harness.capacity.run import run_capacity
+    from harness.capacity.search import Plan
+
+    if highest <= lowest:
+        raise SettingsError(
+            f"--to {highest:g} is not above --from {lowest:g}: there is no rate to search for"
+        )
+    if step_duration < _SHORTEST_STEP_S:
+        raise SettingsError(
+            f"--step-duration {step_duration:g}s is too short to measure a rate; give 2s or more"
+        )
+    settings = _settings(rate=lowest, duration=_LONG_ENOUGH_S, without=_OTHER_LOOPS, **options)
+    plan = Plan(lowest, highest, repeats, precision)
+    sys.exit(
+        run_capacity(settings, plan, objectives, step_s=step_duration, time_budget_s=time_budget, out=out)
+    )
 
 
 @main.command()

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from harness.capacity.record import MANIFEST_KEY
 from harness.gate.objectives import GateReport, GateRow, Objective, judge, parse_objectives
 from harness.results.metrics import summary
 from harness.results.store import Results, ResultsError
 
+from .capacity import CapacityView, capacity_view
 from .charts import Chart
 from .errorbar import LagView, lag_view
 from .evidence import Budget
@@ -93,6 +95,7 @@ class Page:
     headline: Headline
     objectives: tuple[ObjectiveView, ...]
     has_objectives: bool
+    capacity: CapacityView | None
     matrix: Matrix | None
     charts: tuple[Chart, ...]
     rates: tuple[RateView, ...]
@@ -117,14 +120,19 @@ def page(results: Results) -> Page:
     shelf = Shelf(results, budget)
     ledger = ledger_view(results)
     lag = lag_view(results, numbers)
+    capacity = capacity_view(results)
     return Page(
         target=_target(manifest),
         started=_moment(manifest.get("started_at")),
         took=_took(manifest),
-        headline=_headline(gate, manifest, _tested(numbers, ledger), lag, numbers["ledger"]["dropped"]),
-        objectives=tuple(_objective(row) for row in gate.rows),
+        headline=_headline(gate, manifest, _tested(numbers, ledger), lag, numbers["ledger"]["dropped"])
+        if capacity is None
+        else Headline(capacity.tone, capacity.word, capacity.sentences[0], capacity.sentences[1:]),
+        # The runs of a search are held to them one by one, in files of their own.
+        objectives=tuple(_objective(row) for row in gate.rows) if capacity is None else (),
         has_objectives=bool(objectives),
         # Evidence gets room in this order: failed checks, violations, and at last every exchange.
+        capacity=capacity,
         matrix=matrix(results, shelf),
         violations=tuple(violation_rows(results, shelf, budget)),
         charts=tuple(charts(results, objectives)),
@@ -297,11 +305,8 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[Facts]:
     yield _fact_table("Test", {key: manifest[key] for key in test if key in manifest})
     for key in ("target", "versions", "machine", "settings"):
         yield _fact_table(key.capitalize(), manifest.get(key, {}))
-    rest = {
-        key: value
-        for key, value in manifest.items()
-        if key not in {*test, "target", "versions", "machine", "settings"}
-    }
+    shown = {*test, "target", "versions", "machine", "settings", MANIFEST_KEY}
+    rest = {key: value for key, value in manifest.items() if key not in shown}
     if rest:
         yield _fact_table("Other", rest)
 

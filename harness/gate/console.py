@@ -50,8 +50,8 @@ def print_report(report: GateReport, console: Console) -> None:
 def _cells(row: GateRow) -> tuple[Text, ...]:
     return (
         Text(row.name),
-        Text(_quantity(row.name, row.value)),
-        Text(f"{'at least ' if row.at_least else ''}{_quantity(row.name, row.limit)}"),
+        Text(quantity(row.name, row.value)),
+        Text(f"{'at least ' if row.at_least else ''}{quantity(row.name, row.limit)}"),
         Text(row.verdict, _STYLES[row.verdict]),
         Text("" if row.headroom is None else f"{row.headroom:.0%}"),
         Text(row.detail),
@@ -70,8 +70,8 @@ def _comparison_table(comparisons: tuple[Comparison, ...]) -> Table:
             interval = f"{comparison.low:+.1%} to {comparison.high:+.1%}"
         table.add_row(
             Text(comparison.key),
-            Text(_quantity(comparison.key, comparison.baseline)),
-            Text(_quantity(comparison.key, comparison.value)),
+            Text(quantity(comparison.key, comparison.baseline)),
+            Text(quantity(comparison.key, comparison.value)),
             Text("" if comparison.difference is None else f"{comparison.difference:+.1%}"),
             Text(interval),
             Text(comparison.verdict, _STYLES[comparison.verdict]),
@@ -80,7 +80,8 @@ def _comparison_table(comparisons: tuple[Comparison, ...]) -> Table:
     return table
 
 
-def _quantity(name: str, value: float | None) -> str:
+def quantity(name: str, value: float | None) -> str:
+    """A value or a limit of the gate's row of that name, with its unit."""
     if value is None:
         return "-"
     if name in ("error_rate", "goodput"):

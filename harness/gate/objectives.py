@@ -75,6 +75,18 @@ class Objective:
         return self.key == GOODPUT
 
     @property
+    def limit_said(self) -> str:
+        """The limit with its unit, as `parse_expression` takes it: 800 ms, 0.1%, 0."""
+        if self.key in _SHARES:
+            return f"{self.limit * 100:.12g}%"
+        return f"{self.limit:.12g} ms" if self.percentile is not None else f"{self.limit:.12g}"
+
+    @property
+    def expression(self) -> str:
+        """The objective as a text that `parse_expression` takes: ttft_p95_ms <= 800 ms."""
+        return f"{self.key} {'>=' if self.at_least else '<='} {self.limit_said}"
+
+    @property
     def percentile(self) -> tuple[str, str] | None:
         """Metric and percentile word, ("ttft_ms", "p95"); None for rates and violations."""
         return _PERCENTILE_KEYS.get(self.key)
@@ -152,7 +164,7 @@ def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
 
 
 _EXPRESSION = re.compile(
-    r"\s*(?P<key>[A-Za-z_]\w*)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*)\s*(?P<unit>%|\w*)\s*"
+    r"\s*(?P<key>[A-Za-z_]\w*)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*(e[-+]?[0-9]+)?)\s*(?P<unit>%|\w*)\s*"
 )
 _AT_MOST, _AT_LEAST = ("<", "<=", "≤"), (">", ">=", "≥")
 _MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
@@ -195,7 +207,7 @@ def _not_an_expression(text: str) -> str:
 def _limit(wrong: str, key: str, sign: str, number: str, unit: str) -> float:
     """The limit in the objective's own unit."""
     units = _SHARE if key in _SHARES else {"": 1.0} if key == "violations" else _MS
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|\.[0-9]+", number):
+    if not re.fullmatch(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?", number):
         said = f"{number!r} is no number from 0 up" if number else f"there is no number after {sign}"
         raise ValueError(f"{wrong}: {said}; write digits, with a point for decimals")
     if unit not in units:

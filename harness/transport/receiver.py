@@ -92,6 +92,11 @@ def ask_for_stamps(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
 
 
+_buffers: list[
+    memoryview
+] = []  # used again and again: they stay in the cache, and leave no holes in the heap
+
+
 def stamped_read(sock: socket.socket, size: int = _READ_BYTES) -> tuple[int, int | None, bytes]:
     """One read: when it arrived (monotonic clock, ns), how much later we got to see it (None without a
     kernel stamp), and its bytes; empty ones mean that the peer closed.
@@ -101,9 +106,14 @@ def stamped_read(sock: socket.socket, size: int = _READ_BYTES) -> tuple[int, int
     if not KERNEL_STAMPS:
         data = sock.recv(size)
         return time.monotonic_ns(), None, data
-    data, ancillary, _, _ = sock.recvmsg(size, _ANCILLARY_BYTES)
-    now_ns = time.monotonic_ns()
-    wall_ns = time.time_ns()
+    buffer = _buffers.pop() if _buffers else memoryview(bytearray(_READ_BYTES))  # each thread gets its own
+    try:
+        count, ancillary, _, _ = sock.recvmsg_into((buffer[:size],), _ANCILLARY_BYTES)
+        now_ns = time.monotonic_ns()
+        wall_ns = time.time_ns()
+        data = bytes(buffer[:count])
+    finally:
+        _buffers.append(buffer)
     for level, kind, payload in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS and len(payload) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(payload)

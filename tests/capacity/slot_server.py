@@ -1,0 +1,42 @@
+"""A server whose capacity is known: N runs at a time, each for a fixed time, and the others wait their turn."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tests.load.run_server import Behaviour, Connection, Run, RunServer
+
+
+class SlotConnection(Connection):
+    server: SlotServer
+
+    def play(self, sock: Any, run: Run, fault: str, last_event_id: str | None) -> None:
+        with self.server.slots:
+            run.started = time.monotonic()
+            super().play(sock, run, fault, last_event_id)
+
+
+class SlotServer(RunServer):
+    """Its capacity is slots / service time runs a second; the first token comes when a slot is free."""
+
+    def __init__(self, slots: int, behaviour: Behaviour) -> None:
+        super().__init__(behaviour)
+        self.RequestHandlerClass = SlotConnection
+        self.slots = threading.Semaphore(slots)
+        self.capacity = slots / (behaviour.tokens * behaviour.gap_s)
+
+
+@contextmanager
+def slot_server(slots: int, **behaviour: Any) -> Iterator[SlotServer]:
+    with SlotServer(slots, Behaviour(**behaviour)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
