@@ -9,6 +9,7 @@ from harness.gate.objectives import (
     Objective,
     is_good,
     judge,
+    parse_expression,
     parse_objectives,
     run_limits,
 )
@@ -93,11 +94,86 @@ def test_a_limit_that_is_no_number_from_0_up_is_refused(limit):
 
 
 @pytest.mark.parametrize("limit", [1.01, 99])
-def test_a_goodput_limit_is_a_share(limit):
+@pytest.mark.parametrize(("key", "whose"), [("goodput", "runs"), ("error_rate", "streams")])
+def test_some_limits_are_shares(key, whose, limit):
     with pytest.raises(
-        ValueError, match="objective goodput: the limit is a share of the runs, from 0 to 1, not"
+        ValueError, match=f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit}"
     ):
-        Objective.parse("goodput", limit)
+        Objective.parse(key, limit)
+    assert Objective.parse(key, 1).limit == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "limit"),
+    [
+        ("ttft_p95_ms<800", "ttft_p95_ms", 800),
+        ("  ttft_p95_ms  <=  800 ms ", "ttft_p95_ms", 800),
+        ("ttft_p95_ms ≤ 0.8s", "ttft_p95_ms", 800),
+        ("duration_max_ms < 2m", "duration_max_ms", 120_000),
+        ("stall_p99_ms < .5", "stall_p99_ms", 0.5),
+        ("resume_p50_ms < 1e3", "resume_p50_ms", 1000),
+        ("inter_token_p999_ms <= 0", "inter_token_p999_ms", 0),
+        ("error_rate < 1%", "error_rate", 0.01),
+        ("error_rate <= 0.1 %", "error_rate", 0.001),
+        ("error_rate < 0.05", "error_rate", 0.05),
+        ("goodput >= 99%", "goodput", 0.99),
+        ("goodput > 0.995", "goodput", 0.995),
+        ("goodput ≥ 100%", "goodput", 1),
+        ("violations <= 3", "violations", 3),
+        ("violations < 3", "violations", 2),
+        ("violations < 1", "violations", 0),
+    ],
+)
+def test_an_expression_says_an_objective(text, key, limit):
+    assert parse_expression(text) == Objective(key, limit)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "objective '' begins with no name; write for example ttft_p95_ms < 800"),
+        ("<800", "objective '<800' begins with no name; write for example ttft_p95_ms < 800"),
+        ("800 > ttft_p95_ms", "begins with its limit; write the name first, for example ttft_p95_ms < 800"),
+        ("ttft_p95_ms", "is no comparison with one limit; write for example ttft_p95_ms < 800"),
+        ("ttft p95 < 800", "is no comparison with one limit; write for example ttft_p95_ms < 800"),
+        ("ttft_p95_ms < 800 < 900", "is no comparison with one limit; write for example ttft_p95_ms < 800"),
+        ("goodput 99%", "is no comparison with one limit; write for example goodput >= 99%"),
+        ("error rate < 1%", "is no comparison with one limit; write for example error_rate < 1%"),
+        ("ttft_95_ms < 800", "objective 'ttft_95_ms' is unknown; did you mean 'ttft_p95_ms'?"),
+        ("ttft_p95_ms > 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
+        ("ttft_p95_ms == 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
+        ("ttft_p95_ms =< 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
+        ("goodput <= 99%", "goodput has a lower limit; write goodput >= 99%"),
+        ("ttft_p95_ms <", "there is no number after <; write digits, with a point for decimals"),
+        ("ttft_p95_ms < 8,5", "'8,5' is no number from 0 up; write digits, with a point for decimals"),
+        ("ttft_p95_ms < -5", "'-5' is no number from 0 up; write digits, with a point for decimals"),
+        ("ttft_p95_ms < 1.2.3", "'1.2.3' is no number from 0 up"),
+        ("ttft_p95_ms < 800%", "ttft_p95_ms is not in '%'; write ms, s, m"),
+        ("ttft_p95_ms < 1h", "ttft_p95_ms is not in 'h'; write ms, s, m"),
+        ("error_rate < 10ms", "error_rate is not in 'ms'; write %"),
+        ("error_rate < 5", "error_rate is a share, so 5 is over 100%; write 5%"),
+        ("goodput >= 99", "goodput is a share, so 99 is over 100%; write 99%"),
+        ("goodput >= 150%", "objective goodput: the limit is a share of the runs, from 0 to 1, not 1.5"),
+        ("violations <= 1%", "violations is not in '%', but a count"),
+        ("violations <= 1.5", "violations are counted; write a whole number"),
+        ("violations < 0", "nothing is below 0; write violations <= 0"),
+        ("ttft_p95_ms < 0", "nothing is below 0; write ttft_p95_ms <= 0"),
+        ("ttft_p95_ms < 1e999", "objective ttft_p95_ms: the limit must be a number from 0 up, not inf"),
+    ],
+)
+def test_a_mistake_in_an_expression_is_pointed_at_in_a_sentence(text, said):
+    with pytest.raises(ValueError, match="objective ") as caught:
+        parse_expression(text)
+    sentence = str(caught.value)
+    assert said in sentence
+    assert "\n" not in sentence
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("limit", [0, 0.001, 0.07, 1])
+def test_an_objective_is_written_as_it_is_read(key, limit):
+    objective = Objective.parse(key, 3 * (limit > 0) if key == "violations" else limit)
+    assert parse_expression(objective.expression) == objective
 
 
 def test_all_held(writer):
