@@ -50,7 +50,7 @@ class ResponseHead:
         found = self.values(name)
         return ", ".join(found) if found else None
 
-    @property
+    @cached_property
     def delimiter(self) -> Delimiter:
         """How the body's end is marked."""
         if self.status in {204, 304}:

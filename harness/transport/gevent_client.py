@@ -95,6 +95,17 @@ class Idle:
 class LiveExchange:
     """A request that is under way: `run` it in one greenlet, watch or break it from others."""
 
+    __slots__ = (
+        "__weakref__",
+        "_endpoint",
+        "_exchange",
+        "_idle",
+        "_pace",
+        "_receiver",
+        "_request",
+        "_signals",
+    )
+
     def __init__(
         self,
         endpoint: Endpoint,
@@ -111,6 +122,7 @@ class LiveExchange:
         self._idle = idle
         self._request = request
         self._pace = pace
+        self._exchange: Exchange | None = None
         self._signals = signals = _Signals()
         self._receiver = Receiver(
             label=label,
@@ -129,8 +141,13 @@ class LiveExchange:
         return self._receiver.ending is not None
 
     def exchange(self) -> Exchange:
-        """The evidence, also of one that was stopped. Raises RuntimeError while it is still going on."""
-        return self._receiver.exchange()
+        """The evidence, also of one that was stopped; the same object each time.
+
+        Raises RuntimeError while it is still going on.
+        """
+        if self._exchange is None:
+            self._exchange = self._receiver.exchange()
+        return self._exchange
 
     def wait_for_events(self, count: int) -> bool:
         """Wait until `count` events have been seen; False when it ended before that."""
@@ -178,7 +195,7 @@ class LiveExchange:
                     sock.close()
         if receiver.fault is not None:
             raise receiver.fault
-        return receiver.exchange()
+        return self.exchange()
 
     def _connect(self) -> tuple[socket.socket, TlsSession | None]:
         sock = self._first_that_connects(self._addresses())

@@ -102,6 +102,7 @@ def _told(one: Sample) -> str:
 def _sample(client: Client, target: Target, streams: int, effort: Effort, **more: Any) -> Sample:
     _, core = cores()
     given = {"ramp_s": effort.ramp_s, "window_s": effort.window_s, **more}
+    given["more"] = {**_REUSE, **given.get("more", {})}
     sample = measure(client, target, streams=streams, core=core, **given)
     say(_told(sample))
     return sample
@@ -120,7 +121,7 @@ def blast(effort: Effort) -> Document:
     """Events as fast as a client takes them, in turns."""
     with running_target(BLAST, core=cores()[0]) as target:
         samples = [
-            _sample(client, target, BLAST_STREAMS, effort, ramp_s=1, window_s=3, more=_REUSE)
+            _sample(client, target, BLAST_STREAMS, effort, ramp_s=1, window_s=3)
             for client in (OURS, FAST_HTTP_USER) * effort.repeats + effort.others
         ]
         return _document(BLAST, target, samples)
