@@ -25,7 +25,7 @@ import tomlkit
 
 from harness.gate.objectives import judge
 from harness.load.runner import load_command, load_environment, locustfile
-from harness.results.store import Results, RunRow
+from harness.results.store import Results, ResultsError, RunRow
 from harness.settings import LoadSettings
 from tests.load.run_server import Run, RunServer, config, run_server
 
@@ -278,7 +278,7 @@ def test_an_interrupted_test_leaves_what_there_is(
 
 def unknown_runs(server: RunServer, results: Results) -> list[Run]:
     """The runs that the server began and the results have no row of; every row is of a run that it began."""
-    known = {row.idempotency_key for row in results.runs()}
+    known = {row.idempotency_key for row in results.runs() if row.idempotency_key is not None}
     assert known <= set(server.runs)
     return [run for key, run in server.runs.items() if key not in known]
 
@@ -290,9 +290,10 @@ def said_of(results: Results) -> tuple[str, set[str]]:
 
 
 def has_rows_of(load: Load, workers: set[str]) -> bool:
-    if not (load.out / "results.sqlite").is_file():
+    try:
+        return {row.worker for row in load.rows()} >= workers
+    except ResultsError:  # it is not there yet, or is just being made
         return False
-    return {row.worker for row in load.rows()} >= workers
 
 
 LONG = {"tokens": 20, "gap_s": 0.05}

@@ -1,0 +1,138 @@
+"""Golden accuracy: what the results say of each run against what the server says that it sent, and when.
+
+Counts are exact. Times are compared by their medians, because a busy machine may hold up the server between
+its reading of the clock and its write; that shows in single runs, and says nothing of the harness.
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from harness.results.store import Results, RunRow
+from harness.settings import LoadSettings
+from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target
+from tests.load.test_locust import Load
+
+pytestmark = pytest.mark.slow
+
+RHYTHM = Rhythm(tokens=25, first_token_us=150_000, gap_us=30_000)
+STREAMS = 40
+KINDS = ("c", "python") if compiler() else ("python",)
+NEAR_MS = 2.0
+"""How far the median may be off; on an idle machine it is off by 0.05 ms."""
+EARLY_MS = 1.0
+"""Nothing arrives before it was sent; but kernel and process read two clocks, one after the other."""
+
+
+class Golden:
+    """One test, what it left, and the truth about it by run id."""
+
+    def __init__(self, where: Path, kind: str) -> None:
+        with running_target(RHYTHM, kind=kind, lifetime_s=120) as target:
+            plan = LoadSettings(users=STREAMS, duration=3, processes=2, journeys={"fresh": 1})
+            load = Load(where, target.base_url, plan)
+            load.command[load.command.index("-f") + 1] = str(Path(__file__).with_name("paced_users.py"))
+            load.environment |= {"TRUTH_SENT": str(where), "PYTHONPATH": str(ROOT)}
+            load.run()
+            self.server: dict[str, Any] = target.report()
+        assert load.code == 0, load.printed
+        assert "Traceback" not in load.printed
+        lines = [line for file in where.glob("*.jsonl") for line in file.read_text().splitlines()]
+        self.told: dict[str, dict[str, Any]] = {}
+        for one in map(json.loads, lines):
+            (run_id,) = one["runs"]
+            assert run_id not in self.told
+            self.told[run_id] = one
+        self.load = load
+        self.rows: dict[str, RunRow] = {row.run_id or "": row for row in load.rows()}
+
+    @property
+    def results(self) -> Results:
+        return self.load.results()
+
+    def tokens_ns(self, run_id: str) -> list[int]:
+        return list(self.told[run_id]["tokens_ns"])
+
+    def gaps_ms(self, run_id: str) -> list[float]:
+        return [(after - before) / 1e6 for before, after in pairwise(self.tokens_ns(run_id))]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    return Golden(tmp_path_factory.mktemp("golden"), request.param)
+
+
+def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
+    server, counts = golden.server, golden.load.counts()
+    streams = server["streams"]
+    assert streams > STREAMS
+    assert (server["requests"], server["open"], server["broken_off"]) == (streams, 0, 0)
+    assert counts == {"scheduled": streams, "done": streams}
+    assert set(golden.rows) == set(golden.told)
+    assert len(golden.told) == len(golden.load.rows()) == streams
+    assert sum(row.events for row in golden.rows.values()) == server["events"]
+    assert {row.events for row in golden.rows.values()} == {RHYTHM.tokens + 1}
+    for run_id, row in golden.rows.items():
+        assert row.tokens == len(golden.tokens_ns(run_id)) == RHYTHM.tokens
+    with golden.results as results:
+        manifest = results.manifest
+        assert manifest["tokens"] == streams * RHYTHM.tokens
+        gaps = results.histogram("inter_token_ms").count
+        # Tokens that came in one read have no gap between them that anybody could know.
+        assert gaps + manifest["coalesced_tokens"] == streams * (RHYTHM.tokens - 1)
+        assert manifest["coalesced_tokens"] < gaps / 10
+        for metric in ("ttft_ms", "service_ttft_ms", "duration_ms", "stall_ms", "tokens_per_s"):
+            assert results.histogram(metric).count == streams, metric
+
+
+def test_the_first_token_of_each_run_came_when_it_was_sent(golden: Golden) -> None:
+    errors_ms = []
+    for run_id, row in golden.rows.items():
+        truth_ms = (golden.tokens_ns(run_id)[0] - golden.told[run_id]["sent_ns"]) / 1e6
+        assert row.service_ttft_ms is not None
+        assert row.ttft_ms is not None
+        errors_ms.append(row.service_ttft_ms - truth_ms)
+        assert row.ttft_ms >= row.service_ttft_ms
+        assert truth_ms >= RHYTHM.first_token_us / 1000 - EARLY_MS
+    assert min(errors_ms) > -EARLY_MS
+    assert abs(median(errors_ms)) < NEAR_MS
+
+
+def test_each_runs_stall_is_the_servers_largest_gap(golden: Golden) -> None:
+    errors_ms = []
+    for run_id, row in golden.rows.items():
+        assert row.stall_ms is not None
+        errors_ms.append(abs(row.stall_ms - max(golden.gaps_ms(run_id))))
+    assert median(errors_ms) < NEAR_MS
+
+
+def test_a_run_lasts_until_its_terminal_event(golden: Golden) -> None:
+    whole_ms = RHYTHM.stream_s * 1000
+    errors_ms = []
+    for run_id, row in golden.rows.items():
+        assert row.duration_ms is not None
+        assert row.duration_ms > (golden.tokens_ns(run_id)[-1] - golden.told[run_id]["sent_ns"]) / 1e6
+        errors_ms.append(row.duration_ms - whole_ms)  # the server's schedule, as that event bears no time
+    assert min(errors_ms) > -EARLY_MS
+    assert median(errors_ms) < NEAR_MS + golden.server["lateness_us"]["max"] / 1000
+
+
+def test_the_distributions_are_those_of_what_was_sent(golden: Golden) -> None:
+    gaps_ms = [gap_ms for run_id in golden.told for gap_ms in golden.gaps_ms(run_id)]
+    rates = [(RHYTHM.tokens - 1) / (sum(golden.gaps_ms(run_id)) / 1000) for run_id in golden.told]
+    ttfts_ms = [(one["tokens_ns"][0] - one["sent_ns"]) / 1e6 for one in golden.told.values()]
+    with golden.results as results:
+        for metric, truth, near in (
+            ("inter_token_ms", median(gaps_ms), NEAR_MS),
+            ("service_ttft_ms", median(ttfts_ms), NEAR_MS),
+            ("tokens_per_s", median(rates), median(rates) * 0.03),
+        ):
+            said = results.histogram(metric).percentile(50)
+            assert said is not None
+            assert abs(said - truth) < near, (metric, said, truth)
