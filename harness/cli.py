@@ -482,12 +482,12 @@ def serve(
     Example: harness serve --port 8080 --fault two-terminals
     """
     from harness.embedded import LISTENING
-    from harness.reference.faults import FAULTS
+    from harness.reference.faults import FAULTS, RARE_FAULTS
     from harness.reference.server import serve as run_server
     from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings, demo_config
 
     if list_faults:
-        for name, fault in sorted(FAULTS.items()):
+        for name, fault in sorted((FAULTS | RARE_FAULTS).items()):
             click.echo(f"{name:28} {fault.breaks:28} {(fault.__doc__ or '').strip().splitlines()[0]}")
         return
     settings = load_settings(config)

@@ -39,7 +39,7 @@ from harness.load.measure import (
     RUN,
     SLOW,
 )
-from harness.load.traveller import Reader, Together, Traveller
+from harness.load.traveller import Reader, Traveller
 from harness.protocol.request import HttpRequest
 from harness.target import Target, another_body
 
@@ -80,10 +80,11 @@ def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
         parts = [streams.read(CUT, request, cut=traveller.cut_somewhere(action_name)).exchange]
         if parts[0].ending is not Ending.CUT:
             if parts[0].outcome is not None:
-                again = streams.read(RESUMED, request)
-                again.judges.append(partial(judge_retry, parts[0], expect=target.expectations))
+                beside = partial(judge_retry, parts[0], expect=target.expectations)
+                again = streams.read(RESUMED, request, beside=beside)
                 traveller.learn_length(action_name, parts[0], again.exchange)
             return
+        streams.compare = partial(_compare_parts, expect=target.expectations)
         for _ in range(_more_cuts(traveller)):
             cut = traveller.cut_somewhere(action_name, seen=_not_sent_again(target, parts))
             parts.append(streams.read(RESUMED_AND_CUT, _resuming(request, parts, target), cut=cut).exchange)
@@ -91,10 +92,25 @@ def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
                 break
         if parts[-1].ending is Ending.CUT:
             parts.append(streams.read(RESUMED, _resuming(request, parts, target)).exchange)
-        last = streams.readers[-1]
-        reread = _reread(streams, request, parts, target)
-        last.judges.append(lambda _: judge_parts(parts, reread, target.expectations))
+        if parts[-1].terminals and parts[-1].sequence[0] != parts[0].sequence[0]:
+            streams.read(REREAD, request)  # no part is the whole run
         traveller.learn_length(action_name, *parts)
+
+
+def _compare_parts(readers: Sequence[Reader], expect: Expectations) -> None:
+    """The parts of one run, in their order, and the whole read after them where that was needed."""
+    parts = [one.exchange for one in readers if one.stream.step is not REREAD]
+    rereads = [one for one in readers if one.stream.step is REREAD]
+    if (
+        len(parts) < 2 or parts[-1].ending is Ending.CUT
+    ):  # then its user was stopped before the last part came
+        return
+    whole = rereads[0].exchange if rereads else None
+    last = parts[-1]
+    place = [one.exchange for one in readers].index(last)
+    readers[place].judges.append(lambda _: judge_parts(parts, whole, expect))
+    for reread in rereads:
+        reread.judges.append(lambda again: [run_id.constant([last, again], expect=expect)])
 
 
 def _more_cuts(traveller: Traveller) -> int:
@@ -119,19 +135,6 @@ def _not_sent_again(target: Target, parts: Sequence[Exchange]) -> int:
     return sum(len(part.events) for part in parts) if resumes_after else 0
 
 
-def _reread(
-    streams: Together, request: HttpRequest, parts: Sequence[Exchange], target: Target
-) -> Exchange | None:
-    """The whole run, read after its end where no part of it is the whole; None where one is."""
-    last = parts[-1]
-    if not last.terminals or last.sequence[0] == parts[0].sequence[0]:
-        return None
-    reader = streams.read(REREAD, request)
-    whole = reader.exchange
-    reader.judges.append(lambda _: [run_id.constant([last, whole], expect=target.expectations)])
-    return whole
-
-
 def join(traveller: Traveller, intended_ns: int | None = None) -> None:
     """A run that others come to while it is in flight, each at a random event: all get the same events.
 
@@ -143,6 +146,7 @@ def join(traveller: Traveller, intended_ns: int | None = None) -> None:
     joiners = traveller.rng.randint(1, _MOST_JOINERS)
     leaver = traveller.rng.choice((None, traveller.rng.randrange(joiners)))
     with traveller.together("join", intended_ns) as streams:
+        streams.compare = partial(_compare_joined, expect=target.expectations)
         first = streams.start(ORIGINAL, request)
         for number, event in enumerate(sorted(traveller.some_event(action_name) for _ in range(joiners))):
             if not first.live.wait_for_events(event):
@@ -153,17 +157,18 @@ def join(traveller: Traveller, intended_ns: int | None = None) -> None:
                 streams.start(JOINED, request)
         streams.wait()
         traveller.learn_length(action_name, first.exchange)
-        _compare_joined(streams.readers, target.expectations)
 
 
 def _compare_joined(readers: Sequence[Reader], expect: Expectations) -> None:
     stayed = [one.exchange for one in readers if one.exchange.ending is not Ending.CUT]
+    if not stayed:
+        return
     canonical = canonical_of(stayed, expect)
-    first, *joined = readers
+    joined = [one for one in readers if one.stream.step is not ORIGINAL]
     for reader in _others(joined, canonical):
         judge = judge_left if reader.exchange.ending is Ending.CUT else judge_joined
         reader.judges.append(partial(judge, canonical, expect=expect))
-    if joined:
+    for first in readers[:1] if joined and readers[0].stream.step is ORIGINAL else ():
         kept = partial(judge_first_reader, joined=joined[0].exchange, canonical=canonical, expect=expect)
         first.judges.append(kept)
 
@@ -173,10 +178,15 @@ def race(traveller: Traveller, intended_ns: int | None = None) -> None:
     request = traveller.target.run("success")
     expect = traveller.target.expectations
     with traveller.together("race", intended_ns) as streams:
+        streams.compare = partial(_compare_racers, expect=expect)
         for step in (ORIGINAL, *[RACING] * (_RACERS - 1)):
             streams.start(step, request)
-        canonical = canonical_of(streams.wait(), expect)
-        for reader in _others(streams.readers, canonical):
+
+
+def _compare_racers(readers: Sequence[Reader], expect: Expectations) -> None:
+    if readers:
+        canonical = canonical_of([one.exchange for one in readers], expect)
+        for reader in _others(readers, canonical):
             reader.judges.append(partial(judge_race, canonical, expect=expect))
 
 
@@ -222,8 +232,7 @@ def slow_reader(traveller: Traveller, intended_ns: int | None = None) -> None:
         slow = streams.read(SLOW, request, pace=traveller.slow_pace(action_name)).exchange
         traveller.learn_length(action_name, slow)
         if slow.outcome is not None:
-            retry = streams.read(RETRY, request)
-            retry.judges.append(partial(judge_retry, slow, expect=target.expectations))
+            streams.read(RETRY, request, beside=partial(judge_retry, slow, expect=target.expectations))
 
 
 def _long_action(target: Target) -> str:

@@ -7,6 +7,7 @@ what is left over from an earlier test of the same session counts for nothing in
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -50,18 +51,29 @@ class Inbox:
     def __init__(self, test: str, deliver: Callable[[Delta, str], None]) -> None:
         self.test = test
         self._deliver = deliver
-        self._seen: set[tuple[str, int]] = set()
+        self._whole: Counter[str] = Counter()  # by sender: every number below has come
+        self._beyond: dict[str, set[int]] = {}  # and these, while one below them is still to come
 
     def take(self, client: str, message: dict[str, Any]) -> list[int]:
         """Merge what is new; returns the numbers to confirm."""
         parcels = message["parcels"]
         if message["test"] == self.test:
             for number, parcel in parcels:
-                if (client, number) not in self._seen:
+                if self._is_new(client, number):
                     self._deliver(Delta.from_message(parcel), message["worker"])
-                    self._seen.add((client, number))
+                    self._remember(client, number)
         elif parcels:
             logger.error(
                 "%s sent counts of an earlier test when it was too late to add them", message["worker"]
             )
         return [number for number, _ in parcels]
+
+    def _is_new(self, client: str, number: int) -> bool:
+        return number >= self._whole[client] and number not in self._beyond.get(client, ())
+
+    def _remember(self, client: str, number: int) -> None:
+        beyond = self._beyond.setdefault(client, set())
+        beyond.add(number)
+        while self._whole[client] in beyond:
+            beyond.remove(self._whole[client])
+            self._whole[client] += 1

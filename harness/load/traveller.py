@@ -243,10 +243,14 @@ class Together:
 
     The block's end waits for those that are still read. When it is left by an exception, as when its user is
     stopped, they are stopped with it; the books have each of them once in either case.
+
+    compare: called at the end, however that came, with the streams that have ended by themselves, to say what
+    each is held to beside the others. Set it before waiting: a stream that ended is never left uncompared.
     """
 
     def __init__(self, traveller: Traveller, journey: str, intended_ns: int | None = None) -> None:
         self.readers: list[Reader] = []
+        self.compare: Callable[[list[Reader]], None] | None = None
         self._traveller = traveller
         self._journey = journey
         self._intended_ns = intended_ns
@@ -257,15 +261,16 @@ class Together:
         request: HttpRequest,
         *,
         judge: Judge | None = None,
+        beside: Judge | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Reader:
         """A stream that is read beside what follows here.
 
-        judge: what it is held to in place of the rules for any one stream; append to `judges` what comes
-        beside them. Raises CollectorClosedError when the test is over.
+        judge: what it is held to in place of the rules for any one stream. beside: what it is held to with
+        them. Raises CollectorClosedError when the test is over.
         """
-        reader = self._begin(step, request, judge, cut, pace)
+        reader = self._begin(step, request, judge, beside, cut, pace)
         reader.following = gevent.spawn(self._traveller.follow, reader)
         return reader
 
@@ -275,11 +280,12 @@ class Together:
         request: HttpRequest,
         *,
         judge: Judge | None = None,
+        beside: Judge | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Reader:
         """A stream that is read to its end here and now. Arguments and errors are those of `start`."""
-        reader = self._begin(step, request, judge, cut, pace)
+        reader = self._begin(step, request, judge, beside, cut, pace)
         self._traveller.follow(reader)
         return reader
 
@@ -291,12 +297,20 @@ class Together:
         return [reader.exchange for reader in self.readers]
 
     def _begin(
-        self, step: Step, request: HttpRequest, judge: Judge | None, cut: Cut | None, pace: Pace | None
+        self,
+        step: Step,
+        request: HttpRequest,
+        judge: Judge | None,
+        beside: Judge | None,
+        cut: Cut | None,
+        pace: Pace | None,
     ) -> Reader:
         intended_ns, self._intended_ns = self._intended_ns, None
         reader = self._traveller.begin(
             self._journey, step, request, judge=judge, intended_ns=intended_ns, cut=cut, pace=pace
         )
+        if beside is not None:
+            reader.judges.append(beside)
         self.readers.append(reader)
         return reader
 
@@ -311,7 +325,11 @@ class Together:
                 self.wait()
         finally:
             self._stop_all()
-            self._settle_all()
+            try:
+                if self.compare is not None:
+                    self.compare([reader for reader in self.readers if reader.unsettled])
+            finally:
+                self._settle_all()
 
     def _stop_all(self) -> None:
         gevent.killall([one.following for one in self.readers if one.following is not None])

@@ -64,7 +64,9 @@ class BrowserPage:
             tab.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(
+    scope="module"
+)  # while it lives this thread has a running event loop, and others want their own
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, headless; tests that want it are skipped where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

@@ -21,7 +21,7 @@ from typing import Any
 import tomlkit
 
 from harness.embedded import EmbeddedServer
-from harness.reference.faults import RARE_FAULTS, SPOILT_FRAMES_PATH, SpoiltFrame
+from harness.reference.faults import SPOILT_FRAMES_PATH, SpoiltFrame
 from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.store import Results, RunRow
@@ -30,6 +30,8 @@ from tests.load.test_locust import Load
 
 KINDS = ("drops", "doubles", "swaps")
 JOURNEYS = {"replay": 1, "resume": 1, "join": 1}
+PATIENCE_S = 90
+_TRIES = 3
 _BUDGETS = {"first_event": 20, "terminal_close": 20, "heartbeat": 20, "run": 60}
 
 _LOST = frozenset(
@@ -180,17 +182,28 @@ def reports_of(results: Results) -> dict[str, list[Reported]]:
     return reports
 
 
-def inject(where: Path, kind: str, *, one_in: int, streams: int, seconds: float, tokens: int) -> Found:
-    """Put load on a server that spoils one frame in so many; returns what was found of them."""
+def inject(
+    where: Path,
+    kind: str,
+    *,
+    one_in: int,
+    streams: int,
+    seconds: float,
+    tokens: int,
+    stop_timeout_s: int = PATIENCE_S,
+) -> Found:
+    """Put load on a server that spoils one frame in so many; returns what was found of them.
+
+    stop_timeout_s: how long journeys may go on after `seconds`. One that is broken off compares nothing.
+    """
     with EmbeddedServer([f"{kind}-one-frame-in-{one_in}"]) as server:
         config = _config(server.base_url, tokens)
         plan = LoadSettings(users=streams, spawn_rate=streams / 2, duration=seconds, journeys=JOURNEYS)
-        # Journeys that are broken off are not compared, so all may come to their end.
-        load = Load(where, server.base_url, plan, "--stop-timeout", "90")
+        load = Load(where, server.base_url, plan, "--stop-timeout", str(stop_timeout_s))
         (where / "harness.toml").write_text(
             tomlkit.dumps({**config, "load": plan.model_dump(exclude_none=True)})
         )
-        with load.started(timeout_s=seconds + 180):
+        with load.started(timeout_s=seconds + stop_timeout_s + 90):
             pass
         with urllib.request.urlopen(server.base_url + SPOILT_FRAMES_PATH, timeout=30) as answer:
             told = json.load(answer)
@@ -217,6 +230,30 @@ def _config(base_url: str, tokens: int) -> dict[str, Any]:
     return {"target": config["target"], "budgets": _BUDGETS}
 
 
+def _repetition(kind: str, told: argparse.Namespace) -> Found:
+    """One that spoilt a frame where a reader could notice it; as it came out the third time, where none did."""
+    for _ in range(_TRIES):
+        with tempfile.TemporaryDirectory(prefix="injection-") as where:
+            one = inject(
+                Path(where),
+                kind,
+                one_in=told.one_in,
+                streams=told.streams,
+                seconds=told.seconds,
+                tokens=told.tokens,
+                stop_timeout_s=told.stop_timeout,
+            )
+        if one.visible:
+            break
+    return one
+
+
+def _line(number: int, one: Found) -> str:
+    found = len(one.visible) - len(one.missed)
+    counts = (one.sent, one.streams, len(one.spoilt), len(one.visible), found, len(one.invented))
+    return f"{one.kind:8}{number:3}" + "".join(f"{count:10}" for count in counts)
+
+
 def main() -> None:
     """Repeat it for each kind and print a line a repetition; exit with 1 unless all of it was found each time."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -225,35 +262,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=20)
+    parser.add_argument("--stop-timeout", type=int, default=PATIENCE_S)
     parser.add_argument("--kind", choices=KINDS, action="append")
     told = parser.parse_args()
-    assert {name.partition("-")[0] for name in RARE_FAULTS} == set(KINDS)
-    print("kind     no    frames  streams  spoilt  visible  found  invented")
+    print("kind     no    frames   streams    spoilt   visible     found  invented")
     held = True
     for kind in told.kind or KINDS:
         right = 0
         for number in range(1, told.repetitions + 1):
-            with tempfile.TemporaryDirectory(prefix="injection-") as where:
-                one = inject(
-                    Path(where),
-                    kind,
-                    one_in=told.one_in,
-                    streams=told.streams,
-                    seconds=told.seconds,
-                    tokens=told.tokens,
-                )
+            one = _repetition(kind, told)
             right += one.holds
-            numbers = (
-                len(one.spoilt),
-                len(one.visible),
-                len(one.visible) - len(one.missed),
-                len(one.invented),
-            )
-            print(
-                f"{kind:8}{number:3}{one.sent:10}{one.streams:9}"
-                + "".join(f"{count:8}" for count in numbers),
-                flush=True,
-            )
+            print(_line(number, one), flush=True)
             if not one.holds:
                 print(one.complaint(), flush=True)
         print(f"{kind}: {right} of {told.repetitions}", flush=True)

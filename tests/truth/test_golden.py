@@ -1,7 +1,8 @@
 """Golden accuracy: what the results say of each run against what the server says that it sent, and when.
 
 Counts are exact. Times are compared by their medians, because a busy machine may hold up the server between
-its reading of the clock and its write; that shows in single runs, and says nothing of the harness.
+its reading of the clock and its write; that shows in single runs, and says nothing of the harness. Where a
+busy machine lets several tokens come in one read, they count as they must: as one arrival, that of the last.
 """
 
 from __future__ import annotations
@@ -59,8 +60,13 @@ class Golden:
     def tokens_ns(self, run_id: str) -> list[int]:
         return list(self.told[run_id]["tokens_ns"])
 
+    def arrivals_ns(self, run_id: str) -> list[int]:
+        """When the last token of each read was sent."""
+        return list(dict(zip(self.told[run_id]["reads"], self.tokens_ns(run_id), strict=True)).values())
+
     def gaps_ms(self, run_id: str) -> list[float]:
-        return [(after - before) / 1e6 for before, after in pairwise(self.tokens_ns(run_id))]
+        """Between arrivals; what is 0 was not measured."""
+        return [(after - before) / 1e6 for before, after in pairwise(self.arrivals_ns(run_id))]
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -85,8 +91,8 @@ def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
         assert manifest["tokens"] == streams * RHYTHM.tokens
         gaps = results.histogram("inter_token_ms").count
         # Tokens that came in one read have no gap between them that anybody could know.
+        assert gaps == sum(len(golden.gaps_ms(run_id)) for run_id in golden.told) > 0
         assert gaps + manifest["coalesced_tokens"] == streams * (RHYTHM.tokens - 1)
-        assert manifest["coalesced_tokens"] < gaps / 10
         for metric in ("ttft_ms", "service_ttft_ms", "duration_ms", "stall_ms", "tokens_per_s"):
             assert results.histogram(metric).count == streams, metric
 
@@ -94,7 +100,7 @@ def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
 def test_the_first_token_of_each_run_came_when_it_was_sent(golden: Golden) -> None:
     errors_ms = []
     for run_id, row in golden.rows.items():
-        truth_ms = (golden.tokens_ns(run_id)[0] - golden.told[run_id]["sent_ns"]) / 1e6
+        truth_ms = (golden.arrivals_ns(run_id)[0] - golden.told[run_id]["sent_ns"]) / 1e6
         assert row.service_ttft_ms is not None
         assert row.ttft_ms is not None
         errors_ms.append(row.service_ttft_ms - truth_ms)
@@ -113,20 +119,23 @@ def test_each_runs_stall_is_the_servers_largest_gap(golden: Golden) -> None:
 
 
 def test_a_run_lasts_until_its_terminal_event(golden: Golden) -> None:
-    whole_ms = RHYTHM.stream_s * 1000
     errors_ms = []
     for run_id, row in golden.rows.items():
         assert row.duration_ms is not None
-        assert row.duration_ms > (golden.tokens_ns(run_id)[-1] - golden.told[run_id]["sent_ns"]) / 1e6
-        errors_ms.append(row.duration_ms - whole_ms)  # the server's schedule, as that event bears no time
-    assert min(errors_ms) > -EARLY_MS
-    assert median(errors_ms) < NEAR_MS + golden.server["lateness_us"]["max"] / 1000
+        assert row.ttft_ms is not None
+        assert row.service_ttft_ms is not None
+        last_token_ms = (golden.tokens_ns(run_id)[-1] - golden.told[run_id]["sent_ns"]) / 1e6
+        from_send_ms = row.duration_ms - (row.ttft_ms - row.service_ttft_ms)
+        assert from_send_ms > last_token_ms - EARLY_MS
+        # The event bears no time: the server's schedule has it one gap after the last token.
+        errors_ms.append(from_send_ms - last_token_ms - RHYTHM.gap_us / 1000)
+    assert abs(median(errors_ms)) < NEAR_MS + golden.server["lateness_us"]["max"] / 1000
 
 
 def test_the_distributions_are_those_of_what_was_sent(golden: Golden) -> None:
     gaps_ms = [gap_ms for run_id in golden.told for gap_ms in golden.gaps_ms(run_id)]
     rates = [(RHYTHM.tokens - 1) / (sum(golden.gaps_ms(run_id)) / 1000) for run_id in golden.told]
-    ttfts_ms = [(one["tokens_ns"][0] - one["sent_ns"]) / 1e6 for one in golden.told.values()]
+    ttfts_ms = [(golden.arrivals_ns(run_id)[0] - one["sent_ns"]) / 1e6 for run_id, one in golden.told.items()]
     with golden.results as results:
         for metric, truth, near in (
             ("inter_token_ms", median(gaps_ms), NEAR_MS),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.load.delta import Delta
+from harness.load.parcels import Inbox
 from harness.results.store import ProcessRow
 from tests.truth.memory import courses, hold
 
@@ -50,3 +52,17 @@ def test_the_first_fifth_is_warming_up() -> None:
     (one,) = courses(rows("a", sizes), spawn_s=0, seconds=100)
     assert one.slope_kb_per_min == 0
     assert len(one.settled) == 80
+
+
+def test_a_master_keeps_nothing_of_parcels_that_it_has_merged() -> None:
+    delivered: list[str] = []
+    inbox = Inbox("t", lambda _, worker: delivered.append(worker))
+    parcel = Delta().to_message()
+    numbers = [*range(1, 2_000), 0, *range(1_000, 3_000), 3_001, 3_000]
+    for number in numbers:
+        for client in ("a", "b"):
+            message = {"test": "t", "worker": client, "parcels": [[number, parcel]]}
+            assert inbox.take(client, message) == [number]
+    assert delivered.count("a") == delivered.count("b") == 3_002
+    assert dict(inbox._whole) == {"a": 3_002, "b": 3_002}
+    assert inbox._beyond == {"a": set(), "b": set()}

@@ -197,6 +197,10 @@ def judge_first_reader(
     first: Exchange, joined: Exchange, canonical: Exchange, expect: Expectations
 ) -> list[Finding]:
     """The first reader of a run that others joined, `joined` the earliest of them: it lost nothing by that."""
+    over_ns = first.terminals[0].arrival_ns if first.terminals else None
+    sent_ns = joined.timing.sent_ns
+    if over_ns is not None and sent_ns is not None and sent_ns >= over_ns and canonical is not first:
+        return judge_retry(first, canonical, expect)  # they came after its end, so they are its retries
     return [resume.first_reader_kept(first, joined, canonical, expect=expect)]
 
 

@@ -1,0 +1,58 @@
+"""A user who is stopped after their streams have ended leaves none of them uncompared."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import gevent
+import pytest
+import tomlkit
+
+from harness.contract.exchange import Exchange
+from harness.embedded import EmbeddedServer
+from harness.load.collector import Collector
+from harness.load.journeys import JOURNEYS
+from harness.load.traveller import Together, Traveller
+from harness.reference.settings import demo_config
+from harness.settings import load_settings
+from harness.target import Target
+from harness.transport.gevent_client import GeventClient
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_a_loss_is_found_whether_or_not_its_user_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
+    wait = Together.wait
+
+    def wait_and_be_stopped(self: Together) -> list[Exchange]:
+        found = wait(self)
+        if stopped:
+            raise gevent.GreenletExit
+        return found
+
+    monkeypatch.setattr(Together, "wait", wait_and_be_stopped)
+    with EmbeddedServer(["drops-one-frame-in-37"]) as server:
+        file = tmp_path / "harness.toml"
+        file.write_text(tomlkit.dumps(demo_config(server.base_url)))
+        settings = load_settings(file)
+        target, collector = Target(settings), Collector("w")
+        traveller = Traveller(
+            GeventClient(target.endpoint, settings.expectations.budgets),
+            target,
+            collector,
+            stopping=lambda: stopped,
+            rng=random.Random(3),
+            usual_events={"long": 21},
+        )
+        if stopped:
+            with pytest.raises(gevent.GreenletExit):
+                JOURNEYS["join"](traveller, None)
+        else:
+            JOURNEYS["join"](traveller, None)
+    delta = collector.take()
+    assert sum(delta.violations.values()) == 1
+    assert [row.outcome for row in delta.rows] == ["done", "abandoned"]
