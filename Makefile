@@ -38,7 +38,7 @@ demo: $(VENV)/.runtime
 ALONE := $(BIN)/python -m pytest -m "not mutants and not benchmarks" --last-failed --last-failed-no-failures none
 
 test: $(VENV)/.dev browser lint
-	$(BIN)/python -m pytest -n 3 -m "not mutants and not benchmarks" || $(ALONE)
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not mutants and not benchmarks" || $(ALONE)
 	$(BIN)/python -m pytest -m mutants
 
 browser:

@@ -115,6 +115,16 @@ def test_a_wall_clock_that_was_set_in_between_is_not_believed(
     assert read.arrival_ns >= before_ns
 
 
+def test_a_process_that_is_held_up_between_two_clocks_reads_them_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = iter([0, 5_000_000, 5_001_000])  # 5 ms go by in the first pair, 1 us in the second
+    walls = iter([100, 5_000_600])
+    monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(receiving.time, "time_ns", lambda: next(walls))
+    assert receiving._both_clocks() == (5_001_000, 5_000_600)
+
+
 def test_nothing_there_and_the_peers_end() -> None:
     with connected() as (ours, peer):
         with pytest.raises(BlockingIOError):
