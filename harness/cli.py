@@ -220,8 +220,8 @@ def main() -> None:
     harness capacity --objective "ttft_p95_ms<800"  the highest rate that it can take
 
     The bearer token comes from HARNESS_TARGET__TOKEN, the settings file or --token-file.
-    Exit codes: 0 all held, 1 a violation or a missed objective, 2 usage, target unreachable or nothing
-    tested, 130 interrupted.
+    Exit codes: 0 all held, 1 a violation, a missed objective, or a measurement too poor to tell, 2 usage,
+    target unreachable or nothing tested, 130 interrupted.
     """
 
 

@@ -342,6 +342,7 @@ class Answer:
         if self.malformed is not None:
             return
         self.over = True
+        self._between_chunks = False
         if self.head_ns is None:
             self.malformed = f"more than {MAX_HEAD_BYTES // 1024} KiB came, and no head yet"
         elif len(self.log) > MAX_ANSWER_READS:

@@ -365,6 +365,8 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
     if results.manifest.get("load_state") == "running":
         detail = "the load never wrote its end: it was killed, or it still goes on"
         yield GateRow("load", None, 0.0, "inconclusive", detail)
+    elif results.manifest.get("load_state") == "interrupted":
+        yield GateRow("load", None, 0.0, "inconclusive", "the load was broken off before its end")
     # Otherwise a load that was refused throughout would be green beside a conformance suite that passed.
     elif not any(counts[outcome] for outcome in TERMINAL):
         yield GateRow("load", None, 0.0, "not measured", "no stream of the load reached the end of its run")

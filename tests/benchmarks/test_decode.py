@@ -9,12 +9,15 @@ import pytest
 from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from harness.contract.answer import Answer, Summary
 from harness.contract.evidence import document, restore
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.judges import judge_stream
+from harness.contract.received import AnswerDecoder, Read
 from harness.protocol.sse import SseDecoder
-from tests.contract.exchanges import whole_run
+from tests.contract.exchanges import chunk, whole_run
+from tests.load.run_server import HEAD
 
 pytestmark = pytest.mark.benchmarks
 
@@ -23,6 +26,11 @@ STREAM = "".join(
     f"id: 1700000000000-{number}\ndata: {json.dumps({'type': 'token', 'content': 'tok '})}\n\n"
     for number in range(EVENTS)
 ).encode()
+LAST = b'id: 1700000000001-0\ndata: {"type": "done", "runId": "r"}\n\n'
+READS = [
+    Read(1, 0, HEAD + b"".join(chunk(frame + b"\n\n") for frame in STREAM.split(b"\n\n")[:-1])),
+    Read(2, 0, chunk(LAST) + b"0\r\n\r\n"),
+]
 PACKET = 1460
 PACKETS = [STREAM[at : at + PACKET] for at in range(0, len(STREAM), PACKET)]
 
@@ -42,6 +50,24 @@ def _httpx_sse() -> int:
 @pytest.mark.parametrize("decode", [_harness, _httpx_sse], ids=["harness", "httpx-sse"])
 def test_decoding(benchmark: BenchmarkFixture, decode: Callable[[], int]) -> None:
     assert benchmark(decode) == EVENTS
+
+
+def _counted_regular() -> int:
+    return Answer.of(READS, at_end=False).summary.events
+
+
+def _counted_in_full() -> int:
+    decoder, summary = AnswerDecoder(), Summary()
+    for read in READS:
+        summary.add(decoder.feed(read))
+    return summary.events
+
+
+@pytest.mark.benchmark(group="read an answer of 501 events: frames made, or not")
+@pytest.mark.parametrize("count", [_counted_regular, _counted_in_full], ids=["regular", "in full"])
+def test_reading(benchmark: BenchmarkFixture, count: Callable[[], int]) -> None:
+    assert Answer.of(READS, at_end=False).is_regular
+    assert benchmark(count) == EVENTS + 1
 
 
 @pytest.mark.benchmark(group="judge a stream of 41 events by every rule that applies to one stream")

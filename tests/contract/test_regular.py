@@ -252,6 +252,16 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         answer.feed(2, None, piece)
     assert answer.malformed == "the answer is larger than 2 MiB"
     assert 2 * 2**20 < answer.log.size_bytes < 2 * 2**20 + 2 * len(piece)
+    endless_tokens = Answer()
+    endless_tokens.feed(1, None, HEAD)
+    number = 0
+    while endless_tokens.malformed is None:
+        endless_tokens.feed(2, None, chunk(token(number, "x" * 3000)))
+        number += 1
+    assert endless_tokens.is_regular
+    before = endless_tokens.log.size_bytes
+    assert endless_tokens.feed(3, None, chunk(token(number, "x" * 3000))) == 0
+    assert (endless_tokens.log.size_bytes, endless_tokens.events) == (before, number)
     endless_head = Answer()
     while endless_head.malformed is None:
         endless_head.feed(1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: b\r\n" * 1000)

@@ -376,6 +376,8 @@ def test_a_load_that_was_killed_is_no_pass_though_its_ledger_adds_up(writer):
     report = gate(writer, violations=0)
     assert verdicts(report) == {"violations": "held", "ledger": "held", "load": "inconclusive"}
     assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+    writer.set_manifest(load_state="interrupted")
+    assert (gate(writer, violations=0).outcome, row(gate(writer), "load").verdict) == ("inconclusive",) * 2
     writer.set_manifest(load_state="finished")
     assert gate(writer, violations=0).outcome == "held"
 
