@@ -1,0 +1,54 @@
+"""The ``harness`` command. Each verb gathers its settings and hands on; what it does stands elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.settings import SettingsError
+
+from .catalogue import requirements
+from .exit_codes import USAGE
+from .reading import gate, judge_again, report
+from .serving import serve
+from .testing import capacity, check, conformance, load
+
+
+class _Verbs(click.Group):
+    """Any misuse is one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from harness.embedded import EmbeddedServerError
+        from harness.preflight import PreflightError
+        from harness.results.store import ResultsError
+
+        try:
+            return super().invoke(ctx)
+        except (SettingsError, PreflightError, ResultsError, EmbeddedServerError) as problem:
+            click.echo(f"harness: {problem}", err=True)
+            sys.exit(USAGE)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="harness")
+def main() -> None:
+    """Load and conformance harness for APIs that stream an AI agent's run over Server-Sent Events.
+
+    \b
+    harness check                                   try it, on the embedded server
+    harness check --target https://agent.example.com
+    harness conformance --target URL -k resume      the conformance suite alone
+    harness load --target URL --users 50            the load alone
+    harness capacity --objective "ttft_p95_ms<800"  the highest rate that it can take
+
+    The bearer token comes from HARNESS_TARGET__TOKEN, the settings file or --token-file.
+    Exit codes: 0 all held, 1 a violation, a missed objective, or a measurement too poor to tell, 2 usage,
+    target unreachable or nothing tested, 130 interrupted.
+    """
+
+
+for verb in (check, conformance, load, capacity, report, gate, judge_again, serve, requirements):
+    main.add_command(verb)

@@ -1,0 +1,161 @@
+"""Options that several verbs share, and the settings that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from harness.gate.objectives import Objective, parse_expression
+from harness.settings import Settings, load_settings, parse_duration_s, parse_journeys, read_token
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return float(parse_duration_s(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+class Share(click.ParamType[float]):
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = -1.0
+        if not 0.01 <= share <= 1:
+            self.fail(f"{text!r} is no share from 1% to 100%; write for example 10%", param, ctx)
+        return share
+
+
+class Expression(click.ParamType[Objective]):
+    name = "objective"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Objective:
+        try:
+            return parse_expression(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def apply(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return apply
+
+
+target_options = _options(
+    click.option("--target", metavar="URL", help="Server under test, for example https://agent.example.com."),
+    click.option("--path", metavar="PATH", help="Path of the endpoint.  [default: /agent/workflow-actions]"),
+    click.option("--organization", metavar="ORG", help="The organization that the token belongs to."),
+    click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the bearer token."),
+    click.option(
+        "--config", type=click.Path(path_type=Path), help="Settings file.  [default: ./harness.toml]"
+    ),
+)
+out_option = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for results, summary and report."
+)
+_arrivals_option = click.option(
+    "--arrivals",
+    type=click.Choice(["constant", "poisson"]),
+    help="Open loop: gaps all alike, or random.  [default: constant]",
+)
+_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Open loop: repeats the schedule of that seed."
+)
+_journey_option = click.option(
+    "--journey",
+    multiple=True,
+    metavar="NAME=WEIGHT",
+    help="Travel only the journeys so named, as often as they weigh.",
+)
+_processes_option = click.option(
+    "--processes", type=click.IntRange(min=1), help="Locust worker processes.  [default: 1]"
+)
+_keep_runs_option = click.option(
+    "--keep-runs",
+    type=click.IntRange(min=0),
+    help="Run rows to keep, sampled from more.  [default: 1000000]",
+)
+load_options = _options(
+    click.option("--users", type=click.IntRange(min=1), help="Closed loop: concurrent users.  [default: 10]"),
+    click.option(
+        "--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: runs begun per second."
+    ),
+    _arrivals_option,
+    click.option("--ramp", metavar="FROM:TO:OVER", help="Open loop: a rising rate, as 1:100:60s."),
+    click.option("--steps", metavar="RATE:FOR,…", help="Open loop: rates in turn, as 10:30s,20:30s."),
+    click.option(
+        "--spike", metavar="BASE:PEAK:AT:FOR", help="Open loop: a burst in a rate, as 10:100:20s:5s."
+    ),
+    click.option("--trace", metavar="FILE", help="Open loop: arrival times in seconds, one a line."),
+    _seed_option,
+    click.option(
+        "--max-in-flight", type=click.IntRange(min=1), help="Open loop: drop arrivals beyond so many."
+    ),
+    click.option(
+        "--duration",
+        type=Duration(),
+        help="How long, as 90, 90s, 5m or 1h.  [default: that of ramp, steps, spike or trace, or 20s]",
+    ),
+    click.option("--warmup", type=Duration(), help="Leave so much of the beginning out.  [default: 0]"),
+    _journey_option,
+    click.option(
+        "--spawn-rate",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Users begun per second.  [default: all]",
+    ),
+    _processes_option,
+    _keep_runs_option,
+)
+step_options = _options(
+    _arrivals_option,
+    _seed_option,
+    click.option(
+        "--max-in-flight",
+        type=click.IntRange(min=1),
+        help="Drop arrivals beyond so many.  [default: 5000 a process]",
+    ),
+    click.option("--warmup", type=Duration(), help="Before each step, and left out of it.  [default: 3s]"),
+    _journey_option,
+    _processes_option,
+    _keep_runs_option,
+)
+
+
+def settings_of(
+    target: str | None,
+    path: str | None,
+    organization: str | None,
+    token_file: Path | None,
+    config: Path | None,
+    journey: Sequence[str] = (),
+    without: Mapping[str, None] | None = None,
+    **load: Any,
+) -> Settings:
+    """Settings of a verb that has a target. without: load settings to pass over. Raises SettingsError."""
+    flags: dict[str, Any] = {
+        "base_url": target,
+        "path": path,
+        "organization_id": organization,
+        "token": read_token(token_file) if token_file else None,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    plan = {**(without or {}), **{name: value for name, value in load.items() if value is not None}}
+    if journey:
+        plan["journeys"] = parse_journeys(journey)
+    return load_settings(config, {"target": given, "load": plan})
