@@ -14,7 +14,7 @@ from typing import overload
 
 from harness.contract.received import AnswerDecoder, Read, Received, without_run_id
 from harness.contract.regular import NotRegularError, RegularStream
-from harness.protocol.http1 import Delimiter, HttpSyntaxError, ResponseHead, ResponseParser
+from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.run_events import RunEvent
 from harness.protocol.stream_id import StreamId
 
@@ -238,11 +238,14 @@ class Answer:
     @property
     def may_be_followed(self) -> bool:
         """Whether another request may be sent on the same connection (RFC 9112, section 9.3)."""
-        head = self.head
-        if head is None or not self.complete or head.delimiter is Delimiter.CLOSE or self._http.surplus:
-            return False
-        options = {one.strip().lower() for one in (head.value("connection") or "").split(",")}
-        return head.version == "1.1" and "close" not in options and self._full is None
+        http = self._http
+        return (
+            self._full is None
+            and http.head is not None
+            and http.complete
+            and not http.surplus
+            and http.head.keeps_connection
+        )
 
     @property
     def is_regular(self) -> bool:

@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
 from typing import Self
+
+from propcache.api import cached_property
 
 from harness.contract.answer import Answer, ReadLog, Summary, body_of
 from harness.contract.received import AnswerDecoder, Read, Received, carries_409
@@ -175,7 +176,7 @@ class Exchange:
 
     def decoded_by(self, answer: Answer) -> Self:
         """The same, with the decoding taken over that was done while it came in."""
-        # What is asked of every stream is put where cached_property, which takes a lock, would put it.
+        # What is asked of every stream is put where cached_property would put it.
         self.__dict__.update(_answer=answer, head=answer.head, summary=answer.summary)
         return self
 

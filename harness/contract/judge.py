@@ -77,6 +77,8 @@ def of_events(rule: Callable[..., Judgement]) -> Callable[..., Judgement]:
     """
 
     def guarded(run: Exchange, *rest: Any, **told: Any) -> Judgement:
+        if run.is_regular:  # then it is a 200, and its events are RunEvents
+            return rule(run, *rest, **told)
         if not run.started_run:
             return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
         judgement = rule(run, *rest, **told)

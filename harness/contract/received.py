@@ -6,8 +6,9 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
+
+from propcache.api import cached_property
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.run_events import TERMINAL_TYPES, RunEvent, TokenEvent, parse_run_event

@@ -27,6 +27,7 @@ from harness.protocol.strict_json import loads_strict
 _LINE = re.compile(rb"(id|data|event)(: ?)([^\r\n]*)")
 _ID = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
 _MEMBER = re.compile(rb'(?P<key>"[^"\\]*")[ \t]*:[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^",{}\[\] \t]+)')
+_GROUP_NAME = re.compile(rb"\(\?P<[a-z]+>")
 _SPACED_COLON = re.compile(rb'"[ \t]+:')
 _DIGITS = b"0123456789"
 _MOST_KEYS = 16
@@ -48,7 +49,8 @@ class Form:
 
     prefixes: what its lines begin with, in order. id_at, data_at, event_at: their places in a frame. lines: of
     a frame, with its blank one. match_token, match_chunk: match a whole frame with a plain token, and a chunk
-    with one (see _patterns); ms, seq and content are groups of the match.
+    with one (see _patterns); ms, seq and content are groups of the match. match_tokens: matches as many such
+    frames as there are, perhaps none. empty: how a plain token writes that it has no content.
     """
 
     newline: bytes
@@ -63,6 +65,8 @@ class Form:
     lines: int
     match_token: _Match
     match_chunk: _Match
+    match_tokens: _Match
+    empty: bytes
     key_count: int
 
 
@@ -128,15 +132,22 @@ def _learn(frame: bytes, newline: bytes) -> Form:
     )
 
 
-def _patterns(lines: list[bytes], prefixes: tuple[bytes, ...], newline: bytes) -> tuple[_Match, _Match]:
-    """What matches a frame with a plain token like the one in `lines`, and a chunk with one.
+def _patterns(
+    lines: list[bytes], prefixes: tuple[bytes, ...], newline: bytes
+) -> tuple[_Match, _Match, _Match, bytes]:
+    """What matches a frame with a plain token like the one in `lines`, a chunk with one, and any number of
+    frames; and how such a token is written when it is empty.
 
     Plain is a token written as that one is, but for its texts and whole numbers; the texts are ASCII without
     escapes. What they match is strict JSON with no key twice, so it need not be read as JSON.
     """
     frame = newline.join([*(_line_pattern(*pair) for pair in zip(lines, prefixes, strict=True)), b"", b""])
     chunk = rb"([0-9A-Fa-f]{1,8})\r\n" + frame + rb"\r\n"
-    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch
+    frames = b"(?:" + _GROUP_NAME.sub(b"(?:", frame) + b")*+"
+    data = next(line for line, prefix in zip(lines, prefixes, strict=True) if prefix.startswith(b"data"))
+    content = next(member for member in _MEMBER.finditer(data) if member["key"] == b'"content"')
+    empty = data[content.start("key") : content.start("value")] + b'""'
+    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch, re.compile(frames).match, empty
 
 
 def _line_pattern(line: bytes, prefix: bytes) -> bytes:
@@ -210,8 +221,18 @@ class RegularStream:
         if end < 0:
             self._keep(body, newline)
             return
-        frames = body[:end]
-        self._keep(body[end + 2 * len(newline) :], newline)
+        whole = end + 2 * len(newline)
+        self._keep(body[whole:], newline)
+        if self._form is None and not body.startswith(b":"):
+            self._form = _form_of(body.partition(newline + newline)[0], newline)
+        taken = self._take_plain(body)
+        if taken == whole:
+            return
+        frames = body[taken:end]
+        self._check_lines(frames, newline)
+        self._take(frames, newline)
+
+    def _check_lines(self, frames: bytes, newline: bytes) -> None:
         if newline == b"\n":
             if b"\r" in frames:
                 raise NotRegularError("a CR in a stream of LF lines")
@@ -219,7 +240,6 @@ class RegularStream:
             raise NotRegularError("line ends of several kinds")
         if not frames.isascii():
             self._check_utf8(frames)
-        self._take(frames, newline)
 
     def lines_of(self, body: bytes) -> tuple[list[str], list[str]]:
         """The ids and the data of the events in `body`, which is all of the body that was fed."""
@@ -283,6 +303,21 @@ class RegularStream:
         except UnicodeDecodeError:
             raise NotRegularError("not UTF-8") from None
 
+    def _take_plain(self, body: bytes) -> int:
+        """Take the frames with plain tokens with which `body` begins; returns how many bytes that were."""
+        form = self._form
+        if form is None or self.terminal is not None:
+            return 0
+        match = form.match_tokens(body)
+        taken = match.end() if match else 0
+        if taken:
+            block = body[:taken]
+            ids = block.split(form.newline)[form.id_at : -1 : form.lines]
+            self._take_ids(ids, form.prefixes[form.id_at], formed=True)
+            self.events += len(ids)
+            self.tokens += len(ids) - block.count(form.empty)
+        return taken
+
     def _take(self, frames: bytes, newline: bytes) -> None:
         """Whole frames, with the blank lines between them and without the last."""
         if frames.startswith(b":") or newline + b":" in frames:
@@ -303,12 +338,12 @@ class RegularStream:
         self._take_data(lines[form.data_at :: form.lines], names, form)
         self.events += len(ids)
 
-    def _take_ids(self, ids: list[bytes], prefix: bytes) -> None:
-        """They must be pairs of numbers, each above the one before it."""
+    def _take_ids(self, ids: list[bytes], prefix: bytes, *, formed: bool = False) -> None:
+        """They must be pairs of numbers, each above the one before it. formed: that they are is known."""
         first, last = _stream_id(ids[0], prefix), _stream_id(ids[-1], prefix)
         if first <= self._last_id:
             raise NotRegularError("ids that do not grow")
-        if len(ids) > 1 and not _grow(ids, prefix):
+        if len(ids) > 1 and not _grow(ids, prefix, formed=formed):
             raise NotRegularError("ids that do not grow")
         if self.first_id is None:
             self.first_id = first
@@ -329,7 +364,7 @@ class RegularStream:
 
     def _take_terminal(self, line: bytes, name: bytes | None, form: Form, events_before: int) -> None:
         prefix = form.prefixes[form.data_at]
-        if not line.startswith(prefix):
+        if not line.startswith(prefix + b"{"):  # a space that the prefix lacks would belong to it
             raise NotRegularError("a line with another beginning")
         data = line[len(prefix) :]
         value = _strict_object(data)
@@ -368,8 +403,11 @@ def _stream_id(line: bytes, prefix: bytes) -> StreamId:
     return StreamId(int(match[1]), int(match[2]))
 
 
-def _grow(ids: list[bytes], prefix: bytes) -> bool:
-    """Whether the lines are ids, each above the one before it. Raises NotRegularError for what is no id."""
+def _grow(ids: list[bytes], prefix: bytes, *, formed: bool = False) -> bool:
+    """Whether the lines are ids, each above the one before it. formed: that they are ids is known.
+
+    Raises NotRegularError for what is no id.
+    """
     widths = list(map(len, ids))
     if widths == sorted(widths):  # as in nearly every batch: look at each width's lines at once
         last = None
@@ -377,7 +415,9 @@ def _grow(ids: list[bytes], prefix: bytes) -> bool:
         while start < len(ids):
             end = bisect_right(widths, widths[start], start)
             first = _stream_id(ids[start], prefix)
-            if (last is not None and first <= last) or not _grow_in_fixed_width(ids[start:end], prefix):
+            if last is not None and first <= last:
+                break
+            if not _grow_in_fixed_width(ids[start:end], prefix, formed=formed):
                 break
             last = _stream_id(ids[end - 1], prefix)
             start = end
@@ -387,7 +427,7 @@ def _grow(ids: list[bytes], prefix: bytes) -> bool:
     return all(map(operator.lt, numbers, numbers[1:]))
 
 
-def _grow_in_fixed_width(ids: list[bytes], prefix: bytes) -> bool:
+def _grow_in_fixed_width(ids: list[bytes], prefix: bytes, *, formed: bool) -> bool:
     """Whether lines of one width are ids alike, each above the one before it: for such, text order is number
     order. The first is known to be an id.
     """
@@ -396,9 +436,16 @@ def _grow_in_fixed_width(ids: list[bytes], prefix: bytes) -> bool:
     block = b"\n".join(ids)
     return (
         block[dash :: width + 1] == b"-" * count
-        and block.count(b"\n" + prefix) == count - 1
-        and block.translate(None, _DIGITS) == ((prefix + b"-\n") * count)[:-1]  # and the rest are digits
+        and (formed or _have_digits_alone(block, prefix, count))
         and all(map(operator.lt, ids, ids[1:]))
+    )
+
+
+def _have_digits_alone(block: bytes, prefix: bytes, count: int) -> bool:
+    """Whether these lines are made of the prefix, a dash and digits."""
+    return (
+        block.count(b"\n" + prefix) == count - 1
+        and block.translate(None, _DIGITS) == ((prefix + b"-\n") * count)[:-1]
     )
 
 
@@ -409,7 +456,7 @@ def _tokens_in(data: Sequence[bytes], form: Form) -> int | None:
         return None
     try:
         if len(data) == 1:
-            if not data[0].startswith(prefix):
+            if not data[0].startswith(prefix + b"{"):
                 return None
             text = data[0][len(prefix) :]
             tokens = [form.decode(text)]

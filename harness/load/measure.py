@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -126,7 +127,7 @@ def wall_now_ns(monotonic_ns: int) -> int:
 
 
 _Numbers = npt.NDArray[np.int64]
-BySecond = dict[int, npt.NDArray[np.float64]]
+BySecond = dict[int, list[float]]
 """Values in ms, by the epoch second of the arrival that they end with."""
 
 
@@ -208,23 +209,28 @@ def _measure_gaps(measured: Measured, arrivals_ns: Sequence[int], to_wall_ns: in
 
 def _measure_lags(measured: Measured, exchange: Exchange, to_wall_ns: int) -> None:
     came_ns, lags_ns = (np.asarray(one) for one in exchange.stamps_ns())
-    stamped = lags_ns >= 0
-    measured.stamped = int(np.count_nonzero(stamped))
-    measured.unstamped = len(lags_ns) - measured.stamped
+    measured.stamped = len(lags_ns)
+    if lags_ns.size and lags_ns.min() < 0:
+        stamped = lags_ns >= 0
+        came_ns, lags_ns = came_ns[stamped], lags_ns[stamped]
+    measured.unstamped, measured.stamped = measured.stamped - len(lags_ns), len(lags_ns)
     if measured.stamped:
-        measured.lags_ms = _by_second(came_ns[stamped], lags_ns[stamped], to_wall_ns)
+        measured.lags_ms = _by_second(came_ns, lags_ns, to_wall_ns)
 
 
 def _by_second(at_ns: _Numbers, values_ns: _Numbers, to_wall_ns: int) -> BySecond:
-    """Values, in ms, by the second in which each was taken; the times rise."""
-    seconds = (at_ns + to_wall_ns) // _SECOND_NS
-    values_ms = values_ns / 1e6
-    if not len(seconds):
-        return {}
-    if seconds[0] == seconds[-1]:
-        return {int(seconds[0]): values_ms}
-    starts = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist()]
-    return {int(seconds[at]): part for at, part in zip(starts, np.split(values_ms, starts[1:]), strict=True)}
+    """Values, in ms, by the second in which each was taken; the times rise, and there is at least one."""
+    first, last = (int(at_ns[place] + to_wall_ns) // _SECOND_NS for place in (0, -1))
+    values_ms = (values_ns / 1e6).tolist()
+    if first == last:
+        return {first: values_ms}
+    ends = np.searchsorted(at_ns, [second * _SECOND_NS - to_wall_ns for second in range(first + 1, last + 1)])
+    places = [0, *ends.tolist(), len(values_ms)]
+    return {
+        second: values_ms[start:end]
+        for second, (start, end) in enumerate(pairwise(places), start=first)
+        if end > start
+    }
 
 
 def _ms(nanoseconds: int) -> float:

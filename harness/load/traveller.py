@@ -161,6 +161,8 @@ class Traveller:
 
         One that ended a moment before, of which its greenlet did not get to know, has ended.
         """
+        if self._stopping():
+            self._client.hold()
         reader.live.stop()
         if fault is None and reader.exchange.ending is not Ending.STOPPED:
             self._ended(reader)

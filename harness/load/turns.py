@@ -14,7 +14,7 @@ import gevent
 from gevent.lock import Semaphore
 
 _LONGEST_STRETCH_S = 0.003
-_JUST_NOW_S = 0.001
+_JUST_NOW_S = 0.002
 
 
 class Turns:

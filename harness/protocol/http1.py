@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import lru_cache
 from typing import Any
 
 import httptools
+from propcache.api import cached_property
 
 from harness.protocol.request import HttpRequest
 
@@ -61,6 +62,23 @@ class ResponseHead:
             return Delimiter.CHUNKED if last == "chunked" else Delimiter.CLOSE
         return Delimiter.LENGTH if self.values("content-length") else Delimiter.CLOSE
 
+    @cached_property
+    def keeps_connection(self) -> bool:
+        """Whether another request may follow on the connection once the message has ended (RFC 9112, 9.3)."""
+        if self.version != "1.1" or self.delimiter is Delimiter.CLOSE:
+            return False
+        return "close" not in {one.strip().lower() for one in (self.value("connection") or "").split(",")}
+
+
+_HEADS_KEPT = 1024
+
+
+@lru_cache(maxsize=_HEADS_KEPT)
+def _head(status: int, reason: bytes, version: str, fields: tuple[tuple[bytes, bytes], ...]) -> ResponseHead:
+    """One object for all answers with the same head: a server that answers a thousand times repeats itself."""
+    headers = tuple((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in fields)
+    return ResponseHead(status, reason.decode("latin-1"), version, headers)
+
 
 class HttpSyntaxError(ValueError):
     """The bytes are not an HTTP/1.1 response. `body` is what the same bytes held of the body before that."""
@@ -81,7 +99,7 @@ class ResponseParser:
         "_body",
         "_body_ends",
         "_fault",
-        "_headers",
+        "_fields",
         "_parser",
         "_reason",
         "complete",
@@ -98,7 +116,7 @@ class ResponseParser:
         self._body: list[bytes] = []
         self._body_ends: int | None = None  # how many of those pieces belong to the message
         self._reason = b""
-        self._headers: list[tuple[str, str]] = []
+        self._fields: list[tuple[bytes, bytes]] = []
         self.on_body = self._body.append  # called once a chunk: a method of ours would cost twice the time
         self._parser: Any = httptools.HttpResponseParser(self)
 
@@ -151,21 +169,20 @@ class ResponseParser:
     def on_message_begin(self) -> None:
         self.surplus = self.complete
         self._reason = b""
-        self._headers.clear()
+        self._fields.clear()
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._headers.append((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")))
+        self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if self.complete or 100 <= status < 200:
             return
-        self.head = ResponseHead(
-            status, self._reason.decode("latin-1"), self._parser.get_http_version(), tuple(self._headers)
-        )
+        self.head = _head(status, self._reason, self._parser.get_http_version(), tuple(self._fields))
+        self._fields.clear()
 
     def on_message_complete(self) -> None:
         if self.head is not None and not self.complete:
@@ -180,13 +197,15 @@ def encode_request(request: HttpRequest, *, host: str) -> bytes:
     that a scenario may send what no client library would; a line break in one is refused with ValueError
     all the same. No Content-Length is added to a request with a Transfer-Encoding.
     """
+    named = {name.lower() for name, _ in request.headers}
     lines = [f"{request.method} {request.target} HTTP/1.1"]
-    if request.header("host") is None:
+    if "host" not in named:
         lines.append(f"Host: {host}")
     lines += [f"{name}: {value}" for name, value in request.headers]
-    framed = request.header("content-length") is not None or request.header("transfer-encoding") is not None
+    framed = "content-length" in named or "transfer-encoding" in named
     if not framed and (request.body or request.method not in {"GET", "HEAD"}):
         lines.append(f"Content-Length: {len(request.body)}")
-    if any("\r" in line or "\n" in line for line in lines):
+    head = "\r\n".join([*lines, "", ""])
+    if not head.count("\r") == head.count("\n") == len(lines) + 1:
         raise ValueError("a request line or header field holds a line break")
-    return "\r\n".join([*lines, "", ""]).encode() + request.body
+    return head.encode() + request.body

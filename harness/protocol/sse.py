@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
+
+from propcache.api import cached_property
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_RETRY_MS = 10**18

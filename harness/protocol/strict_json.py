@@ -12,7 +12,9 @@ def loads_strict(text: str | bytes) -> Any:
     Raises ValueError for what is not JSON, for NaN and Infinity, and for an object with a key twice, which
     clients read differently (RFC 8259, section 4); RecursionError for what is nested too deeply.
     """
-    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_twins)
+    if isinstance(text, str) and not text.startswith("\ufeff"):
+        return _DECODER.decode(text)  # json.loads would make a decoder each time
+    return json.loads(text, **_STRICTLY)
 
 
 def _refuse_constant(name: str) -> None:
@@ -27,3 +29,7 @@ def _refuse_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         shown = twin if len(twin) <= 80 else f"{twin[:80]}…"
         raise ValueError(f"the key {shown!r} comes twice")
     return value
+
+
+_STRICTLY: dict[str, Any] = {"parse_constant": _refuse_constant, "object_pairs_hook": _refuse_twins}
+_DECODER = json.JSONDecoder(**_STRICTLY)

@@ -15,7 +15,9 @@ import math
 import struct
 import zlib
 from array import array
+from collections.abc import Iterable
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,14 @@ RELATIVE_ERROR = 0.005
 """The bound promised: (GROWTH - 1) / (GROWTH + 1) = 0.0048 and room for the rounding of a logarithm."""
 
 FOLD_AT = 4096
+FEW = 32
+"""So few values are added without numpy, which takes longer to begin."""
+
+_BATCH = 1024
+"""So many stored histograms are added up together."""
+
+_CONTRADICTORY = "a stored histogram's buckets contradict its count"
+_NOT_FINITE = "durations must be finite numbers of milliseconds; one of these is not"
 UNFOLDED_AT_MOST = 128
 """So few values travel as they are: sorting them into buckets can wait until somebody adds them up."""
 
@@ -70,9 +80,16 @@ class Histogram:
 
     def record_many(self, values_ms: npt.ArrayLike) -> None:
         """Add many values. Raises ValueError, and adds none, when one is NaN or infinite."""
+        if isinstance(values_ms, list) and len(values_ms) < FEW:
+            if not all(map(math.isfinite, values_ms)):
+                raise ValueError(_NOT_FINITE)
+            self._recent.extend(values_ms)
+            if len(self._recent) >= FOLD_AT:
+                self._fold()
+            return
         values = np.asarray(values_ms, dtype=np.float64).ravel()
         if not np.isfinite(values).all():
-            raise ValueError("durations must be finite numbers of milliseconds; one of these is not")
+            raise ValueError(_NOT_FINITE)
         if values.size < FOLD_AT:
             self._recent.frombytes(values.tobytes())
             if len(self._recent) >= FOLD_AT:
@@ -176,7 +193,7 @@ class Histogram:
         if form not in {_FORMAT, _COARSE_FORMAT} or len(plain) != _HEADER.size + 10 * filled:
             raise ValueError(f"this is no stored histogram of format {_FORMAT}")
         if (places >= BUCKETS).any() or (values <= 0).any() or int(values.sum()) != count:
-            raise ValueError("a stored histogram's buckets contradict its count")
+            raise ValueError(_CONTRADICTORY)
         histogram = cls()
         if filled:
             histogram._counts = np.zeros(BUCKETS, np.int64)
@@ -188,6 +205,36 @@ class Histogram:
                 histogram._counts[places] = values
             histogram._sum, histogram._min, histogram._max = total, smallest, largest
         return histogram
+
+    @classmethod
+    def total(cls, stored: Iterable[bytes]) -> Histogram:
+        """The sum of many histograms that `to_bytes` wrote, several times as fast as one merge after the other.
+
+        Raises ValueError when one of them is anything else.
+        """
+        total, batch = cls(), _Batch()
+        for data in stored:
+            if data[:1] == _UNFOLDED:
+                total.merge(cls._of_values(data[1:]))
+                continue
+            try:
+                plain = zlib.decompress(data)
+                form, count, sum_ms, smallest, largest, filled = _HEADER.unpack_from(plain)
+            except (zlib.error, struct.error) as problem:
+                raise ValueError(f"this is no stored histogram: {problem}") from None
+            if form != _FORMAT or not filled or len(plain) != _HEADER.size + 10 * filled:
+                total.merge(
+                    cls.from_bytes(data)
+                )  # which knows the earlier format, and what is wrong otherwise
+                continue
+            batch.add(plain, filled, count)
+            total._sum += sum_ms
+            total._min, total._max = min(total._min, smallest), max(total._max, largest)
+            if len(batch.sizes) == _BATCH:
+                total._counts, batch = batch.added_to(total._counts), _Batch()
+        if batch.sizes:
+            total._counts = batch.added_to(total._counts)
+        return total
 
     @classmethod
     def _of_values(cls, data: bytes) -> Histogram:
@@ -216,9 +263,50 @@ class Histogram:
         self._counts = counts if self._counts is None else self._counts + counts
 
 
+class _Batch:
+    """Stored histograms that wait to be added up together: what is dear about numpy is to begin."""
+
+    __slots__ = ("counts", "places", "sizes", "values")
+
+    def __init__(self) -> None:
+        self.places: list[bytes] = []
+        self.values: list[bytes] = []
+        self.sizes: list[int] = []
+        self.counts: list[int] = []
+
+    def add(self, plain: bytes, filled: int, count: int) -> None:
+        """Take one in, inflated. filled: how many filled buckets it has; count: what they add up to."""
+        middle = _HEADER.size + 2 * filled
+        self.places.append(plain[_HEADER.size : middle])
+        self.values.append(plain[middle:])
+        self.sizes.append(filled)
+        self.counts.append(count)
+
+    def added_to(self, counts: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
+        """New counts: those, and all that wait. Raises ValueError when a stored one contradicts itself."""
+        places = np.frombuffer(b"".join(self.places), "<u2")
+        values = np.frombuffer(b"".join(self.values), "<i8")
+        sums = np.add.reduceat(values, np.concatenate([[0], np.cumsum(self.sizes)[:-1]]))
+        if (
+            (places >= BUCKETS).any()
+            or (values <= 0).any()
+            or (sums != np.array(self.counts, np.uint64)).any()
+        ):
+            raise ValueError(_CONTRADICTORY)
+        added = np.zeros(BUCKETS, np.int64) if counts is None else counts.copy()
+        np.add.at(added, places, values)
+        return added
+
+
 def nearest_rank(percent: float, count: int) -> int:
     """Rank, from 1, of a percentile among `count` values: ceil(percent/100 · count), at least 1.
 
     Computed from the decimal that was written: in floats 99.9% of 1000 would be rank 1000.
     """
-    return max(1, math.ceil(Fraction(str(percent)) * count / 100))
+    numerator, denominator = _share(percent)
+    return max(1, -(-numerator * count // denominator))
+
+
+@lru_cache(maxsize=64)
+def _share(percent: float) -> tuple[int, int]:
+    return (Fraction(str(percent)) / 100).as_integer_ratio()

@@ -358,6 +358,11 @@ class GeventClient:
         self._budgets = budgets
         self._idle = Idle() if reuse else None
 
+    @staticmethod
+    def hold() -> None:
+        """Read no stream any further: they are about to be stopped, all of them."""
+        Poller.of_hub().hold()
+
     def close(self) -> None:
         """Close the connections that wait to be used again."""
         if self._idle is not None:

@@ -36,6 +36,7 @@ class Poller:
         self.pid = os.getpid()
         self._on_readable: dict[int, Callable[[], object]] = {}
         self._watchers: dict[int, Any] = {}
+        self._held = False
         self._epoll = None if _new_epoll is None else _new_epoll()
         if self._epoll is not None:
             # It is there as long as the hub is, and shall not keep that from seeing that nothing is left to do.
@@ -54,13 +55,30 @@ class Poller:
         return found
 
     def watch(self, descriptor: int, on_readable: Callable[[], object]) -> None:
-        """Call back whenever `descriptor` can be read."""
+        """Call back whenever `descriptor` can be read; who was held goes on."""
+        self._go_on()
         self._on_readable[descriptor] = on_readable
         if self._epoll is not None:
             self._epoll.register(descriptor, _READABLE)
         else:
             watcher = self._watchers[descriptor] = self._hub.loop.io(descriptor, _READABLE)
             watcher.start(on_readable)
+
+    def hold(self) -> None:
+        """Read nothing more until there is another socket to watch.
+
+        While a thousand streams are stopped one by one, those whose turn comes last would be read late, and
+        several events at a time: their first tokens would seem to come when the test was stopped.
+        """
+        self._held = True
+        for watcher in self._watchers.values():
+            watcher.stop()
+
+    def _go_on(self) -> None:
+        if self._held:
+            self._held = False
+            for descriptor, watcher in self._watchers.items():
+                watcher.start(self._on_readable[descriptor])
 
     def forget(self, descriptor: int) -> None:
         """No more; call it before the descriptor is closed. Nothing happens where it is not watched."""
@@ -85,6 +103,8 @@ class Poller:
 
     def _drain(self) -> int:
         """Read what is there; returns how many sockets that were."""
+        if self._held:
+            return 0
         callbacks = self._on_readable
         ready = self._epoll.poll(0, _AT_ONCE)  # type: ignore[union-attr]
         for descriptor, _ in ready:

@@ -152,6 +152,16 @@ def full_summary(run: Exchange) -> Summary:
     st.sampled_from([Ending.COMPLETE, Ending.COMPLETE, Ending.CUT, Ending.TRUNCATED]),
 )
 @example(b'id: 1-0\ndata: {"type":"token","content":"a"}\r\n\r\n', [], Ending.COMPLETE)
+@example(
+    b'id: 1-0\ndata:{"type":"token","content":"a"}\n\nid: 1-1\ndata: {"type":"done","runId":"r"}\n\n',
+    [],
+    Ending.COMPLETE,
+)
+@example(
+    b'id: 1-0\ndata:{"type":"token","content":"a"}\n\nid: 1-1\ndata: {"type":"token","content":"b"}\n\n',
+    [55],
+    Ending.CUT,
+)
 def test_what_the_fast_path_says_is_what_the_full_decoder_and_the_judges_say(
     body: bytes, places: list[int], ending: Ending
 ) -> None:

@@ -104,3 +104,22 @@ def test_each_hub_and_each_process_has_its_own() -> None:
 def test_a_hub_with_nothing_else_to_do_is_not_kept_alive(poller: Poller) -> None:
     with pytest.raises(gevent.exceptions.LoopExit):
         gevent.get_hub().switch()
+
+
+def test_who_is_held_reads_nothing_until_there_is_another_to_watch(poller: Poller) -> None:
+    ours, peer = pair()
+    other, others_peer = pair()
+    seen: list[bytes] = []
+    with ours, peer, other, others_peer:
+        poller.watch(ours.fileno(), lambda: seen.append(ours.recv(1)))
+        poller.hold()
+        poller.hold()
+        peer.sendall(b"ab")
+        gevent.sleep(0.05)
+        assert seen == []
+        poller.watch(other.fileno(), lambda: seen.append(other.recv(1)))
+        others_peer.sendall(b"c")
+        gevent.sleep(0.05)
+        assert sorted(seen) == [b"a", b"b", b"c"]
+        poller.forget(ours.fileno())
+        poller.forget(other.fileno())

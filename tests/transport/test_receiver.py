@@ -105,6 +105,7 @@ def test_a_wall_clock_that_was_set_in_between_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, wrong_by_ns: int
 ) -> None:
     real = time.time_ns
+    monkeypatch.setattr(receiving, "_clocks", receiving.Clocks())
     monkeypatch.setattr(receiving.time, "time_ns", lambda: real() + wrong_by_ns)
     with connected() as (ours, peer):
         ask_for_stamps(ours)
@@ -122,7 +123,20 @@ def test_a_process_that_is_held_up_between_two_clocks_reads_them_anew(
     walls = iter([100, 5_000_600])
     monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: next(ticks))
     monkeypatch.setattr(receiving.time, "time_ns", lambda: next(walls))
-    assert receiving._both_clocks() == (5_001_000, 5_000_600)
+    clocks = receiving.Clocks()
+    assert clocks.ahead_ns(0) == -400
+    assert clocks.ahead_ns(7_000_999) == -400  # known for 2 ms, and nobody looks again
+
+
+@pytest.mark.parametrize("at_ns", [7_001_000, 5_000_999, 60_000_000_000])
+def test_the_distance_of_the_clocks_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch, at_ns: int) -> None:
+    ticks = iter([5_000_400, 5_001_000, at_ns, at_ns])
+    walls = iter([5_000_600, 77_000_000_000])
+    monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(receiving.time, "time_ns", lambda: next(walls))
+    clocks = receiving.Clocks()
+    assert clocks.ahead_ns(5_001_000) == -400
+    assert clocks.ahead_ns(at_ns) == 77_000_000_000 - at_ns
 
 
 def test_nothing_there_and_the_peers_end() -> None:

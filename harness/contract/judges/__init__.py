@@ -54,6 +54,7 @@ STREAM_JUDGES: tuple[Judge, ...] = (
 )
 
 _BEYOND_FORM = tuple(judge for judge in STREAM_JUDGES if not judge.of_form)
+_BEYOND_HEAD = tuple(judge for judge in _BEYOND_FORM if judge not in headers.OF_HEAD)
 
 
 def judge_stream(run: Exchange, expect: Expectations) -> list[Finding]:
@@ -62,8 +63,12 @@ def judge_stream(run: Exchange, expect: Expectations) -> list[Finding]:
 
 
 def judges_of(run: Exchange) -> tuple[Judge, ...]:
-    """Those of them that could find fault with it: of a regular stream the form needs no looking at."""
-    return _BEYOND_FORM if run.is_regular else STREAM_JUDGES
+    """Those of them that could find fault with it: of a regular stream the form needs no looking at, nor does
+    a head that was found proper before.
+    """
+    if not run.is_regular:
+        return STREAM_JUDGES
+    return _BEYOND_HEAD if run.head is not None and headers.is_proper(run.head) else _BEYOND_FORM
 
 
 def judge_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:

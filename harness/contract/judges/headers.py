@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
 from harness.contract.judge import accepted, judges, of_events, quoted
 from harness.contract.judges.ids import clock_offset_ms
+from harness.protocol.http1 import ResponseHead
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
 #: The long action is promised to stream for a second or more.
@@ -17,10 +19,34 @@ _LONG_MS = 1000.0
 _BUNCHED, _SPREAD = 0.2, 0.5
 
 
-def media_type(run: Exchange) -> str:
-    """The answer's media type in lower case, without parameters; empty when there is none."""
-    content_type = (run.head.value("content-type") if run.head else None) or ""
-    return content_type.partition(";")[0].strip().lower()
+def _media_type_fault(head: ResponseHead) -> str | None:
+    sent = head.value("content-type")
+    if (sent or "").partition(";")[0].strip().lower() == "text/event-stream":
+        return None
+    said = "no Content-Type" if sent is None else f"Content-Type {quoted(sent)}"
+    return f"a stream with {said}, not text/event-stream"
+
+
+def _charset_fault(head: ResponseHead) -> str | None:
+    found = _CHARSET.search(head.value("content-type") or "")
+    if found is None or found[1].lower() in {"utf-8", "utf8"}:
+        return None
+    return f"charset {quoted(found[1])}; an event stream is always UTF-8"
+
+
+def _cache_fault(head: ResponseHead) -> str | None:
+    sent = head.value("cache-control") or ""
+    directives = {part.partition("=")[0].strip().lower() for part in sent.split(",")}
+    if directives & {"no-store", "no-cache"}:
+        return None
+    said = quoted(sent) if sent else "absent"
+    return f"Cache-Control is {said}; a cache may keep or hold back the stream"
+
+
+@lru_cache(maxsize=1024)
+def is_proper(head: ResponseHead) -> bool:
+    """Whether the judges of a stream's head (OF_HEAD) find nothing wrong with this one."""
+    return not any(fault(head) for fault in (_media_type_fault, _charset_fault, _cache_fault))
 
 
 @judges("headers.event-stream")
@@ -29,10 +55,9 @@ def event_stream(run: Exchange) -> Judgement:
         return broken(f"a valid request got {run.describe()}", Place(run))
     if run.status != 200:
         return broken(f"a valid request got status {run.status}, not 200", Place(run))
-    if media_type(run) != "text/event-stream":
-        sent = run.head.value("content-type")
-        said = "no Content-Type" if sent is None else f"Content-Type {quoted(sent)}"
-        return broken(f"a stream with {said}, not text/event-stream", Place(run))
+    fault = _media_type_fault(run.head)
+    if fault is not None:
+        return broken(fault, Place(run))
     if not accepted(run):
         return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
     return held("200 with text/event-stream")
@@ -41,10 +66,21 @@ def event_stream(run: Exchange) -> Judgement:
 @judges("headers.charset")
 @of_events
 def charset(run: Exchange) -> Judgement:
-    found = _CHARSET.search((run.head.value("content-type") if run.head else None) or "")
-    if found and found[1].lower() not in {"utf-8", "utf8"}:
-        return broken(f"charset {quoted(found[1])}; an event stream is always UTF-8", Place(run))
-    return held("charset is " + (found[1] if found else "absent"))
+    fault = _charset_fault(run.head) if run.head else None
+    return broken(fault, Place(run)) if fault else held("charset is UTF-8, or absent")
+
+
+@judges("headers.no-cache")
+@of_events
+def no_cache(run: Exchange) -> Judgement:
+    fault = _cache_fault(run.head) if run.head else None
+    if fault is not None:
+        return broken(fault, Place(run))
+    return held(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
+
+
+OF_HEAD = (event_stream, charset, no_cache)
+"""What looks at a stream's head alone, once there is a run."""
 
 
 @judges("headers.complete", of_form=True)
@@ -64,19 +100,6 @@ def complete(run: Exchange) -> Judgement:
             "the connection was reset after the terminal event, and may have taken the end with it"
         )
     return inconclusive(f"the message's end was not waited for: {run.ending_detail}")
-
-
-@judges("headers.no-cache")
-@of_events
-def no_cache(run: Exchange) -> Judgement:
-    sent = (run.head.value("cache-control") if run.head else None) or ""
-    directives = {part.partition("=")[0].strip().lower() for part in sent.split(",")}
-    if directives & {"no-store", "no-cache"}:
-        return held(f"Cache-Control: {sent}")
-    return broken(
-        f"Cache-Control is {quoted(sent) if sent else 'absent'}; a cache may keep or hold back the stream",
-        Place(run),
-    )
 
 
 @judges("headers.incremental")
