@@ -74,6 +74,13 @@ class Ledger:
         return sum(self._counts[word] for word in OUTCOMES[1 + len(ENDINGS) :])
 
     @property
+    def opened(self) -> int:
+        """How many more streams are open after what is counted here than before; what was in flight when the
+        test ended still is.
+        """
+        return self.scheduled - self.ended - self._counts["dropped"] - self._counts["lost"]
+
+    @property
     def missing(self) -> int:
         """Scheduled streams of which nothing is known; negative when more ended than were scheduled."""
         return self.scheduled - self.ended - self.unended

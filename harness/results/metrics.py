@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.results.histogram import Histogram
 from harness.results.store import VERDICTS, Part, ProcessRow, Results
+from harness.results.tally import Tally
 
 SATURATION_LAG_MS = 10.0
 """A p99 of receive lag, schedule lag or hub delay above this says that the harness was too busy to be believed."""
@@ -95,7 +97,11 @@ VIOLATIONS_FORMULA = "violations that judges found in streams under load + faile
 
 def error_rate(results: Results, journey: str | None = None, part: Part = "measured") -> float | None:
     """Share of failed streams, 0 to 1, by ERROR_RATE_FORMULA; None when no stream ended."""
-    tally = results.tally(journey, part)
+    return error_rate_of(results.tally(journey, part))
+
+
+def error_rate_of(tally: Tally) -> float | None:
+    """The same of counts that stand in no results file, or not yet."""
     return tally.failed / tally.judged if tally.judged else None
 
 
@@ -104,14 +110,22 @@ def goodput(results: Results, journey: str | None = None, part: Part = "measured
 
     The name, and that a run must meet all objectives at once: Zhong et al., DistServe, OSDI 2024, section 2.
     """
-    tally = results.tally(journey, part)
+    return goodput_of(results.tally(journey, part))
+
+
+def goodput_of(tally: Tally) -> float | None:
+    """The same of counts that stand in no results file, or not yet."""
     return tally.good / tally.runs if tally.runs and tally.good is not None else None
 
 
-def violations(results: Results) -> dict[str, int]:
-    """Violations by requirement id, by VIOLATIONS_FORMULA; requirements without one are left out."""
-    counts = Counter(results.violation_counts())
-    counts.update(check.id for check in results.checks() if check.verdict == "fail" and check.level == "MUST")
+def violations(results: Results, journey: str | None = None) -> dict[str, int]:
+    """Violations by requirement id, by VIOLATIONS_FORMULA; requirements without one are left out.
+
+    Those of one journey are of its streams alone: a check belongs to none.
+    """
+    counts = Counter(results.violation_counts(journey))
+    checks = results.checks() if journey is None else []
+    counts.update(check.id for check in checks if check.verdict == "fail" and check.level == "MUST")
     return {requirement: count for requirement, count in sorted(counts.items()) if count}
 
 
@@ -133,26 +147,44 @@ class Process:
     hub_delay_p99_ms: float | None
 
 
+class ProcessSeconds:
+    """Adds up the seconds of one process, one after the other; what it takes does not grow with them."""
+
+    def __init__(self) -> None:
+        self._seconds = self._busy = 0
+        self._cpu_sum = self._cpu_max = 0.0
+        self._rss_max_bytes = self._open_streams_max = 0
+
+    def add(self, row: ProcessRow) -> None:
+        """Count one second."""
+        self._seconds += 1
+        self._busy += row.cpu > SATURATION_CPU
+        self._cpu_sum += row.cpu
+        self._cpu_max = max(self._cpu_max, row.cpu)
+        self._rss_max_bytes = max(self._rss_max_bytes, row.rss_bytes)
+        self._open_streams_max = max(self._open_streams_max, row.open_streams)
+
+    def fared(self, worker: str, delays: Histogram) -> Process:
+        """How the process of that name fared. delays: of its hub. At least one second must have been added."""
+        return Process(
+            worker=worker,
+            seconds=self._seconds,
+            cpu_mean=self._cpu_sum / self._seconds,
+            cpu_max=self._cpu_max,
+            busy=self._busy / self._seconds,
+            rss_max_bytes=self._rss_max_bytes,
+            open_streams_max=self._open_streams_max,
+            hub_delay_p99_ms=delays.percentile(99),
+        )
+
+
 def processes(results: Results) -> list[Process]:
     """Every process of the harness that watched itself."""
-    rows: dict[str, list[ProcessRow]] = {}
+    seconds: dict[str, ProcessSeconds] = {}
     for row in results.processes():
-        rows.setdefault(row.worker, []).append(row)
+        seconds.setdefault(row.worker, ProcessSeconds()).add(row)
     delays = results.histograms_by_worker("hub_delay_ms")
-    return [_process(worker, found, delays.get(worker, Histogram())) for worker, found in rows.items()]
-
-
-def _process(worker: str, rows: list[ProcessRow], delays: Histogram) -> Process:
-    return Process(
-        worker=worker,
-        seconds=len(rows),
-        cpu_mean=sum(row.cpu for row in rows) / len(rows),
-        cpu_max=max(row.cpu for row in rows),
-        busy=sum(row.cpu > SATURATION_CPU for row in rows) / len(rows),
-        rss_max_bytes=max(row.rss_bytes for row in rows),
-        open_streams_max=max(row.open_streams for row in rows),
-        hub_delay_p99_ms=delays.percentile(99),
-    )
+    return [one.fared(worker, delays.get(worker, Histogram())) for worker, one in seconds.items()]
 
 
 def saturation(results: Results) -> list[str]:
@@ -161,21 +193,29 @@ def saturation(results: Results) -> list[str]:
     The p99 of receive lag and of schedule lag over all processes, hub delay and CPU in each that carries
     streams: among many processes a single busy one would not show.
     """
+    lags = {name: results.histogram(name) for name in HARNESS_METRICS}
+    return saturation_of(lags, results.histograms_by_worker("hub_delay_ms"), processes(results))
+
+
+def saturation_of(
+    lags: Mapping[str, Histogram], hub_delays: Mapping[str, Histogram], fared: Iterable[Process]
+) -> list[str]:
+    """The same of what stands in no results file, or not yet: HARNESS_METRICS by name, hub delay by process."""
     why = []
     for name in ("receive_lag_ms", "schedule_lag_ms"):
-        lag_ms = results.histogram(name).percentile(99)
+        lag_ms = lags[name].percentile(99)
         if lag_ms is not None and lag_ms > SATURATION_LAG_MS:
             why.append(
                 f"the p99 of {METRICS[name].label.lower()} is {lag_ms:.1f} ms, over {SATURATION_LAG_MS:g} ms"
             )
-    for worker, delays in results.histograms_by_worker("hub_delay_ms").items():
+    for worker, delays in hub_delays.items():
         delay_ms = delays.percentile(99)
         if worker != MASTER and delay_ms is not None and delay_ms > SATURATION_LAG_MS:
             why.append(f"the p99 of {worker}'s hub delay is {delay_ms:.1f} ms, over {SATURATION_LAG_MS:g} ms")
     why += [
         f"{one.worker} used more than {SATURATION_CPU:.0%} of a core in {one.busy:.0%} of its seconds, over "
         f"{SATURATION_CPU_SECONDS:.0%}"
-        for one in processes(results)
+        for one in fared
         if one.worker != MASTER and one.busy > SATURATION_CPU_SECONDS
     ]
     return why
@@ -217,10 +257,11 @@ def _distributions(results: Results, part: Part) -> dict[str, Any]:
     """Every metric that has data in any part: a reader finds the same names in both."""
     measured = set(results.metrics())
     shown = [name for name in METRICS if name in measured or name in ALWAYS_SUMMARISED]
-    return {name: _distribution(results.histogram(name, part=part)) for name in shown}
+    return {name: distribution(results.histogram(name, part=part)) for name in shown}
 
 
-def _distribution(histogram: Histogram) -> dict[str, float | int | None]:
+def distribution(histogram: Histogram) -> dict[str, float | int | None]:
+    """A metric's count and PERCENTILES, in its unit; None where nothing was measured."""
     return {
         "count": histogram.count,
         **{word: histogram.percentile(percent) for word, percent in PERCENTILES.items()},
@@ -240,21 +281,35 @@ def _warmup(results: Results) -> dict[str, Any] | None:
 
 
 def _harness(results: Results) -> dict[str, Any]:
-    """The measurement's own error bar."""
-    why = saturation(results)
-    lags = {
+    return error_bar(
+        {name: results.histogram(name) for name in HARNESS_METRICS},
+        results.histograms_by_worker("hub_delay_ms"),
+        processes(results),
+        results.manifest.get("receive_stamp"),
+    )
+
+
+def error_bar(
+    lags: Mapping[str, Histogram],
+    hub_delays: Mapping[str, Histogram],
+    fared: Iterable[Process],
+    receive_stamp: str | None,
+) -> dict[str, Any]:
+    """The measurement's own error bar, as summary.json has it. The arguments are those of `saturation_of`."""
+    fared = list(fared)
+    why = saturation_of(lags, hub_delays, fared)
+    shown = {
         {"receive_lag_ms": "lag_ms"}.get(name, name): {
-            word: results.histogram(name).percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
+            word: lags[name].percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
         }
         for name in ("receive_lag_ms", "schedule_lag_ms", "hub_delay_ms")
     }
     return {
-        **lags,
+        **shown,
         "processes": {
-            one.worker: {key: value for key, value in asdict(one).items() if key != "worker"}
-            for one in processes(results)
+            one.worker: {key: value for key, value in asdict(one).items() if key != "worker"} for one in fared
         },
         "saturated": bool(why),
         "why": why,
-        "receive_stamp": results.manifest.get("receive_stamp"),
+        "receive_stamp": receive_stamp,
     }

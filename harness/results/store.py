@@ -16,7 +16,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
-from operator import attrgetter
+from itertools import groupby
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -631,6 +632,7 @@ class Results:
             raise self._unreadable(problem) from None
         self._merged: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
         self._merged_at = -1
+        self._last_read: tuple[tuple[Any, ...], dict[int, Histogram]] = ((), {})
         try:
             self._version = _identify(self._db, self.path)
         except sqlite3.Error as problem:
@@ -673,10 +675,31 @@ class Results:
         for row in self._rows(_SELECT_RUNS):
             yield RunRow(**dict(zip(_RUN_COLUMNS, row, strict=True)))
 
+    def longest_runs(self, limit: int) -> list[RunRow]:
+        """The streams that took longest from due to terminal event, the longest first, without warm-up."""
+        query = (
+            f"SELECT {', '.join(_RUN_COLUMNS)} FROM runs WHERE duration_ms IS NOT NULL AND intended_ns >= ?1 "  # noqa: S608 - our own column names
+            "ORDER BY duration_ms DESC, id LIMIT ?2"
+        )
+        first_ns = (self.measured_from or 0) * 1_000_000_000
+        return [
+            RunRow(**dict(zip(_RUN_COLUMNS, row, strict=True))) for row in self._rows(query, first_ns, limit)
+        ]
+
     def sample(self) -> tuple[int, int]:
         """How many rows `runs` has, and of how many streams they are a sample; equal when it has them all."""
         (kept,) = next(self._rows("SELECT count(*) FROM runs"))
         return kept, max(kept, int(self.manifest.get("runs_seen", kept)))
+
+    @property
+    def schema_version(self) -> int:
+        """The file's own schema version, SCHEMA_VERSION or older."""
+        return self._version
+
+    def kept_failed(self) -> int:
+        """How many of the rows `runs` has are of failed streams; of what is sampled they are a sample apart."""
+        query = "SELECT count(*) FROM runs WHERE reason IS NOT NULL OR violations > 0"
+        return next(int(count) for (count,) in self._rows(query))
 
     def failure_reasons(self, limit: int) -> tuple[list[Reason], int]:
         """The most frequent reasons of failure among the rows, and how many different ones there are."""
@@ -746,13 +769,16 @@ class Results:
             return Tally()
         return Tally(self.ledger(journey).judged, self.failures(journey), None, None)
 
-    def tallies_by_second(self) -> dict[int, Tally]:
+    def tallies_by_second(self, journey: str | None = None) -> dict[int, Tally]:
         """What goes into rates by the epoch second in which the streams were due, ascending, warm-up too."""
         if self._version < 2:
             return {}
         counts: dict[int, dict[str, int]] = {}
-        query = "SELECT second, word, sum(count) FROM tallies GROUP BY second, word ORDER BY second"
-        for second, word, count in self._rows(query):
+        query = (
+            "SELECT second, word, sum(count) FROM tallies WHERE ?1 IS NULL OR journey = ?1 "
+            "GROUP BY second, word ORDER BY second"
+        )
+        for second, word, count in self._rows(query, journey):
             counts.setdefault(second, {})[word] = count
         return {second: Tally.of(words) for second, words in counts.items()}
 
@@ -790,17 +816,40 @@ class Results:
         return dict(sorted(workers.items()))
 
     def histograms_by_second(
-        self, metric: str, journey: str | None = None, part: Part = "measured"
+        self,
+        metric: str,
+        journey: str | None = None,
+        part: Part = "measured",
+        *,
+        width_s: int = 1,
+        first: int = 0,
     ) -> dict[int, Histogram]:
-        """One metric by epoch second, ascending; seconds without a value are left out."""
-        seconds: dict[int, Histogram] = {}
+        """One metric by epoch second, ascending; seconds without a value are left out.
+
+        width_s: seconds to a bin, which stands at its first one; bins are counted from `first`.
+        """
+        wanted = metric, journey, part, width_s, first, self._changes()
+        if wanted != self._last_read[0]:  # for each percentile of a metric its seconds are asked for again
+            self._last_read = wanted, dict(self._by_second(metric, journey, part, width_s, first))
+        return dict(self._last_read[1])
+
+    def _by_second(
+        self, metric: str, journey: str | None, part: Part, width_s: int, first: int
+    ) -> Iterator[tuple[int, Histogram]]:
         query = (
-            "SELECT second, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2) "
-            "AND second >= ?3 AND second < ?4 ORDER BY second"
+            "SELECT (second - ?5) / ?6, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2) "
+            "AND second >= ?3 AND second < ?4 ORDER BY 1"
         )
-        for second, counts in self._rows(query, metric, journey, *self._seconds(part)):
-            seconds.setdefault(second, Histogram()).merge(self._histogram(counts))
-        return seconds
+        rows = self._rows(query, metric, journey, *self._seconds(part), first, width_s)
+        for place, found in groupby(rows, itemgetter(0)):
+            yield first + place * width_s, self._total(counts for _, counts in found)
+
+    def seconds_of(self, metric: str) -> tuple[int, int] | None:
+        """The first and the last epoch second in which a metric has values, warm-up too; None without any."""
+        first, last = next(
+            self._rows("SELECT min(second), max(second) FROM histograms WHERE metric = ?1", metric)
+        )
+        return None if first is None else (first, last)
 
     def _seconds(self, part: Part) -> tuple[int, int]:
         """The first epoch second of that part, and the first after it."""
@@ -811,18 +860,28 @@ class Results:
             "whole": (-_ALWAYS_S, _ALWAYS_S),
         }[part]
 
+    def _changes(self) -> int:
+        """A number that differs when another process has changed the file."""
+        return next(int(version) for (version,) in self._rows("PRAGMA data_version"))
+
     def _totals(self, metric: str) -> Mapping[tuple[str, str, bool], Histogram]:
         """One metric's histograms by journey, worker and whether they count (or are warm-up)."""
-        (changes,) = next(self._rows("PRAGMA data_version"))
+        changes = self._changes()
         if changes != self._merged_at:
             self._merged, self._merged_at = {}, changes
         if metric not in self._merged:
             counts_from, _ = self._seconds("measured")
             totals: dict[tuple[str, str, bool], Histogram] = {}
+            waiting: dict[tuple[str, str, bool], list[bytes]] = {}
             query = "SELECT journey, worker, second, counts FROM histograms WHERE metric = ?1"
             for journey, worker, second, counts in self._rows(query, metric):
-                total = totals.setdefault((journey, worker, second >= counts_from), Histogram())
-                total.merge(self._histogram(counts))
+                key = journey, worker, second >= counts_from
+                stored = waiting.setdefault(key, [])
+                stored.append(counts)
+                if len(stored) >= COMMIT_AT_ROWS:  # so that a day's do not all wait at once
+                    totals.setdefault(key, Histogram()).merge(self._total(waiting.pop(key)))
+            for key, stored in waiting.items():
+                totals.setdefault(key, Histogram()).merge(self._total(stored))
             self._merged[metric] = totals
         return self._merged[metric]
 
@@ -897,9 +956,11 @@ class Results:
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from problem
 
-    def _histogram(self, counts: bytes) -> Histogram:
+    def _total(self, stored: Iterable[bytes]) -> Histogram:
         try:
-            return Histogram.from_bytes(counts)
+            return Histogram.total(stored)
+        except ResultsError:
+            raise
         except ValueError as problem:
             raise ResultsError(f"{self.path}: the results file is damaged: {problem}") from problem
 

@@ -194,3 +194,43 @@ def test_the_coarser_buckets_of_earlier_files_are_read():
     edges, found = old.buckets()
     filled = {round(float(edge), 6): int(count) for edge, count in zip(edges, found, strict=True) if count}
     assert filled == {0.001: 1, 0.001133: 2, 0.001144: 3, 0.990452: 2, 1.0: 2}
+
+
+@given(st.lists(st.lists(st.floats(1e-3, 1e8), max_size=UNFOLDED_AT_MOST + 9), max_size=6))
+def test_the_total_of_stored_ones_is_what_merging_gives(parts):
+    # Both forms of storage: values as they are, and filled buckets.
+    stored = [of(part).to_bytes() for part in parts]
+    for part in parts:
+        folded = of(part)
+        folded.merge(Histogram())
+        folded.percentile(50)
+        stored.append(folded.to_bytes())
+    merged = Histogram()
+    for data in stored:
+        merged.merge(Histogram.from_bytes(data))
+    total = Histogram.total(stored)
+    assert facts(total)[0] == facts(merged)[0]
+    assert (total.count, total.min, total.max) == (merged.count, merged.min, merged.max)
+    assert total.sum == pytest.approx(merged.sum)
+    assert total.buckets()[1].tolist() == merged.buckets()[1].tolist()
+
+
+def test_the_total_reads_the_earlier_format_and_refuses_what_is_damaged():
+    import zlib
+
+    from harness.results import histogram as module
+
+    old = zlib.compress(
+        module._HEADER.pack(1, 1, 2.0, 2.0, 2.0, 1)
+        + np.array([9], "<u2").tobytes()
+        + np.array([1], "<i8").tobytes()
+    )
+    good = of(np.arange(1.0, 200.0)).to_bytes()
+    assert Histogram.total([good, old, of([7.0]).to_bytes()]).count == 201
+    plain = zlib.decompress(good)
+    far = bytearray(plain)
+    struct.pack_into("<H", far, module._HEADER.size, module.BUCKETS)
+    miscounted = plain[:1] + b"\x09" + plain[2:]
+    for bad in (b"", good[:-3], *map(zlib.compress, (plain + b"\0", miscounted, bytes(far)))):
+        with pytest.raises(ValueError, match="stored histogram"):
+            Histogram.total([good, bad, good])

@@ -742,3 +742,22 @@ def test_a_writer_brings_a_file_of_the_first_version_up_to_date(path):
     with Results(path) as results:
         assert results.sample() == (1, 4)
         assert results.ledger()["in flight"] == 1
+
+
+def test_seconds_are_read_in_bins_from_any_first_one_on(tmp_path):
+    path = tmp_path / "r.sqlite"
+    with ResultsWriter(path) as writer:
+        for second in (9, 10, 13, 14, 19):
+            writer.add_histogram("ttft_ms", f"j{second % 2}", second, "w0", of(float(second)))
+    with Results(path) as results:
+        assert results.seconds_of("ttft_ms") == (9, 19)
+        assert results.seconds_of("stall_ms") is None
+        bins = results.histograms_by_second("ttft_ms", width_s=5, first=9)
+        assert {second: one.sum for second, one in bins.items()} == {9: 32.0, 14: 14.0, 19: 19.0}
+        assert list(results.histograms_by_second("ttft_ms", "j0", width_s=5, first=9)) == [9, 14]
+        seconds = results.histograms_by_second("ttft_ms")
+        seconds.clear()
+        assert list(results.histograms_by_second("ttft_ms")) == [9, 10, 13, 14, 19]
+        with ResultsWriter(path) as writer:
+            writer.add_histogram("ttft_ms", "j0", 20, "w0", of(1.0))
+        assert list(results.histograms_by_second("ttft_ms"))[-1] == 20

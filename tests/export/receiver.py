@@ -1,0 +1,73 @@
+"""A collector on loopback that keeps the metrics it is sent, decoded from OTLP's protobuf."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+
+@dataclass
+class Received:
+    """What came. status: how to answer from now on."""
+
+    url: str = ""
+    status: int = 200
+    requests: list[Any] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
+
+    def metrics(self, number: int = -1) -> dict[str, Any]:
+        """The metrics of one request by name."""
+        (resource,) = self.requests[number].resource_metrics
+        (scope,) = resource.scope_metrics
+        return {metric.name: metric for metric in scope.metrics}
+
+    def resource(self, number: int = -1) -> dict[str, str]:
+        """The attributes of what sent it."""
+        (resource,) = self.requests[number].resource_metrics
+        return {one.key: one.value.string_value for one in resource.resource.attributes}
+
+
+def labels(point: Any) -> dict[str, str]:
+    """A point's attributes."""
+    return {one.key: one.value.string_value for one in point.attributes}
+
+
+@contextmanager
+def collector() -> Iterator[Received]:
+    """A collector that is there while the block lasts."""
+    received = Received()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            received.headers.append(dict(self.headers))
+            received.paths.append(self.path)
+            if received.status == 200:
+                received.requests.append(ExportMetricsServiceRequest.FromString(body))
+            self.send_response(received.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    received.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

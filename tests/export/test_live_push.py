@@ -1,0 +1,87 @@
+"""A load of Locust's own, patched as Locust patches it, pushes to a collector what its results file says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.embedded import EmbeddedServer
+from harness.results.ledger import ENDINGS
+from harness.results.store import Results
+from tests.export.receiver import Received, collector, labels
+from tests.integration.commands import assert_one_sentence, harness
+
+pytestmark = pytest.mark.slow
+
+VIOLATIONS = "agent.run.violations"
+
+
+def load(folder: Path, received: Received, *options: str, **variables: str) -> str:
+    with EmbeddedServer() as server:
+        done = harness(
+            *("load", "--target", server.base_url, "--rate", "10", "--duration", "3s", "--out", "out"),
+            *("--otlp-endpoint", received.url, *options),
+            folder=folder,
+            variables={"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_EXPORTER_OTLP_TIMEOUT": "2", **variables},
+        )
+    assert done.returncode in {0, 1}, done.stdout + done.stderr  # a busy machine may have been saturated
+    return (folder / "out" / "load.log").read_text()
+
+
+def final_is_what_the_file_says(received: Received, path: Path) -> None:
+    found = received.metrics()
+    streams = found["agent.run.streams"].sum.data_points
+    with Results(path) as results:
+        for journey in results.journeys():
+            ledger = results.ledger(journey)
+            said = {
+                labels(one)["outcome"]: one.as_int for one in streams if labels(one)["journey"] == journey
+            }
+            assert {word: said[word] for word in ENDINGS} == {word: ledger[word] for word in ENDINGS}
+            for metric, name in (("ttft_ms", "ttft"), ("inter_token_ms", "inter_token")):
+                histogram = results.histogram(metric, journey)
+                points = found[f"agent.run.{name}"].histogram.data_points
+                counts = [one.count for one in points if labels(one)["journey"] == journey]
+                assert sum(counts) == histogram.count
+            violations = results.violation_counts(journey)
+            assert violations == {
+                labels(one)["requirement"]: one.as_int
+                for one in (found[VIOLATIONS].sum.data_points if VIOLATIONS in found else ())
+                if labels(one)["journey"] == journey
+            }
+        assert results.ledger().scheduled > 20
+
+
+def scheduled(received: Received, number: int) -> int:
+    family = received.metrics(number).get("agent.run.streams.scheduled")
+    return 0 if family is None else sum(one.as_int for one in family.sum.data_points)
+
+
+@pytest.mark.parametrize("options", [[], ["--processes", "2"], ["--warmup", "1s"]])
+def test_the_last_push_is_what_the_results_file_says(tmp_path: Path, options: list[str]) -> None:
+    with collector() as received:
+        load(tmp_path, received, *options)
+    assert len(received.requests) >= 3  # while it went on, and at its end
+    counts = [scheduled(received, number) for number in range(len(received.requests))]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+    final_is_what_the_file_says(received, tmp_path / "out" / "results.sqlite")
+
+
+def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
+    with collector() as received:
+        received.status = 400
+        said = load(tmp_path, received)
+    assert "the final numbers did not reach" in said
+    assert "the test goes on" in said
+    with Results(tmp_path / "out" / "results.sqlite") as results:
+        assert results.ledger().adds_up
+        assert results.manifest["load_state"] == "finished"
+
+
+def test_a_wrong_endpoint_is_one_sentence(tmp_path: Path) -> None:
+    done = harness(
+        "load", "--target", "http://127.0.0.1:1", "--otlp-endpoint", "collector:4318", folder=tmp_path
+    )
+    assert_one_sentence(done, "export.otlp_endpoint", "http://localhost:4318")
