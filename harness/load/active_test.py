@@ -9,7 +9,7 @@ from typing import Any
 from gevent.event import Event
 from locust.env import Environment
 
-from harness.gate.objectives import parse_objectives, run_limits
+from harness.gate.objectives import journey_limits, parse_objectives, run_limits
 from harness.load.arrivals import Plan
 from harness.load.collector import Collector, Stream
 from harness.load.health import Health
@@ -45,7 +45,7 @@ class ActiveTest:
         worker: str,
         pumped: Callable[[], None],
     ) -> None:
-        settings = settings.model_copy(update={"load": plan.load})
+        settings = settings.model_copy(update={"load": plan.load, "objectives": dict(plan.objectives)})
         self.settings = settings
         self.timetable = Timetable.of(plan)
         self.has_pump = False
@@ -56,6 +56,7 @@ class ActiveTest:
             worker,
             settings.secrets(),
             run_limits=run_limits(parse_objectives(settings.objectives)),
+            journey_limits=journey_limits(parse_objectives(settings.objectives)),
             beside=self.health.report_to,
             base_url=settings.target.base_url or "",
             on_settled=self._tell_locust,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -287,7 +287,7 @@ class Plan:
     """What the workers of one test have in common, and what is each one's own.
 
     test: the test's id, under which its counts travel. start_wall_ns: the schedule's zero, epoch ns.
-    load: the load settings of the process that started it, which all go by. share: None where the worker
+    load, objectives: the settings of the process that started it, which all go by. share: None where the worker
     came too late to have one.
     """
 
@@ -295,6 +295,7 @@ class Plan:
     start_wall_ns: int
     load: LoadSettings
     share: Share | None
+    objectives: Mapping[str, float] = field(default_factory=dict)
 
     def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
         """A form that travels to the workers, whose order decides their shares."""
@@ -302,6 +303,7 @@ class Plan:
             "test": self.test,
             "start_wall_ns": self.start_wall_ns,
             "load": self.load.model_dump(mode="json", exclude_none=True),
+            "objectives": dict(self.objectives),
             "workers": list(workers),
         }
 
@@ -314,4 +316,4 @@ class Plan:
         workers = message["workers"]
         share = Share(workers.index(worker), len(workers)) if worker in workers else None
         load = LoadSettings.of_another_process(message["load"])
-        return cls(message["test"], message["start_wall_ns"], load, share)
+        return cls(message["test"], message["start_wall_ns"], load, share, message["objectives"])

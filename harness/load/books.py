@@ -10,16 +10,17 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from harness.load.delta import Delta
+from harness.load.live import receive_stamp
 from harness.results import metrics
 from harness.results.ledger import Ledger
 from harness.results.store import Results, ResultsError, ResultsWriter
@@ -32,11 +33,28 @@ _WRITE_EVERY_S = 1.0
 logger = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """Hears what the books are told, in the thread that writes them: so it holds up no stream, but the writing."""
+
+    def started(self, start_wall_ns: int, measured_from: int | None) -> None:
+        """The load begins at that moment, epoch ns; measured_from: the first epoch second that counts."""
+
+    def add(self, delta: Delta, worker: str) -> None:
+        """What happened in one process. It is shared, and may be read only in this thread."""
+
+    def flush(self) -> None:
+        """About a second is over, and all that was heard of it has been added."""
+
+    def close(self, state: str, lost: Sequence[str]) -> None:
+        """The test is over, and its results are written. state: "finished" or "interrupted"; lost: workers."""
+
+
 class Books:
     """What one test left: counts in memory, and all of it in a results file where one is wanted.
 
     collect: called about every second, and once more at the end, for what this process itself gathered.
     keep_runs: how many rows of single streams the file may hold, a sample where there are more; None for all.
+    listeners: told of everything. One that fails is told no more, and costs no results.
     """
 
     def __init__(
@@ -46,6 +64,7 @@ class Books:
         collect: Callable[[], None],
         *,
         keep_runs: int | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.path = path
         self.ledger = Ledger()
@@ -57,6 +76,7 @@ class Books:
         self._manifest = manifest
         self._collect = collect
         self._keep_runs = keep_runs
+        self._listeners = list(listeners)
         self._open_streams: dict[str, dict[str, int]] = {}  # by worker and journey, as it last told
         self._heard_at: dict[str, float] = {}  # by worker, epoch s
         self._waiting: list[tuple[Delta, str]] = []
@@ -78,14 +98,16 @@ class Books:
         self._heard_at[worker] = time.time()
         if delta.open is not None:
             self._open_streams[worker] = delta.open
-        if self.path is not None and delta:
+        if delta and (self.path is not None or self._listeners):
             self._waiting.append((delta, worker))
 
     def started(self, start_wall_ns: int, warmup_s: float) -> None:
         """The load begins at that moment, epoch ns, and counts after its warm-up: from the next whole second."""
+        measured_from = None
         if warmup_s > 0:
             measured_from = -(-(start_wall_ns + round(warmup_s * 1e9)) // 1_000_000_000)
             self._in_thread(self._note, {"measured_from": measured_from, "warmup_s": warmup_s})
+        self._tell(lambda listener: listener.started(start_wall_ns, measured_from))
 
     @property
     def closing(self) -> bool:
@@ -106,6 +128,7 @@ class Books:
             self._write_off(worker)
         self._flush()
         self._in_thread(self._finish)
+        self._tell(lambda listener: listener.close(state, lost))
         self._thread.kill()
 
     def _write_off(self, worker: str) -> None:
@@ -127,12 +150,22 @@ class Books:
 
     def _tick(self) -> None:
         while not self._closing.wait(_WRITE_EVERY_S):
-            self._collect()
-            self._flush()
+            self.flush()
+
+    def flush(self) -> None:
+        """Take what this process gathered since, and write all that has come."""
+        self._collect()
+        self._flush()
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
+        self._tell(lambda listener: _hear(listener, waiting))
         self._in_thread(self._write, waiting)
+
+    def _tell(self, what: Callable[[Listener], None]) -> None:
+        """Tell the listeners in the writer's thread: two threads that fold one histogram count it twice."""
+        if self._listeners:
+            self._listeners = self._thread.apply(_told, (self._listeners, what))
 
     def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do it in the writer's thread, and wait; what fails there is said once, and fails the test."""
@@ -166,15 +199,11 @@ class Books:
 
     def _manifest_at_end(self, state: str, lost: list[str]) -> None:
         heard = {worker: self._heard_at.get(worker) for worker in lost}
-        stamped, unstamped = self.totals["reads_stamped"], self.totals["reads_unstamped"]
-        stamp = None
-        if stamped or unstamped:
-            stamp = "mixed" if stamped and unstamped else "kernel" if stamped else "user"
         self._manifest = {
             "state": state,
             "load_state": state,
             "ended_at": datetime.now(UTC).isoformat(),
-            "receive_stamp": stamp,
+            "receive_stamp": receive_stamp(self.totals["reads_stamped"], self.totals["reads_unstamped"]),
             "tokens": self.totals["tokens"],
             "coalesced_tokens": self.totals["coalesced_tokens"],
             "load_warnings": dict(self.warnings),
@@ -194,6 +223,25 @@ class Books:
             summary = json.dumps(metrics.summary(results), indent=2)
         name = SUMMARY_FILE.replace("summary", self.path.stem.replace("results", "summary"))
         (self.path.parent / name).write_text(f"{summary}\n", encoding="utf-8")
+
+
+def _hear(listener: Listener, waiting: Sequence[tuple[Delta, str]]) -> None:
+    for delta, worker in waiting:
+        listener.add(delta, worker)
+    listener.flush()
+
+
+def _told(listeners: Sequence[Listener], what: Callable[[Listener], None]) -> list[Listener]:
+    """Tell each; returns those that did not fail."""
+    left = []
+    for listener in listeners:
+        try:
+            what(listener)
+        except Exception:
+            logger.exception("what only shows the numbers has failed, and shows them no more")
+        else:
+            left.append(listener)
+    return left
 
 
 def _manifest_of(path: Path) -> dict[str, Any]:

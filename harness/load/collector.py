@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
@@ -59,9 +58,9 @@ class Collector:
     """One process's books for one test.
 
     worker: the name under which they are kept. secrets: texts that must stand in no evidence. base_url: of
-    the target, for its curl commands. run_limits: what a run has to meet to be good, by metric
-    (harness.gate.objectives). beside: adds to what leaves the process. on_settled: told of each stream that
-    ended, once it is known whether it failed.
+    the target, for its curl commands. run_limits: what a run has to meet to be good, by metric, and
+    journey_limits, of the journeys that have limits of their own (harness.gate.objectives). beside: adds to
+    what leaves the process. on_settled: told of each stream that ended, once it is known whether it failed.
     """
 
     def __init__(
@@ -71,6 +70,7 @@ class Collector:
         *,
         base_url: str = "",
         run_limits: Mapping[str, float] | None = None,
+        journey_limits: Mapping[str, Mapping[str, float]] | None = None,
         beside: Callable[[Delta], None] = lambda _: None,
         on_settled: Callable[[Stream], None] = lambda _: None,
     ) -> None:
@@ -79,6 +79,7 @@ class Collector:
         self._secrets = tuple(secrets)
         self._base_url = base_url
         self._run_limits = run_limits or {}
+        self._journey_limits = journey_limits or {}
         self._beside = beside
         self._on_settled = on_settled
         self._open: dict[int, Stream] = {}  # entered, not ended
@@ -194,11 +195,16 @@ class Collector:
             run=step.wants[0] == "done",
             good=outcome == "done"
             and not broken
-            and is_good(values, self._run_limits, begins_run=step.begins_run),
+            and is_good(
+                values,
+                self._journey_limits.get(stream.journey, self._run_limits),
+                begins_run=step.begins_run,
+            ),
         )
 
     def _violation(self, finding: Finding, journey: str, at_ns: int) -> None:
         self._delta.violations[finding.requirement, journey] += 1
+        self._delta.violated_at[at_ns // _SECOND_NS] += 1
         if self._examples[finding.requirement] < EXAMPLES_PER_REQUIREMENT:
             self._examples[finding.requirement] += 1
             self._delta.examples.append(
@@ -213,16 +219,7 @@ class Collector:
 
     def _row(self, stream: Stream, exchange: Exchange | None, outcome: str) -> RunRow:
         measured = stream.measured
-        values: dict[str, Any] = {
-            metric: value for metric, value in measured.per_run.items() if metric in _ROW_COLUMNS
-        }
-        if exchange is not None:
-            values |= {
-                "sent_ns": exchange.timing.sent_wall_ns,
-                "status": exchange.status,
-                "idempotency_key": _shortened(exchange.request.header("idempotency-key")),
-                "run_id": _shortened(exchange.run_id),
-            }
+        value = measured.per_run.get
         return RunRow(
             journey=stream.journey,
             step=stream.step.name,
@@ -233,7 +230,20 @@ class Collector:
             events=measured.events,
             tokens=measured.tokens,
             violations=len(stream.findings),
-            **values,
+            sent_ns=None if exchange is None else exchange.timing.sent_wall_ns,
+            status=None if exchange is None else exchange.status,
+            idempotency_key=None
+            if exchange is None
+            else _shortened(exchange.request.header("idempotency-key")),
+            run_id=None if exchange is None else _shortened(exchange.run_id),
+            connect_ms=value("connect_ms"),
+            head_ms=value("head_ms"),
+            first_event_ms=value("first_event_ms"),
+            ttft_ms=value("ttft_ms"),
+            service_ttft_ms=value("service_ttft_ms"),
+            duration_ms=value("duration_ms"),
+            resume_ms=value("resume_ms"),
+            stall_ms=value("stall_ms"),
         )
 
     def close(self) -> None:

@@ -35,6 +35,7 @@ class Delta:
     tallies: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # second due, journey, word
     open: dict[str, int] | None = None
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)  # requirement, journey
+    violated_at: Counter[int] = field(default_factory=Counter)  # second: violations of all requirements
     warnings: Counter[str] = field(default_factory=Counter)  # requirement
     totals: Counter[str] = field(default_factory=Counter)
     rows: list[RunRow] = field(default_factory=list)
@@ -91,6 +92,7 @@ class Delta:
             "ledger": _listed(self.ledger),
             "failures": _listed(self.failures),
             "violations": _listed(self.violations),
+            "violated_at": list(self.violated_at.items()),
             "warnings": dict(self.warnings),
             "totals": dict(self.totals),
             "tallies": _listed(self.tallies),
@@ -112,6 +114,7 @@ class Delta:
             ledger=_counted(books["ledger"]),
             failures=_counted(books["failures"]),
             violations=_counted(books["violations"]),
+            violated_at=Counter(dict(books["violated_at"])),
             warnings=Counter(books["warnings"]),
             totals=Counter(books["totals"]),
             tallies=_counted(books["tallies"]),

@@ -22,6 +22,7 @@ _STREAMS_A_JOURNEY = 6
 _STARTING_S = 30
 """More than workers take to be ready for an open loop's first arrival."""
 
+_LOCUST = (sys.executable, "-m", "locust", "-f")
 _RUN_BUDGET_S: float = BudgetSettings().run
 _LOOPBACK = "127.0.0.1"
 
@@ -40,8 +41,9 @@ def load_command(
     out: Path | None = None,
     host: str | None = None,
     run_budget_s: float = _RUN_BUDGET_S,
+    live: Path | None = None,
 ) -> list[str]:
-    """The command that runs `plan` without a web page.
+    """The command that runs `plan` without a web page. live: a file to keep up to date (harness.load.live).
 
     It takes the other settings from the environment that `load_environment` makes. Exit codes: 0 every
     stream went as it should, 1 some failed, 2 wrong settings or results that could not be written,
@@ -56,18 +58,39 @@ def load_command(
     if plan.is_open:
         users, spawn_rate = plan.processes, None  # a pump each
         run_time_s += _STARTING_S + _STREAMS_A_JOURNEY * run_budget_s
-    spawn_rate = spawn_rate or users
-    command = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless", "--only-summary"]
-    command += ["--users", str(users), "--spawn-rate", f"{spawn_rate:g}"]
-    command += ["--run-time", f"{math.ceil(run_time_s)}s", "--stop-timeout", str(STOP_TIMEOUT_S)]
-    if plan.processes > 1:
-        port = str(_free_port())
-        command += ["--processes", str(plan.processes), "--master-bind-host", _LOOPBACK]
-        command += ["--master-bind-port", port, "--master-host", _LOOPBACK, "--master-port", port]
+    command = [*_LOCUST, str(locustfile()), "--headless", "--only-summary"]
+    command += _users(users, spawn_rate)
+    command += ["--run-time", f"{math.ceil(run_time_s)}s", *_processes(plan)]
     if host is not None:
         command += ["--host", host]
     if out is not None:
         command += ["--harness-out", str(out)]
+    if live is not None:
+        command += ["--harness-live", str(live)]
+    return command
+
+
+def page_command(plan: LoadSettings, *, out: Path, host: str | None, port: int) -> list[str]:
+    """The command that serves Locust's page on that port of this machine, its form filled in with `plan`.
+
+    Exit codes: 0, 1 when streams of the last test failed, 2 wrong settings, 130 when it was broken off.
+    """
+    users = plan.processes if plan.is_open else plan.users or DEFAULT_USERS
+    command = [*_LOCUST, str(locustfile()), "--web-host", _LOOPBACK, "--web-port", str(port)]
+    command += [*_users(users, plan.spawn_rate), *_processes(plan), "--harness-out", str(out)]
+    return command if host is None else [*command, "--host", host]
+
+
+def _users(users: int, spawn_rate: float | None) -> list[str]:
+    return ["--users", str(users), "--spawn-rate", f"{spawn_rate or users:g}"]
+
+
+def _processes(plan: LoadSettings) -> list[str]:
+    command = ["--stop-timeout", str(STOP_TIMEOUT_S)]
+    if plan.processes > 1:
+        port = str(_free_port())
+        command += ["--processes", str(plan.processes), "--master-bind-host", _LOOPBACK]
+        command += ["--master-bind-port", port, "--master-host", _LOOPBACK, "--master-port", port]
     return command
 
 

@@ -9,33 +9,42 @@ from __future__ import annotations
 import gc
 import inspect
 import logging
+import math
 import os
 import signal
 import sys
+import tempfile
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import gevent
+from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from harness.export.otel import Pusher, interval_s
+from harness.gate.objectives import parse_objectives
 from harness.load.active_test import ActiveTest
 from harness.load.arrivals import Plan, Share
 from harness.load.books import Books, free_file
 from harness.load.delta import Delta
 from harness.load.health import Health
+from harness.load.live import Board, Live
 from harness.load.shipping import MasterLink, WorkerLink
+from harness.load.telemetry import Telemetry
+from harness.load.web.form import Form
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
 from harness.results.store import ResultsError
-from harness.settings import Settings, SettingsError, load_settings
+from harness.settings import LoadSettings, Settings, SettingsError, load_settings
 from harness.target import Target
 
 _LOCAL_START_AFTER_S = 0.1
+_BEGUN_WITHIN_S = 15.0  # more than a master waits for its workers
 _LEAVE_AFTER_S = 1.0  # when a test cannot start, and nobody is there to start another
 _LOOK_AT_PARENT_S = 0.5
 _SWITCH_S = 0.0005
@@ -47,20 +56,40 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+class Configurable(Protocol):
+    """A class of users that do what the load settings say."""
+
+    def follow(self, load: LoadSettings) -> None:
+        """From the next user on, do what these settings say."""
+
+
 class Session:
-    """Listens to one Locust process. `of` finds it again from an environment."""
+    """Listens to one Locust process. `of` finds it again from an environment.
+
+    users: the class of those that follow the load settings; None where users have tasks of their own.
+    """
 
     _sessions: ClassVar[WeakKeyDictionary[Environment, Session]] = WeakKeyDictionary()
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, users: Configurable | None = None) -> None:
         self.settings = settings
+        self.form = Form(settings, drives=users is not None)
+        self._users = users
+        if users is not None:
+            users.follow(settings.load)
         self.active: ActiveTest | None = None
         self._books: Books | None = None
         self._tests_written = 0
+        self._newest_results: Path | None = None
         self._interrupted = False
         self._stopping = False
+        self._begun = Event()  # no test is just being started
+        self._begun.set()
         self._health: Health | None = None  # of a master: a process with users has one in its active test
         self._lost: list[str] = []
+        self._live: Live | None = None
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        self.board = Board()
         self._worker_link: WorkerLink | None = None
         self._master_link: MasterLink | None = None
 
@@ -72,14 +101,21 @@ class Session:
     def listen(self, events: Any) -> None:
         """Take part in what Locust does; call it once, from a locustfile."""
         events.init_command_line_parser.add_listener(_add_options)
+        events.init_command_line_parser.add_listener(self._add_form)
         events.init.add_listener(self._on_init)
         gevent.spawn(_follow_parent, os.getpid())
 
-    def _on_init(self, environment: Environment, runner: Any, **_: Any) -> None:
+    def _add_form(self, parser: Any) -> None:
+        self.form.add_to(parser)
+
+    def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
         self._sessions[environment] = self
         self._environment = environment
         if not isinstance(runner, WorkerRunner):
             _or_exit(self._check)
+            self.board = Board(self._option_path("harness_live"))
+        if web_ui is not None:
+            self._open_page(environment, web_ui)
         # The hub's clock stood still during the imports, and Locust's --run-time would begin back then.
         gevent.get_hub().loop.update_now()
         gevent.signal_handler(signal.SIGINT, _once(_interrupt_main_greenlet))
@@ -102,26 +138,108 @@ class Session:
         if not self._environment.host and base_url is not None:
             self._environment.host = base_url  # the web page shows it
         asked_later = not options.headless and not self._environment.host
-        Target(with_host(_ANY_HOST if asked_later else self._environment.host))
+        settings = with_host(_ANY_HOST if asked_later else self._environment.host)
+        Target(self._with_form(settings, self.form.values(vars(options))))
+
+    def _open_page(self, environment: Environment, web_ui: Any) -> None:
+        from harness.load.web.page import Page  # it imports flask, which only a page needs
+
+        options: Any = environment.parsed_options
+        if options.harness_out is None:
+            self._scratch = tempfile.TemporaryDirectory(prefix="harness-page-")
+            events: Any = environment.events
+            events.quit.add_listener(self._remove_scratch)
+        self._fill_in(options)
+        Page(self, environment, web_ui).attach()
+
+    def _remove_scratch(self, **_: Any) -> None:
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def _fill_in(self, options: Any) -> None:
+        """Locust's own fields of the page as the settings have them."""
+        load = self.settings.load
+        if load.is_open:
+            return
+        options.num_users = options.num_users or load.users
+        options.spawn_rate = options.spawn_rate or load.spawn_rate
+        if "duration" in load.model_fields_set:
+            options.run_time = options.run_time or math.ceil(load.duration)
+
+    def _with_form(self, settings: Settings, values: Mapping[str, str]) -> Settings:
+        """What the page's form says wins; without a page, the options that were given. Raises SettingsError."""
+        options: Any = self._environment.parsed_options
+        if options.headless and values == self.form.filled:
+            return settings
+        users = getattr(self._environment.runner, "target_user_count", None) or options.num_users
+        return self.form.settings(settings, values, users=users, run_time_s=options.run_time)
+
+    def refuse_or_not(self, host: str | None, users: int, values: Mapping[str, str]) -> Settings:
+        """The settings of a test that the page is to start. Raises SettingsError or ResultsError, and nothing
+        has begun then.
+        """
+        if self.is_open:
+            raise SettingsError("the last test is still ending; start the next one in a moment")
+        settings = self._with_form(with_host(host), values)
+        Target(settings)
+        _check_pumps(settings, self._environment.runner, users)
+        self._begun.clear()
+        return settings
+
+    def await_begin(self) -> None:
+        """Wait until a test that the page starts has begun: half begun it could not be stopped."""
+        self._begun.wait(_BEGUN_WITHIN_S)
+        self._begun.set()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a test is going on, or its results are not yet all written."""
+        return self._books is not None or not self._begun.is_set()
+
+    def flush(self) -> Path | None:
+        """Write what is known by now to the results file of the newest test, and say which; None before one."""
+        if self._books is not None:
+            self._books.flush()
+        return self._newest_results
+
+    def users_are_now(self, users: int) -> None:
+        """Somebody changed, in mid-test, how many users a closed loop has."""
+        if self._live is not None and self._live.users is not None:
+            self._live.users = users
 
     @property
     def _out(self) -> Path | None:
-        out = getattr(self._environment.parsed_options, "harness_out", None)
-        return Path(out) if out else None
+        given = self._option_path("harness_out")
+        options: Any = self._environment.parsed_options
+        if given is None and not options.headless and self._scratch is not None:
+            return Path(self._scratch.name)
+        return given
+
+    def _option_path(self, name: str) -> Path | None:
+        given = getattr(self._environment.parsed_options, name, None)
+        return Path(given) if given else None
 
     def _on_test_start(self, **_: Any) -> None:
         try:
-            settings = with_host(self._environment.host)
-            self._start(settings)
+            self._start(self._settings())
         except (SettingsError, ResultsError) as problem:
             # Without an active test every user stops at once, so nothing is sent and nothing counted.
             logger.error("%s", problem)  # noqa: TRY400 - a sentence for the user
             self._environment.process_exit_code = 2
+            self.board.complain(str(problem))
             if self._worker_link is not None:
                 self._worker_link.pumped()  # nobody is to wait for its arrivals
             options: Any = self._environment.parsed_options
             if options.headless and self._worker_link is None and self._environment.runner is not None:
                 gevent.spawn_later(_LEAVE_AFTER_S, self._environment.runner.quit)
+        finally:
+            self._begun.set()
+
+    def _settings(self) -> Settings:
+        settings = with_host(self._environment.host)
+        if self._worker_link is not None:
+            return settings  # the master's plan says the rest
+        return self._with_form(settings, self.form.values(vars(self._environment.parsed_options)))
 
     def _start(self, settings: Settings) -> None:
         self._interrupted = False
@@ -131,22 +249,25 @@ class Session:
         if self._worker_link is not None:
             self._start_users(settings, self._worker_link.plan(), f"worker-{runner.worker_index}")
             return
-        _check_pumps(settings, runner)
+        _check_pumps(settings, runner, runner.target_user_count)
+        if self._users is not None:
+            self._users.follow(settings.load)
         self._open_books(settings)
         if self._master_link is not None:
             self._health = Health(metrics.MASTER)
             self._health.start()
-            self._books_started(self._master_link.start(settings.load), settings)
+            self._books_started(self._master_link.start(settings), settings)
         else:
             start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
             self._books_started(start_wall_ns, settings)
-            self._start_users(
-                settings, Plan(uuid.uuid4().hex, start_wall_ns, settings.load, Share(0, 1)), "local"
-            )
+            plan = Plan(uuid.uuid4().hex, start_wall_ns, settings.load, Share(0, 1), settings.objectives)
+            self._start_users(settings, plan, "local")
 
     def _start_users(self, settings: Settings, plan: Plan | None, worker: str) -> None:
         if plan is None or (self.active is not None and self.active.test == plan.test):
             raise SettingsError("the master named no new test; does it run the same locustfile?")
+        if self._users is not None:
+            self._users.follow(plan.load)
         pumped = self._end_schedule if self._worker_link is None else self._worker_link.pumped
         self.active = ActiveTest(self._environment, settings, plan, worker, pumped)
         # Locust calls it when a test stops; the first time takes 50 ms and more, in which no stream is read.
@@ -168,11 +289,35 @@ class Session:
         if self._out is not None:
             path = free_file(self._out, first=self._tests_written == 0)
             self._tests_written += 1
+        self._newest_results = path
+        live = self._open_live(settings, path)
         self._books = Books(
             path,
             manifest_at_start(settings.document(), sys.argv),
             self._collect,
             keep_runs=settings.load.keep_runs,
+            listeners=[*([] if live is None else [live]), *_telemetry(settings)],
+        )
+        self._live = live
+        if live is not None:
+            live.flush()
+
+    def _open_live(self, settings: Settings, results: Path | None) -> Live | None:
+        """Where somebody may look at it: a page, or a file that was asked for."""
+        options: Any = self._environment.parsed_options
+        if options.headless and self._option_path("harness_live") is None:
+            return None
+        load, runner = settings.load, self._environment.runner
+        return Live(
+            uuid.uuid4().hex,
+            self.board.show,
+            target=settings.target.base_url or "",
+            plan=load.said if load.is_open else "",
+            users=None if load.is_open else getattr(runner, "target_user_count", None),
+            results=results,
+            objectives=parse_objectives(settings.objectives),
+            has_warmup=load.warmup > 0,
+            lasts_s=load.duration if load.is_open else options.run_time,
         )
 
     def _books_started(self, start_wall_ns: int, settings: Settings) -> None:
@@ -180,6 +325,8 @@ class Session:
             self._books.started(start_wall_ns, settings.load.warmup)
 
     def _collect(self) -> None:
+        if self._live is not None and self._books is not None:
+            self._live.problem = self._books.problem
         if self.active is not None and self._worker_link is None:
             self._deliver(self.active.collector.take(), self.active.collector.worker)
         if self._health is not None:
@@ -215,6 +362,8 @@ class Session:
 
     def _on_test_stopping(self, **_: Any) -> None:
         self._stopping = True
+        if self._live is not None:
+            self._live.stopping = True
         if self.active is not None:
             self.active.stopping.set()
         self._lost = self._master_link.finish() if self._master_link is not None else []
@@ -224,6 +373,9 @@ class Session:
             self.active.close()
         if self._health is not None:
             self._health.stop()
+        if self._worker_link is not None:
+            # Its users have ended. Locust would let it pass once more before the worker is ready for another test.
+            self._environment.stop_timeout = 0.0
         books = self._books
         if books is None or books.closing:
             return
@@ -268,16 +420,27 @@ def _or_exit(work: Callable[[], T]) -> T:
         sys.exit(2)
 
 
-def _check_pumps(settings: Settings, runner: Any) -> None:
+def _check_pumps(settings: Settings, runner: Any, users: int) -> None:
     workers, limit = runner.worker_count, settings.load.max_in_flight
     if limit is not None and limit < workers:
         raise SettingsError(
             f"max_in_flight is shared by the workers, and {limit} is too few for {workers} of them; raise it"
         )
-    if settings.load.is_open and runner.target_user_count < workers:
+    if settings.load.is_open and users < workers:
         raise SettingsError(
             f"an open loop needs a user per worker to pump its arrivals: {workers} workers, and "
-            f"{runner.target_user_count} users; start it with --users {workers}"
+            f"{users} users; start it with --users {workers}"
+        )
+
+
+def _telemetry(settings: Settings) -> Iterator[Telemetry]:
+    """What pushes the numbers to a collector, where there is one. Raises ResultsError."""
+    if settings.export.otlp_endpoint is not None:
+        yield Telemetry(
+            Pusher(settings.export.otlp_endpoint, time.time_ns()),
+            target=settings.target.base_url or "",
+            has_warmup=settings.load.warmup > 0,
+            every_s=interval_s(),
         )
 
 
@@ -288,6 +451,13 @@ def _add_options(parser: Any) -> None:
         default=None,
         include_in_web_ui=False,
         help="Write results.sqlite and summary.json of each test to this directory",
+    )
+    parser.add_argument(
+        "--harness-live",
+        metavar="FILE",
+        default=None,
+        include_in_web_ui=False,
+        help="Keep this file up to date with the test's numbers, as JSON, once a second",
     )
 
 

@@ -23,7 +23,7 @@ from harness.load.arrivals import Plan
 from harness.load.collector import Collector
 from harness.load.delta import Delta
 from harness.load.parcels import Inbox, Outbox
-from harness.settings import LoadSettings
+from harness.settings import Settings
 
 READY = "harness-ready"
 DRAIN = "harness-drain"
@@ -147,7 +147,7 @@ class MasterLink:
         events: Any = environment.events
         events.worker_report.add_listener(self._take_report)
 
-    def start(self, load: LoadSettings) -> int:
+    def start(self, settings: Settings) -> int:
         """Begin a test: each worker will be told its id and its share of the arrivals as it is started.
 
         Returns when its schedule begins, epoch ns.
@@ -159,7 +159,8 @@ class MasterLink:
         self._wait_until_ready(set(workers))
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
         start_wall_ns = time.time_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
-        plan = Plan(uuid.uuid4().hex, start_wall_ns, load, None)
+        load = settings.load
+        plan = Plan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
         self._inbox = Inbox(plan.test, self._deliver)
         self._taking_part = set(workers)
         self._drained = set()

@@ -19,6 +19,7 @@ from harness.load.own import OwnJourney
 from harness.load.pump import Pump, Timetable
 from harness.load.session import Session
 from harness.load.traveller import Traveller
+from harness.settings import LoadSettings
 
 _AFTER_REFUSAL_S = 0.2
 
@@ -117,3 +118,15 @@ class ArrivalPump(User):
         except Exception as problem:  # noqa: BLE001 - as Locust does with what a task raises
             events: Any = self.environment.events
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
+
+
+class ConfiguredUser(AgentRunUser, ArrivalPump):
+    """A user of the loop that the load settings describe, open or closed; they may change between tests."""
+
+    abstract = True
+
+    @classmethod
+    def follow(cls, load: LoadSettings) -> None:
+        """From the next user on, do what these settings say."""
+        cls.weights = load.journeys.model_dump()
+        cls.tasks = list(ArrivalPump.tasks) if load.is_open else weighted_tasks(cls.weights)

@@ -211,3 +211,17 @@ def test_a_delta_in_the_results_file(tmp_path: Path) -> None:
     (document,) = first.evidence
     assert [one["event"] for one in document["pointed_at"]] == [2, 0]
     assert "secret-token" not in json.dumps(document)
+
+
+def test_a_run_is_good_by_the_limits_of_its_own_journey() -> None:
+    collector = Collector(
+        "w", run_limits={"ttft_ms": 25}, journey_limits={"fresh": {"ttft_ms": 15}, "join": {"ttft_ms": 25}}
+    )
+    for journey in ("fresh", "join", "replay"):
+        stream = collector.schedule(journey, RUN)
+        collector.end(stream, WHOLE)  # its TTFT is 20 ms
+        collector.settle(stream, [])
+    good = {
+        journey: count for (_, journey, word), count in collector.take().tallies.items() if word == "good"
+    }
+    assert good == {"join": 1, "replay": 1}

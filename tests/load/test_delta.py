@@ -29,6 +29,7 @@ def everything() -> Delta:
         ledger=Counter({(1, "fresh", "scheduled"): 3, (1, "fresh", "done"): 2}),
         failures=Counter({(1, "fresh"): 1}),
         violations=Counter({("ids.unique", "fresh"): 2}),
+        violated_at=Counter({1: 2}),
         warnings=Counter({"ids.clock": 1}),
         totals=Counter({"tokens": 7}),
         open={"fresh": 1},
@@ -44,7 +45,18 @@ def everything() -> Delta:
 def test_it_travels_whole() -> None:
     sent = everything()
     came = Delta.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
-    for part in ("ledger", "failures", "violations", "warnings", "totals", "tallies", "open", "processes"):
+    parts = (
+        "ledger",
+        "failures",
+        "violations",
+        "violated_at",
+        "warnings",
+        "totals",
+        "tallies",
+        "open",
+        "processes",
+    )
+    for part in parts:
         assert getattr(came, part) == getattr(sent, part), part
     assert (came.rows, came.examples) == (sent.rows, sent.examples)
     assert [(key, one.sum) for key, one in came.histograms.items()] == [(("ttft_ms", "fresh", 1), 1.5)]

@@ -1,0 +1,328 @@
+"use strict";
+// Draws the document of harness/load/live.py once a second, also after the test: its last numbers come then.
+// Nothing here computes a metric; a rate is a count of the document over the length of its bin.
+
+const POLL_MS = 1000;
+const SVG = "http://www.w3.org/2000/svg";
+const LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 24, HEIGHT = 240;
+const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["stall_ms", "Stall"], ["duration_ms", "Duration"],
+  ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"]];
+const PERCENTILES = [["p50", "c1", ""], ["p95", "c2", "thick"], ["p99", "c3", "dotted"]];
+const percentileLines = (metric) => PERCENTILES.map(([word, color, look]) =>
+  ({ label: word, color, look, values: (series) => series[metric][word] }));
+const perSecond = (name) => (series) => series[name].map((count) => count / series.bin_s);
+const CHARTS = [
+  { id: "ttft", title: "TTFT", unit: "ms", metric: "ttft_ms", lines: percentileLines("ttft_ms") },
+  { id: "itl", title: "Inter-token latency", unit: "ms", metric: "inter_token_ms", lines: percentileLines("inter_token_ms") },
+  { id: "in-flight", title: "Streams in flight", unit: "", whole: true,
+    lines: [{ label: "in flight", color: "c1", look: "", values: (series) => series.in_flight }] },
+  { id: "arrivals", title: "Arrivals and completions", unit: "streams/s", lines: [
+    { label: "arrivals", color: "c1", look: "", values: perSecond("arrivals") },
+    { label: "completions", color: "c4", look: "dashed", values: perSecond("completions") },
+    { label: "dropped", color: "c2", look: "dotted", values: perSecond("dropped"), ifAny: true }] },
+  { id: "violations", title: "Violations and failed streams", unit: "", whole: true, bars: true, lines: [
+    { label: "violations", color: "c3", look: "bar", values: (series) => series.violations },
+    { label: "failed streams", color: "c2", look: "bar", values: (series) => series.failed }] },
+];
+
+let shown = "", newest = null;
+const cursors = {};
+
+function make(parent, tag, attributes = {}, text = null) {
+  const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  if (text !== null) node.textContent = text;
+  if (parent) parent.append(node);
+  return node;
+}
+
+function number(value, whole = false) {
+  if (value === null || value === undefined) return "–";
+  const size = Math.abs(value);
+  const digits = whole || size >= 1000 ? 0 : size >= 10 ? 1 : size === 0 ? 0 : 2;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+const share = (value) => value === null ? "–" : `${(value * 100).toFixed(2)}%`;
+
+function clock(seconds) {
+  const s = Math.max(0, Math.round(seconds)), pad = (n) => String(n).padStart(2, "0");
+  return s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}` : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
+}
+
+// The smallest of 1, 2, 5 × 10^n steps of which at most five make up `highest`; never below 1 where only whole ones exist.
+function step(highest, whole) {
+  const rough = Math.max(highest / 5, whole ? 1 : 1e-9), power = 10 ** Math.floor(Math.log10(rough));
+  return power * [1, 2, 5, 10].find((one) => one * power >= rough * 0.999999);
+}
+
+function timeStep(seconds, most) {
+  return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400].find((one) => seconds / one <= most) || 172800;
+}
+
+function objectivesOf(chart, found) {
+  return chart.metric ? found.objectives.filter((one) => one.metric === chart.metric && !one.at_least) : [];
+}
+
+function linesOf(chart, series) {
+  return chart.lines.map((line) => ({ ...line, points: line.values(series) }))
+    .filter((line) => !line.ifAny || line.points.some((value) => value > 0));
+}
+
+function build() {
+  for (const chart of CHARTS) {
+    const figure = make(document.getElementById("charts"), "figure", { id: `chart-${chart.id}` });
+    const caption = make(figure, "figcaption");
+    make(caption, "h2", { id: `title-${chart.id}` }, chart.unit ? `${chart.title}, ${chart.unit}` : chart.title);
+    chart.legend = make(caption, "ul", { class: "legend" });
+    chart.svg = make(figure, "svg:svg", { role: "img", tabindex: "0", "aria-labelledby": `title-${chart.id} text-${chart.id}` });
+    chart.readout = make(figure, "p", { class: "readout" });
+    chart.text = make(figure, "p", { class: "hidden", id: `text-${chart.id}` });
+    const details = make(figure, "details");
+    make(details, "summary", {}, "Last values as a table");
+    chart.table = make(details, "div", { class: "scroll" });
+    chart.svg.addEventListener("pointermove", (event) => point(chart, event));
+    chart.svg.addEventListener("pointerleave", () => { delete cursors[chart.id]; draw(chart); });
+    chart.svg.addEventListener("keydown", (event) => walk(chart, event));
+    chart.svg.addEventListener("blur", () => { delete cursors[chart.id]; draw(chart); });
+  }
+  new ResizeObserver(() => CHARTS.forEach(draw)).observe(document.getElementById("charts"));
+}
+
+function point(chart, event) {
+  if (!newest || !newest.series.t_s.length) return;
+  const box = chart.svg.getBoundingClientRect(), series = newest.series;
+  const share = (event.clientX - box.left - LEFT) / Math.max(1, box.width - LEFT - RIGHT);
+  const place = Math.floor(share * span(series) / series.bin_s);
+  cursors[chart.id] = Math.min(Math.max(place, 0), series.t_s.length - 1);
+  draw(chart);
+}
+
+function walk(chart, event) {
+  const move = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
+  if (move === undefined || !newest || !newest.series.t_s.length) return;
+  event.preventDefault();
+  const last = newest.series.t_s.length - 1;
+  cursors[chart.id] = Math.min(Math.max((cursors[chart.id] ?? last + 1) + move, 0), last);
+  draw(chart);
+}
+
+const span = (series) => Math.max(10 * series.bin_s, series.t_s.length * series.bin_s);
+
+function draw(chart) {
+  if (!newest) return;
+  const series = newest.series, lines = linesOf(chart, series), limits = objectivesOf(chart, newest);
+  const width = Math.max(240, chart.svg.clientWidth), right = width - RIGHT, bottom = HEIGHT - BOTTOM;
+  const values = lines.flatMap((line) => line.points).filter((value) => value !== null);
+  const measured = Math.max(0, ...values);
+  // A limit far above what was measured would flatten it; it is named in the legend then.
+  const near = limits.filter((one) => one.limit <= Math.max(measured * 4, 1e-9) || !values.length);
+  const highest = Math.max(measured, ...near.map((one) => one.limit), chart.whole ? 1 : 0) || 1;
+  const up = step(highest * 1.02, chart.whole), top = Math.ceil(highest * 1.02 / up) * up, total = span(series);
+  const x = (seconds) => LEFT + (right - LEFT) * seconds / total;
+  const y = (value) => bottom - (bottom - TOP) * value / top;
+  chart.svg.replaceChildren();
+  chart.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
+  if (newest.measured_from_s !== null && series.from_s) {
+    const until = Math.min(total, newest.measured_from_s - series.from_s);
+    if (until > 0) {
+      make(chart.svg, "svg:rect", { class: "shade", x: LEFT, y: TOP, width: x(until) - LEFT, height: bottom - TOP });
+      make(chart.svg, "svg:text", { x: LEFT + 4, y: TOP + 12 }, "warm-up");
+    }
+  }
+  for (let value = 0; value <= top * 1.0001; value += up) {
+    make(chart.svg, "svg:line", { class: "grid", x1: LEFT, x2: right, y1: y(value), y2: y(value) });
+    make(chart.svg, "svg:text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, Number(value.toPrecision(6)).toLocaleString("en"));
+  }
+  const across = timeStep(total, Math.min(8, Math.floor((right - LEFT) / 64)));
+  for (let at = 0; at <= total; at += across) {
+    make(chart.svg, "svg:text", { x: x(at), y: HEIGHT - 6, "text-anchor": at ? "middle" : "start" }, clock(at));
+  }
+  make(chart.svg, "svg:line", { class: "axis", x1: LEFT, x2: right, y1: bottom, y2: bottom });
+  lines.forEach((line, index) => chart.bars ? bars(chart, line, index, lines.length, series, x, y, bottom) : curve(chart, line, series, x, y));
+  for (const limit of near) {
+    const group = make(chart.svg, "svg:g", { class: "limit" });
+    make(group, "svg:line", { class: "mark dashed", x1: LEFT, x2: right, y1: y(limit.limit), y2: y(limit.limit) });
+    const above = y(limit.limit) > TOP + 18;
+    make(group, "svg:text", { x: right, y: y(limit.limit) + (above ? -5 : 14), "text-anchor": "end" }, limit.expression);
+  }
+  if (cursors[chart.id] !== undefined) {
+    const at = x(series.t_s[cursors[chart.id]] + series.bin_s / 2);
+    make(chart.svg, "svg:line", { class: "cursor", x1: at, x2: at, y1: TOP, y2: bottom });
+  }
+  if (!values.length) make(chart.svg, "svg:text", { x: (LEFT + right) / 2, y: (TOP + bottom) / 2, "text-anchor": "middle" }, "nothing yet");
+  describe(chart, lines, limits, near, series);
+}
+
+function curve(chart, line, series, x, y) {
+  const group = make(chart.svg, "svg:g", { class: line.color });
+  let path = "", run = 0;
+  line.points.forEach((value, place) => {
+    if (value === null) { run = 0; return; }
+    const at = `${x(series.t_s[place] + series.bin_s / 2).toFixed(1)} ${y(value).toFixed(1)}`;
+    const alone = run === 0 && (line.points[place + 1] ?? null) === null;
+    if (alone) make(group, "svg:circle", { class: "dot", cx: at.split(" ")[0], cy: at.split(" ")[1], r: 2.5 });
+    path += `${run ? "L" : "M"}${at}`;
+    run += 1;
+  });
+  if (path) make(group, "svg:path", { class: `mark ${line.look}`, d: path });
+}
+
+function bars(chart, line, index, count, series, x, y, bottom) {
+  const group = make(chart.svg, "svg:g", { class: line.color });
+  const wide = Math.max(1, (x(series.bin_s) - x(0)) * 0.8 / count);
+  line.points.forEach((value, place) => {
+    if (!value) return;
+    const left = x(series.t_s[place] + series.bin_s * 0.1) + index * wide;
+    make(group, "svg:rect", { class: "mark bar", x: left.toFixed(1), y: y(value).toFixed(1), width: wide.toFixed(1), height: (bottom - y(value)).toFixed(1) });
+  });
+}
+
+function describe(chart, lines, limits, near, series) {
+  const legend = lines.map((line) => {
+    const item = make(null, "li", { class: line.color });
+    const sample = make(item, "svg:svg", { viewBox: "0 0 24 8", "aria-hidden": "true" });
+    if (line.look === "bar") make(sample, "svg:rect", { class: "mark bar", x: 6, y: 0, width: 12, height: 8 });
+    else make(sample, "svg:line", { class: `mark ${line.look}`, x1: 0, x2: 24, y1: 4, y2: 4 });
+    item.append(line.label);
+    return item;
+  });
+  for (const limit of limits) {
+    if (!near.includes(limit)) legend.push(make(null, "li", { class: "limit" }, `${limit.expression} (above the chart)`));
+  }
+  chart.legend.replaceChildren(...legend);
+  const place = cursors[chart.id] ?? series.t_s.length - 1;
+  const said = lines.map((line) => `${line.label} ${number(line.points[place], chart.whole)}`).join(", ");
+  const readout = place >= 0 ? `${clock(series.t_s[place])}: ${said}` : "";
+  if (chart.readout.textContent !== readout) chart.readout.textContent = readout;
+  const wanted = limits.map((one) => one.expression).join(", ");
+  chart.text.textContent = `${series.t_s.length} bins of ${series.bin_s} s. ${readout ? `At ${readout}.` : "Nothing measured yet."}${wanted ? ` Wanted: ${wanted}.` : ""}`;
+  const last = series.t_s.map((_, index) => index).slice(-10);
+  chart.table.replaceChildren(table(["", ...last.map((index) => clock(series.t_s[index]))],
+    lines.map((line) => [line.label, ...last.map((index) => number(line.points[index], chart.whole))])));
+}
+
+function table(head, rows, texts = []) {
+  const found = make(null, "table"), top = make(make(found, "thead"), "tr");
+  head.forEach((cell, index) => make(top, "th", { scope: "col", ...(texts.includes(index) ? { class: "text" } : {}) }, cell));
+  const body = make(found, "tbody");
+  for (const row of rows) {
+    const line = make(body, "tr", row.all ? { class: "all" } : {});
+    (row.cells || row).forEach((cell, index) => index
+      ? make(line, "td", texts.includes(index) ? { class: "text" } : {}, cell)
+      : make(line, "th", { scope: "row" }, cell));
+  }
+  return found;
+}
+
+function tiles(found) {
+  const all = found.rates.all, series = found.series, last = series.t_s.length - 1, metric = (name, word) => found.metrics[name]?.all[word] ?? null;
+  const violations = Object.values(found.violations).reduce((sum, one) => sum + one.count, 0);
+  const lag = found.harness.lag_ms.p99;
+  const rows = [
+    ["In flight", number(found.in_flight, true), "", ""],
+    ["Arrivals", last < 0 || found.state !== "running" ? "–" : number(series.arrivals[last] / series.bin_s), "/s", ""],
+    ["TTFT p50", number(metric("ttft_ms", "p50")), "ms", ""],
+    ["TTFT p95", number(metric("ttft_ms", "p95")), "ms", ""],
+    ["TTFT p99", number(metric("ttft_ms", "p99")), "ms", ""],
+    ["ITL p95", number(metric("inter_token_ms", "p95")), "ms", ""],
+    ["Goodput", share(all.goodput), "", ""],
+    ["Error rate", share(all.error_rate), "", all.failed ? "bad" : ""],
+    ["Violations", number(violations, true), "", violations ? "bad" : ""],
+    ["Ledger", found.ledger.adds_up ? "adds up" : `${found.ledger.missing} missing`, "", found.ledger.adds_up ? "" : "bad"],
+    ["Own lag p99", number(lag), "ms", found.harness.saturated ? "warn" : ""],
+  ];
+  document.getElementById("tiles").replaceChildren(...rows.map(([label, value, unit, look]) => {
+    const tile = make(null, "div");
+    make(tile, "dt", {}, label);
+    const dd = make(tile, "dd", { class: look }, value);
+    if (unit && value !== "–") make(dd, "small", {}, ` ${unit}`);
+    return tile;
+  }));
+}
+
+function tables(found) {
+  const rows = METRICS.flatMap(([name, label]) => {
+    const metric = found.metrics[name];
+    if (!metric) return [];
+    return [["all", metric.all], ...Object.entries(metric.journeys)].map(([journey, one]) => ({
+      all: journey === "all",
+      cells: [label, journey, number(one.count, true), ...["p50", "p95", "p99", "max"].map((word) => number(one[word])), metric.unit],
+    }));
+  });
+  put("metrics", rows.length ? table(["Metric", "Journey", "Count", "p50", "p95", "p99", "Max", "Unit"], rows, [1]) : "Nothing measured yet.");
+  const broken = Object.entries(found.violations).map(([id, one]) =>
+    [id, Object.entries(one.journeys).map(([journey, count]) => `${journey} ${number(count, true)}`).join(", "), number(one.count, true)]);
+  put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "None so far.");
+  const ledger = Object.entries(found.ledger.counts).filter(([word, count]) => count || word === "scheduled").map(([word, count]) => [word, number(count, true)]);
+  put("ledger", table(["Streams", "Count"], ledger), make(null, "p", { class: found.ledger.adds_up ? "good" : "bad" },
+    found.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${found.ledger.missing} missing.`));
+  const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Hub delay", "hub_delay_ms"]]
+    .map(([label, key]) => [label, ...["p50", "p99", "max"].map((word) => number(found.harness[key][word]))]);
+  const processes = Object.entries(found.harness.processes).map(([worker, one]) =>
+    [worker, share(one.cpu_mean), share(one.cpu_max), `${number(one.rss_max_bytes / 1048576, true)} MiB`]);
+  put("own", table(["ms", "p50", "p99", "Max"], own), table(["Process", "CPU mean", "CPU max", "Memory"], processes),
+    ...found.harness.why.map((one) => make(null, "p", { class: "warn" }, `Client-saturated: ${one}.`)));
+}
+
+function put(id, ...content) {
+  document.getElementById(id).replaceChildren(...content);
+}
+
+function head(found) {
+  const left = found.left_s === null ? "" : `, ${clock(found.left_s)} left`;
+  const words = { ready: "no test yet", running: found.warming_up ? "warming up" : "running", stopping: "the last streams end" };
+  const said = `${words[found.state] || found.state}${found.run ? ` ${clock(found.elapsed_s)}${left}` : ""}`;
+  const state = document.getElementById("state");
+  state.dataset.state = found.state;
+  state.dataset.run = found.run || "";
+  state.setAttribute("aria-live", "off");
+  state.textContent = said;
+  document.getElementById("plan").textContent = found.run ? [found.plan, found.target].filter(Boolean).join(" → ") : "";
+  const lost = found.workers_lost.length ? `${found.workers_lost.join(", ")} died, with what had not been told yet.` : "";
+  complain(found.problem || lost);
+  document.getElementById("coarse").textContent = found.series.bin_s > 1 ? `The test is long: a point stands for ${found.series.bin_s} s.` : "";
+}
+
+function complain(sentence) {
+  const problem = document.getElementById("problem");
+  problem.hidden = !sentence;
+  if (problem.textContent !== sentence) problem.textContent = sentence;
+}
+
+async function poll() {
+  try {
+    const answer = await fetch("./live.json", { cache: "no-store" });
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    const text = await answer.text();
+    if (text !== shown) {
+      const found = JSON.parse(text);
+      if (String(found.version) !== document.body.dataset.version) location.reload();
+      if (newest && newest.run !== found.run) CHARTS.forEach((chart) => delete cursors[chart.id]);
+      newest = found;
+      head(found);
+      tiles(found);
+      tables(found);
+      CHARTS.forEach(draw);
+      shown = text;
+    } else if (newest) head(newest);
+  } catch (problem) {
+    shown = "";
+    complain(`The numbers cannot be fetched (${problem.message}); trying again. What is shown is the last that came.`);
+  }
+  setTimeout(poll, POLL_MS);
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+  document.getElementById("theme").textContent = name === "dark" ? "Light theme" : "Dark theme";
+}
+
+// Locust's own page keeps its theme under the same name.
+theme(localStorage.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
+document.getElementById("theme").addEventListener("click", () => {
+  localStorage.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+  theme(localStorage.theme);
+});
+build();
+poll();
