@@ -10,7 +10,8 @@ from harness.gate.objectives import Objective
 from harness.results.metrics import METRICS
 from harness.results.store import Results, ResultsError
 
-from .charts import Chart, RatePoint, against_rate
+from .drawing import Chart
+from .knee import RatePoint, against_rate
 from .text import NOTHING, bounded, count, duration, milliseconds, percent
 
 STEP_TAIL = ("goodput", "completed/s", "streams", "took", "results")
@@ -61,7 +62,7 @@ def capacity_view(results: Results) -> CapacityView | None:
         tone=_TONES.get(answer.outcome, "warn") if answer else "none",
         sentences=record.sentences(),
         how=_how(record),
-        heads=(*(one.key for one in objectives), *STEP_TAIL),
+        heads=(*(one.name for one in objectives), *STEP_TAIL),
         steps=tuple(_step(step, objectives) for step in record.steps),
         charts=tuple(_charts(record, objectives)),
     )
@@ -84,7 +85,7 @@ def _step(step: Step, objectives: tuple[Objective, ...]) -> StepView:
         rate=f"{step.rate:g}",
         verdict=_chip(step),
         cells=(
-            *(_value(one.key, step.values.get(one.key)) for one in objectives),
+            *(_value(one.name, step.values.get(one.name)) for one in objectives),
             percent(step.goodput),
             completed,
             count(step.streams),
@@ -117,8 +118,8 @@ def _charts(record: Record, objectives: tuple[Objective, ...]) -> Iterator[Chart
     latencies = [one for one in objectives if one.percentile]
     for one in latencies:
         label = f"{METRICS[one.percentile[0]].label} {one.percentile[1]}" if one.percentile else ""
-        points = [_point(step, step.values.get(one.key)) for step in record.steps]
-        yield against_rate(label, f"capacity-{one.key.replace('_', '-')}", points, one.limit, interval, said)
+        points = [_point(step, step.values.get(one.name)) for step in record.steps]
+        yield against_rate(label, f"capacity-{one.name.replace('_', '-')}", points, one.limit, interval, said)
     if not latencies:
         points = [_point(step, None) for step in record.steps]
         yield against_rate("", "capacity-goodput", points, None, interval, said)

@@ -30,7 +30,8 @@ PROCESS_HEADS = (
 """Heads of the table of processes, after their names."""
 
 _STAMPS = {
-    "kernel": "Arrivals are the kernel's receive stamps, so latencies do not depend on how busy the harness was.",
+    "kernel": "Arrivals are the kernel's receive stamps, so a latency does not depend on how busy the harness was, as "
+    "long as each token is read on its own: what shares a read bears the stamp of the newest.",
     "user": "Arrivals were read off the harness's own clock, as the kernel gave no stamps: each latency may be "
     "too long by the time the harness took to look.",
     "mixed": "Some arrivals are the kernel's receive stamps and some were read off the harness's own clock; the "

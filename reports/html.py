@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a results file: nothing is loaded from elsewhere, and nothing can be run in it."""
+"""Self-contained HTML pages from results files: nothing is loaded from elsewhere, and nothing can be run in them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 from harness import __version__
 from harness.results.store import Results
 
+from .compare import ComparePage
 from .errorbar import PROCESS_HEADS
 from .measured import JOURNEY_COLUMNS, PERCENTILE_HEADS
 from .text import Gap, bounded, count, counted, visible
@@ -34,6 +35,15 @@ def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLi
     """
     with Results(results_path) as results:
         html = render(page(results))
+    return _write(html, out_path)
+
+
+def write_comparison(content: ComparePage, out_path: str | os.PathLike[str]) -> Path:
+    """Write the page that compares several results files, and return where it is. Raises OSError."""
+    return _write(render_comparison(content), out_path)
+
+
+def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
     out = Path(out_path)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(html, encoding="utf-8", newline="\n")
@@ -42,21 +52,35 @@ def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLi
 
 def render(content: Page) -> str:
     """The page as HTML text."""
+    return _rendered(
+        "report.html.j2",
+        content,
+        journey_columns=JOURNEY_COLUMNS,
+        percentile_heads=PERCENTILE_HEADS,
+        process_heads=PROCESS_HEADS,
+    )
+
+
+def render_comparison(content: ComparePage) -> str:
+    """The page that compares as HTML text."""
+    return _rendered("compare.html.j2", content)
+
+
+def _rendered(template: str, content: Page | ComparePage, **names: Any) -> str:
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    return (
+    html: str = (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
             page=content,
             css=Markup(css),  # noqa: S704 - our own file
             policy=content_security_policy(css),
             icon=_icon(content.headline.tone),
-            journey_columns=JOURNEY_COLUMNS,
-            percentile_heads=PERCENTILE_HEADS,
-            process_heads=PROCESS_HEADS,
             version=__version__,
+            **names,
         )
     )
+    return html
 
 
 def content_security_policy(css: str) -> str:

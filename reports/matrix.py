@@ -208,6 +208,12 @@ def matrix(results: Results, shelf: Shelf) -> Matrix | None:
     )
 
 
+def policies(found: Matrix | None) -> tuple[CheckView, ...]:
+    """The checks that judge nothing and say how the server decided what the API leaves open."""
+    views = [check for area in found.areas for check in area.checks] if found else []
+    return tuple(check for check in views if check.level == Level.INFO.value)
+
+
 def _area(requirement: str) -> str:
     return requirement.partition(".")[0]
 

@@ -19,12 +19,20 @@ from harness.results.metrics import (
 )
 from harness.results.store import EXAMPLES_PER_REQUIREMENT, Results, ViolationRow
 
-from .charts import Chart, Second, over_time, percentile_curve, traffic
+from .charts import Second, over_time, percentile_curve, traffic
+from .drawing import Chart, Limit, bin_width_s
 from .evidence import Budget, ExchangeView, exchange_view, is_exchange, pretty
+from .heatmap import heat_map
 from .matrix import Shelf
 from .text import bounded, count, counted, duration, milliseconds, percent, visible
+from .waterfall import waterfall
 
-CURVES = ("ttft_ms", "inter_token_ms", "duration_ms")
+CURVES = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms")
+"""Metrics whose percentiles are drawn over each other."""
+
+WATERFALL = 10
+"""Runs that are drawn one by one."""
+
 REASONS_SHOWN = 12
 EXAMPLES_SHOWN = 5
 
@@ -116,21 +124,62 @@ def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]
     curves = [(METRICS[name].label, results.histogram(name)) for name in CURVES]
     measured = [(label, histogram) for label, histogram in curves if histogram.count]
     if measured:
-        yield percentile_curve(measured)
-    ttft = results.histograms_by_second("ttft_ms", part="whole")
+        yield percentile_curve(measured, [one for name in CURVES for one in _limits(objectives, name)])
     seconds = _seconds(results)
-    every = [*ttft, *seconds]
+    ends = [results.seconds_of(metric) for metric in ("ttft_ms", "inter_token_ms")]
+    every = [*seconds, *(second for pair in ends if pair for second in pair)]
     if not every:
         return
     span = min(every), max(every)
+    ttft, itl = (
+        results.histograms_by_second(metric, part="whole", width_s=bin_width_s(*span), first=span[0])
+        for metric in ("ttft_ms", "inter_token_ms")
+    )
     warmup_s = max(0, (results.measured_from or span[0]) - span[0])
     if ttft:
-        limits = [
-            (one.key, one.limit) for one in objectives if one.percentile and one.percentile[0] == "ttft_ms"
-        ]
-        yield over_time(METRICS["ttft_ms"].label, ttft, span, limits, warmup_s=warmup_s)
+        label, limits = METRICS["ttft_ms"].label, _limits(objectives, "ttft_ms")
+        yield over_time(label, ttft, span, limits, warmup_s=warmup_s)
+        when = "in which its stream was due"
+        yield heat_map(label, "heat-ttft", ttft, span, limits, warmup_s=warmup_s, when=when)
+    if itl:
+        label, limits = METRICS["inter_token_ms"].label, _limits(objectives, "inter_token_ms")
+        when = "in which its token came"
+        yield heat_map(label, "heat-itl", itl, span, limits, warmup_s=warmup_s, when=when)
     if seconds:
         yield traffic(seconds, span, warmup_s=warmup_s)
+    yield from _waterfall(results, span[0])
+
+
+def _limits(objectives: Sequence[Objective], metric: str) -> list[Limit]:
+    """The objectives that limit a percentile of the metric. Those of one journey are not: the pictures are of all."""
+    return [
+        Limit(one.name, PERCENTILES[one.percentile[1]], one.limit)
+        for one in objectives
+        if one.journey is None
+        and one.percentile is not None
+        and one.percentile[0] == metric
+        and one.limit > 0
+    ]
+
+
+def _waterfall(results: Results, first_second: int) -> Iterator[Chart]:
+    rows = results.longest_runs(WATERFALL)
+    if not rows:
+        return
+    kept, seen = results.sample()
+    among = (
+        f"the file keeps {count(kept)} of {counted(seen, 'stream')}, a random sample that prefers failed ones, "
+        "and these are the longest in it"
+        if kept < seen
+        else "warm-up left out"
+    )
+    yield waterfall(
+        rows,
+        first_second,
+        f"Worst is what took longest from the moment it was due to its terminal event ({among}). A stream that "
+        "never got one has no length and is not here, but in the ledger. Of the gaps between tokens the file has "
+        "the largest: the thin line shows its length, not when it was.",
+    )
 
 
 def _seconds(results: Results) -> dict[int, Second]:
@@ -140,8 +189,7 @@ def _seconds(results: Results) -> dict[int, Second]:
     in_flight = 0
     for second in sorted({*ledgers, *failures}):
         ledger = ledgers.get(second, Ledger())
-        # What is still open at the end stands in the ledger as in flight, and is.
-        in_flight += ledger.scheduled - ledger.ended - ledger["dropped"] - ledger["lost"]
+        in_flight += ledger.opened
         seconds[second] = Second(ledger.scheduled, ledger.ended, failures.get(second, 0), max(in_flight, 0))
     return seconds
 

@@ -1,7 +1,8 @@
 """Matplotlib figures as SVG inside the page: only known elements and attributes, colours left to the page's theme.
 
 The page's policy forbids style attributes, so styles become presentation attributes; and a colour of INKS
-becomes a class, so that the page's style sheet decides how it looks by day, by night and on paper.
+becomes a class, so that the page's style sheet decides how it looks by day, by night and on paper. A picture
+inside a figure is there twice, in the colours of day and of night.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import matplotlib as mpl
@@ -25,17 +27,23 @@ INKS = {
     "third": "#060006",
     "bad": "#070007",
     "limit": "#080008",
+    "fourth": "#090009",
 }
 
+PICTURES = ("day", "night")
+"""Gids of pictures inside a figure: what has one is a class of that name, and the style sheet shows one of them."""
+
 _NAME_OF_INK = {colour: name for name, colour in INKS.items()}
-_ELEMENTS = frozenset({"svg", "g", "path", "defs", "use", "clipPath", "rect", "text", "tspan"})
+_ELEMENTS = frozenset({"svg", "g", "path", "defs", "use", "clipPath", "rect", "text", "tspan", "image"})
 _ATTRIBUTES = frozenset({
-    "clip-path", "d", "fill", "fill-opacity", "font-size", "font-weight", "height", "id", "opacity", "stroke",
+    "clip-path", "d", "fill", "fill-opacity", "font-size", "font-weight", "height", "id", "image-rendering", "opacity",
+    "stroke",
     "stroke-dasharray", "stroke-dashoffset", "stroke-linecap", "stroke-linejoin", "stroke-opacity",
     "stroke-width", "text-anchor", "transform", "viewBox", "width", "x", "y",
 })  # fmt: skip
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 _XLINK_HREF = "{http://www.w3.org/1999/xlink}href"
+_INLINE_PNG = "data:image/png;base64,"
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> Markup:
@@ -45,7 +53,14 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
     The same figure gives the same text.
     """
     written = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "harness", "font.family": "DejaVu Sans"}):
+    settings: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "harness",
+        "font.family": "DejaVu Sans",
+        # So a picture keeps one pixel a cell, and the browser makes it large.
+        "image.composite_image": False,
+    }
+    with mpl.rc_context(settings):
         figure.savefig(
             written,
             format="svg",
@@ -76,12 +91,19 @@ def _is_known(element: ET.Element) -> bool:
 
 def _attributes(element: ET.Element, name: str) -> Iterator[tuple[str, str]]:
     classes = []
+    tag = element.tag.rpartition("}")[2]
     for key, value in (*element.attrib.items(), *_declarations(element.get("style", ""))):
         if key in {"fill", "stroke"} and value in _NAME_OF_INK:
             classes.append(f"{key}-{_NAME_OF_INK[value]}")
         elif key == _XLINK_HREF and value.startswith("#"):
             yield "href", f"#{name}-{value[1:]}"
-        elif key in _ATTRIBUTES and (key != "id" or element.tag.rpartition("}")[2] in {"path", "clipPath"}):
+        elif key == _XLINK_HREF and tag == "image" and value.startswith(_INLINE_PNG):
+            yield "href", "".join(value.split())
+        elif key == "id" and tag == "image" and value in PICTURES:
+            classes.append(value)
+        elif key == "transform" and tag == "image":
+            yield key, value  # its scale is multiplied by many pixels
+        elif key in _ATTRIBUTES and (key != "id" or tag in {"path", "clipPath"}):
             yield key, _local(key, value, name)
     if classes:
         yield "class", " ".join(classes)

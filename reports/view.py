@@ -9,15 +9,15 @@ from datetime import datetime
 from typing import Any
 
 from harness.capacity.record import MANIFEST_KEY
-from harness.gate.objectives import GateReport, GateRow, Objective, judge, parse_objectives
+from harness.gate.objectives import SHARES, GateReport, GateRow, Objective, judge, parse_objectives
 from harness.results.metrics import summary
 from harness.results.store import Results, ResultsError
 
 from .capacity import CapacityView, capacity_view
-from .charts import Chart
+from .drawing import Chart
 from .errorbar import LagView, lag_view
 from .evidence import Budget
-from .matrix import ExchangeGroup, Matrix, Shelf, matrix
+from .matrix import CheckView, ExchangeGroup, Matrix, Shelf, matrix, policies
 from .measured import (
     JourneyView,
     LedgerView,
@@ -63,12 +63,14 @@ class Headline:
 class ObjectiveView:
     """One row of the gate. label: what it is, for rows that are no objective's key; empty for those.
 
-    used: the value as a share of its limit, at most 1, for the bar; None without one.
+    interval: both ends of the value's confidence interval. used: the value as a share of its limit, at most 1,
+    for the bar; None without one.
     """
 
     name: str
     label: str
     value: str
+    interval: str
     limit: str
     headroom: str
     verdict: str
@@ -97,6 +99,7 @@ class Page:
     has_objectives: bool
     capacity: CapacityView | None
     matrix: Matrix | None
+    policies: tuple[CheckView, ...]
     charts: tuple[Chart, ...]
     rates: tuple[RateView, ...]
     warmup: str
@@ -114,26 +117,28 @@ def page(results: Results) -> Page:
     """The page of one results file. Raises ResultsError."""
     manifest = results.manifest
     objectives = _objectives(results, manifest)
-    gate = judge(results, objectives)
+    gate = judge(results, objectives, intervals=True)
     numbers = summary(results)
     budget = Budget()
     shelf = Shelf(results, budget)
     ledger = ledger_view(results)
     lag = lag_view(results, numbers)
     capacity = capacity_view(results)
+    # Evidence gets room in this order: failed checks, violations, and at last every exchange.
+    conformance = matrix(results, shelf)
     return Page(
-        target=_target(manifest),
-        started=_moment(manifest.get("started_at")),
-        took=_took(manifest),
+        target=target_of(manifest),
+        started=moment_of(manifest.get("started_at")),
+        took=took_of(manifest),
         headline=_headline(gate, manifest, _tested(numbers, ledger), lag, numbers["ledger"]["dropped"])
         if capacity is None
         else Headline(capacity.tone, capacity.word, capacity.sentences[0], capacity.sentences[1:]),
         # The runs of a search are held to them one by one, in files of their own.
         objectives=tuple(_objective(row) for row in gate.rows) if capacity is None else (),
         has_objectives=bool(objectives),
-        # Evidence gets room in this order: failed checks, violations, and at last every exchange.
         capacity=capacity,
-        matrix=matrix(results, shelf),
+        matrix=conformance,
+        policies=policies(conformance),
         violations=tuple(violation_rows(results, shelf, budget)),
         charts=tuple(charts(results, objectives)),
         rates=tuple(rate_rows(numbers)),
@@ -235,11 +240,12 @@ def _tested(numbers: Mapping[str, Any], ledger: LedgerView | None) -> str:
 
 
 def _valued(name: str, value: float | None) -> str:
+    """A value of the gate's row of that name, which a journey's name may stand before."""
     if value is None:
         return NOTHING
     if name.endswith("_ms"):
         return f"{milliseconds(value)} ms"
-    return percent(value) if name in ("error_rate", "goodput") else f"{value:,.6g}"
+    return percent(value) if name.rpartition(".")[2] in SHARES else f"{value:,.6g}"
 
 
 def _limit(row: GateRow) -> str:
@@ -258,6 +264,7 @@ def _objective(row: GateRow) -> ObjectiveView:
         row.name,
         _BUILT_IN.get(row.name, ""),
         _valued(row.name, row.value),
+        NOTHING if row.interval is None else " to ".join(_valued(row.name, end) for end in row.interval),
         _limit(row),
         _headroom(row),
         row.verdict,
@@ -276,14 +283,15 @@ def _headroom(row: GateRow) -> str:
     return f"{count(round(1 - row.headroom))} times the limit"
 
 
-def _target(manifest: Mapping[str, Any]) -> str:
+def target_of(manifest: Mapping[str, Any]) -> str:
+    """The address that was tested; empty where the manifest does not say."""
     target = manifest.get("target")
     if not isinstance(target, dict):
         return ""
     return f"{target.get('base_url') or ''}{target.get('path') or ''}"
 
 
-def _moment(value: Any) -> str:
+def moment_of(value: Any) -> str:
     """An ISO 8601 moment as people read it; anything else as it stands."""
     try:
         return f"{datetime.fromisoformat(value):%-d %B %Y, %H:%M:%S %Z}"
@@ -291,7 +299,8 @@ def _moment(value: Any) -> str:
         return "" if value is None else str(value)
 
 
-def _took(manifest: Mapping[str, Any]) -> str:
+def took_of(manifest: Mapping[str, Any]) -> str:
+    """How long a test took; empty where its manifest does not say."""
     try:
         began, ended = (datetime.fromisoformat(manifest[key]) for key in ("started_at", "ended_at"))
         return duration((ended - began).total_seconds() * 1000)
@@ -312,14 +321,15 @@ def _facts(manifest: Mapping[str, Any]) -> Iterator[Facts]:
 
 
 def _fact_table(title: str, value: Any) -> Facts:
-    rows = list(_flat("", value))
+    rows = list(facts_of("", value))
     return Facts(title, tuple(rows[:FACTS_SHOWN]), max(len(rows) - FACTS_SHOWN, 0))
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+def facts_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Names, joined by points below `name`, and values of whatever a manifest holds there."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flat(f"{name}.{key}" if name else str(key), inner)
+            yield from facts_of(f"{name}.{key}" if name else str(key), inner)
     elif isinstance(value, str):
         yield name, value
     elif isinstance(value, list) and name.endswith("command") and all(isinstance(one, str) for one in value):

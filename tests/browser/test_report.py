@@ -11,6 +11,7 @@ import pytest
 from harness.reports.html import write_report
 from tests.reports import samples
 
+from .axe import axe_violations
 from .conftest import BrowserPage
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ def test_the_page_opens_from_disk_and_runs_nothing(
     browser_page: BrowserPage, reports: dict[str, Path], name: str
 ) -> None:
     page = browser_page.open(reports[name])
-    assert page.locator("h2").all_inner_texts()[1:3] == ["Objectives", "Conformance"]
+    assert page.locator("h2").all_inner_texts()[1:5] == [
+        "Objectives",
+        "Error bar of the measurement",
+        "Conformance",
+        "Policies discovered",
+    ]
     assert page.locator("script").count() == 0
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
     assert page.locator("img").count() == 0
@@ -161,9 +167,85 @@ def test_on_paper_the_page_is_light_and_leaves_the_navigation_out(
 
 def test_charts_have_a_name_and_their_numbers(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
     page = browser_page.open(reports["full"])
-    names = [page.get_by_role("img").nth(index).get_attribute("aria-label") or "" for index in range(3)]
-    assert names[0].startswith("Percentile curves. Time to first token (TTFT): half within ")
-    assert names[1].startswith("Time to first token (TTFT) over time. The median lies between ")
-    assert names[2].startswith("Arrivals and streams in flight over time. At most ")
+    images = page.get_by_role("img")
+    names = [images.nth(index).get_attribute("aria-label") or "" for index in range(images.count())]
+    beginnings = [
+        "Percentiles, as curves. Time to first token (TTFT): half within ",
+        "Time to first token (TTFT) over time. The median lies between ",
+        "Time to first token (TTFT) as a heat map over time. The fullest cell has ",
+        "Inter-token latency (ITL) as a heat map over time. The fullest cell has ",
+        "Arrivals and streams in flight over time. At most ",
+        "Waterfall of the longest runs. The longest took ",
+    ]
+    assert len(names) == len(beginnings)
+    assert [name[: len(begins)] for name, begins in zip(names, beginnings, strict=True)] == beginnings
     page.get_by_text("The same as numbers").first.click()
     assert page.get_by_role("group", name="Percentiles as numbers").is_visible()
+
+
+@pytest.mark.parametrize(("scheme", "shown", "hidden"), [("light", "day", "night"), ("dark", "night", "day")])
+def test_a_heat_map_has_a_picture_for_each_theme(
+    browser_page: BrowserPage, reports: dict[str, Path], scheme: Any, shown: str, hidden: str
+) -> None:
+    page = browser_page.open(reports["full"], color_scheme=scheme)
+    assert page.locator("image").count() == 4
+    assert _style(page, f"image.{shown}", "display") == "inline"
+    assert _style(page, f"image.{hidden}", "display") == "none"
+    assert page.locator(f"image.{shown}").first.evaluate("element => element.getBBox().width") > 30
+    page.emulate_media(media="print")
+    assert _style(page, "image.day", "display") == "inline"
+    assert _style(page, "image.night", "display") == "none"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["full", "hostile", "empty"])
+def test_axe_finds_nothing_serious(
+    browser_page: BrowserPage, reports: dict[str, Path], name: str, scheme: Any
+) -> None:
+    page = browser_page.open(reports[name], color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert axe_violations(page) == []
+
+
+def test_axe_would_find_something(browser_page: BrowserPage, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.html"
+    bad.write_text(
+        "<!doctype html><html lang=en><title>bad</title><p style='color:#aaa'>pale</p><button></button>",
+        encoding="utf-8",
+    )
+    found = axe_violations(browser_page.open(bad))
+    assert [one.split(" at ")[0] for one in found] == ["critical: button-name", "serious: color-contrast"]
+
+
+def test_every_part_of_the_page_is_reached_by_keyboard_and_none_holds_it(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
+    page = browser_page.open(reports["full"])
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('a[href], summary, [tabindex=\"0\"]')]"
+        ".filter(element => element.checkVisibility()).length"
+    )
+    reached = set()
+    for place in range(wanted):
+        page.keyboard.press("Tab")
+        found = page.evaluate(
+            "place => { const element = document.activeElement; element.dataset.reached ??= place; "
+            "return element === document.body ? null : element.dataset.reached; }",
+            place,
+        )
+        reached.add(found)
+    assert None not in reached
+    assert len(reached) == wanted > 60
+
+
+def test_charts_scroll_by_themselves_on_a_phone(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+    page = browser_page.open(reports["full"], width=PHONE_WIDTH)
+    region = page.get_by_role("region", name="Chart: Percentiles")
+    assert region.evaluate("element => element.scrollWidth > element.clientWidth")
+    region.focus()
+    page.keyboard.press("ArrowRight")
+    for _ in range(200):  # the page's policy forbids playwright to wait by a function of ours
+        if region.evaluate("element => element.scrollLeft") > 0:
+            return
+        page.wait_for_timeout(50)
+    pytest.fail("the chart did not scroll")

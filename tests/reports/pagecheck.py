@@ -8,7 +8,9 @@ import re
 from html.parser import HTMLParser
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
-FOREIGN = {"path", "rect", "use"}
+FOREIGN = {"path", "rect", "use", "image"}
+INSIDE = {"link": ("data:image/svg+xml,",), "image": ("data:image/png;base64,",)}
+"""How what an element refers to may begin, where it is more than a place in the page: the icon, heat maps."""
 
 
 class Checked(HTMLParser):
@@ -55,7 +57,7 @@ class Checked(HTMLParser):
             if name.startswith("on") or name in {"style", "srcset", "action", "ping"}:
                 self.problems.append(f"<{tag} {name}>")
             if name in {"href", "src", "xlink:href"} and not (value or "").startswith(
-                ("#", "data:image/svg+xml,")
+                INSIDE.get(tag, ("#",))
             ):
                 self.problems.append(f"<{tag} {name}={value!r}> leaves the page")
             if name == "href" and (value or "").startswith("#"):
@@ -88,7 +90,6 @@ class Checked(HTMLParser):
             "img",
             "foreignobject",
             "animate",
-            "image",
         }:
             self.problems.append("an element that has no business here")
         self.problems += [f"url({one}" for one in re.findall(r"url\(([^#)][^)]*)", self._raw)]

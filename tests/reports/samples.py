@@ -177,15 +177,21 @@ def _write_stream(
                 step="run",
                 worker="w0",
                 intended_ns=second * 10**9,
+                sent_ns=second * 10**9 + 1_200_000,
                 outcome=outcome,
                 status=200,
                 reason=(reason or "truncated: the server closed before the message's end")
                 if failed
                 else None,
+                connect_ms=0.8,
+                head_ms=ttft_ms * 0.6,
+                first_event_ms=ttft_ms * 0.9,
                 ttft_ms=ttft_ms,
-                duration_ms=duration_ms,
+                duration_ms=duration_ms if outcome == "done" else None,
+                stall_ms=max(gaps_ms),
                 events=41,
                 tokens=40,
+                run_id=f"run-{second}",
             )
         ]
     )

@@ -2,7 +2,15 @@ import re
 
 import pytest
 
-from harness.reports.charts import POINTS, Key, Second, bin_width_s, over_time, percentile_curve, traffic
+from harness.reports.charts import (
+    Second,
+    over_time,
+    percentile_curve,
+    percentiles_over_time,
+    style_of,
+    traffic,
+)
+from harness.reports.drawing import POINTS, Key, Limit, bin_width_s
 from harness.results.histogram import Histogram
 
 
@@ -46,16 +54,16 @@ def test_the_percentile_axis_ends_where_the_data_does() -> None:
 
 def test_a_chart_over_time_merges_seconds_into_bins() -> None:
     by_second = {1000 + second: _histogram(10.0 + second) for second in range(320)}
-    chart = over_time("TTFT", by_second, (1000, 1319), [("ttft_p95_ms", 800.0)])
+    chart = over_time("TTFT", by_second, (1000, 1319), [Limit("ttft_p95_ms", 95, 800.0)])
     assert len(chart.rows) == 160
-    assert chart.rows[1] == ("2", "2", "12 ms", "13 ms", "13 ms")
+    assert chart.rows[1] == ("2", "2", "12 ms", "12 ms", "12 ms", "13 ms", "13 ms", "13 ms", "13 ms")
     assert "in steps of 2 s" in chart.caption
     assert Key("limit", "dotted", "limit ttft_p95_ms = 800 ms") in chart.keys
 
 
 def test_seconds_without_a_value_leave_no_row() -> None:
     chart = over_time("TTFT", {1003: _histogram(7.0)}, (1000, 1009), [])
-    assert chart.rows == (("3", "1", "7 ms", "7 ms", "7 ms"),)
+    assert chart.rows == (("3", "1", *["7 ms"] * 7),)
 
 
 def test_traffic_counts_and_marks_failures() -> None:
@@ -85,3 +93,38 @@ def test_values_of_one_size_still_get_a_labelled_axis() -> None:
         chart = percentile_curve([("one", _histogram(value))])
         labels = re.findall(r"<text[^>]*>([\d.]+ (?:µs|ms|s|min|h)[^<]*)</text>", chart.svg)
         assert labels, value
+
+
+def test_a_limit_of_a_percentile_ends_at_it_and_has_its_place_in_the_key() -> None:
+    limits = [Limit("ttft_p95_ms", 95, 800.0), Limit("ttft_max_ms", 100, 900.0)]
+    chart = percentile_curve([("TTFT", _histogram(*range(1, 1001)))], limits)
+    assert [key.label for key in chart.keys] == [
+        "TTFT",
+        "limit ttft_p95_ms = 800 ms",
+        "limit ttft_max_ms = 900 ms",
+    ]
+    assert re.findall(r"<text[^>]*>(ttft_[^<]*)</text>", chart.svg) == ["ttft_p95_ms", "ttft_max_ms"]
+    assert "the curve is to pass below" in chart.caption
+    assert "the curve is to pass below" not in percentile_curve([("TTFT", _histogram(1.0))]).caption
+
+
+def test_sixteen_series_can_be_told_apart() -> None:
+    assert len({style_of(place) for place in range(16)}) == 16
+    assert [style_of(place) for place in range(5)] == [
+        ("first", "solid"),
+        ("second", "dashed"),
+        ("third", "dotted"),
+        ("fourth", "dashdot"),
+        ("first", "dashed"),
+    ]
+
+
+def test_one_percentile_of_several_tests_over_time() -> None:
+    before = {second: _histogram(10.0 + second) for second in range(3)}
+    after = {0: _histogram(5.0, 50.0), 2: _histogram(7.0)}
+    chart = percentiles_over_time("TTFT", 95, [("before", before), ("after", after)], name="t")
+    assert chart.title == "TTFT, p95 over time"
+    assert chart.head == ("from second", "before", "after")
+    assert chart.rows == (("0", "10 ms", "50 ms"), ("1", "11 ms", "\u2013"), ("2", "12 ms", "7 ms"))
+    assert [(key.ink, key.label) for key in chart.keys] == [("first", "before"), ("second", "after")]
+    assert "before: between 10 ms and 12 ms; after: between 7 ms and 50 ms." in chart.svg

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.contract.requirements import CATALOGUE
-from harness.reports.html import write_report
-from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+from harness.reports.heatmap import RAMPS
+from harness.reports.html import TEMPLATES, write_report
+from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter, RunRow
 
 from . import samples
 from .pagecheck import checked
@@ -22,8 +23,8 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "empty": samples.empty,
 }
 SECTIONS = (
-    "verdict", "objectives", "conformance", "charts", "metrics", "journeys", "ledger", "violations", "lag", "setup",
-    "exchanges",
+    "verdict", "objectives", "lag", "conformance", "policies", "charts", "metrics", "journeys", "ledger", "violations",
+    "setup", "exchanges",
 )  # fmt: skip
 
 
@@ -162,6 +163,45 @@ def test_code_in_the_catalogues_words_is_set_as_code(sample: Callable[[str], str
     )
 
 
+def test_policies_are_told_and_lead_to_their_evidence(sample: Callable[[str], str]) -> None:
+    page = checked(sample("full"))
+    assert (
+        "Where a resume without Last-Event-ID starts: replay or tail replay: the first event comes again"
+        in page.text
+    )
+    assert page.links.count("resume.start") == 2
+
+
+def test_the_key_of_a_heat_map_has_the_colours_of_the_picture() -> None:
+    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+    found = re.findall(r"--heat-(\d): (#[0-9a-f]{6});", css)
+    assert found == [
+        (str(place), colour) for ramp in RAMPS.values() for place, colour in enumerate(ramp, start=1)
+    ]
+
+
+def test_a_journey_of_any_name_is_drawn(tmp_path: Path) -> None:
+    def make(path: Path) -> Path:
+        with ResultsWriter(path) as writer:
+            writer.add_ledger("w0", samples.START, HOSTILE, "scheduled")
+            row = RunRow(
+                journey=f"$\\frac{{1}}$\U0001f600{HOSTILE}",
+                step="run",
+                worker="w0",
+                intended_ns=samples.START * 10**9,
+                outcome="done",
+                duration_ms=12.0,
+                run_id=HOSTILE,
+            )
+            writer.add_runs([row])
+        return path
+
+    html = _html(tmp_path, make)
+    checked(html)
+    assert "The worst run" in html
+    assert "<script" not in html
+
+
 def test_an_empty_file_says_what_is_missing_in_every_section(sample: Callable[[str], str]) -> None:
     text = checked(sample("empty")).text
     for sentence in (
@@ -169,6 +209,7 @@ def test_an_empty_file_says_what_is_missing_in_every_section(sample: Callable[[s
         "The test never wrote its end",
         "No objective was set for this test.",
         "The conformance suite was not run",
+        "The conformance suite looked for none.",
         "No stream was run under load, so there is nothing to draw.",
         "No journey was taken: this file holds no load.",
         "No stream was scheduled: this file holds no load.",

@@ -10,6 +10,7 @@ from harness.reports.measured import (
     EXAMPLES_SHOWN,
     JOURNEY_COLUMNS,
     REASONS_SHOWN,
+    WATERFALL,
     ViolationView,
     charts,
     journey_rows,
@@ -51,11 +52,19 @@ def test_charts_are_drawn_of_what_there_is(path: Path) -> None:
         writer.add_ledger("w0", START + 1, "fresh", "done", 2)
         writer.add_failures("w0", START + 1, "fresh", 1)
     with Results(path) as results:
-        percentiles, over_time, traffic = charts(
+        percentiles, over_time, heat, traffic = charts(
             results, parse_objectives({"ttft_p95_ms": 800, "stall_max_ms": 9})
         )
     assert [row[0] for row in percentiles.rows] == ["Time to first token (TTFT)"]
-    assert [key.label for key in over_time.keys] == ["median", "p95", "longest", "limit ttft_p95_ms = 800 ms"]
+    assert [key.label for key in percentiles.keys] == [
+        "Time to first token (TTFT)",
+        "limit ttft_p95_ms = 800 ms",
+        "limit stall_max_ms = 9 ms",
+    ]
+    assert [key.label for key in over_time.keys if key.ink == "limit"] == ["limit ttft_p95_ms = 800 ms"]
+    assert [key.label for key in heat.keys if key.ink == "limit"] == [
+        "limit ttft_p95_ms = 800 ms, outside the picture"
+    ]
     assert traffic.rows == (("0", "3", "0", "3", "0"), ("1", "0", "2", "1", "1"))
 
 
@@ -269,7 +278,7 @@ def test_warm_up_is_one_line_and_a_shade(path: Path) -> None:
             "in the charts' shaded part, and what they violated counts; all other numbers leave them out. "
             "Their TTFT: p50 800 ms, p99 900 ms."
         )
-        percentiles, over_time, traffic = charts(results, ())
+        percentiles, over_time, _, traffic = charts(results, ())
         (row,) = journey_rows(results)
     assert percentiles.rows[0][:2] == ("Time to first token (TTFT)", "1")
     assert len(over_time.rows) == len(traffic.rows) == 3
@@ -315,3 +324,27 @@ def test_reasons_of_a_sample_say_so(path: Path) -> None:
     assert ledger is not None
     assert ledger.reasons == (("fresh, run: gone", "4"),)
     assert ledger.reasons_note == "Counted in a sample of 4 of 10 streams."
+
+
+def test_the_worst_runs_are_drawn_and_say_what_worst_means(path: Path) -> None:
+    with ResultsWriter(path, keep_runs=WATERFALL + 5) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 40)
+        writer.add_runs(
+            RunRow(
+                journey="fresh",
+                step="run",
+                worker="w0",
+                intended_ns=START * 10**9,
+                outcome="done",
+                duration_ms=n + 1.0,
+            )
+            for n in range(40)
+        )
+    with Results(path) as results:
+        _, worst = charts(results, ())
+    assert worst.title == f"The {WATERFALL} worst runs"
+    assert len(worst.rows) == WATERFALL
+    assert worst.caption.startswith(
+        "Worst is what took longest from the moment it was due to its terminal event"
+    )
+    assert "the file keeps 15 of 40 streams" in worst.caption

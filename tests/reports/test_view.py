@@ -1,8 +1,10 @@
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.gate.intervals import percentile_interval, share_interval
 from harness.reports.evidence import Budget, exchange_view
 from harness.reports.view import FACTS_SHOWN, Facts, Page, page
 from harness.results.histogram import Histogram
@@ -231,3 +233,48 @@ def test_violations_get_room_for_their_evidence_before_the_list_of_all_exchanges
     made = _page(path)
     assert not made.violations[0].examples[0].exchanges[0].withheld
     assert made.exchanges[0].exchanges[0].withheld
+
+
+def test_objectives_have_the_interval_that_the_gate_knows(path: Path) -> None:
+    chance = random.Random(3)
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(
+            **{
+                **MANIFEST,
+                "settings": {"objectives": {"ttft_p95_ms": 800, "ttft_max_ms": 900, "error_rate": 0.1}},
+            }
+        )
+        for second in range(START, START + 60):
+            histogram = Histogram()
+            histogram.record_many([chance.lognormvariate(5, 0.2) for _ in range(20)])
+            writer.add_histogram("ttft_ms", "fresh", second, "w0", histogram)
+            writer.add_ledger("w0", second, "fresh", "scheduled", 20)
+            writer.add_ledger("w0", second, "fresh", "done", 20)
+            writer.add_tally("w0", second, "fresh", "judged", 20)
+    with Results(path) as results:
+        low, high = percentile_interval(results, "ttft_ms", 95.0) or (0.0, 0.0)
+        share = share_interval(results, "error_rate") or (0.0, 0.0)
+        made = page(results)
+    assert low < high
+    assert [(row.name, row.interval) for row in made.objectives] == [
+        ("ttft_p95_ms", f"{low:.1f} ms to {high:.1f} ms"),
+        ("ttft_max_ms", "\u2013"),
+        ("error_rate", f"0% to {share[1] * 100:.3g}%"),
+        ("ledger", "\u2013"),
+    ]
+
+
+def test_policies_are_the_checks_that_judge_nothing(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_checks(
+            [
+                CheckRow(id="ids.unique", level="MUST", verdict="pass"),
+                CheckRow(id="resume.start", level="INFO", verdict="info", detail="replay"),
+                CheckRow(id="conflict.form", level="INFO", verdict="inconclusive", detail="no 409 came"),
+            ]
+        )
+    made = _page(path)
+    assert [(one.id, one.detail) for one in made.policies] == [
+        ("resume.start", "replay"),
+        ("conflict.form", "no 409 came"),
+    ]

@@ -1,0 +1,158 @@
+"""What every chart of the page is drawn with: one size, one set of inks and dashes, and axes that people can read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from harness.results.histogram import Histogram
+
+from .svg import INKS
+from .text import duration
+
+WIDTH_IN, HEIGHT_IN = 12.0, 4.2
+POINTS = 160
+"""Samples of a percentile curve, and the most bins of a chart over time."""
+
+LABEL_PT = 11
+SERIES = ("first", "second", "third", "fourth")
+SHAPES = ("solid", "dashed", "dotted", "dashdot")
+DASHES: dict[str, str | tuple[int, tuple[float, ...]]] = {
+    "solid": "-",
+    "dashed": (0, (6.0, 2.0)),
+    "dotted": (0, (1.5, 1.5)),
+    "dashdot": (0, (6.0, 1.5, 1.5, 1.5)),
+}
+BIN_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One entry of a chart's key: its ink, its shape (a line of SHAPES, bar, band, tick, cross, ramp), what it is."""
+
+    ink: str
+    shape: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture, its key, and the numbers it was drawn from for those who do not see it."""
+
+    title: str
+    caption: str
+    svg: Markup
+    keys: tuple[Key, ...]
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An objective as charts draw it: what it is called, the percentile that it limits, and the limit in ms."""
+
+    name: str
+    percent: float
+    limit_ms: float
+
+    @property
+    def key(self) -> Key:
+        """Its entry in a chart's key."""
+        return Key("limit", "dotted", f"limit {self.name} = {duration(self.limit_ms)}")
+
+
+def new_figure(
+    *, left: float = 0.075, right: float = 0.985, height_in: float = HEIGHT_IN, labelled: bool = False
+) -> tuple[Figure, Axes]:
+    """A figure of the page's width with one set of bare axes.
+
+    left, right: of the axes, as shares of the width. labelled: whether the horizontal axis gets a label.
+    """
+    figure = Figure(figsize=(WIDTH_IN, height_in))
+    axes = figure.add_subplot()
+    bottom_in = 0.63 if labelled else 0.38
+    figure.subplots_adjust(left=left, right=right, top=1 - 0.126 / height_in, bottom=bottom_in / height_in)
+    axes.grid(visible=True, axis="y", color=INKS["rule"], linewidth=0.8)
+    axes.set_axisbelow(True)
+    bare(axes)
+    return figure, axes
+
+
+def bare(axes: Axes) -> None:
+    """Take the frame away, and give the labels the page's ink."""
+    for side, spine in axes.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(INKS["soft"])
+    axes.tick_params(colors=INKS["soft"], labelsize=LABEL_PT, length=0, pad=6)
+    axes.xaxis.label.set_color(INKS["soft"])
+    axes.yaxis.label.set_color(INKS["soft"])
+
+
+def log_scale(axes: Axes, values_ms: Iterable[float]) -> None:
+    """A logarithmic axis of durations that holds the values, with a handful of labelled ticks."""
+    positive = [value for value in values_ms if value > 0] or [1.0]
+    low, high = min(positive) / 1.25, max(positive) * 1.25
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    axes.yaxis.set_major_locator(LogLocator(subs=tick_steps(math.log10(high / low)), numticks=20))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value)))
+
+
+def tick_steps(decades: float) -> tuple[float, ...]:
+    """Where in each decade a tick stands, so that there are about four to eight in all."""
+    if decades < 0.6:
+        return (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
+    return (1.0, 2.0, 5.0) if decades < 2.5 else (1.0, 3.0) if decades < 4 else (1.0,)
+
+
+def bin_width_s(first: int, last: int) -> int:
+    """Seconds to a bin so that `first` to `last` takes at most POINTS bins."""
+    span = last - first + 1
+    return next((width for width in BIN_WIDTHS_S if span <= width * POINTS), math.ceil(span / POINTS))
+
+
+def binned(by_second: Mapping[int, Histogram], first: int, width: int) -> dict[int, Histogram]:
+    """The histograms of successive seconds added up into bins, by seconds after `first`, ascending."""
+    bins: dict[int, Histogram] = {}
+    for second, histogram in sorted(by_second.items()):
+        bins.setdefault((second - first) // width * width, Histogram()).merge(histogram)
+    return bins
+
+
+def time_axis(axes: Axes, span: tuple[int, int], width: int) -> None:
+    """A horizontal axis of seconds from the first of the span, that ends with the last bin."""
+    length = (span[1] - span[0]) // width * width + width
+    axes.set_xlim(0, length)
+    step = next((step for step in BIN_WIDTHS_S if length <= step * 9), length)
+    axes.set_xticks(
+        ticks := range(0, length + 1, step), [duration(tick * 1000) if tick else "0" for tick in ticks]
+    )
+
+
+def per(width: int) -> str:
+    """The width of a bin, in words for a caption."""
+    return "second by second" if width == 1 else f"in steps of {duration(width * 1000)}"
+
+
+def shade_warmup(axes: Axes, warmup_s: int) -> None:
+    """Shade the warm-up, where there was one."""
+    if warmup_s:
+        axes.axvspan(0, warmup_s, color=INKS["soft"], alpha=0.14, linewidth=0)
+
+
+def warmup_keys(warmup_s: int) -> list[Key]:
+    """The shade's entry in the key; none without a warm-up."""
+    return [Key("soft", "bar", "warm-up, left out of the numbers")] if warmup_s else []
+
+
+def limit_lines(axes: Axes, limits: Sequence[Limit]) -> None:
+    """Each objective as a line across the whole picture."""
+    for limit in limits:
+        axes.axhline(limit.limit_ms, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])

@@ -1,0 +1,72 @@
+"""The page that compares tests, as its readers have it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.reports.compare import compare_files
+from harness.reports.html import write_comparison
+from tests.reports import samples
+
+from .axe import axe_violations
+from .conftest import BrowserPage
+
+pytestmark = pytest.mark.browser
+
+PHONE_WIDTH = 360
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A good test, a bad one of a server that is out to break the page, and one that never got anywhere."""
+    folder = tmp_path_factory.mktemp("tests")
+    files = [
+        samples.full(folder / "before" / "results.sqlite"),
+        samples.failing(folder / "after" / "results.sqlite", samples.HOSTILE),
+        samples.empty(folder / "empty" / "results.sqlite"),
+    ]
+    return write_comparison(compare_files(files), folder / "compare.html")
+
+
+def test_conformance_changes_come_first_then_numbers_then_charts(
+    browser_page: BrowserPage, comparison: Path
+) -> None:
+    page = browser_page.open(comparison)
+    assert page.locator("h2").all_inner_texts() == [
+        "1 of 2 worse",
+        "Conformance changes",
+        "Numbers",
+        "Latency",
+        "Tests",
+        "What differs in the set-up",
+    ]
+    broke = page.get_by_role("row").filter(has_text="terminal.last").first
+    assert broke.locator(".chip").all_inner_texts() == ["broke", "pass", "fail"]
+    numbers = page.get_by_role("region", name="Table: after against before")
+    assert numbers.get_by_role("row").filter(has_text="Time to first token (TTFT) p95").count() == 1
+    assert page.get_by_role("img").count() == 6
+    assert page.locator("script, img").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser_page: BrowserPage, comparison: Path, scheme: Any) -> None:
+    page = browser_page.open(comparison, color_scheme=scheme)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert axe_violations(page) == []
+
+
+def test_a_phone_never_scrolls_sideways(browser_page: BrowserPage, comparison: Path) -> None:
+    page = browser_page.open(comparison, width=PHONE_WIDTH)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
+
+
+def test_the_numbers_of_a_chart_open_by_keyboard(browser_page: BrowserPage, comparison: Path) -> None:
+    page = browser_page.open(comparison)
+    summary = page.get_by_text("The same as numbers").first
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.get_by_role("group", name="Time to first token (TTFT) as numbers").first.is_visible()

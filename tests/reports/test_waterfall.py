@@ -1,0 +1,115 @@
+import re
+from pathlib import Path
+from typing import Any
+
+from harness.reports.waterfall import Part, parts, waterfall
+from harness.results.store import Results, ResultsWriter, RunRow
+
+DUE_NS = 1_000 * 10**9
+
+
+def _row(**values: Any) -> RunRow:
+    return RunRow(
+        **{
+            "journey": "fresh",
+            "step": "run",
+            "worker": "w0",
+            "intended_ns": DUE_NS,
+            "outcome": "done",
+            **values,
+        }
+    )
+
+
+FULL = _row(
+    sent_ns=DUE_NS + 5_000_000,
+    connect_ms=2.0,
+    head_ms=20.0,
+    first_event_ms=26.0,
+    ttft_ms=40.0,
+    stall_ms=30.0,
+    duration_ms=100.0,
+    tokens=7,
+    run_id="run-1",
+)
+
+
+def test_each_part_begins_where_the_last_ended() -> None:
+    assert parts(FULL) == (
+        Part("waiting", 0.0, 3.0),
+        Part("connect", 3.0, 5.0),
+        Part("head", 5.0, 25.0),
+        Part("event", 25.0, 26.0),
+        Part("token", 26.0, 40.0),
+        Part("stream", 40.0, 100.0),
+    )
+
+
+def test_what_was_not_measured_belongs_to_what_came_next() -> None:
+    assert parts(_row(ttft_ms=40.0, duration_ms=100.0)) == (
+        Part("token", 0.0, 40.0),
+        Part("stream", 40.0, 100.0),
+    )
+    # A connection that was used again: nothing was connected.
+    assert [part.what for part in parts(_row(sent_ns=DUE_NS + 10**6, head_ms=3.0, duration_ms=9.0))] == [
+        "waiting",
+        "head",
+        "stream",
+    ]
+
+
+def test_a_moment_before_the_last_one_makes_no_part_of_negative_length() -> None:
+    row = _row(sent_ns=DUE_NS - 10**6, connect_ms=0.5, head_ms=50.0, first_event_ms=48.0, duration_ms=60.0)
+    assert parts(row) == (Part("head", 0.0, 49.0), Part("stream", 49.0, 60.0))
+
+
+def test_the_picture_tells_its_numbers() -> None:
+    failed = _row(
+        journey="a journey with a long name",
+        duration_ms=80.0,
+        outcome="error",
+        reason="ended with error",
+        run_id="x" * 80,
+        intended_ns=DUE_NS + 1_500_000_000,
+    )
+    chart = waterfall([FULL, failed], 1_000, "worst")
+    assert chart.title == "The 2 worst runs"
+    assert dict(zip(chart.head, chart.rows[0], strict=True)) == {
+        "run": "1",
+        "journey": "fresh, run",
+        "due, from start": "0 µs",
+        "connect": "2 ms",
+        "head": "20 ms",
+        "first event": "26 ms",
+        "first token": "40 ms",
+        "largest gap": "30 ms",
+        "end": "100 ms",
+        "tokens": "7",
+        "violations": "0",
+        "outcome": "done",
+        "run id": "run-1",
+    }
+    second = dict(zip(chart.head, chart.rows[1], strict=True))
+    assert (second["due, from start"], second["connect"], second["outcome"]) == (
+        "1.5 s",
+        "\u2013",
+        "error, failed",
+    )
+    assert second["run id"] == f"{'x' * 60}\u2026 (20 more characters left out)"
+    assert re.findall(r"<text[^>]*>([^<]*  \d)</text>", chart.svg) == ["fresh  1", "a journey with a  2"]
+    assert chart.keys[-1].label == "how long its largest gap was"
+
+
+def test_only_what_is_drawn_is_in_the_key() -> None:
+    chart = waterfall([_row(ttft_ms=40.0, duration_ms=100.0)], 1_000, "worst")
+    assert [key.label for key in chart.keys] == ["until the first token", "tokens, until the terminal event"]
+
+
+def test_the_longest_runs_are_those_that_ended_and_count(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path / "r.sqlite") as writer:
+        writer.set_manifest(measured_from=1_010)
+        for second, duration_ms in ((1_000, 900.0), (1_010, 5.0), (1_011, None), (1_012, 70.0), (1_013, 8.0)):
+            writer.add_runs([_row(intended_ns=second * 10**9, duration_ms=duration_ms)])
+    with Results(tmp_path / "r.sqlite") as results:
+        assert [row.duration_ms for row in results.longest_runs(2)] == [70.0, 8.0]
+        assert len(results.longest_runs(10)) == 3
