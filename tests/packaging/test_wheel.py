@@ -89,5 +89,5 @@ def test_the_installed_wheel_runs_suite_and_load_against_a_server(installed: Pat
         check["id"]: check["verdict"] for check in json.loads((tmp_path / "v.json").read_text())["checks"]
     }
     assert verdicts["terminal.exactly-one"] == "pass"
-    assert 'value="terminal.exactly-one"' in (tmp_path / "v.xml").read_text()
+    assert 'name="terminal.exactly-one"' in (tmp_path / "v.xml").read_text()
     assert load.returncode == 0, load.stdout + load.stderr

@@ -1,0 +1,113 @@
+"""Accounts of tests that never were: results files written the way the harness writes them, and judged by its gate."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import xmlschema
+
+from harness.ci.account import Account, account_of
+from harness.contract.requirements import find
+from harness.gate.objectives import judge, parse_objectives
+from harness.results.histogram import Histogram
+from harness.results.store import CheckRow, Results, ResultsWriter
+
+SCHEMAS = Path(__file__).parent / "schemas"
+JUNIT_SCHEMA = xmlschema.XMLSchema(SCHEMAS / "junit.xsd")
+
+START_S = 1_790_000_000
+HOSTILE = (
+    "]]></failure>\n::error::mine\r|`<script>alert(1)</script>`|\x00\x1b[31m\ud800%0A @you "
+    "https://x.example ![i](j)"
+)
+"""What a server that wants to break out of a report might say."""
+
+MANIFEST: dict[str, Any] = {
+    "started_at": "2026-09-21T14:13:20+00:00",
+    "state": "finished",
+    "target": {"base_url": "https://agent.example.com", "path": "/agent/workflow-actions"},
+}
+
+
+def check(name: str, verdict: str, detail: str = "as it should be", **more: Any) -> CheckRow:
+    return CheckRow(
+        id=name,
+        level=find(name).level.value,
+        verdict=verdict,
+        detail=detail,
+        **{"duration_s": 0.25, **more},
+    )
+
+
+def account(
+    folder: Path,
+    *,
+    checks: Sequence[CheckRow] = (),
+    ttft_ms: Sequence[float] = (),
+    failed: int = 0,
+    violated: Mapping[str, Sequence[str]] = {},
+    objectives: Mapping[str, Any] = {},
+    manifest: Mapping[str, Any] = {},
+    lag_ms: float | None = None,
+    exit_code: int | None = None,
+    **more: Any,
+) -> Account:
+    """What a CI is told of a test with that outcome. exit_code: that of the gate, if not told otherwise."""
+    path = folder / "results.sqlite"
+    path.unlink(missing_ok=True)
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**{**MANIFEST, **manifest})
+        if ttft_ms:
+            _write_load(writer, ttft_ms, failed)
+        if lag_ms is not None:
+            lag = Histogram()
+            lag.record(lag_ms)
+            writer.add_histogram("receive_lag_ms", "fresh", START_S, "local", lag)
+        for name, details in violated.items():
+            for detail in details:
+                writer.count_violation(name, "fresh", "local")
+                writer.add_violation(name, "fresh", START_S * 10**9, detail)
+        writer.add_exchange("cut/run", "cut", "run", EXCHANGE)
+        writer.add_checks(checks)
+    with Results(path) as results:
+        gate = judge(results, parse_objectives(objectives))
+        code = gate.exit_code if exit_code is None else exit_code
+        return account_of(results, gate, code, **more)
+
+
+EXCHANGE = {
+    "status": 200,
+    "ending": "complete",
+    "curl": "curl -N https://agent.example.com/agent/workflow-actions",
+    "events": [{"index": 2, "at_ms": 81.25, "id": "1-2", "data": '{"type": "done"}'}],
+}
+
+
+def _write_load(writer: ResultsWriter, ttft_ms: Sequence[float], failed: int) -> None:
+    histogram = Histogram()
+    histogram.record_many(ttft_ms)
+    writer.add_histogram("ttft_ms", "fresh", START_S, "local", histogram)
+    for number in range(len(ttft_ms)):
+        writer.add_ledger("local", START_S, "fresh", "scheduled")
+        writer.add_ledger("local", START_S, "fresh", "truncated" if number < failed else "done")
+        writer.add_tally("local", START_S, "fresh", "judged")
+        if number < failed:
+            writer.add_tally("local", START_S, "fresh", "failed")
+
+
+def cases_of(document: str) -> dict[tuple[str, str], ET.Element]:
+    """The cases of a JUnit document that is valid, by suite and name."""
+    JUNIT_SCHEMA.validate(document)
+    root = ET.fromstring(document)
+    found = {}
+    for suite in root.iter("testsuite"):
+        cases = list(suite.iter("testcase"))
+        assert suite.get("tests") == str(len(cases))
+        for element, counter in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+            assert suite.get(counter) == str(sum(case.find(element) is not None for case in cases)), counter
+        found.update({(str(suite.get("name")), str(case.get("name"))): case for case in cases})
+    assert root.get("tests") == str(len(found))
+    return found

@@ -1,0 +1,151 @@
+"""`harness check` as a step of a GitHub workflow: all that it writes is valid, and says what the exit code says."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import jsonschema_rs
+import pytest
+
+from harness.ci.markdown import LIMIT_BYTES
+from harness.contract.requirements import CATALOGUE
+from harness.embedded import EmbeddedServer
+from tests.ci.samples import SCHEMAS, cases_of
+from tests.ci.simulated import Runner, commands
+from tests.ci.test_github import parsed
+from tests.ci.test_markdown import rendered, tags
+
+pytestmark = pytest.mark.slow
+
+ASKED_FOR = "--junit ci/junit.xml --badge ci/badge.svg --badge ci/badge.json --summary-md ci/summary.md"
+# No latency: beside other tests the harness may be saturated, and then a latency is inconclusive, rightly.
+SETTINGS = "[objectives]\nviolations = 0\nerror_rate = 0.05\n"
+
+
+def check(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (runner.workspace / "harness.toml").write_text(SETTINGS)
+    return runner.bash(f"harness check --out out --users 3 --duration 4s {ASKED_FOR} {shlex.join(arguments)}")
+
+
+def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
+    """Everything that was written is by its schema. Returns the cases of the JUnit document."""
+    ci = runner.workspace / "ci"
+    badge = json.loads((ci / "badge.json").read_text())
+    jsonschema_rs.validate(json.loads((SCHEMAS / "shields-endpoint.schema.json").read_text()), badge)
+    root = ET.parse(ci / "badge.svg").getroot()
+    assert root.get("aria-label") == f"{badge['label']}: {badge['message']}"
+    assert len(runner.summary.encode()) <= LIMIT_BYTES
+    head = runner.summary.splitlines()[0]
+    assert (ci / "summary.md").read_text().splitlines()[0] == head
+    shown = {"h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "a", "details", "summary"}
+    assert tags(rendered(runner.summary)) <= shown
+    assert "https://github.com/acme/agent/actions/runs/42#artifacts" in runner.summary
+    return cases_of((ci / "junit.xml").read_text(encoding="utf-8"))
+
+
+def test_green(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    done = check(runner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cases = assert_valid(runner)
+    assert {name for suite, name in cases if suite == "conformance"} == set(CATALOGUE)
+    assert {("gate", "violations"), ("gate", "error_rate"), ("gate", "ledger")} <= set(cases)
+    assert {child.tag for case in cases.values() for child in case} == {"system-out", "skipped"}
+    said = [parsed(line) for line in commands(done.stdout)]
+    assert [name for name, *_ in said if name not in ("group", "endgroup", "warning")] == ["notice"]
+    assert runner.outputs == {
+        "verdict": "passed",
+        "exit-code": "0",
+        "results": "out/results.sqlite",
+        "report": "out/report.html",
+    }
+    assert (runner.workspace / runner.outputs["results"]).is_file()
+    assert (runner.workspace / runner.outputs["report"]).is_file()
+    assert runner.summary.startswith("### ✅ Agent runs: passed\n")
+    badge = json.loads((runner.workspace / "ci" / "badge.json").read_text())
+    assert badge["message"].startswith("passing")
+
+
+def test_red(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    with EmbeddedServer(["two-terminals"]) as faulty:
+        done = check(runner, "--target", faulty.base_url)
+    assert done.returncode == 1, done.stdout + done.stderr
+    cases = assert_valid(runner)
+    assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
+    assert cases["gate", "violations"].find("failure") is not None
+    said = [parsed(line) for line in commands(done.stdout)]
+    titles = {properties["title"]: properties for name, properties, _ in said if name == "error"}
+    assert "terminal.exactly-one: fail" in titles
+    assert titles["violations: missed"]["file"] == "harness.toml"
+    assert titles["violations: missed"]["line"] == "2"
+    assert "notice" not in {name for name, *_ in said}
+    assert (runner.outputs["verdict"], runner.outputs["exit-code"]) == ("failed", "1")
+    assert runner.summary.startswith("### ❌ Agent runs: failed\n")
+    assert "`terminal.exactly-one`" in runner.summary
+    badge = json.loads((runner.workspace / "ci" / "badge.json").read_text())
+    assert (badge["message"].split(" ·")[0], badge["color"]) == ("failing", "red")
+
+
+def test_a_gate_says_it_again_of_the_same_results(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    done = check(runner)
+    assert done.returncode == 0, done.stdout + done.stderr
+    runner.output_file.write_text("")
+    runner.summary_file.write_text("")
+    (runner.workspace / "strict.toml").write_text("[objectives]\nttft_p50_ms = 0.0001\n")
+    done = runner.bash(f"harness gate out --config strict.toml {ASKED_FOR}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    cases = assert_valid(runner)
+    assert [child.tag for child in cases["gate", "ttft_p50_ms"]] in (["failure"], ["error"])
+    (problem,) = [parsed(line) for line in commands(done.stdout) if line.startswith("::error")]
+    assert (problem[1]["file"], problem[1]["line"]) == ("strict.toml", "2")
+    assert runner.outputs["exit-code"] == "1"
+
+
+def test_the_suite_alone(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    with EmbeddedServer(["two-terminals"]) as faulty:
+        done = runner.bash(f"harness conformance --target {faulty.base_url} -k terminal {ASKED_FOR}")
+    assert done.returncode == 1, done.stdout + done.stderr
+    cases = assert_valid(runner)
+    assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
+    skipped = cases["conformance", "framing.utf8"].find("skipped")
+    assert skipped is not None
+    assert "no check of it was run" in str(skipped.get("message"))
+    assert (runner.outputs["verdict"], runner.outputs["results"]) == ("failed", "")
+    assert "::warning" not in "".join(commands(done.stdout))
+
+
+@pytest.mark.parametrize("option", ["--quiet", "--json"])
+def test_annotations_come_also_where_people_want_quiet_or_a_program_listens(
+    tmp_path: Path, option: str
+) -> None:
+    runner = Runner(tmp_path)
+    with EmbeddedServer(["two-terminals"]) as faulty:
+        done = check(runner, option, "--target", faulty.base_url)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert any("terminal.exactly-one" in one for one in commands(done.stderr) if one.startswith("::error"))
+    assert not any(line.startswith("::") for line in done.stdout.splitlines())
+    assert runner.outputs["verdict"] == "failed"
+
+
+def test_a_target_that_is_not_there_is_an_error_too(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    done = check(runner, "--target", "http://127.0.0.1:1")
+    assert done.returncode == 2
+    (problem,) = [parsed(line) for line in commands(done.stdout) if line.startswith("::error")]
+    assert "cannot be reached" in problem[2]
+    assert runner.outputs == {}
+
+
+def test_artifacts_that_cannot_be_written_are_refused_before_the_test(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    done = runner.bash("harness check --badge badge.png")
+    assert done.returncode == 2
+    assert "neither .svg nor .json" in done.stderr
+    assert list(runner.workspace.iterdir()) == []
