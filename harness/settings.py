@@ -36,7 +36,10 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from harness.contract.expectations import Budgets, Expectations
-from harness.gate.objectives import Objective
+from harness.gate.baseline import USUAL_EFFECTS, Effects
+from harness.gate.expressions import limits_of
+from harness.gate.objectives import Terms
+from harness.gate.stored import KEEP
 from harness.reference.settings import demo_config
 
 ENV_PREFIX = "HARNESS_"
@@ -414,6 +417,58 @@ class LoadSettings(_Strict):
         return self
 
 
+def parse_share(value: Any) -> Any:
+    """A share from a number or from ``"5%"``; raises ValueError otherwise."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(%?)", value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no share; write for example 5%")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+ShareOfIt = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+class GateSettings(_Strict):
+    """How results are compared with a baseline."""
+
+    #: a difference in a latency below this share of the baseline's, or below so many ms, is not worth failing for
+    smallest_effect: ShareOfIt = USUAL_EFFECTS.relative
+    smallest_effect_ms: float = Field(USUAL_EFFECTS.ms, ge=0, allow_inf_nan=False)
+    #: likewise of error_rate and goodput: half a percentage point
+    smallest_effect_share: ShareOfIt = USUAL_EFFECTS.share
+    #: whether the gate holds when it cannot tell of some metrics; that it can tell of none never passes
+    inconclusive: Literal["pass", "fail"] = "pass"
+    #: how often a check may be repeated while a comparison is inconclusive
+    rerun_inconclusive: int = Field(0, ge=0)
+    #: how many files a folder of baselines holds
+    keep: int = Field(KEEP, ge=1)
+
+    @property
+    def terms(self) -> Terms:
+        """What the gate is told."""
+        effects = Effects(self.smallest_effect, self.smallest_effect_ms, self.smallest_effect_share)
+        return Terms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
+
+
+class ExportSettings(_Strict):
+    """Where numbers go while a load goes on."""
+
+    #: base URL of an OpenTelemetry collector that takes OTLP over HTTP
+    otlp_endpoint: str | None = None
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _is_url(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
+            raise ValueError(
+                f"{value!r} is not of the form http[s]://host:port; write for example http://localhost:4318, "
+                f"and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
+            )
+        return value
+
+
 class Settings(BaseSettings):
     """Everything a test is told."""
 
@@ -426,12 +481,13 @@ class Settings(BaseSettings):
     load: LoadSettings = Field(default_factory=LoadSettings)
     objectives: dict[str, float] = Field(default_factory=lambda: {"error_rate": 0.001, "violations": 0.0})
 
-    @field_validator("objectives")
+    gate: GateSettings = Field(default_factory=GateSettings)
+    export: ExportSettings = Field(default_factory=ExportSettings)
+
+    @field_validator("objectives", mode="before")
     @classmethod
-    def _known(cls, value: dict[str, float]) -> dict[str, float]:
-        for key, limit in value.items():
-            Objective.parse(key, limit)
-        return value
+    def _known(cls, value: Any) -> Any:
+        return limits_of(value) if isinstance(value, Mapping) else value
 
     @property
     def expectations(self) -> Expectations:
@@ -585,9 +641,9 @@ def _sentence(problem: ValidationError, origin: str) -> str:
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()
         where = f"the environment variable {variable}" if variable in os.environ else origin
         return f"unknown setting {place!r} in {where}{_nearest(key, _fields_at(parents))}"
-    message = first["msg"].removeprefix("Value error, ")
+    message, *picture = first["msg"].removeprefix("Value error, ").splitlines()
     where = f"setting {place!r}: " if place else ""
-    return f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})"
+    return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *picture])
 
 
 def _fields_at(path: list[str]) -> Mapping[str, Any]:

@@ -151,7 +151,10 @@ def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) ->
     ("text", "said"),
     [
         ("[targett]\n", "unknown setting 'targett' in harness.toml; did you mean 'target'?"),
-        ("xyz = 3\n", "unknown setting 'xyz' in harness.toml; known here: target, budgets, load, objectives"),
+        (
+            "xyz = 3\n",
+            "unknown setting 'xyz' in harness.toml; known here: target, budgets, load, objectives, gate",
+        ),
         (
             '[target]\nbase_ur = "x"\n',
             "unknown setting 'target.base_ur' in harness.toml; did you mean 'base_",
@@ -607,3 +610,78 @@ def test_a_token_file() -> None:
         read_token(path)
     with pytest.raises(SettingsError, match="cannot read the token file none: "):
         read_token(Path("none"))
+
+
+def test_objectives_may_be_of_a_journey_and_written_in_several_ways(tmp_path: Path) -> None:
+    (tmp_path / "harness.toml").write_text(
+        """
+[objectives]
+ttft_p95_ms = 800
+resume.resume_p99_ms = "1.5s"
+"join.error_rate" = "1%"
+expressions = ["fresh.ttft_p50_ms < 300", "violations == 0"]
+"""
+    )
+    settings = load_settings()
+    assert settings.objectives == {
+        "ttft_p95_ms": 800.0,
+        "resume.resume_p99_ms": 1500.0,
+        "join.error_rate": 0.01,
+        "fresh.ttft_p50_ms": 300.0,
+        "violations": 0.0,
+    }
+    settings.write_private(tmp_path / "private.toml")
+    assert load_settings(tmp_path / "private.toml").objectives == settings.objectives
+    assert Settings.model_validate(settings.document()).objectives == settings.objectives
+
+
+def test_objectives_may_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_OBJECTIVES__TTFT_P95_MS", "0.8s")
+    monkeypatch.setenv("HARNESS_OBJECTIVES__RESUME__ERROR_RATE", "0.01")
+    assert load_settings().objectives == {"ttft_p95_ms": 800.0, "resume.error_rate": 0.01}
+
+
+def test_a_mistake_in_an_expression_is_pointed_at_below_the_sentence() -> None:
+    Path("harness.toml").write_text('[objectives]\nexpressions = ["resume.resume_p99 < 5"]\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "setting 'objectives': objective 'resume.resume_p99 < 5' names the unknown 'resume_p99'; did you mean "
+        "'resume_p99_ms'? (from flags, HARNESS_* or harness.toml)\n"
+        "    resume.resume_p99 < 5\n"
+        "           ^^^^^^^^^^"
+    )
+
+
+def test_the_gate_has_settings_of_its_own() -> None:
+    usual = load_settings().gate
+    assert (usual.smallest_effect, usual.smallest_effect_ms, usual.smallest_effect_share) == (
+        0.05,
+        1.0,
+        0.005,
+    )
+    assert (usual.inconclusive, usual.rerun_inconclusive, usual.keep) == ("pass", 0, 10)
+    Path("harness.toml").write_text(
+        '[gate]\nsmallest_effect = "10%"\nsmallest_effect_ms = 0\ninconclusive = "fail"\nrerun_inconclusive = 4\n'
+    )
+    terms = load_settings().gate.terms
+    assert (terms.effects.relative, terms.effects.ms, terms.effects.share) == (0.1, 0.0, 0.005)
+    assert (terms.looks, terms.inconclusive_fails) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('smallest_effect = "5 percent"', "'5 percent' is no share; write for example 5%"),
+        ("smallest_effect = 5", "setting 'gate.smallest_effect': Input should be less than or equal to 1"),
+        ("smallest_effect = 0", "setting 'gate.smallest_effect': Input should be greater than 0"),
+        ('inconclusive = "maybe"', "setting 'gate.inconclusive': Input should be 'pass' or 'fail'"),
+        ("keep = 0", "setting 'gate.keep': Input should be greater than or equal to 1"),
+        ("smallest = 1", "unknown setting 'gate.smallest' in harness.toml; did you mean 'smallest_effect'?"),
+    ],
+)
+def test_mistakes_in_the_gates_settings(text: str, said: str) -> None:
+    Path("harness.toml").write_text(f"[gate]\n{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert said in str(caught.value)

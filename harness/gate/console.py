@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.gate.baseline import Comparison
-from harness.gate.objectives import GateReport, GateRow
+from harness.gate.objectives import SHARES, GateReport, GateRow
 
 _STYLES = {
     "held": "green",
@@ -26,64 +27,138 @@ _SENTENCES = {
     "not measured": "Gate: not held, because an objective was not measured.",
     "nothing tested": "Gate: nothing was tested, so nothing is held.",
 }
+_WIDE = 100  # columns, from which on there is room between the numbers
+_UNSURE = "Gate: inconclusive, which is no pass: the comparison with the baseline says too little."
 
 
 def print_report(report: GateReport, console: Console) -> None:
-    """Print a gate report as a table, one more where there was a baseline, and the outcome in a sentence."""
-    table = Table(title="Gate", title_justify="left")
-    table.add_column("objective", overflow="fold")
-    table.add_column("value", justify="right")
-    table.add_column("limit", justify="right")
-    table.add_column("")
-    table.add_column("headroom", justify="right")
-    table.add_column("detail", overflow="fold")
+    """Print a gate report as a table, one more where there was a baseline, and the outcome in a sentence.
+
+    What is said of a row stands below its table, and latencies are in ms without saying so (their names do),
+    so that the numbers fit into 80 columns.
+    """
+    table = _table(console, "Gate", "value", "limit", "95% interval", "headroom")
     for row in report.rows:
         table.add_row(*_cells(row))
-    console.print(table)
+    _print(console, table, [(row.name, row.detail) for row in report.rows])
     if report.comparisons:
-        console.print(_comparison_table(report.comparisons))
+        level = f"{report.confidence * 100:.3g}% interval"
+        title = f"Against the baseline ({_runs(report.comparisons)})"
+        comparisons = _table(console, title, "before", "after", "change", level, "smallest\neffect")
+        for comparison in report.comparisons:
+            comparisons.add_row(*_comparison_cells(comparison))
+        _print(console, comparisons, [(one.key, one.detail) for one in report.comparisons])
+    for note in report.notes:
+        console.print(Text(f"Note: {note}.", "yellow"))
     if report.saturation:
         console.print(Text(f"The harness was saturated: {'; '.join(report.saturation)}.", "yellow"))
-    console.print(Text(_SENTENCES[report.outcome], _STYLES[report.outcome]))
+    console.print(Text(outcome_sentence(report), _STYLES[report.outcome]))
+
+
+def outcome_sentence(report: GateReport) -> str:
+    """The outcome in a sentence, and what it leaves open."""
+    if report.outcome == "inconclusive" and all(row.verdict != "inconclusive" for row in report.rows):
+        return _UNSURE
+    unknown = [one.key for one in report.comparisons if one.verdict == "inconclusive"]
+    if report.outcome == "held" and unknown:
+        return f"Gate: held, but whether {', '.join(unknown)} changed cannot be told."
+    return _SENTENCES[report.outcome]
+
+
+def _table(console: Console, title: str, *headings: str) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1 if console.width >= _WIDE else 0, 0, 0),
+        show_edge=False,
+    )
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("objective", overflow="fold", min_width=10)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _print(console: Console, table: Table, details: list[tuple[str, str]]) -> None:
+    console.print(table)
+    for name, detail in details:
+        if detail:
+            console.print(Text.assemble((name, "bold"), f": {detail}"))
+    console.print()
 
 
 def _cells(row: GateRow) -> tuple[Text, ...]:
     return (
-        Text(row.name),
-        Text(quantity(row.name, row.value)),
-        Text(f"{'at least ' if row.at_least else ''}{quantity(row.name, row.limit)}"),
         Text(row.verdict, _STYLES[row.verdict]),
+        Text(row.name),
+        Text(_number(row.name, row.value)),
+        Text(f"{'≥' if row.at_least else '≤'} {_number(row.name, row.limit)}"),
+        Text(interval_said(row)),
         Text("" if row.headroom is None else f"{row.headroom:.0%}"),
-        Text(row.detail),
     )
 
 
-def _comparison_table(comparisons: tuple[Comparison, ...]) -> Table:
-    table = Table("objective", title="Against the baseline", title_justify="left")
-    for heading in ("baseline", "value", "difference", "95% interval"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
-    table.add_column("detail", overflow="fold")
-    for comparison in comparisons:
-        interval = ""
-        if comparison.low is not None and comparison.high is not None:
-            interval = f"{comparison.low:+.1%} to {comparison.high:+.1%}"
-        table.add_row(
-            Text(comparison.key),
-            Text(quantity(comparison.key, comparison.baseline)),
-            Text(quantity(comparison.key, comparison.value)),
-            Text("" if comparison.difference is None else f"{comparison.difference:+.1%}"),
-            Text(interval),
-            Text(comparison.verdict, _STYLES[comparison.verdict]),
-            Text(comparison.detail),
-        )
-    return table
+def _comparison_cells(one: Comparison) -> tuple[Text, ...]:
+    ends = (change_said(one, end) for end in (one.low, one.high))
+    return (
+        Text(one.verdict, _STYLES[one.verdict]),
+        Text(one.key),
+        Text(_number(one.key, one.baseline)),
+        Text(_number(one.key, one.value)),
+        Text(change_said(one, one.difference)),
+        Text("" if one.low is None else _between(*ends)),
+        Text(change_said(one, one.smallest_effect).removeprefix("+")),
+    )
+
+
+def _between(low: str, high: str) -> str:
+    """Both ends of an interval, with their unit once."""
+    for unit in ("%", " pp"):
+        if low.endswith(unit) and high.endswith(unit):
+            low = low.removesuffix(unit)
+    return f"{low} to {high}"
+
+
+def _number(name: str, value: float | None) -> str:
+    """A value or a limit to about four digits; of a latency without its unit."""
+    if value is None:
+        return "-"
+    if _key(name) in SHARES:
+        return f"{value * 100:.4g}%"
+    decimals = 0 if value == int(value) or value >= 1000 else 1 if value >= 100 else 2
+    return f"{value:,.{decimals}f}"
+
+
+def interval_said(row: GateRow) -> str:
+    """Both ends of a row's interval; of a latency in ms, without saying so. Empty where there is none."""
+    return "" if row.interval is None else _between(*(_number(row.name, end) for end in row.interval))
+
+
+def change_said(comparison: Comparison, change: float | None) -> str:
+    """A difference in percent, or, of a share, in percentage points."""
+    if change is None:
+        return ""
+    return f"{change * 100:+.1f}%" if comparison.relative else f"{change * 100:+.2f} pp"
+
+
+def _runs(comparisons: tuple[Comparison, ...]) -> str:
+    now, then = max(one.runs for one in comparisons)
+    return f"{then} run{'' if then == 1 else 's'} before, {now} now"
 
 
 def quantity(name: str, value: float | None) -> str:
-    """A value or a limit of the gate's row of that name, with its unit."""
+    """A value or a limit of the gate's row of that name, with its unit; also of a journey's, or a repeat's."""
     if value is None:
         return "-"
-    if name in ("error_rate", "goodput"):
+    key = _key(name)
+    if key in SHARES:
         return f"{value:.3%}"
-    return f"{value:,.2f} ms" if name.endswith("_ms") else f"{value:,.0f}"
+    return f"{value:,.2f} ms" if key.endswith("_ms") else f"{value:,.0f}"
+
+
+def _key(name: str) -> str:
+    """The objective's key in a row's name, "repeat 2: resume.resume_p99_ms"."""
+    return name.rpartition(" ")[2].rpartition(".")[2]

@@ -6,13 +6,14 @@ Nor is what a harness measured that was too busy to measure it: there a latency 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Literal, Self
 
-from harness.gate.baseline import Comparison, compare
+from harness.gate.baseline import Comparison, Effects, compare, compare_shares
+from harness.gate.intervals import CONFIDENCE, percentile_interval, share_interval
+from harness.gate.stored import another_load, notes
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.store import Results, ResultsError
@@ -27,9 +28,9 @@ _PERCENTILE_KEYS = {
     for word in metrics.PERCENTILES
 }
 GOODPUT = "goodput"
-_SHARES = ("error_rate", GOODPUT)
+SHARES = ("error_rate", GOODPUT)
 KEYS = (*_PERCENTILE_KEYS, "error_rate", GOODPUT, "violations")
-"""Every objective that can be set."""
+"""Every objective that can be set, for all journeys or for one."""
 
 EVERY_RUN_HAS = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
 """Metrics that every run has which comes to its end, where it is first asked for."""
@@ -44,30 +45,40 @@ _FAILING_VERDICTS = ("fail", "error", "stale")
 class Objective:
     """A limit: in ms for a percentile of a metric, a share for error_rate and goodput, a count for violations.
 
-    It is an upper one, save for goodput.
+    It is an upper one, save for goodput. journey: whose streams it is about; None for all.
     """
 
     key: str
     limit: float
+    journey: str | None = None
 
     @classmethod
-    def parse(cls, key: str, limit: float) -> Self:
-        """The objective of that key, such as ttft_p95_ms, stall_max_ms, error_rate or violations.
+    def parse(cls, name: str, limit: float) -> Self:
+        """The objective of that name: a key such as ttft_p95_ms, stall_max_ms, error_rate or violations, or one
+        of one journey's, such as resume.resume_p99_ms.
 
         Raises ValueError for a key that is not of KEYS, naming the nearest, and for a limit that is no
         finite number from 0 up.
         """
+        journey, _, key = name.rpartition(".")
+        if "." in journey:
+            raise ValueError(f"objective {name}: a journey's name has no point; write resume.resume_p99_ms")
         if key not in KEYS:
             near = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
             raise ValueError(f"objective {key!r} is unknown; did you mean {near!r}?")
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
             raise ValueError(f"objective {key}: the limit must be a number from 0 up, not {limit!r}")
-        if key in _SHARES and limit > 1:
+        if key in SHARES and limit > 1:
             whose = "runs" if key == GOODPUT else "streams"
             raise ValueError(
                 f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit!r}"
             )
-        return cls(key, float(limit))
+        return cls(key, float(limit), journey or None)
+
+    @property
+    def name(self) -> str:
+        """The key, after its journey where it has one: resume.resume_p99_ms."""
+        return f"{self.journey}.{self.key}" if self.journey else self.key
 
     @property
     def at_least(self) -> bool:
@@ -76,15 +87,15 @@ class Objective:
 
     @property
     def limit_said(self) -> str:
-        """The limit with its unit, as `parse_expression` takes it: 800 ms, 0.1%, 0."""
-        if self.key in _SHARES:
+        """The limit with its unit, as an expression has it: 800 ms, 0.1%, 0."""
+        if self.key in SHARES:
             return f"{self.limit * 100:.12g}%"
         return f"{self.limit:.12g} ms" if self.percentile is not None else f"{self.limit:.12g}"
 
     @property
     def expression(self) -> str:
-        """The objective as a text that `parse_expression` takes: ttft_p95_ms <= 800 ms."""
-        return f"{self.key} {'>=' if self.at_least else '<='} {self.limit_said}"
+        """The objective as harness.gate.expressions reads it: ttft_p95_ms <= 800 ms."""
+        return f"{self.name} {'>=' if self.at_least else '<='} {self.limit_said}"
 
     @property
     def percentile(self) -> tuple[str, str] | None:
@@ -95,19 +106,33 @@ class Objective:
         """What the results say of it, in the limit's unit; None when it was not measured."""
         if self.percentile is not None:
             metric, word = self.percentile
-            return results.histogram(metric).percentile(metrics.PERCENTILES[word])
+            return results.histogram(metric, self.journey).percentile(metrics.PERCENTILES[word])
         if self.key == "error_rate":
-            return metrics.error_rate(results)
+            return metrics.error_rate(results, self.journey)
         if self.key == GOODPUT:
-            return metrics.goodput(results)
-        return float(sum(metrics.violations(results).values()))
+            return metrics.goodput(results, self.journey)
+        if self.journey is not None and self.journey not in results.journeys():
+            return None
+        return float(sum(metrics.violations(results, self.journey).values()))
+
+    def interval(self, results: Results) -> tuple[float, float] | None:
+        """The confidence interval of that value from harness.gate.intervals, in the limit's unit; None where
+        there is too little for one, and of violations, which are counted and not estimated.
+        """
+        if self.percentile is not None:
+            metric, word = self.percentile
+            return percentile_interval(results, metric, metrics.PERCENTILES[word], self.journey)
+        if self.key == "error_rate":
+            return share_interval(results, "error_rate", self.journey)
+        return share_interval(results, "goodput", self.journey) if self.key == GOODPUT else None
 
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
     """One thing that was held against a limit. detail says in words what the number does not.
 
-    at_least: the limit is a lower one.
+    at_least: the limit is a lower one. interval: the value's confidence interval, in its unit; None where it
+    was not asked for, and where there is none.
     """
 
     name: str
@@ -116,6 +141,7 @@ class GateRow:
     verdict: RowVerdict
     detail: str = ""
     at_least: bool = False
+    interval: tuple[float, float] | None = None
 
     @property
     def headroom(self) -> float | None:
@@ -132,13 +158,18 @@ class GateRow:
 class GateReport:
     """The gate's rows, the comparisons with a baseline where there was one, and what follows from them.
 
-    saturation: why the harness was too busy for its latencies to be judged; empty when it was not.
+    saturation: why the harness was too busy for its latencies to be judged; empty when it was not. notes: what
+    else a reader of the comparisons has to know. inconclusive_fails: whether a single comparison that is
+    inconclusive is one too many. confidence: of each comparison's interval.
     """
 
     rows: tuple[GateRow, ...]
     comparisons: tuple[Comparison, ...]
     tested: bool
     saturation: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    inconclusive_fails: bool = False
+    confidence: float = CONFIDENCE
 
     @property
     def outcome(self) -> Outcome:
@@ -148,9 +179,25 @@ class GateReport:
             return "nothing tested"
         if "missed" in verdicts or any(comparison.verdict == "worse" for comparison in self.comparisons):
             return "missed"
-        if "inconclusive" in verdicts:
+        if "inconclusive" in verdicts or self.unsure:
             return "inconclusive"
         return "not measured" if "not measured" in verdicts else "held"
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the comparisons say too little: none of them has an interval, so that none could ever have
+        been worse; or a single one is inconclusive where none may be.
+        """
+        if self.inconclusive_fails:
+            return any(one.verdict == "inconclusive" for one in self.comparisons)
+        return bool(self.comparisons) and all(one.low is None for one in self.comparisons)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether repeating the test may decide something: nothing is missed, and something is unknown."""
+        return self.outcome in ("held", "inconclusive") and any(
+            one.repeats_may_tell for one in self.comparisons
+        )
 
     @property
     def exit_code(self) -> int:
@@ -158,77 +205,42 @@ class GateReport:
         return {"held": 0, "nothing tested": 2}.get(self.outcome, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a gate compares with a baseline.
+
+    effects: what is worth failing for. looks: how often it may look while repeats come in, the last one
+    included. inconclusive_fails: see GateReport.
+    """
+
+    effects: Effects = field(default_factory=Effects)
+    looks: int = 1
+    inconclusive_fails: bool = False
+
+    def confidence(self, comparisons: int) -> float:
+        """The confidence of each interval: so high that all those comparisons, at all looks, call no equal
+        servers worse with more than 1 - CONFIDENCE (Bonferroni: one end of each interval counts for that).
+        """
+        return max(CONFIDENCE, 1 - 2 * (1 - CONFIDENCE) / max(1, comparisons * self.looks))
+
+
+USUAL_TERMS = Terms()
+
+
 def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
     """Objectives from keys and limits, as the settings hold them. Raises ValueError as Objective.parse."""
     return tuple(Objective.parse(key, limit) for key, limit in limits.items())
 
 
-_EXPRESSION = re.compile(
-    r"\s*(?P<key>[A-Za-z_]\w*)\s*(?P<sign>[<>=≤≥!]+)\s*(?P<number>[^\s%a-zA-Z]*(e[-+]?[0-9]+)?)\s*(?P<unit>%|\w*)\s*"
-)
-_AT_MOST, _AT_LEAST = ("<", "<=", "≤"), (">", ">=", "≥")
-_MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
-_SHARE = {"": 1.0, "%": 0.01}
+def limits_with(limits: Mapping[str, float], given: Iterable[Objective]) -> dict[str, float]:
+    """Limits by name, as the settings hold them, with those given besides in the place of any of their names."""
+    return {**limits, **{one.name: one.limit for one in given}}
 
 
-def parse_expression(text: str) -> Objective:
-    """The objective that "ttft_p95_ms < 800", "error_rate <= 1%" or "goodput >= 99%" says.
-
-    A latency is in ms, or has a unit: 0.8s. A share is from 0 to 1, or in percent. `<` is taken for `<=` and
-    `>` for `>=`: of a measured quantity nobody can tell them apart. Violations are counted, so there `< 1` is 0.
-
-    Raises ValueError, one sentence that quotes the text and says what to write.
-    """
-    wrong = f"objective {text.strip()!r}"
-    found = _EXPRESSION.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{wrong} {_not_an_expression(text)}")
-    key, sign, number, unit = found.group("key", "sign", "number", "unit")
-    if key not in KEYS:
-        Objective.parse(key, 0)  # which says what it is that was meant
-    signs = _AT_LEAST if key == GOODPUT else _AT_MOST
-    if sign not in signs:
-        kind = "a lower limit" if key == GOODPUT else "an upper limit"
-        raise ValueError(f"{wrong}: {key} has {kind}; write {key} {signs[1]} {number}{unit}")
-    return Objective.parse(key, _limit(wrong, key, sign, number, unit))
-
-
-def _not_an_expression(text: str) -> str:
-    if re.fullmatch(r"\s*[0-9.]+\s*(%|\w*)\s*[<>=≤≥]+\s*\w+\s*", text):
-        return "begins with its limit; write the name first, for example ttft_p95_ms < 800"
-    name = re.match(r"\s*([A-Za-z_][\w ]*)", text)
-    if name is None:
-        return "begins with no name; write for example ttft_p95_ms < 800"
-    key = get_close_matches("_".join(name[1].lower().split()), KEYS, n=1, cutoff=0)[0]
-    example = {"error_rate": "error_rate < 1%", GOODPUT: "goodput >= 99%", "violations": "violations <= 0"}
-    return f"is no comparison with one limit; write for example {example.get(key, f'{key} < 800')}"
-
-
-def _limit(wrong: str, key: str, sign: str, number: str, unit: str) -> float:
-    """The limit in the objective's own unit."""
-    units = _SHARE if key in _SHARES else {"": 1.0} if key == "violations" else _MS
-    if not re.fullmatch(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?", number):
-        said = f"{number!r} is no number from 0 up" if number else f"there is no number after {sign}"
-        raise ValueError(f"{wrong}: {said}; write digits, with a point for decimals")
-    if unit not in units:
-        known = ", ".join(filter(None, units))
-        raise ValueError(
-            f"{wrong}: {key} is not in {unit!r}{f'; write {known}' if known else ', but a count'}"
-        )
-    value = float(number)
-    if key in _SHARES and not unit and value > 1:
-        raise ValueError(f"{wrong}: {key} is a share, so {number} is over 100%; write {number}%")
-    if sign == "<" and value == 0:
-        raise ValueError(f"{wrong}: nothing is below 0; write {key} <= 0")
-    if key == "violations":
-        if not value.is_integer():
-            raise ValueError(f"{wrong}: violations are counted; write a whole number")
-        return value - 1 if sign == "<" else value
-    return float(f"{value * units[unit]:.12g}")  # 0.1% is 0.001, whatever binary fractions make of it
-
-
-def run_limits(objectives: Iterable[Objective]) -> dict[str, float]:
+def run_limits(objectives: Iterable[Objective], journey: str | None = None) -> dict[str, float]:
     """What a single run has to meet, by metric, in ms: what goodput asks of it.
+
+    journey: the run's; objectives of another do not count for it.
 
     Of the percentiles of one metric the highest that is limited counts, as that is the limit nearly every
     run is to meet. A run has many gaps between tokens and no percentile of them that the test's could be
@@ -236,6 +248,8 @@ def run_limits(objectives: Iterable[Objective]) -> dict[str, float]:
     """
     limits: dict[str, tuple[float, float]] = {}
     for objective in objectives:
+        if objective.journey not in (None, journey):
+            continue
         metric, word = objective.percentile or ("", "max")
         if (metric, word) == ("inter_token_ms", "max"):
             metric = "stall_ms"
@@ -247,6 +261,13 @@ def run_limits(objectives: Iterable[Objective]) -> dict[str, float]:
             elif percent > highest:
                 limits[metric] = percent, objective.limit
     return {metric: limit for metric, (_, limit) in limits.items()}
+
+
+def journey_limits(objectives: Iterable[Objective]) -> dict[str, dict[str, float]]:
+    """The `run_limits` of every journey that has objectives of its own."""
+    objectives = tuple(objectives)
+    named = dict.fromkeys(one.journey for one in objectives if one.journey is not None)
+    return {journey: run_limits(objectives, journey) for journey in named}
 
 
 def is_good(values_ms: Mapping[str, float], limits: Mapping[str, float], *, begins_run: bool) -> bool:
@@ -264,52 +285,157 @@ def is_good(values_ms: Mapping[str, float], limits: Mapping[str, float], *, begi
     return True
 
 
-def judge(results: Results, objectives: Iterable[Objective], baseline: Results | None = None) -> GateReport:
-    """Hold a results file against objectives, and against an earlier results file where one is given.
+def judge(
+    results: Results,
+    objectives: Iterable[Objective],
+    baseline: Results | Sequence[Results] | None = None,
+    *,
+    repeats: Sequence[Results] = (),
+    terms: Terms = USUAL_TERMS,
+    intervals: bool = False,
+) -> GateReport:
+    """Hold a results file against objectives, and against earlier results files where there are any.
 
     Besides the objectives it always holds the ledger's equation, that no worker was lost, that a load got
-    as far as the end of a run, and the conformance verdicts. Of the objectives, percentiles are compared
-    with the baseline. Where the harness was saturated, latencies and what follows from them are inconclusive.
+    as far as the end of a run, and the conformance verdicts. Percentiles and shares are compared with the
+    baseline. Where the harness was saturated, latencies and what follows from them are inconclusive.
+
+    repeats: of the same test; they are compared together with it, and what does not hold in one of them is a
+    row as well. intervals: whether rows have their confidence interval. Raises ResultsError.
     """
     objectives = tuple(objectives)
     saturation = tuple(metrics.saturation(results))
-    rows = [_objective_row(results, one, objectives, saturated=bool(saturation)) for one in objectives]
-    rows += [*_load_rows(results), *_conformance_rows(results)]
-    comparisons = tuple(_comparisons(results, objectives, baseline))
-    return GateReport(tuple(rows), comparisons, results.tested, saturation)
+    rows = list(_rows(results, objectives, saturated=bool(saturation)))
+    if intervals:
+        named = {one.name: one for one in objectives}
+        rows = [_with_interval(row, named.get(row.name), results) for row in rows]
+    for number, repeat in enumerate(repeats, 1):
+        again = _rows(repeat, objectives, saturated=bool(metrics.saturation(repeat)))
+        rows += [replace(row, name=f"repeat {number}: {row.name}") for row in again if row.verdict != "held"]
+    report = GateReport(tuple(rows), (), results.tested, saturation, (), terms.inconclusive_fails)
+    then = [baseline] if isinstance(baseline, Results) else list(baseline or [])
+    return _with_baseline(report, objectives, [results, *repeats], then, terms) if then else report
 
 
-def _comparisons(
-    results: Results, objectives: Iterable[Objective], baseline: Results | None
-) -> Iterator[Comparison]:
-    if baseline is None:
-        return
+def _with_baseline(
+    report: GateReport,
+    objectives: tuple[Objective, ...],
+    now: Sequence[Results],
+    then: Sequence[Results],
+    terms: Terms,
+) -> GateReport:
+    comparable = [one for one in objectives if one.key != "violations"]
+    # A maximum never gets an interval, and so costs the others nothing of their confidence.
+    confidence = terms.confidence(sum(not one.key.endswith("_max_ms") for one in comparable))
+    why = _incomparable(now, then)
+    compared = [_compared(one, now, then, terms.effects, confidence) for one in comparable]
+    said = tuple(dict.fromkeys(note for file in then for note in notes(now[0], file)))
+    if not comparable:
+        said += ("no objective can be compared with the baseline: give one of a latency or a rate",)
+    return replace(
+        report,
+        comparisons=tuple(_doubted(one, why) for one in compared) if why else tuple(compared),
+        notes=said,
+        confidence=confidence,
+    )
+
+
+def _rows(results: Results, objectives: tuple[Objective, ...], *, saturated: bool) -> Iterator[GateRow]:
+    for one in objectives:
+        yield _objective_row(results, one, objectives, saturated=saturated)
+    yield from _load_rows(results)
+    yield from _conformance_rows(results)
+
+
+def _with_interval(row: GateRow, objective: Objective | None, results: Results) -> GateRow:
+    interval = None if objective is None or row.value is None else objective.interval(results)
+    if interval is None:
+        return row
+    detail = row.detail
+    if row.verdict in ("held", "missed") and interval[0] <= row.limit <= interval[1]:
+        detail = detail or "close: the limit lies within the interval"
+    return replace(row, interval=interval, detail=detail)
+
+
+def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:
+    """Why no difference between these would be the server's; empty where it would be."""
+    for file in then:
+        why = another_load(now[0], file)
+        if why:
+            return why
     saturated = [
         where
-        for where, file in (("here", results), ("in the baseline", baseline))
-        if metrics.saturation(file)
+        for where, files in (("here", now), ("in the baseline", then))
+        if any(metrics.saturation(file) for file in files)
     ]
-    for objective in objectives:
-        if objective.percentile is not None:
-            found = compare(results, baseline, objective.key, *objective.percentile)
-            if saturated and found.verdict != "inconclusive":
-                detail = f"the harness was saturated {' and '.join(saturated)}"
-                found = replace(found, verdict="inconclusive", detail=detail)
-            yield found
+    return f"the harness was saturated {' and '.join(saturated)}" if saturated else ""
+
+
+def _doubted(comparison: Comparison, why: str) -> Comparison:
+    detail = comparison.detail if comparison.low is None and comparison.detail else why
+    return replace(
+        comparison, verdict="inconclusive", detail=detail, low=None, high=None, repeats_may_tell=False
+    )
+
+
+def _compared(
+    objective: Objective,
+    now: Sequence[Results],
+    then: Sequence[Results],
+    effects: Effects,
+    confidence: float,
+) -> Comparison:
+    if objective.percentile is None:
+        return compare_shares(
+            now,
+            then,
+            objective.name,
+            "goodput" if objective.key == GOODPUT else "error_rate",
+            journey=objective.journey,
+            effects=effects,
+            confidence=confidence,
+        )
+    return compare(
+        now,
+        then,
+        objective.name,
+        *objective.percentile,
+        journey=objective.journey,
+        effects=effects,
+        confidence=confidence,
+    )
 
 
 def _objective_row(
     results: Results, objective: Objective, objectives: Iterable[Objective], *, saturated: bool
 ) -> GateRow:
     value = objective.value(results)
-    if objective.key == GOODPUT and value is not None:
+    if value is None:
+        return _row(
+            objective.name,
+            None,
+            objective.limit,
+            _no_such_journey(results, objective),
+            at_least=objective.at_least,
+        )
+    if objective.key == GOODPUT:
         problem = _counted_otherwise(results, objectives)
         if problem:
-            return _row(objective.key, None, objective.limit, problem, at_least=True)
-    row = _row(objective.key, value, objective.limit, at_least=objective.at_least)
-    if saturated and value is not None and _is_in_doubt(row, objective):
+            return _row(objective.name, None, objective.limit, problem, at_least=True)
+    row = _row(objective.name, value, objective.limit, at_least=objective.at_least)
+    if saturated and _is_in_doubt(row, objective):
         return replace(row, verdict="inconclusive", detail="the harness was saturated")
     return row
+
+
+def _no_such_journey(results: Results, objective: Objective) -> str:
+    """That the objective's journey was never travelled, and which may be meant; empty when it was."""
+    there = results.journeys()
+    if objective.journey is None or objective.journey in there:
+        return ""
+    near = get_close_matches(objective.journey, there, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there) or 'none'}"
+    return f"no journey {objective.journey!r} was travelled; {hint}"
 
 
 def _is_in_doubt(row: GateRow, objective: Objective) -> bool:
@@ -332,13 +458,17 @@ def _counted_otherwise(results: Results, objectives: Iterable[Objective]) -> str
     if not isinstance(at_the_test, dict):
         return ""
     try:
-        counted_by = run_limits(parse_objectives(at_the_test))
+        counted_by = parse_objectives(at_the_test)
     except ValueError as problem:
         raise ResultsError(f"{results.path}: its objectives are not of this version: {problem}") from None
-    if counted_by == run_limits(objectives):
+    objectives = tuple(objectives)
+    limits = run_limits(counted_by)
+    if (limits, journey_limits(counted_by)) == (run_limits(objectives), journey_limits(objectives)):
         return ""
-    said = ", ".join(f"{name} {limit:g}" for name, limit in counted_by.items()) or "no limit"
-    return f"good runs were counted during the test, by {said}; other limits need another test"
+    said = [f"{name} {limit:g}" for name, limit in limits.items()] or ["no limit"]
+    for journey, own in journey_limits(counted_by).items():
+        said += [f"{journey}.{name} {limit:g}" for name, limit in own.items() if limits.get(name) != limit]
+    return f"good runs were counted during the test, by {', '.join(said)}; other limits need another test"
 
 
 def _row(

@@ -4,68 +4,127 @@ import pytest
 from rich.console import Console
 
 from harness.gate.baseline import Comparison
-from harness.gate.console import print_report
+from harness.gate.console import change_said, interval_said, outcome_sentence, print_report, quantity
 from harness.gate.objectives import GateReport, GateRow
 
+ROWS = (
+    GateRow("ttft_p95_ms", 712.34, 800.0, "held", "close", interval=(640.2, 820.46)),
+    GateRow("duration_p99_ms", 17234.5, 20000.0, "held", interval=(15001.4, 19500.2)),
+    GateRow("resume.resume_p99_ms", None, 1500.0, "not measured", "no journey 'resume' was travelled"),
+    GateRow("fresh.error_rate", 0.012, 0.01, "missed", interval=(0.008, 0.017)),
+    GateRow("goodput", 0.9, 0.99, "missed", at_least=True),
+    GateRow("stall_p50_ms", 0.123, 10.0, "inconclusive", "the harness was saturated"),
+    GateRow("violations", 12.0, 0.0, "missed"),
+    GateRow("repeat 1: fresh.error_rate", 0.5, 0.01, "missed"),
+)
+COMPARISONS = (
+    Comparison("ttft_p95_ms", 220.0, 200.0, 0.1, 0.08, 0.123, "worse", "", 0.05, (2, 10)),
+    Comparison("stall_p50_ms", None, 5.0, None, None, None, "inconclusive", "not measured here"),
+    Comparison(
+        "fresh.error_rate", 0.012, 0.01, 0.002, -0.004, 0.008, "same", "", 0.005, (2, 10), relative=False
+    ),
+)
 
-def printed(report):
-    console = Console(file=io.StringIO(), width=120, color_system=None)
+
+def printed(report, width=120):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     print_report(report, console)
     return console.file.getvalue()
 
 
-def line(text, start):
-    (found,) = (line for line in text.splitlines() if line.strip("│┃ ").startswith(start))
-    return [cell.strip() for cell in found.strip("│").split("│")]
+def line(text, name):
+    """The cells of a row, which are parted by two blanks or more."""
+    (found,) = (line for line in text.splitlines() if f"  {name}  " in line)
+    return [cell for cell in found.rstrip().split("  ") if cell.strip()]
 
 
-def test_rows_show_value_limit_verdict_and_headroom():
-    text = printed(
-        GateReport(
-            rows=(
-                GateRow("ttft_p95_ms", 1600.0, 800.0, "missed"),
-                GateRow("error_rate", 0.0005, 0.001, "held"),
-                GateRow("resume_p50_ms", None, 10.0, "not measured"),
-                GateRow("conformance", 1.0, 0.0, "missed", "ids.unique (fail)"),
-                GateRow("goodput", 0.9, 0.99, "missed", at_least=True),
-                GateRow("stall_p99_ms", 9.0, 10.0, "inconclusive", "the harness was saturated"),
-            ),
-            comparisons=(),
-            tested=True,
-        )
-    )
-    assert line(text, "ttft_p95_ms") == ["ttft_p95_ms", "1,600.00 ms", "800.00 ms", "missed", "-100%", ""]
-    assert line(text, "error_rate") == ["error_rate", "0.050%", "0.100%", "held", "50%", ""]
-    assert line(text, "resume_p50_ms") == ["resume_p50_ms", "-", "10.00 ms", "not measured", "", ""]
-    assert line(text, "conformance") == ["conformance", "1", "0", "missed", "", "ids.unique (fail)"]
-    assert line(text, "goodput") == ["goodput", "90.000%", "at least 99.000%", "missed", "-9%", ""]
-    assert line(text, "stall_p99_ms")[3:] == ["inconclusive", "10%", "the harness was saturated"]
+def test_rows_show_value_limit_interval_headroom_and_verdict():
+    text = printed(GateReport(ROWS, (), tested=True))
+    cells = {row.name: [cell.strip() for cell in line(text, row.name)] for row in ROWS}
+    assert cells == {
+        "ttft_p95_ms": ["held", "ttft_p95_ms", "712.3", "≤ 800", "640.2 to 820.5", "11%"],
+        "duration_p99_ms": ["held", "duration_p99_ms", "17,234", "≤ 20,000", "15,001 to 19,500", "14%"],
+        "resume.resume_p99_ms": ["not measured", "resume.resume_p99_ms", "-", "≤ 1,500"],
+        "fresh.error_rate": ["missed", "fresh.error_rate", "1.2%", "≤ 1%", "0.8 to 1.7%", "-20%"],
+        "goodput": ["missed", "goodput", "90%", "≥ 99%", "-9%"],
+        "stall_p50_ms": ["inconclusive", "stall_p50_ms", "0.12", "≤ 10", "99%"],
+        "violations": ["missed", "violations", "12", "≤ 0"],
+        "repeat 1: fresh.error_rate": ["missed", "repeat 1: fresh.error_rate", "50%", "≤ 1%", "-4900%"],
+    }
+    for said in ("ttft_p95_ms: close", "stall_p50_ms: the harness was saturated"):
+        assert f"\n{said}\n" in text
     assert "Against the baseline" not in text
     assert text.endswith("Gate: missed.\n")
 
 
-def test_comparisons_show_difference_and_interval():
-    worse = Comparison("ttft_p50_ms", 220.0, 200.0, 0.1, 0.08, 0.123, "worse")
-    unknown = Comparison("stall_p50_ms", None, 5.0, None, None, None, "inconclusive", "not measured here")
-    text = printed(GateReport((), (worse, unknown), tested=True))
-    assert line(text, "ttft_p50_ms") == [
-        "ttft_p50_ms",
-        "200.00 ms",
-        "220.00 ms",
-        "+10.0%",
-        "+8.0% to +12.3%",
-        "worse",
-        "",
-    ]
-    assert line(text, "stall_p50_ms") == [
-        "stall_p50_ms",
-        "5.00 ms",
-        "-",
-        "",
-        "",
-        "inconclusive",
-        "not measured here",
-    ]
+def test_comparisons_show_before_after_change_interval_and_smallest_effect():
+    text = printed(GateReport((), COMPARISONS, tested=True, confidence=0.9875))
+    assert "Against the baseline (10 runs before, 2 now)" in text
+    assert "98.8% interval" in text
+    cells = {one.key: [cell.strip() for cell in line(text, one.key)] for one in COMPARISONS}
+    assert cells == {
+        "ttft_p95_ms": ["worse", "ttft_p95_ms", "200", "220", "+10.0%", "+8.0 to +12.3%", "5.0%"],
+        "stall_p50_ms": ["inconclusive", "stall_p50_ms", "5", "-"],
+        "fresh.error_rate": [
+            "same",
+            "fresh.error_rate",
+            "1%",
+            "1.2%",
+            "+0.20 pp",
+            "-0.40 to +0.80 pp",
+            "0.50 pp",
+        ],
+    }
+    assert "\nstall_p50_ms: not measured here\n" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_number_is_cut_off_at_any_usual_width(width):
+    text = printed(GateReport(ROWS, COMPARISONS, tested=True), width)
+    assert max(map(len, text.splitlines())) <= width
+    for number in ("15,001 to 19,500", "≤ 20,000", "0.8 to 1.7%", "-0.40 to +0.80 pp", "0.50 pp", "headroom"):
+        assert number in text
+    assert "…" not in text
+
+
+def test_one_run_is_said_to_be_one():
+    one = Comparison("ttft_p50_ms", 2.0, 1.0, 1.0, 0.9, 1.1, "worse", runs=(1, 1))
+    assert "(1 run before, 1 now)" in printed(GateReport((), (one,), tested=True))
+
+
+def test_notes_stand_below_the_tables():
+    text = printed(GateReport(ROWS[:2], COMPARISONS[:1], True, notes=("it is of another target",)))
+    assert "\nNote: it is of another target.\n" in text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "fails", "sentence"),
+    [
+        (["same", "better"], False, "Gate: held."),
+        (["same", "inconclusive"], False, "Gate: held, but whether b changed cannot be told."),
+        (["same", "inconclusive"], True, "the comparison with the baseline says too little."),
+        (["same", "worse"], False, "Gate: missed."),
+    ],
+)
+def test_the_outcome_says_what_the_comparisons_leave_open(verdicts, fails, sentence):
+    comparisons = tuple(
+        Comparison(name, 1.0, 1.0, 0.0, -0.1, 0.1, verdict)
+        for name, verdict in zip("ab", verdicts, strict=True)
+    )
+    report = GateReport(ROWS[:1], comparisons, True, inconclusive_fails=fails)
+    assert outcome_sentence(report).endswith(sentence)
+
+
+def test_numbers_for_other_readers():
+    assert interval_said(ROWS[0]) == "640.2 to 820.5"
+    assert interval_said(ROWS[2]) == ""
+    assert change_said(COMPARISONS[0], -0.0321) == "-3.2%"
+    assert change_said(COMPARISONS[2], 0.0321) == "+3.21 pp"
+    assert change_said(COMPARISONS[1], None) == ""
+    assert quantity("repeat 1: fresh.error_rate", 0.5) == "50.000%"
+    assert quantity("resume.resume_p99_ms", 1500) == "1,500.00 ms"
+    assert quantity("my.violations", 3) == "3"
+    assert quantity("violations", None) == "-"
 
 
 @pytest.mark.parametrize(

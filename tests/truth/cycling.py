@@ -18,9 +18,9 @@ from locust import events
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.locustfiles.agent_runs import AgentRuns, Arrivals
+from harness.locustfiles.agent_runs import AgentRuns
 
-__all__ = ["AgentRuns", "Arrivals"]
+__all__ = ["AgentRuns"]
 
 _WHERE = Path(os.environ["TRUTH_CYCLES"])
 _CYCLE_S = os.environ.get("TRUTH_CYCLE_S")

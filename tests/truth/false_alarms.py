@@ -1,0 +1,427 @@
+"""How often the gate calls equal servers worse, and how often it misses one that became slower.
+
+A server against itself, and against itself slowed, a few hundred times over, through the real results files and
+the real gate. The server is simulated, because then the truth is known and days of testing take minutes; it is
+no dice-box, though (`Server`): its speed drifts from second to second, each run of the whole test finds it in
+another state, and its slow answers are very slow. With --real it is the embedded server under a real load.
+
+python -m tests.truth.false_alarms [--runs 200] [--real FOLDER] [--write]: --write puts the tables into docs/gate.md.
+It exits with 1 when the recommended plan does not meet its bars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import stdev
+from typing import Any
+
+import numpy as np
+
+from harness.embedded import LISTENING
+from harness.gate import baseline
+from harness.gate.objectives import GateReport, Objective, Terms, judge, parse_objectives
+from harness.results import metrics
+from harness.results.histogram import Histogram
+from harness.results.store import Results, ResultsWriter
+from tests.benchmarks.machine import machine
+from tests.benchmarks.target import ROOT
+
+PAGE = ROOT / "docs" / "gate.md"
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MOST_FALSE_ALARMS = 0.05
+LEAST_FOUND = 0.90
+SLOWDOWNS = (0.0, 0.05, 0.10, 0.20)
+OBJECTIVES = {"ttft_p95_ms": 800.0, "ttft_p99_ms": 5_000.0, "duration_p95_ms": 20_000.0, "error_rate": 0.02}
+VERDICTS = ("worse", "inconclusive", "same", "better")
+_REAL_DELAY_S = 0.2
+_REAL_S = 8
+_REAL_RATE = 10
+_MOST_BUSY = 10  # such runs for one that counts
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What is simulated: latencies in ms are lognormal around a level that moves.
+
+    drift, memory: the level's standard deviation within a run, and how much of it is left a second later (a
+    first-order autoregression). shift: the standard deviation between runs, of Student's t with 4 degrees of
+    freedom: now and then one is far off. tail: the share of answers that are late by a Pareto-distributed
+    factor. rate: arrivals a second, Poisson. failing: the share of streams that fail.
+    """
+
+    drift: float = 0.04
+    memory: float = 0.9
+    shift: float = 0.02
+    spread: float = 0.25
+    tail: float = 0.03
+    rate: float = 20.0
+    failing: float = 0.002
+
+    def write(self, path: Path, rng: np.random.Generator, seconds: int, slowdown: float) -> None:
+        """The results file of one run against it, slowed by that share."""
+        level = self.shift * rng.standard_t(4) / np.sqrt(2) + np.log1p(slowdown)
+        drift = rng.normal(0, self.drift)
+        with ResultsWriter(path) as writer:
+            for second in range(seconds):
+                drift = self.memory * drift + rng.normal(0, self.drift * np.sqrt(1 - self.memory**2))
+                self._second(writer, second, rng, level + drift)
+
+    def _second(self, writer: ResultsWriter, second: int, rng: np.random.Generator, level: float) -> None:
+        count = int(rng.poisson(self.rate))
+        late = np.where(rng.random(count) < self.tail, rng.pareto(2.5, count) * 0.5, 0.0)
+        ttft_ms = 200 * np.exp(level + rng.normal(0, self.spread, count) + late)
+        rest_ms = 1500 * np.exp(level + rng.normal(0, self.spread / 2, count))
+        for metric, values_ms in (("ttft_ms", ttft_ms), ("duration_ms", ttft_ms + rest_ms)):
+            histogram = Histogram()
+            histogram.record_many(values_ms)
+            writer.add_histogram(metric, "fresh", second, "w", histogram)
+        failed = int(rng.binomial(count, self.failing))
+        for word, number in (("judged", count), ("failed", failed), ("runs", count)):
+            writer.add_tally("w", second, "fresh", word, number)
+        for outcome, number in (("scheduled", count), ("done", count - failed), ("truncated", failed)):
+            writer.add_ledger("w", second, "fresh", outcome, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a team tests: seconds a run, files in the baseline, and repeats while it is inconclusive."""
+
+    name: str
+    seconds: int
+    baseline: int
+    repeats: int
+    recommended: bool = False
+
+
+PLANS = (
+    Plan("one run against one", 60, 1, 0),
+    Plan("one run against 5", 60, 5, 0),
+    Plan("one run against 10", 60, 10, 0),
+    Plan("up to 2 repeats against 5", 60, 5, 2),
+    Plan("up to 4 repeats against 10", 60, 10, 4, recommended=True),
+    Plan("the same, 20 s a run", 20, 10, 4),
+)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the gate said in all trials of one plan at one slowdown, and how many runs that took."""
+
+    verdicts: Counter[str]
+    objectives: Counter[tuple[str, str]]
+    trials: int = 0
+    runs: int = 0
+
+    @classmethod
+    def empty(cls) -> Tally:
+        return cls(Counter(), Counter())
+
+    def add(self, report: GateReport, runs: int) -> None:
+        found = {one.verdict for one in report.comparisons}
+        self.verdicts[next(verdict for verdict in VERDICTS if verdict in found)] += 1
+        self.objectives.update((one.key, one.verdict) for one in report.comparisons)
+        self.trials += 1
+        self.runs += runs
+
+    def merge(self, other: Tally) -> None:
+        self.verdicts.update(other.verdicts)
+        self.objectives.update(other.objectives)
+        self.trials += other.trials
+        self.runs += other.runs
+
+    def document(self) -> dict[str, Any]:
+        """As JSON values."""
+        objectives = [[*key, count] for key, count in sorted(self.objectives.items())]
+        return {"verdicts": self.verdicts, "objectives": objectives, "trials": self.trials, "runs": self.runs}
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Tally:
+        """What `document` gave."""
+        objectives = Counter({(key, verdict): count for key, verdict, count in document["objectives"]})
+        return cls(Counter(document["verdicts"]), objectives, document["trials"], document["runs"])
+
+    def share(self, verdict: str) -> float:
+        return self.verdicts[verdict] / self.trials
+
+
+def decide(
+    now: Sequence[Results], then: Sequence[Results], objectives: Iterable[Objective], repeats: int
+) -> tuple[GateReport, int]:
+    """The gate's word as `harness check` comes to it: another repeat while it is undecided. Also how many runs."""
+    terms = Terms(looks=repeats + 1)
+    for used in range(1, repeats + 2):
+        report = judge(now[0], objectives, then, repeats=now[1:used], terms=terms)
+        if not report.undecided:
+            break
+    return report, used
+
+
+@contextmanager
+def _each_file_estimated_once() -> Iterator[None]:
+    """The same files are looked at again and again here, and none of them changes."""
+    asked = {name: getattr(baseline, name) for name in ("percentile_estimate", "share_estimate")}
+    for name, function in asked.items():
+        setattr(baseline, name, cache(function))
+    try:
+        yield
+    finally:
+        for name, function in asked.items():
+            setattr(baseline, name, function)
+
+
+def trial(plan: Plan, seed: int, server: Server) -> dict[float, Tally]:
+    """One baseline of that plan, and against it a test of the server as it was, and of each slowed one."""
+    tallies = {}
+    objectives = parse_objectives(OBJECTIVES)
+    rng = np.random.default_rng([seed, plan.seconds, plan.baseline, plan.repeats])
+    with tempfile.TemporaryDirectory(dir=_scratch()) as folder, ExitStack() as stack:
+        stack.enter_context(_each_file_estimated_once())
+        then = list(_simulated(Path(folder), "then", plan.baseline, server, plan.seconds, 0.0, rng, stack))
+        for slowdown in SLOWDOWNS:
+            name = f"now-{slowdown:g}"
+            now = list(
+                _simulated(Path(folder), name, plan.repeats + 1, server, plan.seconds, slowdown, rng, stack)
+            )
+            tallies[slowdown] = Tally.empty()
+            tallies[slowdown].add(*decide(now, then, objectives, plan.repeats))
+    return tallies
+
+
+def _simulated(
+    folder: Path,
+    name: str,
+    count: int,
+    server: Server,
+    seconds: int,
+    slowdown: float,
+    rng: np.random.Generator,
+    stack: ExitStack,
+) -> Iterator[Results]:
+    for number in range(count):
+        path = folder / f"{name}-{number}.sqlite"
+        server.write(path, rng, seconds, slowdown)
+        yield stack.enter_context(Results(path))
+
+
+def _scratch() -> str | None:
+    """Memory, where there is some: a trial writes dozens of files that nobody keeps."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def simulate(plan: Plan, trials: int, processes: int) -> dict[float, Tally]:
+    """That many trials of a plan."""
+    total = {slowdown: Tally.empty() for slowdown in SLOWDOWNS}
+    with ProcessPoolExecutor(processes) as pool:
+        for found in pool.map(trial, [plan] * trials, range(trials), [Server()] * trials, chunksize=4):
+            for slowdown, tally in found.items():
+                total[slowdown].merge(tally)
+    return total
+
+
+def simulated(plan: Plan, trials: int, processes: int, keep: Path | None) -> dict[float, Tally]:
+    """The same, or what an earlier run of this script kept of it."""
+    kept = json.loads(keep.read_text()) if keep is not None and keep.exists() else {}
+    name = f"{plan.name}, {plan.seconds} s, {trials} trials"
+    if name not in kept:
+        began_s = time.monotonic()
+        found = simulate(plan, trials, processes)
+        print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
+        kept[name] = {f"{slowdown:g}": tally.document() for slowdown, tally in found.items()}
+        if keep is not None:
+            keep.write_text(json.dumps(kept))
+    return {float(slowdown): Tally.of(document) for slowdown, document in kept[name].items()}
+
+
+def measure_real(folder: Path, count: int) -> None:
+    """Runs of a few seconds against the embedded server, as it is and slowed, in turns; those there are stay.
+
+    A run in which the harness was too busy is put aside and made again: the gate compares with none such. Raises
+    RuntimeError where that is so again and again.
+    """
+    for number in range(count):
+        for slowdown in (0.0, 0.10):
+            out = folder / f"{slowdown:g}" / f"{number}"
+            while not _is_sound(out):
+                aside = len(list(folder.glob("busy-*")))
+                if aside >= _MOST_BUSY * count:
+                    raise RuntimeError(f"{aside} runs saturated the harness: this machine is too busy")
+                if out.exists():
+                    out.rename(folder / f"busy-{aside}")
+                with _server(_REAL_DELAY_S * (1 + slowdown)) as url:
+                    _load(url, out)
+
+
+def _is_sound(out: Path) -> bool:
+    """Whether a run is there, was ended, and measured the server and not the harness."""
+    if not (out / "report.html").exists():
+        return False
+    with Results(out / "results.sqlite") as results:
+        return not metrics.saturation(results)
+
+
+@contextmanager
+def _server(delay_s: float) -> Iterator[str]:
+    command = [sys.executable, "-m", "harness", "serve", "--port", "0", "--stop-with-stdin"]
+    command += ["--first-token-delay", f"{delay_s:g}"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if LISTENING in line:
+                yield line.partition(LISTENING)[2].split()[0]
+                return
+        raise RuntimeError("the embedded server did not start")
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _load(url: str, out: Path) -> None:
+    options = ["--target", url, "--rate", str(_REAL_RATE), "--arrivals", "poisson", "--journey", "fresh=1"]
+    options += ["--warmup", "1s", "--duration", f"{_REAL_S + 1}s", "--out", str(out)]
+    command = [sys.executable, "-m", "harness", "load", *options]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, check=False, cwd=out.parent.parent.parent
+    )
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"harness load ended with {done.returncode}: {done.stderr or done.stdout}")
+
+
+def real(folder: Path, draws: int, earlier: int = 10, repeats: int = 4) -> tuple[dict[float, Tally], str]:
+    """The gate's word on draws from the real runs, and how far those differ among themselves.
+
+    Of the runs as they are, some are drawn as the baseline, others as the runs to be judged; the latter also
+    of the slowed. Draws share runs, so they say less than as many trials.
+    """
+    objectives = parse_objectives({"ttft_p95_ms": 800.0, "error_rate": 0.02})
+    rng = np.random.default_rng(1)
+    with ExitStack() as stack:
+        stack.enter_context(_each_file_estimated_once())
+        files = {
+            slowdown: [
+                stack.enter_context(Results(path))
+                for path in sorted((folder / f"{slowdown:g}").glob("*/results.sqlite"))
+            ]
+            for slowdown in (0.0, 0.10)
+        }
+        logs = [np.log(one.histogram("ttft_ms").percentile(95) or 1.0) for one in files[0.0]]
+        total = {slowdown: Tally.empty() for slowdown in files}
+        for _ in range(draws):
+            order = rng.permutation(len(files[0.0]))
+            then = [files[0.0][place] for place in order[:earlier]]
+            for slowdown, runs in files.items():
+                places = order[earlier:] if slowdown == 0 else rng.permutation(len(runs))
+                now = [runs[place] for place in places[: repeats + 1]]
+                total[slowdown].add(*decide(now, then, objectives, len(now) - 1))
+        spread = (
+            f"{len(files[0.0])} runs of {_REAL_S} s as it is and {len(files[0.10])} slowed by 10%, at {_REAL_RATE} "
+            f"arrivals/s; the p95 of TTFT of runs of one server has a standard deviation of {stdev(logs):.1%}"
+        )
+    return total, spread
+
+
+def table(rows: Iterable[tuple[str, float, Tally]]) -> list[str]:
+    """A Markdown table: what the gate said as a whole."""
+    lines = [
+        "| plan | slowed by | worse | inconclusive | same | better | runs it took |",
+        f"| --- {'| ---: ' * 6}|",
+    ]
+    for name, slowdown, tally in rows:
+        shares = " | ".join(f"{tally.share(verdict):.1%}" for verdict in VERDICTS)
+        lines.append(f"| {name} | {slowdown:.0%} | {shares} | {tally.runs / tally.trials:.1f} |")
+    return lines
+
+
+def objective_table(tallies: dict[float, Tally]) -> list[str]:
+    """A Markdown table: how often each objective was called worse."""
+    lines = [
+        f"| objective | {' | '.join(f'{slow:.0%}' for slow in tallies)} |",
+        f"| --- {'| ---: ' * len(tallies)}|",
+    ]
+    for key in OBJECTIVES:
+        shares = [f"{tally.objectives[key, 'worse'] / tally.trials:.1%}" for tally in tallies.values()]
+        lines.append(f"| `{key}` | {' | '.join(shares)} |")
+    return lines
+
+
+def holds(tallies: dict[float, Tally]) -> bool:
+    """Whether both bars are met."""
+    return tallies[0.0].share("worse") <= MOST_FALSE_ALARMS and tallies[0.10].share("worse") >= LEAST_FOUND
+
+
+def write(lines: Sequence[str]) -> None:
+    """Put the tables into the page. Raises ValueError when that lacks its markers."""
+    text = PAGE.read_text(encoding="utf-8")
+    before, begun, rest = text.partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not begun or not ended:
+        raise ValueError(f"{PAGE} lacks the lines {BEGIN} and {END}, between which the tables go")
+    said = "\n".join(lines)
+    PAGE.write_text(f"{before}{BEGIN}\n{said}\n{END}{after}", encoding="utf-8")
+
+
+def _where() -> str:
+    one = machine()
+    what = f"{one['processor']}, {one['cores']} cores, {one['kernel']}, Python"
+    return f"Measured {one['date']} on {what} {one['python']}."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser.add_argument("--runs", type=int, default=200, help="trials of each plan at each slowdown")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--real", type=Path, metavar="FOLDER", help="also real runs, kept in that folder")
+    parser.add_argument("--real-runs", type=int, default=20)
+    parser.add_argument(
+        "--keep", type=Path, metavar="FILE", help="keep what was simulated there, and go on from it"
+    )
+    parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
+    options = parser.parse_args(arguments)
+    lines = [_where(), "", f"Simulated, {options.runs} trials a row:", ""]
+    rows: list[tuple[str, float, Tally]] = []
+    recommended: dict[float, Tally] = {}
+    for plan in PLANS:
+        found = simulated(plan, options.runs, options.processes, options.keep)
+        name = f"**{plan.name}**" if plan.recommended else plan.name
+        rows += [(f"{name}, {plan.seconds} s", slowdown, tally) for slowdown, tally in found.items()]
+        recommended = found if plan.recommended else recommended
+    lines += [
+        *table(rows),
+        "",
+        "How often each objective of the recommended plan was called worse:",
+        "",
+    ]
+    lines += objective_table(recommended)
+    good = holds(recommended)
+    if options.real is not None:
+        measure_real(options.real.absolute(), options.real_runs)
+        tallies, spread = real(options.real, options.runs)
+        lines += ["", f"Real, the embedded server: {spread}. {options.runs} draws a row:", ""]
+        name = "up to 4 repeats against 10"
+        lines += table((name, slowdown, tally) for slowdown, tally in tallies.items())
+        good = good and holds(tallies)
+    bars = (
+        f"at most {MOST_FALSE_ALARMS:.0%} false alarms, a slowdown of 10% found in at least {LEAST_FOUND:.0%}"
+    )
+    lines += ["", f"The bars ({bars}) are {'met' if good else '**not met**'} by the recommended plan."]
+    print("\n".join(lines))
+    if options.write:
+        write(lines)
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
