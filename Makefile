@@ -8,7 +8,7 @@ DEMO := harness-results/demo
 TREE := build/tree
 TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 
-.PHONY: help demo test lint format mutants bench lock browser clean
+.PHONY: help demo test lint format mutants guard bench lock browser clean
 
 help:
 	@echo "make demo     test the embedded server and make a report"
@@ -16,6 +16,7 @@ help:
 	@echo "make lint     style, types, import direction"
 	@echo "make format   apply the style"
 	@echo "make mutants  run the suite on every defect of the embedded server: the kill matrix"
+	@echo "make guard    fail where the harness has become slower, by ratios: what CI runs of the benchmarks"
 	@echo "make bench    measure speed, as ratios, into docs/performance.md (QUICK=1: shorter, and only printed)"
 	@echo "make lock     resolve the dependencies anew"
 
@@ -37,9 +38,12 @@ demo: $(VENV)/.runtime
 # Some tests watch servers and load within milliseconds. What fails beside other tests must pass on its own.
 ALONE := $(BIN)/python -m pytest -m "not mutants and not benchmarks" --last-failed --last-failed-no-failures none
 
+GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
+
 test: $(VENV)/.dev browser lint
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not mutants and not benchmarks" || $(ALONE)
 	$(BIN)/python -m pytest -m mutants
+	$(GUARD)
 
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
@@ -61,6 +65,9 @@ format: $(VENV)/.dev
 
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants.kill_matrix
+
+guard: $(VENV)/.dev
+	$(GUARD)
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m benchmarks

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from harness import run_folder
 from harness.children import Children
+from harness.ci.account import account_of
+from harness.ci.artifacts import Artifacts, publish
+from harness.ci.github import words_of_others
 from harness.conformance_run import clean_environment, exit_code, private_settings, suite_command
 from harness.embedded import EmbeddedServer
 from harness.gate.console import print_report
-from harness.gate.objectives import judge, parse_objectives
+from harness.gate.objectives import GateReport, Objective, judge, limits_with, parse_objectives
+from harness.gate.stored import REPEAT, baseline_files, has_baseline, repeats_of, update_baseline
 from harness.load.runner import DEFAULT_USERS, load_command, load_environment
 from harness.preflight import ensure_testable
 from harness.reference.settings import demo_config
 from harness.results import metrics
-from harness.results.store import Results
-from harness.settings import Settings
+from harness.results.store import Results, ResultsError
+from harness.settings import GateSettings, Settings
+from harness.terminal.screen import Screen
+from harness.terminal.verdict import verdict_document, verdict_line
 
 _EXIT_MISSED = 1
 _EXIT_UNTESTED = 2
 _EXIT_INTERRUPTED = 130
 _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
+_LAST_WORDS = 12  # lines of a log
+LOAD_LOG, SUITE_LOG = "load.log", "suite.log"
+_NO_ARTIFACTS = Artifacts()
 
 
 def _plan(settings: Settings) -> str:
@@ -34,106 +47,307 @@ def _plan(settings: Settings) -> str:
     return f"{loop} for {plan.duration:g} s in {plan.processes} process{'es' if plan.processes > 1 else ''}"
 
 
-def run_check(settings: Settings, out: Path | None) -> int:
+def run_check(
+    settings: Settings,
+    out: Path | None,
+    artifacts: Artifacts = _NO_ARTIFACTS,
+    baseline: Path | None = None,
+    screen: Screen | None = None,
+) -> int:
     """Test the target, or the embedded server where none is named. Returns the exit code.
 
-    Raises PreflightError when the target cannot be tested.
+    baseline: earlier results to compare with. While that says nothing, the test is repeated as often as the
+    settings allow, the whole of it: under the same load and beside the same suite.
+    Raises PreflightError when the target cannot be tested, SettingsError for artifacts that cannot be written.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    artifacts.ensure_writable()
+    _ensure_readable(baseline)
+    screen = screen or Screen()
+    console = screen.console
     with ExitStack() as stack:
+        stack.enter_context(words_of_others(sys.stdout, "harness check: load and conformance suite"))
         if settings.target.base_url is None:
             server = stack.enter_context(EmbeddedServer())
             settings = _with_embedded(settings, server.base_url)
             console.print(f"no target given: testing the embedded server on {server.base_url}")
         ensure_testable(settings)
         folder = out or run_folder.default_folder()
-        path = run_folder.begin(folder, settings)
-        settings_file = stack.enter_context(private_settings(settings))
         children = Children()
         stack.enter_context(children.signals())
-        console.print(f"load: {_plan(settings)}, every stream judged (log: {folder / 'load.log'})")
+        console.print(f"load: {_plan(settings)}, every stream judged (log: {folder / LOAD_LOG})")
         console.print("conformance: the whole suite, meanwhile")
-        log = stack.enter_context((folder / "load.log").open("wb"))
+        path, report, codes = _load_and_suite(settings, folder, children, screen)
+        repeats = _repeated(_load_and_suite, settings, path, baseline, children, screen)
+    codes = _worst([codes, *(one for _, one in repeats)])
+    paths = [path, *(one for one, _ in repeats)]
+    with words_of_others(sys.stdout, ""):
+        _print_load(console, path)
+        gate = gate_report(paths, settings.objectives, baseline, settings.gate)
+        console.print(f"results: {path}\nreport:  {report}")
+    code, problems = _ended(gate, codes, folder, interrupted=children.interrupted)
+    return _conclude("check", screen, path, report, gate, code, problems, artifacts)
+
+
+def _ensure_readable(baseline: Path | None) -> None:
+    """Raises ResultsError for a baseline that is none, now and not when the test is over."""
+    for file in [] if baseline is None else baseline_files(baseline):
+        Results(file).close()
+
+
+_Codes = tuple[int, int]
+"""Exit codes of suite and load."""
+
+
+def _load_and_suite(
+    settings: Settings, folder: Path, children: Children, screen: Screen
+) -> tuple[Path, Path, _Codes]:
+    """Load and suite at once, into a folder. Returns results, report and exit codes."""
+    path = run_folder.begin(folder, settings)
+    with (
+        private_settings(settings) as settings_file,
+        (folder / LOAD_LOG).open("wb") as log,
+        (folder / SUITE_LOG).open("wb") as words,
+    ):
         environment = load_environment(settings_file, clean_environment())
-        load = children.start(
-            load_command(
-                settings.load,
-                out=folder,
-                host=settings.target.base_url,
-                run_budget_s=settings.budgets.run,
-            ),
-            environment,
-            log,
-        )
-        command = suite_command(settings_file, results_file=path, pytest_args=_SUITE_ARGS)
-        suite_code = exit_code(children.wait(children.start(command, clean_environment())))
-        if load.poll() is None and not children.interrupted:
-            console.print("conformance has ended; the load goes on to its end")
-        load_code = children.wait(load)
-        report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
-    _print_load(console, path)
-    code = gate_results(path, settings.objectives, None)
-    console.print(f"results: {path}\nreport:  {report}")
-    if children.interrupted:
-        return _EXIT_INTERRUPTED
-    code = code or _after_signal(console, load_code)
-    if _EXIT_UNTESTED in {suite_code, load_code}:
-        console.print(f"harness: a part of the test could not be done; see above and {folder / 'load.log'}")
-        return _EXIT_UNTESTED
-    return code or suite_code
+        live, progress = settings_file.with_name("live.json"), settings_file.with_name("progress.json")
+        with screen.watch("harness check", live, progress, lambda: children.interrupted) as look:
+            load = children.start(_load_command(settings, folder, live), environment, log)
+            command = suite_command(
+                settings_file,
+                results_file=path,
+                progress_file=progress,
+                pytest_args=(*_SUITE_ARGS, f"--color={'yes' if screen.is_colourful else 'no'}"),
+            )
+            suite_code = exit_code(children.wait(children.start(command, clean_environment(), words), look))
+            screen.show((folder / SUITE_LOG).read_text(encoding="utf-8", errors="replace").rstrip())
+            if load.poll() is None and not children.interrupted:
+                screen.tell("conformance has ended; the load goes on to its end")
+            load_code = children.wait(load, look)
+        _show_why(screen, load_code, folder)
+    report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
+    return path, report, (suite_code, load_code)
 
 
-def run_load(settings: Settings, out: Path | None) -> int:
-    """Drive the load alone. Returns the exit code. Raises PreflightError when the target cannot be tested."""
-    console = Console(highlight=False, soft_wrap=True)
+def _load_alone(
+    settings: Settings, folder: Path, children: Children, screen: Screen
+) -> tuple[Path, Path, _Codes]:
+    path = run_folder.begin(folder, settings)
+    with private_settings(settings) as settings_file, (folder / LOAD_LOG).open("wb") as log:
+        environment = load_environment(settings_file, clean_environment())
+        live = settings_file.with_name("live.json")
+        with screen.watch("harness load", live, None, lambda: children.interrupted) as look:
+            load = children.start(_load_command(settings, folder, live), environment, log)
+            load_code = children.wait(load, look)
+        _show_why(screen, load_code, folder)
+    report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
+    return path, report, (0, load_code)
+
+
+def _show_why(screen: Screen, load_code: int, folder: Path) -> None:
+    """What a load that could not be done said last."""
+    if load_code == _EXIT_UNTESTED:
+        said = (folder / LOAD_LOG).read_text(encoding="utf-8", errors="replace").splitlines()
+        screen.show("\n".join(said[-_LAST_WORDS:]))
+
+
+def _load_command(settings: Settings, folder: Path, live: Path) -> list[str]:
+    return load_command(
+        settings.load, out=folder, host=settings.target.base_url, run_budget_s=settings.budgets.run, live=live
+    )
+
+
+def _repeated(
+    test: Callable[[Settings, Path, Children, Screen], tuple[Path, Path, _Codes]],
+    settings: Settings,
+    path: Path,
+    baseline: Path | None,
+    children: Children,
+    screen: Screen,
+) -> list[tuple[Path, _Codes]]:
+    """Repeat a test while its comparison with the baseline is undecided: results and exit codes of each."""
+    done: list[tuple[Path, _Codes]] = []
+    if baseline is None:
+        return done
+    limit = settings.gate.rerun_inconclusive
+    for number in range(1, limit + 1):
+        paths = [path, *(one for one, _ in done)]
+        if children.interrupted or not judged(paths, settings.objectives, baseline, settings.gate).undecided:
+            break
+        screen.tell(f"the comparison with the baseline is inconclusive: repeat {number} of at most {limit}")
+        folder = path.parent / f"{REPEAT}{number}"
+        found, _, codes = test(_of_repeat(settings, number), folder, children, screen)
+        done.append((found, codes))
+    return done
+
+
+def _of_repeat(settings: Settings, number: int) -> Settings:
+    """With another seed: the same arrivals again would show nothing of what arrivals do."""
+    seed = settings.load.seed
+    update = {"seed": None if seed is None else (seed + number) % 2**63}
+    return settings.model_copy(update={"load": settings.load.model_copy(update=update)})
+
+
+def _worst(codes: Sequence[_Codes]) -> _Codes:
+    """The exit codes of a test and its repeats as one: a killed load over a load that could not be done."""
+    suites, loads = zip(*codes, strict=True)
+    return max(suites), min(loads) if min(loads) < 0 else max(loads)
+
+
+def run_load(
+    settings: Settings,
+    out: Path | None,
+    artifacts: Artifacts = _NO_ARTIFACTS,
+    baseline: Path | None = None,
+    screen: Screen | None = None,
+) -> int:
+    """Drive the load alone. Returns the exit code. Raises, and repeats, as run_check does."""
+    artifacts.ensure_writable()
+    _ensure_readable(baseline)
+    screen = screen or Screen()
+    console = screen.console
     ensure_testable(settings)
     folder = out or run_folder.default_folder()
-    path = run_folder.begin(folder, settings)
-    console.print(f"load: {_plan(settings)}, every stream judged")
+    console.print(f"load: {_plan(settings)}, every stream judged (log: {folder / LOAD_LOG})")
     children = Children()
-    with private_settings(settings) as settings_file, children.signals():
-        command = load_command(
-            settings.load,
-            out=folder,
-            host=settings.target.base_url,
-            run_budget_s=settings.budgets.run,
-        )
-        load_code = children.wait(
-            children.start(command, load_environment(settings_file, clean_environment()))
-        )
-        report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
-    _print_load(console, path)
-    code = gate_results(path, settings.objectives, None)
-    console.print(f"results: {path}\nreport:  {report}")
-    if children.interrupted:
-        return _EXIT_INTERRUPTED
-    code = code or _after_signal(console, load_code)
-    return _EXIT_UNTESTED if load_code == _EXIT_UNTESTED else code
+    with words_of_others(sys.stdout, "harness load"), children.signals():
+        path, report, codes = _load_alone(settings, folder, children, screen)
+        repeats = _repeated(_load_alone, settings, path, baseline, children, screen)
+    codes = _worst([codes, *(one for _, one in repeats)])
+    paths = [path, *(one for one, _ in repeats)]
+    with words_of_others(sys.stdout, ""):
+        _print_load(console, path)
+        gate = gate_report(paths, settings.objectives, baseline, settings.gate)
+        console.print(f"results: {path}\nreport:  {report}")
+    code, problems = _ended(gate, codes, folder, interrupted=children.interrupted)
+    return _conclude("load", screen, path, report, gate, code, problems, artifacts)
 
 
-def _after_signal(console: Console, load_code: int) -> int:
-    """What follows from a load that was killed: it is no success, whatever it had measured until then."""
-    if load_code >= 0:
-        return 0
-    console.print(
-        f"harness: the load was killed by signal {-load_code}; what it had counted until then is kept"
-    )
-    return _EXIT_MISSED
+def _ended(
+    gate: GateReport, codes: tuple[int, int], folder: Path, *, interrupted: bool
+) -> tuple[int, tuple[str, ...]]:
+    """The exit code of a test, and what else than the gate there is to say for it. codes: of suite and load."""
+    if interrupted:
+        return _EXIT_INTERRUPTED, ("the test was interrupted; what had been counted until then is kept",)
+    suite_code, load_code = codes
+    code, problems = gate.exit_code or suite_code, []
+    if load_code < 0:  # no success, whatever it had measured until then
+        code = code or _EXIT_MISSED
+        problems.append(f"the load was killed by signal {-load_code}; what it had counted until then is kept")
+    if _EXIT_UNTESTED in codes:
+        code = _EXIT_UNTESTED
+        problems.append(f"a part of the test could not be done; see above and {folder / LOAD_LOG}")
+    return code, tuple(problems)
 
 
-def gate_results(path: Path, objectives: Mapping[str, float] | None, baseline: Path | None) -> int:
-    """Print how a results file stands to its objectives, and return the exit code.
+def _conclude(
+    verb: str,
+    screen: Screen,
+    path: Path,
+    report: Path | None,
+    gate: GateReport,
+    code: int,
+    problems: tuple[str, ...],
+    artifacts: Artifacts,
+) -> int:
+    """Say what went wrong with the test itself, write what a CI is to have, and return the exit code."""
+    for problem in problems:
+        screen.tell(f"harness: {problem}")
+    with Results(path) as results:
+        account = account_of(results, gate, code, problems=problems, report=report)
+    code = publish(account, artifacts, out=screen.for_ci)
+    screen.verdict(verdict_line(account, code))
+    screen.give(verdict_document(verb, account, code))
+    return code
 
-    objectives: those to hold; None takes those that the test was made with. Raises ResultsError.
+
+def gate_results(
+    paths: Sequence[Path],
+    objectives: Mapping[str, float] | None,
+    baseline: Path | None,
+    artifacts: Artifacts = _NO_ARTIFACTS,
+    *,
+    given: Sequence[Objective] = (),
+    terms: GateSettings | None = None,
+    flags: Mapping[str, Any] | None = None,
+    update: bool = False,
+) -> int:
+    """Print how results stand to their objectives, write the artifacts, and return the exit code.
+
+    paths: of the results, and of their repeats; of a single one the repeats beside it are found. objectives,
+    terms: those to hold; None takes those that the test was made with. given: objectives besides, and flags:
+    gate settings besides. update: whether results that hold become the baseline. Raises ResultsError, and
+    SettingsError for artifacts that cannot be written.
     """
+    artifacts.ensure_writable()
+    paths = paths if len(paths) > 1 else [*paths, *repeats_of(paths[0])]
+    with Results(paths[0]) as results:
+        made_with = results.manifest.get("settings", {})
+    if objectives is None:
+        objectives = made_with.get("objectives", {})
+    terms = terms or _terms_of(paths[0], made_with, flags or {})
+    before = baseline if not update or (baseline is not None and has_baseline(baseline)) else None
+    with words_of_others(sys.stdout, ""):
+        gate = gate_report(paths, limits_with(objectives, given), before, terms)
+    console = Console(highlight=False, soft_wrap=True)
+    if update and baseline is not None:
+        if gate.exit_code == 0:
+            said = update_baseline(paths, baseline, terms.keep)
+        else:
+            said = [f"the gate did not hold, so the baseline {baseline} stays as it is"]
+        for line in said:
+            console.print(f"baseline: {line}", markup=False)
+    return _conclude("gate", Screen(), paths[0], None, gate, gate.exit_code, (), artifacts)
+
+
+def _terms_of(path: Path, made_with: Mapping[str, Any], flags: Mapping[str, Any]) -> GateSettings:
+    """The gate settings that a test was made with, and flags before them."""
+    try:
+        return GateSettings.model_validate({**made_with.get("gate", {}), **flags})
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ResultsError(
+            f"{path}: its gate settings are not of this version: {place}: {first['msg']}; give --config"
+        ) from None
+
+
+def judged(
+    paths: Sequence[Path],
+    objectives: Mapping[str, float],
+    baseline: Path | None,
+    terms: GateSettings,
+    *,
+    intervals: bool = False,
+) -> GateReport:
+    """How results, and their repeats, stand to objectives and baseline. Raises ResultsError."""
     with ExitStack() as stack:
-        results = stack.enter_context(Results(path))
-        before = stack.enter_context(Results(baseline)) if baseline is not None else None
-        if objectives is None:
-            objectives = results.manifest.get("settings", {}).get("objectives", {})
-        report = judge(results, parse_objectives(objectives), before)
+        results, *repeats = [stack.enter_context(Results(path)) for path in paths]
+        files = [] if baseline is None else baseline_files(baseline)
+        before = [stack.enter_context(Results(file)) for file in files]
+        looks = max(terms.terms.looks, len(paths))
+        try:
+            wanted = parse_objectives(objectives)
+        except ValueError as problem:
+            raise ResultsError(
+                f"{paths[0]}: {problem}; give --config with objectives of this version"
+            ) from None
+        return judge(
+            results,
+            wanted,
+            before,
+            repeats=repeats,
+            terms=replace(terms.terms, looks=looks),
+            intervals=intervals,
+        )
+
+
+def gate_report(
+    paths: Sequence[Path], objectives: Mapping[str, float], baseline: Path | None, terms: GateSettings
+) -> GateReport:
+    """How results stand to objectives and baseline, printed. Raises ResultsError."""
+    report = judged(paths, objectives, baseline, terms, intervals=True)
     print_report(report, Console(highlight=False))
-    return report.exit_code
+    return report
 
 
 def _with_embedded(settings: Settings, base_url: str) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO
@@ -40,10 +40,15 @@ class Children:
             child.send_signal(signal.SIGINT)
         return child
 
-    def wait(self, child: subprocess.Popen[bytes]) -> int:
-        """Wait for a child's end, and return its exit code. One that will not stop when told to is killed."""
+    def wait(self, child: subprocess.Popen[bytes], look: Callable[[], None] | None = None) -> int:
+        """Wait for a child's end, and return its exit code. One that will not stop when told to is killed.
+
+        look: called again and again meanwhile.
+        """
         left_s = _PATIENCE_S
         while True:
+            if look is not None:
+                look()
             with suppress(subprocess.TimeoutExpired):
                 return child.wait(_POLL_S)
             if self.interrupted:

@@ -11,18 +11,25 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import harness.conformance
+from harness import run_folder
 from harness.children import Children
+from harness.ci.account import account_of
+from harness.ci.artifacts import Artifacts, publish
+from harness.ci.github import words_of_others
+from harness.gate.objectives import judge
 from harness.preflight import PreflightError, ensure_testable
+from harness.results.store import Results
 from harness.settings import ENV_PREFIX, Settings, SettingsError
+from harness.terminal.screen import Screen
+from harness.terminal.verdict import verdict_line
 from harness.verdicts import Verdicts
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
-_PYTEST_USAGE_ERROR = 4
-_PYTEST_NO_TESTS = 5
+_PYTEST_VERDICTS = {0, 1, 130}  # all held, something failed; the third is the plugin's for an interrupted run
 
 
 @contextmanager
@@ -44,26 +51,26 @@ def suite_command(
     *,
     results_file: Path | None = None,
     json_file: Path | None = None,
-    junit_file: Path | None = None,
+    progress_file: Path | None = None,
     strict: bool = False,
     pytest_args: Sequence[str] = (),
 ) -> list[str]:
-    """The command that runs the suite by the settings in a file."""
+    """The command that runs the suite by the settings in a file. progress_file: harness.progress."""
     command = [sys.executable, "-m", "pytest", str(SUITE), "--harness-config", str(settings_file)]
     if results_file is not None:
         command += ["--harness-results", str(results_file)]
     if json_file is not None:
         command += ["--harness-json", str(json_file)]
-    if junit_file is not None:
-        command += ["--junitxml", str(junit_file)]
+    if progress_file is not None:
+        command += ["--harness-progress", str(progress_file)]
     if strict:
         command.append("--harness-strict")
     return [*command, *pytest_args]
 
 
 def exit_code(pytest_code: int) -> int:
-    """Our exit code for pytest's: usage errors and an empty selection are both 2."""
-    return 2 if pytest_code in {_PYTEST_USAGE_ERROR, _PYTEST_NO_TESTS} else pytest_code
+    """Our exit code for pytest's: 2 where the suite could not be run, had nothing to run, broke down or was killed."""
+    return pytest_code if pytest_code in _PYTEST_VERDICTS else 2
 
 
 def run_conformance(
@@ -71,38 +78,51 @@ def run_conformance(
     *,
     out: Path | None,
     json_file: Path | None,
-    junit_file: Path | None,
+    artifacts: Artifacts,
     strict: bool,
     pytest_args: Sequence[str],
+    screen: Screen | None = None,
 ) -> int:
     """Run the suite alone; returns the exit code.
 
     Raises PreflightError or SettingsError when the target cannot be tested; the JSON says so too.
     """
-    from harness import run_folder
-
+    artifacts.ensure_writable()
+    screen = screen or Screen()
     try:
         ensure_testable(settings)
     except (PreflightError, SettingsError) as problem:
         if json_file is not None:
             write_untested(json_file, str(problem))
         raise
-    path = run_folder.begin(out, settings) if out is not None else None
     children = Children()
-    with private_settings(settings) as settings_file, children.signals():
-        command = suite_command(
-            settings_file,
-            results_file=path,
-            json_file=json_file,
-            junit_file=junit_file,
-            strict=strict,
-            pytest_args=pytest_args,
-        )
-        code = exit_code(children.wait(children.start(command, clean_environment())))
-    if path is not None:
-        report = run_folder.finish(path, interrupted=children.interrupted)
-        print(f"results: {path}\nreport:  {report}")
-    return code
+    with ExitStack() as stack:
+        # Artifacts are made of a results file, also where nobody wants to keep it.
+        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        path = run_folder.begin(folder, settings)
+        with (
+            words_of_others(sys.stdout, "harness conformance"),
+            private_settings(settings) as settings_file,
+            children.signals(),
+            screen.output() as output,
+        ):
+            command = suite_command(
+                settings_file,
+                results_file=path,
+                json_file=json_file,
+                strict=strict,
+                pytest_args=pytest_args,
+            )
+            code = exit_code(children.wait(children.start(command, clean_environment(), output)))
+        report = run_folder.finish(path, interrupted=children.interrupted) if out is not None else None
+        if report is not None:
+            screen.tell(f"results: {path}\nreport:  {report}")
+        with Results(path) as results:
+            gate = judge(results, ())
+            account = account_of(results, gate, code, report=report, strict=strict, kept=out is not None)
+        code = publish(account, artifacts, out=screen.for_ci)
+        screen.verdict(verdict_line(account, code))
+        return code
 
 
 def write_untested(json_file: Path, sentence: str) -> None:

@@ -19,6 +19,7 @@ from harness.contract.judge import Judge
 from harness.contract.requirements import CATALOGUE, Level, areas, find
 from harness.known import load_known, update_known
 from harness.preflight import PreflightError, preflight
+from harness.progress import Progress
 from harness.scenario import Manners, NotApplicable, Stage, World
 from harness.settings import Settings, SettingsError, load_settings, read_token
 from harness.verdict_report import explain, write_summary
@@ -54,6 +55,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-results", metavar="FILE", help="write verdicts and evidence into a results file"
     )
+    group.addoption("--harness-progress", metavar="FILE", help="keep this file up to date with the progress")
     group.addoption("--harness-baseline", metavar="FILE", help="list of known failures (known.toml)")
     group.addoption("--harness-baseline-update", action="store_true", help="write that list from this run")
     group.addoption("--harness-strict", action="store_true", help="warnings and inconclusive MUSTs fail too")
@@ -158,6 +160,7 @@ class _Session:
         self.documents: dict[str, Any] = {}
         self.stage: Stage | None = None
         self.settings: Settings | None = None
+        self.progress: Progress | None = None
         self.interrupted = False
         self.judges = True
         self._selected_nothing = False
@@ -192,6 +195,9 @@ class _Session:
             self.verdicts.untested = str(problem)
             self._finish()
             pytest.exit(f"harness: {problem}", returncode=_EXIT_NOTHING)
+        file = _path(self.config.getoption("harness_progress"))
+        if file is not None and not self._is_worker:
+            self.progress = Progress(file, sum(1 for item in session.items if _requirement_of(item)))
         keeps = bool(self.config.getoption("harness_results"))
         archive = Archive(self.settings, f"{_worker_name(self.config)}exchange-", keeps, {})
         self.config.stash[_ARCHIVE] = archive
@@ -210,18 +216,25 @@ class _Session:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        raised = call.excinfo.value if call.excinfo is not None else None
+        if isinstance(raised, NotApplicable):
+            call.excinfo = _plainly_skipped(raised)
         report = yield
         requirement_id = _requirement_of(item)
-        if requirement_id is None or (call.when != "call" and call.excinfo is None):
+        if requirement_id is None or (call.when != "call" and raised is None):
             return report
-        self._carry(report, item, call, requirement_id)
+        self._carry(report, item, call, requirement_id, raised)
         return report
 
     def _carry(
-        self, report: pytest.TestReport, item: pytest.Item, call: pytest.CallInfo[None], requirement_id: str
+        self,
+        report: pytest.TestReport,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        requirement_id: str,
+        raised: BaseException | None,
     ) -> None:
         """Turn what the test came to into a verdict, and put that on the report."""
-        raised = call.excinfo.value if call.excinfo is not None else None
         judged = item.stash.get(_JUDGED, None)
         documents: dict[str, Any] = {}
         evidence: list[dict[str, Any]] = []
@@ -255,7 +268,10 @@ class _Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         carried = getattr(report, "harness", None)
         if carried is not None:
-            self.verdicts.add(Result.from_json(carried["result"]))
+            result = Result.from_json(carried["result"])
+            self.verdicts.add(result)
+            if self.progress is not None:
+                self.progress.count(result.requirement, result.verdict)
             self.documents.update(carried["documents"])
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
@@ -343,6 +359,16 @@ def _path(value: str | None) -> Path | None:
 def _worker_name(config: pytest.Config) -> str:
     workerinput = getattr(config, "workerinput", None)
     return f"{workerinput['workerid']}-" if workerinput else ""
+
+
+def _plainly_skipped(raised: NotApplicable) -> pytest.ExceptionInfo[BaseException]:
+    """The same as a skip, of which pytest prints no source.
+
+    To print source it parses that, and so does Hypothesis in the thread of a scenario; CPython 3.11 raises
+    SystemError when two threads do so at once (gh-106905), which would end the whole session.
+    """
+    skipped = pytest.skip.Exception(str(raised))
+    return pytest.ExceptionInfo.from_exception(skipped.with_traceback(raised.__traceback__))
 
 
 def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:

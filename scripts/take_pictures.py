@@ -1,14 +1,34 @@
-"""Takes the README's picture of a report: python -m scripts.picture_report REPORT.html docs/report.png"""
+"""Takes the pictures of the documentation: python -m scripts.take_pictures [report] [live] [streams] [terminal]
+
+Each is of a real test of the embedded server. Needs Chromium, and tmux for the terminal.
+"""
 
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
 
+from harness.embedded import EmbeddedServer
+from harness.load.runner import DEFAULT_USERS
+
+PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 1100, 1500
+COLUMNS, LINES = 100, 30
+_PORT = 8189
+_WATCHED_S = 25.0
 _ARGS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -19,18 +39,116 @@ _ARGS = (
 )
 
 
-def take(report: Path, picture: Path) -> None:
-    """A picture of the top of `report`. Raises FileNotFoundError where there is no Chromium."""
+@contextmanager
+def browser_page(width: int = WIDTH, height: int = HEIGHT) -> Iterator[Page]:
+    """A page of a Chromium of its own. Raises FileNotFoundError where there is none."""
     browser_path = shutil.which("chromium") or shutil.which("google-chrome")
     if browser_path is None:
         raise FileNotFoundError("no Chromium is installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=list(_ARGS))
-        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-        page.goto(report.resolve().as_uri())
-        page.screenshot(path=picture)
+        yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
 
 
+def harness(*words: str) -> list[str]:
+    """A command line of this checkout's harness."""
+    return [sys.executable, "-m", "harness", *words]
+
+
+def report(scratch: Path) -> None:
+    """The top of a report."""
+    subprocess.run(harness("check", "--quiet", "--out", str(scratch / "out")), check=True)
+    with browser_page() as page:
+        page.goto((scratch / "out" / "report.html").as_uri())
+        page.screenshot(path=PICTURES / "report.png")
+
+
+@contextmanager
+def web_page(scratch: Path) -> Iterator[str]:
+    """The URL of Locust's page, on which a test has been going on for some time."""
+    with EmbeddedServer() as server:
+        command = harness("load", "--web", "--web-port", str(_PORT), "--target", server.base_url)
+        url = f"http://127.0.0.1:{_PORT}"
+        with subprocess.Popen([*command, "--out", str(scratch / "out")]) as served:
+            try:
+                _wait_for(url)
+                form = {"user_count": DEFAULT_USERS, "spawn_rate": DEFAULT_USERS, "host": server.base_url}
+                data = urllib.parse.urlencode(form).encode()
+                urllib.request.urlopen(f"{url}/swarm", data).read()  # noqa: S310 - our own loopback
+                time.sleep(_WATCHED_S)
+                yield url
+            finally:
+                served.send_signal(2)
+                served.wait(60)
+
+
+def _wait_for(url: str) -> None:
+    deadline_s = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(url).read()  # noqa: S310 - our own loopback
+        except OSError:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.2)
+        else:
+            return
+
+
+def live(scratch: Path) -> None:
+    """The live charts."""
+    with web_page(scratch) as url, browser_page(1100, 1300) as page:
+        page.goto(f"{url}/harness/charts")
+        page.wait_for_selector("#chart-ttft path.mark")
+        page.screenshot(path=PICTURES / "live.png")
+
+
+def streams(scratch: Path) -> None:
+    """The tab in Locust's page."""
+    with web_page(scratch) as url, browser_page(1280, 900) as page:
+        page.goto(f"{url}/?tab=streams")
+        page.wait_for_selector("tbody tr:nth-child(6)")
+        page.screenshot(path=PICTURES / "streams.png")
+
+
+def terminal(scratch: Path) -> None:
+    """A test on its way on a terminal."""
+    session = f"pictures-{time.time_ns()}"
+    command = " ".join(harness("check", "--duration", "25s", "--out", str(scratch / "out")))
+    size = ["-x", str(COLUMNS), "-y", str(LINES)]
+    subprocess.run(["tmux", "new-session", "-d", "-s", session, *size, command], check=True)
+    try:
+        time.sleep(_WATCHED_S)
+        shown = subprocess.run(
+            ["tmux", "capture-pane", "-e", "-p", "-t", session], check=True, capture_output=True, text=True
+        ).stdout
+    finally:
+        subprocess.run(["tmux", "kill-session", "-t", session], check=False, stderr=subprocess.DEVNULL)
+    console = Console(record=True, width=COLUMNS, file=(scratch / "printed").open("w"), force_terminal=True)
+    console.print(Text.from_ansi(shown.rstrip()))
+    body = console.export_html(
+        theme=MONOKAI,
+        inline_styles=True,
+        code_format='<pre style="margin: 0; font: 15px/1.35 DejaVu Sans Mono, monospace">{code}</pre>',
+    )
+    background = ", ".join(map(str, MONOKAI.background_color))
+    with browser_page(960, 400) as page:
+        page.set_content(
+            f'<body style="margin: 16px; background: rgb({background}); color: #d9d9d9">{body}</body>'
+        )
+        page.locator("body").screenshot(path=PICTURES / "terminal.png")
+
+
+PARTS: dict[str, Callable[[Path], None]] = {
+    "report": report,
+    "live": live,
+    "streams": streams,
+    "terminal": terminal,
+}
+
+
 if __name__ == "__main__":
-    take(Path(sys.argv[1]), Path(sys.argv[2]))
+    for name in sys.argv[1:] or PARTS:
+        with tempfile.TemporaryDirectory() as folder:
+            PARTS[name](Path(folder))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
+from concurrent.futures import wait
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -18,6 +20,7 @@ from harness.scenario import World
 from harness.transport.receiver import Cut
 
 EXAMPLES = 80
+_LOOK_S = 0.2
 SEARCH_S = 8.0  # a slow target is asked less, not longer
 _FIELDS = (
     "organizationId",
@@ -73,6 +76,11 @@ class _Search:
         self._answers: dict[str, Exchange] = {}
         self.last: tuple[str, Exchange] | None = None
         self.failed = False
+        self._over = threading.Event()
+
+    def stop(self) -> None:
+        """Nobody waits for an outcome any more: the thread that searches is to end, whatever it waits for."""
+        self._over.set()
 
     @property
     def tried(self) -> int:
@@ -83,9 +91,12 @@ class _Search:
         """Send a body with `value`, as JSON text, in `field`. Raises AssertionError when that broke the server."""
         text = self._body(field, value)
         if text not in self._answers:
-            if time.monotonic() > self._until:
+            if time.monotonic() > self._until or self._over.is_set():
                 return
-            self._answers[text] = asyncio.run_coroutine_threadsafe(self._send(text), self._loop).result()
+            answer = self._answer(text)
+            if answer is None:
+                return
+            self._answers[text] = answer
         answer = self._answers[text]
         if not survives(answer):
             self.failed = True
@@ -96,6 +107,15 @@ class _Search:
             raise AssertionError(field)
         if not self.failed:
             self.last = f"{self.tried} generated bodies", answer
+
+    def _answer(self, text: str) -> Exchange | None:
+        """The answer to a body; None when it is not waited for any more, as the loop that sends may have ended."""
+        sending = asyncio.run_coroutine_threadsafe(self._send(text), self._loop)
+        while not self._over.is_set():
+            done, _ = wait([sending], _LOOK_S)
+            if done:
+                return sending.result()
+        return None
 
     def _body(self, field: str, value: str) -> str:
         members = {name: json.dumps(one) for name, one in self._template.json().items()}
@@ -140,5 +160,8 @@ async def searched_bodies(world: World) -> dict[str, Exchange]:
         except (AssertionError, Flaky):
             return  # `search.last` is what was found
 
-    await asyncio.to_thread(hunt)
+    try:
+        await asyncio.to_thread(hunt)
+    finally:
+        search.stop()  # where this is called off, an interpreter that ends would wait for the thread for ever
     return dict([search.last]) if search.last is not None else {}

@@ -31,7 +31,7 @@ def measure(
         rate=rate,
         verdict=verdict,
         why=why,
-        values={one.key: one.value(results) for one in objectives},
+        values={one.name: one.value(results) for one in objectives},
         percentiles={metric: _percentiles(results, metric) for metric in dict.fromkeys(measured)},
         goodput=metrics.goodput(results),
         streams=results.ledger().scheduled,
@@ -55,7 +55,7 @@ def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[Verdict
     unsound = list(_unsound(rows, results.ledger()))
     if unsound:
         return "void", "; ".join(unsound)
-    missed = [_said(rows[one.key], one) for one in objectives if _is_missed(rows[one.key], one, results)]
+    missed = [_said(rows[one.name], one) for one in objectives if _is_missed(rows[one.name], one, results)]
     if "load" in rows:
         missed.append(rows["load"].detail)
     if missed:

@@ -10,8 +10,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from rich.console import Console
-
 from harness import run_folder
 from harness.capacity.measure import measure, void
 from harness.capacity.record import MANIFEST_KEY, Record, Step
@@ -25,6 +23,7 @@ from harness.load.runner import load_command, load_environment
 from harness.preflight import ensure_testable
 from harness.results.store import Results, ResultsError, ResultsWriter
 from harness.settings import Settings
+from harness.terminal.screen import Screen
 
 CAPACITY_FILE = "capacity.json"
 DEFAULT_WARMUP_S = 3.0
@@ -46,6 +45,7 @@ def run_capacity(
     step_s: float,
     time_budget_s: float,
     out: Path | None,
+    screen: Screen | None = None,
 ) -> int:
     """Search for the highest rate at which these objectives and the settings' hold. Returns the exit code.
 
@@ -55,7 +55,8 @@ def run_capacity(
     0: found. 1: not found, or not for sure. 130: interrupted. Raises PreflightError when the target cannot be
     tested, and SettingsError when the folder cannot be used.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    screen = screen or Screen()
+    console = screen.console
     ensure_testable(settings)
     settings = for_steps(settings, objectives, step_s)
     folder = out or run_folder.default_folder()
@@ -69,16 +70,20 @@ def run_capacity(
     )
     children = Children()
     with children.signals():
-        search = _Search(settings, record, path, children, console, time.monotonic() + time_budget_s)
+        search = _Search(settings, record, path, children, screen, time.monotonic() + time_budget_s)
         search.announce()
         answer = search.run()
         report = run_folder.finish(path, interrupted=children.interrupted)
     for sentence in record.sentences():
         console.print(sentence)
     console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
+    code = _EXIT_FOUND if answer.outcome == "found" else _EXIT_NOT_FOUND
     if answer.outcome == "interrupted":
-        return _EXIT_INTERRUPTED
-    return _EXIT_FOUND if answer.outcome == "found" else _EXIT_NOT_FOUND
+        code = _EXIT_INTERRUPTED
+    paths = {"results": str(path), "report": str(report)}
+    screen.verdict(record.sentences()[0])
+    screen.give({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
+    return code
 
 
 def for_steps(settings: Settings, objectives: Iterable[Objective], step_s: float) -> Settings:
@@ -90,7 +95,7 @@ def for_steps(settings: Settings, objectives: Iterable[Objective], step_s: float
     warmup_s = load.warmup if "warmup" in load.model_fields_set else DEFAULT_WARMUP_S
     limit = load.max_in_flight or MOST_IN_FLIGHT * load.processes
     update = {"warmup": warmup_s, "duration": warmup_s + step_s, "max_in_flight": limit}
-    limits = {one.key: one.limit for one in objectives}
+    limits = {one.name: one.limit for one in objectives}
     limits |= {key: limit for key, limit in settings.objectives.items() if key not in limits}
     usual = Settings.model_fields["objectives"].get_default(call_default_factory=True)
     limits.setdefault("error_rate", usual["error_rate"])
@@ -106,14 +111,14 @@ class _Search:
         record: Record,
         path: Path,
         children: Children,
-        console: Console,
+        screen: Screen,
         deadline_s: float,
     ) -> None:
         self._settings = settings
         self._record = record
         self._path = path
         self._children = children
-        self._console = console
+        self._screen = screen
         self._deadline_s = deadline_s
         self._rest = Rest(settings, lambda: children.interrupted)
 
@@ -121,10 +126,10 @@ class _Search:
         """Say what is searched for, and how."""
         record, plan = self._record, self._record.plan
         limits = ", ".join(one.expression for one in record.limits())
-        self._console.print(
+        self._screen.tell(
             f"capacity: the highest rate from {plan.lowest:g} to {plan.highest:g}/s with {limits}"
         )
-        self._console.print(
+        self._screen.tell(
             f"steps of {record.step_s:g} s after {record.warmup_s:g} s of warm-up, {record.arrivals} arrivals, "
             f"{plan.repeats} runs at either end, to within {plan.precision:.0%}"
         )
@@ -191,14 +196,23 @@ class _Search:
         load = self._settings.load.model_copy(update={"rate": rate, "seed": seed})
         settings = self._settings.model_copy(update={"load": load})
         path = run_folder.begin(folder, settings)
-        command = load_command(
-            load, out=folder, host=settings.target.base_url, run_budget_s=settings.budgets.run
-        )
         with ExitStack() as stack:
             settings_file = stack.enter_context(private_settings(settings))
             log = stack.enter_context((folder / "load.log").open("wb"))
+            live = settings_file.with_name("live.json")
+            title = f"harness capacity, step {number}"
+            look = stack.enter_context(
+                self._screen.watch(title, live, None, lambda: self._children.interrupted)
+            )
+            command = load_command(
+                load,
+                out=folder,
+                host=settings.target.base_url,
+                run_budget_s=settings.budgets.run,
+                live=live,
+            )
             environment = load_environment(settings_file, clean_environment())
-            return path, self._children.wait(self._children.start(command, environment, log))
+            return path, self._children.wait(self._children.start(command, environment, log), look)
 
     def _tell(self, step: Step) -> None:
         values = [f"{key} {quantity(key, value)}" for key, value in step.values.items()]
@@ -206,9 +220,9 @@ class _Search:
             values.append(f"goodput {step.goodput:.1%}")
         if step.completed_per_s is not None:
             values.append(f"{step.completed_per_s:.3g} completed/s")
-        self._console.print(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
+        self._screen.tell(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
         if step.verdict in ("saturated", "void"):
-            self._console.print(f"    {step.why}")
+            self._screen.tell(f"    {step.why}")
 
     def _save(self) -> None:
         document = self._record.document()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
 
 import click
 
 from harness import __version__
+from harness.ci.github import command, in_github
 from harness.settings import SettingsError
 
 from .catalogue import requirements
-from .exit_codes import USAGE
-from .reading import gate, judge_again, report
+from .exit_codes import INTERRUPTED, USAGE
+from .exporting import export
+from .reading import compare, gate, judge_again, report
 from .serving import serve
+from .setup import completion, doctor, init
 from .testing import capacity, check, conformance, load
 
 
@@ -29,7 +33,12 @@ class _Verbs(click.Group):
             return super().invoke(ctx)
         except (SettingsError, PreflightError, ResultsError, EmbeddedServerError) as problem:
             click.echo(f"harness: {problem}", err=True)
+            if in_github(os.environ):
+                click.echo(command("error", str(problem), title="harness"))
             sys.exit(USAGE)
+        except (KeyboardInterrupt, click.Abort):  # where no test was going on that had to be ended first
+            click.echo("harness: interrupted", err=True)
+            sys.exit(INTERRUPTED)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -39,6 +48,8 @@ def main() -> None:
 
     \b
     harness check                                   try it, on the embedded server
+    harness init --target URL                       get to know a server of your own: writes harness.toml
+    harness doctor                                  is this machine, is that server fit for a test?
     harness check --target https://agent.example.com
     harness conformance --target URL -k resume      the conformance suite alone
     harness load --target URL --users 50            the load alone
@@ -50,5 +61,20 @@ def main() -> None:
     """
 
 
-for verb in (check, conformance, load, capacity, report, gate, judge_again, serve, requirements):
+for verb in (
+    init,
+    doctor,
+    completion,
+    check,
+    conformance,
+    load,
+    capacity,
+    report,
+    compare,
+    gate,
+    export,
+    judge_again,
+    serve,
+    requirements,
+):
     main.add_command(verb)

@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from harness.gate.objectives import Objective, parse_expression
+from harness.export.otel import ensure_installed
+from harness.gate.expressions import parse_expression
+from harness.gate.objectives import Objective, limits_with
 from harness.settings import Settings, load_settings, parse_duration_s, parse_journeys, read_token
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -121,6 +123,11 @@ load_options = _options(
     ),
     _processes_option,
     _keep_runs_option,
+    click.option(
+        "--otlp-endpoint",
+        metavar="URL",
+        help="Push metrics to an OpenTelemetry collector meanwhile, as http://localhost:4318.",
+    ),
 )
 step_options = _options(
     _arrivals_option,
@@ -137,6 +144,35 @@ step_options = _options(
 )
 
 
+objective_option = click.option(
+    "--objective",
+    "objectives",
+    type=Expression(),
+    multiple=True,
+    metavar="EXPRESSION",
+    help='What has to hold, as "ttft_p95_ms < 800" or "resume.resume_p99_ms < 1.5s"; repeat it for more. '
+    "Those that are set otherwise hold too.",
+)
+smallest_effect_option = click.option(
+    "--smallest-effect", type=Share(), help="Slower by less is no failure.  [default: 5%, and 1 ms]"
+)
+gate_options = _options(
+    objective_option,
+    click.option(
+        "--baseline",
+        type=click.Path(path_type=Path),
+        help="Earlier results to compare with: a file, or a folder of a branch's.",
+    ),
+    click.option(
+        "--rerun-inconclusive",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Repeat the test up to N times while a comparison says nothing.  [default: 0]",
+    ),
+    smallest_effect_option,
+)
+
+
 def settings_of(
     target: str | None,
     path: str | None,
@@ -145,6 +181,10 @@ def settings_of(
     config: Path | None,
     journey: Sequence[str] = (),
     without: Mapping[str, None] | None = None,
+    objectives: Sequence[Objective] = (),
+    rerun_inconclusive: int | None = None,
+    smallest_effect: float | None = None,
+    otlp_endpoint: str | None = None,
     **load: Any,
 ) -> Settings:
     """Settings of a verb that has a target. without: load settings to pass over. Raises SettingsError."""
@@ -158,4 +198,10 @@ def settings_of(
     plan = {**(without or {}), **{name: value for name, value in load.items() if value is not None}}
     if journey:
         plan["journeys"] = parse_journeys(journey)
-    return load_settings(config, {"target": given, "load": plan})
+    gate = {"rerun_inconclusive": rerun_inconclusive, "smallest_effect": smallest_effect}
+    gate_given = {name: value for name, value in gate.items() if value is not None}
+    export = {} if otlp_endpoint is None else {"otlp_endpoint": otlp_endpoint}
+    settings = load_settings(config, {"target": given, "load": plan, "gate": gate_given, "export": export})
+    if settings.export.otlp_endpoint is not None:
+        ensure_installed()
+    return settings.model_copy(update={"objectives": limits_with(settings.objectives, objectives)})

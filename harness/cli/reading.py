@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from harness.settings import load_settings
+from harness.ci.artifacts import Artifacts
+from harness.gate.objectives import Objective
+from harness.settings import SettingsError, load_settings
 
+from .artifacts import artifact_options
 from .exit_codes import HELD, MISSED
+from .options import objective_option, smallest_effect_option
 
 
 @click.command()
@@ -34,20 +39,83 @@ def report(results: Path, out: Path | None) -> None:
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option("--baseline", type=click.Path(path_type=Path), help="Earlier results to compare with.")
+@click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
+@objective_option
+@click.option(
+    "--baseline",
+    type=click.Path(path_type=Path),
+    help="Earlier results to compare with: a file, or a folder of a branch's.",
+)
+@click.option("--update-baseline", is_flag=True, help="When the gate holds, put these results there.")
+@click.option("--keep", type=click.IntRange(min=1), help="Results that a folder keeps.  [default: 10]")
+@smallest_effect_option
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives are held.")
-def gate(results: Path, baseline: Path | None, config: Path | None) -> None:
-    """Judge a results file by the objectives: those it was made with, or those of --config.
+@artifact_options
+def gate(
+    results: Sequence[Path],
+    objectives: Sequence[Objective],
+    baseline: Path | None,
+    update_baseline: bool,
+    keep: int | None,
+    smallest_effect: float | None,
+    config: Path | None,
+    artifacts: Artifacts,
+) -> None:
+    """Judge results by the objectives: those they were made with, or those of --config, and --objective.
+
+    Of several RESULTS the first is judged and the others are its repeats; those that a check made of itself
+    are found beside it.
 
     \b
-    Example: harness gate results.sqlite --baseline main.sqlite
+    Example: harness gate harness-results/latest --baseline baselines/main --update-baseline
     """
     from harness.check import gate_results
     from harness.run_folder import results_file
 
-    objectives = load_settings(config).objectives if config else None
-    sys.exit(gate_results(results_file(results), objectives, results_file(baseline) if baseline else None))
+    if update_baseline and baseline is None:
+        raise SettingsError("--update-baseline needs --baseline PATH: the file or folder to put them in")
+    given = {"smallest_effect": smallest_effect, "keep": keep}
+    flags = {name: value for name, value in given.items() if value is not None}
+    settings = load_settings(config, {"gate": flags}) if config else None
+    sys.exit(
+        gate_results(
+            [results_file(one) for one in results],
+            settings.objectives if settings else None,
+            baseline,
+            artifacts,
+            given=objectives,
+            terms=settings.gate if settings else None,
+            flags=flags,
+            update=update_baseline,
+        )
+    )
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default="compare.html", show_default=True, help="HTML file."
+)
+def compare(results: Sequence[Path], out: Path) -> None:
+    """Lay two or more RESULTS side by side: what changed in conformance, which numbers differ and how surely.
+
+    All are compared with the first. It informs and decides nothing: `harness gate --baseline` does that.
+
+    \b
+    Example: harness compare harness-results/before harness-results/after --out compare.html
+    """
+    from rich.console import Console
+
+    from harness.reports.compare import MOST_TESTS, compare_files
+    from harness.reports.compare_console import print_comparison
+    from harness.reports.html import write_comparison
+    from harness.run_folder import results_file
+
+    if not 2 <= len(results) <= MOST_TESTS:
+        raise SettingsError(f"compare takes 2 to {MOST_TESTS} results files or folders, not {len(results)}")
+    page = compare_files([results_file(one) for one in results])
+    print_comparison(page, Console(highlight=False))
+    click.echo(f"comparison: {write_comparison(page, out)}")
 
 
 @click.command("judge")

@@ -9,19 +9,24 @@ from typing import Any
 
 import click
 
+from harness.ci.artifacts import Artifacts
 from harness.gate.objectives import Objective
 from harness.settings import SettingsError
+from harness.terminal.screen import Screen
 
+from .artifacts import artifact_options
 from .options import (
     Duration,
-    Expression,
     Share,
+    gate_options,
     load_options,
+    objective_option,
     out_option,
     settings_of,
     step_options,
     target_options,
 )
+from .speaking import verdicts_on, voice_options
 
 _OTHER_LOOPS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
 """What a settings file may drive a load with, and a search for a rate does not."""
@@ -34,7 +39,12 @@ _LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows f
 @target_options
 @load_options
 @out_option
-def check(out: Path | None, **options: Any) -> None:
+@gate_options
+@artifact_options
+@voice_options
+def check(
+    out: Path | None, artifacts: Artifacts, baseline: Path | None, screen: Screen, **options: Any
+) -> None:
     """Drive concurrent runs and judge the contract at the same time; then report and gate.
 
     Without a target the embedded server is started, tested and stopped.
@@ -44,24 +54,29 @@ def check(out: Path | None, **options: Any) -> None:
     """
     from harness.check import run_check
 
-    sys.exit(run_check(settings_of(**options), out))
+    sys.exit(run_check(settings_of(**options), out, artifacts, baseline, screen))
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @target_options
 @out_option
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
 @click.option(
-    "--junit", "junit_file", type=click.Path(path_type=Path), help="Write the verdicts as JUnit XML."
+    "--json",
+    "json_file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    help="Write the verdicts as JSON; - is standard output, and all else then goes to stderr.",
 )
+@click.option("--quiet", is_flag=True, help="Only the verdict, in one line.")
 @click.option("--baseline", type=click.Path(path_type=Path), help="List of known failures.")
 @click.option("--baseline-update", is_flag=True, help="Write that list from this run.")
 @click.option("--strict", is_flag=True, help="Warnings and inconclusive MUSTs fail too.")
+@artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(
     out: Path | None,
     json_file: Path | None,
-    junit_file: Path | None,
+    quiet: bool,
+    artifacts: Artifacts,
     baseline: Path | None,
     baseline_update: bool,
     strict: bool,
@@ -81,48 +96,69 @@ def conformance(
         if baseline is None:
             raise SettingsError("--baseline-update needs --baseline FILE: where to write the list")
         pytest_args = ["--harness-baseline-update", *pytest_args]
-    try:
-        settings = settings_of(**options)
-    except SettingsError as problem:
-        if json_file is not None:
-            write_untested(json_file, str(problem))
-        raise
-    sys.exit(
-        run_conformance(
+    with verdicts_on(json_file, quiet=quiet) as (screen, file):
+        try:
+            settings = settings_of(**options)
+        except SettingsError as problem:
+            if file is not None:
+                write_untested(file, str(problem))
+            raise
+        code = run_conformance(
             settings,
             out=out,
-            json_file=json_file,
-            junit_file=junit_file,
+            json_file=file,
+            artifacts=artifacts,
             strict=strict,
             pytest_args=pytest_args,
+            screen=screen,
         )
-    )
+    sys.exit(code)
 
 
 @click.command()
 @target_options
 @load_options
 @out_option
-def load(out: Path | None, **options: Any) -> None:
-    """Drive concurrent runs with headless Locust, judging every stream.
+@gate_options
+@artifact_options
+@voice_options
+@click.option("--web", is_flag=True, help="Serve Locust's web page, and start tests there.")
+@click.option(
+    "--web-port",
+    type=click.IntRange(1, 65535),
+    default=8089,
+    show_default=True,
+    help="Port of that page, on this machine alone.",
+)
+def load(
+    out: Path | None,
+    artifacts: Artifacts,
+    baseline: Path | None,
+    screen: Screen,
+    web: bool,
+    web_port: int,
+    **options: Any,
+) -> None:
+    """Drive concurrent runs with headless Locust, or in its web page, judging every stream.
 
     \b
     Example: harness load --target https://agent.example.com --rate 5 --duration 2m --processes 2
     """
     from harness.check import run_load
 
-    sys.exit(run_load(settings_of(**options), out))
+    if web:
+        from harness.load_page import run_page
+
+        if baseline is not None or artifacts.junit or artifacts.badges or artifacts.summary_md:
+            raise SettingsError(
+                "--web starts tests by hand, and gives no verdict: leave baseline and artifacts out"
+            )
+        sys.exit(run_page(settings_of(**options), out, web_port))
+    sys.exit(run_load(settings_of(**options), out, artifacts, baseline, screen))
 
 
 @click.command()
-@click.option(
-    "--objective",
-    "objectives",
-    type=Expression(),
-    multiple=True,
-    metavar="EXPRESSION",
-    help='What has to hold, as "ttft_p95_ms < 800"; repeat it for more. Those of the settings hold too.',
-)
+@objective_option
 @click.option(
     "--from",
     "lowest",
@@ -158,6 +194,7 @@ def load(out: Path | None, **options: Any) -> None:
 @target_options
 @step_options
 @out_option
+@voice_options
 def capacity(
     out: Path | None,
     objectives: Sequence[Objective],
@@ -167,6 +204,7 @@ def capacity(
     repeats: int,
     precision: float,
     time_budget: float,
+    screen: Screen,
     **options: Any,
 ) -> None:
     """Find the highest arrival rate at which the objectives hold, and how sure that is.
@@ -190,5 +228,13 @@ def capacity(
     settings = settings_of(rate=lowest, duration=_LONG_ENOUGH_S, without=_OTHER_LOOPS, **options)
     plan = Plan(lowest, highest, repeats, precision)
     sys.exit(
-        run_capacity(settings, plan, objectives, step_s=step_duration, time_budget_s=time_budget, out=out)
+        run_capacity(
+            settings,
+            plan,
+            objectives,
+            step_s=step_duration,
+            time_budget_s=time_budget,
+            out=out,
+            screen=screen,
+        )
     )

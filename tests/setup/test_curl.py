@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.contract.evidence import curl
+from harness.protocol.request import HttpRequest
+from harness.settings import SettingsError
+from harness.setup.curl import json_object, read_curl, split_url
+
+BODY = {"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it's"}}
+
+
+def test_a_command_as_a_wiki_has_it() -> None:
+    found = read_curl(
+        """
+# start a run
+$ curl -sN -X POST "https://agent.example.com:8443/v2/runs?trace=1" \\
+    -H "Authorization: Bearer ${TOKEN}" -H 'Content-Type: application/json' \\
+    -H 'X-Tenant: 7' --cookie 'a=b' -m 10 --compressed \\
+    -d '{"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it'\\''s"}}' | jq .
+rm -rf /
+""",
+        {"TOKEN": "s3cret"},
+    )
+    assert found.base_url == "https://agent.example.com:8443"
+    assert found.path == "/v2/runs?trace=1"
+    assert found.token == "s3cret"
+    assert found.body == BODY
+    assert found.left_out == ("X-Tenant", "Cookie")
+    assert found.verify_tls
+
+
+def test_a_command_as_a_browser_copies_it() -> None:
+    found = read_curl(
+        r"""curl 'http://localhost:3000/' \
+  -H 'accept: text/event-stream' -H 'sec-fetch-mode: cors' -H 'authorization: Bearer a.b.c' \
+  --data-raw $'{"organizationId":"acme","text":"it\'s \u00e9 \ud83d\ude80 \x21"}' --insecure""",
+        {},
+    )
+    assert (found.base_url, found.path, found.token) == ("http://localhost:3000", "/", "a.b.c")
+    assert found.body == {"organizationId": "acme", "text": "it's é \U0001f680 !"}
+    assert found.left_out == ()
+    assert not found.verify_tls
+
+
+def test_the_command_that_our_own_report_shows() -> None:
+    request = HttpRequest.post_json("/runs", (("Authorization", "Bearer s3cret"), ("X", "")), BODY)
+    text = curl(request, "http://h:1", ["s3cret"])
+    assert "s3cret" not in text
+    found = read_curl(text, {"HARNESS_TARGET__TOKEN": "s3cret"})
+    assert (found.base_url, found.path, found.token, found.body) == ("http://h:1", "/runs", "s3cret", BODY)
+
+
+def test_bodies_and_authorities_in_files(tmp_path: Path) -> None:
+    (tmp_path / "body.json").write_text('{"a": 1}', encoding="utf-8")
+    found = read_curl("curl https://h -d @body.json --cacert ca.pem", {}, tmp_path)
+    assert found.body == {"a": 1}
+    assert found.ca_file == str(tmp_path / "ca.pem")
+    assert found.path == "/"
+
+
+def test_options_glued_together() -> None:
+    found = read_curl("""curl -skXPOST h:8080/x -H'Authorization: bearer t' -d'{"a":1}'""", {})
+    assert (found.base_url, found.path, found.token) == ("http://h:8080", "/x", "t")
+    assert not found.verify_tls
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "no curl command"),
+        ("wget http://h", "no curl command"),
+        ("curl -d '{}'", "names no URL"),
+        ("curl http://h", "posts no body"),
+        ("curl http://h -d '{}' -d '{}'", "two bodies"),
+        ("curl http://h http://i -d '{}'", "two URLs"),
+        ("curl http://h -d '[]'", "is no JSON object"),
+        ("curl http://h -d 'a=b'", "is not valid JSON"),
+        ("curl http://h -d", "ends after -d"),
+        ("curl http://h -X PUT -d '{}'", "sends PUT"),
+        ("curl http://h -F a=b -d '{}'", "option -F is not understood"),
+        ("curl http://h -u me:pw -d '{}'", "option -u is not understood"),
+        ("curl http://h --frobnicate -d '{}'", "option --frobnicate is not understood"),
+        ("curl http://h -H 'Authorization: Basic x' -d '{}'", "only Bearer tokens"),
+        ("curl http://h -H \"Authorization: Bearer $NOPE\" -d '{}'", "uses $NOPE, which is not set"),
+        ("curl http://h -d '{", "a quote is not closed"),
+        ("curl http://h -d `cat secret`", "or it is run"),
+        ('curl http://h -d "`cat secret`"', "a quote is not closed, or it is run"),
+        ("curl ftp://h -d '{}'", "is no URL"),
+        ("curl http://h -d @nowhere.json", "cannot read the curl command's body"),
+    ],
+)
+def test_what_is_no_such_command_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_curl(text, {})
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "parts"),
+    [
+        ("https://h", ("https://h", "")),
+        ("https://h/", ("https://h", "")),
+        ("https://h:1/a/b?c=d", ("https://h:1", "/a/b?c=d")),
+        ("https://h?c=d", ("https://h", "/?c=d")),
+        ("http://[::1]:80/a", ("http://[::1]:80", "/a")),
+    ],
+)
+def test_urls(url: str, parts: tuple[str, str]) -> None:
+    assert split_url(url) == parts
+
+
+@pytest.mark.parametrize("url", ["", "http://", "http://h:port", "http://h:0", "http://[::1", "ws://h"])
+def test_what_is_no_url(url: str) -> None:
+    with pytest.raises(SettingsError, match="is no URL"):
+        split_url(url)
+
+
+def test_json_that_would_overflow_the_stack() -> None:
+    with pytest.raises(SettingsError, match="--action x"):
+        json_object("[" * 100_000, "--action x")

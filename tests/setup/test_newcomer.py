@@ -1,0 +1,116 @@
+"""From a server of one's own to a verdict on it, with init, doctor and check and nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.commands import harness
+from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def acme_process(*options: str) -> Iterator[str]:
+    """The base URL of an acme server in a process of its own."""
+    command = [sys.executable, "-m", "tests.setup.acme_server", *options]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().split()[-1]
+        finally:
+            process.terminate()
+
+
+def curl_file(folder: Path, url: str) -> None:
+    action = {"toolId": "crawl", "toolName": "Crawl", "aiDescription": "reads pages", "runtimeScope": "prod"}
+    body = {"organizationId": ORGANIZATION, "sessionId": "s-1", "workflowAction": action}
+    (folder / "run.sh").write_text(
+        f"curl -N {url}{PATH} \\\n  -H \"Authorization: Bearer $ACME_TOKEN\" \\\n  -d '{json.dumps(body)}'\n"
+    )
+
+
+def from_nothing_to_a_verdict(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """init, doctor and check, as a newcomer calls them. The last one's outcome."""
+    curl_file(folder, url)
+    init = harness("init", "--from-curl", "run.sh", folder=folder, variables={"ACME_TOKEN": TOKEN})
+    assert init.returncode == 0, init.stderr
+    assert TOKEN not in (folder / "harness.toml").read_text()
+    token = {"HARNESS_TARGET__TOKEN": TOKEN}
+    doctor = harness("doctor", "--json", folder=folder, variables=token)
+    rows = {
+        row["name"]: row["standing"] for row in json.loads(doctor.stdout)["rows"] if row["of"] == "target"
+    }
+    assert rows["token"] == rows["stream"] == rows["buffering"] == "ok"
+    load = ("--users", "3", "--duration", "6s", "--journey", "fresh=1", "--journey", "replay=2")
+    return harness("check", "--json", "--out", "out", *load, folder=folder, variables=token)
+
+
+def test_a_good_server_gets_a_green_verdict(tmp_path: Path) -> None:
+    with acme_process() as url:
+        check = from_nothing_to_a_verdict(tmp_path, url)
+    document = json.loads(check.stdout)
+    assert check.returncode == 0, document["reasons"]
+    assert document["verdict"] == "passed"
+    assert document["conformance"]["counts"]["pass"] > 60
+    assert document["summary"]["ledger"]["done"] > 5
+    assert TOKEN not in check.stdout + check.stderr
+    assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
+
+
+def test_a_server_that_drops_frames_gets_a_red_one(tmp_path: Path) -> None:
+    with acme_process("--drop", "2") as url:
+        check = from_nothing_to_a_verdict(tmp_path, url)
+    document = json.loads(check.stdout)
+    assert check.returncode == document["exit_code"] == 1
+    assert document["verdict"] == "failed"
+    assert "resume.replay" in {one["name"] for one in document["reasons"]}
+    assert {one["requirement"] for one in document["violations"]} & {"resume.replay", "resume.joins"}
+
+
+def test_the_verdict_alone(tmp_path: Path) -> None:
+    with acme_process("--drop", "1") as url:
+        curl_file(tmp_path, url)
+        token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
+        harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
+        options = ("--users", "2", "--duration", "3s", "--journey", "replay=1", "--out", "out", "--quiet")
+        load = harness("load", *options, folder=tmp_path, variables=token)
+    assert load.returncode == 1
+    assert load.stdout.startswith("failed: ")
+    assert "resume.replay" in load.stdout
+    assert load.stdout.count("\n") == 1
+    assert load.stderr == ""
+
+
+def test_the_suite_alone_for_a_program(tmp_path: Path) -> None:
+    with acme_process() as url:
+        curl_file(tmp_path, url)
+        token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
+        harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
+        suite = harness("conformance", "--json", "-", "-k", "terminal", folder=tmp_path, variables=token)
+        quiet = harness("conformance", "--quiet", "-k", "terminal", folder=tmp_path, variables=token)
+    verdicts = {check["id"]: check["verdict"] for check in json.loads(suite.stdout)["checks"]}
+    assert suite.returncode == 0, suite.stderr
+    assert verdicts["terminal.exactly-one"] == "pass"
+    assert "conformance by area" in suite.stderr
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "passed\n", "")
+
+
+@pytest.mark.parametrize("options", [("--json",), ("--quiet",)])
+def test_nothing_tested_is_told_too(tmp_path: Path, options: tuple[str, ...]) -> None:
+    done = harness("check", "--target", "http://127.0.0.1:1", *options, folder=tmp_path)
+    assert done.returncode == 2
+    assert "cannot be reached" in done.stderr
+    if "--json" in options:
+        assert json.loads(done.stdout)["verdict"] == "not begun"
+    else:
+        assert done.stdout == ""
