@@ -135,7 +135,7 @@ def terminal(scratch: Path) -> None:
     background = ", ".join(map(str, MONOKAI.background_color))
     with browser_page(960, 400) as page:
         page.set_content(
-            f'<body style="margin: 16px; background: rgb({background}); color: #d9d9d9">{body}</body>'
+            f'<body style="margin: 0; padding: 16px; background: rgb({background}); color: #d9d9d9">{body}</body>'
         )
         page.locator("body").screenshot(path=PICTURES / "terminal.png")
 
