@@ -27,6 +27,7 @@ from harness.protocol.strict_json import loads_strict
 _LINE = re.compile(rb"(id|data|event)(: ?)([^\r\n]*)")
 _ID = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
 _MEMBER = re.compile(rb'(?P<key>"[^"\\]*")[ \t]*:[ \t]*(?P<value>"(?:[^"\\]|\\.)*"|[^",{}\[\] \t]+)')
+_PLAIN_KEY = re.compile(r"[ !#-\[\]-~]*")
 _GROUP_NAME = re.compile(rb"\(\?P<[a-z]+>")
 _SPACED_COLON = re.compile(rb'"[ \t]+:')
 _DIGITS = b"0123456789"
@@ -113,6 +114,8 @@ def _learn(frame: bytes, newline: bytes) -> Form:
     event_name = None if event_at is None else lines[event_at].partition(b":")[2].removeprefix(b" ")
     if event_name not in {None, b"token", b"message", b""}:
         raise NotRegularError("an event name of its own")
+    if not all(map(_PLAIN_KEY.fullmatch, value)):
+        raise NotRegularError("a key that is written with escapes")
     keys = frozenset(value)
     decoder = _token_decoder(keys)
     prefixes = tuple(part[1] + part[2] for part in parts if part)
@@ -195,7 +198,7 @@ class RegularStream:
     first_id: of its first event.
     """
 
-    __slots__ = ("_form", "_last_id", "events", "first_id", "pending", "terminal", "tokens")
+    __slots__ = ("_form", "_last_id", "_newline", "events", "first_id", "pending", "terminal", "tokens")
 
     def __init__(self) -> None:
         self.events = 0
@@ -205,6 +208,7 @@ class RegularStream:
         self._last_id: tuple[int, int] = (-1, -1)
         self.pending = b""
         self._form: Form | None = None
+        self._newline: bytes | None = None
 
     def feed(self, body: bytes) -> None:
         """Take the next bytes of the body. Raises NotRegularError, after which the object is of no use."""
@@ -214,9 +218,7 @@ class RegularStream:
             match = self._form.match_token(body)
             if match is not None and self._take_match(match) is not None:
                 return
-        newline = b"\n" if self._form is None else self._form.newline
-        if self._form is None and b"\r" in body:
-            newline = b"\r\n"
+        newline = self._line_end(body)
         end = body.rfind(newline + newline)
         if end < 0:
             self._keep(body, newline)
@@ -232,12 +234,17 @@ class RegularStream:
         self._check_lines(frames, newline)
         self._take(frames, newline)
 
+    def _line_end(self, body: bytes) -> bytes:
+        """The one kind of line end that this stream has, decided by its first."""
+        if self._newline is not None:
+            return self._newline
+        newline = b"\r\n" if b"\r" in body else b"\n"
+        if b"\n" in body:
+            self._newline = newline
+        return newline
+
     def _check_lines(self, frames: bytes, newline: bytes) -> None:
-        if newline == b"\n":
-            if b"\r" in frames:
-                raise NotRegularError("a CR in a stream of LF lines")
-        elif not frames.count(b"\r") == frames.count(b"\n") == frames.count(newline):
-            raise NotRegularError("line ends of several kinds")
+        self._check_line_ends(frames, newline)
         if not frames.isascii():
             self._check_utf8(frames)
 
@@ -291,10 +298,18 @@ class RegularStream:
     def _keep(self, rest: bytes, newline: bytes) -> None:
         if len(rest) > _LONGEST_PENDING:
             raise NotRegularError("a long event")
-        # A lone CR ends a line as soon as it comes; the full decoder knows what may follow it.
-        if b"\r" in rest and not (rest.count(b"\r") == rest.count(b"\n") == rest.count(newline)):
-            raise NotRegularError("a line end of another kind")
+        # A line end of another kind may end a frame as well, which would wait here unseen; and a lone CR ends
+        # a line as soon as it comes. The full decoder knows what to make of either.
+        self._check_line_ends(rest, newline)
         self.pending = rest
+
+    @staticmethod
+    def _check_line_ends(text: bytes, newline: bytes) -> None:
+        if newline == b"\n":
+            if b"\r" in text:
+                raise NotRegularError("a CR in a stream of LF lines")
+        elif not text.count(b"\r") == text.count(b"\n") == text.count(newline):
+            raise NotRegularError("line ends of several kinds")
 
     @staticmethod
     def _check_utf8(frames: bytes) -> None:

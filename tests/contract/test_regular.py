@@ -145,6 +145,10 @@ def full_summary(run: Exchange) -> Summary:
     return summary
 
 
+_LF_TOKEN = b'id: 1717000000000-0\ndata: {"type":"token","content":"w"}\n\n'
+_DONE = b'id: 1717000000009-0\ndata: {"type":"done","runId":"r"}\n\n'
+
+
 @settings(max_examples=3000, deadline=None)
 @given(
     streams(),
@@ -162,6 +166,15 @@ def full_summary(run: Exchange) -> Summary:
     [55],
     Ending.CUT,
 )
+@example(_LF_TOKEN + _DONE.replace(b"\n", b"\r\n"), [len(_LF_TOKEN)], Ending.COMPLETE)
+@example(_LF_TOKEN.replace(b"\n", b"\r\n") + _DONE, [len(_LF_TOKEN) + 3], Ending.COMPLETE)
+@example(b": beat\r\n\r\n" + _LF_TOKEN + _DONE, [], Ending.COMPLETE)
+@example(b": beat\r\n\r\n" + _LF_TOKEN + _DONE, [10], Ending.COMPLETE)
+@example(b": beat\n\n" + (_LF_TOKEN + _DONE).replace(b"\n", b"\r\n"), [8], Ending.COMPLETE)
+@example(_LF_TOKEN + _DONE + _DONE.replace(b"\n", b"\r\n"), [], Ending.COMPLETE)
+@example(_LF_TOKEN.replace(b"}", rb',"a\"b":1}') + _DONE, [], Ending.COMPLETE)
+@example(_LF_TOKEN.replace(b"}", rb',"a\nb":1}') + _DONE, [], Ending.COMPLETE)
+@example(_LF_TOKEN.replace(b"}", rb',"\ud800":1}') + _DONE, [], Ending.COMPLETE)
 def test_what_the_fast_path_says_is_what_the_full_decoder_and_the_judges_say(
     body: bytes, places: list[int], ending: Ending
 ) -> None:

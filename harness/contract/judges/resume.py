@@ -421,6 +421,11 @@ def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> Jud
         first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
     ):
         return inconclusive("the run was over before it could be joined", Place(first))
+    if first.terminals and _is_part(later.sequence, first.sequence):
+        return inconclusive(
+            "the run read again lacks what its first reader got (resume.replay): it shows nothing of that one",
+            Place(later),
+        )
     if difference := first_difference(later.sequence, first.sequence):
         return broken(
             f"the first reader of a run lost by a second one's coming: {difference}",
@@ -428,6 +433,12 @@ def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> Jud
             Place(second),
         )
     return held("the first reader got the whole run beside a second one")
+
+
+def _is_part(less: Sequence[Identity], more: Sequence[Identity]) -> bool:
+    """Whether `more` has all of `less` in its order, and others besides."""
+    rest = iter(more)
+    return len(less) < len(more) and all(one in rest for one in less)
 
 
 @judges("resume.start")

@@ -361,6 +361,14 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="did not come to a terminal event",
     ),
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=15),
+        tail(1),
+        is_=INCONCLUSIVE,
+        says="the run read again lacks what its first reader got",
+    ),
     # start
     case(resume.start, [cut(1, 0), cut(2, 0)], is_=INFO, says="starts with: replay"),
     case(resume.start, [cut(1, 1)], is_=INFO, says="starts with: tail"),
