@@ -94,9 +94,12 @@ class Archive:
         return Redactor(self.settings.secrets()).value(packed)
 
 
-def store_verdicts(path: Path, verdicts: Verdicts, documents: Mapping[str, Any]) -> None:
-    """Write verdicts and evidence into a results file."""
+def store_verdicts(
+    path: Path, verdicts: Verdicts, documents: Mapping[str, Any], *, interrupted: bool = False
+) -> None:
+    """Write verdicts and evidence into a results file. interrupted: the suite did not come to its end."""
     with ResultsWriter(path) as writer:
+        writer.set_manifest(suite_state="interrupted" if interrupted else "finished")
         for name, one in documents.items():
             writer.add_exchange(name, one["scenario"], one["label"], one["document"])
         writer.add_checks(

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from harness import run_folder
 from harness.children import Children
@@ -31,11 +32,14 @@ from harness.results.store import Results, ResultsError
 from harness.settings import GateSettings, Settings
 from harness.terminal.screen import Screen
 from harness.terminal.verdict import verdict_document, verdict_line
+from harness.verdict_report import TABLE_TITLE
 
 _EXIT_MISSED = 1
 _EXIT_UNTESTED = 2
 _EXIT_INTERRUPTED = 130
 _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
+_BROKEN_OFF = ("!!!", "INTERNALERROR>", "Traceback ")
+"""How pytest's own words on an interruption begin."""
 _LAST_WORDS = 12  # lines of a log
 LOAD_LOG, SUITE_LOG = "load.log", "suite.log"
 _NO_ARTIFACTS = Artifacts()
@@ -102,7 +106,7 @@ def _load_and_suite(
     settings: Settings, folder: Path, children: Children, screen: Screen
 ) -> tuple[Path, Path, _Codes]:
     """Load and suite at once, into a folder. Returns results, report and exit codes."""
-    path = run_folder.begin(folder, settings)
+    path = run_folder.begin(folder, settings, has_suite=True)
     with (
         private_settings(settings) as settings_file,
         (folder / LOAD_LOG).open("wb") as log,
@@ -119,10 +123,10 @@ def _load_and_suite(
                 pytest_args=(*_SUITE_ARGS, f"--color={'yes' if screen.is_colourful else 'no'}"),
             )
             suite_code = exit_code(children.wait(children.start(command, clean_environment(), words), look))
-            screen.show((folder / SUITE_LOG).read_text(encoding="utf-8", errors="replace").rstrip())
+            _show_suite(screen, folder / SUITE_LOG, interrupted=children.interrupted)
             if load.poll() is None and not children.interrupted:
                 screen.tell("conformance has ended; the load goes on to its end")
-            load_code = children.wait(load, look)
+            load_code = _of_load(children.wait(load, look), path, children)
         _show_why(screen, load_code, folder)
     report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
     return path, report, (suite_code, load_code)
@@ -137,10 +141,42 @@ def _load_alone(
         live = settings_file.with_name("live.json")
         with screen.watch("harness load", live, None, lambda: children.interrupted) as look:
             load = children.start(_load_command(settings, folder, live), environment, log)
-            load_code = children.wait(load, look)
+            load_code = _of_load(children.wait(load, look), path, children)
         _show_why(screen, load_code, folder)
     report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
     return path, report, (0, load_code)
+
+
+def _of_load(code: int, path: Path, children: Children) -> int:
+    """The load's exit code; where it came to an end without one stream scheduled, that it could not be done.
+
+    Locust has no code of its own for a test that it could not start.
+    """
+    if code < 0 or children.interrupted:
+        return code
+    with Results(path) as results:
+        return code if results.ledger().scheduled else _EXIT_UNTESTED
+
+
+def _show_suite(screen: Screen, log: Path, *, interrupted: bool) -> None:
+    """What the suite said; of one that was broken off the verdicts alone, without pytest's words on how it fell."""
+    said = log.read_text(encoding="utf-8", errors="replace").rstrip()
+    if interrupted:
+        said = verdicts_in(said) or "conformance was broken off before it had a verdict"
+        said += f" (log: {log})"
+    screen.show(said)
+
+
+def verdicts_in(log: str) -> str:
+    """The table of verdicts, and the lines below it, in what pytest said; empty where there is none."""
+    found: list[str] = []
+    for line in log.splitlines():
+        plain = Text.from_ansi(line).plain
+        if found and plain.startswith(_BROKEN_OFF):
+            break
+        if found or f" {TABLE_TITLE} " in plain:
+            found.append(line)
+    return "\n".join(found)
 
 
 def _show_why(screen: Screen, load_code: int, folder: Path) -> None:
@@ -290,7 +326,7 @@ def gate_results(
         gate = gate_report(paths, limits_with(objectives, given), before, terms)
     console = Console(highlight=False, soft_wrap=True)
     if update and baseline is not None:
-        if gate.exit_code == 0:
+        if gate.may_join_baseline:
             said = update_baseline(paths, baseline, terms.keep)
         else:
             said = [f"the gate did not hold, so the baseline {baseline} stays as it is"]

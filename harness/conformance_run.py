@@ -29,6 +29,7 @@ from harness.terminal.verdict import verdict_line
 from harness.verdicts import Verdicts
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
+_NOT_PASSED_ON = (ENV_PREFIX, "LOCUST_", "PYTEST_")
 _PYTEST_VERDICTS = {0, 1, 130}  # all held, something failed; the third is the plugin's for an interrupted run
 
 
@@ -42,8 +43,12 @@ def private_settings(settings: Settings) -> Iterator[Path]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without HARNESS_* variables: they are resolved, and must not outrank flags again."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
+    """The environment for load and suite, without what would change what they do behind the settings' back.
+
+    HARNESS_* variables are resolved, and must not outrank flags again. LOCUST_* and PYTEST_* are Locust's and
+    pytest's own options: one could take checks away, or users, or keep either from starting.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
 
 
 def suite_command(
@@ -99,7 +104,7 @@ def run_conformance(
     with ExitStack() as stack:
         # Artifacts are made of a results file, also where nobody wants to keep it.
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
-        path = run_folder.begin(folder, settings)
+        path = run_folder.begin(folder, settings, has_suite=True)
         with (
             words_of_others(sys.stdout, "harness conformance"),
             private_settings(settings) as settings_file,

@@ -31,6 +31,9 @@ _MARKER = "requirement"
 _SESSION = "harness-session"
 _EXIT_NOTHING = 2
 _EXIT_INTERRUPTED = 130
+_CAME_TO_ITS_END = frozenset(
+    {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
+)
 _SHOWN_AS = {
     Verdict.WARN: ("warned", "W", ("WARNED", {"yellow": True})),
     Verdict.INCONCLUSIVE: ("inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})),
@@ -93,13 +96,17 @@ def _requirement_of(item: pytest.Item) -> str | None:
 
 
 def _mark(item: pytest.Item, requirement_id: str) -> None:
-    """Give `item` its area and its level as markers. Raises pytest.UsageError for an id that the catalogue lacks."""
+    """Give `item` its area and its level as markers, for -m, and its id, for -k.
+
+    Raises pytest.UsageError for an id that the catalogue lacks.
+    """
     try:
         row = find(requirement_id)
     except KeyError as problem:
         raise pytest.UsageError(f"{item.nodeid}: {problem.args[0]}") from None
     item.add_marker(row.area.replace("-", "_"))
     item.add_marker(str(row.level).lower())
+    item.extra_keyword_matches.add(requirement_id)
 
 
 def _wanted(config: pytest.Config, requirement_id: str) -> bool:
@@ -112,7 +119,7 @@ def _wanted(config: pytest.Config, requirement_id: str) -> bool:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
-    """Mark what -m selects by before it selects; choose by level and area, and sort, what it has left."""
+    """Mark what -m and -k select by before it selects; choose by level and area, and sort, what it has left."""
     cited = {item: _requirement_of(item) for item in items}
     for item, requirement_id in cited.items():
         if requirement_id is not None:
@@ -193,7 +200,7 @@ class _Session:
             stage.run(preflight(stage.world.target))
         except (SettingsError, PreflightError) as problem:
             self.verdicts.untested = str(problem)
-            self._finish()
+            self._finish(interrupted=True)
             pytest.exit(f"harness: {problem}", returncode=_EXIT_NOTHING)
         file = _path(self.config.getoption("harness_progress"))
         if file is not None and not self._is_worker:
@@ -285,7 +292,7 @@ class _Session:
         if self._is_worker or self.config.option.collectonly or not self.judges:
             self._close_stage()
             return
-        self._finish()
+        self._finish(interrupted=self.interrupted or exitstatus not in _CAME_TO_ITS_END)
         if self.interrupted:
             session.exitstatus = _EXIT_INTERRUPTED
         elif exitstatus == pytest.ExitCode.OK and self.stale:
@@ -321,7 +328,7 @@ class _Session:
             self.stage.__exit__()
             self.stage = None
 
-    def _finish(self) -> None:
+    def _finish(self, *, interrupted: bool) -> None:
         self._close_stage()
         target = {}
         if self.settings is not None:
@@ -336,7 +343,7 @@ class _Session:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(self.verdicts.to_json(target), indent=2) + "\n", encoding="utf-8")
         if results_file := self.config.getoption("harness_results"):
-            store_verdicts(Path(results_file), self.verdicts, self.documents)
+            store_verdicts(Path(results_file), self.verdicts, self.documents, interrupted=interrupted)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.verdicts.results:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +19,9 @@ RESULTS_FILE = "results.sqlite"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
 DEFAULT_FOLDER = Path("harness-results")
+LATEST = "latest"
+"""In DEFAULT_FOLDER, a link to the newest of the folders that were named by the time."""
+_BY_TIME = re.compile(r"\d{8}-\d{6}-\d{3}")
 
 
 def default_folder() -> Path:
@@ -23,9 +29,10 @@ def default_folder() -> Path:
     return DEFAULT_FOLDER / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
-def begin(out: Path, settings: Settings) -> Path:
-    """Make the folder and its results file, and return the latter.
+def begin(out: Path, settings: Settings, *, has_suite: bool = False) -> Path:
+    """Make the folder and its results file, and return the latter. A default folder becomes the latest.
 
+    has_suite: whether verdicts of the suite belong to the test. Until they are there the manifest says so.
     Raises SettingsError when the folder holds results already (nothing that was measured is overwritten) or
     cannot be written to.
     """
@@ -36,9 +43,28 @@ def begin(out: Path, settings: Settings) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         with ResultsWriter(path) as writer:
             writer.set_manifest(**manifest_at_start(settings.document(), sys.argv), state="running")
+            if has_suite:
+                writer.set_manifest(suite_state="running")
     except OSError as problem:
         raise SettingsError(f"cannot write to the folder {out}: {problem.strerror or problem}") from None
+    if out.parent == DEFAULT_FOLDER and _BY_TIME.fullmatch(out.name):
+        with suppress(OSError):  # a convenience, and not every file system has links
+            _link_latest(out)
     return path
+
+
+def _link_latest(folder: Path) -> None:
+    """Let `latest` beside the folder point to it, at no moment to nothing. What is no link of ours stays."""
+    link = folder.with_name(LATEST)
+    if link.exists() and not link.is_symlink():
+        return
+    fresh = folder.with_name(f".{LATEST}-{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    try:
+        fresh.symlink_to(folder.name, target_is_directory=True)
+        fresh.replace(link)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def finish(path: Path, *, interrupted: bool) -> Path:

@@ -27,6 +27,8 @@ _COLUMNS = (
 )
 
 
+TABLE_TITLE = "conformance by area"
+
 _UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE)
 
 
@@ -113,7 +115,7 @@ def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:
 
 
 def _write_table(terminal: Terminal, checks: Sequence[Check]) -> None:
-    terminal.write_sep("=", "conformance by area")
+    terminal.write_sep("=", TABLE_TITLE)
     used = [column for column in _COLUMNS if any(check.verdict is column for check in checks)]
     terminal.write_line("  ".join([f"{'area':10}", *(f"{column!s:>{_width(column)}}" for column in used)]))
     for area, counted in by_area(checks).items():

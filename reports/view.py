@@ -40,9 +40,18 @@ SEVERAL = 4
 FACTS_SHOWN = 200
 """Rows of one table of settings or machine facts."""
 
+_IN_DOUBT = {
+    "lost": "what workers measured",
+    "load": "the load",
+    "dropped": "the load",
+    "conformance": "conformance",
+}
+"""The gate's own rows where nobody can judge them."""
+
 _BUILT_IN = {
     "ledger": "streams unaccounted for",
     "lost": "streams lost with workers that died",
+    "dropped": "arrivals that never began",
     "load": "load got as far as the end of a run",
     "conformance": "conformance checks that failed",
 }
@@ -224,7 +233,7 @@ def _in_doubt(gate: GateReport) -> list[str]:
     causes: dict[str, list[str]] = {}
     for row in gate.rows:
         if row.verdict == "inconclusive":
-            name = {"lost": "what workers measured", "load": "the load"}.get(row.name, f"`{row.name}`")
+            name = _IN_DOUBT.get(row.name, f"`{row.name}`")
             causes.setdefault(row.detail, []).append(name)
     said = [f"{', '.join(names)} cannot be judged: {cause}" for cause, names in causes.items()]
     return [*said, *gate.saturation] if said else []

@@ -26,6 +26,68 @@ def test_a_new_folder_is_named_by_the_time() -> None:
     assert re.fullmatch(r"harness-results/\d{8}-\d{6}-\d{3}", run_folder.default_folder().as_posix())
 
 
+def begin_default(name: str) -> Path:
+    return run_folder.begin(run_folder.DEFAULT_FOLDER / name, SETTINGS).parent
+
+
+FIRST, SECOND = "20261124-150000-001", "20261124-150000-002"
+
+
+def test_latest_is_the_newest_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    latest = tmp_path / "harness-results" / "latest"
+    first = begin_default(FIRST)
+    assert latest.readlink() == Path(FIRST)  # relative: the folders may be moved together
+    assert latest.samefile(first)
+    second = begin_default(SECOND)
+    assert latest.readlink() == Path(SECOND)
+    run_folder.begin(second / "repeat-1", SETTINGS)
+    run_folder.begin(tmp_path / "harness-results" / "mine", SETTINGS)
+    run_folder.begin(tmp_path / "out", SETTINGS)
+    assert latest.readlink() == Path(SECOND)
+    names = {one.name for one in latest.parent.iterdir()}
+    assert names == {FIRST, SECOND, "mine", "latest"}
+    assert run_folder.results_file(Path("harness-results/latest")).is_file()
+
+
+def test_latest_that_points_to_nothing_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    latest = tmp_path / "harness-results" / "latest"
+    latest.parent.mkdir()
+    latest.symlink_to("gone")
+    begin_default(FIRST)
+    assert latest.readlink() == Path(FIRST)
+
+
+def test_a_folder_of_the_users_that_is_called_latest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = Path("harness-results/latest")
+    mine.mkdir(parents=True)
+    begin_default(FIRST)
+    assert not mine.is_symlink()
+    assert mine.is_dir()
+
+
+def test_without_links_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("links need a privilege")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert (begin_default(FIRST) / "results.sqlite").is_file()
+    assert [one.name for one in Path("harness-results").iterdir()] == [FIRST]
+
+
+def test_whether_a_suite_belongs_to_the_test(tmp_path: Path) -> None:
+    assert "suite_state" not in manifest(run_folder.begin(tmp_path / "load", SETTINGS))
+    path = run_folder.begin(tmp_path / "check", SETTINGS, has_suite=True)
+    assert manifest(path)["suite_state"] == "running"
+    run_folder.finish(path, interrupted=False)
+    assert manifest(path)["suite_state"] == "running"  # nobody wrote its verdicts
+
+
 def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "check", "--users", "3"])
     path = run_folder.begin(tmp_path / "new" / "folder", SETTINGS)

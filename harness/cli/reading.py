@@ -114,8 +114,9 @@ def compare(results: Sequence[Path], out: Path) -> None:
     if not 2 <= len(results) <= MOST_TESTS:
         raise SettingsError(f"compare takes 2 to {MOST_TESTS} results files or folders, not {len(results)}")
     page = compare_files([results_file(one) for one in results])
+    written = write_comparison(page, out)  # first: who reads the table may close the pipe
     print_comparison(page, Console(highlight=False))
-    click.echo(f"comparison: {write_comparison(page, out)}")
+    click.echo(f"comparison: {written}")
 
 
 @click.command("judge")

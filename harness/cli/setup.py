@@ -31,8 +31,9 @@ from .options import load_options, out_option, settings_of, target_options
     "--action",
     "actions",
     multiple=True,
-    metavar="NAME=JSON",
-    help="The workflowAction for a situation: success, long, failure, cancelled, silent, quiet, echo.",
+    metavar="NAME=ACTION",
+    help="The workflowAction for a situation, as JSON; at a terminal its toolId does, and the rest is asked for. "
+    "Situations: success, long, failure, cancelled, silent, quiet, echo.",
 )
 @click.option("--ca-file", type=click.Path(path_type=Path), help="Certificate authority of the target.")
 @click.option("--no-verify-tls", is_flag=True, help="Do not check the target's certificate.")
@@ -60,7 +61,7 @@ def init(
     HARNESS_TARGET__TOKEN, --token-file or the curl command, and is never written.
 
     \b
-    Example: harness init --target https://agent.example.com --action success='{"toolId": "echo"}'
+    Example: harness init --target https://agent.example.com/agent/workflow-actions --action success=echo
     """
     from harness.setup.init import ensure_writable, first_draft, run_init
     from harness.setup.questions import whoever_is_there

@@ -21,9 +21,11 @@ from statistics import fmean
 from typing import Literal
 
 from harness.gate.intervals import (
+    BUCKET_SD,
     CONFIDENCE,
     Estimate,
     Share,
+    least_sd_of_share,
     percentile_estimate,
     share_estimate,
     t_quantile,
@@ -39,7 +41,7 @@ LEAST_FREEDOM = 2
 """Degrees of freedom, files less two, from which on the files' own spread is believed."""
 ENOUGH_FREEDOM = 8
 """Degrees of freedom from which on that spread is known so well that the time blocks need not be asked."""
-ASSUMED_RUN_SD = 0.015
+ASSUMED_RUN_SD = 0.02
 """How far latencies of two tests of one server are taken to differ, as a standard deviation of their logarithms,
 where there are too few tests to know. It is a guess, and a low one for a busy machine; docs/gate.md has what it
 is worth."""
@@ -47,7 +49,7 @@ ASSUMED_RUN_SD_SHARE = 0.002
 """The same for a share of streams or runs, 0 to 1."""
 LEAST_VALUES_BEYOND = 3
 """So many values of each repeat must lie beyond a percentile; how sure that is the repeats show themselves."""
-LONGEST_FREEDOM = 300
+_MOST_FREEDOM = 301  # where Student's t is the normal distribution
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,13 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One side's files: the value of each (of latencies the logarithm), and why there is nothing, if so."""
+    """One side's files: the value of each (of latencies the logarithm), its estimate from time blocks, or why there
+    is none, where these are asked; and the least standard error that any of them can have.
+    """
 
     values: list[float]
     estimates: list[Estimate | str]
+    least_sd: float
 
     @property
     def blocks(self) -> list[Estimate]:
@@ -126,7 +131,6 @@ def compare(
     files give the same answer. Raises ResultsError.
     """
     percent = metrics.PERCENTILES[word]
-
     now, then = _files(results), _files(baseline)
     values = [[file.histogram(metric, journey).percentile(percent) for file in side] for side in (now, then)]
     missing = _missing(values)
@@ -143,6 +147,7 @@ def compare(
         _Side(
             [math.log(max(one, LOWEST_MS)) for one in found if one is not None],
             [percentile_estimate(file, metric, percent, journey) for file in files] if blocks else [],
+            BUCKET_SD,
         )
         for found, files in zip(values, (now, then), strict=True)
     ]
@@ -194,7 +199,14 @@ def compare_shares(
         )
     blocks = _ask_blocks(runs)
     sides = [
-        _Side(of_side, [share_estimate(file, share, journey) for file in files] if blocks else [])
+        _Side(
+            of_side,
+            [share_estimate(file, share, journey) for file in files] if blocks else [],
+            min(
+                least_sd_of_share(value, _cases(file, share, journey))
+                for value, file in zip(of_side, files, strict=True)
+            ),
+        )
         for of_side, files in zip(found, (now, then), strict=True)
     ]
     difference = means[0] - means[1]
@@ -212,6 +224,11 @@ def compare_shares(
         relative=False,
     )
     return _judged(made, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
+
+
+def _cases(results: Results, share: Share, journey: str | None) -> int:
+    tally = results.tally(journey)
+    return tally.judged if share == "error_rate" else tally.runs or 0
 
 
 def _ask_blocks(runs: tuple[int, int]) -> bool:
@@ -309,11 +326,12 @@ def _standard_error(sides: Sequence[_Side], assumed_sd: float) -> tuple[float, i
     if _freedom(sides) >= LEAST_FREEDOM:
         squares = sum((one - fmean(side.values)) ** 2 for side in sides for one in side.values)
         measured = [one for side in within for one in side]
-        variance = max(squares / _freedom(sides), fmean(measured) if measured else 0.0)
+        least = [side.least_sd**2 for side in sides]
+        variance = max(squares / _freedom(sides), fmean(measured or least))
         return math.sqrt(variance * sum(1 / len(side.values) for side in sides)), _freedom(sides)
-    parts = [(one / len(side) ** 2) for side in within for one in side]
+    parts = [one / len(side) ** 2 for side in within for one in side]
     blocks = [one.blocks for side in sides for one in side.blocks]
     total = sum(parts) + sum(assumed_sd**2 / len(side.values) for side in sides)
     spread = sum(part**2 / (count - 1) for part, count in zip(parts, blocks, strict=True))
-    freedom = int(min(LONGEST_FREEDOM + 1, total**2 / spread)) if spread else LONGEST_FREEDOM + 1
+    freedom = int(min(_MOST_FREEDOM, total**2 / spread)) if spread else _MOST_FREEDOM
     return math.sqrt(total), max(1, freedom)

@@ -42,7 +42,8 @@ LEAST_BEYOND = 10
 
 _SEED = 20240607
 _NORMAL = NormalDist()
-_BUCKET_SD = math.log(GROWTH) / math.sqrt(12)  # of a value that is known but for its place in a bucket
+BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
+"""The standard deviation of a logarithm that is known but for its place in a bucket."""
 _Floats = npt.NDArray[np.float64]
 _LAST_READ: WeakKeyDictionary[Results, tuple[Any, _Seconds | None]] = WeakKeyDictionary()
 Share = Literal["error_rate", "goodput"]
@@ -111,7 +112,7 @@ def _estimate(seconds: _Seconds, percent: float) -> Estimate | str:
         value=value,
         low=value * math.exp(low - RELATIVE_ERROR),
         high=value * math.exp(high + RELATIVE_ERROR),
-        sd=math.hypot(_standard_error(deviations, blocks), _BUCKET_SD),
+        sd=math.hypot(_standard_error(deviations, blocks), BUCKET_SD),
         blocks=blocks,
     )
 
@@ -149,14 +150,19 @@ def share_estimate(results: Results, share: Share, journey: str | None = None) -
     sums = series[_chosen(len(series), length)].sum(axis=1)
     deviations = sums[:, 0] / np.maximum(sums[:, 1], 1) - value
     blocks = len(series) // length
-    smoothed = (value * total + 2) / (total + 4)
-    least = math.sqrt(smoothed * (1 - smoothed) / (total + 4))
+    least = least_sd_of_share(value, total)
     sd = max(_standard_error(deviations, blocks), least)
     low, high = _interval(deviations, blocks)
     margin = t_quantile((1 + CONFIDENCE) / 2, blocks - 1) * least
     return Estimate(
         value, max(0.0, value + min(low, -margin)), min(1.0, value + max(high, margin)), sd, blocks
     )
+
+
+def least_sd_of_share(value: float, cases: int) -> float:
+    """The standard error of a share of so many independent cases, after two more of either kind (see above)."""
+    smoothed = (value * cases + 2) / (cases + 4)
+    return math.sqrt(smoothed * (1 - smoothed) / (cases + 4))
 
 
 def block_length_s(seconds: int) -> int:

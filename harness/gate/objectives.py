@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from harness.gate.baseline import Comparison, Effects, compare, compare_shares
 from harness.gate.intervals import CONFIDENCE, percentile_interval, share_interval
-from harness.gate.stored import another_load, notes
+from harness.gate.stored import another_load, is_same_test, notes
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.store import Results, ResultsError
@@ -37,6 +37,9 @@ EVERY_RUN_HAS = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
 
 SOME_RUNS_HAVE = ("stall_ms", "resume_ms")
 """Metrics of a single run that need two tokens, or a cut."""
+
+DROPPED_AT_MOST = 0.01
+"""The share of an open loop's streams that may be dropped before the test is no longer the one that was asked for."""
 
 _FAILING_VERDICTS = ("fail", "error", "stale")
 
@@ -193,6 +196,17 @@ class GateReport:
         return bool(self.comparisons) and all(one.low is None for one in self.comparisons)
 
     @property
+    def may_join_baseline(self) -> bool:
+        """Whether these results are fit for a baseline: the gate held, or nothing stands in its way but that the
+        baseline is still too small to tell, which only grows by such results.
+        """
+        if self.outcome != "inconclusive":
+            return self.outcome == "held"
+        rows_held = all(row.verdict == "held" for row in self.rows)
+        unknown = [one for one in self.comparisons if one.verdict == "inconclusive"]
+        return rows_held and all(one.repeats_may_tell or _is_maximum(one.key) for one in unknown)
+
+    @property
     def undecided(self) -> bool:
         """Whether repeating the test may decide something: nothing is missed, and something is unknown."""
         return self.outcome in ("held", "inconclusive") and any(
@@ -324,12 +338,17 @@ def _with_baseline(
     then: Sequence[Results],
     terms: Terms,
 ) -> GateReport:
+    said: tuple[str, ...] = ()
+    others = [file for file in then if not any(is_same_test(file, one) for one in now)]
+    if others and len(others) < len(then):
+        said += ("these results are in the baseline already; they are not compared with themselves",)
+        then = others
     comparable = [one for one in objectives if one.key != "violations"]
     # A maximum never gets an interval, and so costs the others nothing of their confidence.
-    confidence = terms.confidence(sum(not one.key.endswith("_max_ms") for one in comparable))
+    confidence = terms.confidence(sum(not _is_maximum(one.key) for one in comparable))
     why = _incomparable(now, then)
     compared = [_compared(one, now, then, terms.effects, confidence) for one in comparable]
-    said = tuple(dict.fromkeys(note for file in then for note in notes(now[0], file)))
+    said += tuple(dict.fromkeys(note for file in then for note in notes(now[0], file)))
     if not comparable:
         said += ("no objective can be compared with the baseline: give one of a latency or a rate",)
     return replace(
@@ -338,6 +357,10 @@ def _with_baseline(
         notes=said,
         confidence=confidence,
     )
+
+
+def _is_maximum(key: str) -> bool:
+    return key.endswith("_max_ms")
 
 
 def _rows(results: Results, objectives: tuple[Objective, ...], *, saturated: bool) -> Iterator[GateRow]:
@@ -423,7 +446,7 @@ def _objective_row(
         if problem:
             return _row(objective.name, None, objective.limit, problem, at_least=True)
     row = _row(objective.name, value, objective.limit, at_least=objective.at_least)
-    if saturated and _is_in_doubt(row, objective):
+    if saturated and _is_in_doubt(row, objective, results):
         return replace(row, verdict="inconclusive", detail="the harness was saturated")
     return row
 
@@ -438,14 +461,17 @@ def _no_such_journey(results: Results, objective: Objective) -> str:
     return f"no journey {objective.journey!r} was travelled; {hint}"
 
 
-def _is_in_doubt(row: GateRow, objective: Objective) -> bool:
+def _is_in_doubt(row: GateRow, objective: Objective, results: Results) -> bool:
     """Whether a saturated harness may have made this verdict.
 
     Its own slowness lengthens latencies, and it may have put less load on than it was asked to. It can make
-    streams time out, so a missed error rate may be its doing; it cannot make them succeed.
+    streams time out, or find no connection, so an error rate that only they made too high may be its doing; it
+    can neither make them succeed nor break what the server sends.
     """
     if objective.key == "error_rate":
-        return row.verdict == "missed"
+        ledger, tally = results.ledger(objective.journey), results.tally(objective.journey)
+        surely_failed = tally.failed - ledger["timed out"] - ledger["refused"]
+        return row.verdict == "missed" and surely_failed <= objective.limit * tally.judged
     if objective.percentile is not None:
         return objective.percentile[0] not in metrics.HARNESS_METRICS
     return objective.key == GOODPUT
@@ -490,6 +516,13 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
     if ledger["dropped"]:
         detail += f", {ledger['dropped']} of them dropped before they began"
     yield _row("ledger", float(abs(ledger.missing)), 0.0, detail)
+    if ledger["dropped"] > DROPPED_AT_MOST * ledger.scheduled:
+        said = (
+            f"{ledger['dropped']} of {ledger.scheduled} streams never began, as max_in_flight were under way"
+        )
+        yield GateRow(
+            "dropped", float(ledger["dropped"]), 0.0, "inconclusive", f"{said}: less load than was asked for"
+        )
     if ledger["lost"] or results.manifest.get("workers_lost"):
         yield GateRow("lost", float(ledger["lost"]), 0.0, "inconclusive", _lost(results))
     if results.manifest.get("load_state") == "running":
@@ -517,7 +550,11 @@ def _lost(results: Results) -> str:
 
 def _conformance_rows(results: Results) -> Iterator[GateRow]:
     checks = results.checks()
-    if checks:
-        failing = [check for check in checks if check.verdict in _FAILING_VERDICTS]
+    failing = [check for check in checks if check.verdict in _FAILING_VERDICTS]
+    broken_off = results.manifest.get("suite_state", "finished") != "finished"
+    if broken_off and not failing:
+        detail = "the conformance suite was broken off before its end"
+        yield GateRow("conformance", None, 0.0, "inconclusive", detail)
+    elif checks:
         detail = ", ".join(f"{check.id} ({check.verdict})" for check in failing)
         yield _row("conformance", float(len(failing)), 0.0, detail)

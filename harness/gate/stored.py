@@ -124,6 +124,12 @@ def _copy(source: Path, place: Path) -> None:
             fresh.unlink()
 
 
+def is_same_test(results: Results, other: Results) -> bool:
+    """Whether both are of one test, one perhaps a copy of the other: no two begin in the same microsecond."""
+    began = results.manifest.get("started_at")
+    return began is not None and began == other.manifest.get("started_at")
+
+
 def another_load(results: Results, baseline: Results) -> str:
     """How the baseline was loaded otherwise, so that a difference is not the server's; empty if it was not."""
     now, then = _load(results), _load(baseline)

@@ -82,6 +82,7 @@ class Books:
         self._waiting: list[tuple[Delta, str]] = []
         self._closing = Event()
         self._writer: ResultsWriter | None = None
+        self._is_part = False  # of a test that another process began, and will end
         self._thread = ThreadPool(1)
         self._in_thread(self._open)
         self._ticker = gevent.spawn(self._tick)
@@ -183,6 +184,7 @@ class Books:
         known = _manifest_of(self.path)
         self._writer = ResultsWriter(self.path, keep_runs=self._keep_runs)
         self._writer.set_manifest(**{key: value for key, value in self._manifest.items() if key not in known})
+        self._is_part = known.get("state") == "running" and "load_state" not in known
         self._writer.set_manifest(state="running", load_state="running")
         self._writer.commit()
 
@@ -199,10 +201,10 @@ class Books:
 
     def _manifest_at_end(self, state: str, lost: list[str]) -> None:
         heard = {worker: self._heard_at.get(worker) for worker in lost}
+        of_the_whole = {} if self._is_part else {"state": state, "ended_at": datetime.now(UTC).isoformat()}
         self._manifest = {
-            "state": state,
+            **of_the_whole,
             "load_state": state,
-            "ended_at": datetime.now(UTC).isoformat(),
             "receive_stamp": receive_stamp(self.totals["reads_stamped"], self.totals["reads_unstamped"]),
             "tokens": self.totals["tokens"],
             "coalesced_tokens": self.totals["coalesced_tokens"],

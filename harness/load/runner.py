@@ -22,7 +22,7 @@ _STREAMS_A_JOURNEY = 6
 _STARTING_S = 30
 """More than workers take to be ready for an open loop's first arrival."""
 
-_LOCUST = (sys.executable, "-m", "locust", "-f")
+_LOCUST = (sys.executable, "-m", "harness.load.plain_locust", "-f")
 _RUN_BUDGET_S: float = BudgetSettings().run
 _LOOPBACK = "127.0.0.1"
 

@@ -381,9 +381,10 @@ class ResultsWriter:
         """Set keys of the manifest to JSON values; a key that is there already is replaced.
 
         Keys in use: started_at, ended_at (ISO 8601, UTC), state ("running", "finished", "interrupted"),
-        load_state (the same, of the load alone), command, versions, machine, target, settings (without
-        secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (the first epoch second that counts,
-        what came before is warm-up), warmup_s, workers_lost and their counted_until, runs_seen, runs_kept.
+        load_state, suite_state (the same, of load and suite alone), command, versions, machine, target,
+        settings (without secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (the first epoch
+        second that counts, what came before is warm-up), warmup_s, workers_lost and their counted_until,
+        runs_seen, runs_kept.
         """
         self._pending.manifest.update((key, _json(value)) for key, value in values.items())
         self._added()

@@ -36,13 +36,14 @@ class Draft:
     """What is known of a target so far. token: for the probing alone.
 
     notes: under the name of a setting, why it has its value, or what speaks against one. seen: settings that the
-    server's behaviour decides.
+    server's behaviour decides. exported: the token that the environment gives to every verb already.
     """
 
     base_url: str
     path: str = "/agent/workflow-actions"
     organization_id: str | None = None
     token: str | None = None
+    exported: str | None = None
     verify_tls: bool = True
     ca_file: str | None = None
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)

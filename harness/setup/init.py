@@ -22,6 +22,7 @@ from harness.settings import CONFIG_FILE, BudgetSettings, Settings, SettingsErro
 from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
 from harness.setup.draft import TOKEN_VARIABLE, Draft, action_names, roomy_budget_s, settings_text
 from harness.setup.probe import (
+    NO_ENDPOINT,
     Observed,
     Probe,
     Refusal,
@@ -68,16 +69,27 @@ def first_draft(
     curl = _curl_request(curl_file, variables) if curl_file is not None else None
     base_url, own_path = _address(target, curl, questions)
     draft = Draft(base_url, path=path or own_path or Draft.path, organization_id=organization)
-    draft.token = read_token(token_file) if token_file is not None else variables.get(TOKEN_VARIABLE)
+    draft.exported = variables.get(TOKEN_VARIABLE)
+    draft.token = read_token(token_file) if token_file is not None else draft.exported
     if curl is not None:
         _take_curl(draft, curl)
     for name, text in actions.items():
         if name not in action_names():
             raise SettingsError(f"there is no action {name!r}; known are {', '.join(action_names())}")
-        draft.actions[name] = json_object(text, f"--action {name}")
+        flag = f"--action {name}='{{\"toolId\": …}}' with the whole workflowAction"
+        draft.actions[name] = _action_of(text, f"--action {name}", questions, flag)
     if draft.organization_id is None and (claim := _claimed_organization(draft.token)):
         draft.organization_id, draft.notes["organization_id"] = claim
     return draft
+
+
+def _action_of(text: str, what: str, questions: Questions, flag: str) -> dict[str, Any]:
+    """The workflowAction of a JSON object, or of a bare toolId, whose other fields are asked for."""
+    text = text.strip()
+    if not text or text[0] in '{["':
+        return json_object(text, what)
+    rest = {name: questions.ask(said, flag) for name, said in _FIELDS.items() if name != "toolId"}
+    return {"toolId": text, **rest}
 
 
 def _curl_request(file: Path, variables: Mapping[str, str]) -> CurlRequest:
@@ -174,6 +186,13 @@ class Interview:
             asks = (answer.head.value("www-authenticate") if answer.head else None) or "no WWW-Authenticate"
             self._tell("no token", f"refused with {answer.status}", asks)
             return
+        if answer.status in NO_ENDPOINT:
+            self._tell(
+                "path",
+                f"seems wrong: POST {self.draft.path} got {answer.status}",
+                "give --path, or a URL with its path",
+            )
+            return
         self._tell("no token", f"got {answer.status}", "401 is what the suite wants to see")
         if answer.status == 200:
             self.draft.notes["access"] = (
@@ -203,10 +222,7 @@ class Interview:
         first = self._questions.ask(
             "An action that ends with done (its toolId, or the whole workflowAction as JSON)", flag
         )
-        if first.lstrip().startswith("{"):
-            return json_object(first, "the action")
-        rest = {name: self._questions.ask(said, flag) for name, said in _FIELDS.items() if name != "toolId"}
-        return {"toolId": first, **rest}
+        return _action_of(first, "the action", self._questions, flag)
 
     def _probe(self) -> Probe:
         target = self.draft.target()
@@ -242,7 +258,7 @@ class Interview:
         advice = {
             "token": f"{given}export {TOKEN_VARIABLE}=… or use --token-file",
             "organization": f"check --organization ({draft.organization_id!r} was sent) and the token",
-            "path": f"check --target and --path ({draft.path!r} was asked)",
+            "path": f"the path seems wrong ({draft.path!r} was asked): give --path, or a URL with its path",
             "action": "check --action success=… against what the server says",
         }.get(found.setting)
         if advice is None or not self._questions.anybody:
@@ -413,6 +429,6 @@ def _write(file: Path, text: str, *, force: bool) -> None:
 def _next_steps(draft: Draft, file: Path) -> list[str]:
     config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
     steps = [f"wrote {file}"]
-    if draft.token:
+    if draft.token and draft.token != draft.exported:
         steps.append(f"next: export {TOKEN_VARIABLE}=…   (the token is not in the file)")
     return [*steps, f"      harness doctor{config}", f"      harness check{config}"]

@@ -28,6 +28,8 @@ from harness.transport.asyncio_client import AsyncClient
 from harness.transport.receiver import Cut
 
 _TOO_MANY_REQUESTS = 429
+NO_ENDPOINT = frozenset({404, 405, 410})
+"""Statuses by which a server says that nothing is to be posted to this path."""
 _CUT_AFTER_EVENTS = 2
 _LONG_ENOUGH_MS = 1000.0  # what the long action promises to stream for
 _SAID_CHARS = 200
@@ -107,7 +109,7 @@ def refusal(answer: Exchange) -> Refusal | None:
             return Refusal("token", f"it refused the token with {words}")
         case 403:
             return Refusal("organization", f"it refused the token for this organization with {words}")
-        case 404 | 405 | 410:
+        case status if status in NO_ENDPOINT:
             return Refusal("path", f"it has no such endpoint: POST got {words}")
         case 400 | 413 | 415 | 422:
             return Refusal("action", f"it refused the request's body with {words}")

@@ -64,6 +64,20 @@ def test_a_phone_never_scrolls_sideways(browser_page: BrowserPage, comparison: P
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
 
 
+def test_a_phone_shows_what_failed_without_scrolling(browser_page: BrowserPage, comparison: Path) -> None:
+    page = browser_page.open(comparison, width=PHONE_WIDTH)
+    inside = "tables => tables.every(table => table.scrollWidth <= table.parentElement.clientWidth)"
+    assert page.locator("table.stack").evaluate_all(inside)
+    broke = page.locator("tr").filter(has_text="terminal.last").first
+    found = broke.locator("td .formula").filter(has_text="follow the terminal event").bounding_box()
+    assert found is not None
+    assert found["x"] >= 0
+    assert found["x"] + found["width"] <= PHONE_WIDTH
+    assert found["width"] > 150
+    said = "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+    assert broke.locator("td").evaluate_all(said) == ['"Change"', '"before"', '"after"', '"empty"']
+
+
 def test_the_numbers_of_a_chart_open_by_keyboard(browser_page: BrowserPage, comparison: Path) -> None:
     page = browser_page.open(comparison)
     summary = page.get_by_text("The same as numbers").first

@@ -67,8 +67,13 @@ def test_a_saturated_harness_decides_only_what_its_own_lag_cannot_explain(
         assert step.why == f"the p99 of receive lag is {lag_ms:.1f} ms, over 10 ms"
 
 
-def test_errors_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
-    assert measured(step_file(path, failed=3, lag_ms=20.0)).verdict == "saturated"
+def test_time_outs_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
+    step_file(path, failed=3, lag_ms=20.0)
+    assert measured(path).verdict == "missed"
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 3)
+        writer.add_ledger("w0", START, "fresh", "timed out", 3)
+    assert measured(path).verdict == "saturated"
 
 
 def test_dropped_arrivals_make_nothing_held(path: Path) -> None:

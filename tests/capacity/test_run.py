@@ -156,7 +156,7 @@ def test_objectives_come_first_from_the_command_line_and_errors_always_count() -
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--objective", "ttft_95 < 3"], "objective 'ttft_95' is unknown; did you mean"),
+        (["--objective", "ttft_95 < 3"], "names the unknown 'ttft_95'; did you mean"),
         (["--objective", "ttft_p95_ms > 800"], "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
         (["--from", "9", "--to", "9"], "--to 9 is not above --from 9: there is no rate to search for"),
         (["--step-duration", "1s"], "--step-duration 1s is too short to measure a rate; give 2s or more"),

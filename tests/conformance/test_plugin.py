@@ -115,6 +115,55 @@ def test_k_selects_by_name(config: Path, server: RawServer) -> None:
     assert {verdicts(document)[name] for name in checked(document)} == {"pass"}
 
 
+def test_k_selects_by_the_id_of_a_requirement(config: Path) -> None:
+    done, document = suite(config, "-k", "terminal.closes or framing.blank-line")
+    assert done.code == 0, done.output
+    assert checked(document) == {"terminal.closes", "framing.blank-line"}
+
+
+def suite_state(path: Path) -> object:
+    with Results(path) as results:
+        return results.manifest.get("suite_state")
+
+
+BREAKERS = {
+    "KeyboardInterrupt": (130, "interrupted"),
+    "RuntimeError": (3, "interrupted"),  # of the suite itself, not of a test
+    "print": (0, "finished"),
+}
+
+
+@pytest.mark.parametrize("what", BREAKERS)
+def test_the_results_tell_whether_the_suite_came_to_its_end(config: Path, what: str) -> None:
+    breaker = f"""
+def pytest_runtest_logfinish(nodeid):
+    if "closes_after" in nodeid:
+        {"" if what == "print" else "raise "}{what}("broken off")
+"""
+    (config.parent / "breaker.py").write_text(breaker, encoding="utf-8")
+    done, _ = suite(
+        config, "-p", "breaker", "-k", "closes_after or blank_line", "--harness-results", "results.sqlite"
+    )
+    assert (done.code, suite_state(config.parent / "results.sqlite")) == BREAKERS[what], done.output
+
+
+def test_the_suite_of_a_target_that_is_not_tested_did_not_come_to_its_end(config: Path) -> None:
+    done, _ = suite(config, "--harness-results", "results.sqlite", HARNESS_TARGET__TOKEN="wrong")
+    assert done.code == 2, done.output
+    assert suite_state(config.parent / "results.sqlite") == "interrupted"
+
+
+def test_pytest_settings_of_the_user_take_no_check_away(config: Path) -> None:
+    found = []
+    for variables in ({}, {"PYTEST_ADDOPTS": "-k charset", "PYTEST_PLUGINS": "no_such_plugin"}):
+        command = ("harness", "conformance", "--config", str(config), "--json", "c.json", "-m", "terminal")
+        done = run(*command, folder=config.parent, **variables)
+        found.append(verdicts(done.report(config.parent / "c.json")))
+        assert done.code == 0, done.output
+    assert found[0] == found[1]
+    assert found[0]["terminal.closes"] == "pass"
+
+
 def test_m_selects_an_area(config: Path) -> None:
     done, document = suite(config, "-m", "run_id and must")
     assert done.code == 0, done.output

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harness.gate.baseline import ASSUMED_RUN_SD, Comparison, Effects, compare, compare_shares
-from harness.gate.intervals import percentile_estimate, t_quantile
+from harness.gate.intervals import BUCKET_SD, least_sd_of_share, percentile_estimate, t_quantile
 from harness.gate.objectives import GateReport, Terms, judge, parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.store import Results, ResultsWriter
@@ -54,7 +54,7 @@ def test_a_real_difference_between_two_files_is_found(recorded, factor, verdict)
     assert comparison.low < comparison.difference < comparison.high
     assert (comparison.low > 0) is (verdict == "worse")
     assert comparison.runs == (1, 1)
-    assert comparison.detail == "too few runs to know how far these differ: 1.5% is assumed"
+    assert comparison.detail == "too few runs to know how far these differ: 2.0% is assumed"
     assert not comparison.repeats_may_tell
 
 
@@ -125,6 +125,16 @@ def test_repeats_that_agree_by_chance_are_not_believed_beyond_their_own_noise(re
     assert comparison.high == pytest.approx(math.expm1(t_quantile(0.975, 2) * sd))
 
 
+def test_no_interval_is_narrower_than_the_histogram_or_the_count_resolves(recorded, tallied):
+    alike = steady(recorded, 1.0, 1.0, 1.0, 1.0)
+    found = p50(alike[:2], alike[2:])
+    assert found.high == pytest.approx(math.expm1(t_quantile(0.975, 2) * BUCKET_SD))
+    none_failed = [tallied(0, seconds=5) for _ in range(4)]
+    found = compare_shares(none_failed[:2], none_failed[2:], "error_rate", "error_rate")
+    assert found.high == -found.low == pytest.approx(t_quantile(0.975, 2) * least_sd_of_share(0, 500))
+    assert 0.01 < found.high < 0.02
+
+
 def test_a_noisy_server_is_inconclusive_rather_than_guilty(recorded):
     comparison = p50(recorded(3, drift=0.5), recorded(4, drift=0.5))
     assert (comparison.verdict, comparison.repeats_may_tell) == ("inconclusive", True)
@@ -141,7 +151,7 @@ def test_equal_servers_are_hardly_ever_worse(recorded):
 
 
 def test_the_smallest_effect_is_of_both_kinds(recorded):
-    slow, usual = steady(recorded, 1.04, 1.04), steady(recorded, 1.0, 1.0)
+    slow, usual = steady(recorded, 1.03, 1.03), steady(recorded, 1.0, 1.0)
     assert p50(slow, usual).verdict == "same"
     assert p50(slow, usual, effects=Effects(relative=0.02)).verdict == "worse"
     assert p50(slow, usual, effects=Effects(relative=0.02, ms=20)).verdict == "same"
@@ -281,6 +291,11 @@ def test_a_comparison_that_can_never_tell_is_no_pass(recorded):
     report = judge(short, objectives, other)
     assert (report.outcome, report.exit_code, report.undecided) == ("inconclusive", 1, True)
     assert judge(short, objectives).exit_code == 0
+    assert report.may_join_baseline  # which otherwise would never get as many as it takes
+    missed = judge(short, parse_objectives({"ttft_p99_ms": 1}), other)
+    assert not missed.may_join_baseline
+    elsewhere = judge(short, parse_objectives({"resume_p99_ms": 1}), other)
+    assert not elsewhere.may_join_baseline
 
 
 def test_noise_may_pass_unless_none_may_be_left(recorded):

@@ -80,6 +80,15 @@ def test_a_baseline_begins_grows_and_is_only_added_to_by_what_holds(tmp_path):
     assert len(names(folder)) == 3
 
 
+def test_a_baseline_of_short_tests_grows_until_it_can_tell(tmp_path):
+    codes = []
+    for number in range(4):
+        made(tmp_path / f"run{number}" / "results.sqlite", seconds=6)
+        codes.append(gate(f"run{number}", "--baseline", "main", "--update-baseline").exit_code)
+    assert codes == [0, 1, 1, 0]
+    assert len(names(tmp_path / "main")) == 4
+
+
 def test_a_folder_that_holds_no_results_yet_gets_the_first(tmp_path):
     made(tmp_path / "run" / "results.sqlite")
     (tmp_path / "main").mkdir()

@@ -1,5 +1,7 @@
 import os
 import sqlite3
+from datetime import UTC, datetime
+from itertools import count
 
 import pytest
 
@@ -22,16 +24,16 @@ LOAD = {
     "duration": 60.0,
     "seed": 7,
 }
+_SECONDS = count()
 
 
-def recorded(
-    path, began="2026-09-21T14:13:20+00:00", ttft_ms=200.0, load=LOAD, checks=(), seconds=30, **manifest
-):
-    """A results file of a steady load."""
+def recorded(path, began=None, ttft_ms=200.0, load=LOAD, checks=(), seconds=30, **manifest):
+    """A results file of a steady load, begun at a moment of its own unless one is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with ResultsWriter(path) as writer:
         settings = {} if load is None else {"load": load}
-        writer.set_manifest(**{"started_at": began, "settings": settings, **manifest})
+        moment = datetime.fromtimestamp(1_790_000_000 + next(_SECONDS), UTC).isoformat()
+        writer.set_manifest(**{"started_at": began or moment, "settings": settings, **manifest})
         for second in range(seconds):
             histogram = Histogram()
             histogram.record_many([ttft_ms] * 40)
@@ -169,7 +171,7 @@ def test_another_load_is_not_compared(tmp_path, load, said):
         assert another_load(results, baseline) == said
         (comparison,) = judge(results, parse_objectives({"ttft_p50_ms": 1e3}), baseline).comparisons
     assert comparison.verdict == ("inconclusive" if said else "worse")
-    assert comparison.detail == (said or "too few runs to know how far these differ: 1.5% is assumed")
+    assert comparison.detail == (said or "too few runs to know how far these differ: 2.0% is assumed")
     assert (comparison.low is None) is bool(said)
 
 
@@ -222,6 +224,23 @@ def test_another_target_and_another_machine_are_noted(tmp_path):
         assert report.comparisons[0].verdict == "same"  # it may be meant: a canary beside the old one
     with Results(recorded(tmp_path / "f", target=None, machine="old")) as bare:
         assert list(notes(bare, bare)) == []
+
+
+def test_results_are_not_compared_with_themselves(tmp_path):
+    files = [recorded(tmp_path / f"{n}.sqlite", ttft_ms=200 + n) for n in range(3)]
+    update_baseline(files, tmp_path / "main")
+    copies = [Results(path) for path in baseline_files(tmp_path / "main")]
+    objectives = parse_objectives({"ttft_p50_ms": 1e3})
+    with Results(files[0]) as results:
+        report = judge(results, objectives, copies)
+        assert report.comparisons[0].runs == (1, 2)
+        assert report.notes == (
+            "these results are in the baseline already; they are not compared with themselves",
+        )
+        alone = judge(results, objectives, copies[0])
+        assert (alone.comparisons[0].difference, alone.notes) == (0.0, ())
+    for results in copies:
+        results.close()
 
 
 def test_hostile_files_are_named(tmp_path):

@@ -37,7 +37,8 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
     with Results(tmp_path / "out" / "results.sqlite") as results:
         verdicts = {check.id: check.verdict for check in results.checks()}
         ledger = results.ledger()
-        assert results.manifest["state"] == "finished"
+        states = [results.manifest[name] for name in ("state", "load_state", "suite_state")]
+        assert states == ["finished"] * 3
         assert "demo-token" not in json.dumps(results.manifest)
     musts = [row.id for row in CATALOGUE.values() if row.level is Level.MUST and row.id in JUDGES]
     assert {name: verdicts[name] for name in musts if verdicts[name] != "pass"} == {}
@@ -50,6 +51,29 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
     report = (tmp_path / "out" / "report.html").read_text()
     assert "Content-Security-Policy" in report
     assert "demo-token" not in report
+
+
+def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: EmbeddedServer) -> None:
+    (tmp_path / "locust.conf").write_text("users = many\n")
+    done = harness(
+        *("load", "--target", server.base_url, "--out", "out", "--duration", "2s", "--users", "2"),
+        folder=tmp_path,
+        variables={"LOCUST_LOGLEVEL": "none-such", "LOCUST_EXCLUDE_TAGS": "all"},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    with Results(tmp_path / "out" / "results.sqlite") as results:
+        assert results.ledger().scheduled > 0
+        assert "suite_state" not in results.manifest
+
+
+@pytest.mark.parametrize("verb", ["check", "load"])
+def test_a_load_that_never_ran_is_not_green(tmp_path: Path, server: EmbeddedServer, verb: str) -> None:
+    """Python ends with 1 where it cannot load a module, as Locust does where a stream failed."""
+    (tmp_path / "locust.py").write_text("raise RuntimeError('no locust today')\n")
+    done = harness(verb, "--target", server.base_url, "--out", "out", "--duration", "2s", folder=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "a part of the test could not be done; see above and out/load.log" in done.stdout
+    assert "RuntimeError: no locust today" in done.stdout
 
 
 def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:

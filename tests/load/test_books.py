@@ -80,6 +80,19 @@ def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
     with Results(path) as results:
         assert results.manifest["command"] == "harness check"
         assert results.manifest["machine"] == {}
+        assert results.manifest["load_state"] == "finished"
+        assert results.manifest["state"] == "running"  # the suite may be at work yet
+        assert "ended_at" not in results.manifest
+
+
+def test_a_test_of_its_own_that_was_broken_off_is_begun_and_ended_again(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(state="running", load_state="running")
+    Books(path, {}, lambda: None).close("finished", [])
+    with Results(path) as results:
+        assert results.manifest["state"] == results.manifest["load_state"] == "finished"
+        assert results.manifest["ended_at"]
 
 
 def running(worker: str, ended: int, open_streams: dict[str, int]) -> Delta:

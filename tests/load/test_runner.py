@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.conformance_run import clean_environment
 from harness.load.runner import load_command, load_environment, locustfile
 from harness.settings import LoadSettings
 
@@ -21,7 +23,7 @@ def test_the_locustfile_is_the_shipped_one() -> None:
 
 def test_a_closed_loop() -> None:
     command = load_command(LoadSettings(users=30, duration=12.2), out=Path("o"), host="http://h")
-    assert command[:3] == [sys.executable, "-m", "locust"]
+    assert command[:3] == [sys.executable, "-m", "harness.load.plain_locust"]
     assert option(command, "-f") == str(locustfile())
     assert "--headless" in command
     assert option(command, "--users") == option(command, "--spawn-rate") == "30"
@@ -30,6 +32,50 @@ def test_a_closed_loop() -> None:
     assert option(command, "--host") == "http://h"
     assert option(command, "--harness-out") == "o"
     assert "--processes" not in command
+
+
+FILES = {
+    "locust.conf": "host = http://of-the-file\n",
+    "pyproject.toml": '[tool.locust]\ntags = ["of-the-file"]\n',
+    "home/.locust.conf": "host = http://of-the-home\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_settings_file_of_locust_is_read(tmp_path: Path, name: str) -> None:
+    """Of each, what a plain Locust would take from it shows, or keeps it from starting."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    (tmp_path / "show.py").write_text(SHOW, encoding="utf-8")
+    command = load_command(LoadSettings(users=1, duration=1))
+    command[command.index("-f") + 1] = "show.py"
+    environment = {**clean_environment(), "HOME": str(tmp_path / "home")}
+    said = {}
+    for module in ("locust", "harness.load.plain_locust"):
+        command[2] = module
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        said[module] = f"{done.returncode} {done.stdout}"
+    assert said["harness.load.plain_locust"] == "7 host None tags None users 1\n"
+    assert said["locust"] != said["harness.load.plain_locust"]
+
+
+SHOW = """
+import sys
+from locust import User, events
+
+
+class Nobody(User):
+    pass
+
+
+@events.init.add_listener
+def show(environment, **_):
+    options = environment.parsed_options
+    print("host", options.host, "tags", options.tags, "users", options.num_users, flush=True)
+    sys.exit(7)
+"""
 
 
 def test_defaults() -> None:

@@ -278,6 +278,19 @@ def test_the_verb_prints_the_comparison_and_writes_the_page(tmp_path: Path) -> N
     )
 
 
+def test_the_page_is_there_before_the_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the table may have had enough of it: `harness compare … | head`."""
+
+    def pipe_is_closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("harness.reports.compare_console.print_comparison", pipe_is_closed)
+    out = tmp_path / "compare.html"
+    files = [str(_file(tmp_path / name)) for name in ("before", "after")]
+    CliRunner().invoke(main, ["compare", *files, "--out", str(out)])
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [

@@ -170,6 +170,8 @@ def test_what_is_missing_is_named_where_nobody_can_be_asked(server: tuple[Acme, 
     refused(init("--target", server[1], "--action", "succes={}"), "no action 'succes'", "success")
     refused(init("--target", server[1], "--action", "success"), "has no =")
     refused(init("--target", server[1], "--action", "success=[]"), "is no JSON object")
+    refused(init("--target", server[1], "--action", "success="), "is not valid JSON")
+    refused(init("--target", server[1], "--action", "success=summarise"), "toolName", "--action success='{")
     refused(init("--target", server[1], "--action", SUMMARISE, token="two words"), "target.token", "blank")
     refused(init("--from-curl", "nowhere.sh"), "cannot read the curl command in nowhere.sh")
 
@@ -339,6 +341,43 @@ def test_a_person_is_asked_for_the_rest_and_may_correct_it(server: tuple[Acme, s
     assert target.actions.success["aiDescription"] == "sums up"
     assert target.resume_start == "replay"
     assert TOKEN not in Path("harness.toml").read_text()
+
+
+def test_a_bare_tool_is_an_action_and_its_other_fields_are_asked_for(server: tuple[Acme, str]) -> None:
+    person = Told("Summarise", "sums up", "prod")
+    given = {"success": " summarise "}
+    draft = first_draft(server[1] + PATH, None, ORGANIZATION, None, None, given, person, {})
+    assert person.asked == ["its toolName", "its aiDescription", "its runtimeScope"]
+    assert draft.actions["success"] == {
+        "toolId": "summarise",
+        "toolName": "Summarise",
+        "aiDescription": "sums up",
+        "runtimeScope": "prod",
+    }
+
+
+@pytest.mark.parametrize("status", [404, 405, 410])
+def test_an_endpoint_that_is_not_there_is_a_wrong_path_from_the_first_request(status: int) -> None:
+    async def nothing(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"title": "nothing"}, status=status)
+
+    with answering(nothing) as url:
+        done = init("--target", url, "--organization", "o", "--action", SUMMARISE)
+    seems = f"seems wrong: POST /agent/workflow-actions got {status}  give --path, or a URL with its path"
+    assert seems in done.stderr
+    assert "401 is what the suite wants" not in done.stderr
+    refused(done, str(status), "the path seems wrong", "--path")
+
+
+def test_a_token_is_to_be_exported_only_where_it_is_not(server: tuple[Acme, str]) -> None:
+    Path("token").write_text(TOKEN)
+    options = ("--target", server[1] + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
+    advice = "next: export HARNESS_TARGET__TOKEN"
+    from_file = (*options, "--token-file", "token", "--force")
+    assert advice not in init(*options).stderr
+    assert advice in init(*from_file, token=None).stderr
+    assert advice in init(*from_file, token="another").stderr
+    assert advice not in init(*from_file).stderr
 
 
 def test_a_person_who_has_no_better_answer_is_not_asked_for_ever(server: tuple[Acme, str]) -> None:

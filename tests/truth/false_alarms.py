@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -269,7 +270,8 @@ def _is_sound(out: Path) -> bool:
     if not (out / "report.html").exists():
         return False
     with Results(out / "results.sqlite") as results:
-        return not metrics.saturation(results)
+        ended = results.manifest.get("load_state") == "finished"
+        return ended and results.tested and not metrics.saturation(results)
 
 
 @contextmanager
@@ -300,24 +302,17 @@ def _load(url: str, out: Path) -> None:
         raise RuntimeError(f"harness load ended with {done.returncode}: {done.stderr or done.stdout}")
 
 
-def real(folder: Path, draws: int, earlier: int = 10, repeats: int = 4) -> tuple[dict[float, Tally], str]:
-    """The gate's word on draws from the real runs, and how far those differ among themselves.
+def real(folder: Path, key: str, draws: int, earlier: int = 10, repeats: int = 4) -> dict[float, Tally]:
+    """The gate's word on draws from the real runs, by one objective and the error rate.
 
     Of the runs as they are, some are drawn as the baseline, others as the runs to be judged; the latter also
     of the slowed. Draws share runs, so they say less than as many trials.
     """
-    objectives = parse_objectives({"ttft_p95_ms": 800.0, "error_rate": 0.02})
+    objectives = parse_objectives({key: 800.0, "error_rate": 0.02})
     rng = np.random.default_rng(1)
     with ExitStack() as stack:
         stack.enter_context(_each_file_estimated_once())
-        files = {
-            slowdown: [
-                stack.enter_context(Results(path))
-                for path in sorted((folder / f"{slowdown:g}").glob("*/results.sqlite"))
-            ]
-            for slowdown in (0.0, 0.10)
-        }
-        logs = [np.log(one.histogram("ttft_ms").percentile(95) or 1.0) for one in files[0.0]]
+        files = {slow: [stack.enter_context(one) for one in _opened(folder, slow)] for slow in (0.0, 0.10)}
         total = {slowdown: Tally.empty() for slowdown in files}
         for _ in range(draws):
             order = rng.permutation(len(files[0.0]))
@@ -326,11 +321,40 @@ def real(folder: Path, draws: int, earlier: int = 10, repeats: int = 4) -> tuple
                 places = order[earlier:] if slowdown == 0 else rng.permutation(len(runs))
                 now = [runs[place] for place in places[: repeats + 1]]
                 total[slowdown].add(*decide(now, then, objectives, len(now) - 1))
-        spread = (
-            f"{len(files[0.0])} runs of {_REAL_S} s as it is and {len(files[0.10])} slowed by 10%, at {_REAL_RATE} "
-            f"arrivals/s; the p95 of TTFT of runs of one server has a standard deviation of {stdev(logs):.1%}"
-        )
-    return total, spread
+    return total
+
+
+def spread(folder: Path, percent: float) -> float:
+    """The standard deviation over the real runs as they are of that percentile of TTFT, of its logarithm."""
+    logs = []
+    for results in _opened(folder, 0.0):
+        with results:
+            logs.append(math.log(results.histogram("ttft_ms").percentile(percent) or 1.0))
+    return stdev(logs)
+
+
+def _opened(folder: Path, slowdown: float) -> Iterator[Results]:
+    for path in sorted((folder / f"{slowdown:g}").glob("*/results.sqlite")):
+        yield Results(path)
+
+
+def real_lines(folder: Path, runs: int, draws: int) -> tuple[list[str], bool]:
+    """What the real runs showed, and whether both bars are met."""
+    spreads = [f"{spread(folder, percent):.1%}" for percent in (50, 95)]
+    lines = [
+        f"Real, the embedded server: {runs} runs of {_REAL_S} s as it is and as many slowed by 10%, at {_REAL_RATE}",
+        "arrivals a second, while other programs used the machine as well: from run to run the median of TTFT has",
+        f"a standard deviation of {spreads[0]}, the p95 one of {spreads[1]}. {draws} draws of 10 runs as the baseline",
+        "and up to 5 to be judged, by either of them:",
+        "",
+    ]
+    found = {key: real(folder, key, draws) for key in ("ttft_p50_ms", "ttft_p95_ms")}
+    lines += table(
+        (f"`{key}`", slow, tally) for key, of_key in found.items() for slow, tally in of_key.items()
+    )
+    # Some 80 values have a median, and hardly a p95: of that the gate has but to call nobody worse.
+    few = found["ttft_p95_ms"][0.0].share("worse") <= MOST_FALSE_ALARMS
+    return lines, few and holds(found["ttft_p50_ms"])
 
 
 def table(rows: Iterable[tuple[str, float, Tally]]) -> list[str]:
@@ -394,10 +418,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows: list[tuple[str, float, Tally]] = []
     recommended: dict[float, Tally] = {}
     for plan in PLANS:
-        found = simulated(plan, options.runs, options.processes, options.keep)
+        tallies = simulated(plan, options.runs, options.processes, options.keep)
         name = f"**{plan.name}**" if plan.recommended else plan.name
-        rows += [(f"{name}, {plan.seconds} s", slowdown, tally) for slowdown, tally in found.items()]
-        recommended = found if plan.recommended else recommended
+        rows += [(f"{name}, {plan.seconds} s", slowdown, tally) for slowdown, tally in tallies.items()]
+        recommended = tallies if plan.recommended else recommended
     lines += [
         *table(rows),
         "",
@@ -408,11 +432,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     good = holds(recommended)
     if options.real is not None:
         measure_real(options.real.absolute(), options.real_runs)
-        tallies, spread = real(options.real, options.runs)
-        lines += ["", f"Real, the embedded server: {spread}. {options.runs} draws a row:", ""]
-        name = "up to 4 repeats against 10"
-        lines += table((name, slowdown, tally) for slowdown, tally in tallies.items())
-        good = good and holds(tallies)
+        found, real_good = real_lines(options.real, options.real_runs, options.runs)
+        lines += ["", *found]
+        good = good and real_good
     bars = (
         f"at most {MOST_FALSE_ALARMS:.0%} false alarms, a slowdown of 10% found in at least {LEAST_FOUND:.0%}"
     )

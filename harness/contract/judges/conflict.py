@@ -132,12 +132,26 @@ def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchang
     return held("the first run went on whole, and its key still resumes it")
 
 
+def _refused_value(answer: Exchange, name: str) -> str:
+    """The value of the body's field `name`, where a server may have refused it for itself and not for the key."""
+    if answer.status is None or answer.status == 409 or not 400 <= answer.status < 500:
+        return ""
+    try:
+        body = answer.request.json()
+    except ValueError:  # recorded evidence may hold a part of it
+        return ""
+    value = body.get(name) if isinstance(body, dict) else None
+    return f" ({json.dumps(value)})" if isinstance(value, str) else ""
+
+
 @judges("conflict.any-field")
 def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> Judgement:
     """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
     return merged(
         [
-            is_conflict(answer, original, f"the same key with another {name}", expect)
+            is_conflict(
+                answer, original, f"the same key with another {name}{_refused_value(answer, name)}", expect
+            )
             for name, answer in varied.items()
         ],
         "each is a conflict: another " + ", ".join(varied),

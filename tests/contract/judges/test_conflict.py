@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from harness.contract.exchange import Ending, Exchange
@@ -46,6 +48,11 @@ def in_flight(answer: Exchange) -> Exchange:
         detail=answer.ending_detail,
         sent_ms=15.0,
     )
+
+
+def asked(answer: Exchange, body: object) -> Exchange:
+    """The same answer, to a request with that body."""
+    return replace(answer, request=answer.request.with_json(body))
 
 
 SECRET = "secret-in-the-first-body"
@@ -147,6 +154,21 @@ CASES: list[Case] = [
         is_=FAIL,
         says="another sessionId was answered with the first body's run (and 1 more)",
     ),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": asked(reply(400), {"source": "automation"}), "sessionId": AS_JSON},
+        is_=FAIL,
+        says='another source ("automation") got status 400',
+    ),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": asked(whole_run(), {"source": "automation"})},
+        is_=FAIL,
+        says="another source was answered with the first body's run",
+    ),
+    case(conflict.any_field, FIRST, {"source": reply(400)}, is_=FAIL, says="another source got status 400"),
     case(conflict.any_field, FIRST, {}, is_=INCONCLUSIVE, says="nothing was tried"),
     case(conflict.any_field, reply(500), {"source": AS_JSON}, is_=INCONCLUSIVE, says="not accepted"),
     case(conflict.original_untouched, FIRST, AS_JSON, whole_run(), is_=PASS, says="went on whole"),
