@@ -120,6 +120,7 @@ def test_a_compressed_stream() -> None:
         (format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True), "warn", "behind by 86"),
         ("yesterday", "warn", "cannot be read: 'yesterday'"),
     ],
+    ids=["ahead", "behind", "unreadable"],  # xdist wants the same names in all its processes
 )
 def test_a_clock_that_goes_wrong(date: str, standing: str, said: str) -> None:
     with answering(streaming(headers={"Date": date})) as url:

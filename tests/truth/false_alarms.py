@@ -303,12 +303,12 @@ def _load(url: str, out: Path) -> None:
 
 
 def real(folder: Path, key: str, draws: int, earlier: int = 10, repeats: int = 4) -> dict[float, Tally]:
-    """The gate's word on draws from the real runs, by one objective and the error rate.
+    """The gate's word on draws from the real runs, by one objective.
 
     Of the runs as they are, some are drawn as the baseline, others as the runs to be judged; the latter also
     of the slowed. Draws share runs, so they say less than as many trials.
     """
-    objectives = parse_objectives({key: 800.0, "error_rate": 0.02})
+    objectives = parse_objectives({key: 800.0})
     rng = np.random.default_rng(1)
     with ExitStack() as stack:
         stack.enter_context(_each_file_estimated_once())
