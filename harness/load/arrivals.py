@@ -93,7 +93,8 @@ class Piece(NamedTuple):
             return 0.0
         slope = 0.0 if self.from_rate == self.to_rate else (self.to_rate - self.from_rate) / self.for_s
         root = math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * count))
-        return min(2 * count / (self.from_rate + root), self.for_s)
+        # A count too small to be seen in the root is expected at once.
+        return min(2 * count / (self.from_rate + root), self.for_s) if self.from_rate + root else 0.0
 
 
 class Pieces:

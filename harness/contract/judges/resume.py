@@ -436,9 +436,9 @@ def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> Jud
 
 
 def _is_part(less: Sequence[Identity], more: Sequence[Identity]) -> bool:
-    """Whether `more` has all of `less` in its order, and others besides."""
+    """Whether `more` has all of `less` in its order, and others besides, each once."""
     rest = iter(more)
-    return len(less) < len(more) and all(one in rest for one in less)
+    return len(less) < len(more) == len(set(more)) and all(one in rest for one in less)
 
 
 @judges("resume.start")

@@ -369,6 +369,14 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="the run read again lacks what its first reader got",
     ),
+    case(
+        resume.first_reader_kept,
+        run(token(0), token(1), token(1), token(2), done(3)),
+        whole_run(sent_ms=15),
+        whole_run(),
+        is_=FAIL,
+        says="lost by a second one's coming",
+    ),
     # start
     case(resume.start, [cut(1, 0), cut(2, 0)], is_=INFO, says="starts with: replay"),
     case(resume.start, [cut(1, 1)], is_=INFO, says="starts with: tail"),
