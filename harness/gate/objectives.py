@@ -13,7 +13,7 @@ from typing import Literal, Self
 
 from harness.gate.baseline import Comparison, Effects, compare, compare_shares
 from harness.gate.intervals import CONFIDENCE, percentile_interval, share_interval
-from harness.gate.stored import another_load, is_same_test, notes
+from harness.gate.stored import another_load, distinct, is_same_test, notes
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.store import Results, ResultsError
@@ -338,7 +338,11 @@ def _with_baseline(
     then: Sequence[Results],
     terms: Terms,
 ) -> GateReport:
+    given = len(now) + len(then)
+    now, then = distinct(now), distinct(then)
     said: tuple[str, ...] = ()
+    if len(now) + len(then) < given:
+        said += ("some of these files are copies of one test, and count once",)
     others = [file for file in then if not any(is_same_test(file, one) for one in now)]
     if others and len(others) < len(then):
         said += ("these results are in the baseline already; they are not compared with themselves",)

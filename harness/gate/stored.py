@@ -130,6 +130,15 @@ def is_same_test(results: Results, other: Results) -> bool:
     return began is not None and began == other.manifest.get("started_at")
 
 
+def distinct(files: Sequence[Results]) -> list[Results]:
+    """Each test once: a copy of a file is no second observation."""
+    found: list[Results] = []
+    for file in files:
+        if not any(is_same_test(file, one) for one in found):
+            found.append(file)
+    return found
+
+
 def another_load(results: Results, baseline: Results) -> str:
     """How the baseline was loaded otherwise, so that a difference is not the server's; empty if it was not."""
     now, then = _load(results), _load(baseline)
