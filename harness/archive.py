@@ -11,7 +11,8 @@ from harness.contract.evidence import Redactor, document
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.contract.recording import pack
-from harness.results.store import CheckRow, JudgementRow, ResultsWriter
+from harness.results.rows import CheckRow, JudgementRow
+from harness.results.writer import ResultsWriter
 from harness.settings import Settings
 from harness.verdicts import Verdicts
 

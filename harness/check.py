@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -28,7 +28,8 @@ from harness.load.runner import DEFAULT_USERS, load_command, load_environment
 from harness.preflight import ensure_testable
 from harness.reference.settings import demo_config
 from harness.results import metrics
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 from harness.settings import GateSettings, Settings
 from harness.terminal.screen import Screen
 from harness.terminal.verdict import verdict_document, verdict_line
@@ -80,16 +81,8 @@ def run_check(
         stack.enter_context(children.signals())
         console.print(f"load: {_plan(settings)}, every stream judged (log: {folder / LOAD_LOG})")
         console.print("conformance: the whole suite, meanwhile")
-        path, report, codes = _load_and_suite(settings, folder, children, screen)
-        repeats = _repeated(_load_and_suite, settings, path, baseline, children, screen)
-    codes = _worst([codes, *(one for _, one in repeats)])
-    paths = [path, *(one for one, _ in repeats)]
-    with words_of_others(sys.stdout, ""):
-        _print_load(console, path)
-        gate = gate_report(paths, settings.objectives, baseline, settings.gate)
-        console.print(f"results: {path}\nreport:  {report}")
-    code, problems = _ended(gate, codes, folder, interrupted=children.interrupted)
-    return _conclude("check", screen, path, report, gate, code, problems, artifacts)
+        tests = _tested(_load_and_suite, settings, folder, baseline, children, screen)
+    return _finish("check", tests, settings, baseline, children, screen, artifacts)
 
 
 def _ensure_readable(baseline: Path | None) -> None:
@@ -102,10 +95,16 @@ _Codes = tuple[int, int]
 """Exit codes of suite and load."""
 
 
-def _load_and_suite(
-    settings: Settings, folder: Path, children: Children, screen: Screen
-) -> tuple[Path, Path, _Codes]:
-    """Load and suite at once, into a folder. Returns results, report and exit codes."""
+class _Tested(NamedTuple):
+    """What one test left behind: results file, report, exit codes."""
+
+    path: Path
+    report: Path
+    codes: _Codes
+
+
+def _load_and_suite(settings: Settings, folder: Path, children: Children, screen: Screen) -> _Tested:
+    """Load and suite at once, into a folder."""
     path = run_folder.begin(folder, settings, has_suite=True)
     with (
         private_settings(settings) as settings_file,
@@ -129,12 +128,10 @@ def _load_and_suite(
             load_code = _of_load(children.wait(load, look), path, children)
         _show_why(screen, load_code, folder)
     report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
-    return path, report, (suite_code, load_code)
+    return _Tested(path, report, (suite_code, load_code))
 
 
-def _load_alone(
-    settings: Settings, folder: Path, children: Children, screen: Screen
-) -> tuple[Path, Path, _Codes]:
+def _load_alone(settings: Settings, folder: Path, children: Children, screen: Screen) -> _Tested:
     path = run_folder.begin(folder, settings)
     with private_settings(settings) as settings_file, (folder / LOAD_LOG).open("wb") as log:
         environment = load_environment(settings_file, clean_environment())
@@ -144,7 +141,7 @@ def _load_alone(
             load_code = _of_load(children.wait(load, look), path, children)
         _show_why(screen, load_code, folder)
     report = run_folder.finish(path, interrupted=children.interrupted or load_code < 0)
-    return path, report, (0, load_code)
+    return _Tested(path, report, (0, load_code))
 
 
 def _of_load(code: int, path: Path, children: Children) -> int:
@@ -192,27 +189,23 @@ def _load_command(settings: Settings, folder: Path, live: Path) -> list[str]:
     )
 
 
-def _repeated(
-    test: Callable[[Settings, Path, Children, Screen], tuple[Path, Path, _Codes]],
+def _tested(
+    test: Callable[[Settings, Path, Children, Screen], _Tested],
     settings: Settings,
-    path: Path,
+    folder: Path,
     baseline: Path | None,
     children: Children,
     screen: Screen,
-) -> list[tuple[Path, _Codes]]:
-    """Repeat a test while its comparison with the baseline is undecided: results and exit codes of each."""
-    done: list[tuple[Path, _Codes]] = []
-    if baseline is None:
-        return done
-    limit = settings.gate.rerun_inconclusive
+) -> list[_Tested]:
+    """Run a test, and repeat it while its comparison with the baseline is undecided."""
+    done = [test(settings, folder, children, screen)]
+    limit = 0 if baseline is None else settings.gate.rerun_inconclusive
     for number in range(1, limit + 1):
-        paths = [path, *(one for one, _ in done)]
+        paths = [one.path for one in done]
         if children.interrupted or not judged(paths, settings.objectives, baseline, settings.gate).undecided:
             break
         screen.tell(f"the comparison with the baseline is inconclusive: repeat {number} of at most {limit}")
-        folder = path.parent / f"{REPEAT}{number}"
-        found, _, codes = test(_of_repeat(settings, number), folder, children, screen)
-        done.append((found, codes))
+        done.append(test(_of_repeat(settings, number), folder / f"{REPEAT}{number}", children, screen))
     return done
 
 
@@ -246,16 +239,28 @@ def run_load(
     console.print(f"load: {_plan(settings)}, every stream judged (log: {folder / LOAD_LOG})")
     children = Children()
     with words_of_others(sys.stdout, "harness load"), children.signals():
-        path, report, codes = _load_alone(settings, folder, children, screen)
-        repeats = _repeated(_load_alone, settings, path, baseline, children, screen)
-    codes = _worst([codes, *(one for _, one in repeats)])
-    paths = [path, *(one for one, _ in repeats)]
+        tests = _tested(_load_alone, settings, folder, baseline, children, screen)
+    return _finish("load", tests, settings, baseline, children, screen, artifacts)
+
+
+def _finish(
+    verb: str,
+    tests: Sequence[_Tested],
+    settings: Settings,
+    baseline: Path | None,
+    children: Children,
+    screen: Screen,
+    artifacts: Artifacts,
+) -> int:
+    """Say what came of a test and its repeats, and hold them to the objectives. Returns the exit code."""
+    path, report, _ = tests[0]
     with words_of_others(sys.stdout, ""):
-        _print_load(console, path)
-        gate = gate_report(paths, settings.objectives, baseline, settings.gate)
-        console.print(f"results: {path}\nreport:  {report}")
-    code, problems = _ended(gate, codes, folder, interrupted=children.interrupted)
-    return _conclude("load", screen, path, report, gate, code, problems, artifacts)
+        _print_load(screen.console, path)
+        gate = gate_report([one.path for one in tests], settings.objectives, baseline, settings.gate)
+        screen.console.print(f"results: {path}\nreport:  {report}")
+    codes = _worst([one.codes for one in tests])
+    code, problems = _ended(gate, codes, path.parent, interrupted=children.interrupted)
+    return _conclude(verb, screen, path, report, gate, code, problems, artifacts)
 
 
 def _ended(

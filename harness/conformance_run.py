@@ -22,7 +22,7 @@ from harness.ci.artifacts import Artifacts, publish
 from harness.ci.github import words_of_others
 from harness.gate.objectives import judge
 from harness.preflight import PreflightError, ensure_testable
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import ENV_PREFIX, Settings, SettingsError
 from harness.terminal.screen import Screen
 from harness.terminal.verdict import verdict_line

@@ -13,7 +13,9 @@ from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.judges import JUDGES
 from harness.contract.recording import unpack
-from harness.results.store import JudgementRow, Results, ResultsError
+from harness.results.reader import Results
+from harness.results.rows import JudgementRow
+from harness.results.schema import ResultsError
 from harness.verdicts import Result, Verdicts
 
 

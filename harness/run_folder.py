@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 from harness.settings import Settings, SettingsError
 
 RESULTS_FILE = "results.sqlite"

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from harness.capacity.record import MANIFEST_KEY, Record, Step
 from harness.gate.objectives import Objective
 from harness.results.metrics import METRICS
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 
 from .drawing import Chart
 from .knee import RatePoint, against_rate

@@ -13,14 +13,16 @@ from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.baseline import Comparison
 from harness.gate.console import change_said
 from harness.gate.objectives import GOODPUT, SHARES, Objective, judge
+from harness.results.manifest import target_address
 from harness.results.metrics import METRICS, PERCENTILES
-from harness.results.store import CheckRow, Results
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
 
 from .charts import percentile_curve, percentiles_over_time
 from .drawing import Chart, bin_width_s
 from .measured import CURVES
 from .text import NOTHING, bounded, count, counted, milliseconds, percent
-from .view import Headline, facts_of, moment_of, target_of, took_of
+from .view import Headline, facts_of, moment_of, took_of
 
 MOST_TESTS = 8
 """More curves than this over each other nobody can follow."""
@@ -171,7 +173,7 @@ def _file(file: Results, name: str) -> FileView:
         name=name,
         started=moment_of(manifest.get("started_at")) or "not recorded",
         took=took_of(manifest) or NOTHING,
-        target=target_of(manifest) or NOTHING,
+        target=target_address(manifest) or NOTHING,
         streams=count(file.ledger().scheduled),
         checks=", ".join(f"{times} {word}" for word, times in tally.items()) or NOTHING,
         file=str(file.path),

@@ -14,7 +14,7 @@ from harness.results.metrics import (
     SATURATION_CPU_SECONDS,
     SATURATION_LAG_MS,
 )
-from harness.results.store import Results
+from harness.results.reader import Results
 
 from .text import NOTHING, count, counted, milliseconds, percent
 

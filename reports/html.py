@@ -14,7 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import __version__
-from harness.results.store import Results
+from harness.results.reader import Results
 
 from .compare import ComparePage
 from .errorbar import PROCESS_HEADS

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.results.store import VERDICTS, CheckRow, Results
+from harness.results.reader import Results
+from harness.results.rows import VERDICTS, CheckRow
 
 from .evidence import Budget, ExchangeView, exchange_view
 from .text import duration

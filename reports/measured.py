@@ -17,7 +17,8 @@ from harness.results.metrics import (
     PERCENTILES,
     goodput,
 )
-from harness.results.store import EXAMPLES_PER_REQUIREMENT, Results, ViolationRow
+from harness.results.reader import Results
+from harness.results.rows import EXAMPLES_PER_REQUIREMENT, ViolationRow
 
 from .charts import Second, over_time, percentile_curve, traffic
 from .drawing import Chart, Limit, bin_width_s

@@ -10,8 +10,10 @@ from typing import Any
 
 from harness.capacity.record import MANIFEST_KEY
 from harness.gate.objectives import SHARES, GateReport, GateRow, Objective, judge, parse_objectives
+from harness.results.manifest import target_address
 from harness.results.metrics import summary
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 
 from .capacity import CapacityView, capacity_view
 from .drawing import Chart
@@ -136,7 +138,7 @@ def page(results: Results) -> Page:
     # Evidence gets room in this order: failed checks, violations, and at last every exchange.
     conformance = matrix(results, shelf)
     return Page(
-        target=target_of(manifest),
+        target=target_address(manifest),
         started=moment_of(manifest.get("started_at")),
         took=took_of(manifest),
         headline=_headline(gate, manifest, _tested(numbers, ledger), lag, numbers["ledger"]["dropped"])
@@ -290,14 +292,6 @@ def _headroom(row: GateRow) -> str:
     if row.headroom > -SEVERAL:
         return f"{percent(-row.headroom)} {'short' if row.at_least else 'over'}"
     return f"{count(round(1 - row.headroom))} times the limit"
-
-
-def target_of(manifest: Mapping[str, Any]) -> str:
-    """The address that was tested; empty where the manifest does not say."""
-    target = manifest.get("target")
-    if not isinstance(target, dict):
-        return ""
-    return f"{target.get('base_url') or ''}{target.get('path') or ''}"
 
 
 def moment_of(value: Any) -> str:

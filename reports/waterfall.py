@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.results.store import RunRow
+from harness.results.rows import RunRow
 
 from .drawing import LABEL_PT, Chart, Key, new_figure
 from .svg import INKS, inline_svg

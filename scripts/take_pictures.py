@@ -5,7 +5,6 @@ Each is of a real test of the embedded server. Needs Chromium, and tmux for the 
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,30 +22,23 @@ from rich.text import Text
 
 from harness.embedded import EmbeddedServer
 from harness.load.runner import DEFAULT_USERS
+from scripts import chromium
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 1100, 1500
 COLUMNS, LINES = 100, 30
 _PORT = 8189
 _WATCHED_S = 25.0
-_ARGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 
 
 @contextmanager
 def browser_page(width: int = WIDTH, height: int = HEIGHT) -> Iterator[Page]:
     """A page of a Chromium of its own. Raises FileNotFoundError where there is none."""
-    browser_path = shutil.which("chromium") or shutil.which("google-chrome")
+    browser_path = chromium.executable()
     if browser_path is None:
         raise FileNotFoundError("no Chromium is installed")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=browser_path, args=list(_ARGS))
+        browser = playwright.chromium.launch(executable_path=browser_path, args=list(chromium.ARGUMENTS))
         yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
 

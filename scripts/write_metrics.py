@@ -12,7 +12,9 @@ from harness.gate.objectives import EVERY_RUN_HAS, GOODPUT, KEYS, SOME_RUNS_HAVE
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
-from harness.results.store import CheckRow, ProcessRow, Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow, ProcessRow
+from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from harness.check import _of_load, _show_suite, verdicts_in
 from harness.children import Children
-from harness.results.store import ResultsWriter
+from harness.results.writer import ResultsWriter
 from harness.terminal.screen import Screen
 from harness.verdict_report import write_summary
 from harness.verdicts import Verdicts

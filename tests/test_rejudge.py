@@ -13,7 +13,9 @@ import pytest
 from harness.contract.finding import Verdict
 from harness.embedded import EmbeddedServer
 from harness.rejudge import rejudge
-from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from tests.integration.commands import harness
 
 pytestmark = pytest.mark.slow

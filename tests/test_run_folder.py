@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness import run_folder
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import Settings, SettingsError
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}

@@ -17,7 +17,7 @@ from harness.gate.objectives import GateRow, Objective, judge
 from harness.results import metrics
 from harness.results.histogram import RELATIVE_ERROR
 from harness.results.ledger import TERMINAL, Ledger
-from harness.results.store import Results
+from harness.results.reader import Results
 
 
 def measure(

@@ -21,7 +21,9 @@ from harness.gate.console import quantity
 from harness.gate.objectives import Objective
 from harness.load.runner import load_command, load_environment
 from harness.preflight import ensure_testable
-from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from harness.settings import Settings
 from harness.terminal.screen import Screen
 

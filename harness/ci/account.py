@@ -13,7 +13,9 @@ from harness.gate.baseline import Comparison
 from harness.gate.console import change_said, interval_said, quantity
 from harness.gate.objectives import GateReport, GateRow
 from harness.results import metrics
-from harness.results.store import CheckRow, Results, ViolationRow
+from harness.results.manifest import target_address
+from harness.results.reader import Results
+from harness.results.rows import CheckRow, ViolationRow
 from harness.verdicts import fails
 
 Group = Literal["test", "gate", "baseline", "conformance"]
@@ -103,9 +105,7 @@ class Account:
     @property
     def target(self) -> str:
         """The URL that was tested; empty where the file does not say."""
-        told = self.manifest.get("target")
-        parts = told if isinstance(told, dict) else {}
-        return f"{parts.get('base_url') or ''}{parts.get('path') or ''}"
+        return target_address(self.manifest)
 
     @property
     def ttft_p95_ms(self) -> float | None:

@@ -10,7 +10,7 @@ from harness.ci.account import Account, Case
 from harness.gate.console import change_said, interval_said, quantity
 from harness.gate.objectives import GateReport, GateRow
 from harness.results import metrics
-from harness.results.store import VERDICTS
+from harness.results.rows import VERDICTS
 
 LIMIT_BYTES = 1024 * 1024
 """GitHub refuses a step's summary that is larger."""

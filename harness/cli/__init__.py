@@ -27,7 +27,7 @@ class _Verbs(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         from harness.embedded import EmbeddedServerError
         from harness.preflight import PreflightError
-        from harness.results.store import ResultsError
+        from harness.results.schema import ResultsError
 
         try:
             return super().invoke(ctx)

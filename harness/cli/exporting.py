@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import SettingsError
 
 

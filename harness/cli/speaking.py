@@ -38,7 +38,7 @@ def speaking(command: Callable[..., Any], *, quiet: bool, as_json: bool, **optio
     """Call `command` with a Screen; a program is told in JSON also that nothing was tested, and why."""
     from harness.embedded import EmbeddedServerError
     from harness.preflight import PreflightError
-    from harness.results.store import ResultsError
+    from harness.results.schema import ResultsError
 
     if quiet and as_json:
         raise SettingsError("--quiet and --json exclude each other; give one")

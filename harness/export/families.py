@@ -17,7 +17,9 @@ from harness.gate.objectives import Outcome, RowVerdict, judge, parse_objectives
 from harness.results import metrics
 from harness.results.histogram import EDGES_MS, Histogram
 from harness.results.ledger import ENDINGS, Ledger
-from harness.results.store import VERDICTS, Results, ResultsError
+from harness.results.reader import Results
+from harness.results.rows import VERDICTS
+from harness.results.schema import ResultsError
 from harness.results.tally import Tally
 
 PREFIX = "agent.run."
@@ -45,7 +47,7 @@ Labels = Mapping[str, str]
 class Counts(Protocol):
     """Where a load's numbers are taken from: a results file, or what a process keeps while it goes on.
 
-    The methods are those of harness.results.store.Results; warm-up is left out of histograms and tallies.
+    The methods are those of harness.results.reader.Results; warm-up is left out of histograms and tallies.
     """
 
     def journeys(self) -> list[str]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from harness.results.store import ResultsError
+from harness.results.schema import ResultsError
 
 
 @contextmanager

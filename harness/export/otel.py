@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness import __version__
 from harness.export.families import Distribution, Family, Sample, result_families
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData

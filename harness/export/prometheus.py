@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
 from harness.export.families import Distribution, Family, result_families
-from harness.results.store import Results
+from harness.results.reader import Results
 
 _SUFFIXES = {"s": "_seconds", "By": "_bytes", "{token}/s": "_per_second", "1": "_ratio"}
 

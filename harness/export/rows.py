@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 import msgspec
 
 from harness.results import metrics
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 
 if TYPE_CHECKING:
     import pyarrow as pa

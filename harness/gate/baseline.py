@@ -32,7 +32,7 @@ from harness.gate.intervals import (
 )
 from harness.results import metrics
 from harness.results.histogram import LOWEST_MS
-from harness.results.store import Results
+from harness.results.reader import Results
 
 Verdict = Literal["better", "same", "worse", "inconclusive"]
 Files = Results | Sequence[Results]

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.results.histogram import GROWTH, LOWEST_MS, MIDDLES_MS, RELATIVE_ERROR, Histogram, nearest_rank
-from harness.results.store import Results
+from harness.results.reader import Results
 
 CONFIDENCE = 0.95
 RESAMPLES = 400

@@ -16,7 +16,8 @@ from harness.gate.intervals import CONFIDENCE, percentile_interval, share_interv
 from harness.gate.stored import another_load, distinct, is_same_test, notes
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 
 RowVerdict = Literal["held", "missed", "inconclusive", "not measured"]
 Outcome = Literal["held", "missed", "inconclusive", "not measured", "nothing tested"]

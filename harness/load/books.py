@@ -23,7 +23,9 @@ from harness.load.delta import Delta
 from harness.load.live import receive_stamp
 from harness.results import metrics
 from harness.results.ledger import Ledger
-from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from harness.settings import SettingsError
 
 RESULTS_FILE = "results.sqlite"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
@@ -27,10 +27,9 @@ from harness.load.measure import (
     unmet_recommendations,
     wall_now_ns,
 )
-from harness.results.store import EXAMPLES_PER_REQUIREMENT, RunRow, ViolationRow
+from harness.results.rows import EXAMPLES_PER_REQUIREMENT, RunRow, ViolationRow
 
 _SECOND_NS = 1_000_000_000
-_ROW_COLUMNS = frozenset(column.name for column in fields(RunRow))
 _NAME_CHARACTERS = 200  # of keys and run ids, which a server may make as long as it likes
 
 
@@ -220,22 +219,19 @@ class Collector:
     def _row(self, stream: Stream, exchange: Exchange | None, outcome: str) -> RunRow:
         measured = stream.measured
         value = measured.per_run.get
+        sent_ns = status = key = run_id = None
+        if exchange is not None:
+            sent_ns, status = exchange.timing.sent_wall_ns, exchange.status
+            key, run_id = _shortened(exchange.request.header("idempotency-key")), _shortened(exchange.run_id)
         return RunRow(
             journey=stream.journey,
             step=stream.step.name,
             worker=self.worker,
             intended_ns=stream.intended_wall_ns,
             outcome=outcome,
+            sent_ns=sent_ns,
+            status=status,
             reason=stream.reason,
-            events=measured.events,
-            tokens=measured.tokens,
-            violations=len(stream.findings),
-            sent_ns=None if exchange is None else exchange.timing.sent_wall_ns,
-            status=None if exchange is None else exchange.status,
-            idempotency_key=None
-            if exchange is None
-            else _shortened(exchange.request.header("idempotency-key")),
-            run_id=None if exchange is None else _shortened(exchange.run_id),
             connect_ms=value("connect_ms"),
             head_ms=value("head_ms"),
             first_event_ms=value("first_event_ms"),
@@ -244,6 +240,11 @@ class Collector:
             duration_ms=value("duration_ms"),
             resume_ms=value("resume_ms"),
             stall_ms=value("stall_ms"),
+            events=measured.events,
+            tokens=measured.tokens,
+            idempotency_key=key,
+            run_id=run_id,
+            violations=len(stream.findings),
         )
 
     def close(self) -> None:

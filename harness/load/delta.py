@@ -16,7 +16,8 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from harness.results.histogram import Histogram
-from harness.results.store import ProcessRow, ResultsWriter, RunRow, ViolationRow
+from harness.results.rows import ProcessRow, RunRow, ViolationRow
+from harness.results.writer import ResultsWriter
 
 _COLUMNS = tuple(column.name for column in fields(RunRow))
 _VALUES = attrgetter(*_COLUMNS)  # a tenth of what dataclasses.asdict takes, and no stream is read meanwhile

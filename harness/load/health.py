@@ -18,7 +18,7 @@ import gevent
 
 from harness.load.delta import Delta
 from harness.results.histogram import Histogram
-from harness.results.store import ProcessRow
+from harness.results.rows import ProcessRow
 
 PERIOD_NS = 20_000_000
 _SECOND_NS = 1_000_000_000

@@ -39,7 +39,7 @@ from harness.load.telemetry import Telemetry
 from harness.load.web.form import Form
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
-from harness.results.store import ResultsError
+from harness.results.schema import ResultsError
 from harness.settings import LoadSettings, Settings, SettingsError, load_settings
 from harness.target import Target
 

@@ -32,3 +32,11 @@ def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[
         "target": {name: target.get(name) for name in ("base_url", "path", "organization_id")},
         "settings": dict(settings),
     }
+
+
+def target_address(manifest: Mapping[str, Any]) -> str:
+    """The URL that was tested, with its path; empty where the manifest does not say."""
+    target = manifest.get("target")
+    if not isinstance(target, dict):
+        return ""
+    return f"{target.get('base_url') or ''}{target.get('path') or ''}"

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.results.histogram import Histogram
-from harness.results.store import VERDICTS, Part, ProcessRow, Results
+from harness.results.reader import Part, Results
+from harness.results.rows import VERDICTS, ProcessRow
 from harness.results.tally import Tally
 
 SATURATION_LAG_MS = 10.0

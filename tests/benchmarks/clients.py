@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 
 from harness.results.histogram import Histogram
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.benchmarks.target import ROOT, Target, pinned
 
 _STOCK = Path(__file__).with_name("stock")

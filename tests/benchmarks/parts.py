@@ -13,7 +13,7 @@ from typing import Any
 import tomlkit
 
 from harness.load.runner import load_command
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import CONFIG_VARIABLE, JourneyWeights, LoadSettings
 from tests.benchmarks.clients import (
     AIOHTTP,

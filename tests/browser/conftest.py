@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from scripts import chromium
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
-
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 
 
 class BrowserPage:
@@ -64,17 +56,18 @@ class BrowserPage:
             tab.close()
 
 
-@pytest.fixture(
-    scope="module"
-)  # while it lives this thread has a running event loop, and others want their own
+# While it lives this thread has a running event loop, and others want their own: so no longer than a module.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium, headless; tests that want it are skipped where there is none."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    executable = str(CHROMIUM) if CHROMIUM.exists() else shutil.which("chromium")
+    """Debian's Chromium, headless. Where there is none the tests are skipped, but in CI they fail."""
+    from playwright.sync_api import sync_playwright
+
+    executable = chromium.executable()
     if executable is None:
-        pytest.skip("no Chromium was found: install Debian's package chromium to run the browser tests")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        lacking = pytest.fail if os.environ.get("CI") else pytest.skip
+        lacking("no Chromium was found: install Debian's package chromium to run the browser tests")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=list(chromium.ARGUMENTS))
         yield browser
         browser.close()
 

@@ -11,7 +11,7 @@ import pytest
 
 from harness.load.web import streams
 from harness.results import metrics
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.load.run_server import run_server
 from tests.load.test_locust import wait_for
 from tests.load.web_page import MODES, Mode, Served, served

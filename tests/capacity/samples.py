@@ -8,7 +8,7 @@ from typing import Any
 from harness.capacity.record import Record, Step
 from harness.capacity.search import Answer, Plan
 from harness.results.histogram import Histogram
-from harness.results.store import ResultsWriter
+from harness.results.writer import ResultsWriter
 
 START = 1_900_000_000
 RATE = 10

@@ -8,7 +8,8 @@ import pytest
 from harness.capacity.measure import measure, void
 from harness.capacity.record import Step
 from harness.gate.objectives import parse_objectives
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 
 from .samples import OBJECTIVES, RATE, SECONDS, START, step_file
 

@@ -19,7 +19,7 @@ from harness.capacity.record import Record
 from harness.capacity.run import MOST_IN_FLIGHT, for_steps
 from harness.cli import main
 from harness.gate.objectives import Objective
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import Settings
 from tests.integration.commands import environment, harness
 from tests.load.run_server import config

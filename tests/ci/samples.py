@@ -13,7 +13,9 @@ from harness.ci.account import Account, account_of
 from harness.contract.requirements import find
 from harness.gate.objectives import judge, parse_objectives
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
+from harness.results.writer import ResultsWriter
 
 SCHEMAS = Path(__file__).parent / "schemas"
 JUNIT_SCHEMA = xmlschema.XMLSchema(SCHEMAS / "junit.xsd")

@@ -11,7 +11,7 @@ import pytest
 from harness.ci.account import TEST_CASE, Case, account_of
 from harness.gate.baseline import Comparison
 from harness.gate.objectives import GateReport, GateRow
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.ci.samples import account, check
 
 OBJECTIVES = {"ttft_p95_ms": 800, "error_rate": 0.1, "violations": 0}

@@ -15,7 +15,7 @@ import pytest
 from harness.contract.evidence import restore
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.conformance.null_server import SERVERS
 from tests.conformance.raw_server import (
     PATH,

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.export.rows import _COMPUTED, _STORED, COLUMNS
-from harness.results import store
-from harness.results.store import VERDICTS, ResultsWriter
+from harness.results import schema
+from harness.results.rows import VERDICTS
+from harness.results.writer import ResultsWriter
 from tests.reports import samples
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "results-schema.md"
@@ -57,11 +58,11 @@ def test_tables_columns_types_and_nulls_are_the_real_ones(tmp_path: Path) -> Non
 
 
 def test_versions_and_marks_are_the_real_ones() -> None:
-    assert f"schema version**, now {store.SCHEMA_VERSION}." in TEXT
-    assert f"`PRAGMA application_id` is {store.APPLICATION_ID} " in TEXT
+    assert f"schema version**, now {schema.SCHEMA_VERSION}." in TEXT
+    assert f"`PRAGMA application_id` is {schema.APPLICATION_ID} " in TEXT
     history = re.findall(r"^\| (\d+) \| ", TEXT.split("\n## Versions\n")[1].split("\n## ")[0], re.MULTILINE)
-    assert [int(one) for one in history] == list(range(1, len(store._STEPS) + 1))
-    for table in re.findall(r"CREATE TABLE (\w+)", store._SINCE_2):
+    assert [int(one) for one in history] == list(range(1, len(schema.STEPS) + 1))
+    for table in re.findall(r"CREATE TABLE (\w+)", schema.SINCE_2):
         assert "Since\nversion 2." in _section(table) or "Since version 2." in _section(table)
     assert all(f"`{verdict}`" in _section("checks") for verdict in VERDICTS)
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
 
 from harness.cli import main
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.reports import samples
-from tests.results.test_store import of_version_1
+from tests.results.files import of_version_1
 
 
 @pytest.fixture

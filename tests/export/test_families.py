@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from harness.export.families import BOUND_ERROR, BOUNDS, Distribution, Family, load_families, result_families
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, PERCENTILES
-from harness.results.store import CheckRow, ProcessRow, Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow, ProcessRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from tests.reports import samples
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.export.files import whole_file
-from harness.results.store import ResultsError
+from harness.results.schema import ResultsError
 
 
 def test_a_file_appears_when_it_is_whole_and_not_before(tmp_path: Path) -> None:

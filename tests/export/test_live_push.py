@@ -8,7 +8,7 @@ import pytest
 
 from harness.embedded import EmbeddedServer
 from harness.results.ledger import ENDINGS
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels
 from tests.integration.commands import assert_one_sentence, harness
 

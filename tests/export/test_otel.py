@@ -14,7 +14,8 @@ from harness.export import otel
 from harness.export.families import Distribution, Family, Sample, load_families
 from harness.export.otel import Pusher, ensure_installed, interval_s, otlp_json
 from harness.results.histogram import Histogram
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 from tests.export.receiver import Received, collector, labels
 from tests.reports import samples
 

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.export.families import Distribution, Family, Sample
 from harness.export.prometheus import exposition, prometheus_name, prometheus_text
 from harness.results.histogram import Histogram
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.reports import samples
 
 NASTY = 'a"b\\c\nd{e="f"} 7 \N{SNOWMAN}'

@@ -14,7 +14,10 @@ import pytest
 
 from harness.export import rows
 from harness.export.rows import COLUMNS, WRITERS, Table
-from harness.results.store import Results, ResultsError, ResultsWriter, RunRow
+from harness.results.reader import Results
+from harness.results.rows import RunRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from tests.results.large_file import write_large_file
 
 START_NS = 1_790_000_000_123_456_789
@@ -215,7 +218,7 @@ def test_a_large_load_sampled_adds_up_to_its_streams(tmp_path: Path) -> None:
 
 
 def test_a_file_of_the_first_schema_has_rows_of_weight_one(tmp_path: Path) -> None:
-    from tests.results.test_store import of_version_1
+    from tests.results.files import of_version_1
 
     path = tmp_path / "results.sqlite"
     of_version_1(path)

@@ -8,7 +8,8 @@ from harness.gate.baseline import ASSUMED_RUN_SD, Comparison, Effects, compare, 
 from harness.gate.intervals import BUCKET_SD, least_sd_of_share, percentile_estimate, t_quantile
 from harness.gate.objectives import GateReport, Terms, judge, parse_objectives
 from harness.results.histogram import Histogram
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from harness.gate.intervals import (
     t_quantile,
 )
 from harness.results.histogram import RELATIVE_ERROR, Histogram
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 
 START = 1_000
 

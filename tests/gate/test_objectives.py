@@ -15,7 +15,10 @@ from harness.gate.objectives import (
     run_limits,
 )
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 
 
 @pytest.fixture

@@ -8,14 +8,10 @@ import pytest
 from harness.gate.objectives import judge, parse_objectives
 from harness.gate.stored import another_load, baseline_files, notes, repeats_of, update_baseline
 from harness.results.histogram import Histogram
-from harness.results.store import (
-    APPLICATION_ID,
-    SCHEMA_VERSION,
-    CheckRow,
-    Results,
-    ResultsError,
-    ResultsWriter,
-)
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
+from harness.results.schema import APPLICATION_ID, SCHEMA_VERSION, ResultsError
+from harness.results.writer import ResultsWriter
 
 LOAD = {
     "rate": 20.0,

@@ -17,7 +17,8 @@ import pytest
 from harness.contract.judge import JUDGES
 from harness.contract.requirements import CATALOGUE, Level
 from harness.embedded import EmbeddedServer
-from harness.results.store import Results, ResultsError
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
 from tests.integration.commands import assert_one_sentence, environment, harness
 
 pytestmark = pytest.mark.slow

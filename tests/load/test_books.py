@@ -14,7 +14,9 @@ from harness.load.collector import Collector
 from harness.load.delta import Delta
 from harness.load.measure import RUN
 from harness.results.ledger import Ledger
-from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from harness.settings import SettingsError
 from tests.load.test_collector import WHOLE
 

@@ -13,7 +13,8 @@ from harness.load.collector import Collector, CollectorClosedError, Stream
 from harness.load.delta import Delta
 from harness.load.measure import CUT, RUN
 from harness.results.ledger import Ledger
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 from tests.load.run_server import HEAD
 from tests.load.test_measure import DONE, END, TOKEN, exchange, frame
 

@@ -9,8 +9,10 @@ import pytest
 from harness.load.delta import Delta
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
-from harness.results.store import ProcessRow, Results, ResultsWriter, RunRow, ViolationRow
+from harness.results.reader import Results
+from harness.results.rows import ProcessRow, RunRow, ViolationRow
 from harness.results.tally import Tally
+from harness.results.writer import ResultsWriter
 
 ROW = RunRow(
     journey="fresh",
@@ -105,7 +107,7 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
 
 
 def test_no_death_of_the_writer_parts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.results.store.COMMIT_AT_ROWS", 1)
+    monkeypatch.setattr("harness.results.writer.COMMIT_AT_ROWS", 1)
     path = tmp_path / "results.sqlite"
     commits = []
     writer = ResultsWriter(path)

@@ -10,7 +10,7 @@ from harness.load import health
 from harness.load.delta import Delta
 from harness.load.health import PERIOD_NS, Health, resident_bytes
 from harness.results.histogram import Histogram
-from harness.results.store import ProcessRow
+from harness.results.rows import ProcessRow
 
 
 def seen(watch: Health) -> tuple[Histogram, list[ProcessRow]]:

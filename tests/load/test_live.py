@@ -16,7 +16,8 @@ from harness.load.books import Books
 from harness.load.delta import Delta
 from harness.load.live import MOST_BINS, Bins, Board, Document, Live
 from harness.results import metrics
-from harness.results.store import ProcessRow, Results
+from harness.results.reader import Results
+from harness.results.rows import ProcessRow
 
 START = 1_790_000_000
 START_NS = START * 1_000_000_000

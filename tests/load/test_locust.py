@@ -25,7 +25,9 @@ import tomlkit
 
 from harness.gate.objectives import judge
 from harness.load.runner import load_command, load_environment, locustfile
-from harness.results.store import Results, ResultsError, RunRow
+from harness.results.reader import Results
+from harness.results.rows import RunRow
+from harness.results.schema import ResultsError
 from harness.settings import LoadSettings
 from tests.load.run_server import Run, RunServer, config, run_server
 

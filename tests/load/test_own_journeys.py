@@ -17,7 +17,7 @@ from harness.embedded import EmbeddedServer
 from harness.load.collector import CollectorClosedError
 from harness.load.own import OwnJourney
 from harness.reference.settings import demo_config
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.transport.receiver import Cut, Pace
 from tests.load.run_server import Connection, Run
 from tests.load.test_journeys import trip

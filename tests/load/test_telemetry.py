@@ -13,7 +13,9 @@ from harness.load.collector import Collector
 from harness.load.delta import Delta
 from harness.load.measure import RUN
 from harness.load.telemetry import Telemetry
-from harness.results.store import ProcessRow, Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import ProcessRow
+from harness.results.writer import ResultsWriter
 from tests.load.test_collector import WHOLE
 
 _WITHIN_S = 20.0

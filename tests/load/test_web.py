@@ -372,7 +372,7 @@ def test_harness_load_serves_the_page_until_it_is_interrupted(tmp_path: Path) ->
     assert f"page:   http://127.0.0.1:{port}" in printed_text
     assert f"results: {tmp_path / 'out' / 'results.sqlite'}" in printed_text
     assert "Traceback" not in printed_text
-    from harness.results.store import Results
+    from harness.results.reader import Results
 
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert results.ledger().scheduled == requests - 1

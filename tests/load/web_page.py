@@ -16,7 +16,7 @@ from typing import Any, Literal
 import tomlkit
 
 from harness.load.runner import load_environment, locustfile
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.load.run_server import config
 from tests.load.test_locust import Page, is_group_alive, wait_for
 

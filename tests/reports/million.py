@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.results.store import ResultsWriter
+from harness.results.writer import ResultsWriter
 from tests.reports import samples
 from tests.results.large_file import write_large_file
 

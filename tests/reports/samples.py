@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, ResultsWriter, RunRow
+from harness.results.rows import CheckRow, RunRow
+from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000
 """Epoch second at which the samples begin."""

@@ -9,7 +9,9 @@ from harness.capacity.search import Answer
 from harness.reports.capacity import CapacityView, capacity_view
 from harness.reports.html import render
 from harness.reports.view import page
-from harness.results.store import Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 from tests.capacity.samples import record, step
 
 from .pagecheck import Checked

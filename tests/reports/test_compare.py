@@ -16,7 +16,10 @@ from harness.reports.compare import (
 from harness.reports.compare_console import print_comparison
 from harness.reports.html import render_comparison
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 
 from . import samples
 from .pagecheck import checked

@@ -6,7 +6,9 @@ import pytest
 from harness.reports.errorbar import PROCESS_HEADS, LagView, lag_view
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, summary
-from harness.results.store import ProcessRow, Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import ProcessRow
+from harness.results.writer import ResultsWriter
 
 from .samples import START
 

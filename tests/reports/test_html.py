@@ -8,7 +8,10 @@ import pytest
 from harness.contract.requirements import CATALOGUE
 from harness.reports.heatmap import RAMPS
 from harness.reports.html import TEMPLATES, write_report
-from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter, RunRow
+from harness.results.reader import Results
+from harness.results.rows import CheckRow, RunRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 
 from . import samples
 from .pagecheck import checked

@@ -19,7 +19,9 @@ from harness.reports.matrix import (
     Shelf,
     matrix,
 )
-from harness.results.store import VERDICTS, CheckRow, Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import VERDICTS, CheckRow
+from harness.results.writer import ResultsWriter
 
 from .samples import document
 

@@ -23,7 +23,9 @@ from harness.reports.measured import (
 )
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, summary
-from harness.results.store import Results, ResultsWriter, RunRow
+from harness.results.reader import Results
+from harness.results.rows import RunRow
+from harness.results.writer import ResultsWriter
 
 from .samples import START, document
 

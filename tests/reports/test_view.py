@@ -8,7 +8,10 @@ from harness.gate.intervals import percentile_interval, share_interval
 from harness.reports.evidence import Budget, exchange_view
 from harness.reports.view import FACTS_SHOWN, Facts, Page, page
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, Results, ResultsError, ResultsWriter
+from harness.results.reader import Results
+from harness.results.rows import CheckRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
 
 from . import samples
 from .samples import MANIFEST, START

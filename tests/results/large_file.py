@@ -17,7 +17,8 @@ from harness.load.delta import Delta
 from harness.reports.html import write_report
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS
-from harness.results.store import ProcessRow, ResultsWriter, RunRow
+from harness.results.rows import ProcessRow, RunRow
+from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000
 JOURNEYS = ("fresh", "replay", "resume", "join", "conflict", "race", "abandon", "slow_reader")

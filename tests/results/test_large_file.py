@@ -1,6 +1,6 @@
 from harness.results.ledger import Ledger
 from harness.results.metrics import METRICS, summary
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.results.large_file import TOKENS, write_large_file
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.results.store import Results
+from harness.results.reader import Results
 from harness.settings import LoadSettings
 from tests.benchmarks.target import ROOT
 from tests.load.run_server import RunServer, run_server

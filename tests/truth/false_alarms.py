@@ -36,7 +36,8 @@ from harness.gate import baseline
 from harness.gate.objectives import GateReport, Objective, Terms, judge, parse_objectives
 from harness.results import metrics
 from harness.results.histogram import Histogram
-from harness.results.store import Results, ResultsWriter
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 from tests.benchmarks.machine import machine
 from tests.benchmarks.target import ROOT
 

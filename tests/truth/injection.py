@@ -24,7 +24,8 @@ from harness.embedded import EmbeddedServer
 from harness.reference.faults import SPOILT_FRAMES_PATH, SpoiltFrame
 from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
-from harness.results.store import Results, RunRow
+from harness.results.reader import Results
+from harness.results.rows import RunRow
 from harness.settings import LoadSettings
 from tests.load.test_locust import Load
 

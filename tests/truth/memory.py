@@ -19,7 +19,7 @@ from statistics import linear_regression, median
 import psutil
 
 from harness.results.metrics import MASTER
-from harness.results.store import ProcessRow
+from harness.results.rows import ProcessRow
 from harness.settings import LoadSettings
 from tests.benchmarks.target import Rhythm, raise_file_limit, running_target
 from tests.load.test_locust import Load

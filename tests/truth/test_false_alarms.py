@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from harness.gate.objectives import parse_objectives
-from harness.results.store import Results
+from harness.results.reader import Results
 from tests.truth import false_alarms
 from tests.truth.false_alarms import BEGIN, END, OBJECTIVES, Plan, Server, Tally, decide, holds, trial
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from harness.results.store import Results, RunRow
+from harness.results.reader import Results
+from harness.results.rows import RunRow
 from harness.settings import LoadSettings
 from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target
 from tests.load.test_locust import Load

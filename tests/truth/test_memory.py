@@ -8,7 +8,7 @@ import pytest
 
 from harness.load.delta import Delta
 from harness.load.parcels import Inbox
-from harness.results.store import ProcessRow
+from harness.results.rows import ProcessRow
 from tests.truth.memory import courses, hold
 
 GENEROUS_KB_PER_MIN = 8_000

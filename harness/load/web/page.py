@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from harness.load.web import streams
 from harness.load.web.reporting import ReportFailedError, report_of
-from harness.results.store import ResultsError
+from harness.results.schema import ResultsError
 from harness.settings import SettingsError
 
 if TYPE_CHECKING:

@@ -10,57 +10,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.results import store
+from harness.results import writer as writing
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
-from harness.results.store import (
-    CheckRow,
-    ExchangeRow,
-    ProcessRow,
-    Reason,
-    Results,
-    ResultsError,
-    ResultsWriter,
-    RunRow,
-    ViolationRow,
-)
-from harness.results.tally import Tally
-
-RUN = RunRow(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
-FULL = RunRow(
-    journey="resume",
-    step="resumed",
-    worker="w2",
-    intended_ns=1_000,
-    sent_ns=1_500,
-    outcome="truncated",
-    status=200,
-    reason="the stream ended early",
-    connect_ms=0.5,
-    head_ms=1.5,
-    first_event_ms=2.5,
-    ttft_ms=3.5,
-    service_ttft_ms=3.0,
-    duration_ms=9.5,
-    resume_ms=2.25,
-    stall_ms=4.0,
-    events=7,
-    tokens=6,
-    idempotency_key="k",
-    run_id="r",
-    violations=1,
-)
-
-
-def of(*values_ms):
-    histogram = Histogram()
-    histogram.record_many(values_ms)
-    return histogram
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "out" / "results.sqlite"
+from harness.results.reader import Results
+from harness.results.rows import CheckRow, ExchangeRow, ViolationRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
+from tests.results.files import FULL, RUN, of
 
 
 def python(code, *arguments, **options):
@@ -217,7 +174,7 @@ def test_a_value_of_a_wrong_type_is_refused_not_stored_as_rubbish(path):
 
 def test_rows_are_committed_by_themselves_after_a_second(path, monkeypatch):
     now = 100.0
-    monkeypatch.setattr(store.time, "monotonic", lambda: now)
+    monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     with ResultsWriter(path) as writer, Results(path) as results:
         writer.add_runs([RUN])
         now += 0.99
@@ -226,10 +183,10 @@ def test_rows_are_committed_by_themselves_after_a_second(path, monkeypatch):
         now += 0.01
         writer.add_runs([RUN])
         assert len(list(results.runs())) == 3
-        writer.add_runs([RUN] * (store.COMMIT_AT_ROWS - 1))
+        writer.add_runs([RUN] * (writing.COMMIT_AT_ROWS - 1))
         assert len(list(results.runs())) == 3
         writer.add_runs([RUN])
-        assert len(list(results.runs())) == 3 + store.COMMIT_AT_ROWS
+        assert len(list(results.runs())) == 3 + writing.COMMIT_AT_ROWS
 
 
 def test_what_is_only_gathered_holds_no_lock(path):
@@ -287,7 +244,8 @@ def test_the_last_writer_leaves_a_single_plain_file_and_reading_adds_none(path):
 KILLED = """
 import sys, time
 from harness.results.histogram import Histogram
-from harness.results.store import CheckRow, ResultsWriter, RunRow
+from harness.results.rows import CheckRow, RunRow
+from harness.results.writer import ResultsWriter
 writer = ResultsWriter(sys.argv[1])
 histogram = Histogram()
 number = 0
@@ -327,7 +285,8 @@ def test_a_killed_writer_leaves_a_readable_file_with_all_that_was_committed(path
 WRITING = """
 import sys
 from harness.results.histogram import Histogram
-from harness.results.store import ResultsWriter, RunRow
+from harness.results.rows import RunRow
+from harness.results.writer import ResultsWriter
 path, worker = sys.argv[1:]
 sys.stdin.readline()
 for _ in range(5):
@@ -372,49 +331,9 @@ def test_a_writer_does_not_cross_a_fork(path, monkeypatch):
     with ResultsWriter(path) as writer:
         writer.add_runs([RUN])
         with monkeypatch.context() as patch:
-            patch.setattr(store.os, "getpid", lambda: -1)
+            patch.setattr(writing.os, "getpid", lambda: -1)
             with pytest.raises(RuntimeError, match="does not survive a fork"):
                 writer.commit()
-
-
-def test_a_missing_file_is_one_sentence(tmp_path):
-    with pytest.raises(ResultsError, match="there is no such results file"):
-        Results(tmp_path / "none.sqlite")
-    assert [entry.name for entry in tmp_path.iterdir()] == []
-    with pytest.raises(ResultsError, match="there is no such results file"):
-        Results(tmp_path)
-
-
-@pytest.mark.parametrize(("content", "what"), [(b"<html>" * 200, "no SQLite database"), (b"", "it is empty")])
-def test_a_file_of_another_kind_is_refused(tmp_path, content, what):
-    path = tmp_path / "results.sqlite"
-    path.write_bytes(content)
-    with pytest.raises(ResultsError, match=what):
-        Results(path)
-    assert path.read_bytes() == content
-
-
-def test_another_programs_database_is_neither_read_nor_written(tmp_path):
-    path = tmp_path / "results.sqlite"
-    with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE runs (id)")
-        other.execute("PRAGMA user_version = 1")
-    other.close()
-    before = path.read_bytes()
-    for opening in (Results, ResultsWriter):
-        with pytest.raises(ResultsError, match="another program's database"):
-            opening(path)
-    assert path.read_bytes() == before
-
-
-def test_a_newer_schema_is_refused_by_name_of_both_versions(path):
-    ResultsWriter(path).close()
-    with sqlite3.connect(path) as newer:
-        newer.execute("PRAGMA user_version = 7")
-    newer.close()
-    for opening in (Results, ResultsWriter):
-        with pytest.raises(ResultsError, match="schema version 7, and this harness knows up to version 2"):
-            opening(path)
 
 
 def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
@@ -426,83 +345,6 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "text").write_text("something of the user's" * 100)
     with pytest.raises(ResultsError, match="cannot write results to it"):
         ResultsWriter(tmp_path / "text")
-
-
-def test_a_damaged_file_is_one_sentence(path):
-    with ResultsWriter(path) as writer:
-        writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
-        writer.add_runs([RUN] * 2000)
-    with sqlite3.connect(path) as damage:
-        damage.execute("UPDATE histograms SET counts = x'00'")
-    damage.close()
-    with Results(path) as results, pytest.raises(ResultsError, match="damaged: this is no stored histogram"):
-        results.histogram("ttft_ms")
-    with path.open("r+b") as file:
-        file.seek(4096 * 4)
-        file.write(b"\xff" * (path.stat().st_size - 4096 * 4))
-    with Results(path) as results, pytest.raises(ResultsError, match="cannot read the results file"):
-        list(results.runs())
-
-
-def test_reading_writes_nothing(path):
-    ResultsWriter(path).close()
-    with Results(path) as results, pytest.raises(sqlite3.OperationalError, match="readonly"):
-        results._db.execute("DELETE FROM runs")
-
-
-@pytest.mark.parametrize(
-    ("verdict", "tested"),
-    [
-        ("pass", True),
-        ("fail", True),
-        ("warn", True),
-        ("known", True),
-        ("stale", True),
-        ("info", False),
-        ("not applicable", False),
-        ("inconclusive", False),
-        ("error", False),
-    ],
-)
-def test_a_check_tests_something_when_it_came_to_a_verdict_on_the_server(path, verdict, tested):
-    with ResultsWriter(path) as writer:
-        writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
-    with Results(path) as results:
-        assert results.tested is tested
-
-
-@pytest.mark.parametrize(
-    ("outcome", "tested"),
-    [
-        ("done", True),
-        ("error", True),
-        ("cancelled", True),
-        ("truncated", True),
-        ("timed out", True),
-        ("scheduled", False),
-        ("rejected", False),
-        ("refused", False),
-        ("abandoned", False),
-        ("in flight", False),
-    ],
-)
-def test_a_load_tests_something_when_a_stream_ended_by_the_servers_doing(path, outcome, tested):
-    with ResultsWriter(path) as writer:
-        writer.add_ledger("w", 1, "fresh", outcome)
-    with Results(path) as results:
-        assert results.tested is tested
-
-
-def test_an_empty_results_file_tested_nothing(path):
-    ResultsWriter(path).close()
-    with Results(path) as results:
-        assert not results.tested
-        assert (results.manifest, list(results.runs()), results.checks(), results.metrics()) == (
-            {},
-            [],
-            [],
-            [],
-        )
 
 
 def runs_of(path):
@@ -570,119 +412,17 @@ def test_a_commit_that_fails_trims_no_count(path):
     assert len(runs_of(path)) == 3
 
 
-def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_first(path):
-    with ResultsWriter(path) as writer:
-        for reason, times in (("reset", 2), ("gone", 3), ("late", 1)):
-            writer.add_runs([replace(RUN, reason=reason)] * times)
-        writer.add_runs([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
-    with Results(path) as results:
-        reasons, different = results.failure_reasons(2)
-        assert reasons == [Reason("fresh", "run", "gone", 3), Reason("fresh", "run", "reset", 2)]
-        assert different == 4
-        assert len(results.failure_reasons(9)[0]) == 4
-
-
-def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
-    with ResultsWriter(path) as writer, Results(path) as results:
-        with writer.together():
-            writer.add_ledger("w1", 1, "fresh", "scheduled", 5)
-            writer.set_open("w1", {"fresh": 3, "replay": 1})
-            writer.add_ledger("w1", 1, "replay", "scheduled")
-            writer.add_ledger("w1", 1, "fresh", "done", 2)
-            writer.set_open("w2", {"fresh": 1})
-            writer.add_ledger("w2", 1, "fresh", "scheduled")
-        writer.commit()
-        assert results.ledger() == Ledger({"scheduled": 7, "done": 2, "in flight": 5})
-        assert results.ledger("replay") == Ledger({"scheduled": 1, "in flight": 1})
-        writer.set_open("w1", {"fresh": 2})
-        writer.add_ledger("w1", 2, "fresh", "done")
-        writer.add_ledger("w1", 2, "replay", "done")
-        writer.commit()
-        assert results.ledger() == Ledger({"scheduled": 7, "done": 4, "in flight": 3})
-        assert results.ledger().adds_up
-        writer.set_open("w1", {})
-        writer.set_open("w2", {})
-        writer.commit()
-        assert results.ledger().missing == 3
-
-
 def test_what_is_added_together_is_committed_together(path, monkeypatch):
     now = 100.0
-    monkeypatch.setattr(store.time, "monotonic", lambda: now)
+    monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     with ResultsWriter(path) as writer, Results(path) as results:
         now += 60
         with writer.together():
             writer.add_ledger("w", 1, "fresh", "scheduled")
             with writer.together():
-                writer.add_runs([RUN] * (store.COMMIT_AT_ROWS + 1))
+                writer.add_runs([RUN] * (writing.COMMIT_AT_ROWS + 1))
             assert results.ledger().scheduled == 0
-        assert (results.ledger().scheduled, len(list(results.runs()))) == (1, store.COMMIT_AT_ROWS + 1)
-
-
-def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
-    with ResultsWriter(path) as writer, Results(path) as results:
-        for second, value in ((9, 1.0), (10, 2.0), (11, 4.0)):
-            writer.add_histogram("ttft_ms", "fresh", second, "w1", of(value))
-            writer.add_histogram("ttft_ms", "replay", second, "w2", of(value * 10))
-            writer.add_ledger("w1", second, "fresh", "scheduled")
-            writer.add_ledger("w1", second, "fresh", "done")
-            writer.add_tally("w1", second, "fresh", "judged", second)
-            writer.add_tally("w1", second, "replay", "failed")
-            writer.add_processes(
-                [ProcessRow(worker="w1", second=second, cpu=0.5, rss_bytes=1, open_streams=2)]
-            )
-        writer.commit()
-        assert (results.measured_from, results.histogram("ttft_ms").sum) == (None, 77.0)
-        assert results.tally("fresh") == Tally(judged=30)
-        assert results.histogram("ttft_ms", part="warm-up").count == 0
-        writer.set_manifest(measured_from=10)
-        writer.commit()
-        assert results.measured_from == 10
-        for part, total, fresh, judged, seconds in (
-            ("measured", 66.0, 6.0, 21, [10, 11]),
-            ("warm-up", 11.0, 1.0, 9, [9]),
-            ("whole", 77.0, 7.0, 30, [9, 10, 11]),
-        ):
-            assert results.histogram("ttft_ms", part=part).sum == total
-            assert results.histogram("ttft_ms", "fresh", part).sum == fresh
-            assert {worker: h.sum for worker, h in results.histograms_by_worker("ttft_ms", part).items()} == {
-                "w1": fresh,
-                "w2": fresh * 10,
-            }
-            assert list(results.histograms_by_second("ttft_ms", part=part)) == seconds
-            assert results.tally("fresh", part) == Tally(judged=judged)
-            assert results.tally("replay", part).failed == len(seconds)
-            assert [row.second for row in results.processes(part)] == seconds
-        assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
-        assert results.tallies_by_second()[9] == Tally(judged=9, failed=1)
-
-
-def test_without_a_tally_rates_come_from_the_ledger(path):
-    with ResultsWriter(path) as writer:
-        writer.add_ledger("w", 1, "fresh", "done", 5)
-        writer.add_ledger("w", 1, "fresh", "abandoned", 2)
-        writer.add_failures("w", 1, "fresh", 1)
-    with Results(path) as results:
-        assert results.tally() == Tally(5, 1, None, None)
-        assert results.tally(part="warm-up") == Tally()
-
-
-def test_a_metric_of_no_journey_makes_none(path):
-    with ResultsWriter(path) as writer:
-        writer.add_histogram("hub_delay_ms", "", 1, "w1", of(1.0))
-        writer.add_processes(
-            [
-                ProcessRow(worker="w1", second=2, cpu=0.5, rss_bytes=10, open_streams=1),
-                ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
-                ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
-            ]
-        )
-    with Results(path) as results:
-        assert results.journeys() == []
-        assert results.processes() == [
-            ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
-            ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
-        ]
+        assert (results.ledger().scheduled, len(list(results.runs()))) == (1, writing.COMMIT_AT_ROWS + 1)
 
 
 def test_what_is_stored_is_sorted_into_buckets(path):
@@ -694,70 +434,3 @@ def test_what_is_stored_is_sorted_into_buckets(path):
         (blob,) = db.execute("SELECT counts FROM histograms").fetchone()
     db.close()
     assert blob[:1] != b"\x02"
-
-
-def of_version_1(path):
-    """A file as the first schema had it, with a load in it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    db = sqlite3.connect(path, isolation_level=None)
-    for statement in store._SCHEMA.split(";"):
-        db.execute(statement)
-    db.execute(f"PRAGMA application_id = {store.APPLICATION_ID}")
-    db.execute("PRAGMA user_version = 1")
-    db.execute("INSERT INTO ledger VALUES ('w', 1, 'fresh', 'scheduled', 2), ('w', 1, 'fresh', 'done', 2)")
-    db.execute("INSERT INTO failures VALUES ('w', 1, 'fresh', 1)")
-    columns = "journey, step, worker, intended_ns, outcome, events, tokens, violations"
-    db.execute(f"INSERT INTO runs ({columns}) VALUES ('fresh', 'run', 'w', 1, 'done', 1, 1, 0)")
-    db.execute("INSERT INTO histograms VALUES ('ttft_ms', 'fresh', 1, 'w', ?)", (of(5.0).to_bytes(),))
-    db.close()
-
-
-def check_version_1(path):
-    with Results(path) as results:
-        assert results.ledger() == Ledger({"scheduled": 2, "done": 2})
-        assert results.tally() == Tally(2, 1, None, None)
-        assert (results.processes(), results.measured_from, results.sample()) == ([], None, (1, 1))
-        assert results.histogram("ttft_ms").sum == 5.0
-        assert [row.outcome for row in results.runs()] == ["done"]
-        assert results.tested
-
-
-def test_a_file_of_the_first_version_is_read_as_it_is(path):
-    of_version_1(path)
-    before = path.read_bytes()
-    check_version_1(path)
-    with Results(path) as results:
-        assert results.tallies_by_second() == {}
-    assert path.read_bytes() == before
-
-
-def test_a_writer_brings_a_file_of_the_first_version_up_to_date(path):
-    of_version_1(path)
-    with ResultsWriter(path) as writer:
-        writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="pass")])
-    check_version_1(path)
-    with ResultsWriter(path, keep_runs=1) as writer:
-        writer.add_runs([RUN] * 3)
-        writer.set_open("w", {"fresh": 1})
-    with Results(path) as results:
-        assert results.sample() == (1, 4)
-        assert results.ledger()["in flight"] == 1
-
-
-def test_seconds_are_read_in_bins_from_any_first_one_on(tmp_path):
-    path = tmp_path / "r.sqlite"
-    with ResultsWriter(path) as writer:
-        for second in (9, 10, 13, 14, 19):
-            writer.add_histogram("ttft_ms", f"j{second % 2}", second, "w0", of(float(second)))
-    with Results(path) as results:
-        assert results.seconds_of("ttft_ms") == (9, 19)
-        assert results.seconds_of("stall_ms") is None
-        bins = results.histograms_by_second("ttft_ms", width_s=5, first=9)
-        assert {second: one.sum for second, one in bins.items()} == {9: 32.0, 14: 14.0, 19: 19.0}
-        assert list(results.histograms_by_second("ttft_ms", "j0", width_s=5, first=9)) == [9, 14]
-        seconds = results.histograms_by_second("ttft_ms")
-        seconds.clear()
-        assert list(results.histograms_by_second("ttft_ms")) == [9, 10, 13, 14, 19]
-        with ResultsWriter(path) as writer:
-            writer.add_histogram("ttft_ms", "j0", 20, "w0", of(1.0))
-        assert list(results.histograms_by_second("ttft_ms"))[-1] == 20

@@ -1,0 +1,417 @@
+"""Reads a results file: everything that reports, gate and exports know of a test."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from harness.results.histogram import Histogram
+from harness.results.ledger import ENDINGS, Ledger
+from harness.results.rows import (
+    RUN_COLUMNS,
+    CheckRow,
+    ExchangeRow,
+    JudgementRow,
+    ProcessRow,
+    RunRow,
+    ViolationRow,
+)
+from harness.results.schema import BUSY_TIMEOUT_S, ResultsError, identify
+from harness.results.tally import Tally
+
+_TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
+# A stream that was refused, rejected or given up by us says nothing about how the server streams.
+_TESTED_OUTCOMES = frozenset(ENDINGS) - {"refused", "rejected", "abandoned"}
+Part = Literal["measured", "warm-up", "whole"]
+"""Which of a load's seconds: those that count, those before (manifest: measured_from), or all."""
+_INFLATED_AT_ONCE = 5_000  # stored histograms
+_ALWAYS_S = 2**62  # above every epoch second, and still a SQLite integer
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why streams of one journey's step failed, and how many of the rows say so."""
+
+    journey: str
+    step: str
+    reason: str
+    rows: int
+
+
+_SELECT_RUNS = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY intended_ns, id"  # noqa: S608 - likewise
+
+
+class Results:
+    """A results file, read only; also one whose writer is still at work or was killed. A context manager.
+
+    Methods say what stands in the file now; histograms that were merged are kept until it changes. A part
+    is, where one can be chosen, a Part of the load's seconds; without a word, those that count.
+
+    Raises ResultsError when the file is missing, is no results file, is of a newer schema, or turns out to
+    be damaged. Of a file of an older schema, what it does not have is empty.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise ResultsError(
+                f"{self.path}: there is no such results file; give the results.sqlite of a run"
+            )
+        try:
+            self._db = sqlite3.connect(
+                f"{self.path.absolute().as_uri()}?mode=ro",
+                uri=True,
+                timeout=BUSY_TIMEOUT_S,
+                isolation_level=None,
+            )
+        except sqlite3.Error as problem:
+            raise self._unreadable(problem) from None
+        self._merged: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
+        self._merged_at = -1
+        self._last_read: tuple[tuple[Any, ...], dict[int, Histogram]] = ((), {})
+        try:
+            self._version = identify(self._db, self.path)
+        except sqlite3.Error as problem:
+            self._db.close()
+            raise self._unreadable(problem) from None
+        except BaseException:
+            self._db.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest's keys and values; see ResultsWriter.set_manifest."""
+        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM manifest")}
+
+    @property
+    def tested(self) -> bool:
+        """Whether anything was tested: a check came to a verdict on the server, or a stream was answered.
+
+        Streams that were refused, rejected or abandoned alone test nothing, nor do checks that were not
+        applicable, inconclusive, informative or the harness's own error.
+        """
+        return any(check.verdict in _TESTED_VERDICTS for check in self.checks()) or any(
+            self.ledger()[outcome] for outcome in _TESTED_OUTCOMES
+        )
+
+    def runs(self) -> Iterator[RunRow]:
+        """The streams, by intended start."""
+        for row in self._rows(_SELECT_RUNS):
+            yield RunRow(**dict(zip(RUN_COLUMNS, row, strict=True)))
+
+    def longest_runs(self, limit: int) -> list[RunRow]:
+        """The streams that took longest from due to terminal event, the longest first, without warm-up."""
+        query = (
+            f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE duration_ms IS NOT NULL AND intended_ns >= ?1 "  # noqa: S608 - our own column names
+            "ORDER BY duration_ms DESC, id LIMIT ?2"
+        )
+        first_ns = (self.measured_from or 0) * 1_000_000_000
+        return [
+            RunRow(**dict(zip(RUN_COLUMNS, row, strict=True))) for row in self._rows(query, first_ns, limit)
+        ]
+
+    def sample(self) -> tuple[int, int]:
+        """How many rows `runs` has, and of how many streams they are a sample; equal when it has them all."""
+        (kept,) = next(self._rows("SELECT count(*) FROM runs"))
+        return kept, max(kept, int(self.manifest.get("runs_seen", kept)))
+
+    @property
+    def schema_version(self) -> int:
+        """The file's own schema version, SCHEMA_VERSION or older."""
+        return self._version
+
+    def kept_failed(self) -> int:
+        """How many of the rows `runs` has are of failed streams; of what is sampled they are a sample apart."""
+        query = "SELECT count(*) FROM runs WHERE reason IS NOT NULL OR violations > 0"
+        return next(int(count) for (count,) in self._rows(query))
+
+    def failure_reasons(self, limit: int) -> tuple[list[Reason], int]:
+        """The most frequent reasons of failure among the rows, and how many different ones there are."""
+        grouped = (
+            "SELECT journey, step, reason, count(*) AS n FROM runs WHERE reason IS NOT NULL GROUP BY 1, 2, 3"
+        )
+        (different,) = next(self._rows(f"SELECT count(*) FROM ({grouped})"))  # noqa: S608 - our own text
+        rows = self._rows(f"{grouped} ORDER BY n DESC, journey, step, reason LIMIT ?", limit)
+        return [Reason(*row) for row in rows], different
+
+    def journeys(self) -> list[str]:
+        """The journeys that the ledger or a histogram names, sorted."""
+        union = "SELECT journey FROM ledger UNION SELECT journey FROM histograms ORDER BY journey"
+        return [journey for (journey,) in self._rows(union) if journey]
+
+    @property
+    def measured_from(self) -> int | None:
+        """The first epoch second that counts; None when there was no warm-up and all do."""
+        value = self.manifest.get("measured_from")
+        return int(value) if value else None
+
+    def ledger(self, journey: str | None = None) -> Ledger:
+        """What became of the streams, of one journey or of all, warm-up too.
+
+        Of a test that is still going on, or whose writer was killed, the streams that were open when it was
+        last written are in flight.
+        """
+        queries = ["SELECT outcome, sum(count) FROM ledger WHERE ?1 IS NULL OR journey = ?1 GROUP BY outcome"]
+        if self._version >= 2:
+            queries.append(
+                "SELECT 'in flight', coalesce(sum(count), 0) FROM open_streams WHERE ?1 IS NULL OR journey = ?1"
+            )
+        ledger = Ledger()
+        for outcome, count in self._rows(" UNION ALL ".join(queries), journey):
+            ledger.add(outcome, count)
+        return ledger
+
+    def ledger_by_second(self) -> dict[int, Ledger]:
+        """The ledger by epoch second, ascending; each outcome stands at the second that its writer gave."""
+        ledgers: dict[int, Ledger] = {}
+        query = "SELECT second, outcome, sum(count) FROM ledger GROUP BY second, outcome ORDER BY second"
+        for second, outcome, count in self._rows(query):
+            ledgers.setdefault(second, Ledger()).add(outcome, count)
+        return ledgers
+
+    def failures(self, journey: str | None = None) -> int:
+        """Streams that ended otherwise than their step wanted, of one journey or of all, warm-up too."""
+        query = "SELECT coalesce(sum(count), 0) FROM failures WHERE ?1 IS NULL OR journey = ?1"
+        return next(int(count) for (count,) in self._rows(query, journey))
+
+    def failures_by_second(self) -> dict[int, int]:
+        """Failed streams by epoch second, ascending; seconds without a failure are left out."""
+        return dict(self._rows("SELECT second, sum(count) FROM failures GROUP BY second ORDER BY second"))
+
+    def tally(self, journey: str | None = None, part: Part = "measured") -> Tally:
+        """What goes into rates, of one journey or of all.
+
+        A writer that did not tally had no warm-up, so its streams are taken from ledger and failures.
+        """
+        if self._version >= 2 and next(self._rows("SELECT EXISTS (SELECT 1 FROM tallies)"))[0]:
+            query = (
+                "SELECT word, sum(count) FROM tallies WHERE (?1 IS NULL OR journey = ?1) "
+                "AND second >= ?2 AND second < ?3 GROUP BY word"
+            )
+            return Tally.of(dict(self._rows(query, journey, *self._seconds(part))))
+        if part == "warm-up":
+            return Tally()
+        return Tally(self.ledger(journey).judged, self.failures(journey), None, None)
+
+    def tallies_by_second(self, journey: str | None = None) -> dict[int, Tally]:
+        """What goes into rates by the epoch second in which the streams were due, ascending, warm-up too."""
+        if self._version < 2:
+            return {}
+        counts: dict[int, dict[str, int]] = {}
+        query = (
+            "SELECT second, word, sum(count) FROM tallies WHERE ?1 IS NULL OR journey = ?1 "
+            "GROUP BY second, word ORDER BY second"
+        )
+        for second, word, count in self._rows(query, journey):
+            counts.setdefault(second, {})[word] = count
+        return {second: Tally.of(words) for second, words in counts.items()}
+
+    def processes(self, part: Part = "measured") -> list[ProcessRow]:
+        """How the harness's processes fared, by process and second."""
+        if self._version < 2:
+            return []
+        query = (
+            "SELECT worker, second, cpu, rss_bytes, open_streams FROM processes "
+            "WHERE second >= ?1 AND second < ?2 ORDER BY worker, second"
+        )
+        return [
+            ProcessRow(worker=worker, second=second, cpu=cpu, rss_bytes=rss_bytes, open_streams=open_streams)
+            for worker, second, cpu, rss_bytes, open_streams in self._rows(query, *self._seconds(part))
+        ]
+
+    def metrics(self) -> list[str]:
+        """The names of the metrics that have data, sorted."""
+        return [name for (name,) in self._rows("SELECT DISTINCT metric FROM histograms ORDER BY metric")]
+
+    def histogram(self, metric: str, journey: str | None = None, part: Part = "measured") -> Histogram:
+        """One metric over the whole run, of one journey or of all; empty when nothing was measured."""
+        total = Histogram()
+        for (name, _, counts), histogram in self._totals(metric).items():
+            if journey in (None, name) and part in ("whole", "measured" if counts else "warm-up"):
+                total.merge(histogram)
+        return total
+
+    def histograms_by_worker(self, metric: str, part: Part = "measured") -> dict[str, Histogram]:
+        """One metric by the process that measured it."""
+        workers: dict[str, Histogram] = {}
+        for (_, worker, counts), histogram in self._totals(metric).items():
+            if part in ("whole", "measured" if counts else "warm-up"):
+                workers.setdefault(worker, Histogram()).merge(histogram)
+        return dict(sorted(workers.items()))
+
+    def histograms_by_second(
+        self,
+        metric: str,
+        journey: str | None = None,
+        part: Part = "measured",
+        *,
+        width_s: int = 1,
+        first: int = 0,
+    ) -> dict[int, Histogram]:
+        """One metric by epoch second, ascending; seconds without a value are left out.
+
+        width_s: seconds to a bin, which stands at its first one; bins are counted from `first`.
+        """
+        wanted = metric, journey, part, width_s, first, self._changes()
+        if wanted != self._last_read[0]:  # for each percentile of a metric its seconds are asked for again
+            self._last_read = wanted, dict(self._by_second(metric, journey, part, width_s, first))
+        return dict(self._last_read[1])
+
+    def _by_second(
+        self, metric: str, journey: str | None, part: Part, width_s: int, first: int
+    ) -> Iterator[tuple[int, Histogram]]:
+        query = (
+            "SELECT (second - ?5) / ?6, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2) "
+            "AND second >= ?3 AND second < ?4 ORDER BY 1"
+        )
+        rows = self._rows(query, metric, journey, *self._seconds(part), first, width_s)
+        for place, found in groupby(rows, itemgetter(0)):
+            yield first + place * width_s, self._total(counts for _, counts in found)
+
+    def seconds_of(self, metric: str) -> tuple[int, int] | None:
+        """The first and the last epoch second in which a metric has values, warm-up too; None without any."""
+        first, last = next(
+            self._rows("SELECT min(second), max(second) FROM histograms WHERE metric = ?1", metric)
+        )
+        return None if first is None else (first, last)
+
+    def _seconds(self, part: Part) -> tuple[int, int]:
+        """The first epoch second of that part, and the first after it."""
+        counts_from = self.measured_from or -_ALWAYS_S
+        return {
+            "measured": (counts_from, _ALWAYS_S),
+            "warm-up": (-_ALWAYS_S, counts_from),
+            "whole": (-_ALWAYS_S, _ALWAYS_S),
+        }[part]
+
+    def _changes(self) -> int:
+        """A number that differs when another process has changed the file."""
+        return next(int(version) for (version,) in self._rows("PRAGMA data_version"))
+
+    def _totals(self, metric: str) -> Mapping[tuple[str, str, bool], Histogram]:
+        """One metric's histograms by journey, worker and whether they count (or are warm-up)."""
+        changes = self._changes()
+        if changes != self._merged_at:
+            self._merged, self._merged_at = {}, changes
+        if metric not in self._merged:
+            counts_from, _ = self._seconds("measured")
+            totals: dict[tuple[str, str, bool], Histogram] = {}
+            waiting: dict[tuple[str, str, bool], list[bytes]] = {}
+            query = "SELECT journey, worker, second, counts FROM histograms WHERE metric = ?1"
+            for journey, worker, second, counts in self._rows(query, metric):
+                key = journey, worker, second >= counts_from
+                stored = waiting.setdefault(key, [])
+                stored.append(counts)
+                if len(stored) >= _INFLATED_AT_ONCE:  # so that a day's do not all wait at once
+                    totals.setdefault(key, Histogram()).merge(self._total(waiting.pop(key)))
+            for key, stored in waiting.items():
+                totals.setdefault(key, Histogram()).merge(self._total(stored))
+            self._merged[metric] = totals
+        return self._merged[metric]
+
+    def violations(self) -> list[ViolationRow]:
+        """The stored examples, at most 20 a requirement, in the order of writing."""
+        query = "SELECT requirement, journey, at_ns, detail, evidence, id FROM violations ORDER BY id"
+        return [
+            ViolationRow(
+                requirement=requirement,
+                journey=journey,
+                at_ns=at_ns,
+                detail=detail,
+                evidence=json.loads(evidence),
+                id=number,
+            )
+            for requirement, journey, at_ns, detail, evidence, number in self._rows(query)
+        ]
+
+    def violation_counts(self, journey: str | None = None) -> dict[str, int]:
+        """Exact counts of violations met under load by requirement, of one journey or of all."""
+        query = (
+            "SELECT requirement, sum(count) FROM violation_counts WHERE ?1 IS NULL OR journey = ?1 "
+            "GROUP BY requirement ORDER BY requirement"
+        )
+        return dict(self._rows(query, journey))
+
+    def checks(self) -> list[CheckRow]:
+        """The conformance verdicts, in the order of writing."""
+        query = "SELECT id, level, verdict, detail, duration_s, evidence FROM checks ORDER BY rowid"
+        return [
+            CheckRow(
+                id=name,
+                level=level,
+                verdict=verdict,
+                detail=detail,
+                duration_s=duration_s,
+                evidence=json.loads(evidence),
+            )
+            for name, level, verdict, detail, duration_s, evidence in self._rows(query)
+        ]
+
+    def judgements(self) -> Iterator[JudgementRow]:
+        """What single tests said, in the order of writing."""
+        query = "SELECT test, requirement, verdict, detail, evidence FROM judgements ORDER BY rowid"
+        for test, requirement, verdict, detail, evidence in self._rows(query):
+            yield JudgementRow(
+                test=test,
+                requirement=requirement,
+                verdict=verdict,
+                detail=detail,
+                evidence=json.loads(evidence),
+            )
+
+    def exchange(self, id: str) -> ExchangeRow:  # noqa: A002 - the column's name
+        """One recorded exchange. Raises ResultsError when there is none of that id."""
+        for row in self._exchanges("WHERE id = ?", id):
+            return row
+        raise ResultsError(f"{self.path}: there is no exchange {id!r} in it")
+
+    def exchanges(self) -> Iterator[ExchangeRow]:
+        """The recorded exchanges, in the order of writing."""
+        yield from self._exchanges("ORDER BY rowid")
+
+    def _exchanges(self, clause: str, *parameters: str) -> Iterator[ExchangeRow]:
+        query = f"SELECT id, scenario, label, document FROM exchanges {clause}"  # noqa: S608 - our own clauses
+        for name, scenario, label, document in self._rows(query, *parameters):
+            yield ExchangeRow(id=name, scenario=scenario, label=label, document=json.loads(document))
+
+    def _rows(self, query: str, *parameters: str | int | None) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._db.execute(query, parameters)
+        except sqlite3.Error as problem:
+            raise self._unreadable(problem) from problem
+
+    def _total(self, stored: Iterable[bytes]) -> Histogram:
+        try:
+            return Histogram.total(stored)
+        except ResultsError:
+            raise
+        except ValueError as problem:
+            raise ResultsError(f"{self.path}: the results file is damaged: {problem}") from problem
+
+    def _unreadable(self, problem: sqlite3.Error) -> ResultsError:
+        if getattr(problem, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            return ResultsError(f"{self.path}: this is no results file: it is no SQLite database")
+        hint = ""
+        if self.path.with_name(f"{self.path.name}-wal").exists():
+            hint = "; its writer did not close it, so copy it with its -wal file to a writable directory"
+        return ResultsError(f"{self.path}: cannot read the results file: {problem}{hint}")

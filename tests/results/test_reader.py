@@ -1,0 +1,218 @@
+import sqlite3
+from dataclasses import replace
+
+import pytest
+
+from harness.results.ledger import Ledger
+from harness.results.reader import Reason, Results
+from harness.results.rows import CheckRow, ProcessRow
+from harness.results.schema import ResultsError
+from harness.results.tally import Tally
+from harness.results.writer import ResultsWriter
+from tests.results.files import RUN, of
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        Results(tmp_path / "none.sqlite")
+    assert [entry.name for entry in tmp_path.iterdir()] == []
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        Results(tmp_path)
+
+
+def test_a_damaged_file_is_one_sentence(path):
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
+        writer.add_runs([RUN] * 2000)
+    with sqlite3.connect(path) as damage:
+        damage.execute("UPDATE histograms SET counts = x'00'")
+    damage.close()
+    with Results(path) as results, pytest.raises(ResultsError, match="damaged: this is no stored histogram"):
+        results.histogram("ttft_ms")
+    with path.open("r+b") as file:
+        file.seek(4096 * 4)
+        file.write(b"\xff" * (path.stat().st_size - 4096 * 4))
+    with Results(path) as results, pytest.raises(ResultsError, match="cannot read the results file"):
+        list(results.runs())
+
+
+def test_reading_writes_nothing(path):
+    ResultsWriter(path).close()
+    with Results(path) as results, pytest.raises(sqlite3.OperationalError, match="readonly"):
+        results._db.execute("DELETE FROM runs")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "tested"),
+    [
+        ("pass", True),
+        ("fail", True),
+        ("warn", True),
+        ("known", True),
+        ("stale", True),
+        ("info", False),
+        ("not applicable", False),
+        ("inconclusive", False),
+        ("error", False),
+    ],
+)
+def test_a_check_tests_something_when_it_came_to_a_verdict_on_the_server(path, verdict, tested):
+    with ResultsWriter(path) as writer:
+        writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
+    with Results(path) as results:
+        assert results.tested is tested
+
+
+@pytest.mark.parametrize(
+    ("outcome", "tested"),
+    [
+        ("done", True),
+        ("error", True),
+        ("cancelled", True),
+        ("truncated", True),
+        ("timed out", True),
+        ("scheduled", False),
+        ("rejected", False),
+        ("refused", False),
+        ("abandoned", False),
+        ("in flight", False),
+    ],
+)
+def test_a_load_tests_something_when_a_stream_ended_by_the_servers_doing(path, outcome, tested):
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w", 1, "fresh", outcome)
+    with Results(path) as results:
+        assert results.tested is tested
+
+
+def test_an_empty_results_file_tested_nothing(path):
+    ResultsWriter(path).close()
+    with Results(path) as results:
+        assert not results.tested
+        assert (results.manifest, list(results.runs()), results.checks(), results.metrics()) == (
+            {},
+            [],
+            [],
+            [],
+        )
+
+
+def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_first(path):
+    with ResultsWriter(path) as writer:
+        for reason, times in (("reset", 2), ("gone", 3), ("late", 1)):
+            writer.add_runs([replace(RUN, reason=reason)] * times)
+        writer.add_runs([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
+    with Results(path) as results:
+        reasons, different = results.failure_reasons(2)
+        assert reasons == [Reason("fresh", "run", "gone", 3), Reason("fresh", "run", "reset", 2)]
+        assert different == 4
+        assert len(results.failure_reasons(9)[0]) == 4
+
+
+def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        with writer.together():
+            writer.add_ledger("w1", 1, "fresh", "scheduled", 5)
+            writer.set_open("w1", {"fresh": 3, "replay": 1})
+            writer.add_ledger("w1", 1, "replay", "scheduled")
+            writer.add_ledger("w1", 1, "fresh", "done", 2)
+            writer.set_open("w2", {"fresh": 1})
+            writer.add_ledger("w2", 1, "fresh", "scheduled")
+        writer.commit()
+        assert results.ledger() == Ledger({"scheduled": 7, "done": 2, "in flight": 5})
+        assert results.ledger("replay") == Ledger({"scheduled": 1, "in flight": 1})
+        writer.set_open("w1", {"fresh": 2})
+        writer.add_ledger("w1", 2, "fresh", "done")
+        writer.add_ledger("w1", 2, "replay", "done")
+        writer.commit()
+        assert results.ledger() == Ledger({"scheduled": 7, "done": 4, "in flight": 3})
+        assert results.ledger().adds_up
+        writer.set_open("w1", {})
+        writer.set_open("w2", {})
+        writer.commit()
+        assert results.ledger().missing == 3
+
+
+def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        for second, value in ((9, 1.0), (10, 2.0), (11, 4.0)):
+            writer.add_histogram("ttft_ms", "fresh", second, "w1", of(value))
+            writer.add_histogram("ttft_ms", "replay", second, "w2", of(value * 10))
+            writer.add_ledger("w1", second, "fresh", "scheduled")
+            writer.add_ledger("w1", second, "fresh", "done")
+            writer.add_tally("w1", second, "fresh", "judged", second)
+            writer.add_tally("w1", second, "replay", "failed")
+            writer.add_processes(
+                [ProcessRow(worker="w1", second=second, cpu=0.5, rss_bytes=1, open_streams=2)]
+            )
+        writer.commit()
+        assert (results.measured_from, results.histogram("ttft_ms").sum) == (None, 77.0)
+        assert results.tally("fresh") == Tally(judged=30)
+        assert results.histogram("ttft_ms", part="warm-up").count == 0
+        writer.set_manifest(measured_from=10)
+        writer.commit()
+        assert results.measured_from == 10
+        for part, total, fresh, judged, seconds in (
+            ("measured", 66.0, 6.0, 21, [10, 11]),
+            ("warm-up", 11.0, 1.0, 9, [9]),
+            ("whole", 77.0, 7.0, 30, [9, 10, 11]),
+        ):
+            assert results.histogram("ttft_ms", part=part).sum == total
+            assert results.histogram("ttft_ms", "fresh", part).sum == fresh
+            assert {worker: h.sum for worker, h in results.histograms_by_worker("ttft_ms", part).items()} == {
+                "w1": fresh,
+                "w2": fresh * 10,
+            }
+            assert list(results.histograms_by_second("ttft_ms", part=part)) == seconds
+            assert results.tally("fresh", part) == Tally(judged=judged)
+            assert results.tally("replay", part).failed == len(seconds)
+            assert [row.second for row in results.processes(part)] == seconds
+        assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
+        assert results.tallies_by_second()[9] == Tally(judged=9, failed=1)
+
+
+def test_without_a_tally_rates_come_from_the_ledger(path):
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w", 1, "fresh", "done", 5)
+        writer.add_ledger("w", 1, "fresh", "abandoned", 2)
+        writer.add_failures("w", 1, "fresh", 1)
+    with Results(path) as results:
+        assert results.tally() == Tally(5, 1, None, None)
+        assert results.tally(part="warm-up") == Tally()
+
+
+def test_a_metric_of_no_journey_makes_none(path):
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("hub_delay_ms", "", 1, "w1", of(1.0))
+        writer.add_processes(
+            [
+                ProcessRow(worker="w1", second=2, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+            ]
+        )
+    with Results(path) as results:
+        assert results.journeys() == []
+        assert results.processes() == [
+            ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+            ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+        ]
+
+
+def test_seconds_are_read_in_bins_from_any_first_one_on(tmp_path):
+    path = tmp_path / "r.sqlite"
+    with ResultsWriter(path) as writer:
+        for second in (9, 10, 13, 14, 19):
+            writer.add_histogram("ttft_ms", f"j{second % 2}", second, "w0", of(float(second)))
+    with Results(path) as results:
+        assert results.seconds_of("ttft_ms") == (9, 19)
+        assert results.seconds_of("stall_ms") is None
+        bins = results.histograms_by_second("ttft_ms", width_s=5, first=9)
+        assert {second: one.sum for second, one in bins.items()} == {9: 32.0, 14: 14.0, 19: 19.0}
+        assert list(results.histograms_by_second("ttft_ms", "j0", width_s=5, first=9)) == [9, 14]
+        seconds = results.histograms_by_second("ttft_ms")
+        seconds.clear()
+        assert list(results.histograms_by_second("ttft_ms")) == [9, 10, 13, 14, 19]
+        with ResultsWriter(path) as writer:
+            writer.add_histogram("ttft_ms", "j0", 20, "w0", of(1.0))
+        assert list(results.histograms_by_second("ttft_ms"))[-1] == 20
