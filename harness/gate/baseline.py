@@ -133,15 +133,20 @@ def compare(
     percent = metrics.PERCENTILES[word]
     now, then = _files(results), _files(baseline)
     values = [[file.histogram(metric, journey).percentile(percent) for file in side] for side in (now, then)]
-    missing = _missing(values)
     means = [_geometric_mean([one for one in side if one is not None]) for side in values]
     runs = (len(now), len(then))
-    if missing or means[1] is None or means[0] is None:
-        return Comparison(key, means[0], means[1], None, None, None, "inconclusive", missing, runs=runs)
+    undecided = Comparison(key, means[0], means[1], None, None, None, "inconclusive", runs=runs)
+    if (missing := _missing(values)) or means[1] is None or means[0] is None:
+        return replace(undecided, detail=missing)
     if means[1] <= 0 or means[0] <= 0:
-        detail = "the baseline is not above 0" if means[1] <= 0 else "the value is not above 0"
-        return Comparison(key, means[0], means[1], None, None, None, "inconclusive", detail, runs=runs)
-    smallest = effects.of_latency(means[1])
+        which = "baseline" if means[1] <= 0 else "value"
+        return replace(undecided, detail=f"the {which} is not above 0")
+    made = replace(
+        undecided,
+        difference=means[0] / means[1] - 1,
+        detail=_no_interval([*now, *then], runs, metric, percent, journey),
+        smallest_effect=effects.of_latency(means[1]),
+    )
     blocks = _ask_blocks(runs)
     sides = [
         _Side(
@@ -151,28 +156,18 @@ def compare(
         )
         for found, files in zip(values, (now, then), strict=True)
     ]
-    problem = ""
+    return _judged(made, sides, ASSUMED_RUN_SD, confidence)
+
+
+def _no_interval(
+    files: Sequence[Results], runs: tuple[int, int], metric: str, percent: float, journey: str | None
+) -> str:
+    """Why a percentile's difference can have no confidence interval, whatever it is; empty where it can."""
     if percent == 100:
-        problem = "a maximum is a single value and has no confidence interval"
-    elif sum(runs) - 2 >= LEAST_FREEDOM:
-        problem = _too_few_values([*now, *then], metric, percent, journey)
-    return _judged(
-        Comparison(
-            key,
-            means[0],
-            means[1],
-            means[0] / means[1] - 1,
-            None,
-            None,
-            "inconclusive",
-            problem,
-            smallest,
-            runs,
-        ),
-        sides,
-        ASSUMED_RUN_SD,
-        confidence,
-    )
+        return "a maximum is a single value and has no confidence interval"
+    if sum(runs) - 2 >= LEAST_FREEDOM:
+        return _too_few_values(files, metric, percent, journey)
+    return ""
 
 
 def compare_shares(
@@ -189,14 +184,15 @@ def compare_shares(
     formula: Callable[[Results, str | None], float | None] = getattr(metrics, share)
     now, then = _files(results), _files(baseline)
     values = [[formula(file, journey) for file in side] for side in (now, then)]
-    missing = _missing(values)
-    runs = (len(now), len(then))
     found = [[one for one in side if one is not None] for side in values]
     means = [fmean(side) if side else None for side in found]
-    if missing or means[0] is None or means[1] is None:
-        return Comparison(
-            key, means[0], means[1], None, None, None, "inconclusive", missing, None, runs, relative=False
-        )
+    runs = (len(now), len(then))
+    undecided = Comparison(
+        key, means[0], means[1], None, None, None, "inconclusive", runs=runs, relative=False
+    )
+    if (missing := _missing(values)) or means[0] is None or means[1] is None:
+        return replace(undecided, detail=missing)
+    made = replace(undecided, difference=means[0] - means[1], smallest_effect=effects.share)
     blocks = _ask_blocks(runs)
     sides = [
         _Side(
@@ -209,20 +205,6 @@ def compare_shares(
         )
         for of_side, files in zip(found, (now, then), strict=True)
     ]
-    difference = means[0] - means[1]
-    made = Comparison(
-        key,
-        means[0],
-        means[1],
-        difference,
-        None,
-        None,
-        "inconclusive",
-        "",
-        effects.share,
-        runs,
-        relative=False,
-    )
     return _judged(made, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
 
 

@@ -21,13 +21,6 @@ from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
 from tests.setup.servers import acme
 
 
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("HARNESS_")]:
-        monkeypatch.delenv(name)
-
-
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
     """What the machine is found to be."""

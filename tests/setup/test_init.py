@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,13 +29,6 @@ def action(tool: str, **more: Any) -> dict[str, Any]:
 
 SUMMARISE = f"success={json.dumps(action('summarise'))}"
 CRAWL = f"long={json.dumps(action('crawl'))}"
-
-
-@pytest.fixture(autouse=True)
-def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith("HARNESS_")]:
-        monkeypatch.delenv(name)
 
 
 @pytest.fixture
