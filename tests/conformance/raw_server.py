@@ -12,6 +12,7 @@ import asyncio
 import fcntl
 import hashlib
 import json
+import multiprocessing
 import re
 import socket
 import struct
@@ -21,9 +22,10 @@ import time
 import uuid
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.connection import Connection
 from typing import Any, Literal, Self
 
 PATH = "/agent/workflow-actions"
@@ -176,7 +178,8 @@ class Wire:
         at = 0
         few = ODD_BYTES * (8 if self._style.framing == "tiny chunks" else 1)
         while at < len(piece):
-            size = 1 if SINGLE_BYTES.start <= self._sent < SINGLE_BYTES.stop else few
+            single = SINGLE_BYTES.start <= self._sent < SINGLE_BYTES.stop
+            size = 1 if single else max(few, self._sent // 16)
             self._sent += size
             yield piece[at : at + size]
             at += size
@@ -520,6 +523,30 @@ class RawServer:
         elif tool == "cancel":
             end = {"type": "cancelled"}
         yield 0.0, end
+
+
+@contextmanager
+def serving_apart(style: Style) -> Iterator[str]:
+    """The base URL of a server of the style in a process of its own, which no client beside it can hold up."""
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    process = spawn.Process(target=_serve_until_told, args=(style, there), name="raw server", daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        here.close()
+        process.join(10)
+        if process.is_alive():
+            process.kill()
+
+
+def _serve_until_told(style: Style, parent: Connection) -> None:
+    with RawServer(style) as server:
+        parent.send(server.base_url)
+        with suppress(EOFError):
+            parent.recv()  # it ends when the parent closes its side, or is no more
 
 
 # Requests: read, and held to the documentation.

@@ -18,7 +18,7 @@ from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.settings import Settings
 from harness.verdicts import Verdicts
-from tests.conformance.raw_server import RawServer, Style, settings_values
+from tests.conformance.raw_server import Style, serving_apart, settings_values
 from tests.conformance.suite import together, verdicts_on
 
 pytestmark = pytest.mark.slow
@@ -157,8 +157,8 @@ CORPUS: dict[str, list[Entry]] = {
 
 
 def _judged(style: Style, target: Mapping[str, Any]) -> Verdicts:
-    with RawServer(style) as server:
-        return verdicts_on(Settings.model_validate(settings_values(server.base_url, **target)))
+    with serving_apart(style) as base_url:
+        return verdicts_on(Settings.model_validate(settings_values(base_url, **target)))
 
 
 def _all_judged(entries: Sequence[Entry]) -> list[Verdicts]:
