@@ -288,7 +288,8 @@ def _take_results(sample: Sample, where: Path, opened_wall_s: float, closed_wall
     with Results(where / "results.sqlite") as results:
         seconds = range(round(opened_wall_s), round(closed_wall_s))
         sample.lag_ms = _of_seconds(results, "receive_lag_ms", seconds)
-        sample.ttft_ms = _of_seconds(results, "ttft_ms", seconds)
+        # Told by the second in which a run began: the last second's first tokens may come when the window is closed.
+        sample.ttft_ms = _of_seconds(results, "ttft_ms", seconds[:-1])
         ledger = results.ledger()
         if failures := results.failures():
             reasons = Counter(row.reason for row in results.runs() if row.reason is not None)
