@@ -421,3 +421,7 @@ def _print_load(console: Console, path: Path) -> None:
     console.print(table)
     for sentence in summary["harness"]["why"]:
         console.print(f"client-saturated: {sentence}", style="yellow")
+    if summary["harness"]["faults"]["streams"]:
+        console.print(
+            f"harness fault: {summary['harness']['faults']['sentence']}", style="bold yellow", markup=False
+        )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
-from harness.contract.evidence import Redactor, curl, printable
+from harness.contract.evidence import Redactor, curl, parts_of, printable
 from harness.contract.finding import Finding, Place, Verdict
 from harness.contract.requirements import Requirement
 from harness.settings import Settings
@@ -14,6 +14,7 @@ from harness.verdicts import Check, Verdicts, by_area
 _READS_BEFORE = 4  # of the place that is pointed at
 _READS_AFTER = 3
 _READ_CHARS = 240
+_PLACE_BYTES = 600  # around the place, of its read
 _COLUMNS = (
     Verdict.PASS,
     Verdict.FAIL,
@@ -67,29 +68,37 @@ def _show(place: Place, settings: Settings, redact: Redactor) -> Iterator[str]:
     yield f"{exchange.label}: {exchange.describe()}{f' ({place.note})' if place.note else ''}"
     if exchange.head is not None:
         yield f"    HTTP/{exchange.head.version} {exchange.head.status} {exchange.head.reason}"
-    shown = list(zip(exchange.reads, redact.pieces([read.data for read in exchange.reads]), strict=True))
-    first = 0
-    if place.at is not None:
-        at = next(
-            (n for n, (read, _) in enumerate(shown) if read.arrival_ns >= place.at.arrival_ns), len(shown) - 1
-        )
-        first = max(0, at - _READS_BEFORE)
-        shown = shown[first : at + 1 + _READS_AFTER]
-    else:
-        shown = shown[: _READS_BEFORE + _READS_AFTER]
-    for read, masked in shown:
-        here = place.at is not None and read.arrival_ns == place.at.arrival_ns
-        mark = ">" if here else " "
-        data = printable(masked)
-        if len(data) > _READ_CHARS:
-            data = f"{data[:_READ_CHARS]}… ({len(read.data)} bytes)"
-        yield f"  {mark} {exchange.offset_ms(read.arrival_ns):9.1f} ms  {data}"
-    left = len(exchange.reads) - first - len(shown)
+    masked = redact.pieces([read.data for read in exchange.reads])
+    pointed_at = [] if place.at is None else [place.at.index]
+    parts = parts_of(exchange.reads, pointed_at, _PLACE_BYTES, masked)
+    first, end = 0, _READS_BEFORE + _READS_AFTER
+    for at in parts:
+        first, end = max(0, at - _READS_BEFORE), at + 1 + _READS_AFTER
+    for number, read in enumerate(exchange.reads[first:end], first):
+        lines = list(_lines(parts[number])) if number in parts else [(" ", _beginning(masked[number]))]
+        for line, (mark, text) in enumerate(lines):
+            at_ms = f"{exchange.offset_ms(read.arrival_ns):9.1f} ms" if line == 0 else ""
+            yield f"  {mark} {at_ms:12}  {text}"
+    left = len(exchange.reads) - end
     if left > 0:
         yield f"    … {left} more reads"
     body = exchange.request.body
     command = curl(exchange.request, settings.target.base_url or "", settings.secrets())
     yield f"    {command}" if len(body) < 2000 else f"    {command[:400]}… (a body of {len(body)} bytes)"
+
+
+def _beginning(data: bytes) -> str:
+    text = printable(data)
+    return text if len(text) <= _READ_CHARS else f"{text[:_READ_CHARS]}… ({len(data)} bytes)"
+
+
+def _lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The parts of a read that holds the place, each with its mark."""
+    for part in parts:
+        if "left_out" in part:
+            yield " ", f"… ({part['left_out']} bytes left out)"
+        else:
+            yield ">" if part["here"] else " ", part["text"]
 
 
 def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:

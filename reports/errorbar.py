@@ -43,12 +43,15 @@ _STAMPS = {
 class LagView:
     """The measurement's own error. rows: which lag, how many values, and percentiles in ms.
 
+    faults: on how many streams it broke, and why, in a sentence; empty where on none.
+
     processes: a name and cells as PROCESS_HEADS.
     """
 
     saturated: bool
     measured: bool
     sentence: str
+    faults: str
     stamps: str
     coalesced: str
     rows: tuple[tuple[str, ...], ...]
@@ -69,6 +72,7 @@ def lag_view(results: Results, summary: Mapping[str, Any]) -> LagView:
         bool(harness["saturated"]),
         bool(rows or processes),
         _sentence(harness["why"], bool(rows), bool(processes)),
+        _faults(harness["faults"]["sentence"]),
         _STAMPS.get(str(harness["receive_stamp"]), "The file does not say where arrival times come from."),
         _coalesced(results.manifest),
         tuple(rows),
@@ -93,6 +97,14 @@ def _sentence(why: list[str], has_lags: bool, has_processes: bool) -> str:
     if kept:
         return f"The harness kept up: {', and '.join(kept)}."
     return "The harness's own lag was not measured in this run."
+
+
+def _faults(sentence: str) -> str:
+    return (
+        f"{sentence[:1].upper()}{sentence[1:]}. Its own code broke there, or a judge in a locustfile of yours."
+        if sentence
+        else ""
+    )
 
 
 def _process(name: str, numbers: Mapping[str, Any]) -> tuple[str, ...]:

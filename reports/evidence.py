@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import escape
 
-from .text import NOTHING, Gap, bounded, count, excerpt, visible
+from harness.contract.evidence import recorded_parts
+
+from .text import NOTHING, TEXT_LIMIT, Gap, bounded, count, excerpt, visible
 
 CURL_LIMIT = 3_000
 HEAD_LIMIT = 3_000
@@ -19,7 +21,7 @@ DATA_LIMIT = 500
 JSON_LIMIT = 3_000
 FIRST_ROWS, LAST_ROWS = 40, 20
 NEIGHBOURS = 2
-"""Events shown on either side of one that a check points at."""
+"""Events, and reads, shown on either side of one that a check points at."""
 
 PAGE_BUDGET = 1_800_000
 """Characters of exchanges on one page; those beyond it are named, but not shown."""
@@ -28,12 +30,25 @@ WITHHELD = "Left out to keep this page small; the results file has it."
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes of a read, escaped. here: whether they are of an event that a finding is about."""
+
+    text: str
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WireRow:
-    """One read: offset from the request's sending in ms, its size in bytes, and the bytes escaped."""
+    """One read: offset from the request's sending in ms, its size in bytes, and the bytes escaped.
+
+    parts: of a read that holds what a finding is about, that and what stands around it, in place of `text`; a
+    Gap is of bytes.
+    """
 
     at: str
     size: str
     text: str
+    parts: tuple[Part | Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,6 @@ def exchange_view(
     """
     pointers = _table(document.get("pointed_at"))
     pointed_at = pointed_at | {one["event"] for one in pointers if isinstance(one.get("event"), int)}
-    near = frozenset(near for one in pointed_at for near in range(one - NEIGHBOURS, one + NEIGHBOURS + 1))
     return ExchangeView(
         anchor=anchor,
         label=label or _text(document.get("label"), "exchange"),
@@ -100,26 +114,43 @@ def exchange_view(
         curl=_shown(document.get("curl"), CURL_LIMIT),
         head=_shown(document.get("head"), HEAD_LIMIT),
         notes=tuple(_pointer(one) for one in pointers[:FIRST_ROWS]),
-        wire=_wire(document),
-        events=_events(document, pointed_at, near),
+        wire=_wire(document, pointed_at),
+        events=_events(document, pointed_at),
     )
 
 
-def _wire(document: Mapping[str, Any]) -> tuple[WireRow | Gap, ...]:
+def _wire(document: Mapping[str, Any], pointed_at: frozenset[int]) -> tuple[WireRow | Gap, ...]:
     rows, total = _numbered(document, "wire")
-    reads = [
-        (
-            number,
-            WireRow(_offset(row.get("at_ms")), _size(row.get("size")), _shown(row.get("bytes"), READ_LIMIT)),
-        )
-        for number, row in rows
-    ]
-    return tuple(excerpt(reads, total, FIRST_ROWS, LAST_ROWS))
+    found = recorded_parts(document, pointed_at, READ_LIMIT) if pointed_at else {}
+    parts = {number: _parts(found.get(number) or row.get("parts")) for number, row in rows}
+    reads = [(number, _wire_row(row, parts[number])) for number, row in rows]
+    return tuple(
+        excerpt(reads, total, FIRST_ROWS, LAST_ROWS, _near(number for number in parts if parts[number]))
+    )
 
 
-def _events(
-    document: Mapping[str, Any], pointed_at: frozenset[int], near: frozenset[int]
-) -> tuple[EventRow | Gap, ...]:
+def _near(numbers: Iterable[int]) -> frozenset[int]:
+    """Rows of these numbers and their neighbours."""
+    return frozenset(near for one in numbers for near in range(one - NEIGHBOURS, one + NEIGHBOURS + 1))
+
+
+def _wire_row(row: Mapping[str, Any], parts: tuple[Part | Gap, ...]) -> WireRow:
+    joined = "".join(part.text for part in parts if isinstance(part, Part))
+    text = joined if parts else _shown(row.get("bytes"), READ_LIMIT)
+    return WireRow(_offset(row.get("at_ms")), _size(row.get("size")), text, parts)
+
+
+def _parts(value: Any) -> tuple[Part | Gap, ...]:
+    """A read's parts as its recorder, or `recorded_parts`, has them."""
+    return tuple(
+        Gap(part["left_out"])
+        if isinstance(part.get("left_out"), int)
+        else Part(_shown(part.get("text"), TEXT_LIMIT), bool(part.get("here")))
+        for part in _table(value)
+    )
+
+
+def _events(document: Mapping[str, Any], pointed_at: frozenset[int]) -> tuple[EventRow | Gap, ...]:
     rows, total = _numbered(document, "events")
     events = [
         (
@@ -134,21 +165,23 @@ def _events(
         )
         for number, row in rows
     ]
-    return tuple(excerpt(events, total, FIRST_ROWS, LAST_ROWS, near))
+    return tuple(excerpt(events, total, FIRST_ROWS, LAST_ROWS, _near(pointed_at)))
 
 
 def _numbered(document: Mapping[str, Any], part: str) -> tuple[list[tuple[int, dict[str, Any]]], int]:
     """A part's rows with their numbers in the exchange, and how many there were.
 
-    What a recorder left out, as many rows as it says, stood in the middle of those that it kept.
+    What a recorder left out, as many rows as it says, stands between those whose indexes say so; where it gave none,
+    in the middle of those that it kept.
     """
     rows = _table(document.get(part))
     left_out = document.get(f"{part}_left_out")
     skipped = left_out if isinstance(left_out, int) and left_out > 0 else 0
-    half = len(rows) // 2
-    return [(place if place < half else place + skipped, row) for place, row in enumerate(rows)], len(
-        rows
-    ) + skipped
+    total, half = len(rows) + skipped, len(rows) // 2
+    indexes = [row["index"] for row in rows if type(row.get("index")) is int]
+    if len(indexes) == len(rows) and indexes == sorted({*indexes} & {*range(total)}):
+        return list(zip(indexes, rows, strict=True)), total
+    return [(place if place < half else place + skipped, row) for place, row in enumerate(rows)], total
 
 
 def _pointer(pointer: Mapping[str, Any]) -> str:

@@ -46,6 +46,7 @@ _IN_DOUBT = {
     "lost": "what workers measured",
     "load": "the load",
     "dropped": "the load",
+    "harness": "the load",
     "conformance": "conformance",
 }
 """The gate's own rows where nobody can judge them."""
@@ -54,6 +55,7 @@ _BUILT_IN = {
     "ledger": "streams unaccounted for",
     "lost": "streams lost with workers that died",
     "dropped": "arrivals that never began",
+    "harness": "streams that a fault of the harness kept from being judged",
     "load": "load got as far as the end of a run",
     "conformance": "conformance checks that failed",
 }

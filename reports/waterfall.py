@@ -126,6 +126,12 @@ def _label(place: int, row: RunRow) -> str:
     return f"{row.journey.encode('ascii', 'backslashreplace').decode()[:16]}  {place}"
 
 
+def _became(row: RunRow) -> str:
+    if row.unjudged:
+        return f"{row.outcome}, not judged"
+    return row.outcome if row.reason is None else f"{row.outcome}, failed"
+
+
 def _cells(place: int, row: RunRow, first_second: int) -> tuple[str, ...]:
     return (
         str(place),
@@ -139,6 +145,6 @@ def _cells(place: int, row: RunRow, first_second: int) -> tuple[str, ...]:
         duration(row.duration_ms),
         count(row.tokens),
         count(row.violations),
-        row.outcome if row.reason is None else f"{row.outcome}, failed",
+        _became(row),
         NOTHING if row.run_id is None else bounded(visible(row.run_id), 60),
     )

@@ -13,7 +13,7 @@ from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
-from harness.results.rows import CheckRow, ProcessRow
+from harness.results.rows import HARNESS_FAULT, CheckRow, ProcessRow
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -101,8 +101,9 @@ def _rates() -> Iterator[str]:
     yield f"**Violations**: {metrics.VIOLATIONS_FORMULA}. Warm-up counts too: a broken promise is broken then as well."
     yield (
         "**Weights of rows**: a results file keeps every row of a single stream up to `keep_runs`, and beyond that "
-        "two uniform samples, of failed streams (up to half of the room) and of the others. Counts and histograms are "
-        "always of all. Exported rows say in `weight` how many streams each stands for."
+        "two uniform samples, of failed streams with those that the harness broke on (up to half of the room), and of "
+        "the others. Counts and histograms are always of all. Exported rows say in `weight` how many streams each "
+        "stands for."
     )
 
 
@@ -138,6 +139,13 @@ def _saturation() -> Iterator[str]:
         f"lag is over {metrics.SATURATION_LAG_MS:g} ms, or in any process that carries streams the p99 of hub delay "
         f"is, or one of them used more than {metrics.SATURATION_CPU:.0%} of a core in more than "
         f"{metrics.SATURATION_CPU_SECONDS:.0%} of its seconds."
+    )
+    yield (
+        "A *fault of the harness*, an exception of ours or of a journey's own judge while a stream is read, measured, "
+        "compared or judged, says nothing of the server. Such a stream stays in the ledger under its word (`abandoned` "
+        "when it was not read to its end), but it is not judged: it is in neither half of error rate and goodput, no "
+        "violation is taken from it, and what was measured of it before stays in the distributions. It is counted, "
+        f"with its reason, which begins with “{HARNESS_FAULT}”, and one is enough for the gate to be *inconclusive*."
     )
 
 

@@ -12,15 +12,16 @@ import json
 import re
 import shlex
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from itertools import accumulate, pairwise
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 from harness.contract.answer import ReadLog
 from harness.contract.exchange import Ending, Exchange, Timing
+from harness.contract.location import Span, around, spans
 from harness.contract.received import Read, Received
 from harness.protocol.request import HttpRequest
 
@@ -29,8 +30,8 @@ TOKEN_VARIABLES = ("HARNESS_TARGET__TOKEN", "HARNESS_TARGET__SECOND_PRINCIPAL__T
 _BEARER = "Bearer "
 _EXCERPT_ROWS = 60  # of the beginning, and as many of the end
 _EXCERPT_BYTES = 2_000
-
-T = TypeVar("T")
+_NEIGHBOURS = 2  # rows that are kept on either side of one that is pointed at
+_MOST_POINTED_AT = 8  # events of one Exchange
 _CURL_BODY_BYTES = 16_384  # a longer body is named, not shown
 _COMPRESSED_FROM_BYTES = 4096
 _CHUNK_FRAMING = rb"\r\n[0-9A-Fa-f]+(?:[ \t;][^\r\n]*)?\r\n"
@@ -163,33 +164,92 @@ def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) 
     shown: dict[str, Any] = redact.value(
         {
             **_around(exchange, base_url, secrets),
-            "wire": [_wire_row(exchange, *pair) for pair in zip(exchange.reads, reads, strict=True)],
+            "wire": [
+                _wire_row(exchange, place, read, shown)
+                for place, (read, shown) in enumerate(zip(exchange.reads, reads, strict=True))
+            ],
             "events": [_event_row(exchange, one, redact) for one in exchange.received],
         }
     )
     return {**shown, "recorded": _recorded(exchange, redact, reads)}
 
 
-def excerpt(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
+def excerpt(
+    exchange: Exchange, *, base_url: str, secrets: Iterable[str] = (), pointed_at: Collection[int] = ()
+) -> dict[str, Any]:
     """The Exchange for readers alone, and bounded: under load a server decides how much there is.
 
-    Of reads and events the first and the last ones are kept; ``…_left_out`` says how many are not.
+    Of reads and events the first and the last ones are kept, and those around the events that are pointed at (by
+    index); ``…_left_out`` says how many are not, and ``index`` which ones are. A read that holds such an event
+    has ``parts`` too, as `parts_of`.
     """
     secrets = tuple(secrets)
     redact = Redactor(secrets)
-    reads = redact.pieces([read.data for read in exchange.reads])
-    wire, wire_left_out = _ends(list(zip(exchange.reads, reads, strict=True)))
-    events, events_left_out = _ends(list(exchange.received))
+    raw = tuple(exchange.reads)
+    reads = redact.pieces([read.data for read in raw])
+    received = exchange.received
+    here = _by_read(spans(raw, sorted(pointed_at)[:_MOST_POINTED_AT]))
+    wire = _kept(len(reads), here)
+    events = _kept(len(received), sorted(pointed_at)[:_MOST_POINTED_AT])
     shown: dict[str, Any] = redact.value(
         {
             **_around(exchange, base_url, secrets),
-            "wire": [_wire_row(exchange, *pair, _EXCERPT_BYTES) for pair in wire],
-            "wire_left_out": wire_left_out,
-            "events": [_event_row(exchange, one, redact, _EXCERPT_BYTES) for one in events],
-            "events_left_out": events_left_out,
+            "wire": [
+                _wire_row(exchange, place, raw[place], reads[place], _EXCERPT_BYTES)
+                | ({"parts": _parts(reads[place], here[place], _EXCERPT_BYTES)} if place in here else {})
+                for place in wire
+            ],
+            "wire_left_out": len(reads) - len(wire),
+            "events": [_event_row(exchange, received[place], redact, _EXCERPT_BYTES) for place in events],
+            "events_left_out": len(received) - len(events),
         }
     )
     return shown
+
+
+def parts_of(
+    reads: Sequence[Read], pointed_at: Collection[int], limit: int, shown: Sequence[bytes] | None = None
+) -> dict[int, list[dict[str, Any]]]:
+    """The reads in which events lie that are pointed at, by number, each around these: about `limit` bytes.
+
+    pointed_at: indexes of events. shown: the reads' bytes with secrets masked, where `reads` are not. A part is
+    {"text": printable text, "here": whether it is such an event's} or {"left_out": how many bytes}.
+    """
+    reads = tuple(reads)
+    here = _by_read(spans(reads, sorted(pointed_at)[:_MOST_POINTED_AT]))
+    return {
+        number: _parts(reads[number].data if shown is None else shown[number], found, limit)
+        for number, found in here.items()
+    }
+
+
+def recorded_parts(
+    stored: Mapping[str, Any], pointed_at: Collection[int], limit: int
+) -> dict[int, list[dict[str, Any]]]:
+    """`parts_of` the Exchange that `document` made `stored` of; nothing of what is no such document."""
+    try:
+        reads = _reads(stored["recorded"]["reads"])
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return parts_of(reads, pointed_at, limit)
+
+
+def _by_read(found: Mapping[int, Span]) -> dict[int, list[Span]]:
+    by_read: dict[int, list[Span]] = {}
+    for span in found.values():
+        by_read.setdefault(span.read, []).append(span)
+    return by_read
+
+
+def _parts(data: bytes, here: Sequence[Span], limit: int) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    told = 0
+    for piece in around(data, here, limit):
+        if piece.start > told:
+            parts.append({"left_out": piece.start - told})
+        parts.append({"text": printable(data[piece.start : piece.end]), "here": piece.here})
+        told = piece.end
+    return [*parts, {"left_out": len(data) - told}] if told < len(data) else parts
 
 
 def _around(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict[str, Any]:
@@ -205,8 +265,11 @@ def _around(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict
     }
 
 
-def _wire_row(exchange: Exchange, read: Read, shown: bytes, limit: int | None = None) -> dict[str, Any]:
+def _wire_row(
+    exchange: Exchange, place: int, read: Read, shown: bytes, limit: int | None = None
+) -> dict[str, Any]:
     return {
+        "index": place,
         "at_ms": round(exchange.offset_ms(read.arrival_ns), 3),
         "lag_ms": None if read.lag_ns is None else round(read.lag_ns / 1e6, 3),
         "size": len(read.data),
@@ -226,9 +289,13 @@ def _event_row(
     }
 
 
-def _ends(rows: list[T]) -> tuple[list[T], int]:
-    left_out = len(rows) - 2 * _EXCERPT_ROWS
-    return (rows, 0) if left_out <= 0 else (rows[:_EXCERPT_ROWS] + rows[-_EXCERPT_ROWS:], left_out)
+def _kept(count: int, pointed_at: Iterable[int]) -> list[int]:
+    """Which of so many rows are kept: all, or the first, the last, and those around what is pointed at."""
+    if count <= 2 * _EXCERPT_ROWS:
+        return list(range(count))
+    near = {row for one in pointed_at for row in range(one - _NEIGHBOURS, one + _NEIGHBOURS + 1)}
+    ends = {*range(_EXCERPT_ROWS), *range(count - _EXCERPT_ROWS, count)}
+    return sorted(ends | {row for row in near if 0 <= row < count})
 
 
 def _head_text(exchange: Exchange) -> str:
@@ -272,12 +339,14 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
             _unpack(request["body"]),
         ),
         timing=Timing(**recorded["timing"]),
-        reads=ReadLog(
-            Read(arrival_ns, lag_ns, _to_bytes(data)) for arrival_ns, lag_ns, data in recorded["reads"]
-        ),
+        reads=_reads(recorded["reads"]),
         ending=Ending(stored["ending"]),
         ending_detail=stored["ending_detail"],
     )
+
+
+def _reads(stored: Iterable[tuple[int, int | None, str]]) -> ReadLog:
+    return ReadLog(Read(arrival_ns, lag_ns, _to_bytes(data)) for arrival_ns, lag_ns, data in stored)
 
 
 def _pack(data: bytes) -> dict[str, str]:

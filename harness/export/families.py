@@ -386,6 +386,14 @@ def _of_harness(results: Results, target: str) -> Iterator[Family]:
         [({}, bool(metrics.saturation(results)))],
         target,
     )
+    yield _family(
+        "harness.faults",
+        "gauge",
+        "",
+        "Streams that a fault of the harness itself kept from being judged; they are in no rate.",
+        [({}, sum(results.harness_faults.values()))],
+        target,
+    )
     processes = metrics.processes(results)
     yield _family(
         "harness.cpu.max",

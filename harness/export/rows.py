@@ -111,9 +111,10 @@ class Table:
     def __init__(self, results: Results) -> None:
         self._results = results
         self.kept, self.seen = results.sample()
-        kept_failed, failed = results.kept_failed(), results.failures()
+        kept_failed = results.kept_failed()
+        failed = results.failures() + sum(results.harness_faults.values())
         self._counts_from_ns = (results.measured_from or 0) * _SECOND_NS
-        # Failed and other streams are two samples; in each of them a row stands for as many as any other.
+        # Failed (or unjudged) and other streams are two samples; in each a row stands for as many as any other.
         self._failed_weight = _weight(failed, kept_failed) if self.is_sample else 1.0
         self._weight = _weight(self.seen - failed, self.kept - kept_failed) if self.is_sample else 1.0
 

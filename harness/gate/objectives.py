@@ -311,9 +311,10 @@ def judge(
 ) -> GateReport:
     """Hold a results file against objectives, and against earlier results files where there are any.
 
-    Besides the objectives it always holds the ledger's equation, that no worker was lost, that a load got
-    as far as the end of a run, and the conformance verdicts. Percentiles and shares are compared with the
-    baseline. Where the harness was saturated, latencies and what follows from them are inconclusive.
+    Besides the objectives it always holds the ledger's equation, that no worker was lost and no stream left
+    unjudged by a fault of the harness, that a load got as far as the end of a run, and the conformance
+    verdicts. Percentiles and shares are compared with the baseline. Where the harness was saturated, latencies
+    and what follows from them are inconclusive.
 
     repeats: of the same test; they are compared together with it, and what does not hold in one of them is a
     row as well. intervals: whether rows have their confidence interval. Raises ResultsError.
@@ -391,12 +392,16 @@ def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:
         why = another_load(now[0], file)
         if why:
             return why
-    saturated = [
-        where
-        for where, files in (("here", now), ("in the baseline", then))
-        if any(metrics.saturation(file) for file in files)
-    ]
-    return f"the harness was saturated {' and '.join(saturated)}" if saturated else ""
+    unsound = (
+        ("was saturated", metrics.saturation),
+        ("broke on streams that it did not judge", lambda file: file.harness_faults),
+    )
+    for said, is_so in unsound:
+        places = (("here", now), ("in the baseline", then))
+        where = [place for place, files in places if any(is_so(file) for file in files)]
+        if where:
+            return f"the harness {said} {' and '.join(where)}"
+    return ""
 
 
 def _doubted(comparison: Comparison, why: str) -> Comparison:
@@ -528,6 +533,10 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
         yield GateRow(
             "dropped", float(ledger["dropped"]), 0.0, "inconclusive", f"{said}: less load than was asked for"
         )
+    faults = results.harness_faults
+    if faults:
+        detail = metrics.fault_sentence(faults)
+        yield GateRow("harness", float(sum(faults.values())), 0.0, "inconclusive", detail)
     if ledger["lost"] or results.manifest.get("workers_lost"):
         yield GateRow("lost", float(ledger["lost"]), 0.0, "inconclusive", _lost(results))
     if results.manifest.get("load_state") == "running":

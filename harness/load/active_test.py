@@ -96,11 +96,12 @@ class ActiveTest:
         if exchange is None:
             return
         events: Any = self._environment.events
-        over_ns = exchange.summary.terminal_ns or exchange.timing.ended_ns
+        # Of one that we broke on, its decoding may be what broke.
+        over_ns = None if stream.unjudged else exchange.summary.terminal_ns
         events.request.fire(
             request_type="POST",
             name=f"{self.settings.target.path} [{stream.journey}: {stream.step.name}]",
-            response_time=max(0, over_ns - exchange.timing.intended_ns) / 1e6,
+            response_time=max(0, (over_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns) / 1e6,
             response_length=exchange.size_bytes,
             response=None,
             context={},

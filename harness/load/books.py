@@ -73,6 +73,7 @@ class Books:
         self.violations: Counter[str] = Counter()
         self.warnings: Counter[str] = Counter()
         self.totals: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
         self.failures = 0
         self.problem: str | None = None
         self._manifest = manifest
@@ -97,6 +98,7 @@ class Books:
             self.violations[requirement] += count
         self.warnings.update(delta.warnings)
         self.totals.update(delta.totals)
+        self.faults.update(delta.faults)
         self.failures += sum(delta.failures.values())
         self._heard_at[worker] = time.time()
         if delta.open is not None:
@@ -149,7 +151,8 @@ class Books:
         if not self.ledger.adds_up:
             said += f"; THIS DOES NOT ADD UP: {self.ledger.missing} missing"
         violated = ", ".join(f"{name} ({count})" for name, count in sorted(self.violations.items()))
-        return f"{said}; {self.failures} failed; violations: {violated or 'none'}"
+        said = f"{said}; {self.failures} failed; violations: {violated or 'none'}"
+        return f"{said}; {metrics.fault_sentence(self.faults)}" if self.faults else said
 
     def _tick(self) -> None:
         while not self._closing.wait(_WRITE_EVERY_S):
@@ -163,7 +166,7 @@ class Books:
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         self._tell(lambda listener: _hear(listener, waiting))
-        self._in_thread(self._write, waiting)
+        self._in_thread(self._write, waiting, dict(self.faults))
 
     def _tell(self, what: Callable[[Listener], None]) -> None:
         """Tell the listeners in the writer's thread: two threads that fold one histogram count it twice."""
@@ -195,8 +198,10 @@ class Books:
             self._writer.set_manifest(**manifest)
             self._writer.commit()
 
-    def _write(self, deltas: list[tuple[Delta, str]]) -> None:
+    def _write(self, deltas: list[tuple[Delta, str]], faults: dict[str, int]) -> None:
         if self._writer is not None:
+            if faults:  # with the streams that they are missing from
+                self._writer.set_manifest(harness_faults=faults)
             for delta, worker in deltas:
                 delta.write_to(self._writer, worker)
             self._writer.commit()
@@ -211,6 +216,7 @@ class Books:
             "tokens": self.totals["tokens"],
             "coalesced_tokens": self.totals["coalesced_tokens"],
             "load_warnings": dict(self.warnings),
+            "harness_faults": dict(self.faults),
             "workers_lost": lost,
             "counted_until": {
                 worker: None if at is None else datetime.fromtimestamp(at, UTC).isoformat()

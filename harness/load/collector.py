@@ -9,8 +9,10 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
+from harness.contract.evidence import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.gate.objectives import is_good
@@ -22,14 +24,16 @@ from harness.load.measure import (
     broken_requirements,
     kind_of,
     measure,
+    one_line,
     outcome_of,
     reason_of,
     unmet_recommendations,
     wall_now_ns,
 )
-from harness.results.rows import EXAMPLES_PER_REQUIREMENT, RunRow, ViolationRow
+from harness.results.rows import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, RunRow, ViolationRow
 
 _SECOND_NS = 1_000_000_000
+_DIFFERENT_FAULTS = 10  # of one process that are told apart
 _NAME_CHARACTERS = 200  # of keys and run ids, which a server may make as long as it likes
 
 
@@ -39,7 +43,11 @@ class CollectorClosedError(RuntimeError):
 
 @dataclass(slots=True)
 class Stream:
-    """One entry. Times are wall clock, epoch ns; `exchange` is what came of it, also when it was stopped."""
+    """One entry. Times are wall clock, epoch ns; `exchange` is what came of it, also when it was stopped.
+
+    reason, kind: why it failed, in full and without what differs from stream to stream. unjudged: neither is
+    the server's doing, but a fault of ours.
+    """
 
     journey: str
     step: Step
@@ -51,6 +59,7 @@ class Stream:
     findings: list[Finding] = field(default_factory=list)
     reason: str | None = None
     kind: str | None = None
+    unjudged: bool = False
 
 
 class Collector:
@@ -85,6 +94,7 @@ class Collector:
         self._unsettled: dict[int, Stream] = {}  # ended, and still to be judged
         self._delta = Delta()
         self._examples: Counter[str] = Counter()
+        self._faults: set[str] = set()
 
     @property
     def open_streams(self) -> int:
@@ -120,30 +130,37 @@ class Collector:
         """Cross a stream out under the word for how it ended, which is returned; `settle` must follow.
 
         In closed books it stays what it was when they were closed, in flight. Raises ValueError when it has
-        ended before, and for one that was stopped, which stays open.
+        ended before, and for one that was stopped, which stays open. Of whatever else it raises, which is a fault
+        of ours, `give_up` is to be told.
         """
         if self.closed:
             return "in flight"
-        return self._cross_out(stream, exchange, outcome_of(exchange))
+        outcome = outcome_of(exchange)
+        self._cross_out(stream, exchange, outcome)
+        self._measure(stream, exchange, outcome)
+        return outcome
 
     def give_up(self, stream: Stream, exchange: Exchange, fault: str | None = None) -> None:
         """A user was stopped in mid-test, and its stream with it: it was abandoned by us.
 
-        fault: what of ours broke it, where it was no orderly stop; then it failed as well.
+        fault: what of ours broke, where it was no orderly stop; then it is not measured. One on which `end`
+        broke keeps its word if it had one by then. Raises ValueError for one that is settled already.
         """
-        self._cross_out(stream, exchange, "abandoned")
+        if fault is None:
+            self._cross_out(stream, exchange, "abandoned")
+            self._measure(stream, exchange, "abandoned")
+        elif id(stream) not in self._unsettled:
+            self._cross_out(stream, exchange, "abandoned")
         self.settle(stream, [], fault=fault)
 
-    def _cross_out(self, stream: Stream, exchange: Exchange, outcome: str) -> str:
+    def _cross_out(self, stream: Stream, exchange: Exchange, outcome: str) -> None:
         if self._open.pop(id(stream), None) is None:
             raise ValueError(f"a {stream.journey} stream ended twice, or was never scheduled")
         stream.exchange = exchange
         stream.outcome = outcome
         second = wall_now_ns(exchange.timing.ended_ns) // _SECOND_NS
         self._delta.ledger[second, stream.journey, outcome] += 1
-        self._measure(stream, exchange, outcome)
         self._unsettled[id(stream)] = stream
-        return outcome
 
     def _measure(self, stream: Stream, exchange: Exchange, outcome: str) -> None:
         measured = measure(exchange, stream.step, outcome, scheduled=stream.scheduled)
@@ -164,15 +181,33 @@ class Collector:
     def settle(self, stream: Stream, findings: list[Finding], *, fault: str | None = None) -> None:
         """Enter what the judges found in a stream that ended, and so whether it failed and why.
 
-        fault: why it could not be judged, which fails it too. Raises ValueError when it is settled already.
+        fault: what of ours broke, so that it could not be judged; it counts neither for nor against the server
+        then, and findings are not entered. Raises ValueError when it is settled already.
         """
         exchange, outcome = stream.exchange, stream.outcome
         if self._unsettled.pop(id(stream), None) is None or exchange is None or outcome is None:
             raise ValueError(f"a {stream.journey} stream is settled already, or has not ended")
+        if fault is None:
+            self._judged(stream, exchange, outcome, findings)
+        else:
+            self._broke_on(stream, fault)
+        self._delta.rows.append(self._row(stream, exchange, outcome))
+        self._on_settled(stream)
+
+    def _broke_on(self, stream: Stream, fault: str) -> None:
+        said = one_line(Redactor(self._secrets).text(f"{HARNESS_FAULT} {fault}"))
+        stream.unjudged, stream.reason, stream.kind = True, said, said
+        if said not in self._faults and len(self._faults) == _DIFFERENT_FAULTS:
+            said = f"{HARNESS_FAULT} for other reasons"
+        else:
+            self._faults.add(said)
+        self._delta.faults[said] += 1
+
+    def _judged(self, stream: Stream, exchange: Exchange, outcome: str, findings: list[Finding]) -> None:
         broken = broken_requirements(findings)
         stream.findings = broken
-        stream.reason = fault or reason_of(exchange, outcome, stream.step, broken)
-        stream.kind = fault or kind_of(exchange, outcome, stream.step, broken)
+        stream.reason = reason_of(exchange, outcome, stream.step, broken)
+        stream.kind = kind_of(exchange, outcome, stream.step, broken)
         at_ns = wall_now_ns(exchange.timing.ended_ns)
         if stream.reason is not None:
             self._delta.failures[at_ns // _SECOND_NS, stream.journey] += 1
@@ -181,8 +216,6 @@ class Collector:
             self._violation(finding, stream.journey, at_ns)
         for finding in unmet_recommendations(findings):
             self._delta.warnings[finding.requirement] += 1
-        self._delta.rows.append(self._row(stream, exchange, outcome))
-        self._on_settled(stream)
 
     def _tally(self, stream: Stream, outcome: str, broken: list[Finding]) -> None:
         step, values = stream.step, stream.measured.per_run
@@ -221,8 +254,10 @@ class Collector:
         value = measured.per_run.get
         sent_ns = status = key = run_id = None
         if exchange is not None:
-            sent_ns, status = exchange.timing.sent_wall_ns, exchange.status
-            key, run_id = _shortened(exchange.request.header("idempotency-key")), _shortened(exchange.run_id)
+            sent_ns = exchange.timing.sent_wall_ns
+            key = _shortened(exchange.request.header("idempotency-key"))
+            with suppress(Exception) if stream.unjudged else nullcontext():  # its decoding may be what broke
+                status, run_id = exchange.status, _shortened(exchange.run_id)
         return RunRow(
             journey=stream.journey,
             step=stream.step.name,
@@ -250,20 +285,30 @@ class Collector:
     def close(self) -> None:
         """The test is over: what is open now is in flight. Nothing can be scheduled after it.
 
-        A stream that ended and was not judged any more is entered without findings. A second call does
-        nothing.
+        A stream that ended and was not judged any more is no success: it counts only where it ended as a failure.
+        A second call does nothing.
         """
         if self.closed:
             return
         self.closed = True
         for stream in list(self._unsettled.values()):
-            self.settle(stream, [])
+            self._leave(stream)
         second = time.time_ns() // _SECOND_NS
         for stream in self._open.values():
             self._delta.ledger[second, stream.journey, "in flight"] += 1
             if stream.exchange is not None:
                 self._measure(stream, stream.exchange, "in flight")
             self._delta.rows.append(self._row(stream, stream.exchange, "in flight"))
+
+    def _leave(self, stream: Stream) -> None:
+        exchange, outcome = stream.exchange, stream.outcome
+        if exchange is None or outcome is None or reason_of(exchange, outcome, stream.step, []) is not None:
+            self.settle(stream, [])
+            return
+        del self._unsettled[id(stream)]
+        stream.unjudged = True
+        self._delta.rows.append(self._row(stream, exchange, outcome))
+        self._on_settled(stream)
 
     def take(self) -> Delta:
         """What happened since the last call."""

@@ -38,6 +38,7 @@ class Delta:
     violations: Counter[tuple[str, str]] = field(default_factory=Counter)  # requirement, journey
     violated_at: Counter[int] = field(default_factory=Counter)  # second: violations of all requirements
     warnings: Counter[str] = field(default_factory=Counter)  # requirement
+    faults: Counter[str] = field(default_factory=Counter)  # why we broke on a stream, as its row says
     totals: Counter[str] = field(default_factory=Counter)
     rows: list[RunRow] = field(default_factory=list)
     examples: list[ViolationRow] = field(default_factory=list)
@@ -95,6 +96,7 @@ class Delta:
             "violations": _listed(self.violations),
             "violated_at": list(self.violated_at.items()),
             "warnings": dict(self.warnings),
+            "faults": dict(self.faults),
             "totals": dict(self.totals),
             "tallies": _listed(self.tallies),
             "open": self.open,
@@ -117,6 +119,7 @@ class Delta:
             violations=_counted(books["violations"]),
             violated_at=Counter(dict(books["violated_at"])),
             warnings=Counter(books["warnings"]),
+            faults=Counter(books["faults"]),
             totals=Counter(books["totals"]),
             tallies=_counted(books["tallies"]),
             open=books["open"],

@@ -27,7 +27,8 @@ a second and a last time at the end) has these keys:
   the test goes on, "in flight" are the streams that each process had open when it last told.
 - ``in_flight``: those of all journeys. ``workers``: who measures. ``workers_lost``: who died.
 - ``harness``: the measurement's own error bar, as "harness" in summary.json: "lag_ms", "schedule_lag_ms",
-  "hub_delay_ms", "processes", "saturated" and "why", a list of sentences.
+  "hub_delay_ms", "processes", "saturated" and "why", a list of sentences, and "faults": {"streams", "reasons",
+  "sentence"}, of those that the harness itself broke on.
 - ``series``: lists of one entry per bin: ``t_s`` (its beginning, seconds since ``from_s``), ``ttft_ms`` and
   ``inter_token_ms`` ({"p50", "p95", "p99"}, None where nothing was measured), ``in_flight`` (at the bin's end),
   ``arrivals``, ``completions``, ``dropped``, ``failed``, ``violations`` (counts). ``bin_s``: how long a bin is;
@@ -208,6 +209,7 @@ class Live:
         self._violations: Counter[tuple[str, str]] = Counter()  # requirement, journey
         self._warnings: Counter[str] = Counter()
         self._totals: Counter[str] = Counter()
+        self._faults: Counter[str] = Counter()
         self._lost: list[str] = []
         self._bins = Bins()
 
@@ -244,6 +246,7 @@ class Live:
         self._violations.update(delta.violations)
         self._warnings.update(delta.warnings)
         self._totals.update(delta.totals)
+        self._faults.update(delta.faults)
 
     def _record(self, metric: str, journey: str, second: int, worker: str, histogram: Histogram) -> None:
         if metric in SERIES_METRICS:
@@ -395,6 +398,7 @@ class Live:
                 for worker, one in sorted(self._seconds.items())
             ],
             receive_stamp(stamped, unstamped),
+            self._faults,
         )
 
     def _complete_until(self) -> float:

@@ -94,7 +94,7 @@ def reason_of(exchange: Exchange, outcome: str, step: Step, broken: list[Finding
     reason = _unwanted(exchange, outcome, step)
     if reason is None and broken:
         reason = f"{broken[0].requirement}: {broken[0].detail}"
-    return None if reason is None else _one_line(reason)
+    return None if reason is None else one_line(reason)
 
 
 def _unwanted(exchange: Exchange, outcome: str, step: Step) -> str | None:
@@ -112,11 +112,12 @@ def kind_of(exchange: Exchange, outcome: str, step: Step, broken: list[Finding])
     """The reason without what differs from stream to stream: for tables that group by it."""
     unwanted = _unwanted(exchange, outcome, step)
     if unwanted is not None:
-        return _one_line(unwanted)
+        return one_line(unwanted)
     return f"violates {', '.join(one.requirement for one in broken)}" if broken else None
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text as a reason has it: on one line, and bounded."""
     line = " ".join(text.split())
     return line if len(line) <= _REASON_CHARACTERS else f"{line[:_REASON_CHARACTERS]}…"
 

@@ -395,7 +395,8 @@ class Session:
             )
         if not books.ledger.adds_up:
             logger.error("the ledger does not add up: %d streams are missing", books.ledger.missing)
-        if (self._lost or not books.ledger.adds_up) and self._environment.process_exit_code is None:
+        unsound = self._lost or books.faults or not books.ledger.adds_up
+        if unsound and self._environment.process_exit_code is None:
             self._environment.process_exit_code = 1
 
 

@@ -36,9 +36,12 @@ _STOPS = (gevent.GreenletExit, KeyboardInterrupt, SystemExit)
 
 
 class Reader:
-    """One stream on its way: its entry in the books, the reading of it, and what it will be held to."""
+    """One stream on its way: its entry in the books, the reading of it, and what it will be held to.
 
-    __slots__ = ("_exchange", "following", "judges", "live", "stream", "unsettled")
+    findings: what its judges said. fault: what of ours broke, so that it cannot be judged; None where nothing did.
+    """
+
+    __slots__ = ("_exchange", "fault", "findings", "following", "judges", "live", "stream", "unsettled")
 
     def __init__(self, stream: Stream, live: LiveExchange, judge: Judge) -> None:
         self.stream = stream
@@ -46,6 +49,8 @@ class Reader:
         self.judges = [judge]
         self.following: gevent.Greenlet | None = None
         self.unsettled = False
+        self.findings: list[Finding] = []
+        self.fault: str | None = None
         self._exchange: Exchange | None = None
 
     @property
@@ -142,7 +147,7 @@ class Traveller:
             self.stopped(reader)
             raise
         except BaseException as problem:
-            self.stopped(reader, fault=f"the harness broke: {problem!r}")
+            self.stopped(reader, fault=f"while reading it: {problem!r}")
             raise
         try:
             self._turns.take()
@@ -151,7 +156,11 @@ class Traveller:
         return reader.exchange
 
     def _ended(self, reader: Reader) -> None:
-        word = self.collector.end(reader.stream, reader.exchange)
+        try:
+            word = self.collector.end(reader.stream, reader.exchange)
+        except Exception as problem:
+            self.collector.give_up(reader.stream, reader.exchange, f"while measuring it: {problem!r}")
+            raise
         reader.unsettled = word != "in flight"  # the books were closed before it: it stays that
         if word == "refused":
             self.refused = True
@@ -164,36 +173,48 @@ class Traveller:
         if self._stopping():
             self._client.hold()
         reader.live.stop()
+        if fault is None and reader.live.fault is not None:  # its greenlet was stopped before it heard of it
+            fault = f"while reading it: {reader.live.fault!r}"
         if fault is None and reader.exchange.ending is not Ending.STOPPED:
             self._ended(reader)
             return
         reader.stream.exchange = reader.exchange
-        if not self._stopping() and not self.collector.closed:
+        if (fault is not None or not self._stopping()) and not self.collector.closed:
             self.collector.give_up(reader.stream, reader.exchange, fault)
 
     def settle(self, reader: Reader) -> None:
-        """Have it judged, and enter what was found. A stream that did not come to its end is settled already."""
+        """Have it judged, and enter what was found. A stream that did not come to its end is settled already.
+
+        What a judge raises is our fault, and raises on; its stream is neither a success nor a failure.
+        """
         if not reader.unsettled:
             return
         reader.unsettled = False
-        fault: str | None = "the harness failed to judge it"
-        findings: list[Finding] = []
         try:
-            findings, fault = self._judge(reader), None
+            if reader.fault is None:
+                self._judge(reader)
         except _STOPS:  # it was waiting for its turn; what it read is judged all the same, without turns
             self._in_haste = True
-            findings, fault = self._judge(reader), None
+            self._judge(reader)
             raise
-        finally:  # a judge that breaks is our fault, and raises on; its stream is no success for all that
+        finally:
             if not self.collector.closed:
-                self.collector.settle(reader.stream, findings, fault=fault)
+                self.collector.settle(reader.stream, reader.findings, fault=reader.fault)
 
-    def _judge(self, reader: Reader) -> list[Finding]:
+    def _judge(self, reader: Reader) -> None:
+        """Hold it to its judges, all of them: one that was judged by some alone has a fault."""
         findings: list[Finding] = []
-        for judge in reader.judges:
-            self._breathe()
-            findings += judge(reader.exchange)
-        return findings
+        reader.fault = "before it was judged"
+        try:
+            for judge in reader.judges:
+                self._breathe()
+                findings += judge(reader.exchange)
+        except _STOPS:
+            raise
+        except BaseException as problem:
+            reader.fault = f"while judging it: {problem!r}"
+            raise
+        reader.findings, reader.fault = findings, None
 
     def _breathe(self) -> None:
         if not self._in_haste:
@@ -328,10 +349,19 @@ class Together:
         finally:
             self._stop_all()
             try:
-                if self.compare is not None:
-                    self.compare([reader for reader in self.readers if reader.unsettled])
+                self._compare()
             finally:
                 self._settle_all()
+
+    def _compare(self) -> None:
+        ended = [reader for reader in self.readers if reader.unsettled]
+        try:
+            if self.compare is not None:
+                self.compare(ended)
+        except BaseException as problem:  # judged alone they would look as if they had been compared
+            for reader in ended:
+                reader.fault = f"while comparing it: {problem!r}"
+            raise
 
     def _stop_all(self) -> None:
         gevent.killall([one.following for one in self.readers if one.following is not None])

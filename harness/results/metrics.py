@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.results.histogram import Histogram
 from harness.results.reader import Part, Results
-from harness.results.rows import VERDICTS, ProcessRow
+from harness.results.rows import HARNESS_FAULT, VERDICTS, ProcessRow
 from harness.results.tally import Tally
 
 SATURATION_LAG_MS = 10.0
@@ -26,6 +26,8 @@ MASTER = "master"
 
 PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
 """The percentiles that summaries show and objectives name."""
+
+_FAULTS_NAMED = 3
 
 ALWAYS_SUMMARISED = ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
 
@@ -88,10 +90,13 @@ METRICS: dict[str, Metric] = {
 HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "hub_delay_ms")
 """Those that say how far the harness's own numbers may be off."""
 
-ERROR_RATE_FORMULA = "streams that ended otherwise than their step wanted / streams that ended, unless by us"
+ERROR_RATE_FORMULA = (
+    "streams that ended otherwise than their step wanted / streams that ended, save those that we ended or "
+    "broke on"
+)
 GOODPUT_FORMULA = (
     "runs that were done without a violation and met every objective that a single run can meet / runs that "
-    "ended, unless by us"
+    "ended, save those that we ended or broke on"
 )
 VIOLATIONS_FORMULA = "violations that judges found in streams under load + failed MUST checks"
 
@@ -222,6 +227,22 @@ def saturation_of(
     return why
 
 
+def fault_sentence(faults: Mapping[str, int]) -> str:
+    """On how many streams the harness itself broke, and why, as a clause; empty when it broke on none.
+
+    faults: reasons that begin with HARNESS_FAULT, in the order in which they came, and how many streams each.
+    """
+    if not faults:
+        return ""
+    streams = sum(faults.values())
+    they = "1 stream, which was" if streams == 1 else f"{streams} streams, which were"
+    said = [f"{reason.removeprefix(HARNESS_FAULT).strip()} ({count})" for reason, count in faults.items()]
+    named = "; ".join(said[:_FAULTS_NAMED])
+    if len(said) > _FAULTS_NAMED:
+        named += f"; and {len(said) - _FAULTS_NAMED} more reasons"
+    return f"the harness itself broke on {they} not judged, for or against the server: {named}"
+
+
 def summary(results: Results) -> dict[str, Any]:
     """What summary.json says. Warm-up is left out of all but the ledger, violations and its own entry.
 
@@ -287,6 +308,7 @@ def _harness(results: Results) -> dict[str, Any]:
         results.histograms_by_worker("hub_delay_ms"),
         processes(results),
         results.manifest.get("receive_stamp"),
+        results.harness_faults,
     )
 
 
@@ -295,8 +317,12 @@ def error_bar(
     hub_delays: Mapping[str, Histogram],
     fared: Iterable[Process],
     receive_stamp: str | None,
+    faults: Mapping[str, int],
 ) -> dict[str, Any]:
-    """The measurement's own error bar, as summary.json has it. The arguments are those of `saturation_of`."""
+    """The measurement's own error bar, as summary.json has it.
+
+    faults: as `fault_sentence` has them. The other arguments are those of `saturation_of`.
+    """
     fared = list(fared)
     why = saturation_of(lags, hub_delays, fared)
     shown = {
@@ -313,4 +339,9 @@ def error_bar(
         "saturated": bool(why),
         "why": why,
         "receive_stamp": receive_stamp,
+        "faults": {
+            "streams": sum(faults.values()),
+            "reasons": dict(faults),
+            "sentence": fault_sentence(faults),
+        },
     }

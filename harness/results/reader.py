@@ -16,6 +16,7 @@ from typing import Any, Literal, Self
 from harness.results.histogram import Histogram
 from harness.results.ledger import ENDINGS, Ledger
 from harness.results.rows import (
+    HARNESS_FAULT,
     RUN_COLUMNS,
     CheckRow,
     ExchangeRow,
@@ -141,15 +142,16 @@ class Results:
         return self._version
 
     def kept_failed(self) -> int:
-        """How many of the rows `runs` has are of failed streams; of what is sampled they are a sample apart."""
+        """How many of the rows `runs` has are of streams that failed, or that the harness failed to judge; of
+        what is sampled they are a sample apart.
+        """
         query = "SELECT count(*) FROM runs WHERE reason IS NOT NULL OR violations > 0"
         return next(int(count) for (count,) in self._rows(query))
 
     def failure_reasons(self, limit: int) -> tuple[list[Reason], int]:
         """The most frequent reasons of failure among the rows, and how many different ones there are."""
-        grouped = (
-            "SELECT journey, step, reason, count(*) AS n FROM runs WHERE reason IS NOT NULL GROUP BY 1, 2, 3"
-        )
+        is_failure = f"reason IS NOT NULL AND reason NOT LIKE '{HARNESS_FAULT}%'"
+        grouped = f"SELECT journey, step, reason, count(*) AS n FROM runs WHERE {is_failure} GROUP BY 1, 2, 3"  # noqa: S608 - our own text
         (different,) = next(self._rows(f"SELECT count(*) FROM ({grouped})"))  # noqa: S608 - our own text
         rows = self._rows(f"{grouped} ORDER BY n DESC, journey, step, reason LIMIT ?", limit)
         return [Reason(*row) for row in rows], different
@@ -164,6 +166,12 @@ class Results:
         """The first epoch second that counts; None when there was no warm-up and all do."""
         value = self.manifest.get("measured_from")
         return int(value) if value else None
+
+    @property
+    def harness_faults(self) -> dict[str, int]:
+        """Why the harness itself broke on streams, and on how many: those are not judged, and in no rate."""
+        found = self.manifest.get("harness_faults")
+        return {str(reason): int(count) for reason, count in found.items()} if isinstance(found, dict) else {}
 
     def ledger(self, journey: str | None = None) -> Ledger:
         """What became of the streams, of one journey or of all, warm-up too.
@@ -203,7 +211,8 @@ class Results:
 
         A writer that did not tally had no warm-up, so its streams are taken from ledger and failures.
         """
-        if self._version >= 2 and next(self._rows("SELECT EXISTS (SELECT 1 FROM tallies)"))[0]:
+        tallied = self._version >= 2 and next(self._rows("SELECT EXISTS (SELECT 1 FROM tallies)"))[0]
+        if tallied or self.harness_faults:  # where we broke on every stream, none was tallied
             query = (
                 "SELECT word, sum(count) FROM tallies WHERE (?1 IS NULL OR journey = ?1) "
                 "AND second >= ?2 AND second < ?3 GROUP BY word"

@@ -9,6 +9,9 @@ EXAMPLES_PER_REQUIREMENT = 20
 VERDICTS = ("pass", "fail", "warn", "info", "not applicable", "inconclusive", "error", "known", "stale")
 """Every verdict of a conformance check."""
 
+HARNESS_FAULT = "the harness broke"
+"""How the reason of a stream begins that a fault of our own kept from being judged; no other reason begins so."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
@@ -17,8 +20,9 @@ class RunRow:
     journey: "fresh", "replay", "resume" or "conflict". step: "run", "original", "retry", "cut", "resumed"
     or "conflicting". intended_ns, sent_ns: wall clock, epoch nanoseconds; sent_ns is None when nothing was
     sent. outcome: an ending of the ledger, or "in flight". reason: why it failed; None when it went as its
-    step wanted. The *_ms are what harness.results.metrics defines, None where not measured. violations: how
-    many the judges found in it. id: the file's own number, given on writing.
+    step wanted; of one that we broke on, and so did not judge, a text that begins with HARNESS_FAULT. The *_ms
+    are what harness.results.metrics defines, None where not measured. violations: how many the judges found in
+    it. id: the file's own number, given on writing.
     """
 
     journey: str
@@ -43,6 +47,11 @@ class RunRow:
     run_id: str | None = None
     violations: int = 0
     id: int | None = None
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether a fault of the harness kept it from being judged, so that it neither failed nor did not."""
+        return self.reason is not None and self.reason.startswith(HARNESS_FAULT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,3 +48,5 @@ def _load(load: Document) -> Iterator[str]:
     yield f"{sum(violations(load).values())} violations"
     if load["harness"]["saturated"]:
         yield "HARNESS SATURATED"
+    if load["harness"]["faults"]["streams"]:
+        yield f"{load['harness']['faults']['streams']} NOT JUDGED"

@@ -201,6 +201,9 @@ class _Lines:
         lost = len(load["workers_lost"])
         if lost:
             line.append(f"{lost} workers lost   ", "bold red")
+        unjudged = harness["faults"]["streams"]
+        if unjudged:
+            line.append(f"BROKE ON {unjudged}   ", "bold red")
         if harness["saturated"]:
             return line.append("SATURATED", "bold yellow")
         return line.append("not saturated", "green")

@@ -140,6 +140,11 @@ class LiveExchange:
         """Whether it has ended."""
         return self._receiver.ending is not None
 
+    @property
+    def fault(self) -> Exception | None:
+        """What of ours broke while it was read, and ended it; `run` raises it."""
+        return self._receiver.fault
+
     def exchange(self) -> Exchange:
         """The evidence, also of one that was stopped; the same object each time.
 

@@ -133,6 +133,15 @@ def whole_run(tokens: int = 3, run_id: str = "run-1", base_ms: int = EPOCH_MS, *
     return run(*frames, done(tokens, run_id, base_ms), **said)
 
 
+def in_one_read(events: int, reads: int = 1) -> Exchange:
+    """A run of that many events, the last of them done, whose bytes came in so many reads of whole events."""
+    frames = [chunk(token(place)) for place in range(events - 1)] + [chunk(done(events - 1)) + LAST_CHUNK]
+    frames[0] = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + frames[0]
+    each = events // reads
+    parts = [b"".join(frames[first : first + each]) for first in range(0, events, each)]
+    return scripted(*((EVERY_MS * place, data) for place, data in enumerate(parts)))
+
+
 def another_run(**said: Any) -> Exchange:
     """A run that is not `whole_run`'s, by its ids and its runId."""
     return whole_run(run_id="run-2", base_ms=EPOCH_MS + 1000, **said)

@@ -111,6 +111,7 @@ def test_what_a_reader_is_shown() -> None:
     assert (shown["ending"], shown["ending_detail"], shown["status"]) == ("complete", "", 200)
     assert shown["head"].splitlines()[:2] == ["HTTP/1.1 200 Because", "Content-Type: text/event-stream"]
     assert shown["wire"][2] == {
+        "index": 2,
         "at_ms": 10.0,
         "lag_ms": 0.001,
         "size": len(chunk(token(1))),

@@ -208,6 +208,26 @@ def test_rows_of_a_sample_say_how_many_streams_they_stand_for(tmp_path: Path) ->
     assert sum(row["weight"] for row in found) == 1_000
 
 
+def test_rows_that_the_harness_broke_on_are_kept_with_the_failed_ones_and_weigh_as_much(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path, keep_runs=100) as writer:
+        for number in range(1_000):
+            reason = {0: "gone", 5: "the harness broke on X"}.get(number % 10)
+            writer.add_runs([replace(PLAIN, reason=reason)])
+            if reason == "gone":
+                writer.add_failures("w", 1, "fresh")
+        writer.set_manifest(harness_faults={"the harness broke on X": 100})
+    with Results(path) as results:
+        place = [one.name for one in COLUMNS].index("weight")
+        weights = [row[place] for row in Table(results).rows()]
+        (failed,), different = results.failure_reasons(9)
+    assert set(weights) == {4.0, 16.0}  # each of 50 for one of 200, and of 50 for one of 800
+    assert sum(weights) == 1_000
+    assert (failed.reason, different) == ("gone", 1)
+
+
 def test_a_large_load_sampled_adds_up_to_its_streams(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     write_large_file(path, runs=5_003, seconds=5, keep_runs=60)

@@ -278,6 +278,31 @@ def test_what_a_server_breaks_is_its_own_doing_however_busy_the_harness_was(writ
     assert row(gate(writer, error_rate=0.1), "error_rate").verdict == verdict
 
 
+def test_streams_that_the_harness_broke_on_are_no_pass(writer):
+    load(writer, ttft_ms=[1.0] * 10, scheduled=10, done=10)
+    writer.add_tally("w", 1, "fresh", "judged", 9)
+    writer.set_manifest(harness_faults={"the harness broke while judging it: X": 1})
+    report = gate(writer, ttft_p95_ms=10, error_rate=0)
+    assert (report.outcome, report.exit_code, report.may_join_baseline) == ("inconclusive", 1, False)
+    assert row(report, "harness") == GateRow(
+        "harness",
+        1.0,
+        0.0,
+        "inconclusive",
+        "the harness itself broke on 1 stream, which was not judged, for or against the server: "
+        "while judging it: X (1)",
+    )
+    assert gate(writer, ttft_p95_ms=0.5).outcome == "missed"
+
+
+def test_when_the_harness_broke_on_every_stream_no_rate_is_held(writer):
+    load(writer, scheduled=10, done=10)
+    writer.set_manifest(harness_faults={"the harness broke while judging it: X": 10})
+    report = gate(writer, error_rate=0.5)
+    assert row(report, "error_rate").verdict == "not measured"
+    assert report.outcome == "inconclusive"
+
+
 @pytest.mark.parametrize(("dropped", "verdict"), [(10, None), (11, "inconclusive")])
 def test_arrivals_that_were_dropped_are_no_load(writer, dropped, verdict):
     load(writer, scheduled=1000, done=1000 - dropped, dropped=dropped)

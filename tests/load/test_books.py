@@ -16,6 +16,7 @@ from harness.load.measure import RUN
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
+from harness.results.tally import Tally
 from harness.results.writer import ResultsWriter
 from harness.settings import SettingsError
 from tests.load.test_collector import WHOLE
@@ -71,6 +72,41 @@ def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
     books.close("interrupted", [])
     with Results(path) as results:
         assert (results.manifest["state"], results.manifest["load_state"]) == ("interrupted", "interrupted")
+
+
+def broken_on(reason: str) -> Delta:
+    """A run that a judge broke on."""
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    collector.end(stream, WHOLE)
+    collector.settle(stream, [], fault=reason)
+    return collector.take()
+
+
+def test_what_the_harness_broke_on_adds_up_over_processes_and_is_told_before_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    books = Books(path, {}, lambda: None)
+    for worker, reason in (("w", "on X"), ("v", "on Y"), ("v", "on X")):
+        books.add(broken_on(reason), worker)
+    books.add(one_run(), "w")
+    books.flush()
+    expected = {"the harness broke on X": 2, "the harness broke on Y": 1}
+    with Results(path) as results:
+        assert results.harness_faults == expected
+    books.close("finished", [])
+    assert books.sentence() == (
+        "streams: 4 scheduled = 4 done; 0 failed; violations: none; the harness itself broke on 3 streams, which "
+        "were not judged, for or against the server: on X (2); on Y (1)"
+    )
+    with Results(path) as results:
+        assert results.harness_faults == expected
+        assert results.ledger() == books.ledger == Ledger({"scheduled": 4, "done": 4})
+        assert results.tally() == Tally(judged=1, failed=0, runs=1, good=1)
+        assert results.failure_reasons(9) == ([], 0)
+        assert (results.kept_failed(), results.failures()) == (3, 0)
+        assert sum(row.unjudged for row in results.runs()) == 3
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["harness"]["faults"]["reasons"] == expected
 
 
 def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:

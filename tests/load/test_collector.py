@@ -122,12 +122,66 @@ def test_examples_are_bounded_and_counts_are_not() -> None:
     assert len(delta.examples) == 20
 
 
-def test_a_fault_of_the_harness_fails_the_stream() -> None:
-    collector = Collector("w")
+def test_a_fault_of_the_harness_counts_neither_for_nor_against_the_server() -> None:
+    told: list[Stream] = []
+    collector = Collector("w", secrets=["s3cret"], on_settled=told.append)
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [], fault="the harness failed to judge it")
-    assert collector.take().rows[0].reason == "the harness failed to judge it"
+    broken = Finding("ids.unique", Verdict.FAIL, "twice", (Place(WHOLE),))
+    collector.settle(stream, [broken], fault="while judging it: KeyError('s3cret')")
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 1, "done": 1}
+    assert (delta.failures, delta.tallies, delta.violations, delta.examples) == ({}, {}, {}, [])
+    assert delta.faults == {"the harness broke while judging it: KeyError('******')": 1}
+    (row,) = delta.rows
+    assert row.unjudged
+    assert (row.outcome, row.reason, row.violations) == ("done", next(iter(delta.faults)), 0)
+    assert (row.status, row.run_id, row.ttft_ms) == (200, "r", 20)
+    assert [one.kind for one in told] == [row.reason]
+
+
+def test_different_faults_are_bounded_and_their_number_is_not() -> None:
+    collector = Collector("w")
+    for number in range(30):
+        stream = collector.schedule("fresh", RUN)
+        collector.end(stream, WHOLE)
+        collector.settle(stream, [], fault=f"while judging it: {number % 15}")
+    delta = collector.take()
+    assert (len(delta.faults), delta.faults.total()) == (11, 30)
+    assert delta.faults["the harness broke for other reasons"] == 10
+
+
+def test_a_stream_whose_measuring_breaks_keeps_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    collector = Collector("w")
+    stream, unknown = collector.schedule("fresh", RUN), collector.schedule("fresh", RUN)
+    monkeypatch.setattr("harness.load.collector.measure", broken)
+    with pytest.raises(ZeroDivisionError):
+        collector.end(stream, WHOLE)
+    collector.give_up(stream, WHOLE, "while measuring it: X")
+    monkeypatch.setattr("harness.load.collector.outcome_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        collector.end(unknown, WHOLE)
+    collector.give_up(unknown, WHOLE, "while measuring it: X")
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 2, "done": 1, "abandoned": 1}
+    assert [row.reason for row in delta.rows] == ["the harness broke while measuring it: X"] * 2
+    assert collector.open_streams == 0
+
+
+def test_an_answer_that_cannot_be_decoded_has_its_row_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    monkeypatch.setattr("harness.contract.exchange.Exchange._answer", property(broken))
+    stopped = exchange((30, HEAD + TOKEN), ending=Ending.STOPPED)
+    collector.give_up(stream, stopped, "while reading it: X")
+    (row,) = collector.take().rows
+    assert (row.outcome, row.status, row.run_id, row.sent_ns is None) == ("abandoned", None, None, False)
 
 
 def test_what_is_open_at_the_end_is_in_flight() -> None:
@@ -144,6 +198,19 @@ def test_what_is_open_at_the_end_is_in_flight() -> None:
     assert [row.reason for row in delta.rows] == [None] * 3
     assert not delta.failures
     assert never_begun.outcome is None
+
+
+def test_what_nobody_judged_before_the_end_is_no_success() -> None:
+    collector = Collector("w")
+    whole, broken = (collector.schedule("fresh", RUN) for _ in range(2))
+    collector.end(whole, WHOLE)
+    collector.end(broken, BROKEN)
+    collector.close()
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 2, "done": 1, "truncated": 1}
+    words = [word for _, _, word in delta.tallies]
+    assert sorted(words) == ["failed", "judged", "runs"]  # of the one that was broken
+    assert [row.reason for row in delta.rows] == [None, "truncated: gone"]
 
 
 def test_closed_books_take_no_stream() -> None:
@@ -170,8 +237,11 @@ def test_a_user_stopped_in_mid_test_abandons_its_stream() -> None:
     assert ledger(delta) == {"scheduled": 1, "abandoned": 1}
     assert delta.rows[0].reason is None
     stream = collector.schedule("fresh", RUN)
-    collector.give_up(stream, exchange(ending=Ending.STOPPED), "the harness broke: X")
-    assert collector.take().rows[0].outcome == "abandoned"
+    collector.give_up(stream, exchange(ending=Ending.STOPPED), "while reading it: X")
+    delta = collector.take()
+    assert delta.rows[0].outcome == "abandoned"
+    assert not delta.failures
+    assert not delta.tallies
 
 
 def hostile_delta() -> Delta:

@@ -7,6 +7,7 @@ import json
 from harness.contract.finding import Place
 from harness.load.evidence import excerpts
 from harness.protocol.request import HttpRequest
+from tests.contract.exchanges import in_one_read
 from tests.load.run_server import HEAD
 from tests.load.test_measure import DONE, END, TOKEN, exchange, frame
 
@@ -30,6 +31,26 @@ def test_it_is_bounded() -> None:
     assert (len(shown["wire"]), shown["wire_left_out"]) == (120, 10_002 - 120)
     assert (len(shown["events"]), shown["events_left_out"]) == (120, 10_001 - 120)
     assert len(json.dumps(shown)) < 120_000
+
+
+def test_what_is_pointed_at_is_kept_with_its_neighbours_in_one_read_as_in_many() -> None:
+    for reads in (1, 400):
+        one = in_one_read(400, reads)
+        (shown,) = excerpts([Place(one, one.received[200]), Place(one, one.received[3])], URL, ())
+        indexes = [row["index"] for row in shown["events"]]
+        assert indexes == [*range(60), *range(198, 203), *range(340, 400)]
+        assert shown["events_left_out"] == 400 - len(indexes)
+        here = [part["text"] for row in shown["wire"] for part in row.get("parts", ()) if part.get("here")]
+        assert ["word3 " in here[0], "word200 " in here[1], len(here)] == [True, True, 2]
+
+
+def test_a_secret_beside_what_is_pointed_at_is_masked() -> None:
+    secrets = ("word199", "word200")
+    one = in_one_read(400)
+    (shown,) = excerpts([Place(one, one.received[200])], URL, secrets)
+    text = json.dumps(shown)
+    assert not any(secret in text for secret in secrets)
+    assert "word201" in text
 
 
 def test_each_exchange_once_with_what_is_pointed_at() -> None:

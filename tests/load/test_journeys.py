@@ -532,31 +532,103 @@ def test_streams_are_gone_when_their_journey_is(tmp_path: Path, journey: str) ->
             gc.enable()
 
 
-def test_a_judge_that_breaks_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def broken_on(one: Trip, journey: str) -> list[tuple[str, str | None]]:
+    """The outcomes and reasons of a journey on which the harness breaks: none of them in a rate, all counted."""
+    with pytest.raises(ZeroDivisionError):
+        one.go(journey)
+    assert one.collector.open_streams == 0
+    delta = one.collector.take()
+    words = [word for (_, _, word), count in delta.ledger.items() for _ in range(count)]
+    assert sorted(words) == sorted([*(row.outcome for row in delta.rows), *["scheduled"] * len(delta.rows)])
+    assert delta.faults == Counter(row.reason for row in delta.rows)
+    assert (delta.failures, delta.tallies, delta.violations) == ({}, {}, {})
+    return [(row.outcome, row.reason) for row in delta.rows]
+
+
+def test_a_judge_that_breaks_is_neither_a_success_nor_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any, **__: Any) -> Finding:
         raise ZeroDivisionError
 
     monkeypatch.setattr("harness.load.traveller.judges_of", lambda _: (broken,))
+    said = "the harness broke while judging it: ZeroDivisionError()"
     with trip(tmp_path) as one:
-        with pytest.raises(ZeroDivisionError):
-            one.go("fresh")
-        assert one.told() == [("run", "done", "the harness failed to judge it")]
-        with pytest.raises(ZeroDivisionError):
-            one.go("race")
-        assert {(outcome, reason) for _, outcome, reason in one.told()} == {
-            ("done", "the harness failed to judge it")
-        }
+        assert broken_on(one, "fresh") == [("done", said)]
+        assert broken_on(one, "race") == [("done", said)] * 3
 
 
-def test_a_client_that_breaks_is_no_success(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_breaks_after_another_found_fault_takes_that_with_it(tmp_path: Path) -> None:
+    """What was looked at by some of its judges alone was not looked at."""
+
+    def broken(_: Any) -> list[Finding]:
+        raise gevent.Timeout
+
+    with trip(tmp_path, fault=lambda _: "swap") as one:
+        with pytest.raises(gevent.Timeout):
+            one.traveller.stream("mine", RUN, one.target.run("success"), judge=broken)
+        delta = one.collector.take()
+    assert delta.faults.total() == 1
+    assert (delta.violations, delta.failures, delta.tallies) == ({}, {}, {})
+
+
+def test_streams_whose_comparison_breaks_are_not_judged_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("harness.load.journeys.canonical_of", broken)
+    with trip(tmp_path) as one:
+        said = "the harness broke while comparing it: ZeroDivisionError()"
+        assert broken_on(one, "race") == [("done", said)] * 3
+
+
+def test_a_stream_whose_measuring_breaks_is_in_the_books_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("harness.load.collector.measure", broken)
+    with trip(tmp_path) as one:
+        said = "the harness broke while measuring it: ZeroDivisionError()"
+        assert broken_on(one, "fresh") == [("done", said)]
+
+
+@pytest.mark.parametrize("stopping", [False, True])
+def test_a_client_that_breaks_is_neither_a_success_nor_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: bool
+) -> None:
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("x")
 
     monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
     with trip(tmp_path) as one:
+        one.stopping = stopping
+        said = "the harness broke while reading it: ZeroDivisionError('x')"
+        assert broken_on(one, "fresh") == [("abandoned", said)]
+
+
+def test_a_client_that_broke_is_known_though_its_user_was_stopped_before_it_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = LiveExchange.run
+
+    def and_stop(live: LiveExchange) -> None:
         with pytest.raises(ZeroDivisionError):
+            run(live)
+        raise gevent.GreenletExit
+
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
+    monkeypatch.setattr(LiveExchange, "run", and_stop)
+    with trip(tmp_path) as one:
+        with pytest.raises(gevent.GreenletExit):
             one.go("fresh")
-        assert one.told() == [("run", "abandoned", "the harness broke: ZeroDivisionError('x')")]
+        assert one.collector.take().faults == {"the harness broke while reading it: ZeroDivisionError()": 1}
 
 
 def test_what_the_judges_of_two_streams_say_is_entered(

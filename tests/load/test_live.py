@@ -73,6 +73,8 @@ def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[De
                 delta.violated_at[second] += 1
             delta.warnings["ids.clock"] += 1
             delta.totals["reads_stamped"] += 3
+            if rng.random() < 0.1:
+                delta.faults["the harness broke while judging it: X"] += 1
             delta.open = {journey: count for journey, count in opened[worker].items() if count}
             delta.record("hub_delay_ms", "", second, rng.expovariate(0.5))
             delta.processes.append(row(worker, second, cpu=rng.random(), open_streams=3))

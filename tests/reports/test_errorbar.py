@@ -73,3 +73,12 @@ def test_a_lag_that_nobody_measured(path: Path) -> None:
     lag = _lag(path, None)
     assert (lag.saturated, lag.measured, lag.rows) == (False, False, ())
     assert lag.sentence == "The harness's own lag was not measured in this run."
+
+
+def test_what_the_harness_broke_on_is_told(path: Path) -> None:
+    assert _lag(path, 0.5).faults == ""
+    reasons = {"the harness broke while judging it: <b>X</b>": 2}
+    assert _lag(path, 0.5, harness_faults=reasons).faults == (
+        "The harness itself broke on 2 streams, which were not judged, for or against the server: "
+        "while judging it: <b>X</b> (2). Its own code broke there, or a judge in a locustfile of yours."
+    )

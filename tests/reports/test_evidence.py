@@ -1,5 +1,10 @@
 from typing import Any
 
+import pytest
+
+from harness.contract import evidence
+from harness.contract.finding import Place
+from harness.load.evidence import excerpts
 from harness.reports.evidence import (
     DATA_LIMIT,
     FIRST_ROWS,
@@ -7,12 +12,14 @@ from harness.reports.evidence import (
     Budget,
     EventRow,
     ExchangeView,
+    Part,
     WireRow,
     exchange_view,
     is_exchange,
     pretty,
 )
 from harness.reports.text import Gap
+from tests.contract.exchanges import in_one_read
 
 from .samples import HOSTILE, document
 
@@ -44,6 +51,8 @@ def test_what_the_recorder_left_out_is_counted_and_shifts_the_numbers() -> None:
         "wire_left_out": 10,
         "pointed_at": [{"event": 99, "note": "the terminal event"}],
     }
+    for row, index in zip(recorded["events"], (0, 1, 98, 99), strict=True):
+        row["index"] = index
     view = exchange_view(recorded)
     assert [row if isinstance(row, Gap) else row.index for row in view.events] == [0, 1, Gap(96), 98, 99]
     assert view.events[-1].pointed_at
@@ -105,3 +114,52 @@ def test_what_is_an_exchange() -> None:
 def test_other_evidence_is_bounded_json() -> None:
     assert pretty({"id": "1-9"}) == '{\n  "id": "1-9"\n}'
     assert pretty("x" * 5000).endswith("… (2,002 more characters left out)")
+
+
+@pytest.mark.parametrize("under_load", [False, True])
+@pytest.mark.parametrize("event", [3, 200, 399])
+def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_around_it(
+    event: int, under_load: bool
+) -> None:
+    """A conformance check points at a recorded exchange, an example from the load has the excerpt alone."""
+    one = in_one_read(400)
+    if under_load:
+        (recorded,) = excerpts([Place(one, one.received[event])], "http://h", ())
+        view = exchange_view(recorded)
+    else:
+        view = exchange_view(evidence.document(one, base_url="http://h"), pointed_at=frozenset({event}))
+    assert [row.index for row in view.pointed_at] == [event]
+    indexes = [row.index for row in view.events if isinstance(row, EventRow)]
+    assert set(range(event - 2, min(event + 3, 400))) <= set(indexes)
+    (read,) = view.wire
+    assert isinstance(read, WireRow)
+    parts = [part for part in read.parts if isinstance(part, Part)]
+    (here,) = [part.text for part in parts if part.here]
+    assert here.count("id: ") == 1
+    assert one.received[event].frame.id in here
+    place = [part.here for part in parts].index(True)
+    shown = "".join(part.text for part in parts[:place]), "".join(part.text for part in parts[place + 1 :])
+    for near, said in ((event - 1, shown[0]), (event + 1, shown[1])):
+        if near < 400:
+            assert (one.received[near].frame.id or "?") in said
+    left_out = [part.left_out for part in read.parts if isinstance(part, Gap)]
+    assert len(left_out) == (2 if event == 200 else 1)
+    told = sum(left_out) + len("".join(part.text for part in parts).encode().decode("unicode_escape"))
+    assert told == one.size_bytes
+    assert len(read.text) < 2600
+
+
+def test_reads_that_hold_what_is_pointed_at_are_kept_with_their_neighbours() -> None:
+    one = in_one_read(400, reads=400)
+    for recorded in (
+        evidence.document(one, base_url="http://h"),
+        evidence.excerpt(one, base_url="http://h", pointed_at={200}),
+    ):
+        view = exchange_view(recorded, pointed_at=frozenset({200}))
+        marked = [row for row in view.wire if isinstance(row, WireRow) and row.parts]
+        assert [[part.here for part in row.parts if isinstance(part, Part)] for row in marked] == [[True]]
+        assert "word200 " in marked[0].text
+        place = view.wire.index(marked[0])
+        near = [view.wire[place + step] for step in (-2, -1, 1, 2)]
+        assert [isinstance(row, WireRow) for row in near] == [True] * 4
+        assert isinstance(view.wire[place - 3], Gap)

@@ -5,13 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.contract.finding import Place
 from harness.contract.requirements import CATALOGUE
+from harness.load.evidence import excerpts
 from harness.reports.heatmap import RAMPS
 from harness.reports.html import TEMPLATES, write_report
 from harness.results.reader import Results
 from harness.results.rows import CheckRow, RunRow
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
+from tests.contract.exchanges import in_one_read
 
 from . import samples
 from .pagecheck import checked
@@ -239,3 +242,22 @@ def test_a_file_of_something_else_is_the_results_error(tmp_path: Path) -> None:
     other.write_bytes(b"not a database at all, but long enough to be one" * 50)
     with pytest.raises(ResultsError, match="this is no results file"):
         write_report(other, tmp_path / "report.html")
+
+
+def test_an_event_in_a_read_of_hundreds_is_marked_on_the_page(tmp_path: Path) -> None:
+    one = in_one_read(400)
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        evidence = excerpts([Place(one, one.received[200])], "http://h", ())
+        writer.count_violation("ids.unique", "fresh", "w")
+        writer.add_violation("ids.unique", "fresh", 1, "twice", evidence)
+    page = write_report(path, tmp_path / "report.html").read_text()
+    (here,) = re.findall("<mark>(.*?)</mark>", page)
+    assert "word200 " in here
+    before, after = page.split(f"<mark>{here}</mark>")
+    assert re.search(
+        r'<td><span class="gap">13,\d{3} bytes left out</span>\n<span>[^<]*word199 [^<]*</span>\n$', before
+    )
+    assert re.match(
+        r'\n<span>[^<]*word201 [^<]*</span>\n<span class="gap">13,\d{3} bytes left out</span></td>', after
+    )

@@ -47,6 +47,12 @@ def test_each_part_begins_where_the_last_ended() -> None:
     )
 
 
+def test_a_stream_that_the_harness_broke_on_did_not_fail() -> None:
+    rows = [_row(duration_ms=9.0, reason=reason) for reason in ("the harness broke on X", "gone", None)]
+    chart = waterfall(rows, 1_000, "worst")
+    assert [cells[-2] for cells in chart.rows] == ["done, not judged", "done, failed", "done"]
+
+
 def test_what_was_not_measured_belongs_to_what_came_next() -> None:
     assert parts(_row(ttft_ms=40.0, duration_ms=100.0)) == (
         Part("token", 0.0, 40.0),

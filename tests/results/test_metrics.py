@@ -8,6 +8,7 @@ from harness.results.metrics import (
     METRICS,
     Process,
     error_rate,
+    fault_sentence,
     goodput,
     processes,
     saturation,
@@ -97,6 +98,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
             "saturated": False,
             "why": [],
             "receive_stamp": None,
+            "faults": {"streams": 0, "reasons": {}, "sentence": ""},
         },
         "runs": {"seen": 0, "kept": 0},
         "checks": {
@@ -276,6 +278,32 @@ def test_the_error_rate_leaves_out_what_we_abandoned_and_what_is_still_open(writ
     writer.add_failures("w", 1, "fresh", 2)
     writer.commit()
     assert error_rate(results) == 0.2
+
+
+def test_streams_that_the_harness_broke_on_are_told_of_and_in_no_rate(writer, results):
+    writer.add_ledger("w", 1, "fresh", "scheduled", 3)
+    writer.add_ledger("w", 1, "fresh", "done", 3)
+    reasons = {"the harness broke while judging it: X": 2, "the harness broke while reading it: Y": 1}
+    writer.set_manifest(harness_faults=reasons)
+    writer.commit()
+    said = summary(results)
+    assert said["harness"]["faults"] == {
+        "streams": 3,
+        "reasons": reasons,
+        "sentence": "the harness itself broke on 3 streams, which were not judged, for or against the server: "
+        "while judging it: X (2); while reading it: Y (1)",
+    }
+    assert said["streams"] == {"judged": 0, "failed": 0, "error_rate": None}
+    assert said["ledger"]["done"] == 3
+
+
+def test_of_many_faults_the_first_are_named():
+    assert fault_sentence({}) == ""
+    assert fault_sentence({"the harness broke while judging it: X": 1}).startswith(
+        "the harness itself broke on 1 stream, which was not judged"
+    )
+    many = fault_sentence({f"the harness broke {number}": 1 for number in range(9)})
+    assert many.endswith(": 0 (1); 1 (1); 2 (1); and 6 more reasons")
 
 
 def test_violations_are_those_under_load_and_the_failed_musts(writer, results):

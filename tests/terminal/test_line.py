@@ -47,3 +47,11 @@ def test_a_harness_that_is_the_bottleneck_says_so() -> None:
     saturated = {**document, "harness": {**document["harness"], "saturated": True}, "warming_up": True}
     assert "warming up" in plain_line(saturated, None)
     assert plain_line(saturated, None).endswith("HARNESS SATURATED, 0:40 left")
+
+
+def test_streams_that_the_harness_broke_on_are_told_of() -> None:
+    document = running(told(live()))
+    faults = {"streams": 2, "reasons": {"the harness broke on X": 2}, "sentence": "the harness itself broke"}
+    broken = {**document, "harness": {**document["harness"], "faults": faults}}
+    assert "NOT JUDGED" not in plain_line(document, None)
+    assert plain_line(broken, None).endswith("2 NOT JUDGED, 0:40 left")

@@ -108,3 +108,10 @@ def test_markup_of_others_is_no_markup() -> None:
     text = "\n".join(drawn(View("t", document, None), 120, 40))
     assert "http://[red]x[/red]" in text
     assert "[bold]" in text
+
+
+def test_streams_that_the_harness_broke_on_are_told_of() -> None:
+    faults = {"streams": 12, "reasons": {}, "sentence": "the harness itself broke"}
+    document = {**BUSY, "harness": {**BUSY["harness"], "faults": faults}}
+    assert "BROKE ON 12" in "\n".join(drawn(View("t", document, None), 120, 40))
+    assert "BROKE ON" not in "\n".join(drawn(View("t", BUSY, None), 120, 40))

@@ -9,7 +9,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Judgement, Place, broken, held, inconclusive
 from harness.contract.judge import judges, merged, whole
 from harness.contract.judges.conflict import rejections
-from harness.contract.judges.resume import first_difference
+from harness.contract.judges.resume import first_difference, parting
 
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within it count as simultaneous
 _SLOWED = 2.0  # times as long as undisturbed
@@ -60,7 +60,8 @@ def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Ju
             sequence = sequence[sequence.index(answer.sequence[0]) :]
         if difference := first_difference(sequence, answer.sequence):
             return broken(
-                f"two equal requests sent together differ: {difference}{said}", Place(longest), Place(answer)
+                f"two equal requests sent together differ: {difference}{said}",
+                *parting(longest, sequence, answer, answer.sequence),
             )
     return whole(longest) or held("one run")
 
@@ -137,7 +138,8 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> Judgement:
         if other.sequence[0] in expected:  # where the server resumes with the tail, a reader may come later
             expected = expected[expected.index(other.sequence[0]) :]
         if difference := first_difference(expected, other.sequence):
-            return broken(f"closing one stream harmed another: {difference}", Place(closed), Place(other))
+            where = parting(longest, expected, other, other.sequence)[1]
+            return broken(f"closing one stream harmed another: {difference}", Place(closed), where)
     return held(f"{len(others)} streams stayed whole when another one was closed")
 
 

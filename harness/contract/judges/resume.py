@@ -86,6 +86,24 @@ def _at(run: Exchange, sequence: Sequence[Identity], expected: Sequence[Identity
     return Place(run, events[-1] if events else None)
 
 
+def _common(expected: Sequence[Identity], got: Sequence[Identity]) -> int:
+    """With how many events both begin."""
+    pairs = enumerate(zip(expected, got, strict=False))
+    return next((n for n, (wanted, found) in pairs if wanted != found), min(len(expected), len(got)))
+
+
+def parting(
+    run: Exchange, expected: Sequence[Identity], other: Exchange, got: Sequence[Identity]
+) -> tuple[Place, Place]:
+    """Where two runs part: in `run`, whose last events are `expected`, and in `other`, all of whose are `got`.
+
+    Of what is missing at the end of one, the other's first such event and its own last.
+    """
+    place = _common(expected, got) + len(run.events) - len(expected)
+    before = run.events[min(place, len(run.events) - 1)] if run.events else None
+    return Place(run, before), _at(other, got, expected)
+
+
 def retries_resume(original: Exchange, retry: Exchange) -> Judgement | None:
     """None when a plain retry resumes its run; else what builds on that can prove nothing."""
     if problem := whole(original):
@@ -103,8 +121,7 @@ def replay(original: Exchange, retry: Exchange) -> Judgement:
         said = retry.describe() if not retry.started_run else difference
         return broken(
             f"the retry of a finished run differs from it: {said}",
-            Place(original),
-            _at(retry, retry.sequence, original.sequence),
+            *parting(original, original.sequence, retry, retry.sequence),
         )
     return held(f"the retry brought the same {len(retry.events)} events")
 
@@ -164,8 +181,7 @@ def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> Judg
     if difference := first_difference(expected, got):
         return broken(
             f"a retry while the run was in flight differs from it: {difference}",
-            Place(original),
-            _at(joined, got, expected),
+            *parting(original, expected, joined, got),
         )
     return held(f"a retry after {made} of {len(whole_sequence)} events joined the run ({policy})")
 
@@ -189,23 +205,32 @@ def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, Judgement]:
     seen, got = cut.seen, cut.resumed.sequence
     if difference := first_difference(canonical[: len(seen)], seen):
         return None, broken(
-            f"{where}: what came before it is not what the run replays: {difference}", *places
+            f"{where}: what came before it is not what the run replays: {difference}",
+            _seen_at(cut, _common(canonical, seen)),
+            Place(cut.resumed),
         )
     start = canonical.index(got[0]) if got[0] in canonical else 0
     policy = _policy(start, len(seen), cut, expect)
     if policy is None:
         return None, broken(
             f"{where}: the resumed stream starts with event {start + 1}, {_say(got[0])}: {_off_by(start, len(seen))}",
-            Place(cut.before),
+            _seen_at(cut, len(seen) - 1),
             Place(cut.resumed, cut.resumed.events[0]),
         )
     if difference := first_difference(canonical[start:], got):
         return policy, broken(
             f"{where}: after the resumption {difference}",
-            Place(cut.before),
+            _seen_at(cut, len(seen) - 1),
             _at(cut.resumed, got, canonical[start:]),
         )
     return policy, held(f"{where}: whole ({policy})")
+
+
+def _seen_at(cut: CutRun, place: int) -> Place:
+    """The event that is number `place` of what was seen, from 0, where it came on the connection that was cut."""
+    events = cut.before.events
+    place -= max(0, len(cut.seen) - len(events))  # what came on connections before that
+    return Place(cut.before, events[place] if 0 <= place < len(events) else None)
 
 
 def _presumed(cut: CutRun) -> tuple[Identity, ...]:
@@ -299,7 +324,7 @@ def _exactly_after(original: Exchange, resumed: Exchange) -> Judgement:
         if resumed.sequence == original.sequence:
             said = "the stream was replayed from the first event"
         return broken(
-            f"Last-Event-ID {named}: {said}", Place(original), _at(resumed, resumed.sequence, expected)
+            f"Last-Event-ID {named}: {said}", *parting(original, expected, resumed, resumed.sequence)
         )
     return held(f"after {named} came the {len(expected)} events that follow it")
 
@@ -371,8 +396,7 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
         said = difference if retry.started_run else retry.describe()
         return broken(
             f"the retry of a failed run does not replay its failure: {said}",
-            Place(original),
-            _at(retry, retry.sequence, original.sequence),
+            *parting(original, original.sequence, retry, retry.sequence),
         )
     return held("the retry replayed the failure")
 
@@ -407,7 +431,7 @@ def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> 
     if difference := first_difference(expected, got):
         said = difference if retry.started_run else retry.describe()
         return broken(
-            f"a retry that raced the terminal event: {said}", Place(original), _at(retry, got, expected)
+            f"a retry that raced the terminal event: {said}", *parting(original, expected, retry, got)
         )
     return held("whole")
 

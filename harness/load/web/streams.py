@@ -117,6 +117,8 @@ def _harness(harness: Mapping[str, Any]) -> Iterator[Row]:
             yield _row(f"Harness: {label}", unit="ms", **cells)
     for sentence in harness["why"]:
         yield _row("Harness: client-saturated", sentence)
+    if harness["faults"]["streams"]:
+        yield _row("Harness: fault", harness["faults"]["sentence"], count=f"{harness['faults']['streams']:,}")
 
 
 def shown(value: float | None) -> str:

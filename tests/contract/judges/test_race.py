@@ -190,3 +190,10 @@ def test_runs_whose_ids_start_anew_are_told_apart_by_their_run_ids() -> None:
     twice = [whole_run(run_id="run-1"), whole_run(run_id="run-2")]
     assert race.same_body([twice]).verdict is FAIL
     assert race.same_body([[whole_run(), whole_run(base_ms=EPOCH_MS + 5)]]).verdict is FAIL
+
+
+def test_where_equal_requests_part_is_pointed_at_in_both() -> None:
+    frames = [*(token(place) for place in range(5)), done(5)]
+    whole, short = run(*frames), run(*frames[:3], *frames[4:])
+    finding = race.same_body([[whole, short]], expect=Expectations(resume_start="replay"))
+    assert [place.at.index for place in finding.places if place.at is not None] == [3, 3]

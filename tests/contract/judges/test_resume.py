@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from harness.contract import judges
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
+from harness.contract.finding import Finding
 from harness.contract.judges import resume
 from harness.contract.judges.resume import CutRun, Start, first_difference, stitch
 from tests.contract.exchanges import (
@@ -440,3 +442,43 @@ def test_a_tail_of_a_finished_run_is_its_terminal_event() -> None:
     assert stitch(one, TAIL)[0] is Start.TAIL
     seen_to_the_end = CutRun(whole_run(ending=Ending.CUT), tail(3), whole_run())
     assert stitch(seen_to_the_end, TAIL)[0] is Start.TAIL
+
+
+def pointed_at(finding: Finding) -> list[int | None]:
+    return [None if place.at is None else place.at.index for place in finding.places]
+
+
+FRAMES = [*(token(place) for place in range(9)), done(9)]
+
+
+@pytest.mark.parametrize(
+    ("places", "where"),
+    [
+        ([0, 1, 2, 4, 5, 6, 7, 8, 9], [3, 3]),  # one lost
+        ([0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9], [3, 3]),  # one doubled
+        ([0, 1, 3, 2, 4, 5, 6, 7, 8, 9], [2, 2]),  # two swapped
+        ([0, 1, 2, 3], [4, 3]),  # the end lost
+        ([*range(10), 0], [9, 10]),  # one too many
+        ([], [0, None]),
+    ],
+)
+def test_where_two_runs_part_is_pointed_at_in_both(places: list[int], where: list[int | None]) -> None:
+    original, retry = run(*FRAMES), run(*(FRAMES[place] for place in places))
+    assert pointed_at(resume.replay(original, retry)) == where
+
+
+def test_where_a_resumed_stream_lost_events_both_sides_of_the_cut_are_pointed_at() -> None:
+    before, resumed = cut_run(4), named(id_at(3), run(*FRAMES[6:]))
+    assert pointed_at(resume.every_cut([CutRun(before, resumed, run(*FRAMES))], expect=DECLARED)) == [3, 0]
+    owned_up_to = named(id_at(1), run(*FRAMES[6:]))
+    assert pointed_at(resume.every_cut([CutRun(before, owned_up_to, run(*FRAMES))], expect=DECLARED)) == [
+        1,
+        0,
+    ]
+
+
+def test_what_the_run_does_not_replay_is_pointed_at_on_the_connection_that_brought_it() -> None:
+    strange = run(FRAMES[0], token(1, "other"), FRAMES[2], ending=Ending.CUT, detail="cut by us (fin)")
+    assert pointed_at(resume.every_cut([CutRun(strange, run(*FRAMES), None)], expect=REPLAY)) == [1, None]
+    later = judges.LaterCut(strange, run(*FRAMES), run(*FRAMES), had=(("9-9", "x"),))
+    assert pointed_at(resume.every_cut([later], expect=REPLAY)) == [None, None]

@@ -262,7 +262,8 @@ function tables(found) {
   const processes = Object.entries(found.harness.processes).map(([worker, one]) =>
     [worker, share(one.cpu_mean), share(one.cpu_max), `${number(one.rss_max_bytes / 1048576, true)} MiB`]);
   put("own", table(["ms", "p50", "p99", "Max"], own), table(["Process", "CPU mean", "CPU max", "Memory"], processes),
-    ...found.harness.why.map((one) => make(null, "p", { class: "warn" }, `Client-saturated: ${one}.`)));
+    ...found.harness.why.map((one) => make(null, "p", { class: "warn" }, `Client-saturated: ${one}.`)),
+    ...(found.harness.faults.streams ? [make(null, "p", { class: "bad" }, `Harness fault: ${found.harness.faults.sentence}.`)] : []));
 }
 
 function put(id, ...content) {
