@@ -12,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import harness.conformance
@@ -60,8 +61,15 @@ def suite_command(
     strict: bool = False,
     pytest_args: Sequence[str] = (),
 ) -> list[str]:
-    """The command that runs the suite by the settings in a file. progress_file: harness.progress."""
-    command = [sys.executable, "-m", "pytest", str(SUITE), "--harness-config", str(settings_file)]
+    """The command that runs the suite by the settings in a file. progress_file: harness.progress.
+
+    Of pytest's plugins only ours and xdist are loaded, and what pytest_args name with -p: one that happens to be
+    installed beside us could repeat tests until they pass.
+    """
+    command = [sys.executable, "-m", "pytest", "--disable-plugin-autoload", "-p", "harness"]
+    if find_spec("xdist") is not None:
+        command += ["-p", "xdist"]
+    command += [str(SUITE), "--harness-config", str(settings_file)]
     if results_file is not None:
         command += ["--harness-results", str(results_file)]
     if json_file is not None:

@@ -16,6 +16,8 @@ from tests.load.run_server import run_server
 from tests.load.test_locust import wait_for
 from tests.load.web_page import MODES, Mode, Served, served
 
+from .axe import axe_violations
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
 
@@ -138,7 +140,7 @@ def start_first(tab: Page, page: Served) -> Page:
     tab.get_by_role("button", name="Start").click()
     tab.get_by_role("alert").get_by_text("Warm up: 'soon' is no duration").wait_for()
     assert page.live()["run"] is None
-    tab.locator("[name=warmUp]").fill("2s")
+    tab.locator("[name=warmUp]").fill("500ms")
     tab.locator("[name=objectives]").fill("ttft_p95_ms < 1; violations == 0")
     tab.locator("[name=spawnRate]").fill("3")
     tab.get_by_role("button", name="Start").click()
@@ -277,7 +279,9 @@ def test_the_charts_can_be_read_without_seeing_and_without_a_mouse(tmp_path: Pat
         charts.locator("#chart-ttft summary").focus()
         charts.keyboard.press("Enter")
         assert charts.locator("#chart-ttft table").is_visible()
+        assert axe_violations(charts) == []
         charts.get_by_role("button", name="Light theme").press("Enter")
+        assert axe_violations(charts) == []
         charts.reload()
         until(charts, "() => newest && document.documentElement.dataset.theme === 'light'")
         charts.set_viewport_size({"width": 360, "height": 740})

@@ -124,7 +124,7 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
     done = run_step(
         runner,
         installed,
-        {"users": "3", "duration": "4s", "args": "--journey fresh=1\n  --keep-runs 5 ", "out": "kept here"},
+        {"users": "3", "duration": "2s", "args": "--journey fresh=1\n  --keep-runs 5 ", "out": "kept here"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert runner.outputs == {
@@ -144,14 +144,14 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
         installed,
         {
             "rate": "5",
-            "duration": "3s",
+            "duration": "2s",
             "out": "again",
             "baseline": "kept here/results.sqlite",
             "args": "--objective duration_p50_ms<60000",
         },
     )
     assert "duration_p50_ms" in again.stdout
-    # Three seconds say nothing about a change, and a comparison that says nothing is no pass.
+    # Two seconds say nothing about a change, and a comparison that says nothing is no pass.
     assert (again.returncode, runner.outputs["verdict"]) == (1, "inconclusive")
     assert ("baseline", "duration_p50_ms") in cases_of((runner.workspace / "again" / "junit.xml").read_text())
 
@@ -171,7 +171,7 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
                 "token": "demo-token",
                 "config": "mine.toml",
                 "users": "3",
-                "duration": "3s",
+                "duration": "2s",
                 "working-directory": "service",
             },
         )

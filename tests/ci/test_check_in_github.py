@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 import subprocess
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -28,7 +29,7 @@ SETTINGS = "[objectives]\nviolations = 0\nerror_rate = 0.05\n"
 
 def check(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
     (runner.workspace / "harness.toml").write_text(SETTINGS)
-    return runner.bash(f"harness check --out out --users 3 --duration 4s {ASKED_FOR} {shlex.join(arguments)}")
+    return runner.bash(f"harness check --out out --users 3 --duration 2s {ASKED_FOR} {shlex.join(arguments)}")
 
 
 def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
@@ -47,9 +48,15 @@ def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
     return cases_of((ci / "junit.xml").read_text(encoding="utf-8"))
 
 
-def test_green(tmp_path: Path) -> None:
-    runner = Runner(tmp_path)
-    done = check(runner)
+@pytest.fixture(scope="module")
+def green(tmp_path_factory: pytest.TempPathFactory) -> tuple[Runner, subprocess.CompletedProcess[str]]:
+    """A check of the embedded server."""
+    runner = Runner(tmp_path_factory.mktemp("green"))
+    return runner, check(runner)
+
+
+def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:
+    runner, done = green
     assert done.returncode == 0, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert {name for suite, name in cases if suite == "conformance"} == set(CATALOGUE)
@@ -91,12 +98,13 @@ def test_red(tmp_path: Path) -> None:
     assert (badge["message"].split(" ·")[0], badge["color"]) == ("failing", "red")
 
 
-def test_a_gate_says_it_again_of_the_same_results(tmp_path: Path) -> None:
-    runner = Runner(tmp_path)
-    done = check(runner)
+def test_a_gate_says_it_again_of_the_same_results(
+    tmp_path: Path, green: tuple[Runner, subprocess.CompletedProcess[str]]
+) -> None:
+    tested, done = green
     assert done.returncode == 0, done.stdout + done.stderr
-    runner.output_file.write_text("")
-    runner.summary_file.write_text("")
+    runner = Runner(tmp_path)
+    shutil.copytree(tested.workspace / "out", runner.workspace / "out")
     (runner.workspace / "strict.toml").write_text("[objectives]\nttft_p50_ms = 0.0001\n")
     done = runner.bash(f"harness gate out --config strict.toml {ASKED_FOR}")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -121,13 +129,13 @@ def test_the_suite_alone(tmp_path: Path) -> None:
     assert "::warning" not in "".join(commands(done.stdout))
 
 
-@pytest.mark.parametrize("option", ["--quiet", "--json"])
+@pytest.mark.parametrize(("verb", "option"), [("check", "--quiet"), ("check", "--json"), ("load", "--json")])
 def test_annotations_come_also_where_people_want_quiet_or_a_program_listens(
-    tmp_path: Path, option: str
+    tmp_path: Path, verb: str, option: str
 ) -> None:
     runner = Runner(tmp_path)
     with EmbeddedServer(["two-terminals"]) as faulty:
-        done = check(runner, option, "--target", faulty.base_url)
+        done = runner.bash(f"harness {verb} --users 2 --duration 2s {option} --target {faulty.base_url}")
     assert done.returncode == 1, done.stdout + done.stderr
     assert any("terminal.exactly-one" in one for one in commands(done.stderr) if one.startswith("::error"))
     assert not any(line.startswith("::") for line in done.stdout.splitlines())

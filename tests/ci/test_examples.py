@@ -50,7 +50,7 @@ def test_the_commands_run(tmp_path: Path, where: str) -> None:
     assert "--users 20 --duration 60s" in script
     runner = Runner(tmp_path)
     done = runner.bash(
-        script.replace("--users 20 --duration 60s", "--users 3 --duration 3s"), JOB["variables"]
+        script.replace("--users 20 --duration 60s", "--users 2 --duration 2s"), JOB["variables"]
     )
     assert done.returncode == 0, done.stdout + done.stderr
     kept = runner.workspace / "harness-results"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import xml.etree.ElementTree as ET
@@ -16,7 +17,7 @@ from harness.contract.evidence import restore
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.results.reader import Results
-from tests.conformance.null_server import SERVERS
+from tests.conformance.null_server import SERVERS, NullServer
 from tests.conformance.raw_server import (
     PATH,
     PRINCIPALS,
@@ -34,6 +35,15 @@ from tests.conformance.suite import SUITE, Ran, run, write_config
 pytestmark = pytest.mark.slow
 
 UNTESTED = "inconclusive"
+AREAS = ("-m", "terminal or framing or ids")
+#: None of these needs what the target of `with_gaps` lacks, but the last three.
+OF_GAPS = (
+    "-k",
+    "resumes_the_run or test_ids_increase or exactly_one"
+    " or belongs_to_its_organization or failing_action or test_a_run_without_tokens",
+)
+
+Suite = tuple[Ran, dict[str, Any]]
 
 
 class TellTale(RawServer):
@@ -60,23 +70,41 @@ def config(server: RawServer, tmp_path: Path) -> Path:
     return write_config(tmp_path, settings_values(server.base_url))
 
 
-def suite(
-    config: Path, *arguments: str, report: str = "verdicts.json", **environment: str
-) -> tuple[Ran, dict[str, Any]]:
+def suite(config: Path, *arguments: str, **environment: str) -> tuple[Ran, dict[str, Any]]:
     """pytest on the suite, and its JSON report."""
-    folder = config.parent
-    done = run(
-        "pytest",
-        str(SUITE),
-        "--harness-config",
-        str(config),
-        "--harness-json",
-        report,
-        *arguments,
-        folder=folder,
-        **environment,
-    )
-    return done, done.report(folder / report)
+    given = ("--harness-config", str(config), "--harness-json", "verdicts.json")
+    done = run("pytest", str(SUITE), *given, *arguments, folder=config.parent, **environment)
+    return done, done.report(config.parent / "verdicts.json")
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `plain` ran, and left results.sqlite and junit.xml."""
+    return tmp_path_factory.mktemp("plain")
+
+
+@pytest.fixture(scope="module")
+def plain(server: RawServer, kept: Path) -> Suite:
+    """Three areas on a server that does all right but for a SHOULD."""
+    config = write_config(kept, settings_values(server.base_url))
+    return suite(config, *AREAS, "--harness-results", "results.sqlite", "--junitxml", "junit.xml")
+
+
+@pytest.fixture(scope="module")
+def with_gaps(server: RawServer, tmp_path_factory: pytest.TempPathFactory) -> Suite:
+    """On a target that does not offer all that the tests chosen need, and of which one setting is wrong."""
+    values = settings_values(server.base_url)
+    del values["target"]["second_principal"], values["target"]["actions"]["failure"]
+    values["target"]["actions"]["silent"] = values["target"]["actions"]["success"]
+    return suite(write_config(tmp_path_factory.mktemp("gaps"), values), *OF_GAPS)
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[NullServer, Ran, dict[str, Any]]]:
+    """On a server that answers everything with 500, up to the first failure."""
+    with SERVERS["500"]() as null:
+        config = write_config(tmp_path_factory.mktemp("stopped"), settings_values(null.base_url))
+        yield null, *suite(config, "-x")
 
 
 def verdicts(document: dict[str, Any]) -> dict[str, str]:
@@ -126,42 +154,41 @@ def suite_state(path: Path) -> object:
         return results.manifest.get("suite_state")
 
 
+def test_the_results_tell_that_the_suite_came_to_its_end(plain: Suite, kept: Path) -> None:
+    assert (plain[0].code, suite_state(kept / "results.sqlite")) == (0, "finished"), plain[0].output
+
+
 BREAKERS = {
-    "KeyboardInterrupt": (130, "interrupted"),
-    "RuntimeError": (3, "interrupted"),  # of the suite itself, not of a test
-    "print": (0, "finished"),
+    "KeyboardInterrupt": 130,
+    "RuntimeError": 3,  # of the suite itself, not of a test
 }
 
 
 @pytest.mark.parametrize("what", BREAKERS)
-def test_the_results_tell_whether_the_suite_came_to_its_end(config: Path, what: str) -> None:
+def test_the_results_tell_that_the_suite_was_broken_off(config: Path, what: str) -> None:
     breaker = f"""
 def pytest_runtest_logfinish(nodeid):
     if "closes_after" in nodeid:
-        {"" if what == "print" else "raise "}{what}("broken off")
+        raise {what}("broken off")
 """
     (config.parent / "breaker.py").write_text(breaker, encoding="utf-8")
     done, _ = suite(
         config, "-p", "breaker", "-k", "closes_after or blank_line", "--harness-results", "results.sqlite"
     )
-    assert (done.code, suite_state(config.parent / "results.sqlite")) == BREAKERS[what], done.output
-
-
-def test_the_suite_of_a_target_that_is_not_tested_did_not_come_to_its_end(config: Path) -> None:
-    done, _ = suite(config, "--harness-results", "results.sqlite", HARNESS_TARGET__TOKEN="wrong")
-    assert done.code == 2, done.output
+    assert done.code == BREAKERS[what], done.output
     assert suite_state(config.parent / "results.sqlite") == "interrupted"
 
 
-def test_pytest_settings_of_the_user_take_no_check_away(config: Path) -> None:
-    found = []
-    for variables in ({}, {"PYTEST_ADDOPTS": "-k charset", "PYTEST_PLUGINS": "no_such_plugin"}):
-        command = ("harness", "conformance", "--config", str(config), "--json", "c.json", "-m", "terminal")
-        done = run(*command, folder=config.parent, **variables)
-        found.append(verdicts(done.report(config.parent / "c.json")))
-        assert done.code == 0, done.output
-    assert found[0] == found[1]
-    assert found[0]["terminal.closes"] == "pass"
+def test_pytest_settings_of_the_user_take_no_check_away(config: Path, plain: Suite) -> None:
+    command = ("harness", "conformance", "--config", str(config), "--json", "c.json", *AREAS)
+    done = run(*command, folder=config.parent, PYTEST_ADDOPTS="-k charset", PYTEST_PLUGINS="no_such_plugin")
+    assert done.code == 0, done.output
+    document = done.report(config.parent / "c.json")
+    assert verdicts(document) == verdicts(plain[1])
+    assert checked(document) == checked(plain[1])
+    assert verdicts(document)["terminal.closes"] == "pass"
+    plugins = next(line for line in done.output.splitlines() if line.startswith("plugins:"))
+    assert re.findall(r"[a-z-]+(?=-[0-9])", plugins) == ["agent-run-harness", "xdist"]
 
 
 def test_m_selects_an_area(config: Path) -> None:
@@ -205,9 +232,8 @@ def test_selecting_nothing_is_not_green(config: Path, workers: tuple[str, ...]) 
     assert checked(document) == set()
 
 
-def test_x_stops_at_the_first_failure(tmp_path: Path) -> None:
-    with SERVERS["500"]() as null:
-        done, document = suite(write_config(tmp_path, settings_values(null.base_url)), "-x")
+def test_x_stops_at_the_first_failure(stopped: tuple[NullServer, Ran, dict[str, Any]]) -> None:
+    _, done, document = stopped
     assert done.code == 1, done.output
     assert "stopping after 1 failures" in done.output
     assert document["counts"]["fail"] == 1
@@ -218,11 +244,10 @@ def test_x_stops_at_the_first_failure(tmp_path: Path) -> None:
 # What is shown.
 
 
-def test_a_failure_says_what_where_and_how_to_repeat_it(tmp_path: Path) -> None:
-    with SERVERS["500"]() as null:
-        done, document = suite(
-            write_config(tmp_path, settings_values(null.base_url)), "-k", "an_event_stream"
-        )
+def test_a_failure_says_what_where_and_how_to_repeat_it(
+    stopped: tuple[NullServer, Ran, dict[str, Any]],
+) -> None:
+    null, done, document = stopped
     assert done.code == 1
     assert "headers.event-stream (MUST): Success is 200" in done.output
     assert "a valid request got status 500, not 200" in done.output
@@ -235,32 +260,29 @@ def test_a_failure_says_what_where_and_how_to_repeat_it(tmp_path: Path) -> None:
     assert check["evidence"][0]["exchange"].startswith("exchange-")
 
 
-def test_a_warning_is_no_failure_but_under_strict(config: Path) -> None:
-    done, document = suite(config, "-k", "known_fields")
+def test_a_warning_is_no_failure_but_under_strict(config: Path, plain: Suite) -> None:
+    done, document = plain
     assert (done.code, verdicts(document)["framing.fields"]) == (0, "warn"), done.output
     assert "'x-trace'" in done.output
     done, document = suite(config, "-k", "known_fields", "--harness-strict")
     assert (done.code, verdicts(document)["framing.fields"]) == (1, "warn"), done.output
 
 
-def test_an_inconclusive_must_fails_only_under_strict(server: RawServer, tmp_path: Path) -> None:
-    values = settings_values(server.base_url)
-    values["target"]["actions"]["silent"] = values["target"]["actions"]["success"]
-    config = write_config(tmp_path, values)
-    chosen = ("-k", "test_a_run_without_tokens or resumes_the_run or test_ids_increase")
-    done, document = suite(config, *chosen)
+def test_an_inconclusive_must_fails_only_under_strict(
+    server: RawServer, tmp_path: Path, with_gaps: Suite
+) -> None:
+    done, document = with_gaps
     assert (done.code, verdicts(document)["terminal.no-tokens"]) == (0, "inconclusive"), done.output
     assert "configure one that makes none" in done.output
-    done, _ = suite(config, *chosen, "--harness-strict")
-    assert done.code == 1, done.output
-
-
-def test_what_the_target_does_not_offer_is_not_applicable(server: RawServer, tmp_path: Path) -> None:
     values = settings_values(server.base_url)
-    del values["target"]["second_principal"], values["target"]["actions"]["failure"]
-    done, document = suite(
-        write_config(tmp_path, values), "-k", "belongs_to_its_organization or failing_action or exactly_one"
-    )
+    values["target"]["actions"]["silent"] = values["target"]["actions"]["success"]
+    done, document = suite(write_config(tmp_path, values), *OF_GAPS, "--harness-strict")
+    assert done.code == 1, done.output
+    assert {verdicts(document)[name] for name in checked(document)} == {"pass", "inconclusive"}
+
+
+def test_what_the_target_does_not_offer_is_not_applicable(with_gaps: Suite) -> None:
+    done, document = with_gaps
     assert done.code == 0, done.output
     assert verdicts(document)["auth.key-scope"] == "not applicable"
     assert verdicts(document)["terminal.failure"] == "not applicable"
@@ -280,10 +302,10 @@ def test_only_what_is_not_applicable_tested_nothing(server: RawServer, tmp_path:
 # Reports.
 
 
-def test_junit_names_requirement_and_verdict(config: Path) -> None:
-    done, document = suite(config, "-m", "framing", "--junitxml", "junit.xml")
+def test_junit_names_requirement_and_verdict(plain: Suite, kept: Path) -> None:
+    done, document = plain
     assert done.code == 0, done.output
-    cases = list(ET.parse(config.parent / "junit.xml").getroot().iter("testcase"))
+    cases = list(ET.parse(kept / "junit.xml").getroot().iter("testcase"))
     told: dict[str, set[str]] = {}
     for case in cases:
         values = {one.get("name"): one.get("value") for one in case.iter("property")}
@@ -295,12 +317,9 @@ def test_junit_names_requirement_and_verdict(config: Path) -> None:
     assert told["framing.fields"] == {"warn"}
 
 
-def test_distributed_or_not_the_verdicts_are_the_same(config: Path) -> None:
-    chosen = ("-m", "terminal or framing or ids")
-    alone, first = suite(config, *chosen)
-    done, document = suite(
-        config, *chosen, "-n", "2", "--harness-results", "results.sqlite", report="two.json"
-    )
+def test_distributed_or_not_the_verdicts_are_the_same(config: Path, plain: Suite) -> None:
+    alone, first = plain
+    done, document = suite(config, *AREAS, "-n", "2", "--harness-results", "results.sqlite")
     assert (alone.code, done.code) == (0, 0), done.output
     assert_well_formed(document)
     assert verdicts(document) == verdicts(first)
@@ -352,9 +371,10 @@ def test_a_target_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_wrong_token(server: RawServer, tmp_path: Path) -> None:
     values = settings_values(server.base_url, token="of-nobody-77aa")
-    done, document = suite(write_config(tmp_path, values))
+    done, document = suite(write_config(tmp_path, values), "--harness-results", "results.sqlite")
     assert_untested(done, "refused the token", "401", "HARNESS_TARGET__TOKEN")
     assert document["counts"]["inconclusive"] == len(CATALOGUE)
+    assert suite_state(tmp_path / "results.sqlite") == "interrupted"
     assert "of-nobody-77aa" not in done.output
 
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,12 +30,13 @@ LISTED = [
     ROOT / "docs" / "results-schema.md",
 ]
 
+_SECTION = re.compile(r"^## (\d)\. .*?(?=^## )", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```sh( fails)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SERVE = "harness serve --port 8080"
 _RESULTS = re.compile(r"\b(RESULTS|EARLIER|BEFORE|AFTER)\b|harness-results/latest")
 _CHECKED = "checked"  # a folder with results of load and suite
 _FIRST = f"harness check --users 2 --duration 2s --out {_CHECKED}"
-_FAULTY = "harness serve --fault two-terminals --config-out faulty.toml"
+_CHECK = "harness check --users 5 --duration 2s"
 _SEARCH = "harness capacity --objective 'ttft_p95_ms<800' --from 5 --to 10 --step-duration 2s --repeats 2 --warmup 0.1s"
 _INIT = "harness init --target https://agent.example.com/agent/workflow-actions"
 _LOAD = "harness load --rate 20 --duration 2s"
@@ -44,17 +46,17 @@ _BASELINE = (
 
 #: As they stand these take minutes, or more load than a machine has that runs other tests.
 SHORTER = {
-    "harness check": "harness check --users 2 --duration 2s",
+    "harness check": _CHECK,
     "harness check --users 20 --duration 60s --out harness-results": _FIRST,
-    "harness check --users 5 --duration 30s": "harness check --users 5 --duration 2s",
+    "harness check --users 5 --duration 30s": _CHECK,
     "harness check --baseline baselines/main --rerun-inconclusive 2": _BASELINE,
     "harness check --target https://agent.example.com --baseline baselines/main --rerun-inconclusive 4": _BASELINE,
-    "harness load --rate 5 --duration 2m": "harness load --rate 5 --duration 2s",
+    "harness load --rate 5 --duration 2m": _LOAD,
     "harness load --rate 50 --duration 2m": _LOAD,
     "harness load --ramp 1:100:60s": "harness load --ramp 1:20:2s",
     "harness load --rate 50 --max-in-flight 200": f"{_LOAD} --max-in-flight 200",
     "harness load --rate 500 --processes 2 --warmup 10s": f"{_LOAD} --processes 2 --warmup 1s",
-    "harness load --rate 400 --processes 4": f"{_LOAD} --processes 4",
+    "harness load --rate 400 --processes 4": f"{_LOAD} --processes 2 --warmup 1s",
     "harness load --rate 5 --otlp-endpoint http://localhost:4318": f"{_LOAD} --otlp-endpoint http://localhost:4318",
     'harness capacity --objective "ttft_p95_ms<800"': _SEARCH,
     'harness capacity --objective "ttft_p95_ms < 800" --from 1 --to 200': _SEARCH,
@@ -62,6 +64,26 @@ SHORTER = {
 }
 #: These run elsewhere: tests/browser/test_live_page.py, and tests/load/test_own_journeys.py.
 ELSEWHERE = {"harness load --web", "harness report results"}
+
+#: Lines that name one of these files need each other's, and run together; all others run each on its own.
+_SHARED = re.compile(rf"\b({_CHECKED}|baselines|known|faulty)\b")
+_GROUP = {
+    _CHECKED: "results",
+    "baselines": "results",
+    "known": "known failures",
+    "faulty": "a faulty server",
+}
+_MADE = {
+    "results": (
+        "baselines/main",
+        "runs.prom",
+        "runs.csv",
+        "runs.csv.meta.json",
+        "runs.jsonl",
+        "runs.parquet",
+    ),
+    "known failures": ("known.toml",),
+}
 
 
 def environment() -> dict[str, str]:
@@ -126,27 +148,54 @@ def holds(done: subprocess.CompletedProcess[str]) -> bool:
     )
 
 
-def test_the_tutorial_runs_as_it_stands(tmp_path: Path) -> None:
-    blocks = [(bool(fails), text.strip()) for fails, text in _BLOCK.findall(read(TUTORIAL))]
-    texts = [text for _, text in blocks]
-    correct, faulty = [text for text in texts if text.startswith(_SERVE)]
+def tutorial() -> dict[str, list[tuple[str, bool]]]:
+    """By the number of its section: its lines, and of each whether the page lets it fail."""
+    return {
+        section[1]: [
+            (line, bool(fails)) for fails, text in _BLOCK.findall(section[0]) for line in text.splitlines()
+        ]
+        for section in _SECTION.finditer(read(TUTORIAL))
+    }
+
+
+def test_the_tutorial_is_read_whole() -> None:
+    lines = [line for section in tutorial().values() for line, _ in section]
+    assert lines == [line for _, text in _BLOCK.findall(read(TUTORIAL)) for line in text.splitlines()]
+    assert [number for number, section in tutorial().items() if section] == list("12345")
+    correct, faulty = [line for line in lines if line.startswith(_SERVE)]
     assert "--fault" in faulty
     assert "--fault" not in correct
-    port, place = free_port(), texts.index(faulty)
-    with serving(correct, tmp_path, port):
-        assert holds(run(texts[1], tmp_path))
-    with serving(faulty, tmp_path, port):
-        assert run(texts[place + 1], tmp_path).returncode == 1
-    with serving(correct, tmp_path, port):
-        for fails, text in blocks[place + 2 :]:
-            for line in text.splitlines():
-                done = run(line, tmp_path)
-                assert done.returncode == 1 if fails else holds(done), line
-    for made in ("first/report.html", "first/results.sqlite", "first/summary.json", "compare.html"):
-        assert (tmp_path / made).stat().st_size > 1000, made
 
 
-def listed() -> list[str]:
+@pytest.mark.parametrize(
+    ("sections", "made"),
+    [
+        ("1", ("first/report.html", "first/results.sqlite", "first/summary.json")),
+        ("2", ()),
+        ("345", ("compare.html",)),  # on the server of section 1
+    ],
+)
+def test_the_tutorial_runs_as_it_stands(tmp_path: Path, sections: str, made: tuple[str, ...]) -> None:
+    said = tutorial()
+    (serve, _), *_ = said["2" if sections == "2" else "1"]
+    lines = [one for section in sections for one in said[section] if one[0] != serve]
+    with serving(serve, tmp_path, free_port()):
+        for line, done in run_all([line for line, _ in lines], tmp_path):
+            fails = dict(lines)[line] or "--fault" in serve
+            assert done.returncode == 1 if fails else holds(done), line
+    for file in made:
+        assert (tmp_path / file).stat().st_size > 1000, file
+
+
+def run_all(lines: list[str], folder: Path) -> Iterator[tuple[str, subprocess.CompletedProcess[str]]]:
+    """Each line and what came of it. Loads need nothing of the others, and most of each is waiting: at once."""
+    loads = [line for line in lines if line.startswith("harness load")]
+    with ThreadPoolExecutor() as threads:
+        yield from zip(loads, threads.map(lambda line: run(line, folder), loads), strict=True)
+    yield from ((line, run(line, folder)) for line in lines if line not in loads)
+
+
+def listed() -> dict[str, list[str]]:
     """What is run of the pages, each once and in their order; the check whose results others read comes first."""
     said = [line for page in LISTED for line in commands(page)]
     lines = [
@@ -154,8 +203,11 @@ def listed() -> list[str]:
         for line in said
         if line not in ELSEWHERE and not line.startswith("harness init")
     ]
-    rest = dict.fromkeys(_RESULTS.sub(_CHECKED, line) for line in lines)
-    return list(dict.fromkeys([_FIRST, *rest]))
+    groups: dict[str, list[str]] = {}
+    for line in dict.fromkeys([_FIRST, *(_RESULTS.sub(_CHECKED, line) for line in lines)]):
+        shared = _SHARED.search(line)
+        groups.setdefault(_GROUP[shared[0]] if shared else line, []).append(line)
+    return groups
 
 
 def test_nothing_is_shortened_that_no_page_has() -> None:
@@ -163,37 +215,19 @@ def test_nothing_is_shortened_that_no_page_has() -> None:
     assert {*SHORTER, *ELSEWHERE} <= said
 
 
-def test_the_commands_of_readme_and_how_to_run(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the server that the lines test."""
     port = free_port()
-    (tmp_path / "arrivals.csv").write_text("0\n0.5\n0.7\n")
-    with serving(_SERVE, tmp_path, port):
-        _write_settings(tmp_path, f"http://127.0.0.1:{port}")
-        for line in listed():
-            if line in (_FAULTY, "harness conformance --config faulty.toml"):
-                continue
-            done = run(line, tmp_path)
-            assert holds(done) or _may_say_no(line, done), line
-    with serving(_FAULTY, tmp_path, free_port()):
-        assert run("harness conformance --config faulty.toml", tmp_path).returncode == 1
-    for made in (
-        "baselines/main",
-        "runs.prom",
-        "runs.csv",
-        "runs.csv.meta.json",
-        "runs.jsonl",
-        "runs.parquet",
-        "known.toml",
-    ):
-        assert (tmp_path / made).exists(), made
+    with serving(_SERVE, tmp_path_factory.mktemp("server"), port):
+        yield f"http://127.0.0.1:{port}"
 
 
-def _may_say_no(line: str, done: subprocess.CompletedProcess[str]) -> bool:
-    """A search in seconds may find no limit; two seconds against a baseline never say anything, by exit code 1."""
-    return done.returncode == 1 and line.startswith(("harness capacity", "harness check --"))
-
-
-def _write_settings(folder: Path, url: str) -> None:
-    """By `harness init`, in both of the ways in which the pages use it."""
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, url: str) -> Path:
+    """Where the lines run: with settings, by `harness init`, and with a trace."""
+    folder = tmp_path_factory.mktemp("commands")
+    (folder / "arrivals.csv").write_text("0\n0.5\n0.7\n")
     target = demo_config(url)["target"]
     body = '{"organizationId": "org-1", "sessionId": "s", "workflowAction": %s}'
     action = str(target["actions"]["success"]).replace("'", '"')
@@ -201,14 +235,36 @@ def _write_settings(folder: Path, url: str) -> None:
         f"curl -X POST {url}{target['path']} -H 'Authorization: Bearer demo-token' "
         f"-H 'Content-Type: application/json' -d '{body % action}'\n"
     )
-    by_flags, by_curl = _init_lines()
-    said = by_flags.replace("https://agent.example.com", url)
-    assert run(f"{said} --out other.toml", folder).returncode == 0
+    (by_curl,) = {line for line in _init_lines() if "--from-curl" in line}
     assert run(by_curl, folder).returncode == 0
+    return folder
 
 
-def _init_lines() -> tuple[str, str]:
-    lines = {line for page in LISTED for line in commands(page) if line.startswith("harness init")}
-    (by_flags,) = [line for line in lines if line.startswith(_INIT)]
-    (by_curl,) = [line for line in lines if "--from-curl" in line]
-    return by_flags, by_curl
+def _init_lines() -> list[str]:
+    return [line for page in LISTED for line in commands(page) if line.startswith("harness init")]
+
+
+def test_settings_are_written_by_flags_too(tmp_path: Path, url: str) -> None:
+    (by_flags,) = {line for line in _init_lines() if line.startswith(_INIT)}
+    assert run(by_flags.replace("https://agent.example.com", url), tmp_path).returncode == 0
+    assert url in (tmp_path / "harness.toml").read_text()
+
+
+@pytest.mark.parametrize("group", [group for group in listed() if group != "a faulty server"])
+def test_the_commands_of_readme_and_how_to_run(folder: Path, group: str) -> None:
+    for line in listed()[group]:
+        done = run(line, folder)
+        assert holds(done) or _may_say_no(line, done), line
+    for made in _MADE.get(group, ()):
+        assert (folder / made).exists(), made
+
+
+def test_the_suite_is_red_on_the_faulty_server_of_the_readme(tmp_path: Path) -> None:
+    serve, suite = listed()["a faulty server"]
+    with serving(serve, tmp_path, free_port()):
+        assert run(suite, tmp_path).returncode == 1
+
+
+def _may_say_no(line: str, done: subprocess.CompletedProcess[str]) -> bool:
+    """A search in seconds may find no limit; two seconds against a baseline never say anything, by exit code 1."""
+    return done.returncode == 1 and line.startswith(("harness capacity", "harness check --"))

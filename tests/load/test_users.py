@@ -104,7 +104,7 @@ def test_a_seed_that_is_drawn_repeats_the_test(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_streams_that_last_longer_than_the_test_come_to_their_end(tmp_path: Path, processes: int) -> None:
     plan = LoadSettings(rate=10, duration=1, processes=processes, journeys=FRESH)
-    with run_server(tokens=80, gap_s=0.1) as server:  # longer than Locust's patience of five seconds
+    with run_server(tokens=66, gap_s=0.1) as server:  # longer than Locust's patience of five seconds
         load = Load(tmp_path, server.base_url, plan).run()
     assert load.counts() == {"scheduled": 10, "done": 10}
     assert load.code == 0, load.printed

@@ -31,11 +31,10 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bin folder of a new environment that holds the wheel and the locked dependencies."""
     folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    venv.create(folder)
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--python", str(folder / "bin" / "python")]
     for arguments in (["--require-hashes", "-r", str(ROOT / "requirements.lock")], ["--no-deps", str(wheel)]):
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run([*uv, *arguments], capture_output=True, text=True, check=False, timeout=600)
         assert done.returncode == 0, done.stdout + done.stderr
     return folder / "bin"
 
@@ -64,7 +63,7 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
 
 
 def test_the_installed_wheel_runs_the_main_job(installed: Path, tmp_path: Path) -> None:
-    done = run(installed, tmp_path, "check", "--out", "out", "--duration", "4s", "--users", "3")
+    done = run(installed, tmp_path, "check", "--out", "out", "--duration", "2s", "--users", "3")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert str(ROOT) not in done.stdout
@@ -81,7 +80,7 @@ def test_the_installed_wheel_runs_suite_and_load_against_a_server(installed: Pat
             suite = run(
                 installed, tmp_path, "conformance", "-k", "terminal", "--json", "v.json", "--junit", "v.xml"
             )
-            load = run(installed, tmp_path, "load", "--duration", "3s", "--users", "2", "--out", "out")
+            load = run(installed, tmp_path, "load", "--duration", "2s", "--users", "2", "--out", "out")
         finally:
             server.terminate()
     assert suite.returncode == 0, suite.stdout + suite.stderr

@@ -31,8 +31,8 @@ def acme_process(*options: str) -> Iterator[str]:
             process.terminate()
 
 
-def curl_file(folder: Path, url: str) -> None:
-    action = {"toolId": "crawl", "toolName": "Crawl", "aiDescription": "reads pages", "runtimeScope": "prod"}
+def curl_file(folder: Path, url: str, tool: str) -> None:
+    action = {"toolId": tool, "toolName": "Tool", "aiDescription": "reads pages", "runtimeScope": "prod"}
     body = {"organizationId": ORGANIZATION, "sessionId": "s-1", "workflowAction": action}
     (folder / "run.sh").write_text(
         f"curl -N {url}{PATH} \\\n  -H \"Authorization: Bearer $ACME_TOKEN\" \\\n  -d '{json.dumps(body)}'\n"
@@ -41,7 +41,7 @@ def curl_file(folder: Path, url: str) -> None:
 
 def from_nothing_to_a_verdict(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
     """init, doctor and check, as a newcomer calls them. The last one's outcome."""
-    curl_file(folder, url)
+    curl_file(folder, url, "crawl")
     init = harness("init", "--from-curl", "run.sh", folder=folder, variables={"ACME_TOKEN": TOKEN})
     assert init.returncode == 0, init.stderr
     assert TOKEN not in (folder / "harness.toml").read_text()
@@ -51,7 +51,7 @@ def from_nothing_to_a_verdict(folder: Path, url: str) -> subprocess.CompletedPro
         row["name"]: row["standing"] for row in json.loads(doctor.stdout)["rows"] if row["of"] == "target"
     }
     assert rows["token"] == rows["stream"] == rows["buffering"] == "ok"
-    load = ("--users", "3", "--duration", "6s", "--journey", "fresh=1", "--journey", "replay=2")
+    load = ("--users", "3", "--duration", "3s", "--journey", "fresh=1", "--journey", "replay=2")
     return harness("check", "--json", "--out", "out", *load, folder=folder, variables=token)
 
 
@@ -79,10 +79,10 @@ def test_a_server_that_drops_frames_gets_a_red_one(tmp_path: Path) -> None:
 
 def test_the_verdict_alone(tmp_path: Path) -> None:
     with acme_process("--drop", "1") as url:
-        curl_file(tmp_path, url)
+        curl_file(tmp_path, url, "summarise")
         token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
         harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
-        options = ("--users", "2", "--duration", "3s", "--journey", "replay=1", "--out", "out", "--quiet")
+        options = ("--users", "2", "--duration", "2s", "--journey", "replay=1", "--out", "out", "--quiet")
         load = harness("load", *options, folder=tmp_path, variables=token)
     assert load.returncode == 1
     assert load.stdout.startswith("failed: ")
@@ -93,7 +93,7 @@ def test_the_verdict_alone(tmp_path: Path) -> None:
 
 def test_the_suite_alone_for_a_program(tmp_path: Path) -> None:
     with acme_process() as url:
-        curl_file(tmp_path, url)
+        curl_file(tmp_path, url, "summarise")
         token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
         harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
         suite = harness("conformance", "--json", "-", "-k", "terminal", folder=tmp_path, variables=token)
