@@ -15,9 +15,11 @@ import math
 import struct
 import zlib
 from array import array
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Generic, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +36,6 @@ FOLD_AT = 4096
 FEW = 32
 """So few values are added without numpy, which takes longer to begin."""
 
-_BATCH = 1024
-"""So many stored histograms are added up together."""
-
 _CONTRADICTORY = "a stored histogram's buckets contradict its count"
 _NOT_FINITE = "durations must be finite numbers of milliseconds; one of these is not"
 UNFOLDED_AT_MOST = 128
@@ -46,11 +45,18 @@ _FORMAT = 2
 _COARSE_FORMAT = 1  # of earlier files: half as many buckets to a decade
 _UNFOLDED = b"\x02"  # no deflated text begins with it
 _HEADER = struct.Struct("<BQdddH")
+_HEADER_FIELDS = np.dtype(
+    [("form", "u1"), ("count", "<u8"), ("sum", "<f8"), ("min", "<f8"), ("max", "<f8"), ("filled", "<u2")]
+)
+_BUCKET_BYTES = 10  # of a filled one: its number and its count
+_ROOM = 256  # labels that sums have room for at least
 EDGES_MS: npt.NDArray[np.float64] = LOWEST_MS * np.power(10.0, np.arange(BUCKETS) / BUCKETS_PER_DECADE)
 """Upper edge of every bucket."""
 MIDDLES_MS: npt.NDArray[np.float64] = EDGES_MS * (2 / (GROWTH + 1))
 """The value that stands for every bucket."""
 EDGES_MS.flags.writeable = MIDDLES_MS.flags.writeable = False
+
+Label = TypeVar("Label", bound=Hashable)
 
 
 class Histogram:
@@ -170,13 +176,15 @@ class Histogram:
         """The histogram for storage and shipping: a header and the filled buckets, deflated, or few values."""
         if self._counts is None and len(self._recent) <= UNFOLDED_AT_MOST:
             return _UNFOLDED + np.frombuffer(self._recent, np.float64).astype("<f8").tobytes()
+        return zlib.compress(self.plain(), 1)
+
+    def plain(self) -> bytes:
+        """What is deflated for storage: header, numbers of the filled buckets, counts."""
         self._fold()
         counts = np.zeros(BUCKETS, np.int64) if self._counts is None else self._counts
         filled = np.flatnonzero(counts)
         header = _HEADER.pack(_FORMAT, self.count, self._sum, self._min, self._max, len(filled))
-        return zlib.compress(
-            header + filled.astype("<u2").tobytes() + counts[filled].astype("<i8").tobytes(), 1
-        )
+        return header + filled.astype("<u2").tobytes() + counts[filled].astype("<i8").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Histogram:
@@ -190,7 +198,7 @@ class Histogram:
             values = np.frombuffer(plain, "<i8", filled, _HEADER.size + 2 * filled)
         except (zlib.error, struct.error, ValueError) as problem:
             raise ValueError(f"this is no stored histogram: {problem}") from None
-        if form not in {_FORMAT, _COARSE_FORMAT} or len(plain) != _HEADER.size + 10 * filled:
+        if form not in {_FORMAT, _COARSE_FORMAT} or len(plain) != _HEADER.size + _BUCKET_BYTES * filled:
             raise ValueError(f"this is no stored histogram of format {_FORMAT}")
         if (places >= BUCKETS).any() or (values <= 0).any() or int(values.sum()) != count:
             raise ValueError(_CONTRADICTORY)
@@ -207,34 +215,14 @@ class Histogram:
         return histogram
 
     @classmethod
-    def total(cls, stored: Iterable[bytes]) -> Histogram:
-        """The sum of many histograms that `to_bytes` wrote, several times as fast as one merge after the other.
-
-        Raises ValueError when one of them is anything else.
+    def of_sums(cls, counts: npt.NDArray[np.int64], sum_ms: float, min_ms: float, max_ms: float) -> Self:
+        """The histogram of numbers that are known. counts: of all buckets, not to be changed any more; without
+        a value min_ms is above max_ms.
         """
-        total, batch = cls(), _Batch()
-        for data in stored:
-            if data[:1] == _UNFOLDED:
-                total.merge(cls._of_values(data[1:]))
-                continue
-            try:
-                plain = zlib.decompress(data)
-                form, count, sum_ms, smallest, largest, filled = _HEADER.unpack_from(plain)
-            except (zlib.error, struct.error) as problem:
-                raise ValueError(f"this is no stored histogram: {problem}") from None
-            if form != _FORMAT or not filled or len(plain) != _HEADER.size + 10 * filled:
-                total.merge(
-                    cls.from_bytes(data)
-                )  # which knows the earlier format, and what is wrong otherwise
-                continue
-            batch.add(plain, filled, count)
-            total._sum += sum_ms
-            total._min, total._max = min(total._min, smallest), max(total._max, largest)
-            if len(batch.sizes) == _BATCH:
-                total._counts, batch = batch.added_to(total._counts), _Batch()
-        if batch.sizes:
-            total._counts = batch.added_to(total._counts)
-        return total
+        histogram = cls()
+        if min_ms <= max_ms:
+            histogram._counts, histogram._sum, histogram._min, histogram._max = counts, sum_ms, min_ms, max_ms
+        return histogram
 
     @classmethod
     def _of_values(cls, data: bytes) -> Histogram:
@@ -263,39 +251,160 @@ class Histogram:
         self._counts = counts if self._counts is None else self._counts + counts
 
 
-class _Batch:
-    """Stored histograms that wait to be added up together: what is dear about numpy is to begin."""
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Stored histograms, decoded together: of each its number of filled buckets, sum, smallest and largest in ms.
 
-    __slots__ = ("counts", "places", "sizes", "values")
+    places, counts: of all filled buckets, one histogram's after the other's.
+    """
+
+    sizes: npt.NDArray[np.int64]
+    sums_ms: npt.NDArray[np.float64]
+    smallest_ms: npt.NDArray[np.float64]
+    largest_ms: npt.NDArray[np.float64]
+    places: npt.NDArray[np.uint16]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, stored: Sequence[bytes]) -> Self:
+        """What `Histogram.to_bytes` wrote, in any form. Raises ValueError when one of them is anything else."""
+        plains, headers = _inflated(stored)
+        sizes = headers["filled"].astype(np.int64)
+        middles = (_HEADER.size + 2 * sizes).tolist()
+        places = [plain[_HEADER.size : middle] for plain, middle in zip(plains, middles, strict=True)]
+        counts = [plain[middle:] for plain, middle in zip(plains, middles, strict=True)]
+        decoded = cls(
+            sizes,
+            headers["sum"],
+            headers["min"],
+            headers["max"],
+            np.frombuffer(b"".join(places), "<u2"),
+            np.frombuffer(b"".join(counts), "<i8"),
+        )
+        decoded._check(headers["count"])
+        return decoded
+
+    def _check(self, counts: npt.NDArray[np.uint64]) -> None:
+        before = np.concatenate([[0], np.cumsum(self.counts)])
+        ends = np.cumsum(self.sizes)
+        found = (before[ends] - before[ends - self.sizes]).astype(np.uint64)
+        if (self.places >= BUCKETS).any() or (self.counts <= 0).any() or (found != counts).any():
+            raise ValueError(_CONTRADICTORY)
+
+    def only(self, wanted: npt.NDArray[np.bool_]) -> Stored:
+        """Some of them, in the same order. wanted: a flag for each."""
+        inside = np.repeat(wanted, self.sizes)
+        return Stored(
+            self.sizes[wanted],
+            self.sums_ms[wanted],
+            self.smallest_ms[wanted],
+            self.largest_ms[wanted],
+            self.places[inside],
+            self.counts[inside],
+        )
+
+
+class Sums(Generic[Label]):
+    """Stored histograms added up by label, many at a time: what is dear about numpy is to begin.
+
+    Every label takes 21 kB until what was added up is taken out.
+    """
+
+    __slots__ = ("_counts", "_largest_ms", "_rows", "_smallest_ms", "_sums_ms")
 
     def __init__(self) -> None:
-        self.places: list[bytes] = []
-        self.values: list[bytes] = []
-        self.sizes: list[int] = []
-        self.counts: list[int] = []
+        self._clear()
 
-    def add(self, plain: bytes, filled: int, count: int) -> None:
-        """Take one in, inflated. filled: how many filled buckets it has; count: what they add up to."""
-        middle = _HEADER.size + 2 * filled
-        self.places.append(plain[_HEADER.size : middle])
-        self.values.append(plain[middle:])
-        self.sizes.append(filled)
-        self.counts.append(count)
+    def __len__(self) -> int:
+        """How many labels there are."""
+        return len(self._rows)
 
-    def added_to(self, counts: npt.NDArray[np.int64] | None) -> npt.NDArray[np.int64]:
-        """New counts: those, and all that wait. Raises ValueError when a stored one contradicts itself."""
-        places = np.frombuffer(b"".join(self.places), "<u2")
-        values = np.frombuffer(b"".join(self.values), "<i8")
-        sums = np.add.reduceat(values, np.concatenate([[0], np.cumsum(self.sizes)[:-1]]))
-        if (
-            (places >= BUCKETS).any()
-            or (values <= 0).any()
-            or (sums != np.array(self.counts, np.uint64)).any()
-        ):
-            raise ValueError(_CONTRADICTORY)
-        added = np.zeros(BUCKETS, np.int64) if counts is None else counts.copy()
-        np.add.at(added, places, values)
-        return added
+    def _clear(self) -> None:
+        self._rows: dict[Label, int] = {}
+        self._counts = np.zeros((0, BUCKETS), np.int64)
+        self._sums_ms, self._smallest_ms, self._largest_ms = np.zeros(0), np.zeros(0), np.zeros(0)
+
+    def _make_room(self) -> None:
+        """Rows for all labels; each time for twice as many, so that it is seldom done."""
+        before = len(self._counts)
+        size = max(len(self._rows), 2 * before, _ROOM)
+        counts = np.zeros((size, BUCKETS), np.int64)  # memory is taken by what is written only
+        counts[:before] = self._counts
+        self._counts = counts
+        more = size - before
+        self._sums_ms = np.concatenate([self._sums_ms, np.zeros(more)])
+        self._smallest_ms = np.concatenate([self._smallest_ms, np.full(more, np.inf)])
+        self._largest_ms = np.concatenate([self._largest_ms, np.full(more, -np.inf)])
+
+    def add(self, labels: Iterable[Label | None], stored: Stored) -> None:
+        """Add each to the sum of its label. labels: one for each; None leaves it out."""
+        rows = self._rows
+        places = np.array(
+            [-1 if label is None else rows.setdefault(label, len(rows)) for label in labels], np.int64
+        )
+        wanted = places >= 0
+        if not wanted.all():
+            places, stored = places[wanted], stored.only(wanted)
+        if len(rows) > len(self._counts):
+            self._make_room()
+        cells = np.repeat(places * BUCKETS, stored.sizes) + stored.places
+        np.add.at(self._counts.reshape(-1), cells, stored.counts)
+        np.add.at(self._sums_ms, places, stored.sums_ms)
+        np.minimum.at(self._smallest_ms, places, stored.smallest_ms)
+        np.maximum.at(self._largest_ms, places, stored.largest_ms)
+
+    def take(self) -> dict[Label, Histogram]:
+        """The sums by label, in the order in which these came; afterwards there are none."""
+        numbers = zip(
+            self._sums_ms.tolist(), self._smallest_ms.tolist(), self._largest_ms.tolist(), strict=True
+        )
+        # Rows beyond the labels are room that was not needed.
+        found = zip(self._rows, self._counts, numbers, strict=False)
+        histograms = {label: Histogram.of_sums(counts, *three) for label, counts, three in found}
+        self._clear()
+        return histograms
+
+    def take_stored(self) -> tuple[list[Label], Stored]:
+        """The same as stored ones, which take what their filled buckets do, 10 bytes each."""
+        labels, size = list(self._rows), len(self._rows)
+        filled = np.flatnonzero(self._counts[:size] != 0)  # several times as fast as of numbers
+        rows, places = np.divmod(filled, BUCKETS)
+        stored = Stored(
+            np.bincount(rows, minlength=size),
+            self._sums_ms[:size],
+            self._smallest_ms[:size],
+            self._largest_ms[:size],
+            places.astype(np.uint16),
+            self._counts.reshape(-1)[filled],
+        )
+        self._clear()
+        return labels, stored
+
+
+def _inflated(stored: Sequence[bytes]) -> tuple[list[bytes], npt.NDArray[np.void]]:
+    """What was deflated of each, as `Histogram.to_bytes` writes it now, whatever its form was; and the headers."""
+    plains = list(map(_inflated_or_empty, stored))
+    headers = _headers(plains)
+    lengths = np.fromiter(map(len, plains), np.int64, len(plains))
+    filled = headers["filled"].astype(np.int64)
+    usual = (headers["form"] == _FORMAT) & (filled > 0) & (lengths == _HEADER.size + _BUCKET_BYTES * filled)
+    if usual.all():
+        return plains, headers
+    for place in np.flatnonzero(~usual).tolist():  # few values, the earlier format, or no histogram at all
+        plains[place] = Histogram.from_bytes(stored[place]).plain()
+    return plains, _headers(plains)
+
+
+def _inflated_or_empty(data: bytes) -> bytes:
+    try:
+        return zlib.decompress(data)
+    except zlib.error:
+        return b""
+
+
+def _headers(plains: list[bytes]) -> npt.NDArray[np.void]:
+    size = _HEADER.size
+    return np.frombuffer(b"".join([plain[:size].ljust(size, b"\0") for plain in plains]), _HEADER_FIELDS)
 
 
 def nearest_rank(percent: float, count: int) -> int:

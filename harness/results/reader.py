@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from harness.results.histogram import Histogram
+from harness.results.histogram import Histogram, Stored, Sums
 from harness.results.ledger import ENDINGS, Ledger
 from harness.results.rows import (
     HARNESS_FAULT,
@@ -33,7 +33,12 @@ _TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
 _TESTED_OUTCOMES = frozenset(ENDINGS) - {"refused", "rejected", "abandoned"}
 Part = Literal["measured", "warm-up", "whole"]
 """Which of a load's seconds: those that count, those before (manifest: measured_from), or all."""
-_INFLATED_AT_ONCE = 5_000  # stored histograms
+_TOGETHER = 500
+"""So many stored histograms are decoded together: more are no faster, as the processor's caches do not hold them."""
+_SECONDS_TOGETHER = 128
+"""So many seconds of metrics are added up together."""
+_KEPT_BUCKETS = 10_000_000
+"""So many filled buckets of single seconds are kept, at 10 bytes each: an hour of every metric at 280 runs/s."""
 _ALWAYS_S = 2**62  # above every epoch second, and still a SQLite integer
 
 
@@ -47,13 +52,60 @@ class Reason:
     rows: int
 
 
+_Seconds = tuple[list[tuple[str, int]], Stored]
+"""Metrics with epoch seconds, and one stored histogram for each."""
+
+
+class _SecondBySecond:
+    """Histograms by metric and second, of all journeys and workers; of a very long test there are none."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Seconds] | None = []
+        self._sums: Sums[tuple[str, int]] = Sums()
+        self._buckets = 0
+
+    def add(self, keys: Iterable[tuple[str, int]], stored: Stored) -> None:
+        """Add some; keys: metric and epoch second of each."""
+        if self._parts is None:
+            return
+        self._sums.add(keys, stored)
+        if len(self._sums) >= _SECONDS_TOGETHER:
+            self._keep()
+
+    def parts(self) -> list[_Seconds] | None:
+        """All of them, a second perhaps in more than one part; None when they would be too many to keep."""
+        if self._parts is not None:
+            self._keep()
+        return self._parts
+
+    def _keep(self) -> None:
+        part = self._sums.take_stored()
+        self._buckets += len(part[1].places)
+        if self._parts is not None:
+            self._parts.append(part)
+        if self._buckets > _KEPT_BUCKETS:
+            self._parts = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """All histograms of a file, added up.
+
+    totals: by metric, and by journey, worker and whether they count (or are warm-up). seconds: of all journeys and
+    workers, each second perhaps more than once; None when they would be too many to keep.
+    """
+
+    totals: dict[str, dict[tuple[str, str, bool], Histogram]]
+    seconds: list[_Seconds] | None
+
+
 _SELECT_RUNS = f"SELECT {', '.join(RUN_COLUMNS)} FROM runs ORDER BY intended_ns, id"  # noqa: S608 - likewise
 
 
 class Results:
     """A results file, read only; also one whose writer is still at work or was killed. A context manager.
 
-    Methods say what stands in the file now; histograms that were merged are kept until it changes. A part
+    Methods say what stands in the file now; sums, and histograms added up, are kept until it changes. A part
     is, where one can be chosen, a Part of the load's seconds; without a word, those that count.
 
     Raises ResultsError when the file is missing, is no results file, is of a newer schema, or turns out to
@@ -75,9 +127,9 @@ class Results:
             )
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from None
-        self._merged: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
-        self._merged_at = -1
-        self._last_read: tuple[tuple[Any, ...], dict[int, Histogram]] = ((), {})
+        self._at = -1
+        self._gathered: _Gathered | None = None
+        self._read: dict[tuple[str, tuple[int, ...]], list[tuple[Any, ...]]] = {}
         try:
             self._version = identify(self._db, self.path)
         except sqlite3.Error as problem:
@@ -102,7 +154,7 @@ class Results:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest's keys and values; see ResultsWriter.set_manifest."""
-        return {key: json.loads(value) for key, value in self._rows("SELECT key, value FROM manifest")}
+        return {key: json.loads(value) for key, value in self._kept("SELECT key, value FROM manifest")}
 
     @property
     def tested(self) -> bool:
@@ -133,7 +185,7 @@ class Results:
 
     def sample(self) -> tuple[int, int]:
         """How many rows `runs` has, and of how many streams they are a sample; equal when it has them all."""
-        (kept,) = next(self._rows("SELECT count(*) FROM runs"))
+        ((kept,),) = self._kept("SELECT count(*) FROM runs")
         return kept, max(kept, int(self.manifest.get("runs_seen", kept)))
 
     @property
@@ -158,13 +210,14 @@ class Results:
 
     def journeys(self) -> list[str]:
         """The journeys that the ledger or a histogram names, sorted."""
-        union = "SELECT journey FROM ledger UNION SELECT journey FROM histograms ORDER BY journey"
-        return [journey for (journey,) in self._rows(union) if journey]
+        union = "SELECT DISTINCT journey FROM ledger UNION SELECT DISTINCT journey FROM histograms ORDER BY 1"
+        return [journey for (journey,) in self._kept(union) if journey]
 
     @property
     def measured_from(self) -> int | None:
         """The first epoch second that counts; None when there was no warm-up and all do."""
-        value = self.manifest.get("measured_from")
+        found = self._kept("SELECT value FROM manifest WHERE key = 'measured_from'")
+        value = json.loads(found[0][0]) if found else None
         return int(value) if value else None
 
     @property
@@ -179,14 +232,13 @@ class Results:
         Of a test that is still going on, or whose writer was killed, the streams that were open when it was
         last written are in flight.
         """
-        queries = ["SELECT outcome, sum(count) FROM ledger WHERE ?1 IS NULL OR journey = ?1 GROUP BY outcome"]
+        query = "SELECT journey, outcome, sum(count) FROM ledger GROUP BY 1, 2"
         if self._version >= 2:
-            queries.append(
-                "SELECT 'in flight', coalesce(sum(count), 0) FROM open_streams WHERE ?1 IS NULL OR journey = ?1"
-            )
+            query += " UNION ALL SELECT journey, 'in flight', sum(count) FROM open_streams GROUP BY 1"
         ledger = Ledger()
-        for outcome, count in self._rows(" UNION ALL ".join(queries), journey):
-            ledger.add(outcome, count)
+        for name, outcome, count in self._kept(query):
+            if journey in (None, name):
+                ledger.add(outcome, count)
         return ledger
 
     def ledger_by_second(self) -> dict[int, Ledger]:
@@ -211,16 +263,22 @@ class Results:
 
         A writer that did not tally had no warm-up, so its streams are taken from ledger and failures.
         """
-        tallied = self._version >= 2 and next(self._rows("SELECT EXISTS (SELECT 1 FROM tallies)"))[0]
-        if tallied or self.harness_faults:  # where we broke on every stream, none was tallied
-            query = (
-                "SELECT word, sum(count) FROM tallies WHERE (?1 IS NULL OR journey = ?1) "
-                "AND second >= ?2 AND second < ?3 GROUP BY word"
-            )
-            return Tally.of(dict(self._rows(query, journey, *self._seconds(part))))
+        found = self._tallied() if self._version >= 2 else []
+        if found or self.harness_faults:  # where we broke on every stream, none was tallied
+            words: Counter[str] = Counter()
+            for name, word, counts, count in found:
+                if journey in (None, name) and part in ("whole", "measured" if counts else "warm-up"):
+                    words[word] += count
+            return Tally.of(words)
         if part == "warm-up":
             return Tally()
         return Tally(self.ledger(journey).judged, self.failures(journey), None, None)
+
+    def _tallied(self) -> list[tuple[Any, ...]]:
+        """Journey, word, whether they count (or are warm-up), and the sum."""
+        counts_from, _ = self._seconds("measured")
+        query = "SELECT journey, word, second >= ?1, sum(count) FROM tallies GROUP BY 1, 2, 3"
+        return self._kept(query, counts_from)
 
     def tallies_by_second(self, journey: str | None = None) -> dict[int, Tally]:
         """What goes into rates by the epoch second in which the streams were due, ascending, warm-up too."""
@@ -250,12 +308,12 @@ class Results:
 
     def metrics(self) -> list[str]:
         """The names of the metrics that have data, sorted."""
-        return [name for (name,) in self._rows("SELECT DISTINCT metric FROM histograms ORDER BY metric")]
+        return [name for (name,) in self._kept("SELECT DISTINCT metric FROM histograms ORDER BY 1")]
 
     def histogram(self, metric: str, journey: str | None = None, part: Part = "measured") -> Histogram:
         """One metric over the whole run, of one journey or of all; empty when nothing was measured."""
         total = Histogram()
-        for (name, _, counts), histogram in self._totals(metric).items():
+        for (name, _, counts), histogram in self._all().totals.get(metric, {}).items():
             if journey in (None, name) and part in ("whole", "measured" if counts else "warm-up"):
                 total.merge(histogram)
         return total
@@ -263,7 +321,7 @@ class Results:
     def histograms_by_worker(self, metric: str, part: Part = "measured") -> dict[str, Histogram]:
         """One metric by the process that measured it."""
         workers: dict[str, Histogram] = {}
-        for (_, worker, counts), histogram in self._totals(metric).items():
+        for (_, worker, counts), histogram in self._all().totals.get(metric, {}).items():
             if part in ("whole", "measured" if counts else "warm-up"):
                 workers.setdefault(worker, Histogram()).merge(histogram)
         return dict(sorted(workers.items()))
@@ -281,21 +339,28 @@ class Results:
 
         width_s: seconds to a bin, which stands at its first one; bins are counted from `first`.
         """
-        wanted = metric, journey, part, width_s, first, self._changes()
-        if wanted != self._last_read[0]:  # for each percentile of a metric its seconds are asked for again
-            self._last_read = wanted, dict(self._by_second(metric, journey, part, width_s, first))
-        return dict(self._last_read[1])
+        low, high = self._seconds(part)
+        sums: Sums[int] = Sums()
+        for seconds, stored in self._second_by_second(metric, journey):
+            starts = (
+                None if second is None or not low <= second < high else second - (second - first) % width_s
+                for second in seconds
+            )
+            sums.add(starts, stored)
+        return dict(sorted(sums.take().items()))
 
-    def _by_second(
-        self, metric: str, journey: str | None, part: Part, width_s: int, first: int
-    ) -> Iterator[tuple[int, Histogram]]:
-        query = (
-            "SELECT (second - ?5) / ?6, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2) "
-            "AND second >= ?3 AND second < ?4 ORDER BY 1"
-        )
-        rows = self._rows(query, metric, journey, *self._seconds(part), first, width_s)
-        for place, found in groupby(rows, itemgetter(0)):
-            yield first + place * width_s, self._total(counts for _, counts in found)
+    def _second_by_second(
+        self, metric: str, journey: str | None
+    ) -> Iterator[tuple[Iterable[int | None], Stored]]:
+        """Epoch seconds and a stored histogram for each, some at a time; None for one of another metric."""
+        kept = self._all().seconds if journey is None else None
+        if kept is not None:
+            for keys, stored in kept:
+                yield (second if name == metric else None for name, second in keys), stored
+            return
+        query = "SELECT second, counts FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2)"
+        for seconds, found in self._columns(query, metric, journey):
+            yield seconds, self._decoded(found)
 
     def seconds_of(self, metric: str) -> tuple[int, int] | None:
         """The first and the last epoch second in which a metric has values, warm-up too; None without any."""
@@ -313,30 +378,42 @@ class Results:
             "whole": (-_ALWAYS_S, _ALWAYS_S),
         }[part]
 
-    def _changes(self) -> int:
-        """A number that differs when another process has changed the file."""
-        return next(int(version) for (version,) in self._rows("PRAGMA data_version"))
+    def _forget_what_changed(self) -> None:
+        """Let go of what was kept when another process has changed the file since."""
+        ((version,),) = self._rows("PRAGMA data_version")
+        if version != self._at:
+            self._gathered, self._read, self._at = None, {}, version
 
-    def _totals(self, metric: str) -> Mapping[tuple[str, str, bool], Histogram]:
-        """One metric's histograms by journey, worker and whether they count (or are warm-up)."""
-        changes = self._changes()
-        if changes != self._merged_at:
-            self._merged, self._merged_at = {}, changes
-        if metric not in self._merged:
-            counts_from, _ = self._seconds("measured")
-            totals: dict[tuple[str, str, bool], Histogram] = {}
-            waiting: dict[tuple[str, str, bool], list[bytes]] = {}
-            query = "SELECT journey, worker, second, counts FROM histograms WHERE metric = ?1"
-            for journey, worker, second, counts in self._rows(query, metric):
-                key = journey, worker, second >= counts_from
-                stored = waiting.setdefault(key, [])
-                stored.append(counts)
-                if len(stored) >= _INFLATED_AT_ONCE:  # so that a day's do not all wait at once
-                    totals.setdefault(key, Histogram()).merge(self._total(waiting.pop(key)))
-            for key, stored in waiting.items():
-                totals.setdefault(key, Histogram()).merge(self._total(stored))
-            self._merged[metric] = totals
-        return self._merged[metric]
+    def _kept(self, query: str, *parameters: int) -> list[tuple[Any, ...]]:
+        """The rows of a query whose answer is short, and is wanted again: it is kept until the file changes."""
+        self._forget_what_changed()
+        key = query, parameters
+        if key not in self._read:
+            self._read[key] = list(self._rows(query, *parameters))
+        return self._read[key]
+
+    def _all(self) -> _Gathered:
+        """The histograms of the whole file: who asks for one metric asks for others, and one pass reads them all."""
+        self._forget_what_changed()
+        if self._gathered is None:
+            self._gathered = self._gather()
+        return self._gathered
+
+    def _gather(self) -> _Gathered:
+        counts_from, _ = self._seconds("measured")
+        totals: Sums[tuple[str, str, str, bool]] = Sums()
+        seconds = _SecondBySecond()
+        # By the index each would be a step to another place of the table; so it is read from end to end.
+        query = "SELECT metric, journey, worker, second, counts FROM histograms NOT INDEXED"
+        for names, journeys, workers, when, found in self._columns(query):
+            stored = self._decoded(found)
+            measured = [second >= counts_from for second in when]
+            totals.add(zip(names, journeys, workers, measured, strict=True), stored)
+            seconds.add(zip(names, when, strict=True), stored)
+        by_metric: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
+        for (name, journey, worker, counts), histogram in totals.take().items():
+            by_metric.setdefault(name, {})[journey, worker, counts] = histogram
+        return _Gathered(by_metric, seconds.parts())
 
     def violations(self) -> list[ViolationRow]:
         """The stored examples, at most 20 a requirement, in the order of writing."""
@@ -409,11 +486,15 @@ class Results:
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from problem
 
-    def _total(self, stored: Iterable[bytes]) -> Histogram:
+    def _columns(self, query: str, *parameters: str | None) -> Iterator[tuple[Sequence[Any], ...]]:
+        """The same, column by column, of _TOGETHER rows at a time."""
+        rows = self._rows(query, *parameters)
+        while some := list(islice(rows, _TOGETHER)):
+            yield tuple(zip(*some, strict=True))
+
+    def _decoded(self, stored: Sequence[bytes]) -> Stored:
         try:
-            return Histogram.total(stored)
-        except ResultsError:
-            raise
+            return Stored.of(stored)
         except ValueError as problem:
             raise ResultsError(f"{self.path}: the results file is damaged: {problem}") from problem
 

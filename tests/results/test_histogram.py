@@ -13,6 +13,8 @@ from harness.results.histogram import (
     RELATIVE_ERROR,
     UNFOLDED_AT_MOST,
     Histogram,
+    Stored,
+    Sums,
     nearest_rank,
 )
 
@@ -196,26 +198,85 @@ def test_the_coarser_buckets_of_earlier_files_are_read():
     assert filled == {0.001: 1, 0.001133: 2, 0.001144: 3, 0.990452: 2, 1.0: 2}
 
 
-@given(st.lists(st.lists(st.floats(1e-3, 1e8), max_size=UNFOLDED_AT_MOST + 9), max_size=6))
-def test_the_total_of_stored_ones_is_what_merging_gives(parts):
-    # Both forms of storage: values as they are, and filled buckets.
-    stored = [of(part).to_bytes() for part in parts]
-    for part in parts:
-        folded = of(part)
-        folded.merge(Histogram())
-        folded.percentile(50)
-        stored.append(folded.to_bytes())
-    merged = Histogram()
-    for data in stored:
-        merged.merge(Histogram.from_bytes(data))
-    total = Histogram.total(stored)
-    assert facts(total)[0] == facts(merged)[0]
-    assert (total.count, total.min, total.max) == (merged.count, merged.min, merged.max)
-    assert total.sum == pytest.approx(merged.sum)
-    assert total.buckets()[1].tolist() == merged.buckets()[1].tolist()
+def folded(values):
+    """Stored by its buckets, however few values there are."""
+    histogram = of(values)
+    histogram.percentile(50)
+    return histogram.to_bytes()
 
 
-def test_the_total_reads_the_earlier_format_and_refuses_what_is_damaged():
+def one_by_one(labels, stored):
+    merged = {}
+    for label, data in zip(labels, stored, strict=True):
+        if label is not None:
+            merged.setdefault(label, Histogram()).merge(Histogram.from_bytes(data))
+    return merged
+
+
+def added(labels, stored, *, at_once=10_000):
+    sums = Sums()
+    for first in range(0, len(stored), at_once):
+        part = slice(first, first + at_once)
+        sums.add(labels[part], Stored.of(stored[part]))
+    return sums
+
+
+def same(ours, theirs):
+    assert list(ours) == list(theirs)
+    for label, histogram in ours.items():
+        assert facts(histogram) == facts(theirs[label])
+        assert histogram.sum == pytest.approx(theirs[label].sum, rel=1e-9, abs=1e-3)
+        assert [histogram.percentile(p) for p in (0, 50, 99.9, 100)] == [
+            theirs[label].percentile(p) for p in (0, 50, 99.9, 100)
+        ]
+
+
+# Empty ones, values below the first and above the last bucket, and both forms of storage.
+some_values = st.lists(any_ms, max_size=UNFOLDED_AT_MOST + 9)
+some_stored = some_values.map(folded) | some_values.map(lambda values: of(values).to_bytes())
+labelled = st.lists(st.tuples(st.sampled_from(["a", "b", "c", None]), some_stored), min_size=1, max_size=12)
+
+
+@given(labelled, st.integers(1, 12))
+def test_adding_many_up_by_label_is_what_merging_one_after_the_other_gives(pairs, at_once):
+    labels, stored = zip(*pairs, strict=True)
+    same(added(labels, stored, at_once=at_once).take(), one_by_one(labels, stored))
+
+
+@given(labelled, st.integers(1, 12))
+def test_sums_that_are_kept_as_stored_ones_can_be_added_up_again(pairs, at_once):
+    labels, stored = zip(*pairs, strict=True)
+    found, parts = added(labels, stored, at_once=at_once).take_stored()
+    again = Sums()
+    again.add(found, parts)
+    same(again.take(), one_by_one(labels, stored))
+
+
+def test_sums_of_values_outside_the_range_and_of_nothing():
+    stored = [folded([-5.0, 0.0]), folded([1e12, 3.0]), folded([]), folded([-7.0, 2e12])]
+    sums = added(["a", "a", "none", "a"], stored).take()
+    assert facts(sums["none"]) == facts(of([]))
+    assert facts(sums["a"]) == facts(of([-5.0, 0.0, 1e12, 3.0, -7.0, 2e12]))
+    counts = sums["a"].buckets()[1]
+    assert (counts[0], counts[-1], sums["a"].min, sums["a"].max) == (3, 2, -7.0, 2e12)
+
+
+def test_what_was_taken_out_stays_as_it_is():
+    sums = added(["a"], [folded([1.0])])
+    first = sums.take()
+    assert (len(sums), sums.take()) == (0, {})
+    sums.add(["a"], Stored.of([folded([2.0, 3.0])]))
+    assert first["a"].count == 1
+    assert sums.take()["a"].count == 2
+
+
+def test_more_labels_than_there_was_room_for():
+    labels, stored = list(range(300)), [folded([float(number)]) for number in range(300)]
+    sums = added(labels, stored, at_once=7).take()
+    assert [sums[number].max for number in labels] == labels
+
+
+def test_adding_up_reads_the_earlier_format_and_refuses_what_is_damaged():
     import zlib
 
     from harness.results import histogram as module
@@ -226,11 +287,17 @@ def test_the_total_reads_the_earlier_format_and_refuses_what_is_damaged():
         + np.array([1], "<i8").tobytes()
     )
     good = of(np.arange(1.0, 200.0)).to_bytes()
-    assert Histogram.total([good, old, of([7.0]).to_bytes()]).count == 201
+    assert added("aaa", [good, old, of([7.0]).to_bytes()]).take()["a"].count == 201
     plain = zlib.decompress(good)
     far = bytearray(plain)
     struct.pack_into("<H", far, module._HEADER.size, module.BUCKETS)
     miscounted = plain[:1] + b"\x09" + plain[2:]
-    for bad in (b"", good[:-3], *map(zlib.compress, (plain + b"\0", miscounted, bytes(far)))):
+    for bad in (
+        b"",
+        b"rubbish",
+        good[:-3],
+        b"\x02" + bytes(7),
+        *map(zlib.compress, (b"", plain[:20], plain[:-1], plain + b"\0", miscounted, bytes(far))),
+    ):
         with pytest.raises(ValueError, match="stored histogram"):
-            Histogram.total([good, bad, good])
+            Stored.of([good, bad, good])

@@ -1,8 +1,12 @@
 import sqlite3
 from dataclasses import replace
+from itertools import product
 
+import numpy as np
 import pytest
 
+from harness.results import reader
+from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.reader import Reason, Results
 from harness.results.rows import CheckRow, ProcessRow
@@ -10,6 +14,10 @@ from harness.results.schema import ResultsError
 from harness.results.tally import Tally
 from harness.results.writer import ResultsWriter
 from tests.results.files import RUN, of
+
+
+def facts(histogram):
+    return histogram.count, histogram.min, histogram.max, histogram.buckets()[1].tolist()
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
@@ -216,3 +224,79 @@ def test_seconds_are_read_in_bins_from_any_first_one_on(tmp_path):
         with ResultsWriter(path) as writer:
             writer.add_histogram("ttft_ms", "j0", 20, "w0", of(1.0))
         assert list(results.histograms_by_second("ttft_ms"))[-1] == 20
+
+
+def some_histograms(path):
+    """Writes those of two metrics, journeys and workers over ten seconds, three of them warm-up; each by its key."""
+    rng = np.random.default_rng(3)
+    single = {}
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(measured_from=103)
+        for key in product(("ttft_ms", "stall_ms"), ("fresh", "join"), range(100, 110), ("w0", "w1")):
+            if key[2] % 3 or key[3] == "w0":
+                single[key] = of(*rng.lognormal(3, 2, rng.integers(1, 300)))
+                writer.add_histogram(*key, single[key])
+    return single
+
+
+@pytest.mark.parametrize("kept_buckets", [reader._KEPT_BUCKETS, 0])
+@pytest.mark.parametrize("together", [reader._TOGETHER, 7])
+def test_histograms_that_are_read_together_are_the_same_as_one_by_one(
+    path, monkeypatch, together, kept_buckets
+):
+    monkeypatch.setattr(reader, "_TOGETHER", together)
+    monkeypatch.setattr(reader, "_SECONDS_TOGETHER", together)
+    monkeypatch.setattr(reader, "_KEPT_BUCKETS", kept_buckets)
+    single = some_histograms(path)
+
+    def merged(*wanted, seconds=range(103, 110)):
+        total = Histogram()
+        for (metric, journey, second, worker), one in single.items():
+            if {metric, journey, worker} >= set(wanted) and second in seconds:
+                total.merge(one)
+        return facts(total)
+
+    with Results(path) as results:
+        for metric in ("ttft_ms", "stall_ms"):
+            assert facts(results.histogram(metric)) == merged(metric)
+            assert facts(results.histogram(metric, "join")) == merged(metric, "join")
+            assert facts(results.histogram(metric, part="warm-up")) == merged(metric, seconds=range(103))
+            by_worker = results.histograms_by_worker(metric)
+            assert {w: facts(one) for w, one in by_worker.items()} == {
+                w: merged(metric, w) for w in ("w0", "w1")
+            }
+            for journey in ([], ["fresh"]):
+                seconds = results.histograms_by_second(metric, *journey)
+                assert {s: facts(one) for s, one in seconds.items()} == {
+                    s: merged(metric, *journey, seconds=[s]) for s in range(103, 110)
+                }
+            bins = results.histograms_by_second(metric, part="whole", width_s=4, first=100)
+            assert {s: facts(one) for s, one in bins.items()} == {
+                s: merged(metric, seconds=range(s, s + 4)) for s in (100, 104, 108)
+            }
+        assert results.histogram("duration_ms").count == 0
+        assert results.histograms_by_second("duration_ms") == {}
+
+
+def test_what_is_kept_of_a_file_is_let_go_of_when_it_changes(path):
+    with ResultsWriter(path) as writer, Results(path) as results:
+        writer.add_ledger("w", 1, "fresh", "done", 5)
+        writer.add_tally("w", 1, "fresh", "judged", 5)
+        writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
+        writer.commit()
+        assert (results.ledger()["done"], results.tally().judged, results.metrics()) == (5, 5, ["ttft_ms"])
+        assert (results.histogram("ttft_ms").count, results.journeys(), results.sample()) == (
+            1,
+            ["fresh"],
+            (0, 0),
+        )
+        writer.add_ledger("w", 1, "join", "done", 2)
+        writer.add_tally("w", 1, "join", "judged", 2)
+        writer.add_histogram("stall_ms", "join", 1, "w", of(1.0))
+        writer.add_runs([RUN])
+        writer.set_manifest(measured_from=2)
+        writer.commit()
+        assert (results.ledger()["done"], results.tally().judged) == (7, 0)
+        assert (results.tally(part="whole").judged, results.tally("join", "warm-up").judged) == (7, 2)
+        assert (results.metrics(), results.journeys()) == (["stall_ms", "ttft_ms"], ["fresh", "join"])
+        assert (results.histogram("ttft_ms").count, results.sample()) == (0, (1, 1))
