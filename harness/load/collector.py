@@ -301,12 +301,12 @@ class Collector:
             self._delta.rows.append(self._row(stream, stream.exchange, "in flight"))
 
     def _leave(self, stream: Stream) -> None:
+        """Enter a stream that nobody came to judge: in no rate, unless it failed by its ending alone."""
         exchange, outcome = stream.exchange, stream.outcome
         if exchange is None or outcome is None or reason_of(exchange, outcome, stream.step, []) is not None:
             self.settle(stream, [])
             return
         del self._unsettled[id(stream)]
-        stream.unjudged = True
         self._delta.rows.append(self._row(stream, exchange, outcome))
         self._on_settled(stream)
 

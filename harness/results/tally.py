@@ -18,11 +18,11 @@ WORDS = ("judged", "failed", "runs", "good")
 class Tally:
     """Counts of streams.
 
-    judged: those whose ending was the server's doing, unless a fault of ours kept them from being judged: such
-    streams count nowhere here. failed: those of them that ended otherwise than their step wanted, or broke a
-    MUST. runs: the judged ones that were meant to come to the end of a run. good: those of the runs that met
-    every objective a single run can meet, without a violation. runs and good are None in a file whose writer
-    did not count them.
+    judged: those whose ending was the server's doing, unless a fault of ours or the test's end kept them from
+    being judged: such streams count nowhere here. failed: those of them that ended otherwise than their step
+    wanted, or broke a MUST. runs: the judged ones that were meant to come to the end of a run. good: those of
+    the runs that met every objective a single run can meet, without a violation. runs and good are None in a
+    file whose writer did not count them.
     """
 
     judged: int = 0
