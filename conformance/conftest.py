@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import harness.pytest_plugin
+import harness.suite.pytest_plugin
 from harness.contract.exchange import Exchange
-from harness.scenario import Stage
+from harness.suite.scenario import Stage
 
 from .scenarios import every_scenario
 
@@ -27,7 +27,7 @@ for _name, _scenario in SCENARIOS.items():
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    harness.pytest_plugin.judge_target(config)
+    harness.suite.pytest_plugin.judge_target(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -39,7 +39,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         asked.update(
             dict.fromkeys(value for value in (params.params.values() if params else ()) if value in SCENARIOS)
         )
-    session.config.stash[harness.pytest_plugin.SCENARIOS] = [
+    session.config.stash[harness.suite.pytest_plugin.SCENARIOS] = [
         SCENARIOS[name] for name in asked if name in SCENARIOS
     ]
 

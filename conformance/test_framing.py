@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges import framing
-from harness.contract.judges.framing import HOSTILE_TEXT
-from harness.pytest_plugin import JudgeFunction, requirement
+from harness.contract.rules import framing
+from harness.contract.rules.framing import HOSTILE_TEXT
+from harness.suite.pytest_plugin import JudgeFunction, requirement
 
 
 @requirement("framing.utf8")

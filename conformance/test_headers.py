@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges import headers
-from harness.pytest_plugin import JudgeFunction, requirement
+from harness.contract.rules import headers
+from harness.suite.pytest_plugin import JudgeFunction, requirement
 
 
 @requirement("headers.event-stream")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges import input  # noqa: A004 - the area's name
-from harness.pytest_plugin import JudgeFunction, requirement
+from harness.contract.rules import input  # noqa: A004 - the area's name
+from harness.suite.pytest_plugin import JudgeFunction, requirement
 
 
 @requirement("input.not-json")

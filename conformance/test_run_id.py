@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges import run_id
-from harness.pytest_plugin import JudgeFunction, requirement
+from harness.contract.rules import run_id
+from harness.suite.pytest_plugin import JudgeFunction, requirement
 
 
 @requirement("run-id.echoed")

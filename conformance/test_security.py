@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges import security
-from harness.pytest_plugin import JudgeFunction, requirement
-from harness.scenario import Stage
+from harness.contract.rules import security
+from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.scenario import Stage
 
 from .scenarios.auth import GARBAGE_TOKEN
 

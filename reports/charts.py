@@ -10,9 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from harness.results.histogram import Histogram
-
-from .drawing import (
+from harness.reports.chart_style import (
     DASHES,
     LABEL_PT,
     POINTS,
@@ -32,6 +30,8 @@ from .drawing import (
     time_axis,
     warmup_keys,
 )
+from harness.results.histogram import Histogram
+
 from .svg import INKS, inline_svg
 from .text import counted, duration
 

@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from harness.results.histogram import BUCKETS, BUCKETS_PER_DECADE, EDGES_MS, LOWEST_MS, Histogram
-
-from .drawing import (
+from harness.reports.chart_style import (
     DASHES,
     Chart,
     Key,
@@ -26,6 +24,8 @@ from .drawing import (
     time_axis,
     warmup_keys,
 )
+from harness.results.histogram import BUCKETS, BUCKETS_PER_DECADE, EDGES_MS, LOWEST_MS, Histogram
+
 from .svg import INKS, inline_svg
 from .text import count, counted, duration
 

@@ -14,13 +14,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import __version__
+from harness.reports.comparison_page import ComparePage
+from harness.reports.harness_error_section import PROCESS_HEADS
+from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_HEADS
+from harness.reports.page import Page, page
 from harness.results.reader import Results
 
-from .compare import ComparePage
-from .errorbar import PROCESS_HEADS
-from .measured import JOURNEY_COLUMNS, PERCENTILE_HEADS
 from .text import Gap, bounded, count, counted, visible
-from .view import Page, page
 
 TEMPLATES = Path(__file__).parent / "templates"
 _CODE = re.compile(r"`([^`]+)`")

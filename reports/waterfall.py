@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.results.rows import RunRow
+from harness.reports.chart_style import LABEL_PT, Chart, Key, new_figure
+from harness.results.records import RunRow
 
-from .drawing import LABEL_PT, Chart, Key, new_figure
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
 

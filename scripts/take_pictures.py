@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from harness.embedded import EmbeddedServer
-from harness.load.runner import DEFAULT_USERS
+from harness.commands.reference_process import EmbeddedServer
+from harness.load.locust.command import DEFAULT_USERS
 from scripts import chromium
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"

@@ -6,14 +6,14 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from harness.export.families import BOUND_ERROR, BOUNDS, Family, result_families
+from harness.export.metric_families import BOUND_ERROR, BOUNDS, Family, result_families
 from harness.export.prometheus import prometheus_name
-from harness.gate.objectives import EVERY_RUN_HAS, GOODPUT, KEYS, SOME_RUNS_HAVE
+from harness.gate.evaluate import EVERY_RUN_HAS, GOODPUT, KEYS, SOME_RUNS_HAVE
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
-from harness.results.rows import HARNESS_FAULT, CheckRow, ProcessRow
+from harness.results.records import HARNESS_FAULT, CheckRow, ProcessRow
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import uuid
 from urllib.parse import quote
 
+from harness.config.target import another_body
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import NotApplicable, World
-from harness.target import another_body
+from harness.suite.scenario import NotApplicable, World
 
 from .runs import completed_run
 

@@ -8,10 +8,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from harness.config.target import another_body
 from harness.contract.exchange import Exchange
 from harness.protocol.request import new_key
-from harness.scenario import World
-from harness.target import another_body
+from harness.suite.scenario import World
 
 
 async def conflict_after_completion(world: World) -> tuple[Exchange, Exchange, Exchange, Exchange]:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky
 
 from harness.contract.exchange import Exchange
-from harness.contract.judges.input import survives
+from harness.contract.rules.input import survives
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import World
+from harness.suite.scenario import World
 from harness.transport.receiver import Cut
 
 EXAMPLES = 80

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import World
+from harness.suite.scenario import World
 
 REQUIRED = ("organizationId", "sessionId", "workflowAction")
 TOO_LARGE_BYTES = 24_000_000

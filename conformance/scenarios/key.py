@@ -7,7 +7,7 @@ import uuid
 
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import NotApplicable, World
+from harness.suite.scenario import NotApplicable, World
 
 from .runs import completed_run
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 
+from harness.config.target import another_body
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest
-from harness.scenario import World
-from harness.target import another_body
+from harness.suite.scenario import World
 
 from .runs import echo_request
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from itertools import cycle
 from typing import Any
 
+from harness.contract.decoding.full_decoder import Received
 from harness.contract.exchange import Exchange
-from harness.contract.judges.resume import CutRun, terminal_lead_ms
-from harness.contract.received import Received
-from harness.scenario import NotApplicable, World, gather_some
+from harness.contract.rules.resume import CutRun, terminal_lead_ms
+from harness.suite.scenario import NotApplicable, World, gather_some
 from harness.transport.receiver import Cut, CutHow
 
 from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from harness.config.settings import Action
 from harness.contract.exchange import Exchange
-from harness.contract.judges.framing import HOSTILE_TEXT
+from harness.contract.rules.framing import HOSTILE_TEXT
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import NotApplicable, World
-from harness.settings import Action
+from harness.suite.scenario import NotApplicable, World
 
 ECHO_PLACEHOLDER = "{text}"
 

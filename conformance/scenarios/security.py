@@ -6,7 +6,7 @@ import asyncio
 
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest, new_key
-from harness.scenario import World
+from harness.suite.scenario import World
 
 from .auth import (
     foreign_org_with_known_key,

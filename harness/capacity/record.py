@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from harness.capacity.search import Answer, Outcome, Plan, Trial, Verdict
-from harness.gate.objectives import Objective
+from harness.gate.evaluate import Objective
 
 MANIFEST_KEY = "capacity"
 

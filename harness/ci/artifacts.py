@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TextIO
 
 from harness.ci import github
-from harness.ci.account import Account
 from harness.ci.badge import badge_of, endpoint, svg
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
-from harness.settings import SettingsError
+from harness.ci.outcome import Account
+from harness.config.settings import SettingsError
 
 _BADGES = {".svg": svg, ".json": endpoint}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from harness.ci.account import Account, Word
+from harness.ci.outcome import Account, Word
 
 LABEL = "agent runs"
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TextIO
 
-from harness.ci.account import Account, Case
 from harness.ci.badge import badge_of
+from harness.ci.outcome import Account, Case
 
 Kind = Literal["error", "warning", "notice"]
 

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from datetime import datetime
 
-from harness.ci.account import Account, Case, Group
+from harness.ci.outcome import Account, Case, Group
 
 _SUITES: tuple[Group, ...] = ("test", "gate", "baseline", "conformance")
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}

@@ -6,11 +6,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.ci.account import Account, Case
+from harness.ci.outcome import Account, Case
 from harness.gate.console import change_said, interval_said, quantity
-from harness.gate.objectives import GateReport, GateRow
+from harness.gate.evaluate import GateReport, GateRow
 from harness.results import metrics
-from harness.results.rows import VERDICTS
+from harness.results.records import VERDICTS
 
 LIMIT_BYTES = 1024 * 1024
 """GitHub refuses a step's summary that is larger."""

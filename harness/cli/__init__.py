@@ -10,28 +10,25 @@ import click
 
 from harness import __version__
 from harness.ci.github import command, in_github
-from harness.settings import SettingsError
+from harness.errors import HarnessError
 
-from .catalogue import requirements
 from .exit_codes import INTERRUPTED, USAGE
-from .exporting import export
-from .reading import compare, gate, judge_again, report
-from .serving import serve
-from .setup import completion, doctor, init
-from .testing import capacity, check, conformance, load
+from .export import export
+from .init import completion, doctor, init
+from .load import capacity, check, conformance, load
+from .report import compare, gate, judge_again, report
+from .requirements import requirements
+from .serve import serve
 
 
 class _Verbs(click.Group):
     """Any misuse is one sentence and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from harness.embedded import EmbeddedServerError
-        from harness.preflight import PreflightError
-        from harness.results.schema import ResultsError
 
         try:
             return super().invoke(ctx)
-        except (SettingsError, PreflightError, ResultsError, EmbeddedServerError) as problem:
+        except HarnessError as problem:
             click.echo(f"harness: {problem}", err=True)
             if in_github(os.environ):
                 click.echo(command("error", str(problem), title="harness"))

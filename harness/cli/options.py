@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import click
 
+from harness.config.settings import Settings, load_settings, parse_duration_s, parse_journeys, read_token
 from harness.export.otel import ensure_installed
+from harness.gate.evaluate import Objective, limits_with
 from harness.gate.expressions import parse_expression
-from harness.gate.objectives import Objective, limits_with
-from harness.settings import Settings, load_settings, parse_duration_s, parse_journeys, read_token
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

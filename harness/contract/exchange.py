@@ -14,11 +14,11 @@ from typing import Self
 
 from propcache.api import cached_property
 
-from harness.contract.answer import Answer, ReadLog, Summary, body_of
-from harness.contract.received import AnswerDecoder, Read, Received, carries_409
+from harness.contract.decoding.full_decoder import AnswerDecoder, Read, Received, carries_409
+from harness.contract.decoding.response import Answer, ReadLog, Summary, body_of
+from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest
-from harness.protocol.run_events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 
 
 class Ending(StrEnum):
@@ -81,7 +81,7 @@ class Exchange:
 
     @cached_property
     def is_regular(self) -> bool:
-        """Whether all rules about a stream's form hold of it, whatever is in it (harness.contract.regular):
+        """Whether all rules about a stream's form hold of it, whatever is in it (harness.contract.decoding.fast_path):
         it is of the regular form, and either ended with its one terminal event or was cut by us.
         """
         if not self._answer.is_regular:

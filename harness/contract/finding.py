@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.contract.decoding.full_decoder import Received
 from harness.contract.exchange import Exchange
-from harness.contract.received import Received
 
 
 class Verdict(StrEnum):

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.export.families import Distribution, Family, Sample, result_families
+from harness.export.metric_families import Distribution, Family, Sample, result_families
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from harness.export.families import Distribution, Family, result_families
+from harness.export.metric_families import Distribution, Family, result_families
 from harness.results.reader import Results
 
 _SUFFIXES = {"s": "_seconds", "By": "_bytes", "{token}/s": "_per_second", "1": "_ratio"}

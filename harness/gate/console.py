@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.gate.baseline import Comparison
-from harness.gate.objectives import SHARES, GateReport, GateRow
+from harness.gate.comparison import Comparison
+from harness.gate.evaluate import SHARES, GateReport, GateRow
 
 _STYLES = {
     "held": "green",

@@ -26,22 +26,22 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
+from harness.config.settings import LoadSettings, Settings, SettingsError, load_settings
+from harness.config.target import Target
 from harness.export.otel import Pusher, interval_s
-from harness.gate.objectives import parse_objectives
-from harness.load.active_test import ActiveTest
-from harness.load.arrivals import Plan, Share
-from harness.load.books import Books, free_file
-from harness.load.delta import Delta
-from harness.load.health import Health
-from harness.load.live import Board, Live
-from harness.load.shipping import MasterLink, WorkerLink
-from harness.load.telemetry import Telemetry
+from harness.gate.evaluate import parse_objectives
+from harness.load.distributed.links import MasterLink, WorkerLink
+from harness.load.locust.run_context import ActiveTest
+from harness.load.schedule.arrivals import Plan, Share
+from harness.load.stats.live import Board, Live
+from harness.load.stats.otlp_push import Telemetry
+from harness.load.stats.process_monitor import Health
+from harness.load.stats.recorder import Books, free_file
+from harness.load.stats.stats_batch import Delta
 from harness.load.web.form import Form
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
 from harness.results.schema import ResultsError
-from harness.settings import LoadSettings, Settings, SettingsError, load_settings
-from harness.target import Target
 
 _LOCAL_START_AFTER_S = 0.1
 _BEGUN_WITHIN_S = 15.0  # more than a master waits for its workers

@@ -12,14 +12,14 @@ import gevent
 from locust import User
 from locust.exception import StopUser
 
-from harness.load.active_test import ActiveTest
-from harness.load.collector import CollectorClosedError
-from harness.load.journeys import JOURNEYS, Journey
-from harness.load.own import OwnJourney
-from harness.load.pump import Pump, Timetable
+from harness.config.settings import LoadSettings
+from harness.load.journeys.builtin import JOURNEYS, Journey
+from harness.load.journeys.custom import OwnJourney
+from harness.load.journeys.stream_runner import Traveller
+from harness.load.locust.run_context import ActiveTest
+from harness.load.schedule.pacer import Pump, Timetable
 from harness.load.session import Session
-from harness.load.traveller import Traveller
-from harness.settings import LoadSettings
+from harness.load.stats.collector import CollectorClosedError
 
 _AFTER_REFUSAL_S = 0.2
 

@@ -21,8 +21,8 @@ from zoneinfo import available_timezones
 from aiohttp import web
 from pydantic import ValidationError
 
+from harness.profiles.workflow_actions.event_id import StreamId
 from harness.protocol.request import WorkflowActionRequest
-from harness.protocol.stream_id import StreamId
 from harness.reference.actions import (
     ActionCancelledError,
     ActionFailedError,

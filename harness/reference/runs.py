@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harness.protocol.stream_id import StreamId
+from harness.profiles.workflow_actions.event_id import StreamId
 
 Identity = tuple[str, str, str]
 """What a later request finds a run by: organization, ``key`` or ``runId``, and that value."""

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.results.histogram import Histogram
+from harness.results.rate_counts import Tally
 from harness.results.reader import Part, Results
-from harness.results.rows import HARNESS_FAULT, VERDICTS, ProcessRow
-from harness.results.tally import Tally
+from harness.results.records import HARNESS_FAULT, VERDICTS, ProcessRow
 
 SATURATION_LAG_MS = 10.0
 """A p99 of receive lag, schedule lag or hub delay above this says that the harness was too busy to be believed."""

@@ -15,7 +15,8 @@ from typing import Any, Literal, Self
 
 from harness.results.histogram import Histogram, Stored, Sums
 from harness.results.ledger import ENDINGS, Ledger
-from harness.results.rows import (
+from harness.results.rate_counts import Tally
+from harness.results.records import (
     HARNESS_FAULT,
     RUN_COLUMNS,
     CheckRow,
@@ -26,7 +27,6 @@ from harness.results.rows import (
     ViolationRow,
 )
 from harness.results.schema import BUSY_TIMEOUT_S, ResultsError, identify
-from harness.results.tally import Tally
 
 _TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
 # A stream that was refused, rejected or given up by us says nothing about how the server streams.

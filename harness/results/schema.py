@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from harness.errors import HarnessError
+
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x41525248
 """Marks a SQLite file as ours ("ARRH"), whatever its name."""
@@ -57,7 +59,7 @@ STEPS = (FIRST, SINCE_2)
 """What each schema version added; a file of an older one lacks the tables that came later."""
 
 
-class ResultsError(ValueError):
+class ResultsError(HarnessError, ValueError):
     """A results file that cannot be read or written; the message is one sentence for the user."""
 
 

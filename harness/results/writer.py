@@ -23,7 +23,8 @@ from typing import Any, Self
 
 from harness.results.histogram import Histogram
 from harness.results.ledger import checked_outcome
-from harness.results.rows import (
+from harness.results.rate_counts import checked_word
+from harness.results.records import (
     EXAMPLES_PER_REQUIREMENT,
     RUN_COLUMNS,
     VERDICTS,
@@ -41,7 +42,6 @@ from harness.results.schema import (
     ResultsError,
     identify,
 )
-from harness.results.tally import checked_word
 
 COMMIT_EVERY_S = 1.0
 COMMIT_AT_ROWS = 5_000
@@ -270,7 +270,7 @@ class ResultsWriter:
     def add_tally(self, worker: str, second: int, journey: str, word: str, count: int = 1) -> None:
         """Count streams for rates, at the epoch second in which they were due: an increment.
 
-        word: one of harness.results.tally.WORDS; raises ValueError for another.
+        word: one of harness.results.rate_counts.WORDS; raises ValueError for another.
         """
         self._pending.tallies[worker, second, journey, checked_word(word, count)] += count
         self._added()

@@ -13,12 +13,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from harness.load.runner import DEFAULT_USERS
-from harness.run_folder import DEFAULT_FOLDER
-from harness.settings import Settings
-from harness.setup.machine import machine_rows
-from harness.setup.row import Row, Standing
-from harness.setup.target import target_rows
+from harness.commands.output_dir import DEFAULT_FOLDER
+from harness.config.settings import Settings
+from harness.load.locust.command import DEFAULT_USERS
+from harness.setup.finding import Row, Standing
+from harness.setup.machine_checks import machine_rows
+from harness.setup.target_checks import target_rows
 
 _STYLES = {Standing.OK: "green", Standing.WARN: "bold yellow", Standing.FAIL: "bold red"}
 

@@ -15,12 +15,18 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from harness.contract.evidence import Redactor
+from harness.config.settings import (
+    CONFIG_FILE,
+    BudgetSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+    read_token,
+)
+from harness.contract.evidence.document import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
-from harness.settings import CONFIG_FILE, BudgetSettings, Settings, SettingsError, load_settings, read_token
 from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
-from harness.setup.draft import TOKEN_VARIABLE, Draft, action_names, roomy_budget_s, settings_text
 from harness.setup.probe import (
     NO_ENDPOINT,
     Observed,
@@ -33,7 +39,8 @@ from harness.setup.probe import (
     stream_problem,
     streamed_ms,
 )
-from harness.setup.questions import Questions
+from harness.setup.prompts import Questions
+from harness.setup.settings_draft import TOKEN_VARIABLE, Draft, action_names, roomy_budget_s, settings_text
 
 _ROUNDS = 4  # how often a person may correct what the target refused
 _OPEN_TO_ALL = "The server answered 200 without a token too, which the suite will find."

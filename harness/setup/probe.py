@@ -13,17 +13,17 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from harness.config.settings import Settings
+from harness.config.target import Target, another_body
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
-from harness.contract.judge import quoted
-from harness.contract.judges.conflict import rejection_form
-from harness.contract.judges.headers import event_stream
-from harness.contract.judges.resume import CutRun, Start, first_difference, may_have_ended, stitch
+from harness.contract.rules.conflict import rejection_form
+from harness.contract.rules.headers import event_stream
+from harness.contract.rules.resume import CutRun, Start, first_difference, may_have_ended, stitch
+from harness.contract.rules.rule import quoted
 from harness.protocol.request import HttpRequest
-from harness.scenario import retry_after_s
-from harness.settings import Settings
-from harness.target import Target, another_body
+from harness.suite.scenario import retry_after_s
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.receiver import Cut
 

@@ -1,7 +1,7 @@
 """Exchanges on gevent: what Locust's users run on.
 
 A stream costs a greenlet only at its beginning and its end. In between the hub calls the receiver
-straight when there is something to read (harness.transport.poller).
+straight when there is something to read (harness.transport.gevent_poller).
 
 Sockets are the standard library's own, also where Locust has monkey patched it: they are never blocked
 on, and every wait is gevent's by name, so the client works patched and unpatched alike.
@@ -28,7 +28,7 @@ from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
-from harness.transport.poller import Poller
+from harness.transport.gevent_poller import Poller
 from harness.transport.receiver import Cut, CutHow, Pace, Receiver, ask_for_stamps
 from harness.transport.tls import TlsSession
 

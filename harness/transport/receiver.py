@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 
-from harness.contract.answer import Answer
+from harness.contract.decoding.response import Answer
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest

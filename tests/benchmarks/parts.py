@@ -12,9 +12,9 @@ from typing import Any
 
 import tomlkit
 
-from harness.load.runner import load_command
+from harness.config.settings import CONFIG_VARIABLE, JourneyWeights, LoadSettings
+from harness.load.locust.command import load_command
 from harness.results.reader import Results
-from harness.settings import CONFIG_VARIABLE, JourneyWeights, LoadSettings
 from tests.benchmarks.clients import (
     AIOHTTP,
     FAST_HTTP_USER,

@@ -9,12 +9,12 @@ import pytest
 from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.contract.answer import Answer, Summary
-from harness.contract.evidence import document, restore
+from harness.contract.decoding.full_decoder import AnswerDecoder, Read
+from harness.contract.decoding.response import Answer, Summary
+from harness.contract.evidence.document import document, restore
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.judges import judge_stream
-from harness.contract.received import AnswerDecoder, Read
+from harness.contract.rules import judge_stream
 from harness.protocol.sse import SseDecoder
 from tests.contract.exchanges import chunk, whole_run
 from tests.load.run_server import HEAD

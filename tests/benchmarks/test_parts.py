@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.results.rows import RunRow
+from harness.results.records import RunRow
 from harness.results.writer import ResultsWriter
 from tests.benchmarks.clients import Sample
 from tests.benchmarks.parts import FIRST_RUNG, RUNGS, arrivals, climb, holds

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.reports.compare import compare_files
+from harness.reports.comparison_page import compare_files
 from harness.reports.html import write_comparison
 from tests.reports import samples
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.load.web import streams
+from harness.load.web import streams_table
 from harness.results import metrics
 from harness.results.reader import Results
+from tests.load.locust.test_processes import wait_for
 from tests.load.run_server import run_server
-from tests.load.test_locust import wait_for
-from tests.load.web_page import MODES, Mode, Served, served
+from tests.load.web.web_page import MODES, Mode, Served, served
 
 from .axe import axe_violations
 
@@ -78,7 +78,7 @@ def until(tab: Page, script: str, *arguments: Any) -> None:
 
 
 def wanted_cells(document: dict[str, Any]) -> list[list[str]]:
-    return [[row[key] for key, _ in streams.COLUMNS] for row in streams.rows(document)]
+    return [[row[key] for key, _ in streams_table.COLUMNS] for row in streams_table.rows(document)]
 
 
 def assert_drained(page: Served, name: str) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def watch(tab: Page, charts: Page) -> None:
     with tab.expect_response("**/stats/requests") as answered:
         pass
     told = answered.value.json()["extended_stats"][-1]["data"]
-    wanted = [[row[key] for key, _ in streams.COLUMNS] for row in told]
+    wanted = [[row[key] for key, _ in streams_table.COLUMNS] for row in told]
     assert [row[0] for row in wanted].count("Resume") == 2
     until(tab, f"([wanted]) => JSON.stringify({CELLS}) === JSON.stringify(wanted)", wanted)
     until(charts, "() => document.querySelector('#chart-ttft path.mark')")

@@ -9,12 +9,12 @@ from typing import Any
 
 import xmlschema
 
-from harness.ci.account import Account, account_of
+from harness.ci.outcome import Account, account_of
 from harness.contract.requirements import find
-from harness.gate.objectives import judge, parse_objectives
+from harness.gate.evaluate import judge, parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
-from harness.results.rows import CheckRow
+from harness.results.records import CheckRow
 from harness.results.writer import ResultsWriter
 
 SCHEMAS = Path(__file__).parent / "schemas"

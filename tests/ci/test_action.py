@@ -16,7 +16,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from harness.embedded import EmbeddedServer
+from harness.commands.reference_process import EmbeddedServer
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 

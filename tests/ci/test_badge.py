@@ -12,8 +12,8 @@ import matplotlib as mpl
 import pytest
 from matplotlib.ft2font import FT2Font
 
-from harness.ci.account import Word
 from harness.ci.badge import Badge, badge_of, endpoint, svg, text_width_px
+from harness.ci.outcome import Word
 from tests.ci.samples import SCHEMAS, account, check
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,8 +13,8 @@ import jsonschema_rs
 import pytest
 
 from harness.ci.markdown import LIMIT_BYTES
+from harness.commands.reference_process import EmbeddedServer
 from harness.contract.requirements import CATALOGUE
-from harness.embedded import EmbeddedServer
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 from tests.ci.test_github import parsed

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.ci.account import Case
 from harness.ci.github import annotate, artifacts_url, command, in_github, outputs, words_of_others
+from harness.ci.outcome import Case
 from tests.ci.samples import HOSTILE, account, check
 
 _COMMAND = re.compile(r"::(?P<name>[\w-]+)(?: (?P<properties>[^\n]*?))?::(?P<data>[^\n]*)")

@@ -23,12 +23,12 @@ from typing import Any
 import tomlkit
 
 import harness.conformance
+from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
-from harness.contract.judge import Judge
-from harness.scenario import NotApplicable, Stage
-from harness.settings import Settings
-from harness.verdicts import Result, Verdicts
+from harness.contract.rules.rule import Judge
+from harness.contract.verdicts import Result, Verdicts
+from harness.suite.scenario import NotApplicable, Stage
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings, strategies
 
+from harness.config.settings import Settings
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
-from harness.settings import Settings
-from harness.verdicts import Verdicts
+from harness.contract.verdicts import Verdicts
 from tests.conformance.raw_server import Style, serving_apart, settings_values
 from tests.conformance.suite import together, verdicts_on
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.settings import Settings
 from harness.contract.finding import Verdict
-from harness.settings import Settings
-from harness.verdicts import Verdicts
+from harness.contract.verdicts import Verdicts
 from tests.conformance.null_server import KINDS, SERVERS, NullServer, answering, fixed
 from tests.conformance.raw_server import settings_values
 from tests.conformance.suite import run, together, verdicts_on, write_config

@@ -10,8 +10,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.contract.decoding.full_decoder import Read
 from harness.contract.exchange import Ending, Exchange, Timing
-from harness.contract.received import Read
 from harness.protocol.request import HttpRequest
 
 EPOCH_MS = 1_717_000_000_000  # the wall clock, and the ids' first part, when a request is sent

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contract.decoding.full_decoder import AnswerDecoder, Read, carries_409
 from harness.contract.exchange import Ending
-from harness.contract.received import AnswerDecoder, Read, carries_409
-from harness.protocol.run_events import OtherEvent, TokenEvent
+from harness.profiles.workflow_actions.events import OtherEvent, TokenEvent
 from tests.contract.exchanges import (
     EPOCH_MS,
     LAST_CHUNK,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import harness.conformance
-from harness.contract import judges
-from harness.contract.judge import Judge
+from harness.contract import rules
 from harness.contract.requirements import CATALOGUE, Level, areas, find
+from harness.contract.rules.rule import Judge
 
 SUITE = Path(harness.conformance.__file__).parent
 ID = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
@@ -39,7 +39,7 @@ def judge_used(test: ast.FunctionDef) -> list[Judge]:
             rule = node.args[0]
             assert isinstance(rule, ast.Attribute)
             assert isinstance(rule.value, ast.Name)
-            found.append(getattr(getattr(judges, rule.value.id), rule.attr))
+            found.append(getattr(getattr(rules, rule.value.id), rule.attr))
     return found
 
 

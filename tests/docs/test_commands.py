@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
-from harness.settings import ENV_PREFIX
 from tests.docs.pages import ROOT, commands, read
 
 pytestmark = pytest.mark.slow

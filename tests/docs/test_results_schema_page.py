@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.export.rows import _COMPUTED, _STORED, COLUMNS
+from harness.export.stream_table import _COMPUTED, _STORED, COLUMNS
 from harness.results import schema
-from harness.results.rows import VERDICTS
+from harness.results.records import VERDICTS
 from harness.results.writer import ResultsWriter
 from tests.reports import samples
 

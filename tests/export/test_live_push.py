@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.embedded import EmbeddedServer
+from harness.commands.reference_process import EmbeddedServer
 from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels

@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from harness.export import otel
-from harness.export.families import Distribution, Family, Sample, load_families
+from harness.export.metric_families import Distribution, Family, Sample, load_families
 from harness.export.otel import Pusher, ensure_installed, interval_s, otlp_json
 from harness.results.histogram import Histogram
 from harness.results.reader import Results

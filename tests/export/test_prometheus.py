@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.export.families import Distribution, Family, Sample
+from harness.export.metric_families import Distribution, Family, Sample
 from harness.export.prometheus import exposition, prometheus_name, prometheus_text
 from harness.results.histogram import Histogram
 from harness.results.reader import Results

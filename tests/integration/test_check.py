@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.judge import JUDGES
+from harness.commands.reference_process import EmbeddedServer
 from harness.contract.requirements import CATALOGUE, Level
-from harness.embedded import EmbeddedServer
+from harness.contract.rules.rule import JUDGES
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from tests.integration.commands import assert_one_sentence, environment, harness

@@ -17,11 +17,11 @@ import psutil
 import pytest
 import tomlkit
 
-from harness.load.arrivals import Mix, Share, schedule
-from harness.load.runner import load_environment, locustfile
-from harness.settings import LoadSettings
+from harness.config.settings import LoadSettings
+from harness.load.locust.command import load_environment, locustfile
+from harness.load.schedule.arrivals import Mix, Share, schedule
+from tests.load.locust.test_processes import Load, Page, wait_for
 from tests.load.run_server import config, run_server
-from tests.load.test_locust import Load, Page, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -25,10 +25,10 @@ from typing import Any
 import pytest
 import tomlkit
 
-import harness.pytest_plugin  # noqa: F401 - imported before the forks
-from harness.conformance_run import SUITE, clean_environment
-from harness.contract.judge import JUDGES
+import harness.suite.pytest_plugin  # noqa: F401 - imported before the forks
+from harness.commands.conformance import SUITE, clean_environment
 from harness.contract.requirements import CATALOGUE, Level
+from harness.contract.rules.rule import JUDGES
 from harness.reference.faults import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config

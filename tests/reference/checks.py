@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
+from harness.profiles.workflow_actions.event_id import StreamId
 from harness.protocol.sse import lines
-from harness.protocol.stream_id import StreamId
 from tests.reference.support import PATH, TOKEN, Answer, Client, action, body, stalled_connection
 
 LONG = action("long", tokens=12, intervalMs=15)

@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import CHECKS
 
-from harness.embedded import EmbeddedServer
+from harness.commands.reference_process import EmbeddedServer
 from harness.reference.openapi import OPENAPI_PATH
 
 pytestmark = pytest.mark.slow

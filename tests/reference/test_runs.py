@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.protocol.stream_id import StreamId
+from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference.runs import Event, RegistryFullError, Run, RunRegistry, next_id
 
 

@@ -15,11 +15,11 @@ from typing import ClassVar
 
 import pytest
 
-from harness.protocol.stream_id import StreamId
+from harness.config.settings import Settings
+from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference.actions import DEFAULT_TEXT
 from harness.reference.api import ReferenceApi
 from harness.reference.server import ServerSettings, demo_config, running, serve
-from harness.settings import Settings
 from tests.reference.support import (
     PATH,
     TOKEN,

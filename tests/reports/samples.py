@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE
 from harness.results.histogram import Histogram
-from harness.results.rows import CheckRow, RunRow
+from harness.results.records import CheckRow, RunRow
 from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000

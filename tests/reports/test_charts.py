@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from harness.reports.chart_style import POINTS, Key, Limit, bin_width_s
 from harness.reports.charts import (
     Second,
     over_time,
@@ -10,7 +11,6 @@ from harness.reports.charts import (
     style_of,
     traffic,
 )
-from harness.reports.drawing import POINTS, Key, Limit, bin_width_s
 from harness.results.histogram import Histogram
 
 

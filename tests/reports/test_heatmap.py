@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from harness.reports.drawing import Chart, Key, Limit
+from harness.reports.chart_style import Chart, Key, Limit
 from harness.reports.heatmap import LEAST_ROWS, MOST_ROWS, RAMPS, heat_map
 from harness.results.histogram import Histogram
 

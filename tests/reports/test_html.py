@@ -7,11 +7,11 @@ import pytest
 
 from harness.contract.finding import Place
 from harness.contract.requirements import CATALOGUE
-from harness.load.evidence import excerpts
+from harness.load.stats.violation_evidence import excerpts
 from harness.reports.heatmap import RAMPS
 from harness.reports.html import TEMPLATES, write_report
 from harness.results.reader import Results
-from harness.results.rows import CheckRow, RunRow
+from harness.results.records import CheckRow, RunRow
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.contract.exchanges import in_one_read

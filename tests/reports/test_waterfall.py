@@ -4,7 +4,7 @@ from typing import Any
 
 from harness.reports.waterfall import Part, parts, waterfall
 from harness.results.reader import Results
-from harness.results.rows import RunRow
+from harness.results.records import RunRow
 from harness.results.writer import ResultsWriter
 
 DUE_NS = 1_000 * 10**9

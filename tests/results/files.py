@@ -4,7 +4,7 @@ import sqlite3
 
 from harness.results import schema
 from harness.results.histogram import Histogram
-from harness.results.rows import RunRow
+from harness.results.records import RunRow
 
 RUN = RunRow(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
 

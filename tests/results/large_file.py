@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.load.delta import Delta
+from harness.load.stats.stats_batch import Delta
 from harness.reports.html import write_report
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS
-from harness.results.rows import ProcessRow, RunRow
+from harness.results.records import ProcessRow, RunRow
 from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from harness.config.settings import load_settings
 from harness.results.manifest import manifest_at_start
-from harness.settings import load_settings
 
 
 def test_the_manifest_holds_no_secret(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from harness.results.metrics import (
     violations,
 )
 from harness.results.reader import Results
-from harness.results.rows import CheckRow, ProcessRow
+from harness.results.records import CheckRow, ProcessRow
 from harness.results.writer import ResultsWriter
 
 NONE = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None}

@@ -8,10 +8,10 @@ import pytest
 from harness.results import reader
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
+from harness.results.rate_counts import Tally
 from harness.results.reader import Reason, Results
-from harness.results.rows import CheckRow, ProcessRow
+from harness.results.records import CheckRow, ProcessRow
 from harness.results.schema import ResultsError
-from harness.results.tally import Tally
 from harness.results.writer import ResultsWriter
 from tests.results.files import RUN, of
 

@@ -3,10 +3,10 @@ import sqlite3
 import pytest
 
 from harness.results.ledger import Ledger
+from harness.results.rate_counts import Tally
 from harness.results.reader import Results
-from harness.results.rows import CheckRow
+from harness.results.records import CheckRow
 from harness.results.schema import ResultsError
-from harness.results.tally import Tally
 from harness.results.writer import ResultsWriter
 from tests.results.files import RUN, of_version_1
 

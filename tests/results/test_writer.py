@@ -14,7 +14,7 @@ from harness.results import writer as writing
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
-from harness.results.rows import CheckRow, ExchangeRow, ViolationRow
+from harness.results.records import CheckRow, ExchangeRow, ViolationRow
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.files import FULL, RUN, of
@@ -244,7 +244,7 @@ def test_the_last_writer_leaves_a_single_plain_file_and_reading_adds_none(path):
 KILLED = """
 import sys, time
 from harness.results.histogram import Histogram
-from harness.results.rows import CheckRow, RunRow
+from harness.results.records import CheckRow, RunRow
 from harness.results.writer import ResultsWriter
 writer = ResultsWriter(sys.argv[1])
 histogram = Histogram()
@@ -285,7 +285,7 @@ def test_a_killed_writer_leaves_a_readable_file_with_all_that_was_committed(path
 WRITING = """
 import sys
 from harness.results.histogram import Histogram
-from harness.results.rows import RunRow
+from harness.results.records import RunRow
 from harness.results.writer import ResultsWriter
 path, worker = sys.argv[1:]
 sys.stdin.readline()

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.evidence import curl
+from harness.config.settings import SettingsError
+from harness.contract.evidence.document import curl
 from harness.protocol.request import HttpRequest
-from harness.settings import SettingsError
 from harness.setup.curl import json_object, read_curl, split_url
 
 BODY = {"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it's"}}

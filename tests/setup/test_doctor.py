@@ -15,8 +15,8 @@ from click.testing import CliRunner
 
 import harness.setup.doctor as module
 from harness.cli import main
-from harness.settings import Settings
-from harness.setup.row import Row, fail, ok, warn
+from harness.config.settings import Settings
+from harness.setup.finding import Row, fail, ok, warn
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
 from tests.setup.servers import acme
 

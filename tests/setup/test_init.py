@@ -14,10 +14,10 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from harness.embedded import EmbeddedServer
-from harness.settings import load_settings
+from harness.commands.reference_process import EmbeddedServer
+from harness.config.settings import load_settings
 from harness.setup.init import first_draft, run_init
-from harness.setup.questions import Nobody
+from harness.setup.prompts import Nobody
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
 from tests.setup.servers import acme, answering
 from tests.transport.servers import Authority, authority  # noqa: F401 - a fixture

@@ -1,12 +1,12 @@
-"""Live documents as harness.load.live makes them: made by it, of deltas that a test says."""
+"""Live documents as harness.load.stats.live makes them: made by it, of deltas that a test says."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from harness.gate.objectives import parse_objectives
-from harness.load.delta import Delta
-from harness.load.live import Live
+from harness.gate.evaluate import parse_objectives
+from harness.load.stats.live import Live
+from harness.load.stats.stats_batch import Delta
 
 START_S = 1_700_000_000
 WORKER = "local"

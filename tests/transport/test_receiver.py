@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from harness.contract.decoding.full_decoder import Read
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets
-from harness.contract.received import Read
 from harness.transport import receiver as receiving
 from harness.transport.receiver import (
     KERNEL_STAMPS,

@@ -21,11 +21,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.config.settings import LoadSettings
 from harness.results.reader import Results
-from harness.settings import LoadSettings
 from tests.benchmarks.target import ROOT
+from tests.load.locust.test_processes import Load, Page, wait_for
 from tests.load.run_server import RunServer, run_server
-from tests.load.test_locust import Load, Page, wait_for
 
 _LOCUSTFILE = Path(__file__).with_name("cycling.py")
 _PAGE_REMEMBERS_S = 2.2

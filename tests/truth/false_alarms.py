@@ -31,9 +31,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.embedded import LISTENING
-from harness.gate import baseline
-from harness.gate.objectives import GateReport, Objective, Terms, judge, parse_objectives
+from harness.commands.reference_process import LISTENING
+from harness.gate import comparison
+from harness.gate.evaluate import GateReport, Objective, Terms, judge, parse_objectives
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -174,14 +174,14 @@ def decide(
 @contextmanager
 def _each_file_estimated_once() -> Iterator[None]:
     """The same files are looked at again and again here, and none of them changes."""
-    asked = {name: getattr(baseline, name) for name in ("percentile_estimate", "share_estimate")}
+    asked = {name: getattr(comparison, name) for name in ("percentile_estimate", "share_estimate")}
     for name, function in asked.items():
-        setattr(baseline, name, cache(function))
+        setattr(comparison, name, cache(function))
     try:
         yield
     finally:
         for name, function in asked.items():
-            setattr(baseline, name, function)
+            setattr(comparison, name, function)
 
 
 def trial(plan: Plan, seed: int, server: Server) -> dict[float, Tally]:

@@ -20,14 +20,14 @@ from typing import Any
 
 import tomlkit
 
-from harness.embedded import EmbeddedServer
+from harness.commands.reference_process import EmbeddedServer
+from harness.config.settings import LoadSettings
 from harness.reference.faults import SPOILT_FRAMES_PATH, SpoiltFrame
 from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
-from harness.results.rows import RunRow
-from harness.settings import LoadSettings
-from tests.load.test_locust import Load
+from harness.results.records import RunRow
+from tests.load.locust.test_processes import Load
 
 KINDS = ("drops", "doubles", "swaps")
 JOURNEYS = {"replay": 1, "resume": 1, "join": 1}

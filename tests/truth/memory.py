@@ -18,11 +18,11 @@ from statistics import linear_regression, median
 
 import psutil
 
+from harness.config.settings import LoadSettings
 from harness.results.metrics import MASTER
-from harness.results.rows import ProcessRow
-from harness.settings import LoadSettings
+from harness.results.records import ProcessRow
 from tests.benchmarks.target import Rhythm, raise_file_limit, running_target
-from tests.load.test_locust import Load
+from tests.load.locust.test_processes import Load
 
 RHYTHM = Rhythm(tokens=100, first_token_us=200_000, gap_us=50_000)
 _WARMING_UP = 0.2  # share of the time in which caches fill, and the allocator finds its size

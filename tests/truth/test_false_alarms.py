@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.gate.objectives import parse_objectives
+from harness.gate.evaluate import parse_objectives
 from harness.results.reader import Results
 from tests.truth import false_alarms
 from tests.truth.false_alarms import BEGIN, END, OBJECTIVES, Plan, Server, Tally, decide, holds, trial
@@ -75,7 +75,7 @@ def test_both_bars_are_to_be_met(same: Tally, slowed: Tally, good: bool) -> None
 
 
 def test_a_gate_that_calls_everything_worse_does_not_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.gate.baseline._verdict", lambda *_: "worse")
+    monkeypatch.setattr("harness.gate.comparison._verdict", lambda *_: "worse")
     found = trial(Plan("", 20, 3, 0), 1, STEADY)
     assert not holds(found)
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from harness.config.settings import LoadSettings
 from harness.results.reader import Results
-from harness.results.rows import RunRow
-from harness.settings import LoadSettings
+from harness.results.records import RunRow
 from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target
-from tests.load.test_locust import Load
+from tests.load.locust.test_processes import Load
 
 pytestmark = pytest.mark.slow
 

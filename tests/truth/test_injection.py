@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.reference.faults import SpoiltFrame
-from harness.results.rows import RunRow
+from harness.results.records import RunRow
 from tests.truth.injection import KINDS, Found, Reported, compare, inject, right_requirements
 
 LOST = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.delta import Delta
-from harness.load.parcels import Inbox
-from harness.results.rows import ProcessRow
+from harness.load.distributed.delivery import Inbox
+from harness.load.stats.stats_batch import Delta
+from harness.results.records import ProcessRow
 from tests.truth.memory import courses, hold
 
 GENEROUS_KB_PER_MIN = 8_000

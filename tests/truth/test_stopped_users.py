@@ -9,14 +9,14 @@ import gevent
 import pytest
 import tomlkit
 
+from harness.commands.reference_process import EmbeddedServer
+from harness.config.settings import load_settings
+from harness.config.target import Target
 from harness.contract.exchange import Exchange
-from harness.embedded import EmbeddedServer
-from harness.load.collector import Collector
-from harness.load.journeys import JOURNEYS
-from harness.load.traveller import Together, Traveller
+from harness.load.journeys.builtin import JOURNEYS
+from harness.load.journeys.stream_runner import Together, Traveller
+from harness.load.stats.collector import Collector
 from harness.reference.settings import demo_config
-from harness.settings import load_settings
-from harness.target import Target
 from harness.transport.gevent_client import GeventClient
 
 pytestmark = pytest.mark.slow

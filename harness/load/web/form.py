@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.config.settings import LoadSettings, Settings, SettingsError, parse_journeys
+from harness.gate.evaluate import parse_objectives
 from harness.gate.expressions import EXPRESSIONS, limits_of
-from harness.gate.objectives import parse_objectives
-from harness.settings import LoadSettings, Settings, SettingsError, parse_journeys
 
 UNTIL_STOPPED_S = 86_400.0
 """The duration, a day, in the settings of a closed loop that only somebody's click ends."""

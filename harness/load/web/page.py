@@ -12,10 +12,10 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from locust.env import Environment
 from werkzeug.datastructures import MultiDict
 
-from harness.load.web import streams
-from harness.load.web.reporting import ReportFailedError, report_of
+from harness.config.settings import SettingsError
+from harness.load.web import streams_table
+from harness.load.web.report_job import ReportFailedError, report_of
 from harness.results.schema import ResultsError
-from harness.settings import SettingsError
 
 if TYPE_CHECKING:
     from harness.load.session import Session
@@ -87,8 +87,8 @@ class Page:
         arguments["state"] = self._state(arguments["state"])
         for name, value in self._session.form.values(vars(self._options)).items():
             arguments["extra_options"][name]["default_value"] = value
-        arguments["extended_tabs"] = [*_others(arguments, "extended_tabs"), streams.TAB]
-        arguments["extended_tables"] = [*_others(arguments, "extended_tables"), streams.TABLE]
+        arguments["extended_tabs"] = [*_others(arguments, "extended_tabs"), streams_table.TAB]
+        arguments["extended_tables"] = [*_others(arguments, "extended_tables"), streams_table.TABLE]
         arguments["extended_csv_files"] = [
             *[
                 one
@@ -119,9 +119,11 @@ class Page:
         def request_stats() -> Response:
             report = locusts().get_json()
             report["state"] = self._state(report["state"])
-            data = streams.rows(self._session.board.document)
-            others = [one for one in report.get("extended_stats", []) if one["key"] != streams.TAB["key"]]
-            report["extended_stats"] = [*others, {"key": streams.TAB["key"], "data": data}]
+            data = streams_table.rows(self._session.board.document)
+            others = [
+                one for one in report.get("extended_stats", []) if one["key"] != streams_table.TAB["key"]
+            ]
+            report["extended_stats"] = [*others, {"key": streams_table.TAB["key"], "data": data}]
             return jsonify(report)
 
         return self._guarded(request_stats)
@@ -224,7 +226,7 @@ def _refused(sentence: str, status: int) -> Response:
 
 def _others(arguments: dict[str, Any], key: str) -> list[Any]:
     """What a locustfile put there for tabs of its own."""
-    return [one for one in arguments.get(key) or [] if one["key"] != streams.TAB["key"]]
+    return [one for one in arguments.get(key) or [] if one["key"] != streams_table.TAB["key"]]
 
 
 def _whole_number(text: str) -> int | None:

@@ -16,9 +16,9 @@ import gevent
 from locust import events, task
 
 from harness.contract.exchange import Exchange
-from harness.load.journeys import Traveller
-from harness.load.measure import RUN
+from harness.load.journeys.builtin import Traveller
 from harness.load.session import Session, settings_or_exit
+from harness.load.stats.stream_metrics import RUN
 from harness.load.users import AgentRunUser
 from tests.benchmarks.stock.recorder import Recorder
 

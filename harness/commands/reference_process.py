@@ -1,0 +1,64 @@
+"""The embedded server as a process of its own, so that it shares no interpreter with what measures it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+from harness.errors import HarnessError
+
+LISTENING = "listening on "
+_STOP_S = 5.0
+
+
+class EmbeddedServerError(HarnessError):
+    """The embedded server did not start; the text says why."""
+
+
+class EmbeddedServer:
+    """Starts ``harness serve`` on a free port, and stops it when the block ends."""
+
+    def __init__(self, faults: Iterable[str] = ()) -> None:
+        self._faults = tuple(faults)
+        self._process: subprocess.Popen[str] | None = None
+        self.base_url = ""
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "harness", "serve", "--port", "0", "--stop-with-stdin"]
+        for fault in self._faults:
+            command += ["--fault", fault]
+        # In a session of its own: a Ctrl-C is for the test, which stops the server when it has ended. Its
+        # input ends with this process, however that ends.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if LISTENING in line:
+                self.base_url = line.partition(LISTENING)[2].split()[0]
+                return self
+        code = self._process.wait()
+        self._stop()
+        raise EmbeddedServerError(f"the embedded server ended with code {code} before it listened")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()

@@ -1,0 +1,109 @@
+"""The target as its users address it: settings in, ready requests out. Suite and load share it."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from harness.config.settings import Action, Settings, SettingsError, TargetSettings
+from harness.protocol.request import HttpRequest, new_key
+from harness.transport.endpoint import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a bearer token, and the organization it belongs to."""
+
+    token: str
+    organization_id: str
+
+
+class Target:
+    """Makes the requests that a scenario or a journey needs."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings: TargetSettings = settings.target
+        self.expectations = settings.expectations
+        self.secrets = settings.secrets()
+        if self.settings.base_url is None:
+            raise SettingsError(
+                "no target is given: name it with --target URL (in pytest --harness-target URL) or target.base_url"
+            )
+        if self.settings.actions.success is None:
+            raise SettingsError(
+                "no action is configured: [target.actions.success] must hold a workflowAction that ends "
+                "with done"
+            )
+        try:
+            self.endpoint = Endpoint.from_url(
+                self.settings.base_url, verify=self.settings.verify_tls, ca_file=self.settings.ca_file
+            )
+        except OSError as problem:
+            raise SettingsError(
+                f"cannot read target.ca_file {self.settings.ca_file}: {problem.strerror or problem}"
+            ) from None
+        except ValueError as problem:
+            raise SettingsError(str(problem)) from None
+        token = self.settings.token.get_secret_value() if self.settings.token else ""
+        self.principal = Principal(token, self.settings.organization_id)
+
+    @property
+    def second_principal(self) -> Principal | None:
+        """A principal of another organization, where one is configured."""
+        second = self.settings.second_principal
+        return Principal(second.token.get_secret_value(), second.organization_id) if second else None
+
+    def action(self, name: str) -> Action | None:
+        """The configured workflowAction of that name; None where there is none."""
+        action: Action | None = getattr(self.settings.actions, name)
+        return action
+
+    def body(
+        self, action: Action, *, run_id: str | None = None, organization_id: str | None = None
+    ) -> dict[str, Any]:
+        """A request body for `action`, of a session of its own."""
+        body: dict[str, Any] = {
+            "organizationId": organization_id or self.principal.organization_id,
+            "sessionId": str(uuid.uuid4()),
+            "workflowAction": action,
+            **self.settings.body,
+        }
+        return body if run_id is None else {**body, "runId": run_id}
+
+    def post(
+        self,
+        body: Any,
+        *,
+        key: str | None = None,
+        principal: Principal | None = None,
+        path: str | None = None,
+    ) -> HttpRequest:
+        """The documented request, with `key` as its Idempotency-Key where one is given."""
+        who = principal or self.principal
+        headers: tuple[tuple[str, str], ...] = (
+            ("Authorization", f"Bearer {who.token}"),
+            ("Content-Type", "application/json"),
+            ("Accept", "text/event-stream"),
+        )
+        if key is not None:
+            headers = (*headers, ("Idempotency-Key", key))
+        return HttpRequest.post_json(path or self.settings.path, headers, body)
+
+    def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
+        """A request for a new run of the configured action, with a fresh key unless one is given.
+
+        Raises LookupError when the action is not configured.
+        """
+        action = self.action(action_name)
+        if action is None:
+            raise LookupError(f"[target.actions.{action_name}] is not configured")
+        return self.post(self.body(action, run_id=run_id), key=key or new_key())
+
+
+def another_body(request: HttpRequest) -> HttpRequest:
+    """The same request with a body that differs in one documented value and is as valid as before."""
+    body = json.loads(request.body)
+    body["sessionId"] = str(uuid.uuid4())
+    return request.with_json(body)

@@ -1,0 +1,393 @@
+"""One answer as it comes in: the reads are kept, and counted at once; frames are made when somebody asks.
+
+Under load nobody asks for the frames of a stream in which nothing is wrong, so for a stream of the regular
+form (harness.contract.decoding.fast_path) they are never made. What is counted on the way is the same either way.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, islice
+from typing import overload
+
+from harness.contract.decoding.fast_path import NotRegularError, RegularStream
+from harness.contract.decoding.full_decoder import AnswerDecoder, Read, Received, without_run_id
+from harness.profiles.workflow_actions.event_id import StreamId
+from harness.profiles.workflow_actions.events import RunEvent
+from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_READS = 1_000_000
+MAX_HEAD_BYTES = 256 * 1024
+_NO_LAG = -1
+_READS_A_BLOCK = 8
+
+
+class ReadLog(Sequence[Read]):
+    """The reads of one answer in little memory, and at little cost: under load thousands of these take turns,
+    and each thing that one read touches has left the processor's cache since the last.
+
+    size_bytes: how many bytes there are.
+    """
+
+    __slots__ = ("_arrivals_ns", "_blocks", "_ends", "_lags_ns", "_recent", "_tokens", "size_bytes")
+
+    def __init__(self, reads: Iterable[Read] = ()) -> None:
+        self.size_bytes = 0
+        self._recent: list[tuple[int, int, bytes, int]] = []
+        # What was recent, a dozen reads at a time:
+        self._blocks: list[bytes] = []
+        self._ends = array("q")
+        self._arrivals_ns = array("q")
+        self._lags_ns = array("q")
+        self._tokens = array("i")
+        for read in reads:
+            self.append(read.arrival_ns, read.lag_ns, read.data)
+
+    def append(self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0) -> None:
+        """Add one read. tokens: how many tokens with content it completed, where that was counted."""
+        recent = self._recent
+        self.size_bytes += len(data)
+        recent.append((arrival_ns, _NO_LAG if lag_ns is None else lag_ns, data, tokens))
+        if len(recent) == _READS_A_BLOCK:
+            self._pack()
+
+    def _pack(self) -> None:
+        if not self._recent:
+            return
+        arrivals_ns, lags_ns, pieces, tokens = zip(*self._recent, strict=True)
+        self._recent.clear()
+        packed = self._ends[-1] if self._ends else 0
+        self._ends.extend(islice(accumulate(map(len, pieces), initial=packed), 1, None))
+        self._arrivals_ns.extend(arrivals_ns)
+        self._lags_ns.extend(lags_ns)
+        self._tokens.extend(tokens)
+        self._blocks.append(b"".join(pieces))
+
+    def __len__(self) -> int:
+        return len(self._ends) + len(self._recent)
+
+    @property
+    def arrivals_ns(self) -> array[int]:
+        """Arrival of each read."""
+        self._pack()
+        return self._arrivals_ns
+
+    @property
+    def lags_ns(self) -> array[int]:
+        """Lag of each read; below 0 where it has none."""
+        self._pack()
+        return self._lags_ns
+
+    def token_arrivals_ns(self) -> array[int]:
+        """Arrival of each token that was counted."""
+        self._pack()
+        arrivals = array("q")
+        for arrival_ns, tokens in zip(self._arrivals_ns, self._tokens, strict=True):
+            if tokens == 1:
+                arrivals.append(arrival_ns)
+            elif tokens:
+                arrivals += array("q", (arrival_ns,)) * tokens
+        return arrivals
+
+    @overload
+    def __getitem__(self, index: int) -> Read: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Read, ...]: ...
+    def __getitem__(self, index: int | slice) -> Read | tuple[Read, ...]:
+        if isinstance(index, slice):
+            return tuple(self)[index]
+        return next(islice(self._from(range(len(self))[index]), 1))
+
+    def __iter__(self) -> Iterator[Read]:
+        return self._from(0)
+
+    def _from(self, place: int) -> Iterator[Read]:
+        self._pack()
+        everything, ends = b"".join(self._blocks), self._ends
+        start = ends[place - 1] if place else 0
+        for at in range(place, len(ends)):
+            lag_ns = self._lags_ns[at]
+            yield Read(
+                self._arrivals_ns[at], None if lag_ns == _NO_LAG else lag_ns, everything[start : ends[at]]
+            )
+            start = ends[at]
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, ReadLog | tuple):
+            return tuple(self) == tuple(other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+
+@dataclass(slots=True)
+class Summary:
+    """What is counted of an answer's events as they come in.
+
+    events: those that a client would see. run_events: those of them that are RunEvents. token_arrivals_ns: of
+    each token with content. terminals: how many terminal events; `terminal` and `terminal_ns`: the first.
+    first_id, first_id_ns: the first id of the form <ms>-<seq>, and the arrival of its event.
+    """
+
+    events: int = 0
+    run_events: int = 0
+    first_event_ns: int | None = None
+    token_arrivals_ns: array[int] = field(default_factory=lambda: array("q"))
+    terminals: int = 0
+    terminal: RunEvent | None = None
+    terminal_ns: int | None = None
+    first_id: StreamId | None = None
+    first_id_ns: int | None = None
+
+    def add(self, frames: Iterable[Received]) -> None:
+        """Count decoded frames."""
+        for one in frames:
+            if not one.is_event:
+                continue
+            self.events += 1
+            self.run_events += one.event is not None
+            if self.first_event_ns is None:
+                self.first_event_ns = one.arrival_ns
+            if one.has_content:
+                self.token_arrivals_ns.append(one.arrival_ns)
+            if one.is_terminal:
+                self.terminals += 1
+                if self.terminal is None:
+                    self.terminal, self.terminal_ns = one.event, one.arrival_ns
+            if self.first_id is None and one.stream_id is not None:
+                self.first_id, self.first_id_ns = one.stream_id, one.arrival_ns
+
+
+def body_of(reads: Iterable[Read]) -> bytes:
+    """The body without its HTTP framing, as far as the bytes are HTTP."""
+    parser, body = ResponseParser(), bytearray()
+    try:
+        for read in reads:
+            body += parser.feed(read.data)
+    except HttpSyntaxError as problem:
+        body += problem.body
+    parser.close()
+    return bytes(body)
+
+
+class Answer:
+    """Takes the reads of one answer, and says what they amount to so far.
+
+    events: how many came that a client would see. head_ns, first_event_ns, terminal_ns: arrival of the head, of
+    the first event and of the first terminal event. malformed: why nothing more can be decoded. over: whether
+    it is malformed, or the message has ended.
+    """
+
+    __slots__ = (
+        "_at_end",
+        "_between_chunks",
+        "_bound_bytes",
+        "_full",
+        "_full_summary",
+        "_http",
+        "_regular",
+        "events",
+        "first_event_ns",
+        "head_ns",
+        "log",
+        "malformed",
+        "over",
+        "terminal_ns",
+    )
+
+    def __init__(self) -> None:
+        self.log = ReadLog()
+        self.events = 0
+        self.head_ns: int | None = None
+        self.first_event_ns: int | None = None
+        self.terminal_ns: int | None = None
+        self.malformed: str | None = None
+        self.over = False
+        self._http = ResponseParser()
+        self._between_chunks = False  # the parser has seen a regular event's chunk to its end, and no more
+        self._regular: RegularStream | None = RegularStream()
+        self._full: AnswerDecoder | None = None
+        self._full_summary: Summary | None = None
+        self._at_end = False
+        self._bound_bytes = MAX_HEAD_BYTES  # until the head is in
+
+    @classmethod
+    def of(cls, reads: Sequence[Read], *, at_end: bool) -> Answer:
+        """The answer that these reads make. at_end: the server closed its side after them."""
+        answer = cls()
+        for read in reads:
+            answer.feed(read.arrival_ns, read.lag_ns, read.data)
+        if at_end:
+            answer.end_of_connection()
+        answer.close()
+        return answer
+
+    @property
+    def head(self) -> ResponseHead | None:
+        """Status and header fields; None before they are in."""
+        return self._http.head if self._full is None else self._full.http.head
+
+    @property
+    def complete(self) -> bool:
+        """Whether the HTTP message has ended properly."""
+        return self._http.complete if self._full is None else self._full.complete
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether another request may be sent on the same connection (RFC 9112, section 9.3)."""
+        http = self._http
+        return (
+            self._full is None
+            and http.head is not None
+            and http.complete
+            and not http.surplus
+            and http.head.keeps_connection
+        )
+
+    @property
+    def is_regular(self) -> bool:
+        """Whether all that came is an event stream of the regular form, without an unfinished event."""
+        return self._regular is not None and self.events > 0 and not self._regular.pending
+
+    @property
+    def summary(self) -> Summary:
+        """The counts and times that need no frame to be looked at."""
+        if self._full_summary is not None:
+            return self._full_summary
+        regular = self._regular
+        if regular is None or regular.first_id is None:
+            return Summary()
+        return Summary(
+            events=self.events,
+            run_events=self.events,
+            first_event_ns=self.first_event_ns,
+            token_arrivals_ns=self.log.token_arrivals_ns(),
+            terminals=int(regular.terminal is not None),
+            terminal=regular.terminal,
+            terminal_ns=self.terminal_ns,
+            first_id=regular.first_id,
+            first_id_ns=self.first_event_ns,
+        )
+
+    def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> int:
+        """Take one read; returns how many events it completed."""
+        # Most reads are one chunk with one token: of those neither parser needs to know.
+        if self._between_chunks and self._regular is not None:
+            tokens = self._regular.take_chunk(data)
+            if tokens is not None:
+                self.log.append(arrival_ns, lag_ns, data, tokens)
+                self.events += 1
+                if self.log.size_bytes > self._bound_bytes:
+                    self._bound()
+                return 1
+        if self.malformed is not None:
+            return 0
+        before = self.events
+        if self._regular is not None:
+            self._feed_regular(self._regular, arrival_ns, lag_ns, data)
+        else:
+            self._feed_full(arrival_ns, lag_ns, data)
+        if self.log.size_bytes > self._bound_bytes or len(self.log) > MAX_ANSWER_READS:
+            self._bound()
+        return self.events - before
+
+    def _feed_regular(self, regular: RegularStream, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        http, tokens = self._http, regular.tokens
+        try:
+            body = http.feed(data)
+            if body:
+                regular.feed(body)
+        except (HttpSyntaxError, NotRegularError):
+            self._decode_in_full(arrival_ns, lag_ns, data)
+            return
+        if self.head_ns is None and http.head is not None:
+            self.head_ns = arrival_ns
+            if http.head.status != 200:
+                self._decode_in_full(arrival_ns, lag_ns, data)
+                return
+        self.log.append(arrival_ns, lag_ns, data, regular.tokens - tokens)
+        self.over = http.complete
+        self._between_chunks = regular.ends_chunk(body, data) and http.is_chunked
+        if regular.events != self.events:
+            self.events = regular.events
+            if self.first_event_ns is None:
+                self.first_event_ns = arrival_ns
+            if self.terminal_ns is None and regular.terminal is not None:
+                self.terminal_ns = arrival_ns
+
+    def _decode_in_full(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        """From this read on the full decoder has the word, over what came before too."""
+        self._regular = None
+        self._between_chunks = False
+        self._http.close()
+        self._full = AnswerDecoder()
+        self._full_summary = Summary()
+        earlier, self.log = self.log, ReadLog()
+        for read in earlier:
+            self._feed_full(*read)
+        self._feed_full(arrival_ns, lag_ns, data)
+
+    def _feed_full(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        full, summary = self._full, self._full_summary
+        if full is None or summary is None:
+            raise RuntimeError("the stream is regular")
+        self.log.append(arrival_ns, lag_ns, data)
+        summary.add(full.feed(Read(arrival_ns, lag_ns, data)))
+        self.events = summary.events
+        self.first_event_ns, self.terminal_ns = summary.first_event_ns, summary.terminal_ns
+        self.head_ns, self.malformed = full.head_ns, full.malformed
+        self.over = full.complete or full.malformed is not None
+
+    def _bound(self) -> None:
+        if self.malformed is not None:
+            return
+        self.over = True
+        self._between_chunks = False
+        if self.head_ns is None:
+            self.malformed = f"more than {MAX_HEAD_BYTES // 1024} KiB came, and no head yet"
+        elif len(self.log) > MAX_ANSWER_READS:
+            self.malformed = f"the answer came in more than {MAX_ANSWER_READS} pieces"
+        elif self._bound_bytes == MAX_ANSWER_BYTES:
+            self.malformed = f"the answer is larger than {MAX_ANSWER_BYTES // 2**20} MiB"
+        else:
+            self.over = self.complete
+            self._bound_bytes = MAX_ANSWER_BYTES
+
+    def identities(self) -> tuple[tuple[str | None, str | None], ...]:
+        """What must be the same wherever an event is seen again, event by event (Received.identity)."""
+        if self._regular is None:
+            return tuple(one.identity for one in self.decoded.received if one.is_event)
+        ids, data = self._regular.lines_of(body_of(self.log))
+        if self._regular.terminal is not None:
+            data[-1] = without_run_id(data[-1])
+        return tuple(zip(ids, data, strict=True))
+
+    def end_of_connection(self) -> None:
+        """The server closed its side."""
+        self._at_end = True
+        self._http.end_of_connection()
+        if self._full is not None:
+            self._full.end_of_connection()
+        self.over = self.over or self.complete
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._http.close()
+        if self._full is not None:
+            self._full.http.close()
+
+    @property
+    def decoded(self) -> AnswerDecoder:
+        """Every frame, made now where they were not needed before."""
+        if self._full is None:
+            full = AnswerDecoder()
+            for read in self.log:
+                full.feed(read)
+            if self._at_end:
+                full.end_of_connection()
+            full.http.close()
+            self._full = full
+        return self._full

@@ -1,0 +1,154 @@
+"""auth: who asks is settled before anything is told or done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.rules.conflict import rejection_form
+from harness.contract.rules.rule import first_not_accepted, is_one_run, judges, quoted
+
+
+def _refused(answer: Exchange, statuses: Collection[int], what: str) -> Judgement:
+    at = answer.events[0] if answer.events else None
+    allowed = ", ".join(map(str, sorted(statuses)))
+    if answer.started_run:
+        return broken(f"{what} was let in: {answer.describe()}", Place(answer, at))
+    if answer.status not in statuses:
+        return broken(f"{what} got {answer.describe()}, not {allowed}", Place(answer))
+    kinds = {one.event.type for one in answer.events if one.event}
+    if kinds - {"error"}:
+        return broken(f"{what} got {answer.status}, but with run events", Place(answer, at))
+    return held(f"{what} got {answer.status}")
+
+
+def _no_run(followup: Exchange, what: str) -> Judgement | None:
+    """`followup` used the refused request's key with another, valid body: a clash means there was a run."""
+    if rejection_form(followup) is not None:
+        return broken(
+            f"{what} started a run all the same: its key is taken when it is used for a valid request",
+            Place(followup),
+        )
+    return None
+
+
+@judges("auth.missing")
+def missing(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+    what = "a request without a token"
+    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {401}, what)
+
+
+@judges("auth.bad")
+def bad(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+    what = "a garbage token"
+    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {401, 403}, what)
+
+
+@judges("auth.challenge")
+def challenge(control: Exchange, refused: Exchange) -> Judgement:
+    if problem := first_not_accepted(control):
+        return problem
+    if refused.status != 401 or refused.head is None:
+        return inconclusive(f"there was no 401 to judge: {refused.describe()}", Place(refused))
+    sent = refused.head.value("www-authenticate")
+    if sent is None:
+        return broken("the 401 carries no WWW-Authenticate (RFC 9110, 11.6.1)", Place(refused))
+    return held(f"WWW-Authenticate: {sent}")
+
+
+def _leaves(value: Any, path: str = "") -> dict[str, Any]:
+    """A JSON value's scalars by their place in it."""
+    if isinstance(value, Mapping):
+        return {
+            place: leaf
+            for name, one in value.items()
+            for place, leaf in _leaves(one, f"{path}.{name}").items()
+        }
+    if isinstance(value, list):
+        return {
+            place: leaf
+            for number, one in enumerate(value)
+            for place, leaf in _leaves(one, f"{path}[{number}]").items()
+        }
+    return {path: value}
+
+
+def _told(answer: Exchange) -> dict[str, Any]:
+    """What an answer tells: its status, and its body by its parts."""
+    try:
+        body = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        body = answer.body.decode("utf-8", "replace")
+    return {"status": answer.status, **_leaves(body, "body")}
+
+
+@judges("auth.before-key")
+def before_key(
+    control: Exchange, known: Exchange, clashing: Exchange, unknown: Exchange, unknown_too: Exchange
+) -> Judgement:
+    """Without a valid token: a known key with its body, the same with another body, and two unknown keys.
+
+    What differs between the answers to the two unknown keys (a time, a request's id) tells nothing; all
+    else must be as in the answers to the known one.
+    """
+    if problem := first_not_accepted(control):
+        return problem
+    if unknown.started_run:
+        return inconclusive("requests without a valid token are let in", Place(unknown))
+    first, second = _told(unknown), _told(unknown_too)
+    constant = {place: value for place, value in first.items() if second.get(place) == value}
+    for answer, what in ((known, "a known key"), (clashing, "a known key with another body")):
+        told = _told(answer)
+        place = next((one for one in constant if told.get(one) != constant[one]), None)
+        place = place or next((one for one in told if one not in first and one not in second), None)
+        if place is not None:
+            return broken(
+                f"without a valid token {what} is told apart from an unknown one: {place} is "
+                f"{quoted(str(told.get(place)))} instead of {quoted(str(constant.get(place)))}",
+                Place(answer),
+                Place(unknown),
+            )
+    return held(f"known or not, the answer is {unknown.status}")
+
+
+@judges("auth.org-mismatch")
+def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+    what = "a foreign organizationId"
+    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {403, 401, 404}, what)
+
+
+@judges("auth.org-before-conflict")
+def org_before_conflict(control: Exchange, refused: Exchange) -> Judgement:
+    """`refused` is a foreign organizationId under the key of `control`, thus with another body too."""
+    if problem := first_not_accepted(control):
+        return problem
+    if rejection_form(refused) is not None:
+        return broken("a foreign organizationId under a known key is told of a conflict", Place(refused))
+    return _refused(refused, {403, 401, 404}, "a foreign organizationId under a known key")
+
+
+@judges("auth.key-scope")
+def key_scope(first: Exchange, second: Exchange) -> Judgement:
+    """The same key, sent by principals of two organizations."""
+    if problem := first_not_accepted(first):
+        return problem
+    places = (Place(first), Place(second))
+    if rejection_form(second) is not None:
+        return broken(
+            "another organization's use of the same key is a conflict: it learns that the key exists", *places
+        )
+    if not second.started_run:
+        return inconclusive(f"the second principal's request was not accepted: {second.describe()}", *places)
+    if is_one_run(first, second):
+        return broken("the same key in another organization brings the first one's run", *places)
+    return held("the same key in two organizations is two runs")
+
+
+@judges("auth.query-token")
+def query_token(control: Exchange, refused: Exchange) -> Judgement:
+    return first_not_accepted(control) or _refused(
+        refused, {400, 401, 403, 404}, "a token in the query string"
+    )

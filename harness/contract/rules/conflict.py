@@ -1,0 +1,221 @@
+"""conflict: a key used again with another body is rejected with 409, and nothing else happens.
+
+Three forms satisfy the documentation's "409 error event": status 409 with a stream of one ``error``
+event; status 409 with a JSON error body; status 200 with a stream whose only event is an ``error`` that
+carries 409.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+
+from harness.contract.exchange import Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive, noted
+from harness.contract.rules.resume import first_difference
+from harness.contract.rules.rule import accepted, first_not_accepted, judges, merged, quoted, whole
+
+
+def rejection_form(answer: Exchange) -> str | None:
+    """Which of the three forms of a 409 the answer has; None when it has none."""
+    types = [one.event.type for one in answer.events if one.event]
+    only_error = len(answer.events) == 1 and types == ["error"]
+    if answer.status == 409 and not answer.events:
+        return "status 409" + (" with a JSON body" if _is_json(answer.body) else " without an error event")
+    if answer.status == 409 and only_error:
+        return "status 409 with an error event"
+    if answer.status == 200 and answer.is_rejection_event:
+        return "an error event that carries 409"
+    return None
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _wanted(form: str, expect: Expectations) -> bool:
+    if expect.conflict == "http-409":
+        return form.startswith("status 409")
+    if expect.conflict == "event":
+        return "error event" in form and "without" not in form
+    return True
+
+
+def is_conflict(answer: Exchange, original: Exchange, situation: str, expect: Expectations) -> Judgement:
+    """Whether `answer`, to the key of `original` with another body, is a rejection with 409."""
+    if problem := first_not_accepted(original):
+        return problem
+    form = rejection_form(answer)
+    places = (Place(original), Place(answer, answer.events[0] if answer.events else None))
+    if form is not None and _wanted(form, expect):
+        return held(f"rejected by {form}")
+    if form is not None:
+        return broken(f"{situation} is rejected by {form}; the target declares {expect.conflict}", *places)
+    if answer.status == 422:
+        return broken(
+            f"{situation} got 422, which the IETF draft draft-ietf-httpapi-idempotency-key-header recommends; this "
+            "API documents 409",
+            *places,
+        )
+    if answer.started_run and answer.run_id is not None and answer.run_id == original.run_id:
+        return broken(f"{situation} was answered with the first body's run", *places)
+    return broken(f"{situation} got {answer.describe()}, not a 409", *places)
+
+
+@judges("conflict.rejected")
+def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> Judgement:
+    """Pairs of a run and another body under its key. Whether each moment is covered has judges of its own."""
+    found = [
+        is_conflict(conflicting, original, "the same key with another body", expect)
+        for original, conflicting in conflicts
+    ]
+    return next((one for one in found if one.verdict is Verdict.PASS), None) or merged(found, "")
+
+
+@judges("conflict.error-event")
+def error_event(original: Exchange, conflicting: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    form = rejection_form(conflicting)
+    if form is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
+    if conflicting.events:
+        return held(f"the rejection is {form}")
+    return broken(f"the rejection is {form}, not an error event", Place(conflicting))
+
+
+@judges("conflict.form")
+def form(original: Exchange, conflicting: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    found = rejection_form(conflicting)
+    if found is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
+    return noted(f"a reused key with another body gets {found}")
+
+
+@judges("conflict.in-flight")
+def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
+    if conflicting.timing.sent_ns is None or conflicting.timing.sent_ns >= over_ns:
+        return inconclusive("the first run was over before the other body could be sent", Place(original))
+    return is_conflict(conflicting, original, "another body while the first run was in flight", expect)
+
+
+@judges("conflict.after-completion")
+def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
+    if problem := whole(original):
+        return problem
+    return is_conflict(conflicting, original, "another body after the first run had ended", expect)
+
+
+@judges("conflict.original-untouched")
+def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> Judgement:
+    if problem := first_not_accepted(original):
+        return problem
+    places = (Place(original), Place(conflicting), Place(retry))
+    if original.outcome != "done":
+        return broken(
+            f"the first run did not come to its end beside a conflict: {original.describe()}", *places
+        )
+    if difference := first_difference(original.sequence, retry.sequence):
+        said = difference if retry.started_run else retry.describe()
+        return broken(f"after the conflict the first body no longer resumes its run: {said}", *places)
+    return held("the first run went on whole, and its key still resumes it")
+
+
+def _refused_value(answer: Exchange, name: str) -> str:
+    """The value of the body's field `name`, where a server may have refused it for itself and not for the key."""
+    if answer.status is None or answer.status == 409 or not 400 <= answer.status < 500:
+        return ""
+    try:
+        body = answer.request.json()
+    except ValueError:  # recorded evidence may hold a part of it
+        return ""
+    value = body.get(name) if isinstance(body, dict) else None
+    return f" ({json.dumps(value)})" if isinstance(value, str) else ""
+
+
+@judges("conflict.any-field")
+def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> Judgement:
+    """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
+    return merged(
+        [
+            is_conflict(
+                answer, original, f"the same key with another {name}{_refused_value(answer, name)}", expect
+            )
+            for name, answer in varied.items()
+        ],
+        "each is a conflict: another " + ", ".join(varied),
+    )
+
+
+@judges("conflict.starts-nothing")
+def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> Judgement:
+    """After the conflict, `later` is the first body sent again, and `again` the conflicting one."""
+    if problem := whole(original):
+        return problem
+    if rejection_form(conflicting) is not None and again.started_run and rejection_form(again) is None:
+        return broken(
+            f"the rejected body, sent again, has a run: {again.describe()}", Place(conflicting), Place(again)
+        )
+    if conflicting.started_run and rejection_form(conflicting) is None:
+        return broken(
+            f"the conflicting request got a run's events: {conflicting.describe()}",
+            Place(conflicting, conflicting.events[0]),
+        )
+    strangers = [one for one in later.events if one.identity not in original.sequence]
+    if later.run_id is not None and later.run_id != original.run_id and strangers:
+        return broken(
+            f"after the conflict the key leads to another run: runId {quoted(later.run_id)} instead of "
+            f"{quoted(original.run_id or '')}",
+            Place(original),
+            Place(later),
+        )
+    if strangers:
+        return broken("after the conflict the key's run has events it had not", Place(later, strangers[0]))
+    return held("the rejected request left no run behind")
+
+
+@judges("conflict.leaks-nothing")
+def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Judgement:
+    """`secret` is a text that stands in the first body alone."""
+    if problem := first_not_accepted(original):
+        return problem
+    if conflicting.holds(secret.encode()):
+        return broken("the rejection holds a value of the first request's body", Place(conflicting))
+    if original.run_id and conflicting.holds(original.run_id.encode()):
+        return broken("the rejection names the first run's runId", Place(conflicting))
+    if accepted(conflicting):
+        return inconclusive("the other body was not rejected", Place(conflicting))
+    text = _text(conflicting)
+    told = [one for one in original.tokens if one.frame.id and _names(text, one.frame.id)]
+    if told:
+        return broken(
+            f"the rejection holds an event of the first run (id {told[0].frame.id})", Place(conflicting)
+        )
+    return held("the rejection holds nothing of the first run")
+
+
+def _text(answer: Exchange) -> str:
+    """What an answer says; ids of its own events, which may look like others', are no part of it."""
+    if answer.events:
+        return "\n".join(one.frame.data or "" for one in answer.events)
+    return answer.body.decode("utf-8", "replace")
+
+
+def _names(text: str, event_id: str) -> bool:
+    return re.search(rf"(?<![\w-]){re.escape(event_id)}(?![\w-])", text) is not None
+
+
+def rejections(answers: Sequence[Exchange]) -> list[Exchange]:
+    """Those of `answers` that are a 409 in one of its forms."""
+    return [answer for answer in answers if rejection_form(answer) is not None]

@@ -1,0 +1,102 @@
+"""events: each frame's data is a RunEvent of the documented shape."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
+from harness.contract.rules.rule import judges, name_event, of_events, quoted
+from harness.profiles.workflow_actions.events import KNOWN_TYPES, ErrorEvent
+from harness.protocol.strict_json import loads_strict
+
+_DETAIL_FIELDS = ("code", "message", "error", "detail", "reason", "title", "status")
+_STACK_TRACE = re.compile(
+    r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+ ?\([^)]*:\d+\)|goroutine \d+ \["
+)
+
+
+def _object(data: str | None) -> dict[str, Any] | None:
+    try:
+        value = json.loads(data or "")
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@judges("events.type", of_form=True)
+@of_events
+def type_(run: Exchange) -> Judgement:
+    for one in run.events:
+        value = _object(one.frame.data)
+        if value is not None and not isinstance(value.get("type"), str):
+            said = quoted(repr(value["type"])) if "type" in value else "missing"
+            return broken(f"{name_event(one)}: its type is {said}", Place(run, one))
+    return held("each event has a type")
+
+
+@judges("events.schema", of_form=True)
+@of_events
+def schema(run: Exchange) -> Judgement:
+    for one in run.events:
+        value = _object(one.frame.data)
+        if (
+            value is not None
+            and isinstance(kind := value.get("type"), str)
+            and kind in KNOWN_TYPES
+            and one.problem
+        ):
+            return broken(f"{name_event(one)}, of type {kind!r}: {one.problem}", Place(run, one))
+    return held("each event of a documented type has its fields")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, unescaped."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
+@judges("events.error-detail")
+@of_events
+def error_detail(run: Exchange) -> Judgement:
+    errors = [one for one in run.terminals if isinstance(one.event, ErrorEvent)]
+    if not errors:
+        return inconclusive(f"the failing action sent no error event: {run.describe()}", Place(run))
+    one = errors[0]
+    value = _object(one.frame.data) or {}
+    if any(map(_STACK_TRACE.search, _texts(value))):
+        return broken("the error event holds a stack trace", Place(run, one))
+    told = [name for name in _DETAIL_FIELDS if value.get(name)]
+    if not told:
+        return broken(
+            f"the error event says nothing of what failed: {quoted(one.frame.data or '')}", Place(run, one)
+        )
+    return held(f"the error event tells its {', '.join(told)}")
+
+
+@judges("events.strict-json", of_form=True)
+@of_events
+def strict_json(run: Exchange) -> Judgement:
+    for one in run.events:
+        if _object(one.frame.data) is None:
+            continue  # framing.one-json-object has that
+        try:
+            loads_strict(one.frame.data or "")
+        except ValueError as problem:
+            return broken(f"{name_event(one)}: {problem}", Place(run, one))
+    return held("no NaN, no Infinity, no key twice")
+
+
+@judges("events.unknown-types")
+@of_events
+def unknown_types(run: Exchange) -> Judgement:
+    kinds = sorted({one.event.type for one in run.events if one.event} - KNOWN_TYPES)
+    return noted(
+        "types beyond the four: " + ", ".join(quoted(kind, 40) for kind in kinds) if kinds else "none"
+    )

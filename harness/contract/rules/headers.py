@@ -1,0 +1,149 @@
+"""headers: the HTTP message around the stream."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.rules.ids import clock_offset_ms
+from harness.contract.rules.rule import accepted, judges, of_events, quoted
+from harness.protocol.http1 import ResponseHead
+
+_CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
+#: The long action is promised to stream for a second or more.
+_LONG_MS = 1000.0
+#: Events that come within this share of the time in which they were made came all at once; from _SPREAD on
+#: they came as they were made. Between, a busy machine of ours cannot be told from a server that holds back.
+_BUNCHED, _SPREAD = 0.2, 0.5
+
+
+def _media_type_fault(head: ResponseHead) -> str | None:
+    sent = head.value("content-type")
+    if (sent or "").partition(";")[0].strip().lower() == "text/event-stream":
+        return None
+    said = "no Content-Type" if sent is None else f"Content-Type {quoted(sent)}"
+    return f"a stream with {said}, not text/event-stream"
+
+
+def _charset_fault(head: ResponseHead) -> str | None:
+    found = _CHARSET.search(head.value("content-type") or "")
+    if found is None or found[1].lower() in {"utf-8", "utf8"}:
+        return None
+    return f"charset {quoted(found[1])}; an event stream is always UTF-8"
+
+
+def _cache_fault(head: ResponseHead) -> str | None:
+    sent = head.value("cache-control") or ""
+    directives = {part.partition("=")[0].strip().lower() for part in sent.split(",")}
+    if directives & {"no-store", "no-cache"}:
+        return None
+    said = quoted(sent) if sent else "absent"
+    return f"Cache-Control is {said}; a cache may keep or hold back the stream"
+
+
+@lru_cache(maxsize=1024)
+def is_proper(head: ResponseHead) -> bool:
+    """Whether the judges of a stream's head (OF_HEAD) find nothing wrong with this one."""
+    return not any(fault(head) for fault in (_media_type_fault, _charset_fault, _cache_fault))
+
+
+@judges("headers.event-stream")
+def event_stream(run: Exchange) -> Judgement:
+    if run.head is None:
+        return broken(f"a valid request got {run.describe()}", Place(run))
+    if run.status != 200:
+        return broken(f"a valid request got status {run.status}, not 200", Place(run))
+    fault = _media_type_fault(run.head)
+    if fault is not None:
+        return broken(fault, Place(run))
+    if not accepted(run):
+        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
+    return held("200 with text/event-stream")
+
+
+@judges("headers.charset")
+@of_events
+def charset(run: Exchange) -> Judgement:
+    fault = _charset_fault(run.head) if run.head else None
+    return broken(fault, Place(run)) if fault else held("charset is UTF-8, or absent")
+
+
+@judges("headers.no-cache")
+@of_events
+def no_cache(run: Exchange) -> Judgement:
+    fault = _cache_fault(run.head) if run.head else None
+    if fault is not None:
+        return broken(fault, Place(run))
+    return held(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
+
+
+OF_HEAD = (event_stream, charset, no_cache)
+"""What looks at a stream's head alone, once there is a run."""
+
+
+@judges("headers.complete", of_form=True)
+@of_events
+def complete(run: Exchange) -> Judgement:
+    delimiter = run.head.delimiter if run.head else ""
+    if run.ending is Ending.COMPLETE:
+        return held(f"the message ended properly ({delimiter})")
+    if run.ending is Ending.MALFORMED:
+        return broken(f"the answer cannot be read: {run.ending_detail}", Place(run))
+    if run.ending is Ending.TRUNCATED:
+        return broken(f"the connection closed before the message's end ({delimiter})", Place(run))
+    if run.ending is Ending.RESET and not run.terminals:
+        return broken(f"{run.ending_detail} in mid-message", Place(run))
+    if run.ending is Ending.RESET:
+        return inconclusive(
+            "the connection was reset after the terminal event, and may have taken the end with it"
+        )
+    return inconclusive(f"the message's end was not waited for: {run.ending_detail}")
+
+
+@judges("headers.incremental")
+@of_events
+def incremental(run: Exchange) -> Judgement:
+    """Compare when events came with when they were made.
+
+    An event's id tells when it was made. Where the ids' clock stands still, the long action's promise to
+    stream for a second or more takes its place.
+    """
+    if len(run.events) < 3:
+        return inconclusive(
+            f"only {len(run.events)} events; configure a longer [target.actions.long]", Place(run)
+        )
+    arrivals = [one.arrival_ns / 1e6 for one in run.events]
+    spread_ms = arrivals[-1] - arrivals[0]
+    made = [one.stream_id.ms for one in run.events if one.stream_id]
+    made_ms = float(made[-1] - made[0]) if len(made) == len(arrivals) else 0.0
+    if made_ms < _LONG_MS / 10 and run.offset_ms(run.events[-1].arrival_ns) < _LONG_MS:
+        return inconclusive(
+            f"the long action was over within {run.offset_ms(run.events[-1].arrival_ns):.0f} ms; configure one "
+            "that streams for a second or more",
+            Place(run),
+        )
+    expected_ms = made_ms if made_ms >= _LONG_MS / 10 and clock_offset_ms(run) is not None else _LONG_MS
+    if _BUNCHED < spread_ms / expected_ms < _SPREAD:
+        return inconclusive(
+            f"{len(run.events)} events made over {expected_ms:.0f} ms came within {spread_ms:.0f} ms: the server, the "
+            "way, or this machine held some of them back",
+            Place(run, run.events[0]),
+        )
+    if spread_ms / expected_ms <= _BUNCHED:
+        return broken(
+            f"{len(run.events)} events made over {expected_ms:.0f} ms came within {spread_ms:.0f} ms: something "
+            "holds them back",
+            Place(run, run.events[0]),
+        )
+    return held(f"{len(run.events)} events came over {spread_ms:.0f} ms")
+
+
+@judges("headers.method")
+def method(get: Exchange) -> Judgement:
+    if get.status == 405 and get.head and get.head.value("allow"):
+        return held(f"GET got 405 with Allow: {get.head.value('allow')}")
+    if get.status == 405:
+        return broken("GET got 405 without an Allow header field", Place(get))
+    return broken(f"GET got {get.describe()}, not 405", Place(get))

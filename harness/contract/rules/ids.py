@@ -1,0 +1,76 @@
+"""ids: what a client resumes by. Pairs of numbers, each once, always growing."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.rules.rule import judges, name_event, of_events, quoted
+
+_NEAR_MS = 300_000.0  # clocks of two machines without time service drift by seconds, time zones by hours
+
+
+def clock_offset_ms(run: Exchange) -> float | None:
+    """How far the ids' clock was ahead of ours at the first event; None where that cannot be said."""
+    first_id, first_ns, timing = run.summary.first_id, run.summary.first_id_ns, run.timing
+    if first_id is None or first_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
+        return None
+    arrival_wall_ms = (timing.sent_wall_ns + first_ns - timing.sent_ns) / 1e6
+    offset = first_id.ms - arrival_wall_ms
+    return offset if abs(offset) <= _NEAR_MS else None
+
+
+@judges("ids.present", of_form=True)
+@of_events
+def present(run: Exchange) -> Judgement:
+    for one in run.events:
+        if one.frame.id is None:
+            return broken(f"{name_event(one)} has no id, so no client can resume after it", Place(run, one))
+        if one.stream_id is None:
+            return broken(
+                f"{name_event(one)}: id {quoted(one.frame.id)} is not of the form <ms>-<seq>", Place(run, one)
+            )
+    return held(f"each of {len(run.events)} events has an id")
+
+
+@judges("ids.increasing", of_form=True)
+@of_events
+def increasing(run: Exchange) -> Judgement:
+    numbered = [one for one in run.events if one.stream_id]
+    if not numbered:
+        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+    for before, after in pairwise(numbered):
+        if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
+            return broken(f"id {after.stream_id} follows {before.stream_id}", Place(run, after))
+    return held(f"{len(numbered)} ids strictly increase")
+
+
+@judges("ids.unique", of_form=True)
+@of_events
+def unique(run: Exchange) -> Judgement:
+    seen: set[str] = set()
+    for one in run.events:
+        if one.frame.id is None:
+            continue
+        if one.frame.id in seen:
+            return broken(f"id {quoted(one.frame.id)} comes twice in one stream", Place(run, one))
+        seen.add(one.frame.id)
+    return held(f"{len(seen)} ids, each once") if seen else inconclusive("no event has an id", Place(run))
+
+
+@judges("ids.clock")
+@of_events
+def clock(run: Exchange) -> Judgement:
+    if run.summary.first_id is None:
+        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+    if run.timing.sent_ns is None:
+        return inconclusive("it is not known when the request was sent", Place(run))
+    offset_ms = clock_offset_ms(run)
+    if offset_ms is None:
+        first = next(one for one in run.events if one.stream_id)
+        return broken(
+            f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
+            Place(run, first),
+        )
+    return held(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")

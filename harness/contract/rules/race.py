@@ -1,0 +1,163 @@
+"""race: requests that arrive together are one run or one winner, and runs do not touch each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.rules.conflict import rejections
+from harness.contract.rules.resume import first_difference, parting
+from harness.contract.rules.rule import judges, merged, whole
+
+_WINDOW_MS = 100.0  # requests whose last bytes were sent within it count as simultaneous
+_SLOWED = 2.0  # times as long as undisturbed
+_SLOWED_MS = 1000.0
+
+
+def _overlap(answers: Sequence[Exchange]) -> bool:
+    sent = [answer.timing.sent_ns for answer in answers if answer.timing.sent_ns is not None]
+    return len(sent) == len(answers) and (max(sent) - min(sent)) / 1e6 <= _WINDOW_MS
+
+
+def _round(number: int, rounds: Sequence[object]) -> str:
+    return f" (round {number} of {len(rounds)})" if len(rounds) > 1 else ""
+
+
+@judges("race.same-body")
+def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> Judgement:
+    """Each round is the answers to equal requests that were sent together."""
+    together = [answers for answers in rounds if _overlap(answers)]
+    if not together:
+        return inconclusive("the requests could not be sent together")
+    return merged(
+        [_one_run(answers, _round(number, together), expect) for number, answers in enumerate(together, 1)],
+        f"{len(together)} rounds of {len(together[0])} equal requests: one run each, the same for all",
+    )
+
+
+def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Judgement:
+    silent = [answer for answer in answers if not answer.started_run]
+    if len(silent) == len(answers):
+        return inconclusive(f"none of the requests was accepted: {answers[0].describe()}", Place(answers[0]))
+    if silent:
+        return broken(
+            f"{len(silent)} of {len(answers)} equal requests sent together got no run: {silent[0].describe()}{said}",
+            Place(silent[0]),
+        )
+    run_ids = {answer.run_id for answer in answers if answer.run_id is not None}
+    if len(run_ids) > 1:  # ids do not tell: runs of the same millisecond may bear the same
+        two = list({answer.run_id: answer for answer in answers}.values())[:2]
+        return broken(
+            f"{len(answers)} equal requests sent together were executed as {len(run_ids)} runs{said}",
+            *(Place(answer) for answer in two),
+        )
+    longest = max(answers, key=lambda answer: len(answer.events))
+    for answer in answers:
+        sequence = longest.sequence
+        if expect.resume_start != "replay" and answer.sequence and answer.sequence[0] in sequence:
+            sequence = sequence[sequence.index(answer.sequence[0]) :]
+        if difference := first_difference(sequence, answer.sequence):
+            return broken(
+                f"two equal requests sent together differ: {difference}{said}",
+                *parting(longest, sequence, answer, answer.sequence),
+            )
+    return whole(longest) or held("one run")
+
+
+@judges("race.different-bodies")
+def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> Judgement:
+    """Each round is the answers to requests with one key and different bodies that were sent together."""
+    together = [answers for answers in rounds if _overlap(answers)]
+    if not together:
+        return inconclusive("the requests could not be sent together")
+    return merged(
+        [_one_winner(answers, _round(number, together)) for number, answers in enumerate(together, 1)],
+        f"{len(together)} rounds of {len(together[0])} different bodies: one winner each, the rest 409",
+    )
+
+
+def _one_winner(answers: Sequence[Exchange], said: str) -> Judgement:
+    losers = rejections(answers)
+    winners = [answer for answer in answers if answer not in losers and answer.started_run]
+    others = [answer for answer in answers if answer not in losers and answer not in winners]
+    if not winners and not losers:
+        return inconclusive(f"none of the requests was accepted: {answers[0].describe()}", Place(answers[0]))
+    if len(winners) != 1:
+        return broken(
+            f"{len(winners)} winners among {len(answers)} different bodies under one key{said}",
+            *(Place(answer) for answer in (winners or losers)[:2]),
+        )
+    if others:
+        return broken(f"a loser got {others[0].describe()}, not a 409{said}", Place(others[0]))
+    if not winners[0].terminals:
+        return broken(f"the winner's stream did not end: {winners[0].describe()}{said}", Place(winners[0]))
+    return held("one winner")
+
+
+@judges("race.no-crosstalk")
+def no_crosstalk(runs: Mapping[str, Exchange]) -> Judgement:
+    """`runs` were interleaved; each is under the text that it alone was asked to give back."""
+    if any(not run.started_run for run in runs.values()):
+        return inconclusive("not every interleaved run was accepted")
+    if not any(text in run.text for text, run in runs.items()):
+        return inconclusive("the action does not give back the text it is sent")
+    for text, run in runs.items():
+        stranger = next((other for other in runs if other != text and other in run.text), None)
+        if stranger is not None:
+            return broken("a run shows another run's text", Place(run), Place(runs[stranger]))
+        if text not in run.text:
+            return broken("an interleaved run lost text of its own", Place(run))
+    ids = [run.run_id for run in runs.values() if run.run_id]
+    if len(set(ids)) < len(ids):
+        return broken("two independent runs have one runId", *(Place(run) for run in runs.values()))
+    return held(f"{len(runs)} interleaved runs, each with its own text alone")
+
+
+@judges("race.close-one")
+def close_one(closed: Exchange, others: Sequence[Exchange]) -> Judgement:
+    if not closed.started_run or not others:
+        return inconclusive(f"no stream was open to be closed: {closed.describe()}", Place(closed))
+    if closed.ending is not Ending.CUT:
+        return inconclusive(
+            f"the stream ended before it could be closed: {closed.describe()}; configure a longer "
+            "[target.actions.long]",
+            Place(closed),
+        )
+    for other in others:
+        if other.outcome != "done":
+            return broken(
+                f"closing one stream harmed another: {other.describe()}", Place(closed), Place(other)
+            )
+    longest = max((one for one in others), key=lambda one: len(one.events))
+    for other in others:
+        if other.run_id != longest.run_id:
+            continue
+        expected = longest.sequence
+        if other.sequence[0] in expected:  # where the server resumes with the tail, a reader may come later
+            expected = expected[expected.index(other.sequence[0]) :]
+        if difference := first_difference(expected, other.sequence):
+            where = parting(longest, expected, other, other.sequence)[1]
+            return broken(f"closing one stream harmed another: {difference}", Place(closed), where)
+    return held(f"{len(others)} streams stayed whole when another one was closed")
+
+
+@judges("race.slow-reader")
+def slow_reader(undisturbed: Exchange, beside: Sequence[Exchange]) -> Judgement:
+    """`beside` ran while another connection to the server was open and unread."""
+    if not beside:
+        return inconclusive("there was no run beside the stalled reader", Place(undisturbed))
+    if not undisturbed.started_run or not undisturbed.terminals:
+        return inconclusive(f"the run did not end: {undisturbed.describe()}", Place(undisturbed))
+    normal_ms = undisturbed.offset_ms(undisturbed.terminals[0].arrival_ns)
+    for run in beside:
+        if not run.terminals:
+            return broken(f"beside a stalled reader a run did not end: {run.describe()}", Place(run))
+        took_ms = run.offset_ms(run.terminals[0].arrival_ns)
+        if took_ms > normal_ms * _SLOWED and took_ms > normal_ms + _SLOWED_MS:
+            return broken(
+                f"beside a stalled reader a run took {took_ms:.0f} ms instead of {normal_ms:.0f} ms",
+                Place(run),
+            )
+    return held("runs beside a stalled reader took no longer than alone")

@@ -1,0 +1,75 @@
+"""A journey as users write it in a locustfile of their own: streams by name, everything else as in the shipped ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from harness.config.target import Target
+from harness.contract.exchange import Exchange
+from harness.contract.rules import judge_retry
+from harness.load.journeys.stream_runner import Judge, Together, Traveller
+from harness.load.stats.stream_metrics import Step
+from harness.protocol.request import HttpRequest
+from harness.transport.receiver import Cut, Pace
+
+
+class OwnJourney:
+    """Sends one user's streams, each entered in the books and judged under the name of its journey and step."""
+
+    def __init__(self, traveller: Traveller, name: str) -> None:
+        self.traveller = traveller
+        self.name = name
+        self._keys: set[str] = set()
+
+    @property
+    def target(self) -> Target:
+        """Makes requests: `run` of a configured action, `post` of any body."""
+        return self.traveller.target
+
+    def stream(
+        self,
+        step: str,
+        request: HttpRequest,
+        *,
+        wants: Sequence[str] | None = None,
+        judge: Judge | None = None,
+        cut: Cut | None = None,
+        pace: Pace | None = None,
+    ) -> Exchange:
+        """Send `request` and read its stream to the end.
+
+        wants: the endings that are no failure, in the ledger's words; ``done`` unless told, and ``abandoned``
+        where it is cut. judge: what it is held to beside the rules for any one stream. cut: leave it after
+        some events. pace: read slowly. Raises CollectorClosedError when the test is over, which
+        ``AgentRunUser.journey`` takes for its end.
+        """
+        return self.traveller.stream(
+            self.name, self.step(step, request, wants, cut, pace), request, judge=judge, cut=cut, pace=pace
+        )
+
+    def retry(self, step: str, original: Exchange) -> Exchange:
+        """Send the request of a run that ended once more: the same events have to come back."""
+        judge = partial(judge_retry, original, expect=self.target.expectations)
+        return self.stream(step, original.request, judge=judge if original.outcome else None)
+
+    def together(self) -> Together:
+        """Several streams at once, judged when all have ended: open them in a with-block, with steps of `step`."""
+        return self.traveller.together(self.name)
+
+    def step(
+        self,
+        name: str,
+        request: HttpRequest,
+        wants: Sequence[str] | None = None,
+        cut: Cut | None = None,
+        pace: Pace | None = None,
+    ) -> Step:
+        """A stream's part in this journey. A run's metrics are taken from the first stream under its key."""
+        key = request.header("idempotency-key")
+        begins_run = key is None or key not in self._keys
+        if key is not None:
+            self._keys.add(key)
+        usual = ("done",) if cut is None else ("abandoned", "done")
+        at_once = pace is None
+        return Step(name, tuple(wants or usual), begins_run=begins_run and at_once, reads_at_once=at_once)

@@ -1,0 +1,320 @@
+"""When streams are due in an open loop, and which journey each begins: a schedule that waits for nobody.
+
+The schedule is one for the whole test and absolute: arrival i is due at a fixed distance from the start,
+whoever sends it and however late the one before it was. So nothing drifts, splitting it over workers
+changes nothing, and a server that backs up is seen in the latencies instead of slowing its own test.
+
+What is random comes from a generator that is addressed by seed and number: any process computes any
+arrival alone, and all of them the same.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.config.settings import LoadSettings, SettingsError, parse_ramp, parse_spike, parse_steps
+from harness.config.settings import read_arrival_times as read_times
+
+_BLOCK = 4096
+_GAPS, _JOURNEYS = 0, 1  # what random numbers are drawn for: each has a sequence of its own
+
+
+class Arrivals(Protocol):
+    """A schedule of arrivals."""
+
+    def due_s(self, index: int) -> float:
+        """Seconds from the start at which arrival `index`, from 0, is due; never falls as `index` grows.
+
+        Infinity where the schedule has ended before it.
+        """
+        ...
+
+
+class Rate(Protocol):
+    """Arrivals per second over time, by its cumulative function. Used as a schedule it is an even one."""
+
+    def when_s(self, count: float) -> float:
+        """The inverse of the cumulative rate: when so many arrivals are expected; infinity for never."""
+        ...
+
+    def due_s(self, index: int) -> float:
+        """Arrival `index` when so many are expected before it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Evenly spaced: arrival i at i / rate. At 4 per second: 0, 0.25, 0.5, 0.75, 1 …"""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rate < math.inf:
+            raise ValueError(f"the rate must be above 0 per second, not {self.rate}")
+
+    def when_s(self, count: float) -> float:
+        """Computed anew for each arrival, so that no rounding error adds up."""
+        return count / self.rate
+
+    def due_s(self, index: int) -> float:
+        """See Arrivals."""
+        return self.when_s(index)
+
+
+class Piece(NamedTuple):
+    """A stretch of time in which the rate changes evenly: arrivals per second, seconds."""
+
+    from_rate: float
+    to_rate: float
+    for_s: float
+
+    @property
+    def arrivals(self) -> float:
+        """How many are expected in it: the area of a trapezium."""
+        return (
+            0.0 if self.from_rate == self.to_rate == 0 else (self.from_rate + self.to_rate) / 2 * self.for_s
+        )
+
+    def when_s(self, count: float) -> float:
+        """Seconds into it at which so many are expected.
+
+        With slope k the count after t is from_rate·t + k·t²/2. This form of its inverse subtracts nothing
+        where the rate rises, and is exactly count / rate where it is constant.
+        """
+        if count <= 0:
+            return 0.0
+        slope = 0.0 if self.from_rate == self.to_rate else (self.to_rate - self.from_rate) / self.for_s
+        root = math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * count))
+        # A count too small to be seen in the root is expected at once.
+        return min(2 * count / (self.from_rate + root), self.for_s) if self.from_rate + root else 0.0
+
+
+class Pieces:
+    """A rate that is made of linear pieces, one after the other; with the last of them it ends.
+
+    Raises ValueError for pieces in which nothing arrives, and for impossible ones.
+    """
+
+    def __init__(self, pieces: Sequence[Piece]) -> None:
+        for piece in pieces:
+            if not (0 <= piece.from_rate < math.inf and 0 <= piece.to_rate < math.inf and piece.for_s > 0):
+                raise ValueError(f"no such piece of a rate: {piece}")
+        self._pieces = [piece for piece in pieces if piece.arrivals > 0]
+        if not self._pieces:
+            raise ValueError("nothing ever arrives at a rate of 0")
+        starts_s = accumulate((piece.for_s for piece in pieces), initial=0.0)
+        self._starts_s = [start for start, piece in zip(starts_s, pieces, strict=False) if piece.arrivals > 0]
+        self._counts = list(accumulate(piece.arrivals for piece in self._pieces))
+
+    def when_s(self, count: float) -> float:
+        """See Rate. What is expected exactly at the end of a piece falls to the beginning of the next."""
+        place = bisect_right(self._counts, count)
+        if place == len(self._pieces):
+            return math.inf
+        before = self._counts[place - 1] if place else 0.0
+        return self._starts_s[place] + self._pieces[place].when_s(count - before)
+
+    def due_s(self, index: int) -> float:
+        """See Arrivals."""
+        return self.when_s(index)
+
+
+def ramp(from_rate: float, to_rate: float, over_s: float) -> Pieces:
+    """The rate goes evenly from one to another, and stays there.
+
+    From 0 to 2 per second over 4 s: 0, 2, 2.83, 3.46, 4, 4.5, 5, 5.5 …
+    """
+    return Pieces([Piece(from_rate, to_rate, over_s), Piece(to_rate, to_rate, math.inf)])
+
+
+def steps(plan: Sequence[tuple[float, float]]) -> Pieces:
+    """One (rate, seconds) after the other; with the last the schedule ends.
+
+    1 per second for 2 s, then 2 for 1 s: 0, 1, 2, 2.5, and no more.
+    """
+    return Pieces([Piece(rate, rate, for_s) for rate, for_s in plan])
+
+
+def spike(base: float, peak: float, at_s: float, for_s: float) -> Pieces:
+    """A base rate without end, and another one from `at_s` on for `for_s`.
+
+    1 per second, and 4 from 2 s on for 0.5 s: 0, 1, 2, 2.25, 2.5, 3.5 …
+    """
+    before = [Piece(base, base, at_s)] if at_s > 0 else []
+    return Pieces([*before, Piece(peak, peak, for_s), Piece(base, base, math.inf)])
+
+
+class Random:
+    """Numbers in [0, 1) by their index, of one seed and purpose, in blocks.
+
+    Philox is addressed by counter: block b begins at a place of its own, whoever asks for it, and its raw
+    words are the same in every version of numpy.
+    """
+
+    def __init__(self, seed: int, purpose: int) -> None:
+        self._key = np.array([seed, purpose], dtype=np.uint64)
+
+    def block(self, number: int) -> NDArray[np.float64]:
+        """Numbers `number` · 4096 to that + 4095."""
+        counter = np.array([0, number, 0, 0], dtype=np.uint64)
+        words = np.random.Philox(key=self._key, counter=counter).random_raw(_BLOCK)
+        return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+class Poisson:
+    """Arrivals that know nothing of each other, at a given rate.
+
+    A process of rate 1, whose gaps are exponential (-ln(1 - u)), is mapped through the inverse of the
+    cumulative rate: so it has the shape of any rate (Çinlar, 1975). Memory is one block, whatever the
+    index; to go back costs as much as to begin anew.
+    """
+
+    def __init__(self, rate: Rate, seed: int) -> None:
+        self._rate = rate
+        self._random = Random(seed, _GAPS)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._block = -1
+        self._counts: list[float] = [0.0]
+
+    def due_s(self, index: int) -> float:
+        """See Arrivals."""
+        block, place = divmod(index, _BLOCK)
+        if block < self._block:
+            self._restart()
+        while self._block < block:
+            self._block += 1
+            gaps = -np.log1p(-self._random.block(self._block))
+            self._counts = (self._counts[-1] + np.cumsum(gaps)).tolist()
+        return self._rate.when_s(self._counts[place])
+
+
+class Trace:
+    """Arrivals at given times, in seconds from the start, which never fall; then no more."""
+
+    def __init__(self, times_s: Sequence[float]) -> None:
+        self._times_s = times_s
+
+    def due_s(self, index: int) -> float:
+        """See Arrivals."""
+        return self._times_s[index] if index < len(self._times_s) else math.inf
+
+
+def schedule(load: LoadSettings) -> Arrivals | None:
+    """The arrivals that the settings describe; None for a closed loop.
+
+    Raises SettingsError when a trace can no longer be read.
+    """
+    if load.trace is not None:
+        try:
+            return Trace(read_times(load.trace))
+        except ValueError as problem:
+            raise SettingsError(f"setting 'load.trace': {problem}") from None
+    rate = _rate(load)
+    if rate is None or load.arrivals == "constant":
+        return rate
+    if load.seed is None:
+        raise ValueError("Poisson arrivals need a seed")
+    return Poisson(rate, load.seed)
+
+
+def _rate(load: LoadSettings) -> Rate | None:
+    if load.rate is not None:
+        return Constant(load.rate)
+    if load.ramp is not None:
+        return ramp(*parse_ramp(load.ramp))
+    if load.steps is not None:
+        return steps(parse_steps(load.steps))
+    if load.spike is not None:
+        return spike(*parse_spike(load.spike))
+    return None
+
+
+class Mix:
+    """Which journey each arrival begins, as often as it weighs: a part of the schedule, by the same seed."""
+
+    def __init__(self, weights: Mapping[str, int], seed: int) -> None:
+        self._names = [name for name, weight in weights.items() if weight > 0]
+        self._bounds = list(accumulate(weights[name] for name in self._names))
+        if not self._names:
+            raise ValueError("every weight is 0, so there is no journey to take")
+        self._random = Random(seed, _JOURNEYS)
+        self._block = -1
+        self._numbers: list[float] = []
+
+    def journey(self, index: int) -> str:
+        """The journey of arrival `index`."""
+        block, place = divmod(index, _BLOCK)
+        if block != self._block:
+            self._numbers = self._random.block(block).tolist()
+            self._block = block
+        return self._names[bisect_right(self._bounds, self._numbers[place] * self._bounds[-1])]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One worker's part of the schedule: arrival i belongs to worker i mod count."""
+
+    index: int
+    count: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise ValueError(f"worker {self.index} of {self.count} has no share")
+
+    def arrivals(self) -> Iterator[int]:
+        """The numbers of its arrivals, without end."""
+        number = self.index
+        while True:
+            yield number
+            number += self.count
+
+    def of(self, total: int) -> int:
+        """Its part of something that is counted; the parts of all workers add up to `total`."""
+        return total // self.count + (self.index < total % self.count)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the workers of one test have in common, and what is each one's own.
+
+    test: the test's id, under which its counts travel. start_wall_ns: the schedule's zero, epoch ns.
+    load, objectives: the settings of the process that started it, which all go by. share: None where the worker
+    came too late to have one.
+    """
+
+    test: str
+    start_wall_ns: int
+    load: LoadSettings
+    share: Share | None
+    objectives: Mapping[str, float] = field(default_factory=dict)
+
+    def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
+        """A form that travels to the workers, whose order decides their shares."""
+        return {
+            "test": self.test,
+            "start_wall_ns": self.start_wall_ns,
+            "load": self.load.model_dump(mode="json", exclude_none=True),
+            "objectives": dict(self.objectives),
+            "workers": list(workers),
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any], worker: str) -> Self:
+        """What `to_message` made, as that worker sees it: without a share, where it was not among them.
+
+        Raises SettingsError where the settings cannot be followed here, as with a trace that is missing.
+        """
+        workers = message["workers"]
+        share = Share(workers.index(worker), len(workers)) if worker in workers else None
+        load = LoadSettings.of_another_process(message["load"])
+        return cls(message["test"], message["start_wall_ns"], load, share, message["objectives"])

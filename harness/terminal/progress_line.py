@@ -1,0 +1,52 @@
+"""A test on its way in one plain line: for logs, pipes and CI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from harness.formatting import clock, number
+from harness.terminal.snapshot import Document, failures, per_second, value_of, violations
+
+_NOT_YET = "starting"
+
+
+def plain_line(load: Document | None, suite: Document | None) -> str:
+    """load: the live document. suite: the progress of the conformance suite. None before they are there."""
+    return ", ".join(_parts(load, suite))
+
+
+def _parts(load: Document | None, suite: Document | None) -> Iterator[str]:
+    if load is None or load["started_s"] is None:
+        yield _NOT_YET
+    else:
+        yield from _load(load)
+    if load is not None and load["problem"] is not None:
+        yield str(load["problem"])
+    if suite is not None:
+        yield f"conformance {suite['done']}/{suite['total']}"
+        failed = len(suite["failed"])
+        if failed:
+            yield f"{failed} FAILED"
+    if load is not None and load["left_s"] is not None:
+        yield f"{clock(load['left_s'])} left"
+
+
+def _load(load: Document) -> Iterator[str]:
+    yield clock(load["elapsed_s"])
+    if load["state"] != "running":
+        yield str(load["state"])
+    if load["warming_up"]:
+        yield "warming up"
+    yield f"{load['in_flight']} in flight"
+    rate = per_second(load, "arrivals")
+    if rate is not None and load["state"] == "running":
+        yield f"{number(rate)}/s"
+    ttft = [f"{word} {number(value_of(load, 'ttft_ms', word))}" for word in ("p50", "p95", "p99")]
+    yield f"TTFT {' '.join(ttft)} ms"
+    yield f"ITL p95 {number(value_of(load, 'inter_token_ms', 'p95'))} ms"
+    yield f"{failures(load)} failed"
+    yield f"{sum(violations(load).values())} violations"
+    if load["harness"]["saturated"]:
+        yield "HARNESS SATURATED"
+    if load["harness"]["faults"]["streams"]:
+        yield f"{load['harness']['faults']['streams']} NOT JUDGED"

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.capacity import idle_wait
+from harness.capacity.idle_wait import Rest
+from harness.config.settings import Settings
+from tests.load.run_server import config
+
+from .slot_server import slot_server
+
+
+@pytest.fixture(autouse=True)
+def _no_cool_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(idle_wait, "_COOL_DOWN_S", 0.01)
+
+
+def settings(base_url: str, run_s: float) -> Settings:
+    plain = config(base_url)
+    plain["budgets"]["run"] = run_s
+    return Settings.model_validate(plain)
+
+
+def test_an_idle_server_is_at_rest() -> None:
+    with slot_server(1, gap_s=0.005) as server:
+        waiting = Rest(settings(server.base_url, 5), lambda: False)
+        waiting.learn()
+        assert waiting.comes()
+        assert server.books.counts["terminals sent"] == 3
+
+
+def test_a_server_that_goes_on_working_is_not() -> None:
+    with slot_server(1, gap_s=0.005) as server:
+        waiting = Rest(settings(server.base_url, 0.3), lambda: False)
+        waiting.learn()
+        with server.slots:
+            assert not waiting.comes()
+        assert waiting.comes()
+
+
+def test_a_server_that_has_gone_is_not() -> None:
+    with slot_server(1, gap_s=0.005) as server:
+        waiting = Rest(settings(server.base_url, 0.1), lambda: False)
+        waiting.learn()
+    server.server_close()
+    assert not waiting.comes()
+
+
+def test_nobody_waits_for_it_once_interrupted() -> None:
+    stop: list[bool] = []
+    with slot_server(1, gap_s=0.005) as server:
+        waiting = Rest(settings(server.base_url, 60), lambda: bool(stop))
+        waiting.learn()
+        stop.append(True)
+        began_s = time.monotonic()
+        with server.slots:
+            assert not waiting.comes()
+        assert time.monotonic() - began_s < 20
+
+
+def test_where_runs_do_not_end_nothing_is_known_of_rest() -> None:
+    with slot_server(1, gap_s=0.005, fault=lambda _: "truncate") as server:
+        waiting = Rest(settings(server.base_url, 5), lambda: False)
+        waiting.learn()
+        with server.slots:
+            assert waiting.comes()

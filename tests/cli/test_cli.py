@@ -1,0 +1,89 @@
+"""The options of the command line, as far as the settings that they make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli import main
+from harness.config.settings import LoadSettings, Settings
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LoadSettings]:
+    """The load settings with which `harness load` would have gone on."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("HARNESS_")]:
+        monkeypatch.delenv(name)
+    made: list[LoadSettings] = []
+
+    def run_load(settings: Settings, _out: Path | None, *_artifacts_and_baseline: Any) -> int:
+        made.append(settings.load)
+        return 0
+
+    monkeypatch.setattr("harness.commands.check.run_load", run_load)
+    return made
+
+
+def load(*options: str) -> Result:
+    return CliRunner().invoke(main, ["load", *options])
+
+
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        (["--users", "3"], {"users": 3}),
+        (
+            ["--rate", "50", "--arrivals", "poisson", "--seed", "7"],
+            {"rate": 50.0, "arrivals": "poisson", "seed": 7},
+        ),
+        (["--ramp", "1:100:60s"], {"ramp": "1:100:60s", "duration": 60.0}),
+        (["--steps", "10:30s,20:30s", "--duration", "10s"], {"steps": "10:30s,20:30s", "duration": 10.0}),
+        (["--spike", "10:100:20s:5s"], {"spike": "10:100:20s:5s", "duration": 45.0}),
+        (["--trace", "trace.csv"], {"trace": "trace.csv", "duration": 8.0}),
+        (
+            ["--rate", "5", "--max-in-flight", "9", "--warmup", "5s", "--keep-runs", "0"],
+            {"rate": 5.0, "max_in_flight": 9, "warmup": 5.0, "keep_runs": 0},
+        ),
+    ],
+)
+def test_options_become_settings(
+    given: list[LoadSettings], options: list[str], settings: dict[str, Any]
+) -> None:
+    Path("trace.csv").write_text("0\n7.5\n")
+    result = load(*options)
+    assert result.exit_code == 0, result.output
+    assert {name: getattr(given[0], name) for name in settings} == settings
+
+
+def test_named_journeys_are_the_only_ones_whatever_the_file_says(given: list[LoadSettings]) -> None:
+    Path("harness.toml").write_text("[load.journeys]\nreplay = 3\n")
+    load("--journey", "join=2", "--journey", "race=1")
+    load()
+    weights = [
+        {name: weight for name, weight in one.journeys.model_dump().items() if weight} for one in given
+    ]
+    assert weights == [{"join": 2, "race": 1}, {"replay": 3}]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--ramp", "1:100"], "harness: setting 'load.ramp': '1:100' is no ramp; write FROM:TO:OVER"),
+        (["--rate", "1", "--users", "1"], "users (closed loop) and rate (open loop) exclude each other"),
+        (["--journey", "frsh=1"], "harness: there is no journey 'frsh'; did you mean 'fresh'?"),
+        (["--trace", "none.csv"], "cannot read the trace none.csv: No such file or directory"),
+        (["--arrivals", "random", "--rate", "1"], "Invalid value for '--arrivals'"),
+        (["--rate", "1", "--warmup", "soon"], "'soon' is no duration"),
+        (["--seed", "3"], "seed is of an open loop"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence(given: list[LoadSettings], options: list[str], said: str) -> None:
+    result = load(*options)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert given == []

@@ -1,0 +1,249 @@
+"""`harness gate`, and what a check does with a baseline, from their options on."""
+
+import os
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import main
+from harness.commands import check
+from harness.commands.processes import Children
+from harness.config.settings import load_settings
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from tests.gate.test_baseline_store import LOAD, names, recorded
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith(("HARNESS_", "GITHUB_"))]:
+        monkeypatch.delenv(name)
+
+
+def gate(*arguments):
+    result = CliRunner().invoke(main, ["gate", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def made(path, objectives=None, **options):
+    settings = {"load": LOAD, "objectives": objectives or {"ttft_p95_ms": 800}}
+    return recorded(path, settings=settings, load=None, **options)
+
+
+def test_the_objectives_are_those_of_the_test_and_those_given_besides(tmp_path):
+    made(tmp_path / "results.sqlite")
+    assert gate(tmp_path).exit_code == 0
+    result = gate(tmp_path, "--objective", "fresh.ttft_p50_ms < 100", "--objective", "ttft_p99_ms < 0.5s")
+    assert result.exit_code == 1
+    lines = [line.split()[:2] for line in result.output.splitlines()]
+    assert ["missed", "fresh.ttft_p50_ms"] in lines
+    assert ["held", "ttft_p95_ms"] in lines
+    assert ["held", "ttft_p99_ms"] in lines
+    replaced = gate(tmp_path, "--objective", "ttft_p95_ms < 100")
+    assert replaced.exit_code == 1
+    assert replaced.output.count("ttft_p95_ms") == 1
+
+
+def test_a_settings_file_takes_their_place(tmp_path):
+    made(tmp_path / "results.sqlite")
+    (tmp_path / "strict.toml").write_text('[objectives]\nexpressions = ["fresh.ttft_max_ms <= 199.9"]\n')
+    result = gate(tmp_path, "--config", "strict.toml")
+    assert result.exit_code == 1
+    assert "fresh.ttft_max_ms" in result.output
+    assert "ttft_p95_ms" not in result.output
+
+
+def test_a_mistake_in_an_expression_is_a_matter_of_usage(tmp_path):
+    made(tmp_path / "results.sqlite")
+    result = gate(tmp_path, "--objective", "ttft_p9_ms < 100")
+    assert result.exit_code == 2
+    assert "names the unknown 'ttft_p9_ms'; did you mean 'ttft_p99_ms'?" in result.output
+    assert "\n    ttft_p9_ms < 100\n    ^^^^^^^^^^\n" in result.output
+
+
+def test_a_baseline_begins_grows_and_is_only_added_to_by_what_holds(tmp_path):
+    folder = tmp_path / "baselines" / "main"
+    for minute in range(4):
+        made(tmp_path / "run" / "results.sqlite", began=f"2026-09-21T14:0{minute}:00+00:00")
+        result = gate("run", "--baseline", folder, "--update-baseline", "--keep", 3)
+        assert result.exit_code == 0, result.output
+        assert "joined the baseline" in result.output
+        (tmp_path / "run" / "results.sqlite").unlink()
+    assert [name[9:13] for name in names(folder)] == ["1401", "1402", "1403"]
+    made(tmp_path / "slow" / "results.sqlite", ttft_ms=300, began="2026-09-22T00:00:00+00:00")
+    result = gate("slow", "--baseline", folder, "--update-baseline")
+    assert result.exit_code == 1
+    assert "worse" in result.output
+    assert "the gate did not hold, so the baseline" in result.output
+    assert len(names(folder)) == 3
+
+
+def test_a_baseline_of_short_tests_grows_until_it_can_tell(tmp_path):
+    codes = []
+    for number in range(4):
+        made(tmp_path / f"run{number}" / "results.sqlite", seconds=6)
+        codes.append(gate(f"run{number}", "--baseline", "main", "--update-baseline").exit_code)
+    assert codes == [0, 1, 1, 0]
+    assert len(names(tmp_path / "main")) == 4
+
+
+def test_a_folder_that_holds_no_results_yet_gets_the_first(tmp_path):
+    made(tmp_path / "run" / "results.sqlite")
+    (tmp_path / "main").mkdir()
+    (tmp_path / "main" / ".gitkeep").touch()
+    assert gate("run", "--baseline", "main", "--update-baseline").exit_code == 0
+    assert len(names(tmp_path / "main")) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--update-baseline"], "--update-baseline needs --baseline PATH"),
+        (["--baseline", "empty"], "there is no baseline in this folder"),
+        (["--baseline", "missing.sqlite"], "there is no such results file"),
+        (["--baseline", "run", "--update-baseline"], "nothing that was measured is overwritten"),
+    ],
+)
+def test_a_wrong_baseline_is_one_sentence(tmp_path, arguments, said):
+    made(tmp_path / "run" / "results.sqlite")
+    (tmp_path / "empty").mkdir()
+    result = gate("run", *arguments)
+    assert result.exit_code == 2
+    assert said in result.output
+    assert "Traceback" not in result.output
+
+
+def test_an_update_is_not_lost_in_a_wrong_place_before_the_gate(tmp_path):
+    """A baseline that is there is compared with, also when it is to be updated."""
+    made(tmp_path / "run" / "results.sqlite")
+    made(tmp_path / "main.sqlite", ttft_ms=100)
+    result = gate("run", "--baseline", "main.sqlite", "--update-baseline")
+    assert result.exit_code == 1
+    with Results(tmp_path / "main.sqlite") as baseline:
+        assert baseline.histogram("ttft_ms").max == 100
+
+
+def test_repeats_are_found_beside_a_check_or_named(tmp_path):
+    made(tmp_path / "run" / "results.sqlite")
+    made(tmp_path / "run" / "repeat-1" / "results.sqlite", ttft_ms=900)
+    made(tmp_path / "main.sqlite")
+    result = gate("run", "--baseline", "main.sqlite")
+    assert "repeat 1: ttft_p95_ms" in result.output
+    assert "(1 run before, 2 now)" in result.output
+    assert result.exit_code == 1
+    made(tmp_path / "other.sqlite")
+    result = gate("run", "other.sqlite", "--baseline", "main.sqlite")
+    assert "repeat 1" not in result.output
+    assert "(1 run before, 2 now)" in result.output
+
+
+def test_the_smallest_effect_is_that_of_the_test_unless_one_is_given(tmp_path):
+    settings = {"load": LOAD, "objectives": {"ttft_p50_ms": 800}, "gate": {"smallest_effect": 0.3}}
+    recorded(tmp_path / "run" / "results.sqlite", ttft_ms=240, load=None, settings=settings)
+    made(tmp_path / "main.sqlite")
+    assert gate("run", "--baseline", "main.sqlite").exit_code == 0
+    assert gate("run", "--baseline", "main.sqlite", "--smallest-effect", "10%").exit_code == 1
+
+
+def test_results_of_another_version_are_one_sentence(tmp_path):
+    recorded(tmp_path / "a" / "results.sqlite", load=None, settings={"gate": {"from_the_future": 1}})
+    result = gate("a")
+    assert result.exit_code == 2
+    assert "its gate settings are not of this version: from_the_future" in result.output
+    recorded(tmp_path / "b" / "results.sqlite", load=None, settings={"objectives": {"ttft_p42_ms": 1}})
+    result = gate("b")
+    assert result.exit_code == 2
+    assert "objective 'ttft_p42_ms' is unknown" in result.output
+    assert "Traceback" not in result.output
+
+
+class Test:
+    """Stands in for a load: leaves results, as slow as it is told, under the settings it is given."""
+
+    __test__ = False
+
+    def __init__(self, *ttft_ms):
+        self.left = list(ttft_ms)
+        self.folders = []
+        self.seeds = []
+
+    def __call__(self, settings, folder, children, screen):
+        self.folders.append(folder.name)
+        self.seeds.append(settings.load.seed)
+        path = made(folder / "results.sqlite", ttft_ms=self.left.pop(0))
+        return check._Tested(path, path, (0, 0))
+
+
+class Told(list):
+    """A screen, as far as it is told something."""
+
+    def tell(self, text):
+        self.append(text)
+
+
+def repeated(path, again, test, baseline, **load):
+    plan = {"load": load, "gate": {"rerun_inconclusive": again}, "objectives": {"ttft_p95_ms": 800}}
+    settings = load_settings(None, plan)
+
+    def there_already(settings, folder, children, screen):
+        if folder == path.parent:
+            return check._Tested(path, path, (0, 0))
+        return test(settings, folder, children, screen)
+
+    first, *repeats = check._tested(there_already, settings, path.parent, baseline, Children(), Told())
+    assert first.path == path
+    return repeats
+
+
+def test_a_check_is_repeated_while_it_is_inconclusive(tmp_path):
+    path = made(tmp_path / "run" / "results.sqlite", ttft_ms=208)
+    for number, ttft_ms in enumerate((190, 195, 200, 205, 210)):
+        made(tmp_path / "main" / f"{number}.sqlite", ttft_ms=ttft_ms)
+    test = Test(209, 200, 200, 200, 200)
+    done = repeated(path, 3, test, tmp_path / "main", rate=5, seed=2**63 - 2)
+    assert [one.path.parent.name for one in done] == test.folders == ["repeat-1", "repeat-2", "repeat-3"]
+    assert test.seeds == [2**63 - 1, 0, 1]
+
+
+def test_what_is_decided_is_not_repeated(tmp_path):
+    path = made(tmp_path / "run" / "results.sqlite", ttft_ms=400)
+    for number in range(3):
+        made(tmp_path / "main" / f"{number}.sqlite")
+    test = Test(200)
+    assert repeated(path, 3, test, tmp_path / "main") == []
+    assert repeated(path, 3, test, None) == []
+    assert repeated(path, 0, test, tmp_path / "main") == []
+    assert test.folders == []
+
+
+def test_repeating_stops_as_soon_as_it_is_decided(tmp_path):
+    path = made(tmp_path / "run" / "results.sqlite", ttft_ms=225)
+    for number, ttft_ms in enumerate((190, 200, 210)):
+        made(tmp_path / "main" / f"{number}.sqlite", ttft_ms=ttft_ms)
+    test = Test(260, 262, 258, 260)
+    done = repeated(path, 4, test, tmp_path / "main")
+    assert 1 <= len(done) < 4
+    assert len(test.left) == 4 - len(done)
+
+
+def test_a_bad_baseline_is_found_before_the_test(tmp_path):
+    settings = load_settings(None, {"target": {"base_url": "http://127.0.0.1:9"}})
+    for run in (check.run_check, check.run_load):
+        with pytest.raises(ResultsError, match="there is no such results file"):
+            run(settings, tmp_path / "out", baseline=tmp_path / "missing.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("codes", "worst"),
+    [
+        ([(0, 0)], (0, 0)),
+        ([(0, 0), (1, 0)], (1, 0)),
+        ([(0, 1), (2, 0)], (2, 1)),
+        ([(0, 2), (0, -9)], (0, -9)),
+    ],
+)
+def test_the_worst_of_all_repeats_counts(codes, worst):
+    assert check._worst(codes) == worst

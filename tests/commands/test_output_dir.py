@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.commands import output_dir
+from harness.config.settings import Settings, SettingsError
+from harness.results.reader import Results
+
+ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
+SETTINGS = Settings.model_validate(
+    {"target": {"base_url": "http://h", "token": "s3cret-token", "actions": {"success": ACTION}}}
+)
+
+
+def manifest(path: Path) -> dict[str, object]:
+    with Results(path) as results:
+        return results.manifest
+
+
+def test_a_new_folder_is_named_by_the_time() -> None:
+    assert re.fullmatch(r"harness-results/\d{8}-\d{6}-\d{3}", output_dir.default_folder().as_posix())
+
+
+def begin_default(name: str) -> Path:
+    return output_dir.begin(output_dir.DEFAULT_FOLDER / name, SETTINGS).parent
+
+
+FIRST, SECOND = "20261124-150000-001", "20261124-150000-002"
+
+
+def test_latest_is_the_newest_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    latest = tmp_path / "harness-results" / "latest"
+    first = begin_default(FIRST)
+    assert latest.readlink() == Path(FIRST)  # relative: the folders may be moved together
+    assert latest.samefile(first)
+    second = begin_default(SECOND)
+    assert latest.readlink() == Path(SECOND)
+    output_dir.begin(second / "repeat-1", SETTINGS)
+    output_dir.begin(tmp_path / "harness-results" / "mine", SETTINGS)
+    output_dir.begin(tmp_path / "out", SETTINGS)
+    assert latest.readlink() == Path(SECOND)
+    names = {one.name for one in latest.parent.iterdir()}
+    assert names == {FIRST, SECOND, "mine", "latest"}
+    assert output_dir.results_file(Path("harness-results/latest")).is_file()
+
+
+def test_latest_that_points_to_nothing_is_renewed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    latest = tmp_path / "harness-results" / "latest"
+    latest.parent.mkdir()
+    latest.symlink_to("gone")
+    begin_default(FIRST)
+    assert latest.readlink() == Path(FIRST)
+
+
+def test_a_folder_of_the_users_that_is_called_latest_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = Path("harness-results/latest")
+    mine.mkdir(parents=True)
+    begin_default(FIRST)
+    assert not mine.is_symlink()
+    assert mine.is_dir()
+
+
+def test_without_links_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError("links need a privilege")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert (begin_default(FIRST) / "results.sqlite").is_file()
+    assert [one.name for one in Path("harness-results").iterdir()] == [FIRST]
+
+
+def test_whether_a_suite_belongs_to_the_test(tmp_path: Path) -> None:
+    assert "suite_state" not in manifest(output_dir.begin(tmp_path / "load", SETTINGS))
+    path = output_dir.begin(tmp_path / "check", SETTINGS, has_suite=True)
+    assert manifest(path)["suite_state"] == "running"
+    output_dir.finish(path, interrupted=False)
+    assert manifest(path)["suite_state"] == "running"  # nobody wrote its verdicts
+
+
+def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/harness", "check", "--users", "3"])
+    path = output_dir.begin(tmp_path / "new" / "folder", SETTINGS)
+    assert path == tmp_path / "new" / "folder" / "results.sqlite"
+    found = manifest(path)
+    assert found["state"] == "running"
+    assert found["command"] == ["harness", "check", "--users", "3"]
+    assert found["target"] == {
+        "base_url": "http://h",
+        "path": "/agent/workflow-actions",
+        "organization_id": "org-1",
+    }
+    assert found["settings"] == SETTINGS.document()
+    assert b"s3cret-token" not in path.read_bytes()
+
+
+def test_nothing_that_was_measured_is_overwritten(tmp_path: Path) -> None:
+    path = output_dir.begin(tmp_path, SETTINGS)
+    before = path.read_bytes()
+    with pytest.raises(SettingsError, match=r"results\.sqlite holds an earlier test; choose another --out"):
+        output_dir.begin(tmp_path, SETTINGS)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match=r"cannot write to the folder .*file: File exists"):
+        output_dir.begin(tmp_path / "file", SETTINGS)
+    with pytest.raises(SettingsError, match=r"cannot write to the folder .*below: Not a directory"):
+        output_dir.begin(tmp_path / "file" / "below", SETTINGS)
+
+
+@pytest.mark.parametrize(("interrupted", "state"), [(False, "finished"), (True, "interrupted")])
+def test_a_test_ends_with_summary_and_report(tmp_path: Path, interrupted: bool, state: str) -> None:
+    path = output_dir.begin(tmp_path, SETTINGS)
+    report = output_dir.finish(path, interrupted=interrupted)
+    assert report == tmp_path / "report.html"
+    assert report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    summary = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))
+    assert summary.keys() >= {"ledger", "metrics", "violations", "harness"}
+    found = manifest(path)
+    assert (found["state"], found["settings"]) == (state, SETTINGS.document())
+    assert isinstance(found["ended_at"], str)
+    assert found["started_at"] <= found["ended_at"]
+    assert {one.name for one in tmp_path.iterdir()} == {"results.sqlite", "summary.json", "report.html"}
+    for one in tmp_path.iterdir():
+        assert b"s3cret-token" not in one.read_bytes()
+
+
+def test_the_results_that_a_user_means(tmp_path: Path) -> None:
+    assert output_dir.results_file(tmp_path) == tmp_path / "results.sqlite"
+    assert output_dir.results_file(tmp_path / "other.sqlite") == tmp_path / "other.sqlite"

@@ -1,0 +1,687 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.settings import (
+    LoadSettings,
+    Seconds,
+    Settings,
+    SettingsError,
+    load_settings,
+    parse_duration_s,
+    parse_journeys,
+    parse_ramp,
+    parse_spike,
+    parse_steps,
+    read_arrival_times,
+    read_token,
+)
+from harness.reference.settings import demo_config
+
+ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
+ACTION_TOML = (
+    '[target.actions.success]\ntoolId = "t"\ntoolName = "T"\naiDescription = "…"\nruntimeScope = "x"\n'
+)
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory without settings, an environment without variables of ours."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.upper().startswith("HARNESS_")]:
+        monkeypatch.delenv(name)
+
+
+def toml(text: str, name: str = "harness.toml") -> Path:
+    path = Path(name)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# Precedence
+
+
+def test_flags_over_environment_over_file_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml(
+        '[target]\nbase_url = "http://file"\norganization_id = "file"\ntoken = "file"\npath = "/file"\n'
+        + ACTION_TOML
+    )
+    monkeypatch.setenv("HARNESS_TARGET__ORGANIZATION_ID", "env")
+    monkeypatch.setenv("HARNESS_TARGET__TOKEN", "env")
+    target = load_settings(flags={"target": {"token": "flag"}}).target
+    assert target.token is not None
+    assert (target.token.get_secret_value(), target.organization_id, target.path) == ("flag", "env", "/file")
+    assert (target.base_url, target.conflict) == ("http://file", "any")
+
+
+def test_a_flag_leaves_what_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml(
+        "[load]\nusers = 3\nduration = 7\n[load.journeys]\nfresh = 1\n[objectives]\nttft_p95_ms = 5\n"
+        + ACTION_TOML
+    )
+    monkeypatch.setenv("HARNESS_LOAD__JOURNEYS__REPLAY", "0")
+    load = load_settings(flags={"load": {"duration": "1m"}}).load
+    assert (load.users, load.duration, load.spawn_rate) == (3, 60.0, None)
+    assert {name: weight for name, weight in load.journeys.model_dump().items() if weight} == {"fresh": 1}
+
+
+def test_the_environment_takes_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_TARGET__ACTIONS", json.dumps({"success": ACTION}))
+    monkeypatch.setenv("HARNESS_TARGET__BODY", '{"userTimezone": "Europe/Paris"}')
+    monkeypatch.setenv("HARNESS_LOAD", '{"rate": 2.5}')
+    settings = load_settings()
+    assert settings.target.actions.success == ACTION
+    assert settings.target.body == {"userTimezone": "Europe/Paris"}
+    assert (settings.load.rate, settings.load.users) == (2.5, None)
+
+
+def test_where_the_file_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def organization(config: Path | None = None) -> str:
+        return load_settings(config).target.organization_id
+
+    def telling(name: str) -> str:
+        return f'[target]\norganization_id = "{name}"\n'
+
+    assert organization() == "org-1"
+    toml('[tool.other]\nx = 1\n[tool.harness.target]\norganization_id = "pyproject"\n', "pyproject.toml")
+    assert organization() == "pyproject"
+    toml(telling("here"))
+    assert organization() == "here"
+    monkeypatch.setenv("HARNESS_CONFIG", str(toml(telling("variable"), "variable.toml")))
+    assert organization() == "variable"
+    assert organization(toml(telling("named"), "named.toml")) == "named"
+
+
+def test_a_project_without_settings_of_ours() -> None:
+    toml('[project]\nname = "x"\n', "pyproject.toml")
+    assert load_settings().target.organization_id == "org-1"
+
+
+# The embedded server
+
+
+def test_without_an_action_the_target_is_the_embedded_server() -> None:
+    demo = demo_config(None)
+    settings = load_settings()
+    assert settings.target.actions.model_dump(exclude_none=True) == demo["target"]["actions"]
+    assert settings.secrets() == ("demo-token", "demo-token-2")
+    assert settings.target.base_url is None
+    assert settings.expectations.budgets.heartbeat_s == demo["budgets"]["heartbeat"]
+    assert settings.expectations.resume_start == "replay"
+
+
+def test_what_is_given_wins_over_the_embedded_servers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_TARGET__TOKEN", "mine")
+    settings = load_settings(flags={"target": {"base_url": "http://127.0.0.1:8080"}})
+    assert settings.target.base_url == "http://127.0.0.1:8080"
+    assert settings.secrets() == ("mine", "demo-token-2")
+    assert settings.target.actions.long is not None
+
+
+def test_with_an_action_nothing_of_the_embedded_server_is_taken() -> None:
+    toml(ACTION_TOML)
+    settings = load_settings()
+    assert settings.target.actions.model_dump(exclude_none=True).keys() == {"success"}
+    assert settings.secrets() == ()
+    assert settings.target.second_principal is None
+    assert settings.target.other_route is None
+    assert settings.expectations.budgets.heartbeat_s == 15.0
+    assert settings.objectives == {"error_rate": 0.001, "violations": 0.0}
+
+
+# What is wrong is one sentence
+
+
+def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config, flags)
+    said = str(caught.value)
+    assert "\n" not in said.strip()
+    return said
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[targett]\n", "unknown setting 'targett' in harness.toml; did you mean 'target'?"),
+        (
+            "xyz = 3\n",
+            "unknown setting 'xyz' in harness.toml; known here: target, budgets, load, objectives, gate",
+        ),
+        (
+            '[target]\nbase_ur = "x"\n',
+            "unknown setting 'target.base_ur' in harness.toml; did you mean 'base_",
+        ),
+        (
+            "[target.actions.sucess]\n",
+            "unknown setting 'target.actions.sucess' in harness.toml; did you mean 'success'?",
+        ),
+        (
+            '[target.second_principal]\ntoken = "a"\norganisation_id = "b"\n',
+            "unknown setting 'target.second_principal.organisation_id' in harness.toml; did you mean 'organiz",
+        ),
+        ("[budgets]\nheart_beat = 1\n", "did you mean 'heartbeat'?"),
+        ("[load.journeys]\nfrsh = 1\n", "did you mean 'fresh'?"),
+        ("[objectives]\nttft_p95 = 1\n", "objective 'ttft_p95' is unknown; did you mean 'ttft_p95_ms'?"),
+    ],
+)
+def test_an_unknown_key_in_the_file_names_the_nearest(text: str, said: str) -> None:
+    toml(text)
+    assert said in sentence()
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "HARNESS_TARGT__TOKEN",
+            "the environment variable HARNESS_TARGT__TOKEN sets no known setting; did you",
+        ),
+        ("HARNESS_TOKEN", "the environment variable HARNESS_TOKEN sets no known setting"),
+        (
+            "HARNESS_TARGET__TOKN",
+            "'target.tokn' in the environment variable HARNESS_TARGET__TOKN; did you mean",
+        ),
+        (
+            "HARNESS_BUDGETS__RUNN",
+            "'budgets.runn' in the environment variable HARNESS_BUDGETS__RUNN; did you m",
+        ),
+    ],
+)
+def test_an_unknown_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert said in sentence()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[load]\nusers = 1\nrate = 2\n", "setting 'load': users (closed loop) and rate (open loop) exclude"),
+        ("[load]\nusers = 0\n", "setting 'load.users': "),
+        ("[load]\nrate = 0\n", "setting 'load.rate': "),
+        ("[load]\nrate = inf\n", "setting 'load.rate': "),
+        ("[load]\nprocesses = 0\n", "setting 'load.processes': "),
+        (
+            '[load]\nduration = "5 days"\n',
+            "setting 'load.duration': '5 days' is no duration; write seconds, or",
+        ),
+        ('[load]\nrate = 1\nramp = "1:2:3s"\n', "setting 'load': rate and ramp exclude each other; give one"),
+        (
+            '[load]\nusers = 1\nsteps = "1:2s"\n',
+            "users (closed loop) and steps (open loop) exclude each other",
+        ),
+        ('[load]\nramp = "1:2"\n', "setting 'load.ramp': '1:2' is no ramp; write FROM:TO:OVER, for example"),
+        ('[load]\nramp = "-1:2:3s"\n', "'-1' in '-1:2:3s' is no rate; write how many arrivals per second"),
+        ('[load]\nramp = "1:inf:3s"\n', "'inf' in '1:inf:3s' is no rate"),
+        ('[load]\nramp = "0:0:3s"\n', "nothing ever arrives with '0:0:3s'; one of its rates must be above 0"),
+        ('[load]\nramp = "1:2:0"\n', "'0' in '1:2:0' lasts no time; write a duration above 0"),
+        ('[load]\nramp = "1:2:3 days"\n', "setting 'load.ramp': '3 days' is no duration"),
+        (
+            '[load]\nsteps = "1:2s,3"\n',
+            "'3' is no plan of steps; write RATE:FOR,RATE:FOR…, for example 10:30s",
+        ),
+        ('[load]\nsteps = "1:2s,"\n', "'' is no plan of steps"),
+        ('[load]\nsteps = "0:2s,0:1s"\n', "nothing ever arrives with"),
+        (
+            '[load]\nspike = "1:2:3s"\n',
+            "'1:2:3s' is no spike; write BASE:PEAK:AT:FOR, for example 10:100:20s:5s",
+        ),
+        (
+            '[load]\nspike = "1:2:3s:1s"\nduration = 3\n',
+            "the spike 1:2:3s:1s begins after the duration of 3 s",
+        ),
+        (
+            '[load]\ntrace = "none"\n',
+            "setting 'load.trace': cannot read the trace none: No such file or directory",
+        ),
+        (
+            '[load]\narrivals = "poisson"\n',
+            "arrivals is of an open loop; give one of rate, ramp, steps, spike, tr",
+        ),
+        ('[load]\narrivals = "random"\nrate = 1\n', "setting 'load.arrivals': "),
+        ("[load]\nusers = 1\nseed = 1\n", "seed is of an open loop; give one of rate"),
+        ("[load]\nmax_in_flight = 9\n", "max_in_flight is of an open loop"),
+        ("[load]\nrate = 1\nseed = -1\n", "setting 'load.seed': "),
+        ("[load]\nrate = 1\nmax_in_flight = 0\n", "setting 'load.max_in_flight': "),
+        ("[load]\nkeep_runs = -1\n", "setting 'load.keep_runs': "),
+        ("[load]\nwarmup = 20\n", "a warmup of 20 s leaves nothing of a duration of 20 s"),
+        ('[load]\nwarmup = "-1s"\n', "setting 'load.warmup': '-1s' is no duration"),
+        ("[load.journeys]\nfresh=0\nreplay=0\nresume=0\nconflict=0\n", "every weight is 0"),
+        ("[load.journeys]\nfresh = -1\n", "setting 'load.journeys.fresh': "),
+        ("[budgets]\nrun = 0\n", "setting 'budgets.run': "),
+        ("[budgets]\nrun = inf\n", "setting 'budgets.run': "),
+        ("[budgets]\nrun = nan\n", "setting 'budgets.run': "),
+        ('[budgets]\nrun = "inf"\n', "setting 'budgets.run': 'inf' is no duration"),
+        ('[target]\nconflict = "422"\n', "setting 'target.conflict': "),
+        ('[target]\npath = "agent"\n', "setting 'target.path': 'agent' does not begin with a slash"),
+        ('[target]\npath = "/a b"\n', "or holds blanks"),
+        ('[target]\nbase_url = "localhost:80"\n', "'localhost:80' is not of the form http[s]://host[:port]"),
+        ('[target]\nbase_url = "http://h/agent"\n', "the path is a setting of its own"),
+        ('[target]\nbase_url = "http://h?x=1"\n', "is not of the form"),
+        ('[target]\nbase_url = "http://a b"\n', "is not of the form"),
+        ("target = 3\n", "setting 'target': "),
+        ("[target]\nactions = []\n", "setting 'target.actions': "),
+        ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number from 0 up"),
+        ("[target\n", "the settings file harness.toml is not valid TOML: "),
+        ("a = 1\na = 2\n", "the settings file harness.toml is not valid TOML: "),
+    ],
+)
+def test_a_bad_value_is_named_with_its_place(text: str, said: str) -> None:
+    toml(text)
+    assert said in sentence()
+
+
+@pytest.mark.parametrize(
+    "token", ["two\\nlines", "a\\rb", "tab\\tbed", "caf\\u00e9", "with blank", "\\u0000", "\\u2028"]
+)
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -> None:
+    toml(f'[target]\ntoken = "secret{token}"\n')
+    said = sentence()
+    assert said.startswith("setting 'target.token': ")
+    assert "secret" not in said
+
+
+def test_a_url_with_credentials_is_refused_and_they_are_not_shown() -> None:
+    toml('[target]\nbase_url = "http://user:s3cret@h"\n')
+    said = sentence()
+    assert "target.base_url" in said
+    assert "s3cret" not in said
+
+
+def test_where_a_bad_value_may_have_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    toml("[load]\nusers = 1\n")
+    assert "(from flags, HARNESS_* or harness.toml)" in sentence(flags={"load": {"rate": 2}})
+
+
+def test_bad_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_TARGET", "{not json")
+    assert "HARNESS_TARGET" in sentence()
+    monkeypatch.delenv("HARNESS_TARGET")
+    monkeypatch.setenv("HARNESS_LOAD__JOURNEYS", "fresh")
+    assert "HARNESS_LOAD" in sentence()
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert sentence(Path("none.toml")) == "cannot read the settings file none.toml: No such file or directory"
+    assert sentence(tmp_path) == f"cannot read the settings file {tmp_path}: Is a directory"
+    Path("latin.toml").write_bytes(b'[target]\ntoken = "\xff"\n')
+    assert sentence(Path("latin.toml")).startswith("the settings file latin.toml is not valid TOML: ")
+    toml("[tool]\nharness = 3\n", "pyproject.toml")
+    assert "[tool.harness]" in sentence()
+
+
+# Durations
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        (90, 90),
+        (1.5, 1.5),
+        ("90", 90.0),
+        ("90s", 90.0),
+        ("250ms", 0.25),
+        ("1.5m", 90.0),
+        (" 1 h ", 3600.0),
+        ("0", 0.0),
+    ],
+)
+def test_a_duration_in_seconds(given: Any, seconds: float) -> None:
+    assert parse_duration_s(given) == seconds
+
+
+@pytest.mark.parametrize("given", ["", "s", "-5s", "5d", "1h30m", "1e3", ".5", "5 s s", "٣s", "inf"])
+def test_what_is_no_duration(given: str) -> None:
+    with pytest.raises(ValueError, match="is no duration; write seconds, or a number with ms, s, m or h"):
+        parse_duration_s(given)
+
+
+def test_durations_are_read_wherever_seconds_are_asked_for() -> None:
+    toml('[budgets]\nfirst_event = "250ms"\nrun = "2m"\nheartbeat = 1\n' + ACTION_TOML)
+    budgets = load_settings().expectations.budgets
+    assert (budgets.first_event_s, budgets.run_s, budgets.heartbeat_s) == (0.25, 120.0, 1.0)
+    assert Seconds is not None
+
+
+# The load
+
+
+def load_of(text: str) -> LoadSettings:
+    toml(f"[load]\n{text}")
+    return load_settings().load
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "duration_s"),
+    [
+        ("", "", 20),
+        ("users = 3", "3 users", 20),
+        ("rate = 2.5", "2.5 runs/s", 20),
+        ('rate = 5\narrivals = "poisson"\nduration = "1m"', "Poisson arrivals, 5 runs/s", 60),
+        ('ramp = "1:100:60s"', "ramp 1:100:60s", 60),
+        ('steps = "10:30s,0:500ms,20:1m"', "steps 10:30s,0:500ms,20:1m", 90.5),
+        ('spike = "10:100:20s:5s"\narrivals = "poisson"', "Poisson arrivals, spike 10:100:20s:5s", 45),
+        ('steps = "10:30s,20:30s"\nduration = 7', "steps 10:30s,20:30s", 7),
+    ],
+)
+def test_a_test_is_as_long_as_its_schedule_unless_it_is_told(text: str, said: str, duration_s: float) -> None:
+    load = load_of(text)
+    assert (load.said, load.duration) == (said, duration_s)
+    assert load.is_open == (text != "" and "users" not in text)
+
+
+def test_shapes_in_numbers() -> None:
+    assert parse_ramp("1:100.5:1m") == (1, 100.5, 60)
+    assert parse_steps("10:30s,20:500ms") == [(10, 30), (20, 0.5)]
+    assert parse_spike("0:100:0:5s") == (0, 100, 0, 5)
+
+
+def test_an_open_loop_always_has_a_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_of("rate = 1\nseed = 7").seed == 7
+    assert load_of("users = 1").seed is None
+    drawn = {load_of("rate = 1").seed for _ in range(5)}
+    assert len(drawn) == 5
+    assert None not in drawn
+    document = load_settings().document()
+    assert document["load"]["seed"] == load_settings(flags=document_flags(document)).load.seed
+
+
+def document_flags(document: dict[str, Any]) -> dict[str, Any]:
+    return {"load": document["load"]}
+
+
+def test_the_load_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "STEPS": "10:30s,20:30s",
+        "SEED": "5",
+        "WARMUP": "5s",
+        "MAX_IN_FLIGHT": "9",
+        "KEEP_RUNS": "0",
+    }.items():
+        monkeypatch.setenv(f"HARNESS_LOAD__{name}", value)
+    load = load_settings().load
+    assert (load.steps, load.seed, load.warmup, load.max_in_flight, load.keep_runs) == (
+        "10:30s,20:30s",
+        5,
+        5.0,
+        9,
+        0,
+    )
+
+
+def test_what_the_load_is_when_nothing_is_said() -> None:
+    load = load_settings().load
+    assert (load.warmup, load.keep_runs, load.max_in_flight, load.arrivals) == (
+        0,
+        1_000_000,
+        None,
+        "constant",
+    )
+    assert load.journeys.model_dump() == {
+        "fresh": 50,
+        "replay": 10,
+        "resume": 15,
+        "conflict": 5,
+        "join": 5,
+        "race": 5,
+        "abandon": 5,
+        "slow_reader": 5,
+    }
+
+
+def test_a_load_goes_to_another_process() -> None:
+    load = load_of('ramp = "1:2:3s"\nmax_in_flight = 3\n[load.journeys]\njoin = 2')
+    assert LoadSettings.of_another_process(load.model_dump(mode="json", exclude_none=True)) == load
+    with pytest.raises(SettingsError, match=r"cannot be driven here: .* exclude each other"):
+        LoadSettings.of_another_process({"rate": 1, "users": 1})
+
+
+@pytest.mark.parametrize(
+    ("given", "weights"),
+    [(["fresh=1"], {"fresh": 1}), (["fresh=0", "slow_reader=30"], {"slow_reader": 30})],
+)
+def test_journeys_that_are_named_are_the_only_ones(given: list[str], weights: dict[str, int]) -> None:
+    toml("[load.journeys]\nreplay = 5\n")
+    load = load_settings(flags={"load": {"journeys": parse_journeys(given)}}).load
+    assert {name: weight for name, weight in load.journeys.model_dump().items() if weight} == weights
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["frsh=1"], "there is no journey 'frsh'; did you mean 'fresh'?"),
+        (["=1"], "there is no journey ''; known here: fresh, replay,"),
+        (["fresh"], "journey 'fresh' weighs '', which is no whole number; write fresh=1"),
+        (["fresh=-1"], "journey 'fresh' weighs '-1', which is no whole number; write fresh=1"),
+        (["fresh=1.5"], "weighs '1.5', which is no whole number"),
+        (["fresh=1", "fresh=2"], "journey 'fresh' is given twice; write fresh=1"),
+    ],
+)
+def test_journeys_that_are_wrong(given: list[str], said: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        parse_journeys(given)
+
+
+# Traces
+
+
+@pytest.mark.parametrize(
+    ("text", "times_s"),
+    [
+        ("0\n1.5\n1.5\n2e1\n", [0, 1.5, 1.5, 20]),
+        ("\n 0.5 \r\n\n3", [0.5, 3]),
+        ("\ufeffarrival,user\n0.25,ann\n0.5,bob\n", [0.25, 0.5]),
+        ('"seconds"\n"1"\n"2"\n', [1, 2]),
+    ],
+)
+def test_a_trace(text: str, times_s: list[float]) -> None:
+    assert list(read_arrival_times(str(toml(text, "trace.csv")))) == times_s
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "the trace trace.csv holds no arrival time; write one a line, in seconds"),
+        ("seconds\n", "the trace trace.csv holds no arrival time"),
+        ("0\n\n0.5x\n", "line 3 of the trace trace.csv: '0.5x' is no time; write seconds from the start"),
+        ("0\nfirst\n", "line 2 of the trace trace.csv: 'first' is no time"),
+        ("time 1\n2\n", "line 1 of the trace trace.csv: 'time 1' is no time"),
+        ("0\n,5\n", "line 2 of the trace trace.csv: '' is no time"),
+        (
+            "3\n2.9\n",
+            "line 2 of the trace trace.csv: 2.9 comes after 3; sort the times, which must never fall",
+        ),
+        ("-1\n", "line 1 of the trace trace.csv: -1 is no time in a test; write seconds from the start"),
+        ("nan1\n", "line 1 of the trace trace.csv: 'nan1' is no time"),
+        ("0\nnan\n", "line 2 of the trace trace.csv: nan is no time in a test"),
+        ("0\ninf\n", "line 2 of the trace trace.csv: inf is no time in a test"),
+        ("1767225600.5\n", "line 1 of the trace trace.csv: 1767225600.5 is no time in a test"),
+    ],
+)
+def test_a_trace_that_is_wrong_names_the_line(text: str, said: str) -> None:
+    toml(text, "trace.csv")
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        read_arrival_times("trace.csv")
+
+
+def test_a_trace_that_is_no_text() -> None:
+    Path("trace.csv").write_bytes(b"0\n\xff\n")
+    with pytest.raises(ValueError, match=r"the trace trace\.csv is no text in UTF-8"):
+        read_arrival_times("trace.csv")
+
+
+def test_a_trace_that_was_rewritten_is_read_anew() -> None:
+    assert list(read_arrival_times(str(toml("1\n", "trace.csv")))) == [1]
+    assert list(read_arrival_times(str(toml("1\n2\n", "trace.csv")))) == [1, 2]
+
+
+def test_a_test_of_a_trace_holds_its_last_arrival() -> None:
+    toml("0\n12\n", "trace.csv")
+    assert load_of('trace = "trace.csv"').duration == 13
+    assert load_of('trace = "trace.csv"\nduration = 5').duration == 5
+    toml('[load]\ntrace = "trace.csv"\narrivals = "poisson"\n')
+    assert "a trace says when arrivals are due, so arrivals = 'poisson' cannot be had with it" in sentence()
+
+
+# Secrets
+
+
+SECRET_TOML = (
+    '[target]\nbase_url = "http://h"\ntoken = "s3cret-one"\nlast_event_id = true\n'
+    '[target.second_principal]\ntoken = "s3cret-two"\norganization_id = "org-2"\n'
+    '[target.other_route]\npath = "/agent/runs"\nbody = {a = [1, {b = "\\"ü"}]}\n'
+    '[budgets]\nrun = 7\n[load]\nusers = 3\nduration = "1m"\n[objectives]\nttft_p95_ms = 800\n' + ACTION_TOML
+)
+
+
+def test_secrets_stand_in_no_document_and_no_repr() -> None:
+    settings = load_settings(toml(SECRET_TOML))
+    assert settings.secrets() == ("s3cret-one", "s3cret-two")
+    document = settings.document()
+    assert json.loads(json.dumps(document)) == document
+    for shown in (json.dumps(document), repr(settings), str(settings)):
+        assert "s3cret" not in shown
+    assert document["target"]["token"] == "**********"
+    assert document["target"]["base_url"] == "http://h"
+    assert "rate" not in document["load"]
+
+
+def test_an_empty_token_is_no_secret() -> None:
+    assert load_settings(toml('[target]\ntoken = ""\n' + ACTION_TOML)).secrets() == ()
+
+
+def test_the_private_file_is_the_owners_alone_and_brings_the_same_settings(tmp_path: Path) -> None:
+    settings = load_settings(toml(SECRET_TOML))
+    path = tmp_path / "private.toml"
+    path.write_text("as it was before")
+    path.chmod(0o644)
+    settings.write_private(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = load_settings(path)
+    assert again.model_dump() == settings.model_dump()
+    assert again.secrets() == settings.secrets()
+    fresh = tmp_path / "fresh.toml"
+    settings.write_private(fresh)
+    assert stat.S_IMODE(fresh.stat().st_mode) == 0o600
+
+
+def test_the_embedded_servers_settings_survive_the_private_file(tmp_path: Path) -> None:
+    settings = load_settings()
+    settings.write_private(tmp_path / "private.toml")
+    assert load_settings(tmp_path / "private.toml").model_dump() == settings.model_dump()
+
+
+@pytest.mark.parametrize(
+    "action", [{"nothing": None}, {"list": [1, {"a": None}]}, {"deep": {"list": [None]}}]
+)
+def test_a_null_which_the_private_file_could_not_hold(
+    monkeypatch: pytest.MonkeyPatch, action: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("HARNESS_TARGET__ACTIONS", json.dumps({"success": {**ACTION, **action}}))
+    assert "it holds null, which a settings file cannot" in sentence()
+
+
+def test_settings_do_not_change() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.load = None
+    assert isinstance(settings, Settings)
+
+
+# The token file
+
+
+def test_a_token_file() -> None:
+    path = Path("token")
+    path.write_text("  s3cret\n")
+    assert read_token(path) == "s3cret"
+    path.write_text(" \n")
+    with pytest.raises(SettingsError, match="the token file token is empty"):
+        read_token(path)
+    path.write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match="cannot read the token file token: "):
+        read_token(path)
+    with pytest.raises(SettingsError, match="cannot read the token file none: "):
+        read_token(Path("none"))
+
+
+def test_objectives_may_be_of_a_journey_and_written_in_several_ways(tmp_path: Path) -> None:
+    (tmp_path / "harness.toml").write_text(
+        """
+[objectives]
+ttft_p95_ms = 800
+resume.resume_p99_ms = "1.5s"
+"join.error_rate" = "1%"
+expressions = ["fresh.ttft_p50_ms < 300", "violations == 0"]
+"""
+    )
+    settings = load_settings()
+    assert settings.objectives == {
+        "ttft_p95_ms": 800.0,
+        "resume.resume_p99_ms": 1500.0,
+        "join.error_rate": 0.01,
+        "fresh.ttft_p50_ms": 300.0,
+        "violations": 0.0,
+    }
+    settings.write_private(tmp_path / "private.toml")
+    assert load_settings(tmp_path / "private.toml").objectives == settings.objectives
+    assert Settings.model_validate(settings.document()).objectives == settings.objectives
+
+
+def test_objectives_may_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_OBJECTIVES__TTFT_P95_MS", "0.8s")
+    monkeypatch.setenv("HARNESS_OBJECTIVES__RESUME__ERROR_RATE", "0.01")
+    assert load_settings().objectives == {"ttft_p95_ms": 800.0, "resume.error_rate": 0.01}
+
+
+def test_a_mistake_in_an_expression_is_pointed_at_below_the_sentence() -> None:
+    Path("harness.toml").write_text('[objectives]\nexpressions = ["resume.resume_p99 < 5"]\n')
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == (
+        "setting 'objectives': objective 'resume.resume_p99 < 5' names the unknown 'resume_p99'; did you mean "
+        "'resume_p99_ms'? (from flags, HARNESS_* or harness.toml)\n"
+        "    resume.resume_p99 < 5\n"
+        "           ^^^^^^^^^^"
+    )
+
+
+def test_the_gate_has_settings_of_its_own() -> None:
+    usual = load_settings().gate
+    assert (usual.smallest_effect, usual.smallest_effect_ms, usual.smallest_effect_share) == (
+        0.05,
+        1.0,
+        0.005,
+    )
+    assert (usual.inconclusive, usual.rerun_inconclusive, usual.keep) == ("pass", 0, 10)
+    Path("harness.toml").write_text(
+        '[gate]\nsmallest_effect = "10%"\nsmallest_effect_ms = 0\ninconclusive = "fail"\nrerun_inconclusive = 4\n'
+    )
+    terms = load_settings().gate.terms
+    assert (terms.effects.relative, terms.effects.ms, terms.effects.share) == (0.1, 0.0, 0.005)
+    assert (terms.looks, terms.inconclusive_fails) == (5, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('smallest_effect = "5 percent"', "'5 percent' is no share; write for example 5%"),
+        ("smallest_effect = 5", "setting 'gate.smallest_effect': Input should be less than or equal to 1"),
+        ("smallest_effect = 0", "setting 'gate.smallest_effect': Input should be greater than 0"),
+        ('inconclusive = "maybe"', "setting 'gate.inconclusive': Input should be 'pass' or 'fail'"),
+        ("keep = 0", "setting 'gate.keep': Input should be greater than or equal to 1"),
+        ("smallest = 1", "unknown setting 'gate.smallest' in harness.toml; did you mean 'smallest_effect'?"),
+    ],
+)
+def test_mistakes_in_the_gates_settings(text: str, said: str) -> None:
+    Path("harness.toml").write_text(f"[gate]\n{text}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert said in str(caught.value)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings, SettingsError
+from harness.config.target import Principal, Target, another_body
+
+ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
+
+
+def target(**values: Any) -> Target:
+    settings = {
+        "base_url": "http://127.0.0.1:9",
+        "token": "one",
+        "actions": {"success": ACTION, "long": {**ACTION, "tokens": 9}},
+        **values,
+    }
+    return Target(Settings.model_validate({"target": settings}))
+
+
+def test_a_request_for_a_run() -> None:
+    request = target(path="/runs", organization_id="org-7").run("success")
+    assert (request.method, request.target) == ("POST", "/runs")
+    assert request.header("authorization") == "Bearer one"
+    assert request.header("content-type") == "application/json"
+    assert request.header("accept") == "text/event-stream"
+    body = request.json()
+    assert body == {"organizationId": "org-7", "sessionId": body["sessionId"], "workflowAction": ACTION}
+
+
+def test_each_run_has_a_key_and_a_session_of_its_own() -> None:
+    one = target()
+    first, second = one.run("success"), one.run("success")
+    assert first.header("idempotency-key") != second.header("idempotency-key")
+    assert first.json()["sessionId"] != second.json()["sessionId"]
+    assert one.run("long", key="k", run_id="r").header("idempotency-key") == "k"
+    assert one.run("long", run_id="r").json()["runId"] == "r"
+    assert "runId" not in first.json()
+    assert one.post({}).header("idempotency-key") is None
+
+
+def test_configured_fields_are_in_every_body() -> None:
+    one = target(body={"userTimezone": "Europe/Paris", "sessionId": "fixed"})
+    body = one.body(ACTION, organization_id="other", run_id="r")
+    assert body == {
+        "organizationId": "other",
+        "sessionId": "fixed",
+        "workflowAction": ACTION,
+        "userTimezone": "Europe/Paris",
+        "runId": "r",
+    }
+
+
+def test_a_second_principal_and_another_path() -> None:
+    assert target().second_principal is None
+    one = target(second_principal={"token": "two", "organization_id": "org-2"})
+    assert one.second_principal == Principal("two", "org-2")
+    assert one.secrets == ("one", "two")
+    request = one.post({"a": "ü"}, principal=one.second_principal, path="/elsewhere")
+    assert (request.target, request.header("authorization")) == ("/elsewhere", "Bearer two")
+    assert request.body == '{"a": "ü"}'.encode()
+
+
+def test_an_action_that_is_not_configured() -> None:
+    assert target().action("quiet") is None
+    with pytest.raises(LookupError, match=r"\[target\.actions\.quiet\] is not configured"):
+        target().run("quiet")
+
+
+def test_another_body_differs_in_one_value() -> None:
+    request = target().run("success")
+    other = another_body(request)
+    assert other.headers == request.headers
+    assert {name for name, value in request.json().items() if other.json()[name] != value} == {"sessionId"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"base_url": None}, "no target is given: name it with --target URL"),
+        ({"actions": {"long": ACTION}}, r"no action is configured: \[target.actions.success\] must hold"),
+        (
+            {"base_url": "https://h", "ca_file": "/none.pem"},
+            "cannot read target.ca_file /none.pem: No such file",
+        ),
+        ({"base_url": "http://h:99999"}, "target 'http://h:99999' is not a URL of the form"),
+        ({"base_url": "http://a..b"}, "target 'http://a..b' is not a URL of the form"),
+    ],
+)
+def test_what_cannot_be_a_target(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        target(**values)

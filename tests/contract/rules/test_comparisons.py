@@ -1,0 +1,226 @@
+"""Which judges apply to a journey's streams, and what they then find: one lost, doubled or changed event anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import pytest
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Finding, Verdict
+from harness.contract.rules import (
+    canonical_of,
+    judge_first_reader,
+    judge_joined,
+    judge_left,
+    judge_parts,
+    judge_race,
+)
+from tests.contract.exchanges import (
+    POST,
+    another_run,
+    asking,
+    cancelled,
+    cut_run,
+    done,
+    id_at,
+    no_answer,
+    reply,
+    run,
+    token,
+    whole_run,
+)
+
+ANY = Expectations()
+REPLAY = Expectations(resume_start="replay")
+TAIL = Expectations(resume_start="tail")
+BY_ID = Expectations(resume_start="replay", last_event_id=True)
+TOKENS = 6  # of the run, which has one event more
+
+
+def part(*places: int, after: int | None = None, to_end: bool = False, **said: Any) -> Exchange:
+    """The stream that brings the run's events of these places, and done after them or a cut of ours.
+
+    after: the place that its Last-Event-ID names.
+    """
+    frames = [token(place) for place in places]
+    request = POST if after is None else asking(last_event_id=id_at(after))
+    if to_end:
+        return run(*frames, done(TOKENS), request=request, **said)
+    detail = f"cut by us (fin) after {len(places)} events"
+    return run(*frames, request=request, **{"ending": Ending.CUT, "detail": detail, **said})
+
+
+def broken(findings: Sequence[Finding]) -> dict[str, str]:
+    return {one.requirement: one.detail for one in findings if one.verdict is Verdict.FAIL}
+
+
+WHOLE = part(*range(TOKENS), to_end=True)
+GOOD: list[tuple[list[Exchange], Exchange | None, Expectations]] = [
+    ([part(0, 1), part(*range(TOKENS), to_end=True)], None, REPLAY),
+    ([part(0, 1), part(0, 1, 2, 3), part(0), part(*range(TOKENS), to_end=True)], None, REPLAY),
+    ([part(0, 1), part(0, 1, 2, 3), part(0), part(*range(TOKENS), to_end=True)], None, ANY),
+    ([part(0, 1), part(2, 3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID),
+    ([part(0, 1), part(2, after=1), part(3, 4, after=2), part(5, after=4, to_end=True)], WHOLE, BY_ID),
+    ([part(0, 1), part(after=1), part(2, 3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID),
+    ([part(0, 1), part(3, 4, 5, to_end=True)], WHOLE, TAIL),
+    ([part(0, 1), part(3), part(5, to_end=True)], WHOLE, ANY),
+    ([part(0, 1), part(3), part(*range(TOKENS), to_end=True)], None, ANY),
+]
+
+
+@pytest.mark.parametrize(("parts", "reread", "expect"), GOOD)
+def test_parts_of_one_run(parts: list[Exchange], reread: Exchange | None, expect: Expectations) -> None:
+    findings = judge_parts(parts, reread, expect)
+    assert [one.verdict for one in findings] == [Verdict.PASS] * len(findings)
+    assert findings[0].requirement == "resume.every-cut"
+    named = parts[-1].request.header("last-event-id") is not None
+    assert [one.requirement for one in findings[1:]] == (["resume.last-event-id"] if named else [])
+
+
+BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
+    ([part(0, 2), part(0), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 2 is id"),
+    ([part(0), part(0, 2), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 2 is id"),
+    ([part(0), part(0, 1, 1), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 3 is id"),
+    ([part(0), part(1, 2), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 1 is id"),
+    ([part(0), part(0), part(1, 2, 3, 4, 5, to_end=True)], WHOLE, REPLAY, "starts with event 2"),
+    ([part(0, 1), part(3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID, "1 events are lost at the point of"),
+    ([part(0, 1), part(3, after=1), part(4, 5, after=3, to_end=True)], WHOLE, BY_ID, "event 3 is id"),
+    ([part(0, 1), part(1, 2, after=1), part(3, 4, 5, after=2, to_end=True)], WHOLE, BY_ID, "event 3 is id"),
+    ([part(0, 2), part(3, after=2), part(4, 5, after=3, to_end=True)], WHOLE, BY_ID, "event 2 is id"),
+    ([part(0, 1, 1), part(2, 3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID, "event 3 is id"),
+    ([part(0, 1), part(2, after=1), part(3, 5, after=2, to_end=True)], WHOLE, BY_ID, "event 2 is id"),
+    ([part(0, 1), part(2, after=1), part(3, 4, after=2)], WHOLE, BY_ID, "the resumed stream did not end"),
+    ([part(1, 2), part(3, 4, 5, to_end=True)], WHOLE, ANY, "event 1 is id"),
+    ([part(0, 1), part(3, 5), part(5, to_end=True)], WHOLE, ANY, "event 5 is id"),
+    ([part(0, 1), no_answer()], None, REPLAY, "the resumption got no answer"),
+    ([part(0, 1), reply(409)], None, REPLAY, "the resumption got status 409"),
+]
+
+
+@pytest.mark.parametrize(("parts", "reread", "expect", "says"), BAD)
+def test_parts_that_are_not_one_run(
+    parts: list[Exchange], reread: Exchange | None, expect: Expectations, says: str
+) -> None:
+    assert says in broken(judge_parts(parts, reread, expect))["resume.every-cut"]
+
+
+def test_changed_data_in_the_middle_part() -> None:
+    middle = run(token(2, "other"), ending=Ending.CUT, request=asking(last_event_id=id_at(1)))
+    parts = [part(0, 1), middle, part(3, 4, 5, after=2, to_end=True)]
+    assert "event 3 is id" in broken(judge_parts(parts, WHOLE, BY_ID))["resume.every-cut"]
+
+
+def test_a_resumption_that_ignores_its_last_event_id() -> None:
+    replayed = part(*range(TOKENS), after=1, to_end=True)
+    found = broken(judge_parts([part(0, 1), replayed], None, BY_ID))
+    assert found.keys() == {"resume.last-event-id"}
+    assert "replayed from the first event" in found["resume.last-event-id"]
+
+
+def test_a_run_that_is_cancelled_by_its_cut() -> None:
+    last = run(token(0), token(1), cancelled(2))
+    found = broken(judge_parts([part(0), part(0, 1), last], None, REPLAY))
+    assert found.keys() == {"resume.survives-disconnect"}
+
+
+def test_ids_that_the_reread_does_not_have() -> None:
+    """No judge breaks on them: they are a difference like any other."""
+    parts = [part(0, 1), part(2, 3, 4, 5, after=1, to_end=True)]
+    assert broken(judge_parts(parts, another_run(), BY_ID)).keys() == {"resume.every-cut"}
+
+
+def test_one_part_is_no_resumption() -> None:
+    with pytest.raises(ValueError, match="at least two parts"):
+        judge_parts([part(0)], None, ANY)
+
+
+DROPPED = part(0, 1, 3, 4, 5, to_end=True)
+DOUBLED = part(0, 1, 1, 2, 3, 4, 5, to_end=True)
+SWAPPED = part(0, 2, 1, 3, 4, 5, to_end=True)
+
+
+@pytest.mark.parametrize("odd", [DROPPED, DOUBLED, SWAPPED, part(0, 1, 2), no_answer(), reply(503)])
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("resume_start", ["any", "replay"])
+def test_the_canonical_stream_is_not_the_odd_one(
+    odd: Exchange, place: int, resume_start: Literal["any", "replay"]
+) -> None:
+    readers = [whole_run(TOKENS), whole_run(TOKENS)]
+    readers.insert(place, odd)
+    assert canonical_of(readers, Expectations(resume_start=resume_start)) is not odd
+
+
+def test_the_canonical_stream_of_two() -> None:
+    for odd in (DROPPED, DOUBLED, part(0, 1, 2)):
+        assert canonical_of([odd, WHOLE], ANY) is WHOLE
+        assert canonical_of([WHOLE, odd], ANY) is WHOLE
+    assert canonical_of([WHOLE, SWAPPED], ANY) is WHOLE
+    lone = part(0)
+    assert canonical_of([lone], ANY) is lone
+
+
+def test_where_most_lack_the_same_event_the_whole_one_is_canonical() -> None:
+    assert canonical_of([WHOLE, DROPPED, part(0, 1, 3, 4, 5, to_end=True)], ANY) is WHOLE
+
+
+JOINED_MS = 25.0  # three of the run's events had come
+
+
+@pytest.mark.parametrize(
+    ("joined", "expect", "found"),
+    [
+        (part(*range(TOKENS), to_end=True, sent_ms=JOINED_MS), REPLAY, {}),
+        (part(3, 4, 5, to_end=True, sent_ms=JOINED_MS), ANY, {}),
+        (part(3, 4, 5, to_end=True, sent_ms=JOINED_MS), REPLAY, {"resume.joins": "event 1 is id"}),
+        (part(0, 3, 4, 5, to_end=True, sent_ms=JOINED_MS), REPLAY, {"resume.joins": "2 lost before it"}),
+        (part(0, 1, 1, 2, 3, 4, 5, to_end=True, sent_ms=JOINED_MS), ANY, {"resume.joins": "it came before"}),
+        (reply(409, sent_ms=JOINED_MS), ANY, {"resume.joins": "got status 409"}),
+        (
+            whole_run(TOKENS, run_id="other", sent_ms=JOINED_MS),
+            ANY,
+            {"run-id.constant": "different runIds"},
+        ),
+        (part(*range(TOKENS), to_end=True, sent_ms=500), REPLAY, {}),
+        (part(0, 1, 2, 4, 5, to_end=True, sent_ms=500), ANY, {"resume.replay": "1 lost before it"}),
+    ],
+)
+def test_joined(joined: Exchange, expect: Expectations, found: dict[str, str]) -> None:
+    said = broken(judge_joined(WHOLE, joined, expect))
+    assert said.keys() == found.keys()
+    for requirement, words in found.items():
+        assert words in said[requirement]
+
+
+def test_the_first_reader() -> None:
+    joined = part(*range(TOKENS), to_end=True, sent_ms=JOINED_MS)
+    assert broken(judge_first_reader(WHOLE, joined, joined, REPLAY)) == {}
+    found = broken(judge_first_reader(DROPPED, joined, joined, REPLAY))
+    assert "event 3 is id" in found["resume.first-reader-kept"]
+
+
+def test_a_reader_that_left_again() -> None:
+    assert broken(judge_left(WHOLE, cut_run(2), REPLAY)) == {}
+    assert "event 2 is id" in broken(judge_left(WHOLE, part(0, 2), REPLAY))["resume.every-cut"]
+    assert judge_left(WHOLE, part(0, 2), ANY) == []
+    assert judge_left(part(0, 1), part(0, 2), REPLAY) == []
+    assert judge_left(WHOLE, cut_run(0), REPLAY) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "found"),
+    [
+        (part(*range(TOKENS), to_end=True, sent_ms=50), {}),
+        (part(0, 1, 3, 4, 5, to_end=True), {"race.same-body": "event 3 is id"}),
+        (reply(409), {"race.same-body": "1 of 2 equal requests sent together got no run: status 409"}),
+        (another_run(), {"race.same-body": "executed as 2 runs"}),
+        (part(0, 1, 3, 4, 5, to_end=True, sent_ms=200), {"resume.replay": "event 3 is id"}),
+    ],
+)
+def test_race(answer: Exchange, found: dict[str, str]) -> None:
+    said = broken(judge_race(WHOLE, answer, REPLAY))
+    assert said.keys() == found.keys()
+    for requirement, words in found.items():
+        assert words in said[requirement]

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.rules import conflict
+from tests.contract.exchanges import (
+    EPOCH_MS,
+    another_run,
+    chunk,
+    cut_run,
+    error,
+    frame,
+    head,
+    id_at,
+    no_answer,
+    rejected_event,
+    reply,
+    run,
+    scripted,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+
+FIRST = whole_run()
+AS_JSON = reply(409, {"code": "idempotency_conflict"})
+AS_STATUS_AND_EVENT = rejected_event(409, code="conflict")
+AS_EVENT = run(error(0, code=409))
+FORMS = {
+    "status 409 with a JSON body": AS_JSON,
+    "status 409 with an error event": AS_STATUS_AND_EVENT,
+    "an error event that carries 409": AS_EVENT,
+}
+BARE = reply(409, b"conflict", {"Content-Type": "text/plain"})
+HTTP, EVENT = Expectations(conflict="http-409"), Expectations(conflict="event")
+IN_FLIGHT, LATER = {"sent_ms": 15.0}, {"sent_ms": 500.0}
+
+
+def in_flight(answer: Exchange) -> Exchange:
+    """The same answer to a request that was sent while FIRST was going on."""
+    return scripted(
+        *((read.arrival_ns / 1e6 - 50_000, read.data) for read in answer.reads),
+        ending=answer.ending,
+        detail=answer.ending_detail,
+        sent_ms=15.0,
+    )
+
+
+def asked(answer: Exchange, body: object) -> Exchange:
+    """The same answer, to a request with that body."""
+    return replace(answer, request=answer.request.with_json(body))
+
+
+SECRET = "secret-in-the-first-body"
+SPLIT = chunk(b'{"was": "secret-in-') + chunk(b'the-first-body"}') + b"0\r\n\r\n"
+
+CASES: list[Case] = [
+    case(conflict.rejected, [(FIRST, AS_JSON)], is_=PASS, says="status 409 with a JSON body"),
+    case(conflict.rejected, [(FIRST, whole_run()), (FIRST, AS_EVENT)], is_=PASS, says="carries 409"),
+    case(
+        conflict.rejected,
+        [(FIRST, whole_run())],
+        is_=FAIL,
+        says="the same key with another body was answered with the first body's run",
+    ),
+    case(conflict.rejected, [(FIRST, another_run())], is_=FAIL, says="got status 200 with 4 events"),
+    case(conflict.rejected, [(FIRST, no_answer())], is_=FAIL, says="no answer"),
+    case(conflict.rejected, [(FIRST, reply(422))], is_=FAIL, says="got 422, which the IETF draft"),
+    case(conflict.rejected, [(FIRST, run(error(0, code=400)))], is_=FAIL, says="not a 409"),
+    case(conflict.rejected, [(FIRST, run(token(0), error(1, code=409)))], is_=FAIL, says="not a 409"),
+    case(conflict.rejected, [(FIRST, run(token(0), status=409))], is_=FAIL, says="status 409 with 1 event"),
+    case(conflict.rejected, [(reply(500), AS_JSON)], is_=INCONCLUSIVE, says="was not accepted either"),
+    case(conflict.rejected, [(AS_EVENT, AS_EVENT)], is_=INCONCLUSIVE, says="was not accepted either"),
+    case(conflict.rejected, [(reply(500), AS_JSON), (FIRST, reply(422))], is_=FAIL, says="got 422"),
+    case(conflict.rejected, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    *(
+        case(conflict.after_completion, FIRST, answer, is_=PASS, says=f"rejected by {form}")
+        for form, answer in FORMS.items()
+    ),
+    case(conflict.after_completion, FIRST, BARE, is_=PASS, says="without an error event"),
+    *(
+        case(conflict.after_completion, FIRST, answer, is_=PASS, says="rejected", expect=expect)
+        for answer, expect in (
+            (AS_JSON, HTTP),
+            (AS_STATUS_AND_EVENT, HTTP),
+            (AS_STATUS_AND_EVENT, EVENT),
+            (AS_EVENT, EVENT),
+        )
+    ),
+    *(
+        case(
+            conflict.after_completion,
+            FIRST,
+            answer,
+            is_=FAIL,
+            says=f"the target declares {expect.conflict}",
+            expect=expect,
+        )
+        for answer, expect in ((AS_EVENT, HTTP), (AS_JSON, EVENT), (BARE, EVENT))
+    ),
+    case(conflict.after_completion, FIRST, reply(422), is_=FAIL, says="got 422"),
+    case(conflict.after_completion, FIRST, whole_run(), is_=FAIL, says="first body's run"),
+    case(
+        conflict.after_completion,
+        run(token(0), ending=Ending.TRUNCATED),
+        AS_JSON,
+        is_=INCONCLUSIVE,
+        says="did not come to a terminal event",
+    ),
+    case(conflict.in_flight, FIRST, reply(409, **IN_FLIGHT), is_=PASS, says="rejected by status 409"),
+    case(
+        conflict.in_flight,
+        FIRST,
+        in_flight(another_run()),
+        is_=FAIL,
+        says="another body while the first run was in flight got status 200",
+    ),
+    case(conflict.in_flight, FIRST, reply(409, **LATER), is_=INCONCLUSIVE, says="was over before"),
+    case(
+        conflict.in_flight,
+        FIRST,
+        no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
+        is_=INCONCLUSIVE,
+        says="was over before",
+    ),
+    case(conflict.in_flight, reply(500), reply(409), is_=INCONCLUSIVE, says="was not accepted either"),
+    *(
+        case(conflict.form, FIRST, answer, is_=INFO, says=f"a reused key with another body gets {form}")
+        for form, answer in FORMS.items()
+    ),
+    case(conflict.form, FIRST, whole_run(), is_=INCONCLUSIVE, says="there was no 409"),
+    case(conflict.form, reply(500), AS_JSON, is_=INCONCLUSIVE, says="not accepted either"),
+    case(conflict.error_event, FIRST, AS_EVENT, is_=PASS, says="an error event that carries 409"),
+    case(conflict.error_event, FIRST, AS_STATUS_AND_EVENT, is_=PASS, says="409 with an error event"),
+    case(conflict.error_event, FIRST, AS_JSON, is_=WARN, says="with a JSON body, not an error event"),
+    case(conflict.error_event, FIRST, BARE, is_=WARN, says="without an error event"),
+    case(conflict.error_event, FIRST, reply(422), is_=INCONCLUSIVE, says="there was no 409"),
+    case(conflict.error_event, reply(500), AS_EVENT, is_=INCONCLUSIVE, says="not accepted either"),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": AS_JSON, "sessionId": AS_EVENT},
+        is_=PASS,
+        says="another source, sessionId",
+    ),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": AS_JSON, "sessionId": whole_run(), "userTimezone": whole_run()},
+        is_=FAIL,
+        says="another sessionId was answered with the first body's run (and 1 more)",
+    ),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": asked(reply(400), {"source": "automation"}), "sessionId": AS_JSON},
+        is_=FAIL,
+        says='another source ("automation") got status 400',
+    ),
+    case(
+        conflict.any_field,
+        FIRST,
+        {"source": asked(whole_run(), {"source": "automation"})},
+        is_=FAIL,
+        says="another source was answered with the first body's run",
+    ),
+    case(conflict.any_field, FIRST, {"source": reply(400)}, is_=FAIL, says="another source got status 400"),
+    case(conflict.any_field, FIRST, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(conflict.any_field, reply(500), {"source": AS_JSON}, is_=INCONCLUSIVE, says="not accepted"),
+    case(conflict.original_untouched, FIRST, AS_JSON, whole_run(), is_=PASS, says="went on whole"),
+    case(
+        conflict.original_untouched,
+        run(token(0), error(1)),
+        AS_JSON,
+        whole_run(),
+        is_=FAIL,
+        says="did not come to its end beside a conflict",
+    ),
+    case(conflict.original_untouched, FIRST, AS_JSON, reply(409), is_=FAIL, says="no longer resumes"),
+    case(conflict.original_untouched, FIRST, AS_JSON, another_run(), is_=FAIL, says="event 1 is id"),
+    case(conflict.original_untouched, reply(500), AS_JSON, FIRST, is_=INCONCLUSIVE, says="not accepted"),
+    case(conflict.starts_nothing, FIRST, AS_JSON, whole_run(), AS_JSON, is_=PASS, says="left no run"),
+    case(conflict.starts_nothing, FIRST, AS_EVENT, whole_run(), AS_EVENT, is_=PASS, says="left no run"),
+    case(
+        conflict.starts_nothing,
+        FIRST,
+        AS_JSON,
+        whole_run(),
+        another_run(),
+        is_=FAIL,
+        says="the rejected body, sent again, has a run",
+    ),
+    case(
+        conflict.starts_nothing,
+        FIRST,
+        another_run(),
+        whole_run(),
+        AS_JSON,
+        is_=FAIL,
+        says="the conflicting request got a run's events",
+        at=0,
+    ),
+    case(
+        conflict.starts_nothing,
+        FIRST,
+        AS_JSON,
+        another_run(),
+        AS_JSON,
+        is_=FAIL,
+        says="the key leads to another run: runId 'run-2' instead of 'run-1'",
+    ),
+    case(
+        conflict.starts_nothing,
+        FIRST,
+        AS_JSON,
+        run(*(token(place) for place in range(3)), token(7)),
+        AS_JSON,
+        is_=FAIL,
+        says="events it had not",
+        at=3,
+    ),
+    case(
+        conflict.starts_nothing,
+        cut_run(2),
+        AS_JSON,
+        whole_run(),
+        AS_JSON,
+        is_=INCONCLUSIVE,
+        says="did not come to a terminal event",
+    ),
+    case(conflict.leaks_nothing, FIRST, AS_JSON, SECRET, is_=PASS, says="holds nothing"),
+    case(
+        conflict.leaks_nothing,
+        FIRST,
+        reply(409, {"was": {"fileThreadId": SECRET}}),
+        SECRET,
+        is_=FAIL,
+        says="holds a value of the first request's body",
+    ),
+    case(
+        conflict.leaks_nothing,
+        FIRST,
+        scripted((0, head(409, {"Transfer-Encoding": "chunked"}) + SPLIT)),
+        SECRET,
+        is_=FAIL,
+        says="holds a value of the first request's body",
+    ),
+    case(
+        conflict.leaks_nothing,
+        FIRST,
+        reply(409, headers={"X-Original": SECRET}),
+        SECRET,
+        is_=FAIL,
+        says="holds a value",
+    ),
+    case(conflict.leaks_nothing, FIRST, reply(409, {"run": "run-1"}), SECRET, is_=FAIL, says="runId"),
+    case(
+        conflict.leaks_nothing,
+        FIRST,
+        reply(409, {"last": id_at(1)}),
+        SECRET,
+        is_=FAIL,
+        says=f"holds an event of the first run (id {EPOCH_MS + 10}-0)",
+    ),
+    case(conflict.leaks_nothing, reply(500), AS_JSON, SECRET, is_=INCONCLUSIVE, says="not accepted"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)
+
+
+@pytest.mark.parametrize(("form", "answer"), FORMS.items())
+def test_the_three_forms_of_a_rejection(form: str, answer: Exchange) -> None:
+    assert conflict.rejection_form(answer) == form
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        FIRST,
+        run(error(0, code=500)),
+        run(error(0, code=409), error(1, code=409)),
+        run(frame({"type": "rejected", "code": 409}, "1-0")),
+        run(token(0), error(1), status=409),
+        reply(400, {"code": 409}),
+        reply(422),
+        no_answer(),
+    ],
+)
+def test_what_is_no_rejection(answer: Exchange) -> None:
+    assert conflict.rejection_form(answer) is None
+    assert conflict.rejections([answer, AS_JSON]) == [AS_JSON]

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.rules import events
+from tests.contract.exchanges import empty_stream, error, frame, run, token, whole_run
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+
+PYTHON_TRACE = 'boom\n  File "/srv/app.py", line 3, in run\n    1 / 0'
+NODE_TRACE = "Error: boom\n    at Object.run (/srv/app.js:10:5)\n    at main.js:1:1"
+JAVA_TRACE = "boom\n\tat com.example.App$Run.go(App.java:12)"
+GO_TRACE = "panic: boom\n\ngoroutine 1 [running]:\nmain.main()"
+OF_NONE = [events.type_, events.schema, events.strict_json, events.error_detail, events.unknown_types]
+
+CASES: list[Case] = [
+    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to judge") for judge in OF_NONE),
+    case(events.type_, whole_run(), is_=PASS, says="each event has a type"),
+    case(events.type_, run(token(0), frame({"kind": "x"}, "1-0")), is_=FAIL, says="type is missing", at=1),
+    case(events.type_, run(frame({"type": 7}, "1-0")), is_=FAIL, says="its type is '7'", at=0),
+    case(events.type_, run(frame({"type": None}, "1-0")), is_=FAIL, says="its type is 'None'", at=0),
+    case(events.schema, whole_run(), is_=PASS, says="has its fields"),
+    case(events.schema, run(frame({"type": "progress"}, "1-0")), is_=PASS, says="has its fields"),
+    case(
+        events.schema,
+        run(frame({"type": "token", "content": "", "more": [1]}, "1-0")),
+        is_=PASS,
+        says="has its fields",
+    ),
+    case(
+        events.schema,
+        run(token(0), frame({"type": "token"}, "1-0")),
+        is_=FAIL,
+        says="event 2 (id 1-0), of type 'token': content: Field required",
+        at=1,
+    ),
+    case(events.schema, run(frame({"type": "token", "content": 7}, "1-0")), is_=FAIL, says="content:", at=0),
+    case(events.schema, run(frame({"type": "done", "runId": None}, "1-0")), is_=FAIL, says="runId:", at=0),
+    case(events.error_detail, run(error(0, code="quota")), is_=PASS, says="tells its code"),
+    case(events.error_detail, run(error(0, message="no", status=500)), is_=PASS, says="message, status"),
+    case(events.error_detail, run(token(0), error(1, code="")), is_=WARN, says="says nothing", at=1),
+    case(events.error_detail, run(error(0, error={}, trace=1)), is_=WARN, says="says nothing", at=0),
+    *(
+        case(events.error_detail, run(error(0, message=trace)), is_=WARN, says="holds a stack trace", at=0)
+        for trace in (PYTHON_TRACE, NODE_TRACE, JAVA_TRACE, GO_TRACE, "Traceback (most recent call last):")
+    ),
+    *(
+        case(events.error_detail, run(error(0, message=text)), is_=PASS, says="tells its message")
+        for text in ("look at section 3 (page 12)", "at 10:15", 'File "a.txt" has no line 3')
+    ),
+    case(events.error_detail, whole_run(), is_=INCONCLUSIVE, says="sent no error event"),
+    case(events.strict_json, run(frame("{")), is_=INCONCLUSIVE, says="no event of the stream is a RunEvent"),
+    case(events.strict_json, whole_run(), is_=PASS, says="no NaN"),
+    case(
+        events.strict_json,
+        run(token(0), frame('{"type":"token","content":"a","p":NaN}', "1-0")),
+        is_=WARN,
+        says="event 2 (id 1-0): NaN is not JSON",
+        at=1,
+    ),
+    case(events.strict_json, run(frame('{"type":"x","p":[-Infinity]}')), is_=WARN, says="-Infinity", at=0),
+    case(
+        events.strict_json,
+        run(frame('{"type":"x","a":{"b":1,"b":2}}')),
+        is_=WARN,
+        says="the key 'b' comes twice",
+        at=0,
+    ),
+    case(events.strict_json, run(frame('{"type":"x","p":1e400}')), is_=PASS, says="no NaN"),
+    case(
+        events.strict_json, run(token(0), frame("{")), is_=PASS, says="no NaN"
+    ),  # framing.one-json-object has that
+    case(events.unknown_types, whole_run(), is_=INFO, says="none"),
+    case(
+        events.unknown_types,
+        run(frame({"type": "tool"}), frame({"type": "progress"}), frame({"type": "tool"})),
+        is_=INFO,
+        says="types beyond the four: 'progress', 'tool'",
+    ),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)

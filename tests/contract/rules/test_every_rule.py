@@ -1,0 +1,150 @@
+"""No judge without cases: each must be seen to pass, to fail, and to stay undecided where it may."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Verdict
+from harness.contract.requirements import CATALOGUE, Level, areas
+from harness.contract.rules import (
+    JUDGES,
+    STREAM_JUDGES,
+    implemented,
+    judge_conflict,
+    judge_resumed,
+    judge_retry,
+    judge_stream,
+)
+from harness.contract.rules.rule import Judge
+from tests.contract.exchanges import (
+    another_run,
+    cut_run,
+    empty_stream,
+    error,
+    no_answer,
+    reply,
+    run,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import Case
+
+#: Judges that have a verdict on whatever comes.
+ALWAYS_DECIDED = {"headers.method"}
+UNDECIDED = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}
+BROKEN = {Verdict.FAIL, Verdict.WARN}
+
+
+def every_case() -> dict[str, list[Case]]:
+    """The tables of this folder's modules, by requirement."""
+    found: dict[str, list[Case]] = defaultdict(list)
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        for one in getattr(import_module(f"{__package__}.{path.stem}"), "CASES", ()):
+            found[one.judge.requirement.id].append(one)
+    return found
+
+
+CASES = every_case()
+
+
+@pytest.mark.parametrize("requirement_id", JUDGES)
+def test_each_judge_is_seen_to_decide_both_ways(requirement_id: str) -> None:
+    found = {one.verdict for one in CASES[requirement_id]}
+    level = JUDGES[requirement_id].requirement.level
+    if level is Level.INFO:
+        assert found == {Verdict.INFO, Verdict.INCONCLUSIVE}
+        return
+    assert Verdict.PASS in found
+    assert (Verdict.FAIL if level is Level.MUST else Verdict.WARN) in found
+    if requirement_id not in ALWAYS_DECIDED:
+        assert found & UNDECIDED
+
+
+@pytest.mark.parametrize("requirement_id", JUDGES)
+def test_each_judge_has_cases_in_the_module_of_its_area(requirement_id: str) -> None:
+    area = JUDGES[requirement_id].requirement.area.replace("-", "_")
+    module = import_module(f"{__package__}.test_{area}")
+    assert any(one.judge is JUDGES[requirement_id] for one in module.CASES)
+
+
+def test_each_requirement_has_a_judge_in_the_module_of_its_area() -> None:
+    assert list(JUDGES.keys()) == list(implemented())
+    assert set(JUDGES) == set(CATALOGUE)
+    for area in areas():
+        module = import_module(f"harness.contract.rules.{area.replace('-', '_')}")
+        found = {one.requirement.id for one in vars(module).values() if isinstance(one, Judge)}
+        assert found == {row.id for row in CATALOGUE.values() if row.area == area}
+
+
+#: Answers in which there is no run at all, whatever was asked.
+NULLS: dict[str, Exchange] = {
+    "an empty stream": empty_stream(),
+    "a 204": reply(204, b""),
+    "a 500": reply(500),
+    "a 400": reply(400),
+    "a 409": reply(409),
+    "silence": no_answer(),
+    "a closed connection": no_answer(Ending.TRUNCATED, "the server closed the connection before an answer"),
+    "a 409 event": run(error(0, code=409)),
+    "an echo": run(b'{"organizationId": "org-1"}\n\n'),
+}
+
+
+@pytest.mark.parametrize("what", NULLS)
+@pytest.mark.parametrize("requirement_id", JUDGES)
+def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) -> None:
+    """Each judge gets the nothing in every place of its passing evidence where an Exchange is asked for."""
+
+    def emptied(value: object) -> object:
+        if isinstance(value, Exchange):
+            return NULLS[what]
+        if isinstance(value, dict):
+            return {name: emptied(one) for name, one in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(map(emptied, value))
+        if hasattr(value, "canonical"):
+            return type(value)(emptied(value.before), emptied(value.resumed), emptied(value.canonical))
+        return value
+
+    for one in CASES[requirement_id]:
+        if one.verdict is Verdict.PASS:
+            finding = one.judge(*(emptied(value) for value in one.evidence), expect=one.expect)
+            assert finding.verdict is not Verdict.PASS, finding.detail
+
+
+def test_a_streams_judges_hold_a_good_run_to_everything() -> None:
+    findings = judge_stream(whole_run(), Expectations())
+    assert [one.requirement for one in findings] == [judge.requirement.id for judge in STREAM_JUDGES]
+    assert {one.verdict for one in findings} == {Verdict.PASS}
+
+
+def test_a_streams_judges_say_nothing_of_what_is_no_run() -> None:
+    verdicts = {one.requirement: one.verdict for one in judge_stream(reply(503), Expectations())}
+    assert verdicts.pop("headers.event-stream") is Verdict.FAIL
+    assert set(verdicts.values()) == {Verdict.INCONCLUSIVE}
+
+
+def test_a_retrys_judges() -> None:
+    good = judge_retry(whole_run(), whole_run(), Expectations())
+    assert [(one.requirement, one.verdict) for one in good] == [
+        ("resume.replay", Verdict.PASS),
+        ("resume.no-new-run", Verdict.PASS),
+        ("run-id.constant", Verdict.PASS),
+    ]
+    bad = judge_retry(whole_run(), another_run(), Expectations())
+    assert [one.verdict for one in bad] == [Verdict.FAIL, Verdict.FAIL, Verdict.INCONCLUSIVE]
+
+
+def test_a_resumed_streams_and_a_conflicts_judges() -> None:
+    (resumed,) = judge_resumed(cut_run(2), whole_run(), None, Expectations(resume_start="replay"))
+    assert (resumed.requirement, resumed.verdict) == ("resume.every-cut", Verdict.PASS)
+    (lost,) = judge_resumed(cut_run(2), run(token(3)), None, Expectations(resume_start="replay"))
+    assert (lost.requirement, lost.verdict) == ("resume.every-cut", Verdict.FAIL)
+    (conflict,) = judge_conflict(whole_run(), reply(409, sent_ms=15), Expectations())
+    assert (conflict.requirement, conflict.verdict) == ("conflict.in-flight", Verdict.PASS)

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.rules import headers
+from tests.contract.exchanges import (
+    LAST_CHUNK,
+    STREAM,
+    chunk,
+    done,
+    empty_stream,
+    frame,
+    head,
+    no_answer,
+    reply,
+    run,
+    scripted,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
+
+BUFFERED = run(*(token(place * 50) for place in range(4)), at=[1500.0, 1500.5, 1501.0, 1501.5])
+UNTIMED = [frame({"type": "token", "content": "x"}, f"1-{place}") for place in range(4)]
+
+
+def with_type(content_type: str | None) -> dict[str, str | None]:
+    return {"Content-Type": content_type}
+
+
+CASES: list[Case] = [
+    case(headers.event_stream, whole_run(), is_=PASS, says="200 with text/event-stream"),
+    case(
+        headers.event_stream,
+        whole_run(headers=with_type("Text/Event-Stream ; charset=utf-8")),
+        is_=PASS,
+        says="200",
+    ),
+    case(
+        headers.event_stream,
+        whole_run(headers=with_type("application/json")),
+        is_=FAIL,
+        says="application/json",
+    ),
+    case(headers.event_stream, whole_run(headers=with_type(None)), is_=FAIL, says="no Content-Type"),
+    case(headers.event_stream, reply(500), is_=FAIL, says="status 500, not 200"),
+    case(headers.event_stream, no_answer(), is_=FAIL, says="no answer (no event within 10 s)"),
+    case(headers.event_stream, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(headers.charset, whole_run(), is_=PASS, says="absent"),
+    case(
+        headers.charset,
+        whole_run(headers=with_type('text/event-stream; charset="UTF-8"')),
+        is_=PASS,
+        says="UTF-8",
+    ),
+    case(
+        headers.charset,
+        whole_run(headers=with_type("text/event-stream;charset = iso-8859-1")),
+        is_=FAIL,
+        says="'iso-8859-1'",
+    ),
+    case(headers.charset, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(headers.complete, whole_run(), is_=PASS, says="ended properly (chunked)"),
+    case(
+        headers.complete,
+        scripted((0, head(200, STREAM) + done(0)), ending=Ending.COMPLETE),
+        is_=PASS,
+        says="ended properly (close)",
+    ),
+    case(
+        headers.complete,
+        whole_run(ending=Ending.TRUNCATED),
+        is_=FAIL,
+        says="closed before the message's end (chunked)",
+    ),
+    case(
+        headers.complete,
+        run(token(0), ending=Ending.RESET, detail="the connection broke: Connection reset by peer"),
+        is_=FAIL,
+        says="Connection reset by peer in mid-message",
+    ),
+    case(
+        headers.complete,
+        whole_run(ending=Ending.RESET),
+        is_=INCONCLUSIVE,
+        says="reset after the terminal event",
+    ),
+    case(
+        headers.complete,
+        run(done(0), ending=Ending.MALFORMED, detail="not an HTTP/1.1 response"),
+        is_=FAIL,
+        says="cannot be read: not an HTTP/1.1 response",
+    ),
+    case(
+        headers.complete,
+        run(token(0), ending=Ending.CUT, detail="cut by us (fin) after 1 events"),
+        is_=INCONCLUSIVE,
+        says="not waited for",
+    ),
+    case(headers.no_cache, whole_run(), is_=PASS, says="no-store"),
+    case(
+        headers.no_cache,
+        whole_run(headers={"Cache-Control": "private, No-Cache"}),
+        is_=PASS,
+        says="private, No-Cache",
+    ),
+    case(headers.no_cache, whole_run(headers={"Cache-Control": None}), is_=WARN, says="absent"),
+    case(
+        headers.no_cache,
+        whole_run(headers={"Cache-Control": "public, max-age=60"}),
+        is_=WARN,
+        says="'public, max-age=60'",
+    ),
+    case(headers.no_cache, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(
+        headers.incremental,
+        run(*(token(place * 40) for place in range(4)), at=[0, 400, 800, 1200]),
+        is_=PASS,
+        says="4 events came over 1200 ms",
+    ),
+    case(headers.incremental, BUFFERED, is_=FAIL, says="4 events made over 1500 ms came within", at=0),
+    case(
+        headers.incremental,
+        run(*(token(place * 40) for place in range(4)), at=[1200.0, 1300.0, 1400.0, 1600.0]),
+        is_=INCONCLUSIVE,
+        says="4 events made over 1200 ms came within 400 ms: the server, the way, or this machine held",
+    ),
+    case(
+        headers.incremental,
+        run(*UNTIMED, at=[1500.0, 1500.5, 1501.0, 1501.5]),
+        is_=FAIL,
+        says="made over 1000 ms came within 2 ms",
+    ),
+    case(
+        headers.incremental,
+        run(*UNTIMED, at=[0, 400, 800, 1200]),
+        is_=PASS,
+        says="4 events came over 1200 ms",
+    ),
+    case(
+        headers.incremental,
+        run(*(token(place) for place in range(4))),
+        is_=INCONCLUSIVE,
+        says="over within 30 ms",
+    ),
+    case(
+        headers.incremental,
+        run(token(0), done(1)),
+        is_=INCONCLUSIVE,
+        says="only 2 events; configure a longer",
+    ),
+    case(
+        headers.method,
+        reply(405, headers={"Allow": "POST"}),
+        is_=PASS,
+        says="GET got 405 with Allow: POST",
+    ),
+    case(headers.method, reply(405), is_=WARN, says="without an Allow"),
+    case(headers.method, reply(404), is_=WARN, says="status 404"),
+    case(headers.method, no_answer(), is_=WARN, says="no answer"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)
+
+
+def test_a_stream_in_one_read_is_complete() -> None:
+    everything = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + LAST_CHUNK
+    assert headers.complete(scripted((3, everything))).verdict is PASS

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.rules import input  # noqa: A004 - the area's name
+from harness.protocol.request import HttpRequest
+from tests.contract.exchanges import error, no_answer, rejected_event, reply, run, token, whole_run
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
+
+CONTROL = whole_run()
+LARGE = HttpRequest("POST", "/", (), b"x" * 24_000_000)
+PROBLEM = {"type": "about:blank", "title": "Bad Request", "status": 400, "detail": "no"}
+
+#: Judges of answers by what was sent, and how each says what "this" was.
+EACH = {
+    input.not_json: "this",
+    input.required: "a body without this",
+    input.types: "this",
+    input.source: "source this",
+    input.timezone: "userTimezone this",
+}
+
+CASES: list[Case] = [
+    *(
+        found
+        for judge, what in EACH.items()
+        for bad in [WARN if judge is input.timezone else FAIL]
+        for found in (
+            case(judge, CONTROL, {"this": reply(400), "that": reply(422)}, is_=PASS, says="each is a 4xx"),
+            case(judge, CONTROL, {"this": rejected_event(400, code="x")}, is_=PASS, says="each is a 4xx"),
+            case(judge, CONTROL, {"this": whole_run()}, is_=bad, says=f"{what} was accepted", at=0),
+            case(judge, CONTROL, {"this": run(error(0, code=400))}, is_=bad, says="was accepted", at=0),
+            case(judge, CONTROL, {"this": run(token(0), status=400)}, is_=bad, says="with run events", at=0),
+            case(judge, CONTROL, {"this": reply(500)}, is_=bad, says=f"{what} got status 500"),
+            case(judge, CONTROL, {"this": reply(302)}, is_=bad, says="not a 4xx"),
+            case(judge, CONTROL, {"this": reply(200)}, is_=bad, says="status 200 with no event"),
+            case(
+                judge, CONTROL, {"a": reply(400), "this": no_answer()}, is_=bad, says=f"{what} got no answer"
+            ),
+            case(judge, reply(400), {"this": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
+            case(judge, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+        )
+    ),
+    case(
+        input.required_named,
+        CONTROL,
+        {"sessionId": reply(400, {"detail": "sessionId is missing"}), "b": reply(500)},
+        is_=PASS,
+        says="each rejection names the field",
+    ),
+    case(
+        input.required_named,
+        CONTROL,
+        {"workflowAction.toolId": reply(422, {"loc": ["workflowAction", "toolId"]})},
+        is_=PASS,
+        says="each rejection",
+    ),
+    case(
+        input.required_named,
+        CONTROL,
+        {"sessionId": reply(400)},
+        is_=WARN,
+        says="does not name the missing field sessionId",
+    ),
+    case(
+        input.required_named,
+        CONTROL,
+        {"sessionId": whole_run()},
+        is_=INCONCLUSIVE,
+        says="no missing field was refused",
+    ),
+    case(input.required_named, reply(400), {}, is_=INCONCLUSIVE, says="not accepted either"),
+    case(
+        input.hostile,
+        CONTROL,
+        {"deep nesting": reply(400), "a NUL": whole_run(), "an empty 200": reply(200)},
+        is_=PASS,
+        says="3 hostile bodies, no 5xx and no hang",
+    ),
+    case(
+        input.hostile,
+        CONTROL,
+        {"a NUL": reply(500), "NaN": reply(502)},
+        is_=FAIL,
+        says="a NUL made the server fail: status 500 (and 1 more)",
+    ),
+    case(input.hostile, CONTROL, {"a NUL": no_answer()}, is_=FAIL, says="a NUL got no answer (no event"),
+    case(
+        input.hostile,
+        CONTROL,
+        {"a NUL": run(token(0), ending=Ending.TIMED_OUT, detail="silent for 30 s")},
+        is_=FAIL,
+        says="a NUL got status 200 with 1 event, silent for 30 s",
+    ),
+    case(
+        input.hostile,
+        CONTROL,
+        {"a NUL": no_answer(Ending.TRUNCATED, "the server closed the connection before an answer")},
+        is_=FAIL,
+        says="closed the connection before an answer",
+    ),
+    case(input.hostile, reply(500), {"a NUL": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
+    case(input.hostile, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(input.media_type, CONTROL, reply(415), is_=PASS, says="text/plain got 415"),
+    case(input.media_type, CONTROL, reply(400), is_=PASS, says="text/plain got 400"),
+    case(input.media_type, CONTROL, whole_run(), is_=WARN, says="got status 200 with 4 events"),
+    case(input.media_type, reply(415), reply(415), is_=INCONCLUSIVE, says="not accepted either"),
+    case(input.too_large, CONTROL, reply(413, request=LARGE), is_=PASS, says="a body of 24 MB got 413"),
+    case(input.too_large, CONTROL, whole_run(request=LARGE), is_=WARN, says="a body of 24 MB got status 200"),
+    case(
+        input.too_large,
+        CONTROL,
+        no_answer(Ending.REFUSED, "Broken pipe", request=LARGE),
+        is_=WARN,
+        says="got no answer (Broken pipe), not 413 or 400",
+    ),
+    case(input.too_large, reply(500), reply(413), is_=INCONCLUSIVE, says="not accepted either"),
+    case(
+        input.error_shape,
+        [whole_run(), reply(400, PROBLEM), reply(401, {**PROBLEM, "code": "x"}), rejected_event(409)],
+        is_=PASS,
+        says="2 rejections have one shape: RFC 9457 problem details",
+    ),
+    case(
+        input.error_shape,
+        [whole_run(), reply(400, {"error": "a"}), reply(404, {"error": {"code": 1}})],
+        is_=PASS,
+        says="fields error",
+    ),
+    case(
+        input.error_shape, [reply(401), reply(401)], is_=INCONCLUSIVE, says="valid requests were refused too"
+    ),
+    case(
+        input.error_shape,
+        [reply(400, PROBLEM), reply(401, {"error": "no"}), reply(404, b"Not Found"), reply(413, [1])],
+        is_=WARN,
+        says="400: RFC 9457 problem details; 401: fields error; 404: no JSON; 413: no JSON object",
+    ),
+    case(input.error_shape, [reply(400), reply(401, b"[" * 100_000)], is_=WARN, says="401: no JSON"),
+    case(input.error_shape, [whole_run(), reply(400)], is_=INCONCLUSIVE, says="not two rejections"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)

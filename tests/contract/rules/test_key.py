@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.rules import key
+from tests.contract.exchanges import (
+    another_run,
+    asking,
+    cut_run,
+    done,
+    frame,
+    no_answer,
+    reply,
+    run,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+
+CONTROL = (whole_run(), whole_run())
+RUN = whole_run()
+INJECTION = "<script>alert(1)</script>"
+INJECTING = asking(Idempotency_Key=INJECTION)
+NO_IDS = [frame({"type": "token", "content": "a"})]
+
+CASES: list[Case] = [
+    case(key.none_independent, whole_run(), another_run(), is_=PASS, says="are two runs"),
+    case(key.none_independent, whole_run(), whole_run(), is_=FAIL, says="got the same run"),
+    # A server whose ids start anew with each run: the runIds tell.
+    case(key.none_independent, whole_run(), whole_run(run_id="run-2"), is_=PASS, says="are two runs"),
+    case(
+        key.none_independent,
+        run(token(0), frame({"type": "cancelled"}, "1-0")),
+        run(token(0), frame({"type": "cancelled"}, "1-0")),
+        is_=FAIL,
+        says="got the same run",
+    ),
+    case(key.none_independent, whole_run(), cut_run(1), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(
+        key.opaque,
+        CONTROL,
+        {"a UUID": CONTROL, "a plain token": (another_run(), another_run())},
+        is_=PASS,
+        says="each works as a key: a UUID, a plain token",
+    ),
+    case(key.opaque, CONTROL, {"a UUID": (reply(400), reply(400))}, is_=WARN, says="not taken as a key"),
+    case(key.opaque, CONTROL, {"a UUID": (whole_run(), another_run())}, is_=WARN, says="its retry differs"),
+    case(
+        key.opaque,
+        (whole_run(), another_run()),
+        {"a UUID": CONTROL},
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
+    case(key.opaque, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(key.bad, RUN, {"an empty text": reply(400)}, is_=PASS, says="each got 400: an empty text"),
+    case(key.bad, RUN, {"a": reply(400), "b": whole_run()}, is_=WARN, says="b as key got status 200"),
+    case(key.bad, reply(500), {"a": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
+    case(key.bad, RUN, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(
+        key.inert,
+        RUN,
+        {"markup": whole_run(request=INJECTING), "again": reply(400, request=INJECTING)},
+        is_=PASS,
+        says="2 injections changed nothing",
+    ),
+    case(
+        key.inert,
+        RUN,
+        {"markup": reply(400, {"detail": f"bad key {INJECTION}"}, request=INJECTING)},
+        is_=FAIL,
+        says=f"the key {INJECTION!r} is echoed raw",
+    ),
+    case(
+        key.inert,
+        RUN,
+        {"markup": reply(400, headers={"X-Key": INJECTION}, request=INJECTING)},
+        is_=FAIL,
+        says="is echoed raw",
+    ),
+    case(key.inert, RUN, {"markup": reply(500, request=INJECTING)}, is_=FAIL, says="made the server fail"),
+    case(key.inert, RUN, {"markup": no_answer(request=INJECTING)}, is_=FAIL, says="made the server fail"),
+    case(
+        key.inert,
+        RUN,
+        {"markup": run(token(0), ending=Ending.TIMED_OUT, detail="silent for 30 s", request=INJECTING)},
+        is_=FAIL,
+        says="silent for 30 s",
+    ),
+    case(
+        key.inert,
+        RUN,
+        {"CRLF": whole_run(headers={"X-Injected": "yes"}, request=asking(Idempotency_Key="a%0d%0ab"))},
+        is_=FAIL,
+        says="a header field of its own",
+    ),
+    case(key.inert, reply(500), {"markup": RUN}, is_=INCONCLUSIVE, says="not accepted either"),
+    case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(key.other_route, RUN, reply(409), is_=INFO, says="is the same key: a conflict"),
+    case(key.other_route, RUN, whole_run(), is_=INFO, says="is the same key"),
+    case(key.other_route, RUN, another_run(), is_=INFO, says="is another key"),
+    case(key.other_route, RUN, reply(404), is_=INCONCLUSIVE, says="did not accept"),
+    case(key.other_route, cut_run(1), another_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(
+        key.body_canonical,
+        RUN,
+        whole_run(),
+        reply(409),
+        is_=INFO,
+        says="another key order makes the same body; other white space makes another body",
+    ),
+    case(
+        key.body_canonical,
+        RUN,
+        reply(500),
+        whole_run(),
+        is_=INCONCLUSIVE,
+        says="neither resumed nor a conflict: status 500",
+    ),
+    case(
+        key.body_canonical, RUN, RUN, another_run(), is_=INCONCLUSIVE, says="neither resumed nor a conflict"
+    ),
+    case(key.body_canonical, run(token(0)), RUN, RUN, is_=INCONCLUSIVE, says="did not come to a terminal"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)
+
+
+def test_runs_without_ids_are_told_apart_by_their_run_ids() -> None:
+    def without_ids(run_id: str) -> object:
+        return run(*NO_IDS, frame({"type": "done", "runId": run_id}))
+
+    assert key.none_independent(without_ids("a"), without_ids("b")).verdict is PASS
+    assert key.none_independent(without_ids("a"), without_ids("a")).verdict is FAIL
+    assert done(0)  # an event with an id is what the documentation shows

@@ -1,0 +1,484 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from harness.contract import rules
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Finding
+from harness.contract.rules import resume
+from harness.contract.rules.resume import CutRun, Start, first_difference, stitch
+from tests.contract.exchanges import (
+    another_run,
+    asking,
+    cut_run,
+    done,
+    empty_stream,
+    error,
+    frame,
+    id_at,
+    no_answer,
+    reply,
+    run,
+    scripted,
+    tail,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+
+TAIL, REPLAY = Expectations(resume_start="tail"), Expectations(resume_start="replay")
+DECLARED = Expectations(last_event_id=True)
+RUN = whole_run()
+TRUNCATED = run(token(0), ending=Ending.TRUNCATED, detail="the server closed the connection")
+CONTROL = (whole_run(), whole_run())
+NO_RESUME = (whole_run(), another_run())
+FAILED = run(token(0), error(1))
+SPACED_MS = 400  # between events that are far enough apart for a cut to be in mid-run
+
+
+def named(event_id: str, found: Exchange) -> Exchange:
+    """The same answer to a request with that Last-Event-ID."""
+    return scripted(
+        *((read.arrival_ns / 1e6 - 50_000, read.data) for read in found.reads),
+        ending=found.ending,
+        detail=found.ending_detail,
+        request=asking(Last_Event_ID=event_id),
+    )
+
+
+def without_ids(run_id: str | None) -> Exchange:
+    said = {"type": "done", "runId": run_id} if run_id else {"type": "cancelled"}
+    return run(frame({"type": "token", "content": "a"}), frame(said))
+
+
+# A run of five events, 400 ms apart, that is cut after some of them and resumed at once.
+
+
+def spaced(first: int, last: int, **said: object) -> Exchange:
+    frames = [*(token(place * 40) for place in range(4)), done(160)][first:last]
+    at = [max(0.0, SPACED_MS * place - said.get("sent_ms", 0.0)) for place in range(first, last)]
+    return run(*frames, at=at, **said)
+
+
+def cut(after: int, start: int, *, last_id: bool = False, canonical: bool = True) -> CutRun:
+    """Cut after event `after`, resumed from event `start` on."""
+    before = spaced(0, after, ending=Ending.CUT, detail=f"cut by us (fin) after {after} events")
+    request = asking(Last_Event_ID=id_at((after - 1) * 40)) if last_id else asking()
+    resumed = spaced(start, 5, sent_ms=SPACED_MS * (after - 1) + 5.0, request=request)
+    return CutRun(before, resumed, spaced(0, 5, sent_ms=5000) if canonical else None)
+
+
+def with_resumed(one: CutRun, resumed: Exchange) -> CutRun:
+    return CutRun(one.before, resumed, one.canonical)
+
+
+BEFORE_HEAD = CutRun(cut_run(0), whole_run(), whole_run())
+OTHER_DATA = run(token(0), token(1, "changed"), token(2), done(3))
+LOST = run(token(0), token(2), done(3))
+
+CASES: list[Case] = [
+    # replay
+    case(resume.replay, RUN, whole_run(), is_=PASS, says="the same 4 events"),
+    case(resume.replay, RUN, whole_run(run_id="run-2"), is_=PASS, says="the same 4 events"),
+    case(resume.replay, RUN, LOST, is_=FAIL, says=f"event 2 is id {id_at(2)} where id {id_at(1)}"),
+    case(
+        resume.replay, RUN, OTHER_DATA, is_=FAIL, says='instead of \'{"type": "token", "content": "word1 "}'
+    ),
+    case(resume.replay, RUN, tail(3), is_=FAIL, says="3 lost before it"),
+    case(resume.replay, RUN, TRUNCATED, is_=FAIL, says=f"3 events are missing from id {id_at(1)} on"),
+    case(resume.replay, RUN, reply(409), is_=FAIL, says="status 409 with no event"),
+    case(resume.replay, RUN, no_answer(), is_=FAIL, says="no answer"),
+    case(resume.replay, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.replay, empty_stream(), empty_stream(), is_=INCONCLUSIVE, says="status 200 with no event"),
+    # no-new-run
+    case(resume.no_new_run, RUN, whole_run(), is_=PASS, says="nothing of its own"),
+    case(resume.no_new_run, RUN, tail(3), is_=PASS, says="nothing of its own"),
+    case(resume.no_new_run, RUN, whole_run(run_id="run-2"), is_=PASS, says="nothing of its own"),
+    case(resume.no_new_run, RUN, another_run(), is_=FAIL, says="runId 'run-2' instead of 'run-1'", at=3),
+    case(
+        resume.no_new_run,
+        RUN,
+        run(token(0), token(90), ending=Ending.TRUNCATED),
+        is_=FAIL,
+        says=f"1 events of its own, the first with id {id_at(90)}: the action was executed again",
+    ),
+    case(resume.no_new_run, without_ids("a"), without_ids("b"), is_=FAIL, says="'b' instead of 'a'"),
+    case(resume.no_new_run, without_ids("a"), without_ids("a"), is_=PASS, says="nothing of its own"),
+    case(resume.no_new_run, without_ids(None), without_ids(None), is_=INCONCLUSIVE, says="neither ids nor"),
+    case(resume.no_new_run, RUN, reply(409), is_=INCONCLUSIVE, says="the retry brought no run"),
+    case(resume.no_new_run, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    # joins: RUN's events come at 0, 10, 20 and 30 ms
+    case(
+        resume.joins, RUN, whole_run(sent_ms=15), is_=PASS, says="after 2 of 4 events joined the run (replay)"
+    ),
+    case(resume.joins, RUN, tail(2, sent_ms=15), is_=PASS, says="joined the run (tail)"),
+    case(resume.joins, RUN, tail(3, sent_ms=15, at=[5]), is_=PASS, says="joined the run (tail)"),
+    case(
+        resume.joins,
+        RUN,
+        tail(1, sent_ms=15),
+        is_=FAIL,
+        says="differs from it: event 1 is id",
+    ),
+    case(resume.joins, RUN, tail(2, sent_ms=15), is_=FAIL, says="2 lost before it", expect=REPLAY),
+    case(resume.joins, RUN, another_run(sent_ms=15), is_=FAIL, says="differs from it: event 1 is id"),
+    case(resume.joins, RUN, reply(409, sent_ms=15), is_=FAIL, says="got status 409"),
+    case(
+        resume.joins,
+        RUN,
+        run(token(0), token(1), ending=Ending.TRUNCATED, sent_ms=15),
+        is_=FAIL,
+        says="2 events are missing",
+    ),
+    case(resume.joins, RUN, whole_run(sent_ms=30), is_=INCONCLUSIVE, says="over before it could be joined"),
+    case(
+        resume.joins,
+        RUN,
+        no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
+        is_=INCONCLUSIVE,
+        says="over before it could be joined",
+    ),
+    case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    # every-cut
+    case(
+        resume.every_cut,
+        [BEFORE_HEAD, *(cut(after, 0) for after in range(1, 5))],
+        is_=PASS,
+        says="5 cuts, each resumed to the canonical sequence",
+    ),
+    case(resume.every_cut, [cut(after, after) for after in range(1, 5)], is_=PASS, says="4 cuts"),
+    case(resume.every_cut, [cut(2, 3)], is_=PASS, says="1 cuts"),  # a tail, whose reader came late
+    case(
+        resume.every_cut,
+        [cut(after, after, last_id=True) for after in range(1, 5)],
+        is_=PASS,
+        says="4 cuts",
+        expect=DECLARED,
+    ),
+    case(resume.every_cut, [cut(2, 0), cut(3, 3, last_id=True)], is_=PASS, says="2 cuts"),
+    case(resume.every_cut, [cut(2, 0, canonical=False)], is_=PASS, says="1 cuts"),
+    case(
+        resume.every_cut,
+        [cut(2, 3, last_id=True)],
+        is_=FAIL,
+        says="cut after event 2: the resumed stream starts with event 4",
+        expect=DECLARED,
+    ),
+    case(
+        resume.every_cut,
+        [cut(3, 2)],
+        is_=FAIL,
+        says="1 events come again though the stream is no replay from the first",
+    ),
+    case(
+        resume.every_cut,
+        [cut(2, 3)],
+        is_=FAIL,
+        says="1 events are lost at the point of resume",
+        expect=REPLAY,
+    ),
+    case(resume.every_cut, [cut(2, 0)], is_=FAIL, says="starts with event 1", expect=TAIL),
+    case(
+        resume.every_cut,
+        [cut(1, 0), cut(2, 2)],
+        is_=FAIL,
+        says="some resumed streams replay from the first event and some start later",
+    ),
+    case(
+        resume.every_cut,
+        [cut(1, 0), with_resumed(cut(2, 0), reply(404)), with_resumed(cut(3, 0), reply(404))],
+        is_=FAIL,
+        says="cut after event 2: the resumption got status 404 with no event, complete (and 1 more)",
+    ),
+    case(
+        resume.every_cut,
+        [with_resumed(cut(2, 0), TRUNCATED)],
+        is_=FAIL,
+        says="the resumed stream did not end",
+    ),
+    case(
+        resume.every_cut,
+        [CutRun(cut_run(2), LOST, whole_run())],
+        is_=FAIL,
+        says="after the resumption event 2 is id",
+    ),
+    case(
+        resume.every_cut,
+        [CutRun(cut_run(2), OTHER_DATA, OTHER_DATA)],
+        is_=FAIL,
+        says="what came before it is not what the run replays",
+    ),
+    case(
+        resume.every_cut,
+        [CutRun(cut_run(2), whole_run(), TRUNCATED)],
+        is_=INCONCLUSIVE,
+        says="did not come to a terminal event",
+    ),
+    case(resume.every_cut, [], is_=INCONCLUSIVE, says="no run could be cut"),
+    # last-event-id
+    case(
+        resume.last_event_id,
+        RUN,
+        [named(id_at(0), tail(1)), named(id_at(2), tail(3))],
+        is_=PASS,
+        says="after each of 2 ids exactly the events that follow it came",
+    ),
+    case(
+        resume.last_event_id,
+        RUN,
+        [named(id_at(1), whole_run())],
+        is_=WARN,
+        says=f"Last-Event-ID {id_at(1)}: the stream was replayed from the first event",
+    ),
+    case(
+        resume.last_event_id,
+        RUN,
+        [named(id_at(1), tail(1))],
+        is_=FAIL,
+        says=f"Last-Event-ID {id_at(1)}: event 1 is id {id_at(1)}",
+        expect=DECLARED,
+    ),
+    case(resume.last_event_id, RUN, [named(id_at(1), tail(3))], is_=WARN, says="1 lost before it"),
+    case(resume.last_event_id, RUN, [named(id_at(1), reply(500))], is_=WARN, says="status 500"),
+    case(resume.last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(resume.last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    # survives-disconnect
+    case(
+        resume.survives_disconnect,
+        [CutRun(cut_run(2), whole_run(), None), CutRun(cut_run(0), whole_run(), None)],
+        is_=PASS,
+        says="after cut by us (fin) after 2 events, cut by us (fin) before the head",
+    ),
+    case(
+        resume.survives_disconnect,
+        [CutRun(cut_run(2), run(token(0), error(1)), None)],
+        is_=FAIL,
+        says="the run came out as error, though it ends with done when nobody hangs up",
+    ),
+    case(
+        resume.survives_disconnect,
+        [CutRun(cut_run(2), reply(404), None)],
+        is_=FAIL,
+        says="cut by us (fin) after 2 events: the retry got status 404",
+    ),
+    case(
+        resume.survives_disconnect,
+        [CutRun(whole_run(), whole_run(), None)],
+        is_=INCONCLUSIVE,
+        says="ended before it could be cut",
+    ),
+    case(resume.survives_disconnect, [], is_=INCONCLUSIVE, says="no run could be cut"),
+    # bad-last-event-id
+    case(
+        resume.bad_last_event_id,
+        RUN,
+        [named("-", whole_run()), named("9-9", reply(400)), named("x", run(error(7, code=400)))],
+        is_=PASS,
+        says="3 bad ids did no harm",
+    ),
+    case(resume.bad_last_event_id, RUN, [named("-", empty_stream())], is_=PASS, says="1 bad ids"),
+    case(resume.bad_last_event_id, RUN, [named("-", reply(500))], is_=FAIL, says="'-' made the server fail"),
+    case(resume.bad_last_event_id, RUN, [named("-", no_answer())], is_=FAIL, says="'-': no answer"),
+    case(
+        resume.bad_last_event_id,
+        RUN,
+        [named("-", run(token(0), ending=Ending.TIMED_OUT, detail="silent for 30 s"))],
+        is_=FAIL,
+        says="silent for 30 s",
+    ),
+    case(
+        resume.bad_last_event_id,
+        RUN,
+        [named("-", run(token(0), token(77)))],
+        is_=FAIL,
+        says=f"brought an event that is not the run's: id {id_at(77)}",
+        at=1,
+    ),
+    case(resume.bad_last_event_id, RUN, [named("-", another_run())], is_=FAIL, says="is not the run's", at=0),
+    case(resume.bad_last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.bad_last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    # failure-replayed
+    case(resume.failure_replayed, CONTROL, FAILED, run(token(0), error(1)), is_=PASS, says="replayed"),
+    case(resume.failure_replayed, CONTROL, FAILED, whole_run(), is_=FAIL, says="does not replay its failure"),
+    case(resume.failure_replayed, CONTROL, FAILED, reply(500), is_=FAIL, says="its failure: status 500"),
+    case(resume.failure_replayed, CONTROL, RUN, whole_run(), is_=INCONCLUSIVE, says="ended with done"),
+    case(resume.failure_replayed, NO_RESUME, FAILED, FAILED, is_=INCONCLUSIVE, says="see resume.replay"),
+    case(resume.failure_replayed, CONTROL, TRUNCATED, FAILED, is_=INCONCLUSIVE, says="did not come to a"),
+    # terminal-race: RUN's terminal event comes at 30 ms
+    case(
+        resume.terminal_race,
+        [(RUN, whole_run(sent_ms=25)), (RUN, tail(3, sent_ms=29, at=[1]))],
+        is_=PASS,
+        says="2 retries around the terminal event",
+    ),
+    case(
+        resume.terminal_race,
+        [(RUN, whole_run(sent_ms=25)), (RUN, empty_stream(sent_ms=29))],
+        is_=FAIL,
+        says="a retry that raced the terminal event: status 200 with no event",
+    ),
+    case(
+        resume.terminal_race,
+        [(RUN, run(*(token(place) for place in range(3)), sent_ms=25, ending=Ending.TRUNCATED))],
+        is_=FAIL,
+        says=f"1 events are missing from id {id_at(3)} on",
+    ),
+    case(resume.terminal_race, [(RUN, tail(2, sent_ms=25))], is_=FAIL, says="2 lost", expect=REPLAY),
+    case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not come to a"),
+    case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry could be"),
+    case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    # first-reader-kept
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=15),
+        whole_run(),
+        is_=PASS,
+        says="the first reader got the whole run",
+    ),
+    case(
+        resume.first_reader_kept,
+        cut_run(2, ending=Ending.TRUNCATED, label="the first reader"),
+        whole_run(sent_ms=15),
+        whole_run(),
+        is_=FAIL,
+        says="lost by a second one's coming: 2 events are missing",
+    ),
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=30),
+        whole_run(),
+        is_=INCONCLUSIVE,
+        says="over before it could be joined",
+    ),
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=15),
+        TRUNCATED,
+        is_=INCONCLUSIVE,
+        says="did not come to a terminal event",
+    ),
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=15),
+        tail(1),
+        is_=INCONCLUSIVE,
+        says="the run read again lacks what its first reader got",
+    ),
+    case(
+        resume.first_reader_kept,
+        run(token(0), token(1), token(1), token(2), done(3)),
+        whole_run(sent_ms=15),
+        whole_run(),
+        is_=FAIL,
+        says="lost by a second one's coming",
+    ),
+    # start
+    case(resume.start, [cut(1, 0), cut(2, 0)], is_=INFO, says="starts with: replay"),
+    case(resume.start, [cut(1, 1)], is_=INFO, says="starts with: tail"),
+    case(resume.start, [cut(1, 0), cut(2, 2)], is_=INFO, says="starts with: replay, tail"),
+    case(resume.start, [cut(1, 1, last_id=True)], is_=INCONCLUSIVE, says="no run was resumed without"),
+    case(resume.start, [], is_=INCONCLUSIVE, says="no run was resumed without"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)
+
+
+@pytest.mark.parametrize(
+    ("expected", "got", "said"),
+    [
+        ("abc", "abc", None),
+        ("", "", None),
+        ("abc", "ab", "1 events are missing from id c on"),
+        ("ab", "abcd", "2 events too many, from id c on"),
+        ("abcd", "acd", "event 2 is id c where id b was expected: 1 lost before it"),
+        ("abcd", "abab", "event 3 is id a where id c was expected: it came before"),
+        ("ab", "ax", "event 2 is id x where id b was expected"),
+        ("abc", "", "3 events are missing from id a on"),
+    ],
+)
+def test_where_two_sequences_part(expected: str, got: str, said: str | None) -> None:
+    def events(names: str) -> Sequence[tuple[str, str]]:
+        return tuple((name, f"data {name}") for name in names)
+
+    assert first_difference(events(expected), events(got)) == said
+
+
+def test_where_the_data_differs_both_are_shown() -> None:
+    difference = first_difference((("a", "one"),), (("a", "two"),))
+    assert difference == "event 1 is id a where id a was expected, with data 'two' instead of 'one'"
+    assert first_difference(((None, "one"),), ((None, "two"),)) == (
+        "event 1 is data 'two' where data 'one' was expected, with data 'two' instead of 'one'"
+    )
+
+
+@pytest.mark.parametrize("after", range(1, 5))
+def test_the_whole_run_need_not_be_known(after: int) -> None:
+    policy, judgement = stitch(cut(after, 0, canonical=False), REPLAY)
+    assert (policy, judgement.verdict) == (Start.REPLAY, PASS)
+    policy, judgement = stitch(cut(after, after, last_id=True, canonical=False), DECLARED)
+    assert (policy, judgement.verdict) == (Start.AFTER_ID, PASS)
+    policy, judgement = stitch(cut(after, after, canonical=False), TAIL)
+    assert (policy, judgement.verdict) == (Start.TAIL, PASS)
+
+
+def test_what_came_after_the_id_that_is_named_is_not_held_to_be_seen() -> None:
+    one = CutRun(cut_run(3), named(id_at(0), tail(1)), whole_run())
+    assert one.seen == whole_run().sequence[:1]
+    assert stitch(one, DECLARED)[0] is Start.AFTER_ID
+
+
+def test_a_tail_of_a_finished_run_is_its_terminal_event() -> None:
+    one = CutRun(cut_run(3, ending=Ending.CUT), tail(3), whole_run())
+    assert stitch(one, TAIL)[0] is Start.TAIL
+    seen_to_the_end = CutRun(whole_run(ending=Ending.CUT), tail(3), whole_run())
+    assert stitch(seen_to_the_end, TAIL)[0] is Start.TAIL
+
+
+def pointed_at(finding: Finding) -> list[int | None]:
+    return [None if place.at is None else place.at.index for place in finding.places]
+
+
+FRAMES = [*(token(place) for place in range(9)), done(9)]
+
+
+@pytest.mark.parametrize(
+    ("places", "where"),
+    [
+        ([0, 1, 2, 4, 5, 6, 7, 8, 9], [3, 3]),  # one lost
+        ([0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9], [3, 3]),  # one doubled
+        ([0, 1, 3, 2, 4, 5, 6, 7, 8, 9], [2, 2]),  # two swapped
+        ([0, 1, 2, 3], [4, 3]),  # the end lost
+        ([*range(10), 0], [9, 10]),  # one too many
+        ([], [0, None]),
+    ],
+)
+def test_where_two_runs_part_is_pointed_at_in_both(places: list[int], where: list[int | None]) -> None:
+    original, retry = run(*FRAMES), run(*(FRAMES[place] for place in places))
+    assert pointed_at(resume.replay(original, retry)) == where
+
+
+def test_where_a_resumed_stream_lost_events_both_sides_of_the_cut_are_pointed_at() -> None:
+    before, resumed = cut_run(4), named(id_at(3), run(*FRAMES[6:]))
+    assert pointed_at(resume.every_cut([CutRun(before, resumed, run(*FRAMES))], expect=DECLARED)) == [3, 0]
+    owned_up_to = named(id_at(1), run(*FRAMES[6:]))
+    assert pointed_at(resume.every_cut([CutRun(before, owned_up_to, run(*FRAMES))], expect=DECLARED)) == [
+        1,
+        0,
+    ]
+
+
+def test_what_the_run_does_not_replay_is_pointed_at_on_the_connection_that_brought_it() -> None:
+    strange = run(FRAMES[0], token(1, "other"), FRAMES[2], ending=Ending.CUT, detail="cut by us (fin)")
+    assert pointed_at(resume.every_cut([CutRun(strange, run(*FRAMES), None)], expect=REPLAY)) == [1, None]
+    later = rules.LaterCut(strange, run(*FRAMES), run(*FRAMES), had=(("9-9", "x"),))
+    assert pointed_at(resume.every_cut([later], expect=REPLAY)) == [None, None]

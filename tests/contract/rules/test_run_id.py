@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.exchange import Exchange
+from harness.contract.rules import run_id
+from tests.contract.exchanges import (
+    BODY,
+    EPOCH_MS,
+    POST,
+    another_run,
+    cancelled,
+    cut_run,
+    done,
+    error,
+    reply,
+    run,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+
+CONTROL = (another_run(), another_run())
+NO_RESUME = (another_run(), whole_run())
+
+
+def asked(run_id: str | None) -> object:
+    return POST.with_json({**BODY, "runId": run_id})
+
+
+def connection(run_id: str, **said: object) -> Exchange:
+    return whole_run(run_id=run_id, **said)
+
+
+OLD = whole_run(run_id="mine")
+NEW = whole_run(run_id="mine", base_ms=EPOCH_MS + 500)
+
+CASES: list[Case] = [
+    case(
+        run_id.echoed,
+        [connection("mine", request=asked("mine")), connection("ours", request=asked("ours"))],
+        is_=PASS,
+        says="the terminal event's runId is the client's",
+    ),
+    case(run_id.echoed, [run(cancelled(0, "mine"), request=asked("mine"))], is_=PASS, says="is the client's"),
+    case(
+        run_id.echoed,
+        [connection("mine", request=asked("mine")), connection("theirs", request=asked("mine"))],
+        is_=FAIL,
+        says="the client's runId 'mine' came back as 'theirs'",
+        at=3,
+    ),
+    case(run_id.echoed, [run(error(0), request=asked("mine"))], is_=FAIL, says="came back as ''", at=0),
+    case(run_id.echoed, [cut_run(1, request=asked("mine"))], is_=INCONCLUSIVE, says="did not come to a"),
+    case(run_id.echoed, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(run_id.constant, [connection("r"), connection("r"), cut_run(2)], is_=PASS, says="3 connections"),
+    case(
+        run_id.constant,
+        [connection("r"), connection("q")],
+        is_=FAIL,
+        says="different runIds: 'r', 'q'",
+        at=3,
+    ),
+    case(run_id.constant, [whole_run(), another_run()], is_=INCONCLUSIVE, says="no event in common"),
+    case(
+        run_id.constant, [whole_run(), cut_run(2)], is_=INCONCLUSIVE, says="no two connections told a runId"
+    ),
+    case(run_id.constant, [whole_run(), reply(500)], is_=INCONCLUSIVE, says="no event in common"),
+    case(run_id.key_wins, CONTROL, OLD, NEW, reply(409), is_=PASS, says="is a conflict"),
+    case(run_id.key_wins, CONTROL, OLD, NEW, OLD, is_=PASS, says="is resumed"),
+    case(run_id.key_wins, CONTROL, OLD, NEW, run(error(0, code=409)), is_=PASS, says="is a conflict"),
+    case(run_id.key_wins, CONTROL, OLD, NEW, reply(400), is_=PASS, says="is a conflict"),
+    case(run_id.key_wins, CONTROL, OLD, OLD, reply(409), is_=FAIL, says="got the old run"),
+    case(run_id.key_wins, CONTROL, OLD, reply(409), OLD, is_=FAIL, says="is not a new run: status 409"),
+    case(run_id.key_wins, CONTROL, OLD, run(error(0, code=409)), OLD, is_=FAIL, says="is not a new run"),
+    case(
+        run_id.key_wins,
+        CONTROL,
+        OLD,
+        NEW,
+        whole_run(run_id="new", base_ms=EPOCH_MS + 900),
+        is_=FAIL,
+        says="an old key with a new runId is neither resumed nor rejected with 409",
+    ),
+    case(run_id.key_wins, CONTROL, OLD, NEW, reply(500), is_=FAIL, says="neither resumed nor rejected"),
+    # A server whose ids start anew with each run: both runs bear the client's runId, so nothing tells.
+    case(run_id.key_wins, (OLD, OLD), OLD, OLD, reply(409), is_=INCONCLUSIVE, says="same ids and data here"),
+    case(run_id.key_wins, NO_RESUME, OLD, NEW, OLD, is_=INCONCLUSIVE, says="see resume.replay"),
+    case(run_id.key_wins, CONTROL, cut_run(1), NEW, OLD, is_=INCONCLUSIVE, says="did not come to a"),
+    case(
+        run_id.without_key, whole_run(), whole_run(), is_=INFO, says="a runId without a key resumes its run"
+    ),
+    case(
+        run_id.without_key, whole_run(), another_run(), is_=INFO, says="does not resume: its second use got"
+    ),
+    case(
+        run_id.without_key, whole_run(), reply(409), is_=INFO, says="does not resume: its second use got sta"
+    ),
+    case(run_id.without_key, cut_run(1), whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(run_id.resumes, CONTROL, whole_run(), whole_run(), is_=PASS, says="resume the run"),
+    case(run_id.resumes, CONTROL, whole_run(), another_run(), is_=WARN, says="do not resume: event 1 is id"),
+    case(run_id.resumes, CONTROL, whole_run(), reply(409), is_=WARN, says="do not resume: status 409"),
+    case(run_id.resumes, NO_RESUME, whole_run(), whole_run(), is_=INCONCLUSIVE, says="see resume.replay"),
+    case(run_id.resumes, CONTROL, run(token(0)), whole_run(), is_=INCONCLUSIVE, says="did not come to a"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)
+
+
+def test_a_run_id_says_nothing_of_whether_two_runs_are_the_same_run() -> None:
+    told = [run(token(0), done(1, "a")), run(token(0), done(1, "b"))]
+    assert told[0].sequence == told[1].sequence
+    assert run_id.constant(told).verdict is FAIL

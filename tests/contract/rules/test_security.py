@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.rules import security
+from tests.contract.exchanges import asking, chunk, head, no_answer, reply, run, scripted, token, whole_run
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
+
+TOKENS = ("token-1", "garbage-2")
+FOREIGN = asking(Origin="https://elsewhere.example")
+SPLIT = head(401, {"Transfer-Encoding": "chunked"}) + chunk(b"gar") + chunk(b"bage-2") + b"0\r\n\r\n"
+
+
+def cors(origin: str | None, credentials: str | None) -> object:
+    headers = {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": credentials}
+    return whole_run(headers=headers, request=FOREIGN)
+
+
+CASES: list[Case] = [
+    case(
+        security.no_secrets,
+        [whole_run(), reply(401), no_answer()],
+        TOKENS,
+        is_=PASS,
+        says="no token in any of 2 answers",
+    ),
+    case(
+        security.no_secrets,
+        [whole_run(), reply(401, {"detail": "bad token garbage-2"}, label="a request with a garbage token")],
+        TOKENS,
+        is_=FAIL,
+        says="the answer to a request with a garbage token echoes the bearer token",
+    ),
+    case(security.no_secrets, [run(token(0, "a token-1 b"))], TOKENS, is_=FAIL, says="echoes"),
+    case(security.no_secrets, [reply(401, headers={"X-T": "token-1"})], TOKENS, is_=FAIL, says="echoes"),
+    case(security.no_secrets, [scripted((0, SPLIT[:70]), (1, SPLIT[70:]))], TOKENS, is_=FAIL, says="echoes"),
+    case(security.no_secrets, [no_answer()], TOKENS, is_=INCONCLUSIVE, says="no answer to look through"),
+    case(security.cors, [cors(None, None)], is_=PASS, says="no wildcard"),
+    case(security.cors, [cors("*", None)], is_=PASS, says="no wildcard"),
+    case(security.cors, [cors("https://ours.example", "true")], is_=PASS, says="no wildcard"),
+    case(security.cors, [cors("*", "true")], is_=FAIL, says="any origin (*)"),
+    case(
+        security.cors,
+        [cors(None, None), cors("https://elsewhere.example", "TRUE")],
+        is_=FAIL,
+        says="whatever origin asks (https://elsewhere.example)",
+    ),
+    case(security.cors, [reply(401, request=FOREIGN), no_answer()], is_=INCONCLUSIVE, says="was accepted"),
+    case(security.nosniff, [whole_run(), reply(401), no_answer()], is_=PASS, says="2 answers, errors too"),
+    case(
+        security.nosniff,
+        [whole_run(), reply(401, headers={"X-Content-Type-Options": None}, label="a refused request")],
+        is_=WARN,
+        says="the answer to a refused request lacks",
+    ),
+    case(
+        security.nosniff,
+        [whole_run(headers={"X-Content-Type-Options": "sniff"})],
+        is_=WARN,
+        says="lacks X-Content-Type-Options: nosniff",
+    ),
+    case(security.nosniff, [reply(401)], is_=INCONCLUSIVE, says="no request was accepted"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.expectations import Budgets, Expectations
+from harness.contract.rules import terminal
+from tests.contract.exchanges import (
+    cancelled,
+    cut_run,
+    done,
+    empty_stream,
+    error,
+    frame,
+    no_answer,
+    reply,
+    run,
+    token,
+    whole_run,
+)
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, Case, case, check
+
+OPEN = "the stream was still open 5 s after its terminal event"
+TIGHT = Expectations(budgets=Budgets(terminal_close_s=1.0))
+
+CASES: list[Case] = [
+    case(terminal.exactly_one, whole_run(), is_=PASS, says="one terminal event, done"),
+    case(terminal.exactly_one, run(token(0)), is_=FAIL, says="no terminal event: status 200 with 1 event"),
+    case(terminal.exactly_one, run(done(0), error(1)), is_=FAIL, says="2 terminal events: done, error", at=1),
+    case(terminal.exactly_one, cut_run(2), is_=INCONCLUSIVE, says="cut by us"),
+    case(terminal.exactly_one, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(
+        terminal.last,
+        run(done(0), b": bye\n\n", b"retry: 1\n: x\n\n"[9:]),
+        is_=PASS,
+        says="nothing but comments",
+    ),
+    case(terminal.last, run(token(0), done(1), token(2)), is_=FAIL, says="event 3", at=2),
+    case(terminal.last, run(done(0), b"id: 9-9\n\n"), is_=FAIL, says="event 2 (id 9-9) follows", at=1),
+    case(terminal.last, run(token(0)), is_=INCONCLUSIVE, says="there was no terminal event"),
+    case(terminal.closes, whole_run(ended_ms=40), is_=PASS, says="closed 10 ms after"),
+    case(
+        terminal.closes,
+        run(done(0), ended_ms=1500),
+        is_=FAIL,
+        says="closed 1.50 s after its terminal event (allowed: 1 s)",
+        at=0,
+        expect=TIGHT,
+    ),
+    case(
+        terminal.closes,
+        run(token(0), done(1), ending=Ending.TIMED_OUT, detail=OPEN, ended_ms=5010),
+        is_=FAIL,
+        says=f"{OPEN} (allowed: 5 s)",
+        at=1,
+    ),
+    case(terminal.closes, run(token(0)), is_=INCONCLUSIVE, says="did not come to its terminal event"),
+    case(terminal.closes, run(done(0), ending=Ending.CUT, detail="cut"), is_=INCONCLUSIVE, says="cut"),
+    case(terminal.always, run(error(0)), is_=PASS, says="ended with error"),
+    case(terminal.always, run(token(0), ending=Ending.TRUNCATED), is_=FAIL, says="without a terminal", at=0),
+    case(terminal.always, empty_stream(), is_=FAIL, says="status 200 with no event"),
+    case(terminal.always, run(frame({"type": "done"}, "1-0")), is_=FAIL, says="without a terminal", at=0),
+    case(terminal.always, reply(500), is_=INCONCLUSIVE, says="no stream to judge"),
+    case(terminal.always, no_answer(), is_=INCONCLUSIVE, says="no stream to judge"),
+    case(terminal.always, cut_run(1), is_=INCONCLUSIVE, says="no stream to judge"),
+    case(terminal.failure, run(token(0), error(1)), is_=PASS, says="ended with error"),
+    case(terminal.failure, whole_run(), is_=FAIL, says="ended with done, not error", at=3),
+    case(terminal.failure, run(token(0)), is_=FAIL, says="without a terminal event"),
+    case(terminal.failure, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(terminal.cancelled, run(token(0), cancelled(1)), is_=PASS, says="one cancelled"),
+    case(terminal.cancelled, run(cancelled(0), cancelled(1)), is_=FAIL, says="cancelled, cancelled", at=1),
+    case(terminal.cancelled, run(cancelled(0), done(1)), is_=FAIL, says="with cancelled, done", at=1),
+    case(terminal.cancelled, run(error(0)), is_=FAIL, says="ended with error", at=0),
+    case(terminal.cancelled, run(token(0)), is_=FAIL, says="without a terminal event"),
+    case(terminal.cancelled, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(terminal.no_tokens, run(done(0)), is_=PASS, says="ended with done"),
+    case(terminal.no_tokens, run(token(0, ""), done(1)), is_=PASS, says="ended with done"),
+    case(terminal.no_tokens, empty_stream(), is_=FAIL, says="no terminal event: status 200 with no event"),
+    case(terminal.no_tokens, whole_run(), is_=INCONCLUSIVE, says="the silent action made 3 tokens"),
+    case(terminal.no_tokens, reply(500), is_=INCONCLUSIVE, says="no stream to judge"),
+]
+
+
+@pytest.mark.parametrize("one", CASES, ids=str)
+def test_verdict(one: Case) -> None:
+    check(one)

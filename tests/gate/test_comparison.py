@@ -1,0 +1,322 @@
+import math
+from statistics import fmean, stdev
+
+import numpy as np
+import pytest
+
+from harness.gate.comparison import ASSUMED_RUN_SD, Comparison, Effects, compare, compare_shares
+from harness.gate.confidence_intervals import BUCKET_SD, least_sd_of_share, percentile_estimate, t_quantile
+from harness.gate.evaluate import GateReport, Terms, judge, parse_objectives
+from harness.results.histogram import Histogram
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Makes results files of seeded loads: TTFT around 200 ms times a factor, second by second."""
+    opened = []
+
+    def make(
+        seed, factor=1.0, seconds=60, a_second=60, drift=0.01, metric="ttft_ms", spread=0.2, journey="fresh"
+    ):
+        rng = np.random.default_rng(seed)
+        path = tmp_path / f"{len(opened)}.sqlite"
+        with ResultsWriter(path) as writer:
+            for second in range(seconds):
+                histogram = Histogram()
+                middle = 200 * factor * np.exp(rng.normal(0, drift))
+                histogram.record_many(middle * np.exp(rng.normal(0, spread, a_second)))
+                writer.add_histogram(metric, journey, 1_000 + second, "w", histogram)
+            writer.add_ledger("w", 1_000, journey, "scheduled", seconds)
+            writer.add_ledger("w", 1_000, journey, "done", seconds)
+        opened.append(Results(path))
+        return opened[-1]
+
+    yield make
+    for results in opened:
+        results.close()
+
+
+def p50(results, earlier, **options) -> Comparison:
+    return compare(results, earlier, "ttft_p50_ms", "ttft_ms", "p50", **options)
+
+
+def steady(recorded, *factors):
+    """Files in which every value of a file is the same."""
+    return [recorded(1, factor, seconds=3, drift=0, spread=0) for factor in factors]
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.2, "worse"), (1.1, "worse"), (0.8, "better")])
+def test_a_real_difference_between_two_files_is_found(recorded, factor, verdict):
+    comparison = p50(recorded(1, factor), recorded(2))
+    assert comparison.verdict == verdict
+    assert comparison.difference == pytest.approx(factor - 1, abs=0.03)
+    assert comparison.low < comparison.difference < comparison.high
+    assert (comparison.low > 0) is (verdict == "worse")
+    assert comparison.runs == (1, 1)
+    assert comparison.detail == "too few runs to know how far these differ: 2.0% is assumed"
+    assert not comparison.repeats_may_tell
+
+
+def test_a_file_against_itself_shows_no_difference_and_admits_what_it_cannot_know(recorded):
+    results = recorded(1)
+    comparison = p50(results, results)
+    assert comparison.difference == 0.0
+    assert comparison.value == comparison.baseline == pytest.approx(200, rel=0.03)
+    # However steady the file: two runs may differ by so much.
+    assert comparison.high >= math.expm1(1.96 * math.sqrt(2) * ASSUMED_RUN_SD)
+    assert -comparison.low == pytest.approx(comparison.high, rel=0.1)
+
+
+def test_the_blocks_within_two_files_add_to_what_is_assumed_between_them(recorded):
+    now, then = recorded(1, drift=0.1), recorded(2, drift=0.1)
+    estimates = [percentile_estimate(file, "ttft_ms", 50) for file in (now, then)]
+    error = math.sqrt(sum(one.sd**2 + ASSUMED_RUN_SD**2 for one in estimates))
+    found = p50(now, then)
+    assert math.log1p(found.high) - math.log1p(found.low) > 2 * 1.96 * error
+    assert math.log1p(found.high) - math.log1p(found.low) < 2 * t_quantile(0.975, 3) * error
+
+
+def test_repeats_that_agree_are_the_same(recorded):
+    now = [recorded(seed) for seed in (1, 2, 3, 4)]
+    then = [recorded(seed) for seed in (5, 6, 7, 8)]
+    comparison = p50(now, then)
+    assert (comparison.verdict, comparison.runs, comparison.detail) == ("same", (4, 4), "")
+    assert -0.05 < comparison.low < comparison.difference < comparison.high < 0.05
+
+
+def test_with_repeats_the_interval_is_students(recorded):
+    factors = ((1.0, 1.04, 1.1), (0.9, 0.97, 0.99, 1.02))
+    now, then = (steady(recorded, *side) for side in factors)
+    comparison = p50(now, then)
+    logs = [[math.log(file.histogram("ttft_ms").percentile(50)) for file in side] for side in (now, then)]
+    pooled = math.sqrt((2 * stdev(logs[0]) ** 2 + 3 * stdev(logs[1]) ** 2) / 5)
+    margin = 2.570582 * pooled * math.sqrt(1 / 3 + 1 / 4)
+    difference = fmean(logs[0]) - fmean(logs[1])
+    assert comparison.difference == pytest.approx(math.expm1(difference))
+    assert comparison.low == pytest.approx(math.expm1(difference - margin))
+    assert comparison.high == pytest.approx(math.expm1(difference + margin))
+    assert comparison.baseline == pytest.approx(math.exp(fmean(logs[1])))
+
+
+def test_a_higher_confidence_widens_it(recorded):
+    now, then = steady(recorded, 1.0, 1.02, 1.04), steady(recorded, 1.0, 1.01, 1.03)
+    usual, wide = p50(now, then), p50(now, then, confidence=0.99)
+    assert wide.low < usual.low < usual.high < wide.high
+    ratio = math.log1p(wide.high - wide.difference) / math.log1p(usual.high - usual.difference)
+    assert ratio == pytest.approx(t_quantile(0.995, 4) / t_quantile(0.975, 4), rel=0.02)
+
+
+def test_one_run_against_a_baseline_that_differs_among_itself_proves_nothing(recorded):
+    then = steady(recorded, 0.9, 0.95, 1.0, 1.05, 1.1)
+    assert p50(steady(recorded, 1.15), then).verdict == "inconclusive"
+    assert p50(steady(recorded, 1.15), then).repeats_may_tell
+    assert p50(steady(recorded, 1.5), then).verdict == "worse"
+    calm = steady(recorded, 0.99, 1.0, 1.0, 1.0, 1.01)
+    assert p50(steady(recorded, 1.15), calm).verdict == "worse"
+
+
+def test_repeats_that_agree_by_chance_are_not_believed_beyond_their_own_noise(recorded):
+    """Files with a noise of their own whose percentiles happen to be equal: the blocks say how sure that is."""
+    noisy = recorded(3, drift=0.3, a_second=20)
+    comparison = p50([noisy, noisy], [noisy, noisy])
+    sd = percentile_estimate(noisy, "ttft_ms", 50).sd
+    assert comparison.difference == 0
+    assert comparison.high == pytest.approx(math.expm1(t_quantile(0.975, 2) * sd))
+
+
+def test_no_interval_is_narrower_than_the_histogram_or_the_count_resolves(recorded, tallied):
+    alike = steady(recorded, 1.0, 1.0, 1.0, 1.0)
+    found = p50(alike[:2], alike[2:])
+    assert found.high == pytest.approx(math.expm1(t_quantile(0.975, 2) * BUCKET_SD))
+    none_failed = [tallied(0, seconds=5) for _ in range(4)]
+    found = compare_shares(none_failed[:2], none_failed[2:], "error_rate", "error_rate")
+    assert found.high == -found.low == pytest.approx(t_quantile(0.975, 2) * least_sd_of_share(0, 500))
+    assert 0.01 < found.high < 0.02
+
+
+def test_a_noisy_server_is_inconclusive_rather_than_guilty(recorded):
+    comparison = p50(recorded(3, drift=0.5), recorded(4, drift=0.5))
+    assert (comparison.verdict, comparison.repeats_may_tell) == ("inconclusive", True)
+
+
+def test_equal_servers_are_hardly_ever_worse(recorded):
+    rng = np.random.default_rng(9)
+    pool = [recorded(seed, math.exp(rng.normal(0, 0.03)), seconds=6) for seed in range(40)]
+    verdicts = []
+    for _ in range(100):
+        chosen = [pool[place] for place in rng.permutation(40)[:12]]
+        verdicts.append(p50(chosen[:3], chosen[3:]).verdict)
+    assert verdicts.count("worse") <= 5
+
+
+def test_the_smallest_effect_is_of_both_kinds(recorded):
+    slow, usual = steady(recorded, 1.03, 1.03), steady(recorded, 1.0, 1.0)
+    assert p50(slow, usual).verdict == "same"
+    assert p50(slow, usual, effects=Effects(relative=0.02)).verdict == "worse"
+    assert p50(slow, usual, effects=Effects(relative=0.02, ms=20)).verdict == "same"
+    assert p50(usual, slow, effects=Effects(relative=0.02)).verdict == "better"
+    assert p50(slow, usual, effects=Effects(ms=20)).smallest_effect == pytest.approx(0.1, rel=0.01)
+    # 20% of 0.2 ms are not worth failing for.
+    assert p50(steady(recorded, 0.0012, 0.0012), steady(recorded, 0.001, 0.001)).verdict == "same"
+
+
+def test_the_same_files_give_the_same_answer(recorded):
+    now, then = recorded(1, 1.05), recorded(2)
+    assert p50(now, then) == p50(now, then)
+
+
+def test_a_comparison_may_be_of_one_journey(recorded):
+    now, then = recorded(1, 1.2, journey="resume"), recorded(2, journey="resume")
+    assert p50(now, then, journey="resume").verdict == "worse"
+    assert p50(now, then, journey="fresh").detail == "not measured here"
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "word", "detail", "tell"),
+    [
+        ({"metric": "stall_ms"}, {}, "p50", "not measured here", False),
+        ({}, {"metric": "stall_ms"}, "p50", "not measured in the baseline", False),
+        ({"seconds": 15}, {}, "p50", "15 s of data are too few: it takes 16 s", True),
+        ({}, {"seconds": 5}, "p50", "5 s of data are too few: it takes 16 s", True),
+        ({"a_second": 16}, {}, "p99", "960 values are too few: 10 must lie beyond the percentile", True),
+        ({}, {"factor": 0.0}, "p50", "the baseline is not above 0", False),
+        ({"factor": 0.0}, {}, "p50", "the value is not above 0", False),
+        ({}, {}, "max", "a maximum is a single value and has no confidence interval", False),
+    ],
+)
+def test_too_little_for_an_answer_is_inconclusive_and_says_why(recorded, now, then, word, detail, tell):
+    comparison = compare(recorded(1, **now), recorded(2, **then), f"ttft_{word}_ms", "ttft_ms", word)
+    assert (comparison.verdict, comparison.detail) == ("inconclusive", detail)
+    assert comparison.low is comparison.high is None
+    assert comparison.repeats_may_tell is tell
+
+
+def test_repeats_too_are_to_have_enough_of_it(recorded):
+    short = [recorded(seed, seconds=3) for seed in (1, 2, 3, 4)]
+    assert p50(short[:2], short[2:]).low is not None
+    tail = compare(short[:2], short[2:], "ttft_p99_ms", "ttft_ms", "p99")
+    assert tail.detail == "180 values in a file are too few: 3 must lie beyond the percentile"
+    other = recorded(5, metric="stall_ms")
+    assert p50(short[:2], [short[2], other]).detail == "not measured in the baseline in 1 of 2 files"
+    assert p50(short[0], []).detail == "there is no baseline"
+
+
+@pytest.fixture
+def tallied(tmp_path):
+    opened = []
+
+    def make(failed, judged=100, seconds=30, words=("failed", "judged")):
+        with ResultsWriter(tmp_path / f"t{len(opened)}.sqlite") as writer:
+            for second in range(seconds):
+                writer.add_tally("w", second, "fresh", words[0], failed)
+                writer.add_tally("w", second, "fresh", words[1], judged)
+        opened.append(Results(writer.path))
+        return opened[-1]
+
+    yield make
+    for results in opened:
+        results.close()
+
+
+def test_more_errors_are_worse_and_fewer_better(tallied):
+    few, many = tallied(1), tallied(5)
+    worse = compare_shares(many, few, "error_rate", "error_rate")
+    assert (worse.verdict, worse.relative, worse.smallest_effect) == ("worse", False, 0.005)
+    assert worse.difference == pytest.approx(0.04)
+    assert 0.02 < worse.low < 0.04 < worse.high < 0.06
+    assert compare_shares(few, many, "error_rate", "error_rate").verdict == "better"
+    assert (
+        compare_shares(few, few, "error_rate", "error_rate").verdict == "inconclusive"
+    )  # 3,000 streams are few
+    assert compare_shares([few] * 4, [few] * 4, "error_rate", "error_rate").verdict == "same"
+
+
+def test_less_goodput_is_worse(tallied):
+    words = ("good", "runs")
+    good, bad = tallied(99, words=words), tallied(90, words=words)
+    worse = compare_shares(bad, good, "goodput", "goodput")
+    assert (worse.verdict, round(worse.difference, 6)) == ("worse", -0.09)
+    assert worse.low < worse.difference < worse.high < 0
+    assert compare_shares(good, bad, "goodput", "goodput").verdict == "better"
+    assert compare_shares(good, tallied(0), "goodput", "goodput").detail == "not measured in the baseline"
+
+
+def test_worse_than_the_baseline_misses_a_gate_whose_objectives_hold(recorded):
+    objectives = parse_objectives({"ttft_p50_ms": 1_000, "violations": 0, "ttft_max_ms": 10_000})
+    slow, usual, again = recorded(1, 1.3), recorded(2), recorded(3)
+    assert judge(slow, objectives).exit_code == 0
+    report = judge(slow, objectives, baseline=usual)
+    assert [(c.key, c.verdict) for c in report.comparisons] == [
+        ("ttft_p50_ms", "worse"),
+        ("ttft_max_ms", "inconclusive"),
+    ]
+    assert (report.outcome, report.exit_code, report.undecided) == ("missed", 1, False)
+    assert judge(again, objectives, baseline=usual).exit_code == 0
+    assert judge(usual, objectives, baseline=[slow]).exit_code == 0
+
+
+def test_repeats_are_compared_together_and_each_is_held_to_the_objectives(recorded):
+    objectives = parse_objectives({"ttft_p50_ms": 250})
+    then = [recorded(seed) for seed in (1, 2, 3)]
+    now, repeat, slow = recorded(4), recorded(5), recorded(6, 1.5)
+    report = judge(now, objectives, then, repeats=[repeat])
+    assert report.comparisons[0].runs == (2, 3)
+    assert [row.name for row in report.rows] == ["ttft_p50_ms", "ledger"]
+    report = judge(now, objectives, then, repeats=[repeat, slow])
+    assert [(row.name, row.verdict) for row in report.rows] == [
+        ("ttft_p50_ms", "held"),
+        ("ledger", "held"),
+        ("repeat 2: ttft_p50_ms", "missed"),
+    ]
+    assert report.exit_code == 1
+
+
+def test_more_comparisons_and_looks_ask_for_more_confidence(recorded):
+    assert Terms().confidence(1) == Terms().confidence(2) == 0.95
+    assert Terms().confidence(4) == pytest.approx(0.975)
+    assert Terms(looks=5).confidence(4) == pytest.approx(0.995)
+    assert Terms().confidence(0) == 0.95
+    objectives = parse_objectives(
+        {"ttft_p50_ms": 1e3, "ttft_p95_ms": 1e3, "ttft_max_ms": 1e4, "violations": 0}
+    )
+    report = judge(recorded(1), objectives, recorded(2), terms=Terms(looks=3))
+    assert report.confidence == pytest.approx(1 - 0.1 / 6)
+    assert [one.key for one in report.comparisons] == ["ttft_p50_ms", "ttft_p95_ms", "ttft_max_ms"]
+
+
+def test_a_comparison_that_can_never_tell_is_no_pass(recorded):
+    objectives = parse_objectives({"ttft_p99_ms": 1_000})
+    short, other = recorded(1, seconds=5), recorded(2, seconds=5)
+    report = judge(short, objectives, other)
+    assert (report.outcome, report.exit_code, report.undecided) == ("inconclusive", 1, True)
+    assert judge(short, objectives).exit_code == 0
+    assert report.may_join_baseline  # which otherwise would never get as many as it takes
+    missed = judge(short, parse_objectives({"ttft_p99_ms": 1}), other)
+    assert not missed.may_join_baseline
+    elsewhere = judge(short, parse_objectives({"resume_p99_ms": 1}), other)
+    assert not elsewhere.may_join_baseline
+
+
+def test_noise_may_pass_unless_none_may_be_left(recorded):
+    objectives = parse_objectives({"ttft_p50_ms": 1_000})
+    now, then = recorded(3, drift=0.5), recorded(4, drift=0.5)
+    report = judge(now, objectives, then)
+    assert (report.comparisons[0].verdict, report.outcome, report.undecided) == ("inconclusive", "held", True)
+    strict = judge(now, objectives, then, terms=Terms(inconclusive_fails=True))
+    assert (strict.outcome, strict.exit_code) == ("inconclusive", 1)
+
+
+def test_violations_alone_cannot_be_compared_and_that_is_said(recorded):
+    report = judge(recorded(1), parse_objectives({"violations": 0}), recorded(2))
+    assert report.comparisons == ()
+    assert report.notes == (
+        "no objective can be compared with the baseline: give one of a latency or a rate",
+    )
+
+
+def test_a_comparison_does_not_make_a_test_of_nothing():
+    worse = Comparison("ttft_p50_ms", 2.0, 1.0, 1.0, 0.9, 1.1, "worse")
+    assert GateReport((), (worse,), tested=False).exit_code == 2
+    assert GateReport((), (worse,), tested=True).exit_code == 1

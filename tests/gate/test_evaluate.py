@@ -1,0 +1,635 @@
+import math
+
+import pytest
+
+from harness.gate.evaluate import (
+    KEYS,
+    GateReport,
+    GateRow,
+    Objective,
+    is_good,
+    journey_limits,
+    judge,
+    limits_with,
+    parse_objectives,
+    run_limits,
+)
+from harness.results.histogram import Histogram
+from harness.results.reader import Results
+from harness.results.records import CheckRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
+
+
+@pytest.fixture
+def writer(tmp_path):
+    with ResultsWriter(tmp_path / "results.sqlite") as writer:
+        yield writer
+
+
+def load(writer, ttft_ms=(), failures=0, **outcomes):
+    """A load whose streams all ended `done`, unless outcomes say otherwise."""
+    outcomes = outcomes or {"scheduled": 10, "done": 10}
+    for outcome, count in outcomes.items():
+        writer.add_ledger("w", 1, "fresh", outcome.replace("_", " "), count)
+    if failures:
+        writer.add_failures("w", 1, "fresh", failures)
+    histogram = Histogram()
+    histogram.record_many(ttft_ms)
+    writer.add_histogram("ttft_ms", "fresh", 1, "w", histogram)
+
+
+def check(writer, verdict, level="MUST", name="ids.unique"):
+    writer.add_checks([CheckRow(id=name, level=level, verdict=verdict)])
+
+
+def gate(writer, **limits) -> GateReport:
+    writer.commit()
+    with Results(writer.path) as results:
+        return judge(results, parse_objectives(limits))
+
+
+def row(report, name) -> GateRow:
+    return next(row for row in report.rows if row.name == name)
+
+
+def verdicts(report):
+    return {row.name: row.verdict for row in report.rows}
+
+
+def test_the_keys_follow_from_metrics_and_percentiles():
+    assert {
+        "ttft_p95_ms",
+        "duration_p99_ms",
+        "resume_p50_ms",
+        "inter_token_p99_ms",
+        "stall_max_ms",
+        "receive_lag_p999_ms",
+        "error_rate",
+        "violations",
+    } <= set(KEYS)
+    assert len(KEYS) == 13 * 6 + 3
+    assert not any("tokens" in key for key in KEYS)
+    assert Objective.parse("inter_token_p999_ms", 5).percentile == ("inter_token_ms", "p999")
+    assert Objective.parse("error_rate", 0).percentile is None
+    assert {key for key in KEYS if Objective.parse(key, 1).at_least} == {"goodput"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "near"),
+    [
+        ("ttft_95_ms", "ttft_p95_ms"),
+        ("ttft_p95", "ttft_p95_ms"),
+        ("errorrate", "error_rate"),
+        ("violation", "violations"),
+        ("TTFT_P95_MS", "ttft_p95_ms"),
+        ("", None),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(wrong, near):
+    with pytest.raises(ValueError, match=f"objective '{wrong}' is unknown; did you mean '{near or ''}"):
+        Objective.parse(wrong, 1)
+
+
+@pytest.mark.parametrize("limit", [-1, math.nan, math.inf, True, "800", None])
+def test_a_limit_that_is_no_number_from_0_up_is_refused(limit):
+    with pytest.raises(ValueError, match="objective ttft_p95_ms: the limit must be a number from 0 up, not"):
+        Objective.parse("ttft_p95_ms", limit)
+
+
+@pytest.mark.parametrize("limit", [1.01, 99])
+@pytest.mark.parametrize(("key", "whose"), [("goodput", "runs"), ("error_rate", "streams")])
+def test_some_limits_are_shares(key, whose, limit):
+    with pytest.raises(
+        ValueError, match=f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit}"
+    ):
+        Objective.parse(key, limit)
+    assert Objective.parse(key, 1).limit == 1
+
+
+def test_all_held(writer):
+    load(writer, ttft_ms=[500.0] * 10)
+    check(writer, "pass")
+    report = gate(writer, ttft_max_ms=800, error_rate=0.001, violations=0)
+    assert verdicts(report) == {
+        "ttft_max_ms": "held",
+        "error_rate": "held",
+        "violations": "held",
+        "ledger": "held",
+        "conformance": "held",
+    }
+    assert (report.outcome, report.exit_code) == ("held", 0)
+    assert row(report, "ttft_max_ms").value == 500.0
+    assert row(report, "ttft_max_ms").headroom == 0.375
+    assert row(report, "violations").headroom is None
+
+
+def test_a_limit_may_be_reached_and_not_passed(writer):
+    load(writer, ttft_ms=[800.0])
+    assert gate(writer, ttft_max_ms=800).outcome == "held"
+    load(writer, ttft_ms=[800.001])
+    report = gate(writer, ttft_max_ms=800)
+    assert (report.outcome, report.exit_code) == ("missed", 1)
+    assert row(report, "ttft_max_ms").headroom < 0
+
+
+def test_what_was_not_measured_is_not_green(writer):
+    load(writer, ttft_ms=[1.0])
+    report = gate(writer, ttft_p95_ms=800, resume_p95_ms=800)
+    assert verdicts(report) == {"ttft_p95_ms": "held", "resume_p95_ms": "not measured", "ledger": "held"}
+    assert (report.outcome, report.exit_code) == ("not measured", 1)
+    assert row(report, "resume_p95_ms").headroom is None
+
+
+def test_missed_outweighs_not_measured(writer):
+    load(writer, ttft_ms=[900.0])
+    assert gate(writer, ttft_p95_ms=800, resume_p95_ms=800).outcome == "missed"
+
+
+def test_the_error_rate(writer):
+    load(writer, failures=1, scheduled=25, done=19, truncated=1, abandoned=5)
+    report = gate(writer, error_rate=0.05)
+    assert (row(report, "error_rate").value, report.outcome) == (0.05, "held")
+    assert gate(writer, error_rate=0.049).outcome == "missed"
+
+
+def test_an_error_rate_without_a_load_is_not_measured(writer):
+    check(writer, "pass")
+    assert gate(writer, error_rate=1).outcome == "not measured"
+
+
+def test_violations_come_from_the_load_and_from_failed_musts(writer):
+    load(writer)
+    writer.count_violation("ids.unique", "fresh", "w", 3)
+    check(writer, "fail", name="auth.bad")
+    report = gate(writer, violations=4)
+    assert verdicts(report) == {"violations": "held", "ledger": "held", "conformance": "missed"}
+    assert row(report, "violations").value == 4
+    assert row(report, "conformance").detail == "auth.bad (fail)"
+    assert row(gate(writer, violations=3), "violations").verdict == "missed"
+
+
+@pytest.mark.parametrize("verdict", ["fail", "error", "stale"])
+@pytest.mark.parametrize("level", ["MUST", "SHOULD"])
+def test_a_check_that_failed_misses_the_gate_without_any_objective(writer, verdict, level):
+    load(writer)
+    check(writer, "pass", name="auth.bad")
+    check(writer, verdict, level)
+    report = gate(writer)
+    assert (verdicts(report)["conformance"], report.exit_code) == ("missed", 1)
+    assert row(report, "conformance").value == 1
+
+
+@pytest.mark.parametrize("verdict", ["pass", "warn", "info", "not applicable", "inconclusive", "known"])
+def test_other_verdicts_do_not(writer, verdict):
+    load(writer)
+    check(writer, verdict)
+    assert gate(writer).exit_code == 0
+
+
+@pytest.mark.parametrize("done", [9, 11])
+def test_a_ledger_that_does_not_add_up_misses(writer, done):
+    load(writer, scheduled=10, done=done)
+    report = gate(writer)
+    assert (row(report, "ledger").verdict, row(report, "ledger").value) == ("missed", 1)
+    assert row(report, "ledger").detail == f"10 streams scheduled, {done} accounted for"
+    assert report.exit_code == 1
+
+
+def test_open_streams_are_accounted_for(writer):
+    load(writer, scheduled=10, done=9, in_flight=1)
+    assert gate(writer).outcome == "held"
+
+
+def test_nothing_tested(writer):
+    report = gate(writer, violations=0)
+    assert verdicts(report) == {"violations": "held"}
+    assert (report.outcome, report.exit_code) == ("nothing tested", 2)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "rejected", "abandoned", "in_flight"])
+def test_a_load_that_never_got_through_tested_nothing(writer, outcome):
+    load(writer, **{"scheduled": 10, outcome: 10})
+    check(writer, "not applicable")
+    report = gate(writer, violations=0)
+    assert (report.outcome, report.exit_code) == ("nothing tested", 2)
+
+
+@pytest.mark.parametrize("outcome", ["refused", "rejected", "timed_out", "truncated"])
+def test_a_load_without_a_finished_run_is_not_green_beside_passing_checks(writer, outcome):
+    load(writer, **{"scheduled": 10, outcome: 10})
+    check(writer, "pass")
+    report = gate(writer, violations=0)
+    assert verdicts(report)["load"] == "not measured"
+    assert report.exit_code == 1
+
+
+def saturated(writer, lag_ms=50.0):
+    histogram = Histogram()
+    histogram.record(lag_ms)
+    writer.add_histogram("receive_lag_ms", "fresh", 1, "w", histogram)
+
+
+@pytest.mark.parametrize("ttft_ms", [500.0, 900.0])
+def test_a_saturated_harness_makes_latencies_inconclusive(writer, ttft_ms):
+    load(writer, ttft_ms=[ttft_ms])
+    saturated(writer)
+    report = gate(writer, ttft_p95_ms=800, error_rate=0.1, violations=0)
+    assert verdicts(report) == {
+        "ttft_p95_ms": "inconclusive",
+        "error_rate": "held",
+        "violations": "held",
+        "ledger": "held",
+    }
+    assert row(report, "ttft_p95_ms").value == ttft_ms
+    assert row(report, "ttft_p95_ms").detail == "the harness was saturated"
+    assert report.saturation == ("the p99 of receive lag is 50.0 ms, over 10 ms",)
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+
+
+def test_what_saturation_cannot_have_done_is_missed_all_the_same(writer):
+    load(writer, ttft_ms=[500.0])
+    saturated(writer)
+    writer.count_violation("ids.unique", "fresh", "w")
+    assert gate(writer, ttft_p95_ms=800, violations=0).outcome == "missed"
+    check(writer, "fail")
+    assert gate(writer, ttft_p95_ms=800).outcome == "missed"
+
+
+def test_saturation_does_not_excuse_a_ledger(writer):
+    load(writer, ttft_ms=[500.0], scheduled=10, done=9)
+    saturated(writer)
+    assert gate(writer, ttft_p95_ms=800).outcome == "missed"
+
+
+@pytest.mark.parametrize("word", ["timed out", "refused"])
+def test_streams_that_time_out_while_the_harness_is_saturated_may_be_its_doing(writer, word):
+    load(writer, failures=5, scheduled=10, done=5, **{word: 5})
+    saturated(writer)
+    report = gate(writer, error_rate=0.1)
+    assert (row(report, "error_rate").verdict, report.outcome) == ("inconclusive", "inconclusive")
+    assert gate(writer, error_rate=0.5).outcome == "held"
+
+
+@pytest.mark.parametrize(("timed_out", "verdict"), [(3, "missed"), (4, "inconclusive")])
+def test_what_a_server_breaks_is_its_own_doing_however_busy_the_harness_was(writer, timed_out, verdict):
+    load(writer, failures=5, scheduled=10, done=5 - timed_out + 3, truncated=2, **{"timed out": timed_out})
+    saturated(writer)
+    assert row(gate(writer, error_rate=0.1), "error_rate").verdict == verdict
+
+
+def test_streams_that_the_harness_broke_on_are_no_pass(writer):
+    load(writer, ttft_ms=[1.0] * 10, scheduled=10, done=10)
+    writer.add_tally("w", 1, "fresh", "judged", 9)
+    writer.set_manifest(harness_faults={"the harness broke while judging it: X": 1})
+    report = gate(writer, ttft_p95_ms=10, error_rate=0)
+    assert (report.outcome, report.exit_code, report.may_join_baseline) == ("inconclusive", 1, False)
+    assert row(report, "harness") == GateRow(
+        "harness",
+        1.0,
+        0.0,
+        "inconclusive",
+        "the harness itself broke on 1 stream, which was not judged, for or against the server: "
+        "while judging it: X (1)",
+    )
+    assert gate(writer, ttft_p95_ms=0.5).outcome == "missed"
+
+
+def test_when_the_harness_broke_on_every_stream_no_rate_is_held(writer):
+    load(writer, scheduled=10, done=10)
+    writer.set_manifest(harness_faults={"the harness broke while judging it: X": 10})
+    report = gate(writer, error_rate=0.5)
+    assert row(report, "error_rate").verdict == "not measured"
+    assert report.outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(("dropped", "verdict"), [(10, None), (11, "inconclusive")])
+def test_arrivals_that_were_dropped_are_no_load(writer, dropped, verdict):
+    load(writer, scheduled=1000, done=1000 - dropped, dropped=dropped)
+    report = gate(writer, error_rate=0.1)
+    assert verdicts(report).get("dropped") == verdict
+    assert report.outcome == (verdict or "held")
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted"])
+def test_a_suite_that_was_broken_off_is_no_pass(writer, state):
+    load(writer)
+    writer.set_manifest(suite_state=state)
+    assert verdicts(gate(writer))["conformance"] == "inconclusive"
+    check(writer, "pass")
+    assert verdicts(gate(writer))["conformance"] == "inconclusive"
+    writer.set_manifest(suite_state="finished")
+    assert verdicts(gate(writer))["conformance"] == "held"
+    writer.set_manifest(suite_state=state)
+    check(writer, "fail")
+    assert verdicts(gate(writer))["conformance"] == "missed"
+
+
+def test_the_harness_can_be_held_to_its_own_lag_though_it_is_saturated(writer):
+    load(writer)
+    saturated(writer)
+    assert verdicts(gate(writer, receive_lag_p99_ms=20))["receive_lag_p99_ms"] == "missed"
+    assert verdicts(gate(writer, receive_lag_p99_ms=60))["receive_lag_p99_ms"] == "held"
+
+
+def test_what_was_not_measured_stays_that_in_a_saturated_harness(writer):
+    load(writer)
+    saturated(writer)
+    assert gate(writer, ttft_p95_ms=800).outcome == "not measured"
+
+
+def test_a_lost_worker_is_no_pass_and_is_named(writer):
+    load(writer, scheduled=10, done=8, lost=2)
+    writer.set_manifest(
+        workers_lost=["worker-1", "worker-2"],
+        counted_until={"worker-1": "2026-09-21T14:13:20+00:00", "worker-2": None},
+    )
+    report = gate(writer, violations=0)
+    lost = row(report, "lost")
+    assert (lost.value, lost.verdict) == (2.0, "inconclusive")
+    assert lost.detail == (
+        "worker-1 (last heard of at 2026-09-21T14:13:20+00:00), worker-2 died before the end, with what had not "
+        "been told yet"
+    )
+    assert verdicts(report)["ledger"] == "held"
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+
+
+def test_a_load_that_was_killed_is_no_pass_though_its_ledger_adds_up(writer):
+    load(writer, scheduled=10, done=8)
+    writer.set_open("w", {"fresh": 2})
+    writer.set_manifest(state="finished", load_state="running")
+    report = gate(writer, violations=0)
+    assert verdicts(report) == {"violations": "held", "ledger": "held", "load": "inconclusive"}
+    assert (report.outcome, report.exit_code) == ("inconclusive", 1)
+    writer.set_manifest(load_state="interrupted")
+    assert (gate(writer, violations=0).outcome, row(gate(writer), "load").verdict) == ("inconclusive",) * 2
+    writer.set_manifest(load_state="finished")
+    assert gate(writer, violations=0).outcome == "held"
+
+
+def test_dropped_arrivals_are_accounted_for_and_not_judged(writer):
+    load(writer, scheduled=10, done=7, dropped=3)
+    report = gate(writer, error_rate=0)
+    assert (report.outcome, row(report, "error_rate").value) == ("inconclusive", 0.0)
+    assert row(report, "ledger").detail == (
+        "10 streams scheduled, 10 accounted for, 3 of them dropped before they began"
+    )
+
+
+def runs(writer, runs, good):
+    for word, count in (("judged", runs), ("runs", runs), ("good", good)):
+        writer.add_tally("w", 1, "fresh", word, count)
+
+
+def test_goodput_is_to_be_at_least_its_limit(writer):
+    load(writer)
+    runs(writer, 100, 90)
+    report = gate(writer, goodput=0.9)
+    assert (row(report, "goodput").value, row(report, "goodput").verdict) == (0.9, "held")
+    assert row(report, "goodput").headroom == pytest.approx(0.0)
+    report = gate(writer, goodput=0.91)
+    assert (row(report, "goodput").verdict, report.exit_code) == ("missed", 1)
+    assert row(report, "goodput").headroom == pytest.approx(-0.01 / 0.91)
+    assert gate(writer, goodput=0).outcome == "held"
+
+
+def test_goodput_that_nobody_counted_is_not_measured(writer):
+    load(writer)
+    assert gate(writer, goodput=0.5).outcome == "not measured"
+
+
+def test_goodput_of_other_limits_is_not_measured(writer):
+    load(writer)
+    runs(writer, 100, 99)
+    writer.set_manifest(settings={"objectives": {"ttft_p95_ms": 800, "goodput": 0.9, "error_rate": 0.1}})
+    assert verdicts(gate(writer, ttft_p50_ms=800, goodput=0.9))["goodput"] == "held"
+    report = gate(writer, ttft_p95_ms=500, goodput=0.9)
+    assert row(report, "goodput").verdict == "not measured"
+    assert row(report, "goodput").detail == (
+        "good runs were counted during the test, by ttft_ms 800; other limits need another test"
+    )
+    writer.set_manifest(settings={"objectives": {"ttft_p42_ms": 1}})
+    with pytest.raises(ResultsError, match="its objectives are not of this version: objective 'ttft_p42_ms'"):
+        gate(writer, goodput=0.9)
+
+
+def test_goodput_in_a_saturated_harness_is_inconclusive(writer):
+    load(writer)
+    runs(writer, 100, 99)
+    saturated(writer)
+    assert gate(writer, goodput=0.5).outcome == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("objectives", "limits"),
+    [
+        ({"error_rate": 0.1, "violations": 0, "goodput": 0.9}, {}),
+        ({"ttft_p50_ms": 200, "ttft_p99_ms": 800}, {"ttft_ms": 800}),
+        ({"ttft_p99_ms": 150, "ttft_p50_ms": 200}, {"ttft_ms": 150}),
+        ({"ttft_p999_ms": 3, "ttft_max_ms": 4}, {"ttft_ms": 4}),
+        ({"inter_token_p99_ms": 50, "head_p99_ms": 1, "receive_lag_p99_ms": 1, "connect_max_ms": 1}, {}),
+        ({"inter_token_max_ms": 50}, {"stall_ms": 50}),
+        ({"inter_token_max_ms": 50, "stall_max_ms": 40}, {"stall_ms": 40}),
+        ({"inter_token_max_ms": 50, "stall_p99_ms": 60}, {"stall_ms": 50}),
+        (
+            {"service_ttft_p95_ms": 1, "first_event_p95_ms": 2, "duration_p95_ms": 3, "resume_p95_ms": 4},
+            {"service_ttft_ms": 1, "first_event_ms": 2, "duration_ms": 3, "resume_ms": 4},
+        ),
+    ],
+)
+def test_what_a_single_run_has_to_meet(objectives, limits):
+    assert run_limits(parse_objectives(objectives)) == limits
+
+
+@pytest.mark.parametrize(
+    ("values", "begins_run", "good"),
+    [
+        ({"ttft_ms": 800, "stall_ms": 50, "duration_ms": 1}, True, True),
+        ({"ttft_ms": 800.001, "stall_ms": 50}, True, False),
+        ({"ttft_ms": 1, "stall_ms": 50.1}, True, False),
+        ({"ttft_ms": 1}, True, True),  # a single token has no gap
+        ({"stall_ms": 1}, True, False),
+        ({}, True, False),
+        ({}, False, True),  # a replay has none of its own
+        ({"resume_ms": 10}, False, True),
+        ({"resume_ms": 10.1}, False, False),
+    ],
+)
+def test_a_good_run_meets_every_limit(values, begins_run, good):
+    limits = {"ttft_ms": 800, "stall_ms": 50, "resume_ms": 10}
+    assert is_good(values, limits, begins_run=begins_run) is good
+    assert is_good(values, {}, begins_run=begins_run)
+
+
+def test_a_comparison_of_a_saturated_measurement_is_inconclusive(tmp_path):
+    files = []
+    for name, ttft_ms, lag_ms in (("now", 200.0, 50.0), ("then", 100.0, 1.0), ("fast", 300.0, 1.0)):
+        with ResultsWriter(tmp_path / name) as writer:
+            writer.add_ledger("w", 1, "fresh", "scheduled", 900)
+            writer.add_ledger("w", 1, "fresh", "done", 900)
+            for second in range(30):
+                histogram = Histogram()
+                histogram.record_many([ttft_ms] * 30)
+                writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+            saturated(writer, lag_ms)
+        files.append(Results(writer.path))
+    now, then, fast = files
+    objectives = parse_objectives({"ttft_p50_ms": 1_000})
+    for one, other, verdict, detail in (
+        (now, then, "inconclusive", "the harness was saturated here"),
+        (fast, now, "inconclusive", "the harness was saturated in the baseline"),
+        (now, now, "inconclusive", "the harness was saturated here and in the baseline"),
+        (fast, then, "worse", "too few runs to know how far these differ: 2.0% is assumed"),
+    ):
+        report = judge(one, objectives, baseline=other)
+        (comparison,) = report.comparisons
+        assert (comparison.verdict, comparison.detail) == (verdict, detail)
+        assert (comparison.low is None) is (verdict == "inconclusive")
+    for file in files:
+        file.close()
+
+
+def test_warm_up_counts_for_no_objective_but_violations(writer):
+    for second, ttft_ms in ((1, 900.0), (2, 100.0)):
+        histogram = Histogram()
+        histogram.record(ttft_ms)
+        writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+        writer.add_ledger("w", second, "fresh", "scheduled")
+        writer.add_ledger("w", second, "fresh", "done")
+        writer.add_tally("w", second, "fresh", "judged")
+    writer.add_tally("w", 1, "fresh", "failed")
+    writer.count_violation("ids.unique", "fresh", "w")
+    writer.set_manifest(measured_from=2)
+    report = gate(writer, ttft_max_ms=800, error_rate=0, violations=0)
+    assert verdicts(report) == {
+        "ttft_max_ms": "held",
+        "error_rate": "held",
+        "violations": "missed",
+        "ledger": "held",
+    }
+    writer.set_manifest(measured_from=3)
+    assert verdicts(gate(writer, ttft_max_ms=800))["ttft_max_ms"] == "not measured"
+
+
+def journeys(writer):
+    """Fast and slow streams of two journeys, of the latter some that failed."""
+    for journey, ttft_ms, failed in (("fresh", 100.0, 0), ("resume", 900.0, 5)):
+        histogram = Histogram()
+        histogram.record_many([ttft_ms] * 20)
+        writer.add_histogram("ttft_ms", journey, 1, "w", histogram)
+        for word, count in (("judged", 20), ("failed", failed), ("runs", 20), ("good", 20 - failed)):
+            writer.add_tally("w", 1, journey, word, count)
+        for outcome, count in (("scheduled", 20), ("done", 20)):
+            writer.add_ledger("w", 1, journey, outcome, count)
+    writer.count_violation("ids.unique", "resume", "w", 3)
+
+
+def test_an_objective_may_be_of_one_journey(writer):
+    journeys(writer)
+    limits = {
+        "fresh.ttft_p95_ms": 200,
+        "resume.ttft_p95_ms": 200,
+        "ttft_max_ms": 1000,
+        "fresh.error_rate": 0.01,
+        "resume.error_rate": 0.1,
+        "fresh.goodput": 0.99,
+        "resume.goodput": 0.99,
+        "fresh.violations": 0,
+        "resume.violations": 2,
+    }
+    report = gate(writer, **limits)
+    assert [row.name for row in report.rows[: len(limits)]] == list(limits)
+    assert verdicts(report) == {
+        "fresh.ttft_p95_ms": "held",
+        "resume.ttft_p95_ms": "missed",
+        "ttft_max_ms": "held",
+        "fresh.error_rate": "held",
+        "resume.error_rate": "missed",
+        "fresh.goodput": "held",
+        "resume.goodput": "missed",
+        "fresh.violations": "held",
+        "resume.violations": "missed",
+        "ledger": "held",
+    }
+    assert row(report, "resume.violations").value == 3
+    assert row(report, "resume.error_rate").value == 0.25
+
+
+@pytest.mark.parametrize("key", ["ttft_p95_ms", "error_rate", "goodput", "violations"])
+def test_a_journey_that_nobody_travelled_is_not_measured(writer, key):
+    journeys(writer)
+    report = gate(writer, **{f"resumee.{key}": 1, f"nothing-like-it.{key}": 1})
+    assert {row.verdict for row in report.rows[:2]} == {"not measured"}
+    assert report.rows[0].detail == "no journey 'resumee' was travelled; did you mean 'resume'?"
+    assert report.rows[1].detail == "no journey 'nothing-like-it' was travelled; there are fresh, resume"
+    assert report.exit_code == 1
+
+
+def test_a_journeys_limits_are_for_its_own_runs():
+    objectives = parse_objectives(
+        {
+            "ttft_p95_ms": 800,
+            "fresh.ttft_p99_ms": 1000,
+            "fresh.error_rate": 0.1,
+            "resume.resume_p99_ms": 50,
+            "resume.ttft_p95_ms": 500,
+            "join.violations": 0,
+        }
+    )
+    assert run_limits(objectives) == {"ttft_ms": 800}
+    assert run_limits(objectives, "abandon") == {"ttft_ms": 800}
+    assert journey_limits(objectives) == {
+        "fresh": {"ttft_ms": 1000},  # of the percentiles that are limited for it the highest
+        "resume": {"ttft_ms": 500, "resume_ms": 50},
+        "join": {"ttft_ms": 800},
+    }
+    assert journey_limits(parse_objectives({"ttft_p95_ms": 1})) == {}
+
+
+def test_goodput_by_other_limits_of_a_journey_is_not_measured(writer):
+    journeys(writer)
+    writer.set_manifest(settings={"objectives": {"ttft_p95_ms": 800, "resume.resume_p99_ms": 50}})
+    limits = {"ttft_p95_ms": 800, "resume.resume_p99_ms": 50}
+    assert verdicts(gate(writer, goodput=0.5, **limits))["goodput"] == "held"
+    report = gate(writer, goodput=0.5, ttft_p95_ms=800)
+    assert row(report, "goodput").detail == (
+        "good runs were counted during the test, by ttft_ms 800, resume.resume_ms 50; other limits need another test"
+    )
+
+
+def test_limits_given_besides_stand_in_the_place_of_those_of_their_names():
+    limits = {"ttft_p95_ms": 800.0, "fresh.error_rate": 0.1}
+    given = [
+        Objective("ttft_p95_ms", 500.0),
+        Objective("error_rate", 0.2),
+        Objective("error_rate", 0.3, "fresh"),
+    ]
+    assert limits_with(limits, given) == {"ttft_p95_ms": 500.0, "fresh.error_rate": 0.3, "error_rate": 0.2}
+    assert limits_with(limits, []) == limits
+
+
+def test_rows_have_their_interval_where_it_is_asked_for(writer):
+    for second in range(30):
+        histogram = Histogram()
+        histogram.record_many([100.0, 200.0, 300.0])
+        writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+        writer.add_tally("w", second, "fresh", "judged", 10)
+    writer.add_ledger("w", 1, "fresh", "scheduled", 9)
+    writer.add_ledger("w", 1, "fresh", "done", 9)
+    writer.commit()
+    objectives = parse_objectives(
+        {"ttft_p50_ms": 200.5, "ttft_max_ms": 300, "error_rate": 0.5, "violations": 0}
+    )
+    with Results(writer.path) as results:
+        assert all(row.interval is None for row in judge(results, objectives).rows)
+        rows = {row.name: row for row in judge(results, objectives, intervals=True).rows}
+    low, high = rows["ttft_p50_ms"].interval
+    assert 198 < low < 200 < high < 202
+    assert (rows["ttft_p50_ms"].verdict, rows["ttft_p50_ms"].detail) == (
+        "held",
+        "close: the limit lies within the interval",
+    )
+    assert rows["error_rate"].interval[0] == 0
+    assert (rows["error_rate"].interval[1] < 0.05, rows["error_rate"].detail) == (True, "")
+    assert rows["ttft_max_ms"].interval is rows["violations"].interval is rows["ledger"].interval is None

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import socket
+
+import gevent
+import pytest
+
+from harness.load.journeys.cpu_yield import Turns
+
+
+def test_sockets_are_read_between_turns() -> None:
+    turns = Turns()
+    log: list[str] = []
+    near, far = socket.socketpair()
+    watcher = gevent.get_hub().loop.io(near.fileno(), 1)
+
+    def readable() -> None:
+        log.append(f"read {near.recv(10).decode()}")
+
+    def compute(name: str) -> None:
+        turns.take()
+        log.append(name)
+        far.send(name.encode())
+
+    watcher.start(readable)
+    gevent.joinall([gevent.spawn(compute, name) for name in "abc"])
+    gevent.sleep(0.01)
+    watcher.stop()
+    watcher.close()
+    near.close()
+    far.close()
+    assert log == ["a", "read a", "b", "read b", "c", "read c"]
+
+
+def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("harness.load.journeys.cpu_yield.time.perf_counter", lambda: next(clock) * tick_s)
+    tick_s = 1.0
+    turns = Turns()
+    log: list[str] = []
+
+    def compute(name: str) -> None:
+        turns.take()
+        for step in range(2):
+            log.append(f"{name}{step}")
+            turns.breathe()
+
+    gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
+    assert log == ["a0", "b0", "a1", "b1"]
+    log.clear()
+    tick_s = 0.0
+    gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
+    assert log == ["a0", "a1", "b0", "b1"]
+
+
+def test_one_who_is_killed_while_waiting_holds_up_nobody() -> None:
+    turns = Turns()
+    first = gevent.spawn(turns.take)
+    second = gevent.spawn(turns.take)
+    gevent.sleep(0)
+    second.kill()
+    first.join()
+    third = gevent.spawn(turns.take)
+    third.join(timeout=1)
+    assert third.ready()

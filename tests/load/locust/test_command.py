@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.commands.conformance import clean_environment
+from harness.config.settings import LoadSettings
+from harness.load.locust.command import load_command, load_environment, locustfile
+
+
+def option(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def test_the_locustfile_is_the_shipped_one() -> None:
+    assert locustfile().name == "agent_runs.py"
+    assert locustfile().is_file()
+
+
+def test_a_closed_loop() -> None:
+    command = load_command(LoadSettings(users=30, duration=12.2), out=Path("o"), host="http://h")
+    assert command[:3] == [sys.executable, "-m", "harness.load.locust.main"]
+    assert option(command, "-f") == str(locustfile())
+    assert "--headless" in command
+    assert option(command, "--users") == option(command, "--spawn-rate") == "30"
+    assert option(command, "--run-time") == "13s"
+    assert option(command, "--stop-timeout") == "5"
+    assert option(command, "--host") == "http://h"
+    assert option(command, "--harness-out") == "o"
+    assert "--processes" not in command
+
+
+FILES = {
+    "locust.conf": "host = http://of-the-file\n",
+    "pyproject.toml": '[tool.locust]\ntags = ["of-the-file"]\n',
+    "home/.locust.conf": "host = http://of-the-home\n",
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_settings_file_of_locust_is_read(tmp_path: Path, name: str) -> None:
+    """Of each, what a plain Locust would take from it shows, or keeps it from starting."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / name).write_text(FILES[name], encoding="utf-8")
+    (tmp_path / "show.py").write_text(SHOW, encoding="utf-8")
+    command = load_command(LoadSettings(users=1, duration=1))
+    command[command.index("-f") + 1] = "show.py"
+    environment = {**clean_environment(), "HOME": str(tmp_path / "home")}
+    said = {}
+    for module in ("locust", "harness.load.locust.main"):
+        command[2] = module
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        said[module] = f"{done.returncode} {done.stdout}"
+    assert said["harness.load.locust.main"] == "7 host None tags None users 1\n"
+    assert said["locust"] != said["harness.load.locust.main"]
+
+
+SHOW = """
+import sys
+from locust import User, events
+
+
+class Nobody(User):
+    pass
+
+
+@events.init.add_listener
+def show(environment, **_):
+    options = environment.parsed_options
+    print("host", options.host, "tags", options.tags, "users", options.num_users, flush=True)
+    sys.exit(7)
+"""
+
+
+def test_defaults() -> None:
+    command = load_command(LoadSettings())
+    assert option(command, "--users") == option(command, "--spawn-rate") == "10"
+    assert option(command, "--run-time") == "20s"
+    assert "--harness-out" not in command
+    assert "--host" not in command
+
+
+def test_a_slow_ramp() -> None:
+    assert option(load_command(LoadSettings(users=10, spawn_rate=0.5)), "--spawn-rate") == "0.5"
+
+
+@pytest.mark.parametrize("shape", [{"rate": 100}, {"ramp": "1:100:20s"}, {"steps": "5:20s"}])
+def test_an_open_loop_has_a_pump_a_process(shape: dict[str, Any]) -> None:
+    command = load_command(LoadSettings(**shape, processes=3, spawn_rate=1))
+    assert (
+        option(command, "--users") == option(command, "--spawn-rate") == option(command, "--processes") == "3"
+    )
+
+
+@pytest.mark.parametrize("run_budget_s", [5, 120])
+def test_an_open_loop_ends_itself_before_locust_does(run_budget_s: float) -> None:
+    command = load_command(LoadSettings(rate=100, duration=12.2), run_budget_s=run_budget_s)
+    longest_journey_s = 4 * run_budget_s  # a run that is cut three times
+    run_time_s = int(option(command, "--run-time").removesuffix("s"))
+    assert 12.2 + longest_journey_s + 10 < run_time_s < 12.2 + 10 * run_budget_s + 60
+
+
+def test_a_closed_loop_is_as_long_as_it_was_told() -> None:
+    assert option(load_command(LoadSettings(users=1, duration=9), run_budget_s=500), "--run-time") == "9s"
+
+
+def test_processes_stay_on_this_machine() -> None:
+    command = load_command(LoadSettings(processes=2))
+    assert option(command, "--master-bind-host") == option(command, "--master-host") == "127.0.0.1"
+    assert option(command, "--master-bind-port") == option(command, "--master-port")
+
+
+def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = load_environment(Path("s.toml"), {"A": "b", "HARNESS_CONFIG": "old"})
+    assert made == {"A": "b", "HARNESS_CONFIG": str(tmp_path / "s.toml")}

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from harness.contract.exchange import Ending
+from harness.contract.finding import Finding, Place, Verdict
+from harness.load.stats.collector import Collector, CollectorClosedError, Stream
+from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stream_metrics import CUT, RUN
+from harness.results.ledger import Ledger
+from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
+from tests.load.run_server import HEAD
+from tests.load.stats.test_stream_metrics import DONE, END, TOKEN, exchange, frame
+
+WHOLE = exchange((30, HEAD + TOKEN), (40, TOKEN), (45, DONE + END))
+BROKEN = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone")
+
+
+def ledger(delta: Delta) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for (_, _, outcome), count in delta.ledger.items():
+        counts[outcome] = counts.get(outcome, 0) + count
+    return counts
+
+
+def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    assert collector.open_streams == 1
+    assert ledger(collector.take()) == {"scheduled": 1}
+    assert collector.end(stream, WHOLE) == "done"
+    assert collector.open_streams == 0
+    collector.settle(stream, [])
+    delta = collector.take()
+    assert ledger(delta) == {"done": 1}
+    (row,) = delta.rows
+    assert (row.journey, row.step, row.worker, row.outcome) == ("fresh", "run", "w", "done")
+    assert (row.status, row.events, row.tokens, row.run_id) == (200, 3, 2, "r")
+    assert (row.ttft_ms, row.stall_ms, row.duration_ms, row.reason) == (20, 10, 35, None)
+    assert not delta.failures
+    assert {key[0]: histogram.count for key, histogram in delta.histograms.items()} == {
+        "connect_ms": 1,
+        "head_ms": 1,
+        "first_event_ms": 1,
+        "ttft_ms": 1,
+        "service_ttft_ms": 1,
+        "duration_ms": 1,
+        "tokens_per_s": 1,
+        "stall_ms": 1,
+        "inter_token_ms": 1,
+        "receive_lag_ms": 3,
+    }
+    assert delta.totals == {"tokens": 2, "coalesced_tokens": 0, "reads_stamped": 3, "reads_unstamped": 0}
+    assert not collector.take()
+
+
+def test_no_stream_ends_or_is_settled_twice() -> None:
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    with pytest.raises(ValueError, match="has not ended"):
+        collector.settle(stream, [])
+    collector.end(stream, WHOLE)
+    with pytest.raises(ValueError, match="ended twice"):
+        collector.end(stream, WHOLE)
+    collector.settle(stream, [])
+    with pytest.raises(ValueError, match="settled already"):
+        collector.settle(stream, [])
+    assert ledger(collector.take()) == {"scheduled": 1, "done": 1}
+
+
+def test_the_intended_start_decides_the_second() -> None:
+    collector = Collector("w")
+    now = time.time_ns()
+    stream = collector.schedule("fresh", RUN, time.monotonic_ns() - 5_000_000_000)
+    assert abs(stream.intended_wall_ns - (now - 5_000_000_000)) < 1_000_000_000
+    (key,) = collector.take().ledger
+    assert key == (stream.intended_wall_ns // 10**9, "fresh", "scheduled")
+    collector.end(stream, WHOLE)
+    assert ("schedule_lag_ms", "fresh", stream.intended_wall_ns // 10**9) in collector.take().histograms
+
+
+def test_a_failed_stream() -> None:
+    told: list[Stream] = []
+    collector = Collector("w", on_settled=told.append)
+    stream = collector.schedule("fresh", RUN)
+    collector.end(stream, BROKEN)
+    collector.settle(stream, [Finding("terminal.always", Verdict.FAIL, "none", (Place(BROKEN),))])
+    delta = collector.take()
+    assert sum(delta.failures.values()) == 1
+    assert delta.violations == {("terminal.always", "fresh"): 1}
+    assert delta.rows[0].reason == "truncated: gone"
+    assert delta.rows[0].violations == 1
+    assert told == [stream]
+    (example,) = delta.examples
+    assert (example.requirement, example.detail) == ("terminal.always", "none")
+    assert example.evidence[0]["ending"] == "truncated"
+
+
+def test_a_recommendation_is_a_warning_and_no_failure() -> None:
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    collector.end(stream, WHOLE)
+    collector.settle(stream, [Finding("headers.no-cache", Verdict.WARN, "absent")])
+    delta = collector.take()
+    assert (delta.warnings, delta.violations, delta.failures) == ({"headers.no-cache": 1}, {}, {})
+
+
+def test_examples_are_bounded_and_counts_are_not() -> None:
+    collector = Collector("w")
+    for _ in range(30):
+        stream = collector.schedule("fresh", RUN)
+        collector.end(stream, WHOLE)
+        collector.settle(stream, [Finding("ids.unique", Verdict.FAIL, "twice", (Place(WHOLE),))])
+    delta = collector.take()
+    assert delta.violations == {("ids.unique", "fresh"): 30}
+    assert len(delta.examples) == 20
+
+
+def test_a_fault_of_the_harness_counts_neither_for_nor_against_the_server() -> None:
+    told: list[Stream] = []
+    collector = Collector("w", secrets=["s3cret"], on_settled=told.append)
+    stream = collector.schedule("fresh", RUN)
+    collector.end(stream, WHOLE)
+    broken = Finding("ids.unique", Verdict.FAIL, "twice", (Place(WHOLE),))
+    collector.settle(stream, [broken], fault="while judging it: KeyError('s3cret')")
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 1, "done": 1}
+    assert (delta.failures, delta.tallies, delta.violations, delta.examples) == ({}, {}, {}, [])
+    assert delta.faults == {"the harness broke while judging it: KeyError('******')": 1}
+    (row,) = delta.rows
+    assert row.unjudged
+    assert (row.outcome, row.reason, row.violations) == ("done", next(iter(delta.faults)), 0)
+    assert (row.status, row.run_id, row.ttft_ms) == (200, "r", 20)
+    assert [one.kind for one in told] == [row.reason]
+
+
+def test_different_faults_are_bounded_and_their_number_is_not() -> None:
+    collector = Collector("w")
+    for number in range(30):
+        stream = collector.schedule("fresh", RUN)
+        collector.end(stream, WHOLE)
+        collector.settle(stream, [], fault=f"while judging it: {number % 15}")
+    delta = collector.take()
+    assert (len(delta.faults), delta.faults.total()) == (11, 30)
+    assert delta.faults["the harness broke for other reasons"] == 10
+
+
+def test_a_stream_whose_measuring_breaks_keeps_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    collector = Collector("w")
+    stream, unknown = collector.schedule("fresh", RUN), collector.schedule("fresh", RUN)
+    monkeypatch.setattr("harness.load.stats.collector.measure", broken)
+    with pytest.raises(ZeroDivisionError):
+        collector.end(stream, WHOLE)
+    collector.give_up(stream, WHOLE, "while measuring it: X")
+    monkeypatch.setattr("harness.load.stats.collector.outcome_of", broken)
+    with pytest.raises(ZeroDivisionError):
+        collector.end(unknown, WHOLE)
+    collector.give_up(unknown, WHOLE, "while measuring it: X")
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 2, "done": 1, "abandoned": 1}
+    assert [row.reason for row in delta.rows] == ["the harness broke while measuring it: X"] * 2
+    assert collector.open_streams == 0
+
+
+def test_an_answer_that_cannot_be_decoded_has_its_row_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    monkeypatch.setattr("harness.contract.exchange.Exchange._answer", property(broken))
+    stopped = exchange((30, HEAD + TOKEN), ending=Ending.STOPPED)
+    collector.give_up(stream, stopped, "while reading it: X")
+    (row,) = collector.take().rows
+    assert (row.outcome, row.status, row.run_id, row.sent_ns is None) == ("abandoned", None, None, False)
+
+
+def test_what_is_open_at_the_end_is_in_flight() -> None:
+    collector = Collector("w")
+    stopped, unsettled, never_begun = (collector.schedule("fresh", RUN) for _ in range(3))
+    stopped.exchange = exchange((30, HEAD + TOKEN), ending=Ending.STOPPED)
+    collector.end(unsettled, WHOLE)
+    collector.close()
+    collector.close()
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 3, "done": 1, "in flight": 2}
+    assert [row.outcome for row in delta.rows] == ["done", "in flight", "in flight"]
+    assert delta.rows[1].ttft_ms == 20
+    assert [row.reason for row in delta.rows] == [None] * 3
+    assert not delta.failures
+    assert never_begun.outcome is None
+
+
+def test_what_nobody_judged_before_the_end_is_no_success() -> None:
+    collector = Collector("w")
+    whole, broken = (collector.schedule("fresh", RUN) for _ in range(2))
+    collector.end(whole, WHOLE)
+    collector.end(broken, BROKEN)
+    collector.close()
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 2, "done": 1, "truncated": 1}
+    words = [word for _, _, word in delta.tallies]
+    assert sorted(words) == ["failed", "judged", "runs"]  # of the one that was broken
+    assert [row.reason for row in delta.rows] == [None, "truncated: gone"]
+
+
+def test_closed_books_take_no_stream() -> None:
+    collector = Collector("w")
+    collector.close()
+    with pytest.raises(CollectorClosedError):
+        collector.schedule("fresh", RUN)
+    assert not collector.take()
+
+
+def test_what_ends_after_the_end_stays_in_flight() -> None:
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    collector.close()
+    assert collector.end(stream, WHOLE) == "in flight"
+    assert ledger(collector.take()) == {"scheduled": 1, "in flight": 1}
+
+
+def test_a_user_stopped_in_mid_test_abandons_its_stream() -> None:
+    collector = Collector("w")
+    stream = collector.schedule("resume", CUT)
+    collector.give_up(stream, exchange((30, HEAD + TOKEN), ending=Ending.STOPPED))
+    delta = collector.take()
+    assert ledger(delta) == {"scheduled": 1, "abandoned": 1}
+    assert delta.rows[0].reason is None
+    stream = collector.schedule("fresh", RUN)
+    collector.give_up(stream, exchange(ending=Ending.STOPPED), "while reading it: X")
+    delta = collector.take()
+    assert delta.rows[0].outcome == "abandoned"
+    assert not delta.failures
+    assert not delta.tallies
+
+
+def hostile_delta() -> Delta:
+    collector = Collector("w", secrets=["secret-token"])
+    hostile = exchange(
+        (30, HEAD + frame(type="token", content="\ud800 secret-token <b>") + TOKEN),
+        (40, frame(type="done", runId="r" * 1000) + END),
+    )
+    stream = collector.schedule("fresh", RUN)
+    collector.end(stream, hostile)
+    places = (Place(hostile, hostile.events[2], "here"), Place(hostile, hostile.events[0]))
+    collector.settle(stream, [Finding("ids.present", Verdict.FAIL, "bad \ud800", places)])
+    collector.schedule("conflict", RUN)
+    return collector.take()
+
+
+def test_a_delta_survives_the_journey_between_processes() -> None:
+    delta = hostile_delta()
+    travelled = Delta.from_message(msgpack.loads(msgpack.dumps(delta.to_message())))
+    for part in ("ledger", "failures", "violations", "warnings", "totals", "rows", "examples"):
+        assert getattr(travelled, part) == getattr(delta, part)
+    assert {key: one.to_bytes() for key, one in travelled.histograms.items()} == {
+        key: one.to_bytes() for key, one in delta.histograms.items()
+    }
+
+
+def test_a_delta_in_the_results_file(tmp_path: Path) -> None:
+    with ResultsWriter(tmp_path / "r.sqlite") as writer:
+        hostile_delta().write_to(writer, "w")
+        hostile_delta().write_to(writer, "v")
+    with Results(tmp_path / "r.sqlite") as results:
+        assert results.ledger() == Ledger({"scheduled": 4, "done": 2, "in flight": 2})
+        assert results.failures() == 2
+        assert results.violation_counts() == {"ids.present": 2}
+        assert results.histogram("ttft_ms").count == 2
+        assert [len(row.run_id or "") for row in results.runs()] == [200, 200]
+        (first, _) = results.violations()
+    (document,) = first.evidence
+    assert [one["event"] for one in document["pointed_at"]] == [2, 0]
+    assert "secret-token" not in json.dumps(document)
+
+
+def test_a_run_is_good_by_the_limits_of_its_own_journey() -> None:
+    collector = Collector(
+        "w", run_limits={"ttft_ms": 25}, journey_limits={"fresh": {"ttft_ms": 15}, "join": {"ttft_ms": 25}}
+    )
+    for journey in ("fresh", "join", "replay"):
+        stream = collector.schedule(journey, RUN)
+        collector.end(stream, WHOLE)  # its TTFT is 20 ms
+        collector.settle(stream, [])
+    good = {
+        journey: count for (_, journey, word), count in collector.take().tallies.items() if word == "good"
+    }
+    assert good == {"join": 1, "replay": 1}

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgpack
+import pytest
+
+from harness.load.stats.stats_batch import Delta
+from harness.results.histogram import Histogram
+from harness.results.ledger import Ledger
+from harness.results.rate_counts import Tally
+from harness.results.reader import Results
+from harness.results.records import ProcessRow, RunRow, ViolationRow
+from harness.results.writer import ResultsWriter
+
+ROW = RunRow(
+    journey="fresh",
+    step="run",
+    worker="w",
+    intended_ns=5,
+    outcome="done",
+    reason="a\ud800b",
+    ttft_ms=1.5,
+    run_id="r",
+)
+
+
+def everything() -> Delta:
+    delta = Delta(
+        ledger=Counter({(1, "fresh", "scheduled"): 3, (1, "fresh", "done"): 2}),
+        failures=Counter({(1, "fresh"): 1}),
+        violations=Counter({("ids.unique", "fresh"): 2}),
+        violated_at=Counter({1: 2}),
+        warnings=Counter({"ids.clock": 1}),
+        totals=Counter({"tokens": 7}),
+        faults=Counter({"the harness broke while judging it: X": 2}),
+        open={"fresh": 1},
+        rows=[ROW],
+        examples=[ViolationRow(requirement="ids.unique", journey="fresh", at_ns=1, detail="\udfff")],
+        processes=[ProcessRow(worker="w", second=1, cpu=0.5, rss_bytes=9, open_streams=1)],
+    )
+    delta.record("ttft_ms", "fresh", 1, 1.5)
+    delta.tally(1, "fresh", judged=True, run=True, good=True)
+    return delta
+
+
+def test_it_travels_whole() -> None:
+    sent = everything()
+    came = Delta.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
+    parts = (
+        "ledger",
+        "failures",
+        "violations",
+        "violated_at",
+        "warnings",
+        "totals",
+        "faults",
+        "tallies",
+        "open",
+        "processes",
+    )
+    for part in parts:
+        assert getattr(came, part) == getattr(sent, part), part
+    assert (came.rows, came.examples) == (sent.rows, sent.examples)
+    assert [(key, one.sum) for key, one in came.histograms.items()] == [(("ttft_ms", "fresh", 1), 1.5)]
+    assert Delta.from_message(Delta().to_message()) == Delta()
+
+
+def test_only_what_happened_makes_it_worth_sending() -> None:
+    assert not Delta()
+    assert not Delta(open={"fresh": 3})
+    assert Delta(ledger=Counter({(1, "fresh", "scheduled"): 1}))
+    assert Delta(processes=everything().processes)
+
+
+@pytest.mark.parametrize(
+    ("words", "counted"),
+    [
+        ({}, {}),
+        ({"run": True, "good": True}, {}),
+        ({"judged": True}, {"judged"}),
+        ({"judged": True, "run": True}, {"judged", "runs"}),
+        ({"judged": True, "run": True, "good": True}, {"judged", "runs", "good"}),
+        ({"judged": True, "good": True}, {"judged"}),
+        ({"failed": True}, {"judged", "failed"}),
+        ({"failed": True, "run": True, "good": True}, {"judged", "failed", "runs"}),
+    ],
+)
+def test_what_failed_is_judged_and_only_a_judged_run_is_good(
+    words: dict[str, bool], counted: set[str]
+) -> None:
+    delta = Delta()
+    delta.tally(9, "fresh", **words)
+    assert delta.tallies == {(9, "fresh", word): 1 for word in counted}
+
+
+def test_it_is_written_whole(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        everything().write_to(writer, "w")
+    with Results(path) as results:
+        assert results.ledger() == Ledger({"scheduled": 3, "done": 2, "in flight": 1})
+        assert results.tally() == Tally(1, 0, 1, 1)
+        assert (results.failures(), results.violation_counts()) == (1, {"ids.unique": 2})
+        assert len(list(results.runs())) == len(results.violations()) == 1
+        assert results.processes() == everything().processes
+        assert results.histogram("ttft_ms").count == 1
+
+
+def test_no_death_of_the_writer_parts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.results.writer.COMMIT_AT_ROWS", 1)
+    path = tmp_path / "results.sqlite"
+    commits = []
+    writer = ResultsWriter(path)
+    monkeypatch.setattr(writer, "commit", lambda: commits.append(len(writer._pending.processes)))
+    everything().write_to(writer, "w")
+    assert commits == [1]  # the last part is there when the first is committed
+    monkeypatch.undo()
+    writer.close()
+
+
+def test_histograms_of_one_key_are_one() -> None:
+    delta = Delta()
+    delta.record("ttft_ms", "fresh", 1, 1.0)
+    delta.record("ttft_ms", "fresh", 1, 3.0)
+    (histogram,) = delta.histograms.values()
+    assert isinstance(histogram, Histogram)
+    assert histogram.sum == 4.0

@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from harness.contract.decoding.full_decoder import Read
+from harness.contract.exchange import Ending, Exchange, Timing
+from harness.contract.finding import Finding, Verdict
+from harness.load.stats.stream_metrics import (
+    CONFLICTING,
+    CUT,
+    ORIGINAL,
+    RESUMED,
+    RETRY,
+    RUN,
+    BySecond,
+    Step,
+    broken_requirements,
+    kind_of,
+    measure,
+    outcome_of,
+    reason_of,
+)
+from harness.protocol.request import HttpRequest
+from tests.load.run_server import HEAD
+
+MS = 1_000_000
+WALL = 1_700_000_000_000_000_000
+HEAD_409 = b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def frame(**event: object) -> bytes:
+    data = f"data: {json.dumps(event)}\n\n".encode()
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+TOKEN = frame(type="token", content="x")
+EMPTY_TOKEN = frame(type="token", content="")
+DONE = frame(type="done", runId="r")
+END = b"0\r\n\r\n"
+
+
+def exchange(
+    *reads: tuple[float, bytes],
+    ending: Ending = Ending.COMPLETE,
+    detail: str = "",
+    sent: bool = True,
+    intended_ms: float = 0,
+    lag_ms: float | None = 0.5,
+) -> Exchange:
+    """One whose start is at 10 ms, connection at 12 ms, sending at 20 ms; reads are (ms, bytes)."""
+    timing = Timing(
+        intended_ns=int(intended_ms * MS) or 10 * MS,
+        started_ns=10 * MS,
+        connected_ns=12 * MS if sent else None,
+        sent_ns=20 * MS if sent else None,
+        sent_wall_ns=WALL if sent else None,
+        ended_ns=500 * MS,
+    )
+    lag_ns = None if lag_ms is None else int(lag_ms * MS)
+    return Exchange(
+        "run",
+        HttpRequest("POST", "/", (), b""),
+        timing,
+        tuple(Read(int(at_ms * MS), lag_ns, data) for at_ms, data in reads),
+        ending,
+        detail,
+    )
+
+
+@pytest.mark.parametrize(
+    ("reads", "ending", "word"),
+    [
+        ([(30, HEAD + TOKEN + DONE + END)], Ending.COMPLETE, "done"),
+        ([(30, HEAD + frame(type="error") + END)], Ending.COMPLETE, "error"),
+        ([(30, HEAD + frame(type="cancelled") + END)], Ending.COMPLETE, "cancelled"),
+        ([(30, HEAD + frame(type="error", code=409) + END)], Ending.COMPLETE, "rejected"),
+        ([(30, HEAD + TOKEN + frame(type="error", code=409) + END)], Ending.COMPLETE, "error"),
+        ([(30, HEAD_409)], Ending.COMPLETE, "rejected"),
+        ([(30, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")], Ending.COMPLETE, "rejected"),
+        ([(30, HEAD + TOKEN + END)], Ending.COMPLETE, "truncated"),
+        ([(30, HEAD + END)], Ending.COMPLETE, "truncated"),
+        ([(30, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")], Ending.COMPLETE, "truncated"),
+        ([(30, HEAD + TOKEN + DONE)], Ending.TRUNCATED, "truncated"),
+        ([(30, HEAD + TOKEN)], Ending.RESET, "truncated"),
+        ([(30, HEAD + TOKEN + DONE)], Ending.RESET, "done"),
+        ([], Ending.RESET, "truncated"),
+        ([(30, HEAD + TOKEN)], Ending.MALFORMED, "truncated"),
+        ([(30, HEAD + TOKEN + DONE)], Ending.TIMED_OUT, "timed out"),
+        ([(30, HEAD + TOKEN)], Ending.CUT, "abandoned"),
+        ([], Ending.REFUSED, "refused"),
+    ],
+)
+def test_the_ledgers_word(reads: list[tuple[float, bytes]], ending: Ending, word: str) -> None:
+    assert outcome_of(exchange(*reads, ending=ending)) == word
+
+
+def test_a_stopped_stream_has_no_word_of_its_own() -> None:
+    with pytest.raises(ValueError, match="stopped"):
+        outcome_of(exchange(ending=Ending.STOPPED))
+
+
+def finding(requirement: str, verdict: Verdict = Verdict.FAIL, detail: str = "one\ntwo") -> Finding:
+    return Finding(requirement, verdict, detail)
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "broken", "reason", "kind"),
+    [
+        (RUN, "done", [], None, None),
+        (CUT, "abandoned", [], None, None),
+        (CUT, "done", [], None, None),
+        (CONFLICTING, "rejected", [], None, None),
+        (RUN, "abandoned", [], "ended with abandoned, done was expected", ...),
+        (RETRY, "error", [], "ended with error, done was expected", ...),
+        (RUN, "rejected", [], "rejected with status 200, done was expected", ...),
+        (CONFLICTING, "done", [], "ended with done, rejected was expected", ...),
+        (RUN, "truncated", [finding("terminal.always")], "truncated: gone", ...),
+        (CUT, "truncated", [], "truncated: gone", ...),
+        (CONFLICTING, "timed out", [], "timed out: gone", ...),
+        (RUN, "refused", [], "refused: gone", ...),
+        (RUN, "done", [finding("ids.unique"), finding("ids.increasing")], "ids.unique: one two", "both"),
+    ],
+)
+def test_why_it_failed(
+    step: Step, outcome: str, broken: list[Finding], reason: str | None, kind: object
+) -> None:
+    one = exchange((30, HEAD + TOKEN), detail="gone")
+    assert reason_of(one, outcome, step, broken) == reason
+    expected = {"both": "violates ids.unique, ids.increasing", ...: reason, None: None}[kind]  # type: ignore[index]
+    assert kind_of(one, outcome, step, broken) == expected
+
+
+def test_a_message_that_ends_without_a_terminal_event_says_so() -> None:
+    one = exchange((30, HEAD + TOKEN + END))
+    assert reason_of(one, "truncated", RUN, []) == "truncated: the message ended without a terminal event"
+
+
+def test_a_reason_is_bounded() -> None:
+    reason = reason_of(exchange(), "done", RUN, [finding("ids.unique", detail="x" * 10_000)])
+    assert reason is not None
+    assert len(reason) == 501
+
+
+def test_only_a_broken_must_is_broken() -> None:
+    findings = [finding("a", Verdict.WARN), finding("b"), finding("b"), finding("c", Verdict.INCONCLUSIVE)]
+    assert [one.requirement for one in broken_requirements(findings)] == ["b"]
+
+
+WHOLE = (
+    (30.0, HEAD),
+    (50.0, EMPTY_TOKEN),
+    (60.0, TOKEN),
+    (75.0, TOKEN + TOKEN),
+    (135.0, TOKEN),
+    (150.0, DONE + END),
+)
+
+
+def plain(values: BySecond) -> dict[int, list[float]]:
+    return {second: list(of_it) for second, of_it in values.items()}
+
+
+def test_the_metrics_of_a_run() -> None:
+    measured = measure(exchange(*WHOLE, intended_ms=4), RUN, "done", scheduled=True)
+    assert measured.per_run == {
+        "connect_ms": 2,
+        "schedule_lag_ms": 6,
+        "head_ms": 10,
+        "first_event_ms": 46,
+        "ttft_ms": 56,
+        "service_ttft_ms": 40,
+        "duration_ms": 146,
+        "stall_ms": 60,
+        "tokens_per_s": 40,  # three after the first, in 75 ms
+    }
+    second = WALL // 1_000_000_000
+    assert plain(measured.gaps_ms) == {second: [15, 60]}
+    assert (measured.events, measured.tokens, measured.coalesced) == (6, 4, 1)
+    assert plain(measured.lags_ms) == {second: [0.5] * 6}
+    assert (measured.stamped, measured.unstamped) == (6, 0)
+
+
+def test_arrivals_belong_to_their_own_second() -> None:
+    late = [(30.0, HEAD + TOKEN), (1030.0, TOKEN), (2030.0, DONE + END)]
+    measured = measure(exchange(*late), RUN, "done", scheduled=False)
+    assert plain(measured.gaps_ms) == {WALL // 10**9 + 1: [1000]}
+    assert [second - WALL // 10**9 for second in measured.lags_ms] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
+def test_a_replay_says_nothing_of_the_run(step: Step, extra: dict[str, float]) -> None:
+    measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
+    assert plain(measured.gaps_ms) == {}
+    assert measured.coalesced == 0
+    assert sum(map(len, measured.lags_ms.values())) == 6
+
+
+def test_what_a_cut_run_still_says() -> None:
+    measured = measure(exchange(*WHOLE[:4], ending=Ending.CUT), CUT, "abandoned", scheduled=False)
+    assert measured.per_run["ttft_ms"] == 50
+    assert measured.per_run["stall_ms"] == 15
+    assert "duration_ms" not in measured.per_run
+
+
+@pytest.mark.parametrize("form", [HEAD_409, HEAD + frame(type="error", code=409) + END])
+def test_a_rejection(form: bytes) -> None:
+    measured = measure(exchange((33, form)), CONFLICTING, "rejected", scheduled=False)
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
+
+
+def test_a_rejected_run_is_no_run() -> None:
+    measured = measure(exchange((33, HEAD_409)), ORIGINAL, "rejected", scheduled=False)
+    assert measured.per_run == {"connect_ms": 2, "head_ms": 13}
+
+
+def test_what_never_was_sent_measures_nothing() -> None:
+    measured = measure(exchange(sent=False, ending=Ending.REFUSED), RUN, "refused", scheduled=False)
+    assert measured.per_run == {}
+
+
+def test_reads_without_a_kernel_stamp_are_counted() -> None:
+    measured = measure(exchange(*WHOLE, lag_ms=None), RUN, "done", scheduled=False)
+    assert (measured.stamped, measured.unstamped, plain(measured.lags_ms)) == (0, 6, {})
+
+
+def test_no_latency_is_negative() -> None:
+    measured = measure(exchange((19.9, HEAD + TOKEN + DONE + END)), RUN, "done", scheduled=False)
+    assert measured.per_run["head_ms"] == 0
+    assert measured.per_run["service_ttft_ms"] == 0

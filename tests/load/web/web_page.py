@@ -1,0 +1,127 @@
+"""Locust's page over real processes, in each of the ways in which people run it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import tomlkit
+
+from harness.load.locust.command import load_environment, locustfile
+from harness.results.reader import Results
+from tests.load.locust.test_processes import Page, is_group_alive, wait_for
+from tests.load.run_server import config
+
+Mode = Literal["local", "processes", "master and worker"]
+MODES: tuple[Mode, ...] = ("local", "processes", "master and worker")
+WORKERS = {"local": 0, "processes": 2, "master and worker": 1}
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Served(Page):
+    """The page while it is served. out: where its results go; None where it was not told."""
+
+    def __init__(self, port: int, out: Path | None, where: Path) -> None:
+        super().__init__(port)
+        self.out = out
+        self.where = where
+        self.code: int | None = None
+
+    def live(self) -> dict[str, Any]:
+        document: dict[str, Any] = self.get("/harness/live.json")
+        return document
+
+    def wait_for_state(self, state: str) -> dict[str, Any]:
+        wait_for(lambda: self.live()["state"] == state, 30)
+        return self.live()
+
+    def report(self, path: str) -> str:
+        """The HTML report, which another process makes: on a busy machine it takes its time."""
+        with urllib.request.urlopen(f"{self.url}{path}", timeout=100) as answer:  # our own loopback
+            text: str = answer.read().decode()
+        return text
+
+    def results(self, name: str = "results.sqlite") -> Results:
+        assert self.out is not None
+        return Results(self.out / name)
+
+    @property
+    def printed(self) -> str:
+        return (self.where / "printed").read_text()
+
+
+@contextmanager
+def served(
+    where: Path,
+    base_url: str | None,
+    mode: Mode,
+    *,
+    keep: bool = True,
+    budgets: dict[str, float] | None = None,
+    **load: Any,
+) -> Iterator[Served]:
+    """Locust with its page, ended by Ctrl-C when the block is left. load: settings of a harness.toml.
+
+    keep: whether it is told where to put its results.
+    """
+    settings_file = where / "harness.toml"
+    given = config(base_url, **load)
+    given["budgets"] |= budgets or {}
+    given |= {"objectives": {"ttft_p95_ms": 900, "violations": 0}}
+    settings_file.write_text(tomlkit.dumps(given))
+    page = Served(free_port(), where / "out" if keep else None, where)
+    options = ["--web-host", "127.0.0.1", "--web-port", page.url.rpartition(":")[2], "--stop-timeout", "5"]
+    port = str(free_port())
+    bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
+    connect = ["--master-host", "127.0.0.1", "--master-port", port]
+    if mode == "processes":
+        options += ["--processes", "2", *bind, *connect]
+    elif mode == "master and worker":
+        options += ["--master", *bind]
+    if page.out is not None:
+        options += ["--harness-out", str(page.out)]
+    with ExitStack() as stack:
+        main = stack.enter_context(_process(where, "printed", settings_file, options))
+        if mode == "master and worker":
+            stack.enter_context(_process(where, "worker", settings_file, ["--worker", *connect]))
+        wait_for(page.is_up, 30)
+        wait_for(lambda: page.workers() == ["ready"] * WORKERS[mode], 30)
+        yield page
+        os.kill(main.pid, signal.SIGINT)
+        page.code = main.wait(timeout=30)
+
+
+@contextmanager
+def _process(
+    where: Path, log: str, settings_file: Path, options: list[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with (where / log).open("wb") as printed:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "locust", "-f", str(locustfile()), *options],
+            env=load_environment(settings_file),
+            cwd=where,
+            stdin=subprocess.DEVNULL,
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield process
+            wait_for(lambda: process.poll() is not None and not is_group_alive(process.pid), 30)
+        finally:
+            if is_group_alive(process.pid):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

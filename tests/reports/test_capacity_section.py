@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.capacity.search import Answer
+from harness.reports.capacity_section import CapacityView, capacity_view
+from harness.reports.html import render
+from harness.reports.page import page
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
+from tests.capacity.samples import record, step
+
+from .pagecheck import Checked
+from .samples import MANIFEST
+
+
+def view(path: Path, document: Any) -> CapacityView | None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**MANIFEST, capacity=document)
+    with Results(path) as results:
+        return capacity_view(results)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.sqlite"
+
+
+def test_a_file_of_no_search_has_no_section(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**MANIFEST)
+    with Results(path) as results:
+        assert capacity_view(results) is None
+        html = render(page(results))
+    assert 'href="#capacity"' not in html
+
+
+def test_a_found_limit(path: Path) -> None:
+    made = view(path, record().document())
+    assert made is not None
+    assert (made.word, made.tone) == ("10.5 arrivals per second", "good")
+    assert made.heads == ("ttft_p95_ms", "error_rate", "goodput", "completed/s", "streams", "took", "results")
+    assert [(one.number, one.rate, one.verdict) for one in made.steps[:3]] == [
+        ("1", "8", "held"),
+        ("2", "16", "missed"),
+        ("3", "10", "held"),
+    ]
+    assert made.steps[1].cells[:3] == ("1,200 ms", "0%", "90%")
+    assert made.steps[1].why == "ttft_p95_ms 1,200.00 ms, over 800 ms"
+
+
+def test_the_picture_says_what_it_shows(path: Path) -> None:
+    made = view(path, record().document())
+    assert made is not None
+    (chart,) = made.charts
+    assert chart.title == "Time to first token (TTFT) p95 and goodput against the rate"
+    assert [key.label for key in chart.keys] == [
+        "latency; a dot is a run that held",
+        "a run that missed",
+        "limit = 800 ms",
+        "the limit lies here",
+        "goodput",
+    ]
+    assert chart.rows[0] == ("8", "90 ms", "90%", "held")
+    assert chart.rows[-1] == ("16", "1.2 s", "90%", "missed")
+    assert (
+        'aria-label="Time to first token (TTFT) p95 against the arrival rate. The limit is 10.5' in chart.svg
+    )
+
+
+def test_without_a_latency_the_picture_is_of_goodput(path: Path) -> None:
+    made = view(path, record(objectives={"goodput": 0.99}).document())
+    assert made is not None
+    (chart,) = made.charts
+    assert chart.title == "Goodput against the rate"
+    assert chart.head == ("arrivals/s", "goodput", "outcome")
+
+
+@pytest.mark.parametrize(
+    ("answer", "tone"),
+    [
+        (Answer("above", "x", 16, 3, None, 0), "warn"),
+        (Answer("below", "x", None, 0, 8, 3), "bad"),
+        (Answer("noise", "x", 8, 3, 16, 3), "warn"),
+        (Answer("harness", "x", 8, 3, 16, 3, by_harness=True), "warn"),
+        (Answer("interrupted", "", None, 0, None, 0), "warn"),
+    ],
+)
+def test_whatever_else_came_of_it_is_not_green(path: Path, answer: Answer, tone: str) -> None:
+    made = view(path, record(answer).document())
+    assert made is not None
+    assert (made.word, made.tone) == ("No limit was found", tone)
+    assert len(made.charts) == 1
+
+
+def test_a_search_that_was_killed_before_its_first_run_gives_a_page(path: Path) -> None:
+    begun = record(steps=[])
+    begun.answer = None
+    made = view(path, begun.document())
+    assert made is not None
+    assert (made.tone, made.steps, made.charts) == ("none", (), ())
+    with Results(path) as results:
+        html = render(page(results))
+    assert Checked(html).problems == []
+    assert "No run was made." in html
+
+
+def test_runs_that_measured_nothing_are_drawn_and_listed(path: Path) -> None:
+    steps = [step(1, 8, "void", None), step(2, 8, "saturated", 90.0)]
+    made = view(path, record(Answer("void", "x", None, 0, None, 0), steps=steps).document())
+    assert made is not None
+    assert [one.verdict for one in made.steps] == ["inconclusive", "inconclusive"]
+    assert made.steps[0].cells[0] == "\u2013"
+    assert [row[-1] for row in made.charts[0].rows] == ["undecided", "undecided"]
+
+
+def test_the_page_leads_with_the_answer(path: Path) -> None:
+    view(path, record().document())
+    with Results(path) as results:
+        content = page(results)
+        html = render(content)
+    assert content.headline.word == "10.5 arrivals per second"
+    assert content.headline.why.startswith("The limit is 10.5 arrivals/s, between 10 and 11/s")
+    assert content.objectives == ()
+    assert "Nothing was tested" not in html
+    assert not any(name.startswith("capacity") for table in content.facts for name, _ in table.rows)
+    assert Checked(html).problems == []
+
+
+def test_hostile_text_is_shown_and_not_obeyed(path: Path) -> None:
+    steps = [step(1, 8, "void", None, folder="<script>alert(1)</script>")]
+    view(path, record(Answer("void", "<b>x</b>", None, 0, None, 0), steps=steps).document())
+    with Results(path) as results:
+        html = render(page(results))
+    assert "<script>alert" not in html
+    assert "<b>x</b>" not in html
+
+
+def test_a_record_that_cannot_be_read_is_one_sentence(path: Path) -> None:
+    with pytest.raises(
+        ResultsError, match=r"results\.sqlite: its search for the capacity cannot be read: this is no"
+    ):
+        view(path, {"steps": "many"})
+    with pytest.raises(ResultsError, match=r"cannot be read: objective 'ttft_p42_ms' is unknown"):
+        view(path, record(objectives={"ttft_p42_ms": 1.0}).document())

@@ -1,0 +1,310 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from harness.cli import main
+from harness.reports.comparison_console import print_comparison
+from harness.reports.comparison_page import (
+    AgainstView,
+    ComparePage,
+    compare_files,
+    compare_page,
+    unique_names,
+)
+from harness.reports.html import render_comparison
+from harness.results.histogram import Histogram
+from harness.results.reader import Results
+from harness.results.records import CheckRow
+from harness.results.schema import ResultsError
+from harness.results.writer import ResultsWriter
+
+from . import samples
+from .pagecheck import checked
+from .samples import HOSTILE, MANIFEST, START
+
+
+def _check(name: str, verdict: str, detail: str = "", level: str = "MUST") -> CheckRow:
+    return CheckRow(id=name, level=level, verdict=verdict, detail=detail)
+
+
+def _file(
+    folder: Path, *checks: CheckRow, ttft_ms: float | None = None, failed: int = 0, **manifest: Any
+) -> Path:
+    """A minute of load whose TTFT is around that, with a little that differs from second to second."""
+    path = folder / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**{**MANIFEST, **manifest})
+        writer.add_checks(checks)
+        for second in range(60 if ttft_ms else 0):
+            histogram = Histogram()
+            wave = 1 + 0.01 * ((second * 7) % 5)
+            histogram.record_many([(ttft_ms or 0.0) * wave * (1 + 0.004 * n) for n in range(50)])
+            writer.add_histogram("ttft_ms", "fresh", START + second, "w0", histogram)
+            writer.add_ledger("w0", START + second, "fresh", "scheduled", 50)
+            writer.add_ledger("w0", START + second, "fresh", "done", 50)
+            writer.add_tally("w0", START + second, "fresh", "judged", 50)
+            writer.add_tally("w0", START + second, "fresh", "failed", failed)
+    return path
+
+
+def _compared(*paths: Path) -> ComparePage:
+    return compare_files(paths)
+
+
+def _rows(one: AgainstView) -> dict[tuple[str, str], str]:
+    return {(row.label, row.word): row.verdict for row in one.rows}
+
+
+TTFT = "Time to first token (TTFT)"
+
+
+def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
+    usual, slow, fast = (
+        _file(tmp_path / name, ttft_ms=ms) for name, ms in (("a", 100), ("b", 140), ("c", 70))
+    )
+    page = _compared(usual, slow, fast)
+    worse, better = page.against
+    assert (worse.name, worse.word, worse.tone) == ("b", "worse", "bad")
+    assert (better.name, better.word, better.tone) == ("c", "better", "good")
+    assert _rows(worse)[TTFT, "p95"] == "worse"
+    assert _rows(better)[TTFT, "p50"] == "better"
+    p50 = worse.rows[0]
+    assert (p50.label, p50.word, p50.before, p50.after, p50.difference) == (
+        TTFT,
+        "p50",
+        "111.7 ms",
+        "156.2 ms",
+        "+39.9%",
+    )
+    assert p50.detail
+    assert page.headline.word == "1 of 2 worse"
+    assert page.headline.tone == "bad"
+    assert page.headline.why.startswith("Against `a`. b: no conformance to compare; numbers: ")
+
+
+def test_equal_tests_are_the_same_and_never_better_or_worse(tmp_path: Path) -> None:
+    page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100))
+    assert set(_rows(page.against[0]).values()) <= {"same", "inconclusive"}
+    assert page.headline.word in ("No difference", "Inconclusive")
+    assert page.headline.tone == ("good" if page.headline.word == "No difference" else "warn")
+
+
+def test_what_was_measured_in_one_alone_is_inconclusive_and_says_so(tmp_path: Path) -> None:
+    page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b"))
+    (one,) = page.against
+    assert one.word == "inconclusive"
+    assert {row.verdict for row in one.rows} == {"inconclusive"}
+    assert {(row.after, row.difference, row.interval) for row in one.rows} == {("\u2013", "\u2013", "\u2013")}
+    assert all("not measured" in row.detail for row in one.rows)
+    assert len(page.charts) == 3
+
+
+def test_two_tests_of_nothing_are_not_called_equal(tmp_path: Path) -> None:
+    page = _compared(_file(tmp_path / "a"), _file(tmp_path / "b"))
+    assert (page.headline.word, page.headline.tone) == ("Inconclusive", "warn")
+    assert (page.charts, page.changes, page.against[0].rows) == ((), (), ())
+
+
+def test_a_saturated_harness_leaves_every_number_undecided(tmp_path: Path) -> None:
+    usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=200)
+    lag = Histogram()
+    lag.record(50.0)
+    with ResultsWriter(slow) as writer:
+        writer.add_histogram("receive_lag_ms", "fresh", START, "w0", lag)
+    page = _compared(usual, slow)
+    assert set(_rows(page.against[0]).values()) == {"inconclusive"}
+    assert page.headline.notes == ("No number of b can be compared: the harness was saturated here.",)
+
+
+def test_conformance_changes_come_in_the_order_of_their_weight(tmp_path: Path) -> None:
+    before = [
+        _check("ids.unique", "pass"),
+        _check("terminal.last", "fail", "2 events follow"),
+        _check("ids.present", "pass"),
+        _check("framing.utf8", "inconclusive"),
+        _check("resume.start", "info", "replay", "INFO"),
+        _check("conflict.form", "info", "http-409", "INFO"),
+    ]
+    after = [
+        _check("ids.unique", "fail", "id 7 came twice"),
+        _check("terminal.last", "pass"),
+        _check("framing.utf8", "fail", "byte 0xff"),
+        _check("resume.start", "info", "tail", "INFO"),
+        _check("conflict.form", "info", "http-409", "INFO"),
+    ]
+    page = _compared(_file(tmp_path / "a", *before), _file(tmp_path / "b", *after))
+    assert [(one.id, one.kind, one.found) for one in page.changes] == [
+        ("framing.utf8", "broke", (("inconclusive", ""), ("fail", "byte 0xff"))),
+        ("ids.unique", "broke", (("pass", ""), ("fail", "id 7 came twice"))),
+        ("terminal.last", "mended", (("fail", "2 events follow"), ("pass", ""))),
+        ("ids.present", "changed", (("pass", ""), ("", "not tested"))),
+        ("resume.start", "changed", (("info", "replay"), ("info", "tail"))),
+    ]
+    assert page.unchanged == 1
+    assert page.headline.word == "Worse"
+    assert page.against[0].sentence == "b: 2 requirements broke, 1 requirement mended."
+
+
+def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
+    checks = [_check("ids.unique", "pass"), _check("ids.present", "fail")]
+    page = _compared(
+        _file(tmp_path / "a", *checks),
+        _file(tmp_path / "load", ttft_ms=100),
+        _file(tmp_path / "b", _check("ids.unique", "pass"), _check("ids.present", "pass")),
+    )
+    assert [(one.id, one.kind, [verdict for verdict, _ in one.found]) for one in page.changes] == [
+        ("ids.present", "mended", ["fail", "", "pass"])
+    ]
+    assert page.unchanged == 1
+    assert page.against[0].sentence.startswith("load: no conformance to compare; numbers: ")
+
+
+@pytest.mark.parametrize("verdict", ["not applicable", "inconclusive"])
+def test_a_failure_that_was_not_looked_at_again_is_not_mended(tmp_path: Path, verdict: str) -> None:
+    page = _compared(
+        _file(tmp_path / "a", _check("ids.unique", "fail")),
+        _file(tmp_path / "b", _check("ids.unique", verdict)),
+    )
+    assert [one.kind for one in page.changes] == ["changed"]
+    assert page.headline.word != "Better"
+
+
+def test_a_suite_that_stands_alike_is_the_same(tmp_path: Path) -> None:
+    page = _compared(*(_file(tmp_path / name, _check("ids.unique", "pass")) for name in "ab"))
+    assert (page.headline.word, page.headline.tone, page.unchanged) == ("No difference", "good", 1)
+
+
+def _violating(path: Path, **counts: int) -> Path:
+    with ResultsWriter(path) as writer:
+        for name, times in counts.items():
+            writer.count_violation(name.replace("_", ".", 1).replace("_", "-"), "fresh", "w0", times)
+    return path
+
+
+def test_what_is_violated_only_under_load_is_worse(tmp_path: Path) -> None:
+    usual = _violating(_file(tmp_path / "a", ttft_ms=100), terminal_last=3, headers_no_cache=1)
+    broken = _violating(_file(tmp_path / "b", ttft_ms=100), ids_unique=1200, terminal_exactly_one=1)
+    page = _compared(usual, broken)
+    assert page.violations == (
+        ("headers.no-cache", ("1", "0")),
+        ("ids.unique", ("0", "1,200")),
+        ("terminal.exactly-one", ("0", "1")),
+        ("terminal.last", ("3", "0")),
+    )
+    assert (page.headline.word, page.headline.tone) == ("Worse", "bad")
+    assert "2 requirements newly violated under load; 1 requirement no longer violated under load;" in (
+        page.against[0].sentence
+    )
+    assert _compared(broken, usual).headline.word == "Worse"  # it violates another one instead
+
+
+def test_without_a_load_nothing_is_no_longer_violated(tmp_path: Path) -> None:
+    page = _compared(_violating(_file(tmp_path / "a", ttft_ms=100), ids_unique=3), _file(tmp_path / "b"))
+    assert page.headline.word == "Inconclusive"
+    assert "violated" not in page.headline.why
+
+
+def test_what_differs_in_the_set_up_is_told(tmp_path: Path) -> None:
+    other = {**MANIFEST["machine"], "cores": 2}
+    page = _compared(_file(tmp_path / "a"), _file(tmp_path / "b", machine=other, versions={}))
+    assert ("machine.cores", ("8", "2")) in page.differing
+    assert ("versions.python", ("3.11.9", "\u2013")) in page.differing
+    assert not any(name == "machine.os" for name, _ in page.differing)
+
+
+def test_names_are_the_folders_and_unique() -> None:
+    one, two = Path("/x/main/results.sqlite"), Path("/x/branch/results.sqlite")
+    assert unique_names([one, two]) == ("main", "branch")
+    again = [Path("/x/1/run/results.sqlite"), Path("/x/2/run/results.sqlite"), Path("/x/2/other.sqlite")]
+    assert unique_names(again) == ("1/run", "2/run", "other")
+    assert unique_names([one, one, two]) == ("main", "main (2)", "branch")
+
+
+def test_the_page_is_sound_whatever_stands_in_the_files(tmp_path: Path) -> None:
+    paths = [
+        samples.full(tmp_path / "full" / "results.sqlite"),
+        samples.failing(tmp_path / "hostile" / "results.sqlite", HOSTILE),
+        samples.empty(tmp_path / "empty" / "results.sqlite"),
+    ]
+    page = compare_files(paths)
+    html = render_comparison(page)
+    found = checked(html)
+    assert "<script" not in html
+    assert [one for one in found.ids if one in ("verdict", "conformance", "numbers", "charts", "tests", "setup")] == [
+        "verdict", "conformance", "numbers", "charts", "tests", "setup",
+    ]  # fmt: skip
+    assert [chart.title for chart in page.charts] == [
+        TTFT,
+        "Inter-token latency (ITL)",
+        "Stall",
+        "Run duration",
+        f"{TTFT}, median over time",
+        f"{TTFT}, p95 over time",
+    ]
+    assert [key.label for key in page.charts[0].keys] == ["full", "hostile"]
+    assert len(html) < 1_000_000
+
+
+def test_the_console_says_what_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = _file(tmp_path / "usual", _check("ids.unique", "pass"), ttft_ms=100)
+    slow = _file(tmp_path / "[red]slow", _check("ids.unique", "fail", HOSTILE), ttft_ms=150)
+    print_comparison(_compared(usual, slow), Console(width=160, highlight=False))
+    said = capsys.readouterr().out
+    assert said.index("ids.unique") < said.index("ttft_p95_ms")
+    assert "\x1b" not in said
+    assert "\u202e" not in said
+    assert "[red]slow: 1 requirement broke; numbers: " in said
+    assert said.rstrip().endswith("Worse.")
+
+
+def test_one_file_is_nothing_to_compare_and_a_missing_one_is_the_results_error(tmp_path: Path) -> None:
+    path = _file(tmp_path / "a")
+    with Results(path) as results, pytest.raises(ValueError, match="takes two results files"):
+        compare_page([results], ["a"])
+    with pytest.raises(ResultsError, match="there is no such results file"):
+        compare_files([path, tmp_path / "gone.sqlite"])
+
+
+def test_the_verb_prints_the_comparison_and_writes_the_page(tmp_path: Path) -> None:
+    before = _file(tmp_path / "before", _check("ids.unique", "pass"), ttft_ms=100)
+    after = _file(tmp_path / "after", _check("ids.unique", "fail", "twice"), ttft_ms=100)
+    out = tmp_path / "deep" / "compare.html"
+    done = CliRunner().invoke(main, ["compare", str(before.parent), str(after), "--out", str(out)])
+    assert (done.exit_code, done.exception) == (0, None)
+    assert "after: 1 requirement broke; numbers: " in " ".join(done.output.split())
+    assert done.output.endswith(f"comparison: {out}\n")
+    assert checked(out.read_text(encoding="utf-8")).text.startswith(
+        "Worse: agent-run tests compared, before, after"
+    )
+
+
+def test_the_page_is_there_before_the_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who reads the table may have had enough of it: `harness compare … | head`."""
+
+    def pipe_is_closed(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("harness.reports.comparison_console.print_comparison", pipe_is_closed)
+    out = tmp_path / "compare.html"
+    files = [str(_file(tmp_path / name)) for name in ("before", "after")]
+    CliRunner().invoke(main, ["compare", *files, "--out", str(out)])
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["a"], "compare takes 2 to 8 results files or folders, not 1"),
+        (["a"] * 9, "compare takes 2 to 8 results files or folders, not 9"),
+        (["a", "gone"], "gone: there is no such results file"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path, given: list[str], said: str) -> None:
+    _file(tmp_path / "a")
+    done = CliRunner().invoke(main, ["compare", *(str(tmp_path / name) for name in given)])
+    assert done.exit_code == 2
+    assert said in done.output
+    assert "Traceback" not in done.output

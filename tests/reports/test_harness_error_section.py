@@ -1,0 +1,84 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.reports.harness_error_section import PROCESS_HEADS, LagView, lag_view
+from harness.results.histogram import Histogram
+from harness.results.metrics import METRICS, summary
+from harness.results.reader import Results
+from harness.results.records import ProcessRow
+from harness.results.writer import ResultsWriter
+
+from .samples import START
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.sqlite"
+
+
+def _histogram(value: float) -> Histogram:
+    histogram = Histogram()
+    histogram.record(value)
+    return histogram
+
+
+def _lag(path: Path, lag_ms: float | None, cpu: float | None = None, **manifest: Any) -> LagView:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**manifest)
+        if lag_ms is not None:
+            writer.add_histogram("receive_lag_ms", "fresh", START, "w0", _histogram(lag_ms))
+        if cpu is not None:
+            row = ProcessRow(worker="w0", second=START, cpu=cpu, rss_bytes=300 * 2**20, open_streams=1234)
+            writer.add_processes([row])
+            writer.add_histogram("hub_delay_ms", "", START, "w0", _histogram(0.75))
+    with Results(path) as results:
+        return lag_view(results, summary(results))
+
+
+def test_a_harness_that_kept_up(path: Path) -> None:
+    lag = _lag(path, 0.5, receive_stamp="kernel", tokens=1000, coalesced_tokens=12)
+    assert (lag.saturated, lag.measured) == (False, True)
+    assert lag.sentence == "The harness kept up: the p99 of each lag of its own is within 10 ms."
+    assert lag.stamps.startswith("Arrivals are the kernel's receive stamps")
+    assert lag.coalesced.startswith("12 of 1,000 tokens came in one read with the token before")
+    assert lag.rows == (("Receive lag", METRICS["receive_lag_ms"].formula, "1", *["0.500"] * 6),)
+    assert lag.processes == ()
+
+
+def test_how_busy_each_process_was(path: Path) -> None:
+    lag = _lag(path, 0.5, cpu=0.42)
+    assert lag.processes == (("w0", "1", "42%", "42%", "0%", "0.750 ms", "300 MiB", "1,234"),)
+    assert len(lag.processes[0]) == 1 + len(PROCESS_HEADS)
+    assert [row[0] for row in lag.rows] == ["Receive lag", "Hub delay"]
+    assert lag.sentence == (
+        "The harness kept up: the p99 of each lag of its own is within 10 ms, and none of its processes used more "
+        "than 90% of a core for more than 10% of the time."
+    )
+
+
+def test_a_saturated_harness_says_why(path: Path) -> None:
+    lag = _lag(path, 10.5, cpu=1.0, receive_stamp="user")
+    assert lag.saturated
+    assert lag.sentence.startswith(
+        "The harness was saturated: the p99 of receive lag is 10.5 ms, over 10 ms; w0 used more than 90% of a core "
+        "in 100% of its seconds, over 10%. So it was too busy"
+    )
+    assert "harness's own clock" in lag.stamps
+    assert lag.coalesced == ""
+
+
+def test_a_lag_that_nobody_measured(path: Path) -> None:
+    lag = _lag(path, None)
+    assert (lag.saturated, lag.measured, lag.rows) == (False, False, ())
+    assert lag.sentence == "The harness's own lag was not measured in this run."
+
+
+def test_what_the_harness_broke_on_is_told(path: Path) -> None:
+    assert _lag(path, 0.5).faults == ""
+    reasons = {"the harness broke while judging it: <b>X</b>": 2}
+    assert _lag(path, 0.5, harness_faults=reasons).faults == (
+        "The harness itself broke on 2 streams, which were not judged, for or against the server: "
+        "while judging it: <b>X</b> (2). Its own code broke there, or a judge in a locustfile of yours."
+    )

@@ -1,0 +1,352 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.gate.evaluate import parse_objectives
+from harness.reports.conformance_section import Shelf
+from harness.reports.exchange_view import Budget
+from harness.reports.load_section import (
+    EXAMPLES_SHOWN,
+    JOURNEY_COLUMNS,
+    REASONS_SHOWN,
+    WATERFALL,
+    ViolationView,
+    charts,
+    journey_rows,
+    ledger_view,
+    metric_rows,
+    moment,
+    rate_rows,
+    violation_rows,
+    warmup_note,
+)
+from harness.results.histogram import Histogram
+from harness.results.metrics import METRICS, summary
+from harness.results.reader import Results
+from harness.results.records import RunRow
+from harness.results.writer import ResultsWriter
+
+from .samples import START, document
+
+
+def _histogram(*values: float) -> Histogram:
+    histogram = Histogram()
+    histogram.record_many(values)
+    return histogram
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "results.sqlite"
+
+
+def _violations(path: Path) -> tuple[ViolationView, ...]:
+    with Results(path) as results:
+        budget = Budget()
+        return tuple(violation_rows(results, Shelf(results, budget), budget))
+
+
+def test_charts_are_drawn_of_what_there_is(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("ttft_ms", "fresh", START, "w0", _histogram(100.0))
+        writer.add_ledger("w0", START, "fresh", "scheduled", 3)
+        writer.add_ledger("w0", START + 1, "fresh", "done", 2)
+        writer.add_failures("w0", START + 1, "fresh", 1)
+    with Results(path) as results:
+        percentiles, over_time, heat, traffic = charts(
+            results, parse_objectives({"ttft_p95_ms": 800, "stall_max_ms": 9})
+        )
+    assert [row[0] for row in percentiles.rows] == ["Time to first token (TTFT)"]
+    assert [key.label for key in percentiles.keys] == [
+        "Time to first token (TTFT)",
+        "limit ttft_p95_ms = 800 ms",
+        "limit stall_max_ms = 9 ms",
+    ]
+    assert [key.label for key in over_time.keys if key.ink == "limit"] == ["limit ttft_p95_ms = 800 ms"]
+    assert [key.label for key in heat.keys if key.ink == "limit"] == [
+        "limit ttft_p95_ms = 800 ms, outside the picture"
+    ]
+    assert traffic.rows == (("0", "3", "0", "3", "0"), ("1", "0", "2", "1", "1"))
+
+
+def test_no_chart_without_numbers(path: Path) -> None:
+    ResultsWriter(path).close()
+    with Results(path) as results:
+        assert list(charts(results, ())) == []
+
+
+def test_metric_rows_show_what_the_summary_says(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("stall_ms", "fresh", START, "w0", _histogram(42.0))
+    with Results(path) as results:
+        rows = {row.label: row for row in metric_rows(summary(results))}
+    assert rows["Stall"].cells == ("42.0",) * 6
+    assert rows["Stall"].formula == METRICS["stall_ms"].formula
+    assert rows["Time to first token (TTFT)"].count == "0"
+    assert set(rows["Time to first token (TTFT)"].cells) == {"\u2013"}
+
+
+def test_each_journey_has_its_own_numbers(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 1200)
+        writer.add_ledger("w0", START, "resume", "scheduled", 3)
+        writer.add_failures("w0", START, "resume", 2)
+        writer.add_tally("w0", START, "fresh", "runs", 4)
+        writer.add_tally("w0", START, "fresh", "good", 3)
+        writer.count_violation("ids.unique", "resume", "w0", 5)
+        writer.add_histogram("ttft_ms", "fresh", START, "w0", _histogram(10.0))
+        writer.add_histogram("resume_ms", "resume", START, "w0", _histogram(20.0))
+    with Results(path) as results:
+        rows = {
+            row.name: dict(zip((head for head, _ in JOURNEY_COLUMNS), row.cells, strict=True))
+            for row in journey_rows(results)
+        }
+    assert list(rows) == ["fresh", "resume"]
+    assert rows["fresh"]["streams"] == "1,200"
+    assert rows["fresh"]["TTFT p99"] == "10.0"
+    assert (rows["fresh"]["goodput"], rows["resume"]["goodput"]) == ("75%", "\u2013")
+    assert rows["fresh"]["resume p95"] == "\u2013"
+    assert (rows["resume"]["failed"], rows["resume"]["violations"], rows["resume"]["resume p95"]) == (
+        "2",
+        "5",
+        "20.0",
+    )
+
+
+@pytest.mark.parametrize(
+    ("done", "adds_up", "sentence"),
+    [
+        (10, True, "It adds up: every stream that was scheduled is accounted for."),
+        (9, False, "It does not add up: of 1 scheduled stream nothing is known."),
+        (12, False, "It does not add up: 2 streams ended that nobody had scheduled."),
+    ],
+)
+def test_the_ledger_says_whether_it_adds_up(path: Path, done: int, adds_up: bool, sentence: str) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 10)
+        writer.add_ledger("w0", START, "fresh", "done", done)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert (ledger.adds_up, ledger.sentence) == (adds_up, sentence)
+    assert ledger.terms[0] == ("done", done)
+    assert [word for word, _ in ledger.terms][-3:] == ["in flight", "dropped", "lost"]
+    assert ledger.notes == ()
+
+
+def test_no_ledger_without_streams(path: Path) -> None:
+    ResultsWriter(path).close()
+    with Results(path) as results:
+        assert ledger_view(results) is None
+
+
+def _failed(writer: ResultsWriter, reason: str, times: int) -> None:
+    writer.add_ledger("w0", START, "fresh", "scheduled", times)
+    writer.add_ledger("w0", START, "fresh", "truncated", times)
+    writer.add_failures("w0", START, "fresh", times)
+    row = RunRow(journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason=reason)
+    writer.add_runs([row] * times)
+
+
+def test_reasons_of_failure_are_counted_the_most_frequent_first(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        _failed(writer, "reset", 2)
+        _failed(writer, "\x00truncated", 3)
+        for number in range(REASONS_SHOWN):
+            _failed(writer, f"rare {number}", 1)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert ledger.failed == 5 + REASONS_SHOWN
+    assert ledger.reasons[:2] == (("fresh, run: \\x00truncated", "3"), ("fresh, run: reset", "2"))
+    assert len(ledger.reasons) == REASONS_SHOWN
+    assert ledger.reasons_note == "2 more failed streams not shown here, for 2 further reasons."
+
+
+def test_a_server_that_makes_each_reason_unique_fills_no_page(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for number in range(30):
+            _failed(writer, f"unique {number}", 1)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert len(ledger.reasons) == REASONS_SHOWN
+    hidden = 30 - REASONS_SHOWN
+    assert (
+        ledger.reasons_note == f"{hidden} more failed streams not shown here, for {hidden} further reasons."
+    )
+
+
+def test_violations_come_with_their_first_examples(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.count_violation("ids.unique", "fresh", "w0", 2)
+        writer.count_violation("terminal.last", "fresh", "w0", 7)
+        writer.count_violation("never.heard", "fresh", "w0", 1)
+        for number in range(EXAMPLES_SHOWN + 2):
+            writer.add_violation(
+                "terminal.last", "fresh", START * 10**9, f"example {number}", [document(3, note="after")]
+            )
+    last, unique, unknown = _violations(path)
+    assert [(one.id, one.count) for one in (last, unique, unknown)] == [
+        ("terminal.last", "7"),
+        ("ids.unique", "2"),
+        ("never.heard", "1"),
+    ]
+    assert [example.detail for example in last.examples] == [
+        f"example {number}" for number in range(EXAMPLES_SHOWN)
+    ]
+    assert last.note == "The first 5 examples; the results file keeps 7, and at most 20."
+    (exchange,) = last.examples[0].exchanges
+    assert exchange.notes == ("event 2: after",)
+    assert unique.note == "No example was kept."
+    assert unknown.requirement == "not in this version's catalogue"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "exchanges", "links", "other"),
+    [
+        (None, 0, (), ""),
+        (document(2), 1, (), ""),
+        ([document(2), document(2)], 2, (), ""),
+        ([{"exchange": document(2), "note": "n"}], 1, (), ""),
+        ([{"exchange": "known"}], 0, (("exchange-1", "b"),), ""),
+        ([{"exchange": "unknown"}], 0, (), '{\n  "exchange": "unknown"\n}'),
+        ({"ids": 1}, 0, (), '{\n  "ids": 1\n}'),
+        ("words", 0, (), '"words"'),
+    ],
+)
+def test_evidence_of_any_shape_is_shown(
+    path: Path, evidence: Any, exchanges: int, links: tuple[tuple[str, str], ...], other: str
+) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_exchange("known", "a", "b", document(1))
+        writer.count_violation("ids.unique", "fresh", "w0")
+        writer.add_violation("ids.unique", "fresh", START * 10**9, "twice", evidence)
+    ((example,),) = (violation.examples for violation in _violations(path))
+    assert (len(example.exchanges), example.links, example.other) == (exchanges, links, other)
+
+
+def test_moments() -> None:
+    assert moment(START * 10**9 + 5_000_000) == "2026-09-21 14:13:20.005 UTC"
+    assert moment(2**62 * 10**6) == f"{2**62 * 10**6} ns"
+
+
+def test_rates_tell_of_how_many(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for word, count in (("judged", 2000), ("failed", 3), ("runs", 1500), ("good", 1455)):
+            writer.add_tally("w0", START, "fresh", word, count)
+    with Results(path) as results:
+        rows = list(rate_rows(summary(results)))
+        assert [(row.label, row.value, row.counts) for row in rows] == [
+            ("Error rate", "0.15%", "3 of 2,000 streams"),
+            ("Goodput", "97%", "1,455 of 1,500 runs"),
+        ]
+
+
+def test_a_rate_that_nobody_counted_has_no_row(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "done", 4)
+    with Results(path) as results:
+        assert [row.label for row in rate_rows(summary(results))] == ["Error rate"]
+
+
+def test_a_metric_of_another_unit_names_it(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("tokens_per_s", "fresh", START, "w0", _histogram(42.0))
+    with Results(path) as results:
+        labels = [row.label for row in metric_rows(summary(results))]
+    assert "Token rate, tokens/s" in labels
+    assert "Run duration" in labels
+
+
+def _warmed_up(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for second, value in ((START, 900.0), (START + 1, 800.0), (START + 2, 100.0)):
+            writer.add_histogram("ttft_ms", "fresh", second, "w0", _histogram(value))
+            writer.add_ledger("w0", second, "fresh", "scheduled")
+            writer.add_ledger("w0", second, "fresh", "done")
+            writer.add_tally("w0", second, "fresh", "judged")
+        writer.add_tally("w0", START, "fresh", "failed")
+        writer.set_manifest(measured_from=START + 2, warmup_s=1.5)
+
+
+def test_warm_up_is_one_line_and_a_shade(path: Path) -> None:
+    _warmed_up(path)
+    with Results(path) as results:
+        numbers = summary(results)
+        assert warmup_note(numbers) == (
+            "The first 1.5 s were warm-up. 2 streams that were due in it, 1 of them failed, stand in the ledger and "
+            "in the charts' shaded part, and what they violated counts; all other numbers leave them out. "
+            "Their TTFT: p50 800 ms, p99 900 ms."
+        )
+        percentiles, over_time, _, traffic = charts(results, ())
+        (row,) = journey_rows(results)
+    assert percentiles.rows[0][:2] == ("Time to first token (TTFT)", "1")
+    assert len(over_time.rows) == len(traffic.rows) == 3
+    for chart in (over_time, traffic):
+        assert chart.keys[-1].label == "warm-up, left out of the numbers"
+    assert row.cells[4] == "100.0"
+
+
+def test_no_word_of_warm_up_without_one(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled")
+    with Results(path) as results:
+        assert warmup_note(summary(results)) == ""
+        assert "warm-up" not in str(list(charts(results, ())))
+
+
+def test_what_was_dropped_and_lost_is_said_and_is_not_in_flight(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 10)
+        writer.add_ledger("w0", START, "fresh", "dropped", 4)
+        writer.add_ledger("w0", START + 1, "fresh", "done", 3)
+        writer.add_ledger("w0", START + 1, "fresh", "lost", 2)
+        writer.add_ledger("w0", START + 2, "fresh", "in flight", 1)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+        (traffic,) = charts(results, ())
+    assert ledger is not None
+    assert ledger.adds_up
+    dropped, lost = ledger.notes
+    assert dropped.startswith("4 arrivals never began: as many streams as allowed were in flight")
+    assert lost.startswith("2 streams were open in workers that died.")
+    assert [row[3] for row in traffic.rows] == ["6", "1", "1"]
+
+
+def test_reasons_of_a_sample_say_so(path: Path) -> None:
+    row = RunRow(journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone")
+    with ResultsWriter(path, keep_runs=4) as writer:
+        writer.add_ledger("w0", START, "fresh", "truncated", 10)
+        writer.add_failures("w0", START, "fresh", 10)
+        writer.add_runs([row] * 10)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert ledger.reasons == (("fresh, run: gone", "4"),)
+    assert ledger.reasons_note == "Counted in a sample of 4 of 10 streams."
+
+
+def test_the_worst_runs_are_drawn_and_say_what_worst_means(path: Path) -> None:
+    with ResultsWriter(path, keep_runs=WATERFALL + 5) as writer:
+        writer.add_ledger("w0", START, "fresh", "scheduled", 40)
+        writer.add_runs(
+            RunRow(
+                journey="fresh",
+                step="run",
+                worker="w0",
+                intended_ns=START * 10**9,
+                outcome="done",
+                duration_ms=n + 1.0,
+            )
+            for n in range(40)
+        )
+    with Results(path) as results:
+        _, worst = charts(results, ())
+    assert worst.title == f"The {WATERFALL} worst runs"
+    assert len(worst.rows) == WATERFALL
+    assert worst.caption.startswith(
+        "Worst is what took longest from the moment it was due to its terminal event"
+    )
+    assert "the file keeps 15 of 40 streams" in worst.caption

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.contract.exchange import Ending, Exchange
+from harness.suite.scenario import Manners, NotApplicable, Stage, World, gather_some, retry_after_s
+from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, no_answer, reply
+from tests.transport.servers import Connection, bounded, listening, saying, saying_and_waiting
+
+ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
+WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + LAST_CHUNK
+
+
+def settings(port: int = 9) -> Settings:
+    target = {"base_url": f"http://127.0.0.1:{port}", "token": "t", "actions": {"success": ACTION}}
+    return Settings.model_validate({"target": target, "budgets": {"first_event": 5}})
+
+
+# Scenarios
+
+
+def test_a_scenario_is_played_once_whoever_asks() -> None:
+    played: list[str] = []
+
+    async def inner(world: World) -> str:
+        played.append("inner")
+        await asyncio.sleep(0.02)
+        return "inner"
+
+    async def outer(world: World) -> str:
+        played.append("outer")
+        return f"outer of {await world.play(inner)}"
+
+    async def job() -> None:
+        world = World(settings())
+        found = await asyncio.gather(
+            world.play(outer), world.play(inner), world.play(outer), world.play(inner)
+        )
+        assert found == ["outer of inner", "inner", "outer of inner", "inner"]
+        assert sorted(played) == ["inner", "outer"]
+        await world.close()
+
+    bounded(job())
+
+
+def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
+    played: list[str] = []
+
+    async def lacking(world: World) -> None:
+        played.append("lacking")
+        world.request("quiet")
+
+    async def job() -> None:
+        world = World(settings())
+        for _ in range(2):
+            with pytest.raises(NotApplicable, match=r"^configure \[target\.actions\.quiet\]$"):
+                await world.play(lacking)
+        assert played == ["lacking"]
+        await world.close()
+
+    bounded(job())
+
+
+def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
+    async def slow(world: World) -> str:
+        await asyncio.sleep(0.1)
+        return "slow"
+
+    async def job() -> None:
+        world = World(settings())
+        impatient = asyncio.create_task(world.play(slow))
+        await asyncio.sleep(0.02)
+        impatient.cancel()
+        assert await world.play(slow) == "slow"
+        await world.close()
+
+    bounded(job())
+
+
+def test_closing_the_world_stops_what_is_played_and_sent() -> None:
+    async def job() -> None:
+        async with listening(saying_and_waiting(head(200, STREAM))) as server:
+            world = World(settings(server.port))
+            live = world.open(world.request("success"), "a run")
+
+            async def endless(world: World) -> None:
+                await asyncio.sleep(60)
+
+            waiting = asyncio.create_task(world.play(endless))
+            await asyncio.sleep(0.05)
+            await world.close()
+            assert live.over
+            assert live.exchange.ending is Ending.STOPPED
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+
+    bounded(job())
+
+
+def test_requests_of_one_kind_keep_their_names_and_order() -> None:
+    async def job() -> None:
+        async with listening(saying(WHOLE)) as server:
+            world = World(settings(server.port))
+            requests = {number: world.request("success", key=f"k{number}") for number in range(20)}
+            answers = await world.send_all(requests, "number")
+            assert list(answers) == list(range(20))
+            assert [one.label for one in answers.values()] == [f"number: {number}" for number in range(20)]
+            assert {number: one.request for number, one in answers.items()} == requests
+            await world.close()
+
+    bounded(job())
+
+
+def test_at_most_so_many_jobs_at_a_time() -> None:
+    running: list[int] = [0, 0]
+
+    async def one(number: int) -> int:
+        running[0] += 1
+        running[1] = max(running)
+        await asyncio.sleep(0.01 * (number % 3))
+        running[0] -= 1
+        return number
+
+    async def job() -> None:
+        assert await gather_some((one(number) for number in range(12)), 4) == list(range(12))
+        assert running == [0, 4]
+
+    bounded(job())
+
+
+# Manners
+
+
+def test_what_a_target_is_not_to_be_sent() -> None:
+    async def job() -> None:
+        World(settings()).forbid_when_read_only("races")
+        with pytest.raises(NotApplicable, match="races are left out by --harness-read-only"):
+            World(settings(), Manners(read_only=True)).forbid_when_read_only("races")
+
+    bounded(job())
+
+
+def test_connections_are_held_within_the_limit() -> None:
+    open_now: list[int] = [0, 0]
+
+    async def script(one: Connection) -> None:
+        open_now[0] += 1
+        open_now[1] = max(open_now)
+        await asyncio.sleep(0.03)
+        open_now[0] -= 1
+        await one.say(WHOLE)
+
+    async def job() -> None:
+        async with listening(script) as server:
+            world = World(settings(server.port), Manners(max_connections=3))
+
+            async def together(_world: World) -> None:
+                async with world.connections(3):
+                    await asyncio.gather(*(world.send(world.request("success"), "one") for _ in range(3)))
+
+            singles = [world.send(world.request("success"), "single") for _ in range(8)]
+            await asyncio.gather(*singles, world.play(together), world.play(together))
+            assert len(server.connections) == 11
+            with pytest.raises(NotApplicable, match=r"takes 4 connections at once; .* allows 3"):
+                async with world.connections(4):
+                    pytest.fail("it must not begin")
+            await world.close()
+
+    bounded(job())
+    assert open_now == [0, 3]
+
+
+def test_a_429_is_honoured_a_few_times() -> None:
+    counts = {"/first": 0}
+
+    async def script(one: Connection) -> None:
+        counts["/first"] += 1
+        busy = head(429, {"Content-Length": "0", "Retry-After": "0"})
+        await one.say(busy if counts["/first"] <= 2 else WHOLE)
+
+    async def job() -> None:
+        async with listening(script) as server:
+            world = World(settings(server.port))
+            answer = await world.send(world.request("success"), "a run")
+            assert (answer.status, counts["/first"]) == (200, 3)
+            assert answer.label == "a run (again, after a 429)"
+            await world.close()
+        async with listening(saying(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
+            world = World(settings(server.port))
+            assert (await world.send(world.request("success"), "a run")).status == 429
+            assert len(server.connections) == 4
+            await world.close()
+
+    bounded(job())
+
+
+def asking_for(value: str | None) -> Exchange:
+    return reply(429, headers={"Retry-After": value})
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        ("0", 0),
+        ("7", 7),
+        (" 7 ", 7),
+        ("3600", 30),
+        (None, 1),
+        ("soon", 1),
+        ("-3", 1),
+        ("²", 1),
+        ("1.5", 1),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 30),
+    ],
+)
+def test_how_long_an_answer_asks_to_wait(asked: str | None, seconds: float) -> None:
+    assert retry_after_s(asking_for(asked)) == seconds
+
+
+def test_a_date_to_wait_for_and_no_answer_at_all() -> None:
+    in_ten = format_datetime(datetime.now(UTC) + timedelta(seconds=10), usegmt=True)
+    assert 5 < retry_after_s(asking_for(in_ten)) <= 10
+    assert retry_after_s(no_answer()) == 1
+
+
+# The stage
+
+
+def test_a_stage_plays_in_a_thread_of_its_own() -> None:
+    threads: list[str] = []
+
+    async def scenario(world: World) -> str:
+        threads.append(threading.current_thread().name)
+        return "outcome"
+
+    with Stage(settings()) as stage:
+        assert stage.outcome(scenario) == "outcome"
+        assert stage.outcome(scenario) == "outcome"
+    assert threads == ["scenarios"]
+    assert not any(thread.name == "scenarios" for thread in threading.enumerate())
+
+
+def test_scenarios_begin_before_they_are_asked_for() -> None:
+    begun = threading.Event()
+
+    async def early(world: World) -> str:
+        begun.set()
+        return "early"
+
+    async def failing(world: World) -> Any:
+        raise LookupError("later")
+
+    with Stage(settings()) as stage:
+        stage.begin([early, failing])
+        assert begun.wait(10)
+        assert stage.outcome(early) == "early"
+        with pytest.raises(LookupError, match="later"):
+            stage.outcome(failing)
+
+
+def test_leaving_the_stage_does_not_wait_for_what_nobody_asked_for() -> None:
+    begun = threading.Event()
+
+    async def endless(world: World) -> None:
+        begun.set()
+        await asyncio.sleep(600)
+
+    with Stage(settings()) as stage:
+        stage.begin([endless])
+        assert begun.wait(10)

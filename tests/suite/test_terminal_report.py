@@ -1,0 +1,37 @@
+"""What a failure says at a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.contract.finding import Finding, Place, Verdict
+from harness.contract.requirements import find
+from harness.suite.terminal_report import explain
+from tests.contract.exchanges import in_one_read
+
+
+def said(event: int, reads: int = 1) -> list[str]:
+    one = in_one_read(400, reads)
+    finding = Finding("ids.unique", Verdict.FAIL, "twice", (Place(one, one.received[event]),))
+    return explain(finding, find("ids.unique"), Settings()).splitlines()
+
+
+@pytest.mark.parametrize("event", [3, 200, 399])
+def test_the_place_is_shown_and_marked_also_in_a_read_of_hundreds(event: int) -> None:
+    lines = said(event)
+    (here,) = [place for place, line in enumerate(lines) if line.startswith("  > ")]
+    assert lines[here].count("id: ") == 1
+    assert f"id: {1717000000000 + event * 10}-0" in lines[here]
+    assert f"word{event - 1} " in lines[here - 1]
+    assert "bytes left out" in " ".join(lines[here - 2 : here + 3])
+
+
+def test_a_place_in_a_read_of_its_own_is_one_line() -> None:
+    lines = said(200, reads=400)
+    (here,) = [line for line in lines if line.startswith("  > ")]
+    assert "2000.0 ms" in here
+    assert "word200 " in here
+    assert any("word196 " in line for line in lines)
+    assert any("word203 " in line for line in lines)
+    assert any("more reads" in line for line in lines)
