@@ -12,3 +12,7 @@ class HarnessError(Exception):
 
 class FileWriteError(HarnessError):
     """A file could not be written; the text names it and gives the system's reason."""
+
+
+class SettingsError(HarnessError, ValueError):
+    """A setting is wrong; the text is one sentence that says which, where, and what to do."""

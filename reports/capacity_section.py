@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.capacity.record import MANIFEST_KEY, Record, Step
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 from harness.reports.chart_style import Chart
 from harness.reports.rate_chart import RatePoint, against_rate
 from harness.results.metrics import METRICS

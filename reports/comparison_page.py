@@ -12,7 +12,8 @@ from typing import Any
 from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.comparison import Comparison
 from harness.gate.console import change_said
-from harness.gate.evaluate import GOODPUT, SHARES, Objective, judge
+from harness.gate.evaluate import judge
+from harness.gate.objective import GOODPUT, SHARES, Objective
 from harness.reports.chart_style import Chart, bin_width_s
 from harness.reports.load_section import CURVES
 from harness.reports.page import Headline, facts_of, moment_of, took_of

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from harness.contract.requirements import CATALOGUE
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 from harness.reports.chart_style import Chart, Limit, bin_width_s
 from harness.reports.conformance_section import Shelf
 from harness.reports.exchange_view import Budget, ExchangeView, exchange_view, is_exchange, pretty

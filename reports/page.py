@@ -9,7 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from harness.capacity.record import MANIFEST_KEY
-from harness.gate.evaluate import SHARES, GateReport, GateRow, Objective, judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import SHARES, Objective, parse_objectives
+from harness.gate.report import GateReport, GateRow
 from harness.reports.capacity_section import CapacityView, capacity_view
 from harness.reports.chart_style import Chart
 from harness.reports.conformance_section import CheckView, ExchangeGroup, Matrix, Shelf, matrix, policies

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harness.export.metric_families import BOUND_ERROR, BOUNDS, Family, result_families
 from harness.export.prometheus import prometheus_name
-from harness.gate.evaluate import EVERY_RUN_HAS, GOODPUT, KEYS, SOME_RUNS_HAVE
+from harness.gate.goodput import EVERY_RUN_HAS, SOME_RUNS_HAVE
+from harness.gate.objective import GOODPUT, KEYS
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES

@@ -12,7 +12,7 @@ import harness.conformance
 from harness.conformance.conftest import REPLAYS, STREAMS
 from harness.conformance.scenarios import every_scenario
 from harness.contract.requirements import CATALOGUE, Requirement, areas
-from harness.reference.faults import FAULTS
+from harness.reference.faults.base import FAULTS
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "requirements.md"
 

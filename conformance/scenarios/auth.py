@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from harness.config.target import another_body
 from harness.contract.exchange import Exchange
-from harness.protocol.request import HttpRequest, new_key
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.suite.scenario import NotApplicable, World
 
 from .runs import completed_run

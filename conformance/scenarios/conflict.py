@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.config.target import another_body
 from harness.contract.exchange import Exchange
-from harness.protocol.request import new_key
+from harness.profiles.workflow_actions.request import new_key
 from harness.suite.scenario import World
 
 

@@ -15,7 +15,8 @@ from hypothesis.errors import Flaky
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.input import survives
-from harness.protocol.request import HttpRequest, new_key
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.suite.scenario import World
 from harness.transport.receiver import Cut
 

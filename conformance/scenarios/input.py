@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from harness.contract.exchange import Exchange
-from harness.protocol.request import HttpRequest, new_key
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.suite.scenario import World
 
 REQUIRED = ("organizationId", "sessionId", "workflowAction")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from harness.config.settings import Action
 from harness.contract.exchange import Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
-from harness.protocol.request import HttpRequest, new_key
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.suite.scenario import NotApplicable, World
 
 ECHO_PLACEHOLDER = "{text}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from harness.contract.exchange import Exchange
-from harness.protocol.request import HttpRequest, new_key
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.suite.scenario import World
 
 from .auth import (

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from harness.capacity.search import Answer, Outcome, Plan, Trial, Verdict
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 
 MANIFEST_KEY = "capacity"
 

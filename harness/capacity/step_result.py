@@ -13,7 +13,9 @@ from dataclasses import replace
 from harness.capacity.record import Step
 from harness.capacity.search import Verdict
 from harness.gate.console import quantity
-from harness.gate.evaluate import GateRow, Objective, judge
+from harness.gate.evaluate import judge
+from harness.gate.objective import Objective
+from harness.gate.report import GateRow
 from harness.results import metrics
 from harness.results.histogram import RELATIVE_ERROR
 from harness.results.ledger import TERMINAL, Ledger

@@ -14,7 +14,7 @@ from harness.ci.badge import badge_of, endpoint, svg
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
 from harness.ci.outcome import Account
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 
 _BADGES = {".svg": svg, ".json": endpoint}
 

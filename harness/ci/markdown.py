@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.ci.outcome import Account, Case
 from harness.gate.console import change_said, interval_said, quantity
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
 from harness.results.records import VERDICTS
 

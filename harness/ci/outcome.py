@@ -10,9 +10,10 @@ from typing import Any, Literal
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.contract.verdicts import fails
+from harness.exit_codes import INTERRUPTED
 from harness.gate.comparison import Comparison
 from harness.gate.console import change_said, interval_said, quantity
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
 from harness.results.manifest import target_address
 from harness.results.reader import Results
@@ -29,7 +30,6 @@ CONFORMANCE_ROW = "conformance"
 
 TEST_CASE = "the test was carried out"
 
-_INTERRUPTED = 130
 _UNTESTED = 2
 _PLACES = 2
 """So many of a check's places are shown; the results file has all."""
@@ -93,7 +93,7 @@ class Account:
     @property
     def word(self) -> Word:
         """The whole in a word. "passed" only with the exit code 0 and a gate that held."""
-        if self.exit_code == _INTERRUPTED:
+        if self.exit_code == INTERRUPTED:
             return "interrupted"
         outcome = self.gate.outcome
         if self.exit_code == _UNTESTED and outcome != "nothing tested":

@@ -11,12 +11,20 @@ import click
 from harness import __version__
 from harness.ci.github import command, in_github
 from harness.errors import HarnessError
+from harness.exit_codes import INTERRUPTED, NOT_TESTED
 
-from .exit_codes import INTERRUPTED, USAGE
+from .capacity import capacity
+from .check import check
+from .compare import compare
+from .completion import completion
+from .conformance import conformance
+from .doctor import doctor
 from .export import export
-from .init import completion, doctor, init
-from .load import capacity, check, conformance, load
-from .report import compare, gate, judge_again, report
+from .gate import gate
+from .init import init
+from .judge import judge_again
+from .load import load
+from .report import report
 from .requirements import requirements
 from .serve import serve
 
@@ -32,7 +40,7 @@ class _Verbs(click.Group):
             click.echo(f"harness: {problem}", err=True)
             if in_github(os.environ):
                 click.echo(command("error", str(problem), title="harness"))
-            sys.exit(USAGE)
+            sys.exit(NOT_TESTED)
         except (KeyboardInterrupt, click.Abort):  # where no test was going on that had to be ended first
             click.echo("harness: interrupted", err=True)
             sys.exit(INTERRUPTED)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 from harness.results.reader import Results
 
 

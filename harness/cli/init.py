@@ -6,14 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
-from click.shell_completion import get_completion_class
 
-from harness.config.settings import SettingsError
-
-from .options import load_options, out_option, settings_of, target_options
+from harness.errors import SettingsError
 
 
 @click.command()
@@ -85,43 +81,3 @@ def _named(actions: Sequence[str]) -> dict[str, str]:
             raise SettingsError(f'--action {name} {wrong}; write --action success=\'{{"toolId": "…"}}\'')
         named[name] = text
     return named
-
-
-@click.command()
-@target_options
-@load_options
-@out_option
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on standard output.")
-def doctor(out: Path | None, as_json: bool, **options: Any) -> None:
-    """Look this machine over, and the target where one is named: what stands in the way of a test, and what to do.
-
-    Two requests are sent to the target, one of which runs its long action (or success). Give the options of
-    the load that is planned: limits are held against it. Exit codes: 0 nothing failed, 1 something did, 2 usage.
-
-    \b
-    Example: harness doctor --target https://agent.example.com --rate 200
-    """
-    from harness.setup.doctor import run_doctor
-
-    sys.exit(run_doctor(settings_of(**options), out, as_json=as_json))
-
-
-@click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> None:
-    """Print the script that completes verbs and options in a shell.
-
-    \b
-    bash: harness completion bash > ~/.local/share/bash-completion/completions/harness
-    zsh:  harness completion zsh > "${fpath[1]}/_harness"
-    fish: harness completion fish > ~/.config/fish/completions/harness.fish
-
-    \b
-    Example: eval "$(harness completion bash)"
-    """
-    from . import main
-
-    found = get_completion_class(shell)
-    if found is None:
-        raise SettingsError(f"there is no completion for {shell}")
-    click.echo(found(main, {}, "harness", "_HARNESS_COMPLETE").source())

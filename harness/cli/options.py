@@ -8,10 +8,13 @@ from typing import Any, TypeVar
 
 import click
 
-from harness.config.settings import Settings, load_settings, parse_duration_s, parse_journeys, read_token
+from harness.config.load_settings import parse_journeys
+from harness.config.parsing import parse_duration_s
+from harness.config.settings import Settings
+from harness.config.sources import load_settings, read_token
 from harness.export.otel import ensure_installed
-from harness.gate.evaluate import Objective, limits_with
 from harness.gate.expressions import parse_expression
+from harness.gate.objective import Objective, limits_with
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 

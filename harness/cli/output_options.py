@@ -12,11 +12,9 @@ from typing import Any
 
 import click
 
-from harness.config.settings import SettingsError
-from harness.errors import HarnessError
+from harness.errors import HarnessError, SettingsError
+from harness.exit_codes import NOT_TESTED
 from harness.terminal.output import Screen, Voice
-
-from .exit_codes import USAGE
 
 STANDARD_OUTPUT = Path("-")
 
@@ -46,7 +44,12 @@ def speaking(command: Callable[..., Any], *, quiet: bool, as_json: bool, **optio
         except HarnessError as problem:
             if as_json:
                 screen.give(
-                    {"version": 1, "verdict": "not begun", "exit_code": USAGE, "problems": [str(problem)]}
+                    {
+                        "version": 1,
+                        "verdict": "not begun",
+                        "exit_code": NOT_TESTED,
+                        "problems": [str(problem)],
+                    }
                 )
             raise
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from harness.config.settings import load_settings
+from harness.config.sources import load_settings
+from harness.exit_codes import NOT_TESTED
 
-from .exit_codes import USAGE
 from .options import Duration
 
 
@@ -48,7 +48,8 @@ def serve(
     Example: harness serve --port 8080 --fault two-terminals
     """
     from harness.commands.reference_process import LISTENING
-    from harness.reference.faults import FAULTS, RARE_FAULTS
+    from harness.reference.faults import RARE_FAULTS
+    from harness.reference.faults.base import FAULTS
     from harness.reference.server import serve as run_server
     from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings, demo_config
 
@@ -87,7 +88,7 @@ def serve(
     except (ValueError, OSError) as problem:
         said = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
         click.echo(f"harness: {said}", err=True)
-        sys.exit(USAGE)
+        sys.exit(NOT_TESTED)
 
 
 def _stop_at_end_of_input() -> None:

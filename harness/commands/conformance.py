@@ -7,11 +7,10 @@ settings must not reach into a verdict about a server.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,9 +19,11 @@ from harness.ci.artifacts import Artifacts, publish
 from harness.ci.github import words_of_others
 from harness.ci.outcome import account_of
 from harness.commands import output_dir
-from harness.commands.processes import Children
-from harness.config.settings import ENV_PREFIX, Settings, SettingsError
+from harness.commands.processes import Children, clean_environment, private_settings
+from harness.config.settings import Settings
 from harness.contract.verdicts import Verdicts
+from harness.errors import SettingsError
+from harness.exit_codes import FAILED, INTERRUPTED, PASSED
 from harness.gate.evaluate import judge
 from harness.results.reader import Results
 from harness.suite.preflight import PreflightError, ensure_testable
@@ -30,26 +31,11 @@ from harness.terminal.output import Screen
 from harness.terminal.result_document import verdict_line
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
-_NOT_PASSED_ON = (ENV_PREFIX, "LOCUST_", "PYTEST_")
-_PYTEST_VERDICTS = {0, 1, 130}  # all held, something failed; the third is the plugin's for an interrupted run
-
-
-@contextmanager
-def private_settings(settings: Settings) -> Iterator[Path]:
-    """The settings in a file that only this user can read, for processes of ours, until the block ends."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        path = Path(folder) / "harness.toml"
-        settings.write_private(path)
-        yield path
-
-
-def clean_environment() -> dict[str, str]:
-    """The environment for load and suite, without what would change what they do behind the settings' back.
-
-    HARNESS_* variables are resolved, and must not outrank flags again. LOCUST_* and PYTEST_* are Locust's and
-    pytest's own options: one could take checks away, or users, or keep either from starting.
-    """
-    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+_PYTEST_VERDICTS = {
+    PASSED,
+    FAILED,
+    INTERRUPTED,
+}  # all held, something failed; the third is the plugin's for an interrupted run
 
 
 def suite_command(

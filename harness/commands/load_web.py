@@ -15,9 +15,9 @@ import tomlkit
 from rich.console import Console
 
 from harness.commands import output_dir
-from harness.commands.conformance import clean_environment
-from harness.commands.processes import Children
-from harness.config.settings import Settings, SettingsError
+from harness.commands.processes import Children, clean_environment
+from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.load.locust.command import load_environment, page_command
 from harness.suite.preflight import ensure_testable
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.config.settings import Settings, SettingsError
+from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
 from harness.results.reader import Results
@@ -19,6 +20,7 @@ from harness.results.writer import ResultsWriter
 RESULTS_FILE = "results.sqlite"
 SUMMARY_FILE = "summary.json"
 REPORT_FILE = "report.html"
+LOAD_LOG, SUITE_LOG = "load.log", "suite.log"
 DEFAULT_FOLDER = Path("harness-results")
 LATEST = "latest"
 """In DEFAULT_FOLDER, a link to the newest of the folders that were named by the time."""

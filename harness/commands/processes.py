@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 from typing import IO
+
+from harness.config.settings import ENV_PREFIX, Settings
 
 _PATIENCE_S = 40.0  # for a child that was told to stop, to write what it has
 _POLL_S = 0.1
@@ -74,3 +79,24 @@ class Children:
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
+
+
+_NOT_PASSED_ON = (ENV_PREFIX, "LOCUST_", "PYTEST_")
+
+
+@contextmanager
+def private_settings(settings: Settings) -> Iterator[Path]:
+    """The settings in a file that only this user can read, for processes of ours, until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
+        path = Path(folder) / "harness.toml"
+        settings.write_private(path)
+        yield path
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment for load and suite, without what would change what they do behind the settings' back.
+
+    HARNESS_* variables are resolved, and must not outrank flags again. LOCUST_* and PYTEST_* are Locust's and
+    pytest's own options: one could take checks away, or users, or keep either from starting.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}

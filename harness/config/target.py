@@ -7,8 +7,10 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.settings import Action, Settings, SettingsError, TargetSettings
-from harness.protocol.request import HttpRequest, new_key
+from harness.config.settings import Action, Settings, TargetSettings
+from harness.errors import SettingsError
+from harness.profiles.workflow_actions.request import new_key
+from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 
 

@@ -15,7 +15,8 @@ from typing import Self
 from propcache.api import cached_property
 
 from harness.contract.decoding.full_decoder import AnswerDecoder, Read, Received, carries_409
-from harness.contract.decoding.response import Answer, ReadLog, Summary, body_of
+from harness.contract.decoding.read_log import ReadLog
+from harness.contract.decoding.response import Answer, Summary, body_of
 from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest

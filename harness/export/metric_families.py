@@ -13,7 +13,9 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
-from harness.gate.evaluate import Outcome, RowVerdict, judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import parse_objectives
+from harness.gate.report import Outcome, RowVerdict
 from harness.results import metrics
 from harness.results.histogram import EDGES_MS, Histogram
 from harness.results.ledger import ENDINGS, Ledger

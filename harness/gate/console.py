@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.gate.comparison import Comparison
-from harness.gate.evaluate import SHARES, GateReport, GateRow
+from harness.gate.objective import SHARES
+from harness.gate.report import GateReport, GateRow
 
 _STYLES = {
     "held": "green",

@@ -5,299 +5,24 @@ Nor is what a harness measured that was too busy to measure it: there a latency 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Literal, Self
 
 from harness.gate.baseline_store import another_load, distinct, is_same_test, notes
 from harness.gate.comparison import Comparison, Effects, compare, compare_shares
-from harness.gate.confidence_intervals import CONFIDENCE, percentile_interval, share_interval
+from harness.gate.goodput import journey_limits, run_limits
+from harness.gate.objective import GOODPUT, Objective, parse_objectives
+from harness.gate.report import USUAL_TERMS, GateReport, GateRow, Terms, is_maximum
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 
-RowVerdict = Literal["held", "missed", "inconclusive", "not measured"]
-Outcome = Literal["held", "missed", "inconclusive", "not measured", "nothing tested"]
-
-_PERCENTILE_KEYS = {
-    f"{metric.removesuffix('_ms')}_{word}_ms": (metric, word)
-    for metric in metrics.METRICS
-    if metrics.METRICS[metric].unit == "ms"
-    for word in metrics.PERCENTILES
-}
-GOODPUT = "goodput"
-SHARES = ("error_rate", GOODPUT)
-KEYS = (*_PERCENTILE_KEYS, "error_rate", GOODPUT, "violations")
-"""Every objective that can be set, for all journeys or for one."""
-
-EVERY_RUN_HAS = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
-"""Metrics that every run has which comes to its end, where it is first asked for."""
-
-SOME_RUNS_HAVE = ("stall_ms", "resume_ms")
-"""Metrics of a single run that need two tokens, or a cut."""
-
 DROPPED_AT_MOST = 0.01
 """The share of an open loop's streams that may be dropped before the test is no longer the one that was asked for."""
 
 _FAILING_VERDICTS = ("fail", "error", "stale")
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """A limit: in ms for a percentile of a metric, a share for error_rate and goodput, a count for violations.
-
-    It is an upper one, save for goodput. journey: whose streams it is about; None for all.
-    """
-
-    key: str
-    limit: float
-    journey: str | None = None
-
-    @classmethod
-    def parse(cls, name: str, limit: float) -> Self:
-        """The objective of that name: a key such as ttft_p95_ms, stall_max_ms, error_rate or violations, or one
-        of one journey's, such as resume.resume_p99_ms.
-
-        Raises ValueError for a key that is not of KEYS, naming the nearest, and for a limit that is no
-        finite number from 0 up.
-        """
-        journey, _, key = name.rpartition(".")
-        if "." in journey:
-            raise ValueError(f"objective {name}: a journey's name has no point; write resume.resume_p99_ms")
-        if key not in KEYS:
-            near = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
-            raise ValueError(f"objective {key!r} is unknown; did you mean {near!r}?")
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
-            raise ValueError(f"objective {key}: the limit must be a number from 0 up, not {limit!r}")
-        if key in SHARES and limit > 1:
-            whose = "runs" if key == GOODPUT else "streams"
-            raise ValueError(
-                f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit!r}"
-            )
-        return cls(key, float(limit), journey or None)
-
-    @property
-    def name(self) -> str:
-        """The key, after its journey where it has one: resume.resume_p99_ms."""
-        return f"{self.journey}.{self.key}" if self.journey else self.key
-
-    @property
-    def at_least(self) -> bool:
-        """Whether it is a lower limit: the value must reach it."""
-        return self.key == GOODPUT
-
-    @property
-    def limit_said(self) -> str:
-        """The limit with its unit, as an expression has it: 800 ms, 0.1%, 0."""
-        if self.key in SHARES:
-            return f"{self.limit * 100:.12g}%"
-        return f"{self.limit:.12g} ms" if self.percentile is not None else f"{self.limit:.12g}"
-
-    @property
-    def expression(self) -> str:
-        """The objective as harness.gate.expressions reads it: ttft_p95_ms <= 800 ms."""
-        return f"{self.name} {'>=' if self.at_least else '<='} {self.limit_said}"
-
-    @property
-    def percentile(self) -> tuple[str, str] | None:
-        """Metric and percentile word, ("ttft_ms", "p95"); None for rates and violations."""
-        return _PERCENTILE_KEYS.get(self.key)
-
-    def value(self, results: Results) -> float | None:
-        """What the results say of it, in the limit's unit; None when it was not measured."""
-        if self.percentile is not None:
-            metric, word = self.percentile
-            return results.histogram(metric, self.journey).percentile(metrics.PERCENTILES[word])
-        if self.key == "error_rate":
-            return metrics.error_rate(results, self.journey)
-        if self.key == GOODPUT:
-            return metrics.goodput(results, self.journey)
-        if self.journey is not None and self.journey not in results.journeys():
-            return None
-        return float(sum(metrics.violations(results, self.journey).values()))
-
-    def interval(self, results: Results) -> tuple[float, float] | None:
-        """The confidence interval of that value from harness.gate.confidence_intervals, in the limit's unit; None where
-        there is too little for one, and of violations, which are counted and not estimated.
-        """
-        if self.percentile is not None:
-            metric, word = self.percentile
-            return percentile_interval(results, metric, metrics.PERCENTILES[word], self.journey)
-        if self.key == "error_rate":
-            return share_interval(results, "error_rate", self.journey)
-        return share_interval(results, "goodput", self.journey) if self.key == GOODPUT else None
-
-
-@dataclass(frozen=True, slots=True)
-class GateRow:
-    """One thing that was held against a limit. detail says in words what the number does not.
-
-    at_least: the limit is a lower one. interval: the value's confidence interval, in its unit; None where it
-    was not asked for, and where there is none.
-    """
-
-    name: str
-    value: float | None
-    limit: float
-    verdict: RowVerdict
-    detail: str = ""
-    at_least: bool = False
-    interval: tuple[float, float] | None = None
-
-    @property
-    def headroom(self) -> float | None:
-        """How far the value is on the right side of its limit, as a share of the limit: 0.25 is a quarter to
-        spare, below 0 is missed. None when nothing was measured or the limit is 0.
-        """
-        if self.value is None or self.limit == 0:
-            return None
-        below = 1 - self.value / self.limit
-        return -below if self.at_least else below
-
-
-@dataclass(frozen=True, slots=True)
-class GateReport:
-    """The gate's rows, the comparisons with a baseline where there was one, and what follows from them.
-
-    saturation: why the harness was too busy for its latencies to be judged; empty when it was not. notes: what
-    else a reader of the comparisons has to know. inconclusive_fails: whether a single comparison that is
-    inconclusive is one too many. confidence: of each comparison's interval.
-    """
-
-    rows: tuple[GateRow, ...]
-    comparisons: tuple[Comparison, ...]
-    tested: bool
-    saturation: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    inconclusive_fails: bool = False
-    confidence: float = CONFIDENCE
-
-    @property
-    def outcome(self) -> Outcome:
-        """The whole in a word: "held" only when something was tested and every row held."""
-        verdicts = {row.verdict for row in self.rows}
-        if not self.tested:
-            return "nothing tested"
-        if "missed" in verdicts or any(comparison.verdict == "worse" for comparison in self.comparisons):
-            return "missed"
-        if "inconclusive" in verdicts or self.unsure:
-            return "inconclusive"
-        return "not measured" if "not measured" in verdicts else "held"
-
-    @property
-    def unsure(self) -> bool:
-        """Whether the comparisons say too little: none of them has an interval, so that none could ever have
-        been worse; or a single one is inconclusive where none may be.
-        """
-        if self.inconclusive_fails:
-            return any(one.verdict == "inconclusive" for one in self.comparisons)
-        return bool(self.comparisons) and all(one.low is None for one in self.comparisons)
-
-    @property
-    def may_join_baseline(self) -> bool:
-        """Whether these results are fit for a baseline: the gate held, or nothing stands in its way but that the
-        baseline is still too small to tell, which only grows by such results.
-        """
-        if self.outcome != "inconclusive":
-            return self.outcome == "held"
-        rows_held = all(row.verdict == "held" for row in self.rows)
-        unknown = [one for one in self.comparisons if one.verdict == "inconclusive"]
-        return rows_held and all(one.repeats_may_tell or _is_maximum(one.key) for one in unknown)
-
-    @property
-    def undecided(self) -> bool:
-        """Whether repeating the test may decide something: nothing is missed, and something is unknown."""
-        return self.outcome in ("held", "inconclusive") and any(
-            one.repeats_may_tell for one in self.comparisons
-        )
-
-    @property
-    def exit_code(self) -> int:
-        """0 held, 2 nothing tested, 1 everything between: missed, inconclusive, an objective not measured."""
-        return {"held": 0, "nothing tested": 2}.get(self.outcome, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How a gate compares with a baseline.
-
-    effects: what is worth failing for. looks: how often it may look while repeats come in, the last one
-    included. inconclusive_fails: see GateReport.
-    """
-
-    effects: Effects = field(default_factory=Effects)
-    looks: int = 1
-    inconclusive_fails: bool = False
-
-    def confidence(self, comparisons: int) -> float:
-        """The confidence of each interval: so high that all those comparisons, at all looks, call no equal
-        servers worse with more than 1 - CONFIDENCE (Bonferroni: one end of each interval counts for that).
-        """
-        return max(CONFIDENCE, 1 - 2 * (1 - CONFIDENCE) / max(1, comparisons * self.looks))
-
-
-USUAL_TERMS = Terms()
-
-
-def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
-    """Objectives from keys and limits, as the settings hold them. Raises ValueError as Objective.parse."""
-    return tuple(Objective.parse(key, limit) for key, limit in limits.items())
-
-
-def limits_with(limits: Mapping[str, float], given: Iterable[Objective]) -> dict[str, float]:
-    """Limits by name, as the settings hold them, with those given besides in the place of any of their names."""
-    return {**limits, **{one.name: one.limit for one in given}}
-
-
-def run_limits(objectives: Iterable[Objective], journey: str | None = None) -> dict[str, float]:
-    """What a single run has to meet, by metric, in ms: what goodput asks of it.
-
-    journey: the run's; objectives of another do not count for it.
-
-    Of the percentiles of one metric the highest that is limited counts, as that is the limit nearly every
-    run is to meet. A run has many gaps between tokens and no percentile of them that the test's could be
-    held against; only their maximum is that of the runs' stalls.
-    """
-    limits: dict[str, tuple[float, float]] = {}
-    for objective in objectives:
-        if objective.journey not in (None, journey):
-            continue
-        metric, word = objective.percentile or ("", "max")
-        if (metric, word) == ("inter_token_ms", "max"):
-            metric = "stall_ms"
-        if metric in EVERY_RUN_HAS or metric in SOME_RUNS_HAVE:
-            percent = metrics.PERCENTILES[word]
-            highest, limit = limits.get(metric, (-1.0, 0.0))
-            if percent == highest:  # inter_token_max_ms beside stall_max_ms
-                limits[metric] = percent, min(limit, objective.limit)
-            elif percent > highest:
-                limits[metric] = percent, objective.limit
-    return {metric: limit for metric, (_, limit) in limits.items()}
-
-
-def journey_limits(objectives: Iterable[Objective]) -> dict[str, dict[str, float]]:
-    """The `run_limits` of every journey that has objectives of its own."""
-    objectives = tuple(objectives)
-    named = dict.fromkeys(one.journey for one in objectives if one.journey is not None)
-    return {journey: run_limits(objectives, journey) for journey in named}
-
-
-def is_good(values_ms: Mapping[str, float], limits: Mapping[str, float], *, begins_run: bool) -> bool:
-    """Whether a run that was done and not violating counts for goodput: it meets every limit of `run_limits`.
-
-    values_ms: its stream's metrics. begins_run: whether the run was first asked for by it; then a limited
-    metric of EVERY_RUN_HAS that is missing is not met, as nobody saw it met.
-    """
-    for metric, limit_ms in limits.items():
-        value_ms = values_ms.get(metric)
-        if value_ms is None and begins_run and metric in EVERY_RUN_HAS:
-            return False
-        if value_ms is not None and value_ms > limit_ms:
-            return False
-    return True
 
 
 def judge(
@@ -351,7 +76,7 @@ def _with_baseline(
         then = others
     comparable = [one for one in objectives if one.key != "violations"]
     # A maximum never gets an interval, and so costs the others nothing of their confidence.
-    confidence = terms.confidence(sum(not _is_maximum(one.key) for one in comparable))
+    confidence = terms.confidence(sum(not is_maximum(one.key) for one in comparable))
     why = _incomparable(now, then)
     compared = [_compared(one, now, then, terms.effects, confidence) for one in comparable]
     said += tuple(dict.fromkeys(note for file in then for note in notes(now[0], file)))
@@ -363,10 +88,6 @@ def _with_baseline(
         notes=said,
         confidence=confidence,
     )
-
-
-def _is_maximum(key: str) -> bool:
-    return key.endswith("_max_ms")
 
 
 def _rows(results: Results, objectives: tuple[Objective, ...], *, saturated: bool) -> Iterator[GateRow]:

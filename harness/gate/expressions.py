@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from harness.gate.evaluate import GOODPUT, KEYS, SHARES, Objective
+from harness.gate.objective import GOODPUT, KEYS, SHARES, Objective
 
 EXPRESSIONS = "expressions"
 """The key of the settings' objectives under which a list of expressions stands."""

@@ -26,13 +26,17 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from harness.config.settings import LoadSettings, Settings, SettingsError, load_settings
+from harness.config.load_settings import LoadSettings
+from harness.config.settings import Settings
+from harness.config.sources import load_settings
 from harness.config.target import Target
+from harness.errors import SettingsError
+from harness.exit_codes import INTERRUPTED
 from harness.export.otel import Pusher, interval_s
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.locust.run_context import ActiveTest
-from harness.load.schedule.arrivals import Plan, Share
+from harness.load.schedule.plan import Plan, Share
 from harness.load.stats.live import Board, Live
 from harness.load.stats.otlp_push import Telemetry
 from harness.load.stats.process_monitor import Health
@@ -358,7 +362,7 @@ class Session:
             self._worker_link.drain()
         elif self._books is not None:
             self._interrupted = True
-            self._environment.process_exit_code = 130
+            self._environment.process_exit_code = INTERRUPTED
 
     def _on_test_stopping(self, **_: Any) -> None:
         self._stopping = True

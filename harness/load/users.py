@@ -12,7 +12,7 @@ import gevent
 from locust import User
 from locust.exception import StopUser
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.load.journeys.builtin import JOURNEYS, Journey
 from harness.load.journeys.custom import OwnJourney
 from harness.load.journeys.stream_runner import Traveller

@@ -3,42 +3,8 @@
 from __future__ import annotations
 
 import json
-import uuid
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, JsonValue
-
-
-class WorkflowAction(BaseModel):
-    """What the run shall do: four documented fields and any action-specific parameters."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    toolId: str  # noqa: N815 - the wire's spelling, here and below
-    toolName: str  # noqa: N815
-    aiDescription: str  # noqa: N815
-    runtimeScope: str  # noqa: N815
-
-
-class WorkflowActionRequest(BaseModel):
-    """Body of ``POST /agent/workflow-actions``."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
-
-    organizationId: str  # noqa: N815
-    sessionId: str  # noqa: N815
-    workflowAction: WorkflowAction  # noqa: N815
-    fileThreadId: str | None = None  # noqa: N815
-    previousOutputs: list[dict[str, JsonValue]] | None = None  # noqa: N815
-    userTimezone: str | None = None  # noqa: N815
-    runId: str | None = None  # noqa: N815
-    source: Literal["automation", "api", "other"] | None = None
-
-
-def new_key() -> str:
-    """A fresh Idempotency-Key; the documentation recommends a UUID."""
-    return str(uuid.uuid4())
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)

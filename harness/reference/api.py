@@ -22,7 +22,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.protocol.request import WorkflowActionRequest
+from harness.profiles.workflow_actions.request import WorkflowActionRequest
 from harness.reference.actions import (
     ActionCancelledError,
     ActionFailedError,

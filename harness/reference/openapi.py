@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from harness import __version__
-from harness.protocol.request import WorkflowActionRequest
+from harness.profiles.workflow_actions.request import WorkflowActionRequest
 
 OPENAPI_PATH = "/openapi.json"
 _PROBLEM = "application/problem+json"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 
 _PIECE = re.compile(
     r"""(?P<gap>[ \t\r]+|\\\r?\n)

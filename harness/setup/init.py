@@ -15,17 +15,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from harness.config.settings import (
-    CONFIG_FILE,
-    BudgetSettings,
-    Settings,
-    SettingsError,
-    load_settings,
-    read_token,
-)
-from harness.contract.evidence.document import Redactor
+from harness.config.settings import CONFIG_FILE, BudgetSettings, Settings
+from harness.config.sources import load_settings, read_token
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
+from harness.errors import SettingsError
 from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
 from harness.setup.probe import (
     NO_ENDPOINT,

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.setup.finding import Row, fail, ok, warn
-from harness.transport.receiver import KERNEL_STAMPS, ask_for_stamps, stamped_read
+from harness.transport.timestamps import KERNEL_STAMPS, ask_for_stamps, stamped_read
 
 _DISTRIBUTION = "agent-run-harness"
 _VERSIONS = (_DISTRIBUTION, "locust", "gevent", "pytest", "aiohttp")

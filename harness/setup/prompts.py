@@ -7,7 +7,7 @@ from typing import Protocol
 
 import click
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 
 
 class Questions(Protocol):

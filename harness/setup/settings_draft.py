@@ -13,7 +13,8 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
-from harness.config.settings import BudgetSettings, SettingsError
+from harness.config.settings import BudgetSettings
+from harness.errors import SettingsError
 
 TOKEN_VARIABLE = "HARNESS_TARGET__TOKEN"  # noqa: S105 - a name, not a secret
 _USUAL = BudgetSettings()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from harness.config.settings import Settings
-from harness.contract.evidence.document import Redactor
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules.headers import incremental

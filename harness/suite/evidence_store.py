@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.settings import Settings
-from harness.contract.evidence.document import Redactor, document
+from harness.contract.evidence.document import document
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.evidence.serialization import pack
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding

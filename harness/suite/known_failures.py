@@ -20,8 +20,8 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.config.settings import SettingsError
 from harness.contract.requirements import find
+from harness.errors import SettingsError
 
 UPDATE_REASON = "taken over by --baseline-update; say why"
 

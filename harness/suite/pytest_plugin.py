@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import Settings, SettingsError, load_settings, read_token
+from harness.config.settings import Settings
+from harness.config.sources import load_settings, read_token
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level, areas, find
 from harness.contract.rules.rule import Judge
 from harness.contract.verdicts import Check, Result, Verdicts, fails
+from harness.errors import SettingsError
+from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.suite.evidence_store import Archive, Judged, store_verdicts
 from harness.suite.known_failures import load_known, update_known
 from harness.suite.preflight import PreflightError, preflight
@@ -29,8 +32,6 @@ requirement = pytest.mark.requirement
 
 _MARKER = "requirement"
 _SESSION = "harness-session"
-_EXIT_NOTHING = 2
-_EXIT_INTERRUPTED = 130
 _CAME_TO_ITS_END = frozenset(
     {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
 )
@@ -201,7 +202,7 @@ class _Session:
         except (SettingsError, PreflightError) as problem:
             self.verdicts.untested = str(problem)
             self._finish(interrupted=True)
-            pytest.exit(f"harness: {problem}", returncode=_EXIT_NOTHING)
+            pytest.exit(f"harness: {problem}", returncode=NOT_TESTED)
         file = _path(self.config.getoption("harness_progress"))
         if file is not None and not self._is_worker:
             self.progress = Progress(file, sum(1 for item in session.items if _requirement_of(item)))
@@ -294,7 +295,7 @@ class _Session:
             return
         self._finish(interrupted=self.interrupted or exitstatus not in _CAME_TO_ITS_END)
         if self.interrupted:
-            session.exitstatus = _EXIT_INTERRUPTED
+            session.exitstatus = INTERRUPTED
         elif exitstatus == pytest.ExitCode.OK and self.stale:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif (
@@ -302,7 +303,7 @@ class _Session:
             and not self.verdicts.tested
         ):
             self._selected_nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
-            session.exitstatus = _EXIT_NOTHING
+            session.exitstatus = NOT_TESTED
 
     @property
     def stale(self) -> list[Check]:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.config.settings import Settings
-from harness.contract.evidence.document import Redactor, curl, parts_of, printable
+from harness.contract.evidence.curl import curl
+from harness.contract.evidence.document import parts_of, printable
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Finding, Place, Verdict
 from harness.contract.requirements import Requirement
 from harness.contract.verdicts import Check, Verdicts, by_area

@@ -20,7 +20,8 @@ from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
-from harness.transport.receiver import Cut, CutHow, Receiver, ask_for_stamps
+from harness.transport.receiver import Cut, CutHow, Receiver
+from harness.transport.timestamps import ask_for_stamps
 from harness.transport.tls import TlsSession
 
 _HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing

@@ -12,7 +12,8 @@ from typing import Any
 
 import tomlkit
 
-from harness.config.settings import CONFIG_VARIABLE, JourneyWeights, LoadSettings
+from harness.config.load_settings import JourneyWeights, LoadSettings
+from harness.config.settings import CONFIG_VARIABLE
 from harness.load.locust.command import load_command
 from harness.results.reader import Results
 from tests.benchmarks.clients import (

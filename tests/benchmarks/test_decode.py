@@ -14,7 +14,7 @@ from harness.contract.decoding.response import Answer, Summary
 from harness.contract.evidence.document import document, restore
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules import judge_stream
+from harness.contract.rules.stream import judge_stream
 from harness.protocol.sse import SseDecoder
 from tests.contract.exchanges import chunk, whole_run
 from tests.load.run_server import HEAD

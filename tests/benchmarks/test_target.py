@@ -16,7 +16,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules import judge_stream
+from harness.contract.rules.stream import judge_stream
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint

@@ -7,7 +7,7 @@ import pytest
 
 from harness.capacity.record import Step
 from harness.capacity.step_result import measure, void
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 

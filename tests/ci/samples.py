@@ -11,7 +11,8 @@ import xmlschema
 
 from harness.ci.outcome import Account, account_of
 from harness.contract.requirements import find
-from harness.gate.evaluate import judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.records import CheckRow

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.ci.artifacts import Artifacts, publish
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 from tests.ci.samples import account, cases_of, check
 
 

@@ -12,7 +12,7 @@ from markdown_it import MarkdownIt
 
 from harness.ci.markdown import LIMIT_BYTES, code, markdown, plain
 from harness.gate.comparison import Comparison
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 from tests.ci.samples import HOSTILE, account, check
 
 OURS = {"h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "details", "summary", "em"}

@@ -10,7 +10,7 @@ import pytest
 
 from harness.ci.outcome import TEST_CASE, Case, account_of
 from harness.gate.comparison import Comparison
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 from harness.results.reader import Results
 from tests.ci.samples import account, check
 

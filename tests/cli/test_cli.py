@@ -10,7 +10,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from harness.config.settings import LoadSettings, Settings
+from harness.config.load_settings import LoadSettings
+from harness.config.settings import Settings
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LoadSettings]
         made.append(settings.load)
         return 0
 
-    monkeypatch.setattr("harness.commands.check.run_load", run_load)
+    monkeypatch.setattr("harness.commands.load.run_load", run_load)
     return made
 
 

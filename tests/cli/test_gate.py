@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from harness.cli import main
 from harness.commands import check
 from harness.commands.processes import Children
-from harness.config.settings import load_settings
+from harness.config.sources import load_settings
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from tests.gate.test_baseline_store import LOAD, names, recorded
@@ -173,7 +173,7 @@ class Test:
         self.folders.append(folder.name)
         self.seeds.append(settings.load.seed)
         path = made(folder / "results.sqlite", ttft_ms=self.left.pop(0))
-        return check._Tested(path, path, (0, 0))
+        return check.FinishedTest(path, path, (0, 0))
 
 
 class Told(list):
@@ -189,10 +189,12 @@ def repeated(path, again, test, baseline, **load):
 
     def there_already(settings, folder, children, screen):
         if folder == path.parent:
-            return check._Tested(path, path, (0, 0))
+            return check.FinishedTest(path, path, (0, 0))
         return test(settings, folder, children, screen)
 
-    first, *repeats = check._tested(there_already, settings, path.parent, baseline, Children(), Told())
+    first, *repeats = check.run_with_repeats(
+        there_already, settings, path.parent, baseline, Children(), Told()
+    )
     assert first.path == path
     return repeats
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.commands.check import _of_load, _show_suite, verdicts_in
+from harness.commands.check import _show_suite, verdicts_in
+from harness.commands.load import load_exit_code
 from harness.commands.processes import Children
 from harness.contract.verdicts import Verdicts
 from harness.results.writer import ResultsWriter
@@ -104,4 +105,4 @@ def test_a_load_that_scheduled_nothing_could_not_be_done(
             writer.add_ledger("w", 1, "fresh", "scheduled", scheduled)
     children = Children()
     children.interrupted = interrupted
-    assert _of_load(code, path, children) == means
+    assert load_exit_code(code, path, children) == means

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.commands import output_dir
-from harness.config.settings import Settings, SettingsError
+from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.results.reader import Results
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}

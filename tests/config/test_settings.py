@@ -9,20 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import (
-    LoadSettings,
-    Seconds,
-    Settings,
-    SettingsError,
-    load_settings,
-    parse_duration_s,
-    parse_journeys,
-    parse_ramp,
-    parse_spike,
-    parse_steps,
-    read_arrival_times,
-    read_token,
-)
+from harness.config.load_settings import LoadSettings, parse_journeys
+from harness.config.parsing import Seconds, parse_duration_s, parse_ramp, parse_spike, parse_steps
+from harness.config.settings import Settings
+from harness.config.sources import load_settings, read_token
+from harness.config.trace import read_arrival_times
+from harness.errors import SettingsError
 from harness.reference.settings import demo_config
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}

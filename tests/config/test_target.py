@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import Settings, SettingsError
+from harness.config.settings import Settings
 from harness.config.target import Principal, Target, another_body
+from harness.errors import SettingsError
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 

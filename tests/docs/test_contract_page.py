@@ -8,7 +8,7 @@ from typing import get_args
 
 from harness.contract.requirements import CATALOGUE, Level
 from harness.profiles.workflow_actions.events import KNOWN_TYPES
-from harness.protocol.request import WorkflowAction, WorkflowActionRequest
+from harness.profiles.workflow_actions.request import WorkflowAction, WorkflowActionRequest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE = (DOCS / "contract.md").read_text(encoding="utf-8")

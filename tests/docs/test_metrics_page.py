@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.gate.evaluate import KEYS
+from harness.gate.objective import KEYS
 from harness.results.ledger import OUTCOMES
 from harness.results.metrics import METRICS
 from scripts import write_metrics

@@ -10,7 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import main
-from harness.config.settings import Settings, SettingsError, load_settings
+from harness.config.settings import Settings
+from harness.config.sources import load_settings
+from harness.errors import SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +31,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
         made.append(settings.export.otlp_endpoint)
         return 0
 
-    monkeypatch.setattr("harness.commands.check.run_load", run_load)
+    monkeypatch.setattr("harness.commands.load.run_load", run_load)
     return made
 
 

@@ -6,7 +6,8 @@ from itertools import count
 import pytest
 
 from harness.gate.baseline_store import another_load, baseline_files, notes, repeats_of, update_baseline
-from harness.gate.evaluate import judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.records import CheckRow

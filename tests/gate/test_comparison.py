@@ -6,7 +6,9 @@ import pytest
 
 from harness.gate.comparison import ASSUMED_RUN_SD, Comparison, Effects, compare, compare_shares
 from harness.gate.confidence_intervals import BUCKET_SD, least_sd_of_share, percentile_estimate, t_quantile
-from harness.gate.evaluate import GateReport, Terms, judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import parse_objectives
+from harness.gate.report import GateReport, Terms
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter

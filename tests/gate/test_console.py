@@ -5,7 +5,7 @@ from rich.console import Console
 
 from harness.gate.comparison import Comparison
 from harness.gate.console import change_said, interval_said, outcome_sentence, print_report, quantity
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 
 ROWS = (
     GateRow("ttft_p95_ms", 712.34, 800.0, "held", "close", interval=(640.2, 820.46)),

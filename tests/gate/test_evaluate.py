@@ -2,18 +2,10 @@ import math
 
 import pytest
 
-from harness.gate.evaluate import (
-    KEYS,
-    GateReport,
-    GateRow,
-    Objective,
-    is_good,
-    journey_limits,
-    judge,
-    limits_with,
-    parse_objectives,
-    run_limits,
-)
+from harness.gate.evaluate import judge
+from harness.gate.goodput import is_good, journey_limits, run_limits
+from harness.gate.objective import KEYS, Objective, limits_with, parse_objectives
+from harness.gate.report import GateReport, GateRow
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.records import CheckRow

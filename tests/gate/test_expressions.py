@@ -1,7 +1,7 @@
 import pytest
 
-from harness.gate.evaluate import KEYS, Objective
 from harness.gate.expressions import ExpressionError, limits_of, parse_expression
+from harness.gate.objective import KEYS, Objective
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ import psutil
 import pytest
 import tomlkit
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_environment, locustfile
-from harness.load.schedule.arrivals import Mix, Share, schedule
+from harness.load.schedule.arrivals import schedule
+from harness.load.schedule.plan import Mix, Share
 from tests.load.locust.test_processes import Load, Page, wait_for
 from tests.load.run_server import config, run_server
 

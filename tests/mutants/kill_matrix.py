@@ -26,10 +26,11 @@ import pytest
 import tomlkit
 
 import harness.suite.pytest_plugin  # noqa: F401 - imported before the forks
-from harness.commands.conformance import SUITE, clean_environment
+from harness.commands.conformance import SUITE
+from harness.commands.processes import clean_environment
 from harness.contract.requirements import CATALOGUE, Level
 from harness.contract.rules.rule import JUDGES
-from harness.reference.faults import FAULTS
+from harness.reference.faults.base import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
 

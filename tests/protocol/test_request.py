@@ -4,7 +4,8 @@ import uuid
 import pytest
 from pydantic import ValidationError
 
-from harness.protocol.request import HttpRequest, WorkflowActionRequest, new_key
+from harness.profiles.workflow_actions.request import WorkflowActionRequest, new_key
+from harness.protocol.request import HttpRequest
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "d", "runtimeScope": "s"}
 BODY = {"organizationId": "o", "sessionId": "s", "workflowAction": ACTION}

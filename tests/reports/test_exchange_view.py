@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from harness.contract.evidence import document as evidence
 from harness.contract.finding import Place
 from harness.load.stats.violation_evidence import excerpts
 from harness.reports.exchange_view import (
@@ -126,7 +127,7 @@ def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_aro
         (recorded,) = excerpts([Place(one, one.received[event])], "http://h", ())
         view = exchange_view(recorded)
     else:
-        view = exchange_view(document.document(one, base_url="http://h"), pointed_at=frozenset({event}))
+        view = exchange_view(evidence.document(one, base_url="http://h"), pointed_at=frozenset({event}))
     assert [row.index for row in view.pointed_at] == [event]
     indexes = [row.index for row in view.events if isinstance(row, EventRow)]
     assert set(range(event - 2, min(event + 3, 400))) <= set(indexes)
@@ -151,8 +152,8 @@ def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_aro
 def test_reads_that_hold_what_is_pointed_at_are_kept_with_their_neighbours() -> None:
     one = in_one_read(400, reads=400)
     for recorded in (
-        document.document(one, base_url="http://h"),
-        document.excerpt(one, base_url="http://h", pointed_at={200}),
+        evidence.document(one, base_url="http://h"),
+        evidence.excerpt(one, base_url="http://h", pointed_at={200}),
     ):
         view = exchange_view(recorded, pointed_at=frozenset({200}))
         marked = [row for row in view.wire if isinstance(row, WireRow) and row.parts]

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.reports.conformance_section import Shelf
 from harness.reports.exchange_view import Budget
 from harness.reports.load_section import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.config.settings import load_settings
+from harness.config.sources import load_settings
 from harness.results.manifest import manifest_at_start
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.settings import SettingsError
-from harness.contract.evidence.document import curl
+from harness.contract.evidence.curl import curl
+from harness.errors import SettingsError
 from harness.protocol.request import HttpRequest
 from harness.setup.curl import json_object, read_curl, split_url
 

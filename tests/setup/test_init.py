@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.commands.reference_process import EmbeddedServer
-from harness.config.settings import load_settings
+from harness.config.sources import load_settings
 from harness.setup.init import first_draft, run_init
 from harness.setup.prompts import Nobody
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.setup.finding import Row
 from harness.setup.machine_checks import (
     clock_row,

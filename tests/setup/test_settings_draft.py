@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import Actions, SettingsError
+from harness.config.settings import Actions
+from harness.errors import SettingsError
 from harness.setup.settings_draft import Draft, action_names, roomy_budget_s, settings_text
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "says\n\"hello\" \\ 'there'", "runtimeScope": "x"}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.config.settings import SettingsError
 from harness.contract.finding import Verdict
 from harness.contract.verdicts import Result, Verdicts
+from harness.errors import SettingsError
 from harness.suite.known_failures import UPDATE_REASON, load_known, update_known
 
 LISTED = """

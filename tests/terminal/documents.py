@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.load.stats.live import Live
 from harness.load.stats.stats_batch import Delta
 

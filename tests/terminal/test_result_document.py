@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.ci.outcome import Account, Case
-from harness.gate.evaluate import GateReport, GateRow
+from harness.gate.report import GateReport, GateRow
 from harness.terminal.result_document import verdict_document, verdict_line
 
 MISSED = GateRow("violations", 3.0, 0.0, "missed")

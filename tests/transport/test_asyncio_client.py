@@ -13,7 +13,8 @@ from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
-from harness.transport.receiver import KERNEL_STAMPS, Cut, CutHow
+from harness.transport.receiver import Cut, CutHow
+from harness.transport.timestamps import KERNEL_STAMPS
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, token
 from tests.transport.servers import (
     Authority,

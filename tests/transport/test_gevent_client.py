@@ -21,7 +21,8 @@ from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_client import GeventClient
-from harness.transport.receiver import KERNEL_STAMPS, Cut, CutHow, Pace
+from harness.transport.receiver import Cut, CutHow, Pace
+from harness.transport.timestamps import KERNEL_STAMPS
 from tests.load.run_server import HEAD, read_request
 
 BUDGETS = Budgets(first_event_s=0.4, terminal_close_s=0.3, heartbeat_s=0.2, run_s=5)

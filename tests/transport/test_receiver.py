@@ -10,16 +10,9 @@ import pytest
 from harness.contract.decoding.full_decoder import Read
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets
-from harness.transport import receiver as receiving
-from harness.transport.receiver import (
-    KERNEL_STAMPS,
-    Cut,
-    CutHow,
-    Receiver,
-    ask_for_stamps,
-    break_connection,
-    stamped_read,
-)
+from harness.transport import timestamps
+from harness.transport.receiver import Cut, CutHow, Receiver, break_connection
+from harness.transport.timestamps import KERNEL_STAMPS, ask_for_stamps, stamped_read
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
 
 BUDGETS = Budgets(first_event_s=3.0, terminal_close_s=2.0, heartbeat_s=5.0, run_s=60.0)
@@ -91,7 +84,7 @@ def test_without_a_stamp_a_read_has_the_time_at_which_it_was_read() -> None:
 
 
 def test_systems_without_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "KERNEL_STAMPS", False)
+    monkeypatch.setattr(timestamps, "KERNEL_STAMPS", False)
     with connected() as (ours, peer):
         ask_for_stamps(ours)
         peer.sendall(b"abc")
@@ -105,8 +98,8 @@ def test_a_wall_clock_that_was_set_in_between_is_not_believed(
     monkeypatch: pytest.MonkeyPatch, wrong_by_ns: int
 ) -> None:
     real = time.time_ns
-    monkeypatch.setattr(receiving, "_clocks", receiving.Clocks())
-    monkeypatch.setattr(receiving.time, "time_ns", lambda: real() + wrong_by_ns)
+    monkeypatch.setattr(timestamps, "_clocks", timestamps.Clocks())
+    monkeypatch.setattr(timestamps.time, "time_ns", lambda: real() + wrong_by_ns)
     with connected() as (ours, peer):
         ask_for_stamps(ours)
         peer.sendall(b"abc")
@@ -121,9 +114,9 @@ def test_a_process_that_is_held_up_between_two_clocks_reads_them_anew(
 ) -> None:
     ticks = iter([0, 5_000_000, 5_001_000])  # 5 ms go by in the first pair, 1 us in the second
     walls = iter([100, 5_000_600])
-    monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: next(ticks))
-    monkeypatch.setattr(receiving.time, "time_ns", lambda: next(walls))
-    clocks = receiving.Clocks()
+    monkeypatch.setattr(timestamps.time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(timestamps.time, "time_ns", lambda: next(walls))
+    clocks = timestamps.Clocks()
     assert clocks.ahead_ns(0) == -400
     assert clocks.ahead_ns(7_000_999) == -400  # known for 2 ms, and nobody looks again
 
@@ -132,9 +125,9 @@ def test_a_process_that_is_held_up_between_two_clocks_reads_them_anew(
 def test_the_distance_of_the_clocks_is_looked_up_anew(monkeypatch: pytest.MonkeyPatch, at_ns: int) -> None:
     ticks = iter([5_000_400, 5_001_000, at_ns, at_ns])
     walls = iter([5_000_600, 77_000_000_000])
-    monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: next(ticks))
-    monkeypatch.setattr(receiving.time, "time_ns", lambda: next(walls))
-    clocks = receiving.Clocks()
+    monkeypatch.setattr(timestamps.time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(timestamps.time, "time_ns", lambda: next(walls))
+    clocks = timestamps.Clocks()
     assert clocks.ahead_ns(5_001_000) == -400
     assert clocks.ahead_ns(at_ns) == 77_000_000_000 - at_ns
 
@@ -174,7 +167,7 @@ S = 1_000_000_000
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     now = [100 * S]
-    monkeypatch.setattr(receiving.time, "monotonic_ns", lambda: now[0])
+    monkeypatch.setattr(timestamps.time, "monotonic_ns", lambda: now[0])
     return now
 
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.results.reader import Results
 from tests.benchmarks.target import ROOT
 from tests.load.locust.test_processes import Load, Page, wait_for

@@ -33,7 +33,9 @@ import numpy as np
 
 from harness.commands.reference_process import LISTENING
 from harness.gate import comparison
-from harness.gate.evaluate import GateReport, Objective, Terms, judge, parse_objectives
+from harness.gate.evaluate import judge
+from harness.gate.objective import Objective, parse_objectives
+from harness.gate.report import GateReport, Terms
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.reader import Results

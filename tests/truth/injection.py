@@ -21,8 +21,9 @@ from typing import Any
 import tomlkit
 
 from harness.commands.reference_process import EmbeddedServer
-from harness.config.settings import LoadSettings
-from harness.reference.faults import SPOILT_FRAMES_PATH, SpoiltFrame
+from harness.config.load_settings import LoadSettings
+from harness.reference.faults import SPOILT_FRAMES_PATH
+from harness.reference.faults.rare import SpoiltFrame
 from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results

@@ -18,7 +18,7 @@ from statistics import linear_regression, median
 
 import psutil
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.results.metrics import MASTER
 from harness.results.records import ProcessRow
 from tests.benchmarks.target import Rhythm, raise_file_limit, running_target

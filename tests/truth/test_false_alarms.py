@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.results.reader import Results
 from tests.truth import false_alarms
 from tests.truth.false_alarms import BEGIN, END, OBJECTIVES, Plan, Server, Tally, decide, holds, trial

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.results.reader import Results
 from harness.results.records import RunRow
 from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.reference.faults import SpoiltFrame
+from harness.reference.faults.rare import SpoiltFrame
 from harness.results.records import RunRow
 from tests.truth.injection import KINDS, Found, Reported, compare, inject, right_requirements
 

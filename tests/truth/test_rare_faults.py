@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from harness.contract.requirements import CATALOGUE
-from harness.reference.faults import FAULTS, RARE_FAULTS, SPOILT_FRAMES_PATH, faulty_api
+from harness.reference.faults import RARE_FAULTS, SPOILT_FRAMES_PATH, faulty_api
+from harness.reference.faults.base import FAULTS
 from tests.reference.support import Answer, Client, action, ask, body
 
 FIVE = body(action("echo", text="one two three four five"))

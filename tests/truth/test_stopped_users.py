@@ -10,7 +10,7 @@ import pytest
 import tomlkit
 
 from harness.commands.reference_process import EmbeddedServer
-from harness.config.settings import load_settings
+from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.load.journeys.builtin import JOURNEYS

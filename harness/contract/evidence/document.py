@@ -7,139 +7,25 @@ stored Exchange decodes as it did when it was received.
 from __future__ import annotations
 
 import base64
-import html
-import json
-import re
-import shlex
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from itertools import accumulate, pairwise
 from typing import Any
-from urllib.parse import quote, quote_plus
 
 from harness.contract.decoding.full_decoder import Read, Received
 from harness.contract.decoding.offsets import Span, around, spans
-from harness.contract.decoding.response import ReadLog
+from harness.contract.decoding.read_log import ReadLog
+from harness.contract.evidence.curl import curl
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.protocol.request import HttpRequest
 
-#: Where the harness itself takes the tokens from, in the order of `Settings.secrets`.
-TOKEN_VARIABLES = ("HARNESS_TARGET__TOKEN", "HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN")
-_BEARER = "Bearer "
 _EXCERPT_ROWS = 60  # of the beginning, and as many of the end
 _EXCERPT_BYTES = 2_000
 _NEIGHBOURS = 2  # rows that are kept on either side of one that is pointed at
 _MOST_POINTED_AT = 8  # events of one Exchange
-_CURL_BODY_BYTES = 16_384  # a longer body is named, not shown
 _COMPRESSED_FROM_BYTES = 4096
-_CHUNK_FRAMING = rb"\r\n[0-9A-Fa-f]+(?:[ \t;][^\r\n]*)?\r\n"
-_PERCENT = re.compile(r"%[0-9A-F]{2}")
-
-
-class Redactor:
-    """Masks secrets in texts and bytes: as they are, and as URLs, JSON and HTML spell them."""
-
-    def __init__(self, secrets: Iterable[str]) -> None:
-        spelt = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-        self._spelt = sorted(spelt, key=len, reverse=True)
-        cut = b"(?:%s)?" % _CHUNK_FRAMING
-        alternatives = (
-            cut.join(re.escape(bytes((byte,))) for byte in spelling.encode()) for spelling in self._spelt
-        )
-        self._torn = re.compile(b"|".join(alternatives)) if self._spelt else None
-
-    def text(self, text: str) -> str:
-        """`text` with every secret masked."""
-        for secret in self._spelt:
-            text = text.replace(secret, "*" * len(secret.encode()))
-        return text
-
-    def pieces(self, pieces: Sequence[bytes]) -> list[bytes]:
-        """Consecutive `pieces` of one message, each as long as before.
-
-        A secret is masked also where it was cut in two by a read's end or by the framing of a chunk.
-        """
-        if self._torn is None:
-            return list(pieces)
-        whole = self._torn.sub(_mask, b"".join(pieces))
-        ends = list(accumulate(map(len, pieces), initial=0))
-        return [whole[start:end] for start, end in pairwise(ends)]
-
-    def bytes(self, data: bytes) -> bytes:
-        """`data` with every secret masked, as long as before."""
-        return self.pieces([data])[0]
-
-    def value(self, value: Any) -> Any:
-        """A JSON value with every secret in its texts masked."""
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, Mapping):
-            return {self.text(key): self.value(one) for key, one in value.items()}
-        if isinstance(value, list | tuple):
-            return [self.value(one) for one in value]
-        return value
-
-
-def _spellings(secret: str) -> set[str]:
-    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
-    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
-    return {
-        secret,
-        *quoted,
-        *(_PERCENT.sub(lambda escape: escape[0].lower(), one) for one in quoted),
-        *in_json,
-        *(one.replace("/", "\\/") for one in in_json),
-        html.escape(secret),
-    }
-
-
-def _mask(found: re.Match[bytes]) -> bytes:
-    parts = re.split(b"(%s)" % _CHUNK_FRAMING, found[0])
-    return b"".join(part if place % 2 else b"*" * len(part) for place, part in enumerate(parts))
-
-
-def curl(request: HttpRequest, base_url: str, secrets: Iterable[str] = ()) -> str:
-    """The request as a command for a POSIX shell.
-
-    A configured token is taken from the environment, as the harness takes it: `secrets` are in the order
-    of TOKEN_VARIABLES.
-    """
-    known = {
-        f"{_BEARER}{secret}": name for secret, name in zip(secrets, TOKEN_VARIABLES, strict=False) if secret
-    }
-    words = ["curl", "-sNg", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
-    for name, value in request.headers:
-        if value in known:
-            words += ["-H", f'"{name}: {_BEARER}${known[value]}"']
-        else:  # curl leaves a field out that has nothing after its colon
-            words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
-    if request.header("content-type") is None and request.method != "GET":
-        words += ["-H", "Content-Type:"]  # curl would call it a form
-    if len(request.body) > _CURL_BODY_BYTES:
-        return " ".join([*words, f"--data-binary @body.json  # {len(request.body)} bytes, too many to show"])
-    if request.body and not _is_plain(request.body):
-        return " ".join([f"printf -- '{_octal(request.body)}' |", *words, "--data-binary @-"])
-    if request.body or request.method != "GET":
-        words += ["--data-raw", shlex.quote(request.body.decode("utf-8"))]
-    return " ".join(words)
-
-
-def _is_plain(data: bytes) -> bool:
-    """Whether `data` is text on one line, which a quoted shell word can hold."""
-    try:
-        return data.decode("utf-8").isprintable()
-    except UnicodeDecodeError:
-        return False
-
-
-def _octal(data: bytes) -> str:
-    """A format of printf that prints `data`, whatever it is, NUL too."""
-    return "".join(
-        "%%" if byte == 0x25 else chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}"
-        for byte in data
-    )
 
 
 def printable(data: bytes, limit: int | None = None) -> str:

@@ -21,7 +21,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.config.settings import Settings
 from harness.load.distributed.delivery import Inbox, Outbox
-from harness.load.schedule.arrivals import Plan
+from harness.load.schedule.plan import Plan
 from harness.load.stats.collector import Collector
 from harness.load.stats.stats_batch import Delta
 

@@ -14,7 +14,8 @@ from harness.config.target import Target, another_body
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
-from harness.contract.rules import (
+from harness.contract.rules import run_id
+from harness.contract.rules.comparisons import (
     canonical_of,
     judge_conflict,
     judge_first_reader,
@@ -23,7 +24,6 @@ from harness.contract.rules import (
     judge_parts,
     judge_race,
     judge_retry,
-    run_id,
 )
 from harness.load.journeys.stream_runner import Reader, Traveller
 from harness.load.stats.stream_metrics import (

@@ -7,7 +7,7 @@ from functools import partial
 
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
-from harness.contract.rules import judge_retry
+from harness.contract.rules.comparisons import judge_retry
 from harness.load.journeys.stream_runner import Judge, Together, Traveller
 from harness.load.stats.stream_metrics import Step
 from harness.protocol.request import HttpRequest

@@ -17,7 +17,7 @@ import gevent
 from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding
-from harness.contract.rules import judges_of
+from harness.contract.rules.stream import judges_of
 from harness.load.journeys.cpu_yield import Turns
 from harness.load.stats.collector import Collector, Stream
 from harness.load.stats.stream_metrics import Step

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from harness.config.settings import CONFIG_VARIABLE, BudgetSettings, LoadSettings
+from harness.config.load_settings import LoadSettings
+from harness.config.settings import CONFIG_VARIABLE, BudgetSettings
 
 DEFAULT_USERS = 10
 STOP_TIMEOUT_S = 5

@@ -11,11 +11,12 @@ from locust.env import Environment
 
 from harness.config.settings import Settings
 from harness.config.target import Target
-from harness.gate.evaluate import journey_limits, parse_objectives, run_limits
+from harness.gate.goodput import journey_limits, run_limits
+from harness.gate.objective import parse_objectives
 from harness.load.journeys.cpu_yield import Turns
 from harness.load.journeys.stream_runner import Traveller
-from harness.load.schedule.arrivals import Plan
 from harness.load.schedule.pacer import Timetable
+from harness.load.schedule.plan import Plan
 from harness.load.stats.collector import Collector, Stream
 from harness.load.stats.process_monitor import Health
 from harness.transport.gevent_client import GeventClient

@@ -12,19 +12,18 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from harness.config.settings import LoadSettings, SettingsError, parse_ramp, parse_spike, parse_steps
-from harness.config.settings import read_arrival_times as read_times
-
-_BLOCK = 4096
-_GAPS, _JOURNEYS = 0, 1  # what random numbers are drawn for: each has a sequence of its own
+from harness.config.load_settings import LoadSettings
+from harness.config.parsing import parse_ramp, parse_spike, parse_steps
+from harness.config.trace import read_arrival_times as read_times
+from harness.errors import SettingsError
+from harness.load.schedule.random_blocks import BLOCK_SIZE, GAPS, RandomBlocks
 
 
 class Arrivals(Protocol):
@@ -152,23 +151,6 @@ def spike(base: float, peak: float, at_s: float, for_s: float) -> Pieces:
     return Pieces([*before, Piece(peak, peak, for_s), Piece(base, base, math.inf)])
 
 
-class Random:
-    """Numbers in [0, 1) by their index, of one seed and purpose, in blocks.
-
-    Philox is addressed by counter: block b begins at a place of its own, whoever asks for it, and its raw
-    words are the same in every version of numpy.
-    """
-
-    def __init__(self, seed: int, purpose: int) -> None:
-        self._key = np.array([seed, purpose], dtype=np.uint64)
-
-    def block(self, number: int) -> NDArray[np.float64]:
-        """Numbers `number` · 4096 to that + 4095."""
-        counter = np.array([0, number, 0, 0], dtype=np.uint64)
-        words = np.random.Philox(key=self._key, counter=counter).random_raw(_BLOCK)
-        return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
 class Poisson:
     """Arrivals that know nothing of each other, at a given rate.
 
@@ -179,7 +161,7 @@ class Poisson:
 
     def __init__(self, rate: Rate, seed: int) -> None:
         self._rate = rate
-        self._random = Random(seed, _GAPS)
+        self._random = RandomBlocks(seed, GAPS)
         self._restart()
 
     def _restart(self) -> None:
@@ -188,7 +170,7 @@ class Poisson:
 
     def due_s(self, index: int) -> float:
         """See Arrivals."""
-        block, place = divmod(index, _BLOCK)
+        block, place = divmod(index, BLOCK_SIZE)
         if block < self._block:
             self._restart()
         while self._block < block:
@@ -237,84 +219,3 @@ def _rate(load: LoadSettings) -> Rate | None:
     if load.spike is not None:
         return spike(*parse_spike(load.spike))
     return None
-
-
-class Mix:
-    """Which journey each arrival begins, as often as it weighs: a part of the schedule, by the same seed."""
-
-    def __init__(self, weights: Mapping[str, int], seed: int) -> None:
-        self._names = [name for name, weight in weights.items() if weight > 0]
-        self._bounds = list(accumulate(weights[name] for name in self._names))
-        if not self._names:
-            raise ValueError("every weight is 0, so there is no journey to take")
-        self._random = Random(seed, _JOURNEYS)
-        self._block = -1
-        self._numbers: list[float] = []
-
-    def journey(self, index: int) -> str:
-        """The journey of arrival `index`."""
-        block, place = divmod(index, _BLOCK)
-        if block != self._block:
-            self._numbers = self._random.block(block).tolist()
-            self._block = block
-        return self._names[bisect_right(self._bounds, self._numbers[place] * self._bounds[-1])]
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One worker's part of the schedule: arrival i belongs to worker i mod count."""
-
-    index: int
-    count: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.index < self.count:
-            raise ValueError(f"worker {self.index} of {self.count} has no share")
-
-    def arrivals(self) -> Iterator[int]:
-        """The numbers of its arrivals, without end."""
-        number = self.index
-        while True:
-            yield number
-            number += self.count
-
-    def of(self, total: int) -> int:
-        """Its part of something that is counted; the parts of all workers add up to `total`."""
-        return total // self.count + (self.index < total % self.count)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What the workers of one test have in common, and what is each one's own.
-
-    test: the test's id, under which its counts travel. start_wall_ns: the schedule's zero, epoch ns.
-    load, objectives: the settings of the process that started it, which all go by. share: None where the worker
-    came too late to have one.
-    """
-
-    test: str
-    start_wall_ns: int
-    load: LoadSettings
-    share: Share | None
-    objectives: Mapping[str, float] = field(default_factory=dict)
-
-    def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
-        """A form that travels to the workers, whose order decides their shares."""
-        return {
-            "test": self.test,
-            "start_wall_ns": self.start_wall_ns,
-            "load": self.load.model_dump(mode="json", exclude_none=True),
-            "objectives": dict(self.objectives),
-            "workers": list(workers),
-        }
-
-    @classmethod
-    def from_message(cls, message: Mapping[str, Any], worker: str) -> Self:
-        """What `to_message` made, as that worker sees it: without a share, where it was not among them.
-
-        Raises SettingsError where the settings cannot be followed here, as with a trace that is missing.
-        """
-        workers = message["workers"]
-        share = Share(workers.index(worker), len(workers)) if worker in workers else None
-        load = LoadSettings.of_another_process(message["load"])
-        return cls(message["test"], message["start_wall_ns"], load, share, message["objectives"])

@@ -11,7 +11,8 @@ import gevent
 import gevent.pool
 from gevent.event import Event
 
-from harness.load.schedule.arrivals import Arrivals, Mix, Plan, Share, schedule
+from harness.load.schedule.arrivals import Arrivals, schedule
+from harness.load.schedule.plan import Mix, Plan, Share
 from harness.load.schedule.precise_timer import Alarm
 
 _SECOND_NS = 1_000_000_000

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 
-from harness.contract.evidence.document import Redactor
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
-from harness.gate.evaluate import is_good
+from harness.gate.goodput import is_good
 from harness.load.stats.stats_batch import Delta
 from harness.load.stats.stream_metrics import (
     Measured,

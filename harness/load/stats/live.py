@@ -51,7 +51,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 from harness.load.stats.stats_batch import Delta
 from harness.results import metrics
 from harness.results.histogram import Histogram

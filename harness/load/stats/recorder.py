@@ -19,7 +19,7 @@ import gevent
 from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 from harness.load.stats.live import receive_stamp
 from harness.load.stats.stats_batch import Delta
 from harness.results import metrics

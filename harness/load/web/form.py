@@ -13,9 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.config.settings import LoadSettings, Settings, SettingsError, parse_journeys
-from harness.gate.evaluate import parse_objectives
+from harness.config.load_settings import LoadSettings, parse_journeys
+from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.gate.expressions import EXPRESSIONS, limits_of
+from harness.gate.objective import parse_objectives
 
 UNTIL_STOPPED_S = 86_400.0
 """The duration, a day, in the settings of a closed loop that only somebody's click ends."""

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from locust.env import Environment
 from werkzeug.datastructures import MultiDict
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 from harness.load.web import streams_table
 from harness.load.web.report_job import ReportFailedError, report_of
 from harness.results.schema import ResultsError

@@ -14,7 +14,7 @@ from harness.contract.decoding.response import Answer, Summary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules import STREAM_JUDGES
+from harness.contract.rules.stream import STREAM_JUDGES
 from tests.contract.exchanges import EPOCH_MS, LAST_CHUNK, STREAM, chunk, done, head, scripted, token
 from tests.protocol.cuts import at_places
 

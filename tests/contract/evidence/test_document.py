@@ -16,18 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract.evidence.document import (
-    TOKEN_VARIABLES,
-    Redactor,
-    curl,
-    document,
-    excerpt,
-    printable,
-    restore,
-)
+from harness.contract.evidence.curl import TOKEN_VARIABLES, curl
+from harness.contract.evidence.document import document, excerpt, printable, restore
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.rules import judge_stream
+from harness.contract.rules.stream import judge_stream
 from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import (
     LAST_CHUNK,

@@ -10,7 +10,7 @@ import pytest
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules import (
+from harness.contract.rules.comparisons import (
     canonical_of,
     judge_first_reader,
     judge_joined,

@@ -12,16 +12,10 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.contract.rules import (
-    JUDGES,
-    STREAM_JUDGES,
-    implemented,
-    judge_conflict,
-    judge_resumed,
-    judge_retry,
-    judge_stream,
-)
+from harness.contract.rules import JUDGES, implemented
+from harness.contract.rules.comparisons import judge_conflict, judge_resumed, judge_retry
 from harness.contract.rules.rule import Judge
+from harness.contract.rules.stream import STREAM_JUDGES, judge_stream
 from tests.contract.exchanges import (
     another_run,
     cut_run,

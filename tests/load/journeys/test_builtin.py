@@ -19,7 +19,8 @@ import pytest
 import tomlkit
 
 from harness.commands.reference_process import EmbeddedServer
-from harness.config.settings import Settings, load_settings
+from harness.config.settings import Settings
+from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.finding import Finding, Verdict
 from harness.load.journeys.builtin import JOURNEYS

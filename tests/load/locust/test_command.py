@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from harness.commands.conformance import clean_environment
-from harness.config.settings import LoadSettings
+from harness.commands.processes import clean_environment
+from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_command, load_environment, locustfile
 
 

@@ -23,7 +23,7 @@ import psutil
 import pytest
 import tomlkit
 
-from harness.config.settings import LoadSettings
+from harness.config.load_settings import LoadSettings
 from harness.gate.evaluate import judge
 from harness.load.locust.command import load_command, load_environment, locustfile
 from harness.results.reader import Results

@@ -11,23 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.config.settings import LoadSettings, SettingsError
+from harness.config.load_settings import LoadSettings
+from harness.errors import SettingsError
 from harness.load.schedule.arrivals import (
     Arrivals,
     Constant,
-    Mix,
     Piece,
     Pieces,
-    Plan,
     Poisson,
     Rate,
-    Share,
     Trace,
     ramp,
     schedule,
     spike,
     steps,
 )
+from harness.load.schedule.plan import Mix, Plan, Share
 
 NEVER = math.inf
 

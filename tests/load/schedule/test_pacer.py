@@ -10,9 +10,10 @@ import psutil
 import pytest
 from gevent.event import Event
 
-from harness.config.settings import LoadSettings
-from harness.load.schedule.arrivals import Arrivals, Constant, Mix, Plan, Share, Trace
+from harness.config.load_settings import LoadSettings
+from harness.load.schedule.arrivals import Arrivals, Constant, Trace
 from harness.load.schedule.pacer import Pump, Timetable
+from harness.load.schedule.plan import Mix, Plan, Share
 from harness.load.schedule.precise_timer import Alarm
 
 MIX = {"fresh": 1, "resume": 1}

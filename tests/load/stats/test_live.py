@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from harness.gate.evaluate import parse_objectives
+from harness.gate.objective import parse_objectives
 from harness.load.stats.live import MOST_BINS, Bins, Board, Document, Live
 from harness.load.stats.recorder import Books
 from harness.load.stats.stats_batch import Delta

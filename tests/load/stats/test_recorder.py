@@ -9,7 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
-from harness.config.settings import SettingsError
+from harness.errors import SettingsError
 from harness.load.stats.collector import Collector
 from harness.load.stats.recorder import Books, free_file
 from harness.load.stats.stats_batch import Delta

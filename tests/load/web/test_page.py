@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import tomlkit
 
-from harness.config.settings import LoadSettings, Settings, SettingsError
+from harness.config.load_settings import LoadSettings
+from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.load.stats.live import Live
 from harness.load.stats.stats_batch import Delta
 from harness.load.web import streams_table

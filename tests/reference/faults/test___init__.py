@@ -8,7 +8,8 @@ import pytest
 
 from harness.contract.requirements import CATALOGUE, Level
 from harness.reference.api import ReferenceApi
-from harness.reference.faults import FAULTS, faulty_api
+from harness.reference.faults import faulty_api
+from harness.reference.faults.base import FAULTS
 from tests.reference.checks import CHECKS, HEARTBEAT_S
 from tests.reference.support import Client, action, ask, body
 

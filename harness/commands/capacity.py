@@ -15,11 +15,11 @@ from harness.capacity.record import MANIFEST_KEY, Record, Step
 from harness.capacity.search import Answer, Plan, conclude, next_step
 from harness.capacity.step_result import measure, void
 from harness.commands import output_dir
-from harness.commands.conformance import clean_environment, private_settings
-from harness.commands.processes import Children
+from harness.commands.processes import Children, clean_environment, private_settings
 from harness.config.settings import Settings
+from harness.exit_codes import FAILED, INTERRUPTED, PASSED
 from harness.gate.console import quantity
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 from harness.load.locust.command import load_command, load_environment
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
@@ -34,7 +34,6 @@ DEFAULT_WARMUP_S = 3.0
 MOST_IN_FLIGHT = 5_000
 """For each process, where nothing else is set: beyond it a process runs out of file descriptors."""
 
-_EXIT_FOUND, _EXIT_NOT_FOUND, _EXIT_INTERRUPTED = 0, 1, 130
 _LOAD_COULD_NOT_BE_DONE = 2
 _STARTING_S = 4.0  # what a load takes beside its duration: to start, to end, and to rest
 
@@ -79,9 +78,9 @@ def run_capacity(
     for sentence in record.sentences():
         console.print(sentence)
     console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
-    code = _EXIT_FOUND if answer.outcome == "found" else _EXIT_NOT_FOUND
+    code = PASSED if answer.outcome == "found" else FAILED
     if answer.outcome == "interrupted":
-        code = _EXIT_INTERRUPTED
+        code = INTERRUPTED
     paths = {"results": str(path), "report": str(report)}
     screen.verdict(record.sentences()[0])
     screen.give({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})

@@ -16,15 +16,14 @@ import tomlkit
 from click.testing import CliRunner
 
 from harness.capacity.record import Record
-from harness.capacity.runner import MOST_IN_FLIGHT, for_steps
 from harness.cli import main
+from harness.commands.capacity import MOST_IN_FLIGHT, for_steps
 from harness.config.settings import Settings
-from harness.gate.evaluate import Objective
+from harness.gate.objective import Objective
 from harness.results.reader import Results
+from tests.capacity.slot_server import slot_server
 from tests.integration.commands import environment, harness
 from tests.load.run_server import config
-
-from .slot_server import slot_server
 
 QUICK = ["--step-duration", "2s", "--warmup", "1s", "--repeats", "2"]
 

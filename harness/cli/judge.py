@@ -1,0 +1,36 @@
+"""``harness judge``: evaluate stored exchanges again, offline."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from harness.exit_codes import FAILED, PASSED
+
+
+@click.command("judge")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
+def judge_again(results: Path, json_file: Path | None) -> None:
+    """Judge the Exchanges in a results file again, offline, with today's judges.
+
+    \b
+    Example: harness judge harness-results/demo
+    """
+    from harness.commands.output_dir import results_file
+    from harness.contract.verdicts import failing
+    from harness.suite.recheck import rejudge
+    from harness.suite.terminal_report import Lines, write_summary
+
+    verdicts, changed = rejudge(results_file(results))
+    write_summary(Lines(), verdicts)
+    for before, now in changed:
+        click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")
+        for place in now.evidence:
+            click.echo(f"    at {place['exchange']}, event {place['event']}")
+    if json_file is not None:
+        json_file.write_text(json.dumps(verdicts.to_json({}), indent=2) + "\n", encoding="utf-8")
+    sys.exit(FAILED if failing(verdicts.checks) else PASSED)

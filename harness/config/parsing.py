@@ -1,0 +1,103 @@
+"""Parses the durations, shares and load shapes that settings are written in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
+
+
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def parse_duration_s(value: Any) -> Any:
+    """Seconds from a number or from ``"90"``, ``"90s"``, ``"5m"``, ``"1h"``; raises ValueError otherwise."""
+    if not isinstance(value, str):
+        return value
+    match = _DURATION.fullmatch(value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no duration; write seconds, or a number with ms, s, m or h")
+    return float(match[1]) * _UNIT_S[match[2]]
+
+
+def parse_ramp(text: str) -> tuple[float, float, float]:
+    """``FROM:TO:OVER`` as two rates per second, and seconds. Raises ValueError, as the next two do."""
+    *rates, over = _parts(text, "ramp", "FROM:TO:OVER", "1:100:60s")
+    from_rate, to_rate = _rates(text, *rates)
+    return from_rate, to_rate, _length_s(text, over)
+
+
+def parse_steps(text: str) -> list[tuple[float, float]]:
+    """``RATE:FOR,RATE:FOR…`` as pairs of a rate per second and seconds."""
+    plan = [_parts(step, "plan of steps", "RATE:FOR,RATE:FOR…", "10:30s,20:30s") for step in text.split(",")]
+    rates = _rates(text, *(rate for rate, _ in plan))
+    return list(zip(rates, (_length_s(text, for_s) for _, for_s in plan), strict=True))
+
+
+def parse_spike(text: str) -> tuple[float, float, float, float]:
+    """``BASE:PEAK:AT:FOR`` as two rates per second, and when it begins and how long it lasts in seconds."""
+    *rates, at, for_s = _parts(text, "spike", "BASE:PEAK:AT:FOR", "10:100:20s:5s")
+    base, peak = _rates(text, *rates)
+    return base, peak, float(parse_duration_s(at)), _length_s(text, for_s)
+
+
+def _parts(text: str, what: str, form: str, example: str) -> list[str]:
+    parts = text.strip().split(":")
+    if len(parts) != len(form.partition(",")[0].split(":")):
+        raise ValueError(f"{text!r} is no {what}; write {form}, for example {example}")
+    return parts
+
+
+def _rates(text: str, *parts: str) -> list[float]:
+    for part in parts:
+        if not _NUMBER.fullmatch(part.strip()):
+            raise ValueError(f"{part!r} in {text!r} is no rate; write how many arrivals per second")
+    rates = [float(part) for part in parts]
+    if not any(rates):
+        raise ValueError(f"nothing ever arrives with {text!r}; one of its rates must be above 0")
+    return rates
+
+
+def _length_s(text: str, part: str) -> float:
+    length_s = float(parse_duration_s(part))
+    if length_s <= 0:
+        raise ValueError(f"{part!r} in {text!r} lasts no time; write a duration above 0")
+    return length_s
+
+
+Seconds = Annotated[float, BeforeValidator(parse_duration_s), Field(gt=0, allow_inf_nan=False)]
+
+
+SecondsFromZero = Annotated[float, BeforeValidator(parse_duration_s), Field(ge=0, allow_inf_nan=False)]
+
+
+class StrictModel(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parse_share(value: Any) -> Any:
+    """A share from a number or from ``"5%"``; raises ValueError otherwise."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(%?)", value.strip())
+    if match is None:
+        raise ValueError(f"{value!r} is no share; write for example 5%")
+    return float(match[1]) / (100 if match[2] else 1)
+
+
+def did_you_mean(key: str, known: Mapping[str, Any]) -> str:
+    near = get_close_matches(key, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"

@@ -1,0 +1,139 @@
+"""Gathers settings: flags over ``HARNESS_*`` variables over ``harness.toml`` over defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import (
+    BaseModel,
+    ValidationError,
+)
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
+
+from harness.config.parsing import did_you_mean
+from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Actions, Settings
+from harness.errors import SettingsError
+from harness.reference.settings import demo_config
+
+
+def read_token(path: Path) -> str:
+    """The token in a file. Raises SettingsError."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"cannot read the token file {path}: {problem}") from None
+    if not token:
+        raise SettingsError(f"the token file {path} is empty")
+    return token
+
+
+def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
+    """Gather the settings.
+
+    config: the file; None looks at HARNESS_CONFIG, then for harness.toml and pyproject.toml here.
+    flags: nested values that win over all. Where no action is configured, the target is taken to be the
+    embedded server, whose settings then are the defaults. Raises SettingsError.
+    """
+    file_values, origin = _read_file(config)
+    _refuse_unknown_variables()
+    settings = _gather(file_values, origin, flags or {}, {})
+    if settings.target.actions == Actions():
+        return _gather(file_values, origin, flags or {}, demo_config(settings.target.base_url))
+    return settings
+
+
+def _gather(
+    file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any], defaults: Mapping[str, Any]
+) -> Settings:
+
+    class Loaded(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library's signature
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (
+                init_settings,
+                env_settings,
+                InitSettingsSource(settings_cls, dict(file_values)),
+                InitSettingsSource(settings_cls, dict(defaults)),
+            )
+
+    try:
+        return Loaded(**dict(flags))
+    except ValidationError as problem:
+        raise SettingsError(_sentence(problem, origin)) from None
+    except UnreadableVariable as problem:
+        field = next((one for one in Settings.model_fields if f'"{one}"' in str(problem)), "")
+        raise SettingsError(
+            f"an environment variable {ENV_PREFIX}{field.upper()}… is not valid JSON: {problem.__cause__}"
+        ) from None
+
+
+def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
+    if config is None and os.environ.get(CONFIG_VARIABLE):
+        config = Path(os.environ[CONFIG_VARIABLE])
+    if config is not None:
+        return _parse(config), str(config)
+    if Path(CONFIG_FILE).is_file():
+        return _parse(Path(CONFIG_FILE)), CONFIG_FILE
+    project = Path("pyproject.toml")
+    if project.is_file():
+        table = _parse(project).get("tool", {}).get("harness")
+        if isinstance(table, dict):
+            return table, "pyproject.toml [tool.harness]"
+        if table is not None:
+            raise SettingsError("[tool.harness] in pyproject.toml is no table; write the settings under it")
+    return {}, "the settings"
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise SettingsError(f"cannot read the settings file {path}: {problem.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
+        raise SettingsError(f"the settings file {path} is not valid TOML: {problem}") from None
+
+
+def _refuse_unknown_variables() -> None:
+    for name in os.environ:
+        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+            continue
+        first = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
+        if first not in Settings.model_fields:
+            hint = did_you_mean(first, Settings.model_fields)
+            raise SettingsError(f"the environment variable {name} sets no known setting{hint}")
+
+
+def _sentence(problem: ValidationError, origin: str) -> str:
+    errors = problem.errors(include_url=False)
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        *parents, key = (str(part) for part in first["loc"])
+        variable = ENV_PREFIX + "__".join([*parents, key]).upper()
+        where = f"the environment variable {variable}" if variable in os.environ else origin
+        return f"unknown setting {place!r} in {where}{did_you_mean(key, _fields_at(parents))}"
+    message, *picture = first["msg"].removeprefix("Value error, ").splitlines()
+    where = f"setting {place!r}: " if place else ""
+    return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *picture])
+
+
+def _fields_at(path: list[str]) -> Mapping[str, Any]:
+    model: Any = Settings
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+    fields: Mapping[str, Any] = model.model_fields
+    return fields

@@ -1,0 +1,170 @@
+"""Faults that spoil one frame in many: lost, doubled, swapped."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
+from harness.reference.api import (
+    Reader,
+)
+from harness.reference.faults.base import Fault
+from harness.reference.runs import Event, Run
+from harness.reference.settings import ServerSettings
+
+SPOILT_FRAMES_PATH = "/debug/spoilt-frames"
+"""Where a server with a rare fault lists, as JSON, the frames that it spoilt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoiltFrame:
+    """One frame that was sent otherwise than it should have been, on one connection; the run itself is whole.
+
+    fault: the name of the defect, without its number. key, run_id: the run's. connection: which of the run's
+    connections, from 0, in the order of their requests. first: the run's event, from 0, with which that
+    connection began. event: which of the run's events was spoilt, from 0. id, type: that event's. place: where
+    on its connection, from 1, it was due.
+    """
+
+    fault: str
+    key: str | None
+    run_id: str
+    connection: int
+    first: int
+    event: int
+    id: str
+    type: str
+    place: int
+
+
+@dataclass(slots=True)
+class _Delivery:
+    """What was done on one connection so far. held: the event that was held back, until the next was sent."""
+
+    connection: int
+    first: int
+    sent: int = 0
+    held: Event | None = None
+
+
+class RareFault(Fault):
+    """Spoils one frame in `one_in` of all that the server sends, on the connection on which it is due.
+
+    Other connections bring the same event as it is. A frame that cannot be spoilt is spared, and the next one
+    that can takes its place.
+    """
+
+    stem: ClassVar[str]
+    one_in: ClassVar[int]
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._frames = 0
+        self._owed = 0
+        self._spoilt: list[SpoiltFrame] = []
+        self._connections: WeakKeyDictionary[Run, int] = WeakKeyDictionary()
+        self._deliveries: WeakKeyDictionary[Reader, _Delivery] = WeakKeyDictionary()
+
+    async def route(self, http: web.BaseRequest) -> web.StreamResponse:
+        if http.path == SPOILT_FRAMES_PATH and http.method == "GET":
+            told = {"frames": self._frames, "spoilt": [asdict(one) for one in self._spoilt]}
+            return web.json_response(told, headers=self.common_headers())
+        return await super().route(http)
+
+    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+        number = self._connections.get(reader.run, 0)
+        self._connections[reader.run] = number + 1
+        self._deliveries[reader] = _Delivery(number, reader.index)
+        return await super().stream(http, reader)
+
+    def due(self, reader: Reader) -> list[Event]:
+        delivery = self._deliveries[reader]
+        sent: list[Event] = []
+        for number, event in enumerate(super().due(reader), reader.index):
+            self._frames += 1
+            self._owed += self._frames % self.one_in == 0
+            if self._owed and self.can_spoil(event, delivery):
+                self._owed -= 1
+                self._tell(reader.run, delivery, event, number, delivery.sent + len(sent) + 1)
+                sent += self.spoil(event, delivery)
+            else:
+                sent.append(event)
+                if delivery.held is not None:
+                    sent.append(delivery.held)
+                    delivery.held = None
+        delivery.sent += len(sent)
+        return sent
+
+    def _tell(self, run: Run, delivery: _Delivery, event: Event, number: int, place: int) -> None:
+        key = run.identity[2] if run.identity is not None and run.identity[1] == "key" else None
+        self._spoilt.append(
+            SpoiltFrame(
+                fault=self.stem,
+                key=key,
+                run_id=run.run_id,
+                connection=delivery.connection,
+                first=delivery.first,
+                event=number,
+                id=str(event.id),
+                type=event.type,
+                place=place,
+            )
+        )
+
+    def can_spoil(self, event: Event, delivery: _Delivery) -> bool:  # noqa: ARG002 - most can
+        return True
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
+        """What is sent in the event's place."""
+        raise NotImplementedError
+
+
+class DropsFrames(RareFault):
+    """Loses a frame on its way to one connection."""
+
+    stem, breaks = "drops-one-frame-in", "resume.replay"
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
+        return []
+
+
+class DoublesFrames(RareFault):
+    """Sends a frame twice to one connection."""
+
+    stem, breaks = "doubles-one-frame-in", "ids.unique"
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
+        return [event, event]
+
+
+class SwapsFrames(RareFault):
+    """Lets a frame be overtaken by the next one, on one connection."""
+
+    stem, breaks = "swaps-one-frame-in", "ids.increasing"
+
+    def can_spoil(self, event: Event, delivery: _Delivery) -> bool:
+        # Nothing overtakes a run's last event, nor one that goes before an event that was overtaken itself.
+        return event.type not in TERMINAL_TYPES and delivery.held is None
+
+    def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
+        delivery.held = event
+        return []
+
+
+RARE_FAULTS: dict[str, type[RareFault]] = {
+    f"{fault.stem}-n": fault for fault in (DropsFrames, DoublesFrames, SwapsFrames)
+}
+"""Too rare to show in a few requests, so not mutants; ``--fault`` takes the name with a number in place of n."""
+
+
+def rare_fault(name: str) -> type[RareFault] | None:
+    stem, _, number = name.rpartition("-")
+    fault = RARE_FAULTS.get(f"{stem}-n")
+    if fault is None or re.fullmatch("[1-9][0-9]{0,9}", number) is None:
+        return None
+    return type(fault.__name__, (fault,), {"name": name, "one_in": int(number), "__doc__": fault.__doc__})

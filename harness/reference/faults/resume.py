@@ -1,0 +1,194 @@
+"""Faults that violate the resume requirements."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import ClassVar
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from harness.profiles.workflow_actions.event_id import StreamId
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
+from harness.reference.api import (
+    HEARTBEAT,
+    Reader,
+    Rejection,
+    Submission,
+)
+from harness.reference.faults.base import Fault
+from harness.reference.faults.input import internal_error
+from harness.reference.runs import Event, Run
+from harness.reference.settings import ServerSettings
+
+
+class ReplayReexecutes(Fault, name="replay-reexecutes", breaks="resume.no-new-run"):
+    """Forgets the key when the run is done: a retry after that executes the action again."""
+
+    def find(self, submission: Submission, key: str | None) -> Run | None:
+        run = super().find(submission, key)
+        return None if run and run.ended and run.events[-1].type == "done" else run
+
+
+class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks="resume.replay"):
+    """Stores tokens one behind: a replay after completion lacks the last one."""
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        if reader.started_run or reader.joined:
+            return due
+        tokens = [event for event in due if event.type == "token"]
+        return [event for event in due if event not in tokens[-1:]]
+
+
+class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks="resume.replay"):
+    """Makes up ids while sending, so that a replayed event has another one than before."""
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        if reader.started_run or reader.joined:
+            return due
+        return [event._replace(id=StreamId(event.id.ms + 1, event.id.seq)) for event in due]
+
+
+class StringSortedReplay(Fault, name="string-sorted-replay", breaks="resume.replay"):
+    """Reads a finished run from a store that orders ids as text: sequence number 10 comes before 9."""
+
+    def event_id(self, run: Run) -> StreamId:
+        first = run.events[0].id if run.events else None
+        return super().event_id(run) if first is None else StreamId(first.ms, len(run.events))
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        return due if reader.started_run or reader.joined else sorted(due, key=lambda event: str(event.id))
+
+
+class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks="resume.joins"):
+    """Subscribes whoever joins a running run to what comes next, without what there was."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        if last_seen is None and not run.ended:
+            return len(run.events)
+        return super().resume_index(run, last_seen)
+
+
+class LateJoinerGap(Fault, name="late-joiner-gap", breaks="resume.joins"):
+    """Sends whoever joins a running run its first event and then only what comes next."""
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        return due[:1] if reader.joined and reader.index == 0 else due
+
+
+class OffByOneGap(Fault, name="off-by-one-gap", breaks="resume.every-cut"):
+    """Resumes one event after the one that should come next."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        index = super().resume_index(run, last_seen)
+        return index + 1 if index else 0
+
+
+class OffByOneDuplicate(Fault, name="off-by-one-duplicate", breaks="resume.every-cut"):
+    """Resumes at the event that the client has already seen."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        return max(super().resume_index(run, last_seen) - 1, 0)
+
+
+class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks="resume.last-event-id"):
+    """Replays from the first event whatever the client has seen."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:  # noqa: ARG002
+        return super().resume_index(run, None)
+
+
+class DisconnectCancels(Fault, name="disconnect-cancels", breaks="resume.survives-disconnect"):
+    """Ties the run to the connection that reads it."""
+
+    def on_disconnect(self, reader: Reader) -> None:
+        super().on_disconnect(reader)
+        run = reader.run
+        if not run.ended:
+            self.finish(run, {"type": "cancelled", "runId": run.run_id})
+
+
+class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks="resume.survives-disconnect"):
+    """Takes a client that leaves before the head for one that has changed its mind."""
+
+    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+        run = reader.run
+        if reader.started_run:
+            await asyncio.sleep(0.05)  # a head that is out already would hide the defect
+            gone = http.transport is None or http.transport.is_closing()
+            if gone and not run.ended:
+                self.finish(run, {"type": "cancelled", "runId": run.run_id})
+        return await super().stream(http, reader)
+
+
+class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks="resume.bad-last-event-id"):
+    """Parses Last-Event-ID without expecting anything else than its own ids."""
+
+    def last_event_id(self, http: web.BaseRequest) -> StreamId | None:
+        try:
+            return super().last_event_id(http)
+        except Rejection:
+            raise internal_error() from None
+
+
+class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks="resume.bad-last-event-id"):
+    """Waits for an event id that this run will never reach."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        unknown = last_seen is not None and run.index_after(last_seen) is None
+        return -1 if unknown else super().resume_index(run, last_seen)
+
+    async def chunks(self, reader: Reader) -> AsyncGenerator[bytes, None]:
+        while reader.index < 0:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            yield HEARTBEAT
+        async for chunk in super().chunks(reader):
+            yield chunk
+
+
+class FailureReexecutes(Fault, name="failure-reexecutes", breaks="resume.failure-replayed"):
+    """Keeps only successes: the retry of a failed run executes it anew."""
+
+    def find(self, submission: Submission, key: str | None) -> Run | None:
+        run = super().find(submission, key)
+        return None if run and run.ended and run.events[-1].type == "error" else run
+
+
+class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks="resume.failure-replayed"):
+    """Stores that a run is over and not how: the replay of a failure ends with done."""
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        if not (reader.started_run or reader.joined) and due and due[-1].type == "error":
+            done = self.event_data({"type": "done", "runId": reader.run.run_id})
+            due[-1] = Event(due[-1].id, "done", done)
+        return due
+
+
+class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks="resume.terminal-race"):
+    """Copies the past and then subscribes: a run that ends shortly after a retry came loses its end there."""
+
+    window_s: ClassVar[float] = 0.04
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        raced = reader.joined and time.monotonic() - reader.opened_s < self.window_s
+        return [event for event in due if event.type not in TERMINAL_TYPES] if raced else due
+
+
+class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks="resume.first-reader-kept"):
+    """Keeps one subscriber a run: a second connection takes the events away from the first."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._newest: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
+
+    def due(self, reader: Reader) -> list[Event]:
+        newest = self._newest[reader.run] = max(self._newest.get(reader.run, 0.0), reader.opened_s)
+        return super().due(reader) if reader.opened_s >= newest or not reader.started_run else []

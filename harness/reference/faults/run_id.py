@@ -1,0 +1,46 @@
+"""Faults that violate the run-id requirements."""
+
+from __future__ import annotations
+
+import json
+import uuid
+
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
+from harness.reference.api import (
+    Reader,
+    Submission,
+)
+from harness.reference.faults.base import Fault, with_data
+from harness.reference.runs import Event, Identity
+
+
+class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks="run-id.echoed"):
+    """Names each run itself, whatever the client asked for."""
+
+    def run_id(self, submission: Submission) -> str:  # noqa: ARG002
+        return str(uuid.uuid4())
+
+
+class RunIdPerConnection(Fault, name="run-id-per-connection", breaks="run-id.constant"):
+    """Names the connection instead of the run in the terminal event."""
+
+    def due(self, reader: Reader) -> list[Event]:
+        due = super().due(reader)
+        if not reader.started_run and due and due[-1].type in TERMINAL_TYPES:
+            payload = {**json.loads(due[-1].data), "runId": str(uuid.uuid4())}
+            due[-1] = with_data(due[-1], self.event_data(payload))
+        return due
+
+
+class RunIdBeatsKey(Fault, name="run-id-beats-key", breaks="run-id.key-wins"):
+    """Finds runs by runId wherever one is sent, and asks the key only after that."""
+
+    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+        return super().identity(submission, key if submission.request.runId is None else None)
+
+
+class RunIdDoesNotResume(Fault, name="run-id-does-not-resume", breaks="run-id.resumes"):
+    """Starts a new run for a runId that it has already seen."""
+
+    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+        return None if key is None else super().identity(submission, key)

@@ -1,0 +1,93 @@
+"""Faults that violate the terminal requirements."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from harness.reference.api import (
+    HEARTBEAT,
+    Payload,
+)
+from harness.reference.faults.base import Fault
+from harness.reference.runs import Run
+
+
+class TwoTerminals(Fault, name="two-terminals", breaks="terminal.exactly-one"):
+    """Ends the run in the action and once more in its supervisor."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        self.publish(run, outcome)
+        super().finish(run, outcome)
+
+
+class TokenAfterTerminal(Fault, name="token-after-terminal", breaks="terminal.last"):
+    """Flushes a buffered token when the run has already been declared over."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        self.publish(run, outcome)
+        self.publish(run, {"type": "token", "content": " late"})
+        self.close_run(run)
+
+
+class StaysOpen(Fault, name="stays-open", breaks="terminal.closes"):
+    """Keeps the stream alive after its terminal event until the client hangs up."""
+
+    async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:  # noqa: ARG002
+        while True:
+            await asyncio.sleep(self.settings.heartbeat_s)
+            await self.write(response, HEARTBEAT)
+
+
+class NoTerminal(Fault, name="no-terminal", breaks="terminal.always"):
+    """Takes the end of the stream for the end of the run: success has no event of its own."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        if outcome["type"] == "done" and run.events:
+            self.close_run(run)
+        else:
+            super().finish(run, outcome)
+
+
+class FailureAsDone(Fault, name="failure-as-done", breaks="terminal.failure"):
+    """Reports a failed action as done."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        done = {"type": "done", "runId": run.run_id}
+        super().finish(run, done if outcome["type"] == "error" else outcome)
+
+
+class FailureAsBareClose(Fault, name="failure-as-bare-close", breaks="terminal.failure"):
+    """Just ends the stream when an action fails."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        if outcome["type"] == "error":
+            self.close_run(run)
+        else:
+            super().finish(run, outcome)
+
+
+class CancelledAsDone(Fault, name="cancelled-as-done", breaks="terminal.cancelled"):
+    """Reports a cancelled run as done."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        super().finish(run, {**outcome, "type": "done"} if outcome["type"] == "cancelled" else outcome)
+
+
+class SilentHangs(Fault, name="silent-hangs", breaks="terminal.no-tokens"):
+    """Ends a run in the handling of its last token, so that one without tokens never ends."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        if run.events or outcome["type"] != "done":
+            super().finish(run, outcome)
+
+
+class SilentWithoutTerminal(Fault, name="silent-without-terminal", breaks="terminal.no-tokens"):
+    """Closes the stream of a run without tokens as if nothing had happened in it."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        if run.events:
+            super().finish(run, outcome)
+        else:
+            self.close_run(run)
