@@ -9,13 +9,13 @@ import pytest
 
 import harness.suite.pytest_plugin
 from harness.contract.exchange import Exchange
-from harness.suite.scenario import Stage
+from harness.suite.scenario import ScenarioRunner
 
 from .scenarios import every_scenario
 
 
 def _as_fixture(name: str, scenario: Callable[..., Any]) -> Any:
-    def fixture(stage: Stage) -> Any:
+    def fixture(stage: ScenarioRunner) -> Any:
         return stage.outcome(scenario)
 
     return pytest.fixture(scope="session", name=name)(fixture)
@@ -27,7 +27,7 @@ for _name, _scenario in SCENARIOS.items():
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    harness.suite.pytest_plugin.judge_target(config)
+    harness.suite.pytest_plugin.select_target(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

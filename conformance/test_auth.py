@@ -4,62 +4,62 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import auth
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("auth.missing")
 def test_no_token_is_a_401(
-    judge: JudgeFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
+    check: CheckFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
 ) -> None:
-    judge(auth.missing, completed_run, *without_token)
+    check(auth.missing, completed_run, *without_token)
 
 
 @requirement("auth.bad")
 def test_a_garbage_token_is_a_401(
-    judge: JudgeFunction, completed_run: Exchange, with_garbage_token: tuple[Exchange, Exchange]
+    check: CheckFunction, completed_run: Exchange, with_garbage_token: tuple[Exchange, Exchange]
 ) -> None:
-    judge(auth.bad, completed_run, *with_garbage_token)
+    check(auth.bad, completed_run, *with_garbage_token)
 
 
 @requirement("auth.challenge")
 def test_a_401_says_how_to_authenticate(
-    judge: JudgeFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
+    check: CheckFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
 ) -> None:
-    judge(auth.challenge, completed_run, without_token[0])
+    check(auth.challenge, completed_run, without_token[0])
 
 
 @requirement("auth.before-key")
 def test_a_known_key_tells_nothing_without_a_token(
-    judge: JudgeFunction,
+    check: CheckFunction,
     completed_run: Exchange,
     keys_without_token: tuple[Exchange, Exchange, Exchange, Exchange],
 ) -> None:
-    judge(auth.before_key, completed_run, *keys_without_token)
+    check(auth.before_key, completed_run, *keys_without_token)
 
 
 @requirement("auth.org-mismatch")
 def test_a_foreign_organization_is_rejected(
-    judge: JudgeFunction, completed_run: Exchange, with_foreign_org: tuple[Exchange, Exchange]
+    check: CheckFunction, completed_run: Exchange, with_foreign_org: tuple[Exchange, Exchange]
 ) -> None:
-    judge(auth.org_mismatch, completed_run, *with_foreign_org)
+    check(auth.org_mismatch, completed_run, *with_foreign_org)
 
 
 @requirement("auth.org-before-conflict")
 def test_a_foreign_organization_is_not_told_of_a_conflict(
-    judge: JudgeFunction, completed_run: Exchange, foreign_org_with_known_key: Exchange
+    check: CheckFunction, completed_run: Exchange, foreign_org_with_known_key: Exchange
 ) -> None:
-    judge(auth.org_before_conflict, completed_run, foreign_org_with_known_key)
+    check(auth.org_before_conflict, completed_run, foreign_org_with_known_key)
 
 
 @requirement("auth.key-scope")
 def test_a_key_belongs_to_its_organization(
-    judge: JudgeFunction, same_key_in_two_organizations: tuple[Exchange, Exchange]
+    check: CheckFunction, same_key_in_two_organizations: tuple[Exchange, Exchange]
 ) -> None:
-    judge(auth.key_scope, *same_key_in_two_organizations)
+    check(auth.key_scope, *same_key_in_two_organizations)
 
 
 @requirement("auth.query-token")
 def test_a_token_in_the_query_string_is_refused(
-    judge: JudgeFunction, completed_run: Exchange, token_in_query: Exchange
+    check: CheckFunction, completed_run: Exchange, token_in_query: Exchange
 ) -> None:
-    judge(auth.query_token, completed_run, token_in_query)
+    check(auth.query_token, completed_run, token_in_query)

@@ -4,74 +4,74 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import conflict
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("conflict.rejected")
 def test_another_body_is_rejected_with_409(
-    judge: JudgeFunction, conflicts: list[tuple[Exchange, Exchange]]
+    check: CheckFunction, conflicts: list[tuple[Exchange, Exchange]]
 ) -> None:
-    judge(conflict.rejected, conflicts)
+    check(conflict.rejected, conflicts)
 
 
 @requirement("conflict.error-event")
 def test_the_rejection_is_an_error_event(
-    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.error_event, *conflict_after_completion[:2])
+    check(conflict.error_event, *conflict_after_completion[:2])
 
 
 @requirement("conflict.any-field")
 def test_a_change_in_any_field_is_a_conflict(
-    judge: JudgeFunction, conflicts_by_field: tuple[Exchange, dict[str, Exchange]]
+    check: CheckFunction, conflicts_by_field: tuple[Exchange, dict[str, Exchange]]
 ) -> None:
-    judge(conflict.any_field, *conflicts_by_field)
+    check(conflict.any_field, *conflicts_by_field)
 
 
 @requirement("conflict.in-flight")
 def test_another_body_conflicts_while_the_run_goes_on(
-    judge: JudgeFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.in_flight, *conflict_in_flight[:2])
+    check(conflict.in_flight, *conflict_in_flight[:2])
 
 
 @requirement("conflict.after-completion")
 def test_another_body_conflicts_after_the_run_has_ended(
-    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.after_completion, *conflict_after_completion[:2])
+    check(conflict.after_completion, *conflict_after_completion[:2])
 
 
 @requirement("conflict.starts-nothing")
 def test_the_rejected_request_starts_no_run(
-    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.starts_nothing, *conflict_after_completion)
+    check(conflict.starts_nothing, *conflict_after_completion)
 
 
 @requirement("conflict.original-untouched")
 def test_the_first_run_goes_on_whole(
-    judge: JudgeFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.original_untouched, *conflict_in_flight)
+    check(conflict.original_untouched, *conflict_in_flight)
 
 
 @requirement("conflict.original-untouched")
 def test_the_first_body_still_resumes_its_run(
-    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.original_untouched, *conflict_after_completion[:3])
+    check(conflict.original_untouched, *conflict_after_completion[:3])
 
 
 @requirement("conflict.leaks-nothing")
 def test_the_rejection_tells_nothing_of_the_first_run(
-    judge: JudgeFunction, conflict_with_secret: tuple[Exchange, Exchange, str]
+    check: CheckFunction, conflict_with_secret: tuple[Exchange, Exchange, str]
 ) -> None:
-    judge(conflict.leaks_nothing, *conflict_with_secret)
+    check(conflict.leaks_nothing, *conflict_with_secret)
 
 
 @requirement("conflict.form")
 def test_which_form_the_409_has(
-    judge: JudgeFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
-    judge(conflict.form, *conflict_after_completion[:2])
+    check(conflict.form, *conflict_after_completion[:2])

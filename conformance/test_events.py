@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import events
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("events.type")
-def test_each_event_has_a_type(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(events.type_, stream)
+def test_each_event_has_a_type(check: CheckFunction, stream: Exchange) -> None:
+    check(events.type_, stream)
 
 
 @requirement("events.schema")
-def test_each_event_has_the_fields_of_its_type(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(events.schema, stream)
+def test_each_event_has_the_fields_of_its_type(check: CheckFunction, stream: Exchange) -> None:
+    check(events.schema, stream)
 
 
 @requirement("events.strict-json")
-def test_data_is_strict_json(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(events.strict_json, stream)
+def test_data_is_strict_json(check: CheckFunction, stream: Exchange) -> None:
+    check(events.strict_json, stream)
 
 
 @requirement("events.error-detail")
-def test_an_error_says_what_failed(judge: JudgeFunction, failing_run: Exchange) -> None:
-    judge(events.error_detail, failing_run)
+def test_an_error_says_what_failed(check: CheckFunction, failing_run: Exchange) -> None:
+    check(events.error_detail, failing_run)
 
 
 @requirement("events.unknown-types")
-def test_types_beyond_the_four_are_listed(judge: JudgeFunction, long_run: Exchange) -> None:
-    judge(events.unknown_types, long_run)
+def test_types_beyond_the_four_are_listed(check: CheckFunction, long_run: Exchange) -> None:
+    check(events.unknown_types, long_run)

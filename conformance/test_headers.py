@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import headers
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("headers.event-stream")
-def test_success_is_200_with_an_event_stream(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(headers.event_stream, stream)
+def test_success_is_200_with_an_event_stream(check: CheckFunction, stream: Exchange) -> None:
+    check(headers.event_stream, stream)
 
 
 @requirement("headers.charset")
-def test_charset_is_absent_or_utf8(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(headers.charset, stream)
+def test_charset_is_absent_or_utf8(check: CheckFunction, stream: Exchange) -> None:
+    check(headers.charset, stream)
 
 
 @requirement("headers.complete")
-def test_the_message_ends_properly(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(headers.complete, stream)
+def test_the_message_ends_properly(check: CheckFunction, stream: Exchange) -> None:
+    check(headers.complete, stream)
 
 
 @requirement("headers.no-cache")
-def test_no_cache_keeps_the_stream(judge: JudgeFunction, stream: Exchange) -> None:
-    judge(headers.no_cache, stream)
+def test_no_cache_keeps_the_stream(check: CheckFunction, stream: Exchange) -> None:
+    check(headers.no_cache, stream)
 
 
 @requirement("headers.incremental")
-def test_events_arrive_as_they_are_made(judge: JudgeFunction, long_run: Exchange) -> None:
-    judge(headers.incremental, long_run)
+def test_events_arrive_as_they_are_made(check: CheckFunction, long_run: Exchange) -> None:
+    check(headers.incremental, long_run)
 
 
 @requirement("headers.method")
-def test_another_method_gets_405_with_allow(judge: JudgeFunction, get_answer: Exchange) -> None:
-    judge(headers.method, get_answer)
+def test_another_method_gets_405_with_allow(check: CheckFunction, get_answer: Exchange) -> None:
+    check(headers.method, get_answer)

@@ -4,79 +4,79 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import input  # noqa: A004 - the area's name
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("input.not-json")
 def test_what_is_no_json_object_is_a_4xx(
-    judge: JudgeFunction, completed_run: Exchange, bodies_not_json: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_not_json: dict[str, Exchange]
 ) -> None:
-    judge(input.not_json, completed_run, bodies_not_json)
+    check(input.not_json, completed_run, bodies_not_json)
 
 
 @requirement("input.required")
 def test_each_missing_required_field_is_a_4xx(
-    judge: JudgeFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
 ) -> None:
-    judge(input.required, completed_run, bodies_without_a_field)
+    check(input.required, completed_run, bodies_without_a_field)
 
 
 @requirement("input.required-named")
 def test_the_rejection_names_the_missing_field(
-    judge: JudgeFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
 ) -> None:
-    judge(input.required_named, completed_run, bodies_without_a_field)
+    check(input.required_named, completed_run, bodies_without_a_field)
 
 
 @requirement("input.types")
 def test_a_field_of_the_wrong_type_is_a_4xx(
-    judge: JudgeFunction, completed_run: Exchange, bodies_with_wrong_types: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_with_wrong_types: dict[str, Exchange]
 ) -> None:
-    judge(input.types, completed_run, bodies_with_wrong_types)
+    check(input.types, completed_run, bodies_with_wrong_types)
 
 
 @requirement("input.source")
 def test_a_source_outside_the_three_is_a_4xx(
-    judge: JudgeFunction, completed_run: Exchange, bodies_with_bad_source: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_with_bad_source: dict[str, Exchange]
 ) -> None:
-    judge(input.source, completed_run, bodies_with_bad_source)
+    check(input.source, completed_run, bodies_with_bad_source)
 
 
 @requirement("input.timezone")
 def test_a_timezone_that_is_none_is_a_4xx(
-    judge: JudgeFunction, completed_run: Exchange, bodies_with_bad_timezone: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bodies_with_bad_timezone: dict[str, Exchange]
 ) -> None:
-    judge(input.timezone, completed_run, bodies_with_bad_timezone)
+    check(input.timezone, completed_run, bodies_with_bad_timezone)
 
 
 @requirement("input.hostile")
 def test_hostile_json_breaks_nothing(
-    judge: JudgeFunction, completed_run: Exchange, hostile_bodies: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, hostile_bodies: dict[str, Exchange]
 ) -> None:
-    judge(input.hostile, completed_run, hostile_bodies)
+    check(input.hostile, completed_run, hostile_bodies)
 
 
 @requirement("input.hostile")
 def test_no_generated_body_breaks_the_server(
-    judge: JudgeFunction, completed_run: Exchange, searched_bodies: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, searched_bodies: dict[str, Exchange]
 ) -> None:
-    judge(input.hostile, completed_run, searched_bodies)
+    check(input.hostile, completed_run, searched_bodies)
 
 
 @requirement("input.media-type")
 def test_another_media_type_is_refused(
-    judge: JudgeFunction, completed_run: Exchange, body_as_text: Exchange
+    check: CheckFunction, completed_run: Exchange, body_as_text: Exchange
 ) -> None:
-    judge(input.media_type, completed_run, body_as_text)
+    check(input.media_type, completed_run, body_as_text)
 
 
 @requirement("input.too-large")
 def test_an_oversized_body_is_refused(
-    judge: JudgeFunction, completed_run: Exchange, body_too_large: Exchange
+    check: CheckFunction, completed_run: Exchange, body_too_large: Exchange
 ) -> None:
-    judge(input.too_large, completed_run, body_too_large)
+    check(input.too_large, completed_run, body_too_large)
 
 
 @requirement("input.error-shape")
-def test_every_rejection_has_one_shape(judge: JudgeFunction, every_answer: list[Exchange]) -> None:
-    judge(input.error_shape, every_answer)
+def test_every_rejection_has_one_shape(check: CheckFunction, every_answer: list[Exchange]) -> None:
+    check(input.error_shape, every_answer)

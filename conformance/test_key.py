@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import key
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("key.none-independent")
 def test_equal_bodies_without_a_key_are_independent_runs(
-    judge: JudgeFunction, keyless_runs: tuple[Exchange, Exchange]
+    check: CheckFunction, keyless_runs: tuple[Exchange, Exchange]
 ) -> None:
-    judge(key.none_independent, *keyless_runs)
+    check(key.none_independent, *keyless_runs)
 
 
 @requirement("key.opaque")
 def test_keys_of_every_form_work(
-    judge: JudgeFunction,
+    check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     opaque_keys: dict[str, tuple[Exchange, Exchange]],
 ) -> None:
-    judge(key.opaque, replayed_run, opaque_keys)
+    check(key.opaque, replayed_run, opaque_keys)
 
 
 @requirement("key.bad")
 def test_a_bad_key_is_a_400(
-    judge: JudgeFunction, completed_run: Exchange, bad_keys: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, bad_keys: dict[str, Exchange]
 ) -> None:
-    judge(key.bad, completed_run, bad_keys)
+    check(key.bad, completed_run, bad_keys)
 
 
 @requirement("key.inert")
 def test_an_injection_in_the_key_changes_nothing(
-    judge: JudgeFunction, completed_run: Exchange, injected_keys: dict[str, Exchange]
+    check: CheckFunction, completed_run: Exchange, injected_keys: dict[str, Exchange]
 ) -> None:
-    judge(key.inert, completed_run, injected_keys)
+    check(key.inert, completed_run, injected_keys)
 
 
 @requirement("key.other-route")
 def test_whether_the_other_route_shares_keys(
-    judge: JudgeFunction, key_on_other_route: tuple[Exchange, Exchange]
+    check: CheckFunction, key_on_other_route: tuple[Exchange, Exchange]
 ) -> None:
-    judge(key.other_route, *key_on_other_route)
+    check(key.other_route, *key_on_other_route)
 
 
 @requirement("key.body-canonical")
 def test_whether_other_bytes_are_another_body(
-    judge: JudgeFunction, same_value_in_other_bytes: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction, same_value_in_other_bytes: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    judge(key.body_canonical, *same_value_in_other_bytes)
+    check(key.body_canonical, *same_value_in_other_bytes)

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import race
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("race.same-body")
 def test_equal_requests_together_are_one_run(
-    judge: JudgeFunction, equal_requests_together: list[list[Exchange]]
+    check: CheckFunction, equal_requests_together: list[list[Exchange]]
 ) -> None:
-    judge(race.same_body, equal_requests_together)
+    check(race.same_body, equal_requests_together)
 
 
 @requirement("race.different-bodies")
 def test_different_bodies_together_have_one_winner(
-    judge: JudgeFunction, different_bodies_together: list[list[Exchange]]
+    check: CheckFunction, different_bodies_together: list[list[Exchange]]
 ) -> None:
-    judge(race.different_bodies, different_bodies_together)
+    check(race.different_bodies, different_bodies_together)
 
 
 @requirement("race.no-crosstalk")
 def test_interleaved_runs_show_nothing_of_each_other(
-    judge: JudgeFunction, interleaved_runs: dict[str, Exchange]
+    check: CheckFunction, interleaved_runs: dict[str, Exchange]
 ) -> None:
-    judge(race.no_crosstalk, interleaved_runs)
+    check(race.no_crosstalk, interleaved_runs)
 
 
 @requirement("race.close-one")
 def test_closing_one_stream_leaves_the_others_whole(
-    judge: JudgeFunction, one_of_several_closed: tuple[Exchange, list[Exchange]]
+    check: CheckFunction, one_of_several_closed: tuple[Exchange, list[Exchange]]
 ) -> None:
-    judge(race.close_one, *one_of_several_closed)
+    check(race.close_one, *one_of_several_closed)
 
 
 @requirement("race.slow-reader")
 def test_a_stalled_reader_slows_nobody(
-    judge: JudgeFunction, runs_beside_a_stalled_reader: tuple[Exchange, list[Exchange]]
+    check: CheckFunction, runs_beside_a_stalled_reader: tuple[Exchange, list[Exchange]]
 ) -> None:
-    judge(race.slow_reader, *runs_beside_a_stalled_reader)
+    check(race.slow_reader, *runs_beside_a_stalled_reader)

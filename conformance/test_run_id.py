@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import run_id
-from harness.suite.pytest_plugin import JudgeFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, requirement
 
 
 @requirement("run-id.echoed")
-def test_the_clients_run_id_is_the_runs(judge: JudgeFunction, runs_with_run_id: list[Exchange]) -> None:
-    judge(run_id.echoed, runs_with_run_id)
+def test_the_clients_run_id_is_the_runs(check: CheckFunction, runs_with_run_id: list[Exchange]) -> None:
+    check(run_id.echoed, runs_with_run_id)
 
 
 @requirement("run-id.constant")
 def test_the_run_id_is_the_same_on_every_connection(
-    judge: JudgeFunction, joined_run: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction, joined_run: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    judge(run_id.constant, joined_run)
+    check(run_id.constant, joined_run)
 
 
 @requirement("run-id.constant")
 def test_the_run_id_is_the_same_on_a_retry(
-    judge: JudgeFunction, replayed_run: tuple[Exchange, Exchange]
+    check: CheckFunction, replayed_run: tuple[Exchange, Exchange]
 ) -> None:
-    judge(run_id.constant, replayed_run)
+    check(run_id.constant, replayed_run)
 
 
 @requirement("run-id.key-wins")
 def test_the_key_decides_before_the_run_id(
-    judge: JudgeFunction,
+    check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     run_id_beside_key: tuple[Exchange, Exchange, Exchange],
 ) -> None:
-    judge(run_id.key_wins, replayed_run, *run_id_beside_key)
+    check(run_id.key_wins, replayed_run, *run_id_beside_key)
 
 
 @requirement("run-id.resumes")
 def test_the_run_id_resumes_where_there_is_no_key(
-    judge: JudgeFunction,
+    check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     resumed_by_run_id: tuple[Exchange, Exchange],
 ) -> None:
-    judge(run_id.resumes, replayed_run, *resumed_by_run_id)
+    check(run_id.resumes, replayed_run, *resumed_by_run_id)
 
 
 @requirement("run-id.without-key")
 def test_whether_a_run_id_does_the_keys_work(
-    judge: JudgeFunction, resumed_by_run_id: tuple[Exchange, Exchange]
+    check: CheckFunction, resumed_by_run_id: tuple[Exchange, Exchange]
 ) -> None:
-    judge(run_id.without_key, *resumed_by_run_id)
+    check(run_id.without_key, *resumed_by_run_id)

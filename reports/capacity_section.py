@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.capacity.record import MANIFEST_KEY, Record, Step
+from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
 from harness.gate.objective import Objective
 from harness.reports.chart_style import Chart
 from harness.reports.rate_chart import RatePoint, against_rate
@@ -18,7 +18,7 @@ from .text import NOTHING, bounded, count, duration, milliseconds, percent
 STEP_TAIL = ("goodput", "completed/s", "streams", "took", "results")
 """The last heads of the table of runs, after the objectives."""
 
-_MARKS = {"held": "held", "missed": "missed"}
+_MARKS = {"passed": "passed", "failed": "failed"}
 _TONES = {"found": "good", "above": "warn", "below": "bad"}
 
 
@@ -79,7 +79,7 @@ def _how(record: Record) -> str:
     )
 
 
-def _step(step: Step, objectives: tuple[Objective, ...]) -> StepView:
+def _step(step: CapacityStep, objectives: tuple[Objective, ...]) -> StepView:
     completed = NOTHING if step.completed_per_s is None else f"{step.completed_per_s:.3g}"
     return StepView(
         number=count(step.number),
@@ -97,8 +97,8 @@ def _step(step: Step, objectives: tuple[Objective, ...]) -> StepView:
     )
 
 
-def _chip(step: Step) -> str:
-    return {"saturated": "inconclusive", "void": "inconclusive"}.get(step.verdict, step.verdict)
+def _chip(step: CapacityStep) -> str:
+    return {"saturated": "inconclusive", "invalid": "inconclusive"}.get(step.verdict, step.verdict)
 
 
 def _value(key: str, value: float | None) -> str:
@@ -126,5 +126,5 @@ def _charts(record: Record, objectives: tuple[Objective, ...]) -> Iterator[Chart
         yield against_rate("", "capacity-goodput", points, None, interval, said)
 
 
-def _point(step: Step, value: float | None) -> RatePoint:
+def _point(step: CapacityStep, value: float | None) -> RatePoint:
     return RatePoint(step.rate, value, step.goodput, _MARKS.get(step.verdict, "open"))

@@ -12,7 +12,7 @@ from typing import Any
 from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.comparison import Comparison
 from harness.gate.console import change_said
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import GOODPUT, SHARES, Objective
 from harness.reports.chart_style import Chart, bin_width_s
 from harness.reports.load_section import CURVES
@@ -20,7 +20,7 @@ from harness.reports.page import Headline, facts_of, moment_of, took_of
 from harness.results.manifest import target_address
 from harness.results.metrics import METRICS, PERCENTILES
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 
 from .charts import percentile_curve, percentiles_over_time
 from .text import NOTHING, bounded, count, counted, milliseconds, percent
@@ -181,7 +181,7 @@ def _file(file: Results, name: str) -> FileView:
     )
 
 
-def _changes(checks: Sequence[Mapping[str, CheckRow]]) -> Iterator[ChangeView]:
+def _changes(checks: Sequence[Mapping[str, CheckRecord]]) -> Iterator[ChangeView]:
     """Requirements that do not stand alike in all tests: what broke first, then what is mended."""
     order = {name: place for place, name in enumerate(CATALOGUE)}
     changed = [name for name in {name for found in checks for name in found} if not _alike(name, checks)]
@@ -192,7 +192,7 @@ def _changes(checks: Sequence[Mapping[str, CheckRow]]) -> Iterator[ChangeView]:
     yield from sorted(views, key=lambda view: ("broke", "mended", "changed").index(view.kind))
 
 
-def _alike(name: str, checks: Sequence[Mapping[str, CheckRow]]) -> bool:
+def _alike(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> bool:
     rows = [found.get(name) for found in checks if found]  # a test without a suite says nothing of any
     first = rows[0]
     return all(
@@ -205,7 +205,7 @@ def _alike(name: str, checks: Sequence[Mapping[str, CheckRow]]) -> bool:
     )
 
 
-def _change(name: str, checks: Sequence[Mapping[str, CheckRow]]) -> ChangeView:
+def _change(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> ChangeView:
     rows = [found.get(name) for found in checks]
     kinds = [_kind(rows[0], row) for row, found in zip(rows[1:], checks[1:], strict=True) if found]
     known = CATALOGUE.get(name)
@@ -225,7 +225,7 @@ def _change(name: str, checks: Sequence[Mapping[str, CheckRow]]) -> ChangeView:
     )
 
 
-def _kind(before: CheckRow | None, after: CheckRow | None) -> str:
+def _kind(before: CheckRecord | None, after: CheckRecord | None) -> str:
     was, is_now = (None if row is None else row.verdict for row in (before, after))
     if is_now in _BAD and was not in _BAD:
         return "broke"
@@ -243,10 +243,10 @@ def _against(
     first: Results,
     other: Results,
     name: str,
-    before: Mapping[str, CheckRow],
-    after: Mapping[str, CheckRow],
+    before: Mapping[str, CheckRecord],
+    after: Mapping[str, CheckRecord],
 ) -> AgainstView:
-    report = judge(other, [Objective(key, 0.0) for key in _KEYS], baseline=first)
+    report = evaluate(other, [Objective(key, 0.0) for key in _KEYS], baseline=first)
     rows = [one for one in report.comparisons if one.value is not None or one.baseline is not None]
     both = {*before, *after} if before and after else set()
     kinds = Counter(_kind(before.get(check), after.get(check)) for check in both)

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.reports.exchange_view import Budget, ExchangeView, exchange_view
+from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view
 from harness.results.reader import Results
-from harness.results.records import VERDICTS, CheckRow
+from harness.results.records import VERDICTS, CheckRecord
 
 from .text import duration
 
@@ -137,10 +137,10 @@ class Matrix:
     unchecked: tuple[str, ...]
 
 
-class Shelf:
+class ExchangeIndex:
     """The file's exchanges: where each is found on the page, and any of them in full on demand."""
 
-    def __init__(self, results: Results, budget: Budget) -> None:
+    def __init__(self, results: Results, budget: SizeBudget) -> None:
         self._results = results
         self._budget = budget
         self._labels: dict[str, str] = {}
@@ -157,7 +157,7 @@ class Shelf:
     def full(self, name: str, pointed_at: frozenset[int]) -> ExchangeView:
         """The exchange of that id, to stand inside a finding."""
         row = self._results.exchange(name)
-        return self._budget.fit(exchange_view(row.document, label=row.label, pointed_at=pointed_at))
+        return self._budget.truncate(exchange_view(row.document, label=row.label, pointed_at=pointed_at))
 
     def groups(self) -> Iterator[ExchangeGroup]:
         """The exchanges by scenario, each at its anchor.
@@ -175,9 +175,9 @@ class Shelf:
                 later.append((group, len(group)))
                 group.append(view)
             else:
-                group.append(self._budget.fit(view))
+                group.append(self._budget.truncate(view))
         for group, place in later:
-            group[place] = self._budget.fit(group[place])
+            group[place] = self._budget.truncate(group[place])
         for scenario, group in views.items():
             yield ExchangeGroup(scenario, tuple(group))
 
@@ -187,7 +187,7 @@ class Shelf:
         return len(self._labels) - len(self._anchors)
 
 
-def matrix(results: Results, shelf: Shelf) -> Matrix | None:
+def matrix(results: Results, shelf: ExchangeIndex) -> Matrix | None:
     """The conformance part of a results file; None when no check was made."""
     checks = results.checks()
     if not checks:
@@ -230,7 +230,7 @@ def _area_view(name: str, checks: Sequence[CheckView], levels: Sequence[str]) ->
     )
 
 
-def _check(check: CheckRow, number: int, shelf: Shelf) -> CheckView:
+def _check(check: CheckRecord, number: int, shelf: ExchangeIndex) -> CheckView:
     known = CATALOGUE.get(check.id)
     shown, links = _evidence(check, shelf)
     return CheckView(
@@ -251,7 +251,7 @@ def _check(check: CheckRow, number: int, shelf: Shelf) -> CheckView:
     )
 
 
-def _evidence(check: CheckRow, shelf: Shelf) -> tuple[list[Citation], list[Link]]:
+def _evidence(check: CheckRecord, shelf: ExchangeIndex) -> tuple[list[Citation], list[Link]]:
     """What a check refers to: shown with it, or linked to. What is said of one exchange is gathered."""
     shown: list[Citation] = []
     links: list[Link] = []

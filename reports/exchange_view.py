@@ -30,7 +30,7 @@ WITHHELD = "Left out to keep this page small; the results file has it."
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ReadSegment:
     """Bytes of a read, escaped. here: whether they are of an event that a finding is about."""
 
     text: str
@@ -48,7 +48,7 @@ class WireRow:
     at: str
     size: str
     text: str
-    parts: tuple[Part | Gap, ...] = ()
+    parts: tuple[ReadSegment | Gap, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,18 +134,18 @@ def _near(numbers: Iterable[int]) -> frozenset[int]:
     return frozenset(near for one in numbers for near in range(one - NEIGHBOURS, one + NEIGHBOURS + 1))
 
 
-def _wire_row(row: Mapping[str, Any], parts: tuple[Part | Gap, ...]) -> WireRow:
-    joined = "".join(part.text for part in parts if isinstance(part, Part))
+def _wire_row(row: Mapping[str, Any], parts: tuple[ReadSegment | Gap, ...]) -> WireRow:
+    joined = "".join(part.text for part in parts if isinstance(part, ReadSegment))
     text = joined if parts else _shown(row.get("bytes"), READ_LIMIT)
     return WireRow(_offset(row.get("at_ms")), _size(row.get("size")), text, parts)
 
 
-def _parts(value: Any) -> tuple[Part | Gap, ...]:
+def _parts(value: Any) -> tuple[ReadSegment | Gap, ...]:
     """A read's parts as its recorder, or `recorded_parts`, has them."""
     return tuple(
         Gap(part["left_out"])
         if isinstance(part.get("left_out"), int)
-        else Part(_shown(part.get("text"), TEXT_LIMIT), bool(part.get("here")))
+        else ReadSegment(_shown(part.get("text"), TEXT_LIMIT), bool(part.get("here")))
         for part in _table(value)
     )
 
@@ -190,13 +190,13 @@ def _pointer(pointer: Mapping[str, Any]) -> str:
     return ": ".join(part for part in (where, _text(pointer.get("note"))) if part)
 
 
-class Budget:
+class SizeBudget:
     """How much evidence the page still has room for: first come, first shown."""
 
     def __init__(self, characters: int = PAGE_BUDGET) -> None:
         self.left = characters
 
-    def fit(self, view: ExchangeView) -> ExchangeView:
+    def truncate(self, view: ExchangeView) -> ExchangeView:
         """The view, or, when there is no room for it, no more of it than its name and outcome."""
         if view.weight <= self.left:
             self.left -= view.weight

@@ -17,7 +17,7 @@ from harness import __version__
 from harness.reports.comparison_page import ComparePage
 from harness.reports.harness_error_section import PROCESS_HEADS
 from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_HEADS
-from harness.reports.page import Page, page
+from harness.reports.page import ReportPage, page
 from harness.results.reader import Results
 
 from .text import Gap, bounded, count, counted, visible
@@ -50,7 +50,7 @@ def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
     return out
 
 
-def render(content: Page) -> str:
+def render(content: ReportPage) -> str:
     """The page as HTML text."""
     return _rendered(
         "report.html.j2",
@@ -66,7 +66,7 @@ def render_comparison(content: ComparePage) -> str:
     return _rendered("compare.html.j2", content)
 
 
-def _rendered(template: str, content: Page | ComparePage, **names: Any) -> str:
+def _rendered(template: str, content: ReportPage | ComparePage, **names: Any) -> str:
     css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
     html: str = (
         _environment()

@@ -10,8 +10,8 @@ from typing import Any
 from harness.contract.requirements import CATALOGUE
 from harness.gate.objective import Objective
 from harness.reports.chart_style import Chart, Limit, bin_width_s
-from harness.reports.conformance_section import Shelf
-from harness.reports.exchange_view import Budget, ExchangeView, exchange_view, is_exchange, pretty
+from harness.reports.conformance_section import ExchangeIndex
+from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view, is_exchange, pretty
 from harness.results.ledger import OUTCOMES, Ledger
 from harness.results.metrics import (
     ERROR_RATE_FORMULA,
@@ -21,7 +21,7 @@ from harness.results.metrics import (
     goodput,
 )
 from harness.results.reader import Results
-from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRow
+from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
 
 from .charts import Second, over_time, percentile_curve, traffic
 from .heatmap import heat_map
@@ -164,7 +164,7 @@ def _limits(objectives: Sequence[Objective], metric: str) -> list[Limit]:
 
 
 def _waterfall(results: Results, first_second: int) -> Iterator[Chart]:
-    rows = results.longest_runs(WATERFALL)
+    rows = results.longest_streams(WATERFALL)
     if not rows:
         return
     kept, seen = results.sample()
@@ -315,9 +315,9 @@ def _reasons(results: Results, failures: int) -> tuple[tuple[tuple[str, str], ..
     )
 
 
-def violation_rows(results: Results, shelf: Shelf, budget: Budget) -> Iterator[ViolationView]:
+def violation_rows(results: Results, shelf: ExchangeIndex, budget: SizeBudget) -> Iterator[ViolationView]:
     """The requirements that streams under load violated, the most often violated first."""
-    examples: dict[str, list[ViolationRow]] = {}
+    examples: dict[str, list[ViolationRecord]] = {}
     for row in results.violations():
         examples.setdefault(row.requirement, []).append(row)
     counts = {**dict.fromkeys(examples, 0), **results.violation_counts()}
@@ -342,14 +342,14 @@ def _examples_note(shown: int, kept: int) -> str:
     return f"The first {counted(shown, 'example')}:"
 
 
-def _example(row: ViolationRow, shelf: Shelf, budget: Budget) -> ExampleView:
+def _example(row: ViolationRecord, shelf: ExchangeIndex, budget: SizeBudget) -> ExampleView:
     parts = row.evidence if isinstance(row.evidence, list) else [row.evidence]
     exchanges, links, others = [], [], []
     for part in parts:
         inner = part.get("exchange", part) if isinstance(part, dict) else part
         place = shelf.place(inner) if isinstance(inner, str) else None
         if is_exchange(inner):
-            exchanges.append(budget.fit(exchange_view(inner)))
+            exchanges.append(budget.truncate(exchange_view(inner)))
         elif place is not None:
             links.append(place)
         elif part is not None:

@@ -9,13 +9,20 @@ from datetime import datetime
 from typing import Any
 
 from harness.capacity.record import MANIFEST_KEY
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import SHARES, Objective, parse_objectives
 from harness.gate.report import GateReport, GateRow
 from harness.reports.capacity_section import CapacityView, capacity_view
 from harness.reports.chart_style import Chart
-from harness.reports.conformance_section import CheckView, ExchangeGroup, Matrix, Shelf, matrix, policies
-from harness.reports.exchange_view import Budget
+from harness.reports.conformance_section import (
+    CheckView,
+    ExchangeGroup,
+    ExchangeIndex,
+    Matrix,
+    matrix,
+    policies,
+)
+from harness.reports.exchange_view import SizeBudget
 from harness.reports.harness_error_section import LagView, lag_view
 from harness.reports.load_section import (
     JourneyView,
@@ -103,7 +110,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ReportPage:
     """Everything the template prints."""
 
     target: str
@@ -128,20 +135,20 @@ class Page:
     unlisted: int
 
 
-def page(results: Results) -> Page:
+def page(results: Results) -> ReportPage:
     """The page of one results file. Raises ResultsError."""
     manifest = results.manifest
     objectives = _objectives(results, manifest)
-    gate = judge(results, objectives, intervals=True)
+    gate = evaluate(results, objectives, intervals=True)
     numbers = summary(results)
-    budget = Budget()
-    shelf = Shelf(results, budget)
+    budget = SizeBudget()
+    shelf = ExchangeIndex(results, budget)
     ledger = ledger_view(results)
     lag = lag_view(results, numbers)
     capacity = capacity_view(results)
     # Evidence gets room in this order: failed checks, violations, and at last every exchange.
     conformance = matrix(results, shelf)
-    return Page(
+    return ReportPage(
         target=target_address(manifest),
         started=moment_of(manifest.get("started_at")),
         took=took_of(manifest),
@@ -183,8 +190,8 @@ def _headline(
     gate: GateReport, manifest: Mapping[str, Any], tested: str, lag: LagView, dropped: int
 ) -> Headline:
     word, tone = {
-        "held": ("Passed", "good"),
-        "missed": ("Failed", "bad"),
+        "passed": ("Passed", "good"),
+        "failed": ("Failed", "bad"),
         "inconclusive": ("Inconclusive", "warn"),
         "not measured": ("Incomplete", "bad"),
         "nothing tested": ("Nothing was tested", "none"),
@@ -203,7 +210,7 @@ def _headline(
         )
     if lag.saturated:
         notes.append("The harness itself was saturated, so latencies here are not only the server's.")
-    if notes and gate.outcome == "held":
+    if notes and gate.outcome == "passed":
         word, tone = f"{word}, with a reservation", "warn"
     return Headline(tone, word, " ".join([_why(gate), tested]), tuple(notes))
 
@@ -214,7 +221,7 @@ def _why(gate: GateReport) -> str:
             "No check came to a verdict on the server and no stream was answered with a run, so nothing here "
             "speaks for the server."
         )
-    said = [_said(row) for row in gate.rows if row.verdict not in ("held", "inconclusive")]
+    said = [_said(row) for row in gate.rows if row.verdict not in ("passed", "inconclusive")]
     said += _in_doubt(gate)
     if said:
         sentence = bounded("; ".join(said), 700)

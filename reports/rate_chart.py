@@ -20,7 +20,7 @@ from .text import duration, percent
 class RatePoint:
     """One run of a search for the limit: its rate, what was measured there, and what came of it.
 
-    value: a latency in ms; None where it was not measured. goodput: a share. mark: "held", "missed" or "open".
+    value: a latency in ms; None where it was not measured. goodput: a share. mark: "passed", "failed" or "open".
     """
 
     rate: float
@@ -29,7 +29,7 @@ class RatePoint:
     mark: str
 
 
-_MARKS = {"held": ("first", "o"), "missed": ("bad", "x"), "open": ("soft", "_")}
+_MARKS = {"passed": ("first", "o"), "failed": ("bad", "x"), "open": ("soft", "_")}
 
 
 def against_rate(
@@ -88,9 +88,9 @@ def _latency_against_rate(axes: Axes, points: Sequence[RatePoint], limit: float 
                 marker=shape, markersize=7, markeredgewidth=2,
             )  # fmt: skip
     keys += [
-        Key(ink, {"x": "cross", "_": "tick"}[shape], {"missed": "a run that missed"}.get(mark, "undecided"))
+        Key(ink, {"x": "cross", "_": "tick"}[shape], {"failed": "a run that missed"}.get(mark, "undecided"))
         for mark, (ink, shape) in _MARKS.items()
-        if mark != "held" and any(found == mark for _, _, found in known)
+        if mark != "passed" and any(found == mark for _, _, found in known)
     ]
     if limit is not None:
         axes.axhline(limit, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.reports.chart_style import LABEL_PT, Chart, Key, new_figure
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
@@ -26,7 +26,7 @@ _ALPHAS = {"bar": 0.35, "block": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StreamPhase:
     """A stretch of a run in ms since it was due. what: the name of one of the parts above."""
 
     what: str
@@ -34,7 +34,7 @@ class Part:
     end_ms: float
 
 
-def parts(row: RunRow) -> tuple[Part, ...]:
+def phases(row: StreamRecord) -> tuple[StreamPhase, ...]:
     """What a row knows of the run's course, each part beginning where the one before it ended.
 
     A moment that was not measured, or that would lie before the one before it (clocks are read a moment
@@ -43,15 +43,15 @@ def parts(row: RunRow) -> tuple[Part, ...]:
     return tuple(_parts(row))
 
 
-def _parts(row: RunRow) -> Iterator[Part]:
+def _parts(row: StreamRecord) -> Iterator[StreamPhase]:
     reached = 0.0
     for what, moment_ms in _moments(row):
         if moment_ms is not None and moment_ms > reached:
-            yield Part(what, reached, moment_ms)
+            yield StreamPhase(what, reached, moment_ms)
             reached = moment_ms
 
 
-def _moments(row: RunRow) -> Iterator[tuple[str, float | None]]:
+def _moments(row: StreamRecord) -> Iterator[tuple[str, float | None]]:
     """When each part ended, in ms since the run was due; None where that was not measured."""
     sent_ms = None if row.sent_ns is None else (row.sent_ns - row.intended_ns) / 1e6
     yield "waiting", None if sent_ms is None else sent_ms - (row.connect_ms or 0.0)
@@ -62,7 +62,7 @@ def _moments(row: RunRow) -> Iterator[tuple[str, float | None]]:
     yield "stream", row.duration_ms
 
 
-def waterfall(rows: Sequence[RunRow], first_second: int, caption: str) -> Chart:
+def waterfall(rows: Sequence[StreamRecord], first_second: int, caption: str) -> Chart:
     """The rows, not empty, the worst first. first_second: the load's, from which moments are counted."""
     figure, axes = new_figure(left=0.12, height_in=0.95 + 0.36 * len(rows), labelled=True)
     longest = max(row.duration_ms or 0.0 for row in rows)
@@ -105,7 +105,7 @@ def waterfall(rows: Sequence[RunRow], first_second: int, caption: str) -> Chart:
     )  # fmt: skip
 
 
-def _bar(axes: Axes, place: int, row: RunRow) -> None:
+def _bar(axes: Axes, place: int, row: StreamRecord) -> None:
     looks = {what: (ink, _ALPHAS[shape]) for what, ink, shape, _ in _PARTS}
     for part in _parts(row):
         ink, alpha = looks[part.what]
@@ -121,18 +121,18 @@ def _bar(axes: Axes, place: int, row: RunRow) -> None:
         )  # fmt: skip
 
 
-def _label(place: int, row: RunRow) -> str:
+def _label(place: int, row: StreamRecord) -> str:
     """In characters that the chart's own font has, whatever a journey is called."""
     return f"{row.journey.encode('ascii', 'backslashreplace').decode()[:16]}  {place}"
 
 
-def _became(row: RunRow) -> str:
+def _became(row: StreamRecord) -> str:
     if row.unjudged:
         return f"{row.outcome}, not judged"
     return row.outcome if row.reason is None else f"{row.outcome}, failed"
 
 
-def _cells(place: int, row: RunRow, first_second: int) -> tuple[str, ...]:
+def _cells(place: int, row: StreamRecord, first_second: int) -> tuple[str, ...]:
     return (
         str(place),
         f"{row.journey}, {row.step}",

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.load.locust.command import DEFAULT_USERS
 from scripts import chromium
 
@@ -59,7 +59,7 @@ def report(scratch: Path) -> None:
 @contextmanager
 def web_page(scratch: Path) -> Iterator[str]:
     """The URL of Locust's page, on which a test has been going on for some time."""
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         command = harness("load", "--web", "--web-port", str(_PORT), "--target", server.base_url)
         url = f"http://127.0.0.1:{_PORT}"
         with subprocess.Popen([*command, "--out", str(scratch / "out")]) as served:

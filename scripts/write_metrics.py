@@ -14,7 +14,7 @@ from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
-from harness.results.records import HARNESS_FAULT, CheckRow, ProcessRow
+from harness.results.records import HARNESS_FAULT, CheckRecord, ProcessRecord
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -212,10 +212,12 @@ def _families() -> list[Family]:
             for word in ("scheduled", "done"):
                 writer.add_ledger("local", 0, "fresh", word)
             for word in ("judged", "runs", "good"):
-                writer.add_tally("local", 0, "fresh", word)
+                writer.add_rate_counts("local", 0, "fresh", word)
             writer.count_violation("terminal.last", "fresh", "local")
-            writer.add_processes([ProcessRow(worker="local", second=0, cpu=0.1, rss_bytes=1, open_streams=1)])
-            writer.add_checks([CheckRow(id="terminal.last", level="MUST", verdict="pass")])
+            writer.add_processes(
+                [ProcessRecord(worker="local", second=0, cpu=0.1, rss_bytes=1, open_streams=1)]
+            )
+            writer.add_checks([CheckRecord(id="terminal.last", level="MUST", verdict="pass")])
         with Results(path) as results:
             return result_families(results)
 

@@ -8,16 +8,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.config.target import another_body
+from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
-from harness.suite.scenario import World
+from harness.suite.scenario import ScenarioContext
 
 
-async def conflict_after_completion(world: World) -> tuple[Exchange, Exchange, Exchange, Exchange]:
+async def conflict_after_completion(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange, Exchange]:
     """A completed run, another body under its key, the first body again, the other body again."""
     request = world.request("success")
-    other = another_body(request)
+    other = with_different_body(request)
     return (
         await world.send(request, "a completed run"),
         await world.send(other, "another body under its key"),
@@ -26,28 +26,28 @@ async def conflict_after_completion(world: World) -> tuple[Exchange, Exchange, E
     )
 
 
-async def conflict_in_flight(world: World) -> tuple[Exchange, Exchange, Exchange]:
+async def conflict_in_flight(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, another body under its key while it is going on, and the first body again after its end."""
     request = world.request("long")
     async with world.connections(2):
         first = world.open(request, "a long run")
         await first.events(2)
-        second = world.open(another_body(request), "another body while the run is in flight")
+        second = world.open(with_different_body(request), "another body while the run is in flight")
         original, conflicting = await asyncio.gather(first.result(), second.result())
     return original, conflicting, await world.send(request, "the first body again")
 
 
-async def conflicts(world: World) -> list[tuple[Exchange, Exchange]]:
+async def conflicts(world: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Runs with another body under their keys: after the end, and in flight where there is a long action."""
-    after = await world.play(conflict_after_completion)
+    after = await world.run_once(conflict_after_completion)
     found = [after[:2]]
     if world.target.action("long") is not None:
-        in_flight = await world.play(conflict_in_flight)
+        in_flight = await world.run_once(conflict_in_flight)
         found.append(in_flight[:2])
     return found
 
 
-async def conflict_with_secret(world: World) -> tuple[Exchange, Exchange, str]:
+async def conflict_with_secret(world: ScenarioContext) -> tuple[Exchange, Exchange, str]:
     """A run whose body holds a text of its own, and another body under its key."""
     secret = f"secret-{uuid.uuid4()}"
     request = world.request("success")
@@ -57,7 +57,7 @@ async def conflict_with_secret(world: World) -> tuple[Exchange, Exchange, str]:
     return original, await world.send(other, "another body under its key"), secret
 
 
-async def conflicts_by_field(world: World) -> tuple[Exchange, dict[str, Exchange]]:
+async def conflicts_by_field(world: ScenarioContext) -> tuple[Exchange, dict[str, Exchange]]:
     """A run with every optional field, and bodies that differ from its own in one value each."""
     action = copy.deepcopy(world.request("success").json()["workflowAction"])
     body = {

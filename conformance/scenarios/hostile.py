@@ -17,7 +17,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.rules.input import survives
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import World
+from harness.suite.scenario import ScenarioContext
 from harness.transport.receiver import Cut
 
 EXAMPLES = 80
@@ -66,10 +66,10 @@ _VALUES = st.recursive(
 )
 
 
-class _Search:
+class _BodySearch:
     """Asks the target, example by example, and remembers what it answered."""
 
-    def __init__(self, world: World, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, world: ScenarioContext, loop: asyncio.AbstractEventLoop) -> None:
         self._world = world
         self._loop = loop
         self._template = world.request("success")
@@ -136,10 +136,10 @@ class _Search:
         )
 
 
-async def searched_bodies(world: World) -> dict[str, Exchange]:
+async def searched_bodies(world: ScenarioContext) -> dict[str, Exchange]:
     """The smallest generated body that made the server fail, else the last of those that did not."""
     world.forbid_when_read_only("hostile bodies")
-    search = _Search(world, asyncio.get_running_loop())
+    search = _BodySearch(world, asyncio.get_running_loop())
 
     @settings(
         max_examples=EXAMPLES,

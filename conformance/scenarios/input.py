@@ -8,30 +8,30 @@ from typing import Any
 from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import World
+from harness.suite.scenario import ScenarioContext
 
 REQUIRED = ("organizationId", "sessionId", "workflowAction")
 TOO_LARGE_BYTES = 24_000_000
 _NESTED = 20_000
 
 
-def _raw(world: World, body: bytes) -> HttpRequest:
+def _raw(world: ScenarioContext, body: bytes) -> HttpRequest:
     request = world.request("success")
     return HttpRequest(request.method, request.target, request.headers, body)
 
 
-async def _with_bodies(world: World, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
+async def _with_bodies(world: ScenarioContext, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
     return await world.send_all(
         {name: world.target.post(body, key=new_key()) for name, body in bodies.items()}, label
     )
 
 
-def _body(world: World) -> dict[str, Any]:
+def _body(world: ScenarioContext) -> dict[str, Any]:
     body: dict[str, Any] = world.request("success").json()
     return body
 
 
-async def bodies_not_json(world: World) -> dict[str, Exchange]:
+async def bodies_not_json(world: ScenarioContext) -> dict[str, Exchange]:
     """What is posted in place of a JSON object."""
     bodies = {
         "malformed JSON": b'{"organizationId": "org',
@@ -43,14 +43,14 @@ async def bodies_not_json(world: World) -> dict[str, Exchange]:
     return await world.send_all({name: _raw(world, body) for name, body in bodies.items()}, "posted")
 
 
-async def bodies_without_a_field(world: World) -> dict[str, Exchange]:
+async def bodies_without_a_field(world: ScenarioContext) -> dict[str, Exchange]:
     """By the required field that is left out."""
     body = _body(world)
     bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
     return await _with_bodies(world, bodies, "a body without")
 
 
-async def bodies_with_wrong_types(world: World) -> dict[str, Exchange]:
+async def bodies_with_wrong_types(world: ScenarioContext) -> dict[str, Exchange]:
     """By what stands where another type is documented."""
     wrong: dict[str, dict[str, Any]] = {
         "a number as organizationId": {"organizationId": 7},
@@ -68,7 +68,7 @@ async def bodies_with_wrong_types(world: World) -> dict[str, Exchange]:
     return await _with_bodies(world, {name: {**body, **part} for name, part in wrong.items()}, "sent")
 
 
-async def bodies_with_bad_source(world: World) -> dict[str, Exchange]:
+async def bodies_with_bad_source(world: ScenarioContext) -> dict[str, Exchange]:
     """By a `source` that is none of the documented three."""
     body = _body(world)
     values: tuple[Any, ...] = ("robot", "", "API", 7)
@@ -77,7 +77,7 @@ async def bodies_with_bad_source(world: World) -> dict[str, Exchange]:
     )
 
 
-async def bodies_with_bad_timezone(world: World) -> dict[str, Exchange]:
+async def bodies_with_bad_timezone(world: ScenarioContext) -> dict[str, Exchange]:
     """By a `userTimezone` that is no IANA zone."""
     body = _body(world)
     values = ("Mars/Olympus_Mons", "not a zone", "../../etc/passwd")
@@ -86,7 +86,7 @@ async def bodies_with_bad_timezone(world: World) -> dict[str, Exchange]:
     )
 
 
-async def hostile_bodies(world: World) -> dict[str, Exchange]:
+async def hostile_bodies(world: ScenarioContext) -> dict[str, Exchange]:
     """JSON that breaks what is not built for it."""
     world.forbid_when_read_only("hostile bodies")
     body = json.dumps(_body(world))
@@ -113,14 +113,14 @@ async def hostile_bodies(world: World) -> dict[str, Exchange]:
     return await world.send_all({name: _raw(world, value) for name, value in bodies.items()}, "hostile")
 
 
-async def body_as_text(world: World) -> Exchange:
+async def body_as_text(world: ScenarioContext) -> Exchange:
     """A valid body that claims to be plain text."""
     return await world.send(
         world.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
     )
 
 
-async def body_too_large(world: World) -> Exchange:
+async def body_too_large(world: ScenarioContext) -> Exchange:
     """A valid body with a very long value in it."""
     world.forbid_when_read_only("oversized bodies")
     body = {**_body(world), "fileThreadId": "x" * TOO_LARGE_BYTES}

@@ -8,23 +8,23 @@ import uuid
 from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import NotApplicable, World
+from harness.suite.scenario import NotApplicable, ScenarioContext
 
 from .runs import completed_run
 
 
-def _keyless(world: World, run_id: str | None = None) -> HttpRequest:
+def _keyless(world: ScenarioContext, run_id: str | None = None) -> HttpRequest:
     return world.request("success", run_id=run_id).with_header("Idempotency-Key", None)
 
 
-async def keyless_runs(world: World) -> tuple[Exchange, Exchange]:
+async def keyless_runs(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """Two requests with equal bodies, without key and runId, one after the other."""
     request = _keyless(world)
     first = await world.send(request, "a run without a key")
     return first, await world.send(request, "the same request without a key again")
 
 
-async def opaque_keys(world: World) -> dict[str, tuple[Exchange, Exchange]]:
+async def opaque_keys(world: ScenarioContext) -> dict[str, tuple[Exchange, Exchange]]:
     """Runs under keys of different forms, and their retries."""
     unique = uuid.uuid4().hex
     keys = {
@@ -40,7 +40,7 @@ async def opaque_keys(world: World) -> dict[str, tuple[Exchange, Exchange]]:
     return found
 
 
-async def bad_keys(world: World) -> dict[str, Exchange]:
+async def bad_keys(world: ScenarioContext) -> dict[str, Exchange]:
     """Requests with keys that are none."""
     keys = {
         "an empty text": "",
@@ -53,7 +53,7 @@ async def bad_keys(world: World) -> dict[str, Exchange]:
     )
 
 
-async def injected_keys(world: World) -> dict[str, Exchange]:
+async def injected_keys(world: ScenarioContext) -> dict[str, Exchange]:
     """Requests whose keys try to be something else. A raw line break cannot be sent; its escapes are."""
     world.forbid_when_read_only("injections")
     unique = uuid.uuid4().hex
@@ -71,18 +71,18 @@ async def injected_keys(world: World) -> dict[str, Exchange]:
     )
 
 
-async def key_on_other_route(world: World) -> tuple[Exchange, Exchange]:
+async def key_on_other_route(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A completed run, and its key used on the other route."""
     other = world.target.settings.other_route
     if other is None:
         raise NotApplicable("configure [target.other_route]")
-    original = await world.play(completed_run)
+    original = await world.run_once(completed_run)
     body = {**original.request.json(), **other.body}
     request = world.target.post(body, key=original.request.header("idempotency-key"), path=other.path)
     return original, await world.send(request, "the same key on the other route")
 
 
-async def same_value_in_other_bytes(world: World) -> tuple[Exchange, Exchange, Exchange]:
+async def same_value_in_other_bytes(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A run, and the same JSON value under its key with another key order, and with other white space."""
     request = world.request("success")
     body = request.json()
@@ -101,7 +101,7 @@ async def same_value_in_other_bytes(world: World) -> tuple[Exchange, Exchange, E
     )
 
 
-async def runs_with_run_id(world: World) -> list[Exchange]:
+async def runs_with_run_id(world: ScenarioContext) -> list[Exchange]:
     """Runs whose runId the client gave, with a fresh key and without one."""
     return [
         await world.send(world.request("success", run_id=new_key()), "a run with a runId of the client's"),
@@ -109,7 +109,7 @@ async def runs_with_run_id(world: World) -> list[Exchange]:
     ]
 
 
-async def run_id_beside_key(world: World) -> tuple[Exchange, Exchange, Exchange]:
+async def run_id_beside_key(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A run with key and runId; its runId under a new key; another runId under its key."""
     request = world.request("success", run_id=f"run-{uuid.uuid4()}")
     original = await world.send(request, "a run with key and runId")
@@ -122,7 +122,7 @@ async def run_id_beside_key(world: World) -> tuple[Exchange, Exchange, Exchange]
     return original, new_key_old_id, old_key_new_id
 
 
-async def resumed_by_run_id(world: World) -> tuple[Exchange, Exchange]:
+async def resumed_by_run_id(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """The same runId and body twice, without a key."""
     request = _keyless(world, f"run-{uuid.uuid4()}")
     original = await world.send(request, "a run with a runId and no key")

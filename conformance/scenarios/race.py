@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import uuid
 
-from harness.config.target import another_body
+from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import World
+from harness.suite.scenario import ScenarioContext
 
 from .runs import echo_request
 
@@ -16,7 +16,7 @@ PARTIES = 20
 ROUNDS = 3
 
 
-async def _together(world: World, requests: list[HttpRequest], label: str) -> list[Exchange]:
+async def _together(world: ScenarioContext, requests: list[HttpRequest], label: str) -> list[Exchange]:
     """Send all but the last byte of each request, then all last bytes at once."""
     world.forbid_when_read_only("races")
     barrier = asyncio.Barrier(len(requests))
@@ -31,7 +31,7 @@ async def _together(world: World, requests: list[HttpRequest], label: str) -> li
         )
 
 
-async def equal_requests_together(world: World) -> list[list[Exchange]]:
+async def equal_requests_together(world: ScenarioContext) -> list[list[Exchange]]:
     """Rounds of equal requests that arrive together."""
     return [
         await _together(world, [world.request("success")] * PARTIES, f"round {number} of equal requests")
@@ -39,24 +39,24 @@ async def equal_requests_together(world: World) -> list[list[Exchange]]:
     ]
 
 
-async def different_bodies_together(world: World) -> list[list[Exchange]]:
+async def different_bodies_together(world: ScenarioContext) -> list[list[Exchange]]:
     """Rounds of requests with one key and different bodies that arrive together."""
     rounds = []
     for number in range(1, ROUNDS + 1):
         request = world.request("success")
-        bodies = [request, *(another_body(request) for _ in range(PARTIES - 1))]
+        bodies = [request, *(with_different_body(request) for _ in range(PARTIES - 1))]
         rounds.append(await _together(world, bodies, f"round {number} of different bodies"))
     return rounds
 
 
-async def interleaved_runs(world: World) -> dict[str, Exchange]:
+async def interleaved_runs(world: ScenarioContext) -> dict[str, Exchange]:
     """Runs beside each other, each under the text that it alone gives back."""
     texts = [f"only-{uuid.uuid4().hex}" for _ in range(PARTIES)]
     requests = [echo_request(world, text) for text in texts]
     return dict(zip(texts, await _together(world, requests, "an interleaved run"), strict=True))
 
 
-async def one_of_several_closed(world: World) -> tuple[Exchange, list[Exchange]]:
+async def one_of_several_closed(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """One stream closed in mid-run, and the others: two readers of the same run, three runs of their own."""
     shared = world.request("long")
     async with world.connections(6):
@@ -71,7 +71,7 @@ async def one_of_several_closed(world: World) -> tuple[Exchange, list[Exchange]]
         return closed, list(await asyncio.gather(*(one.result() for one in others)))
 
 
-async def runs_beside_a_stalled_reader(world: World) -> tuple[Exchange, list[Exchange]]:
+async def runs_beside_a_stalled_reader(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A long run alone, and long runs beside connections whose reader has stalled."""
     async with world.connections(6):
         alone = await world.send(world.request("long"), "a run alone")

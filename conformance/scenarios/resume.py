@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine
 from itertools import cycle
 from typing import Any
 
-from harness.contract.decoding.full_decoder import Received
+from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.rules.resume import CutRun, terminal_lead_ms
-from harness.suite.scenario import NotApplicable, World, gather_some
+from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 from harness.transport.receiver import Cut, CutHow
 
 from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
@@ -24,39 +24,39 @@ _RACE_FROM = 4
 _LONGEST_GAP_MS = 2000.0
 
 
-async def replayed_run(world: World) -> tuple[Exchange, Exchange]:
+async def replayed_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A completed run and its retry."""
     return await _with_retry(world, completed_run)
 
 
-async def replayed_long_run(world: World) -> tuple[Exchange, Exchange]:
+async def replayed_long_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A long run, of ten events or more where the action makes them, and its retry."""
     return await _with_retry(world, long_run)
 
 
-async def replayed_silent_run(world: World) -> tuple[Exchange, Exchange]:
+async def replayed_silent_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A run without tokens and its retry."""
     return await _with_retry(world, silent_run)
 
 
-async def replayed_cancelled_run(world: World) -> tuple[Exchange, Exchange]:
+async def replayed_cancelled_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A cancelled run and its retry."""
     return await _with_retry(world, cancelled_run)
 
 
-async def replayed_failure(world: World) -> tuple[Exchange, Exchange]:
+async def replayed_failure(world: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A failed run and its retry."""
     return await _with_retry(world, failing_run)
 
 
 async def _with_retry(
-    world: World, scenario: Callable[[World], Coroutine[Any, Any, Exchange]]
+    world: ScenarioContext, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]
 ) -> tuple[Exchange, Exchange]:
-    original = await world.play(scenario)
+    original = await world.run_once(scenario)
     return original, await world.send(original.request, f"the retry of {original.label}")
 
 
-async def joined_run(world: World) -> tuple[Exchange, Exchange, Exchange]:
+async def joined_run(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, a second connection that joined it in flight, and the run read again after its end."""
     request = world.request("long")
     async with world.connections(2):
@@ -68,24 +68,24 @@ async def joined_run(world: World) -> tuple[Exchange, Exchange, Exchange]:
     return original, second, later
 
 
-async def cut_runs(world: World) -> list[CutRun]:
+async def cut_runs(world: ScenarioContext) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed without Last-Event-ID."""
     return await _cut_everywhere(world, name_last_event=False)
 
 
-async def cut_runs_by_id(world: World) -> list[CutRun]:
+async def cut_runs_by_id(world: ScenarioContext) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed with Last-Event-ID."""
     _needs_last_event_id(world)
     return await _cut_everywhere(world, name_last_event=True)
 
 
-def _needs_last_event_id(world: World) -> None:
+def _needs_last_event_id(world: ScenarioContext) -> None:
     if world.expect.last_event_id is False:
         raise NotApplicable("the target declares that it ignores Last-Event-ID (target.last_event_id)")
 
 
-async def _cut_everywhere(world: World, *, name_last_event: bool) -> list[CutRun]:
-    whole = await world.play(long_run)
+async def _cut_everywhere(world: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
+    whole = await world.run_once(long_run)
     first = 1 if name_last_event else 0
     places = _spread(first, len(whole.events) - 1)
     ways = cycle((CutHow.FIN, CutHow.RST))
@@ -103,7 +103,7 @@ def _spread(first: int, last: int) -> list[int]:
     return sorted({first + round(step * (count - 1) / (MAX_CUTS - 1)) for step in range(MAX_CUTS)})
 
 
-async def _cut_and_resume(world: World, cut: Cut, *, name_last_event: bool = False) -> CutRun:
+async def _cut_and_resume(world: ScenarioContext, cut: Cut, *, name_last_event: bool = False) -> CutRun:
     request = world.request("long")
     before = await world.send(request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut)
     again = request
@@ -117,17 +117,17 @@ async def _cut_and_resume(world: World, cut: Cut, *, name_last_event: bool = Fal
     return CutRun(before, resumed, canonical)
 
 
-async def runs_cut_each_way(world: World) -> list[CutRun]:
+async def runs_cut_each_way(world: ScenarioContext) -> list[CutRun]:
     """Long runs broken off by FIN, RST, half-close, and each of them before the head."""
-    if not (await world.play(long_run)).started_run:
+    if not (await world.run_once(long_run)).started_run:
         return []
     cuts = [Cut(after, how) for how in CutHow for after in (2, 0)]
     return await gather_some([_cut_and_resume(world, cut) for cut in cuts])
 
 
-async def resumed_after_each_id(world: World) -> tuple[Exchange, list[Exchange]]:
+async def resumed_after_each_id(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A long run after its end, and a resumption of it after each event but the last."""
-    original = await world.play(long_run)
+    original = await world.run_once(long_run)
     ids = [one.frame.id for one in original.events if one.stream_id]
     named = [ids[place] for place in _spread(0, len(ids) - 2)]
     return original, await gather_some(
@@ -141,17 +141,17 @@ async def resumed_after_each_id(world: World) -> tuple[Exchange, list[Exchange]]
     )
 
 
-async def cut_after_the_end(world: World) -> list[CutRun]:
+async def cut_after_the_end(world: ScenarioContext) -> list[CutRun]:
     """The resumptions of a finished run after each of its events, as cuts of it."""
     _needs_last_event_id(world)
-    original, resumed = await world.play(resumed_after_each_id)
+    original, resumed = await world.run_once(resumed_after_each_id)
     return [CutRun(original, one, original) for one in resumed]
 
 
-async def retries_with_bad_ids(world: World) -> tuple[Exchange, list[Exchange]]:
+async def retries_with_bad_ids(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A finished run, and retries of it that name ids which no event of it has."""
-    original = await world.play(long_run)
-    stranger = await world.play(completed_run)
+    original = await world.run_once(long_run)
+    stranger = await world.run_once(completed_run)
     foreign = stranger.events[0].frame.id if stranger.events else None
     bad = ["none", "-", "1-", "-1-0", "1-2-3", "9" * 40, "99999999999999-0", "0-0", foreign or "1-1"]
     return original, await gather_some(
@@ -164,21 +164,21 @@ async def retries_with_bad_ids(world: World) -> tuple[Exchange, list[Exchange]]:
     )
 
 
-def _between_ms(earlier: Received, later: Received) -> float:
+def _between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:
     """How long the second event came after the first: as it arrived, or as it was made where packets merged."""
     arrived_ms = (later.arrival_ns - earlier.arrival_ns) / 1e6
     made_ms = later.stream_id.ms - earlier.stream_id.ms if earlier.stream_id and later.stream_id else 0.0
     return max(arrived_ms, min(made_ms, _LONGEST_GAP_MS))
 
 
-async def retries_at_the_end(world: World) -> list[tuple[Exchange, Exchange]]:
+async def retries_at_the_end(world: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Long runs with a retry that was sent at some moment around their terminal event.
 
     The moments are spread over the time from the last event but three to the end. A busy machine sends
     late, so there are rounds until enough retries came shortly before the terminal event.
     """
     world.forbid_when_read_only("races")
-    whole = await world.play(long_run)
+    whole = await world.run_once(long_run)
     if len(whole.events) < _RACE_FROM or not whole.terminals:
         return []
     span_ms = _between_ms(whole.events[-_RACE_FROM], whole.terminals[0])

@@ -7,7 +7,7 @@ import asyncio
 from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import World
+from harness.suite.scenario import ScenarioContext
 
 from .auth import (
     foreign_org_with_known_key,
@@ -21,21 +21,24 @@ from .input import bodies_not_json, bodies_without_a_field
 from .runs import completed_run
 
 
-async def every_answer(world: World) -> list[Exchange]:
+async def every_answer(world: ScenarioContext) -> list[Exchange]:
     """An accepted request, and one rejection for each reason there is."""
     refused = await asyncio.gather(
-        *(world.play(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
+        *(world.run_once(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
     )
     others = await asyncio.gather(
-        *(world.play(scenario) for scenario in (completed_run, foreign_org_with_known_key, token_in_query))
+        *(
+            world.run_once(scenario)
+            for scenario in (completed_run, foreign_org_with_known_key, token_in_query)
+        )
     )
-    conflict = await world.play(conflict_after_completion)
-    not_json = await world.play(bodies_not_json)
-    without = await world.play(bodies_without_a_field)
+    conflict = await world.run_once(conflict_after_completion)
+    not_json = await world.run_once(bodies_not_json)
+    without = await world.run_once(bodies_without_a_field)
     return [*others, *(answer for answer, _ in refused), conflict[1], *not_json.values(), *without.values()]
 
 
-async def cors_answers(world: World) -> list[Exchange]:
+async def cors_answers(world: ScenarioContext) -> list[Exchange]:
     """Answers to a run's request and to a rejected one, both sent as a foreign web page would."""
     request = world.request("success").with_header("Origin", "https://elsewhere.example")
     accepted = await world.send(request, "a request with a foreign Origin")

@@ -18,7 +18,7 @@ _LONGER_MS = 50.0
 _LOOK_S = 0.1
 
 
-class Rest:
+class IdleWait:
     """Knows how long a single run takes on the server at rest, and waits until it does so again.
 
     interrupted: whether nobody waits for it any more.
@@ -30,13 +30,13 @@ class Rest:
         self._interrupted = interrupted
         self._usual_ms: float | None = None
 
-    def learn(self) -> None:
+    def calibrate(self) -> None:
         """Find out how long a run takes, before there is any load. Where one does not end, it stays unknown."""
         taken_ms = [self._run_ms() for _ in range(_FIRST_RUNS)]
         known_ms = [one for one in taken_ms if one is not None]
         self._usual_ms = max(known_ms) if len(known_ms) == _FIRST_RUNS else None
 
-    def comes(self) -> bool:
+    def wait(self) -> bool:
         """Wait a moment, and then until a run takes about as long as at first: for as long as a run may take."""
         time.sleep(_COOL_DOWN_S)
         until_s = time.monotonic() + self._patience_s

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from harness.capacity.search import Answer, Outcome, Plan, Trial, Verdict
+from harness.capacity.search import CapacityResult, SearchOutcome, SearchPlan, Trial, TrialVerdict
 from harness.gate.objective import Objective
 
 MANIFEST_KEY = "capacity"
@@ -29,7 +29,7 @@ State = Literal["running", "finished", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class CapacityStep:
     """One run at one rate.
 
     rate: arrivals per second. why: what missed, or why there is no verdict; empty where all held. values: of
@@ -42,7 +42,7 @@ class Step:
 
     number: int
     rate: float
-    verdict: Verdict
+    verdict: TrialVerdict
     why: str
     values: dict[str, float | None] = field(default_factory=dict)
     percentiles: dict[str, dict[str, float | None]] = field(default_factory=dict)
@@ -77,14 +77,14 @@ class Record:
     arrivals: "constant" or "poisson".
     """
 
-    plan: Plan
+    plan: SearchPlan
     objectives: dict[str, float]
     step_s: float
     warmup_s: float
     arrivals: str
     state: State = "running"
-    steps: list[Step] = field(default_factory=list)
-    answer: Answer | None = None
+    steps: list[CapacityStep] = field(default_factory=list)
+    answer: CapacityResult | None = None
 
     @property
     def trials(self) -> list[Trial]:
@@ -95,7 +95,7 @@ class Record:
         """The objectives. Raises ValueError for one that is not of this version."""
         return tuple(Objective.parse(key, limit) for key, limit in self.objectives.items())
 
-    def at(self, rate: float | None) -> list[Step]:
+    def at(self, rate: float | None) -> list[CapacityStep]:
         """The runs at a rate, in their order."""
         return [step for step in self.steps if step.rate == rate]
 
@@ -133,7 +133,7 @@ class Record:
             )
         return first, *self._known(answer), *self._reservations(answer)
 
-    def _known(self, answer: Answer) -> Iterator[str]:
+    def _known(self, answer: CapacityResult) -> Iterator[str]:
         """What the answer's ends rest on."""
         if answer.low is not None:
             yield f"All objectives held in {_of(answer.low_runs, self.at(answer.low))} at {answer.low:g}/s."
@@ -143,7 +143,7 @@ class Record:
             said = f"{verb} in {_of(answer.high_runs, self.at(answer.high))} at {answer.high:g}/s"
             yield f"{said}: {whys[0]}." if whys else f"{said}."
 
-    def _reservations(self, answer: Answer) -> Iterator[str]:
+    def _reservations(self, answer: CapacityResult) -> Iterator[str]:
         growing = [step for step in self.at(answer.low) if not step.settled]
         if growing:
             most = max(step.backlog_per_s for step in growing)
@@ -155,18 +155,18 @@ class Record:
             yield "Arrivals were evenly spaced; random ones (--arrivals poisson) are harder on a server."
 
 
-_OUTCOMES: dict[Outcome, str] = {
+_OUTCOMES: dict[SearchOutcome, str] = {
     "found": "Found",
     "above": "The limit was not reached",
     "below": "The limit lies lower",
     "noise": "No limit found, because of noise",
     "harness": "The server's limit was not reached",
-    "void": "No limit found",
+    "invalid": "No limit found",
     "time": "No limit found yet",
     "interrupted": "Interrupted",
     "stopped": "The search was stopped",
 }
 
 
-def _of(agreeing: int, steps: Sequence[Step]) -> str:
+def _of(agreeing: int, steps: Sequence[CapacityStep]) -> str:
     return f"{agreeing} of {len(steps)} run{'' if len(steps) == 1 else 's'}"

@@ -24,10 +24,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Verdict = Literal["held", "missed", "saturated", "void"]
+TrialVerdict = Literal["passed", "failed", "saturated", "invalid"]
 """saturated: nobody can say, as the harness was too busy. void: nobody can say, for another reason."""
 
-Outcome = Literal["found", "above", "below", "noise", "harness", "void", "time", "interrupted", "stopped"]
+SearchOutcome = Literal[
+    "found", "above", "below", "noise", "harness", "invalid", "time", "interrupted", "stopped"
+]
 
 GROWTH = 2.0
 """From rate to rate while nothing has been missed."""
@@ -42,11 +44,11 @@ class Trial(NamedTuple):
     """One run: the arrivals a second it was given, and what came of it."""
 
     rate: float
-    verdict: Verdict
+    verdict: TrialVerdict
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SearchPlan:
     """What to search for.
 
     lowest, highest: arrivals per second to search between. repeats: runs at either end of the answer that
@@ -67,7 +69,7 @@ class Try:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class CapacityResult:
     """What the runs say.
 
     low: the highest rate of which it is sure that it is held, and how many runs say so; high: the lowest
@@ -75,7 +77,7 @@ class Answer:
     by_harness: the upper end is where the harness was saturated, so it is not the server's limit.
     """
 
-    outcome: Outcome
+    outcome: SearchOutcome
     why: str
     low: float | None
     low_runs: int
@@ -103,7 +105,7 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Site:
+class RateTrials:
     """A rate that was tried, and its runs by their verdict."""
 
     rate: float
@@ -143,14 +145,14 @@ class Site:
         return self.missed or self.saturated
 
 
-def sites(trials: Iterable[Trial]) -> list[Site]:
+def by_rate(trials: Iterable[Trial]) -> list[RateTrials]:
     """The rates that were tried, ascending. Void runs are left out."""
-    found: dict[float, Site] = {}
+    found: dict[float, RateTrials] = {}
     for rate, verdict in trials:
-        if verdict != "void":
-            site = found.setdefault(rate, Site(rate))
-            site.held += verdict == "held"
-            site.missed += verdict == "missed"
+        if verdict != "invalid":
+            site = found.setdefault(rate, RateTrials(rate))
+            site.held += verdict == "passed"
+            site.missed += verdict == "failed"
             site.saturated += verdict == "saturated"
     return [found[rate] for rate in sorted(found)]
 
@@ -163,12 +165,12 @@ class Bracket:
     between: rates in it that were tried too: where runs disagree.
     """
 
-    low: Site | None
-    high: Site | None
-    between: tuple[Site, ...]
+    low: RateTrials | None
+    high: RateTrials | None
+    between: tuple[RateTrials, ...]
 
     @classmethod
-    def of(cls, found: Sequence[Site]) -> Bracket:
+    def of(cls, found: Sequence[RateTrials]) -> Bracket:
         lowest_down = min((one.rate for one in found if not one.goes_up), default=math.inf)
         highest_up = max((one.rate for one in found if not one.goes_down), default=0.0)
         held = [one for one in found if one.held and not one.missed and one.rate < lowest_down]
@@ -179,14 +181,14 @@ class Bracket:
         return cls(low, high, tuple(one for one in found if floor < one.rate < ceiling))
 
 
-def next_step(trials: Sequence[Trial], plan: Plan) -> Try | Answer:
+def next_step(trials: Sequence[Trial], plan: SearchPlan) -> Try | CapacityResult:
     """The next run, or the answer when there is nothing more to be learnt by one. Depends on nothing else."""
     voids = _voids_at_the_end(trials)
     if voids:
         if voids >= plan.repeats:
-            return conclude(trials, "void", f"{voids} runs in a row came to no verdict")
+            return conclude(trials, "invalid", f"{voids} runs in a row came to no verdict")
         return Try(trials[-1].rate)
-    found = sites(trials)
+    found = by_rate(trials)
     if not found:
         return Try(plan.lowest)
     if len(trials) >= _RUNS_A_REPEAT * plan.repeats + _climb(plan):
@@ -203,7 +205,7 @@ def next_step(trials: Sequence[Trial], plan: Plan) -> Try | Answer:
     return _narrower(bracket, trials, plan, noisy=noisy)
 
 
-def _climb(plan: Plan) -> int:
+def _climb(plan: SearchPlan) -> int:
     """Runs that it takes to get from the lowest rate to the highest."""
     return math.ceil(math.log(plan.highest / plan.lowest, GROWTH)) + 1
 
@@ -211,13 +213,13 @@ def _climb(plan: Plan) -> int:
 def _voids_at_the_end(trials: Sequence[Trial]) -> int:
     count = 0
     for trial in reversed(trials):
-        if trial.verdict != "void":
+        if trial.verdict != "invalid":
             break
         count += 1
     return count
 
 
-def _upwards(found: Sequence[Site], trials: Sequence[Trial], plan: Plan) -> Try | Answer:
+def _upwards(found: Sequence[RateTrials], trials: Sequence[Trial], plan: SearchPlan) -> Try | CapacityResult:
     """Nothing is missed yet, or above what was missed runs disagree."""
     top = found[-1]
     if top.rate < plan.highest:
@@ -225,7 +227,7 @@ def _upwards(found: Sequence[Site], trials: Sequence[Trial], plan: Plan) -> Try 
     return _at_the_end(top, trials, plan)
 
 
-def _at_the_end(site: Site, trials: Sequence[Trial], plan: Plan) -> Try | Answer:
+def _at_the_end(site: RateTrials, trials: Sequence[Trial], plan: SearchPlan) -> Try | CapacityResult:
     """The search is at one end of what it was asked to search, and the limit seems to lie beyond."""
     if site.held and site.missed:
         return conclude(trials, "noise", f"at {_runs(site)}, and no rate beyond it was to be tried")
@@ -240,7 +242,9 @@ def _at_the_end(site: Site, trials: Sequence[Trial], plan: Plan) -> Try | Answer
     return conclude(trials, "below", why)
 
 
-def _narrower(bracket: Bracket, trials: Sequence[Trial], plan: Plan, *, noisy: bool) -> Try | Answer:
+def _narrower(
+    bracket: Bracket, trials: Sequence[Trial], plan: SearchPlan, *, noisy: bool
+) -> Try | CapacityResult:
     low, high = bracket.low, bracket.high
     assert high is not None
     floor = low.rate if low else plan.lowest
@@ -261,7 +265,7 @@ def _narrower(bracket: Bracket, trials: Sequence[Trial], plan: Plan, *, noisy: b
     return conclude(trials, "found", "")
 
 
-def _middle(floor: float, between: Sequence[float], ceiling: float, plan: Plan) -> float | None:
+def _middle(floor: float, between: Sequence[float], ceiling: float, plan: SearchPlan) -> float | None:
     """The rate that halves the wider gap; None where no gap is worth it.
 
     between: where runs disagree. When that alone is wider than the precision, narrower ends would not do.
@@ -274,11 +278,11 @@ def _middle(floor: float, between: Sequence[float], ceiling: float, plan: Plan) 
     return _between(bottom, top) if top > bottom * (1 + plan.precision / 8) else None
 
 
-def conclude(trials: Sequence[Trial], outcome: Outcome, why: str) -> Answer:
+def conclude(trials: Sequence[Trial], outcome: SearchOutcome, why: str) -> CapacityResult:
     """The answer by these runs, whether they settle it or not."""
-    bracket = Bracket.of(sites(trials))
+    bracket = Bracket.of(by_rate(trials))
     low, high = bracket.low, bracket.high
-    return Answer(
+    return CapacityResult(
         outcome=outcome,
         why=why,
         low=low.rate if low else None,
@@ -289,7 +293,7 @@ def conclude(trials: Sequence[Trial], outcome: Outcome, why: str) -> Answer:
     )
 
 
-def _runs(site: Site) -> str:
+def _runs(site: RateTrials) -> str:
     said = [f"{site.held} of {site.decided} runs held"]
     if site.saturated:
         said.append(f"in {site.saturated} more the harness was saturated")

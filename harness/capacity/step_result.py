@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from harness.capacity.record import Step
-from harness.capacity.search import Verdict
+from harness.capacity.record import CapacityStep
+from harness.capacity.search import TrialVerdict
 from harness.gate.console import quantity
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective
 from harness.gate.report import GateRow
 from harness.results import metrics
@@ -24,11 +24,11 @@ from harness.results.reader import Results
 
 def measure(
     results: Results, objectives: Sequence[Objective], number: int, rate: float, step_s: float
-) -> Step:
+) -> CapacityStep:
     """The step that a load's results file tells of. step_s: how long arrivals counted. Raises ResultsError."""
     verdict, why = _verdict(results, objectives)
     measured = [one.percentile[0] for one in objectives if one.percentile]
-    step = Step(
+    step = CapacityStep(
         number=number,
         rate=rate,
         verdict=verdict,
@@ -42,9 +42,9 @@ def measure(
     return _with_flow(step, results.ledger_by_second(), results.measured_from, step_s)
 
 
-def void(number: int, rate: float, why: str) -> Step:
+def void(number: int, rate: float, why: str) -> CapacityStep:
     """The step of a run that left nothing to measure."""
-    return Step(number=number, rate=rate, verdict="void", why=why)
+    return CapacityStep(number=number, rate=rate, verdict="invalid", why=why)
 
 
 def _percentiles(results: Results, metric: str) -> dict[str, float | None]:
@@ -52,16 +52,16 @@ def _percentiles(results: Results, metric: str) -> dict[str, float | None]:
     return {word: histogram.percentile(percent) for word, percent in metrics.PERCENTILES.items()}
 
 
-def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[Verdict, str]:
-    rows = {row.name: row for row in judge(results, objectives).rows}
+def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[TrialVerdict, str]:
+    rows = {row.name: row for row in evaluate(results, objectives).rows}
     unsound = list(_unsound(rows, results.ledger()))
     if unsound:
-        return "void", "; ".join(unsound)
+        return "invalid", "; ".join(unsound)
     missed = [_said(rows[one.name], one) for one in objectives if _is_missed(rows[one.name], one, results)]
     if "load" in rows:
         missed.append(rows["load"].detail)
     if missed:
-        return "missed", "; ".join(missed)
+        return "failed", "; ".join(missed)
     busy = metrics.saturation(results)
     dropped = results.ledger()["dropped"]
     if dropped:
@@ -70,15 +70,15 @@ def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[Verdict
         return "saturated", "; ".join(busy)
     unknown = [row for row in rows.values() if row.verdict in ("not measured", "inconclusive")]
     if unknown:
-        return "void", "; ".join(f"{row.name}: {row.detail or row.verdict}" for row in unknown)
-    return "held", ""
+        return "invalid", "; ".join(f"{row.name}: {row.detail or row.verdict}" for row in unknown)
+    return "passed", ""
 
 
 def _unsound(rows: Mapping[str, GateRow], ledger: Ledger) -> Iterator[str]:
     """Why nothing that this run measured can be built upon."""
     if not ledger.scheduled:
         yield "nothing was sent"
-    elif rows["ledger"].verdict != "held":
+    elif rows["ledger"].verdict != "passed":
         yield f"the ledger does not add up: {rows['ledger'].detail}"
     for name in ("lost", "load"):
         if name in rows and rows[name].verdict == "inconclusive":
@@ -87,7 +87,7 @@ def _unsound(rows: Mapping[str, GateRow], ledger: Ledger) -> Iterator[str]:
 
 def _is_missed(row: GateRow, objective: Objective, results: Results) -> bool:
     if row.verdict != "inconclusive" or row.value is None:
-        return row.verdict == "missed"
+        return row.verdict == "failed"
     if objective.percentile is None or objective.percentile[0] in metrics.HARNESS_METRICS:
         return False
     # Of values that each became longer by `lag_ms` at most, so did every percentile.
@@ -100,7 +100,9 @@ def _said(row: GateRow, objective: Objective) -> str:
     return f"{row.name} {quantity(row.name, row.value)}, {beyond} {objective.limit_said}"
 
 
-def _with_flow(step: Step, ledgers: Mapping[int, Ledger], measured_from: int | None, step_s: float) -> Step:
+def _with_flow(
+    step: CapacityStep, ledgers: Mapping[int, Ledger], measured_from: int | None, step_s: float
+) -> CapacityStep:
     """The step with how many streams were completed, and how many were open."""
     if not ledgers:
         return step

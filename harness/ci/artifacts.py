@@ -13,7 +13,7 @@ from harness.ci import github
 from harness.ci.badge import badge_of, endpoint, svg
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
-from harness.ci.outcome import Account
+from harness.ci.outcome import Outcome
 from harness.errors import SettingsError
 
 _BADGES = {".svg": svg, ".json": endpoint}
@@ -50,7 +50,7 @@ class Artifacts:
 
 
 def publish(
-    account: Account,
+    account: Outcome,
     wanted: Artifacts,
     environment: Mapping[str, str] = os.environ,
     out: TextIO | None = None,
@@ -74,7 +74,7 @@ def publish(
     return code
 
 
-def _files(account: Account, wanted: Artifacts) -> list[tuple[Path, str]]:
+def _files(account: Outcome, wanted: Artifacts) -> list[tuple[Path, str]]:
     files = [(path, _BADGES[path.suffix](badge_of(account))) for path in wanted.badges]
     if wanted.junit is not None:
         files.append((wanted.junit, junit(account)))
@@ -83,7 +83,7 @@ def _files(account: Account, wanted: Artifacts) -> list[tuple[Path, str]]:
     return files
 
 
-def _tell_github(account: Account, wanted: Artifacts, environment: Mapping[str, str], out: TextIO) -> None:
+def _tell_github(account: Outcome, wanted: Artifacts, environment: Mapping[str, str], out: TextIO) -> None:
     workspace = environment.get("GITHUB_WORKSPACE")
     root = Path(workspace) if workspace else None
     out.writelines(f"{line}\n" for line in github.annotate(account, wanted.settings_file, root))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from harness.ci.outcome import Account, Word
+from harness.ci.outcome import Outcome, Word
 
 LABEL = "agent runs"
 
@@ -95,13 +95,13 @@ class Badge:
     colour: str
 
 
-def badge_of(account: Account) -> Badge:
+def badge_of(account: Outcome) -> Badge:
     """The badge of a test: passing · p95 TTFT 412 ms. The number stands only where it is the server's."""
-    message = _SAID.get(account.word, account.word)
+    message = _SAID.get(account.status, account.status)
     ttft_ms = account.ttft_p95_ms
-    if account.word in ("passed", "failed") and ttft_ms is not None:
+    if account.status in ("passed", "failed") and ttft_ms is not None:
         message += f" · p95 TTFT {_milliseconds(ttft_ms)}"
-    return Badge(LABEL, message, *_COLOURS[account.word])
+    return Badge(LABEL, message, *_COLOURS[account.status])
 
 
 def _milliseconds(value_ms: float) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from harness.ci.badge import badge_of
-from harness.ci.outcome import Account, Case
+from harness.ci.outcome import Case, Outcome
 
-Kind = Literal["error", "warning", "notice"]
+AnnotationKind = Literal["error", "warning", "notice"]
 
 MOST_OF_A_KIND = 10
 """GitHub shows no more annotations of one kind for a step."""
@@ -49,7 +49,7 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def annotate(account: Account, settings_file: Path | None = None, root: Path | None = None) -> list[str]:
+def annotate(account: Outcome, settings_file: Path | None = None, root: Path | None = None) -> list[str]:
     """The commands that annotate a test: an error for what is red, a warning for what deserves a look.
 
     settings_file: where the objectives stand, so that theirs point there; root: the checkout, of which GitHub knows
@@ -65,7 +65,7 @@ def annotate(account: Account, settings_file: Path | None = None, root: Path | N
     return lines
 
 
-def _of_kind(kind: Kind, cases: Sequence[Case], place: _Place) -> Iterator[str]:
+def _of_kind(kind: AnnotationKind, cases: Sequence[Case], place: _Place) -> Iterator[str]:
     shown = cases if len(cases) <= MOST_OF_A_KIND else cases[: MOST_OF_A_KIND - 1]
     for case in shown:
         title = f"{case.name}: {case.word}"[:_TITLE_CHARS]
@@ -106,13 +106,13 @@ class _Place:
         return {}
 
 
-def outputs(account: Account, delimiter: str) -> str:
+def outputs(account: Outcome, delimiter: str) -> str:
     """Lines for GITHUB_OUTPUT: verdict, exit-code, results, report.
 
     delimiter: a text that nobody can guess, so that no value can end itself and set another output.
     """
     values = {
-        "verdict": account.word,
+        "verdict": account.status,
         "exit-code": str(account.exit_code),
         "results": str(account.results or ""),
         "report": str(account.report or ""),
@@ -132,7 +132,9 @@ def new_delimiter() -> str:
 
 
 @contextmanager
-def words_of_others(out: TextIO, title: str, environment: Mapping[str, str] = os.environ) -> Iterator[None]:
+def suspend_workflow_commands(
+    out: TextIO, title: str, environment: Mapping[str, str] = os.environ
+) -> Iterator[None]:
     """In the block GitHub takes nothing that is printed for a command, by this process or a child.
 
     What a server says comes to stand at the beginning of lines, and could be ``::add-mask::`` or worse. title: of the

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from datetime import datetime
 
-from harness.ci.outcome import Account, Case, Group
+from harness.ci.outcome import Case, Group, Outcome
 
 _SUITES: tuple[Group, ...] = ("test", "gate", "baseline", "conformance")
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
@@ -16,7 +16,7 @@ _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(account: Account) -> str:
+def junit(account: Outcome) -> str:
     """A case for each objective, comparison and requirement; one is red exactly if the exit code is not 0.
 
     What was not decided, or is no pass for another reason, is skipped and says why: no case but a pass passes.
@@ -39,7 +39,7 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
     }
 
 
-def _suite(account: Account, name: Group, cases: Sequence[Case]) -> ET.Element:
+def _suite(account: Outcome, name: Group, cases: Sequence[Case]) -> ET.Element:
     skipped = str(sum(case.result == "skipped" for case in cases))
     suite = ET.Element("testsuite", {"name": name, **_counts(cases), "skipped": skipped})
     started = account.manifest.get("started_at")

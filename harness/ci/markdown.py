@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
-from harness.ci.outcome import Account, Case
+from harness.ci.outcome import Case, Outcome
 from harness.gate.console import change_said, interval_said, quantity
 from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
@@ -26,7 +26,7 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")  # of those that matter within a line
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
-def markdown(account: Account, *, artifacts_url: str = "", limit_bytes: int = LIMIT_BYTES) -> str:
+def markdown(account: Outcome, *, artifacts_url: str = "", limit_bytes: int = LIMIT_BYTES) -> str:
     """The summary, of at most `limit_bytes` as UTF-8; a sentence says so where it had to be cut.
 
     artifacts_url: the page on which the test's files can be had, where there is one.
@@ -45,8 +45,8 @@ def markdown(account: Account, *, artifacts_url: str = "", limit_bytes: int = LI
     return _within("\n\n".join(blocks) + "\n", limit_bytes)
 
 
-def _head(account: Account) -> Iterator[str]:
-    yield f"### {_MARKS.get(account.word, _IN_DOUBT)} Agent runs: {account.word}"
+def _head(account: Outcome) -> Iterator[str]:
+    yield f"### {_MARKS.get(account.status, _IN_DOUBT)} Agent runs: {account.status}"
     yield ""
     said = [f"Target {plain(account.target)}." if account.target else ""]
     ledger = account.numbers["ledger"]
@@ -63,14 +63,14 @@ def _head(account: Account) -> Iterator[str]:
         yield f"\n{_IN_DOUBT} The harness was saturated: {plain('; '.join(account.gate.saturation))}."
 
 
-def _red(account: Account) -> Iterator[str]:
+def _red(account: Outcome) -> Iterator[str]:
     red = [case for case in account.cases if case.red and case.group == "conformance"]
     if red:
         yield f"#### Requirements that are not met ({len(red)})\n"
         yield from _case_table(red)
 
 
-def _warnings(account: Account) -> Iterator[str]:
+def _warnings(account: Outcome) -> Iterator[str]:
     found = [case for case in account.cases if case.warns]
     if found:
         yield f"<details><summary>Worth a look ({len(found)})</summary>\n"
@@ -99,7 +99,7 @@ def _gate(rows: Sequence[GateRow]) -> Iterator[str]:
             plain(limit),
             interval_said(row),
             "" if row.headroom is None else f"{row.headroom:.0%}",
-            _verdict(row.verdict, good=row.verdict == "held", bad=row.verdict == "missed"),
+            _verdict(row.verdict, good=row.verdict == "passed", bad=row.verdict == "failed"),
             plain(row.detail),
         )
 
@@ -140,7 +140,7 @@ def _verdict(word: str, *, good: bool, bad: bool) -> str:
     return f"{'✅' if good else '❌' if bad else _IN_DOUBT} {word}"
 
 
-def _latency(account: Account) -> Iterator[str]:
+def _latency(account: Outcome) -> Iterator[str]:
     found = account.numbers["metrics"]
     shown = [name for name in _SHOWN_METRICS if found.get(name, {}).get("count")]
     if not shown:
@@ -152,7 +152,7 @@ def _latency(account: Account) -> Iterator[str]:
         yield _row(metrics.METRICS[name].label, *values, f"{found[name]['count']:,}")
 
 
-def _matrix(account: Account) -> Iterator[str]:
+def _matrix(account: Outcome) -> Iterator[str]:
     """How many requirements of each area have which verdict."""
     if not account.checks:
         return
@@ -166,7 +166,7 @@ def _matrix(account: Account) -> Iterator[str]:
         yield _row(plain(area), *(str(counted[word] or "·") for word in used))
 
 
-def _files(account: Account, artifacts_url: str) -> Iterator[str]:
+def _files(account: Outcome, artifacts_url: str) -> Iterator[str]:
     names = [code(str(path)) for path in (account.report, account.results) if path is not None]
     where = f" [Files of this run]({artifacts_url})" if artifacts_url else ""
     if names or where:

@@ -17,10 +17,10 @@ from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
 from harness.results.manifest import target_address
 from harness.results.reader import Results
-from harness.results.records import CheckRow, ViolationRow
+from harness.results.records import CheckRecord, ViolationRecord
 
 Group = Literal["test", "gate", "baseline", "conformance"]
-Result = Literal["passed", "failed", "error", "skipped"]
+CaseResult = Literal["passed", "failed", "error", "skipped"]
 Word = Literal[
     "passed", "failed", "inconclusive", "not measured", "nothing tested", "interrupted", "incomplete"
 ]
@@ -41,13 +41,13 @@ _PROOF_CHARS = 2_000
 class Case:
     """One thing that was decided, or was to be.
 
-    word: the verdict in its own words, "fail" or "held". message: one sentence. text: what more there is to say,
+    word: the verdict in its own words, "fail" or "passed". message: one sentence. text: what more there is to say,
     in lines. duration_s: None where nothing was timed. warns: it is not red, and yet somebody should look.
     """
 
     group: Group
     name: str
-    result: Result
+    result: CaseResult
     word: str
     message: str
     text: str = ""
@@ -61,7 +61,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Violated:
+class ViolationCount:
     """A requirement that streams under load violated: how often, and the first example."""
 
     requirement: str
@@ -71,7 +71,7 @@ class Violated:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class Outcome:
     """A test as a CI is told of it.
 
     results, report: None when they were not kept, or not made. numbers: harness.results.metrics.summary.
@@ -84,23 +84,23 @@ class Account:
     manifest: Mapping[str, Any]
     numbers: Mapping[str, Any]
     gate: GateReport
-    checks: tuple[CheckRow, ...]
-    violated: tuple[Violated, ...]
+    checks: tuple[CheckRecord, ...]
+    violated: tuple[ViolationCount, ...]
     exit_code: int
     problems: tuple[str, ...]
     cases: tuple[Case, ...]
 
     @property
-    def word(self) -> Word:
+    def status(self) -> Word:
         """The whole in a word. "passed" only with the exit code 0 and a gate that held."""
         if self.exit_code == INTERRUPTED:
             return "interrupted"
         outcome = self.gate.outcome
         if self.exit_code == _UNTESTED and outcome != "nothing tested":
             return "incomplete"
-        if outcome == "held":
+        if outcome == "passed":
             return "failed" if self.exit_code else "passed"
-        return "failed" if outcome == "missed" else outcome
+        return "failed" if outcome == "failed" else outcome
 
     @property
     def target(self) -> str:
@@ -116,7 +116,7 @@ class Account:
         return value
 
 
-def account_of(
+def outcome_of(
     results: Results,
     gate: GateReport,
     exit_code: int,
@@ -125,7 +125,7 @@ def account_of(
     report: Path | None = None,
     strict: bool = False,
     kept: bool = True,
-) -> Account:
+) -> Outcome:
     """The account of a results file. Raises ResultsError.
 
     gate: how it stands to its objectives. exit_code: the command's. strict: warnings and inconclusive MUSTs are
@@ -138,7 +138,7 @@ def account_of(
         *(_comparison_case(one, unsure=gate.unsure) for one in gate.comparisons),
         *_requirement_cases(results, gate, checks, violated, strict=strict),
     ]
-    return Account(
+    return Outcome(
         results=results.path if kept else None,
         report=report,
         manifest=results.manifest,
@@ -174,7 +174,7 @@ def _gate_case(row: GateRow) -> Case:
     elif row.interval is not None:
         said = f"{said} (95% interval: {interval_said(row)})"
     message = f"{said}: {row.detail}" if row.detail else said
-    results: dict[str, Result] = {"held": "passed", "missed": "failed"}
+    results: dict[str, CaseResult] = {"passed": "passed", "failed": "failed"}
     return Case("gate", row.name, results.get(row.verdict, "error"), row.verdict, message)
 
 
@@ -188,19 +188,19 @@ def _comparison_case(comparison: Comparison, *, unsure: bool) -> Case:
         message += f": a difference of {low} to {high}"
     if comparison.detail:
         message += f"; {comparison.detail}"
-    results: dict[str, Result] = {"worse": "failed", "inconclusive": "error" if unsure else "skipped"}
+    results: dict[str, CaseResult] = {"worse": "failed", "inconclusive": "error" if unsure else "skipped"}
     result = results.get(verdict, "passed")
     return Case("baseline", key, result, verdict, message, warns=result == "skipped")
 
 
-def _violated(results: Results) -> Iterator[Violated]:
+def _violated(results: Results) -> Iterator[ViolationCount]:
     counts = {name: count for name, count in results.violation_counts().items() if count}
-    examples: dict[str, ViolationRow] = {}
+    examples: dict[str, ViolationRecord] = {}
     for example in results.violations():
         examples.setdefault(example.requirement, example)
     for name in sorted(counts):
         first = examples.get(name)
-        yield Violated(
+        yield ViolationCount(
             name,
             counts[name],
             first.journey if first else "",
@@ -211,14 +211,14 @@ def _violated(results: Results) -> Iterator[Violated]:
 def _requirement_cases(
     results: Results,
     gate: GateReport,
-    checks: tuple[CheckRow, ...],
-    violated: tuple[Violated, ...],
+    checks: tuple[CheckRecord, ...],
+    violated: tuple[ViolationCount, ...],
     *,
     strict: bool,
 ) -> Iterator[Case]:
     """One for each requirement, whether the suite or the load decided it."""
     under_load = {one.requirement: one for one in violated}
-    missed = any(row.name.rpartition(".")[2] == "violations" and row.verdict == "missed" for row in gate.rows)
+    missed = any(row.name.rpartition(".")[2] == "violations" and row.verdict == "failed" for row in gate.rows)
     for check in checks:
         case = _check_case(results, check, strict=strict)
         found = under_load.pop(check.id, None)
@@ -229,12 +229,12 @@ def _requirement_cases(
         yield _with_load(case, found, missed=missed)
 
 
-def _check_case(results: Results, check: CheckRow, *, strict: bool) -> Case:
+def _check_case(results: Results, check: CheckRecord, *, strict: bool) -> Case:
     row = CATALOGUE.get(check.id)
     verdict, level = Verdict(check.verdict), Level(check.level)
     # A requirement that no check was run of is not decided by choice; there is nothing to look at.
     untested = verdict is Verdict.INCONCLUSIVE and not check.duration_s
-    result: Result = "passed" if verdict is Verdict.PASS else "skipped"
+    result: CaseResult = "passed" if verdict is Verdict.PASS else "skipped"
     if fails(verdict, level, strict=strict and not untested):
         result = "failed" if verdict in (Verdict.FAIL, Verdict.WARN) else "error"
     said = check.detail or str(verdict)
@@ -257,7 +257,7 @@ def _check_case(results: Results, check: CheckRow, *, strict: bool) -> Case:
     )
 
 
-def _with_load(case: Case, found: Violated, *, missed: bool) -> Case:
+def _with_load(case: Case, found: ViolationCount, *, missed: bool) -> Case:
     """The case of a requirement that streams under load violated.
 
     missed: the gate was held to violations, and missed. Otherwise they are allowed, and a word of warning.
@@ -272,7 +272,7 @@ def _with_load(case: Case, found: Violated, *, missed: bool) -> Case:
     return replace(case, result="skipped", word="violated", message=message, warns=True)
 
 
-def _proof(results: Results, check: CheckRow) -> Iterator[str]:
+def _proof(results: Results, check: CheckRecord) -> Iterator[str]:
     """The first places that a verdict points at, and the commands that repeat them."""
     for place in check.evidence[:_PLACES]:
         if not place.get("exchange"):

@@ -22,7 +22,7 @@ from .doctor import doctor
 from .export import export
 from .gate import gate
 from .init import init
-from .judge import judge_again
+from .judge import judge
 from .load import load
 from .report import report
 from .requirements import requirements
@@ -78,7 +78,7 @@ for verb in (
     compare,
     gate,
     export,
-    judge_again,
+    judge,
     serve,
     requirements,
 ):

@@ -11,18 +11,18 @@ import click
 
 from harness.errors import SettingsError
 from harness.gate.objective import Objective
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 from .options import (
-    Duration,
-    Share,
+    DurationType,
+    ShareType,
     objective_option,
     out_option,
     settings_of,
     step_options,
     target_options,
 )
-from .output_options import voice_options
+from .output_options import output_options
 
 _OTHER_LOOPS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
 """What a settings file may drive a load with, and a search for a rate does not."""
@@ -53,7 +53,7 @@ _LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows f
     help="Arrivals per second to go up to.",
 )
 @click.option(
-    "--step-duration", type=Duration(), default="15s", show_default=True, help="How long at each rate."
+    "--step-duration", type=DurationType(), default="15s", show_default=True, help="How long at each rate."
 )
 @click.option(
     "--repeats",
@@ -63,15 +63,19 @@ _LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows f
     help="Runs at either end of the answer that must agree: 3 make it 75% sure, 5 94%.",
 )
 @click.option(
-    "--precision", type=Share(), default="10%", show_default=True, help="How far the ends may lie apart."
+    "--precision", type=ShareType(), default="10%", show_default=True, help="How far the ends may lie apart."
 )
 @click.option(
-    "--time-budget", type=Duration(), default="30m", show_default=True, help="How long it may take in all."
+    "--time-budget",
+    type=DurationType(),
+    default="30m",
+    show_default=True,
+    help="How long it may take in all.",
 )
 @target_options
 @step_options
 @out_option
-@voice_options
+@output_options
 def capacity(
     out: Path | None,
     objectives: Sequence[Objective],
@@ -81,7 +85,7 @@ def capacity(
     repeats: int,
     precision: float,
     time_budget: float,
-    screen: Screen,
+    screen: Output,
     **options: Any,
 ) -> None:
     """Find the highest arrival rate at which the objectives hold, and how sure that is.
@@ -91,7 +95,7 @@ def capacity(
     \b
     Example: harness capacity --target https://agent.example.com --objective "ttft_p95_ms < 800" --to 100
     """
-    from harness.capacity.search import Plan
+    from harness.capacity.search import SearchPlan
     from harness.commands.capacity import run_capacity
 
     if highest <= lowest:
@@ -103,7 +107,7 @@ def capacity(
             f"--step-duration {step_duration:g}s is too short to measure a rate; give 2s or more"
         )
     settings = settings_of(rate=lowest, duration=_LONG_ENOUGH_S, without=_OTHER_LOOPS, **options)
-    plan = Plan(lowest, highest, repeats, precision)
+    plan = SearchPlan(lowest, highest, repeats, precision)
     sys.exit(
         run_capacity(
             settings,

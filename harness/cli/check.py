@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from harness.ci.artifacts import Artifacts
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 from .artifact_options import artifact_options
 from .options import (
@@ -19,7 +19,7 @@ from .options import (
     settings_of,
     target_options,
 )
-from .output_options import voice_options
+from .output_options import output_options
 
 
 @click.command()
@@ -28,9 +28,9 @@ from .output_options import voice_options
 @out_option
 @gate_options
 @artifact_options
-@voice_options
+@output_options
 def check(
-    out: Path | None, artifacts: Artifacts, baseline: Path | None, screen: Screen, **options: Any
+    out: Path | None, artifacts: Artifacts, baseline: Path | None, screen: Output, **options: Any
 ) -> None:
     """Drive concurrent runs and judge the contract at the same time; then report and gate.
 

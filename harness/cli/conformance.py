@@ -18,7 +18,7 @@ from .options import (
     settings_of,
     target_options,
 )
-from .output_options import verdicts_on
+from .output_options import suite_output
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -60,7 +60,7 @@ def conformance(
         if baseline is None:
             raise SettingsError("--baseline-update needs --baseline FILE: where to write the list")
         pytest_args = ["--harness-baseline-update", *pytest_args]
-    with verdicts_on(json_file, quiet=quiet) as (screen, file):
+    with suite_output(json_file, quiet=quiet) as (screen, file):
         try:
             settings = settings_of(**options)
         except SettingsError as problem:

@@ -57,9 +57,9 @@ def _export_metrics(results: Results, form: str, out: Path | None) -> None:
 
 def _export_rows(results: Results, form: str, out: Path | None) -> None:
     from harness.atomic_file import whole_file
-    from harness.export.stream_table import WRITERS, Table
+    from harness.export.stream_table import WRITERS, StreamTable
 
-    table = Table(results)
+    table = StreamTable(results)
     if out is None:
         WRITERS[form](table, sys.stdout.buffer)
     else:
@@ -68,4 +68,4 @@ def _export_rows(results: Results, form: str, out: Path | None) -> None:
         if form != "parquet":  # which holds the same in itself
             with whole_file(out.with_name(f"{out.name}.meta.json")) as file:
                 file.write(json.dumps(table.metadata(), indent=2).encode() + b"\n")
-    click.echo(f"{out or form}: {table.said()}", err=True)
+    click.echo(f"{out or form}: {table.describe()}", err=True)

@@ -60,10 +60,10 @@ def init(
     Example: harness init --target https://agent.example.com/agent/workflow-actions --action success=echo
     """
     from harness.setup.init import ensure_writable, first_draft, run_init
-    from harness.setup.prompts import whoever_is_there
+    from harness.setup.prompts import default_prompt
 
     ensure_writable(out or Path("harness.toml"), force=force)
-    questions = whoever_is_there()
+    questions = default_prompt()
     draft = first_draft(
         target, path, organization, token_file, curl_file, _named(actions), questions, os.environ
     )

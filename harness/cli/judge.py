@@ -14,7 +14,7 @@ from harness.exit_codes import FAILED, PASSED
 @click.command("judge")
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
-def judge_again(results: Path, json_file: Path | None) -> None:
+def judge(results: Path, json_file: Path | None) -> None:
     """Judge the Exchanges in a results file again, offline, with today's judges.
 
     \b
@@ -22,10 +22,10 @@ def judge_again(results: Path, json_file: Path | None) -> None:
     """
     from harness.commands.output_dir import results_file
     from harness.contract.verdicts import failing
-    from harness.suite.recheck import rejudge
+    from harness.suite.recheck import recheck
     from harness.suite.terminal_report import Lines, write_summary
 
-    verdicts, changed = rejudge(results_file(results))
+    verdicts, changed = recheck(results_file(results))
     write_summary(Lines(), verdicts)
     for before, now in changed:
         click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")

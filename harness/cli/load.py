@@ -10,7 +10,7 @@ import click
 
 from harness.ci.artifacts import Artifacts
 from harness.errors import SettingsError
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 from .artifact_options import artifact_options
 from .options import (
@@ -20,7 +20,7 @@ from .options import (
     settings_of,
     target_options,
 )
-from .output_options import voice_options
+from .output_options import output_options
 
 
 @click.command()
@@ -29,7 +29,7 @@ from .output_options import voice_options
 @out_option
 @gate_options
 @artifact_options
-@voice_options
+@output_options
 @click.option("--web", is_flag=True, help="Serve Locust's web page, and start tests there.")
 @click.option(
     "--web-port",
@@ -42,7 +42,7 @@ def load(
     out: Path | None,
     artifacts: Artifacts,
     baseline: Path | None,
-    screen: Screen,
+    screen: Output,
     web: bool,
     web_port: int,
     **options: Any,
@@ -55,11 +55,11 @@ def load(
     from harness.commands.load import run_load
 
     if web:
-        from harness.commands.load_web import run_page
+        from harness.commands.load_web import run_load_web
 
         if baseline is not None or artifacts.junit or artifacts.badges or artifacts.summary_md:
             raise SettingsError(
                 "--web starts tests by hand, and gives no verdict: leave baseline and artifacts out"
             )
-        sys.exit(run_page(settings_of(**options), out, web_port))
+        sys.exit(run_load_web(settings_of(**options), out, web_port))
     sys.exit(run_load(settings_of(**options), out, artifacts, baseline, screen))

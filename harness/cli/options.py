@@ -16,10 +16,10 @@ from harness.export.otel import ensure_installed
 from harness.gate.expressions import parse_expression
 from harness.gate.objective import Objective, limits_with
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
+_CommandFunction = TypeVar("_CommandFunction", bound=Callable[..., Any])
 
 
-class Duration(click.ParamType[float]):
+class DurationType(click.ParamType[float]):
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -29,7 +29,7 @@ class Duration(click.ParamType[float]):
             self.fail(str(problem), param, ctx)
 
 
-class Share(click.ParamType[float]):
+class ShareType(click.ParamType[float]):
     name = "share"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
@@ -43,7 +43,7 @@ class Share(click.ParamType[float]):
         return share
 
 
-class Expression(click.ParamType[Objective]):
+class ExpressionType(click.ParamType[Objective]):
     name = "objective"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Objective:
@@ -53,8 +53,10 @@ class Expression(click.ParamType[Objective]):
             self.fail(str(problem), param, ctx)
 
 
-def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
-    def apply(command: _Command) -> _Command:
+def _options(
+    *options: Callable[[_CommandFunction], _CommandFunction],
+) -> Callable[[_CommandFunction], _CommandFunction]:
+    def apply(command: _CommandFunction) -> _CommandFunction:
         for option in reversed(options):
             command = option(command)
         return command
@@ -114,10 +116,10 @@ load_options = _options(
     ),
     click.option(
         "--duration",
-        type=Duration(),
+        type=DurationType(),
         help="How long, as 90, 90s, 5m or 1h.  [default: that of ramp, steps, spike or trace, or 20s]",
     ),
-    click.option("--warmup", type=Duration(), help="Leave so much of the beginning out.  [default: 0]"),
+    click.option("--warmup", type=DurationType(), help="Leave so much of the beginning out.  [default: 0]"),
     _journey_option,
     click.option(
         "--spawn-rate",
@@ -140,7 +142,9 @@ step_options = _options(
         type=click.IntRange(min=1),
         help="Drop arrivals beyond so many.  [default: 5000 a process]",
     ),
-    click.option("--warmup", type=Duration(), help="Before each step, and left out of it.  [default: 3s]"),
+    click.option(
+        "--warmup", type=DurationType(), help="Before each step, and left out of it.  [default: 3s]"
+    ),
     _journey_option,
     _processes_option,
     _keep_runs_option,
@@ -150,14 +154,14 @@ step_options = _options(
 objective_option = click.option(
     "--objective",
     "objectives",
-    type=Expression(),
+    type=ExpressionType(),
     multiple=True,
     metavar="EXPRESSION",
     help='What has to hold, as "ttft_p95_ms < 800" or "resume.resume_p99_ms < 1.5s"; repeat it for more. '
     "Those that are set otherwise hold too.",
 )
 smallest_effect_option = click.option(
-    "--smallest-effect", type=Share(), help="Slower by less is no failure.  [default: 5%, and 1 ms]"
+    "--smallest-effect", type=ShareType(), help="Slower by less is no failure.  [default: 5%, and 1 ms]"
 )
 gate_options = _options(
     objective_option,

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.contract.requirements import CATALOGUE
-from harness.contract.rules import JUDGES
+from harness.contract.rules import RULES
 
 
 @click.command()
@@ -28,7 +28,7 @@ def requirements(as_json: bool) -> None:
             "why": row.why,
             "source": row.source,
             "needs": row.needs,
-            "status": "implemented" if row.id in JUDGES else "not implemented",
+            "status": "implemented" if row.id in RULES else "not implemented",
         }
         for row in CATALOGUE.values()
     ]

@@ -14,7 +14,7 @@ import click
 from harness.config.sources import load_settings
 from harness.exit_codes import NOT_TESTED
 
-from .options import Duration
+from .options import DurationType
 
 
 @click.command()
@@ -24,7 +24,7 @@ from .options import Duration
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--fault", "faults", multiple=True, metavar="NAME", help="Switch a defect on (see --faults).")
 @click.option("--faults", "list_faults", is_flag=True, help="List the defects there are.")
-@click.option("--first-token-delay", type=Duration(), default=0.0, help="Delay every run's first event.")
+@click.option("--first-token-delay", type=DurationType(), default=0.0, help="Delay every run's first event.")
 @click.option("--config-out", type=click.Path(path_type=Path), help="Write a harness.toml that points at it.")
 @click.option(
     "--config", type=click.Path(path_type=Path), help="Settings file whose token it shall accept too."

@@ -10,12 +10,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.capacity.idle_wait import Rest
-from harness.capacity.record import MANIFEST_KEY, Record, Step
-from harness.capacity.search import Answer, Plan, conclude, next_step
+from harness.capacity.idle_wait import IdleWait
+from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
+from harness.capacity.search import CapacityResult, SearchPlan, conclude, next_step
 from harness.capacity.step_result import measure, void
 from harness.commands import output_dir
-from harness.commands.processes import Children, clean_environment, private_settings
+from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
 from harness.exit_codes import FAILED, INTERRUPTED, PASSED
 from harness.gate.console import quantity
@@ -25,7 +25,7 @@ from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from harness.suite.preflight import ensure_testable
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 CAPACITY_FILE = "capacity.json"
 DEFAULT_WARMUP_S = 3.0
@@ -40,13 +40,13 @@ _STARTING_S = 4.0  # what a load takes beside its duration: to start, to end, an
 
 def run_capacity(
     settings: Settings,
-    plan: Plan,
+    plan: SearchPlan,
     objectives: Iterable[Objective],
     *,
     step_s: float,
     time_budget_s: float,
     out: Path | None,
-    screen: Screen | None = None,
+    screen: Output | None = None,
 ) -> int:
     """Search for the highest rate at which these objectives and the settings' hold. Returns the exit code.
 
@@ -56,7 +56,7 @@ def run_capacity(
     0: found. 1: not found, or not for sure. 130: interrupted. Raises PreflightError when the target cannot be
     tested, and SettingsError when the folder cannot be used.
     """
-    screen = screen or Screen()
+    screen = screen or Output()
     console = screen.console
     ensure_testable(settings)
     settings = for_steps(settings, objectives, step_s)
@@ -69,9 +69,9 @@ def run_capacity(
         warmup_s=settings.load.warmup,
         arrivals=settings.load.arrivals,
     )
-    children = Children()
+    children = ChildProcesses()
     with children.signals():
-        search = _Search(settings, record, path, children, screen, time.monotonic() + time_budget_s)
+        search = _CapacitySearch(settings, record, path, children, screen, time.monotonic() + time_budget_s)
         search.announce()
         answer = search.run()
         report = output_dir.finish(path, interrupted=children.interrupted)
@@ -83,7 +83,7 @@ def run_capacity(
         code = INTERRUPTED
     paths = {"results": str(path), "report": str(report)}
     screen.verdict(record.sentences()[0])
-    screen.give({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
+    screen.emit_json({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
     return code
 
 
@@ -103,7 +103,7 @@ def for_steps(settings: Settings, objectives: Iterable[Objective], step_s: float
     return settings.model_copy(update={"load": load.model_copy(update=update), "objectives": limits})
 
 
-class _Search:
+class _CapacitySearch:
     """One search on its way. What it knows is in its record, and that in files after every step."""
 
     def __init__(
@@ -111,8 +111,8 @@ class _Search:
         settings: Settings,
         record: Record,
         path: Path,
-        children: Children,
-        screen: Screen,
+        children: ChildProcesses,
+        screen: Output,
         deadline_s: float,
     ) -> None:
         self._settings = settings
@@ -121,24 +121,24 @@ class _Search:
         self._children = children
         self._screen = screen
         self._deadline_s = deadline_s
-        self._rest = Rest(settings, lambda: children.interrupted)
+        self._rest = IdleWait(settings, lambda: children.interrupted)
 
     def announce(self) -> None:
         """Say what is searched for, and how."""
         record, plan = self._record, self._record.plan
         limits = ", ".join(one.expression for one in record.limits())
-        self._screen.tell(
+        self._screen.print(
             f"capacity: the highest rate from {plan.lowest:g} to {plan.highest:g}/s with {limits}"
         )
-        self._screen.tell(
+        self._screen.print(
             f"steps of {record.step_s:g} s after {record.warmup_s:g} s of warm-up, {record.arrivals} arrivals, "
             f"{plan.repeats} runs at either end, to within {plan.precision:.0%}"
         )
 
-    def run(self) -> Answer:
+    def run(self) -> CapacityResult:
         """Step after step, until there is an answer or something ends the search."""
         self._save()
-        self._rest.learn()
+        self._rest.calibrate()
         answer = self._next()
         while answer is None:
             answer = self._next()
@@ -147,18 +147,18 @@ class _Search:
         self._save()
         return answer
 
-    def _next(self) -> Answer | None:
+    def _next(self) -> CapacityResult | None:
         """One step more; or the answer, where it is known or cannot be."""
         record = self._record
         move = next_step(record.trials, record.plan)
-        if isinstance(move, Answer):
+        if isinstance(move, CapacityResult):
             return move
         if self._children.interrupted:
             return conclude(record.trials, "interrupted", "")
         took_s = record.steps[-1].duration_s if record.steps else 0.0
         if time.monotonic() + max(took_s, self._settings.load.duration + _STARTING_S) > self._deadline_s:
             return conclude(record.trials, "time", "another step would not end within the time budget")
-        if record.steps and not self._rest.comes():
+        if record.steps and not self._rest.wait():
             if self._children.interrupted:
                 return conclude(record.trials, "interrupted", "")
             why = (
@@ -174,7 +174,7 @@ class _Search:
             return conclude(record.trials, "stopped", why)
         return None
 
-    def _step(self, rate: float) -> tuple[Step, int]:
+    def _step(self, rate: float) -> tuple[CapacityStep, int]:
         """One load at that rate, in a folder of its own, and the load's exit code."""
         number = len(self._record.steps) + 1
         name = f"steps/{number:02d}-{rate:g}"
@@ -187,9 +187,9 @@ class _Search:
         except ResultsError as problem:
             step = void(number, rate, str(problem))
         if self._children.interrupted:  # what it measured is of less than a step
-            step = replace(step, verdict="void", why="interrupted")
+            step = replace(step, verdict="invalid", why="interrupted")
         elif load_code == _LOAD_COULD_NOT_BE_DONE:
-            step = replace(step, verdict="void", why="the load could not be done")
+            step = replace(step, verdict="invalid", why="the load could not be done")
         return replace(step, started_at=started_at, duration_s=took_s, folder=name), load_code
 
     def _drive(self, rate: float, number: int, folder: Path) -> tuple[Path, int]:
@@ -215,15 +215,15 @@ class _Search:
             environment = load_environment(settings_file, clean_environment())
             return path, self._children.wait(self._children.start(command, environment, log), look)
 
-    def _tell(self, step: Step) -> None:
+    def _tell(self, step: CapacityStep) -> None:
         values = [f"{key} {quantity(key, value)}" for key, value in step.values.items()]
         if step.goodput is not None and "goodput" not in step.values:
             values.append(f"goodput {step.goodput:.1%}")
         if step.completed_per_s is not None:
             values.append(f"{step.completed_per_s:.3g} completed/s")
-        self._screen.tell(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
-        if step.verdict in ("saturated", "void"):
-            self._screen.tell(f"    {step.why}")
+        self._screen.print(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
+        if step.verdict in ("saturated", "invalid"):
+            self._screen.print(f"    {step.why}")
 
     def _save(self) -> None:
         document = self._record.document()

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.text import Text
 
 from harness.ci.artifacts import Artifacts
-from harness.ci.github import words_of_others
+from harness.ci.github import suspend_workflow_commands
 from harness.commands import output_dir
 from harness.commands.conformance import exit_code, suite_command
 from harness.commands.gate import NO_ARTIFACTS
 from harness.commands.load import command_for, load_exit_code, show_load_log
-from harness.commands.processes import Children, clean_environment, private_settings
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.processes import ChildProcesses, clean_environment, private_settings
+from harness.commands.reference_process import ReferenceServer
 from harness.commands.repeats import (
     FinishedTest,
     describe_load,
@@ -28,7 +28,7 @@ from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
 from harness.suite.preflight import ensure_testable
 from harness.suite.terminal_report import TABLE_TITLE
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 _SUITE_ARGS = ("-q", "--no-header", "--no-summary")
 _BROKEN_OFF = ("!!!", "INTERNALERROR>", "Traceback ")
@@ -40,7 +40,7 @@ def run_check(
     out: Path | None,
     artifacts: Artifacts = NO_ARTIFACTS,
     baseline: Path | None = None,
-    screen: Screen | None = None,
+    screen: Output | None = None,
 ) -> int:
     """Test the target, or the embedded server where none is named. Returns the exit code.
 
@@ -50,17 +50,19 @@ def run_check(
     """
     artifacts.ensure_writable()
     require_readable(baseline)
-    screen = screen or Screen()
+    screen = screen or Output()
     console = screen.console
     with ExitStack() as stack:
-        stack.enter_context(words_of_others(sys.stdout, "harness check: load and conformance suite"))
+        stack.enter_context(
+            suspend_workflow_commands(sys.stdout, "harness check: load and conformance suite")
+        )
         if settings.target.base_url is None:
-            server = stack.enter_context(EmbeddedServer())
+            server = stack.enter_context(ReferenceServer())
             settings = _with_embedded(settings, server.base_url)
             console.print(f"no target given: testing the embedded server on {server.base_url}")
         ensure_testable(settings)
         folder = out or output_dir.default_folder()
-        children = Children()
+        children = ChildProcesses()
         stack.enter_context(children.signals())
         console.print(
             f"load: {describe_load(settings)}, every stream judged (log: {folder / output_dir.LOAD_LOG})"
@@ -70,7 +72,9 @@ def run_check(
     return report_and_gate("check", tests, settings, baseline, children, screen, artifacts)
 
 
-def _load_and_suite(settings: Settings, folder: Path, children: Children, screen: Screen) -> FinishedTest:
+def _load_and_suite(
+    settings: Settings, folder: Path, children: ChildProcesses, screen: Output
+) -> FinishedTest:
     """Load and suite at once, into a folder."""
     path = output_dir.begin(folder, settings, has_suite=True)
     with (
@@ -91,14 +95,14 @@ def _load_and_suite(settings: Settings, folder: Path, children: Children, screen
             suite_code = exit_code(children.wait(children.start(command, clean_environment(), words), look))
             _show_suite(screen, folder / output_dir.SUITE_LOG, interrupted=children.interrupted)
             if load.poll() is None and not children.interrupted:
-                screen.tell("conformance has ended; the load goes on to its end")
+                screen.print("conformance has ended; the load goes on to its end")
             load_code = load_exit_code(children.wait(load, look), path, children)
         show_load_log(screen, load_code, folder)
     report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
     return FinishedTest(path, report, (suite_code, load_code))
 
 
-def _show_suite(screen: Screen, log: Path, *, interrupted: bool) -> None:
+def _show_suite(screen: Output, log: Path, *, interrupted: bool) -> None:
     """What the suite said; of one that was broken off the verdicts alone, without pytest's words on how it fell."""
     said = log.read_text(encoding="utf-8", errors="replace").rstrip()
     if interrupted:

@@ -16,18 +16,18 @@ from pathlib import Path
 
 import harness.conformance
 from harness.ci.artifacts import Artifacts, publish
-from harness.ci.github import words_of_others
-from harness.ci.outcome import account_of
+from harness.ci.github import suspend_workflow_commands
+from harness.ci.outcome import outcome_of
 from harness.commands import output_dir
-from harness.commands.processes import Children, clean_environment, private_settings
+from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
 from harness.contract.verdicts import Verdicts
 from harness.errors import SettingsError
 from harness.exit_codes import FAILED, INTERRUPTED, PASSED
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.results.reader import Results
 from harness.suite.preflight import PreflightError, ensure_testable
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 from harness.terminal.result_document import verdict_line
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
@@ -80,27 +80,27 @@ def run_conformance(
     artifacts: Artifacts,
     strict: bool,
     pytest_args: Sequence[str],
-    screen: Screen | None = None,
+    screen: Output | None = None,
 ) -> int:
     """Run the suite alone; returns the exit code.
 
     Raises PreflightError or SettingsError when the target cannot be tested; the JSON says so too.
     """
     artifacts.ensure_writable()
-    screen = screen or Screen()
+    screen = screen or Output()
     try:
         ensure_testable(settings)
     except (PreflightError, SettingsError) as problem:
         if json_file is not None:
             write_untested(json_file, str(problem))
         raise
-    children = Children()
+    children = ChildProcesses()
     with ExitStack() as stack:
         # Artifacts are made of a results file, also where nobody wants to keep it.
         folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
         path = output_dir.begin(folder, settings, has_suite=True)
         with (
-            words_of_others(sys.stdout, "harness conformance"),
+            suspend_workflow_commands(sys.stdout, "harness conformance"),
             private_settings(settings) as settings_file,
             children.signals(),
             screen.output() as output,
@@ -115,10 +115,10 @@ def run_conformance(
             code = exit_code(children.wait(children.start(command, clean_environment(), output)))
         report = output_dir.finish(path, interrupted=children.interrupted) if out is not None else None
         if report is not None:
-            screen.tell(f"results: {path}\nreport:  {report}")
+            screen.print(f"results: {path}\nreport:  {report}")
         with Results(path) as results:
-            gate = judge(results, ())
-            account = account_of(results, gate, code, report=report, strict=strict, kept=out is not None)
+            gate = evaluate(results, ())
+            account = outcome_of(results, gate, code, report=report, strict=strict, kept=out is not None)
         code = publish(account, artifacts, out=screen.for_ci)
         screen.verdict(verdict_line(account, code))
         return code

@@ -13,17 +13,17 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from harness.ci.artifacts import Artifacts, publish
-from harness.ci.github import words_of_others
-from harness.ci.outcome import account_of
+from harness.ci.github import suspend_workflow_commands
+from harness.ci.outcome import outcome_of
 from harness.config.settings import GateSettings
 from harness.gate.baseline_store import baseline_files, has_baseline, repeats_of, update_baseline
 from harness.gate.console import print_report
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective, limits_with, parse_objectives
 from harness.gate.report import GateReport
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 from harness.terminal.result_document import verdict_document, verdict_line
 
 NO_ARTIFACTS = Artifacts()
@@ -31,7 +31,7 @@ NO_ARTIFACTS = Artifacts()
 
 def publish_outcome(
     verb: str,
-    screen: Screen,
+    screen: Output,
     path: Path,
     report: Path | None,
     gate: GateReport,
@@ -41,12 +41,12 @@ def publish_outcome(
 ) -> int:
     """Say what went wrong with the test itself, write what a CI is to have, and return the exit code."""
     for problem in problems:
-        screen.tell(f"harness: {problem}")
+        screen.print(f"harness: {problem}")
     with Results(path) as results:
-        account = account_of(results, gate, code, problems=problems, report=report)
+        account = outcome_of(results, gate, code, problems=problems, report=report)
     code = publish(account, artifacts, out=screen.for_ci)
     screen.verdict(verdict_line(account, code))
-    screen.give(verdict_document(verb, account, code))
+    screen.emit_json(verdict_document(verb, account, code))
     return code
 
 
@@ -76,7 +76,7 @@ def gate_results(
         objectives = made_with.get("objectives", {})
     terms = terms or _terms_of(paths[0], made_with, flags or {})
     before = baseline if not update or (baseline is not None and has_baseline(baseline)) else None
-    with words_of_others(sys.stdout, ""):
+    with suspend_workflow_commands(sys.stdout, ""):
         gate = gate_report(paths, limits_with(objectives, given), before, terms)
     console = Console(highlight=False, soft_wrap=True)
     if update and baseline is not None:
@@ -86,7 +86,7 @@ def gate_results(
             said = [f"the gate did not hold, so the baseline {baseline} stays as it is"]
         for line in said:
             console.print(f"baseline: {line}", markup=False)
-    return publish_outcome("gate", Screen(), paths[0], None, gate, gate.exit_code, (), artifacts)
+    return publish_outcome("gate", Output(), paths[0], None, gate, gate.exit_code, (), artifacts)
 
 
 def _terms_of(path: Path, made_with: Mapping[str, Any], flags: Mapping[str, Any]) -> GateSettings:
@@ -101,7 +101,7 @@ def _terms_of(path: Path, made_with: Mapping[str, Any], flags: Mapping[str, Any]
         ) from None
 
 
-def judged(
+def evaluate_results(
     paths: Sequence[Path],
     objectives: Mapping[str, float],
     baseline: Path | None,
@@ -121,7 +121,7 @@ def judged(
             raise ResultsError(
                 f"{paths[0]}: {problem}; give --config with objectives of this version"
             ) from None
-        return judge(
+        return evaluate(
             results,
             wanted,
             before,
@@ -135,6 +135,6 @@ def gate_report(
     paths: Sequence[Path], objectives: Mapping[str, float], baseline: Path | None, terms: GateSettings
 ) -> GateReport:
     """How results stand to objectives and baseline, printed. Raises ResultsError."""
-    report = judged(paths, objectives, baseline, terms, intervals=True)
+    report = evaluate_results(paths, objectives, baseline, terms, intervals=True)
     print_report(report, Console(highlight=False))
     return report

@@ -15,7 +15,7 @@ import tomlkit
 from rich.console import Console
 
 from harness.commands import output_dir
-from harness.commands.processes import Children, clean_environment
+from harness.commands.processes import ChildProcesses, clean_environment
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.load.locust.command import load_environment, page_command
@@ -26,7 +26,7 @@ _LOOK_AGAIN_S = 0.1
 _UNSAID = ("duration", "seed")  # load settings that follow from others, or are drawn for each test
 
 
-def run_page(settings: Settings, out: Path | None, port: int) -> int:
+def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
     """Serve the page, and say where it is. Returns Locust's exit code; a test that was broken off makes it 130.
 
     Raises PreflightError when the target cannot be tested, SettingsError when the port is taken.
@@ -35,7 +35,7 @@ def run_page(settings: Settings, out: Path | None, port: int) -> int:
     ensure_testable(settings)
     _ensure_free(port)
     folder = out or output_dir.default_folder()
-    children = Children()
+    children = ChildProcesses()
     with _settings_file(settings) as file, children.signals():
         command = page_command(settings.load, out=folder, host=settings.target.base_url, port=port)
         page = children.start(command, load_environment(file, clean_environment()))

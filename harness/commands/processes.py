@@ -18,7 +18,7 @@ _PATIENCE_S = 40.0  # for a child that was told to stop, to write what it has
 _POLL_S = 0.1
 
 
-class Children:
+class ChildProcesses:
     """Starts processes, and passes SIGINT and SIGTERM on to them, so that each writes what there is.
 
     Each child has a session of its own: a Ctrl-C in the terminal reaches it once, through here.

@@ -14,11 +14,11 @@ LISTENING = "listening on "
 _STOP_S = 5.0
 
 
-class EmbeddedServerError(HarnessError):
+class ReferenceServerError(HarnessError):
     """The embedded server did not start; the text says why."""
 
 
-class EmbeddedServer:
+class ReferenceServer:
     """Starts ``harness serve`` on a free port, and stops it when the block ends."""
 
     def __init__(self, faults: Iterable[str] = ()) -> None:
@@ -42,7 +42,7 @@ class EmbeddedServer:
                 return self
         code = self._process.wait()
         self._stop()
-        raise EmbeddedServerError(f"the embedded server ended with code {code} before it listened")
+        raise ReferenceServerError(f"the embedded server ended with code {code} before it listened")
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None

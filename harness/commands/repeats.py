@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from harness.ci.artifacts import Artifacts
-from harness.ci.github import words_of_others
+from harness.ci.github import suspend_workflow_commands
 from harness.commands import output_dir
-from harness.commands.gate import gate_report, judged, publish_outcome
-from harness.commands.processes import Children
+from harness.commands.gate import evaluate_results, gate_report, publish_outcome
+from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
 from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED
 from harness.gate.baseline_store import REPEAT, baseline_files
@@ -22,12 +22,12 @@ from harness.gate.report import GateReport
 from harness.load.locust.command import DEFAULT_USERS
 from harness.results import metrics
 from harness.results.reader import Results
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 
 def describe_load(settings: Settings) -> str:
     plan = settings.load
-    loop = plan.said or f"{plan.users or DEFAULT_USERS} users"
+    loop = plan.describe or f"{plan.users or DEFAULT_USERS} users"
     return f"{loop} for {plan.duration:g} s in {plan.processes} process{'es' if plan.processes > 1 else ''}"
 
 
@@ -50,21 +50,24 @@ class FinishedTest(NamedTuple):
 
 
 def run_with_repeats(
-    test: Callable[[Settings, Path, Children, Screen], FinishedTest],
+    test: Callable[[Settings, Path, ChildProcesses, Output], FinishedTest],
     settings: Settings,
     folder: Path,
     baseline: Path | None,
-    children: Children,
-    screen: Screen,
+    children: ChildProcesses,
+    screen: Output,
 ) -> list[FinishedTest]:
     """Run a test, and repeat it while its comparison with the baseline is undecided."""
     done = [test(settings, folder, children, screen)]
     limit = 0 if baseline is None else settings.gate.rerun_inconclusive
     for number in range(1, limit + 1):
         paths = [one.path for one in done]
-        if children.interrupted or not judged(paths, settings.objectives, baseline, settings.gate).undecided:
+        if (
+            children.interrupted
+            or not evaluate_results(paths, settings.objectives, baseline, settings.gate).undecided
+        ):
             break
-        screen.tell(f"the comparison with the baseline is inconclusive: repeat {number} of at most {limit}")
+        screen.print(f"the comparison with the baseline is inconclusive: repeat {number} of at most {limit}")
         done.append(test(_of_repeat(settings, number), folder / f"{REPEAT}{number}", children, screen))
     return done
 
@@ -87,13 +90,13 @@ def report_and_gate(
     tests: Sequence[FinishedTest],
     settings: Settings,
     baseline: Path | None,
-    children: Children,
-    screen: Screen,
+    children: ChildProcesses,
+    screen: Output,
     artifacts: Artifacts,
 ) -> int:
     """Say what came of a test and its repeats, and hold them to the objectives. Returns the exit code."""
     path, report, _ = tests[0]
-    with words_of_others(sys.stdout, ""):
+    with suspend_workflow_commands(sys.stdout, ""):
         _print_load(screen.console, path)
         gate = gate_report([one.path for one in tests], settings.objectives, baseline, settings.gate)
         screen.console.print(f"results: {path}\nreport:  {report}")

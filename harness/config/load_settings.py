@@ -140,7 +140,7 @@ class LoadSettings(StrictModel):
         return any(getattr(self, name) is not None for name in _OPEN_LOOPS)
 
     @property
-    def said(self) -> str:
+    def describe(self) -> str:
         """What drives it, in a few words; nothing for a closed loop of the usual number of users."""
         rhythm = "Poisson arrivals, " if self.arrivals == "poisson" else ""
         if self.rate is not None:
@@ -151,7 +151,7 @@ class LoadSettings(StrictModel):
         return "" if self.users is None else f"{self.users} users"
 
     @classmethod
-    def of_another_process(cls, plain: Mapping[str, Any]) -> Self:
+    def from_message(cls, plain: Mapping[str, Any]) -> Self:
         """What another process dumped. Raises SettingsError where it cannot be followed here."""
         try:
             return cls.model_validate(plain)

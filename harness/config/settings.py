@@ -30,7 +30,7 @@ from harness.contract.expectations import Budgets, Expectations
 from harness.gate.baseline_store import KEEP
 from harness.gate.comparison import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
-from harness.gate.report import Terms
+from harness.gate.report import ComparisonTerms
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -152,10 +152,10 @@ class GateSettings(StrictModel):
     keep: int = Field(KEEP, ge=1)
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> ComparisonTerms:
         """What the gate is told."""
         effects = Effects(self.smallest_effect, self.smallest_effect_ms, self.smallest_effect_share)
-        return Terms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
+        return ComparisonTerms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
 
 
 class ExportSettings(StrictModel):

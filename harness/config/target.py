@@ -104,7 +104,7 @@ class Target:
         return self.post(self.body(action, run_id=run_id), key=key or new_key())
 
 
-def another_body(request: HttpRequest) -> HttpRequest:
+def with_different_body(request: HttpRequest) -> HttpRequest:
     """The same request with a body that differs in one documented value and is as valid as before."""
     body = json.loads(request.body)
     body["sessionId"] = str(uuid.uuid4())

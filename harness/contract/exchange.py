@@ -14,9 +14,9 @@ from typing import Self
 
 from propcache.api import cached_property
 
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read, Received, carries_409
+from harness.contract.decoding.full_decoder import DecodedFrame, FullDecoder, Read, carries_409
 from harness.contract.decoding.read_log import ReadLog
-from harness.contract.decoding.response import Answer, Summary, body_of
+from harness.contract.decoding.response import Response, ResponseSummary, body_of
 from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest
@@ -68,31 +68,31 @@ class Exchange:
     ending_detail: str
 
     @cached_property
-    def _answer(self) -> Answer:
-        return Answer.of(self.reads, at_end=self.ending in {Ending.COMPLETE, Ending.TRUNCATED})
+    def _response(self) -> Response:
+        return Response.from_reads(self.reads, at_end=self.ending in {Ending.COMPLETE, Ending.TRUNCATED})
 
     @property
-    def _decoded(self) -> AnswerDecoder:
-        return self._answer.decoded
+    def _decoded(self) -> FullDecoder:
+        return self._response.decoded
 
     @cached_property
-    def summary(self) -> Summary:
+    def summary(self) -> ResponseSummary:
         """The counts and times that need no frame to be looked at."""
-        return self._answer.summary
+        return self._response.summary
 
     @cached_property
     def is_regular(self) -> bool:
         """Whether all rules about a stream's form hold of it, whatever is in it (harness.contract.decoding.fast_path):
         it is of the regular form, and either ended with its one terminal event or was cut by us.
         """
-        if not self._answer.is_regular:
+        if not self._response.is_regular:
             return False
         return self.ending is Ending.CUT or (self.ending is Ending.COMPLETE and self.summary.terminals == 1)
 
     @cached_property
     def head(self) -> ResponseHead | None:
         """Status and header fields; None when no answer began."""
-        return self._answer.head
+        return self._response.head
 
     @cached_property
     def status(self) -> int | None:
@@ -102,25 +102,25 @@ class Exchange:
     @property
     def head_ns(self) -> int | None:
         """Arrival of the read that completed the head."""
-        return self._answer.head_ns
+        return self._response.head_ns
 
     @property
-    def received(self) -> tuple[Received, ...]:
+    def frames(self) -> tuple[DecodedFrame, ...]:
         """Every frame, comments and all."""
         return tuple(self._decoded.received)
 
     @cached_property
-    def events(self) -> tuple[Received, ...]:
+    def events(self) -> tuple[DecodedFrame, ...]:
         """The frames for which a client would see an event."""
         return tuple(one for one in self._decoded.received if one.is_event)
 
     @property
-    def terminals(self) -> tuple[Received, ...]:
+    def terminals(self) -> tuple[DecodedFrame, ...]:
         """The terminal events."""
         return tuple(one for one in self.events if one.is_terminal)
 
     @property
-    def tokens(self) -> tuple[Received, ...]:
+    def tokens(self) -> tuple[DecodedFrame, ...]:
         """The token events with content."""
         return tuple(one for one in self.events if one.has_content)
 
@@ -140,7 +140,7 @@ class Exchange:
     @cached_property
     def sequence(self) -> tuple[tuple[str | None, str | None], ...]:
         """The events as (id, data): what a resumed or joined stream must have in common with this one."""
-        return self._answer.identities()
+        return self._response.identities()
 
     @property
     def text(self) -> str:
@@ -175,7 +175,7 @@ class Exchange:
         """Whether a run's stream was received: a 200 with at least one event that is not a bare rejection."""
         return self.status == 200 and self.summary.events > 0 and not self.is_rejection_event
 
-    def decoded_by(self, answer: Answer) -> Self:
+    def events_decoded_by(self, answer: Response) -> Self:
         """The same, with the decoding taken over that was done while it came in."""
         # What is asked of every stream is put where cached_property would put it.
         self.__dict__.update(_answer=answer, head=answer.head, summary=answer.summary)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.contract.decoding.full_decoder import Received
+from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Exchange
 
 
@@ -38,46 +38,46 @@ SEVERITY = (
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """Where a finding points: an Exchange, and one of its frames where there is one."""
 
     exchange: Exchange
-    at: Received | None = None
+    frame: DecodedFrame | None = None
     note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class RuleResult:
     """What a judge's rule found, before it is known how grave that is."""
 
     verdict: Verdict
     detail: str
-    places: tuple[Place, ...] = ()
+    places: tuple[Location, ...] = ()
 
 
-def held(detail: str) -> Judgement:
+def passed(detail: str) -> RuleResult:
     """The requirement is met."""
-    return Judgement(Verdict.PASS, detail)
+    return RuleResult(Verdict.PASS, detail)
 
 
-def broken(detail: str, *places: Place) -> Judgement:
+def failed(detail: str, *places: Location) -> RuleResult:
     """The requirement is not met."""
-    return Judgement(Verdict.FAIL, detail, places)
+    return RuleResult(Verdict.FAIL, detail, places)
 
 
-def noted(detail: str) -> Judgement:
+def info(detail: str) -> RuleResult:
     """A policy of the server, discovered."""
-    return Judgement(Verdict.INFO, detail)
+    return RuleResult(Verdict.INFO, detail)
 
 
-def inconclusive(detail: str, *places: Place) -> Judgement:
+def inconclusive(detail: str, *places: Location) -> RuleResult:
     """What the requirement speaks of did not happen."""
-    return Judgement(Verdict.INCONCLUSIVE, detail, places)
+    return RuleResult(Verdict.INCONCLUSIVE, detail, places)
 
 
-def not_applicable(detail: str) -> Judgement:
+def not_applicable(detail: str) -> RuleResult:
     """The target does not offer what the requirement speaks of; `detail` says what to configure."""
-    return Judgement(Verdict.NOT_APPLICABLE, detail)
+    return RuleResult(Verdict.NOT_APPLICABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Finding:
     requirement: str
     verdict: Verdict
     detail: str
-    places: tuple[Place, ...] = ()
+    places: tuple[Location, ...] = ()
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

@@ -17,7 +17,7 @@ JUDGED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.KNOWN, Ver
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CheckOutcome:
     """What one test said of its requirement. `evidence` holds {"exchange": id, "event": index, "note": text}."""
 
     requirement: str
@@ -41,7 +41,7 @@ class Result:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Result:
+    def from_json(cls, value: Mapping[str, Any]) -> CheckOutcome:
         """The Result that `to_json` made `value` of."""
         return cls(
             value["requirement"],
@@ -80,11 +80,11 @@ class Check:
 class Verdicts:
     """Collects results, and tells each requirement's verdict: every one in the catalogue has one."""
 
-    results: list[Result] = field(default_factory=list)
+    results: list[CheckOutcome] = field(default_factory=list)
     known: Mapping[str, str] = field(default_factory=dict)  # requirement to why its failure is accepted
     untested: str = "no check of it was run"
 
-    def add(self, result: Result) -> None:
+    def add(self, result: CheckOutcome) -> None:
         """Take one test's result."""
         self.results.append(result)
 
@@ -98,12 +98,12 @@ class Verdicts:
     @property
     def checks(self) -> list[Check]:
         """The catalogue, row by row, with what was found."""
-        by_id: dict[str, list[Result]] = {}
+        by_id: dict[str, list[CheckOutcome]] = {}
         for result in self.results:
             by_id.setdefault(result.requirement, []).append(result)
         return [self._check(row, by_id.get(row.id, [])) for row in CATALOGUE.values()]
 
-    def _check(self, row: Requirement, results: list[Result]) -> Check:
+    def _check(self, row: Requirement, results: list[CheckOutcome]) -> Check:
         if not results:
             return Check(row, Verdict.INCONCLUSIVE, self.untested, tested=False)
         verdict = worst([result.verdict for result in results])

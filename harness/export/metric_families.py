@@ -13,13 +13,13 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
-from harness.gate.report import Outcome, RowVerdict
+from harness.gate.report import GateOutcome, RowVerdict
 from harness.results import metrics
 from harness.results.histogram import EDGES_MS, Histogram
 from harness.results.ledger import ENDINGS, Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.reader import Results
 from harness.results.records import VERDICTS
 from harness.results.schema import ResultsError
@@ -39,10 +39,16 @@ BOUND_ERROR = 0.01
 """How far below its bound a bucket may end, as a share: a bucket of ours is that wide."""
 
 _OUTCOMES = (*ENDINGS, "dropped", "lost")  # that only grow; "in flight" does not
-_GATE_OUTCOMES: tuple[Outcome, ...] = ("held", "missed", "inconclusive", "not measured", "nothing tested")
-_ROW_VERDICTS: tuple[RowVerdict, ...] = ("held", "missed", "inconclusive", "not measured")
+_GATE_OUTCOMES: tuple[GateOutcome, ...] = (
+    "passed",
+    "failed",
+    "inconclusive",
+    "not measured",
+    "nothing tested",
+)
+_ROW_VERDICTS: tuple[RowVerdict, ...] = ("passed", "failed", "inconclusive", "not measured")
 
-Kind = Literal["counter", "gauge", "histogram"]
+MetricKind = Literal["counter", "gauge", "histogram"]
 Labels = Mapping[str, str]
 
 
@@ -68,7 +74,7 @@ class Counts(Protocol):
         """What became of the streams, of one journey or of all."""
         ...
 
-    def tally(self, journey: str | None = None, /) -> Tally:
+    def rate_counts(self, journey: str | None = None, /) -> RateCounts:
         """What goes into rates, of one journey or of all."""
         ...
 
@@ -115,7 +121,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetricSample:
     """One value and what it is of."""
 
     labels: Labels
@@ -127,10 +133,10 @@ class Family:
     """What is measured, in which unit (UCUM, as OpenTelemetry writes it), and its values."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     unit: str
     help: str
-    samples: tuple[Sample, ...]
+    samples: tuple[MetricSample, ...]
 
 
 def load_families(counts: Counts, target: str) -> list[Family]:
@@ -146,7 +152,7 @@ def _of_load(counts: Counts, target: str) -> Iterator[Family]:
             yield from _of_metric(counts, metric, journeys, target)
     if journeys:
         yield from _of_ledger(counts, journeys, target)
-        yield from _of_tallies(counts, journeys, target)
+        yield from _of_rate_counts(counts, journeys, target)
     yield _family(
         "violations",
         "counter",
@@ -177,13 +183,13 @@ def result_families(results: Results) -> list[Family]:
 
 def _family(
     name: str,
-    kind: Kind,
+    kind: MetricKind,
     unit: str,
     about: str,
     values: Iterable[tuple[Labels, float | Distribution]],
     target: str,
 ) -> Family:
-    samples = (Sample(_labels({**labels, "target": target}), value) for labels, value in values)
+    samples = (MetricSample(_labels({**labels, "target": target}), value) for labels, value in values)
     return Family(PREFIX + name, kind, unit, about, tuple(samples))
 
 
@@ -270,8 +276,8 @@ def _of_ledger(counts: Counts, journeys: list[str], target: str) -> Iterator[Fam
     )
 
 
-def _of_tallies(counts: Counts, journeys: list[str], target: str) -> Iterator[Family]:
-    tallies = {journey: counts.tally(journey) for journey in journeys}
+def _of_rate_counts(counts: Counts, journeys: list[str], target: str) -> Iterator[Family]:
+    tallies = {journey: counts.rate_counts(journey) for journey in journeys}
     for word, about in (
         ("judged", "Streams whose ending was the server's doing: what the error rate is a share of."),
         ("failed", "Streams that ended otherwise than their step wanted, or broke a MUST."),
@@ -337,7 +343,7 @@ def _of_gate(results: Results, target: str) -> Iterator[Family]:
         objectives = parse_objectives(said if isinstance(said, dict) else {})
     except ValueError as problem:
         raise ResultsError(f"{results.path}: its objectives are not of this version: {problem}") from None
-    report = judge(results, objectives)
+    report = evaluate(results, objectives)
     own_unit = "in the unit that its name says, shares from 0 to 1"
     yield _family(
         "objective.value",

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.export.metric_families import Distribution, Family, Sample, result_families
+from harness.export.metric_families import Distribution, Family, MetricSample, result_families
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 
@@ -126,7 +126,7 @@ def _metric(family: Family, started_ns: int, at_ns: int) -> Metric:
     return Metric(family.name, family.help, family.unit, data)
 
 
-def _number(sample: Sample, kind: type[int | float], started_ns: int, at_ns: int) -> Any:
+def _number(sample: MetricSample, kind: type[int | float], started_ns: int, at_ns: int) -> Any:
     from opentelemetry.sdk.metrics.export import NumberDataPoint
 
     value = sample.value
@@ -135,7 +135,7 @@ def _number(sample: Sample, kind: type[int | float], started_ns: int, at_ns: int
     return NumberDataPoint(dict(sample.labels), started_ns, at_ns, kind(value))
 
 
-def _distribution(sample: Sample, started_ns: int, at_ns: int) -> Any:
+def _distribution(sample: MetricSample, started_ns: int, at_ns: int) -> Any:
     from opentelemetry.sdk.metrics.export import HistogramDataPoint
 
     value = sample.value

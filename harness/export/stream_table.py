@@ -27,7 +27,7 @@ from harness.results.schema import ResultsError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["text", "integer", "number", "time", "flag"]
+ColumnKind = Literal["text", "integer", "number", "time", "flag"]
 
 BATCH = 20_000
 """Rows in memory at once, and in a row group of a Parquet file."""
@@ -36,7 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
-Row = Sequence[Any]
+TableRow = Sequence[Any]
 """A row's values in the order of COLUMNS; times are epoch nanoseconds."""
 
 
@@ -45,7 +45,7 @@ class Column:
     """One column of the table: what it holds, in which unit (empty for words), and whether it may be null."""
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     unit: str
     about: str
     nullable: bool = False
@@ -102,7 +102,7 @@ _BEFORE, _AFTER = (
 )
 
 
-class Table:
+class StreamTable:
     """The streams of one results file as rows, and what has to be said of them. Raises ResultsError.
 
     kept, seen: how many rows there are, and of how many streams.
@@ -123,10 +123,10 @@ class Table:
         """Whether the file keeps fewer rows than there were streams."""
         return self.kept < self.seen
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[TableRow]:
         """The rows by intended start. Raises ResultsError, also when the file changed since it was opened."""
         written = 0
-        for row in self._results.runs():
+        for row in self._results.streams():
             written += 1
             failed = row.reason is not None or row.violations > 0
             yield (
@@ -141,13 +141,13 @@ class Table:
                 f"export again when it has ended"
             )
 
-    def batches(self) -> Iterator[list[Row]]:
+    def batches(self) -> Iterator[list[TableRow]]:
         """The rows, BATCH at a time."""
         rows = self.rows()
         while batch := list(islice(rows, BATCH)):
             yield batch
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """In a sentence, how many rows there are and what of."""
         if self.is_sample:
             return (
@@ -184,7 +184,7 @@ def _weight(seen: int, kept: int) -> float:
     return max(1.0, seen / kept) if kept else 1.0
 
 
-def write_csv(table: Table, file: BinaryIO) -> None:
+def write_csv(table: StreamTable, file: BinaryIO) -> None:
     """CSV by RFC 4180, UTF-8: a header, CRLF, null as an empty cell, times in ISO 8601 with nanoseconds.
 
     A text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line break) gets
@@ -201,7 +201,7 @@ def write_csv(table: Table, file: BinaryIO) -> None:
         text.detach()  # or it would close the file, which is the caller's, and may be standard output
 
 
-def _cells(row: Row) -> list[Any]:
+def _cells(row: TableRow) -> list[Any]:
     cells = list(row)
     for place in _TEXTS:
         cell = cells[place]
@@ -214,7 +214,7 @@ def _cells(row: Row) -> list[Any]:
     return cells
 
 
-def write_jsonl(table: Table, file: BinaryIO) -> None:
+def write_jsonl(table: StreamTable, file: BinaryIO) -> None:
     """JSON Lines: an object a row with every column, null where there is no value, times in ISO 8601.
 
     Times are texts, because nanoseconds since 1970 are more than a JavaScript number holds.
@@ -224,7 +224,7 @@ def write_jsonl(table: Table, file: BinaryIO) -> None:
     file.writelines(encoder.encode_lines([_named(names, row) for row in batch]) for batch in table.batches())
 
 
-def _named(names: list[str], row: Row) -> dict[str, Any]:
+def _named(names: list[str], row: TableRow) -> dict[str, Any]:
     values = dict(zip(names, row, strict=True))
     for place in _TIMES:
         values[names[place]] = _iso(row[place])
@@ -243,7 +243,7 @@ def _iso_second(second: int) -> str:
     return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def write_parquet(table: Table, file: BinaryIO) -> None:
+def write_parquet(table: StreamTable, file: BinaryIO) -> None:
     """Parquet: times as timestamps in ns, UTC; units and descriptions in the columns' metadata, and what
     the table is a sample of, as JSON, in the file's ("agent_run_harness").
 
@@ -264,7 +264,7 @@ def write_parquet(table: Table, file: BinaryIO) -> None:
             writer.write_batch(pa.record_batch(columns, schema=schema), row_group_size=BATCH)
 
 
-def _schema(table: Table) -> pa.Schema:
+def _schema(table: StreamTable) -> pa.Schema:
     import pyarrow as pa
 
     types = {
@@ -288,7 +288,7 @@ def _schema(table: Table) -> pa.Schema:
     )
 
 
-WRITERS: dict[str, Callable[[Table, BinaryIO], None]] = {
+WRITERS: dict[str, Callable[[StreamTable, BinaryIO], None]] = {
     "csv": write_csv,
     "jsonl": write_jsonl,
     "parquet": write_parquet,

@@ -24,7 +24,7 @@ from harness.gate.confidence_intervals import (
     BUCKET_SD,
     CONFIDENCE,
     Estimate,
-    Share,
+    Interval,
     least_sd_of_share,
     percentile_estimate,
     share_estimate,
@@ -34,7 +34,7 @@ from harness.results import metrics
 from harness.results.histogram import LOWEST_MS
 from harness.results.reader import Results
 
-Verdict = Literal["better", "same", "worse", "inconclusive"]
+ComparisonVerdict = Literal["better", "same", "worse", "inconclusive"]
 Files = Results | Sequence[Results]
 
 LEAST_FREEDOM = 2
@@ -89,7 +89,7 @@ class Comparison:
     difference: float | None
     low: float | None
     high: float | None
-    verdict: Verdict
+    verdict: ComparisonVerdict
     detail: str = ""
     smallest_effect: float | None = None
     runs: tuple[int, int] = (1, 1)
@@ -174,7 +174,7 @@ def compare_shares(
     results: Files,
     baseline: Files,
     key: str,
-    share: Share,
+    share: Interval,
     *,
     journey: str | None = None,
     effects: Effects = USUAL_EFFECTS,
@@ -208,8 +208,8 @@ def compare_shares(
     return _judged(made, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
 
 
-def _cases(results: Results, share: Share, journey: str | None) -> int:
-    tally = results.tally(journey)
+def _cases(results: Results, share: Interval, journey: str | None) -> int:
+    tally = results.rate_counts(journey)
     return tally.judged if share == "error_rate" else tally.runs or 0
 
 
@@ -278,7 +278,7 @@ def _judged(
     return replace(made, low=low, high=high, verdict=verdict, detail=detail, repeats_may_tell=may_tell)
 
 
-def _verdict(difference: float, low: float, high: float, smallest: float) -> Verdict:
+def _verdict(difference: float, low: float, high: float, smallest: float) -> ComparisonVerdict:
     """For a difference of which more is worse."""
     if difference >= smallest and low > 0:
         return "worse"

@@ -45,8 +45,8 @@ _NORMAL = NormalDist()
 BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
 """The standard deviation of a logarithm that is known but for its place in a bucket."""
 _Floats = npt.NDArray[np.float64]
-_LAST_READ: WeakKeyDictionary[Results, tuple[Any, _Seconds | None]] = WeakKeyDictionary()
-Share = Literal["error_rate", "goodput"]
+_LAST_READ: WeakKeyDictionary[Results, tuple[Any, _SecondBlocks | None]] = WeakKeyDictionary()
+Interval = Literal["error_rate", "goodput"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,9 @@ def percentile_interval(
     return None if isinstance(found, str) else (found.low, found.high)
 
 
-def share_interval(results: Results, share: Share, journey: str | None = None) -> tuple[float, float] | None:
+def share_interval(
+    results: Results, share: Interval, journey: str | None = None
+) -> tuple[float, float] | None:
     """The interval at CONFIDENCE of error_rate or goodput, 0 to 1; None where there is too little for one."""
     found = share_estimate(results, share, journey)
     return None if isinstance(found, str) else (found.low, found.high)
@@ -95,10 +97,10 @@ def percentile_estimate(
 
 def estimate_of_seconds(histograms: Mapping[int, Histogram], percent: float) -> Estimate | str:
     """The same of histograms by second that are read already."""
-    return _estimate(_Seconds.of(histograms), percent) if histograms else "not measured"
+    return _estimate(_SecondBlocks.of(histograms), percent) if histograms else "not measured"
 
 
-def _estimate(seconds: _Seconds, percent: float) -> Estimate | str:
+def _estimate(seconds: _SecondBlocks, percent: float) -> Estimate | str:
     problem = _too_little(seconds.duration_s, seconds.total.count, percent)
     if problem:
         return problem
@@ -117,7 +119,7 @@ def _estimate(seconds: _Seconds, percent: float) -> Estimate | str:
     )
 
 
-def _read(results: Results, metric: str, journey: str | None) -> _Seconds | None:
+def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks | None:
     """A metric second by second. What was read last of a file is kept, as several percentiles of it are wanted."""
     files = (results.path, results.path.with_name(f"{results.path.name}-wal"))
     stamps = [(stat.st_mtime_ns, stat.st_size) for stat in (file.stat() for file in files if file.exists())]
@@ -125,12 +127,12 @@ def _read(results: Results, metric: str, journey: str | None) -> _Seconds | None
     kept = _LAST_READ.get(results)
     if kept is None or kept[0] != key:
         histograms = results.histograms_by_second(metric, journey)
-        kept = key, _Seconds.of(histograms) if histograms else None
+        kept = key, _SecondBlocks.of(histograms) if histograms else None
         _LAST_READ[results] = kept
     return kept[1]
 
 
-def share_estimate(results: Results, share: Share, journey: str | None = None) -> Estimate | str:
+def share_estimate(results: Results, share: Interval, journey: str | None = None) -> Estimate | str:
     """error_rate or goodput with its interval, or why there is none.
 
     Where nothing (or everything) failed, resampling would show no variation at all; so the standard error is
@@ -176,7 +178,7 @@ def block_length_s(seconds: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Seconds:
+class _SecondBlocks:
     """A metric second by second, for the resampling of them.
 
     counts: a row a second, or, of a long test, a row for every row_s of them, empty ones too: a gap is a fact; and
@@ -193,7 +195,7 @@ class _Seconds:
     duration_s: int
 
     @classmethod
-    def of(cls, seconds: Mapping[int, Histogram]) -> _Seconds:
+    def of(cls, seconds: Mapping[int, Histogram]) -> _SecondBlocks:
         total = _merged(seconds.values())
         filled = np.flatnonzero(total.buckets()[1])
         first, last = min(seconds), max(seconds)
@@ -251,12 +253,12 @@ def _chosen(seconds: int, length: int) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _share_counts(results: Results, share: Share, journey: str | None) -> dict[int, tuple[int, int]]:
+def _share_counts(results: Results, share: Interval, journey: str | None) -> dict[int, tuple[int, int]]:
     """Hits and cases by epoch second, of those that count."""
     hit, case = ("failed", "judged") if share == "error_rate" else ("good", "runs")
     return {
         second: (getattr(tally, hit) or 0, getattr(tally, case) or 0)
-        for second, tally in results.tallies_by_second(journey).items()
+        for second, tally in results.rate_counts_by_second(journey).items()
         if second >= (results.measured_from or second)
     }
 

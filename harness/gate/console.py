@@ -12,18 +12,18 @@ from harness.gate.objective import SHARES
 from harness.gate.report import GateReport, GateRow
 
 _STYLES = {
-    "held": "green",
+    "passed": "green",
     "better": "green",
     "same": "green",
-    "missed": "bold red",
+    "failed": "bold red",
     "worse": "bold red",
     "not measured": "bold yellow",
     "nothing tested": "bold yellow",
     "inconclusive": "bold yellow",
 }
 _SENTENCES = {
-    "held": "Gate: held.",
-    "missed": "Gate: missed.",
+    "passed": "Gate: passed.",
+    "failed": "Gate: failed.",
     "inconclusive": "Gate: inconclusive, which is no pass: the measurement itself was not sound.",
     "not measured": "Gate: not held, because an objective was not measured.",
     "nothing tested": "Gate: nothing was tested, so nothing is held.",
@@ -61,8 +61,8 @@ def outcome_sentence(report: GateReport) -> str:
     if report.outcome == "inconclusive" and all(row.verdict != "inconclusive" for row in report.rows):
         return _UNSURE
     unknown = [one.key for one in report.comparisons if one.verdict == "inconclusive"]
-    if report.outcome == "held" and unknown:
-        return f"Gate: held, but whether {', '.join(unknown)} changed cannot be told."
+    if report.outcome == "passed" and unknown:
+        return f"Gate: passed, but whether {', '.join(unknown)} changed cannot be told."
     return _SENTENCES[report.outcome]
 
 

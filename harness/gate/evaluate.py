@@ -13,7 +13,7 @@ from harness.gate.baseline_store import another_load, distinct, is_same_test, no
 from harness.gate.comparison import Comparison, Effects, compare, compare_shares
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import GOODPUT, Objective, parse_objectives
-from harness.gate.report import USUAL_TERMS, GateReport, GateRow, Terms, is_maximum
+from harness.gate.report import USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
 from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
@@ -25,13 +25,13 @@ DROPPED_AT_MOST = 0.01
 _FAILING_VERDICTS = ("fail", "error", "stale")
 
 
-def judge(
+def evaluate(
     results: Results,
     objectives: Iterable[Objective],
     baseline: Results | Sequence[Results] | None = None,
     *,
     repeats: Sequence[Results] = (),
-    terms: Terms = USUAL_TERMS,
+    terms: ComparisonTerms = USUAL_TERMS,
     intervals: bool = False,
 ) -> GateReport:
     """Hold a results file against objectives, and against earlier results files where there are any.
@@ -52,7 +52,9 @@ def judge(
         rows = [_with_interval(row, named.get(row.name), results) for row in rows]
     for number, repeat in enumerate(repeats, 1):
         again = _rows(repeat, objectives, saturated=bool(metrics.saturation(repeat)))
-        rows += [replace(row, name=f"repeat {number}: {row.name}") for row in again if row.verdict != "held"]
+        rows += [
+            replace(row, name=f"repeat {number}: {row.name}") for row in again if row.verdict != "passed"
+        ]
     report = GateReport(tuple(rows), (), results.tested, saturation, (), terms.inconclusive_fails)
     then = [baseline] if isinstance(baseline, Results) else list(baseline or [])
     return _with_baseline(report, objectives, [results, *repeats], then, terms) if then else report
@@ -63,7 +65,7 @@ def _with_baseline(
     objectives: tuple[Objective, ...],
     now: Sequence[Results],
     then: Sequence[Results],
-    terms: Terms,
+    terms: ComparisonTerms,
 ) -> GateReport:
     given = len(now) + len(then)
     now, then = distinct(now), distinct(then)
@@ -102,7 +104,7 @@ def _with_interval(row: GateRow, objective: Objective | None, results: Results) 
     if interval is None:
         return row
     detail = row.detail
-    if row.verdict in ("held", "missed") and interval[0] <= row.limit <= interval[1]:
+    if row.verdict in ("passed", "failed") and interval[0] <= row.limit <= interval[1]:
         detail = detail or "close: the limit lies within the interval"
     return replace(row, interval=interval, detail=detail)
 
@@ -200,9 +202,9 @@ def _is_in_doubt(row: GateRow, objective: Objective, results: Results) -> bool:
     can neither make them succeed nor break what the server sends.
     """
     if objective.key == "error_rate":
-        ledger, tally = results.ledger(objective.journey), results.tally(objective.journey)
+        ledger, tally = results.ledger(objective.journey), results.rate_counts(objective.journey)
         surely_failed = tally.failed - ledger["timed out"] - ledger["refused"]
-        return row.verdict == "missed" and surely_failed <= objective.limit * tally.judged
+        return row.verdict == "failed" and surely_failed <= objective.limit * tally.judged
     if objective.percentile is not None:
         return objective.percentile[0] not in metrics.HARNESS_METRICS
     return objective.key == GOODPUT
@@ -234,7 +236,7 @@ def _row(
     if value is None:
         return GateRow(name, None, limit, "not measured", detail, at_least)
     holds = value >= limit if at_least else value <= limit
-    return GateRow(name, value, limit, "held" if holds else "missed", detail, at_least)
+    return GateRow(name, value, limit, "passed" if holds else "failed", detail, at_least)
 
 
 def _load_rows(results: Results) -> Iterator[GateRow]:

@@ -8,10 +8,10 @@ from typing import Literal
 from harness.gate.comparison import Comparison, Effects
 from harness.gate.confidence_intervals import CONFIDENCE
 
-RowVerdict = Literal["held", "missed", "inconclusive", "not measured"]
+RowVerdict = Literal["passed", "failed", "inconclusive", "not measured"]
 
 
-Outcome = Literal["held", "missed", "inconclusive", "not measured", "nothing tested"]
+GateOutcome = Literal["passed", "failed", "inconclusive", "not measured", "nothing tested"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +59,16 @@ class GateReport:
     confidence: float = CONFIDENCE
 
     @property
-    def outcome(self) -> Outcome:
-        """The whole in a word: "held" only when something was tested and every row held."""
+    def outcome(self) -> GateOutcome:
+        """The whole in a word: "passed" only when something was tested and every row held."""
         verdicts = {row.verdict for row in self.rows}
         if not self.tested:
             return "nothing tested"
-        if "missed" in verdicts or any(comparison.verdict == "worse" for comparison in self.comparisons):
-            return "missed"
+        if "failed" in verdicts or any(comparison.verdict == "worse" for comparison in self.comparisons):
+            return "failed"
         if "inconclusive" in verdicts or self.unsure:
             return "inconclusive"
-        return "not measured" if "not measured" in verdicts else "held"
+        return "not measured" if "not measured" in verdicts else "passed"
 
     @property
     def unsure(self) -> bool:
@@ -85,26 +85,26 @@ class GateReport:
         baseline is still too small to tell, which only grows by such results.
         """
         if self.outcome != "inconclusive":
-            return self.outcome == "held"
-        rows_held = all(row.verdict == "held" for row in self.rows)
+            return self.outcome == "passed"
+        rows_held = all(row.verdict == "passed" for row in self.rows)
         unknown = [one for one in self.comparisons if one.verdict == "inconclusive"]
         return rows_held and all(one.repeats_may_tell or is_maximum(one.key) for one in unknown)
 
     @property
     def undecided(self) -> bool:
         """Whether repeating the test may decide something: nothing is missed, and something is unknown."""
-        return self.outcome in ("held", "inconclusive") and any(
+        return self.outcome in ("passed", "inconclusive") and any(
             one.repeats_may_tell for one in self.comparisons
         )
 
     @property
     def exit_code(self) -> int:
         """0 held, 2 nothing tested, 1 everything between: missed, inconclusive, an objective not measured."""
-        return {"held": 0, "nothing tested": 2}.get(self.outcome, 1)
+        return {"passed": 0, "nothing tested": 2}.get(self.outcome, 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ComparisonTerms:
     """How a gate compares with a baseline.
 
     effects: what is worth failing for. looks: how often it may look while repeats come in, the last one
@@ -122,7 +122,7 @@ class Terms:
         return max(CONFIDENCE, 1 - 2 * (1 - CONFIDENCE) / max(1, comparisons * self.looks))
 
 
-USUAL_TERMS = Terms()
+USUAL_TERMS = ComparisonTerms()
 
 
 def is_maximum(key: str) -> bool:

@@ -35,14 +35,14 @@ from harness.exit_codes import INTERRUPTED
 from harness.export.otel import Pusher, interval_s
 from harness.gate.objective import parse_objectives
 from harness.load.distributed.links import MasterLink, WorkerLink
-from harness.load.locust.run_context import ActiveTest
-from harness.load.schedule.plan import Plan, Share
-from harness.load.stats.live import Board, Live
-from harness.load.stats.otlp_push import Telemetry
-from harness.load.stats.process_monitor import Health
-from harness.load.stats.recorder import Books, free_file
-from harness.load.stats.stats_batch import Delta
-from harness.load.web.form import Form
+from harness.load.locust.run_context import RunContext
+from harness.load.schedule.plan import LoadPlan, WorkerShare
+from harness.load.stats.live import LiveStats, SnapshotPublisher
+from harness.load.stats.otlp_push import OtlpPush
+from harness.load.stats.process_monitor import ProcessMonitor
+from harness.load.stats.recorder import ResultsRecorder, free_file
+from harness.load.stats.stats_batch import StatsBatch
+from harness.load.web.form import LoadForm
 from harness.results import metrics
 from harness.results.manifest import manifest_at_start
 from harness.results.schema import ResultsError
@@ -63,7 +63,7 @@ logger = logging.getLogger(__name__)
 class Configurable(Protocol):
     """A class of users that do what the load settings say."""
 
-    def follow(self, load: LoadSettings) -> None:
+    def configure(self, load: LoadSettings) -> None:
         """From the next user on, do what these settings say."""
 
 
@@ -77,23 +77,25 @@ class Session:
 
     def __init__(self, settings: Settings, users: Configurable | None = None) -> None:
         self.settings = settings
-        self.form = Form(settings, drives=users is not None)
+        self.form = LoadForm(settings, drives=users is not None)
         self._users = users
         if users is not None:
-            users.follow(settings.load)
-        self.active: ActiveTest | None = None
-        self._books: Books | None = None
+            users.configure(settings.load)
+        self.active: RunContext | None = None
+        self._books: ResultsRecorder | None = None
         self._tests_written = 0
         self._newest_results: Path | None = None
         self._interrupted = False
         self._stopping = False
         self._begun = Event()  # no test is just being started
         self._begun.set()
-        self._health: Health | None = None  # of a master: a process with users has one in its active test
+        self._health: ProcessMonitor | None = (
+            None  # of a master: a process with users has one in its active test
+        )
         self._lost: list[str] = []
-        self._live: Live | None = None
+        self._live: LiveStats | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        self.board = Board()
+        self.board = SnapshotPublisher()
         self._worker_link: WorkerLink | None = None
         self._master_link: MasterLink | None = None
 
@@ -117,7 +119,7 @@ class Session:
         self._environment = environment
         if not isinstance(runner, WorkerRunner):
             _or_exit(self._check)
-            self.board = Board(self._option_path("harness_live"))
+            self.board = SnapshotPublisher(self._option_path("harness_live"))
         if web_ui is not None:
             self._open_page(environment, web_ui)
         # The hub's clock stood still during the imports, and Locust's --run-time would begin back then.
@@ -146,7 +148,7 @@ class Session:
         Target(self._with_form(settings, self.form.values(vars(options))))
 
     def _open_page(self, environment: Environment, web_ui: Any) -> None:
-        from harness.load.web.page import Page  # it imports flask, which only a page needs
+        from harness.load.web.page import LocustPage  # it imports flask, which only a page needs
 
         options: Any = environment.parsed_options
         if options.harness_out is None:
@@ -154,7 +156,7 @@ class Session:
             events: Any = environment.events
             events.quit.add_listener(self._remove_scratch)
         self._fill_in(options)
-        Page(self, environment, web_ui).attach()
+        LocustPage(self, environment, web_ui).attach()
 
     def _remove_scratch(self, **_: Any) -> None:
         if self._scratch is not None:
@@ -230,7 +232,7 @@ class Session:
             # Without an active test every user stops at once, so nothing is sent and nothing counted.
             logger.error("%s", problem)  # noqa: TRY400 - a sentence for the user
             self._environment.process_exit_code = 2
-            self.board.complain(str(problem))
+            self.board.publish_error(str(problem))
             if self._worker_link is not None:
                 self._worker_link.pumped()  # nobody is to wait for its arrivals
             options: Any = self._environment.parsed_options
@@ -255,25 +257,27 @@ class Session:
             return
         _check_pumps(settings, runner, runner.target_user_count)
         if self._users is not None:
-            self._users.follow(settings.load)
-        self._open_books(settings)
+            self._users.configure(settings.load)
+        self._open_recorder(settings)
         if self._master_link is not None:
-            self._health = Health(metrics.MASTER)
+            self._health = ProcessMonitor(metrics.MASTER)
             self._health.start()
-            self._books_started(self._master_link.start(settings), settings)
+            self._recorder_started(self._master_link.start(settings), settings)
         else:
             start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
-            self._books_started(start_wall_ns, settings)
-            plan = Plan(uuid.uuid4().hex, start_wall_ns, settings.load, Share(0, 1), settings.objectives)
+            self._recorder_started(start_wall_ns, settings)
+            plan = LoadPlan(
+                uuid.uuid4().hex, start_wall_ns, settings.load, WorkerShare(0, 1), settings.objectives
+            )
             self._start_users(settings, plan, "local")
 
-    def _start_users(self, settings: Settings, plan: Plan | None, worker: str) -> None:
+    def _start_users(self, settings: Settings, plan: LoadPlan | None, worker: str) -> None:
         if plan is None or (self.active is not None and self.active.test == plan.test):
             raise SettingsError("the master named no new test; does it run the same locustfile?")
         if self._users is not None:
-            self._users.follow(plan.load)
+            self._users.configure(plan.load)
         pumped = self._end_schedule if self._worker_link is None else self._worker_link.pumped
-        self.active = ActiveTest(self._environment, settings, plan, worker, pumped)
+        self.active = RunContext(self._environment, settings, plan, worker, pumped)
         # Locust calls it when a test stops; the first time takes 50 ms and more, in which no stream is read.
         inspect.stack()
         # What the imports left is not searched again: a full collection of it stops every stream for 0.1 s.
@@ -287,7 +291,7 @@ class Session:
         if self._worker_link is not None:
             self._worker_link.open(plan.test, self.active.collector)
 
-    def _open_books(self, settings: Settings) -> None:
+    def _open_recorder(self, settings: Settings) -> None:
         Target(settings)  # a target that cannot be is refused here, before anything is told of it
         path = None
         if self._out is not None:
@@ -295,7 +299,7 @@ class Session:
             self._tests_written += 1
         self._newest_results = path
         live = self._open_live(settings, path)
-        self._books = Books(
+        self._books = ResultsRecorder(
             path,
             manifest_at_start(settings.document(), sys.argv),
             self._collect,
@@ -306,17 +310,17 @@ class Session:
         if live is not None:
             live.flush()
 
-    def _open_live(self, settings: Settings, results: Path | None) -> Live | None:
+    def _open_live(self, settings: Settings, results: Path | None) -> LiveStats | None:
         """Where somebody may look at it: a page, or a file that was asked for."""
         options: Any = self._environment.parsed_options
         if options.headless and self._option_path("harness_live") is None:
             return None
         load, runner = settings.load, self._environment.runner
-        return Live(
+        return LiveStats(
             uuid.uuid4().hex,
-            self.board.show,
+            self.board.publish,
             target=settings.target.base_url or "",
-            plan=load.said if load.is_open else "",
+            plan=load.describe if load.is_open else "",
             users=None if load.is_open else getattr(runner, "target_user_count", None),
             results=results,
             objectives=parse_objectives(settings.objectives),
@@ -324,7 +328,7 @@ class Session:
             lasts_s=load.duration if load.is_open else options.run_time,
         )
 
-    def _books_started(self, start_wall_ns: int, settings: Settings) -> None:
+    def _recorder_started(self, start_wall_ns: int, settings: Settings) -> None:
         if self._books is not None:
             self._books.started(start_wall_ns, settings.load.warmup)
 
@@ -334,7 +338,7 @@ class Session:
         if self.active is not None and self._worker_link is None:
             self._deliver(self.active.collector.take(), self.active.collector.worker)
         if self._health is not None:
-            delta = Delta()
+            delta = StatsBatch()
             self._health.report_to(delta)
             self._deliver(delta, metrics.MASTER)
 
@@ -385,10 +389,10 @@ class Session:
             return
         books.close("interrupted" if self._interrupted else "finished", self._lost)
         self._books = None
-        logger.info("%s", books.sentence())
-        self._judge_books(books)
+        logger.info("%s", books.summary_line())
+        self._set_exit_code(books)
 
-    def _judge_books(self, books: Books) -> None:
+    def _set_exit_code(self, books: ResultsRecorder) -> None:
         """Say what makes the results less than whole, and fail the process for it."""
         if books.problem is not None:
             self._environment.process_exit_code = 2
@@ -438,10 +442,10 @@ def _check_pumps(settings: Settings, runner: Any, users: int) -> None:
         )
 
 
-def _telemetry(settings: Settings) -> Iterator[Telemetry]:
+def _telemetry(settings: Settings) -> Iterator[OtlpPush]:
     """What pushes the numbers to a collector, where there is one. Raises ResultsError."""
     if settings.export.otlp_endpoint is not None:
-        yield Telemetry(
+        yield OtlpPush(
             Pusher(settings.export.otlp_endpoint, time.time_ns()),
             target=settings.target.base_url or "",
             has_warmup=settings.load.warmup > 0,

@@ -14,10 +14,10 @@ from locust.exception import StopUser
 
 from harness.config.load_settings import LoadSettings
 from harness.load.journeys.builtin import JOURNEYS, Journey
-from harness.load.journeys.custom import OwnJourney
-from harness.load.journeys.stream_runner import Traveller
-from harness.load.locust.run_context import ActiveTest
-from harness.load.schedule.pacer import Pump, Timetable
+from harness.load.journeys.custom import CustomJourney
+from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.locust.run_context import RunContext
+from harness.load.schedule.pacer import Pacer, Schedule
 from harness.load.session import Session
 from harness.load.stats.collector import CollectorClosedError
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Task = Callable[["AgentRunUser"], None]
 
 
-def _active_test(user: User) -> ActiveTest:
+def _active_test(user: User) -> RunContext:
     session = Session.of(user.environment)
     active = None if session is None else session.active
     # A worker that is stopping may still be sent users that another, which left before, had.
@@ -44,7 +44,7 @@ def weighted_tasks(weights: Mapping[str, int]) -> list[Any]:
 
 def _task(name: str) -> Task:
     def task(user: AgentRunUser) -> None:
-        user.travel(JOURNEYS[name])
+        user.run_journey(JOURNEYS[name])
 
     task.__name__ = name  # what Locust shows
     return task
@@ -55,20 +55,20 @@ class AgentRunUser(User):
 
     abstract = True
 
-    def travel(self, journey: Journey) -> None:
+    def run_journey(self, journey: Journey) -> None:
         """One of the shipped journeys."""
-        with self._travelling() as traveller:
+        with self._stream_runner() as traveller:
             journey(traveller, None)
 
     @contextmanager
-    def journey(self, name: str) -> Iterator[OwnJourney]:
+    def journey(self, name: str) -> Iterator[CustomJourney]:
         """A journey of your own, for the length of a with-block; results keep its streams under `name`."""
-        with self._travelling() as traveller:
-            yield OwnJourney(traveller, name)
+        with self._stream_runner() as traveller:
+            yield CustomJourney(traveller, name)
 
     @contextmanager
-    def _travelling(self) -> Iterator[Traveller]:
-        traveller = _active_test(self).traveller()
+    def _stream_runner(self) -> Iterator[StreamRunner]:
+        traveller = _active_test(self).stream_runner()
         try:
             yield traveller
         except CollectorClosedError:
@@ -77,7 +77,7 @@ class AgentRunUser(User):
             gevent.sleep(_AFTER_REFUSAL_S)  # without a target a closed loop would only spin
 
 
-class ArrivalPump(User):
+class ArrivalUser(User):
     """The open loop: begins each arrival of this process's share when it is due, whatever became of others.
 
     It needs one user a process; any more have nothing to do.
@@ -86,7 +86,7 @@ class ArrivalPump(User):
     abstract = True
     weights: Mapping[str, int] = {"fresh": 1}
 
-    def pump(self) -> None:
+    def send_arrivals(self) -> None:
         """Begin the arrivals, wait for those that are still on their way, and for the test's end."""
         active = _active_test(self)
         if active.timetable is not None and not active.has_pump:
@@ -99,10 +99,10 @@ class ArrivalPump(User):
         active.stopping.wait()
         raise StopUser
 
-    tasks = [pump]  # noqa: RUF012 - Locust's way to declare them
+    tasks = [send_arrivals]  # noqa: RUF012 - Locust's way to declare them
 
-    def _follow(self, timetable: Timetable, active: ActiveTest) -> None:
-        pump = Pump(timetable, active.stopping, partial(self._arrive, active), active.collector.drop)
+    def _follow(self, timetable: Schedule, active: RunContext) -> None:
+        pump = Pacer(timetable, active.stopping, partial(self._arrive, active), active.collector.drop)
         try:
             pump.run(self.weights)
         except gevent.GreenletExit:
@@ -110,9 +110,9 @@ class ArrivalPump(User):
                 logger.error("this process's pump was stopped in mid-test: its arrivals end here")  # noqa: TRY400
             raise
 
-    def _arrive(self, active: ActiveTest, journey: str, due_ns: int) -> None:
+    def _arrive(self, active: RunContext, journey: str, due_ns: int) -> None:
         try:
-            JOURNEYS[journey](active.traveller(), due_ns)
+            JOURNEYS[journey](active.stream_runner(), due_ns)
         except CollectorClosedError:
             return
         except Exception as problem:  # noqa: BLE001 - as Locust does with what a task raises
@@ -120,13 +120,13 @@ class ArrivalPump(User):
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
 
 
-class ConfiguredUser(AgentRunUser, ArrivalPump):
+class ConfiguredUser(AgentRunUser, ArrivalUser):
     """A user of the loop that the load settings describe, open or closed; they may change between tests."""
 
     abstract = True
 
     @classmethod
-    def follow(cls, load: LoadSettings) -> None:
+    def configure(cls, load: LoadSettings) -> None:
         """From the next user on, do what these settings say."""
         cls.weights = load.journeys.model_dump()
-        cls.tasks = list(ArrivalPump.tasks) if load.is_open else weighted_tasks(cls.weights)
+        cls.tasks = list(ArrivalUser.tasks) if load.is_open else weighted_tasks(cls.weights)

@@ -31,7 +31,7 @@ from harness.reference.actions import (
     prepare_action,
 )
 from harness.reference.openapi import OPENAPI_PATH, openapi_document
-from harness.reference.runs import Event, Identity, RegistryFullError, Run, RunRegistry, next_id
+from harness.reference.runs import Event, RegistryFullError, Run, RunKey, RunRegistry, next_id
 from harness.reference.settings import OTHER_PATH, ServerSettings
 
 logger = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class Submission:
 
 
 @dataclass(slots=True, eq=False, weakref_slot=True)
-class Reader:
+class Connection:
     """One stream of a run.
 
     index: the run's events before it are sent or skipped. started_run: this request began the run, rather
@@ -170,7 +170,7 @@ class ReferenceApi:
             self.on_conflict(run, submission)
             raise self.conflict_of(run)
         joined = not started and not run.ended
-        return await self.stream(http, Reader(run, self.resume_index(run, last_seen), started, joined))
+        return await self.stream(http, Connection(run, self.resume_index(run, last_seen), started, joined))
 
     async def cancel(self, http: web.BaseRequest) -> web.StreamResponse:
         """Cancel a running run; its streams end with `cancelled`. A run that has ended stays as it is."""
@@ -330,7 +330,7 @@ class ReferenceApi:
 
     # Which run it is.
 
-    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+    def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         """What the run is found by. The key alone decides; only without one does `runId` do its work."""
         if key is not None:
             return submission.organization, "key", key
@@ -428,7 +428,7 @@ class ReferenceApi:
         index = None if last_seen is None else run.index_after(last_seen)
         return 0 if index is None else index
 
-    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         response = web.StreamResponse(headers=self.stream_headers(http))
         try:
             await response.prepare(http)
@@ -444,7 +444,7 @@ class ReferenceApi:
         """Send; waits while the client's own buffers are full, and only this stream waits."""
         await response.write(chunk)
 
-    async def chunks(self, reader: Reader) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         """The stream's bytes, as soon as there are any."""
         run = reader.run
         while True:
@@ -457,7 +457,7 @@ class ReferenceApi:
             if not await run.more_than(reader.index, self.settings.heartbeat_s):
                 yield self.heartbeat(run)
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         """The events that the stream carries next."""
         return reader.run.events[reader.index :]
 
@@ -471,7 +471,7 @@ class ReferenceApi:
         """End the HTTP message."""
         await response.write_eof()
 
-    def on_disconnect(self, reader: Reader) -> None:
+    def on_disconnect(self, reader: Connection) -> None:
         """The reader is gone; the run goes on."""
 
     # The end.

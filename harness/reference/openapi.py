@@ -31,7 +31,7 @@ class RunState(BaseModel):
     state: str
 
 
-class Frame(BaseModel):
+class FrameSchema(BaseModel):
     """One event of a stream: an id of the form <milliseconds>-<sequence>, and a RunEvent as JSON text."""
 
     id: Annotated[str, Field(pattern=r"^[0-9]+-[0-9]+$")]
@@ -103,7 +103,7 @@ def openapi_document(path: str, other_path: str) -> dict[str, Any]:
     """The description of a server whose endpoint is at `path`, and the second one at `other_path`."""
     request = WorkflowActionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas = {**request.pop("$defs", {}), "WorkflowActionRequest": request}
-    schemas |= {model.__name__: model.model_json_schema() for model in (Frame, Problem, RunState)}
+    schemas |= {model.__name__: model.model_json_schema() for model in (FrameSchema, Problem, RunState)}
     cancel = {
         "operationId": "cancelRun",
         "summary": "Cancel a running run.",

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harness.profiles.workflow_actions.event_id import StreamId
 
-Identity = tuple[str, str, str]
+RunKey = tuple[str, str, str]
 """What a later request finds a run by: organization, ``key`` or ``runId``, and that value."""
 
 
@@ -41,7 +41,7 @@ def next_id(last: StreamId | None, now_ms: int) -> StreamId:
 class Run:
     """One execution of an action: its events so far, and whoever waits for more of them."""
 
-    def __init__(self, organization: str, run_id: str, fingerprint: bytes, identity: Identity | None) -> None:
+    def __init__(self, organization: str, run_id: str, fingerprint: bytes, identity: RunKey | None) -> None:
         self.organization = organization
         self.run_id = run_id
         self.fingerprint = fingerprint
@@ -116,7 +116,7 @@ class RunRegistry:
         self._closed = False
         self._running: set[Run] = set()
         self._finished: deque[tuple[float, Run]] = deque()
-        self._by_identity: dict[Identity, Run] = {}
+        self._by_identity: dict[RunKey, Run] = {}
         self._by_run_id: dict[tuple[str, str], Run] = {}
 
     def __len__(self) -> int:
@@ -128,7 +128,7 @@ class RunRegistry:
         """The runs that have not ended."""
         return frozenset(self._running)
 
-    def find(self, identity: Identity) -> Run | None:
+    def find(self, identity: RunKey) -> Run | None:
         """The run that was started under `identity`."""
         self._expire()
         return self._by_identity.get(identity)

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.results.histogram import Histogram
-from harness.results.rate_counts import Tally
-from harness.results.reader import Part, Results
-from harness.results.records import HARNESS_FAULT, VERDICTS, ProcessRow
+from harness.results.rate_counts import RateCounts
+from harness.results.reader import HistogramPart, Results
+from harness.results.records import HARNESS_FAULT, VERDICTS, ProcessRecord
 
 SATURATION_LAG_MS = 10.0
 """A p99 of receive lag, schedule lag or hub delay above this says that the harness was too busy to be believed."""
@@ -101,25 +101,27 @@ GOODPUT_FORMULA = (
 VIOLATIONS_FORMULA = "violations that judges found in streams under load + failed MUST checks"
 
 
-def error_rate(results: Results, journey: str | None = None, part: Part = "measured") -> float | None:
+def error_rate(
+    results: Results, journey: str | None = None, part: HistogramPart = "measured"
+) -> float | None:
     """Share of failed streams, 0 to 1, by ERROR_RATE_FORMULA; None when no stream ended."""
-    return error_rate_of(results.tally(journey, part))
+    return error_rate_of(results.rate_counts(journey, part))
 
 
-def error_rate_of(tally: Tally) -> float | None:
+def error_rate_of(tally: RateCounts) -> float | None:
     """The same of counts that stand in no results file, or not yet."""
     return tally.failed / tally.judged if tally.judged else None
 
 
-def goodput(results: Results, journey: str | None = None, part: Part = "measured") -> float | None:
+def goodput(results: Results, journey: str | None = None, part: HistogramPart = "measured") -> float | None:
     """Share of good runs, 0 to 1, by GOODPUT_FORMULA; None when no run ended, or nobody counted.
 
     The name, and that a run must meet all objectives at once: Zhong et al., DistServe, OSDI 2024, section 2.
     """
-    return goodput_of(results.tally(journey, part))
+    return goodput_of(results.rate_counts(journey, part))
 
 
-def goodput_of(tally: Tally) -> float | None:
+def goodput_of(tally: RateCounts) -> float | None:
     """The same of counts that stand in no results file, or not yet."""
     return tally.good / tally.runs if tally.runs and tally.good is not None else None
 
@@ -161,7 +163,7 @@ class ProcessSeconds:
         self._cpu_sum = self._cpu_max = 0.0
         self._rss_max_bytes = self._open_streams_max = 0
 
-    def add(self, row: ProcessRow) -> None:
+    def add(self, row: ProcessRecord) -> None:
         """Count one second."""
         self._seconds += 1
         self._busy += row.cpu > SATURATION_CPU
@@ -263,8 +265,8 @@ def summary(results: Results) -> dict[str, Any]:
     }
 
 
-def _rates(results: Results, part: Part) -> dict[str, Any]:
-    tally = results.tally(part=part)
+def _rates(results: Results, part: HistogramPart) -> dict[str, Any]:
+    tally = results.rate_counts(part=part)
     return {
         "streams": {
             "judged": tally.judged,
@@ -275,7 +277,7 @@ def _rates(results: Results, part: Part) -> dict[str, Any]:
     }
 
 
-def _distributions(results: Results, part: Part) -> dict[str, Any]:
+def _distributions(results: Results, part: HistogramPart) -> dict[str, Any]:
     """Every metric that has data in any part: a reader finds the same names in both."""
     measured = set(results.metrics())
     shown = [name for name in METRICS if name in measured or name in ALWAYS_SUMMARISED]

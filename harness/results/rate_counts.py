@@ -15,7 +15,7 @@ WORDS = ("judged", "failed", "runs", "good")
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class RateCounts:
     """Counts of streams.
 
     judged: those whose ending was the server's doing, unless a fault of ours or the test's end kept them from

@@ -15,23 +15,23 @@ from typing import Any, Literal, Self
 
 from harness.results.histogram import Histogram, Stored, Sums
 from harness.results.ledger import ENDINGS, Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.records import (
     HARNESS_FAULT,
     RUN_COLUMNS,
-    CheckRow,
-    ExchangeRow,
-    JudgementRow,
-    ProcessRow,
-    RunRow,
-    ViolationRow,
+    CheckRecord,
+    ExchangeRecord,
+    ProcessRecord,
+    RuleResultRecord,
+    StreamRecord,
+    ViolationRecord,
 )
 from harness.results.schema import BUSY_TIMEOUT_S, ResultsError, identify
 
 _TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
 # A stream that was refused, rejected or given up by us says nothing about how the server streams.
 _TESTED_OUTCOMES = frozenset(ENDINGS) - {"refused", "rejected", "abandoned"}
-Part = Literal["measured", "warm-up", "whole"]
+HistogramPart = Literal["measured", "warm-up", "whole"]
 """Which of a load's seconds: those that count, those before (manifest: measured_from), or all."""
 _TOGETHER = 500
 """So many stored histograms are decoded together: more are no faster, as the processor's caches do not hold them."""
@@ -167,12 +167,12 @@ class Results:
             self.ledger()[outcome] for outcome in _TESTED_OUTCOMES
         )
 
-    def runs(self) -> Iterator[RunRow]:
+    def streams(self) -> Iterator[StreamRecord]:
         """The streams, by intended start."""
         for row in self._rows(_SELECT_RUNS):
-            yield RunRow(**dict(zip(RUN_COLUMNS, row, strict=True)))
+            yield StreamRecord(**dict(zip(RUN_COLUMNS, row, strict=True)))
 
-    def longest_runs(self, limit: int) -> list[RunRow]:
+    def longest_streams(self, limit: int) -> list[StreamRecord]:
         """The streams that took longest from due to terminal event, the longest first, without warm-up."""
         query = (
             f"SELECT {', '.join(RUN_COLUMNS)} FROM runs WHERE duration_ms IS NOT NULL AND intended_ns >= ?1 "  # noqa: S608 - our own column names
@@ -180,7 +180,8 @@ class Results:
         )
         first_ns = (self.measured_from or 0) * 1_000_000_000
         return [
-            RunRow(**dict(zip(RUN_COLUMNS, row, strict=True))) for row in self._rows(query, first_ns, limit)
+            StreamRecord(**dict(zip(RUN_COLUMNS, row, strict=True)))
+            for row in self._rows(query, first_ns, limit)
         ]
 
     def sample(self) -> tuple[int, int]:
@@ -258,7 +259,7 @@ class Results:
         """Failed streams by epoch second, ascending; seconds without a failure are left out."""
         return dict(self._rows("SELECT second, sum(count) FROM failures GROUP BY second ORDER BY second"))
 
-    def tally(self, journey: str | None = None, part: Part = "measured") -> Tally:
+    def rate_counts(self, journey: str | None = None, part: HistogramPart = "measured") -> RateCounts:
         """What goes into rates, of one journey or of all.
 
         A writer that did not tally had no warm-up, so its streams are taken from ledger and failures.
@@ -269,10 +270,10 @@ class Results:
             for name, word, counts, count in found:
                 if journey in (None, name) and part in ("whole", "measured" if counts else "warm-up"):
                     words[word] += count
-            return Tally.of(words)
+            return RateCounts.of(words)
         if part == "warm-up":
-            return Tally()
-        return Tally(self.ledger(journey).judged, self.failures(journey), None, None)
+            return RateCounts()
+        return RateCounts(self.ledger(journey).judged, self.failures(journey), None, None)
 
     def _tallied(self) -> list[tuple[Any, ...]]:
         """Journey, word, whether they count (or are warm-up), and the sum."""
@@ -280,7 +281,7 @@ class Results:
         query = "SELECT journey, word, second >= ?1, sum(count) FROM tallies GROUP BY 1, 2, 3"
         return self._kept(query, counts_from)
 
-    def tallies_by_second(self, journey: str | None = None) -> dict[int, Tally]:
+    def rate_counts_by_second(self, journey: str | None = None) -> dict[int, RateCounts]:
         """What goes into rates by the epoch second in which the streams were due, ascending, warm-up too."""
         if self._version < 2:
             return {}
@@ -291,9 +292,9 @@ class Results:
         )
         for second, word, count in self._rows(query, journey):
             counts.setdefault(second, {})[word] = count
-        return {second: Tally.of(words) for second, words in counts.items()}
+        return {second: RateCounts.of(words) for second, words in counts.items()}
 
-    def processes(self, part: Part = "measured") -> list[ProcessRow]:
+    def processes(self, part: HistogramPart = "measured") -> list[ProcessRecord]:
         """How the harness's processes fared, by process and second."""
         if self._version < 2:
             return []
@@ -302,7 +303,9 @@ class Results:
             "WHERE second >= ?1 AND second < ?2 ORDER BY worker, second"
         )
         return [
-            ProcessRow(worker=worker, second=second, cpu=cpu, rss_bytes=rss_bytes, open_streams=open_streams)
+            ProcessRecord(
+                worker=worker, second=second, cpu=cpu, rss_bytes=rss_bytes, open_streams=open_streams
+            )
             for worker, second, cpu, rss_bytes, open_streams in self._rows(query, *self._seconds(part))
         ]
 
@@ -310,7 +313,9 @@ class Results:
         """The names of the metrics that have data, sorted."""
         return [name for (name,) in self._kept("SELECT DISTINCT metric FROM histograms ORDER BY 1")]
 
-    def histogram(self, metric: str, journey: str | None = None, part: Part = "measured") -> Histogram:
+    def histogram(
+        self, metric: str, journey: str | None = None, part: HistogramPart = "measured"
+    ) -> Histogram:
         """One metric over the whole run, of one journey or of all; empty when nothing was measured."""
         total = Histogram()
         for (name, _, counts), histogram in self._all().totals.get(metric, {}).items():
@@ -318,7 +323,7 @@ class Results:
                 total.merge(histogram)
         return total
 
-    def histograms_by_worker(self, metric: str, part: Part = "measured") -> dict[str, Histogram]:
+    def histograms_by_worker(self, metric: str, part: HistogramPart = "measured") -> dict[str, Histogram]:
         """One metric by the process that measured it."""
         workers: dict[str, Histogram] = {}
         for (_, worker, counts), histogram in self._all().totals.get(metric, {}).items():
@@ -330,7 +335,7 @@ class Results:
         self,
         metric: str,
         journey: str | None = None,
-        part: Part = "measured",
+        part: HistogramPart = "measured",
         *,
         width_s: int = 1,
         first: int = 0,
@@ -369,7 +374,7 @@ class Results:
         )
         return None if first is None else (first, last)
 
-    def _seconds(self, part: Part) -> tuple[int, int]:
+    def _seconds(self, part: HistogramPart) -> tuple[int, int]:
         """The first epoch second of that part, and the first after it."""
         counts_from = self.measured_from or -_ALWAYS_S
         return {
@@ -415,11 +420,11 @@ class Results:
             by_metric.setdefault(name, {})[journey, worker, counts] = histogram
         return _Gathered(by_metric, seconds.parts())
 
-    def violations(self) -> list[ViolationRow]:
+    def violations(self) -> list[ViolationRecord]:
         """The stored examples, at most 20 a requirement, in the order of writing."""
         query = "SELECT requirement, journey, at_ns, detail, evidence, id FROM violations ORDER BY id"
         return [
-            ViolationRow(
+            ViolationRecord(
                 requirement=requirement,
                 journey=journey,
                 at_ns=at_ns,
@@ -438,11 +443,11 @@ class Results:
         )
         return dict(self._rows(query, journey))
 
-    def checks(self) -> list[CheckRow]:
+    def checks(self) -> list[CheckRecord]:
         """The conformance verdicts, in the order of writing."""
         query = "SELECT id, level, verdict, detail, duration_s, evidence FROM checks ORDER BY rowid"
         return [
-            CheckRow(
+            CheckRecord(
                 id=name,
                 level=level,
                 verdict=verdict,
@@ -453,11 +458,11 @@ class Results:
             for name, level, verdict, detail, duration_s, evidence in self._rows(query)
         ]
 
-    def judgements(self) -> Iterator[JudgementRow]:
+    def rule_results(self) -> Iterator[RuleResultRecord]:
         """What single tests said, in the order of writing."""
         query = "SELECT test, requirement, verdict, detail, evidence FROM judgements ORDER BY rowid"
         for test, requirement, verdict, detail, evidence in self._rows(query):
-            yield JudgementRow(
+            yield RuleResultRecord(
                 test=test,
                 requirement=requirement,
                 verdict=verdict,
@@ -465,20 +470,20 @@ class Results:
                 evidence=json.loads(evidence),
             )
 
-    def exchange(self, id: str) -> ExchangeRow:  # noqa: A002 - the column's name
+    def exchange(self, id: str) -> ExchangeRecord:  # noqa: A002 - the column's name
         """One recorded exchange. Raises ResultsError when there is none of that id."""
         for row in self._exchanges("WHERE id = ?", id):
             return row
         raise ResultsError(f"{self.path}: there is no exchange {id!r} in it")
 
-    def exchanges(self) -> Iterator[ExchangeRow]:
+    def exchanges(self) -> Iterator[ExchangeRecord]:
         """The recorded exchanges, in the order of writing."""
         yield from self._exchanges("ORDER BY rowid")
 
-    def _exchanges(self, clause: str, *parameters: str) -> Iterator[ExchangeRow]:
+    def _exchanges(self, clause: str, *parameters: str) -> Iterator[ExchangeRecord]:
         query = f"SELECT id, scenario, label, document FROM exchanges {clause}"  # noqa: S608 - our own clauses
         for name, scenario, label, document in self._rows(query, *parameters):
-            yield ExchangeRow(id=name, scenario=scenario, label=label, document=json.loads(document))
+            yield ExchangeRecord(id=name, scenario=scenario, label=label, document=json.loads(document))
 
     def _rows(self, query: str, *parameters: str | int | None) -> Iterator[tuple[Any, ...]]:
         try:

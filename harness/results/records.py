@@ -14,7 +14,7 @@ HARNESS_FAULT = "the harness broke"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
+class StreamRecord:
     """One stream, that is one POST of a journey.
 
     journey: "fresh", "replay", "resume" or "conflict". step: "run", "original", "retry", "cut", "resumed"
@@ -55,7 +55,7 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ViolationRow:
+class ViolationRecord:
     """One example of a violated requirement, met under load. evidence: JSON; at_ns: epoch nanoseconds."""
 
     requirement: str
@@ -67,7 +67,7 @@ class ViolationRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckRow:
+class CheckRecord:
     """One requirement's conformance verdict.
 
     level: "MUST", "SHOULD" or "INFO". verdict: one of VERDICTS. evidence: a list of {"exchange": id of a
@@ -83,7 +83,7 @@ class CheckRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgementRow:
+class RuleResultRecord:
     """What one test said of its requirement, and the packed evidence that its judge was given."""
 
     test: str
@@ -94,7 +94,7 @@ class JudgementRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessRow:
+class ProcessRecord:
     """How one process of the harness fared in one epoch second.
 
     cpu: processor time / wall time, of all its threads: 1.0 is one core. open_streams: at the second's end.
@@ -108,7 +108,7 @@ class ProcessRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExchangeRow:
+class ExchangeRecord:
     """One recorded request and its answer; document holds "curl", "ending", "wire", "events" and so on."""
 
     id: str
@@ -121,4 +121,4 @@ def _columns(row_type: type) -> tuple[str, ...]:
     return tuple(column.name for column in fields(row_type))
 
 
-RUN_COLUMNS = _columns(RunRow)
+RUN_COLUMNS = _columns(StreamRecord)

@@ -24,7 +24,7 @@ class Surplus:
 
 
 @dataclass(slots=True)
-class Sample:
+class StreamSample:
     """The rows of one results file: how many there are, and which of the next still have a chance.
 
     keep: how many may stay. failed, ordinary: how many there are. failed_below, ordinary_below: only

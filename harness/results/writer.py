@@ -28,12 +28,12 @@ from harness.results.records import (
     EXAMPLES_PER_REQUIREMENT,
     RUN_COLUMNS,
     VERDICTS,
-    CheckRow,
-    JudgementRow,
-    ProcessRow,
-    RunRow,
+    CheckRecord,
+    ProcessRecord,
+    RuleResultRecord,
+    StreamRecord,
 )
-from harness.results.sampling import Sample
+from harness.results.sampling import StreamSample
 from harness.results.schema import (
     APPLICATION_ID,
     BUSY_TIMEOUT_S,
@@ -124,7 +124,7 @@ def _merge_histogram(db: sqlite3.Connection, key: tuple[str, str, int, str], his
     )
 
 
-def _trimmed(db: sqlite3.Connection, sample: Sample) -> Sample:
+def _trimmed(db: sqlite3.Connection, sample: StreamSample) -> StreamSample:
     """Delete the rows whose priorities are not among the smallest; returns the sample that is left."""
     surplus, left = sample.surplus(), replace(sample)
     if surplus.failed + surplus.ordinary:
@@ -199,7 +199,7 @@ class ResultsWriter:
         self.close()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
         """What is added inside is committed as one: no death of the process parts it."""
         self._holding += 1
         try:
@@ -220,7 +220,7 @@ class ResultsWriter:
         self._pending.manifest.update((key, _json(value)) for key, value in values.items())
         self._added()
 
-    def add_runs(self, rows: Iterable[RunRow]) -> None:
+    def add_streams(self, rows: Iterable[StreamRecord]) -> None:
         """Add one row per stream, or pass it over where only some are kept.
 
         Raises ValueError for an outcome that is not of the ledger.
@@ -267,7 +267,7 @@ class ResultsWriter:
         self._pending.open_streams[worker] = dict(counts)
         self._added()
 
-    def add_tally(self, worker: str, second: int, journey: str, word: str, count: int = 1) -> None:
+    def add_rate_counts(self, worker: str, second: int, journey: str, word: str, count: int = 1) -> None:
         """Count streams for rates, at the epoch second in which they were due: an increment.
 
         word: one of harness.results.rate_counts.WORDS; raises ValueError for another.
@@ -275,7 +275,7 @@ class ResultsWriter:
         self._pending.tallies[worker, second, journey, checked_word(word, count)] += count
         self._added()
 
-    def add_processes(self, rows: Iterable[ProcessRow]) -> None:
+    def add_processes(self, rows: Iterable[ProcessRecord]) -> None:
         """Add how processes of the harness fared; a later row of the same second replaces the earlier."""
         for row in rows:
             self._pending.processes.append((row.worker, row.second, row.cpu, row.rss_bytes, row.open_streams))
@@ -303,7 +303,7 @@ class ResultsWriter:
         self._pending.violation_counts[requirement, journey, worker] += count
         self._added()
 
-    def add_checks(self, rows: Iterable[CheckRow]) -> None:
+    def add_checks(self, rows: Iterable[CheckRecord]) -> None:
         """Add conformance verdicts; a later one for the same id replaces the earlier.
 
         Raises ValueError for a verdict that is not of VERDICTS.
@@ -318,7 +318,7 @@ class ResultsWriter:
             )
             self._added()
 
-    def add_judgements(self, rows: Iterable[JudgementRow]) -> None:
+    def add_rule_results(self, rows: Iterable[RuleResultRecord]) -> None:
         """Add what single tests said; a later one of the same test replaces the earlier."""
         for row in rows:
             self._pending.judgements.append(
@@ -348,7 +348,7 @@ class ResultsWriter:
             self._rows = 0
         self._committed_at = time.monotonic()
 
-    def _write_pending(self) -> Sample | None:
+    def _write_pending(self) -> StreamSample | None:
         self._pending.write(self._db)
         if self._sample is None:
             return None
@@ -378,9 +378,9 @@ class ResultsWriter:
         if self._rows >= COMMIT_AT_ROWS or time.monotonic() - self._committed_at >= COMMIT_EVERY_S:
             self.commit()
 
-    def _sample_so_far(self, keep: int) -> Sample:
+    def _sample_so_far(self, keep: int) -> StreamSample:
         query = "SELECT count(*) FILTER (WHERE priority < 0), count(*) FILTER (WHERE priority >= 0) FROM runs"
-        return Sample(keep, *self._db.execute(query).fetchone())
+        return StreamSample(keep, *self._db.execute(query).fetchone())
 
     def _runs_seen_so_far(self) -> int:
         query = (

@@ -16,14 +16,14 @@ from rich.text import Text
 from harness.commands.output_dir import DEFAULT_FOLDER
 from harness.config.settings import Settings
 from harness.load.locust.command import DEFAULT_USERS
-from harness.setup.finding import Row, Standing
+from harness.setup.finding import SetupFinding, Status
 from harness.setup.machine_checks import machine_rows
 from harness.setup.target_checks import target_rows
 
-_STYLES = {Standing.OK: "green", Standing.WARN: "bold yellow", Standing.FAIL: "bold red"}
+_STYLES = {Status.OK: "green", Status.WARN: "bold yellow", Status.FAIL: "bold red"}
 
 
-def examine(settings: Settings, out: Path | None) -> Iterator[tuple[str, Row]]:
+def examine(settings: Settings, out: Path | None) -> Iterator[tuple[str, SetupFinding]]:
     """Each row, with the part that it is of: machine, and target where one is named. Raises SettingsError."""
     plan = settings.load
     users = plan.max_in_flight or plan.users or DEFAULT_USERS
@@ -39,7 +39,7 @@ def run_doctor(settings: Settings, out: Path | None, *, as_json: bool) -> int:
     console = Console(highlight=False)
     found = list(_shown(examine(settings, out), console, quiet=as_json))
     rows = [row for _, row in found]
-    failed = any(row.standing is Standing.FAIL for row in rows)
+    failed = any(row.standing is Status.FAIL for row in rows)
     if as_json:
         print(json.dumps(document(found), indent=2, ensure_ascii=False))
     else:
@@ -47,14 +47,16 @@ def run_doctor(settings: Settings, out: Path | None, *, as_json: bool) -> int:
     return int(failed)
 
 
-def document(found: Sequence[tuple[str, Row]]) -> dict[str, Any]:
+def document(found: Sequence[tuple[str, SetupFinding]]) -> dict[str, Any]:
     """The rows for a program."""
     rows = [row for _, row in found]
-    counts = {str(standing): sum(row.standing is standing for row in rows) for standing in Standing}
+    counts = {str(standing): sum(row.standing is standing for row in rows) for standing in Status}
     return {"counts": counts, "rows": [{"of": of, **asdict(row)} for of, row in found]}
 
 
-def _shown(found: Iterable[tuple[str, Row]], console: Console, *, quiet: bool) -> Iterator[tuple[str, Row]]:
+def _shown(
+    found: Iterable[tuple[str, SetupFinding]], console: Console, *, quiet: bool
+) -> Iterator[tuple[str, SetupFinding]]:
     """The same rows, each printed as soon as it is known."""
     part = ""
     for of, row in found:
@@ -66,7 +68,7 @@ def _shown(found: Iterable[tuple[str, Row]], console: Console, *, quiet: bool) -
         yield of, row
 
 
-def _line(row: Row) -> Table:
+def _line(row: SetupFinding) -> Table:
     grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(width=2)
     grid.add_column(width=4, no_wrap=True)
@@ -79,9 +81,9 @@ def _line(row: Row) -> Table:
     return grid
 
 
-def _verdict(rows: Sequence[Row], *, has_target: bool) -> str:
-    failed = [row.name for row in rows if row.standing is Standing.FAIL]
-    warned = [row.name for row in rows if row.standing is Standing.WARN]
+def _verdict(rows: Sequence[SetupFinding], *, has_target: bool) -> str:
+    failed = [row.name for row in rows if row.standing is Status.FAIL]
+    warned = [row.name for row in rows if row.standing is Status.WARN]
     more = "" if has_target else " No target is named: --target, or harness init."
     if failed:
         return escape(f"Doctor: {', '.join(failed)} must be put right before a test.{more}")

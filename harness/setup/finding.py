@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Standing(StrEnum):
+class Status(StrEnum):
     """How what was found stands to a test that can be believed."""
 
     OK = "ok"
@@ -15,22 +15,22 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SetupFinding:
     """One thing that was looked at: what was found, and what to do about it."""
 
     name: str
-    standing: Standing
+    standing: Status
     found: str
     advice: str = ""
 
 
-def ok(name: str, found: str) -> Row:
-    return Row(name, Standing.OK, found)
+def ok(name: str, found: str) -> SetupFinding:
+    return SetupFinding(name, Status.OK, found)
 
 
-def warn(name: str, found: str, advice: str) -> Row:
-    return Row(name, Standing.WARN, found, advice)
+def warn(name: str, found: str, advice: str) -> SetupFinding:
+    return SetupFinding(name, Status.WARN, found, advice)
 
 
-def fail(name: str, found: str, advice: str) -> Row:
-    return Row(name, Standing.FAIL, found, advice)
+def fail(name: str, found: str, advice: str) -> SetupFinding:
+    return SetupFinding(name, Status.FAIL, found, advice)

@@ -34,8 +34,14 @@ from harness.setup.probe import (
     stream_problem,
     streamed_ms,
 )
-from harness.setup.prompts import Questions
-from harness.setup.settings_draft import TOKEN_VARIABLE, Draft, action_names, roomy_budget_s, settings_text
+from harness.setup.prompts import Prompt
+from harness.setup.settings_draft import (
+    TOKEN_VARIABLE,
+    SettingsDraft,
+    action_names,
+    generous_budget_s,
+    settings_text,
+)
 
 _ROUNDS = 4  # how often a person may correct what the target refused
 _OPEN_TO_ALL = "The server answered 200 without a token too, which the suite will find."
@@ -64,13 +70,13 @@ def first_draft(
     token_file: Path | None,
     curl_file: Path | None,
     actions: Mapping[str, str],
-    questions: Questions,
+    questions: Prompt,
     variables: Mapping[str, str],
-) -> Draft:
+) -> SettingsDraft:
     """What flags, the curl command and the environment say. Raises SettingsError for what cannot be read."""
     curl = _curl_request(curl_file, variables) if curl_file is not None else None
     base_url, own_path = _address(target, curl, questions)
-    draft = Draft(base_url, path=path or own_path or Draft.path, organization_id=organization)
+    draft = SettingsDraft(base_url, path=path or own_path or SettingsDraft.path, organization_id=organization)
     draft.exported = variables.get(TOKEN_VARIABLE)
     draft.token = read_token(token_file) if token_file is not None else draft.exported
     if curl is not None:
@@ -85,7 +91,7 @@ def first_draft(
     return draft
 
 
-def _action_of(text: str, what: str, questions: Questions, flag: str) -> dict[str, Any]:
+def _action_of(text: str, what: str, questions: Prompt, flag: str) -> dict[str, Any]:
     """The workflowAction of a JSON object, or of a bare toolId, whose other fields are asked for."""
     text = text.strip()
     if not text or text[0] in '{["':
@@ -102,7 +108,7 @@ def _curl_request(file: Path, variables: Mapping[str, str]) -> CurlRequest:
     return read_curl(text, variables, file.parent)
 
 
-def _address(target: str | None, curl: CurlRequest | None, questions: Questions) -> tuple[str, str]:
+def _address(target: str | None, curl: CurlRequest | None, questions: Prompt) -> tuple[str, str]:
     if target is None and curl is not None:
         return curl.base_url, curl.path
     if target is None:
@@ -112,7 +118,7 @@ def _address(target: str | None, curl: CurlRequest | None, questions: Questions)
     return split_url(target)
 
 
-def _take_curl(draft: Draft, curl: CurlRequest) -> None:
+def _take_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
     """What the command says, where no flag said it before."""
     body = dict(curl.body)
     organization, action = body.pop("organizationId", None), body.pop("workflowAction", None)
@@ -149,7 +155,7 @@ def _claimed_organization(token: str | None) -> tuple[str, str] | None:
 class Interview:
     """Gets to know one target, step by step; what it learns is in its draft."""
 
-    def __init__(self, draft: Draft, questions: Questions, console: Console) -> None:
+    def __init__(self, draft: SettingsDraft, questions: Prompt, console: Console) -> None:
         self.draft = draft
         self._questions = questions
         self._console = console
@@ -181,7 +187,7 @@ class Interview:
     def _reach(self) -> None:
         """One request without a token and without an action: does anybody answer, and what is said to strangers?"""
         probe = self._probe()
-        answer = probing(probe.stranger)
+        answer = probing(probe.anonymous_request)
         if problem := _unreachable(answer):
             raise InitError(f"{self._where()}: {problem}")
         if answer.status in (401, 403):
@@ -204,12 +210,12 @@ class Interview:
     def _complete(self) -> None:
         """Ask for what a first request cannot do without."""
         draft = self.draft
-        if draft.token is None and self._questions.anybody:
+        if draft.token is None and self._questions.is_interactive:
             answer = self._questions.ask(
                 "Bearer token (not shown, not stored; empty for none)", "", default="", hidden=True
             )
             draft.token = answer or None
-        if draft.organization_id is None and self._questions.anybody:
+        if draft.organization_id is None and self._questions.is_interactive:
             draft.organization_id = self._questions.ask(
                 "organizationId", "--organization ORG", default="org-1"
             )
@@ -263,7 +269,7 @@ class Interview:
             "path": f"the path seems wrong ({draft.path!r} was asked): give --path, or a URL with its path",
             "action": "check --action success=… against what the server says",
         }.get(found.setting)
-        if advice is None or not self._questions.anybody:
+        if advice is None or not self._questions.is_interactive:
             raise InitError(self._masked(f"{sentence}{f'; {advice}' if advice else ''}"))
         self._warn(found.sentence)
         match found.setting:
@@ -296,7 +302,7 @@ class Interview:
             ("first_event", first_s, _USUAL.first_event),
             ("run", whole_s, _USUAL.run),
         ):
-            if (budget_s := roomy_budget_s(seen_s, usual_s)) is not None:
+            if (budget_s := generous_budget_s(seen_s, usual_s)) is not None:
                 draft.budgets[name] = budget_s
                 draft.notes[f"budgets.{name}"] = f"one run took {seen_s:.1f} s, of the usual {usual_s:g} s"
         tokens = run.tokens
@@ -312,7 +318,7 @@ class Interview:
         if "long" not in draft.actions and is_long(first):
             draft.actions["long"] = draft.actions["success"]
             draft.notes["actions.long"] = f"the same: it streamed for {streamed_ms(first) / 1000:.1f} s"
-        elif "long" not in draft.actions and self._questions.anybody:
+        elif "long" not in draft.actions and self._questions.is_interactive:
             said = "A workflowAction that streams for a second or more, as JSON (empty to leave it out)"
             if answer := self._questions.ask(said, "--action long=…", default=""):
                 draft.actions["long"] = json_object(answer, "the action")
@@ -380,7 +386,7 @@ def _unreachable(answer: Exchange) -> str | None:
     return f"it cannot be reached: {detail}"
 
 
-def run_init(draft: Draft, questions: Questions, out: Path | None, *, force: bool, once: bool) -> int:
+def run_init(draft: SettingsDraft, questions: Prompt, out: Path | None, *, force: bool, once: bool) -> int:
     """Get to know the target, and write the settings file. Returns the exit code.
 
     Raises SettingsError: for a file that is there without `force`, for a target that refuses what it is sent.
@@ -428,7 +434,7 @@ def _write(file: Path, text: str, *, force: bool) -> None:
         raise SettingsError(f"cannot write {file}: {problem.strerror}") from None
 
 
-def _next_steps(draft: Draft, file: Path) -> list[str]:
+def _next_steps(draft: SettingsDraft, file: Path) -> list[str]:
     config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
     steps = [f"wrote {file}"]
     if draft.token and draft.token != draft.exported:

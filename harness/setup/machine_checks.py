@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from harness.config.load_settings import LoadSettings
-from harness.setup.finding import Row, fail, ok, warn
+from harness.setup.finding import SetupFinding, fail, ok, warn
 from harness.transport.timestamps import KERNEL_STAMPS, ask_for_stamps, stamped_read
 
 _DISTRIBUTION = "agent-run-harness"
@@ -31,7 +31,7 @@ _WALL_WATCH_S = 0.3
 _LOCUST_OPEN_FILES = 10_000  # what Locust raises the soft limit to, where the hard one lets it
 
 
-def machine_rows(plan: LoadSettings, users: int, out: Path) -> Iterator[Row]:
+def machine_rows(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFinding]:
     """Every row about this machine. users: how many streams there are to be at once, as far as that is set."""
     yield _python_row()
     yield _versions_row()
@@ -48,11 +48,11 @@ def machine_rows(plan: LoadSettings, users: int, out: Path) -> Iterator[Row]:
     yield proxy_row(os.environ)
 
 
-def _python_row() -> Row:
+def _python_row() -> SetupFinding:
     return ok("python", f"{platform.python_version()} on {platform.platform()}")
 
 
-def _versions_row() -> Row:
+def _versions_row() -> SetupFinding:
     return ok("versions", ", ".join(f"{name} {version(name)}" for name in _VERSIONS))
 
 
@@ -82,7 +82,7 @@ def _is_installed(requirement: str) -> bool:
     return True
 
 
-def _extras_row(extras: Mapping[str, bool]) -> Row:
+def _extras_row(extras: Mapping[str, bool]) -> SetupFinding:
     if not extras:
         return ok("extras", "none to install")
     said = ", ".join(f"{name}: {'installed' if there else 'not installed'}" for name, there in extras.items())
@@ -91,7 +91,7 @@ def _extras_row(extras: Mapping[str, bool]) -> Row:
     return ok("extras", said + hint)
 
 
-def cores_row(cores: float, processes: int, load: float) -> Row:
+def cores_row(cores: float, processes: int, load: float) -> SetupFinding:
     """cores: that this process may use. load: the load average of the last minute."""
     count = f"{processes} load process{'es' if processes > 1 else ''}"
     found = f"{cores:g} for {count} and the suite; load average {load:.1f}"
@@ -116,7 +116,7 @@ def cores_row(cores: float, processes: int, load: float) -> Row:
     return ok("cores", found)
 
 
-def memory_row(available: int | None) -> Row:
+def memory_row(available: int | None) -> SetupFinding:
     """available: bytes that can still be had; None where the system does not say."""
     if available is None:
         return ok("memory", "this system does not say how much is free")
@@ -128,7 +128,7 @@ def memory_row(available: int | None) -> Row:
     return ok("memory", found)
 
 
-def files_row(needed: int, soft: float, hard: float) -> Row:
+def files_row(needed: int, soft: float, hard: float) -> SetupFinding:
     """needed: files that one process opens. soft, hard: the limits; what Locust raises by itself counts."""
     reachable = max(soft, min(hard, _LOCUST_OPEN_FILES))
     up_to = "without a limit" if hard == float("inf") else f"to {hard:.0f}"
@@ -144,7 +144,7 @@ def files_row(needed: int, soft: float, hard: float) -> Row:
     return ok("file limit", found)
 
 
-def ports_row(ports: int | None, rate: float | None, users: int) -> Row:
+def ports_row(ports: int | None, rate: float | None, users: int) -> SetupFinding:
     """ports: how many the system gives out; rate: new connections per second, where it is known."""
     if ports is None:
         return ok("ports", "this system does not say how many connections it can have to one server")
@@ -161,7 +161,7 @@ def ports_row(ports: int | None, rate: float | None, users: int) -> Row:
     return ok("ports", found)
 
 
-def disk_row(free: int | None, writable: bool, where: Path) -> Row:
+def disk_row(free: int | None, writable: bool, where: Path) -> SetupFinding:
     """free: bytes on the disk of `where`, the folder that results go to."""
     if free is None or not writable:
         return fail("disk", f"cannot write to {where}", "choose another folder with --out")
@@ -177,7 +177,7 @@ def disk_row(free: int | None, writable: bool, where: Path) -> Row:
     return ok("disk", found)
 
 
-def clock_row(resolution_s: float, drift_s: float) -> Row:
+def clock_row(resolution_s: float, drift_s: float) -> SetupFinding:
     """resolution_s: of the monotonic clock. drift_s: how far the wall clock moved against it while it was watched."""
     found = (
         f"monotonic to {resolution_s * 1e9:g} ns; the wall clock moved by {drift_s * 1e6:+.0f} µs against it"
@@ -193,7 +193,7 @@ def clock_row(resolution_s: float, drift_s: float) -> Row:
     return ok("clock", found)
 
 
-def timer_row(overshoots_s: list[float]) -> Row:
+def timer_row(overshoots_s: list[float]) -> SetupFinding:
     """overshoots_s: how much later than asked for sleeps ended."""
     p95_ms = statistics.quantiles(overshoots_s, n=20)[-1] * 1000
     found = f"95% of sleeps end within {p95_ms:.2f} ms of what was asked"
@@ -204,7 +204,7 @@ def timer_row(overshoots_s: list[float]) -> Row:
     return ok("timer", found)
 
 
-def stamps_row(lag_ns: int | None) -> Row:
+def stamps_row(lag_ns: int | None) -> SetupFinding:
     """lag_ns: by the kernel's stamp, how long a byte on the loopback lay unread; None without a stamp."""
     if lag_ns is not None:
         return ok("receive stamps", "the kernel stamps arrivals: a busy harness does not lengthen latencies")
@@ -215,7 +215,7 @@ def stamps_row(lag_ns: int | None) -> Row:
     )
 
 
-def proxy_row(environment: Mapping[str, str]) -> Row:
+def proxy_row(environment: Mapping[str, str]) -> SetupFinding:
     """Variables by which other programs go through a proxy."""
     names = [
         name
@@ -259,7 +259,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _files_row(plan: LoadSettings, users: int) -> Row:
+def _files_row(plan: LoadSettings, users: int) -> SetupFinding:
     import resource
 
     soft, hard = (float("inf") if one < 0 else one for one in resource.getrlimit(resource.RLIMIT_NOFILE))
@@ -271,7 +271,7 @@ def _ephemeral_ports() -> int | None:
     return int(words[1]) - int(words[0]) + 1 if len(words) == 2 else None
 
 
-def _loopback_row() -> Row:
+def _loopback_row() -> SetupFinding:
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]

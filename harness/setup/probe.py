@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from harness.config.settings import Settings
-from harness.config.target import Target, another_body
+from harness.config.target import Target, with_different_body
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
@@ -58,7 +58,7 @@ class Probe:
             answer = await self._client.exchange(request, f"{label} (again, after a 429)", cut=cut)
         return answer
 
-    async def stranger(self) -> Exchange:
+    async def anonymous_request(self) -> Exchange:
         """A request without a token and without an action, by which no server can be moved to run anything."""
         headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
         body = {
@@ -179,7 +179,7 @@ async def observe(probe: Probe, first: Exchange, long_action: str | None) -> lis
 
 
 async def _conflict(probe: Probe, first: Exchange) -> Observed:
-    answer = await probe.send(another_body(first.request), "conflict")
+    answer = await probe.send(with_different_body(first.request), "conflict")
     form = rejection_form(answer)
     if form is None:
         reason = f"the same key with another body got {answer.describe()}, not a 409"

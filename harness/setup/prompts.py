@@ -10,7 +10,7 @@ import click
 from harness.errors import SettingsError
 
 
-class Questions(Protocol):
+class Prompt(Protocol):
     """Asks for a setting."""
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:
@@ -18,24 +18,24 @@ class Questions(Protocol):
         ...
 
     @property
-    def anybody(self) -> bool:
+    def is_interactive(self) -> bool:
         """Whether there is somebody to ask."""
         ...
 
 
-class Nobody:
+class NoPrompt:
     """For pipes and CI: each question is an error that names the flag."""
 
-    anybody = False
+    is_interactive = False
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:  # noqa: ARG002
         raise SettingsError(f"{question} is not known, and nobody can be asked here; use {flag}")
 
 
-class Person:
+class TtyPrompt:
     """Somebody at a terminal, asked on standard error."""
 
-    anybody = True
+    is_interactive = True
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:  # noqa: ARG002
         answer = click.prompt(
@@ -44,6 +44,6 @@ class Person:
         return str(answer).strip()
 
 
-def whoever_is_there() -> Questions:
+def default_prompt() -> Prompt:
     """A person where standard input is a terminal."""
-    return Person() if sys.stdin is not None and sys.stdin.isatty() else Nobody()
+    return TtyPrompt() if sys.stdin is not None and sys.stdin.isatty() else NoPrompt()

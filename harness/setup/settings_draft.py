@@ -33,7 +33,7 @@ _ACTIONS = {
 
 
 @dataclass
-class Draft:
+class SettingsDraft:
     """What is known of a target so far. token: for the probing alone.
 
     notes: under the name of a setting, why it has its value, or what speaks against one. seen: settings that the
@@ -69,12 +69,12 @@ class Draft:
         return {name: value for name, value in table.items() if value is not None}
 
 
-def roomy_budget_s(seen_s: float, usual_s: float) -> float | None:
+def generous_budget_s(seen_s: float, usual_s: float) -> float | None:
     """A budget for what took `seen_s` seconds when it was tried once; None where the usual one leaves room."""
     return float(math.ceil(seen_s * _ROOM)) if seen_s * 2 > usual_s else None
 
 
-def settings_text(draft: Draft, origin: str) -> str:
+def settings_text(draft: SettingsDraft, origin: str) -> str:
     """The file. origin: how it came about, in a few words. Raises SettingsError for what no TOML file can hold."""
     try:
         text = "\n".join(_lines(draft, origin)) + "\n"
@@ -88,7 +88,7 @@ def settings_text(draft: Draft, origin: str) -> str:
     return text
 
 
-def _lines(draft: Draft, origin: str) -> Iterator[str]:
+def _lines(draft: SettingsDraft, origin: str) -> Iterator[str]:
     yield f"# Settings of harness (agent-run-harness), written by {origin}."
     yield "# Everything can be overridden by flags and HARNESS_* variables; a misspelt key is an error."
     yield ""
@@ -124,7 +124,7 @@ def _lines(draft: Draft, origin: str) -> Iterator[str]:
     yield from _limits(draft)
 
 
-def _choices(draft: Draft) -> Iterator[str]:
+def _choices(draft: SettingsDraft) -> Iterator[str]:
     yield ""
     yield "# Where the documentation leaves a choice: what this server did when it was tried once. It is held to it."
     if note := draft.notes.get("retry"):
@@ -138,21 +138,21 @@ def _choices(draft: Draft) -> Iterator[str]:
         yield f"# {_pair(name, example)}"
 
 
-def _action(draft: Draft, name: str, action: Mapping[str, Any]) -> Iterator[str]:
+def _action(draft: SettingsDraft, name: str, action: Mapping[str, Any]) -> Iterator[str]:
     yield f"[target.actions.{name}]  # {_ACTIONS[name]}"
     if note := draft.notes.get(f"actions.{name}"):
         yield from _comment(note)
     yield from (_pair(key, value) for key, value in action.items())
 
 
-def _body(draft: Draft) -> Iterator[str]:
+def _body(draft: SettingsDraft) -> Iterator[str]:
     if draft.body:
         yield ""
         yield "[target.body]  # merged into every request body"
         yield from (_pair(key, value) for key, value in draft.body.items())
 
 
-def _limits(draft: Draft) -> Iterator[str]:
+def _limits(draft: SettingsDraft) -> Iterator[str]:
     yield "[budgets]  # in seconds"
     for name in ("first_event", "terminal_close", "heartbeat", "run"):
         value = draft.budgets.get(name)
@@ -170,7 +170,7 @@ def _limits(draft: Draft) -> Iterator[str]:
     yield "# duration_p99_ms = 20000"
 
 
-def _noted(draft: Draft, note: str, value: Any, name: str | None = None) -> Iterator[str]:
+def _noted(draft: SettingsDraft, note: str, value: Any, name: str | None = None) -> Iterator[str]:
     if said := draft.notes.get(note):
         yield from _comment(said)
     yield _pair(name or note, value)

@@ -17,7 +17,7 @@ from harness.contract.finding import Verdict
 from harness.contract.rules.headers import incremental
 from harness.protocol.http1 import Delimiter
 from harness.setup.connection import Connection, connect
-from harness.setup.finding import Row, fail, ok, warn
+from harness.setup.finding import SetupFinding, fail, ok, warn
 from harness.setup.probe import Probe, is_long, probing, refusal, said, stream_problem, streamed_ms
 from harness.transport.endpoint import Endpoint
 
@@ -42,7 +42,7 @@ _ADVICE = {
 }
 
 
-def target_rows(settings: Settings) -> Iterator[Row]:
+def target_rows(settings: Settings) -> Iterator[SetupFinding]:
     """Every row about the target, up to the first step that fails. Raises SettingsError for a target without a name.
 
     Tokens that a server says are masked.
@@ -52,7 +52,7 @@ def target_rows(settings: Settings) -> Iterator[Row]:
         yield replace(row, found=redact.text(row.found))
 
 
-def _rows(settings: Settings) -> Iterator[Row]:
+def _rows(settings: Settings) -> Iterator[SetupFinding]:
     probe = Probe(settings)
     endpoint = probe.target.endpoint
     connection = connect(endpoint)
@@ -73,10 +73,10 @@ def _rows(settings: Settings) -> Iterator[Row]:
 
 
 async def _ask(probe: Probe, action: str) -> tuple[Exchange, Exchange]:
-    return await probe.stranger(), await probe.run(action)
+    return await probe.anonymous_request(), await probe.run(action)
 
 
-def connection_rows(endpoint: Endpoint, found: Connection, *, verify: bool) -> Iterator[Row]:
+def connection_rows(endpoint: Endpoint, found: Connection, *, verify: bool) -> Iterator[SetupFinding]:
     """The name, the connection and the certificate."""
     if not found.addresses:
         yield fail(
@@ -110,7 +110,7 @@ def connection_rows(endpoint: Endpoint, found: Connection, *, verify: bool) -> I
         yield _certificate_row(found, verify=verify)
 
 
-def _certificate_row(found: Connection, *, verify: bool) -> Row:
+def _certificate_row(found: Connection, *, verify: bool) -> SetupFinding:
     said_ms = f"{found.tls_version}, {found.handshake_ms or 0:.0f} ms"
     if not verify:
         return warn(
@@ -127,7 +127,7 @@ def _certificate_row(found: Connection, *, verify: bool) -> Row:
     return ok("tls", text)
 
 
-def token_row(stranger: Exchange, run: Exchange, *, has_token: bool) -> Row:
+def token_row(stranger: Exchange, run: Exchange, *, has_token: bool) -> SetupFinding:
     """What an answer without a token, and one with it, say about the token."""
     words = said(run)
     if run.status == 401:
@@ -153,7 +153,7 @@ def token_row(stranger: Exchange, run: Exchange, *, has_token: bool) -> Row:
     return ok("token", f"works; without it the target says {stranger.status or stranger.describe()}")
 
 
-def limit_rows(answers: Sequence[Exchange]) -> Iterator[Row]:
+def limit_rows(answers: Sequence[Exchange]) -> Iterator[SetupFinding]:
     """Rate limits, as 429 or as header fields announce them."""
     limited = [one for one in answers if one.status == 429 or "429" in one.label]
     told = {
@@ -177,7 +177,7 @@ def limit_rows(answers: Sequence[Exchange]) -> Iterator[Row]:
         yield ok("rate limit", f"none in {len(answers)} requests, and none announced")
 
 
-def run_rows(run: Exchange, action: str) -> Iterator[Row]:
+def run_rows(run: Exchange, action: str) -> Iterator[SetupFinding]:
     """What the stream of one run shows: its form, who holds it back, clocks, connections."""
     problem = stream_problem(run)
     count = f"{len(run.events)} events in {streamed_ms(run) / 1000:.2f} s, then {run.outcome}"
@@ -199,7 +199,7 @@ def run_rows(run: Exchange, action: str) -> Iterator[Row]:
     yield reuse_row(run)
 
 
-def buffering_row(run: Exchange) -> Row:
+def buffering_row(run: Exchange) -> SetupFinding:
     """Whether events come when they are made: the suite's rule, and what is known of proxies that hold them back."""
     finding = incremental(run)
     hint = (
@@ -227,7 +227,7 @@ def buffering_row(run: Exchange) -> Row:
     )
 
 
-def compression_row(run: Exchange) -> Row:
+def compression_row(run: Exchange) -> SetupFinding:
     """A stream that is compressed is one that is gathered; the harness asks for none."""
     coding = (run.head.value("content-encoding") if run.head else None) or "identity"
     if coding.strip().lower() in ("identity", ""):
@@ -239,7 +239,7 @@ def compression_row(run: Exchange) -> Row:
     )
 
 
-def date_row(run: Exchange) -> Row:
+def date_row(run: Exchange) -> SetupFinding:
     """The target's wall clock against ours, by its Date field (RFC 9110, 6.6.1)."""
     sent = run.head.value("date") if run.head else None
     head_ns, timing = run.head_ns, run.timing
@@ -267,7 +267,7 @@ def date_row(run: Exchange) -> Row:
     return ok("clock skew", found)
 
 
-def reuse_row(run: Exchange) -> Row:
+def reuse_row(run: Exchange) -> SetupFinding:
     """Whether the answer leaves its connection open for another request (RFC 9112, 9.3)."""
     head = run.head
     if head is None:

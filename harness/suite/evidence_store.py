@@ -14,12 +14,12 @@ from harness.contract.evidence.serialization import pack
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.contract.verdicts import Verdicts
-from harness.results.records import CheckRow, JudgementRow
+from harness.results.records import CheckRecord, RuleResultRecord
 from harness.results.writer import ResultsWriter
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Evaluated:
     """What a test came to. It is left with the test, not raised: a traceback would say nothing, and costs."""
 
     finding: Finding
@@ -46,7 +46,7 @@ def exchanges_in(evidence: Any) -> list[Exchange]:
 
 
 @dataclass(slots=True)
-class Archive:
+class EvidenceStore:
     """Gives Exchanges their ids, and their documents once each."""
 
     settings: Settings
@@ -54,7 +54,7 @@ class Archive:
     keeps_documents: bool
     _numbers: dict[int, tuple[str, Exchange]]
 
-    def refer(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
+    def id_of(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
         """The id of `exchange`; its document goes into `documents` when it is new."""
         known = self._numbers.get(id(exchange))
         if known is not None:
@@ -72,27 +72,27 @@ class Archive:
         }
         return name
 
-    def point_out(self, judged: Judged, scenario: str, documents: dict[str, Any]) -> list[dict[str, Any]]:
+    def references(self, judged: Evaluated, scenario: str, documents: dict[str, Any]) -> list[dict[str, Any]]:
         """Where a finding points, and after that every other Exchange that its judge saw."""
         pointed = [
             {
-                "exchange": self.refer(place.exchange, scenario, documents),
-                "event": place.at.index if place.at is not None else None,
+                "exchange": self.id_of(place.exchange, scenario, documents),
+                "event": place.frame.index if place.frame is not None else None,
                 "note": place.note,
             }
             for place in judged.finding.places
         ]
         known = {one["exchange"] for one in pointed}
-        others = [self.refer(exchange, scenario, documents) for exchange in exchanges_in(judged.evidence)]
+        others = [self.id_of(exchange, scenario, documents) for exchange in exchanges_in(judged.evidence)]
         return pointed + [
             {"exchange": name, "event": None, "note": ""} for name in others if name not in known
         ]
 
-    def pack(self, judged: Judged, scenario: str, documents: dict[str, Any]) -> Any:
+    def pack(self, judged: Evaluated, scenario: str, documents: dict[str, Any]) -> Any:
         """The judge's evidence for the results file; None where none is kept."""
         if not self.keeps_documents:
             return None
-        packed = pack(judged.evidence, lambda exchange: self.refer(exchange, scenario, documents))
+        packed = pack(judged.evidence, lambda exchange: self.id_of(exchange, scenario, documents))
         return Redactor(self.settings.secrets()).value(packed)
 
 
@@ -105,7 +105,7 @@ def store_verdicts(
         for name, one in documents.items():
             writer.add_exchange(name, one["scenario"], one["label"], one["document"])
         writer.add_checks(
-            CheckRow(
+            CheckRecord(
                 id=check.requirement.id,
                 level=str(check.requirement.level),
                 verdict=str(check.verdict),
@@ -115,8 +115,8 @@ def store_verdicts(
             )
             for check in verdicts.checks
         )
-        writer.add_judgements(
-            JudgementRow(
+        writer.add_rule_results(
+            RuleResultRecord(
                 test=result.test,
                 requirement=result.requirement,
                 verdict=str(result.verdict),

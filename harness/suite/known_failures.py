@@ -46,7 +46,7 @@ class KnownFailure(BaseModel):
         return f"known: {self.reason}{f' ({self.issue})' if self.issue else ''}{until}"
 
 
-def load_known(path: Path, today: date | None = None) -> dict[str, KnownFailure]:
+def load_known_failures(path: Path, today: date | None = None) -> dict[str, KnownFailure]:
     """The list in a file, by requirement, without what has expired.
 
     Raises SettingsError when it cannot be read, or names a requirement that there is none of.
@@ -84,7 +84,7 @@ def _parse(path: Path, number: int, row: Any) -> KnownFailure:
     return known
 
 
-def update_known(path: Path, failing: Iterable[str], decided: Mapping[str, bool]) -> None:
+def update_known_failures(path: Path, failing: Iterable[str], decided: Mapping[str, bool]) -> None:
     """Write the list anew: what fails now. Reasons that are there stay.
 
     decided: which requirements were decided in this run; entries of the others are left alone.

@@ -17,15 +17,15 @@ from harness.config.sources import load_settings, read_token
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level, areas, find
-from harness.contract.rules.rule import Judge
-from harness.contract.verdicts import Check, Result, Verdicts, fails
+from harness.contract.rules.rule import Rule
+from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
 from harness.errors import SettingsError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
-from harness.suite.evidence_store import Archive, Judged, store_verdicts
-from harness.suite.known_failures import load_known, update_known
+from harness.suite.evidence_store import Evaluated, EvidenceStore, store_verdicts
+from harness.suite.known_failures import load_known_failures, update_known_failures
 from harness.suite.preflight import PreflightError, preflight
 from harness.suite.progress import Progress
-from harness.suite.scenario import Manners, NotApplicable, Stage, World
+from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner
 from harness.suite.terminal_report import explain, write_summary
 
 requirement = pytest.mark.requirement
@@ -43,7 +43,7 @@ _SHOWN_AS = {
     Verdict.KNOWN: ("known", "k", ("KNOWN", {"yellow": True})),
 }
 
-JudgeFunction = Callable[..., None]
+CheckFunction = Callable[..., None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -127,7 +127,7 @@ def pytest_collection_modifyitems(
             _mark(item, requirement_id)
     yield
     if any(cited.values()):
-        judge_target(config)
+        select_target(config)
     dropped = [item for item in items if (name := cited.get(item)) and not _wanted(config, name)]
     order = {name: place for place, name in enumerate(CATALOGUE)}
     kept = [item for item in items if item not in set(dropped)]
@@ -136,7 +136,7 @@ def pytest_collection_modifyitems(
         config.hook.pytest_deselected(items=dropped)
 
 
-def judge_target(config: pytest.Config) -> None:
+def select_target(config: pytest.Config) -> None:
     """Make this a session that judges a target, if it is none yet.
 
     A suite's conftest calls it where pytest configures itself: a session that distributes its tests (xdist)
@@ -166,7 +166,7 @@ class _Session:
         self.config = config
         self.verdicts = Verdicts()
         self.documents: dict[str, Any] = {}
-        self.stage: Stage | None = None
+        self.stage: ScenarioRunner | None = None
         self.settings: Settings | None = None
         self.progress: Progress | None = None
         self.interrupted = False
@@ -192,10 +192,10 @@ class _Session:
             self.settings = load_settings(
                 _path(self.config.getoption("harness_config")), flags_of(self.config)
             )
-            manners = Manners(
+            manners = Limits(
                 self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
             )
-            stage = Stage(self.settings, manners)
+            stage = ScenarioRunner(self.settings, manners)
             stage.__enter__()
             self.stage = stage
             stage.run(preflight(stage.world.target))
@@ -207,7 +207,7 @@ class _Session:
         if file is not None and not self._is_worker:
             self.progress = Progress(file, sum(1 for item in session.items if _requirement_of(item)))
         keeps = bool(self.config.getoption("harness_results"))
-        archive = Archive(self.settings, f"{_worker_name(self.config)}exchange-", keeps, {})
+        archive = EvidenceStore(self.settings, f"{_worker_name(self.config)}exchange-", keeps, {})
         self.config.stash[_ARCHIVE] = archive
         self.config.stash[_STAGE] = stage
         if not self._is_worker and not self._distributes:
@@ -215,7 +215,7 @@ class _Session:
 
     def _take_baseline(self, path: Path) -> None:
         if path.exists() or not self.config.getoption("harness_baseline_update"):
-            self.verdicts.known = {name: one.says() for name, one in load_known(path).items()}
+            self.verdicts.known = {name: one.says() for name, one in load_known_failures(path).items()}
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)  # pytest.exit comes here too
@@ -252,7 +252,7 @@ class _Session:
             archive = self.config.stash[_ARCHIVE]
             finding = judged.finding
             verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
-            evidence = archive.point_out(judged, item.name, documents)
+            evidence = archive.references(judged, item.name, documents)
             if fails(verdict, row.level, strict=self.config.getoption("harness_strict")):
                 report.outcome = "failed"
                 report.longrepr = explain(finding, row, archive.settings)
@@ -268,7 +268,9 @@ class _Session:
             verdict, detail = Verdict.ERROR, "the test judged nothing"
             report.outcome = "failed"
             report.longrepr = detail
-        result = Result(requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed)
+        result = CheckOutcome(
+            requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed
+        )
         report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
         item.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]  # JUnit's, at teardown
 
@@ -276,7 +278,7 @@ class _Session:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         carried = getattr(report, "harness", None)
         if carried is not None:
-            result = Result.from_json(carried["result"])
+            result = CheckOutcome.from_json(carried["result"])
             self.verdicts.add(result)
             if self.progress is not None:
                 self.progress.count(result.requirement, result.verdict)
@@ -320,7 +322,7 @@ class _Session:
             if check.verdict in {Verdict.FAIL, Verdict.WARN, Verdict.KNOWN}
         ]
         undecided = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE, Verdict.ERROR}
-        update_known(
+        update_known_failures(
             path, failing, {check.requirement.id: check.verdict not in undecided for check in checks}
         )
 
@@ -354,10 +356,12 @@ class _Session:
 
 
 #: The suite says here which scenarios the selected tests ask for, so that all can begin at once.
-SCENARIOS: pytest.StashKey[Iterable[Callable[[World], Coroutine[Any, Any, Any]]]] = pytest.StashKey()
-_ARCHIVE: pytest.StashKey[Archive] = pytest.StashKey()
-_STAGE: pytest.StashKey[Stage] = pytest.StashKey()
-_JUDGED: pytest.StashKey[Judged] = pytest.StashKey()
+SCENARIOS: pytest.StashKey[Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]] = (
+    pytest.StashKey()
+)
+_ARCHIVE: pytest.StashKey[EvidenceStore] = pytest.StashKey()
+_STAGE: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
+_JUDGED: pytest.StashKey[Evaluated] = pytest.StashKey()
 
 
 def _path(value: str | None) -> Path | None:
@@ -385,27 +389,27 @@ def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def stage(pytestconfig: pytest.Config) -> Stage:
+def scenario_runner(pytestconfig: pytest.Config) -> ScenarioRunner:
     """Where scenarios are played."""
     return pytestconfig.stash[_STAGE]
 
 
 @pytest.fixture(scope="session")
-def expectations(stage: Stage) -> Expectations:
+def expectations(stage: ScenarioRunner) -> Expectations:
     """What the target declares, and the budgets."""
     return stage.world.expect
 
 
 @pytest.fixture
-def judge(request: pytest.FixtureRequest, expectations: Expectations) -> JudgeFunction:
+def check(request: pytest.FixtureRequest, expectations: Expectations) -> CheckFunction:
     """Give a judge its evidence; the test then has the judge's verdict."""
 
-    def give(decide: Judge, *evidence: Any) -> None:
+    def give(decide: Rule, *evidence: Any) -> None:
         cited = _requirement_of(request.node)
         if decide.requirement.id != cited:
             raise AssertionError(f"the test cites {cited}, its judge decides {decide.requirement.id}")
         if _JUDGED in request.node.stash:
             raise AssertionError("a test gives one judgement; this one gave a second")
-        request.node.stash[_JUDGED] = Judged(decide(*evidence, expect=expectations), evidence)
+        request.node.stash[_JUDGED] = Evaluated(decide(*evidence, expect=expectations), evidence)
 
     return give

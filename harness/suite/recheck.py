@@ -12,10 +12,10 @@ from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules import JUDGES
-from harness.contract.verdicts import Result, Verdicts
+from harness.contract.rules import RULES
+from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.results.reader import Results
-from harness.results.records import JudgementRow
+from harness.results.records import RuleResultRecord
 from harness.results.schema import ResultsError
 
 
@@ -35,7 +35,7 @@ def expectations_of(settings: Mapping[str, Any]) -> Expectations:
     )
 
 
-def rejudge(path: Path) -> tuple[Verdicts, list[tuple[JudgementRow, Result]]]:
+def recheck(path: Path) -> tuple[Verdicts, list[tuple[RuleResultRecord, CheckOutcome]]]:
     """Judge the stored evidence again.
 
     Returns the verdicts, and the judgements that are not what they were. Raises ResultsError when the file
@@ -52,7 +52,7 @@ def rejudge(path: Path) -> tuple[Verdicts, list[tuple[JudgementRow, Result]]]:
         def find(name: str) -> Exchange:
             return restore(results.exchange(name).document)
 
-        for row in results.judgements():
+        for row in results.rule_results():
             try:
                 result = _again(row, expect, find)
             except (KeyError, TypeError, ValueError) as problem:
@@ -65,9 +65,9 @@ def rejudge(path: Path) -> tuple[Verdicts, list[tuple[JudgementRow, Result]]]:
     return verdicts, changed
 
 
-def _again(row: JudgementRow, expect: Expectations, find: Any) -> Result:
+def _again(row: RuleResultRecord, expect: Expectations, find: Any) -> CheckOutcome:
     if row.evidence is None:  # no judge was asked: the scenario was not applicable, or the harness failed
-        return Result(row.requirement, Verdict(row.verdict), row.detail, row.test)
+        return CheckOutcome(row.requirement, Verdict(row.verdict), row.detail, row.test)
     names: dict[int, str] = {}
 
     def remember(name: str) -> Exchange:
@@ -75,13 +75,13 @@ def _again(row: JudgementRow, expect: Expectations, find: Any) -> Result:
         names[id(exchange)] = name
         return exchange
 
-    finding = JUDGES[row.requirement](*unpack(row.evidence, remember), expect=expect)
+    finding = RULES[row.requirement](*unpack(row.evidence, remember), expect=expect)
     places = tuple(
         {
             "exchange": names.get(id(place.exchange)),
-            "event": place.at.index if place.at is not None else None,
+            "event": place.frame.index if place.frame is not None else None,
             "note": place.note,
         }
         for place in finding.places
     )
-    return Result(row.requirement, finding.verdict, finding.detail, row.test, 0.0, places)
+    return CheckOutcome(row.requirement, finding.verdict, finding.detail, row.test, 0.0, places)

@@ -21,7 +21,7 @@ from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.protocol.request import HttpRequest
-from harness.transport.asyncio_client import AsyncClient, LiveExchange
+from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 from harness.transport.receiver import Cut
 
 _HOLDS: ContextVar[bool] = ContextVar("_HOLDS", default=False)
@@ -38,7 +38,7 @@ class NotApplicable(Exception):  # noqa: N818 - a verdict, not an error
 
 
 @dataclass(frozen=True, slots=True)
-class Manners:
+class Limits:
     """How to treat a target that others use too.
 
     max_connections: at most that many at once; None sets no limit. read_only: no races, no hostile input.
@@ -48,19 +48,19 @@ class Manners:
     read_only: bool = False
 
 
-class World:
+class ScenarioContext:
     """What a scenario acts on: the target, a client to it, and the scenarios played so far."""
 
-    def __init__(self, settings: Settings, manners: Manners | None = None) -> None:
+    def __init__(self, settings: Settings, manners: Limits | None = None) -> None:
         self.target = Target(settings)
         self.expect = settings.expectations
         self.client = AsyncClient(self.target.endpoint, self.expect.budgets)
-        self._manners = manners or Manners()
+        self._manners = manners or Limits()
         self._free = self._manners.max_connections or 0
         self._freed = asyncio.Condition()
         self._played: dict[Callable[..., Any], asyncio.Task[Any]] = {}
 
-    async def play(self, scenario: Callable[[World], Coroutine[Any, Any, T]]) -> T:
+    async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """The outcome of `scenario`; it is played when it is first asked for.
 
         Raises NotApplicable, or whatever else the scenario raises.
@@ -139,7 +139,7 @@ class World:
         *,
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
-    ) -> LiveExchange:
+    ) -> AsyncExchange:
         """Begin to send `request`. Several at once are opened within a block of `connections`."""
         return self.client.open(request, label, cut=cut, barrier=barrier)
 
@@ -182,13 +182,13 @@ async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T
     return list(await asyncio.gather(*(one(job) for job in jobs)))
 
 
-class Stage:
+class ScenarioRunner:
     """A World on an event loop in a thread of its own, for callers that are not asynchronous."""
 
-    def __init__(self, settings: Settings, manners: Manners | None = None) -> None:
+    def __init__(self, settings: Settings, manners: Limits | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scenarios", daemon=True)
-        self.world = World(settings, manners)
+        self.world = ScenarioContext(settings, manners)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -204,16 +204,16 @@ class Stage:
         """Wait for a coroutine."""
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
-    def outcome(self, scenario: Callable[[World], Coroutine[Any, Any, T]]) -> T:
+    def outcome(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """Wait for a scenario's outcome."""
-        return self.run(self.world.play(scenario))
+        return self.run(self.world.run_once(scenario))
 
-    def begin(self, scenarios: Iterable[Callable[[World], Coroutine[Any, Any, Any]]]) -> None:
+    def begin(self, scenarios: Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]) -> None:
         """Begin to play `scenarios`, without waiting for them."""
 
         def start() -> None:
             for scenario in scenarios:
-                task = asyncio.ensure_future(self.world.play(scenario))
+                task = asyncio.ensure_future(self.world.run_once(scenario))
                 task.add_done_callback(_look_at)
 
         self._loop.call_soon_threadsafe(start)

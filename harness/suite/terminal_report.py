@@ -9,7 +9,7 @@ from harness.config.settings import Settings
 from harness.contract.evidence.curl import curl
 from harness.contract.evidence.document import parts_of, printable
 from harness.contract.evidence.redaction import Redactor
-from harness.contract.finding import Finding, Place, Verdict
+from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import Requirement
 from harness.contract.verdicts import Check, Verdicts, by_area
 
@@ -65,13 +65,13 @@ def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
     return redact.text("\n".join(lines))
 
 
-def _show(place: Place, settings: Settings, redact: Redactor) -> Iterator[str]:
+def _show(place: Location, settings: Settings, redact: Redactor) -> Iterator[str]:
     exchange = place.exchange
     yield f"{exchange.label}: {exchange.describe()}{f' ({place.note})' if place.note else ''}"
     if exchange.head is not None:
         yield f"    HTTP/{exchange.head.version} {exchange.head.status} {exchange.head.reason}"
     masked = redact.pieces([read.data for read in exchange.reads])
-    pointed_at = [] if place.at is None else [place.at.index]
+    pointed_at = [] if place.frame is None else [place.frame.index]
     parts = parts_of(exchange.reads, pointed_at, _PLACE_BYTES, masked)
     first, end = 0, _READS_BEFORE + _READS_AFTER
     for at in parts:

@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from harness.formatting import BLOCKS, PLAIN_BLOCKS, bar, clock, number, share, sparkline
-from harness.terminal.snapshot import Document, failures, per_second, recent, value_of, violations
+from harness.terminal.snapshot import LiveDocument, failures, per_second, recent, value_of, violations
 
 MINUTE_S = 60.0
 _LABEL = 13
@@ -27,15 +27,15 @@ _UNDER = " " * (_LABEL + _VALUE + 2)
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Dashboard:
     """One picture of a test. title: the command. load, suite: as in plain_line; suite is None where there is none.
 
     notes: what has been said meanwhile. stopping: whether somebody asked the test to end.
     """
 
     title: str
-    load: Document | None
-    suite: Document | None
+    load: LiveDocument | None
+    suite: LiveDocument | None
     notes: tuple[Text, ...] = ()
     stopping: bool = False
 
@@ -57,7 +57,7 @@ class View:
 class _Lines:
     """The lines of a view, each with its rank: those of the lowest are left out first."""
 
-    view: View
+    view: Dashboard
     width: int
     plain: bool
 
@@ -93,7 +93,7 @@ class _Lines:
         left.truncate(max(room, 0), overflow="ellipsis", pad=True)
         return Text.assemble(left, " ", right)
 
-    def _load(self, load: Document) -> Iterator[tuple[int, Text]]:
+    def _load(self, load: LiveDocument) -> Iterator[tuple[int, Text]]:
         yield 4, self._time(load)
         yield 0, Text()
         yield 7, self._rate(load)
@@ -112,13 +112,13 @@ class _Lines:
         for sentence in load["harness"]["why"]:
             yield 6, Text(f"{_UNDER}{sentence}", "yellow")
 
-    def _time(self, load: Document) -> Text:
+    def _time(self, load: LiveDocument) -> Text:
         left_s, elapsed_s = load["left_s"], load["elapsed_s"]
         if left_s is None or elapsed_s + left_s <= 0:
             return Text()
         return Text(bar(elapsed_s / (elapsed_s + left_s), self.width, plain=self.plain), "cyan")
 
-    def _rate(self, load: Document) -> Text:
+    def _rate(self, load: LiveDocument) -> Text:
         line = Text(f"{'streams/s':{_LABEL}}")
         if load["state"] == "running":
             begun, ended = per_second(load, "arrivals"), per_second(load, "completions")
@@ -128,7 +128,7 @@ class _Lines:
         line.append(f"   {load['in_flight']} in flight", "bold")
         return line.append(f"   {load['plan']}", "dim")
 
-    def _ledger(self, load: Document) -> Text:
+    def _ledger(self, load: LiveDocument) -> Text:
         ledger = load["ledger"]
         line = Text(f"{'streams':{_LABEL}}")
         counts = {word: count for word, count in ledger["counts"].items() if count}
@@ -140,7 +140,7 @@ class _Lines:
             line.append(f"   {ledger['missing']} MISSING", "bold red")
         return line
 
-    def _highest(self, load: Document) -> Mapping[str, float]:
+    def _highest(self, load: LiveDocument) -> Mapping[str, float]:
         """The top of each metric's sparklines: one for all its percentiles, so that they compare."""
         found: dict[str, float] = {}
         for _, metric, word in _ROWS:
@@ -148,7 +148,7 @@ class _Lines:
             found[metric] = max([*known, found.get(metric, 0.0)])
         return found
 
-    def _percentile(self, load: Document, label: str, metric: str, word: str, highest: float) -> Text:
+    def _percentile(self, load: LiveDocument, label: str, metric: str, word: str, highest: float) -> Text:
         value = value_of(load, metric, word)
         limit = next(
             (
@@ -168,14 +168,14 @@ class _Lines:
             line.append(f"  limit {number(limit)}", "red" if over else "dim")
         return line
 
-    def _failures(self, load: Document) -> Text:
+    def _failures(self, load: LiveDocument) -> Text:
         rates, count = load["rates"]["all"], failures(load)
         line = Text(f"{'failed':{_LABEL}}")
         line.append(f"{count:>{_VALUE},}", "bold red" if count else "bold green")
         line.append(f" of {rates['judged']:,} ({share(rates['error_rate'])})")
         return line.append(f"   goodput {share(rates['goodput'])}")
 
-    def _violations(self, load: Document) -> Iterator[tuple[int, Text]]:
+    def _violations(self, load: LiveDocument) -> Iterator[tuple[int, Text]]:
         found = violations(load)
         total = sum(found.values())
         line = Text(f"{'violations':{_LABEL}}")
@@ -190,7 +190,7 @@ class _Lines:
                 return
             yield (5 if place == 0 else 3), Text(f"{'':{_LABEL}}{count:>{_VALUE},}  {name}", "red")
 
-    def _harness(self, load: Document) -> Text:
+    def _harness(self, load: LiveDocument) -> Text:
         harness = load["harness"]
         line = Text(f"{'harness':{_LABEL}}")
         line.append(f"{number(harness['lag_ms']['p99']):>{_VALUE}} ms read late")
@@ -208,7 +208,7 @@ class _Lines:
             return line.append("SATURATED", "bold yellow")
         return line.append("not saturated", "green")
 
-    def _conformance(self, suite: Document) -> Iterator[tuple[int, Text]]:
+    def _conformance(self, suite: LiveDocument) -> Iterator[tuple[int, Text]]:
         done, total = suite["done"], suite["total"]
         line = Text(f"{'conformance':{_LABEL}}{f'{done}/{total}':>{_VALUE}}  ")
         line.append(bar(done / total if total else 0.0, 20, plain=self.plain), "cyan")

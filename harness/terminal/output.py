@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from harness.terminal.dashboard import View
+from harness.terminal.dashboard import Dashboard
 from harness.terminal.progress_line import plain_line
 from harness.terminal.snapshot import read_document
 
@@ -33,7 +33,7 @@ _SMALLEST_HEIGHT = 6
 _NOTES = 8
 
 
-class Voice(StrEnum):
+class OutputMode(StrEnum):
     """Who reads standard output."""
 
     PERSON = "person"
@@ -41,14 +41,14 @@ class Voice(StrEnum):
     PROGRAM = "program"
 
 
-class _Nowhere(TextIOBase):
+class NullStream(TextIOBase):
     """Takes everything and shows nothing."""
 
     def write(self, text: str, /) -> int:
         return len(text)
 
 
-class Screen:
+class Output:
     """Enter it around a test. `console` is for what people read; `verdict` and `give` say what came of it.
 
     live: whether to draw on the terminal; None finds out whether there is one that can be drawn on.
@@ -56,7 +56,7 @@ class Screen:
 
     def __init__(
         self,
-        voice: Voice = Voice.PERSON,
+        voice: OutputMode = OutputMode.PERSON,
         *,
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -67,16 +67,16 @@ class Screen:
         self._stack = ExitStack()
         self._held_back: list[Text] = []
         self._told: deque[Text] = deque(maxlen=_NOTES)
-        self._looking: _Looking | None = None
-        self.console = Console(highlight=False, soft_wrap=True, stderr=voice is Voice.PROGRAM)
+        self._looking: Watch | None = None
+        self.console = Console(highlight=False, soft_wrap=True, stderr=voice is OutputMode.PROGRAM)
         self._live = self._can_draw() if live is None else live
 
     def __enter__(self) -> Self:
         self._stdout = sys.stdout
-        if self._voice is Voice.PROGRAM:
+        if self._voice is OutputMode.PROGRAM:
             self._stack.enter_context(redirect_stdout(sys.stderr))
-        elif self._voice is Voice.QUIET:
-            self._stack.enter_context(redirect_stdout(_Nowhere()))
+        elif self._voice is OutputMode.QUIET:
+            self._stack.enter_context(redirect_stdout(NullStream()))
         return self
 
     def __exit__(
@@ -85,21 +85,21 @@ class Screen:
         self._stack.close()
 
     def _can_draw(self) -> bool:
-        if self._voice is Voice.QUIET or self.console.is_dumb_terminal:
+        if self._voice is OutputMode.QUIET or self.console.is_dumb_terminal:
             return False
         return self.console.file.isatty() and self.console.height >= _SMALLEST_HEIGHT
 
     @property
     def for_ci(self) -> TextIO:
         """Where a CI's runner is told of annotations: it reads both streams, also when people want quiet."""
-        return sys.stderr if self._voice is Voice.QUIET else sys.stdout
+        return sys.stderr if self._voice is OutputMode.QUIET else sys.stdout
 
     @property
     def is_colourful(self) -> bool:
         """Whether what is printed may have colours."""
         return self.console.color_system is not None and not self.console.no_color
 
-    def tell(self, text: str, style: str = "") -> None:
+    def print(self, text: str, style: str = "") -> None:
         """Say something, now, or once the picture is gone; meanwhile it stands in that."""
         self._told.append(Text(text, style))
         self._print(Text(text, style))
@@ -123,7 +123,7 @@ class Screen:
         load, suite: the live document, and the progress of the suite; None where there is none. A fault of the
         picture's own ends the picture, is said, and leaves the test alone.
         """
-        looking = _Looking(title, load, suite, is_stopping, self._clock)
+        looking = Watch(title, load, suite, is_stopping, self._clock)
         self._looking = looking
         try:
             with ExitStack() as stack:
@@ -150,47 +150,47 @@ class Screen:
                 look()
             except Exception as problem:  # noqa: BLE001 - said, and the test is worth more than its picture
                 failed = True
-                self.tell(
+                self.print(
                     f"the live view broke down ({type(problem).__name__}: {problem}); the test goes on",
                     "yellow",
                 )
 
         return guarded
 
-    def _draw(self, picture: Live, looking: _Looking) -> None:
+    def _draw(self, picture: Live, looking: Watch) -> None:
         if looking.is_due(LOOK_EVERY_S):
             picture.update(looking.view(tuple(self._told)), refresh=True)
 
-    def _write_line(self, looking: _Looking) -> None:
-        if self._voice is not Voice.QUIET and looking.is_due(LINE_EVERY_S):
+    def _write_line(self, looking: Watch) -> None:
+        if self._voice is not OutputMode.QUIET and looking.is_due(LINE_EVERY_S):
             self.console.print(looking.line(), markup=False)
 
     def verdict(self, line: str) -> None:
         """What came of it all, for people who want no more than that."""
-        if self._voice is Voice.QUIET:
+        if self._voice is OutputMode.QUIET:
             self._stdout.write(f"{line}\n")
             self._stdout.flush()
 
-    def give(self, document: Mapping[str, Any]) -> None:
+    def emit_json(self, document: Mapping[str, Any]) -> None:
         """The same for a program. Raises ValueError for a document that is not JSON."""
-        if self._voice is Voice.PROGRAM:
+        if self._voice is OutputMode.PROGRAM:
             self._stdout.write(f"{json.dumps(document, indent=2, allow_nan=False)}\n")
             self._stdout.flush()
 
     @contextmanager
     def output(self) -> Iterator[IO[bytes] | None]:
         """Where a child process may say what people read: None is where this one does."""
-        if self._voice is Voice.QUIET:
+        if self._voice is OutputMode.QUIET:
             with Path(os.devnull).open("wb") as nowhere:
                 yield nowhere
-        elif self._voice is Voice.PROGRAM:
+        elif self._voice is OutputMode.PROGRAM:
             with os.fdopen(os.dup(2), "wb") as stderr:
                 yield stderr
         else:
             yield None
 
 
-class _Looking:
+class Watch:
     """What is looked at, and when that was last done."""
 
     def __init__(
@@ -216,8 +216,8 @@ class _Looking:
         self._looked_s = now_s
         return True
 
-    def view(self, notes: tuple[Text, ...]) -> View:
-        return View(self._title, *self._documents(), notes, stopping=self._is_stopping())
+    def view(self, notes: tuple[Text, ...]) -> Dashboard:
+        return Dashboard(self._title, *self._documents(), notes, stopping=self._is_stopping())
 
     def line(self) -> str:
         return plain_line(*self._documents())

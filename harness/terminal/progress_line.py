@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.formatting import clock, number
-from harness.terminal.snapshot import Document, failures, per_second, value_of, violations
+from harness.terminal.snapshot import LiveDocument, failures, per_second, value_of, violations
 
 _NOT_YET = "starting"
 
 
-def plain_line(load: Document | None, suite: Document | None) -> str:
+def plain_line(load: LiveDocument | None, suite: LiveDocument | None) -> str:
     """load: the live document. suite: the progress of the conformance suite. None before they are there."""
     return ", ".join(_parts(load, suite))
 
 
-def _parts(load: Document | None, suite: Document | None) -> Iterator[str]:
+def _parts(load: LiveDocument | None, suite: LiveDocument | None) -> Iterator[str]:
     if load is None or load["started_s"] is None:
         yield _NOT_YET
     else:
@@ -31,7 +31,7 @@ def _parts(load: Document | None, suite: Document | None) -> Iterator[str]:
         yield f"{clock(load['left_s'])} left"
 
 
-def _load(load: Document) -> Iterator[str]:
+def _load(load: LiveDocument) -> Iterator[str]:
     yield clock(load["elapsed_s"])
     if load["state"] != "running":
         yield str(load["state"])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.ci.outcome import Account
+from harness.ci.outcome import Outcome
 
 VERSION = 1
 """Of the document's shape."""
@@ -17,15 +17,15 @@ VERSION = 1
 _NAMED = 5
 
 
-def verdict_line(account: Account, exit_code: int) -> str:
+def verdict_line(account: Outcome, exit_code: int) -> str:
     """The verdict and what is to blame for it. exit_code: the command's, which may differ from the account's."""
     red = [case.name for case in account.cases if case.red]
     named = ", ".join(red[:_NAMED]) + (f" and {len(red) - _NAMED} more" if len(red) > _NAMED else "")
-    said = account.word if exit_code == account.exit_code else "incomplete: not all files could be written"
+    said = account.status if exit_code == account.exit_code else "incomplete: not all files could be written"
     return f"{said}: {named}" if named else said
 
 
-def verdict_document(verb: str, account: Account, exit_code: int) -> dict[str, Any]:
+def verdict_document(verb: str, account: Outcome, exit_code: int) -> dict[str, Any]:
     """The same for a program, with the numbers behind it.
 
     Keys: "version", "verb", "verdict", "exit_code", "target"; "reasons", the red cases; "gate", with "outcome", "rows",
@@ -36,7 +36,7 @@ def verdict_document(verb: str, account: Account, exit_code: int) -> dict[str, A
     return {
         "version": VERSION,
         "verb": verb,
-        "verdict": account.word,
+        "verdict": account.status,
         "exit_code": exit_code,
         "target": account.target,
         "reasons": [

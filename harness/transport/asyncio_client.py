@@ -30,7 +30,7 @@ _HEARD_S = 0.01  # until a request is sure to be heard, before its connection is
 _LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
 
 
-class LiveExchange:
+class AsyncExchange:
     """A request that is under way. Wait for `events`, break it with `cut`, and take its `result`."""
 
     def __init__(self, receiver: Receiver, task: asyncio.Task[None], news: asyncio.Event) -> None:
@@ -65,7 +65,7 @@ class LiveExchange:
         return self.exchange
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether it has ended."""
         return self._task.done()
 
@@ -101,7 +101,7 @@ class AsyncClient:
         *,
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
-    ) -> LiveExchange:
+    ) -> AsyncExchange:
         """Begin to send `request`, and return at once.
 
         With a `barrier` all but the last byte is sent, and the last one when all parties are there.
@@ -126,7 +126,7 @@ class AsyncClient:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: news.set())
-        return LiveExchange(receiver, task, news)
+        return AsyncExchange(receiver, task, news)
 
     async def _run(
         self,

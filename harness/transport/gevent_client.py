@@ -60,7 +60,7 @@ class _Signals:
             self.news.set()
 
 
-class Idle:
+class IdleConnections:
     """Connections that answered in full and may be used again, the one used last first.
 
     A server that closes one in the same moment breaks the next stream on it; that stream is not sent again
@@ -93,7 +93,7 @@ class Idle:
             self._waiting.pop()[0].close()
 
 
-class LiveExchange:
+class GeventExchange:
     """A request that is under way: `run` it in one greenlet, watch or break it from others."""
 
     __slots__ = (
@@ -117,7 +117,7 @@ class LiveExchange:
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
-        idle: Idle | None = None,
+        idle: IdleConnections | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._idle = idle
@@ -137,7 +137,7 @@ class LiveExchange:
         )
 
     @property
-    def over(self) -> bool:
+    def finished(self) -> bool:
         """Whether it has ended."""
         return self._receiver.ending is not None
 
@@ -162,7 +162,7 @@ class LiveExchange:
             news = self._signals.news = gevent.event.Event()
             self._receiver.on_events = news.set
         while self._receiver.events_seen < count:
-            if self.over:
+            if self.finished:
                 return False
             news.clear()
             news.wait()
@@ -195,7 +195,7 @@ class LiveExchange:
         finally:
             receiver.end(Ending.STOPPED, "stopped while it was open")
             if sock is not None:
-                if self._idle is not None and self._pace is None and receiver.answer.may_be_followed:
+                if self._idle is not None and self._pace is None and receiver.answer.can_reuse_connection:
                     self._idle.put(sock, tls)
                 else:
                     sock.close()
@@ -285,7 +285,7 @@ class LiveExchange:
                 left = left[sock.send(left) :]
             except (BlockingIOError, InterruptedError):
                 self._wait_writable(sock)
-            if left and self.over:  # answered before it was all sent
+            if left and self.finished:  # answered before it was all sent
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def _recv(self, sock: socket.socket) -> bytes:
@@ -333,10 +333,10 @@ class LiveExchange:
 
     def _ends_within(self, limit_s: float) -> bool:
         give_up_s = time.monotonic() + limit_s
-        while not self.over and (left_s := give_up_s - time.monotonic()) > 0:
+        while not self.finished and (left_s := give_up_s - time.monotonic()) > 0:
             self._signals.wake.clear()
             self._signals.wake.wait(timeout=left_s)
-        return self.over
+        return self.finished
 
     def _remaining_s(self) -> float:
         # 0 would mean "no limit" to some of gevent's waits.
@@ -345,12 +345,12 @@ class LiveExchange:
     def _read_slowly(self, poller: Poller, descriptor: int, pause_s: float) -> None:
         """Read once, and then not for a while."""
         self._receiver.on_readable()
-        if self.over:
+        if self.finished:
             return
         poller.forget(descriptor)
 
         def go_on() -> None:
-            if not self.over:
+            if not self.finished:
                 poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, pause_s))
 
         gevent.spawn_later(pause_s, go_on)
@@ -362,7 +362,7 @@ class GeventClient:
     def __init__(self, endpoint: Endpoint, budgets: Budgets, *, reuse: bool = False) -> None:
         self._endpoint = endpoint
         self._budgets = budgets
-        self._idle = Idle() if reuse else None
+        self._idle = IdleConnections() if reuse else None
 
     @staticmethod
     def hold() -> None:
@@ -397,9 +397,9 @@ class GeventClient:
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
-    ) -> LiveExchange:
+    ) -> GeventExchange:
         """The exchange, for the caller to run; its clock starts now."""
-        return LiveExchange(
+        return GeventExchange(
             self._endpoint,
             self._budgets,
             request,

@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.contract.decoding.response import Answer
+from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.protocol.request import HttpRequest
@@ -121,7 +121,7 @@ class Receiver:
         self.ending: Ending | None = None
         self.fault: Exception | None = None
         self.cut = cut
-        self.answer = Answer()
+        self.answer = Response()
         self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
         self._label = label
@@ -224,7 +224,7 @@ class Receiver:
         if (answer.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
             self._end_where_due(answer)
 
-    def _end_where_due(self, answer: Answer) -> None:
+    def _end_where_due(self, answer: Response) -> None:
         if answer.malformed:
             self.end(Ending.MALFORMED, answer.malformed)
         elif self.cut is not None and self.events_seen >= self.cut.after_events > 0:
@@ -314,4 +314,4 @@ class Receiver:
         exchange = Exchange(
             self._label, self.request, timing, self.answer.log, self.ending, self._ending_detail
         )
-        return exchange.decoded_by(self.answer)
+        return exchange.events_decoded_by(self.answer)

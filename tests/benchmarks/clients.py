@@ -292,7 +292,7 @@ def _take_results(sample: Sample, where: Path, opened_wall_s: float, closed_wall
         sample.ttft_ms = _of_seconds(results, "ttft_ms", seconds[:-1])
         ledger = results.ledger()
         if failures := results.failures():
-            reasons = Counter(row.reason for row in results.runs() if row.reason is not None)
+            reasons = Counter(row.reason for row in results.streams() if row.reason is not None)
             told = f", most of them: {reasons.most_common(1)[0][0]}" if reasons else ""
             problems.append(f"{failures} of {ledger.judged} streams failed{told}")
         if not ledger.adds_up:

@@ -293,7 +293,7 @@ def arrivals(file: Path) -> Document:
     """
     with Results(file) as results:
         lag, scheduled = results.histogram("schedule_lag_ms"), results.ledger().scheduled
-        due_ns = sorted(row.intended_ns for row in results.runs())
+        due_ns = sorted(row.intended_ns for row in results.streams())
         failures = results.failures()
     places = [round((due - due_ns[0]) * OPEN_RATE / 1e9) for due in due_ns]
     without = len(set(range(places[-1] + 1)).difference(places)) if places else 0

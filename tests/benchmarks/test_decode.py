@@ -9,12 +9,12 @@ import pytest
 from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read
-from harness.contract.decoding.response import Answer, Summary
+from harness.contract.decoding.full_decoder import FullDecoder, Read
+from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.evidence.document import document, restore
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules.stream import judge_stream
+from harness.contract.rules.stream import check_stream
 from harness.protocol.sse import SseDecoder
 from tests.contract.exchanges import chunk, whole_run
 from tests.load.run_server import HEAD
@@ -53,11 +53,11 @@ def test_decoding(benchmark: BenchmarkFixture, decode: Callable[[], int]) -> Non
 
 
 def _counted_regular() -> int:
-    return Answer.of(READS, at_end=False).summary.events
+    return Response.from_reads(READS, at_end=False).summary.events
 
 
 def _counted_in_full() -> int:
-    decoder, summary = AnswerDecoder(), Summary()
+    decoder, summary = FullDecoder(), ResponseSummary()
     for read in READS:
         summary.add(decoder.feed(read))
     return summary.events
@@ -66,7 +66,7 @@ def _counted_in_full() -> int:
 @pytest.mark.benchmark(group="read an answer of 501 events: frames made, or not")
 @pytest.mark.parametrize("count", [_counted_regular, _counted_in_full], ids=["regular", "in full"])
 def test_reading(benchmark: BenchmarkFixture, count: Callable[[], int]) -> None:
-    assert Answer.of(READS, at_end=False).is_regular
+    assert Response.from_reads(READS, at_end=False).is_regular
     assert benchmark(count) == EVENTS + 1
 
 
@@ -75,6 +75,6 @@ def test_judging(benchmark: BenchmarkFixture) -> None:
     stored = document(whole_run(tokens=40), base_url="http://h")
 
     def decode_and_judge() -> set[Verdict]:
-        return {finding.verdict for finding in judge_stream(restore(stored), Expectations())}
+        return {finding.verdict for finding in check_stream(restore(stored), Expectations())}
 
     assert Verdict.FAIL not in benchmark(decode_and_judge)

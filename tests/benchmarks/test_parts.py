@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from harness.results.writer import ResultsWriter
 from tests.benchmarks.clients import Sample
 from tests.benchmarks.parts import FIRST_RUNG, RUNGS, arrivals, climb, holds
@@ -96,8 +96,8 @@ def test_what_counts_as_held(change: dict[str, Any], held: bool) -> None:
 )
 def test_an_arrival_out_of_its_place_is_found(tmp_path: Path, places: Any, wrong: int) -> None:
     with ResultsWriter(tmp_path / "results.sqlite") as writer:
-        writer.add_runs(
-            RunRow(
+        writer.add_streams(
+            StreamRecord(
                 journey="fresh",
                 step="run",
                 worker=f"worker-{place % 2}",

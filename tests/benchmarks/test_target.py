@@ -16,7 +16,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules.stream import judge_stream
+from harness.contract.rules.stream import check_stream
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
@@ -64,7 +64,7 @@ def test_its_streams_satisfy_every_judge(kind: str, rhythm: Rhythm) -> None:
         run = asyncio.run(client.exchange(request, "a run"))
     assert run.ending is Ending.COMPLETE
     assert len(run.events) == rhythm.tokens + 1
-    assert {one.verdict for one in judge_stream(run, Expectations())} == {Verdict.PASS}
+    assert {one.verdict for one in check_stream(run, Expectations())} == {Verdict.PASS}
 
 
 def test_it_keeps_its_rhythm_and_says_when_it_sent(

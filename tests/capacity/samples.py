@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.capacity.record import Record, Step
-from harness.capacity.search import Answer, Plan
+from harness.capacity.record import CapacityStep, Record
+from harness.capacity.search import CapacityResult, SearchPlan
 from harness.results.histogram import Histogram
 from harness.results.writer import ResultsWriter
 
@@ -50,23 +50,27 @@ def step_file(
             ("runs", SECONDS * RATE),
             ("good", SECONDS * RATE - failed),
         ):
-            writer.add_tally("w0", START + 1, "fresh", word, count)
+            writer.add_rate_counts("w0", START + 1, "fresh", word, count)
     return path
 
 
-def step(number: int, rate: float, verdict: Any, value: float | None, **more: Any) -> Step:
+def step(number: int, rate: float, verdict: Any, value: float | None, **more: Any) -> CapacityStep:
     values = {"ttft_p95_ms": value, "error_rate": 0.0}
-    why = "ttft_p95_ms 1,200.00 ms, over 800 ms" if verdict == "missed" else ""
-    return Step(number=number, rate=rate, verdict=verdict, why=why, values=values, goodput=0.9, **more)
+    why = "ttft_p95_ms 1,200.00 ms, over 800 ms" if verdict == "failed" else ""
+    return CapacityStep(
+        number=number, rate=rate, verdict=verdict, why=why, values=values, goodput=0.9, **more
+    )
 
 
-def record(answer: Answer | None = None, **more: Any) -> Record:
+def record(answer: CapacityResult | None = None, **more: Any) -> Record:
     """Of a search that found its limit between 10 and 11 a second, unless told otherwise."""
-    steps = [step(1, 8, "held", 90.0), step(2, 16, "missed", 1200.0)]
-    steps += [step(number, 10, "held", 120.0, open_before=3, open_after=4, flow_s=14) for number in (3, 5, 6)]
-    steps += [step(number, 11, "missed", 1200.0) for number in (4, 7, 8)]
+    steps = [step(1, 8, "passed", 90.0), step(2, 16, "failed", 1200.0)]
+    steps += [
+        step(number, 10, "passed", 120.0, open_before=3, open_after=4, flow_s=14) for number in (3, 5, 6)
+    ]
+    steps += [step(number, 11, "failed", 1200.0) for number in (4, 7, 8)]
     steps.sort(key=lambda one: one.number)
-    found = Answer("found", "", 10, 3, 11, 3)
+    found = CapacityResult("found", "", 10, 3, 11, 3)
     given = {
         "objectives": dict(OBJECTIVES),
         "step_s": 15.0,
@@ -74,4 +78,6 @@ def record(answer: Answer | None = None, **more: Any) -> Record:
         "arrivals": "constant",
         "steps": steps,
     }
-    return Record(plan=Plan(1, 200, 3, 0.1), answer=answer or found, state="finished", **{**given, **more})
+    return Record(
+        plan=SearchPlan(1, 200, 3, 0.1), answer=answer or found, state="finished", **{**given, **more}
+    )

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from harness.capacity import idle_wait
-from harness.capacity.idle_wait import Rest
+from harness.capacity.idle_wait import IdleWait
 from harness.config.settings import Settings
 from tests.load.run_server import config
 
@@ -25,44 +25,44 @@ def settings(base_url: str, run_s: float) -> Settings:
 
 def test_an_idle_server_is_at_rest() -> None:
     with slot_server(1, gap_s=0.005) as server:
-        waiting = Rest(settings(server.base_url, 5), lambda: False)
-        waiting.learn()
-        assert waiting.comes()
+        waiting = IdleWait(settings(server.base_url, 5), lambda: False)
+        waiting.calibrate()
+        assert waiting.wait()
         assert server.books.counts["terminals sent"] == 3
 
 
 def test_a_server_that_goes_on_working_is_not() -> None:
     with slot_server(1, gap_s=0.005) as server:
-        waiting = Rest(settings(server.base_url, 0.3), lambda: False)
-        waiting.learn()
+        waiting = IdleWait(settings(server.base_url, 0.3), lambda: False)
+        waiting.calibrate()
         with server.slots:
-            assert not waiting.comes()
-        assert waiting.comes()
+            assert not waiting.wait()
+        assert waiting.wait()
 
 
 def test_a_server_that_has_gone_is_not() -> None:
     with slot_server(1, gap_s=0.005) as server:
-        waiting = Rest(settings(server.base_url, 0.1), lambda: False)
-        waiting.learn()
+        waiting = IdleWait(settings(server.base_url, 0.1), lambda: False)
+        waiting.calibrate()
     server.server_close()
-    assert not waiting.comes()
+    assert not waiting.wait()
 
 
 def test_nobody_waits_for_it_once_interrupted() -> None:
     stop: list[bool] = []
     with slot_server(1, gap_s=0.005) as server:
-        waiting = Rest(settings(server.base_url, 60), lambda: bool(stop))
-        waiting.learn()
+        waiting = IdleWait(settings(server.base_url, 60), lambda: bool(stop))
+        waiting.calibrate()
         stop.append(True)
         began_s = time.monotonic()
         with server.slots:
-            assert not waiting.comes()
+            assert not waiting.wait()
         assert time.monotonic() - began_s < 20
 
 
 def test_where_runs_do_not_end_nothing_is_known_of_rest() -> None:
     with slot_server(1, gap_s=0.005, fault=lambda _: "truncate") as server:
-        waiting = Rest(settings(server.base_url, 5), lambda: False)
-        waiting.learn()
+        waiting = IdleWait(settings(server.base_url, 5), lambda: False)
+        waiting.calibrate()
         with server.slots:
-            assert waiting.comes()
+            assert waiting.wait()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.capacity.record import Record
-from harness.capacity.search import Answer, Outcome, Trial
+from harness.capacity.search import CapacityResult, SearchOutcome, Trial
 
 from .samples import record, step
 
@@ -37,7 +37,7 @@ def test_what_is_no_record_is_said_to_be_none(document: Any) -> None:
 
 def test_the_search_goes_on_from_its_steps() -> None:
     made = record()
-    assert made.trials[:2] == [Trial(8, "held"), Trial(16, "missed")]
+    assert made.trials[:2] == [Trial(8, "passed"), Trial(16, "failed")]
     assert len(made.at(10)) == 3
     assert made.at(None) == []
 
@@ -53,7 +53,7 @@ def test_a_found_limit_in_words() -> None:
 
 def test_streams_that_piled_up_at_the_limit_are_a_reservation() -> None:
     made = record(arrivals="poisson")
-    made.steps[2] = step(3, 10, "held", 120.0, open_before=3, open_after=23, flow_s=16)
+    made.steps[2] = step(3, 10, "passed", 120.0, open_before=3, open_after=23, flow_s=16)
     assert made.sentences()[-1] == (
         "At 10/s the open streams still grew, by up to 1.2 a second: over longer steps the limit would be lower."
     )
@@ -66,20 +66,20 @@ def test_streams_that_piled_up_at_the_limit_are_a_reservation() -> None:
         ("below", "The limit lies lower: because."),
         ("noise", "No limit found, because of noise: because."),
         ("harness", "The server's limit was not reached: because."),
-        ("void", "No limit found: because."),
+        ("invalid", "No limit found: because."),
         ("time", "No limit found yet: because."),
         ("interrupted", "Interrupted: because."),
         ("stopped", "The search was stopped: because."),
     ],
 )
-def test_every_other_answer_in_words(outcome: Outcome, first: str) -> None:
-    said = record(Answer(outcome, "because", 10, 3, None, 0)).sentences()
+def test_every_other_answer_in_words(outcome: SearchOutcome, first: str) -> None:
+    said = record(CapacityResult(outcome, "because", 10, 3, None, 0)).sentences()
     assert said[:2] == (first, "All objectives held in 3 of 3 runs at 10/s.")
     assert "limit is" not in " ".join(said)
 
 
 def test_an_upper_end_that_is_the_harness_s_says_so() -> None:
-    said = record(Answer("harness", "because", 10, 3, 11, 3, by_harness=True)).sentences()
+    said = record(CapacityResult("harness", "because", 10, 3, 11, 3, by_harness=True)).sentences()
     assert said[2].startswith("The harness was saturated in 3 of 3 runs at 11/s")
 
 
@@ -98,4 +98,4 @@ def test_an_upper_end_that_is_the_harness_s_says_so() -> None:
 def test_open_streams_settle_unless_they_grow_by_more_than_chance(
     before: int, after: int, settled: bool
 ) -> None:
-    assert step(1, 10, "held", 90.0, open_before=before, open_after=after, flow_s=14).settled is settled
+    assert step(1, 10, "passed", 90.0, open_before=before, open_after=after, flow_s=14).settled is settled

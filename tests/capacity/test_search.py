@@ -8,17 +8,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.capacity.search import Answer, Plan, Trial, Try, Verdict, conclude, next_step, sites
+from harness.capacity.search import (
+    CapacityResult,
+    SearchPlan,
+    Trial,
+    TrialVerdict,
+    Try,
+    by_rate,
+    conclude,
+    next_step,
+)
 
-PLAN = Plan(lowest=1, highest=200, repeats=3, precision=0.1)
+PLAN = SearchPlan(lowest=1, highest=200, repeats=3, precision=0.1)
 
 
-def search(say: Callable[[float], Verdict], plan: Plan = PLAN) -> tuple[Answer, list[Trial]]:
+def search(
+    say: Callable[[float], TrialVerdict], plan: SearchPlan = PLAN
+) -> tuple[CapacityResult, list[Trial]]:
     """A whole search; `say` is what a run at a rate comes to."""
     trials: list[Trial] = []
     while True:
         move = next_step(trials, plan)
-        if isinstance(move, Answer):
+        if isinstance(move, CapacityResult):
             return move, trials
         trials.append(Trial(move.rate, say(move.rate)))
         assert len(trials) < 200, "the search does not end"
@@ -29,7 +40,7 @@ def rates(trials: list[Trial]) -> list[float]:
 
 
 def test_it_doubles_then_halves_the_gap_then_repeats_both_ends() -> None:
-    answer, trials = search(lambda rate: "held" if rate <= 41 else "missed")
+    answer, trials = search(lambda rate: "passed" if rate <= 41 else "failed")
     assert rates(trials) == [1, 2, 4, 8, 16, 32, 64, 45.3, 38.1, 41.5, 38.1, 38.1, 41.5, 41.5]
     assert (answer.outcome, answer.why) == ("found", "")
     assert (answer.low, answer.low_runs, answer.high, answer.high_runs) == (38.1, 3, 41.5, 3)
@@ -41,14 +52,14 @@ def test_it_doubles_then_halves_the_gap_then_repeats_both_ends() -> None:
 
 @pytest.mark.parametrize(("repeats", "confidence"), [(2, 0.5), (3, 0.75), (5, 0.9375), (6, 0.96875)])
 def test_confidence_follows_from_the_repeats(repeats: int, confidence: float) -> None:
-    answer, _ = search(lambda rate: "held" if rate <= 41 else "missed", Plan(1, 200, repeats, 0.1))
+    answer, _ = search(lambda rate: "passed" if rate <= 41 else "failed", SearchPlan(1, 200, repeats, 0.1))
     assert (answer.outcome, answer.confidence) == ("found", confidence)
 
 
 @pytest.mark.parametrize("precision", [0.01, 0.05, 0.1, 0.3, 1.0])
 @pytest.mark.parametrize("limit", [1.5, 7, 41, 199])
 def test_the_interval_is_as_narrow_as_asked_and_holds_a_sharp_limit(precision: float, limit: float) -> None:
-    answer, _ = search(lambda rate: "held" if rate <= limit else "missed", Plan(1, 200, 3, precision))
+    answer, _ = search(lambda rate: "passed" if rate <= limit else "failed", SearchPlan(1, 200, 3, precision))
     assert answer.outcome == "found"
     assert answer.low is not None
     assert answer.high is not None
@@ -57,7 +68,7 @@ def test_the_interval_is_as_narrow_as_asked_and_holds_a_sharp_limit(precision: f
 
 
 def test_a_limit_above_the_highest_rate_is_not_found() -> None:
-    answer, trials = search(lambda _: "held")
+    answer, trials = search(lambda _: "passed")
     assert rates(trials) == [1, 2, 4, 8, 16, 32, 64, 128, 200, 200, 200]
     assert (answer.outcome, answer.low, answer.low_runs, answer.high) == ("above", 200, 3, None)
     assert answer.why == "every objective held even at 200/s, the highest rate to be tried"
@@ -66,20 +77,20 @@ def test_a_limit_above_the_highest_rate_is_not_found() -> None:
 
 
 def test_a_limit_below_the_lowest_rate_is_not_found() -> None:
-    answer, trials = search(lambda _: "missed")
+    answer, trials = search(lambda _: "failed")
     assert rates(trials) == [1, 1, 1]
     assert (answer.outcome, answer.low, answer.high, answer.high_runs) == ("below", None, 1, 3)
     assert answer.why == "the objectives did not all hold even at 1/s, the lowest rate to be tried"
 
 
 def test_a_stray_miss_on_the_way_up_is_looked_into_and_passed_by() -> None:
-    left = ["missed"]
+    left = ["failed"]
 
-    def say(rate: float) -> Verdict:
+    def say(rate: float) -> TrialVerdict:
         if rate == 8 and left:
             left.pop()
-            return "missed"
-        return "held" if rate <= 41 else "missed"
+            return "failed"
+        return "passed" if rate <= 41 else "failed"
 
     answer, trials = search(say)
     assert rates(trials)[:6] == [1, 2, 4, 8, 5.66, 6.73]
@@ -92,8 +103,10 @@ def test_a_stray_miss_on_the_way_up_is_looked_into_and_passed_by() -> None:
 
 def test_runs_that_disagree_are_no_end_however_many() -> None:
     """At 41.5 two of three miss: by a majority it would be the upper end."""
-    said = iter(["missed", "held", "missed"] + ["missed", "held"] * 50)
-    answer, trials = search(lambda rate: next(said) if rate == 41.5 else "held" if rate < 41.5 else "missed")
+    said = iter(["failed", "passed", "failed"] + ["failed", "passed"] * 50)
+    answer, trials = search(
+        lambda rate: next(said) if rate == 41.5 else "passed" if rate < 41.5 else "failed"
+    )
     assert sum(rate == 41.5 for rate in rates(trials)) == 6
     assert answer.low is not None
     assert answer.high is not None
@@ -101,9 +114,9 @@ def test_runs_that_disagree_are_no_end_however_many() -> None:
 
 
 def test_noise_over_more_than_the_precision_is_said_to_be_that() -> None:
-    flips = {rate: iter(["held", "missed"] * 100) for rate in range(1000)}
+    flips = {rate: iter(["passed", "failed"] * 100) for rate in range(1000)}
     answer, trials = search(
-        lambda rate: "held" if rate < 30 else "missed" if rate > 50 else next(flips[round(rate)])
+        lambda rate: "passed" if rate < 30 else "failed" if rate > 50 else next(flips[round(rate)])
     )
     assert answer.outcome == "noise"
     assert answer.why.startswith("the same rate held in some runs and not in others (32/s 1 of 2 runs held; ")
@@ -116,14 +129,14 @@ def test_noise_over_more_than_the_precision_is_said_to_be_that() -> None:
 
 
 def test_at_the_highest_rate_noise_is_no_limit_above() -> None:
-    flips = iter(["held", "missed"] * 20)
-    answer, _ = search(lambda rate: next(flips) if rate == 200 else "held")
+    flips = iter(["passed", "failed"] * 20)
+    answer, _ = search(lambda rate: next(flips) if rate == 200 else "passed")
     assert answer.outcome == "noise"
     assert answer.why == "at 200/s 3 of 6 runs held, and no rate beyond it was to be tried"
 
 
 def test_where_the_harness_is_saturated_the_limit_is_its_own() -> None:
-    answer, trials = search(lambda rate: "held" if rate <= 41 else "saturated")
+    answer, trials = search(lambda rate: "passed" if rate <= 41 else "saturated")
     assert (answer.outcome, answer.by_harness) == ("harness", True)
     assert answer.low is not None
     assert answer.low <= 41
@@ -142,44 +155,48 @@ def test_a_harness_that_is_always_saturated_finds_nothing() -> None:
 def test_a_saturation_that_passes_decides_nothing() -> None:
     once: set[float] = set()
 
-    def say(rate: float) -> Verdict:
+    def say(rate: float) -> TrialVerdict:
         if rate not in once:
             once.add(rate)
             return "saturated"
-        return "held" if rate <= 41 else "missed"
+        return "passed" if rate <= 41 else "failed"
 
     answer, _ = search(say)
     assert (answer.outcome, answer.low, answer.high, answer.by_harness) == ("found", 38.1, 41.5, False)
 
 
 def test_a_saturated_harness_above_a_server_that_misses_is_no_matter() -> None:
-    answer, _ = search(lambda rate: "held" if rate <= 41 else "missed" if rate < 60 else "saturated")
+    answer, _ = search(lambda rate: "passed" if rate <= 41 else "failed" if rate < 60 else "saturated")
     assert (answer.outcome, answer.by_harness) == ("found", False)
 
 
 def test_runs_without_a_verdict_are_done_again_and_end_it_when_they_go_on() -> None:
-    said = iter(["held", "void", "held", "void", "void", "void"])
+    said = iter(["passed", "invalid", "passed", "invalid", "invalid", "invalid"])
     answer, trials = search(lambda _: next(said))
     assert rates(trials) == [1, 2, 2, 4, 4, 4]
-    assert (answer.outcome, answer.why) == ("void", "3 runs in a row came to no verdict")
+    assert (answer.outcome, answer.why) == ("invalid", "3 runs in a row came to no verdict")
     assert (answer.low, answer.low_runs) == (2, 1)
 
 
 def test_the_next_step_depends_on_the_record_alone() -> None:
-    _, trials = search(lambda rate: "held" if rate <= 41 else "missed")
+    _, trials = search(lambda rate: "passed" if rate <= 41 else "failed")
     for made in range(len(trials)):
         assert next_step(trials[:made], PLAN) == Try(trials[made].rate)
 
 
 def test_what_is_known_of_a_search_that_is_broken_off() -> None:
-    assert conclude([], "interrupted", "") == Answer("interrupted", "", None, 0, None, 0)
-    answer = conclude([Trial(1, "held"), Trial(2, "held"), Trial(4, "missed"), Trial(3, "void")], "time", "t")
+    assert conclude([], "interrupted", "") == CapacityResult("interrupted", "", None, 0, None, 0)
+    answer = conclude(
+        [Trial(1, "passed"), Trial(2, "passed"), Trial(4, "failed"), Trial(3, "invalid")], "time", "t"
+    )
     assert (answer.low, answer.low_runs, answer.high, answer.high_runs) == (2, 1, 4, 1)
     assert answer.confidence == 0.0  # two single runs say nothing for sure
 
 
 def test_sites_count_by_rate() -> None:
-    (first, second) = sites([Trial(2, "missed"), Trial(1, "held"), Trial(2, "saturated"), Trial(3, "void")])
+    (first, second) = by_rate(
+        [Trial(2, "failed"), Trial(1, "passed"), Trial(2, "saturated"), Trial(3, "invalid")]
+    )
     assert (first.rate, first.held, first.missed, first.saturated) == (1, 1, 0, 0)
     assert (second.rate, second.held, second.missed, second.saturated) == (2, 0, 1, 1)
 
@@ -189,8 +206,8 @@ def test_sites_count_by_rate() -> None:
 def test_it_ends_and_stays_within_its_bounds_whatever_comes(
     rng: random.Random, repeats: int, precision: float
 ) -> None:
-    plan = Plan(0.3, 77, repeats, precision)
-    verdicts: list[Verdict] = ["held", "missed", "saturated", "void"]
+    plan = SearchPlan(0.3, 77, repeats, precision)
+    verdicts: list[TrialVerdict] = ["passed", "failed", "saturated", "invalid"]
     answer, trials = search(lambda _: rng.choice(verdicts), plan)
     assert all(0.3 <= rate <= 77 for rate in rates(trials))
     if answer.low is not None and answer.high is not None:
@@ -213,17 +230,17 @@ def test_the_interval_covers_the_limit_at_least_as_often_as_it_claims(
     slope: float, repeats: int, claimed: float
 ) -> None:
     rng = random.Random(20240607)
-    plan = Plan(1, 200, repeats, 0.1)
+    plan = SearchPlan(1, 200, repeats, 0.1)
     searches = 400
     covered = claims = 0
     for _ in range(searches):
         limit = math.exp(rng.uniform(math.log(4), math.log(120)))
 
-        def say(rate: float, limit: float = limit) -> Verdict:
+        def say(rate: float, limit: float = limit) -> TrialVerdict:
             if math.isinf(slope):
-                return "held" if rate <= limit else "missed"
+                return "passed" if rate <= limit else "failed"
             held = 1 / (1 + (rate / limit) ** slope)
-            return "held" if rng.random() < held else "missed"
+            return "passed" if rng.random() < held else "failed"
 
         answer, _ = search(say, plan)
         if answer.confidence >= claimed:
@@ -247,7 +264,7 @@ def test_the_simulation_would_see_an_interval_that_is_too_narrow() -> None:
         while high > 1.1 * low:
             rate = math.sqrt(low * high)
             held = rng.random() < 1 / (1 + (rate / limit) ** 6)
-            trials.append(Trial(rate, "held" if held else "missed"))
+            trials.append(Trial(rate, "passed" if held else "failed"))
             low, high = (rate, high) if held else (low, rate)
         covered += low <= limit <= high
     assert covered / 400 < 0.6

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.capacity.record import Step
+from harness.capacity.record import CapacityStep
 from harness.capacity.step_result import measure, void
 from harness.gate.objective import parse_objectives
 from harness.results.reader import Results
@@ -14,7 +14,7 @@ from harness.results.writer import ResultsWriter
 from .samples import OBJECTIVES, RATE, SECONDS, START, step_file
 
 
-def measured(path: Path, objectives: dict[str, float] | None = None) -> Step:
+def measured(path: Path, objectives: dict[str, float] | None = None) -> CapacityStep:
     with Results(path) as results:
         limits = parse_objectives(OBJECTIVES if objectives is None else objectives)
         return measure(results, limits, 4, RATE, float(SECONDS))
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_all_held(path: Path) -> None:
     step = measured(step_file(path))
-    assert (step.number, step.rate, step.verdict, step.why, step.saturation) == (4, RATE, "held", "", ())
+    assert (step.number, step.rate, step.verdict, step.why, step.saturation) == (4, RATE, "passed", "", ())
     assert step.values == {"ttft_p95_ms": 100.0, "error_rate": 0.0}
     assert step.percentiles["ttft_ms"]["p99"] == 100.0
     assert set(step.percentiles) == {"ttft_ms"}
@@ -38,14 +38,14 @@ def test_all_held(path: Path) -> None:
 
 def test_a_missed_objective(path: Path) -> None:
     step = measured(step_file(path, ttft_ms=900.0, failed=3))
-    assert step.verdict == "missed"
+    assert step.verdict == "failed"
     assert step.why == "ttft_p95_ms 900.00 ms, over 800 ms; error_rate 5.000%, over 0.1%"
 
 
 def test_a_goodput_that_is_too_low(path: Path) -> None:
     limits = {"goodput": 0.99}
     step = measured(step_file(path, failed=3, objectives=limits), limits)
-    assert (step.verdict, step.why) == ("missed", "goodput 95.000%, below 99%")
+    assert (step.verdict, step.why) == ("failed", "goodput 95.000%, below 99%")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_goodput_that_is_too_low(path: Path) -> None:
         (100.0, 20.0, "saturated"),  # held, for all that such a harness can say
         (810.0, 20.0, "saturated"),  # its own lag may be what is too much
         (819.0, 20.0, "saturated"),
-        (850.0, 20.0, "missed"),  # by more than its lag
+        (850.0, 20.0, "failed"),  # by more than its lag
         (850.0, 60.0, "saturated"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_saturated_harness_decides_only_what_its_own_lag_cannot_explain(
 
 def test_time_outs_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
     step_file(path, failed=3, lag_ms=20.0)
-    assert measured(path).verdict == "missed"
+    assert measured(path).verdict == "failed"
     with ResultsWriter(path) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 3)
         writer.add_ledger("w0", START, "fresh", "timed out", 3)
@@ -84,18 +84,18 @@ def test_dropped_arrivals_make_nothing_held(path: Path) -> None:
 
 
 def test_with_less_load_than_planned_a_miss_is_still_one(path: Path) -> None:
-    assert measured(step_file(path, dropped=7, ttft_ms=900.0)).verdict == "missed"
+    assert measured(step_file(path, dropped=7, ttft_ms=900.0)).verdict == "failed"
 
 
 def test_a_server_that_rejects_everything_has_missed(path: Path) -> None:
     step = measured(step_file(path, journeys_end=False))
-    assert (step.verdict, step.why) == ("missed", "no stream of the load reached the end of its run")
+    assert (step.verdict, step.why) == ("failed", "no stream of the load reached the end of its run")
     assert step.completed_per_s == 0.0
 
 
 def test_what_was_not_measured_is_not_held(path: Path) -> None:
     step = measured(step_file(path), {"resume_p95_ms": 100.0})
-    assert (step.verdict, step.why) == ("void", "resume_p95_ms: not measured")
+    assert (step.verdict, step.why) == ("invalid", "resume_p95_ms: not measured")
     assert step.values == {"resume_p95_ms": None}
 
 
@@ -114,7 +114,7 @@ def test_a_load_that_broke_says_nothing(
     path: Path, manifest: dict[str, Any], why: str, ttft_ms: float
 ) -> None:
     step = measured(step_file(path, ttft_ms=ttft_ms, **manifest))
-    assert (step.verdict, step.why) == ("void", why)
+    assert (step.verdict, step.why) == ("invalid", why)
 
 
 def test_a_ledger_that_does_not_add_up_says_nothing(path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_ledger_that_does_not_add_up_says_nothing(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 2)
     step = measured(path)
-    assert step.verdict == "void"
+    assert step.verdict == "invalid"
     assert step.why == "the ledger does not add up: 62 streams scheduled, 60 accounted for"
 
 
@@ -130,7 +130,7 @@ def test_a_file_without_a_load_says_nothing(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="running")
     step = measured(path)
-    assert (step.verdict, step.why, step.streams) == ("void", "nothing was sent", 0)
+    assert (step.verdict, step.why, step.streams) == ("invalid", "nothing was sent", 0)
     assert (step.completed_per_s, step.backlog_per_s) == (None, 0.0)
 
 
@@ -150,4 +150,4 @@ def test_flow_is_measured_after_the_warm_up_and_while_arrivals_come(path: Path) 
 
 def test_a_run_that_left_nothing(path: Path) -> None:
     step = void(3, 8.0, "no file")
-    assert (step.verdict, step.why, step.values, step.settled) == ("void", "no file", {}, True)
+    assert (step.verdict, step.why, step.values, step.settled) == ("invalid", "no file", {}, True)

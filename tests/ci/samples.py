@@ -9,13 +9,13 @@ from typing import Any
 
 import xmlschema
 
-from harness.ci.outcome import Account, account_of
+from harness.ci.outcome import Outcome, outcome_of
 from harness.contract.requirements import find
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 from harness.results.writer import ResultsWriter
 
 SCHEMAS = Path(__file__).parent / "schemas"
@@ -35,8 +35,8 @@ MANIFEST: dict[str, Any] = {
 }
 
 
-def check(name: str, verdict: str, detail: str = "as it should be", **more: Any) -> CheckRow:
-    return CheckRow(
+def check(name: str, verdict: str, detail: str = "as it should be", **more: Any) -> CheckRecord:
+    return CheckRecord(
         id=name,
         level=find(name).level.value,
         verdict=verdict,
@@ -48,7 +48,7 @@ def check(name: str, verdict: str, detail: str = "as it should be", **more: Any)
 def account(
     folder: Path,
     *,
-    checks: Sequence[CheckRow] = (),
+    checks: Sequence[CheckRecord] = (),
     ttft_ms: Sequence[float] = (),
     failed: int = 0,
     violated: Mapping[str, Sequence[str]] = {},
@@ -57,7 +57,7 @@ def account(
     lag_ms: float | None = None,
     exit_code: int | None = None,
     **more: Any,
-) -> Account:
+) -> Outcome:
     """What a CI is told of a test with that outcome. exit_code: that of the gate, if not told otherwise."""
     path = folder / "results.sqlite"
     path.unlink(missing_ok=True)
@@ -76,9 +76,9 @@ def account(
         writer.add_exchange("cut/run", "cut", "run", EXCHANGE)
         writer.add_checks(checks)
     with Results(path) as results:
-        gate = judge(results, parse_objectives(objectives))
+        gate = evaluate(results, parse_objectives(objectives))
         code = gate.exit_code if exit_code is None else exit_code
-        return account_of(results, gate, code, **more)
+        return outcome_of(results, gate, code, **more)
 
 
 EXCHANGE = {
@@ -96,9 +96,9 @@ def _write_load(writer: ResultsWriter, ttft_ms: Sequence[float], failed: int) ->
     for number in range(len(ttft_ms)):
         writer.add_ledger("local", START_S, "fresh", "scheduled")
         writer.add_ledger("local", START_S, "fresh", "truncated" if number < failed else "done")
-        writer.add_tally("local", START_S, "fresh", "judged")
+        writer.add_rate_counts("local", START_S, "fresh", "judged")
         if number < failed:
-            writer.add_tally("local", START_S, "fresh", "failed")
+            writer.add_rate_counts("local", START_S, "fresh", "failed")
 
 
 def cases_of(document: str) -> dict[tuple[str, str], ET.Element]:

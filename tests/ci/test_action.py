@@ -16,7 +16,7 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 
@@ -162,7 +162,7 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
     folder = runner.workspace / "service"
     folder.mkdir()
     (folder / "mine.toml").write_text("[objectives]\nviolations = 0\n")
-    with EmbeddedServer(["two-terminals"]) as faulty:
+    with ReferenceServer(["two-terminals"]) as faulty:
         done = run_step(
             runner,
             installed,

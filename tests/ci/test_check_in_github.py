@@ -13,7 +13,7 @@ import jsonschema_rs
 import pytest
 
 from harness.ci.markdown import LIMIT_BYTES
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
@@ -79,7 +79,7 @@ def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:
 
 def test_red(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    with EmbeddedServer(["two-terminals"]) as faulty:
+    with ReferenceServer(["two-terminals"]) as faulty:
         done = check(runner, "--target", faulty.base_url)
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
@@ -88,8 +88,8 @@ def test_red(tmp_path: Path) -> None:
     said = [parsed(line) for line in commands(done.stdout)]
     titles = {properties["title"]: properties for name, properties, _ in said if name == "error"}
     assert "terminal.exactly-one: fail" in titles
-    assert titles["violations: missed"]["file"] == "harness.toml"
-    assert titles["violations: missed"]["line"] == "2"
+    assert titles["violations: failed"]["file"] == "harness.toml"
+    assert titles["violations: failed"]["line"] == "2"
     assert "notice" not in {name for name, *_ in said}
     assert (runner.outputs["verdict"], runner.outputs["exit-code"]) == ("failed", "1")
     assert runner.summary.startswith("### ❌ Agent runs: failed\n")
@@ -117,7 +117,7 @@ def test_a_gate_says_it_again_of_the_same_results(
 
 def test_the_suite_alone(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    with EmbeddedServer(["two-terminals"]) as faulty:
+    with ReferenceServer(["two-terminals"]) as faulty:
         done = runner.bash(f"harness conformance --target {faulty.base_url} -k terminal {ASKED_FOR}")
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
@@ -134,7 +134,7 @@ def test_annotations_come_also_where_people_want_quiet_or_a_program_listens(
     tmp_path: Path, verb: str, option: str
 ) -> None:
     runner = Runner(tmp_path)
-    with EmbeddedServer(["two-terminals"]) as faulty:
+    with ReferenceServer(["two-terminals"]) as faulty:
         done = runner.bash(f"harness {verb} --users 2 --duration 2s {option} --target {faulty.base_url}")
     assert done.returncode == 1, done.stdout + done.stderr
     assert any("terminal.exactly-one" in one for one in commands(done.stderr) if one.startswith("::error"))

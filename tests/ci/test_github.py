@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ci.github import annotate, artifacts_url, command, in_github, outputs, words_of_others
+from harness.ci.github import annotate, artifacts_url, command, in_github, outputs, suspend_workflow_commands
 from harness.ci.outcome import Case
 from tests.ci.samples import HOSTILE, account, check
 
@@ -63,7 +63,7 @@ def test_what_is_red_is_an_error_and_what_deserves_a_look_a_warning(tmp_path: Pa
     )
     said = [parsed(line) for line in annotate(found)]
     assert [(name, properties["title"]) for name, properties, _ in said] == [
-        ("error", "ttft_p95_ms: missed"),
+        ("error", "ttft_p95_ms: failed"),
         ("error", "framing.utf8: fail"),
         ("warning", "headers.no-cache: warn"),
     ]
@@ -111,8 +111,8 @@ def test_objectives_point_to_their_line(tmp_path: Path) -> None:
         for _, properties, _ in (parsed(line) for line in annotate(found, settings, tmp_path))
     }
     assert places == {
-        "ttft_p95_ms: missed": ("ci/harness.toml", "8"),
-        "violations: missed": ("ci/harness.toml", "9"),
+        "ttft_p95_ms: failed": ("ci/harness.toml", "8"),
+        "violations: failed": ("ci/harness.toml", "9"),
         "framing.utf8: fail": (None, None),
     }
     elsewhere = [parsed(line)[1] for line in annotate(found, tmp_path / "none.toml", tmp_path)]
@@ -139,7 +139,7 @@ def test_outputs_cannot_be_broken_out_of(tmp_path: Path) -> None:
 
 def test_words_of_others_are_between_unguessable_marks() -> None:
     out = io.StringIO()
-    with words_of_others(out, "harness check", {"GITHUB_ACTIONS": "true"}):
+    with suspend_workflow_commands(out, "harness check", {"GITHUB_ACTIONS": "true"}):
         out.write("::add-mask::a\n")
     first, stop, inner, resume, last = out.getvalue().splitlines()
     assert (first, inner, last) == ("::group::harness check", "::add-mask::a", "::endgroup::")
@@ -147,7 +147,7 @@ def test_words_of_others_are_between_unguessable_marks() -> None:
     assert resume == f"::{token}::"
     assert len(token) > 30
     again = io.StringIO()
-    with pytest.raises(KeyError), words_of_others(again, "", {"GITHUB_ACTIONS": "true"}):
+    with pytest.raises(KeyError), suspend_workflow_commands(again, "", {"GITHUB_ACTIONS": "true"}):
         raise KeyError
     lines = again.getvalue().splitlines()
     assert len(lines) == 2
@@ -157,7 +157,7 @@ def test_words_of_others_are_between_unguessable_marks() -> None:
 
 def test_outside_of_github_nothing_is_said() -> None:
     out = io.StringIO()
-    with words_of_others(out, "x", {"GITHUB_ACTIONS": "false"}):
+    with suspend_workflow_commands(out, "x", {"GITHUB_ACTIONS": "false"}):
         out.write("y")
     assert out.getvalue() == "y"
     assert not in_github({})

@@ -94,8 +94,8 @@ def test_the_whole_of_a_red_test(tmp_path: Path) -> None:
     assert "| `framing.utf8` | fail | a lone 0x80 |" in lines
     assert "| `ids.unique` | violated | violated once under load, first in fresh: twice 1-2 |" in lines
     (row,) = [line for line in lines if line.startswith("| `ttft_p95_ms`")]
-    assert re.search(r"\| 8.00 ms \|  \| -1,?1\d\d% \| ❌ missed \|", row)
-    assert "| `error_rate` | 5.000% | 10.000% |  | 50% | ✅ held |  |" in lines
+    assert re.search(r"\| 8.00 ms \|  \| -1,?1\d\d% \| ❌ failed \|", row)
+    assert "| `error_rate` | 5.000% | 10.000% |  | 50% | ✅ passed |  |" in lines
     assert "| `goodput` | - | at least 99.000% |  |  | ⚠️ not measured |  |" in lines
     assert "| area | pass | fail | warn |" in lines
     assert "| framing | 1 | 1 | · |" in lines
@@ -114,13 +114,13 @@ def test_a_baseline_has_its_table(tmp_path: Path) -> None:
     share = Comparison(
         "error_rate", 0.02, 0.01, 0.01, 0.008, 0.012, "worse", smallest_effect=0.001, relative=False
     )
-    limit = GateRow("ttft_p50_ms", 220.0, 800.0, "held", interval=(200.0, 240.0))
+    limit = GateRow("ttft_p50_ms", 220.0, 800.0, "passed", interval=(200.0, 240.0))
     gate = GateReport((limit,), (row, none, share), tested=True, notes=("other machine",))
     found = replace(account(tmp_path, ttft_ms=[1.0]), gate=gate)
     lines = markdown(found).splitlines()
     assert "| `ttft_p50_ms` | 200.00 ms | 220.00 ms | +10.0% | +8.0% to +12.3% | ❌ worse |  |" in lines
     assert "| `error_rate` | 1.000% | 2.000% | +1.00 pp | +0.80 pp to +1.20 pp | ❌ worse |  |" in lines
-    assert "| `ttft_p50_ms` | 220.00 ms | 800.00 ms | 200 to 240 | 72% | ✅ held |  |" in lines
+    assert "| `ttft_p50_ms` | 220.00 ms | 800.00 ms | 200 to 240 | 72% | ✅ passed |  |" in lines
     assert "⚠️ other machine." in lines
     assert "| `stall_p50_ms` | 5.00 ms | - |  |  | ⚠️ inconclusive | not measured here |" in lines
 

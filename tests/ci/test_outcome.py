@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.ci.outcome import TEST_CASE, Case, account_of
+from harness.ci.outcome import TEST_CASE, Case, outcome_of
 from harness.gate.comparison import Comparison
 from harness.gate.report import GateReport, GateRow
 from harness.results.reader import Results
@@ -26,7 +26,7 @@ def test_a_test_that_held(tmp_path: Path) -> None:
     found = account(
         tmp_path, checks=[check("framing.utf8", "pass")], ttft_ms=[100] * 50, objectives=OBJECTIVES
     )
-    assert found.word == "passed"
+    assert found.status == "passed"
     assert found.target == "https://agent.example.com/agent/workflow-actions"
     assert found.ttft_p95_ms == pytest.approx(100, rel=0.02)
     assert {(case.group, case.name, case.result) for case in found.cases} == {
@@ -69,8 +69,8 @@ def test_under_strict_a_warning_and_an_undecided_must_are_red(tmp_path: Path) ->
     assert case(found, "terminal.exactly-one").result == "error"
     assert case(found, "framing.utf8").result == "skipped"
     assert not case(found, "framing.utf8").warns
-    assert found.gate.outcome == "held"
-    assert found.word == "failed"
+    assert found.gate.outcome == "passed"
+    assert found.status == "failed"
 
 
 def test_a_failure_shows_the_rule_and_where_it_was_broken(tmp_path: Path) -> None:
@@ -86,8 +86,8 @@ def test_a_failure_shows_the_rule_and_where_it_was_broken(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("row", "result"),
     [
-        (GateRow("ttft_p95_ms", 900.0, 800.0, "missed"), "failed"),
-        (GateRow("ttft_p95_ms", 700.0, 800.0, "held"), "passed"),
+        (GateRow("ttft_p95_ms", 900.0, 800.0, "failed"), "failed"),
+        (GateRow("ttft_p95_ms", 700.0, 800.0, "passed"), "passed"),
         (GateRow("ttft_p95_ms", 700.0, 800.0, "inconclusive", "the harness was saturated"), "error"),
         (GateRow("ttft_p95_ms", None, 800.0, "not measured"), "error"),
     ],
@@ -96,7 +96,7 @@ def test_a_row_of_the_gate(tmp_path: Path, row: GateRow, result: str) -> None:
     gate = GateReport((row,), (), tested=True)
     account(tmp_path, ttft_ms=[1.0])
     with Results(tmp_path / "results.sqlite") as results:
-        found = account_of(results, gate, gate.exit_code)
+        found = outcome_of(results, gate, gate.exit_code)
     one = case(found, "ttft_p95_ms")
     assert one.result == result
     assert "at most 800.00 ms" in one.message
@@ -135,7 +135,7 @@ def of_gate(folder: Path, gate: GateReport, name: str) -> Case:
     """The case of that name in an account of a green test with that gate; red exactly if the gate is."""
     account(folder, ttft_ms=[1.0])
     with Results(folder / "results.sqlite") as results:
-        found = account_of(results, gate, gate.exit_code)
+        found = outcome_of(results, gate, gate.exit_code)
     assert any(one.red for one in found.cases) == (gate.exit_code != 0)
     return case(found, name)
 
@@ -164,7 +164,7 @@ def test_violations_under_load_that_are_allowed_are_a_warning(tmp_path: Path) ->
         objectives={"violations": 5},
     )
     one = case(found, "framing.utf8")
-    assert (found.word, one.result, one.warns, one.word) == ("passed", "skipped", True, "violated")
+    assert (found.status, one.result, one.warns, one.word) == ("passed", "skipped", True, "violated")
     assert one.message == "violated once under load, first in fresh: first"
 
 
@@ -192,20 +192,20 @@ def test_what_failed_in_both_says_both(tmp_path: Path) -> None:
 )
 def test_the_word_for_the_whole(tmp_path: Path, given: dict, word: str) -> None:
     found = account(tmp_path, ttft_ms=[100.0] * 20, **given)
-    assert found.word == word
+    assert found.status == word
     assert any(case.red for case in found.cases) is (word != "passed")
 
 
 def test_nothing_tested_is_no_pass(tmp_path: Path) -> None:
     found = account(tmp_path)
-    assert (found.exit_code, found.word) == (2, "nothing tested")
+    assert (found.exit_code, found.status) == (2, "nothing tested")
     assert case(found, TEST_CASE).result == "error"
     assert "nothing was tested" in case(found, TEST_CASE).message
 
 
 def test_a_saturated_harness_does_not_call_a_latency_the_servers(tmp_path: Path) -> None:
     found = account(tmp_path, ttft_ms=[100.0], lag_ms=50.0)
-    assert found.word == "passed"
+    assert found.status == "passed"
     assert found.ttft_p95_ms is None
     assert case(found, TEST_CASE).warns
     assert "receive lag" in case(found, TEST_CASE).message
@@ -223,7 +223,7 @@ def test_a_case_is_red_exactly_if_the_exit_code_is_not_0(tmp_path: Path) -> None
             objectives={"ttft_p50_ms": limit, "violations": allowed},
         )
         assert any(case.red for case in found.cases) == (found.exit_code != 0)
-        assert (found.word == "passed") == (found.exit_code == 0)
+        assert (found.status == "passed") == (found.exit_code == 0)
         seen.add(found.exit_code)
     assert seen == {0, 1}
 
@@ -232,4 +232,4 @@ def test_an_exit_code_that_nothing_explains_is_red_all_the_same(tmp_path: Path) 
     found = account(tmp_path, ttft_ms=[100.0], exit_code=1)
     assert case(found, TEST_CASE).result == "error"
     assert "exit code 1" in case(found, TEST_CASE).message
-    assert replace(found, exit_code=0).word == "passed"
+    assert replace(found, exit_code=0).status == "passed"

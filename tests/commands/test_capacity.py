@@ -112,7 +112,7 @@ def test_interrupted_it_says_and_keeps_what_it_knows(tmp_path: Path) -> None:
     assert found.state == "interrupted"
     assert found.answer is not None
     assert (found.answer.outcome, found.answer.low, found.answer.high) == ("interrupted", 5, None)
-    assert all((step.verdict, step.why) == ("void", "interrupted") for step in found.steps[1:])
+    assert all((step.verdict, step.why) == ("invalid", "interrupted") for step in found.steps[1:])
     assert "Interrupted.\nAll objectives held in 1 of 1 run at 5/s." in said
     assert (tmp_path / "out" / "report.html").exists()
 

@@ -8,11 +8,11 @@ from rich.console import Console
 
 from harness.commands.check import _show_suite, verdicts_in
 from harness.commands.load import load_exit_code
-from harness.commands.processes import Children
+from harness.commands.processes import ChildProcesses
 from harness.contract.verdicts import Verdicts
 from harness.results.writer import ResultsWriter
 from harness.suite.terminal_report import write_summary
-from harness.terminal.output import Screen
+from harness.terminal.output import Output
 
 FALL = """\
 ..
@@ -47,7 +47,7 @@ def table() -> str:
 
 
 def shown(log: Path, *, interrupted: bool) -> str:
-    screen = Screen(live=False)
+    screen = Output(live=False)
     screen.console = Console(file=io.StringIO(), soft_wrap=True, highlight=False)
     _show_suite(screen, log, interrupted=interrupted)
     said = screen.console.file
@@ -103,6 +103,6 @@ def test_a_load_that_scheduled_nothing_could_not_be_done(
     with ResultsWriter(path) as writer:
         if scheduled:
             writer.add_ledger("w", 1, "fresh", "scheduled", scheduled)
-    children = Children()
+    children = ChildProcesses()
     children.interrupted = interrupted
     assert load_exit_code(code, path, children) == means

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands import processes as children_module
-from harness.commands.processes import Children
+from harness.commands.processes import ChildProcesses
 
 #: Ends by itself at SIGINT, with a code of its own, after it has written what it has.
 POLITE = """
@@ -37,7 +37,7 @@ def wait_for(path: Path, text: str) -> None:
 
 
 def test_a_child_gets_its_environment_no_input_and_a_session_of_its_own(tmp_path: Path) -> None:
-    children = Children()
+    children = ChildProcesses()
     code = "import os, sys; print(os.environ['X'], repr(sys.stdin.read()), os.getsid(0) == os.getpid())"
     output = tmp_path / "output"
     with output.open("wb") as file:
@@ -48,7 +48,7 @@ def test_a_child_gets_its_environment_no_input_and_a_session_of_its_own(tmp_path
 
 def test_output_and_errors_go_into_one_file(tmp_path: Path) -> None:
     output = tmp_path / "output"
-    children = Children()
+    children = ChildProcesses()
     with output.open("wb") as file:
         code = "import os, sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(3)"
         assert children.wait(children.start(python(code), os.environ, file)) == 3
@@ -58,7 +58,7 @@ def test_output_and_errors_go_into_one_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_is_passed_on_once_and_waited_for(tmp_path: Path, number: int) -> None:
     output = tmp_path / "output"
-    children = Children()
+    children = ChildProcesses()
     before = signal.getsignal(number)
     with output.open("wb") as file, children.signals():
         child = children.start(python(POLITE), os.environ, file)
@@ -72,7 +72,7 @@ def test_an_interruption_is_passed_on_once_and_waited_for(tmp_path: Path, number
 
 
 def test_who_is_started_after_an_interruption_is_told_too() -> None:
-    children = Children()
+    children = ChildProcesses()
     with children.signals():
         signal.raise_signal(signal.SIGINT)
         code = "import time; time.sleep(60)"
@@ -82,7 +82,7 @@ def test_who_is_started_after_an_interruption_is_told_too() -> None:
 def test_who_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children_module, "_PATIENCE_S", 0.3)
     output = tmp_path / "output"
-    children = Children()
+    children = ChildProcesses()
     with output.open("wb") as file, children.signals():
         child = children.start(python(STUBBORN), os.environ, file)
         wait_for(output, "ready")
@@ -92,13 +92,13 @@ def test_who_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_without_an_interruption_patience_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(children_module, "_PATIENCE_S", 0.2)
-    children = Children()
+    children = ChildProcesses()
     assert children.wait(children.start(python("import time; time.sleep(0.8)"), os.environ)) == 0
     assert not children.interrupted
 
 
 def test_a_child_that_has_ended_is_not_sent_a_signal(tmp_path: Path) -> None:
-    children = Children()
+    children = ChildProcesses()
     with children.signals():
         ended = children.start(python("pass"), os.environ)
         assert children.wait(ended) == 0

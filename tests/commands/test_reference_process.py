@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from harness.commands.reference_process import EmbeddedServer, EmbeddedServerError
+from harness.commands.reference_process import ReferenceServer, ReferenceServerError
 from harness.reference.settings import demo_config
 
 
@@ -27,7 +27,7 @@ def answers(base_url: str) -> bool:
 
 def test_it_serves_until_the_block_ends() -> None:
     demo = demo_config(None)["target"]
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         assert server.base_url.startswith("http://127.0.0.1:")
         body = (
             '{"organizationId": "org-1", "sessionId": "s", "workflowAction": {"toolId": "echo", "toolName": "n",'
@@ -45,7 +45,7 @@ def test_it_serves_until_the_block_ends() -> None:
 
 
 def test_two_at_once_do_not_meet_and_a_fault_is_passed_on() -> None:
-    def rejection(server: EmbeddedServer) -> str:
+    def rejection(server: ReferenceServer) -> str:
         request = Request(server.base_url + "/agent/workflow-actions", data=b"{}")
         with pytest.raises(HTTPError) as caught:
             urlopen(request, timeout=10)
@@ -53,7 +53,7 @@ def test_two_at_once_do_not_meet_and_a_fault_is_passed_on() -> None:
             assert answer.code == 401
             return str(answer.headers.get_content_type())
 
-    with EmbeddedServer() as one, EmbeddedServer(faults=["textual-rejections"]) as other:
+    with ReferenceServer() as one, ReferenceServer(faults=["textual-rejections"]) as other:
         assert one.base_url != other.base_url
         assert rejection(one) == "application/problem+json"
         assert rejection(other) == "text/plain"
@@ -61,8 +61,8 @@ def test_two_at_once_do_not_meet_and_a_fault_is_passed_on() -> None:
 
 def test_what_does_not_start_says_so_and_leaves_nothing_open(capfd: pytest.CaptureFixture[str]) -> None:
     with (
-        pytest.raises(EmbeddedServerError, match="the embedded server ended with code 2 before it listened"),
-        EmbeddedServer(faults=["no-such-fault"]),
+        pytest.raises(ReferenceServerError, match="the embedded server ended with code 2 before it listened"),
+        ReferenceServer(faults=["no-such-fault"]),
     ):
         pytest.fail("it must not start")
     gc.collect()  # an unclosed pipe would be a warning, and so an error

@@ -365,7 +365,7 @@ def load_of(text: str) -> LoadSettings:
 )
 def test_a_test_is_as_long_as_its_schedule_unless_it_is_told(text: str, said: str, duration_s: float) -> None:
     load = load_of(text)
-    assert (load.said, load.duration) == (said, duration_s)
+    assert (load.describe, load.duration) == (said, duration_s)
     assert load.is_open == (text != "" and "users" not in text)
 
 
@@ -430,9 +430,9 @@ def test_what_the_load_is_when_nothing_is_said() -> None:
 
 def test_a_load_goes_to_another_process() -> None:
     load = load_of('ramp = "1:2:3s"\nmax_in_flight = 3\n[load.journeys]\njoin = 2')
-    assert LoadSettings.of_another_process(load.model_dump(mode="json", exclude_none=True)) == load
+    assert LoadSettings.from_message(load.model_dump(mode="json", exclude_none=True)) == load
     with pytest.raises(SettingsError, match=r"cannot be driven here: .* exclude each other"):
-        LoadSettings.of_another_process({"rate": 1, "users": 1})
+        LoadSettings.from_message({"rate": 1, "users": 1})
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.config.settings import Settings
-from harness.config.target import Principal, Target, another_body
+from harness.config.target import Principal, Target, with_different_body
 from harness.errors import SettingsError
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
@@ -72,7 +72,7 @@ def test_an_action_that_is_not_configured() -> None:
 
 def test_another_body_differs_in_one_value() -> None:
     request = target().run("success")
-    other = another_body(request)
+    other = with_different_body(request)
     assert other.headers == request.headers
     assert {name for name, value in request.json().items() if other.json()[name] != value} == {"sessionId"}
 

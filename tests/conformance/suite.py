@@ -26,9 +26,9 @@ import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules.rule import Judge
-from harness.contract.verdicts import Result, Verdicts
-from harness.suite.scenario import NotApplicable, Stage
+from harness.contract.rules.rule import Rule
+from harness.contract.verdicts import CheckOutcome, Verdicts
+from harness.suite.scenario import NotApplicable, ScenarioRunner
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
@@ -62,17 +62,17 @@ def cases() -> Iterator[Case]:
 def verdicts_on(settings: Settings) -> Verdicts:
     """Play every scenario on the target and judge it."""
     found = Verdicts()
-    with Stage(settings) as stage:
+    with ScenarioRunner(settings) as stage:
         stage.begin(SCENARIOS.values())
         for case in cases():
             found.add(_result(case, stage))
     return found
 
 
-def _result(case: Case, stage: Stage) -> Result:
+def _result(case: Case, stage: ScenarioRunner) -> CheckOutcome:
     findings: list[Finding] = []
 
-    def judge(decide: Judge, *evidence: Any) -> None:
+    def judge(decide: Rule, *evidence: Any) -> None:
         findings.append(decide(*evidence, expect=stage.world.expect))
 
     try:
@@ -84,11 +84,11 @@ def _result(case: Case, stage: Stage) -> Result:
         case.test(**wanted, **given)
         (finding,) = findings
     except NotApplicable as reason:
-        return Result(case.requirement, Verdict.NOT_APPLICABLE, str(reason), case.test.__name__)
+        return CheckOutcome(case.requirement, Verdict.NOT_APPLICABLE, str(reason), case.test.__name__)
     except Exception as problem:  # noqa: BLE001 - what the plugin calls an error, this does too
-        return Result(case.requirement, Verdict.ERROR, repr(problem), case.test.__name__)
+        return CheckOutcome(case.requirement, Verdict.ERROR, repr(problem), case.test.__name__)
     assert finding.requirement == case.requirement
-    return Result(case.requirement, finding.verdict, finding.detail, case.test.__name__)
+    return CheckOutcome(case.requirement, finding.verdict, finding.detail, case.test.__name__)
 
 
 def together(jobs: Sequence[Callable[[], Verdicts]]) -> list[Verdicts]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read, carries_409
+from harness.contract.decoding.full_decoder import FullDecoder, Read, carries_409
 from harness.contract.exchange import Ending
 from harness.profiles.workflow_actions.events import OtherEvent, TokenEvent
 from tests.contract.exchanges import (
@@ -45,14 +45,14 @@ def test_head_frames_and_events_are_decoded_from_the_reads() -> None:
     one = run(b": hello\n\n", token(0), frame({"type": "progress"}, "9-1"), done(3), at=[1, 5, 6, 9])
     assert (one.status, one.outcome, one.run_id, one.text) == (200, "done", "run-1", "word0 ")
     assert one.head_ns == SENT_NS
-    assert [received.is_event for received in one.received] == [False, True, True, True]
+    assert [received.is_event for received in one.frames] == [False, True, True, True]
     assert [received.index for received in one.events] == [1, 2, 3]
-    assert [one.offset_ms(received.arrival_ns) for received in one.received] == [1, 5, 6, 9]
+    assert [one.offset_ms(received.arrival_ns) for received in one.frames] == [1, 5, 6, 9]
     assert isinstance(one.events[0].event, TokenEvent)
     assert isinstance(one.events[1].event, OtherEvent)
     assert one.events[1].stream_id == (9, 1)
-    assert one.terminals == (one.received[3],)
-    assert one.tokens == (one.received[1],)
+    assert one.terminals == (one.frames[3],)
+    assert one.tokens == (one.frames[1],)
     assert one.pending == b""
 
 
@@ -68,17 +68,17 @@ def test_however_the_bytes_were_cut_the_answer_is_the_same(places: list[int]) ->
     parts = [(float(n), WHOLE[a:b]) for n, (a, b) in enumerate(pairwise(cuts))]
     one, whole = scripted(*parts), scripted((0, WHOLE))
     assert one.sequence == whole.sequence
-    assert [received.frame for received in one.received] == [received.frame for received in whole.received]
+    assert [received.frame for received in one.frames] == [received.frame for received in whole.frames]
     assert (one.head, one.body, one.text) == (whole.head, whole.body, "café word1 ")
 
 
 def test_an_event_of_no_known_shape_says_what_is_wrong_with_it() -> None:
     one = run(frame("[1]", "1-0"), frame("", "x"), b"id: 7-7\n\n", frame({"type": "token"}, "1-1"))
-    assert [received.event for received in one.received] == [None] * 4
-    problems = [received.problem for received in one.received]
+    assert [received.event for received in one.frames] == [None] * 4
+    problems = [received.problem for received in one.frames]
     assert problems[1:] == ["the data is empty", None, "content: Field required"]
     assert problems[0] is not None
-    assert [received.stream_id for received in one.received] == [(1, 0), None, (7, 7), (1, 1)]
+    assert [received.stream_id for received in one.frames] == [(1, 0), None, (7, 7), (1, 1)]
     assert one.terminals == ()
     assert one.outcome is None
 
@@ -182,8 +182,8 @@ def test_what_was_decoded_before_malformed_bytes_stays() -> None:
 def test_a_message_that_ends_with_the_connection_is_complete_only_when_it_was_closed() -> None:
     closed = scripted((0, head(200, STREAM) + done(0)))
     cut = scripted((0, head(200, STREAM) + done(0)), ending=Ending.CUT)
-    assert closed._answer.complete
-    assert not cut._answer.complete
+    assert closed._response.complete
+    assert not cut._response.complete
 
 
 def test_a_success_of_another_type_is_read_as_a_stream_and_an_error_is_not() -> None:
@@ -203,7 +203,7 @@ def test_offsets_count_from_the_sending_or_from_the_start_where_nothing_was_sent
 def test_lags_are_of_the_reads_that_the_kernel_stamped() -> None:
     one = whole_run()
     assert list(one.stamps_ns()[1]) == [1000] * len(one.reads)
-    decoder = AnswerDecoder()
+    decoder = FullDecoder()
     assert decoder.feed(Read(5, None, WHOLE))[0].arrival_ns == 5
     assert decoder.head_ns == 5
     assert decoder.terminal_ns == 5
@@ -211,7 +211,7 @@ def test_lags_are_of_the_reads_that_the_kernel_stamped() -> None:
 
 
 def test_a_decoder_gives_up_at_the_first_malformed_byte() -> None:
-    decoder = AnswerDecoder()
+    decoder = FullDecoder()
     assert decoder.feed(Read(1, None, b"SSH-2.0-x\r\n")) == []
     assert decoder.malformed is not None
     assert decoder.malformed.startswith("not an HTTP/1.1 response")
@@ -233,7 +233,7 @@ def test_where_malformed_bytes_begin_does_not_depend_on_the_packets(at_once: boo
 
 
 def test_an_event_that_outgrew_the_limit_leaves_those_before_it() -> None:
-    decoder = AnswerDecoder()
+    decoder = FullDecoder()
     decoder.feed(Read(1, None, head(200, STREAM)))
     huge = token(0) + b"data: " + b"x" * (8 * 1024 * 1024 + 1)
     assert [one.index for one in decoder.feed(Read(2, None, huge))] == [0]

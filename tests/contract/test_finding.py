@@ -4,18 +4,18 @@ import pytest
 
 from harness.contract.finding import (
     SEVERITY,
-    Place,
+    Location,
     Verdict,
-    broken,
-    held,
+    failed,
     inconclusive,
+    info,
     not_applicable,
-    noted,
+    passed,
     worst,
 )
 from tests.contract.exchanges import whole_run
 
-PLACE = Place(whole_run())
+PLACE = Location(whole_run())
 
 
 def test_the_words() -> None:
@@ -33,9 +33,9 @@ def test_the_words() -> None:
 
 
 def test_what_a_rule_may_say() -> None:
-    assert (held("a").verdict, held("a").places) == (Verdict.PASS, ())
-    assert (broken("a", PLACE).verdict, broken("a", PLACE).places) == (Verdict.FAIL, (PLACE,))
-    assert noted("a").verdict is Verdict.INFO
+    assert (passed("a").verdict, passed("a").places) == (Verdict.PASS, ())
+    assert (failed("a", PLACE).verdict, failed("a", PLACE).places) == (Verdict.FAIL, (PLACE,))
+    assert info("a").verdict is Verdict.INFO
     assert (inconclusive("a", PLACE).verdict, inconclusive("a", PLACE).places) == (
         Verdict.INCONCLUSIVE,
         (PLACE,),

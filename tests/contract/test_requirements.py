@@ -12,7 +12,7 @@ import pytest
 import harness.conformance
 from harness.contract import rules
 from harness.contract.requirements import CATALOGUE, Level, areas, find
-from harness.contract.rules.rule import Judge
+from harness.contract.rules.rule import Rule
 
 SUITE = Path(harness.conformance.__file__).parent
 ID = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
@@ -31,11 +31,11 @@ def cited(test: ast.FunctionDef) -> list[str]:
     return [ast.literal_eval(argument) for one in names for argument in one.args]
 
 
-def judge_used(test: ast.FunctionDef) -> list[Judge]:
-    """The judges in `judge(area.rule, …)`."""
+def judge_used(test: ast.FunctionDef) -> list[Rule]:
+    """The judges in `check(area.rule, …)`."""
     found = []
     for node in ast.walk(test):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "judge":
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
             rule = node.args[0]
             assert isinstance(rule, ast.Attribute)
             assert isinstance(rule.value, ast.Name)

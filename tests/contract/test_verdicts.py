@@ -6,11 +6,11 @@ import pytest
 
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.verdicts import Check, Result, Verdicts, by_area, failing, fails
+from harness.contract.verdicts import Check, CheckOutcome, Verdicts, by_area, failing, fails
 
 
-def result(requirement: str, verdict: Verdict, detail: str = "so", **said: object) -> Result:
-    return Result(requirement, verdict, detail, "test_x", **said)
+def result(requirement: str, verdict: Verdict, detail: str = "so", **said: object) -> CheckOutcome:
+    return CheckOutcome(requirement, verdict, detail, "test_x", **said)
 
 
 def check_of(found: Verdicts, requirement: str) -> Check:
@@ -98,7 +98,7 @@ def test_a_result_travels_between_processes() -> None:
     one = result(
         "ids.unique", Verdict.WARN, "é", duration_s=0.5, evidence=({"exchange": "x", "event": None},)
     )
-    assert Result.from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert CheckOutcome.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
 @pytest.mark.parametrize(

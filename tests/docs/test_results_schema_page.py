@@ -85,7 +85,7 @@ def test_the_error_rate_of_the_page_is_that_of_the_harness(tmp_path: Path) -> No
     with ResultsWriter(path) as writer:
         writer.set_manifest(measured_from=5)
         for second, word, count in ((4, "failed", 9), (4, "judged", 9), (5, "failed", 1), (6, "judged", 4)):
-            writer.add_tally("w", second, "fresh", word, count)
+            writer.add_rate_counts("w", second, "fresh", word, count)
     (query,) = [one for one in SQL if "tallies" in one]
     db = sqlite3.connect(path)
     assert db.execute(query).fetchall() == [("fresh", 0.25)]

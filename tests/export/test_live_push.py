@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels
@@ -18,7 +18,7 @@ VIOLATIONS = "agent.run.violations"
 
 
 def load(folder: Path, received: Received, *options: str, **variables: str) -> str:
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         done = harness(
             *("load", "--target", server.base_url, "--rate", "10", "--duration", "3s", "--out", "out"),
             *("--otlp-endpoint", received.url, *options),

@@ -19,7 +19,7 @@ from harness.export.metric_families import (
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, PERCENTILES
 from harness.results.reader import Results
-from harness.results.records import CheckRow, ProcessRow
+from harness.results.records import CheckRecord, ProcessRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.reports import samples
@@ -101,7 +101,7 @@ def load(tmp_path: Path) -> Path:
             writer.add_ledger("w", second, journey, "scheduled")
             writer.add_ledger("w", second, journey, outcome)
             for word in ("judged", "runs", "failed" if outcome == "truncated" else "good"):
-                writer.add_tally("w", second, journey, word)
+                writer.add_rate_counts("w", second, journey, word)
         writer.add_ledger("w", 12, "fresh", "scheduled")
         writer.set_open("w", {"fresh": 1})
         writer.add_histogram("ttft_ms", "fresh", 10, "w", of(900.0))
@@ -111,9 +111,9 @@ def load(tmp_path: Path) -> Path:
         writer.add_histogram("hub_delay_ms", "", 11, "w", of(0.5))
         writer.count_violation("ids.increasing", "fresh", "w", 3)
         writer.add_processes(
-            [ProcessRow(worker="w", second=11, cpu=0.5, rss_bytes=2**20, open_streams=1)],
+            [ProcessRecord(worker="w", second=11, cpu=0.5, rss_bytes=2**20, open_streams=1)],
         )
-        writer.add_checks([CheckRow(id="auth.required", level="MUST", verdict="fail")])
+        writer.add_checks([CheckRecord(id="auth.required", level="MUST", verdict="fail")])
     return path
 
 
@@ -178,10 +178,10 @@ def test_verdicts_objectives_and_the_measurement_itself_are_there(load: Path) ->
     assert named(families, "objective.value")[("objective", "ttft_p95_ms"), target] == pytest.approx(20.0)
     assert named(families, "objective.limit")[("objective", "violations"), target] == 0
     verdicts = named(families, "objective.verdict")
-    assert verdicts[("objective", "ttft_p95_ms"), target, ("verdict", "missed")] == 1
-    assert verdicts[("objective", "ttft_p95_ms"), target, ("verdict", "held")] == 0
+    assert verdicts[("objective", "ttft_p95_ms"), target, ("verdict", "failed")] == 1
+    assert verdicts[("objective", "ttft_p95_ms"), target, ("verdict", "passed")] == 0
     outcomes = named(families, "gate.outcome")
-    assert [labels[0] for labels, value in outcomes.items() if value] == [("outcome", "missed")]
+    assert [labels[0] for labels, value in outcomes.items() if value] == [("outcome", "failed")]
     assert named(families, "harness.saturated") == {(target,): 0}
     assert named(families, "harness.memory.max") == {(target, ("worker", "w")): 2**20}
     assert named(families, "test.started.timestamp") == {(target,): 1790000000.0}

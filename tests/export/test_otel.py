@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from harness.export import otel
-from harness.export.metric_families import Distribution, Family, Sample, load_families
+from harness.export.metric_families import Distribution, Family, MetricSample, load_families
 from harness.export.otel import Pusher, ensure_installed, interval_s, otlp_json
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -51,9 +51,13 @@ def of(*values: float) -> Distribution:
 def test_each_kind_arrives_as_what_it_is(received: Received) -> None:
     assert pushed(
         received,
-        Family("agent.run.streams", "counter", "{stream}", "Streams.", (Sample({"journey": NASTY}, 3),)),
-        Family("agent.run.goodput", "gauge", "1", "Goodput.", (Sample({}, 1.0),)),
-        Family("agent.run.ttft", "histogram", "s", "TTFT.", (Sample({"journey": "f"}, of(4.0, 40.0, 1e6)),)),
+        Family(
+            "agent.run.streams", "counter", "{stream}", "Streams.", (MetricSample({"journey": NASTY}, 3),)
+        ),
+        Family("agent.run.goodput", "gauge", "1", "Goodput.", (MetricSample({}, 1.0),)),
+        Family(
+            "agent.run.ttft", "histogram", "s", "TTFT.", (MetricSample({"journey": "f"}, of(4.0, 40.0, 1e6)),)
+        ),
     )
     assert received.paths == ["/v1/metrics"]
     found = received.metrics()
@@ -95,7 +99,7 @@ def test_each_test_is_an_instance_of_its_own_and_the_users_variables_win(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=s3cret")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
     for _ in range(2):
-        assert pushed(received, Family("agent.run.x", "gauge", "", "x.", (Sample({}, 1),)))
+        assert pushed(received, Family("agent.run.x", "gauge", "", "x.", (MetricSample({}, 1),)))
     first, second = received.resource(0), received.resource(1)
     assert (first["team"], first["service.name"]) == ("chat", "nightly")
     assert first["service.instance.id"] != second["service.instance.id"]

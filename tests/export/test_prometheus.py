@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.export.metric_families import Distribution, Family, Sample
+from harness.export.metric_families import Distribution, Family, MetricSample
 from harness.export.prometheus import exposition, prometheus_name, prometheus_text
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -34,8 +34,10 @@ def of(*values: float) -> Distribution:
 def test_the_text_of_each_kind_is_exactly_this() -> None:
     text = exposition(
         [
-            Family("agent.run.streams", "counter", "{stream}", "Streams.", (Sample({"journey": "f"}, 3),)),
-            Family("agent.run.error_rate", "gauge", "1", "a\\b\nc", (Sample({}, 0.25),)),
+            Family(
+                "agent.run.streams", "counter", "{stream}", "Streams.", (MetricSample({"journey": "f"}, 3),)
+            ),
+            Family("agent.run.error_rate", "gauge", "1", "a\\b\nc", (MetricSample({}, 0.25),)),
         ]
     )
     assert text.decode().splitlines() == [
@@ -49,7 +51,9 @@ def test_the_text_of_each_kind_is_exactly_this() -> None:
 
 
 def test_a_histogram_is_cumulative_up_to_infinity() -> None:
-    family = Family("agent.run.ttft", "histogram", "s", "h", (Sample({"journey": "f"}, of(4.0, 40.0, 1e6)),))
+    family = Family(
+        "agent.run.ttft", "histogram", "s", "h", (MetricSample({"journey": "f"}, of(4.0, 40.0, 1e6)),)
+    )
     found = parsed(exposition([family]))
     buckets = {dict(labels)["le"]: value for labels, value in found["agent_run_ttft_seconds_bucket"].items()}
     assert (buckets["0.003"], buckets["0.005"], buckets["0.05"], buckets["100.0"]) == (0, 1, 2, 2)
@@ -59,7 +63,7 @@ def test_a_histogram_is_cumulative_up_to_infinity() -> None:
 
 
 def test_hostile_labels_come_back_as_they_were() -> None:
-    text = exposition([Family("agent.run.x", "gauge", "", "h", (Sample({"journey": NASTY}, 1),))])
+    text = exposition([Family("agent.run.x", "gauge", "", "h", (MetricSample({"journey": NASTY}, 1),))])
     assert parsed(text) == {"agent_run_x": {(("journey", NASTY),): 1.0}}
     assert len(text.splitlines()) == 3
 

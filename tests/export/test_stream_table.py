@@ -13,16 +13,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.export import stream_table
-from harness.export.stream_table import COLUMNS, WRITERS, Table
+from harness.export.stream_table import COLUMNS, WRITERS, StreamTable
 from harness.results.reader import Results
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.large_file import write_large_file
 
 START_NS = 1_790_000_000_123_456_789
-PLAIN = RunRow(journey="fresh", step="run", worker="w", intended_ns=START_NS, outcome="done")
-FULL = RunRow(
+PLAIN = StreamRecord(journey="fresh", step="run", worker="w", intended_ns=START_NS, outcome="done")
+FULL = StreamRecord(
     journey="resume",
     step="resumed",
     worker="w2",
@@ -54,14 +54,14 @@ def path(tmp_path: Path) -> Path:
         writer.set_manifest(
             measured_from=1_790_000_001, state="finished", target={"base_url": "http://a.example"}
         )
-        writer.add_runs([FULL, PLAIN])
+        writer.add_streams([FULL, PLAIN])
     return path
 
 
 def written(path: Path, form: str) -> bytes:
     file = io.BytesIO()
     with Results(path) as results:
-        WRITERS[form](Table(results), file)
+        WRITERS[form](StreamTable(results), file)
     return file.getvalue()
 
 
@@ -80,7 +80,7 @@ def read(path: Path, form: str) -> list[dict[str, Any]]:
 
 
 def test_every_field_of_a_row_has_its_column_with_a_unit_in_its_name() -> None:
-    stored = [one.name for one in fields(RunRow)]
+    stored = [one.name for one in fields(StreamRecord)]
     assert sorted(
         stream_table._STORED.get(one.name, one.name)
         for one in COLUMNS
@@ -163,7 +163,7 @@ def test_csv_is_by_the_rfc_and_no_cell_is_a_formula(path: Path) -> None:
 def test_a_text_is_had_again_by_taking_an_apostrophe_away(tmp_path: Path, text: str) -> None:
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
-        writer.add_runs([replace(PLAIN, run_id=text)])
+        writer.add_streams([replace(PLAIN, run_id=text)])
     (row,) = read(path, "csv")
     assert row["run_id"][:1] not in {"=", "+", "-", "@", "\t", "\r", "\n"}
     assert row["run_id"].removeprefix("'") == text
@@ -185,7 +185,7 @@ def test_more_than_a_batch_comes_whole_and_in_order(
     monkeypatch.setattr(stream_table, "BATCH", 7)
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
-        writer.add_runs(replace(PLAIN, intended_ns=START_NS - number) for number in range(23))
+        writer.add_streams(replace(PLAIN, intended_ns=START_NS - number) for number in range(23))
     assert [int(row["id"]) for row in read(path, form)] == list(range(23, 0, -1))
 
 
@@ -194,14 +194,14 @@ def test_rows_of_a_sample_say_how_many_streams_they_stand_for(tmp_path: Path) ->
     with ResultsWriter(path, keep_runs=100) as writer:
         for number in range(1_000):
             failed = number % 10 == 0
-            writer.add_runs([replace(PLAIN, reason="gone" if failed else None)])
+            writer.add_streams([replace(PLAIN, reason="gone" if failed else None)])
             if failed:
                 writer.add_failures("w", 1, "fresh")
     with Results(path) as results:
-        table = Table(results)
+        table = StreamTable(results)
         found = [dict(zip([one.name for one in COLUMNS], row, strict=True)) for row in table.rows()]
         assert (table.kept, table.seen, table.is_sample) == (100, 1_000, True)
-        assert table.said().startswith("100 of 1000 streams, a sample")
+        assert table.describe().startswith("100 of 1000 streams, a sample")
         assert table.metadata()["rows"] == {"kept": 100, "seen": 1_000}
     failed_rows = [row for row in found if row["reason"]]
     assert len(failed_rows) == 50
@@ -217,13 +217,13 @@ def test_rows_that_the_harness_broke_on_are_kept_with_the_failed_ones_and_weigh_
     with ResultsWriter(path, keep_runs=100) as writer:
         for number in range(1_000):
             reason = {0: "gone", 5: "the harness broke on X"}.get(number % 10)
-            writer.add_runs([replace(PLAIN, reason=reason)])
+            writer.add_streams([replace(PLAIN, reason=reason)])
             if reason == "gone":
                 writer.add_failures("w", 1, "fresh")
         writer.set_manifest(harness_faults={"the harness broke on X": 100})
     with Results(path) as results:
         place = [one.name for one in COLUMNS].index("weight")
-        weights = [row[place] for row in Table(results).rows()]
+        weights = [row[place] for row in StreamTable(results).rows()]
         (failed,), different = results.failure_reasons(9)
     assert set(weights) == {4.0, 16.0}  # each of 50 for one of 200, and of 50 for one of 800
     assert sum(weights) == 1_000
@@ -235,7 +235,7 @@ def test_a_large_load_sampled_adds_up_to_its_streams(tmp_path: Path) -> None:
     write_large_file(path, runs=5_003, seconds=5, keep_runs=60)
     place = [one.name for one in COLUMNS].index("weight")
     with Results(path) as results:
-        table = Table(results)
+        table = StreamTable(results)
         assert sum(row[place] for row in table.rows()) == pytest.approx(5_003)
 
 
@@ -251,9 +251,9 @@ def test_a_file_of_the_first_schema_has_rows_of_weight_one(tmp_path: Path) -> No
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_a_file_that_grows_meanwhile_is_refused(path: Path, form: str) -> None:
     with Results(path) as results:
-        table = Table(results)
+        table = StreamTable(results)
         with ResultsWriter(path) as writer:
-            writer.add_runs([PLAIN])
+            writer.add_streams([PLAIN])
         with pytest.raises(ResultsError, match="still writing to it"):
             WRITERS[form](table, io.BytesIO())
 
@@ -261,7 +261,7 @@ def test_a_file_that_grows_meanwhile_is_refused(path: Path, form: str) -> None:
 def test_the_callers_file_stays_open_whatever_happens(path: Path) -> None:
     file = io.BytesIO()
     with Results(path) as results:
-        stream_table.write_csv(Table(results), file)
+        stream_table.write_csv(StreamTable(results), file)
     assert not file.closed
 
 
@@ -288,9 +288,9 @@ def test_memory_does_not_grow_with_the_rows(
     for count in (1_000, 10_000):
         path = tmp_path / f"{count}.sqlite"
         with ResultsWriter(path) as writer:
-            writer.add_runs(replace(PLAIN, intended_ns=START_NS + number) for number in range(count))
+            writer.add_streams(replace(PLAIN, intended_ns=START_NS + number) for number in range(count))
         with Results(path) as results:
-            table = Table(results)
+            table = StreamTable(results)
             tracemalloc.start()
             WRITERS[form](table, Nowhere())  # type: ignore[arg-type]
             peaks.append(tracemalloc.get_traced_memory()[1])

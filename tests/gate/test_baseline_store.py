@@ -6,11 +6,11 @@ from itertools import count
 import pytest
 
 from harness.gate.baseline_store import another_load, baseline_files, notes, repeats_of, update_baseline
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 from harness.results.schema import APPLICATION_ID, SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
 
@@ -37,7 +37,7 @@ def recorded(path, began=None, ttft_ms=200.0, load=LOAD, checks=(), seconds=30, 
             writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
         writer.add_ledger("w", 1, "fresh", "scheduled", 10)
         writer.add_ledger("w", 1, "fresh", "done", 10)
-        writer.add_checks([CheckRow(id=name, level="MUST", verdict="pass") for name in checks])
+        writer.add_checks([CheckRecord(id=name, level="MUST", verdict="pass") for name in checks])
     return path
 
 
@@ -166,7 +166,7 @@ def test_another_load_is_not_compared(tmp_path, load, said):
     now, then = recorded(tmp_path / "now.sqlite", ttft_ms=400), recorded(tmp_path / "then.sqlite", load=load)
     with Results(now) as results, Results(then) as baseline:
         assert another_load(results, baseline) == said
-        (comparison,) = judge(results, parse_objectives({"ttft_p50_ms": 1e3}), baseline).comparisons
+        (comparison,) = evaluate(results, parse_objectives({"ttft_p50_ms": 1e3}), baseline).comparisons
     assert comparison.verdict == ("inconclusive" if said else "worse")
     assert comparison.detail == (said or "too few runs to know how far these differ: 2.0% is assumed")
     assert (comparison.low is None) is bool(said)
@@ -216,10 +216,10 @@ def test_another_target_and_another_machine_are_noted(tmp_path):
         assert list(notes(here, there)) == []
         assert list(notes(now, now)) == []
         assert len(list(notes(now, broken))) == 1
-        report = judge(now, parse_objectives({"ttft_p50_ms": 1e3}), [then, then])
+        report = evaluate(now, parse_objectives({"ttft_p50_ms": 1e3}), [then, then])
         assert len(report.notes) == 3
         assert report.notes[0] == "some of these files are copies of one test, and count once"
-        once = judge(now, parse_objectives({"ttft_p50_ms": 1e3}), [then])
+        once = evaluate(now, parse_objectives({"ttft_p50_ms": 1e3}), [then])
         assert once.comparisons == report.comparisons
         assert once.comparisons[0].verdict != "worse"  # it may be meant: a canary beside the old one
         assert once.notes == report.notes[1:]
@@ -233,12 +233,12 @@ def test_results_are_not_compared_with_themselves(tmp_path):
     copies = [Results(path) for path in baseline_files(tmp_path / "main")]
     objectives = parse_objectives({"ttft_p50_ms": 1e3})
     with Results(files[0]) as results:
-        report = judge(results, objectives, copies)
+        report = evaluate(results, objectives, copies)
         assert report.comparisons[0].runs == (1, 2)
         assert report.notes == (
             "these results are in the baseline already; they are not compared with themselves",
         )
-        alone = judge(results, objectives, copies[0])
+        alone = evaluate(results, objectives, copies[0])
         assert (alone.comparisons[0].difference, alone.notes) == (0.0, ())
     for results in copies:
         results.close()

@@ -6,9 +6,9 @@ import pytest
 
 from harness.gate.comparison import ASSUMED_RUN_SD, Comparison, Effects, compare, compare_shares
 from harness.gate.confidence_intervals import BUCKET_SD, least_sd_of_share, percentile_estimate, t_quantile
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
-from harness.gate.report import GateReport, Terms
+from harness.gate.report import ComparisonTerms, GateReport
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
@@ -212,8 +212,8 @@ def tallied(tmp_path):
     def make(failed, judged=100, seconds=30, words=("failed", "judged")):
         with ResultsWriter(tmp_path / f"t{len(opened)}.sqlite") as writer:
             for second in range(seconds):
-                writer.add_tally("w", second, "fresh", words[0], failed)
-                writer.add_tally("w", second, "fresh", words[1], judged)
+                writer.add_rate_counts("w", second, "fresh", words[0], failed)
+                writer.add_rate_counts("w", second, "fresh", words[1], judged)
         opened.append(Results(writer.path))
         return opened[-1]
 
@@ -248,42 +248,42 @@ def test_less_goodput_is_worse(tallied):
 def test_worse_than_the_baseline_misses_a_gate_whose_objectives_hold(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 1_000, "violations": 0, "ttft_max_ms": 10_000})
     slow, usual, again = recorded(1, 1.3), recorded(2), recorded(3)
-    assert judge(slow, objectives).exit_code == 0
-    report = judge(slow, objectives, baseline=usual)
+    assert evaluate(slow, objectives).exit_code == 0
+    report = evaluate(slow, objectives, baseline=usual)
     assert [(c.key, c.verdict) for c in report.comparisons] == [
         ("ttft_p50_ms", "worse"),
         ("ttft_max_ms", "inconclusive"),
     ]
-    assert (report.outcome, report.exit_code, report.undecided) == ("missed", 1, False)
-    assert judge(again, objectives, baseline=usual).exit_code == 0
-    assert judge(usual, objectives, baseline=[slow]).exit_code == 0
+    assert (report.outcome, report.exit_code, report.undecided) == ("failed", 1, False)
+    assert evaluate(again, objectives, baseline=usual).exit_code == 0
+    assert evaluate(usual, objectives, baseline=[slow]).exit_code == 0
 
 
 def test_repeats_are_compared_together_and_each_is_held_to_the_objectives(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 250})
     then = [recorded(seed) for seed in (1, 2, 3)]
     now, repeat, slow = recorded(4), recorded(5), recorded(6, 1.5)
-    report = judge(now, objectives, then, repeats=[repeat])
+    report = evaluate(now, objectives, then, repeats=[repeat])
     assert report.comparisons[0].runs == (2, 3)
     assert [row.name for row in report.rows] == ["ttft_p50_ms", "ledger"]
-    report = judge(now, objectives, then, repeats=[repeat, slow])
+    report = evaluate(now, objectives, then, repeats=[repeat, slow])
     assert [(row.name, row.verdict) for row in report.rows] == [
-        ("ttft_p50_ms", "held"),
-        ("ledger", "held"),
-        ("repeat 2: ttft_p50_ms", "missed"),
+        ("ttft_p50_ms", "passed"),
+        ("ledger", "passed"),
+        ("repeat 2: ttft_p50_ms", "failed"),
     ]
     assert report.exit_code == 1
 
 
 def test_more_comparisons_and_looks_ask_for_more_confidence(recorded):
-    assert Terms().confidence(1) == Terms().confidence(2) == 0.95
-    assert Terms().confidence(4) == pytest.approx(0.975)
-    assert Terms(looks=5).confidence(4) == pytest.approx(0.995)
-    assert Terms().confidence(0) == 0.95
+    assert ComparisonTerms().confidence(1) == ComparisonTerms().confidence(2) == 0.95
+    assert ComparisonTerms().confidence(4) == pytest.approx(0.975)
+    assert ComparisonTerms(looks=5).confidence(4) == pytest.approx(0.995)
+    assert ComparisonTerms().confidence(0) == 0.95
     objectives = parse_objectives(
         {"ttft_p50_ms": 1e3, "ttft_p95_ms": 1e3, "ttft_max_ms": 1e4, "violations": 0}
     )
-    report = judge(recorded(1), objectives, recorded(2), terms=Terms(looks=3))
+    report = evaluate(recorded(1), objectives, recorded(2), terms=ComparisonTerms(looks=3))
     assert report.confidence == pytest.approx(1 - 0.1 / 6)
     assert [one.key for one in report.comparisons] == ["ttft_p50_ms", "ttft_p95_ms", "ttft_max_ms"]
 
@@ -291,27 +291,31 @@ def test_more_comparisons_and_looks_ask_for_more_confidence(recorded):
 def test_a_comparison_that_can_never_tell_is_no_pass(recorded):
     objectives = parse_objectives({"ttft_p99_ms": 1_000})
     short, other = recorded(1, seconds=5), recorded(2, seconds=5)
-    report = judge(short, objectives, other)
+    report = evaluate(short, objectives, other)
     assert (report.outcome, report.exit_code, report.undecided) == ("inconclusive", 1, True)
-    assert judge(short, objectives).exit_code == 0
+    assert evaluate(short, objectives).exit_code == 0
     assert report.may_join_baseline  # which otherwise would never get as many as it takes
-    missed = judge(short, parse_objectives({"ttft_p99_ms": 1}), other)
+    missed = evaluate(short, parse_objectives({"ttft_p99_ms": 1}), other)
     assert not missed.may_join_baseline
-    elsewhere = judge(short, parse_objectives({"resume_p99_ms": 1}), other)
+    elsewhere = evaluate(short, parse_objectives({"resume_p99_ms": 1}), other)
     assert not elsewhere.may_join_baseline
 
 
 def test_noise_may_pass_unless_none_may_be_left(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 1_000})
     now, then = recorded(3, drift=0.5), recorded(4, drift=0.5)
-    report = judge(now, objectives, then)
-    assert (report.comparisons[0].verdict, report.outcome, report.undecided) == ("inconclusive", "held", True)
-    strict = judge(now, objectives, then, terms=Terms(inconclusive_fails=True))
+    report = evaluate(now, objectives, then)
+    assert (report.comparisons[0].verdict, report.outcome, report.undecided) == (
+        "inconclusive",
+        "passed",
+        True,
+    )
+    strict = evaluate(now, objectives, then, terms=ComparisonTerms(inconclusive_fails=True))
     assert (strict.outcome, strict.exit_code) == ("inconclusive", 1)
 
 
 def test_violations_alone_cannot_be_compared_and_that_is_said(recorded):
-    report = judge(recorded(1), parse_objectives({"violations": 0}), recorded(2))
+    report = evaluate(recorded(1), parse_objectives({"violations": 0}), recorded(2))
     assert report.comparisons == ()
     assert report.notes == (
         "no objective can be compared with the baseline: give one of a latency or a rate",

@@ -93,7 +93,7 @@ def test_the_value_is_the_histograms_own_percentile(recorded):
 def test_a_resample_takes_the_percentile_as_a_histogram_would(recorded):
     rng = np.random.default_rng(2)
     values = [list(rng.lognormal(5, 0.5, 5)) for _ in range(20)]
-    seconds = confidence_intervals._Seconds.of(recorded(values).histograms_by_second("ttft_ms"))
+    seconds = confidence_intervals._SecondBlocks.of(recorded(values).histograms_by_second("ttft_ms"))
     chosen = np.array([[0] * 20, list(range(20)), [3, 4] * 10, [19] * 20])
     for percent in (0.5, 50, 90, 99, 99.9):
         for row, found in zip(chosen, seconds.percentiles(percent, chosen), strict=True):
@@ -109,7 +109,7 @@ def test_a_long_test_is_resampled_in_longer_rows(recorded):
     for second, values in enumerate(drifting(rng, 3000, 0.5, 0.05, a_second=5)):
         histograms[START + second] = Histogram()
         histograms[START + second].record_many(values)
-    seconds = confidence_intervals._Seconds.of(histograms)
+    seconds = confidence_intervals._SecondBlocks.of(histograms)
     assert (seconds.row_s, seconds.duration_s, len(seconds.counts)) == (4, 3000, 750)
     assert seconds.counts.sum() == seconds.total.count == 15_000
     assert seconds.smallest.min() == seconds.total.min
@@ -216,8 +216,8 @@ def tallied(tmp_path):
     def make(failed, judged=100, journey="fresh", measured_from=None, words=("failed", "judged")):
         with ResultsWriter(tmp_path / f"{len(opened)}.sqlite") as writer:
             for second, count in enumerate(failed):
-                writer.add_tally("w", START + second, journey, words[0], count)
-                writer.add_tally("w", START + second, journey, words[1], judged)
+                writer.add_rate_counts("w", START + second, journey, words[0], count)
+                writer.add_rate_counts("w", START + second, journey, words[1], judged)
             if measured_from is not None:
                 writer.set_manifest(measured_from=measured_from)
         opened.append(Results(writer.path))

@@ -8,14 +8,14 @@ from harness.gate.console import change_said, interval_said, outcome_sentence, p
 from harness.gate.report import GateReport, GateRow
 
 ROWS = (
-    GateRow("ttft_p95_ms", 712.34, 800.0, "held", "close", interval=(640.2, 820.46)),
-    GateRow("duration_p99_ms", 17234.5, 20000.0, "held", interval=(15001.4, 19500.2)),
+    GateRow("ttft_p95_ms", 712.34, 800.0, "passed", "close", interval=(640.2, 820.46)),
+    GateRow("duration_p99_ms", 17234.5, 20000.0, "passed", interval=(15001.4, 19500.2)),
     GateRow("resume.resume_p99_ms", None, 1500.0, "not measured", "no journey 'resume' was travelled"),
-    GateRow("fresh.error_rate", 0.012, 0.01, "missed", interval=(0.008, 0.017)),
-    GateRow("goodput", 0.9, 0.99, "missed", at_least=True),
+    GateRow("fresh.error_rate", 0.012, 0.01, "failed", interval=(0.008, 0.017)),
+    GateRow("goodput", 0.9, 0.99, "failed", at_least=True),
     GateRow("stall_p50_ms", 0.123, 10.0, "inconclusive", "the harness was saturated"),
-    GateRow("violations", 12.0, 0.0, "missed"),
-    GateRow("repeat 1: fresh.error_rate", 0.5, 0.01, "missed"),
+    GateRow("violations", 12.0, 0.0, "failed"),
+    GateRow("repeat 1: fresh.error_rate", 0.5, 0.01, "failed"),
 )
 COMPARISONS = (
     Comparison("ttft_p95_ms", 220.0, 200.0, 0.1, 0.08, 0.123, "worse", "", 0.05, (2, 10)),
@@ -42,19 +42,19 @@ def test_rows_show_value_limit_interval_headroom_and_verdict():
     text = printed(GateReport(ROWS, (), tested=True))
     cells = {row.name: [cell.strip() for cell in line(text, row.name)] for row in ROWS}
     assert cells == {
-        "ttft_p95_ms": ["held", "ttft_p95_ms", "712.3", "≤ 800", "640.2 to 820.5", "11%"],
-        "duration_p99_ms": ["held", "duration_p99_ms", "17,234", "≤ 20,000", "15,001 to 19,500", "14%"],
+        "ttft_p95_ms": ["passed", "ttft_p95_ms", "712.3", "≤ 800", "640.2 to 820.5", "11%"],
+        "duration_p99_ms": ["passed", "duration_p99_ms", "17,234", "≤ 20,000", "15,001 to 19,500", "14%"],
         "resume.resume_p99_ms": ["not measured", "resume.resume_p99_ms", "-", "≤ 1,500"],
-        "fresh.error_rate": ["missed", "fresh.error_rate", "1.2%", "≤ 1%", "0.8 to 1.7%", "-20%"],
-        "goodput": ["missed", "goodput", "90%", "≥ 99%", "-9%"],
+        "fresh.error_rate": ["failed", "fresh.error_rate", "1.2%", "≤ 1%", "0.8 to 1.7%", "-20%"],
+        "goodput": ["failed", "goodput", "90%", "≥ 99%", "-9%"],
         "stall_p50_ms": ["inconclusive", "stall_p50_ms", "0.12", "≤ 10", "99%"],
-        "violations": ["missed", "violations", "12", "≤ 0"],
-        "repeat 1: fresh.error_rate": ["missed", "repeat 1: fresh.error_rate", "50%", "≤ 1%", "-4900%"],
+        "violations": ["failed", "violations", "12", "≤ 0"],
+        "repeat 1: fresh.error_rate": ["failed", "repeat 1: fresh.error_rate", "50%", "≤ 1%", "-4900%"],
     }
     for said in ("ttft_p95_ms: close", "stall_p50_ms: the harness was saturated"):
         assert f"\n{said}\n" in text
     assert "Against the baseline" not in text
-    assert text.endswith("Gate: missed.\n")
+    assert text.endswith("Gate: failed.\n")
 
 
 def test_comparisons_show_before_after_change_interval_and_smallest_effect():
@@ -100,10 +100,10 @@ def test_notes_stand_below_the_tables():
 @pytest.mark.parametrize(
     ("verdicts", "fails", "sentence"),
     [
-        (["same", "better"], False, "Gate: held."),
-        (["same", "inconclusive"], False, "Gate: held, but whether b changed cannot be told."),
+        (["same", "better"], False, "Gate: passed."),
+        (["same", "inconclusive"], False, "Gate: passed, but whether b changed cannot be told."),
         (["same", "inconclusive"], True, "the comparison with the baseline says too little."),
-        (["same", "worse"], False, "Gate: missed."),
+        (["same", "worse"], False, "Gate: failed."),
     ],
 )
 def test_the_outcome_says_what_the_comparisons_leave_open(verdicts, fails, sentence):
@@ -130,15 +130,15 @@ def test_numbers_for_other_readers():
 @pytest.mark.parametrize(
     ("row", "tested", "sentence"),
     [
-        (GateRow("violations", 0.0, 0.0, "held"), True, "Gate: held."),
-        (GateRow("violations", 1.0, 0.0, "missed"), True, "Gate: missed."),
+        (GateRow("violations", 0.0, 0.0, "passed"), True, "Gate: passed."),
+        (GateRow("violations", 1.0, 0.0, "failed"), True, "Gate: failed."),
         (
             GateRow("ttft_p50_ms", None, 1.0, "not measured"),
             True,
             "not held, because an objective was not measured",
         ),
         (GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive"), True, "Gate: inconclusive, which is no pass"),
-        (GateRow("violations", 0.0, 0.0, "held"), False, "nothing was tested, so nothing is held"),
+        (GateRow("violations", 0.0, 0.0, "passed"), False, "nothing was tested, so nothing is held"),
     ],
 )
 def test_the_outcome_is_a_sentence(row, tested, sentence):
@@ -146,7 +146,7 @@ def test_the_outcome_is_a_sentence(row, tested, sentence):
 
 
 def test_markup_in_a_detail_is_shown_as_it_is():
-    row = GateRow("conformance", 1.0, 0.0, "missed", "[link=http://x]a[/link] [/red]")
+    row = GateRow("conformance", 1.0, 0.0, "failed", "[link=http://x]a[/link] [/red]")
     assert "[link=http://x]a[/link] [/red]" in printed(GateReport((row,), (), tested=True))
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.rules.rule import JUDGES
+from harness.contract.rules.rule import RULES
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from tests.integration.commands import assert_one_sentence, environment, harness
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer() as running:
+def server() -> Iterator[ReferenceServer]:
+    with ReferenceServer() as running:
         yield running
 
 
@@ -41,7 +41,7 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
         states = [results.manifest[name] for name in ("state", "load_state", "suite_state")]
         assert states == ["finished"] * 3
         assert "demo-token" not in json.dumps(results.manifest)
-    musts = [row.id for row in CATALOGUE.values() if row.level is Level.MUST and row.id in JUDGES]
+    musts = [row.id for row in CATALOGUE.values() if row.level is Level.MUST and row.id in RULES]
     assert {name: verdicts[name] for name in musts if verdicts[name] != "pass"} == {}
     assert ledger.scheduled > 20
     assert ledger.adds_up
@@ -54,7 +54,7 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
     assert "demo-token" not in report
 
 
-def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: ReferenceServer) -> None:
     (tmp_path / "locust.conf").write_text("users = many\n")
     done = harness(
         *("load", "--target", server.base_url, "--out", "out", "--duration", "2s", "--users", "2"),
@@ -68,7 +68,7 @@ def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: Embe
 
 
 @pytest.mark.parametrize("verb", ["check", "load"])
-def test_a_load_that_never_ran_is_not_green(tmp_path: Path, server: EmbeddedServer, verb: str) -> None:
+def test_a_load_that_never_ran_is_not_green(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
     """Python ends with 1 where it cannot load a module, as Locust does where a stream failed."""
     (tmp_path / "locust.py").write_text("raise RuntimeError('no locust today')\n")
     done = harness(verb, "--target", server.base_url, "--out", "out", "--duration", "2s", folder=tmp_path)
@@ -78,7 +78,7 @@ def test_a_load_that_never_ran_is_not_green(tmp_path: Path, server: EmbeddedServ
 
 
 def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
-    with EmbeddedServer(["two-terminals"]) as faulty:
+    with ReferenceServer(["two-terminals"]) as faulty:
         done = harness(
             "check",
             "--target",
@@ -97,7 +97,7 @@ def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
     assert summary["violations"]["terminal.exactly-one"] > 1
 
 
-def test_load_report_and_gate(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_load_report_and_gate(tmp_path: Path, server: ReferenceServer) -> None:
     target = ("--target", server.base_url)
     done = harness(
         "load", *target, "--rate", "15", "--duration", "2s", "--processes", "2", "--out", "a", folder=tmp_path
@@ -106,7 +106,7 @@ def test_load_report_and_gate(tmp_path: Path, server: EmbeddedServer) -> None:
     with Results(tmp_path / "a" / "results.sqlite") as results:
         assert results.ledger().adds_up
         assert results.ledger().scheduled >= 25
-        rows = list(results.runs())
+        rows = list(results.streams())
     assert len(rows) == json.loads((tmp_path / "a" / "summary.json").read_text())["ledger"]["scheduled"]
     (tmp_path / "a" / "report.html").unlink()
     assert harness("report", "a", folder=tmp_path).returncode == 0
@@ -121,7 +121,7 @@ def test_load_report_and_gate(tmp_path: Path, server: EmbeddedServer) -> None:
     assert "ttft_p50_ms" in missed.stdout
 
 
-def test_results_that_are_there_are_not_overwritten(tmp_path: Path, server: EmbeddedServer) -> None:
+def test_results_that_are_there_are_not_overwritten(tmp_path: Path, server: ReferenceServer) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.sqlite").write_bytes(b"precious")
     done = harness("load", "--target", server.base_url, "--out", "out", folder=tmp_path)
@@ -143,7 +143,7 @@ def test_a_target_that_is_not_there(tmp_path: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["check", "load", "conformance"])
-def test_a_wrong_token(tmp_path: Path, server: EmbeddedServer, verb: str) -> None:
+def test_a_wrong_token(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
     secret = "wrong-token-4711"
     done = harness(
         verb, "--target", server.base_url, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": secret}

@@ -19,8 +19,8 @@ import tomlkit
 
 from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_environment, locustfile
-from harness.load.schedule.arrivals import schedule
-from harness.load.schedule.plan import Mix, Share
+from harness.load.schedule.arrivals import arrivals_for
+from harness.load.schedule.plan import JourneyMix, WorkerShare
 from tests.load.locust.test_processes import Load, Page, wait_for
 from tests.load.run_server import config, run_server
 
@@ -32,12 +32,12 @@ MS = 1_000_000
 
 def expected(load: LoadSettings) -> list[tuple[float, str]]:
     """Every arrival of the test: seconds from the start, and its journey."""
-    arrivals = schedule(load)
+    arrivals = arrivals_for(load)
     assert arrivals is not None
     assert load.seed is not None
-    mix = Mix(load.journeys.model_dump(), load.seed)
+    mix = JourneyMix(load.journeys.model_dump(), load.seed)
     found: list[tuple[float, str]] = []
-    for number in Share(0, 1).arrivals():
+    for number in WorkerShare(0, 1).arrivals():
         due_s = arrivals.due_s(number)
         if due_s >= load.duration:
             return found

@@ -29,7 +29,7 @@ import harness.suite.pytest_plugin  # noqa: F401 - imported before the forks
 from harness.commands.conformance import SUITE
 from harness.commands.processes import clean_environment
 from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.rules.rule import JUDGES
+from harness.contract.rules.rule import RULES
 from harness.reference.faults.base import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
@@ -147,7 +147,7 @@ def uncovered() -> list[str]:
     return [
         row.id
         for row in CATALOGUE.values()
-        if row.level is Level.MUST and row.id in JUDGES and row.id not in broken
+        if row.level is Level.MUST and row.id in RULES and row.id not in broken
     ]
 
 

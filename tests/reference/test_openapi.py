@@ -10,7 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import CHECKS
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.reference.openapi import OPENAPI_PATH
 
 pytestmark = pytest.mark.slow
@@ -19,8 +19,8 @@ _HEADERS = {"Authorization": "Bearer demo-token"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedServer]:
-    with EmbeddedServer() as running:
+def server() -> Iterator[ReferenceServer]:
+    with ReferenceServer() as running:
         yield running
 
 
@@ -30,7 +30,7 @@ def server() -> Iterator[EmbeddedServer]:
     ids=["main", "other", "cancel"],
 )
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=str)
-def test_the_server_does_what_it_says(server: EmbeddedServer, path: str, mode: Any) -> None:
+def test_the_server_does_what_it_says(server: ReferenceServer, path: str, mode: Any) -> None:
     described = schemathesis.openapi.from_url(server.base_url + OPENAPI_PATH)
     wanted = CHECKS.get_by_names(
         [

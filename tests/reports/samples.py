@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE
 from harness.results.histogram import Histogram
-from harness.results.records import CheckRow, RunRow
+from harness.results.records import CheckRecord, StreamRecord
 from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000
@@ -93,7 +93,7 @@ def write_conformance(
             else ["completed_run/run"]
         )
         rows.append(
-            CheckRow(
+            CheckRecord(
                 id=name,
                 level=requirement.level.value,
                 verdict=verdict,
@@ -171,9 +171,9 @@ def _write_stream(
         values["resume_ms"] = [chance.lognormvariate(3.4, 0.3)]
     if failed:
         writer.add_failures("w0", ended, journey)
-    writer.add_runs(
+    writer.add_streams(
         [
-            RunRow(
+            StreamRecord(
                 journey=journey,
                 step="run",
                 worker="w0",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.capacity.search import Answer
+from harness.capacity.search import CapacityResult
 from harness.reports.capacity_section import CapacityView, capacity_view
 from harness.reports.html import render
 from harness.reports.page import page
@@ -45,9 +45,9 @@ def test_a_found_limit(path: Path) -> None:
     assert (made.word, made.tone) == ("10.5 arrivals per second", "good")
     assert made.heads == ("ttft_p95_ms", "error_rate", "goodput", "completed/s", "streams", "took", "results")
     assert [(one.number, one.rate, one.verdict) for one in made.steps[:3]] == [
-        ("1", "8", "held"),
-        ("2", "16", "missed"),
-        ("3", "10", "held"),
+        ("1", "8", "passed"),
+        ("2", "16", "failed"),
+        ("3", "10", "passed"),
     ]
     assert made.steps[1].cells[:3] == ("1,200 ms", "0%", "90%")
     assert made.steps[1].why == "ttft_p95_ms 1,200.00 ms, over 800 ms"
@@ -65,8 +65,8 @@ def test_the_picture_says_what_it_shows(path: Path) -> None:
         "the limit lies here",
         "goodput",
     ]
-    assert chart.rows[0] == ("8", "90 ms", "90%", "held")
-    assert chart.rows[-1] == ("16", "1.2 s", "90%", "missed")
+    assert chart.rows[0] == ("8", "90 ms", "90%", "passed")
+    assert chart.rows[-1] == ("16", "1.2 s", "90%", "failed")
     assert (
         'aria-label="Time to first token (TTFT) p95 against the arrival rate. The limit is 10.5' in chart.svg
     )
@@ -83,14 +83,14 @@ def test_without_a_latency_the_picture_is_of_goodput(path: Path) -> None:
 @pytest.mark.parametrize(
     ("answer", "tone"),
     [
-        (Answer("above", "x", 16, 3, None, 0), "warn"),
-        (Answer("below", "x", None, 0, 8, 3), "bad"),
-        (Answer("noise", "x", 8, 3, 16, 3), "warn"),
-        (Answer("harness", "x", 8, 3, 16, 3, by_harness=True), "warn"),
-        (Answer("interrupted", "", None, 0, None, 0), "warn"),
+        (CapacityResult("above", "x", 16, 3, None, 0), "warn"),
+        (CapacityResult("below", "x", None, 0, 8, 3), "bad"),
+        (CapacityResult("noise", "x", 8, 3, 16, 3), "warn"),
+        (CapacityResult("harness", "x", 8, 3, 16, 3, by_harness=True), "warn"),
+        (CapacityResult("interrupted", "", None, 0, None, 0), "warn"),
     ],
 )
-def test_whatever_else_came_of_it_is_not_green(path: Path, answer: Answer, tone: str) -> None:
+def test_whatever_else_came_of_it_is_not_green(path: Path, answer: CapacityResult, tone: str) -> None:
     made = view(path, record(answer).document())
     assert made is not None
     assert (made.word, made.tone) == ("No limit was found", tone)
@@ -110,8 +110,8 @@ def test_a_search_that_was_killed_before_its_first_run_gives_a_page(path: Path) 
 
 
 def test_runs_that_measured_nothing_are_drawn_and_listed(path: Path) -> None:
-    steps = [step(1, 8, "void", None), step(2, 8, "saturated", 90.0)]
-    made = view(path, record(Answer("void", "x", None, 0, None, 0), steps=steps).document())
+    steps = [step(1, 8, "invalid", None), step(2, 8, "saturated", 90.0)]
+    made = view(path, record(CapacityResult("invalid", "x", None, 0, None, 0), steps=steps).document())
     assert made is not None
     assert [one.verdict for one in made.steps] == ["inconclusive", "inconclusive"]
     assert made.steps[0].cells[0] == "\u2013"
@@ -132,8 +132,8 @@ def test_the_page_leads_with_the_answer(path: Path) -> None:
 
 
 def test_hostile_text_is_shown_and_not_obeyed(path: Path) -> None:
-    steps = [step(1, 8, "void", None, folder="<script>alert(1)</script>")]
-    view(path, record(Answer("void", "<b>x</b>", None, 0, None, 0), steps=steps).document())
+    steps = [step(1, 8, "invalid", None, folder="<script>alert(1)</script>")]
+    view(path, record(CapacityResult("invalid", "<b>x</b>", None, 0, None, 0), steps=steps).document())
     with Results(path) as results:
         html = render(page(results))
     assert "<script>alert" not in html

@@ -17,7 +17,7 @@ from harness.reports.comparison_page import (
 from harness.reports.html import render_comparison
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 
@@ -26,12 +26,12 @@ from .pagecheck import checked
 from .samples import HOSTILE, MANIFEST, START
 
 
-def _check(name: str, verdict: str, detail: str = "", level: str = "MUST") -> CheckRow:
-    return CheckRow(id=name, level=level, verdict=verdict, detail=detail)
+def _check(name: str, verdict: str, detail: str = "", level: str = "MUST") -> CheckRecord:
+    return CheckRecord(id=name, level=level, verdict=verdict, detail=detail)
 
 
 def _file(
-    folder: Path, *checks: CheckRow, ttft_ms: float | None = None, failed: int = 0, **manifest: Any
+    folder: Path, *checks: CheckRecord, ttft_ms: float | None = None, failed: int = 0, **manifest: Any
 ) -> Path:
     """A minute of load whose TTFT is around that, with a little that differs from second to second."""
     path = folder / "results.sqlite"
@@ -45,8 +45,8 @@ def _file(
             writer.add_histogram("ttft_ms", "fresh", START + second, "w0", histogram)
             writer.add_ledger("w0", START + second, "fresh", "scheduled", 50)
             writer.add_ledger("w0", START + second, "fresh", "done", 50)
-            writer.add_tally("w0", START + second, "fresh", "judged", 50)
-            writer.add_tally("w0", START + second, "fresh", "failed", failed)
+            writer.add_rate_counts("w0", START + second, "fresh", "judged", 50)
+            writer.add_rate_counts("w0", START + second, "fresh", "failed", failed)
     return path
 
 

@@ -13,30 +13,30 @@ from harness.reports.conformance_section import (
     CheckView,
     Citation,
     ExchangeGroup,
+    ExchangeIndex,
     Link,
     Matrix,
-    Shelf,
     matrix,
 )
-from harness.reports.exchange_view import Budget, EventRow, exchange_view
+from harness.reports.exchange_view import EventRow, SizeBudget, exchange_view
 from harness.results.reader import Results
-from harness.results.records import VERDICTS, CheckRow
+from harness.results.records import VERDICTS, CheckRecord
 from harness.results.writer import ResultsWriter
 
 from .samples import document
 
 
-def _matrix(path: Path, *checks: CheckRow, budget: Budget | None = None) -> Matrix | None:
+def _matrix(path: Path, *checks: CheckRecord, budget: SizeBudget | None = None) -> Matrix | None:
     with ResultsWriter(path) as writer:
         writer.add_exchange("one", "completed_run", "run", document(6))
         writer.add_exchange("two", "replayed_run", "retry", document(6))
         writer.add_checks(checks)
     with Results(path) as results:
-        return matrix(results, Shelf(results, budget or Budget()))
+        return matrix(results, ExchangeIndex(results, budget or SizeBudget()))
 
 
 def _only(path: Path, verdict: str, evidence: list[dict[str, Any]]) -> CheckView:
-    row = CheckRow(id="ids.unique", level="MUST", verdict=verdict, detail="said", evidence=evidence)
+    row = CheckRecord(id="ids.unique", level="MUST", verdict=verdict, detail="said", evidence=evidence)
     made = _matrix(path, row)
     assert made is not None
     return made.areas[0].checks[0]
@@ -54,10 +54,10 @@ def test_no_check_no_matrix(tmp_path: Path) -> None:
 def test_checks_stand_by_area_and_level_in_the_catalogues_order(tmp_path: Path) -> None:
     made = _matrix(
         tmp_path / "r.sqlite",
-        CheckRow(id="ids.unique", level="MUST", verdict="pass"),
-        CheckRow(id="framing.fields", level="SHOULD", verdict="warn"),
-        CheckRow(id="ids.clock", level="SHOULD", verdict="pass"),
-        CheckRow(id="ids.present", level="MUST", verdict="fail"),
+        CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
+        CheckRecord(id="framing.fields", level="SHOULD", verdict="warn"),
+        CheckRecord(id="ids.clock", level="SHOULD", verdict="pass"),
+        CheckRecord(id="ids.present", level="MUST", verdict="fail"),
     )
     assert made is not None
     assert [area.name for area in made.areas] == ["framing", "ids"]
@@ -78,16 +78,16 @@ def test_checks_stand_by_area_and_level_in_the_catalogues_order(tmp_path: Path) 
 def test_an_area_without_trouble_is_quiet(tmp_path: Path) -> None:
     made = _matrix(
         tmp_path / "r.sqlite",
-        CheckRow(id="ids.unique", level="MUST", verdict="pass"),
-        CheckRow(id="framing.utf8", level="MUST", verdict="inconclusive"),
-        CheckRow(id="resume.start", level="INFO", verdict="info"),
+        CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
+        CheckRecord(id="framing.utf8", level="MUST", verdict="inconclusive"),
+        CheckRecord(id="resume.start", level="INFO", verdict="info"),
     )
     assert made is not None
     assert {area.name: area.quiet for area in made.areas} == {"framing": False, "ids": True, "resume": True}
 
 
 def test_an_id_that_the_catalogue_lacks_is_shown_and_gets_no_anchor_of_its_own_making(tmp_path: Path) -> None:
-    made = _matrix(tmp_path / "r.sqlite", CheckRow(id='x"><b>.y', level="MUST", verdict="fail"))
+    made = _matrix(tmp_path / "r.sqlite", CheckRecord(id='x"><b>.y', level="MUST", verdict="fail"))
     assert made is not None
     (check,) = made.areas[0].checks
     assert (check.anchor, check.requirement) == ("check-1", "not in this version's catalogue")
@@ -134,7 +134,7 @@ def test_a_note_without_an_exchange_is_kept(tmp_path: Path) -> None:
 
 
 def _suite(
-    path: Path, exchanges: int, verdict: str, budget: Budget
+    path: Path, exchanges: int, verdict: str, budget: SizeBudget
 ) -> tuple[CheckView, tuple[ExchangeGroup, ...], int]:
     """One check that refers to many exchanges of one scenario, and one exchange of another scenario after them.
 
@@ -146,23 +146,23 @@ def _suite(
             writer.add_exchange(name, "every_cut", name, document(6))
         writer.add_exchange("last", "race", "the last", document(6))
         evidence = [{"exchange": name, "event": None, "note": ""} for name in names]
-        writer.add_checks([CheckRow(id="ids.unique", level="MUST", verdict=verdict, evidence=evidence)])
+        writer.add_checks([CheckRecord(id="ids.unique", level="MUST", verdict=verdict, evidence=evidence)])
     with Results(path) as results:
-        shelf = Shelf(results, budget)
+        shelf = ExchangeIndex(results, budget)
         made = matrix(results, shelf)
         assert made is not None
         return made.areas[0].checks[0], tuple(shelf.groups()), shelf.unlisted
 
 
 def test_a_check_of_many_exchanges_shows_some_links_to_some_and_counts_the_rest(tmp_path: Path) -> None:
-    check, _, _ = _suite(tmp_path / "r.sqlite", 40, "fail", Budget())
+    check, _, _ = _suite(tmp_path / "r.sqlite", 40, "fail", SizeBudget())
     assert len(check.shown) == INLINE
     assert [link.label for link in check.links] == [f"x{number}" for number in range(INLINE, INLINE + LINKS)]
     assert check.unlinked == 40 - INLINE - LINKS
 
 
 def test_exchanges_stand_by_scenario_and_a_long_one_leaves_room_for_the_next(tmp_path: Path) -> None:
-    room = Budget(exchange_view(document(6)).weight * (SHOWN_FIRST + 3))
+    room = SizeBudget(exchange_view(document(6)).weight * (SHOWN_FIRST + 3))
     _, (long, short), _ = _suite(tmp_path / "r.sqlite", 20, "pass", room)
     assert (long.scenario, short.scenario) == ("every_cut", "race")
     assert [bool(view.withheld) for view in long.exchanges] == [
@@ -173,7 +173,7 @@ def test_exchanges_stand_by_scenario_and_a_long_one_leaves_room_for_the_next(tmp
 
 
 def test_a_failure_gets_room_before_the_list_of_all_exchanges(tmp_path: Path) -> None:
-    room = Budget(exchange_view(document(6)).weight * INLINE)
+    room = SizeBudget(exchange_view(document(6)).weight * INLINE)
     check, groups, _ = _suite(tmp_path / "r.sqlite", 5, "fail", room)
     assert [one.exchange.withheld for one in check.shown if one.exchange] == [""] * INLINE
     assert all(view.withheld for group in groups for view in group.exchanges)
@@ -181,7 +181,7 @@ def test_a_failure_gets_room_before_the_list_of_all_exchanges(tmp_path: Path) ->
 
 def test_beyond_a_bound_exchanges_are_only_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.reports.conformance_section.LISTED", 3)
-    check, groups, unlisted = _suite(tmp_path / "r.sqlite", 5, "pass", Budget())
+    check, groups, unlisted = _suite(tmp_path / "r.sqlite", 5, "pass", SizeBudget())
     assert unlisted == 3
     assert [len(group.exchanges) for group in groups] == [3]
     assert [link.anchor for link in check.links] == [

@@ -3,16 +3,16 @@ from typing import Any
 import pytest
 
 from harness.contract.evidence import document as evidence
-from harness.contract.finding import Place
+from harness.contract.finding import Location
 from harness.load.stats.violation_evidence import excerpts
 from harness.reports.exchange_view import (
     DATA_LIMIT,
     FIRST_ROWS,
     LAST_ROWS,
-    Budget,
     EventRow,
     ExchangeView,
-    Part,
+    ReadSegment,
+    SizeBudget,
     WireRow,
     exchange_view,
     is_exchange,
@@ -92,9 +92,9 @@ def test_a_document_of_wrong_types_is_still_a_view() -> None:
 
 def test_evidence_beyond_the_budget_is_named_but_not_shown() -> None:
     view = exchange_view(document(10))
-    budget = Budget(int(view.weight * 1.5))
-    assert budget.fit(view) == view
-    withheld = budget.fit(view)
+    budget = SizeBudget(int(view.weight * 1.5))
+    assert budget.truncate(view) == view
+    withheld = budget.truncate(view)
     assert (withheld.curl, withheld.wire, withheld.events) == ("", (), ())
     assert withheld.withheld == "Left out to keep this page small; the results file has it."
     assert (withheld.label, withheld.outcome) == (view.label, view.outcome)
@@ -124,7 +124,7 @@ def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_aro
     """A conformance check points at a recorded exchange, an example from the load has the excerpt alone."""
     one = in_one_read(400)
     if under_load:
-        (recorded,) = excerpts([Place(one, one.received[event])], "http://h", ())
+        (recorded,) = excerpts([Location(one, one.frames[event])], "http://h", ())
         view = exchange_view(recorded)
     else:
         view = exchange_view(evidence.document(one, base_url="http://h"), pointed_at=frozenset({event}))
@@ -133,15 +133,15 @@ def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_aro
     assert set(range(event - 2, min(event + 3, 400))) <= set(indexes)
     (read,) = view.wire
     assert isinstance(read, WireRow)
-    parts = [part for part in read.parts if isinstance(part, Part)]
+    parts = [part for part in read.parts if isinstance(part, ReadSegment)]
     (here,) = [part.text for part in parts if part.here]
     assert here.count("id: ") == 1
-    assert one.received[event].frame.id in here
+    assert one.frames[event].frame.id in here
     place = [part.here for part in parts].index(True)
     shown = "".join(part.text for part in parts[:place]), "".join(part.text for part in parts[place + 1 :])
     for near, said in ((event - 1, shown[0]), (event + 1, shown[1])):
         if near < 400:
-            assert (one.received[near].frame.id or "?") in said
+            assert (one.frames[near].frame.id or "?") in said
     left_out = [part.left_out for part in read.parts if isinstance(part, Gap)]
     assert len(left_out) == (2 if event == 200 else 1)
     told = sum(left_out) + len("".join(part.text for part in parts).encode().decode("unicode_escape"))
@@ -157,7 +157,9 @@ def test_reads_that_hold_what_is_pointed_at_are_kept_with_their_neighbours() -> 
     ):
         view = exchange_view(recorded, pointed_at=frozenset({200}))
         marked = [row for row in view.wire if isinstance(row, WireRow) and row.parts]
-        assert [[part.here for part in row.parts if isinstance(part, Part)] for row in marked] == [[True]]
+        assert [[part.here for part in row.parts if isinstance(part, ReadSegment)] for row in marked] == [
+            [True]
+        ]
         assert "word200 " in marked[0].text
         place = view.wire.index(marked[0])
         near = [view.wire[place + step] for step in (-2, -1, 1, 2)]

@@ -7,7 +7,7 @@ from harness.reports.harness_error_section import PROCESS_HEADS, LagView, lag_vi
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, summary
 from harness.results.reader import Results
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 from harness.results.writer import ResultsWriter
 
 from .samples import START
@@ -30,7 +30,7 @@ def _lag(path: Path, lag_ms: float | None, cpu: float | None = None, **manifest:
         if lag_ms is not None:
             writer.add_histogram("receive_lag_ms", "fresh", START, "w0", _histogram(lag_ms))
         if cpu is not None:
-            row = ProcessRow(worker="w0", second=START, cpu=cpu, rss_bytes=300 * 2**20, open_streams=1234)
+            row = ProcessRecord(worker="w0", second=START, cpu=cpu, rss_bytes=300 * 2**20, open_streams=1234)
             writer.add_processes([row])
             writer.add_histogram("hub_delay_ms", "", START, "w0", _histogram(0.75))
     with Results(path) as results:

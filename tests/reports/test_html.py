@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract.finding import Place
+from harness.contract.finding import Location
 from harness.contract.requirements import CATALOGUE
 from harness.load.stats.violation_evidence import excerpts
 from harness.reports.heatmap import RAMPS
 from harness.reports.html import TEMPLATES, write_report
 from harness.results.reader import Results
-from harness.results.records import CheckRow, RunRow
+from harness.results.records import CheckRecord, StreamRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.contract.exchanges import in_one_read
@@ -105,7 +105,7 @@ def test_hostile_names_are_as_harmless_as_hostile_texts(tmp_path: Path) -> None:
             for number, verdict in enumerate(("pass", "fail")):
                 name = f"{HOSTILE}{number}"
                 writer.add_checks(
-                    [CheckRow(id=name, level=HOSTILE, verdict=verdict, detail=HOSTILE, evidence=evidence)]
+                    [CheckRecord(id=name, level=HOSTILE, verdict=verdict, detail=HOSTILE, evidence=evidence)]
                 )
             writer.add_ledger(HOSTILE, samples.START, HOSTILE, "scheduled")
             writer.count_violation(HOSTILE, HOSTILE, HOSTILE)
@@ -190,7 +190,7 @@ def test_a_journey_of_any_name_is_drawn(tmp_path: Path) -> None:
     def make(path: Path) -> Path:
         with ResultsWriter(path) as writer:
             writer.add_ledger("w0", samples.START, HOSTILE, "scheduled")
-            row = RunRow(
+            row = StreamRecord(
                 journey=f"$\\frac{{1}}$\U0001f600{HOSTILE}",
                 step="run",
                 worker="w0",
@@ -199,7 +199,7 @@ def test_a_journey_of_any_name_is_drawn(tmp_path: Path) -> None:
                 duration_ms=12.0,
                 run_id=HOSTILE,
             )
-            writer.add_runs([row])
+            writer.add_streams([row])
         return path
 
     html = _html(tmp_path, make)
@@ -248,7 +248,7 @@ def test_an_event_in_a_read_of_hundreds_is_marked_on_the_page(tmp_path: Path) ->
     one = in_one_read(400)
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
-        evidence = excerpts([Place(one, one.received[200])], "http://h", ())
+        evidence = excerpts([Location(one, one.frames[200])], "http://h", ())
         writer.count_violation("ids.unique", "fresh", "w")
         writer.add_violation("ids.unique", "fresh", 1, "twice", evidence)
     page = write_report(path, tmp_path / "report.html").read_text()

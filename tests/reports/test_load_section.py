@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 
 from harness.gate.objective import parse_objectives
-from harness.reports.conformance_section import Shelf
-from harness.reports.exchange_view import Budget
+from harness.reports.conformance_section import ExchangeIndex
+from harness.reports.exchange_view import SizeBudget
 from harness.reports.load_section import (
     EXAMPLES_SHOWN,
     JOURNEY_COLUMNS,
@@ -24,7 +24,7 @@ from harness.reports.load_section import (
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, summary
 from harness.results.reader import Results
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from harness.results.writer import ResultsWriter
 
 from .samples import START, document
@@ -43,8 +43,8 @@ def path(tmp_path: Path) -> Path:
 
 def _violations(path: Path) -> tuple[ViolationView, ...]:
     with Results(path) as results:
-        budget = Budget()
-        return tuple(violation_rows(results, Shelf(results, budget), budget))
+        budget = SizeBudget()
+        return tuple(violation_rows(results, ExchangeIndex(results, budget), budget))
 
 
 def test_charts_are_drawn_of_what_there_is(path: Path) -> None:
@@ -92,8 +92,8 @@ def test_each_journey_has_its_own_numbers(path: Path) -> None:
         writer.add_ledger("w0", START, "fresh", "scheduled", 1200)
         writer.add_ledger("w0", START, "resume", "scheduled", 3)
         writer.add_failures("w0", START, "resume", 2)
-        writer.add_tally("w0", START, "fresh", "runs", 4)
-        writer.add_tally("w0", START, "fresh", "good", 3)
+        writer.add_rate_counts("w0", START, "fresh", "runs", 4)
+        writer.add_rate_counts("w0", START, "fresh", "good", 3)
         writer.count_violation("ids.unique", "resume", "w0", 5)
         writer.add_histogram("ttft_ms", "fresh", START, "w0", _histogram(10.0))
         writer.add_histogram("resume_ms", "resume", START, "w0", _histogram(20.0))
@@ -145,8 +145,10 @@ def _failed(writer: ResultsWriter, reason: str, times: int) -> None:
     writer.add_ledger("w0", START, "fresh", "scheduled", times)
     writer.add_ledger("w0", START, "fresh", "truncated", times)
     writer.add_failures("w0", START, "fresh", times)
-    row = RunRow(journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason=reason)
-    writer.add_runs([row] * times)
+    row = StreamRecord(
+        journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason=reason
+    )
+    writer.add_streams([row] * times)
 
 
 def test_reasons_of_failure_are_counted_the_most_frequent_first(path: Path) -> None:
@@ -235,7 +237,7 @@ def test_moments() -> None:
 def test_rates_tell_of_how_many(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for word, count in (("judged", 2000), ("failed", 3), ("runs", 1500), ("good", 1455)):
-            writer.add_tally("w0", START, "fresh", word, count)
+            writer.add_rate_counts("w0", START, "fresh", word, count)
     with Results(path) as results:
         rows = list(rate_rows(summary(results)))
         assert [(row.label, row.value, row.counts) for row in rows] == [
@@ -266,8 +268,8 @@ def _warmed_up(path: Path) -> None:
             writer.add_histogram("ttft_ms", "fresh", second, "w0", _histogram(value))
             writer.add_ledger("w0", second, "fresh", "scheduled")
             writer.add_ledger("w0", second, "fresh", "done")
-            writer.add_tally("w0", second, "fresh", "judged")
-        writer.add_tally("w0", START, "fresh", "failed")
+            writer.add_rate_counts("w0", second, "fresh", "judged")
+        writer.add_rate_counts("w0", START, "fresh", "failed")
         writer.set_manifest(measured_from=START + 2, warmup_s=1.5)
 
 
@@ -316,11 +318,13 @@ def test_what_was_dropped_and_lost_is_said_and_is_not_in_flight(path: Path) -> N
 
 
 def test_reasons_of_a_sample_say_so(path: Path) -> None:
-    row = RunRow(journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone")
+    row = StreamRecord(
+        journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone"
+    )
     with ResultsWriter(path, keep_runs=4) as writer:
         writer.add_ledger("w0", START, "fresh", "truncated", 10)
         writer.add_failures("w0", START, "fresh", 10)
-        writer.add_runs([row] * 10)
+        writer.add_streams([row] * 10)
     with Results(path) as results:
         ledger = ledger_view(results)
     assert ledger is not None
@@ -331,8 +335,8 @@ def test_reasons_of_a_sample_say_so(path: Path) -> None:
 def test_the_worst_runs_are_drawn_and_say_what_worst_means(path: Path) -> None:
     with ResultsWriter(path, keep_runs=WATERFALL + 5) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 40)
-        writer.add_runs(
-            RunRow(
+        writer.add_streams(
+            StreamRecord(
                 journey="fresh",
                 step="run",
                 worker="w0",

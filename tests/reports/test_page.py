@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from harness.gate.confidence_intervals import percentile_interval, share_interval
-from harness.reports.exchange_view import Budget, exchange_view
-from harness.reports.page import FACTS_SHOWN, Facts, Page, page
+from harness.reports.exchange_view import SizeBudget, exchange_view
+from harness.reports.page import FACTS_SHOWN, Facts, ReportPage, page
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 
@@ -17,14 +17,14 @@ from . import samples
 from .samples import MANIFEST, START
 
 
-def _page(path: Path) -> Page:
+def _page(path: Path) -> ReportPage:
     with Results(path) as results:
         return page(results)
 
 
 def _load(
     path: Path, objectives: dict[str, Any], *, failed: int = 0, lag_ms: float = 0.1, **manifest: Any
-) -> Page:
+) -> ReportPage:
     """Ten streams with a TTFT of 100 ms each."""
     with ResultsWriter(path) as writer:
         writer.set_manifest(**{**MANIFEST, "settings": {"objectives": objectives}, **manifest})
@@ -82,8 +82,8 @@ def test_a_failed_check_fails(path: Path) -> None:
         writer.set_manifest(state="finished")
         writer.add_checks(
             [
-                CheckRow(id="ids.unique", level="MUST", verdict="fail"),
-                CheckRow(id="ids.clock", level="SHOULD", verdict="pass"),
+                CheckRecord(id="ids.unique", level="MUST", verdict="fail"),
+                CheckRecord(id="ids.clock", level="SHOULD", verdict="pass"),
             ]
         )
     made = _page(path)
@@ -95,7 +95,7 @@ def test_a_failed_check_fails(path: Path) -> None:
 def test_nothing_tested_is_never_green(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.set_manifest(**MANIFEST)
-        writer.add_checks([CheckRow(id="ids.unique", level="MUST", verdict="not applicable")])
+        writer.add_checks([CheckRecord(id="ids.unique", level="MUST", verdict="not applicable")])
         writer.add_ledger("w0", START, "fresh", "scheduled", 3)
         writer.add_ledger("w0", START, "fresh", "refused", 3)
     made = _page(path)
@@ -146,7 +146,7 @@ def test_a_saturated_harness_leaves_latencies_undecided(path: Path, limit_ms: fl
         "`ttft_p95_ms`, `ttft_p50_ms` cannot be judged: the harness was saturated; the p99 of receive lag is 50.0 "
         "ms, over 10 ms. Load: "
     )
-    assert [row.verdict for row in made.objectives] == ["inconclusive", "inconclusive", "held", "held"]
+    assert [row.verdict for row in made.objectives] == ["inconclusive", "inconclusive", "passed", "passed"]
 
 
 def test_a_load_that_was_killed_leaves_the_test_undecided(path: Path) -> None:
@@ -168,14 +168,14 @@ def test_workers_that_were_lost_leave_the_test_undecided(path: Path) -> None:
 def test_goodput_is_held_to_a_lower_limit(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for word, count in (("judged", 10), ("runs", 10), ("good", 8)):
-            writer.add_tally("w0", START, "fresh", word, count)
+            writer.add_rate_counts("w0", START, "fresh", word, count)
     made = _load(path, {"goodput": 0.75})
     row = made.objectives[0]
     assert (row.value, row.limit, row.headroom, row.verdict) == (
         "80%",
         "at least 75%",
         "6.67% to spare",
-        "held",
+        "passed",
     )
     assert row.used is None
     made = _load(path, {"goodput": 1})
@@ -229,7 +229,7 @@ def test_violations_get_room_for_their_evidence_before_the_list_of_all_exchanges
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorded = samples.document(6)
-    monkeypatch.setattr("harness.reports.page.Budget", lambda: Budget(exchange_view(recorded).weight))
+    monkeypatch.setattr("harness.reports.page.SizeBudget", lambda: SizeBudget(exchange_view(recorded).weight))
     with ResultsWriter(path) as writer:
         writer.add_exchange("one", "completed_run", "run", recorded)
         writer.count_violation("ids.unique", "fresh", "w0")
@@ -254,7 +254,7 @@ def test_objectives_have_the_interval_that_the_gate_knows(path: Path) -> None:
             writer.add_histogram("ttft_ms", "fresh", second, "w0", histogram)
             writer.add_ledger("w0", second, "fresh", "scheduled", 20)
             writer.add_ledger("w0", second, "fresh", "done", 20)
-            writer.add_tally("w0", second, "fresh", "judged", 20)
+            writer.add_rate_counts("w0", second, "fresh", "judged", 20)
     with Results(path) as results:
         low, high = percentile_interval(results, "ttft_ms", 95.0) or (0.0, 0.0)
         share = share_interval(results, "error_rate") or (0.0, 0.0)
@@ -272,9 +272,9 @@ def test_policies_are_the_checks_that_judge_nothing(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_checks(
             [
-                CheckRow(id="ids.unique", level="MUST", verdict="pass"),
-                CheckRow(id="resume.start", level="INFO", verdict="info", detail="replay"),
-                CheckRow(id="conflict.form", level="INFO", verdict="inconclusive", detail="no 409 came"),
+                CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
+                CheckRecord(id="resume.start", level="INFO", verdict="info", detail="replay"),
+                CheckRecord(id="conflict.form", level="INFO", verdict="inconclusive", detail="no 409 came"),
             ]
         )
     made = _page(path)

@@ -2,16 +2,16 @@ import re
 from pathlib import Path
 from typing import Any
 
-from harness.reports.waterfall import Part, parts, waterfall
+from harness.reports.waterfall import StreamPhase, phases, waterfall
 from harness.results.reader import Results
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from harness.results.writer import ResultsWriter
 
 DUE_NS = 1_000 * 10**9
 
 
-def _row(**values: Any) -> RunRow:
-    return RunRow(
+def _row(**values: Any) -> StreamRecord:
+    return StreamRecord(
         **{
             "journey": "fresh",
             "step": "run",
@@ -37,13 +37,13 @@ FULL = _row(
 
 
 def test_each_part_begins_where_the_last_ended() -> None:
-    assert parts(FULL) == (
-        Part("waiting", 0.0, 3.0),
-        Part("connect", 3.0, 5.0),
-        Part("head", 5.0, 25.0),
-        Part("event", 25.0, 26.0),
-        Part("token", 26.0, 40.0),
-        Part("stream", 40.0, 100.0),
+    assert phases(FULL) == (
+        StreamPhase("waiting", 0.0, 3.0),
+        StreamPhase("connect", 3.0, 5.0),
+        StreamPhase("head", 5.0, 25.0),
+        StreamPhase("event", 25.0, 26.0),
+        StreamPhase("token", 26.0, 40.0),
+        StreamPhase("stream", 40.0, 100.0),
     )
 
 
@@ -54,12 +54,12 @@ def test_a_stream_that_the_harness_broke_on_did_not_fail() -> None:
 
 
 def test_what_was_not_measured_belongs_to_what_came_next() -> None:
-    assert parts(_row(ttft_ms=40.0, duration_ms=100.0)) == (
-        Part("token", 0.0, 40.0),
-        Part("stream", 40.0, 100.0),
+    assert phases(_row(ttft_ms=40.0, duration_ms=100.0)) == (
+        StreamPhase("token", 0.0, 40.0),
+        StreamPhase("stream", 40.0, 100.0),
     )
     # A connection that was used again: nothing was connected.
-    assert [part.what for part in parts(_row(sent_ns=DUE_NS + 10**6, head_ms=3.0, duration_ms=9.0))] == [
+    assert [part.what for part in phases(_row(sent_ns=DUE_NS + 10**6, head_ms=3.0, duration_ms=9.0))] == [
         "waiting",
         "head",
         "stream",
@@ -68,7 +68,7 @@ def test_what_was_not_measured_belongs_to_what_came_next() -> None:
 
 def test_a_moment_before_the_last_one_makes_no_part_of_negative_length() -> None:
     row = _row(sent_ns=DUE_NS - 10**6, connect_ms=0.5, head_ms=50.0, first_event_ms=48.0, duration_ms=60.0)
-    assert parts(row) == (Part("head", 0.0, 49.0), Part("stream", 49.0, 60.0))
+    assert phases(row) == (StreamPhase("head", 0.0, 49.0), StreamPhase("stream", 49.0, 60.0))
 
 
 def test_the_picture_tells_its_numbers() -> None:
@@ -117,7 +117,7 @@ def test_the_longest_runs_are_those_that_ended_and_count(tmp_path: Path) -> None
     with ResultsWriter(tmp_path / "r.sqlite") as writer:
         writer.set_manifest(measured_from=1_010)
         for second, duration_ms in ((1_000, 900.0), (1_010, 5.0), (1_011, None), (1_012, 70.0), (1_013, 8.0)):
-            writer.add_runs([_row(intended_ns=second * 10**9, duration_ms=duration_ms)])
+            writer.add_streams([_row(intended_ns=second * 10**9, duration_ms=duration_ms)])
     with Results(tmp_path / "r.sqlite") as results:
-        assert [row.duration_ms for row in results.longest_runs(2)] == [70.0, 8.0]
-        assert len(results.longest_runs(10)) == 3
+        assert [row.duration_ms for row in results.longest_streams(2)] == [70.0, 8.0]
+        assert len(results.longest_streams(10)) == 3

@@ -4,12 +4,12 @@ import sqlite3
 
 from harness.results import schema
 from harness.results.histogram import Histogram
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 
-RUN = RunRow(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
+RUN = StreamRecord(journey="fresh", step="run", worker="w1", intended_ns=2_000, outcome="done")
 
 
-FULL = RunRow(
+FULL = StreamRecord(
     journey="resume",
     step="resumed",
     worker="w2",

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.reports.html import write_report
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS
-from harness.results.records import ProcessRow, RunRow
+from harness.results.records import ProcessRecord, StreamRecord
 from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000
@@ -45,8 +45,8 @@ def write_large_file(path: Path, *, runs: int, seconds: int, keep_runs: int | No
                 _second(rng, worker, START + second, count).write_to(writer, worker)
 
 
-def _second(rng: np.random.Generator, worker: str, second: int, count: int) -> Delta:
-    delta = Delta(open={})
+def _second(rng: np.random.Generator, worker: str, second: int, count: int) -> StatsBatch:
+    delta = StatsBatch(open={})
     for place, journey in enumerate(JOURNEYS):
         rows = list(_rows(rng, worker, second, journey, count // 8 + (place < count % 8)))
         failed = sum(row.reason is not None for row in rows)
@@ -63,12 +63,14 @@ def _second(rng: np.random.Generator, worker: str, second: int, count: int) -> D
             histogram = delta.histograms[metric, journey, second] = Histogram()
             histogram.record_many(rng.lognormal(np.log(scale), 0.4, size))
     delta.processes.append(
-        ProcessRow(worker=worker, second=second, cpu=0.5, rss_bytes=10**8, open_streams=count)
+        ProcessRecord(worker=worker, second=second, cpu=0.5, rss_bytes=10**8, open_streams=count)
     )
     return delta
 
 
-def _rows(rng: np.random.Generator, worker: str, second: int, journey: str, count: int) -> Iterator[RunRow]:
+def _rows(
+    rng: np.random.Generator, worker: str, second: int, journey: str, count: int
+) -> Iterator[StreamRecord]:
     for ttft_ms, due_ns, chance in zip(
         rng.lognormal(5, 0.3, count).tolist(),
         rng.integers(0, 10**9, count).tolist(),
@@ -77,7 +79,7 @@ def _rows(rng: np.random.Generator, worker: str, second: int, journey: str, coun
     ):
         intended_ns = second * 10**9 + due_ns
         failed = chance == 0
-        yield RunRow(
+        yield StreamRecord(
             journey=journey,
             step="run",
             worker=worker,

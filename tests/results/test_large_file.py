@@ -11,7 +11,7 @@ def test_its_counts_are_exact_and_its_rows_a_sample(tmp_path):
         ledger, failures = results.ledger(), results.failures()
         assert ledger == Ledger({"scheduled": 1_003, "done": 1_003 - failures, "truncated": failures})
         assert results.sample() == (100, 1_003)
-        kept = list(results.runs())
+        kept = list(results.streams())
         assert sum(row.reason is not None for row in kept) == min(failures, 50)
         said = summary(results)
     assert list(said["metrics"]) == list(METRICS)

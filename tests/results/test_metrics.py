@@ -16,7 +16,7 @@ from harness.results.metrics import (
     violations,
 )
 from harness.results.reader import Results
-from harness.results.records import CheckRow, ProcessRow
+from harness.results.records import CheckRecord, ProcessRecord
 from harness.results.writer import ResultsWriter
 
 NONE = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None}
@@ -123,7 +123,7 @@ def test_the_summary_of_a_run(writer, results):
     writer.add_ledger("w", 1, "fresh", "scheduled", 100)
     writer.add_ledger("w", 1, "fresh", "done", 100)
     writer.count_violation("ids.unique", "fresh", "w", 2)
-    writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="fail")])
+    writer.add_checks([CheckRecord(id="auth.bad", level="MUST", verdict="fail")])
     writer.commit()
     said = json.loads(json.dumps(summary(results), allow_nan=False))
     ttft = said["metrics"]["ttft_ms"]
@@ -179,7 +179,9 @@ def test_one_busy_process_among_many_saturates_by_its_hub_delay(writer, results)
 
 def cpu(writer, worker, *shares, since=1):
     writer.add_processes(
-        ProcessRow(worker=worker, second=second, cpu=share, rss_bytes=1000 + second, open_streams=second % 7)
+        ProcessRecord(
+            worker=worker, second=second, cpu=share, rss_bytes=1000 + second, open_streams=second % 7
+        )
         for second, share in enumerate(shares, since)
     )
     writer.commit()
@@ -222,10 +224,10 @@ def test_how_each_process_fared(writer, results):
 def test_goodput_is_the_share_of_good_runs_by_journey_and_part(writer, results):
     assert goodput(results) is None
     for second, journey, runs, good in ((1, "fresh", 4, 1), (2, "fresh", 4, 3), (2, "replay", 2, 2)):
-        writer.add_tally("w", second, journey, "judged", runs)
-        writer.add_tally("w", second, journey, "runs", runs)
-        writer.add_tally("w", second, journey, "good", good)
-    writer.add_tally("w", 2, "conflict", "judged", 2)
+        writer.add_rate_counts("w", second, journey, "judged", runs)
+        writer.add_rate_counts("w", second, journey, "runs", runs)
+        writer.add_rate_counts("w", second, journey, "good", good)
+    writer.add_rate_counts("w", 2, "conflict", "judged", 2)
     writer.set_manifest(measured_from=2)
     writer.commit()
     assert goodput(results) == 5 / 6
@@ -249,8 +251,8 @@ def test_warm_up_is_shown_apart(writer, results):
         writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
         writer.add_ledger("w", second, "fresh", "scheduled")
         writer.add_ledger("w", second, "fresh", "truncated")
-        writer.add_tally("w", second, "fresh", "judged")
-    writer.add_tally("w", 1, "fresh", "failed")
+        writer.add_rate_counts("w", second, "fresh", "judged")
+    writer.add_rate_counts("w", 1, "fresh", "failed")
     writer.count_violation("ids.unique", "fresh", "w")
     writer.set_manifest(measured_from=2, warmup_s=1.0)
     writer.commit()
@@ -310,7 +312,7 @@ def test_violations_are_those_under_load_and_the_failed_musts(writer, results):
     writer.count_violation("ids.unique", "fresh", "w", 2)
     writer.count_violation("ids.present", "fresh", "w", 0)
     writer.add_checks(
-        CheckRow(id=name, level=level, verdict=verdict)
+        CheckRecord(id=name, level=level, verdict=verdict)
         for name, level, verdict in (
             ("ids.unique", "MUST", "fail"),
             ("auth.bad", "MUST", "fail"),

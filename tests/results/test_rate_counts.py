@@ -1,11 +1,11 @@
 import pytest
 
-from harness.results.rate_counts import WORDS, Tally, checked_word
+from harness.results.rate_counts import WORDS, RateCounts, checked_word
 
 
 def test_a_tally_is_made_of_counts_by_word():
-    assert Tally.of({"judged": 5, "good": 2}) == Tally(judged=5, failed=0, runs=0, good=2)
-    assert Tally.of({}) == Tally()
+    assert RateCounts.of({"judged": 5, "good": 2}) == RateCounts(judged=5, failed=0, runs=0, good=2)
+    assert RateCounts.of({}) == RateCounts()
     assert WORDS == ("judged", "failed", "runs", "good")
 
 

@@ -8,9 +8,9 @@ import pytest
 from harness.results import reader
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.reader import Reason, Results
-from harness.results.records import CheckRow, ProcessRow
+from harness.results.records import CheckRecord, ProcessRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.files import RUN, of
@@ -31,7 +31,7 @@ def test_a_missing_file_is_one_sentence(tmp_path):
 def test_a_damaged_file_is_one_sentence(path):
     with ResultsWriter(path) as writer:
         writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
-        writer.add_runs([RUN] * 2000)
+        writer.add_streams([RUN] * 2000)
     with sqlite3.connect(path) as damage:
         damage.execute("UPDATE histograms SET counts = x'00'")
     damage.close()
@@ -41,7 +41,7 @@ def test_a_damaged_file_is_one_sentence(path):
         file.seek(4096 * 4)
         file.write(b"\xff" * (path.stat().st_size - 4096 * 4))
     with Results(path) as results, pytest.raises(ResultsError, match="cannot read the results file"):
-        list(results.runs())
+        list(results.streams())
 
 
 def test_reading_writes_nothing(path):
@@ -66,7 +66,7 @@ def test_reading_writes_nothing(path):
 )
 def test_a_check_tests_something_when_it_came_to_a_verdict_on_the_server(path, verdict, tested):
     with ResultsWriter(path) as writer:
-        writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
+        writer.add_checks([CheckRecord(id="a", level="MUST", verdict=verdict)])
     with Results(path) as results:
         assert results.tested is tested
 
@@ -97,7 +97,7 @@ def test_an_empty_results_file_tested_nothing(path):
     ResultsWriter(path).close()
     with Results(path) as results:
         assert not results.tested
-        assert (results.manifest, list(results.runs()), results.checks(), results.metrics()) == (
+        assert (results.manifest, list(results.streams()), results.checks(), results.metrics()) == (
             {},
             [],
             [],
@@ -108,8 +108,8 @@ def test_an_empty_results_file_tested_nothing(path):
 def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_first(path):
     with ResultsWriter(path) as writer:
         for reason, times in (("reset", 2), ("gone", 3), ("late", 1)):
-            writer.add_runs([replace(RUN, reason=reason)] * times)
-        writer.add_runs([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
+            writer.add_streams([replace(RUN, reason=reason)] * times)
+        writer.add_streams([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
     with Results(path) as results:
         reasons, different = results.failure_reasons(2)
         assert reasons == [Reason("fresh", "run", "gone", 3), Reason("fresh", "run", "reset", 2)]
@@ -119,7 +119,7 @@ def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_fi
 
 def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
     with ResultsWriter(path) as writer, Results(path) as results:
-        with writer.together():
+        with writer.transaction():
             writer.add_ledger("w1", 1, "fresh", "scheduled", 5)
             writer.set_open("w1", {"fresh": 3, "replay": 1})
             writer.add_ledger("w1", 1, "replay", "scheduled")
@@ -148,14 +148,14 @@ def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
             writer.add_histogram("ttft_ms", "replay", second, "w2", of(value * 10))
             writer.add_ledger("w1", second, "fresh", "scheduled")
             writer.add_ledger("w1", second, "fresh", "done")
-            writer.add_tally("w1", second, "fresh", "judged", second)
-            writer.add_tally("w1", second, "replay", "failed")
+            writer.add_rate_counts("w1", second, "fresh", "judged", second)
+            writer.add_rate_counts("w1", second, "replay", "failed")
             writer.add_processes(
-                [ProcessRow(worker="w1", second=second, cpu=0.5, rss_bytes=1, open_streams=2)]
+                [ProcessRecord(worker="w1", second=second, cpu=0.5, rss_bytes=1, open_streams=2)]
             )
         writer.commit()
         assert (results.measured_from, results.histogram("ttft_ms").sum) == (None, 77.0)
-        assert results.tally("fresh") == Tally(judged=30)
+        assert results.rate_counts("fresh") == RateCounts(judged=30)
         assert results.histogram("ttft_ms", part="warm-up").count == 0
         writer.set_manifest(measured_from=10)
         writer.commit()
@@ -172,11 +172,11 @@ def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
                 "w2": fresh * 10,
             }
             assert list(results.histograms_by_second("ttft_ms", part=part)) == seconds
-            assert results.tally("fresh", part) == Tally(judged=judged)
-            assert results.tally("replay", part).failed == len(seconds)
+            assert results.rate_counts("fresh", part) == RateCounts(judged=judged)
+            assert results.rate_counts("replay", part).failed == len(seconds)
             assert [row.second for row in results.processes(part)] == seconds
         assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
-        assert results.tallies_by_second()[9] == Tally(judged=9, failed=1)
+        assert results.rate_counts_by_second()[9] == RateCounts(judged=9, failed=1)
 
 
 def test_without_a_tally_rates_come_from_the_ledger(path):
@@ -185,8 +185,8 @@ def test_without_a_tally_rates_come_from_the_ledger(path):
         writer.add_ledger("w", 1, "fresh", "abandoned", 2)
         writer.add_failures("w", 1, "fresh", 1)
     with Results(path) as results:
-        assert results.tally() == Tally(5, 1, None, None)
-        assert results.tally(part="warm-up") == Tally()
+        assert results.rate_counts() == RateCounts(5, 1, None, None)
+        assert results.rate_counts(part="warm-up") == RateCounts()
 
 
 def test_a_metric_of_no_journey_makes_none(path):
@@ -194,16 +194,16 @@ def test_a_metric_of_no_journey_makes_none(path):
         writer.add_histogram("hub_delay_ms", "", 1, "w1", of(1.0))
         writer.add_processes(
             [
-                ProcessRow(worker="w1", second=2, cpu=0.5, rss_bytes=10, open_streams=1),
-                ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
-                ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+                ProcessRecord(worker="w1", second=2, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRecord(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+                ProcessRecord(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
             ]
         )
     with Results(path) as results:
         assert results.journeys() == []
         assert results.processes() == [
-            ProcessRow(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
-            ProcessRow(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
+            ProcessRecord(worker="w1", second=1, cpu=0.5, rss_bytes=10, open_streams=1),
+            ProcessRecord(worker="w1", second=2, cpu=0.75, rss_bytes=11, open_streams=3),
         ]
 
 
@@ -281,22 +281,29 @@ def test_histograms_that_are_read_together_are_the_same_as_one_by_one(
 def test_what_is_kept_of_a_file_is_let_go_of_when_it_changes(path):
     with ResultsWriter(path) as writer, Results(path) as results:
         writer.add_ledger("w", 1, "fresh", "done", 5)
-        writer.add_tally("w", 1, "fresh", "judged", 5)
+        writer.add_rate_counts("w", 1, "fresh", "judged", 5)
         writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
         writer.commit()
-        assert (results.ledger()["done"], results.tally().judged, results.metrics()) == (5, 5, ["ttft_ms"])
+        assert (results.ledger()["done"], results.rate_counts().judged, results.metrics()) == (
+            5,
+            5,
+            ["ttft_ms"],
+        )
         assert (results.histogram("ttft_ms").count, results.journeys(), results.sample()) == (
             1,
             ["fresh"],
             (0, 0),
         )
         writer.add_ledger("w", 1, "join", "done", 2)
-        writer.add_tally("w", 1, "join", "judged", 2)
+        writer.add_rate_counts("w", 1, "join", "judged", 2)
         writer.add_histogram("stall_ms", "join", 1, "w", of(1.0))
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
         writer.set_manifest(measured_from=2)
         writer.commit()
-        assert (results.ledger()["done"], results.tally().judged) == (7, 0)
-        assert (results.tally(part="whole").judged, results.tally("join", "warm-up").judged) == (7, 2)
+        assert (results.ledger()["done"], results.rate_counts().judged) == (7, 0)
+        assert (results.rate_counts(part="whole").judged, results.rate_counts("join", "warm-up").judged) == (
+            7,
+            2,
+        )
         assert (results.metrics(), results.journeys()) == (["stall_ms", "ttft_ms"], ["fresh", "join"])
         assert (results.histogram("ttft_ms").count, results.sample()) == (0, (1, 1))

@@ -4,12 +4,12 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.results.sampling import Sample, Surplus
+from harness.results.sampling import StreamSample, Surplus
 
 
 def kept(kinds, keep, seed, trim_every=1):
     """What a sample of `keep` holds after rows of those kinds (True: failed), trimmed every so often."""
-    sample, rows = Sample(keep, rng=random.Random(seed)), []
+    sample, rows = StreamSample(keep, rng=random.Random(seed)), []
     for number, failed in enumerate(kinds):
         priority = sample.draw(failed=failed)
         if priority is not None:
@@ -65,8 +65,8 @@ def test_failed_rows_stay_before_others_up_to_half_of_the_room():
 
 
 def test_the_surplus():
-    assert Sample(10, failed=8, ordinary=2).surplus() == Surplus(0, 0)
-    assert Sample(10, failed=8, ordinary=5).surplus() == Surplus(3, 0)
-    assert Sample(10, failed=8, ordinary=20).surplus() == Surplus(3, 15)
-    assert Sample(0, failed=0, ordinary=0).surplus() == Surplus(0, 0)
-    assert Sample(0).draw(failed=True) is None
+    assert StreamSample(10, failed=8, ordinary=2).surplus() == Surplus(0, 0)
+    assert StreamSample(10, failed=8, ordinary=5).surplus() == Surplus(3, 0)
+    assert StreamSample(10, failed=8, ordinary=20).surplus() == Surplus(3, 15)
+    assert StreamSample(0, failed=0, ordinary=0).surplus() == Surplus(0, 0)
+    assert StreamSample(0).draw(failed=True) is None

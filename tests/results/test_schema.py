@@ -3,9 +3,9 @@ import sqlite3
 import pytest
 
 from harness.results.ledger import Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.reader import Results
-from harness.results.records import CheckRow
+from harness.results.records import CheckRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.files import RUN, of_version_1
@@ -46,10 +46,10 @@ def test_a_newer_schema_is_refused_by_name_of_both_versions(path):
 def check_version_1(path):
     with Results(path) as results:
         assert results.ledger() == Ledger({"scheduled": 2, "done": 2})
-        assert results.tally() == Tally(2, 1, None, None)
+        assert results.rate_counts() == RateCounts(2, 1, None, None)
         assert (results.processes(), results.measured_from, results.sample()) == ([], None, (1, 1))
         assert results.histogram("ttft_ms").sum == 5.0
-        assert [row.outcome for row in results.runs()] == ["done"]
+        assert [row.outcome for row in results.streams()] == ["done"]
         assert results.tested
 
 
@@ -58,17 +58,17 @@ def test_a_file_of_the_first_version_is_read_as_it_is(path):
     before = path.read_bytes()
     check_version_1(path)
     with Results(path) as results:
-        assert results.tallies_by_second() == {}
+        assert results.rate_counts_by_second() == {}
     assert path.read_bytes() == before
 
 
 def test_a_writer_brings_a_file_of_the_first_version_up_to_date(path):
     of_version_1(path)
     with ResultsWriter(path) as writer:
-        writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="pass")])
+        writer.add_checks([CheckRecord(id="auth.bad", level="MUST", verdict="pass")])
     check_version_1(path)
     with ResultsWriter(path, keep_runs=1) as writer:
-        writer.add_runs([RUN] * 3)
+        writer.add_streams([RUN] * 3)
         writer.set_open("w", {"fresh": 1})
     with Results(path) as results:
         assert results.sample() == (1, 4)

@@ -14,7 +14,7 @@ from harness.results import writer as writing
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
-from harness.results.records import CheckRow, ExchangeRow, ViolationRow
+from harness.results.records import CheckRecord, ExchangeRecord, ViolationRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.files import FULL, RUN, of
@@ -28,13 +28,13 @@ def test_everything_written_is_read_back(path):
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="running", versions={"harness": "0.1.0"})
         writer.set_manifest(state="finished")
-        writer.add_runs([RUN, FULL])
+        writer.add_streams([RUN, FULL])
         writer.add_violation("ids.unique", "fresh", 5, "twice", {"event": 3})
         writer.count_violation("ids.unique", "fresh", "w1", 2)
         writer.count_violation("ids.unique", "replay", "w1")
         writer.add_checks(
             [
-                CheckRow(
+                CheckRecord(
                     id="auth.bad",
                     level="MUST",
                     verdict="fail",
@@ -47,8 +47,8 @@ def test_everything_written_is_read_back(path):
         writer.add_exchange("x1", "bad token", "first", {"curl": "curl", "events": []})
     with Results(path) as results:
         assert results.manifest == {"state": "finished", "versions": {"harness": "0.1.0"}}
-        assert list(results.runs()) == [replace(FULL, id=2), replace(RUN, id=1)]
-        example = ViolationRow(
+        assert list(results.streams()) == [replace(FULL, id=2), replace(RUN, id=1)]
+        example = ViolationRecord(
             requirement="ids.unique", journey="fresh", at_ns=5, detail="twice", evidence={"event": 3}, id=1
         )
         assert results.violations() == [example]
@@ -57,7 +57,7 @@ def test_everything_written_is_read_back(path):
         (check,) = results.checks()
         assert (check.verdict, check.duration_s) == ("fail", 0.5)
         assert check.evidence == [{"exchange": "x1", "event": None, "note": "see"}]
-        exchange = ExchangeRow(
+        exchange = ExchangeRecord(
             id="x1", scenario="bad token", label="first", document={"curl": "curl", "events": []}
         )
         assert results.exchange("x1") == exchange
@@ -115,9 +115,9 @@ def test_unknown_words_are_refused(path):
         with pytest.raises(ValueError, match="'completed' is no outcome"):
             writer.add_ledger("w", 1, "fresh", "completed")
         with pytest.raises(ValueError, match="'ok' is no outcome"):
-            writer.add_runs([replace(RUN, outcome="ok")])
+            writer.add_streams([replace(RUN, outcome="ok")])
         with pytest.raises(ValueError, match=r"auth.bad: 'passed' is no verdict; it is one of pass, fail"):
-            writer.add_checks([CheckRow(id="auth.bad", level="MUST", verdict="passed")])
+            writer.add_checks([CheckRecord(id="auth.bad", level="MUST", verdict="passed")])
 
 
 def test_twenty_examples_a_requirement_are_kept_over_all_writers(path):
@@ -139,7 +139,7 @@ def test_twenty_examples_a_requirement_are_kept_over_all_writers(path):
 def test_a_later_verdict_or_exchange_of_the_same_id_replaces_the_earlier(path):
     with ResultsWriter(path) as writer:
         for verdict in ("inconclusive", "pass"):
-            writer.add_checks([CheckRow(id="a", level="MUST", verdict=verdict)])
+            writer.add_checks([CheckRecord(id="a", level="MUST", verdict=verdict)])
             writer.add_exchange("x", "s", verdict, {})
     with Results(path) as results:
         assert [check.verdict for check in results.checks()] == ["pass"]
@@ -151,12 +151,14 @@ def test_a_later_verdict_or_exchange_of_the_same_id_replaces_the_earlier(path):
 def test_hostile_text_survives(path):
     lone, nul = "a\ud800b", "a\0b"
     with ResultsWriter(path) as writer:
-        writer.add_runs([replace(RUN, reason=lone, run_id=nul, idempotency_key="'); DROP TABLE runs; --ü")])
+        writer.add_streams(
+            [replace(RUN, reason=lone, run_id=nul, idempotency_key="'); DROP TABLE runs; --ü")]
+        )
         writer.add_violation("r", "fresh", 1, lone, {"data": lone})
-        writer.add_checks([CheckRow(id="c", level="MUST", verdict="fail", detail=lone)])
+        writer.add_checks([CheckRecord(id="c", level="MUST", verdict="fail", detail=lone)])
         writer.add_exchange("x", "s", "l", {"head": lone + nul + "\u2028</script>"})
     with Results(path) as results:
-        (run,) = results.runs()
+        (run,) = results.streams()
         assert (run.reason, run.run_id, run.idempotency_key) == ("a\\ud800b", nul, "'); DROP TABLE runs; --ü")
         assert results.violations()[0].detail == results.checks()[0].detail == "a\\ud800b"
         assert results.violations()[0].evidence == {"data": lone}
@@ -165,35 +167,35 @@ def test_hostile_text_survives(path):
 
 def test_a_value_of_a_wrong_type_is_refused_not_stored_as_rubbish(path):
     writer = ResultsWriter(path)
-    writer.add_runs([replace(RUN, events=np.int64(3))])
+    writer.add_streams([replace(RUN, events=np.int64(3))])
     with pytest.raises(ResultsError, match="cannot store BLOB value in INTEGER column"):
         writer.close()
     with Results(path) as results:
-        assert list(results.runs()) == []
+        assert list(results.streams()) == []
 
 
 def test_rows_are_committed_by_themselves_after_a_second(path, monkeypatch):
     now = 100.0
     monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     with ResultsWriter(path) as writer, Results(path) as results:
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
         now += 0.99
-        writer.add_runs([RUN])
-        assert len(list(results.runs())) == 0
+        writer.add_streams([RUN])
+        assert len(list(results.streams())) == 0
         now += 0.01
-        writer.add_runs([RUN])
-        assert len(list(results.runs())) == 3
-        writer.add_runs([RUN] * (writing.COMMIT_AT_ROWS - 1))
-        assert len(list(results.runs())) == 3
-        writer.add_runs([RUN])
-        assert len(list(results.runs())) == 3 + writing.COMMIT_AT_ROWS
+        writer.add_streams([RUN])
+        assert len(list(results.streams())) == 3
+        writer.add_streams([RUN] * (writing.COMMIT_AT_ROWS - 1))
+        assert len(list(results.streams())) == 3
+        writer.add_streams([RUN])
+        assert len(list(results.streams())) == 3 + writing.COMMIT_AT_ROWS
 
 
 def test_what_is_only_gathered_holds_no_lock(path):
     with ResultsWriter(path) as one, ResultsWriter(path) as other:
-        one.add_runs([RUN])
+        one.add_streams([RUN])
         started = time.monotonic()
-        other.add_runs([RUN])
+        other.add_streams([RUN])
         other.commit()
         assert time.monotonic() - started < 5
 
@@ -203,42 +205,42 @@ def test_a_failed_commit_loses_nothing(path):
         blocker = sqlite3.connect(path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         writer._db.execute("PRAGMA busy_timeout = 10")
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
         with pytest.raises(ResultsError, match="database is locked"):
             writer.commit()
         blocker.execute("ROLLBACK")
         blocker.close()
         writer.commit()
     with Results(path) as results:
-        assert len(list(results.runs())) == 1
+        assert len(list(results.streams())) == 1
 
 
 def test_leaving_by_an_exception_keeps_what_was_added(path):
     def interrupted():
         with ResultsWriter(path) as writer:
-            writer.add_runs([RUN])
+            writer.add_streams([RUN])
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     with Results(path) as results:
-        assert len(list(results.runs())) == 1
+        assert len(list(results.streams())) == 1
 
 
 def test_the_last_writer_leaves_a_single_plain_file_and_reading_adds_none(path):
     one, other = ResultsWriter(path), ResultsWriter(path)
-    one.add_runs([RUN])
-    other.add_runs([RUN])
+    one.add_streams([RUN])
+    other.add_streams([RUN])
     one.close()
     assert (path.parent / "results.sqlite-wal").exists()
     other.close()
     with Results(path) as results:
-        assert len(list(results.runs())) == 2
+        assert len(list(results.streams())) == 2
         assert [entry.name for entry in path.parent.iterdir()] == ["results.sqlite"]
     with ResultsWriter(path) as writer:
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
     with Results(path) as results:
-        assert len(list(results.runs())) == 3
+        assert len(list(results.streams())) == 3
 
 
 KILLED = """
@@ -272,14 +274,14 @@ def test_a_killed_writer_leaves_a_readable_file_with_all_that_was_committed(path
         assert child.wait(10) == -signal.SIGKILL
     assert (path.parent / "results.sqlite-wal").stat().st_size > 0
     with Results(path) as results:
-        numbers = [run.intended_ns for run in results.runs()]
+        numbers = [run.intended_ns for run in results.streams()]
         # The commit after the last report may or may not have happened, but only as a whole.
         assert numbers in (list(range(1, committed + 1)), list(range(1, committed + 11)))
         assert results.ledger().scheduled == results.histogram("ttft_ms").count == len(numbers)
     with ResultsWriter(path) as writer:
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
     with Results(path) as results:
-        assert len(list(results.runs())) == len(numbers) + 1
+        assert len(list(results.streams())) == len(numbers) + 1
 
 
 WRITING = """
@@ -319,7 +321,7 @@ def test_two_processes_write_at_once_also_while_the_file_is_made(path):
         assert child.communicate(timeout=60)[1] == ""
         assert child.returncode == 0
     with Results(path) as results:
-        workers = [run.worker for run in results.runs()]
+        workers = [run.worker for run in results.streams()]
         assert (workers.count("a"), workers.count("b"), len(workers)) == (200, 200, 400)
         assert results.ledger().scheduled == 400
         assert results.violation_counts() == {"ids.unique": 400}
@@ -329,7 +331,7 @@ def test_two_processes_write_at_once_also_while_the_file_is_made(path):
 
 def test_a_writer_does_not_cross_a_fork(path, monkeypatch):
     with ResultsWriter(path) as writer:
-        writer.add_runs([RUN])
+        writer.add_streams([RUN])
         with monkeypatch.context() as patch:
             patch.setattr(writing.os, "getpid", lambda: -1)
             with pytest.raises(RuntimeError, match="does not survive a fork"):
@@ -349,16 +351,16 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def runs_of(path):
     with Results(path) as results:
-        return list(results.runs())
+        return list(results.streams())
 
 
 def test_a_large_test_keeps_a_sample_of_its_rows_and_says_of_how_many(path):
     failed = replace(RUN, outcome="truncated", reason="gone")
     with ResultsWriter(path, keep_runs=10) as writer:
         for number in range(300):
-            writer.add_runs([replace(RUN, intended_ns=number)])
+            writer.add_streams([replace(RUN, intended_ns=number)])
             if number % 20 == 0:
-                writer.add_runs([failed])
+                writer.add_streams([failed])
                 writer.commit()
                 with Results(path) as results:
                     assert results.sample() == (min(10, number + number // 20 + 2), number + number // 20 + 2)
@@ -375,7 +377,7 @@ def test_every_row_of_a_file_is_as_likely_to_stay(path):
         file = path.with_name(f"{number}.sqlite")
         with ResultsWriter(file, keep_runs=4) as writer:
             for row in range(16):
-                writer.add_runs([replace(RUN, intended_ns=row)])
+                writer.add_streams([replace(RUN, intended_ns=row)])
                 if row % 5 == 0:
                     writer.commit()
         times.update(row.intended_ns for row in runs_of(file))
@@ -387,12 +389,12 @@ def test_every_row_of_a_file_is_as_likely_to_stay(path):
 def test_a_sample_goes_on_where_an_earlier_writer_ended_and_zero_keeps_none(path):
     for _ in range(3):
         with ResultsWriter(path, keep_runs=5) as writer:
-            writer.add_runs([RUN] * 4)
+            writer.add_streams([RUN] * 4)
     with Results(path) as results:
         assert results.sample() == (5, 12)
     none = path.with_name("none.sqlite")
     with ResultsWriter(none, keep_runs=0) as writer:
-        writer.add_runs([RUN] * 4)
+        writer.add_streams([RUN] * 4)
     assert runs_of(none) == []
     with Results(none) as results:
         assert results.sample() == (0, 4)
@@ -400,15 +402,15 @@ def test_a_sample_goes_on_where_an_earlier_writer_ended_and_zero_keeps_none(path
 
 def test_a_commit_that_fails_trims_no_count(path):
     with ResultsWriter(path, keep_runs=3) as writer:
-        writer.add_runs([RUN] * 3)
+        writer.add_streams([RUN] * 3)
         writer.commit()
-        writer.add_runs([replace(RUN, events=np.int64(3))] + [RUN] * 3)
+        writer.add_streams([replace(RUN, events=np.int64(3))] + [RUN] * 3)
         with pytest.raises(ResultsError, match="cannot store BLOB"):
             writer.commit()
         assert len(runs_of(path)) == 3
         writer._pending.runs.clear()
         writer._sample.ordinary = 3
-        writer.add_runs([RUN] * 9)
+        writer.add_streams([RUN] * 9)
     assert len(runs_of(path)) == 3
 
 
@@ -417,12 +419,12 @@ def test_what_is_added_together_is_committed_together(path, monkeypatch):
     monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     with ResultsWriter(path) as writer, Results(path) as results:
         now += 60
-        with writer.together():
+        with writer.transaction():
             writer.add_ledger("w", 1, "fresh", "scheduled")
-            with writer.together():
-                writer.add_runs([RUN] * (writing.COMMIT_AT_ROWS + 1))
+            with writer.transaction():
+                writer.add_streams([RUN] * (writing.COMMIT_AT_ROWS + 1))
             assert results.ledger().scheduled == 0
-        assert (results.ledger().scheduled, len(list(results.runs()))) == (1, writing.COMMIT_AT_ROWS + 1)
+        assert (results.ledger().scheduled, len(list(results.streams()))) == (1, writing.COMMIT_AT_ROWS + 1)
 
 
 def test_what_is_stored_is_sorted_into_buckets(path):

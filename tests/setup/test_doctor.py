@@ -16,13 +16,13 @@ from click.testing import CliRunner
 import harness.setup.doctor as module
 from harness.cli import main
 from harness.config.settings import Settings
-from harness.setup.finding import Row, fail, ok, warn
+from harness.setup.finding import SetupFinding, fail, ok, warn
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
 from tests.setup.servers import acme
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+def machine(monkeypatch: pytest.MonkeyPatch) -> list[SetupFinding]:
     """What the machine is found to be."""
     found = [ok("cores", "8"), ok("disk", "[b]10 GB[/b]")]
     monkeypatch.setattr(module, "machine_rows", lambda *_: iter(found))
@@ -33,7 +33,7 @@ def doctor(*options: str) -> Any:
     return CliRunner().invoke(main, ["doctor", *options])
 
 
-def test_a_machine_that_is_fit(machine: list[Row]) -> None:
+def test_a_machine_that_is_fit(machine: list[SetupFinding]) -> None:
     done = doctor()
     assert done.exit_code == 0, done.output
     assert "[b]10 GB[/b]" in done.output
@@ -41,7 +41,7 @@ def test_a_machine_that_is_fit(machine: list[Row]) -> None:
     assert "No target is named" in done.output
 
 
-def test_a_warning_is_no_failure_and_a_failure_is(machine: list[Row]) -> None:
+def test_a_warning_is_no_failure_and_a_failure_is(machine: list[SetupFinding]) -> None:
     machine.append(warn("timer", "late", "wait"))
     done = doctor()
     assert done.exit_code == 0
@@ -53,7 +53,7 @@ def test_a_warning_is_no_failure_and_a_failure_is(machine: list[Row]) -> None:
     assert "file limit must be put right" in done.output
 
 
-def test_one_document_for_a_program(machine: list[Row]) -> None:
+def test_one_document_for_a_program(machine: list[SetupFinding]) -> None:
     machine.append(fail("file limit", "12", "ulimit -n 99"))
     done = doctor("--json")
     assert done.exit_code == 1
@@ -68,7 +68,7 @@ def test_one_document_for_a_program(machine: list[Row]) -> None:
     }
 
 
-def test_with_a_target(machine: list[Row]) -> None:
+def test_with_a_target(machine: list[SetupFinding]) -> None:
     action = {"toolId": "crawl", "toolName": "C", "aiDescription": "…", "runtimeScope": "x"}
     with acme() as (_, url):
         target = {"base_url": url, "path": PATH, "organization_id": ORGANIZATION, "token": TOKEN}
@@ -82,14 +82,14 @@ def test_with_a_target(machine: list[Row]) -> None:
     assert TOKEN not in done.output
 
 
-def test_wrong_settings_are_one_sentence(machine: list[Row]) -> None:
+def test_wrong_settings_are_one_sentence(machine: list[SetupFinding]) -> None:
     Path("harness.toml").write_text("[target]\nbase_ulr = 'x'\n")
     done = doctor()
     assert done.exit_code == 2
     assert "unknown setting 'target.base_ulr'" in done.stderr
 
 
-def test_an_interrupt_is_no_traceback(machine: list[Row], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_is_no_traceback(machine: list[SetupFinding], monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> Any:
         raise KeyboardInterrupt
 

@@ -14,10 +14,10 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
 from harness.setup.init import first_draft, run_init
-from harness.setup.prompts import Nobody
+from harness.setup.prompts import NoPrompt
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
 from tests.setup.servers import acme, answering
 from tests.transport.servers import Authority, authority  # noqa: F401 - a fixture
@@ -104,7 +104,7 @@ def test_once_is_once(server: tuple[Acme, str]) -> None:
 
 
 def test_the_embedded_server() -> None:
-    with EmbeddedServer() as embedded:
+    with ReferenceServer() as embedded:
         echo, slow = json.dumps(action("echo")), json.dumps(action("long", tokens=20, intervalMs=60))
         done = init(
             *("--target", embedded.base_url, "--organization", "org-1"),
@@ -294,14 +294,14 @@ def _token(claims: Any) -> str:
 )
 def test_a_token_may_name_the_organization(token: str, organization: str | None) -> None:
     variables = {"HARNESS_TARGET__TOKEN": token}
-    draft = first_draft("http://h", None, None, None, None, {}, Nobody(), variables)
+    draft = first_draft("http://h", None, None, None, None, {}, NoPrompt(), variables)
     assert draft.organization_id == organization
 
 
 class Told:
     """A person whose answers are known."""
 
-    anybody = True
+    is_interactive = True
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.load_settings import LoadSettings
-from harness.setup.finding import Row
+from harness.setup.finding import SetupFinding
 from harness.setup.machine_checks import (
     clock_row,
     cores_row,
@@ -68,7 +68,7 @@ NO_LIMIT = float("inf")
         (lambda: proxy_row({"https_proxy": "http://p"}), "warn"),
     ],
 )
-def test_where_a_limit_lies(row: Callable[[], Row], standing: str) -> None:
+def test_where_a_limit_lies(row: Callable[[], SetupFinding], standing: str) -> None:
     found = row()
     assert found.standing == standing, found
     assert bool(found.advice) is (standing != "ok")

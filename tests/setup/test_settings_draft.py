@@ -7,12 +7,12 @@ import pytest
 
 from harness.config.settings import Actions
 from harness.errors import SettingsError
-from harness.setup.settings_draft import Draft, action_names, roomy_budget_s, settings_text
+from harness.setup.settings_draft import SettingsDraft, action_names, generous_budget_s, settings_text
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "says\n\"hello\" \\ 'there'", "runtimeScope": "x"}
 
 
-def parsed(draft: Draft) -> dict[str, Any]:
+def parsed(draft: SettingsDraft) -> dict[str, Any]:
     return tomllib.loads(settings_text(draft, "a test"))
 
 
@@ -27,7 +27,7 @@ def test_what_is_known_is_written_and_reads_back_the_same() -> None:
         "with space": 1.5,
         "on": True,
     }
-    draft = Draft(
+    draft = SettingsDraft(
         "http://h:1",
         path="/runs?x=1",
         organization_id="acme",
@@ -52,7 +52,9 @@ def test_what_is_known_is_written_and_reads_back_the_same() -> None:
 
 
 def test_what_is_not_known_is_left_as_a_comment() -> None:
-    text = settings_text(Draft("http://h", organization_id="o", actions={"success": ACTION}), "a test")
+    text = settings_text(
+        SettingsDraft("http://h", organization_id="o", actions={"success": ACTION}), "a test"
+    )
     for line in (
         '# conflict = "http-409"',
         '# resume_start = "replay"',
@@ -66,7 +68,7 @@ def test_what_is_not_known_is_left_as_a_comment() -> None:
 
 
 def test_a_reason_stands_above_its_setting_and_stays_a_comment() -> None:
-    draft = Draft(
+    draft = SettingsDraft(
         "http://h",
         organization_id="o",
         actions={"success": ACTION},
@@ -85,7 +87,7 @@ def test_a_reason_stands_above_its_setting_and_stays_a_comment() -> None:
 
 
 def test_the_token_is_not_written() -> None:
-    text = settings_text(Draft("http://h", token="s3cret", organization_id="o"), "a test")
+    text = settings_text(SettingsDraft("http://h", token="s3cret", organization_id="o"), "a test")
     assert "s3cret" not in text
     assert "HARNESS_TARGET__TOKEN" in text
 
@@ -101,17 +103,17 @@ def test_the_token_is_not_written() -> None:
 )
 def test_nor_by_another_way(place: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="the token stands in") as caught:
-        settings_text(Draft("http://h", token="s3cret", organization_id="o", **place), "a test")
+        settings_text(SettingsDraft("http://h", token="s3cret", organization_id="o", **place), "a test")
     assert "s3cret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, {"a": None}, [1, [None]]])
 def test_null_cannot_be_written(value: Any) -> None:
-    draft = Draft("http://h", organization_id="o", actions={"success": {"field": value}})
+    draft = SettingsDraft("http://h", organization_id="o", actions={"success": {"field": value}})
     with pytest.raises(SettingsError, match="field holds null"):
         settings_text(draft, "a test")
 
 
 @pytest.mark.parametrize(("seen_s", "budget_s"), [(0.0, None), (5.0, None), (5.1, 16.0), (40.0, 120.0)])
 def test_budgets_leave_room(seen_s: float, budget_s: float | None) -> None:
-    assert roomy_budget_s(seen_s, 10.0) == budget_s
+    assert generous_budget_s(seen_s, 10.0) == budget_s

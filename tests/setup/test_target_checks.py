@@ -16,7 +16,7 @@ from aiohttp import web
 
 from harness.config.settings import Settings
 from harness.setup.connection import Connection, connect
-from harness.setup.finding import Row
+from harness.setup.finding import SetupFinding
 from harness.setup.target_checks import connection_rows, target_rows
 from harness.transport.endpoint import Endpoint
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
@@ -27,13 +27,13 @@ NO_HEADERS: Mapping[str, str] = {}
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 
 
-def rows(url: str, **target: Any) -> dict[str, Row]:
+def rows(url: str, **target: Any) -> dict[str, SetupFinding]:
     values = {"base_url": url, "token": "s3cret", "actions": {"success": ACTION, "long": ACTION}, **target}
     settings = Settings.model_validate({"target": values, "budgets": {"first_event": 3, "heartbeat": 3}})
     return {row.name: row for row in target_rows(settings)}
 
 
-def standings(found: Mapping[str, Row]) -> dict[str, str]:
+def standings(found: Mapping[str, SetupFinding]) -> dict[str, str]:
     return {name: str(row.standing) for name, row in found.items() if row.standing != "ok"}
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.contract.finding import Verdict
-from harness.contract.verdicts import Result, Verdicts
+from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.errors import SettingsError
-from harness.suite.known_failures import UPDATE_REASON, load_known, update_known
+from harness.suite.known_failures import UPDATE_REASON, load_known_failures, update_known_failures
 
 LISTED = """
 [[known]]
@@ -34,7 +34,7 @@ def listed(tmp_path: Path) -> Path:
 
 
 def test_a_list_is_read(listed: Path) -> None:
-    known = load_known(listed, date(2027, 1, 31))
+    known = load_known_failures(listed, date(2027, 1, 31))
     assert known["resume.joins"].says() == (
         "known: the gateway cuts joined streams (https://tracker.example.com/1), until 2027-01-31"
     )
@@ -42,7 +42,7 @@ def test_a_list_is_read(listed: Path) -> None:
 
 
 def test_what_has_expired_counts_again(listed: Path) -> None:
-    assert set(load_known(listed, date(2027, 2, 1))) == {"ids.clock"}
+    assert set(load_known_failures(listed, date(2027, 2, 1))) == {"ids.clock"}
 
 
 @pytest.mark.parametrize(
@@ -64,30 +64,32 @@ def test_a_wrong_list_is_refused_in_a_sentence(tmp_path: Path, text: str, said: 
     path = tmp_path / "known.toml"
     path.write_text(text)
     with pytest.raises(SettingsError, match=said) as refused:
-        load_known(path)
+        load_known_failures(path)
     assert "\n" not in str(refused.value)
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot read the baseline"):
-        load_known(tmp_path / "none.toml")
+        load_known_failures(tmp_path / "none.toml")
 
 
 def test_an_update_keeps_reasons_and_what_was_not_decided(listed: Path) -> None:
-    update_known(listed, ["resume.joins", "terminal.last"], {"resume.joins": True, "terminal.last": True})
+    update_known_failures(
+        listed, ["resume.joins", "terminal.last"], {"resume.joins": True, "terminal.last": True}
+    )
     rows = {row["id"]: row for row in tomllib.loads(listed.read_text())["known"]}
     assert rows["resume.joins"]["reason"] == "the gateway cuts joined streams"
     assert rows["resume.joins"]["expires"] == date(2027, 1, 31)
     assert rows["terminal.last"]["reason"] == UPDATE_REASON
     assert "ids.clock" in rows  # no check of it was run
-    update_known(listed, [], {"resume.joins": True, "terminal.last": True, "ids.clock": True})
-    assert load_known(listed) == {}
+    update_known_failures(listed, [], {"resume.joins": True, "terminal.last": True, "ids.clock": True})
+    assert load_known_failures(listed) == {}
 
 
 def verdict_of(known: dict[str, str], found: Verdict) -> Verdict:
     verdicts = Verdicts(known=known)
     verdict, detail = verdicts.accept("ids.clock", found, "off by an hour")
-    verdicts.add(Result("ids.clock", verdict, detail, "test"))
+    verdicts.add(CheckOutcome("ids.clock", verdict, detail, "test"))
     return next(check.verdict for check in verdicts.checks if check.requirement.id == "ids.clock")
 
 

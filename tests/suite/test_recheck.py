@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.contract.finding import Verdict
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
-from harness.suite.recheck import rejudge
+from harness.suite.recheck import recheck
 from tests.integration.commands import harness
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results file of a whole suite on the embedded server."""
     folder = tmp_path_factory.mktemp("judged")
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         done = harness("conformance", "--target", server.base_url, "--out", "out", "-q", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out" / "results.sqlite"
@@ -38,7 +38,7 @@ def copy(judged: Path, folder: Path) -> Path:
 
 
 def test_the_verdicts_are_the_same(judged: Path) -> None:
-    verdicts, changed = rejudge(judged)
+    verdicts, changed = recheck(judged)
     assert changed == []
     with Results(judged) as results:
         before = {check.id: (check.verdict, check.detail) for check in results.checks()}
@@ -50,7 +50,7 @@ def test_a_frame_that_is_taken_out_by_hand_is_missed_at_its_place(judged: Path, 
     path = copy(judged, tmp_path)
     with Results(path) as results:
         row = next(
-            row for row in results.judgements() if row.test.startswith("test_a_retry_after_completion")
+            row for row in results.rule_results() if row.test.startswith("test_a_retry_after_completion")
         )
         name = row.evidence["tuple"][1]["exchange"]
         document = results.exchange(name).document
@@ -65,7 +65,7 @@ def test_a_frame_that_is_taken_out_by_hand_is_missed_at_its_place(judged: Path, 
     with sqlite3.connect(path) as db:
         db.execute("UPDATE exchanges SET document = ? WHERE id = ?", (json.dumps(document), name))
     db.close()
-    _, changed = rejudge(path)
+    _, changed = recheck(path)
     assert row.test in {before.test for before, _ in changed}
     found = next(now for before, now in changed if before.test == row.test)
     assert found.verdict is Verdict.FAIL
@@ -89,4 +89,4 @@ def test_results_without_evidence_are_refused(tmp_path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="finished")
     with pytest.raises(ResultsError, match="does not say by which settings"):
-        rejudge(path)
+        recheck(path)

@@ -10,7 +10,14 @@ import pytest
 
 from harness.config.settings import Settings
 from harness.contract.exchange import Ending, Exchange
-from harness.suite.scenario import Manners, NotApplicable, Stage, World, gather_some, retry_after_s
+from harness.suite.scenario import (
+    Limits,
+    NotApplicable,
+    ScenarioContext,
+    ScenarioRunner,
+    gather_some,
+    retry_after_s,
+)
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, no_answer, reply
 from tests.transport.servers import Connection, bounded, listening, saying, saying_and_waiting
 
@@ -29,19 +36,19 @@ def settings(port: int = 9) -> Settings:
 def test_a_scenario_is_played_once_whoever_asks() -> None:
     played: list[str] = []
 
-    async def inner(world: World) -> str:
+    async def inner(world: ScenarioContext) -> str:
         played.append("inner")
         await asyncio.sleep(0.02)
         return "inner"
 
-    async def outer(world: World) -> str:
+    async def outer(world: ScenarioContext) -> str:
         played.append("outer")
-        return f"outer of {await world.play(inner)}"
+        return f"outer of {await world.run_once(inner)}"
 
     async def job() -> None:
-        world = World(settings())
+        world = ScenarioContext(settings())
         found = await asyncio.gather(
-            world.play(outer), world.play(inner), world.play(outer), world.play(inner)
+            world.run_once(outer), world.run_once(inner), world.run_once(outer), world.run_once(inner)
         )
         assert found == ["outer of inner", "inner", "outer of inner", "inner"]
         assert sorted(played) == ["inner", "outer"]
@@ -53,15 +60,15 @@ def test_a_scenario_is_played_once_whoever_asks() -> None:
 def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
     played: list[str] = []
 
-    async def lacking(world: World) -> None:
+    async def lacking(world: ScenarioContext) -> None:
         played.append("lacking")
         world.request("quiet")
 
     async def job() -> None:
-        world = World(settings())
+        world = ScenarioContext(settings())
         for _ in range(2):
             with pytest.raises(NotApplicable, match=r"^configure \[target\.actions\.quiet\]$"):
-                await world.play(lacking)
+                await world.run_once(lacking)
         assert played == ["lacking"]
         await world.close()
 
@@ -69,16 +76,16 @@ def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
 
 
 def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
-    async def slow(world: World) -> str:
+    async def slow(world: ScenarioContext) -> str:
         await asyncio.sleep(0.1)
         return "slow"
 
     async def job() -> None:
-        world = World(settings())
-        impatient = asyncio.create_task(world.play(slow))
+        world = ScenarioContext(settings())
+        impatient = asyncio.create_task(world.run_once(slow))
         await asyncio.sleep(0.02)
         impatient.cancel()
-        assert await world.play(slow) == "slow"
+        assert await world.run_once(slow) == "slow"
         await world.close()
 
     bounded(job())
@@ -87,16 +94,16 @@ def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
 def test_closing_the_world_stops_what_is_played_and_sent() -> None:
     async def job() -> None:
         async with listening(saying_and_waiting(head(200, STREAM))) as server:
-            world = World(settings(server.port))
+            world = ScenarioContext(settings(server.port))
             live = world.open(world.request("success"), "a run")
 
-            async def endless(world: World) -> None:
+            async def endless(world: ScenarioContext) -> None:
                 await asyncio.sleep(60)
 
-            waiting = asyncio.create_task(world.play(endless))
+            waiting = asyncio.create_task(world.run_once(endless))
             await asyncio.sleep(0.05)
             await world.close()
-            assert live.over
+            assert live.finished
             assert live.exchange.ending is Ending.STOPPED
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -107,7 +114,7 @@ def test_closing_the_world_stops_what_is_played_and_sent() -> None:
 def test_requests_of_one_kind_keep_their_names_and_order() -> None:
     async def job() -> None:
         async with listening(saying(WHOLE)) as server:
-            world = World(settings(server.port))
+            world = ScenarioContext(settings(server.port))
             requests = {number: world.request("success", key=f"k{number}") for number in range(20)}
             answers = await world.send_all(requests, "number")
             assert list(answers) == list(range(20))
@@ -140,9 +147,9 @@ def test_at_most_so_many_jobs_at_a_time() -> None:
 
 def test_what_a_target_is_not_to_be_sent() -> None:
     async def job() -> None:
-        World(settings()).forbid_when_read_only("races")
+        ScenarioContext(settings()).forbid_when_read_only("races")
         with pytest.raises(NotApplicable, match="races are left out by --harness-read-only"):
-            World(settings(), Manners(read_only=True)).forbid_when_read_only("races")
+            ScenarioContext(settings(), Limits(read_only=True)).forbid_when_read_only("races")
 
     bounded(job())
 
@@ -159,14 +166,14 @@ def test_connections_are_held_within_the_limit() -> None:
 
     async def job() -> None:
         async with listening(script) as server:
-            world = World(settings(server.port), Manners(max_connections=3))
+            world = ScenarioContext(settings(server.port), Limits(max_connections=3))
 
-            async def together(_world: World) -> None:
+            async def together(_world: ScenarioContext) -> None:
                 async with world.connections(3):
                     await asyncio.gather(*(world.send(world.request("success"), "one") for _ in range(3)))
 
             singles = [world.send(world.request("success"), "single") for _ in range(8)]
-            await asyncio.gather(*singles, world.play(together), world.play(together))
+            await asyncio.gather(*singles, world.run_once(together), world.run_once(together))
             assert len(server.connections) == 11
             with pytest.raises(NotApplicable, match=r"takes 4 connections at once; .* allows 3"):
                 async with world.connections(4):
@@ -187,13 +194,13 @@ def test_a_429_is_honoured_a_few_times() -> None:
 
     async def job() -> None:
         async with listening(script) as server:
-            world = World(settings(server.port))
+            world = ScenarioContext(settings(server.port))
             answer = await world.send(world.request("success"), "a run")
             assert (answer.status, counts["/first"]) == (200, 3)
             assert answer.label == "a run (again, after a 429)"
             await world.close()
         async with listening(saying(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
-            world = World(settings(server.port))
+            world = ScenarioContext(settings(server.port))
             assert (await world.send(world.request("success"), "a run")).status == 429
             assert len(server.connections) == 4
             await world.close()
@@ -238,11 +245,11 @@ def test_a_date_to_wait_for_and_no_answer_at_all() -> None:
 def test_a_stage_plays_in_a_thread_of_its_own() -> None:
     threads: list[str] = []
 
-    async def scenario(world: World) -> str:
+    async def scenario(world: ScenarioContext) -> str:
         threads.append(threading.current_thread().name)
         return "outcome"
 
-    with Stage(settings()) as stage:
+    with ScenarioRunner(settings()) as stage:
         assert stage.outcome(scenario) == "outcome"
         assert stage.outcome(scenario) == "outcome"
     assert threads == ["scenarios"]
@@ -252,14 +259,14 @@ def test_a_stage_plays_in_a_thread_of_its_own() -> None:
 def test_scenarios_begin_before_they_are_asked_for() -> None:
     begun = threading.Event()
 
-    async def early(world: World) -> str:
+    async def early(world: ScenarioContext) -> str:
         begun.set()
         return "early"
 
-    async def failing(world: World) -> Any:
+    async def failing(world: ScenarioContext) -> Any:
         raise LookupError("later")
 
-    with Stage(settings()) as stage:
+    with ScenarioRunner(settings()) as stage:
         stage.begin([early, failing])
         assert begun.wait(10)
         assert stage.outcome(early) == "early"
@@ -270,10 +277,10 @@ def test_scenarios_begin_before_they_are_asked_for() -> None:
 def test_leaving_the_stage_does_not_wait_for_what_nobody_asked_for() -> None:
     begun = threading.Event()
 
-    async def endless(world: World) -> None:
+    async def endless(world: ScenarioContext) -> None:
         begun.set()
         await asyncio.sleep(600)
 
-    with Stage(settings()) as stage:
+    with ScenarioRunner(settings()) as stage:
         stage.begin([endless])
         assert begun.wait(10)

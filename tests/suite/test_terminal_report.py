@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness.config.settings import Settings
-from harness.contract.finding import Finding, Place, Verdict
+from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import find
 from harness.suite.terminal_report import explain
 from tests.contract.exchanges import in_one_read
@@ -13,7 +13,7 @@ from tests.contract.exchanges import in_one_read
 
 def said(event: int, reads: int = 1) -> list[str]:
     one = in_one_read(400, reads)
-    finding = Finding("ids.unique", Verdict.FAIL, "twice", (Place(one, one.received[event]),))
+    finding = Finding("ids.unique", Verdict.FAIL, "twice", (Location(one, one.frames[event]),))
     return explain(finding, find("ids.unique"), Settings()).splitlines()
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from harness.gate.objective import parse_objectives
-from harness.load.stats.live import Live
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.live import LiveStats
+from harness.load.stats.stats_batch import StatsBatch
 
 START_S = 1_700_000_000
 WORKER = "local"
 
 
-def live(**objectives: float) -> Live:
+def live(**objectives: float) -> LiveStats:
     """A test that began at START_S, and whose clock stands 20 s later."""
-    return Live(
+    return LiveStats(
         "run",
         lambda _: None,
         target="http://127.0.0.1:8080",
@@ -23,10 +23,12 @@ def live(**objectives: float) -> Live:
     )
 
 
-def told(one: Live, *, seconds: int = 12, failed: int = 0, violations: dict[str, int] | None = None) -> Live:
+def told(
+    one: LiveStats, *, seconds: int = 12, failed: int = 0, violations: dict[str, int] | None = None
+) -> LiveStats:
     """After so many seconds with ten streams each, whose TTFT was 10 ms in the first, 20 in the second, and so on."""
     one.started(START_S * 1_000_000_000, None)
-    delta = Delta()
+    delta = StatsBatch()
     for at in range(seconds):
         second = START_S + at
         delta.ledger[second, "fresh", "scheduled"] += 10
@@ -44,6 +46,6 @@ def told(one: Live, *, seconds: int = 12, failed: int = 0, violations: dict[str,
     return one
 
 
-def running(one: Live, **changes: Any) -> dict[str, Any]:
+def running(one: LiveStats, **changes: Any) -> dict[str, Any]:
     """Its document, as if it still went on."""
     return {**one.snapshot(), "state": "running", "plan": "6 users", "left_s": 40.0, **changes}

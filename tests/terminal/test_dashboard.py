@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from harness.terminal.dashboard import View
+from harness.terminal.dashboard import Dashboard
 from tests.terminal.documents import live, running, told
 
 SUITE = {"done": 54, "total": 92, "verdicts": {"pass": 53, "fail": 1}, "failed": ["terminal.last"]}
@@ -17,7 +17,7 @@ BUSY = running(
 )
 
 
-def drawn(view: View, width: int, height: int, **console: Any) -> list[str]:
+def drawn(view: Dashboard, width: int, height: int, **console: Any) -> list[str]:
     """The lines of a screen of that size."""
     file = io.StringIO()
     made = Console(file=file, width=width, height=height, force_terminal=False, **console)
@@ -30,7 +30,9 @@ def drawn(view: View, width: int, height: int, **console: Any) -> list[str]:
 @pytest.mark.parametrize("load", [None, live().snapshot(), BUSY])
 def test_it_fits_whatever_the_size(width: int, height: int, load: Any) -> None:
     lines = drawn(
-        View("harness check", load, SUITE, (Text("a note"), Text("another\nof two lines"))), width, height
+        Dashboard("harness check", load, SUITE, (Text("a note"), Text("another\nof two lines"))),
+        width,
+        height,
     )
     assert 1 <= len(lines) <= height
     assert max(len(line) for line in lines) <= width
@@ -38,7 +40,7 @@ def test_it_fits_whatever_the_size(width: int, height: int, load: Any) -> None:
 
 
 def test_everything_is_there_where_there_is_room() -> None:
-    text = "\n".join(drawn(View("harness check", BUSY, SUITE, (Text("a note"),)), 120, 50))
+    text = "\n".join(drawn(Dashboard("harness check", BUSY, SUITE, (Text("a note"),)), 120, 50))
     for words in (
         "http://127.0.0.1:8080",
         "running  0:20  0:40 left",
@@ -63,27 +65,27 @@ def test_everything_is_there_where_there_is_room() -> None:
 
 
 def test_on_a_small_screen_the_important_lines_stay() -> None:
-    text = "\n".join(drawn(View("harness check", BUSY, SUITE), 80, 7))
+    text = "\n".join(drawn(Dashboard("harness check", BUSY, SUITE), 80, 7))
     for words in ("running", "TTFT p95", "ITL p95", "failed", "violations", "conformance"):
         assert words in text, text
     assert "Ctrl-C" not in text
 
 
 def test_the_last_minute_is_drawn_to_one_scale() -> None:
-    lines = drawn(View("t", BUSY, None), 80, 40)
+    lines = drawn(Dashboard("t", BUSY, None), 80, 40)
     sparks = {line[:8]: line[24:36] for line in lines if line.startswith("TTFT")}
     assert sparks == dict.fromkeys(("TTFT p50", "TTFT p95", "TTFT p99"), "▁▂▃▃▃▄▅▅▅▆▇▇")
 
 
 def test_a_test_that_is_being_stopped() -> None:
-    text = "\n".join(drawn(View("t", BUSY, None, stopping=True), 80, 40))
+    text = "\n".join(drawn(Dashboard("t", BUSY, None, stopping=True), 80, 40))
     assert "stopping  0:20" in text
     assert "the last streams end" in text
 
 
 def test_streams_that_are_missing_are_told() -> None:
     ledger = {**BUSY["ledger"], "adds_up": False, "missing": 3}
-    text = "\n".join(drawn(View("t", {**BUSY, "ledger": ledger, "workers_lost": ["a"]}, None), 100, 40))
+    text = "\n".join(drawn(Dashboard("t", {**BUSY, "ledger": ledger, "workers_lost": ["a"]}, None), 100, 40))
     assert "3 MISSING" in text
     assert "1 workers lost" in text
 
@@ -93,19 +95,19 @@ def test_a_terminal_that_has_no_blocks_gets_plain_signs() -> None:
         encoding = "ascii"
 
     file = Ascii()
-    Console(file=file, width=80, height=40).print(View("t", BUSY, SUITE))
+    Console(file=file, width=80, height=40).print(Dashboard("t", BUSY, SUITE))
     file.getvalue().encode("ascii")
     assert "####" in file.getvalue()
 
 
 def test_a_test_that_cannot_write_says_so_first() -> None:
-    lines = drawn(View("t", {**BUSY, "problem": "the disk is full"}, None), 80, 3)
+    lines = drawn(Dashboard("t", {**BUSY, "problem": "the disk is full"}, None), 80, 3)
     assert lines[1] == "the disk is full"
 
 
 def test_markup_of_others_is_no_markup() -> None:
     document = {**BUSY, "target": "http://[red]x[/red]", "plan": "[bold]"}
-    text = "\n".join(drawn(View("t", document, None), 120, 40))
+    text = "\n".join(drawn(Dashboard("t", document, None), 120, 40))
     assert "http://[red]x[/red]" in text
     assert "[bold]" in text
 
@@ -113,5 +115,5 @@ def test_markup_of_others_is_no_markup() -> None:
 def test_streams_that_the_harness_broke_on_are_told_of() -> None:
     faults = {"streams": 12, "reasons": {}, "sentence": "the harness itself broke"}
     document = {**BUSY, "harness": {**BUSY["harness"], "faults": faults}}
-    assert "BROKE ON 12" in "\n".join(drawn(View("t", document, None), 120, 40))
-    assert "BROKE ON" not in "\n".join(drawn(View("t", BUSY, None), 120, 40))
+    assert "BROKE ON 12" in "\n".join(drawn(Dashboard("t", document, None), 120, 40))
+    assert "BROKE ON" not in "\n".join(drawn(Dashboard("t", BUSY, None), 120, 40))

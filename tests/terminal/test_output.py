@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.terminal.output import Screen, Voice
+from harness.terminal.output import Output, OutputMode
 from tests.terminal.documents import live, running, told
 
 
@@ -41,7 +41,7 @@ def _never() -> bool:
 
 def test_a_line_every_five_seconds(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    with Screen(clock=clock) as screen, screen.watch("t", *files, _never) as look:
+    with Output(clock=clock) as screen, screen.watch("t", *files, _never) as look:
         for _ in range(121):  # 12 s
             look()
             clock.now_s += 0.1
@@ -52,33 +52,33 @@ def test_a_line_every_five_seconds(files: tuple[Path, Path], capsys: pytest.Capt
 
 
 def test_before_the_files_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen() as screen, screen.watch("t", tmp_path / "a", tmp_path / "b", _never) as look:
+    with Output() as screen, screen.watch("t", tmp_path / "a", tmp_path / "b", _never) as look:
         look()
     assert capsys.readouterr().out == "starting\n"
 
 
 def test_quiet_is_one_line(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen(Voice.QUIET) as screen:
+    with Output(OutputMode.QUIET) as screen:
         print("something else")
-        screen.tell("words")
+        screen.print("words")
         screen.show("more words")
         with screen.watch("t", *files, _never) as look:
             look()
         screen.verdict("passed")
-        screen.give({"a": 1})
+        screen.emit_json({"a": 1})
     assert capsys.readouterr() == ("passed\n", "")
 
 
 def test_a_program_gets_its_document_and_people_theirs(
     files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with Screen(Voice.PROGRAM) as screen:
+    with Output(OutputMode.PROGRAM) as screen:
         print("something else")
-        screen.tell("words")
+        screen.print("words")
         with screen.watch("t", *files, _never) as look:
             look()
         screen.verdict("passed")
-        screen.give({"a": 1})
+        screen.emit_json({"a": 1})
     said = capsys.readouterr()
     assert json.loads(said.out) == {"a": 1}
     assert said.err.startswith("something else\nwords\n0:20, ")
@@ -86,27 +86,27 @@ def test_a_program_gets_its_document_and_people_theirs(
 
 
 def test_what_is_no_json_is_given_to_no_program(capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen(Voice.PROGRAM) as screen, pytest.raises(ValueError, match="JSON"):
-        screen.give({"a": float("nan")})
+    with Output(OutputMode.PROGRAM) as screen, pytest.raises(ValueError, match="JSON"):
+        screen.emit_json({"a": float("nan")})
     assert capsys.readouterr().out == ""
 
 
 def test_standard_output_is_given_back_whatever_happens() -> None:
     before = sys.stdout
-    with pytest.raises(KeyError), Screen(Voice.PROGRAM):
+    with pytest.raises(KeyError), Output(OutputMode.PROGRAM):
         raise KeyError
     assert sys.stdout is before
 
 
 def test_a_person_hears_no_verdict_twice(capsys: pytest.CaptureFixture[str]) -> None:
-    with Screen() as screen:
+    with Output() as screen:
         screen.verdict("passed")
-        screen.give({})
+        screen.emit_json({})
     assert capsys.readouterr().out == ""
 
 
 def on_terminal(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[Screen], None], **variables: str
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[Output], None], **variables: str
 ) -> tuple[str, bool]:
     """What a terminal of 80 by 24 got, and whether it was drawn on."""
     for name in ("NO_COLOR", "FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
@@ -115,19 +115,19 @@ def on_terminal(
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    with Screen() as screen:
+    with Output() as screen:
         act(screen)
     said = terminal.getvalue()
     return said, "\x1b[?1049h" in said
 
 
-def _watch(files: tuple[Path, Path]) -> Callable[[Screen], None]:
-    def act(screen: Screen) -> None:
+def _watch(files: tuple[Path, Path]) -> Callable[[Output], None]:
+    def act(screen: Output) -> None:
         with screen.watch("harness check", *files, _never) as look:
             look()
-            screen.tell("meanwhile")
+            screen.print("meanwhile")
             screen.show("\x1b[31mred words\x1b[0m of another")
-        screen.tell("afterwards")
+        screen.print("afterwards")
 
     return act
 
@@ -166,13 +166,13 @@ def test_what_cannot_be_drawn_on_gets_lines(
 def test_the_screen_is_left_clean_also_after_a_fault(
     files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(screen: Screen) -> None:
+    def fail(screen: Output) -> None:
         with screen.watch("t", *files, _never) as look:
             look()
-            screen.tell("kept")
+            screen.print("kept")
             raise KeyError
 
-    def act(screen: Screen) -> None:
+    def act(screen: Output) -> None:
         with pytest.raises(KeyError):
             fail(screen)
 
@@ -185,7 +185,7 @@ def test_a_picture_that_breaks_down_is_said_and_ends_no_test(
 ) -> None:
     files[0].write_text('{"not": "a live document"}')
 
-    def act(screen: Screen) -> None:
+    def act(screen: Output) -> None:
         with screen.watch("t", *files, _never) as look:
             look()
             look()
@@ -196,11 +196,11 @@ def test_a_picture_that_breaks_down_is_said_and_ends_no_test(
 
 
 def test_a_child_says_where_people_read(capfd: pytest.CaptureFixture[str]) -> None:
-    with Screen(Voice.PROGRAM).output() as stderr, Screen(Voice.QUIET).output() as nowhere:
+    with Output(OutputMode.PROGRAM).output() as stderr, Output(OutputMode.QUIET).output() as nowhere:
         assert stderr is not None
         assert nowhere is not None
         stderr.write(b"words")
         nowhere.write(b"lost")
-    with Screen().output() as inherited:
+    with Output().output() as inherited:
         assert inherited is None
     assert capfd.readouterr() == ("", "words")

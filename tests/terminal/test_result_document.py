@@ -4,18 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from harness.ci.outcome import Account, Case
+from harness.ci.outcome import Case, Outcome
 from harness.gate.report import GateReport, GateRow
 from harness.terminal.result_document import verdict_document, verdict_line
 
-MISSED = GateRow("violations", 3.0, 0.0, "missed")
-HELD = GateRow("ttft_p95_ms", float("nan"), 800.0, "held")
+MISSED = GateRow("violations", 3.0, 0.0, "failed")
+HELD = GateRow("ttft_p95_ms", float("nan"), 800.0, "passed")
 GATE = GateReport(rows=(MISSED, HELD), comparisons=(), tested=True, notes=("a note",))
 
 
-def account(*red: str, exit_code: int = 1) -> Account:
+def account(*red: str, exit_code: int = 1) -> Outcome:
     cases = [Case("conformance", name, "failed", "fail", f"{name} broke") for name in red]
-    return Account(
+    return Outcome(
         results=Path("out/results.sqlite"),
         report=None,
         manifest={"target": {"base_url": "http://h", "path": "/runs"}},
@@ -51,7 +51,7 @@ def test_the_document_is_json_whatever_was_measured() -> None:
     assert found["reasons"] == [
         {"of": "conformance", "name": "a.b", "verdict": "fail", "detail": "a.b broke"}
     ]
-    assert (found["gate"]["outcome"], found["gate"]["notes"]) == ("missed", ["a note"])
+    assert (found["gate"]["outcome"], found["gate"]["notes"]) == ("failed", ["a note"])
     assert [row["value"] for row in found["gate"]["rows"]] == [3.0, None]
     assert found["summary"]["metrics"]["ttft_ms"] == {"p95": None, "count": 2}
     assert found["paths"] == {"results": "out/results.sqlite", "report": None}

@@ -434,12 +434,12 @@ def test_events_are_waited_for() -> None:
         async with listening(script) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             assert await live.events(2)
-            assert not live.over
+            assert not live.finished
             with pytest.raises(RuntimeError, match="still going on"):
                 _ = live.exchange
             assert await live.events(3)
             assert not await live.events(4)
-            assert live.over
+            assert live.finished
             assert (await live.result()) is live.exchange
             assert len(live.exchange.events) == 3
 
@@ -492,7 +492,7 @@ def test_a_stalled_reader_reads_no_more_and_keeps_the_connection() -> None:
             assert await live.events(1)
             live.stall()
             await asyncio.sleep(0.3)
-            assert not live.over
+            assert not live.finished
             one = await live.cut()
         assert len(one.events) == 1
         assert one.ending is Ending.CUT
@@ -507,7 +507,7 @@ def test_closing_the_client_stops_what_is_under_way() -> None:
             lives = [client.open(REQUEST, "a run") for _ in range(3)]
             assert await lives[0].events(1)
             await client.close()
-            assert [live.over for live in lives] == [True] * 3
+            assert [live.finished for live in lives] == [True] * 3
             assert {live.exchange.ending for live in lives} == {Ending.STOPPED}
             assert len(lives[0].exchange.events) == 1
             await client.close()

@@ -293,7 +293,7 @@ def test_waiting_for_events_that_never_come() -> None:
         assert live.wait_for_events(2)
         assert not live.wait_for_events(3)
         assert running.get().ending is Ending.COMPLETE
-    assert live.over
+    assert live.finished
 
 
 def test_a_fault_of_ours_is_raised_where_somebody_waits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def _read(number: int, file: Path, tallies: Sequence[dict[str, object]]) -> Cycl
     told = {str(one["process"]): one for one in tallies if one["test"] == number}
     problems = [f"{name} said nothing" for name in (*WORKERS, "master") if name not in told]
     with Results(file) as results:
-        ledger, rows = results.ledger(), list(results.runs())
+        ledger, rows = results.ledger(), list(results.streams())
         problems += [] if ledger.adds_up else ["the ledger does not add up"]
         problems += [] if len(rows) == ledger.scheduled else [f"{len(rows)} rows of {ledger.scheduled}"]
         problems += [f"{name} was lost" for name in results.manifest["workers_lost"]]

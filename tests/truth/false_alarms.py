@@ -33,9 +33,9 @@ import numpy as np
 
 from harness.commands.reference_process import LISTENING
 from harness.gate import comparison
-from harness.gate.evaluate import judge
+from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective, parse_objectives
-from harness.gate.report import GateReport, Terms
+from harness.gate.report import ComparisonTerms, GateReport
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -94,7 +94,7 @@ class Server:
             writer.add_histogram(metric, "fresh", second, "w", histogram)
         failed = int(rng.binomial(count, self.failing))
         for word, number in (("judged", count), ("failed", failed), ("runs", count)):
-            writer.add_tally("w", second, "fresh", word, number)
+            writer.add_rate_counts("w", second, "fresh", word, number)
         for outcome, number in (("scheduled", count), ("done", count - failed), ("truncated", failed)):
             writer.add_ledger("w", second, "fresh", outcome, number)
 
@@ -165,9 +165,9 @@ def decide(
     now: Sequence[Results], then: Sequence[Results], objectives: Iterable[Objective], repeats: int
 ) -> tuple[GateReport, int]:
     """The gate's word as `harness check` comes to it: another repeat while it is undecided. Also how many runs."""
-    terms = Terms(looks=repeats + 1)
+    terms = ComparisonTerms(looks=repeats + 1)
     for used in range(1, repeats + 2):
-        report = judge(now[0], objectives, then, repeats=now[1:used], terms=terms)
+        report = evaluate(now[0], objectives, then, repeats=now[1:used], terms=terms)
         if not report.undecided:
             break
     return report, used

@@ -20,14 +20,14 @@ from typing import Any
 
 import tomlkit
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.config.load_settings import LoadSettings
 from harness.reference.faults import SPOILT_FRAMES_PATH
 from harness.reference.faults.rare import SpoiltFrame
 from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from tests.load.locust.test_processes import Load
 
 KINDS = ("drops", "doubles", "swaps")
@@ -65,7 +65,7 @@ class Found:
     adds_up: bool
     spoilt: list[SpoiltFrame] = field(default_factory=list)
     visible: list[SpoiltFrame] = field(default_factory=list)
-    missed: list[tuple[SpoiltFrame, list[RunRow], list[Reported]]] = field(default_factory=list)
+    missed: list[tuple[SpoiltFrame, list[StreamRecord], list[Reported]]] = field(default_factory=list)
     invented: list[tuple[str, Reported]] = field(default_factory=list)
 
     @property
@@ -85,11 +85,11 @@ class Found:
         return "\n".join(lines if self.adds_up else [*lines, "the ledger does not add up"])
 
 
-def _told(row: RunRow) -> str:
+def _told(row: StreamRecord) -> str:
     return f"{row.journey}/{row.step} {row.outcome} {row.events} events at {row.sent_ns}: {row.reason}"
 
 
-def right_requirements(frame: SpoiltFrame, rows: Sequence[RunRow], run_events: int) -> frozenset[str]:
+def right_requirements(frame: SpoiltFrame, rows: Sequence[StreamRecord], run_events: int) -> frozenset[str]:
     """The requirements of which one must be reported for a spoilt frame; empty where no reader could notice it.
 
     rows: the streams of its run, by the time of their sending, which is the order of the server's connections.
@@ -114,7 +114,7 @@ def right_requirements(frame: SpoiltFrame, rows: Sequence[RunRow], run_events: i
     return _LOST if _is_compared(frame, rows, run_events) else frozenset()
 
 
-def _is_compared(frame: SpoiltFrame, rows: Sequence[RunRow], run_events: int) -> bool:
+def _is_compared(frame: SpoiltFrame, rows: Sequence[StreamRecord], run_events: int) -> bool:
     if rows[0].journey == "resume":
         # Its parts are the run; they are compared with a stream that brings it from its first event at last.
         if len(rows) < 2 or rows[-1].outcome != "done":
@@ -144,12 +144,12 @@ def names(reported: Reported, frame: SpoiltFrame, others: Iterable[SpoiltFrame])
 def compare(
     kind: str,
     told: Mapping[str, Any],
-    rows: Iterable[RunRow],
+    rows: Iterable[StreamRecord],
     reports: Mapping[str, Sequence[Reported]],
     run_events: int,
-) -> tuple[list[SpoiltFrame], list[tuple[SpoiltFrame, list[RunRow], list[Reported]]]]:
+) -> tuple[list[SpoiltFrame], list[tuple[SpoiltFrame, list[StreamRecord], list[Reported]]]]:
     """The spoilt frames that could be noticed, and those of them that were not reported as they should be."""
-    by_key: dict[str, list[RunRow]] = defaultdict(list)
+    by_key: dict[str, list[StreamRecord]] = defaultdict(list)
     for row in rows:
         by_key[row.idempotency_key or ""].append(row)
     spoilt = [SpoiltFrame(**one) for one in told["spoilt"]]
@@ -172,7 +172,7 @@ def reports_of(results: Results) -> dict[str, list[Reported]]:
     """What was reported, by the key of the run: in the rows of its streams, and in the stored examples."""
     reports: dict[str, list[Reported]] = defaultdict(list)
     keys = set()
-    for row in results.runs():
+    for row in results.streams():
         keys.add(row.idempotency_key)
         if row.reason is not None:
             requirement, _, detail = row.reason.partition(": ")
@@ -198,7 +198,7 @@ def inject(
 
     stop_timeout_s: how long journeys may go on after `seconds`. One that is broken off compares nothing.
     """
-    with EmbeddedServer([f"{kind}-one-frame-in-{one_in}"]) as server:
+    with ReferenceServer([f"{kind}-one-frame-in-{one_in}"]) as server:
         config = _config(server.base_url, tokens)
         plan = LoadSettings(users=streams, spawn_rate=streams / 2, duration=seconds, journeys=JOURNEYS)
         load = Load(where, server.base_url, plan, "--stop-timeout", str(stop_timeout_s))
@@ -211,7 +211,7 @@ def inject(
             told = json.load(answer)
     assert "Traceback" not in load.printed, load.printed
     with load.results() as results:
-        rows = list(results.runs())
+        rows = list(results.streams())
         reports = reports_of(results)
         most = max((row.open_streams for row in results.processes("whole")), default=0)
         found = Found(

@@ -20,7 +20,7 @@ import psutil
 
 from harness.config.load_settings import LoadSettings
 from harness.results.metrics import MASTER
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 from tests.benchmarks.target import Rhythm, raise_file_limit, running_target
 from tests.load.locust.test_processes import Load
 
@@ -35,10 +35,10 @@ class Course:
     """How one process's memory went. rows: by second, of the time in which it had all its streams."""
 
     worker: str
-    rows: tuple[ProcessRow, ...]
+    rows: tuple[ProcessRecord, ...]
 
     @property
-    def settled(self) -> tuple[ProcessRow, ...]:
+    def settled(self) -> tuple[ProcessRecord, ...]:
         """What counts: the seconds after the warm-up."""
         return self.rows[int(len(self.rows) * _WARMING_UP) :]
 
@@ -61,7 +61,7 @@ class Course:
         ]
 
 
-def courses(rows: Sequence[ProcessRow], *, spawn_s: float, seconds: float) -> list[Course]:
+def courses(rows: Sequence[ProcessRecord], *, spawn_s: float, seconds: float) -> list[Course]:
     """The course of each process, without the time in which streams came up and went."""
     found = []
     for own in _by_worker(rows):
@@ -70,7 +70,7 @@ def courses(rows: Sequence[ProcessRow], *, spawn_s: float, seconds: float) -> li
     return found
 
 
-def _by_worker(rows: Sequence[ProcessRow]) -> list[list[ProcessRow]]:
+def _by_worker(rows: Sequence[ProcessRecord]) -> list[list[ProcessRecord]]:
     return [
         sorted((row for row in rows if row.worker == worker), key=lambda row: row.second)
         for worker in dict.fromkeys(row.worker for row in rows)
@@ -114,7 +114,7 @@ def _resident_bytes(pid: int) -> list[int]:
     return sorted(one.memory_info().rss for one in (process, *process.children()))
 
 
-def _check(seen: Sequence[int], rows: Sequence[ProcessRow]) -> None:
+def _check(seen: Sequence[int], rows: Sequence[ProcessRecord]) -> None:
     """The processes told of their memory what the system tells of it, but for what is between two looks."""
     told = sorted(row.rss_bytes for row in rows)
     near = [abs(one - other) < 0.1 * other for one, other in zip(told, seen, strict=True)]

@@ -47,7 +47,7 @@ def test_the_simulated_server_is_what_it_is_said_to_be(tmp_path: Path) -> None:
         assert usual.histogram("ttft_ms").count == usual.ledger().scheduled == pytest.approx(1200, rel=0.1)
         assert usual.ledger().adds_up
     with Results(tmp_path / "failing") as failing:
-        assert failing.tally().failed / failing.tally().judged == pytest.approx(0.5, abs=0.05)
+        assert failing.rate_counts().failed / failing.rate_counts().judged == pytest.approx(0.5, abs=0.05)
 
 
 def test_repeats_are_used_until_it_is_decided(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from harness.config.load_settings import LoadSettings
 from harness.results.reader import Results
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target
 from tests.load.locust.test_processes import Load
 
@@ -52,7 +52,7 @@ class Golden:
             assert run_id not in self.told
             self.told[run_id] = one
         self.load = load
-        self.rows: dict[str, RunRow] = {row.run_id or "": row for row in load.rows()}
+        self.rows: dict[str, StreamRecord] = {row.run_id or "": row for row in load.rows()}
 
     @property
     def results(self) -> Results:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.reference.faults.rare import SpoiltFrame
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from tests.truth.injection import KINDS, Found, Reported, compare, inject, right_requirements
 
 LOST = {
@@ -44,9 +44,9 @@ def frame(kind: str, **values: object) -> SpoiltFrame:
     return replace(usual, **values)  # type: ignore[arg-type]
 
 
-def rows(journey: str, *streams: tuple[str, str, int]) -> list[RunRow]:
+def rows(journey: str, *streams: tuple[str, str, int]) -> list[StreamRecord]:
     return [
-        RunRow(
+        StreamRecord(
             journey=journey,
             step=step,
             worker="local",
@@ -108,7 +108,7 @@ def test_which_frames_a_reader_could_notice(
 
 
 @pytest.mark.parametrize(
-    ("reported", "missed"),
+    ("reported", "failed"),
     [
         ([Reported("resume.replay", "event 5 is id 100-5 where id 100-4 was expected: 1 lost before it")], 0),
         ([], 1),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.load.distributed.delivery import Inbox
-from harness.load.stats.stats_batch import Delta
-from harness.results.records import ProcessRow
+from harness.load.distributed.delivery import Deduplicator
+from harness.load.stats.stats_batch import StatsBatch
+from harness.results.records import ProcessRecord
 from tests.truth.memory import courses, hold
 
 GENEROUS_KB_PER_MIN = 8_000
@@ -23,9 +23,9 @@ def test_memory_does_not_grow_with_time(tmp_path: Path) -> None:
     assert local.slope_kb_per_min < GENEROUS_KB_PER_MIN, local.by_minute()
 
 
-def rows(worker: str, sizes_kb: list[int]) -> list[ProcessRow]:
+def rows(worker: str, sizes_kb: list[int]) -> list[ProcessRecord]:
     return [
-        ProcessRow(worker=worker, second=1000 + number, cpu=0.1, rss_bytes=size * 1024, open_streams=1)
+        ProcessRecord(worker=worker, second=1000 + number, cpu=0.1, rss_bytes=size * 1024, open_streams=1)
         for number, size in enumerate(sizes_kb)
     ]
 
@@ -56,8 +56,8 @@ def test_the_first_fifth_is_warming_up() -> None:
 
 def test_a_master_keeps_nothing_of_parcels_that_it_has_merged() -> None:
     delivered: list[str] = []
-    inbox = Inbox("t", lambda _, worker: delivered.append(worker))
-    parcel = Delta().to_message()
+    inbox = Deduplicator("t", lambda _, worker: delivered.append(worker))
+    parcel = StatsBatch().to_message()
     numbers = [*range(1, 2_000), 0, *range(1_000, 3_000), 3_001, 3_000]
     for number in numbers:
         for client in ("a", "b"):

@@ -9,12 +9,12 @@ import gevent
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.load.journeys.builtin import JOURNEYS
-from harness.load.journeys.stream_runner import Together, Traveller
+from harness.load.journeys.stream_runner import StreamGroup, StreamRunner
 from harness.load.stats.collector import Collector
 from harness.reference.settings import demo_config
 from harness.transport.gevent_client import GeventClient
@@ -26,21 +26,21 @@ pytestmark = pytest.mark.slow
 def test_a_loss_is_found_whether_or_not_its_user_was_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
 ) -> None:
-    wait = Together.wait
+    wait = StreamGroup.wait
 
-    def wait_and_be_stopped(self: Together) -> list[Exchange]:
+    def wait_and_be_stopped(self: StreamGroup) -> list[Exchange]:
         found = wait(self)
         if stopped:
             raise gevent.GreenletExit
         return found
 
-    monkeypatch.setattr(Together, "wait", wait_and_be_stopped)
-    with EmbeddedServer(["drops-one-frame-in-37"]) as server:
+    monkeypatch.setattr(StreamGroup, "wait", wait_and_be_stopped)
+    with ReferenceServer(["drops-one-frame-in-37"]) as server:
         file = tmp_path / "harness.toml"
         file.write_text(tomlkit.dumps(demo_config(server.base_url)))
         settings = load_settings(file)
         target, collector = Target(settings), Collector("w")
-        traveller = Traveller(
+        traveller = StreamRunner(
             GeventClient(target.endpoint, settings.expectations.budgets),
             target,
             collector,

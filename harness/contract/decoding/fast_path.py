@@ -40,12 +40,12 @@ _Match = Callable[[bytes], re.Match[bytes] | None]
 Scalar = int | float | str | bool | None
 
 
-class NotRegularError(Exception):
+class FastPathError(Exception):
     """The stream is not, or no longer, of the regular form; the text says why, for whoever tunes this."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FrameTemplate:
     """How one stream writes its events, learnt from the first: everything that is then looked for.
 
     prefixes: what its lines begin with, in order. id_at, data_at, event_at: their places in a frame. lines: of
@@ -83,10 +83,10 @@ def _token_decoder(keys: frozenset[str]) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(token)
 
 
-_recent: list[Form] = []  # the form learnt last: most streams of a test are of one
+_recent: list[FrameTemplate] = []  # the form learnt last: most streams of a test are of one
 
 
-def _form_of(frame: bytes, newline: bytes) -> Form:
+def _learn_template(frame: bytes, newline: bytes) -> FrameTemplate:
     """The form of a stream whose first event that frame is."""
     for form in _recent:
         if form.newline == newline and form.match_token(frame + newline * 2) is not None:
@@ -96,30 +96,30 @@ def _form_of(frame: bytes, newline: bytes) -> Form:
     return form
 
 
-def _learn(frame: bytes, newline: bytes) -> Form:
+def _learn(frame: bytes, newline: bytes) -> FrameTemplate:
     lines = frame.split(newline)
     parts = [_LINE.fullmatch(line) for line in lines]
     names = [part[1] if part else b"" for part in parts]
     if sorted(names) not in ([b"data", b"id"], [b"data", b"event", b"id"]):
-        raise NotRegularError("a frame of other lines than id, data and event")
+        raise FastPathError("a frame of other lines than id, data and event")
     data_at = names.index(b"data")
     value = _strict_object(lines[data_at].partition(b":")[2])
     if value.get("type") != "token" or len(value) > _MOST_KEYS:
-        raise NotRegularError("the first event is no token")
+        raise FastPathError("the first event is no token")
     if not all(isinstance(one, Scalar) for one in value.values()) or not isinstance(
         value.get("content"), str
     ):
-        raise NotRegularError("a token with more than texts and numbers in it")
+        raise FastPathError("a token with more than texts and numbers in it")
     event_at = names.index(b"event") if b"event" in names else None
     event_name = None if event_at is None else lines[event_at].partition(b":")[2].removeprefix(b" ")
     if event_name not in {None, b"token", b"message", b""}:
-        raise NotRegularError("an event name of its own")
+        raise FastPathError("an event name of its own")
     if not all(map(_PLAIN_KEY.fullmatch, value)):
-        raise NotRegularError("a key that is written with escapes")
+        raise FastPathError("a key that is written with escapes")
     keys = frozenset(value)
     decoder = _token_decoder(keys)
     prefixes = tuple(part[1] + part[2] for part in parts if part)
-    return Form(
+    return FrameTemplate(
         newline,
         prefixes,
         keys,
@@ -165,7 +165,7 @@ def _data_pattern(data: bytes) -> bytes:
     pattern, done = b"", 0
     members = list(_MEMBER.finditer(data))
     if [member["key"] for member in members].count(b'"content"') != 1:
-        raise NotRegularError("keys that are written with escapes")
+        raise FastPathError("keys that are written with escapes")
     for member in members:
         key, value = member.group("key", "value")
         pattern += re.escape(data[done : member.start("value")])
@@ -185,13 +185,13 @@ def _strict_object(data: bytes) -> dict[str, Any]:
     try:
         value = loads_strict(data.decode("utf-8"))
     except (ValueError, RecursionError):
-        raise NotRegularError("data that is not strict JSON") from None
+        raise FastPathError("data that is not strict JSON") from None
     if not isinstance(value, dict):
-        raise NotRegularError("data that is no object")
+        raise FastPathError("data that is no object")
     return value
 
 
-class RegularStream:
+class FastDecoder:
     """One stream, as long as it is regular.
 
     events, tokens: how many so far; a token is one with content. terminal: its terminal event.
@@ -207,7 +207,7 @@ class RegularStream:
         self.first_id: StreamId | None = None
         self._last_id: tuple[int, int] = (-1, -1)
         self.pending = b""
-        self._form: Form | None = None
+        self._form: FrameTemplate | None = None
         self._newline: bytes | None = None
 
     def feed(self, body: bytes) -> None:
@@ -226,7 +226,7 @@ class RegularStream:
         whole = end + 2 * len(newline)
         self._keep(body[whole:], newline)
         if self._form is None and not body.startswith(b":"):
-            self._form = _form_of(body.partition(newline + newline)[0], newline)
+            self._form = _learn_template(body.partition(newline + newline)[0], newline)
         taken = self._take_plain(body)
         if taken == whole:
             return
@@ -297,7 +297,7 @@ class RegularStream:
 
     def _keep(self, rest: bytes, newline: bytes) -> None:
         if len(rest) > _LONGEST_PENDING:
-            raise NotRegularError("a long event")
+            raise FastPathError("a long event")
         # A line end of another kind may end a frame as well, which would wait here unseen; and a lone CR ends
         # a line as soon as it comes. The full decoder knows what to make of either.
         self._check_line_ends(rest, newline)
@@ -307,16 +307,16 @@ class RegularStream:
     def _check_line_ends(text: bytes, newline: bytes) -> None:
         if newline == b"\n":
             if b"\r" in text:
-                raise NotRegularError("a CR in a stream of LF lines")
+                raise FastPathError("a CR in a stream of LF lines")
         elif not text.count(b"\r") == text.count(b"\n") == text.count(newline):
-            raise NotRegularError("line ends of several kinds")
+            raise FastPathError("line ends of several kinds")
 
     @staticmethod
     def _check_utf8(frames: bytes) -> None:
         try:
             frames.decode("utf-8")
         except UnicodeDecodeError:
-            raise NotRegularError("not UTF-8") from None
+            raise FastPathError("not UTF-8") from None
 
     def _take_plain(self, body: bytes) -> int:
         """Take the frames with plain tokens with which `body` begins; returns how many bytes that were."""
@@ -340,13 +340,13 @@ class RegularStream:
             if not frames:
                 return
         if self._form is None:
-            self._form = _form_of(frames.partition(newline + newline)[0], newline)
+            self._form = _learn_template(frames.partition(newline + newline)[0], newline)
         form = self._form
         lines = frames.split(newline)
         if len(lines) % form.lines != form.lines - 1 or any(lines[form.lines - 1 :: form.lines]):
-            raise NotRegularError("frames of another form")
+            raise FastPathError("frames of another form")
         if self.terminal is not None:
-            raise NotRegularError("something follows the terminal event")
+            raise FastPathError("something follows the terminal event")
         ids = lines[form.id_at :: form.lines]
         self._take_ids(ids, form.prefixes[form.id_at])
         names = None if form.event_at is None else lines[form.event_at :: form.lines]
@@ -357,45 +357,47 @@ class RegularStream:
         """They must be pairs of numbers, each above the one before it. formed: that they are is known."""
         first, last = _stream_id(ids[0], prefix), _stream_id(ids[-1], prefix)
         if first <= self._last_id:
-            raise NotRegularError("ids that do not grow")
+            raise FastPathError("ids that do not grow")
         if len(ids) > 1 and not _grow(ids, prefix, formed=formed):
-            raise NotRegularError("ids that do not grow")
+            raise FastPathError("ids that do not grow")
         if self.first_id is None:
             self.first_id = first
         self._last_id = last
 
-    def _take_data(self, data: list[bytes], names: list[bytes] | None, form: Form) -> None:
+    def _take_data(self, data: list[bytes], names: list[bytes] | None, form: FrameTemplate) -> None:
         if _tokens_in(data[-1:], form) is None:  # then it is the terminal event, or the stream is not regular
             last = data.pop()
             self._take_terminal(last, None if names is None else names.pop(), form, self.events + len(data))
         tokens = _tokens_in(data, form) if data else 0
         if tokens is None:
-            raise NotRegularError("an event that is neither a token like the first nor the last")
+            raise FastPathError("an event that is neither a token like the first nor the last")
         if names:
             prefix = form.prefixes[form.event_at or 0]
             if set(names) != {prefix + (form.event_name or b"")}:
-                raise NotRegularError("event names of several kinds")
+                raise FastPathError("event names of several kinds")
         self.tokens += tokens
 
-    def _take_terminal(self, line: bytes, name: bytes | None, form: Form, events_before: int) -> None:
+    def _take_terminal(
+        self, line: bytes, name: bytes | None, form: FrameTemplate, events_before: int
+    ) -> None:
         prefix = form.prefixes[form.data_at]
         if not line.startswith(prefix + b"{"):  # a space that the prefix lacks would belong to it
-            raise NotRegularError("a line with another beginning")
+            raise FastPathError("a line with another beginning")
         data = line[len(prefix) :]
         value = _strict_object(data)
         kind = value.get("type")
         if not isinstance(kind, str) or kind not in TERMINAL_TYPES:
-            raise NotRegularError("an event that is neither token nor terminal")
+            raise FastPathError("an event that is neither token nor terminal")
         if name is not None:
             event = name.removeprefix(form.prefixes[form.event_at or 0])
             if event not in {b"", b"message", kind.encode()}:
-                raise NotRegularError("an event name of its own")
+                raise FastPathError("an event name of its own")
         try:
             terminal = parse_run_event(data.decode("utf-8"))
         except ValueError:
-            raise NotRegularError("a terminal event without its fields") from None
+            raise FastPathError("a terminal event without its fields") from None
         if isinstance(terminal, ErrorEvent) and not events_before:
-            raise NotRegularError("what may be a rejection")
+            raise FastPathError("what may be a rejection")
         self.terminal = terminal
 
 
@@ -407,14 +409,14 @@ def _without_comments(frames: bytes, newline: bytes) -> bytes:
         if not frame.startswith(b":"):
             kept.append(frame)
         elif not all(line.startswith(b":") for line in frame.split(newline)):
-            raise NotRegularError("a comment inside a frame")
+            raise FastPathError("a comment inside a frame")
     return blank.join(kept)
 
 
 def _stream_id(line: bytes, prefix: bytes) -> StreamId:
     match = _ID.fullmatch(line, len(prefix)) if line.startswith(prefix) else None
     if match is None:
-        raise NotRegularError("an id of another form")
+        raise FastPathError("an id of another form")
     return StreamId(int(match[1]), int(match[2]))
 
 
@@ -464,7 +466,7 @@ def _have_digits_alone(block: bytes, prefix: bytes, count: int) -> bool:
     )
 
 
-def _tokens_in(data: Sequence[bytes], form: Form) -> int | None:
+def _tokens_in(data: Sequence[bytes], form: FrameTemplate) -> int | None:
     """How many of these tokens have content; None when some are no tokens with exactly the form's keys."""
     prefix = form.prefixes[form.data_at]
     if form.key_count > 2 and max(map(len, data)) > _LONGEST_EXTRA:

@@ -32,7 +32,7 @@ class Read(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Received:
+class DecodedFrame:
     """One frame as it was received.
 
     index: its place among the stream's frames. arrival_ns: arrival of the read that completed it.
@@ -87,15 +87,15 @@ def without_run_id(data: str) -> str:
     return _RUN_ID.sub('"runId":…', data)
 
 
-def receive(index: int, arrival_ns: int, frame: Frame) -> Received:
+def decode_frame(index: int, arrival_ns: int, frame: Frame) -> DecodedFrame:
     """Decode what `frame` says."""
     if not frame.data:
         problem = "the data is empty" if frame.dispatches else None
-        return Received(index, arrival_ns, frame, None, problem)
+        return DecodedFrame(index, arrival_ns, frame, None, problem)
     try:
-        return Received(index, arrival_ns, frame, parse_run_event(frame.data), None)
+        return DecodedFrame(index, arrival_ns, frame, parse_run_event(frame.data), None)
     except ValueError as problem:
-        return Received(index, arrival_ns, frame, None, str(problem))
+        return DecodedFrame(index, arrival_ns, frame, None, str(problem))
 
 
 def carries_409(data: str) -> bool:
@@ -116,7 +116,7 @@ def _holds_409(value: Any) -> bool:
     return value == 409 and not isinstance(value, bool)
 
 
-class AnswerDecoder:
+class FullDecoder:
     """Reads in, frames out: HTTP framing and event stream of one answer, incrementally.
 
     `malformed` says, once it is set, why nothing more can be decoded.
@@ -127,7 +127,7 @@ class AnswerDecoder:
         self.sse: SseDecoder | None = None
         self.head_ns: int | None = None
         self.body = bytearray()  # kept for answers that are no event stream
-        self.received: list[Received] = []
+        self.received: list[DecodedFrame] = []
         self.terminal_ns: int | None = None
         self.malformed: str | None = None
 
@@ -136,7 +136,7 @@ class AnswerDecoder:
         """Whether the HTTP message has ended properly."""
         return self.http.complete
 
-    def feed(self, read: Read) -> list[Received]:
+    def feed(self, read: Read) -> list[DecodedFrame]:
         """Decode one read; returns the frames that it completed, those before malformed bytes too."""
         if self.malformed:
             return []
@@ -158,7 +158,7 @@ class AnswerDecoder:
         if head.status == 200 or "event-stream" in (head.value("content-type") or "").lower():
             self.sse = SseDecoder()
 
-    def _on_body(self, body: bytes, arrival_ns: int) -> list[Received]:
+    def _on_body(self, body: bytes, arrival_ns: int) -> list[DecodedFrame]:
         if self.sse is None:
             self.body += body
             return []
@@ -167,7 +167,7 @@ class AnswerDecoder:
         except FrameTooLargeError as problem:
             frames, self.malformed = problem.frames, str(problem)
         first = len(self.received)
-        new = [receive(first + offset, arrival_ns, frame) for offset, frame in enumerate(frames)]
+        new = [decode_frame(first + offset, arrival_ns, frame) for offset, frame in enumerate(frames)]
         self.received += new
         if self.terminal_ns is None and any(one.is_terminal for one in new):
             self.terminal_ns = arrival_ns

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read
+from harness.contract.decoding.full_decoder import FullDecoder, Read
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _CRLF = b"\r\n"
 
 
-class Span(NamedTuple):
+class ByteSpan(NamedTuple):
     """Bytes of one read, from `start` to before `end`. read: its number, from 0."""
 
     read: int
@@ -21,7 +21,7 @@ class Span(NamedTuple):
     end: int
 
 
-class Piece(NamedTuple):
+class ByteSegment(NamedTuple):
     """A part of one read. start, end: its bytes in that. here: they are an event's that was asked for."""
 
     start: int
@@ -29,15 +29,15 @@ class Piece(NamedTuple):
     here: bool
 
 
-def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, Span]:
+def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan]:
     """Where the frames of these indexes (Received.index) lie, with their chunk's framing.
 
     Of a frame in several reads it is its part of the last, which completed it. Those that there are not, are
     left out.
     """
-    decoder = AnswerDecoder()
+    decoder = FullDecoder()
     ends = list(accumulate(len(decoder.feed(read)) for read in reads))  # frames there are after each read
-    decoder, found = AnswerDecoder(), dict[int, Span]()
+    decoder, found = FullDecoder(), dict[int, ByteSpan]()
     first = 0
     for number, (read, end) in enumerate(zip(reads, ends, strict=True)):
         if any(first <= index < end for index in indexes):
@@ -48,9 +48,9 @@ def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, Span]:
     return {index: span for index, span in found.items() if index in indexes}
 
 
-def _in_lines(decoder: AnswerDecoder, read: Read, number: int, index: int) -> list[tuple[int, Span]]:
+def _in_lines(decoder: FullDecoder, read: Read, number: int, index: int) -> list[tuple[int, ByteSpan]]:
     """Feed a read line by line, and see which of them completes which frame. index: of its first frame."""
-    found: list[tuple[int, Span]] = []
+    found: list[tuple[int, ByteSpan]] = []
     start = end = 0
     for line in _LINE.findall(read.data):
         had_head = decoder.head_ns is not None
@@ -63,12 +63,12 @@ def _in_lines(decoder: AnswerDecoder, read: Read, number: int, index: int) -> li
         if not had_head and decoder.head_ns is not None:
             start = end
         for _ in completed:
-            found.append((index + len(found), Span(number, start, end)))
+            found.append((index + len(found), ByteSpan(number, start, end)))
             start = end
     return found
 
 
-def around(data: bytes, here: Sequence[Span], limit: int) -> list[Piece]:
+def around(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[ByteSegment]:
     """The bytes of one read that are to be shown: about `limit` of them, whole lines, around those spans of it.
 
     What lies between two pieces, before the first and after the last, is left out.
@@ -84,7 +84,7 @@ def around(data: bytes, here: Sequence[Span], limit: int) -> list[Piece]:
     return [piece for start, end in windows for piece in _parted(start, end, sorted(here))]
 
 
-def _window(data: bytes, span: Span, size: int) -> tuple[int, int]:
+def _window(data: bytes, span: ByteSpan, size: int) -> tuple[int, int]:
     """`size` bytes with the span in their middle, or as much of it as there is room for, from its beginning."""
     room = max(0, size - (span.end - span.start))
     start = max(0, min(span.start - room // 2, len(data) - size))
@@ -96,14 +96,14 @@ def _window(data: bytes, span: Span, size: int) -> tuple[int, int]:
     return start, end
 
 
-def _parted(start: int, end: int, here: Sequence[Span]) -> list[Piece]:
+def _parted(start: int, end: int, here: Sequence[ByteSpan]) -> list[ByteSegment]:
     """A window as pieces: those of the spans, and what lies between them."""
-    found: list[Piece] = []
+    found: list[ByteSegment] = []
     for span in here:
         first, last = max(start, span.start), min(end, span.end)
         if first < last:
             if start < first:
-                found.append(Piece(start, first, here=False))
-            found.append(Piece(first, last, here=True))
+                found.append(ByteSegment(start, first, here=False))
+            found.append(ByteSegment(first, last, here=True))
             start = last
-    return [*found, Piece(start, end, here=False)] if start < end else found
+    return [*found, ByteSegment(start, end, here=False)] if start < end else found

@@ -10,8 +10,8 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from harness.contract.decoding.fast_path import NotRegularError, RegularStream
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read, Received, without_run_id
+from harness.contract.decoding.fast_path import FastDecoder, FastPathError
+from harness.contract.decoding.full_decoder import DecodedFrame, FullDecoder, Read, without_run_id
 from harness.contract.decoding.read_log import MAX_ANSWER_READS, ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
@@ -22,7 +22,7 @@ MAX_HEAD_BYTES = 256 * 1024
 
 
 @dataclass(slots=True)
-class Summary:
+class ResponseSummary:
     """What is counted of an answer's events as they come in.
 
     events: those that a client would see. run_events: those of them that are RunEvents. token_arrivals_ns: of
@@ -40,7 +40,7 @@ class Summary:
     first_id: StreamId | None = None
     first_id_ns: int | None = None
 
-    def add(self, frames: Iterable[Received]) -> None:
+    def add(self, frames: Iterable[DecodedFrame]) -> None:
         """Count decoded frames."""
         for one in frames:
             if not one.is_event:
@@ -71,7 +71,7 @@ def body_of(reads: Iterable[Read]) -> bytes:
     return bytes(body)
 
 
-class Answer:
+class Response:
     """Takes the reads of one answer, and says what they amount to so far.
 
     events: how many came that a client would see. head_ns, first_event_ns, terminal_ns: arrival of the head, of
@@ -106,14 +106,14 @@ class Answer:
         self.over = False
         self._http = ResponseParser()
         self._between_chunks = False  # the parser has seen a regular event's chunk to its end, and no more
-        self._regular: RegularStream | None = RegularStream()
-        self._full: AnswerDecoder | None = None
-        self._full_summary: Summary | None = None
+        self._regular: FastDecoder | None = FastDecoder()
+        self._full: FullDecoder | None = None
+        self._full_summary: ResponseSummary | None = None
         self._at_end = False
         self._bound_bytes = MAX_HEAD_BYTES  # until the head is in
 
     @classmethod
-    def of(cls, reads: Sequence[Read], *, at_end: bool) -> Answer:
+    def from_reads(cls, reads: Sequence[Read], *, at_end: bool) -> Response:
         """The answer that these reads make. at_end: the server closed its side after them."""
         answer = cls()
         for read in reads:
@@ -134,7 +134,7 @@ class Answer:
         return self._http.complete if self._full is None else self._full.complete
 
     @property
-    def may_be_followed(self) -> bool:
+    def can_reuse_connection(self) -> bool:
         """Whether another request may be sent on the same connection (RFC 9112, section 9.3)."""
         http = self._http
         return (
@@ -151,14 +151,14 @@ class Answer:
         return self._regular is not None and self.events > 0 and not self._regular.pending
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> ResponseSummary:
         """The counts and times that need no frame to be looked at."""
         if self._full_summary is not None:
             return self._full_summary
         regular = self._regular
         if regular is None or regular.first_id is None:
-            return Summary()
-        return Summary(
+            return ResponseSummary()
+        return ResponseSummary(
             events=self.events,
             run_events=self.events,
             first_event_ns=self.first_event_ns,
@@ -192,13 +192,13 @@ class Answer:
             self._bound()
         return self.events - before
 
-    def _feed_regular(self, regular: RegularStream, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+    def _feed_regular(self, regular: FastDecoder, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
         http, tokens = self._http, regular.tokens
         try:
             body = http.feed(data)
             if body:
                 regular.feed(body)
-        except (HttpSyntaxError, NotRegularError):
+        except (HttpSyntaxError, FastPathError):
             self._decode_in_full(arrival_ns, lag_ns, data)
             return
         if self.head_ns is None and http.head is not None:
@@ -221,8 +221,8 @@ class Answer:
         self._regular = None
         self._between_chunks = False
         self._http.close()
-        self._full = AnswerDecoder()
-        self._full_summary = Summary()
+        self._full = FullDecoder()
+        self._full_summary = ResponseSummary()
         earlier, self.log = self.log, ReadLog()
         for read in earlier:
             self._feed_full(*read)
@@ -278,10 +278,10 @@ class Answer:
             self._full.http.close()
 
     @property
-    def decoded(self) -> AnswerDecoder:
+    def decoded(self) -> FullDecoder:
         """Every frame, made now where they were not needed before."""
         if self._full is None:
-            full = AnswerDecoder()
+            full = FullDecoder()
             for read in self.log:
                 full.feed(read)
             if self._at_end:

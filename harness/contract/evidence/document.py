@@ -13,8 +13,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.contract.decoding.full_decoder import Read, Received
-from harness.contract.decoding.offsets import Span, around, spans
+from harness.contract.decoding.full_decoder import DecodedFrame, Read
+from harness.contract.decoding.offsets import ByteSpan, around, spans
 from harness.contract.decoding.read_log import ReadLog
 from harness.contract.evidence.curl import curl
 from harness.contract.evidence.redaction import Redactor
@@ -54,7 +54,7 @@ def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) 
                 _wire_row(exchange, place, read, shown)
                 for place, (read, shown) in enumerate(zip(exchange.reads, reads, strict=True))
             ],
-            "events": [_event_row(exchange, one, redact) for one in exchange.received],
+            "events": [_event_row(exchange, one, redact) for one in exchange.frames],
         }
     )
     return {**shown, "recorded": _recorded(exchange, redact, reads)}
@@ -73,7 +73,7 @@ def excerpt(
     redact = Redactor(secrets)
     raw = tuple(exchange.reads)
     reads = redact.pieces([read.data for read in raw])
-    received = exchange.received
+    received = exchange.frames
     here = _by_read(spans(raw, sorted(pointed_at)[:_MOST_POINTED_AT]))
     wire = _kept(len(reads), here)
     events = _kept(len(received), sorted(pointed_at)[:_MOST_POINTED_AT])
@@ -120,14 +120,14 @@ def recorded_parts(
     return parts_of(reads, pointed_at, limit)
 
 
-def _by_read(found: Mapping[int, Span]) -> dict[int, list[Span]]:
-    by_read: dict[int, list[Span]] = {}
+def _by_read(found: Mapping[int, ByteSpan]) -> dict[int, list[ByteSpan]]:
+    by_read: dict[int, list[ByteSpan]] = {}
     for span in found.values():
         by_read.setdefault(span.read, []).append(span)
     return by_read
 
 
-def _parts(data: bytes, here: Sequence[Span], limit: int) -> list[dict[str, Any]]:
+def _parts(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
     told = 0
     for piece in around(data, here, limit):
@@ -164,7 +164,7 @@ def _wire_row(
 
 
 def _event_row(
-    exchange: Exchange, one: Received, redact: Redactor, limit: int | None = None
+    exchange: Exchange, one: DecodedFrame, redact: Redactor, limit: int | None = None
 ) -> dict[str, Any]:
     # Masked before it is cut: half a secret would not be known as one.
     return {

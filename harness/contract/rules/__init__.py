@@ -22,31 +22,40 @@ from harness.contract.rules import (
 )
 from harness.contract.rules.comparisons import (
     LaterCut,
-    canonical_of,
-    judge_conflict,
-    judge_first_reader,
-    judge_joined,
-    judge_left,
-    judge_parts,
-    judge_race,
-    judge_resumed,
-    judge_retry,
+    canonical_stream,
+    check_abandoned,
+    check_conflict,
+    check_first_reader,
+    check_joined,
+    check_parts,
+    check_race,
+    check_resumed,
+    check_retry,
 )
-from harness.contract.rules.rule import JUDGES
-from harness.contract.rules.stream import STREAM_JUDGES, judge_stream, judges_of
+from harness.contract.rules.rule import RULES
+from harness.contract.rules.stream import STREAM_RULES, check_stream, rules_for
 
 
 def implemented() -> Iterable[str]:
     """Ids of the requirements that have a judge."""
-    return JUDGES.keys()
+    return RULES.keys()
 
 
 __all__ = [
-    "JUDGES",
-    "STREAM_JUDGES",
+    "RULES",
+    "STREAM_RULES",
     "LaterCut",
     "auth",
-    "canonical_of",
+    "canonical_stream",
+    "check_abandoned",
+    "check_conflict",
+    "check_first_reader",
+    "check_joined",
+    "check_parts",
+    "check_race",
+    "check_resumed",
+    "check_retry",
+    "check_stream",
     "conflict",
     "events",
     "framing",
@@ -54,20 +63,11 @@ __all__ = [
     "ids",
     "implemented",
     "input",
-    "judge_conflict",
-    "judge_first_reader",
-    "judge_joined",
-    "judge_left",
-    "judge_parts",
-    "judge_race",
-    "judge_resumed",
-    "judge_retry",
-    "judge_stream",
-    "judges_of",
     "key",
     "liveness",
     "race",
     "resume",
+    "rules_for",
     "run_id",
     "security",
     "terminal",

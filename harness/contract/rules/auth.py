@@ -7,56 +7,56 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.rule import first_not_accepted, is_one_run, judges, quoted
+from harness.contract.rules.rule import is_same_run, quoted, require_accepted, rule
 
 
-def _refused(answer: Exchange, statuses: Collection[int], what: str) -> Judgement:
+def _refused(answer: Exchange, statuses: Collection[int], what: str) -> RuleResult:
     at = answer.events[0] if answer.events else None
     allowed = ", ".join(map(str, sorted(statuses)))
     if answer.started_run:
-        return broken(f"{what} was let in: {answer.describe()}", Place(answer, at))
+        return failed(f"{what} was let in: {answer.describe()}", Location(answer, at))
     if answer.status not in statuses:
-        return broken(f"{what} got {answer.describe()}, not {allowed}", Place(answer))
+        return failed(f"{what} got {answer.describe()}, not {allowed}", Location(answer))
     kinds = {one.event.type for one in answer.events if one.event}
     if kinds - {"error"}:
-        return broken(f"{what} got {answer.status}, but with run events", Place(answer, at))
-    return held(f"{what} got {answer.status}")
+        return failed(f"{what} got {answer.status}, but with run events", Location(answer, at))
+    return passed(f"{what} got {answer.status}")
 
 
-def _no_run(followup: Exchange, what: str) -> Judgement | None:
+def _no_run(followup: Exchange, what: str) -> RuleResult | None:
     """`followup` used the refused request's key with another, valid body: a clash means there was a run."""
     if rejection_form(followup) is not None:
-        return broken(
+        return failed(
             f"{what} started a run all the same: its key is taken when it is used for a valid request",
-            Place(followup),
+            Location(followup),
         )
     return None
 
 
-@judges("auth.missing")
-def missing(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+@rule("auth.missing")
+def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a request without a token"
-    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {401}, what)
+    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401}, what)
 
 
-@judges("auth.bad")
-def bad(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+@rule("auth.bad")
+def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a garbage token"
-    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {401, 403}, what)
+    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401, 403}, what)
 
 
-@judges("auth.challenge")
-def challenge(control: Exchange, refused: Exchange) -> Judgement:
-    if problem := first_not_accepted(control):
+@rule("auth.challenge")
+def challenge(control: Exchange, refused: Exchange) -> RuleResult:
+    if problem := require_accepted(control):
         return problem
     if refused.status != 401 or refused.head is None:
-        return inconclusive(f"there was no 401 to judge: {refused.describe()}", Place(refused))
+        return inconclusive(f"there was no 401 to judge: {refused.describe()}", Location(refused))
     sent = refused.head.value("www-authenticate")
     if sent is None:
-        return broken("the 401 carries no WWW-Authenticate (RFC 9110, 11.6.1)", Place(refused))
-    return held(f"WWW-Authenticate: {sent}")
+        return failed("the 401 carries no WWW-Authenticate (RFC 9110, 11.6.1)", Location(refused))
+    return passed(f"WWW-Authenticate: {sent}")
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:
@@ -85,19 +85,19 @@ def _told(answer: Exchange) -> dict[str, Any]:
     return {"status": answer.status, **_leaves(body, "body")}
 
 
-@judges("auth.before-key")
+@rule("auth.before-key")
 def before_key(
     control: Exchange, known: Exchange, clashing: Exchange, unknown: Exchange, unknown_too: Exchange
-) -> Judgement:
+) -> RuleResult:
     """Without a valid token: a known key with its body, the same with another body, and two unknown keys.
 
     What differs between the answers to the two unknown keys (a time, a request's id) tells nothing; all
     else must be as in the answers to the known one.
     """
-    if problem := first_not_accepted(control):
+    if problem := require_accepted(control):
         return problem
     if unknown.started_run:
-        return inconclusive("requests without a valid token are let in", Place(unknown))
+        return inconclusive("requests without a valid token are let in", Location(unknown))
     first, second = _told(unknown), _told(unknown_too)
     constant = {place: value for place, value in first.items() if second.get(place) == value}
     for answer, what in ((known, "a known key"), (clashing, "a known key with another body")):
@@ -105,50 +105,48 @@ def before_key(
         place = next((one for one in constant if told.get(one) != constant[one]), None)
         place = place or next((one for one in told if one not in first and one not in second), None)
         if place is not None:
-            return broken(
+            return failed(
                 f"without a valid token {what} is told apart from an unknown one: {place} is "
                 f"{quoted(str(told.get(place)))} instead of {quoted(str(constant.get(place)))}",
-                Place(answer),
-                Place(unknown),
+                Location(answer),
+                Location(unknown),
             )
-    return held(f"known or not, the answer is {unknown.status}")
+    return passed(f"known or not, the answer is {unknown.status}")
 
 
-@judges("auth.org-mismatch")
-def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> Judgement:
+@rule("auth.org-mismatch")
+def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a foreign organizationId"
-    return first_not_accepted(control) or _no_run(followup, what) or _refused(refused, {403, 401, 404}, what)
+    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {403, 401, 404}, what)
 
 
-@judges("auth.org-before-conflict")
-def org_before_conflict(control: Exchange, refused: Exchange) -> Judgement:
+@rule("auth.org-before-conflict")
+def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     """`refused` is a foreign organizationId under the key of `control`, thus with another body too."""
-    if problem := first_not_accepted(control):
+    if problem := require_accepted(control):
         return problem
     if rejection_form(refused) is not None:
-        return broken("a foreign organizationId under a known key is told of a conflict", Place(refused))
+        return failed("a foreign organizationId under a known key is told of a conflict", Location(refused))
     return _refused(refused, {403, 401, 404}, "a foreign organizationId under a known key")
 
 
-@judges("auth.key-scope")
-def key_scope(first: Exchange, second: Exchange) -> Judgement:
+@rule("auth.key-scope")
+def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     """The same key, sent by principals of two organizations."""
-    if problem := first_not_accepted(first):
+    if problem := require_accepted(first):
         return problem
-    places = (Place(first), Place(second))
+    places = (Location(first), Location(second))
     if rejection_form(second) is not None:
-        return broken(
+        return failed(
             "another organization's use of the same key is a conflict: it learns that the key exists", *places
         )
     if not second.started_run:
         return inconclusive(f"the second principal's request was not accepted: {second.describe()}", *places)
-    if is_one_run(first, second):
-        return broken("the same key in another organization brings the first one's run", *places)
-    return held("the same key in two organizations is two runs")
+    if is_same_run(first, second):
+        return failed("the same key in another organization brings the first one's run", *places)
+    return passed("the same key in two organizations is two runs")
 
 
-@judges("auth.query-token")
-def query_token(control: Exchange, refused: Exchange) -> Judgement:
-    return first_not_accepted(control) or _refused(
-        refused, {400, 401, 403, 404}, "a token in the query string"
-    )
+@rule("auth.query-token")
+def query_token(control: Exchange, refused: Exchange) -> RuleResult:
+    return require_accepted(control) or _refused(refused, {400, 401, 403, 404}, "a token in the query string")

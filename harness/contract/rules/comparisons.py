@@ -16,7 +16,7 @@ from harness.contract.rules import (
 )
 
 
-def judge_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:
+def check_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:
     """A retry after completion against the run it repeats."""
     return [
         resume.replay(original, retry, expect=expect),
@@ -25,7 +25,7 @@ def judge_retry(original: Exchange, retry: Exchange, expect: Expectations) -> li
     ]
 
 
-def judge_resumed(
+def check_resumed(
     cut: Exchange, resumed: Exchange, canonical: Exchange | None, expect: Expectations
 ) -> list[Finding]:
     """A resumed stream against what was seen before the cut, and against the whole run where it is known."""
@@ -36,15 +36,15 @@ def judge_resumed(
 class LaterCut(resume.CutRun):
     """A cut of a stream that was a resumption itself. had: what the client kept from the streams before it."""
 
-    had: tuple[resume.Identity, ...] = ()
+    had: tuple[resume.EventIdentity, ...] = ()
 
     @property
-    def seen(self) -> tuple[resume.Identity, ...]:
+    def seen(self) -> tuple[resume.EventIdentity, ...]:
         """All that the client had before the cut; with Last-Event-ID, what it owned up to."""
         return _up_to((*self.had, *self.before.sequence), self.resumed.request.header("last-event-id"))
 
 
-def judge_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expectations) -> list[Finding]:
+def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expectations) -> list[Finding]:
     """A run that was cut, resumed, cut again and so on: together its parts are the run, nothing lost or doubled.
 
     parts: its streams in order, each cut by us but the last. reread: the run read again after its end, without
@@ -69,7 +69,7 @@ def _cuts(
     cut: Sequence[Exchange], last: Exchange, whole: Exchange | None, expect: Expectations
 ) -> list[resume.CutRun]:
     """The cuts, each to be held to the last part. With Last-Event-ID that continues all of them as one."""
-    had: tuple[resume.Identity, ...] = ()
+    had: tuple[resume.EventIdentity, ...] = ()
     found: list[resume.CutRun] = []
     for part in cut:
         had = _kept(had, part, whole, expect)
@@ -79,8 +79,8 @@ def _cuts(
 
 
 def _kept(
-    had: tuple[resume.Identity, ...], part: Exchange, whole: Exchange | None, expect: Expectations
-) -> tuple[resume.Identity, ...]:
+    had: tuple[resume.EventIdentity, ...], part: Exchange, whole: Exchange | None, expect: Expectations
+) -> tuple[resume.EventIdentity, ...]:
     """What a client keeps of what it had when `part` begins: nothing where that starts from the first event."""
     got = part.sequence
     named = part.request.header("last-event-id")
@@ -94,7 +94,9 @@ def _kept(
     return ()
 
 
-def _up_to(sequence: tuple[resume.Identity, ...], last_id: str | None) -> tuple[resume.Identity, ...]:
+def _up_to(
+    sequence: tuple[resume.EventIdentity, ...], last_id: str | None
+) -> tuple[resume.EventIdentity, ...]:
     """What a client had when it named that id: all there is where no event bears it, or none was named."""
     for place in range(len(sequence), 0, -1):
         if sequence[place - 1][0] == last_id is not None:
@@ -102,7 +104,7 @@ def _up_to(sequence: tuple[resume.Identity, ...], last_id: str | None) -> tuple[
     return sequence
 
 
-def canonical_of(readers: Sequence[Exchange], expect: Expectations) -> Exchange:
+def canonical_stream(readers: Sequence[Exchange], expect: Expectations) -> Exchange:
     """The stream that stands for the run: of those that are whole and have no event twice, the longest.
 
     Of several that long, the one that most of the others agree with, and then the first. So one that lost,
@@ -120,14 +122,14 @@ def canonical_of(readers: Sequence[Exchange], expect: Expectations) -> Exchange:
 
 
 def _agrees(
-    sequence: tuple[resume.Identity, ...], got: tuple[resume.Identity, ...], expect: Expectations
+    sequence: tuple[resume.EventIdentity, ...], got: tuple[resume.EventIdentity, ...], expect: Expectations
 ) -> bool:
     if expect.resume_start != "replay" and got and got[0] in sequence:
         sequence = sequence[sequence.index(got[0]) :]
     return got == sequence
 
 
-def judge_joined(canonical: Exchange, joined: Exchange, expect: Expectations) -> list[Finding]:
+def check_joined(canonical: Exchange, joined: Exchange, expect: Expectations) -> list[Finding]:
     """A stream that came to a run beside other readers, against the run's canonical sequence.
 
     An equal request gets the run, also while that is in flight: a 409 for it is a violation like any other
@@ -136,25 +138,25 @@ def judge_joined(canonical: Exchange, joined: Exchange, expect: Expectations) ->
     over_ns = canonical.terminals[0].arrival_ns if canonical.terminals else None
     sent_ns = joined.timing.sent_ns
     if over_ns is not None and sent_ns is not None and sent_ns >= over_ns:
-        return judge_retry(canonical, joined, expect)
+        return check_retry(canonical, joined, expect)
     return [
         resume.joins(canonical, joined, expect=expect),
         run_id.constant([canonical, joined], expect=expect),
     ]
 
 
-def judge_first_reader(
+def check_first_reader(
     first: Exchange, joined: Exchange, canonical: Exchange, expect: Expectations
 ) -> list[Finding]:
     """The first reader of a run that others joined, `joined` the earliest of them: it lost nothing by that."""
     over_ns = first.terminals[0].arrival_ns if first.terminals else None
     sent_ns = joined.timing.sent_ns
     if over_ns is not None and sent_ns is not None and sent_ns >= over_ns and canonical is not first:
-        return judge_retry(first, canonical, expect)  # they came after its end, so they are its retries
+        return check_retry(first, canonical, expect)  # they came after its end, so they are its retries
     return [resume.first_reader_kept(first, joined, canonical, expect=expect)]
 
 
-def judge_left(canonical: Exchange, left: Exchange, expect: Expectations) -> list[Finding]:
+def check_abandoned(canonical: Exchange, left: Exchange, expect: Expectations) -> list[Finding]:
     """A reader that joined a run and left it again: what it had is what the run begins with.
 
     Whether the others lost by its leaving shows in their own streams. Nothing can be said where a joiner may
@@ -165,17 +167,17 @@ def judge_left(canonical: Exchange, left: Exchange, expect: Expectations) -> lis
     return [resume.every_cut([resume.CutRun(left, canonical, None)], expect=expect)]
 
 
-def judge_race(canonical: Exchange, answer: Exchange, expect: Expectations) -> list[Finding]:
+def check_race(canonical: Exchange, answer: Exchange, expect: Expectations) -> list[Finding]:
     """One of several equal requests sent at once, against the answer that stands for them all.
 
     Where the two were not sent together after all, the later one joined the other's run or retried it.
     """
     finding = race.same_body([[canonical, answer]], expect=expect)
     if finding.verdict is Verdict.INCONCLUSIVE:
-        return [finding, *judge_joined(canonical, answer, expect)]
+        return [finding, *check_joined(canonical, answer, expect)]
     return [finding]
 
 
-def judge_conflict(original: Exchange, conflicting: Exchange, expect: Expectations) -> list[Finding]:
+def check_conflict(original: Exchange, conflicting: Exchange, expect: Expectations) -> list[Finding]:
     """The same key with another body while the first run is going on."""
     return [conflict.in_flight(original, conflicting, expect=expect)]

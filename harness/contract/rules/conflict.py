@@ -13,9 +13,16 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive, noted
+from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
 from harness.contract.rules.resume import first_difference
-from harness.contract.rules.rule import accepted, first_not_accepted, judges, merged, quoted, whole
+from harness.contract.rules.rule import (
+    combine,
+    quoted,
+    require_accepted,
+    require_terminal,
+    rule,
+    was_accepted,
+)
 
 
 def rejection_form(answer: Exchange) -> str | None:
@@ -47,89 +54,89 @@ def _wanted(form: str, expect: Expectations) -> bool:
     return True
 
 
-def is_conflict(answer: Exchange, original: Exchange, situation: str, expect: Expectations) -> Judgement:
+def is_conflict(answer: Exchange, original: Exchange, situation: str, expect: Expectations) -> RuleResult:
     """Whether `answer`, to the key of `original` with another body, is a rejection with 409."""
-    if problem := first_not_accepted(original):
+    if problem := require_accepted(original):
         return problem
     form = rejection_form(answer)
-    places = (Place(original), Place(answer, answer.events[0] if answer.events else None))
+    places = (Location(original), Location(answer, answer.events[0] if answer.events else None))
     if form is not None and _wanted(form, expect):
-        return held(f"rejected by {form}")
+        return passed(f"rejected by {form}")
     if form is not None:
-        return broken(f"{situation} is rejected by {form}; the target declares {expect.conflict}", *places)
+        return failed(f"{situation} is rejected by {form}; the target declares {expect.conflict}", *places)
     if answer.status == 422:
-        return broken(
+        return failed(
             f"{situation} got 422, which the IETF draft draft-ietf-httpapi-idempotency-key-header recommends; this "
             "API documents 409",
             *places,
         )
     if answer.started_run and answer.run_id is not None and answer.run_id == original.run_id:
-        return broken(f"{situation} was answered with the first body's run", *places)
-    return broken(f"{situation} got {answer.describe()}, not a 409", *places)
+        return failed(f"{situation} was answered with the first body's run", *places)
+    return failed(f"{situation} got {answer.describe()}, not a 409", *places)
 
 
-@judges("conflict.rejected")
-def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> Judgement:
+@rule("conflict.rejected")
+def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
     """Pairs of a run and another body under its key. Whether each moment is covered has judges of its own."""
     found = [
         is_conflict(conflicting, original, "the same key with another body", expect)
         for original, conflicting in conflicts
     ]
-    return next((one for one in found if one.verdict is Verdict.PASS), None) or merged(found, "")
+    return next((one for one in found if one.verdict is Verdict.PASS), None) or combine(found, "")
 
 
-@judges("conflict.error-event")
-def error_event(original: Exchange, conflicting: Exchange) -> Judgement:
-    if problem := first_not_accepted(original):
+@rule("conflict.error-event")
+def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
+    if problem := require_accepted(original):
         return problem
     form = rejection_form(conflicting)
     if form is None:
-        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
     if conflicting.events:
-        return held(f"the rejection is {form}")
-    return broken(f"the rejection is {form}, not an error event", Place(conflicting))
+        return passed(f"the rejection is {form}")
+    return failed(f"the rejection is {form}, not an error event", Location(conflicting))
 
 
-@judges("conflict.form")
-def form(original: Exchange, conflicting: Exchange) -> Judgement:
-    if problem := first_not_accepted(original):
+@rule("conflict.form")
+def form(original: Exchange, conflicting: Exchange) -> RuleResult:
+    if problem := require_accepted(original):
         return problem
     found = rejection_form(conflicting)
     if found is None:
-        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Place(conflicting))
-    return noted(f"a reused key with another body gets {found}")
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
+    return info(f"a reused key with another body gets {found}")
 
 
-@judges("conflict.in-flight")
-def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
-    if problem := first_not_accepted(original):
+@rule("conflict.in-flight")
+def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
+    if problem := require_accepted(original):
         return problem
     over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
     if conflicting.timing.sent_ns is None or conflicting.timing.sent_ns >= over_ns:
-        return inconclusive("the first run was over before the other body could be sent", Place(original))
+        return inconclusive("the first run was over before the other body could be sent", Location(original))
     return is_conflict(conflicting, original, "another body while the first run was in flight", expect)
 
 
-@judges("conflict.after-completion")
-def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> Judgement:
-    if problem := whole(original):
+@rule("conflict.after-completion")
+def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
+    if problem := require_terminal(original):
         return problem
     return is_conflict(conflicting, original, "another body after the first run had ended", expect)
 
 
-@judges("conflict.original-untouched")
-def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> Judgement:
-    if problem := first_not_accepted(original):
+@rule("conflict.original-untouched")
+def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> RuleResult:
+    if problem := require_accepted(original):
         return problem
-    places = (Place(original), Place(conflicting), Place(retry))
+    places = (Location(original), Location(conflicting), Location(retry))
     if original.outcome != "done":
-        return broken(
+        return failed(
             f"the first run did not come to its end beside a conflict: {original.describe()}", *places
         )
     if difference := first_difference(original.sequence, retry.sequence):
         said = difference if retry.started_run else retry.describe()
-        return broken(f"after the conflict the first body no longer resumes its run: {said}", *places)
-    return held("the first run went on whole, and its key still resumes it")
+        return failed(f"after the conflict the first body no longer resumes its run: {said}", *places)
+    return passed("the first run went on whole, and its key still resumes it")
 
 
 def _refused_value(answer: Exchange, name: str) -> str:
@@ -144,10 +151,10 @@ def _refused_value(answer: Exchange, name: str) -> str:
     return f" ({json.dumps(value)})" if isinstance(value, str) else ""
 
 
-@judges("conflict.any-field")
-def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> Judgement:
+@rule("conflict.any-field")
+def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> RuleResult:
     """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
-    return merged(
+    return combine(
         [
             is_conflict(
                 answer, original, f"the same key with another {name}{_refused_value(answer, name)}", expect
@@ -158,51 +165,53 @@ def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Exp
     )
 
 
-@judges("conflict.starts-nothing")
-def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> Judgement:
+@rule("conflict.starts-nothing")
+def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> RuleResult:
     """After the conflict, `later` is the first body sent again, and `again` the conflicting one."""
-    if problem := whole(original):
+    if problem := require_terminal(original):
         return problem
     if rejection_form(conflicting) is not None and again.started_run and rejection_form(again) is None:
-        return broken(
-            f"the rejected body, sent again, has a run: {again.describe()}", Place(conflicting), Place(again)
+        return failed(
+            f"the rejected body, sent again, has a run: {again.describe()}",
+            Location(conflicting),
+            Location(again),
         )
     if conflicting.started_run and rejection_form(conflicting) is None:
-        return broken(
+        return failed(
             f"the conflicting request got a run's events: {conflicting.describe()}",
-            Place(conflicting, conflicting.events[0]),
+            Location(conflicting, conflicting.events[0]),
         )
     strangers = [one for one in later.events if one.identity not in original.sequence]
     if later.run_id is not None and later.run_id != original.run_id and strangers:
-        return broken(
+        return failed(
             f"after the conflict the key leads to another run: runId {quoted(later.run_id)} instead of "
             f"{quoted(original.run_id or '')}",
-            Place(original),
-            Place(later),
+            Location(original),
+            Location(later),
         )
     if strangers:
-        return broken("after the conflict the key's run has events it had not", Place(later, strangers[0]))
-    return held("the rejected request left no run behind")
+        return failed("after the conflict the key's run has events it had not", Location(later, strangers[0]))
+    return passed("the rejected request left no run behind")
 
 
-@judges("conflict.leaks-nothing")
-def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Judgement:
+@rule("conflict.leaks-nothing")
+def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> RuleResult:
     """`secret` is a text that stands in the first body alone."""
-    if problem := first_not_accepted(original):
+    if problem := require_accepted(original):
         return problem
     if conflicting.holds(secret.encode()):
-        return broken("the rejection holds a value of the first request's body", Place(conflicting))
+        return failed("the rejection holds a value of the first request's body", Location(conflicting))
     if original.run_id and conflicting.holds(original.run_id.encode()):
-        return broken("the rejection names the first run's runId", Place(conflicting))
-    if accepted(conflicting):
-        return inconclusive("the other body was not rejected", Place(conflicting))
+        return failed("the rejection names the first run's runId", Location(conflicting))
+    if was_accepted(conflicting):
+        return inconclusive("the other body was not rejected", Location(conflicting))
     text = _text(conflicting)
     told = [one for one in original.tokens if one.frame.id and _names(text, one.frame.id)]
     if told:
-        return broken(
-            f"the rejection holds an event of the first run (id {told[0].frame.id})", Place(conflicting)
+        return failed(
+            f"the rejection holds an event of the first run (id {told[0].frame.id})", Location(conflicting)
         )
-    return held("the rejection holds nothing of the first run")
+    return passed("the rejection holds nothing of the first run")
 
 
 def _text(answer: Exchange) -> str:

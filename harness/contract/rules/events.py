@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
-from harness.contract.rules.rule import judges, name_event, of_events, quoted
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
+from harness.contract.rules.rule import event_label, needs_events, quoted, rule
 from harness.profiles.workflow_actions.events import KNOWN_TYPES, ErrorEvent
 from harness.protocol.strict_json import loads_strict
 
@@ -27,20 +27,20 @@ def _object(data: str | None) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-@judges("events.type", of_form=True)
-@of_events
-def type_(run: Exchange) -> Judgement:
+@rule("events.type", of_form=True)
+@needs_events
+def type_(run: Exchange) -> RuleResult:
     for one in run.events:
         value = _object(one.frame.data)
         if value is not None and not isinstance(value.get("type"), str):
             said = quoted(repr(value["type"])) if "type" in value else "missing"
-            return broken(f"{name_event(one)}: its type is {said}", Place(run, one))
-    return held("each event has a type")
+            return failed(f"{event_label(one)}: its type is {said}", Location(run, one))
+    return passed("each event has a type")
 
 
-@judges("events.schema", of_form=True)
-@of_events
-def schema(run: Exchange) -> Judgement:
+@rule("events.schema", of_form=True)
+@needs_events
+def schema(run: Exchange) -> RuleResult:
     for one in run.events:
         value = _object(one.frame.data)
         if (
@@ -49,8 +49,8 @@ def schema(run: Exchange) -> Judgement:
             and kind in KNOWN_TYPES
             and one.problem
         ):
-            return broken(f"{name_event(one)}, of type {kind!r}: {one.problem}", Place(run, one))
-    return held("each event of a documented type has its fields")
+            return failed(f"{event_label(one)}, of type {kind!r}: {one.problem}", Location(run, one))
+    return passed("each event of a documented type has its fields")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -62,41 +62,41 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(one)
 
 
-@judges("events.error-detail")
-@of_events
-def error_detail(run: Exchange) -> Judgement:
+@rule("events.error-detail")
+@needs_events
+def error_detail(run: Exchange) -> RuleResult:
     errors = [one for one in run.terminals if isinstance(one.event, ErrorEvent)]
     if not errors:
-        return inconclusive(f"the failing action sent no error event: {run.describe()}", Place(run))
+        return inconclusive(f"the failing action sent no error event: {run.describe()}", Location(run))
     one = errors[0]
     value = _object(one.frame.data) or {}
     if any(map(_STACK_TRACE.search, _texts(value))):
-        return broken("the error event holds a stack trace", Place(run, one))
+        return failed("the error event holds a stack trace", Location(run, one))
     told = [name for name in _DETAIL_FIELDS if value.get(name)]
     if not told:
-        return broken(
-            f"the error event says nothing of what failed: {quoted(one.frame.data or '')}", Place(run, one)
+        return failed(
+            f"the error event says nothing of what failed: {quoted(one.frame.data or '')}", Location(run, one)
         )
-    return held(f"the error event tells its {', '.join(told)}")
+    return passed(f"the error event tells its {', '.join(told)}")
 
 
-@judges("events.strict-json", of_form=True)
-@of_events
-def strict_json(run: Exchange) -> Judgement:
+@rule("events.strict-json", of_form=True)
+@needs_events
+def strict_json(run: Exchange) -> RuleResult:
     for one in run.events:
         if _object(one.frame.data) is None:
             continue  # framing.one-json-object has that
         try:
             loads_strict(one.frame.data or "")
         except ValueError as problem:
-            return broken(f"{name_event(one)}: {problem}", Place(run, one))
-    return held("no NaN, no Infinity, no key twice")
+            return failed(f"{event_label(one)}: {problem}", Location(run, one))
+    return passed("no NaN, no Infinity, no key twice")
 
 
-@judges("events.unknown-types")
-@of_events
-def unknown_types(run: Exchange) -> Judgement:
+@rule("events.unknown-types")
+@needs_events
+def unknown_types(run: Exchange) -> RuleResult:
     kinds = sorted({one.event.type for one in run.events if one.event} - KNOWN_TYPES)
-    return noted(
+    return info(
         "types beyond the four: " + ", ".join(quoted(kind, 40) for kind in kinds) if kinds else "none"
     )

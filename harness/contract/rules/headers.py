@@ -6,9 +6,9 @@ import re
 from functools import lru_cache
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.ids import clock_offset_ms
-from harness.contract.rules.rule import accepted, judges, of_events, quoted
+from harness.contract.rules.rule import needs_events, quoted, rule, was_accepted
 from harness.protocol.http1 import ResponseHead
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -49,52 +49,52 @@ def is_proper(head: ResponseHead) -> bool:
     return not any(fault(head) for fault in (_media_type_fault, _charset_fault, _cache_fault))
 
 
-@judges("headers.event-stream")
-def event_stream(run: Exchange) -> Judgement:
+@rule("headers.event-stream")
+def event_stream(run: Exchange) -> RuleResult:
     if run.head is None:
-        return broken(f"a valid request got {run.describe()}", Place(run))
+        return failed(f"a valid request got {run.describe()}", Location(run))
     if run.status != 200:
-        return broken(f"a valid request got status {run.status}, not 200", Place(run))
+        return failed(f"a valid request got status {run.status}, not 200", Location(run))
     fault = _media_type_fault(run.head)
     if fault is not None:
-        return broken(fault, Place(run))
-    if not accepted(run):
-        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
-    return held("200 with text/event-stream")
+        return failed(fault, Location(run))
+    if not was_accepted(run):
+        return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
+    return passed("200 with text/event-stream")
 
 
-@judges("headers.charset")
-@of_events
-def charset(run: Exchange) -> Judgement:
+@rule("headers.charset")
+@needs_events
+def charset(run: Exchange) -> RuleResult:
     fault = _charset_fault(run.head) if run.head else None
-    return broken(fault, Place(run)) if fault else held("charset is UTF-8, or absent")
+    return failed(fault, Location(run)) if fault else passed("charset is UTF-8, or absent")
 
 
-@judges("headers.no-cache")
-@of_events
-def no_cache(run: Exchange) -> Judgement:
+@rule("headers.no-cache")
+@needs_events
+def no_cache(run: Exchange) -> RuleResult:
     fault = _cache_fault(run.head) if run.head else None
     if fault is not None:
-        return broken(fault, Place(run))
-    return held(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
+        return failed(fault, Location(run))
+    return passed(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
 
 
 OF_HEAD = (event_stream, charset, no_cache)
 """What looks at a stream's head alone, once there is a run."""
 
 
-@judges("headers.complete", of_form=True)
-@of_events
-def complete(run: Exchange) -> Judgement:
+@rule("headers.complete", of_form=True)
+@needs_events
+def complete(run: Exchange) -> RuleResult:
     delimiter = run.head.delimiter if run.head else ""
     if run.ending is Ending.COMPLETE:
-        return held(f"the message ended properly ({delimiter})")
+        return passed(f"the message ended properly ({delimiter})")
     if run.ending is Ending.MALFORMED:
-        return broken(f"the answer cannot be read: {run.ending_detail}", Place(run))
+        return failed(f"the answer cannot be read: {run.ending_detail}", Location(run))
     if run.ending is Ending.TRUNCATED:
-        return broken(f"the connection closed before the message's end ({delimiter})", Place(run))
+        return failed(f"the connection closed before the message's end ({delimiter})", Location(run))
     if run.ending is Ending.RESET and not run.terminals:
-        return broken(f"{run.ending_detail} in mid-message", Place(run))
+        return failed(f"{run.ending_detail} in mid-message", Location(run))
     if run.ending is Ending.RESET:
         return inconclusive(
             "the connection was reset after the terminal event, and may have taken the end with it"
@@ -102,9 +102,9 @@ def complete(run: Exchange) -> Judgement:
     return inconclusive(f"the message's end was not waited for: {run.ending_detail}")
 
 
-@judges("headers.incremental")
-@of_events
-def incremental(run: Exchange) -> Judgement:
+@rule("headers.incremental")
+@needs_events
+def incremental(run: Exchange) -> RuleResult:
     """Compare when events came with when they were made.
 
     An event's id tells when it was made. Where the ids' clock stands still, the long action's promise to
@@ -112,7 +112,7 @@ def incremental(run: Exchange) -> Judgement:
     """
     if len(run.events) < 3:
         return inconclusive(
-            f"only {len(run.events)} events; configure a longer [target.actions.long]", Place(run)
+            f"only {len(run.events)} events; configure a longer [target.actions.long]", Location(run)
         )
     arrivals = [one.arrival_ns / 1e6 for one in run.events]
     spread_ms = arrivals[-1] - arrivals[0]
@@ -122,28 +122,28 @@ def incremental(run: Exchange) -> Judgement:
         return inconclusive(
             f"the long action was over within {run.offset_ms(run.events[-1].arrival_ns):.0f} ms; configure one "
             "that streams for a second or more",
-            Place(run),
+            Location(run),
         )
     expected_ms = made_ms if made_ms >= _LONG_MS / 10 and clock_offset_ms(run) is not None else _LONG_MS
     if _BUNCHED < spread_ms / expected_ms < _SPREAD:
         return inconclusive(
             f"{len(run.events)} events made over {expected_ms:.0f} ms came within {spread_ms:.0f} ms: the server, the "
             "way, or this machine held some of them back",
-            Place(run, run.events[0]),
+            Location(run, run.events[0]),
         )
     if spread_ms / expected_ms <= _BUNCHED:
-        return broken(
+        return failed(
             f"{len(run.events)} events made over {expected_ms:.0f} ms came within {spread_ms:.0f} ms: something "
             "holds them back",
-            Place(run, run.events[0]),
+            Location(run, run.events[0]),
         )
-    return held(f"{len(run.events)} events came over {spread_ms:.0f} ms")
+    return passed(f"{len(run.events)} events came over {spread_ms:.0f} ms")
 
 
-@judges("headers.method")
-def method(get: Exchange) -> Judgement:
+@rule("headers.method")
+def method(get: Exchange) -> RuleResult:
     if get.status == 405 and get.head and get.head.value("allow"):
-        return held(f"GET got 405 with Allow: {get.head.value('allow')}")
+        return passed(f"GET got 405 with Allow: {get.head.value('allow')}")
     if get.status == 405:
-        return broken("GET got 405 without an Allow header field", Place(get))
-    return broken(f"GET got {get.describe()}, not 405", Place(get))
+        return failed("GET got 405 without an Allow header field", Location(get))
+    return failed(f"GET got {get.describe()}, not 405", Location(get))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.rules.rule import judges, name_event, of_events, quoted
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.rules.rule import event_label, needs_events, quoted, rule
 
 _NEAR_MS = 300_000.0  # clocks of two machines without time service drift by seconds, time zones by hours
 
@@ -21,56 +21,61 @@ def clock_offset_ms(run: Exchange) -> float | None:
     return offset if abs(offset) <= _NEAR_MS else None
 
 
-@judges("ids.present", of_form=True)
-@of_events
-def present(run: Exchange) -> Judgement:
+@rule("ids.present", of_form=True)
+@needs_events
+def present(run: Exchange) -> RuleResult:
     for one in run.events:
         if one.frame.id is None:
-            return broken(f"{name_event(one)} has no id, so no client can resume after it", Place(run, one))
-        if one.stream_id is None:
-            return broken(
-                f"{name_event(one)}: id {quoted(one.frame.id)} is not of the form <ms>-<seq>", Place(run, one)
+            return failed(
+                f"{event_label(one)} has no id, so no client can resume after it", Location(run, one)
             )
-    return held(f"each of {len(run.events)} events has an id")
+        if one.stream_id is None:
+            return failed(
+                f"{event_label(one)}: id {quoted(one.frame.id)} is not of the form <ms>-<seq>",
+                Location(run, one),
+            )
+    return passed(f"each of {len(run.events)} events has an id")
 
 
-@judges("ids.increasing", of_form=True)
-@of_events
-def increasing(run: Exchange) -> Judgement:
+@rule("ids.increasing", of_form=True)
+@needs_events
+def increasing(run: Exchange) -> RuleResult:
     numbered = [one for one in run.events if one.stream_id]
     if not numbered:
-        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+        return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
     for before, after in pairwise(numbered):
         if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
-            return broken(f"id {after.stream_id} follows {before.stream_id}", Place(run, after))
-    return held(f"{len(numbered)} ids strictly increase")
+            return failed(f"id {after.stream_id} follows {before.stream_id}", Location(run, after))
+    return passed(f"{len(numbered)} ids strictly increase")
 
 
-@judges("ids.unique", of_form=True)
-@of_events
-def unique(run: Exchange) -> Judgement:
+@rule("ids.unique", of_form=True)
+@needs_events
+def unique(run: Exchange) -> RuleResult:
     seen: set[str] = set()
     for one in run.events:
         if one.frame.id is None:
             continue
         if one.frame.id in seen:
-            return broken(f"id {quoted(one.frame.id)} comes twice in one stream", Place(run, one))
+            return failed(f"id {quoted(one.frame.id)} comes twice in one stream", Location(run, one))
         seen.add(one.frame.id)
-    return held(f"{len(seen)} ids, each once") if seen else inconclusive("no event has an id", Place(run))
+    return (
+        passed(f"{len(seen)} ids, each once") if seen else inconclusive("no event has an id", Location(run))
+    )
 
 
-@judges("ids.clock")
-@of_events
-def clock(run: Exchange) -> Judgement:
+@rule("ids.clock")
+@needs_events
+def clock(run: Exchange) -> RuleResult:
     if run.summary.first_id is None:
-        return inconclusive("no event has an id of the form <ms>-<seq>", Place(run))
+        return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
     if run.timing.sent_ns is None:
-        return inconclusive("it is not known when the request was sent", Place(run))
+        return inconclusive("it is not known when the request was sent", Location(run))
     offset_ms = clock_offset_ms(run)
     if offset_ms is None:
         first = next(one for one in run.events if one.stream_id)
-        return broken(
+        return failed(
             f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
-            Place(run, first),
+            Location(run, first),
         )
-    return held(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")
+    return passed(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")

@@ -7,47 +7,47 @@ import re
 from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.rules.rule import accepted, first_not_accepted, judges, merged
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.rules.rule import combine, require_accepted, rule, was_accepted
 
 _ERROR_STATUS_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 
 
-def _client_error(answer: Exchange, what: str) -> Judgement:
+def _client_error(answer: Exchange, what: str) -> RuleResult:
     if answer.started_run:
-        return broken(f"{what} was accepted: {answer.describe()}", Place(answer, answer.events[0]))
+        return failed(f"{what} was accepted: {answer.describe()}", Location(answer, answer.events[0]))
     if answer.status is None or not 400 <= answer.status < 500:
-        return broken(f"{what} got {answer.describe()}, not a 4xx", Place(answer))
+        return failed(f"{what} got {answer.describe()}, not a 4xx", Location(answer))
     kinds = {one.event.type for one in answer.events if one.event}
     if kinds - {"error"}:
-        return broken(f"{what} got {answer.status}, but with run events", Place(answer, answer.events[0]))
-    return held(f"{what} got {answer.status}")
+        return failed(f"{what} got {answer.status}, but with run events", Location(answer, answer.events[0]))
+    return passed(f"{what} got {answer.status}")
 
 
-def _each_refused(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
-    if problem := first_not_accepted(control):
+def _each_refused(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
+    if problem := require_accepted(control):
         return problem
-    return merged(
+    return combine(
         [_client_error(answer, what) for what, answer in answers.items()],
         "each is a 4xx: " + ", ".join(answers),
     )
 
 
-@judges("input.not-json")
-def not_json(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.not-json")
+def not_json(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by what was posted in place of a JSON object."""
     return _each_refused(control, answers)
 
 
-@judges("input.required")
-def required(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.required")
+def required(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the required field that was left out."""
     return _each_refused(control, {f"a body without {name}": answer for name, answer in answers.items()})
 
 
-@judges("input.required-named")
-def required_named(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
-    if problem := first_not_accepted(control):
+@rule("input.required-named")
+def required_named(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
+    if problem := require_accepted(control):
         return problem
     refused = {
         name: one for name, one in answers.items() if one.status is not None and 400 <= one.status < 500
@@ -56,34 +56,36 @@ def required_named(control: Exchange, answers: Mapping[str, Exchange]) -> Judgem
         return inconclusive("no missing field was refused")
     silent = [name for name, answer in refused.items() if name.rpartition(".")[2].encode() not in answer.body]
     if silent:
-        return broken(f"the rejection does not name the missing field {silent[0]}", Place(refused[silent[0]]))
-    return held("each rejection names the field that is missing")
+        return failed(
+            f"the rejection does not name the missing field {silent[0]}", Location(refused[silent[0]])
+        )
+    return passed("each rejection names the field that is missing")
 
 
-@judges("input.types")
-def types(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.types")
+def types(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by what stood in which field."""
     return _each_refused(control, answers)
 
 
-@judges("input.source")
-def source(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.source")
+def source(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the `source` that was sent, none of them one of the documented three."""
     return _each_refused(control, {f"source {value}": answer for value, answer in answers.items()})
 
 
-@judges("input.timezone")
-def timezone(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.timezone")
+def timezone(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the `userTimezone` that was sent, none of them an IANA zone."""
     return _each_refused(control, {f"userTimezone {value}": answer for value, answer in answers.items()})
 
 
-@judges("input.hostile")
-def hostile(control: Exchange, answers: Mapping[str, Exchange]) -> Judgement:
+@rule("input.hostile")
+def hostile(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the hostile input: whatever the server makes of it, it must neither fail nor hang."""
-    if problem := first_not_accepted(control):
+    if problem := require_accepted(control):
         return problem
-    return merged(
+    return combine(
         [_survives(answer, what) for what, answer in answers.items()],
         f"{len(answers)} hostile bodies, no 5xx and no hang",
     )
@@ -94,35 +96,35 @@ def survives(answer: Exchange) -> bool:
     return answer.status is not None and answer.status < 500 and answer.ending is not Ending.TIMED_OUT
 
 
-def _survives(answer: Exchange, what: str) -> Judgement:
+def _survives(answer: Exchange, what: str) -> RuleResult:
     if answer.status is not None and answer.status >= 500:
-        return broken(f"{what} made the server fail: status {answer.status}", Place(answer))
+        return failed(f"{what} made the server fail: status {answer.status}", Location(answer))
     if not survives(answer):
-        return broken(f"{what} got {answer.describe()}", Place(answer))
-    return held(f"{what} got {answer.status}")
+        return failed(f"{what} got {answer.describe()}", Location(answer))
+    return passed(f"{what} got {answer.status}")
 
 
-@judges("input.media-type")
-def media_type(control: Exchange, answer: Exchange) -> Judgement:
-    if problem := first_not_accepted(control):
+@rule("input.media-type")
+def media_type(control: Exchange, answer: Exchange) -> RuleResult:
+    if problem := require_accepted(control):
         return problem
     if answer.status in {400, 415}:
-        return held(f"Content-Type text/plain got {answer.status}")
-    return broken(f"Content-Type text/plain got {answer.describe()}, not 415 or 400", Place(answer))
+        return passed(f"Content-Type text/plain got {answer.status}")
+    return failed(f"Content-Type text/plain got {answer.describe()}, not 415 or 400", Location(answer))
 
 
-@judges("input.too-large")
-def too_large(control: Exchange, answer: Exchange) -> Judgement:
-    if problem := first_not_accepted(control):
+@rule("input.too-large")
+def too_large(control: Exchange, answer: Exchange) -> RuleResult:
+    if problem := require_accepted(control):
         return problem
     size = f"a body of {len(answer.request.body) / 1e6:.0f} MB"
     if answer.status in {400, 413}:
-        return held(f"{size} got {answer.status}")
-    return broken(f"{size} got {answer.describe()}, not 413 or 400", Place(answer))
+        return passed(f"{size} got {answer.status}")
+    return failed(f"{size} got {answer.describe()}, not 413 or 400", Location(answer))
 
 
-@judges("input.error-shape")
-def error_shape(answers: Sequence[Exchange]) -> Judgement:
+@rule("input.error-shape")
+def error_shape(answers: Sequence[Exchange]) -> RuleResult:
     """`answers` are rejections of every kind that was met; those in the form of an error event have their own."""
     refused = [
         one for one in answers if one.status is not None and 400 <= one.status < 500 and not one.events
@@ -133,14 +135,14 @@ def error_shape(answers: Sequence[Exchange]) -> Judgement:
     for answer in refused:
         shapes.setdefault(_shape(answer), answer)
     if len(shapes) > 1:
-        return broken(
+        return failed(
             "rejections have different shapes: "
             + "; ".join(f"{one.status}: {shape}" for shape, one in shapes.items()),
-            *(Place(one) for one in shapes.values()),
+            *(Location(one) for one in shapes.values()),
         )
-    if not any(map(accepted, answers)):
+    if not any(map(was_accepted, answers)):
         return inconclusive("valid requests were refused too, so no reason for a rejection was brought about")
-    return held(f"{len(refused)} rejections have one shape: {next(iter(shapes))}")
+    return passed(f"{len(refused)} rejections have one shape: {next(iter(shapes))}")
 
 
 def _shape(answer: Exchange) -> str:

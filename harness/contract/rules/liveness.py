@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from harness.contract.decoding.full_decoder import Received
+from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
-from harness.contract.rules.rule import accepted, judges, name_event, of_events, quoted
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
+from harness.contract.rules.rule import event_label, needs_events, quoted, rule, was_accepted
 
 _BEATS = frozenset({"heartbeat", "ping", "keepalive", "pong"})
 _SLACK = 1.2  # timers on a busy server run late
 
 
-@judges("liveness.first-event")
-def first_event(run: Exchange, *, expect: Expectations) -> Judgement:
+@rule("liveness.first-event")
+def first_event(run: Exchange, *, expect: Expectations) -> RuleResult:
     limit_s = expect.budgets.first_event_s
     if run.status != 200:
-        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
+        return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
     if not run.events:
-        return broken(f"no event came: {run.describe()} (allowed: {limit_s:g} s)", Place(run))
-    if not accepted(run):
-        return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
+        return failed(f"no event came: {run.describe()} (allowed: {limit_s:g} s)", Location(run))
+    if not was_accepted(run):
+        return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
     took_ms = run.offset_ms(run.events[0].arrival_ns)
     if took_ms > limit_s * 1000:
-        return broken(f"the first event came after {took_ms:.0f} ms (allowed: {limit_s:g} s)", Place(run))
-    return held(f"the first event came after {took_ms:.0f} ms")
+        return failed(f"the first event came after {took_ms:.0f} ms (allowed: {limit_s:g} s)", Location(run))
+    return passed(f"the first event came after {took_ms:.0f} ms")
 
 
 def _pauses(run: Exchange, limit_s: float) -> bool:
@@ -36,63 +36,65 @@ def _pauses(run: Exchange, limit_s: float) -> bool:
     )
 
 
-@judges("liveness.heartbeat")
-@of_events
-def heartbeat(run: Exchange, *, expect: Expectations) -> Judgement:
+@rule("liveness.heartbeat")
+@needs_events
+def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
     limit_s = expect.budgets.heartbeat_s
-    beats = [one for one in run.received if one.frame.comments]
+    beats = [one for one in run.frames if one.frame.comments]
     # Any byte breaks the silence: a comment line may stand long before the blank line that ends its block.
     came_ns = [read.arrival_ns for read in run.reads]
     if not run.terminals:  # then the stream's end had to be waited for too
         came_ns.append(run.timing.ended_ns)
     longest_s = max(((later - earlier) / 1e9 for earlier, later in pairwise(came_ns)), default=0.0)
     if longest_s > limit_s * _SLACK:
-        return broken(f"{longest_s:.1f} s of silence without a comment (allowed: {limit_s:g} s)", Place(run))
+        return failed(
+            f"{longest_s:.1f} s of silence without a comment (allowed: {limit_s:g} s)", Location(run)
+        )
     if not _pauses(run, limit_s):
         return inconclusive(
             f"the quiet action did not pause for {limit_s:g} s; configure [target.actions.quiet] or "
             "budgets.heartbeat",
-            Place(run),
+            Location(run),
         )
-    return held(f"{len(beats)} comments kept the longest silence to {longest_s:.1f} s")
+    return passed(f"{len(beats)} comments kept the longest silence to {longest_s:.1f} s")
 
 
-@judges("liveness.heartbeat-interval")
-@of_events
-def heartbeat_interval(run: Exchange) -> Judgement:
-    beats = [one.arrival_ns for one in run.received if one.frame.comments and not one.is_event]
+@rule("liveness.heartbeat-interval")
+@needs_events
+def heartbeat_interval(run: Exchange) -> RuleResult:
+    beats = [one.arrival_ns for one in run.frames if one.frame.comments and not one.is_event]
     if len(beats) < 2:
-        return inconclusive(f"{len(beats)} comments came; it takes two to see how often", Place(run))
+        return inconclusive(f"{len(beats)} comments came; it takes two to see how often", Location(run))
     gaps_s = sorted((later - earlier) / 1e9 for earlier, later in pairwise(beats))
-    return noted(f"a comment about every {gaps_s[len(gaps_s) // 2]:.1f} s")
+    return info(f"a comment about every {gaps_s[len(gaps_s) // 2]:.1f} s")
 
 
-@judges("liveness.retry-hint")
-@of_events
-def retry_hint(run: Exchange) -> Judgement:
-    asked = [one.frame.retry_ms for one in run.received if one.frame.retry_ms is not None]
-    return noted(f"retry: {asked[-1]} ms" if asked else "none: clients wait as long as they like")
+@rule("liveness.retry-hint")
+@needs_events
+def retry_hint(run: Exchange) -> RuleResult:
+    asked = [one.frame.retry_ms for one in run.frames if one.frame.retry_ms is not None]
+    return info(f"retry: {asked[-1]} ms" if asked else "none: clients wait as long as they like")
 
 
-@judges("liveness.heartbeat-inert")
-@of_events
-def heartbeat_inert(run: Exchange, *, expect: Expectations) -> Judgement:
-    for one in run.received:
+@rule("liveness.heartbeat-inert")
+@needs_events
+def heartbeat_inert(run: Exchange, *, expect: Expectations) -> RuleResult:
+    for one in run.frames:
         names = {name for name, _ in one.frame.fields}
         if one.frame.comments and names & {"id", "data"} and not one.event:
-            return broken(f"a heartbeat, {name_event(one)}, carries id or data", Place(run, one))
+            return failed(f"a heartbeat, {event_label(one)}, carries id or data", Location(run, one))
     beat = next((one for one in run.events if _is_beat(one)), None)
     if beat is not None:
-        return broken(
-            f"a heartbeat reaches clients as an event: {name_event(beat)} with data {quoted(beat.frame.data or '')}",
-            Place(run, beat),
+        return failed(
+            f"a heartbeat reaches clients as an event: {event_label(beat)} with data {quoted(beat.frame.data or '')}",
+            Location(run, beat),
         )
-    if not any(one.frame.comments for one in run.received):
-        return inconclusive(f"no heartbeat was sent within {expect.budgets.heartbeat_s:g} s", Place(run))
-    return held("heartbeats are comments")
+    if not any(one.frame.comments for one in run.frames):
+        return inconclusive(f"no heartbeat was sent within {expect.budgets.heartbeat_s:g} s", Location(run))
+    return passed("heartbeats are comments")
 
 
-def _is_beat(one: Received) -> bool:
+def _is_beat(one: DecodedFrame) -> bool:
     """Whether an event is there only to keep the stream alive: by its type, its name, or for want of content."""
     data = (one.frame.data or "").strip().strip('"')
     names = {one.event.type if one.event else "", one.frame.event, data}

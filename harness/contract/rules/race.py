@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejections
-from harness.contract.rules.resume import first_difference, parting
-from harness.contract.rules.rule import judges, merged, whole
+from harness.contract.rules.resume import divergence, first_difference
+from harness.contract.rules.rule import combine, require_terminal, rule
 
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within it count as simultaneous
 _SLOWED = 2.0  # times as long as undisturbed
@@ -25,33 +25,35 @@ def _round(number: int, rounds: Sequence[object]) -> str:
     return f" (round {number} of {len(rounds)})" if len(rounds) > 1 else ""
 
 
-@judges("race.same-body")
-def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> Judgement:
+@rule("race.same-body")
+def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> RuleResult:
     """Each round is the answers to equal requests that were sent together."""
     together = [answers for answers in rounds if _overlap(answers)]
     if not together:
         return inconclusive("the requests could not be sent together")
-    return merged(
+    return combine(
         [_one_run(answers, _round(number, together), expect) for number, answers in enumerate(together, 1)],
         f"{len(together)} rounds of {len(together[0])} equal requests: one run each, the same for all",
     )
 
 
-def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Judgement:
+def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> RuleResult:
     silent = [answer for answer in answers if not answer.started_run]
     if len(silent) == len(answers):
-        return inconclusive(f"none of the requests was accepted: {answers[0].describe()}", Place(answers[0]))
+        return inconclusive(
+            f"none of the requests was accepted: {answers[0].describe()}", Location(answers[0])
+        )
     if silent:
-        return broken(
+        return failed(
             f"{len(silent)} of {len(answers)} equal requests sent together got no run: {silent[0].describe()}{said}",
-            Place(silent[0]),
+            Location(silent[0]),
         )
     run_ids = {answer.run_id for answer in answers if answer.run_id is not None}
     if len(run_ids) > 1:  # ids do not tell: runs of the same millisecond may bear the same
         two = list({answer.run_id: answer for answer in answers}.values())[:2]
-        return broken(
+        return failed(
             f"{len(answers)} equal requests sent together were executed as {len(run_ids)} runs{said}",
-            *(Place(answer) for answer in two),
+            *(Location(answer) for answer in two),
         )
     longest = max(answers, key=lambda answer: len(answer.events))
     for answer in answers:
@@ -59,45 +61,47 @@ def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Ju
         if expect.resume_start != "replay" and answer.sequence and answer.sequence[0] in sequence:
             sequence = sequence[sequence.index(answer.sequence[0]) :]
         if difference := first_difference(sequence, answer.sequence):
-            return broken(
+            return failed(
                 f"two equal requests sent together differ: {difference}{said}",
-                *parting(longest, sequence, answer, answer.sequence),
+                *divergence(longest, sequence, answer, answer.sequence),
             )
-    return whole(longest) or held("one run")
+    return require_terminal(longest) or passed("one run")
 
 
-@judges("race.different-bodies")
-def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> Judgement:
+@rule("race.different-bodies")
+def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
     """Each round is the answers to requests with one key and different bodies that were sent together."""
     together = [answers for answers in rounds if _overlap(answers)]
     if not together:
         return inconclusive("the requests could not be sent together")
-    return merged(
+    return combine(
         [_one_winner(answers, _round(number, together)) for number, answers in enumerate(together, 1)],
         f"{len(together)} rounds of {len(together[0])} different bodies: one winner each, the rest 409",
     )
 
 
-def _one_winner(answers: Sequence[Exchange], said: str) -> Judgement:
+def _one_winner(answers: Sequence[Exchange], said: str) -> RuleResult:
     losers = rejections(answers)
     winners = [answer for answer in answers if answer not in losers and answer.started_run]
     others = [answer for answer in answers if answer not in losers and answer not in winners]
     if not winners and not losers:
-        return inconclusive(f"none of the requests was accepted: {answers[0].describe()}", Place(answers[0]))
+        return inconclusive(
+            f"none of the requests was accepted: {answers[0].describe()}", Location(answers[0])
+        )
     if len(winners) != 1:
-        return broken(
+        return failed(
             f"{len(winners)} winners among {len(answers)} different bodies under one key{said}",
-            *(Place(answer) for answer in (winners or losers)[:2]),
+            *(Location(answer) for answer in (winners or losers)[:2]),
         )
     if others:
-        return broken(f"a loser got {others[0].describe()}, not a 409{said}", Place(others[0]))
+        return failed(f"a loser got {others[0].describe()}, not a 409{said}", Location(others[0]))
     if not winners[0].terminals:
-        return broken(f"the winner's stream did not end: {winners[0].describe()}{said}", Place(winners[0]))
-    return held("one winner")
+        return failed(f"the winner's stream did not end: {winners[0].describe()}{said}", Location(winners[0]))
+    return passed("one winner")
 
 
-@judges("race.no-crosstalk")
-def no_crosstalk(runs: Mapping[str, Exchange]) -> Judgement:
+@rule("race.no-crosstalk")
+def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
     """`runs` were interleaved; each is under the text that it alone was asked to give back."""
     if any(not run.started_run for run in runs.values()):
         return inconclusive("not every interleaved run was accepted")
@@ -106,29 +110,29 @@ def no_crosstalk(runs: Mapping[str, Exchange]) -> Judgement:
     for text, run in runs.items():
         stranger = next((other for other in runs if other != text and other in run.text), None)
         if stranger is not None:
-            return broken("a run shows another run's text", Place(run), Place(runs[stranger]))
+            return failed("a run shows another run's text", Location(run), Location(runs[stranger]))
         if text not in run.text:
-            return broken("an interleaved run lost text of its own", Place(run))
+            return failed("an interleaved run lost text of its own", Location(run))
     ids = [run.run_id for run in runs.values() if run.run_id]
     if len(set(ids)) < len(ids):
-        return broken("two independent runs have one runId", *(Place(run) for run in runs.values()))
-    return held(f"{len(runs)} interleaved runs, each with its own text alone")
+        return failed("two independent runs have one runId", *(Location(run) for run in runs.values()))
+    return passed(f"{len(runs)} interleaved runs, each with its own text alone")
 
 
-@judges("race.close-one")
-def close_one(closed: Exchange, others: Sequence[Exchange]) -> Judgement:
+@rule("race.close-one")
+def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     if not closed.started_run or not others:
-        return inconclusive(f"no stream was open to be closed: {closed.describe()}", Place(closed))
+        return inconclusive(f"no stream was open to be closed: {closed.describe()}", Location(closed))
     if closed.ending is not Ending.CUT:
         return inconclusive(
             f"the stream ended before it could be closed: {closed.describe()}; configure a longer "
             "[target.actions.long]",
-            Place(closed),
+            Location(closed),
         )
     for other in others:
         if other.outcome != "done":
-            return broken(
-                f"closing one stream harmed another: {other.describe()}", Place(closed), Place(other)
+            return failed(
+                f"closing one stream harmed another: {other.describe()}", Location(closed), Location(other)
             )
     longest = max((one for one in others), key=lambda one: len(one.events))
     for other in others:
@@ -138,26 +142,26 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> Judgement:
         if other.sequence[0] in expected:  # where the server resumes with the tail, a reader may come later
             expected = expected[expected.index(other.sequence[0]) :]
         if difference := first_difference(expected, other.sequence):
-            where = parting(longest, expected, other, other.sequence)[1]
-            return broken(f"closing one stream harmed another: {difference}", Place(closed), where)
-    return held(f"{len(others)} streams stayed whole when another one was closed")
+            where = divergence(longest, expected, other, other.sequence)[1]
+            return failed(f"closing one stream harmed another: {difference}", Location(closed), where)
+    return passed(f"{len(others)} streams stayed whole when another one was closed")
 
 
-@judges("race.slow-reader")
-def slow_reader(undisturbed: Exchange, beside: Sequence[Exchange]) -> Judgement:
+@rule("race.slow-reader")
+def slow_reader(undisturbed: Exchange, beside: Sequence[Exchange]) -> RuleResult:
     """`beside` ran while another connection to the server was open and unread."""
     if not beside:
-        return inconclusive("there was no run beside the stalled reader", Place(undisturbed))
+        return inconclusive("there was no run beside the stalled reader", Location(undisturbed))
     if not undisturbed.started_run or not undisturbed.terminals:
-        return inconclusive(f"the run did not end: {undisturbed.describe()}", Place(undisturbed))
+        return inconclusive(f"the run did not end: {undisturbed.describe()}", Location(undisturbed))
     normal_ms = undisturbed.offset_ms(undisturbed.terminals[0].arrival_ns)
     for run in beside:
         if not run.terminals:
-            return broken(f"beside a stalled reader a run did not end: {run.describe()}", Place(run))
+            return failed(f"beside a stalled reader a run did not end: {run.describe()}", Location(run))
         took_ms = run.offset_ms(run.terminals[0].arrival_ns)
         if took_ms > normal_ms * _SLOWED and took_ms > normal_ms + _SLOWED_MS:
-            return broken(
+            return failed(
                 f"beside a stalled reader a run took {took_ms:.0f} ms instead of {normal_ms:.0f} ms",
-                Place(run),
+                Location(run),
             )
-    return held("runs beside a stalled reader took no longer than alone")
+    return passed("runs beside a stalled reader took no longer than alone")

@@ -13,12 +13,12 @@ from enum import StrEnum
 
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, Verdict, broken, held, inconclusive, noted
-from harness.contract.rules.rule import judges, merged, quoted, whole
+from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
+from harness.contract.rules.rule import combine, quoted, require_terminal, rule
 
 _RACING_MS = 100.0  # a retry sent that long before the terminal event still races it
 
-Identity = tuple[str | None, str | None]
+EventIdentity = tuple[str | None, str | None]
 
 
 class Start(StrEnum):
@@ -38,7 +38,7 @@ class CutRun:
     canonical: Exchange | None
 
     @property
-    def seen(self) -> tuple[Identity, ...]:
+    def seen(self) -> tuple[EventIdentity, ...]:
         """What the client had before the cut; with Last-Event-ID, what it owned up to."""
         sequence = self.before.sequence
         last_id = self.resumed.request.header("last-event-id")
@@ -48,7 +48,7 @@ class CutRun:
         return sequence[: ids.index(last_id) + 1] if last_id in ids else sequence
 
 
-def first_difference(expected: Sequence[Identity], got: Sequence[Identity]) -> str | None:
+def first_difference(expected: Sequence[EventIdentity], got: Sequence[EventIdentity]) -> str | None:
     """Where two sequences of events part, in words; None when they are the same."""
     if expected == got:
         return None
@@ -61,11 +61,11 @@ def first_difference(expected: Sequence[Identity], got: Sequence[Identity]) -> s
     return f"{len(got) - len(expected)} events too many, from {_say(got[len(expected)])} on"
 
 
-def _say(one: Identity) -> str:
+def _say(one: EventIdentity) -> str:
     return f"id {one[0]}" if one[0] is not None else f"data {quoted(one[1] or '', 60)}"
 
 
-def _why(expected: Sequence[Identity], got: Sequence[Identity], place: int) -> str:
+def _why(expected: Sequence[EventIdentity], got: Sequence[EventIdentity], place: int) -> str:
     if got[place] in expected[place + 1 :]:
         skipped = expected.index(got[place], place + 1) - place
         return f": {skipped} lost before it"
@@ -78,98 +78,102 @@ def _why(expected: Sequence[Identity], got: Sequence[Identity], place: int) -> s
     return ""
 
 
-def _at(run: Exchange, sequence: Sequence[Identity], expected: Sequence[Identity]) -> Place:
+def _at(run: Exchange, sequence: Sequence[EventIdentity], expected: Sequence[EventIdentity]) -> Location:
     events = run.events
     for place, found in enumerate(sequence):
         if place >= len(expected) or found != expected[place]:
-            return Place(run, events[place] if place < len(events) else None)
-    return Place(run, events[-1] if events else None)
+            return Location(run, events[place] if place < len(events) else None)
+    return Location(run, events[-1] if events else None)
 
 
-def _common(expected: Sequence[Identity], got: Sequence[Identity]) -> int:
+def _common(expected: Sequence[EventIdentity], got: Sequence[EventIdentity]) -> int:
     """With how many events both begin."""
     pairs = enumerate(zip(expected, got, strict=False))
     return next((n for n, (wanted, found) in pairs if wanted != found), min(len(expected), len(got)))
 
 
-def parting(
-    run: Exchange, expected: Sequence[Identity], other: Exchange, got: Sequence[Identity]
-) -> tuple[Place, Place]:
+def divergence(
+    run: Exchange, expected: Sequence[EventIdentity], other: Exchange, got: Sequence[EventIdentity]
+) -> tuple[Location, Location]:
     """Where two runs part: in `run`, whose last events are `expected`, and in `other`, all of whose are `got`.
 
     Of what is missing at the end of one, the other's first such event and its own last.
     """
     place = _common(expected, got) + len(run.events) - len(expected)
     before = run.events[min(place, len(run.events) - 1)] if run.events else None
-    return Place(run, before), _at(other, got, expected)
+    return Location(run, before), _at(other, got, expected)
 
 
-def retries_resume(original: Exchange, retry: Exchange) -> Judgement | None:
+def retries_resume(original: Exchange, retry: Exchange) -> RuleResult | None:
     """None when a plain retry resumes its run; else what builds on that can prove nothing."""
-    if problem := whole(original):
+    if problem := require_terminal(original):
         return problem
     if first_difference(original.sequence, retry.sequence) is None:
         return None
-    return inconclusive("a plain retry does not resume its run (see resume.replay)", Place(retry))
+    return inconclusive("a plain retry does not resume its run (see resume.replay)", Location(retry))
 
 
-@judges("resume.replay")
-def replay(original: Exchange, retry: Exchange) -> Judgement:
-    if problem := whole(original):
+@rule("resume.replay")
+def replay(original: Exchange, retry: Exchange) -> RuleResult:
+    if problem := require_terminal(original):
         return problem
     if difference := first_difference(original.sequence, retry.sequence):
         said = retry.describe() if not retry.started_run else difference
-        return broken(
+        return failed(
             f"the retry of a finished run differs from it: {said}",
-            *parting(original, original.sequence, retry, retry.sequence),
+            *divergence(original, original.sequence, retry, retry.sequence),
         )
-    return held(f"the retry brought the same {len(retry.events)} events")
+    return passed(f"the retry brought the same {len(retry.events)} events")
 
 
-@judges("resume.no-new-run")
-def no_new_run(original: Exchange, retry: Exchange) -> Judgement:
-    if problem := whole(original):
+@rule("resume.no-new-run")
+def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
+    if problem := require_terminal(original):
         return problem
     if not retry.started_run:
-        return inconclusive(f"the retry brought no run: {retry.describe()}", Place(retry))
+        return inconclusive(f"the retry brought no run: {retry.describe()}", Location(retry))
     known = {one.frame.id for one in original.events} - {None}
     theirs = {one.frame.id for one in retry.events}
     if original.run_id and retry.run_id and original.run_id != retry.run_id and not theirs <= known:
-        return broken(
+        return failed(
             f"the retry belongs to another run: runId {quoted(retry.run_id)} instead of {quoted(original.run_id)}",
-            Place(original, original.terminals[0]),
-            Place(retry, retry.terminals[0]),
+            Location(original, original.terminals[0]),
+            Location(retry, retry.terminals[0]),
         )
     strangers = [one for one in retry.events if one.frame.id is not None and one.frame.id not in known]
     told_the_same = original.run_id is not None and original.run_id == retry.run_id
     if strangers and not told_the_same:
-        return broken(
+        return failed(
             f"the retry made {len(strangers)} events of its own, the first with id {strangers[0].frame.id}: the "
             "action was executed again",
-            Place(original),
-            Place(retry, strangers[0]),
+            Location(original),
+            Location(retry, strangers[0]),
         )
     if theirs == {None} and not told_the_same:
-        return inconclusive("neither ids nor runIds tell one run from another", Place(retry))
-    return held("the retry belongs to the same run" if strangers else "the retry brought nothing of its own")
+        return inconclusive("neither ids nor runIds tell one run from another", Location(retry))
+    return passed(
+        "the retry belongs to the same run" if strangers else "the retry brought nothing of its own"
+    )
 
 
 def _tail_allowed(expect: Expectations) -> bool:
     return expect.resume_start in {"any", "tail"}
 
 
-@judges("resume.joins")
-def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> Judgement:
-    if problem := whole(original):
+@rule("resume.joins")
+def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> RuleResult:
+    if problem := require_terminal(original):
         return problem
     if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
         return inconclusive(
             "the run was over before it could be joined; configure a longer [target.actions.long]",
-            Place(original),
+            Location(original),
         )
     if not joined.started_run:
-        return broken(
-            f"a retry while the run was in flight got {joined.describe()}", Place(original), Place(joined)
+        return failed(
+            f"a retry while the run was in flight got {joined.describe()}",
+            Location(original),
+            Location(joined),
         )
     made = sum(one.arrival_ns <= joined.timing.sent_ns for one in original.events)
     whole_sequence, got = original.sequence, joined.sequence
@@ -179,61 +183,61 @@ def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> Judg
     else:
         expected, policy = whole_sequence, Start.REPLAY
     if difference := first_difference(expected, got):
-        return broken(
+        return failed(
             f"a retry while the run was in flight differs from it: {difference}",
-            *parting(original, expected, joined, got),
+            *divergence(original, expected, joined, got),
         )
-    return held(f"a retry after {made} of {len(whole_sequence)} events joined the run ({policy})")
+    return passed(f"a retry after {made} of {len(whole_sequence)} events joined the run ({policy})")
 
 
-def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, Judgement]:
+def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]:
     """Put what was seen before and after a cut together, and hold it to the canonical sequence.
 
     Returns where the resumed stream started; None where that cannot be said.
     """
     where = f"cut after event {len(cut.seen)}" if cut.seen else "cut before any event"
-    places = (Place(cut.before), Place(cut.resumed))
+    places = (Location(cut.before), Location(cut.resumed))
     if not cut.resumed.started_run:
-        return None, broken(f"{where}: the resumption got {cut.resumed.describe()}", *places)
+        return None, failed(f"{where}: the resumption got {cut.resumed.describe()}", *places)
     if not cut.resumed.terminals:
-        return None, broken(f"{where}: the resumed stream did not end: {cut.resumed.describe()}", *places)
+        return None, failed(f"{where}: the resumed stream did not end: {cut.resumed.describe()}", *places)
     canonical = cut.canonical.sequence if cut.canonical is not None else None
     if canonical is None:
         canonical = _presumed(cut)
-    elif cut.canonical is not None and (problem := whole(cut.canonical)):
+    elif cut.canonical is not None and (problem := require_terminal(cut.canonical)):
         return None, problem
     seen, got = cut.seen, cut.resumed.sequence
     if difference := first_difference(canonical[: len(seen)], seen):
-        return None, broken(
+        return None, failed(
             f"{where}: what came before it is not what the run replays: {difference}",
             _seen_at(cut, _common(canonical, seen)),
-            Place(cut.resumed),
+            Location(cut.resumed),
         )
     start = canonical.index(got[0]) if got[0] in canonical else 0
     policy = _policy(start, len(seen), cut, expect)
     if policy is None:
-        return None, broken(
+        return None, failed(
             f"{where}: the resumed stream starts with event {start + 1}, {_say(got[0])}: {_off_by(start, len(seen))}",
             _seen_at(cut, len(seen) - 1),
-            Place(cut.resumed, cut.resumed.events[0]),
+            Location(cut.resumed, cut.resumed.events[0]),
         )
     if difference := first_difference(canonical[start:], got):
-        return policy, broken(
+        return policy, failed(
             f"{where}: after the resumption {difference}",
             _seen_at(cut, len(seen) - 1),
             _at(cut.resumed, got, canonical[start:]),
         )
-    return policy, held(f"{where}: whole ({policy})")
+    return policy, passed(f"{where}: whole ({policy})")
 
 
-def _seen_at(cut: CutRun, place: int) -> Place:
+def _seen_at(cut: CutRun, place: int) -> Location:
     """The event that is number `place` of what was seen, from 0, where it came on the connection that was cut."""
     events = cut.before.events
     place -= max(0, len(cut.seen) - len(events))  # what came on connections before that
-    return Place(cut.before, events[place] if 0 <= place < len(events) else None)
+    return Location(cut.before, events[place] if 0 <= place < len(events) else None)
 
 
-def _presumed(cut: CutRun) -> tuple[Identity, ...]:
+def _presumed(cut: CutRun) -> tuple[EventIdentity, ...]:
     """The run's sequence as far as it is known from a cut stream and its resumption alone."""
     got = cut.resumed.sequence
     seen = cut.seen
@@ -279,12 +283,12 @@ def _off_by(start: int, seen: int) -> str:
     return "the stream starts where only Last-Event-ID or a tail would make it start"
 
 
-@judges("resume.every-cut")
-def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
+@rule("resume.every-cut")
+def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     if not cuts:
         return inconclusive("no run could be cut")
     results = [(cut, *stitch(cut, expect)) for cut in cuts]
-    verdict = merged(
+    verdict = combine(
         [judgement for _, _, judgement in results],
         f"{len(cuts)} cuts, each resumed to the canonical sequence",
     )
@@ -296,26 +300,26 @@ def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
         if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
     }
     if len(unnamed) > 1:
-        return broken(
+        return failed(
             "without Last-Event-ID some resumed streams replay from the first event and some start later: events "
             "are lost at the point of resume",
-            *(Place(cut.resumed, cut.resumed.events[0]) for cut in unnamed.values()),
+            *(Location(cut.resumed, cut.resumed.events[0]) for cut in unnamed.values()),
         )
     return verdict
 
 
-@judges("resume.last-event-id", escalates=lambda expect: expect.last_event_id is True)
-def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> Judgement:
+@rule("resume.last-event-id", escalates=lambda expect: expect.last_event_id is True)
+def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> RuleResult:
     """Each of `resumed` names, in its Last-Event-ID, an event of `original` that is not its last."""
-    if problem := whole(original):
+    if problem := require_terminal(original):
         return problem
-    return merged(
+    return combine(
         [_exactly_after(original, one) for one in resumed],
         f"after each of {len(resumed)} ids exactly the events that follow it came",
     )
 
 
-def _exactly_after(original: Exchange, resumed: Exchange) -> Judgement:
+def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     named = resumed.request.header("last-event-id")
     ids = [event_id for event_id, _ in original.sequence]
     expected = original.sequence[ids.index(named) + 1 :]
@@ -323,82 +327,82 @@ def _exactly_after(original: Exchange, resumed: Exchange) -> Judgement:
         said = resumed.describe() if not resumed.started_run else difference
         if resumed.sequence == original.sequence:
             said = "the stream was replayed from the first event"
-        return broken(
-            f"Last-Event-ID {named}: {said}", *parting(original, expected, resumed, resumed.sequence)
+        return failed(
+            f"Last-Event-ID {named}: {said}", *divergence(original, expected, resumed, resumed.sequence)
         )
-    return held(f"after {named} came the {len(expected)} events that follow it")
+    return passed(f"after {named} came the {len(expected)} events that follow it")
 
 
-@judges("resume.survives-disconnect")
-def survives_disconnect(cuts: Sequence[CutRun]) -> Judgement:
+@rule("resume.survives-disconnect")
+def survives_disconnect(cuts: Sequence[CutRun]) -> RuleResult:
     """`cuts` are runs broken off in each way there is."""
     if not cuts:
         return inconclusive("no run could be cut")
-    return merged(
+    return combine(
         [_survived(cut) for cut in cuts],
         "resumed to its own outcome after "
         + ", ".join(dict.fromkeys(cut.before.ending_detail for cut in cuts)),
     )
 
 
-def _survived(cut: CutRun) -> Judgement:
-    places = (Place(cut.before), Place(cut.resumed))
+def _survived(cut: CutRun) -> RuleResult:
+    places = (Location(cut.before), Location(cut.resumed))
     if cut.before.terminals:
         return inconclusive(
             "the run ended before it could be cut; configure a longer [target.actions.long]", *places
         )
     if cut.resumed.outcome is None:
-        return broken(f"{cut.before.ending_detail}: the retry got {cut.resumed.describe()}", *places)
+        return failed(f"{cut.before.ending_detail}: the retry got {cut.resumed.describe()}", *places)
     if cut.resumed.outcome != "done":
-        return broken(
+        return failed(
             f"{cut.before.ending_detail}: the run came out as {cut.resumed.outcome}, though it ends with done when "
             "nobody hangs up",
-            Place(cut.before),
-            Place(cut.resumed, cut.resumed.terminals[0]),
+            Location(cut.before),
+            Location(cut.resumed, cut.resumed.terminals[0]),
         )
-    return held(f"{cut.before.ending_detail}: resumed to done")
+    return passed(f"{cut.before.ending_detail}: resumed to done")
 
 
-@judges("resume.bad-last-event-id")
-def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> Judgement:
+@rule("resume.bad-last-event-id")
+def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> RuleResult:
     """Each of `retries` names an id that is malformed, of no event of the run, or in the future."""
-    if problem := whole(original):
+    if problem := require_terminal(original):
         return problem
-    return merged([_unshaken(original, one) for one in retries], f"{len(retries)} bad ids did no harm")
+    return combine([_unshaken(original, one) for one in retries], f"{len(retries)} bad ids did no harm")
 
 
-def _unshaken(original: Exchange, retry: Exchange) -> Judgement:
+def _unshaken(original: Exchange, retry: Exchange) -> RuleResult:
     named = quoted(retry.request.header("last-event-id") or "")
     if retry.status is None or retry.ending.value == "timed out":
-        return broken(f"Last-Event-ID {named}: {retry.describe()}", Place(retry))
+        return failed(f"Last-Event-ID {named}: {retry.describe()}", Location(retry))
     if retry.status >= 500:
-        return broken(f"Last-Event-ID {named} made the server fail: status {retry.status}", Place(retry))
+        return failed(f"Last-Event-ID {named} made the server fail: status {retry.status}", Location(retry))
     if retry.started_run:
         forged = next((one for one in retry.events if one.identity not in original.sequence), None)
         if forged is not None and not (
             forged.event and forged.event.type == "error" and len(retry.events) == 1
         ):
-            return broken(
+            return failed(
                 f"Last-Event-ID {named} brought an event that is not the run's: {_say(forged.identity)}",
-                Place(retry, forged),
+                Location(retry, forged),
             )
-    return held(f"Last-Event-ID {named}: {retry.describe()}")
+    return passed(f"Last-Event-ID {named}: {retry.describe()}")
 
 
-@judges("resume.failure-replayed")
-def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> Judgement:
+@rule("resume.failure-replayed")
+def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
     """A failed run and its retry. `control` is a run that succeeded, and its retry."""
-    if problem := whole(original) or retries_resume(*control):
+    if problem := require_terminal(original) or retries_resume(*control):
         return problem
     if original.outcome != "error":
-        return inconclusive(f"the failing action ended with {original.outcome}", Place(original))
+        return inconclusive(f"the failing action ended with {original.outcome}", Location(original))
     if difference := first_difference(original.sequence, retry.sequence):
         said = difference if retry.started_run else retry.describe()
-        return broken(
+        return failed(
             f"the retry of a failed run does not replay its failure: {said}",
-            *parting(original, original.sequence, retry, retry.sequence),
+            *divergence(original, original.sequence, retry, retry.sequence),
         )
-    return held("the retry replayed the failure")
+    return passed("the retry replayed the failure")
 
 
 def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
@@ -409,64 +413,64 @@ def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
     return lead_ms if 0 <= lead_ms <= _RACING_MS else None
 
 
-@judges("resume.terminal-race")
-def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> Judgement:
+@rule("resume.terminal-race")
+def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
     """Each pair is a run and a retry of it that was sent about when the terminal event came."""
     racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
-    verdict = merged(
+    verdict = combine(
         [_nothing_lost(original, retry, expect) for original, retry in races],
         f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
     )
     if verdict.verdict is Verdict.PASS and not racing:
-        return inconclusive("no retry could be sent shortly before the terminal event", Place(races[0][0]))
+        return inconclusive("no retry could be sent shortly before the terminal event", Location(races[0][0]))
     return verdict
 
 
-def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> Judgement:
-    if problem := whole(original):
+def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> RuleResult:
+    if problem := require_terminal(original):
         return problem
     sequence, got = original.sequence, retry.sequence
     start = sequence.index(got[0]) if got and got[0] in sequence else 0
     expected = sequence[start:] if _tail_allowed(expect) else sequence
     if difference := first_difference(expected, got):
         said = difference if retry.started_run else retry.describe()
-        return broken(
-            f"a retry that raced the terminal event: {said}", *parting(original, expected, retry, got)
+        return failed(
+            f"a retry that raced the terminal event: {said}", *divergence(original, expected, retry, got)
         )
-    return held("whole")
+    return passed("whole")
 
 
-@judges("resume.first-reader-kept")
-def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> Judgement:
+@rule("resume.first-reader-kept")
+def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> RuleResult:
     """`second` joined while `first` was reading; `later` is the run read again after its end."""
-    if problem := whole(later):
+    if problem := require_terminal(later):
         return problem
     if second.timing.sent_ns is None or (
         first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
     ):
-        return inconclusive("the run was over before it could be joined", Place(first))
+        return inconclusive("the run was over before it could be joined", Location(first))
     if first.terminals and _is_part(later.sequence, first.sequence):
         return inconclusive(
             "the run read again lacks what its first reader got (resume.replay): it shows nothing of that one",
-            Place(later),
+            Location(later),
         )
     if difference := first_difference(later.sequence, first.sequence):
-        return broken(
+        return failed(
             f"the first reader of a run lost by a second one's coming: {difference}",
             _at(first, first.sequence, later.sequence),
-            Place(second),
+            Location(second),
         )
-    return held("the first reader got the whole run beside a second one")
+    return passed("the first reader got the whole run beside a second one")
 
 
-def _is_part(less: Sequence[Identity], more: Sequence[Identity]) -> bool:
+def _is_part(less: Sequence[EventIdentity], more: Sequence[EventIdentity]) -> bool:
     """Whether `more` has all of `less` in its order, and others besides, each once."""
     rest = iter(more)
     return len(less) < len(more) == len(set(more)) and all(one in rest for one in less)
 
 
-@judges("resume.start")
-def start(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
+@rule("resume.start")
+def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     unnamed = [cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None]
     in_flight = [cut for cut in unnamed if not may_have_ended(cut)]
     found = sorted(
@@ -479,4 +483,4 @@ def start(cuts: Sequence[CutRun], *, expect: Expectations) -> Judgement:
     )
     if not found:
         return inconclusive("no run was resumed without Last-Event-ID")
-    return noted("a resume without Last-Event-ID starts with: " + ", ".join(found))
+    return info("a resume without Last-Event-ID starts with: " + ", ".join(found))

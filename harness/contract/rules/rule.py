@@ -12,19 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.contract.decoding.full_decoder import Received
+from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Finding, Judgement, Place, Verdict, inconclusive
+from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive
 from harness.contract.requirements import Level, Requirement, find
 
-JUDGES: dict[str, Judge] = {}
+RULES: dict[str, Rule] = {}
 
 _DEFAULT = Expectations()
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class Rule:
     """Decides one requirement. Call it with the evidence its rule names.
 
     of_form: it speaks of a stream's form alone, so it holds of every regular stream (Exchange.is_regular).
@@ -32,7 +32,7 @@ class Judge:
     """
 
     requirement: Requirement
-    rule: Callable[..., Judgement]
+    rule: Callable[..., RuleResult]
     wants_expectations: bool
     of_form: bool
     escalates: Callable[[Expectations], bool] | None
@@ -47,12 +47,12 @@ class Judge:
         return Finding(self.requirement.id, verdict, judgement.detail, judgement.places)
 
 
-def judges(
+def rule(
     requirement_id: str,
     *,
     of_form: bool = False,
     escalates: Callable[[Expectations], bool] | None = None,
-) -> Callable[[Callable[..., Judgement]], Judge]:
+) -> Callable[[Callable[..., RuleResult]], Rule]:
     """Make a rule the judge of that requirement.
 
     of_form: see Judge. escalates: says whether this target's declarations turn a SHOULD into a MUST.
@@ -60,30 +60,30 @@ def judges(
     """
     requirement = find(requirement_id)
 
-    def bind(rule: Callable[..., Judgement]) -> Judge:
-        if requirement_id in JUDGES:
+    def bind(rule: Callable[..., RuleResult]) -> Rule:
+        if requirement_id in RULES:
             raise ValueError(f"{requirement_id} has two judges")
-        judge = Judge(requirement, rule, "expect" in inspect.signature(rule).parameters, of_form, escalates)
-        JUDGES[requirement_id] = judge
+        judge = Rule(requirement, rule, "expect" in inspect.signature(rule).parameters, of_form, escalates)
+        RULES[requirement_id] = judge
         return judge
 
     return bind
 
 
-def of_events(rule: Callable[..., Judgement]) -> Callable[..., Judgement]:
+def needs_events(rule: Callable[..., RuleResult]) -> Callable[..., RuleResult]:
     """A rule that is judged on the events of its first Exchange; without any it is inconclusive.
 
     So is what holds for a stream without a single RunEvent: it is no run. What is broken in it is broken.
     """
 
-    def guarded(run: Exchange, *rest: Any, **told: Any) -> Judgement:
+    def guarded(run: Exchange, *rest: Any, **told: Any) -> RuleResult:
         if run.is_regular:  # then it is a 200, and its events are RunEvents
             return rule(run, *rest, **told)
         if not run.started_run:
-            return inconclusive(f"there is no run to judge: {run.describe()}", Place(run))
+            return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
         judgement = rule(run, *rest, **told)
-        if judgement.verdict in {Verdict.PASS, Verdict.INFO} and not accepted(run):
-            return inconclusive(f"no event of the stream is a RunEvent: {run.describe()}", Place(run))
+        if judgement.verdict in {Verdict.PASS, Verdict.INFO} and not was_accepted(run):
+            return inconclusive(f"no event of the stream is a RunEvent: {run.describe()}", Location(run))
         return judgement
 
     guarded.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
@@ -91,30 +91,30 @@ def of_events(rule: Callable[..., Judgement]) -> Callable[..., Judgement]:
     return guarded
 
 
-def whole(run: Exchange) -> Judgement | None:
+def require_terminal(run: Exchange) -> RuleResult | None:
     """None when `run` is a stream that came to its terminal event; else why it can prove nothing."""
     if run.started_run and run.outcome is not None:
         return None
-    return inconclusive(f"{run.label} did not come to a terminal event: {run.describe()}", Place(run))
+    return inconclusive(f"{run.label} did not come to a terminal event: {run.describe()}", Location(run))
 
 
-def accepted(answer: Exchange) -> bool:
+def was_accepted(answer: Exchange) -> bool:
     """Whether a request got a run: events, and at least one of them a RunEvent. An echo is none."""
     return answer.started_run and answer.summary.run_events > 0
 
 
-def first_not_accepted(*controls: Exchange) -> Judgement | None:
+def require_accepted(*controls: Exchange) -> RuleResult | None:
     """None when the valid requests were accepted; else there is nothing to compare a rejection with."""
     for control in controls:
-        if not accepted(control):
+        if not was_accepted(control):
             return inconclusive(
                 f"{control.label}, a valid request, was not accepted either: {control.describe()}",
-                Place(control),
+                Location(control),
             )
     return None
 
 
-def is_one_run(first: Exchange, second: Exchange) -> bool:
+def is_same_run(first: Exchange, second: Exchange) -> bool:
     """Whether two answers are of one run: by runId where both tell one, else by their events.
 
     Ids tell less than a runId: runs of the same moment may count alike.
@@ -124,7 +124,7 @@ def is_one_run(first: Exchange, second: Exchange) -> bool:
     return first.sequence == second.sequence
 
 
-def merged(judgements: list[Judgement], all_held: str) -> Judgement:
+def combine(judgements: list[RuleResult], all_held: str) -> RuleResult:
     """Several judgements on the same requirement as one: broken if any is, held only if all are."""
     broken = [one for one in judgements if one.verdict is Verdict.FAIL]
     if broken:
@@ -136,10 +136,10 @@ def merged(judgements: list[Judgement], all_held: str) -> Judgement:
             return one
     if not judgements:
         return inconclusive("nothing was tried")
-    return Judgement(Verdict.PASS, all_held)
+    return RuleResult(Verdict.PASS, all_held)
 
 
-def name_event(one: Received) -> str:
+def event_label(one: DecodedFrame) -> str:
     """An event as a sentence names it: its place from 1, and its id where it has one."""
     return f"event {one.index + 1}" + (f" (id {one.frame.id})" if one.frame.id is not None else "")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive, noted
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.resume import first_difference, retries_resume
-from harness.contract.rules.rule import judges, merged, quoted, whole
+from harness.contract.rules.rule import combine, quoted, require_terminal, rule
 
 
 def _asked(run: Exchange) -> str | None:
@@ -16,96 +16,100 @@ def _asked(run: Exchange) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@judges("run-id.echoed")
-def echoed(runs: Sequence[Exchange]) -> Judgement:
+@rule("run-id.echoed")
+def echoed(runs: Sequence[Exchange]) -> RuleResult:
     """Each run's request names a runId of the client's, with a fresh key or without one."""
-    return merged([_echoes(run) for run in runs], "the terminal event's runId is the client's")
+    return combine([_echoes(run) for run in runs], "the terminal event's runId is the client's")
 
 
-def _echoes(run: Exchange) -> Judgement:
-    if problem := whole(run):
+def _echoes(run: Exchange) -> RuleResult:
+    if problem := require_terminal(run):
         return problem
     if run.run_id != _asked(run):
-        return broken(
+        return failed(
             f"the client's runId {quoted(_asked(run) or '')} came back as {quoted(run.run_id or '')}",
-            Place(run, run.terminals[0]),
+            Location(run, run.terminals[0]),
         )
-    return held("echoed")
+    return passed("echoed")
 
 
-@judges("run-id.constant")
-def constant(connections: Sequence[Exchange]) -> Judgement:
+@rule("run-id.constant")
+def constant(connections: Sequence[Exchange]) -> RuleResult:
     """Connections to one run."""
     shared = set.intersection(*({one.frame.id for one in run.events} for run in connections))
     if not shared:
         return inconclusive("the connections have no event in common, so they are not to one run")
     told = {run.run_id: run for run in connections if run.run_id is not None}
     if sum(run.run_id is not None for run in connections) < 2:
-        return inconclusive("no two connections told a runId", *(Place(run) for run in connections[:1]))
+        return inconclusive("no two connections told a runId", *(Location(run) for run in connections[:1]))
     if len(told) > 1:
-        return broken(
+        return failed(
             "connections to one run tell different runIds: " + ", ".join(map(quoted, told)),
-            *(Place(run, run.terminals[0]) for run in told.values()),
+            *(Location(run, run.terminals[0]) for run in told.values()),
         )
-    return held(f"the same on {len(connections)} connections")
+    return passed(f"the same on {len(connections)} connections")
 
 
-@judges("run-id.key-wins")
+@rule("run-id.key-wins")
 def key_wins(
     control: tuple[Exchange, Exchange], original: Exchange, new_key_old_id: Exchange, old_key_new_id: Exchange
-) -> Judgement:
+) -> RuleResult:
     """A run with key and runId; then its runId under a new key; then another runId under its key.
 
     `control` is a run with a key alone, and its retry.
     """
-    if problem := whole(original) or retries_resume(*control):
+    if problem := require_terminal(original) or retries_resume(*control):
         return problem
     if not new_key_old_id.started_run or rejection_form(new_key_old_id) is not None:
-        return broken(
+        return failed(
             f"a new key with an old runId is not a new run: {new_key_old_id.describe()}",
-            Place(original),
-            Place(new_key_old_id),
+            Location(original),
+            Location(new_key_old_id),
         )
     if new_key_old_id.sequence == original.sequence:
         if control[0].sequence == original.sequence:  # both runs bear the client's runId: only ids could tell
-            return inconclusive("runs that are independent have the same ids and data here", Place(original))
-        return broken(
+            return inconclusive(
+                "runs that are independent have the same ids and data here", Location(original)
+            )
+        return failed(
             "a new key with an old runId got the old run: the runId was put before the key",
-            Place(original),
-            Place(new_key_old_id),
+            Location(original),
+            Location(new_key_old_id),
         )
     resumed = first_difference(original.sequence, old_key_new_id.sequence) is None
     refused = old_key_new_id.status is not None and 400 <= old_key_new_id.status < 500
     if not resumed and not refused and rejection_form(old_key_new_id) is None:
-        return broken(
+        return failed(
             f"an old key with a new runId is neither resumed nor rejected with 409: {old_key_new_id.describe()}",
-            Place(original),
-            Place(old_key_new_id),
+            Location(original),
+            Location(old_key_new_id),
         )
-    return held(
+    return passed(
         "a new key with an old runId is a new run; an old key with a new runId is "
         + ("resumed" if resumed else "a conflict")
     )
 
 
-@judges("run-id.resumes")
-def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> Judgement:
+@rule("run-id.resumes")
+def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key. `control` is a run with a key, and its retry."""
-    if problem := whole(original) or retries_resume(*control):
+    if problem := require_terminal(original) or retries_resume(*control):
         return problem
     if difference := first_difference(original.sequence, retry.sequence):
         said = difference if retry.started_run else retry.describe()
-        return broken(
-            f"without a key, the same runId and body do not resume: {said}", Place(original), Place(retry)
+        return failed(
+            f"without a key, the same runId and body do not resume: {said}",
+            Location(original),
+            Location(retry),
         )
-    return held("without a key, the same runId and body resume the run")
+    return passed("without a key, the same runId and body resume the run")
 
 
-@judges("run-id.without-key")
-def without_key(original: Exchange, retry: Exchange) -> Judgement:
+@rule("run-id.without-key")
+def without_key(original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key."""
-    if problem := whole(original):
+    if problem := require_terminal(original):
         return problem
     if first_difference(original.sequence, retry.sequence) is None:
-        return noted("a runId without a key resumes its run")
-    return noted(f"a runId without a key does not resume: its second use got {retry.describe()}")
+        return info("a runId without a key resumes its run")
+    return info(f"a runId without a key does not resume: its second use got {retry.describe()}")

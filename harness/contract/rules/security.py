@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract.exchange import Exchange
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.rules.rule import accepted, judges
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.rules.rule import rule, was_accepted
 
 
-@judges("security.no-secrets")
-def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> Judgement:
+@rule("security.no-secrets")
+def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> RuleResult:
     """`secrets` are the tokens that were sent, valid ones and garbage."""
     told = [answer for answer in answers if answer.head is not None]
     if not told:
         return inconclusive("there was no answer to look through")
     for answer in told:
         if any(answer.holds(secret.encode()) for secret in secrets):
-            return broken(f"the answer to {answer.label} echoes the bearer token", Place(answer))
-    if not any(map(accepted, told)):
+            return failed(f"the answer to {answer.label} echoes the bearer token", Location(answer))
+    if not any(map(was_accepted, told)):
         return inconclusive("no request was accepted, so most answers there are were not seen")
-    return held(f"no token in any of {len(told)} answers")
+    return passed(f"no token in any of {len(told)} answers")
 
 
-@judges("security.cors")
-def cors(answers: Sequence[Exchange]) -> Judgement:
+@rule("security.cors")
+def cors(answers: Sequence[Exchange]) -> RuleResult:
     """`answers` to requests that carried an Origin."""
     told = [answer for answer in answers if answer.head is not None]
-    if not any(map(accepted, told)):
+    if not any(map(was_accepted, told)):
         return inconclusive("no request with an Origin was accepted")
     for answer in told:
         origin = (answer.head.value("access-control-allow-origin") if answer.head else None) or ""
@@ -35,19 +35,19 @@ def cors(answers: Sequence[Exchange]) -> Judgement:
         asked = answer.request.header("origin")
         if credentials.lower() == "true" and origin in {"*", asked}:
             said = "any origin (*)" if origin == "*" else f"whatever origin asks ({origin})"
-            return broken(f"CORS lets {said} use credentials", Place(answer))
-    return held("no wildcard CORS with credentials")
+            return failed(f"CORS lets {said} use credentials", Location(answer))
+    return passed("no wildcard CORS with credentials")
 
 
-@judges("security.nosniff")
-def nosniff(answers: Sequence[Exchange]) -> Judgement:
+@rule("security.nosniff")
+def nosniff(answers: Sequence[Exchange]) -> RuleResult:
     told = [answer for answer in answers if answer.head is not None]
-    if not any(map(accepted, told)):
+    if not any(map(was_accepted, told)):
         return inconclusive("no request was accepted")
     for answer in told:
         sent = (answer.head.value("x-content-type-options") if answer.head else None) or ""
         if sent.lower() != "nosniff":
-            return broken(
-                f"the answer to {answer.label} lacks X-Content-Type-Options: nosniff", Place(answer)
+            return failed(
+                f"the answer to {answer.label} lacks X-Content-Type-Options: nosniff", Location(answer)
             )
-    return held(f"nosniff on {len(told)} answers, errors too")
+    return passed(f"nosniff on {len(told)} answers, errors too")

@@ -12,10 +12,10 @@ from harness.contract.rules import (
     ids,
     terminal,
 )
-from harness.contract.rules.rule import Judge
+from harness.contract.rules.rule import Rule
 
 #: What any one stream that was read to its end can be held to, whatever was asked.
-STREAM_JUDGES: tuple[Judge, ...] = (
+STREAM_RULES: tuple[Rule, ...] = (
     headers.event_stream,
     headers.charset,
     headers.complete,
@@ -42,21 +42,21 @@ STREAM_JUDGES: tuple[Judge, ...] = (
 )
 
 
-_BEYOND_FORM = tuple(judge for judge in STREAM_JUDGES if not judge.of_form)
+_NOT_FORMAT_ONLY = tuple(judge for judge in STREAM_RULES if not judge.of_form)
 
 
-_BEYOND_HEAD = tuple(judge for judge in _BEYOND_FORM if judge not in headers.OF_HEAD)
+_NOT_FORMAT_OR_HEAD = tuple(judge for judge in _NOT_FORMAT_ONLY if judge not in headers.OF_HEAD)
 
 
-def judge_stream(run: Exchange, expect: Expectations) -> list[Finding]:
+def check_stream(run: Exchange, expect: Expectations) -> list[Finding]:
     """Everything that one stream, read to its end, can be held to."""
-    return [judge(run, expect=expect) for judge in STREAM_JUDGES]
+    return [judge(run, expect=expect) for judge in STREAM_RULES]
 
 
-def judges_of(run: Exchange) -> tuple[Judge, ...]:
+def rules_for(run: Exchange) -> tuple[Rule, ...]:
     """Those of them that could find fault with it: of a regular stream the form needs no looking at, nor does
     a head that was found proper before.
     """
     if not run.is_regular:
-        return STREAM_JUDGES
-    return _BEYOND_HEAD if run.head is not None and headers.is_proper(run.head) else _BEYOND_FORM
+        return STREAM_RULES
+    return _NOT_FORMAT_OR_HEAD if run.head is not None and headers.is_proper(run.head) else _NOT_FORMAT_ONLY

@@ -4,94 +4,94 @@ from __future__ import annotations
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Judgement, Place, broken, held, inconclusive
-from harness.contract.rules.rule import judges, name_event, of_events
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.rules.rule import event_label, needs_events, rule
 
 
 def _types(run: Exchange) -> str:
     return ", ".join(one.event.type for one in run.terminals if one.event)
 
 
-@judges("terminal.exactly-one", of_form=True)
-@of_events
-def exactly_one(run: Exchange) -> Judgement:
+@rule("terminal.exactly-one", of_form=True)
+@needs_events
+def exactly_one(run: Exchange) -> RuleResult:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive("the stream was cut by us", Place(run))
+        return inconclusive("the stream was cut by us", Location(run))
     if len(run.terminals) == 1:
-        return held(f"one terminal event, {_types(run)}")
+        return passed(f"one terminal event, {_types(run)}")
     if not run.terminals:
-        return broken(f"no terminal event: {run.describe()}", Place(run))
-    return broken(f"{len(run.terminals)} terminal events: {_types(run)}", Place(run, run.terminals[1]))
+        return failed(f"no terminal event: {run.describe()}", Location(run))
+    return failed(f"{len(run.terminals)} terminal events: {_types(run)}", Location(run, run.terminals[1]))
 
 
-@judges("terminal.last", of_form=True)
-@of_events
-def last(run: Exchange) -> Judgement:
+@rule("terminal.last", of_form=True)
+@needs_events
+def last(run: Exchange) -> RuleResult:
     if not run.terminals:
-        return inconclusive(f"there was no terminal event: {run.describe()}", Place(run))
+        return inconclusive(f"there was no terminal event: {run.describe()}", Location(run))
     end = run.terminals[0]
-    for one in run.received[end.index + 1 :]:
+    for one in run.frames[end.index + 1 :]:
         if any(name for name, _ in one.frame.fields):
-            return broken(f"{name_event(one)} follows the terminal event", Place(run, one))
-    return held("nothing but comments, if anything, follows the terminal event")
+            return failed(f"{event_label(one)} follows the terminal event", Location(run, one))
+    return passed("nothing but comments, if anything, follows the terminal event")
 
 
-@judges("terminal.closes")
-@of_events
-def closes(run: Exchange, *, expect: Expectations) -> Judgement:
+@rule("terminal.closes")
+@needs_events
+def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     terminal_ns = run.summary.terminal_ns
     if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive(f"the stream did not come to its terminal event: {run.describe()}", Place(run))
+        return inconclusive(f"the stream did not come to its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
     took_s = (run.timing.ended_ns - terminal_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
-        return broken(f"{run.ending_detail} (allowed: {limit_s:g} s)", Place(run, run.terminals[0]))
+        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, run.terminals[0]))
     if took_s > limit_s:
-        return broken(
+        return failed(
             f"the stream closed {took_s:.2f} s after its terminal event (allowed: {limit_s:g} s)",
-            Place(run, run.terminals[0]),
+            Location(run, run.terminals[0]),
         )
-    return held(f"closed {took_s * 1000:.0f} ms after the terminal event")
+    return passed(f"closed {took_s * 1000:.0f} ms after the terminal event")
 
 
-@judges("terminal.always", of_form=True)
-def always(run: Exchange) -> Judgement:
+@rule("terminal.always", of_form=True)
+def always(run: Exchange) -> RuleResult:
     if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive(f"there is no stream to judge: {run.describe()}", Place(run))
+        return inconclusive(f"there is no stream to judge: {run.describe()}", Location(run))
     if run.terminals:
-        return held(f"the stream ended with {_types(run)}")
+        return passed(f"the stream ended with {_types(run)}")
     last_event = run.events[-1] if run.events else None
-    return broken(f"the stream ended without a terminal event: {run.describe()}", Place(run, last_event))
+    return failed(f"the stream ended without a terminal event: {run.describe()}", Location(run, last_event))
 
 
-@judges("terminal.failure")
-@of_events
-def failure(run: Exchange) -> Judgement:
+@rule("terminal.failure")
+@needs_events
+def failure(run: Exchange) -> RuleResult:
     if run.outcome == "error":
-        return held("the failing action ended with error")
+        return passed("the failing action ended with error")
     if run.outcome is None:
-        return broken(f"the failing action ended without a terminal event: {run.describe()}", Place(run))
-    return broken(f"the failing action ended with {run.outcome}, not error", Place(run, run.terminals[0]))
+        return failed(f"the failing action ended without a terminal event: {run.describe()}", Location(run))
+    return failed(f"the failing action ended with {run.outcome}, not error", Location(run, run.terminals[0]))
 
 
-@judges("terminal.cancelled")
-@of_events
-def cancelled(run: Exchange) -> Judgement:
+@rule("terminal.cancelled")
+@needs_events
+def cancelled(run: Exchange) -> RuleResult:
     if run.outcome == "cancelled" and len(run.terminals) == 1:
-        return held("the cancelled run ended with one cancelled")
+        return passed("the cancelled run ended with one cancelled")
     if run.outcome is None:
-        return broken(f"the cancelled run ended without a terminal event: {run.describe()}", Place(run))
-    return broken(f"the cancelled run ended with {_types(run)}", Place(run, run.terminals[-1]))
+        return failed(f"the cancelled run ended without a terminal event: {run.describe()}", Location(run))
+    return failed(f"the cancelled run ended with {_types(run)}", Location(run, run.terminals[-1]))
 
 
-@judges("terminal.no-tokens")
-def no_tokens(run: Exchange) -> Judgement:
+@rule("terminal.no-tokens")
+def no_tokens(run: Exchange) -> RuleResult:
     if run.status != 200 or run.is_rejection_event:
-        return inconclusive(f"there is no stream to judge: {run.describe()}", Place(run))
+        return inconclusive(f"there is no stream to judge: {run.describe()}", Location(run))
     if run.tokens:
         return inconclusive(
-            f"the silent action made {len(run.tokens)} tokens; configure one that makes none", Place(run)
+            f"the silent action made {len(run.tokens)} tokens; configure one that makes none", Location(run)
         )
     if run.terminals:
-        return held(f"a run without tokens ended with {_types(run)}")
-    return broken(f"a run without tokens has no terminal event: {run.describe()}", Place(run))
+        return passed(f"a run without tokens ended with {_types(run)}")
+    return failed(f"a run without tokens has no terminal event: {run.describe()}", Location(run))

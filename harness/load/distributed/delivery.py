@@ -12,12 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 from harness.load.stats.collector import Collector
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 
 logger = logging.getLogger(__name__)
 
 
-class Outbox:
+class SendQueue:
     """A worker's parcels of one test, kept until the master has them."""
 
     def __init__(self, test: str, collector: Collector) -> None:
@@ -45,10 +45,10 @@ class Outbox:
                 self._parcels.pop(number, None)
 
 
-class Inbox:
+class Deduplicator:
     """The master's side: merges each parcel of its test once, whoever sends it how often."""
 
-    def __init__(self, test: str, deliver: Callable[[Delta, str], None]) -> None:
+    def __init__(self, test: str, deliver: Callable[[StatsBatch, str], None]) -> None:
         self.test = test
         self._deliver = deliver
         self._whole: Counter[str] = Counter()  # by sender: every number below has come
@@ -60,7 +60,7 @@ class Inbox:
         if message["test"] == self.test:
             for number, parcel in parcels:
                 if self._is_new(client, number):
-                    self._deliver(Delta.from_message(parcel), message["worker"])
+                    self._deliver(StatsBatch.from_message(parcel), message["worker"])
                     self._remember(client, number)
         elif parcels:
             logger.error(

@@ -20,10 +20,10 @@ from locust.env import Environment
 from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.config.settings import Settings
-from harness.load.distributed.delivery import Inbox, Outbox
-from harness.load.schedule.plan import Plan
+from harness.load.distributed.delivery import Deduplicator, SendQueue
+from harness.load.schedule.plan import LoadPlan
 from harness.load.stats.collector import Collector
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 
 READY = "harness-ready"
 DRAIN = "harness-drain"
@@ -50,7 +50,7 @@ class WorkerLink:
         self._environment = environment
         self._events: Any = environment.events
         self._runner = runner
-        self._outbox: Outbox | None = None
+        self._outbox: SendQueue | None = None
         self._received = Event()
         self._draining = RLock()
         runner.register_message(DRAIN, self._asked_to_drain, concurrent=True)
@@ -59,13 +59,13 @@ class WorkerLink:
         events.report_to_master.add_listener(self._report)
         runner.send_message(READY)
 
-    def plan(self) -> Plan | None:
+    def plan(self) -> LoadPlan | None:
         """The test that the master is starting; None where it named none.
 
         Raises SettingsError where it cannot be done here.
         """
         message = getattr(self._environment.parsed_options, _PLAN_OPTION, None)
-        return None if message is None else Plan.from_message(message, self._runner.client_id)
+        return None if message is None else LoadPlan.from_message(message, self._runner.client_id)
 
     def pumped(self) -> None:
         """Tell the master that this process's arrivals have all begun and ended."""
@@ -77,7 +77,7 @@ class WorkerLink:
         """From here on ship that collector's counts."""
         if self._outbox:
             logger.error("%d parcels of an earlier test never reached the master", len(self._outbox))
-        self._outbox = Outbox(test, collector)
+        self._outbox = SendQueue(test, collector)
 
     def _take_receipt(self, msg: Any, **_: Any) -> None:
         if self._outbox is not None:
@@ -126,7 +126,7 @@ class MasterLink:
         self,
         environment: Environment,
         runner: MasterRunner,
-        deliver: Callable[[Delta, str], None],
+        deliver: Callable[[StatsBatch, str], None],
         *,
         arrived: Callable[[], None],
     ) -> None:
@@ -134,7 +134,7 @@ class MasterLink:
         self._runner = runner
         self._deliver = deliver
         self._arrived = arrived
-        self._inbox: Inbox | None = None
+        self._inbox: Deduplicator | None = None
         self._pumping: set[str] = set()  # who has a share of the arrivals, and has not done with it
         self._watching: gevent.Greenlet | None = None
         self._ready: set[str] = set()
@@ -160,8 +160,8 @@ class MasterLink:
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
         start_wall_ns = time.time_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
         load = settings.load
-        plan = Plan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
-        self._inbox = Inbox(plan.test, self._deliver)
+        plan = LoadPlan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
+        self._inbox = Deduplicator(plan.test, self._deliver)
         self._taking_part = set(workers)
         self._drained = set()
         if load.is_open:

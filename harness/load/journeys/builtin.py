@@ -10,22 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from harness.config.target import Target, another_body
+from harness.config.target import Target, with_different_body
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
 from harness.contract.rules import run_id
 from harness.contract.rules.comparisons import (
-    canonical_of,
-    judge_conflict,
-    judge_first_reader,
-    judge_joined,
-    judge_left,
-    judge_parts,
-    judge_race,
-    judge_retry,
+    canonical_stream,
+    check_abandoned,
+    check_conflict,
+    check_first_reader,
+    check_joined,
+    check_parts,
+    check_race,
+    check_retry,
 )
-from harness.load.journeys.stream_runner import Reader, Traveller
+from harness.load.journeys.stream_runner import StreamHandle, StreamRunner
 from harness.load.stats.stream_metrics import (
     ABANDONED,
     CONFLICTING,
@@ -43,32 +43,32 @@ from harness.load.stats.stream_metrics import (
 )
 from harness.protocol.request import HttpRequest
 
-Journey = Callable[[Traveller, int | None], None]
+Journey = Callable[[StreamRunner, int | None], None]
 
 _MOST_CUTS = 3
 _MOST_JOINERS = 3
 _RACERS = 3  # with two nobody could say which of them is wrong
 
 
-def fresh(traveller: Traveller, intended_ns: int | None = None) -> None:
+def fresh(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """One run to its end."""
-    traveller.stream("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
+    traveller.run("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
 
 
-def replay(traveller: Traveller, intended_ns: int | None = None) -> None:
+def replay(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """A run, and after its end the same request again: the same events come back."""
     request = traveller.target.run("success")
-    original = traveller.stream("replay", ORIGINAL, request, intended_ns=intended_ns)
+    original = traveller.run("replay", ORIGINAL, request, intended_ns=intended_ns)
     if original.outcome is None:
         return
 
     def judge(retry: Exchange) -> list[Finding]:
-        return judge_retry(original, retry, traveller.target.expectations)
+        return check_retry(original, retry, traveller.target.expectations)
 
-    traveller.stream("replay", RETRY, request, judge=judge)
+    traveller.run("replay", RETRY, request, judge=judge)
 
 
-def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
+def resume(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """A run cut in mid-stream one to three times, each time asked for again: its parts are the whole run.
 
     What was lost between two parts shows only in the whole: where no part is that, the run is read once more.
@@ -76,17 +76,17 @@ def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
     target = traveller.target
     action_name = _long_action(target)
     request = target.run(action_name)
-    with traveller.together("resume", intended_ns) as streams:
-        parts = [streams.read(CUT, request, cut=traveller.cut_somewhere(action_name)).exchange]
+    with traveller.group("resume", intended_ns) as streams:
+        parts = [streams.read(CUT, request, cut=traveller.random_cut(action_name)).exchange]
         if parts[0].ending is not Ending.CUT:
             if parts[0].outcome is not None:
-                beside = partial(judge_retry, parts[0], expect=target.expectations)
+                beside = partial(check_retry, parts[0], expect=target.expectations)
                 again = streams.read(RESUMED, request, beside=beside)
-                traveller.learn_length(action_name, parts[0], again.exchange)
+                traveller.record_length(action_name, parts[0], again.exchange)
             return
         streams.compare = partial(_compare_parts, expect=target.expectations)
         for _ in range(_more_cuts(traveller)):
-            cut = traveller.cut_somewhere(action_name, seen=_not_sent_again(target, parts))
+            cut = traveller.random_cut(action_name, seen=_not_sent_again(target, parts))
             parts.append(streams.read(RESUMED_AND_CUT, _resuming(request, parts, target), cut=cut).exchange)
             if parts[-1].ending is not Ending.CUT:
                 break
@@ -94,10 +94,10 @@ def resume(traveller: Traveller, intended_ns: int | None = None) -> None:
             parts.append(streams.read(RESUMED, _resuming(request, parts, target)).exchange)
         if parts[-1].terminals and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
-        traveller.learn_length(action_name, *parts)
+        traveller.record_length(action_name, *parts)
 
 
-def _compare_parts(readers: Sequence[Reader], expect: Expectations) -> None:
+def _compare_parts(readers: Sequence[StreamHandle], expect: Expectations) -> None:
     """The parts of one run, in their order, and the whole read after them where that was needed."""
     parts = [one.exchange for one in readers if one.stream.step is not REREAD]
     rereads = [one for one in readers if one.stream.step is REREAD]
@@ -108,12 +108,12 @@ def _compare_parts(readers: Sequence[Reader], expect: Expectations) -> None:
     whole = rereads[0].exchange if rereads else None
     last = parts[-1]
     place = [one.exchange for one in readers].index(last)
-    readers[place].judges.append(lambda _: judge_parts(parts, whole, expect))
+    readers[place].checks.append(lambda _: check_parts(parts, whole, expect))
     for reread in rereads:
-        reread.judges.append(lambda again: [run_id.constant([last, again], expect=expect)])
+        reread.checks.append(lambda again: [run_id.constant([last, again], expect=expect)])
 
 
-def _more_cuts(traveller: Traveller) -> int:
+def _more_cuts(traveller: StreamRunner) -> int:
     settings = traveller.target.settings
     # The tail of a tail cannot be told from a replay where no id says what the client has.
     if settings.resume_start == "tail" and settings.last_event_id is not True:
@@ -135,7 +135,7 @@ def _not_sent_again(target: Target, parts: Sequence[Exchange]) -> int:
     return sum(len(part.events) for part in parts) if resumes_after else 0
 
 
-def join(traveller: Traveller, intended_ns: int | None = None) -> None:
+def join(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """A run that others come to while it is in flight, each at a random event: all get the same events.
 
     In every other journey one of them leaves again, which is nothing to the rest.
@@ -145,94 +145,96 @@ def join(traveller: Traveller, intended_ns: int | None = None) -> None:
     request = target.run(action_name)
     joiners = traveller.rng.randint(1, _MOST_JOINERS)
     leaver = traveller.rng.choice((None, traveller.rng.randrange(joiners)))
-    with traveller.together("join", intended_ns) as streams:
+    with traveller.group("join", intended_ns) as streams:
         streams.compare = partial(_compare_joined, expect=target.expectations)
         first = streams.start(ORIGINAL, request)
-        for number, event in enumerate(sorted(traveller.some_event(action_name) for _ in range(joiners))):
+        for number, event in enumerate(
+            sorted(traveller.random_event_index(action_name) for _ in range(joiners))
+        ):
             if not first.live.wait_for_events(event):
                 break
             if number == leaver:
-                streams.start(JOINED_AND_CUT, request, cut=traveller.cut_somewhere(action_name))
+                streams.start(JOINED_AND_CUT, request, cut=traveller.random_cut(action_name))
             else:
                 streams.start(JOINED, request)
         streams.wait()
-        traveller.learn_length(action_name, first.exchange)
+        traveller.record_length(action_name, first.exchange)
 
 
-def _compare_joined(readers: Sequence[Reader], expect: Expectations) -> None:
+def _compare_joined(readers: Sequence[StreamHandle], expect: Expectations) -> None:
     stayed = [one.exchange for one in readers if one.exchange.ending is not Ending.CUT]
     if not stayed:
         return
-    canonical = canonical_of(stayed, expect)
+    canonical = canonical_stream(stayed, expect)
     joined = [one for one in readers if one.stream.step is not ORIGINAL]
     for reader in _others(joined, canonical):
-        judge = judge_left if reader.exchange.ending is Ending.CUT else judge_joined
-        reader.judges.append(partial(judge, canonical, expect=expect))
+        judge = check_abandoned if reader.exchange.ending is Ending.CUT else check_joined
+        reader.checks.append(partial(judge, canonical, expect=expect))
     for first in readers[:1] if joined and readers[0].stream.step is ORIGINAL else ():
-        kept = partial(judge_first_reader, joined=joined[0].exchange, canonical=canonical, expect=expect)
-        first.judges.append(kept)
+        kept = partial(check_first_reader, joined=joined[0].exchange, canonical=canonical, expect=expect)
+        first.checks.append(kept)
 
 
-def race(traveller: Traveller, intended_ns: int | None = None) -> None:
+def race(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """Equal requests sent at once: one execution, and the same events for each."""
     request = traveller.target.run("success")
     expect = traveller.target.expectations
-    with traveller.together("race", intended_ns) as streams:
+    with traveller.group("race", intended_ns) as streams:
         streams.compare = partial(_compare_racers, expect=expect)
         for step in (ORIGINAL, *[RACING] * (_RACERS - 1)):
             streams.start(step, request)
 
 
-def _compare_racers(readers: Sequence[Reader], expect: Expectations) -> None:
+def _compare_racers(readers: Sequence[StreamHandle], expect: Expectations) -> None:
     if readers:
-        canonical = canonical_of([one.exchange for one in readers], expect)
+        canonical = canonical_stream([one.exchange for one in readers], expect)
         for reader in _others(readers, canonical):
-            reader.judges.append(partial(judge_race, canonical, expect=expect))
+            reader.checks.append(partial(check_race, canonical, expect=expect))
 
 
-def _others(readers: Sequence[Reader], canonical: Exchange) -> list[Reader]:
+def _others(readers: Sequence[StreamHandle], canonical: Exchange) -> list[StreamHandle]:
     """All but the one that the others are compared with, and those for which there was no connection."""
     return [
         one for one in readers if one.exchange is not canonical and one.exchange.ending is not Ending.REFUSED
     ]
 
 
-def conflict(traveller: Traveller, intended_ns: int | None = None) -> None:
+def conflict(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """Another body under the key of a run in flight: it is rejected, and the run goes on to its end."""
     target = traveller.target
     request = target.run(_long_action(target))
-    with traveller.together("conflict", intended_ns) as streams:
+    with traveller.group("conflict", intended_ns) as streams:
         original = streams.start(ORIGINAL, request)
 
         def judge(rejected: Exchange) -> list[Finding]:
-            return judge_conflict(original.exchange, rejected, target.expectations)
+            return check_conflict(original.exchange, rejected, target.expectations)
 
         if original.live.wait_for_events(1):
-            streams.read(CONFLICTING, another_body(request), judge=judge)
+            streams.read(CONFLICTING, with_different_body(request), judge=judge)
 
 
-def abandon(traveller: Traveller, intended_ns: int | None = None) -> None:
+def abandon(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """A run whose reader leaves for good after some events, politely or not."""
     action_name = _long_action(traveller.target)
-    traveller.stream(
+    traveller.run(
         "abandon",
         ABANDONED,
         traveller.target.run(action_name),
         intended_ns=intended_ns,
-        cut=traveller.cut_somewhere(action_name),
+        cut=traveller.random_cut(action_name),
     )
 
 
-def slow_reader(traveller: Traveller, intended_ns: int | None = None) -> None:
+def slow_reader(traveller: StreamRunner, intended_ns: int | None = None) -> None:
     """A run that is read slowly, so that the server has to wait: it neither breaks off nor loses anything."""
     target = traveller.target
     action_name = _long_action(target)
     request = target.run(action_name)
-    with traveller.together("slow_reader", intended_ns) as streams:
+    with traveller.group("slow_reader", intended_ns) as streams:
         slow = streams.read(SLOW, request, pace=traveller.slow_pace(action_name)).exchange
-        traveller.learn_length(action_name, slow)
+        traveller.record_length(action_name, slow)
         if slow.outcome is not None:
-            streams.read(RETRY, request, beside=partial(judge_retry, slow, expect=target.expectations))
+            streams.read(RETRY, request, beside=partial(check_retry, slow, expect=target.expectations))
 
 
 def _long_action(target: Target) -> str:

@@ -17,14 +17,14 @@ _LONGEST_STRETCH_S = 0.003
 _JUST_NOW_S = 0.002
 
 
-class Turns:
+class CpuYield:
     """One process's turns. Greenlets come in the order in which they ask."""
 
     def __init__(self) -> None:
         self._waiting = Semaphore(1)
         self._began_s = 0.0
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Wait until it is this greenlet's turn to compute; at once while the hub has just been there."""
         if time.perf_counter() - self._began_s < _JUST_NOW_S:
             return
@@ -37,8 +37,8 @@ class Turns:
             gevent.sleep(0)
             self._began_s = time.perf_counter()
 
-    def breathe(self) -> None:
+    def yield_if_due(self) -> None:
         """Take another turn if this one has lasted long."""
         if time.perf_counter() - self._began_s > _LONGEST_STRETCH_S:
             gevent.sleep(0)  # who waited longer comes first
-            self.take()
+            self.acquire()

@@ -17,15 +17,15 @@ import gevent
 from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding
-from harness.contract.rules.stream import judges_of
-from harness.load.journeys.cpu_yield import Turns
-from harness.load.stats.collector import Collector, Stream
-from harness.load.stats.stream_metrics import Step
+from harness.contract.rules.stream import rules_for
+from harness.load.journeys.cpu_yield import CpuYield
+from harness.load.stats.collector import Collector, PendingStream
+from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
-from harness.transport.gevent_client import GeventClient, LiveExchange
+from harness.transport.gevent_client import GeventClient, GeventExchange
 from harness.transport.receiver import Cut, CutHow, Pace
 
-Judge = Callable[[Exchange], list[Finding]]
+Check = Callable[[Exchange], list[Finding]]
 
 SLOW_READ_BYTES = 1024
 _FIRST_GUESS_EVENTS = 4
@@ -35,20 +35,20 @@ _LONGEST_PAUSE_S = 0.25
 _STOPS = (gevent.GreenletExit, KeyboardInterrupt, SystemExit)
 
 
-class Reader:
+class StreamHandle:
     """One stream on its way: its entry in the books, the reading of it, and what it will be held to.
 
     findings: what its judges said. fault: what of ours broke, so that it cannot be judged; None where nothing did.
     """
 
-    __slots__ = ("_exchange", "fault", "findings", "following", "judges", "live", "stream", "unsettled")
+    __slots__ = ("_exchange", "checks", "fault", "findings", "greenlet", "live", "stream", "unfinished")
 
-    def __init__(self, stream: Stream, live: LiveExchange, judge: Judge) -> None:
+    def __init__(self, stream: PendingStream, live: GeventExchange, judge: Check) -> None:
         self.stream = stream
         self.live = live
-        self.judges = [judge]
-        self.following: gevent.Greenlet | None = None
-        self.unsettled = False
+        self.checks = [judge]
+        self.greenlet: gevent.Greenlet | None = None
+        self.unfinished = False
         self.findings: list[Finding] = []
         self.fault: str | None = None
         self._exchange: Exchange | None = None
@@ -61,7 +61,7 @@ class Reader:
         return self._exchange
 
 
-class Traveller:
+class StreamRunner:
     """What every journey of one process shares.
 
     stopping: says whether the test is being stopped. usual_events: how many events a run of an action has,
@@ -78,7 +78,7 @@ class Traveller:
         stopping: Callable[[], bool],
         rng: random.Random | None = None,
         usual_events: dict[str, int] | None = None,
-        turns: Turns | None = None,
+        turns: CpuYield | None = None,
     ) -> None:
         self.target = target
         self.refused = False
@@ -86,17 +86,17 @@ class Traveller:
         self.collector = collector
         self._client = client
         self._stopping = stopping
-        self._turns = turns or Turns()
+        self._turns = turns or CpuYield()
         self._in_haste = False
         self._usual_events = {} if usual_events is None else usual_events
 
-    def stream(
+    def run(
         self,
         journey: str,
-        step: Step,
+        step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Judge | None = None,
+        judge: Check | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
@@ -109,34 +109,34 @@ class Traveller:
         """
         reader = self.begin(journey, step, request, intended_ns=intended_ns, cut=cut, pace=pace)
         if judge is not None:
-            reader.judges.append(judge)
+            reader.checks.append(judge)
         try:
-            return self.follow(reader)
+            return self.execute(reader)
         finally:
-            self.settle(reader)
+            self.finalize(reader)
 
-    def together(self, journey: str, intended_ns: int | None = None) -> Together:
+    def group(self, journey: str, intended_ns: int | None = None) -> StreamGroup:
         """Several streams of one journey, to be opened in a with-block. intended_ns: when the first is due."""
-        return Together(self, journey, intended_ns)
+        return StreamGroup(self, journey, intended_ns)
 
     def begin(
         self,
         journey: str,
-        step: Step,
+        step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Judge | None = None,
+        judge: Check | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
-    ) -> Reader:
+    ) -> StreamHandle:
         """Enter a stream in the books; `follow` sends it. judge: in place of the rules for any one stream."""
         stream = self.collector.schedule(journey, step, intended_ns)
         label = f"{journey}: {step.name}"
         live = self._client.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace)
-        return Reader(stream, live, judge or self.judge_alone)
+        return StreamHandle(stream, live, judge or self.check_alone)
 
-    def follow(self, reader: Reader) -> Exchange:
+    def execute(self, reader: StreamHandle) -> Exchange:
         """Send it, wait for its end, and cross it out; `settle` must follow.
 
         Whatever stops it, the books know: at the end of the test it is in flight, before it abandoned.
@@ -150,22 +150,22 @@ class Traveller:
             self.stopped(reader, fault=f"while reading it: {problem!r}")
             raise
         try:
-            self._turns.take()
+            self._turns.acquire()
         finally:  # it has ended, also for one who is stopped before its turn
             self._ended(reader)
         return reader.exchange
 
-    def _ended(self, reader: Reader) -> None:
+    def _ended(self, reader: StreamHandle) -> None:
         try:
             word = self.collector.end(reader.stream, reader.exchange)
         except Exception as problem:
             self.collector.give_up(reader.stream, reader.exchange, f"while measuring it: {problem!r}")
             raise
-        reader.unsettled = word != "in flight"  # the books were closed before it: it stays that
+        reader.unfinished = word != "in flight"  # the books were closed before it: it stays that
         if word == "refused":
             self.refused = True
 
-    def stopped(self, reader: Reader, *, fault: str | None = None) -> None:
+    def stopped(self, reader: StreamHandle, *, fault: str | None = None) -> None:
         """Enter what there is of a stream whose greenlet was stopped; fault: what broke, if something did.
 
         One that ended a moment before, of which its greenlet did not get to know, has ended.
@@ -182,32 +182,32 @@ class Traveller:
         if (fault is not None or not self._stopping()) and not self.collector.closed:
             self.collector.give_up(reader.stream, reader.exchange, fault)
 
-    def settle(self, reader: Reader) -> None:
+    def finalize(self, reader: StreamHandle) -> None:
         """Have it judged, and enter what was found. A stream that did not come to its end is settled already.
 
         What a judge raises is our fault, and raises on; its stream is neither a success nor a failure.
         """
-        if not reader.unsettled:
+        if not reader.unfinished:
             return
-        reader.unsettled = False
+        reader.unfinished = False
         try:
             if reader.fault is None:
-                self._judge(reader)
+                self._check(reader)
         except _STOPS:  # it was waiting for its turn; what it read is judged all the same, without turns
             self._in_haste = True
-            self._judge(reader)
+            self._check(reader)
             raise
         finally:
             if not self.collector.closed:
-                self.collector.settle(reader.stream, reader.findings, fault=reader.fault)
+                self.collector.finalize(reader.stream, reader.findings, fault=reader.fault)
 
-    def _judge(self, reader: Reader) -> None:
+    def _check(self, reader: StreamHandle) -> None:
         """Hold it to its judges, all of them: one that was judged by some alone has a fault."""
         findings: list[Finding] = []
         reader.fault = "before it was judged"
         try:
-            for judge in reader.judges:
-                self._breathe()
+            for judge in reader.checks:
+                self._yield_if_due()
                 findings += judge(reader.exchange)
         except _STOPS:
             raise
@@ -216,28 +216,28 @@ class Traveller:
             raise
         reader.findings, reader.fault = findings, None
 
-    def _breathe(self) -> None:
+    def _yield_if_due(self) -> None:
         if not self._in_haste:
-            self._turns.breathe()
+            self._turns.yield_if_due()
 
-    def judge_alone(self, exchange: Exchange) -> list[Finding]:
+    def check_alone(self, exchange: Exchange) -> list[Finding]:
         """What any one stream can be held to; nothing where no stream began."""
         if exchange.status != 200:
             return []
         findings: list[Finding] = []
-        for judge in judges_of(exchange):
-            self._breathe()
+        for judge in rules_for(exchange):
+            self._yield_if_due()
             findings.append(judge(exchange, expect=self.target.expectations))
         return findings
 
-    def cut_somewhere(self, action_name: str, *, seen: int = 0) -> Cut:
+    def random_cut(self, action_name: str, *, seen: int = 0) -> Cut:
         """A cut after a random event that is not the last, going by earlier runs of that action.
 
         seen: how many of the run's events will not come on this stream, because they came before it.
         """
-        return Cut(self.some_event(action_name, seen=seen), self.rng.choice((CutHow.FIN, CutHow.RST)))
+        return Cut(self.random_event_index(action_name, seen=seen), self.rng.choice((CutHow.FIN, CutHow.RST)))
 
-    def some_event(self, action_name: str, *, seen: int = 0) -> int:
+    def random_event_index(self, action_name: str, *, seen: int = 0) -> int:
         """The number, from 1, of a random event that is not the run's last, after the first `seen`."""
         usual = self._usual_events.get(action_name, _FIRST_GUESS_EVENTS)
         return self.rng.randint(1, max(1, usual - 1 - seen))
@@ -255,13 +255,13 @@ class Traveller:
         pause_s = min(_LONGEST_PAUSE_S, budgets.run_s / 4 / reads, close_s / 4)
         return Pace(pause_s, SLOW_READ_BYTES)
 
-    def learn_length(self, action_name: str, *parts: Exchange) -> None:
+    def record_length(self, action_name: str, *parts: Exchange) -> None:
         """Remember how many events a run of that action has, from all that was seen of one."""
         if parts[-1].ending is Ending.COMPLETE and parts[-1].outcome is not None:
             self._usual_events[action_name] = len({event for part in parts for event in part.sequence})
 
 
-class Together:
+class StreamGroup:
     """Streams of one journey that are judged together, once all have ended: open them in a with-block.
 
     The block's end waits for those that are still read. When it is left by an exception, as when its user is
@@ -271,69 +271,69 @@ class Together:
     each is held to beside the others. Set it before waiting: a stream that ended is never left uncompared.
     """
 
-    def __init__(self, traveller: Traveller, journey: str, intended_ns: int | None = None) -> None:
-        self.readers: list[Reader] = []
-        self.compare: Callable[[list[Reader]], None] | None = None
+    def __init__(self, traveller: StreamRunner, journey: str, intended_ns: int | None = None) -> None:
+        self.readers: list[StreamHandle] = []
+        self.compare: Callable[[list[StreamHandle]], None] | None = None
         self._traveller = traveller
         self._journey = journey
         self._intended_ns = intended_ns
 
     def start(
         self,
-        step: Step,
+        step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Judge | None = None,
-        beside: Judge | None = None,
+        judge: Check | None = None,
+        beside: Check | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
-    ) -> Reader:
+    ) -> StreamHandle:
         """A stream that is read beside what follows here.
 
         judge: what it is held to in place of the rules for any one stream. beside: what it is held to with
         them. Raises CollectorClosedError when the test is over.
         """
         reader = self._begin(step, request, judge, beside, cut, pace)
-        reader.following = gevent.spawn(self._traveller.follow, reader)
+        reader.greenlet = gevent.spawn(self._traveller.execute, reader)
         return reader
 
     def read(
         self,
-        step: Step,
+        step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Judge | None = None,
-        beside: Judge | None = None,
+        judge: Check | None = None,
+        beside: Check | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
-    ) -> Reader:
+    ) -> StreamHandle:
         """A stream that is read to its end here and now. Arguments and errors are those of `start`."""
         reader = self._begin(step, request, judge, beside, cut, pace)
-        self._traveller.follow(reader)
+        self._traveller.execute(reader)
         return reader
 
     def wait(self) -> list[Exchange]:
         """Wait until every stream has ended; returns what came of them, in the order of their beginning."""
         for reader in self.readers:
-            if reader.following is not None:
-                reader.following.get()
+            if reader.greenlet is not None:
+                reader.greenlet.get()
         return [reader.exchange for reader in self.readers]
 
     def _begin(
         self,
-        step: Step,
+        step: StreamStep,
         request: HttpRequest,
-        judge: Judge | None,
-        beside: Judge | None,
+        judge: Check | None,
+        beside: Check | None,
         cut: Cut | None,
         pace: Pace | None,
-    ) -> Reader:
+    ) -> StreamHandle:
         intended_ns, self._intended_ns = self._intended_ns, None
         reader = self._traveller.begin(
             self._journey, step, request, judge=judge, intended_ns=intended_ns, cut=cut, pace=pace
         )
         if beside is not None:
-            reader.judges.append(beside)
+            reader.checks.append(beside)
         self.readers.append(reader)
         return reader
 
@@ -351,10 +351,10 @@ class Together:
             try:
                 self._compare()
             finally:
-                self._settle_all()
+                self._finalize_all()
 
     def _compare(self) -> None:
-        ended = [reader for reader in self.readers if reader.unsettled]
+        ended = [reader for reader in self.readers if reader.unfinished]
         try:
             if self.compare is not None:
                 self.compare(ended)
@@ -364,17 +364,17 @@ class Together:
             raise
 
     def _stop_all(self) -> None:
-        gevent.killall([one.following for one in self.readers if one.following is not None])
+        gevent.killall([one.greenlet for one in self.readers if one.greenlet is not None])
         for reader in self.readers:
-            if not reader.live.over:  # its greenlet was stopped before it ran at all
+            if not reader.live.finished:  # its greenlet was stopped before it ran at all
                 self._traveller.stopped(reader)
 
-    def _settle_all(self) -> None:
+    def _finalize_all(self) -> None:
         """Judge all, also when the judging of one of them breaks or is stopped; what came first is raised."""
         broken: BaseException | None = None
         for reader in self.readers:
             try:
-                self._traveller.settle(reader)
+                self._traveller.finalize(reader)
             except BaseException as problem:  # noqa: BLE001 - raised below
                 broken = broken or problem
         if broken is not None:

@@ -13,12 +13,12 @@ from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import parse_objectives
-from harness.load.journeys.cpu_yield import Turns
-from harness.load.journeys.stream_runner import Traveller
-from harness.load.schedule.pacer import Timetable
-from harness.load.schedule.plan import Plan
-from harness.load.stats.collector import Collector, Stream
-from harness.load.stats.process_monitor import Health
+from harness.load.journeys.cpu_yield import CpuYield
+from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.schedule.pacer import Schedule
+from harness.load.schedule.plan import LoadPlan
+from harness.load.stats.collector import Collector, PendingStream
+from harness.load.stats.process_monitor import ProcessMonitor
 from harness.transport.gevent_client import GeventClient
 
 _ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
@@ -31,7 +31,7 @@ class StreamFailedError(Exception):
         return str(self)
 
 
-class ActiveTest:
+class RunContext:
     """A test that is going on, in a process that has users.
 
     timetable: of this process's arrivals; None in a closed loop, and where it has no share of them.
@@ -42,17 +42,17 @@ class ActiveTest:
         self,
         environment: Environment,
         settings: Settings,
-        plan: Plan,
+        plan: LoadPlan,
         worker: str,
         pumped: Callable[[], None],
     ) -> None:
         settings = settings.model_copy(update={"load": plan.load, "objectives": dict(plan.objectives)})
         self.settings = settings
-        self.timetable = Timetable.of(plan)
+        self.timetable = Schedule.of(plan)
         self.has_pump = False
         self.pumped = pumped
         self.target = Target(settings)
-        self.health = Health(worker, lambda: self.collector.open_streams)
+        self.health = ProcessMonitor(worker, lambda: self.collector.open_streams)
         self.collector = Collector(
             worker,
             settings.secrets(),
@@ -72,7 +72,7 @@ class ActiveTest:
         )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._usual_events: dict[str, int] = {}
-        self._turns = Turns()
+        self._turns = CpuYield()
 
     def close(self) -> None:
         """The test is over: close its books, and the connections that are not in use."""
@@ -80,9 +80,9 @@ class ActiveTest:
         self.collector.close()
         self._client.close()
 
-    def traveller(self) -> Traveller:
+    def stream_runner(self) -> StreamRunner:
         """What one user, or one arrival, travels with."""
-        return Traveller(
+        return StreamRunner(
             self._client,
             self.target,
             self.collector,
@@ -92,7 +92,7 @@ class ActiveTest:
             turns=self._turns,
         )
 
-    def _tell_locust(self, stream: Stream) -> None:
+    def _tell_locust(self, stream: PendingStream) -> None:
         exchange = stream.exchange
         if exchange is None:
             return

@@ -68,7 +68,7 @@ class Constant:
         return self.when_s(index)
 
 
-class Piece(NamedTuple):
+class RateSegment(NamedTuple):
     """A stretch of time in which the rate changes evenly: arrivals per second, seconds."""
 
     from_rate: float
@@ -96,13 +96,13 @@ class Piece(NamedTuple):
         return min(2 * count / (self.from_rate + root), self.for_s) if self.from_rate + root else 0.0
 
 
-class Pieces:
+class PiecewiseRate:
     """A rate that is made of linear pieces, one after the other; with the last of them it ends.
 
     Raises ValueError for pieces in which nothing arrives, and for impossible ones.
     """
 
-    def __init__(self, pieces: Sequence[Piece]) -> None:
+    def __init__(self, pieces: Sequence[RateSegment]) -> None:
         for piece in pieces:
             if not (0 <= piece.from_rate < math.inf and 0 <= piece.to_rate < math.inf and piece.for_s > 0):
                 raise ValueError(f"no such piece of a rate: {piece}")
@@ -126,29 +126,29 @@ class Pieces:
         return self.when_s(index)
 
 
-def ramp(from_rate: float, to_rate: float, over_s: float) -> Pieces:
+def ramp(from_rate: float, to_rate: float, over_s: float) -> PiecewiseRate:
     """The rate goes evenly from one to another, and stays there.
 
     From 0 to 2 per second over 4 s: 0, 2, 2.83, 3.46, 4, 4.5, 5, 5.5 …
     """
-    return Pieces([Piece(from_rate, to_rate, over_s), Piece(to_rate, to_rate, math.inf)])
+    return PiecewiseRate([RateSegment(from_rate, to_rate, over_s), RateSegment(to_rate, to_rate, math.inf)])
 
 
-def steps(plan: Sequence[tuple[float, float]]) -> Pieces:
+def steps(plan: Sequence[tuple[float, float]]) -> PiecewiseRate:
     """One (rate, seconds) after the other; with the last the schedule ends.
 
     1 per second for 2 s, then 2 for 1 s: 0, 1, 2, 2.5, and no more.
     """
-    return Pieces([Piece(rate, rate, for_s) for rate, for_s in plan])
+    return PiecewiseRate([RateSegment(rate, rate, for_s) for rate, for_s in plan])
 
 
-def spike(base: float, peak: float, at_s: float, for_s: float) -> Pieces:
+def spike(base: float, peak: float, at_s: float, for_s: float) -> PiecewiseRate:
     """A base rate without end, and another one from `at_s` on for `for_s`.
 
     1 per second, and 4 from 2 s on for 0.5 s: 0, 1, 2, 2.25, 2.5, 3.5 …
     """
-    before = [Piece(base, base, at_s)] if at_s > 0 else []
-    return Pieces([*before, Piece(peak, peak, for_s), Piece(base, base, math.inf)])
+    before = [RateSegment(base, base, at_s)] if at_s > 0 else []
+    return PiecewiseRate([*before, RateSegment(peak, peak, for_s), RateSegment(base, base, math.inf)])
 
 
 class Poisson:
@@ -191,7 +191,7 @@ class Trace:
         return self._times_s[index] if index < len(self._times_s) else math.inf
 
 
-def schedule(load: LoadSettings) -> Arrivals | None:
+def arrivals_for(load: LoadSettings) -> Arrivals | None:
     """The arrivals that the settings describe; None for a closed loop.
 
     Raises SettingsError when a trace can no longer be read.

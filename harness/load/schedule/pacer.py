@@ -11,16 +11,16 @@ import gevent
 import gevent.pool
 from gevent.event import Event
 
-from harness.load.schedule.arrivals import Arrivals, schedule
-from harness.load.schedule.plan import Mix, Plan, Share
-from harness.load.schedule.precise_timer import Alarm
+from harness.load.schedule.arrivals import Arrivals, arrivals_for
+from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
+from harness.load.schedule.precise_timer import PreciseTimer
 
 _SECOND_NS = 1_000_000_000
 _PRECISE_NS = 20_000_000  # who waits for longer can be stopped meanwhile; the alarm can only be on time
 
 
 @dataclass(frozen=True, slots=True)
-class Timetable:
+class Schedule:
     """One process's part of an open loop.
 
     arrivals: of the whole test; those due before `duration_s` begin. start_ns: the schedule's zero on the
@@ -28,16 +28,16 @@ class Timetable:
     """
 
     arrivals: Arrivals
-    share: Share
+    share: WorkerShare
     seed: int
     start_ns: int
     duration_s: float
     max_in_flight: int | None = None
 
     @classmethod
-    def of(cls, plan: Plan) -> Self | None:
+    def of(cls, plan: LoadPlan) -> Self | None:
         """None in a closed loop, and where this process has no share. Raises SettingsError."""
-        load, share, arrivals = plan.load, plan.share, schedule(plan.load)
+        load, share, arrivals = plan.load, plan.share, arrivals_for(plan.load)
         if arrivals is None or share is None or load.seed is None:
             return None
         limit = None if load.max_in_flight is None else share.of(load.max_in_flight)
@@ -51,7 +51,7 @@ class Timetable:
 
     def due(self, weights: Mapping[str, int]) -> Iterator[tuple[int, str]]:
         """Its arrivals: when on the monotonic clock, and which journey. weights: of the journeys."""
-        mix = Mix(weights, self.seed)
+        mix = JourneyMix(weights, self.seed)
         for number in self.share.arrivals():
             due_s = self.arrivals.due_s(number)
             if due_s >= self.duration_s:
@@ -60,14 +60,14 @@ class Timetable:
 
 
 @dataclass(frozen=True, slots=True)
-class Pump:
+class Pacer:
     """Follows a timetable, until its end or until `stopping` is set.
 
     begin: travels one journey that was due at that moment; it is called in a greenlet of its own. drop:
     told of each arrival that is not begun because too many are on their way.
     """
 
-    timetable: Timetable
+    timetable: Schedule
     stopping: Event
     begin: Callable[[str, int], None]
     drop: Callable[[str, int], None]
@@ -75,7 +75,7 @@ class Pump:
     def run(self, weights: Mapping[str, int]) -> None:
         """Begin the arrivals and wait for their ends. Killed, it kills those that are on their way."""
         arriving = gevent.pool.Group()
-        alarm = Alarm()
+        alarm = PreciseTimer()
         try:
             self._begin_all(self.timetable.due(weights), arriving, alarm)
             arriving.join()
@@ -83,7 +83,9 @@ class Pump:
             arriving.kill()
             alarm.close()
 
-    def _begin_all(self, due: Iterator[tuple[int, str]], arriving: gevent.pool.Group, alarm: Alarm) -> None:
+    def _begin_all(
+        self, due: Iterator[tuple[int, str]], arriving: gevent.pool.Group, alarm: PreciseTimer
+    ) -> None:
         limit = self.timetable.max_in_flight
         for due_ns, journey in due:
             if not self._wait_until(due_ns, alarm):
@@ -94,7 +96,7 @@ class Pump:
                 arriving.spawn(self.begin, journey, due_ns)
         self._wait_until(self.timetable.end_ns, alarm)
 
-    def _wait_until(self, due_ns: int, alarm: Alarm) -> bool:
+    def _wait_until(self, due_ns: int, alarm: PreciseTimer) -> bool:
         """Wait for that moment of the monotonic clock; False when the test is stopped before or at it."""
         left_ns = due_ns - time.monotonic_ns()
         if left_ns <= 0:

@@ -12,7 +12,7 @@ from harness.config.load_settings import LoadSettings
 from harness.load.schedule.random_blocks import BLOCK_SIZE, JOURNEYS, RandomBlocks
 
 
-class Mix:
+class JourneyMix:
     """Which journey each arrival begins, as often as it weighs: a part of the schedule, by the same seed."""
 
     def __init__(self, weights: Mapping[str, int], seed: int) -> None:
@@ -34,7 +34,7 @@ class Mix:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class WorkerShare:
     """One worker's part of the schedule: arrival i belongs to worker i mod count."""
 
     index: int
@@ -57,7 +57,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class LoadPlan:
     """What the workers of one test have in common, and what is each one's own.
 
     test: the test's id, under which its counts travel. start_wall_ns: the schedule's zero, epoch ns.
@@ -68,7 +68,7 @@ class Plan:
     test: str
     start_wall_ns: int
     load: LoadSettings
-    share: Share | None
+    share: WorkerShare | None
     objectives: Mapping[str, float] = field(default_factory=dict)
 
     def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
@@ -88,6 +88,6 @@ class Plan:
         Raises SettingsError where the settings cannot be followed here, as with a trace that is missing.
         """
         workers = message["workers"]
-        share = Share(workers.index(worker), len(workers)) if worker in workers else None
-        load = LoadSettings.of_another_process(message["load"])
+        share = WorkerShare(workers.index(worker), len(workers)) if worker in workers else None
+        load = LoadSettings.from_message(message["load"])
         return cls(message["test"], message["start_wall_ns"], load, share, message["objectives"])

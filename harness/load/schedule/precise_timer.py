@@ -25,7 +25,7 @@ class _Setting(ctypes.Structure):
     _fields_ = [("interval", _Time), ("due", _Time)]
 
 
-class Alarm:
+class PreciseTimer:
     """Wakes one greenlet at a time, at moments of the monotonic clock.
 
     On Linux by a timerfd (timerfd_create(2)), which the hub watches as it watches sockets: some 0.05 ms

@@ -16,10 +16,10 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.gate.goodput import is_good
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import (
-    Measured,
-    Step,
+    StreamMeasurement,
+    StreamStep,
     broken_requirements,
     kind_of,
     measure,
@@ -30,7 +30,7 @@ from harness.load.stats.stream_metrics import (
     wall_now_ns,
 )
 from harness.load.stats.violation_evidence import excerpts
-from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, RunRow, ViolationRow
+from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
 
 _SECOND_NS = 1_000_000_000
 _DIFFERENT_FAULTS = 10  # of one process that are told apart
@@ -42,7 +42,7 @@ class CollectorClosedError(RuntimeError):
 
 
 @dataclass(slots=True)
-class Stream:
+class PendingStream:
     """One entry. Times are wall clock, epoch ns; `exchange` is what came of it, also when it was stopped.
 
     reason, kind: why it failed, in full and without what differs from stream to stream. unjudged: neither is
@@ -50,12 +50,12 @@ class Stream:
     """
 
     journey: str
-    step: Step
+    step: StreamStep
     intended_wall_ns: int
     scheduled: bool
     exchange: Exchange | None = None
     outcome: str | None = None
-    measured: Measured = field(default_factory=Measured)
+    measured: StreamMeasurement = field(default_factory=StreamMeasurement)
     findings: list[Finding] = field(default_factory=list)
     reason: str | None = None
     kind: str | None = None
@@ -79,8 +79,8 @@ class Collector:
         base_url: str = "",
         run_limits: Mapping[str, float] | None = None,
         journey_limits: Mapping[str, Mapping[str, float]] | None = None,
-        beside: Callable[[Delta], None] = lambda _: None,
-        on_settled: Callable[[Stream], None] = lambda _: None,
+        beside: Callable[[StatsBatch], None] = lambda _: None,
+        on_settled: Callable[[PendingStream], None] = lambda _: None,
     ) -> None:
         self.worker = worker
         self.closed = False
@@ -90,9 +90,9 @@ class Collector:
         self._journey_limits = journey_limits or {}
         self._beside = beside
         self._on_settled = on_settled
-        self._open: dict[int, Stream] = {}  # entered, not ended
-        self._unsettled: dict[int, Stream] = {}  # ended, and still to be judged
-        self._delta = Delta()
+        self._open: dict[int, PendingStream] = {}  # entered, not ended
+        self._unsettled: dict[int, PendingStream] = {}  # ended, and still to be judged
+        self._delta = StatsBatch()
         self._examples: Counter[str] = Counter()
         self._faults: set[str] = set()
 
@@ -101,7 +101,7 @@ class Collector:
         """How many streams have been entered and have not ended."""
         return len(self._open)
 
-    def schedule(self, journey: str, step: Step, intended_ns: int | None = None) -> Stream:
+    def schedule(self, journey: str, step: StreamStep, intended_ns: int | None = None) -> PendingStream:
         """Enter a stream; call it before anything is sent.
 
         intended_ns: when it was due, on the monotonic clock (open loop); None for now.
@@ -110,7 +110,7 @@ class Collector:
         if self.closed:
             raise CollectorClosedError("the test is over; no stream may begin")
         wall_ns = time.time_ns() if intended_ns is None else wall_now_ns(intended_ns)
-        stream = Stream(journey, step, wall_ns, scheduled=intended_ns is not None)
+        stream = PendingStream(journey, step, wall_ns, scheduled=intended_ns is not None)
         self._open[id(stream)] = stream
         self._delta.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
         return stream
@@ -126,7 +126,7 @@ class Collector:
         self._delta.ledger[second, journey, "scheduled"] += 1
         self._delta.ledger[second, journey, "dropped"] += 1
 
-    def end(self, stream: Stream, exchange: Exchange) -> str:
+    def end(self, stream: PendingStream, exchange: Exchange) -> str:
         """Cross a stream out under the word for how it ended, which is returned; `settle` must follow.
 
         In closed books it stays what it was when they were closed, in flight. Raises ValueError when it has
@@ -136,24 +136,24 @@ class Collector:
         if self.closed:
             return "in flight"
         outcome = outcome_of(exchange)
-        self._cross_out(stream, exchange, outcome)
+        self._record_outcome(stream, exchange, outcome)
         self._measure(stream, exchange, outcome)
         return outcome
 
-    def give_up(self, stream: Stream, exchange: Exchange, fault: str | None = None) -> None:
+    def give_up(self, stream: PendingStream, exchange: Exchange, fault: str | None = None) -> None:
         """A user was stopped in mid-test, and its stream with it: it was abandoned by us.
 
         fault: what of ours broke, where it was no orderly stop; then it is not measured. One on which `end`
         broke keeps its word if it had one by then. Raises ValueError for one that is settled already.
         """
         if fault is None:
-            self._cross_out(stream, exchange, "abandoned")
+            self._record_outcome(stream, exchange, "abandoned")
             self._measure(stream, exchange, "abandoned")
         elif id(stream) not in self._unsettled:
-            self._cross_out(stream, exchange, "abandoned")
-        self.settle(stream, [], fault=fault)
+            self._record_outcome(stream, exchange, "abandoned")
+        self.finalize(stream, [], fault=fault)
 
-    def _cross_out(self, stream: Stream, exchange: Exchange, outcome: str) -> None:
+    def _record_outcome(self, stream: PendingStream, exchange: Exchange, outcome: str) -> None:
         if self._open.pop(id(stream), None) is None:
             raise ValueError(f"a {stream.journey} stream ended twice, or was never scheduled")
         stream.exchange = exchange
@@ -162,7 +162,7 @@ class Collector:
         self._delta.ledger[second, stream.journey, outcome] += 1
         self._unsettled[id(stream)] = stream
 
-    def _measure(self, stream: Stream, exchange: Exchange, outcome: str) -> None:
+    def _measure(self, stream: PendingStream, exchange: Exchange, outcome: str) -> None:
         measured = measure(exchange, stream.step, outcome, scheduled=stream.scheduled)
         stream.measured = measured
         delta, journey = self._delta, stream.journey
@@ -178,7 +178,7 @@ class Collector:
         delta.totals["reads_stamped"] += measured.stamped
         delta.totals["reads_unstamped"] += measured.unstamped
 
-    def settle(self, stream: Stream, findings: list[Finding], *, fault: str | None = None) -> None:
+    def finalize(self, stream: PendingStream, findings: list[Finding], *, fault: str | None = None) -> None:
         """Enter what the judges found in a stream that ended, and so whether it failed and why.
 
         fault: what of ours broke, so that it could not be judged; it counts neither for nor against the server
@@ -194,7 +194,7 @@ class Collector:
         self._delta.rows.append(self._row(stream, exchange, outcome))
         self._on_settled(stream)
 
-    def _broke_on(self, stream: Stream, fault: str) -> None:
+    def _broke_on(self, stream: PendingStream, fault: str) -> None:
         said = one_line(Redactor(self._secrets).text(f"{HARNESS_FAULT} {fault}"))
         stream.unjudged, stream.reason, stream.kind = True, said, said
         if said not in self._faults and len(self._faults) == _DIFFERENT_FAULTS:
@@ -203,7 +203,9 @@ class Collector:
             self._faults.add(said)
         self._delta.faults[said] += 1
 
-    def _judged(self, stream: Stream, exchange: Exchange, outcome: str, findings: list[Finding]) -> None:
+    def _judged(
+        self, stream: PendingStream, exchange: Exchange, outcome: str, findings: list[Finding]
+    ) -> None:
         broken = broken_requirements(findings)
         stream.findings = broken
         stream.reason = reason_of(exchange, outcome, stream.step, broken)
@@ -211,15 +213,15 @@ class Collector:
         at_ns = wall_now_ns(exchange.timing.ended_ns)
         if stream.reason is not None:
             self._delta.failures[at_ns // _SECOND_NS, stream.journey] += 1
-        self._tally(stream, outcome, broken)
+        self._count_rates(stream, outcome, broken)
         for finding in broken:
             self._violation(finding, stream.journey, at_ns)
         for finding in unmet_recommendations(findings):
             self._delta.warnings[finding.requirement] += 1
 
-    def _tally(self, stream: Stream, outcome: str, broken: list[Finding]) -> None:
+    def _count_rates(self, stream: PendingStream, outcome: str, broken: list[Finding]) -> None:
         step, values = stream.step, stream.measured.per_run
-        self._delta.tally(
+        self._delta.count_rates(
             stream.intended_wall_ns // _SECOND_NS,
             stream.journey,
             judged=outcome != "abandoned",
@@ -240,7 +242,7 @@ class Collector:
         if self._examples[finding.requirement] < EXAMPLES_PER_REQUIREMENT:
             self._examples[finding.requirement] += 1
             self._delta.examples.append(
-                ViolationRow(
+                ViolationRecord(
                     requirement=finding.requirement,
                     journey=journey,
                     at_ns=at_ns,
@@ -249,7 +251,7 @@ class Collector:
                 )
             )
 
-    def _row(self, stream: Stream, exchange: Exchange | None, outcome: str) -> RunRow:
+    def _row(self, stream: PendingStream, exchange: Exchange | None, outcome: str) -> StreamRecord:
         measured = stream.measured
         value = measured.per_run.get
         sent_ns = status = key = run_id = None
@@ -258,7 +260,7 @@ class Collector:
             key = _shortened(exchange.request.header("idempotency-key"))
             with suppress(Exception) if stream.unjudged else nullcontext():  # its decoding may be what broke
                 status, run_id = exchange.status, _shortened(exchange.run_id)
-        return RunRow(
+        return StreamRecord(
             journey=stream.journey,
             step=stream.step.name,
             worker=self.worker,
@@ -300,19 +302,19 @@ class Collector:
                 self._measure(stream, stream.exchange, "in flight")
             self._delta.rows.append(self._row(stream, stream.exchange, "in flight"))
 
-    def _leave(self, stream: Stream) -> None:
+    def _leave(self, stream: PendingStream) -> None:
         """Enter a stream that nobody came to judge: in no rate, unless it failed by its ending alone."""
         exchange, outcome = stream.exchange, stream.outcome
         if exchange is None or outcome is None or reason_of(exchange, outcome, stream.step, []) is not None:
-            self.settle(stream, [])
+            self.finalize(stream, [])
             return
         del self._unsettled[id(stream)]
         self._delta.rows.append(self._row(stream, exchange, outcome))
         self._on_settled(stream)
 
-    def take(self) -> Delta:
+    def take(self) -> StatsBatch:
         """What happened since the last call."""
-        delta, self._delta = self._delta, Delta()
+        delta, self._delta = self._delta, StatsBatch()
         self._beside(delta)
         if self.closed:
             delta.open = {}

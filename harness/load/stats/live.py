@@ -52,11 +52,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.gate.objective import Objective
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 
 VERSION = 1
 MOST_BINS = 480
@@ -68,7 +68,7 @@ _SILENT_S = 10
 
 logger = logging.getLogger(__name__)
 
-Document = dict[str, Any]
+SnapshotDocument = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -101,7 +101,7 @@ class _Bin:
         return known
 
 
-class Bins:
+class TimeBins:
     """A test over time, in at most MOST_BINS bins of equal length from the second in which it began."""
 
     def __init__(self) -> None:
@@ -129,7 +129,7 @@ class Bins:
         for place, one in finer.items():
             self._bins.setdefault(place // 2, _Bin()).merge(one)
 
-    def document(self, complete_until: float) -> Document:
+    def document(self, complete_until: float) -> SnapshotDocument:
         """The series, of the bins that end by that epoch second. See the module's docstring."""
         from_s = self._from_s or 0
         last = max(self._bins, default=-1) + 1
@@ -159,7 +159,7 @@ def _by_word(rows: list[list[float | None]]) -> dict[str, list[float | None]]:
     return {word: [row[place] for row in rows] for place, word in enumerate(SERIES_WORDS)}
 
 
-class Live:
+class LiveStats:
     """One test. What happens to it is told to it in one thread; `stopping`, `users` and `problem` may be set from any.
 
     plan: what drives an open loop, in words. users: how many a closed one has. show: given each new document.
@@ -170,7 +170,7 @@ class Live:
     def __init__(
         self,
         run: str | None,
-        show: Callable[[Document], None],
+        show: Callable[[SnapshotDocument], None],
         *,
         target: str = "",
         plan: str = "",
@@ -211,7 +211,7 @@ class Live:
         self._totals: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._lost: list[str] = []
-        self._bins = Bins()
+        self._bins = TimeBins()
 
     def started(self, start_wall_ns: int, measured_from: int | None) -> None:
         """The load begins at that moment, epoch ns. measured_from: the first epoch second that counts, or None."""
@@ -219,7 +219,7 @@ class Live:
         self._measured_from = -math.inf if measured_from is None else measured_from
         self._bins.begin(start_wall_ns // 1_000_000_000)
 
-    def add(self, delta: Delta, worker: str) -> None:
+    def add(self, delta: StatsBatch, worker: str) -> None:
         """Merge what happened in one process."""
         self._count(delta)
         if delta.open is not None:
@@ -232,7 +232,7 @@ class Live:
             if worker != metrics.MASTER:
                 self._told_until[worker] = max(self._told_until.get(worker, 0), row.second + 1)
 
-    def _count(self, delta: Delta) -> None:
+    def _count(self, delta: StatsBatch) -> None:
         for (second, journey, outcome), count in delta.ledger.items():
             self._ledgers[journey].add(outcome, count)
             self._bins.at(second).ledger.add(outcome, count)
@@ -275,13 +275,13 @@ class Live:
                 total.merge(histogram)
         return total
 
-    def tally(self, journey: str | None = None) -> Tally:
+    def rate_counts(self, journey: str | None = None) -> RateCounts:
         """What goes into rates without warm-up, of one journey or of all; as of Results."""
         words: Counter[str] = Counter()
         for (name, word), count in self._tallies.items():
             if journey in (None, name):
                 words[word] += count
-        return Tally.of(words)
+        return RateCounts.of(words)
 
     def ledger(self, journey: str | None = None) -> Ledger:
         """What became of the streams, warm-up too, with those that are open as in flight; as of Results."""
@@ -312,7 +312,7 @@ class Live:
                 counts[requirement] += count
         return dict(counts)
 
-    def snapshot(self) -> Document:
+    def snapshot(self) -> SnapshotDocument:
         """The document that the module's docstring describes."""
         state = "stopping" if self.stopping and self._state == "running" else self._state
         now_s = self._clock() if self._ended_s is None else self._ended_s
@@ -351,7 +351,7 @@ class Live:
             return None
         return max(0.0, self._started_s + self._lasts_s - now_s)
 
-    def _distributions(self) -> Document:
+    def _distributions(self) -> SnapshotDocument:
         return {
             name: {
                 "label": metrics.METRICS[name].label,
@@ -368,8 +368,8 @@ class Live:
             if name in self._histograms
         }
 
-    def _rates(self, journey: str | None) -> Document:
-        tally = self.tally(journey)
+    def _rates(self, journey: str | None) -> SnapshotDocument:
+        tally = self.rate_counts(journey)
         return {
             "judged": tally.judged,
             "failed": tally.failed,
@@ -379,7 +379,7 @@ class Live:
             "goodput": metrics.goodput_of(tally),
         }
 
-    def _violations_by_requirement(self) -> Document:
+    def _violations_by_requirement(self) -> SnapshotDocument:
         found: dict[str, Counter[str]] = {}
         for (requirement, journey), count in sorted(self._violations.items()):
             found.setdefault(requirement, Counter())[journey] += count
@@ -388,7 +388,7 @@ class Live:
             for requirement, journeys in sorted(found.items(), key=lambda one: -one[1].total())
         }
 
-    def _harness(self) -> Document:
+    def _harness(self) -> SnapshotDocument:
         stamped, unstamped = self._totals["reads_stamped"], self._totals["reads_unstamped"]
         return metrics.error_bar(
             {name: self.histogram(name) for name in metrics.HARNESS_METRICS},
@@ -416,7 +416,7 @@ def receive_stamp(stamped: int, unstamped: int) -> str | None:
     return "mixed" if stamped and unstamped else "kernel" if stamped else "user"
 
 
-def _objective(objective: Objective) -> Document:
+def _objective(objective: Objective) -> SnapshotDocument:
     metric, word = objective.percentile or (None, None)
     return {
         "key": objective.key,
@@ -430,26 +430,26 @@ def _objective(objective: Objective) -> Document:
     }
 
 
-class Board:
+class SnapshotPublisher:
     """Where the newest document hangs, for whoever wants to read it; and the file that holds it, if any.
 
     document: the newest one; it is replaced and never changed. text: the same as JSON.
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self.document: Document = {}
+        self.document: SnapshotDocument = {}
         self.text = b"{}"
         self._file = file
         self._complained = False
-        Live(None, self.show).flush()
+        LiveStats(None, self.publish).flush()
 
-    def complain(self, problem: str) -> None:
+    def publish_error(self, problem: str) -> None:
         """A test could not start, and why: nothing of an earlier one stays."""
-        nothing = Live(None, self.show)
+        nothing = LiveStats(None, self.publish)
         nothing.problem = problem
         nothing.flush()
 
-    def show(self, document: Document) -> None:
+    def publish(self, document: SnapshotDocument) -> None:
         """Hang up another document, and replace the file. A file that cannot be written is said once."""
         text = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
         self.document, self.text = document, text

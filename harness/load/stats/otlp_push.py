@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from gevent.monkey import get_original
 
 from harness.export.metric_families import Family, load_families
-from harness.load.stats.live import Live
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.live import LiveStats
+from harness.load.stats.stats_batch import StatsBatch
 
 _LAST_PUSH_S = 25.0
 """The SDK gives a push ten seconds, and one may be under way when the last one comes."""
@@ -37,7 +37,7 @@ class Sender(Protocol):
         ...
 
 
-class Telemetry:
+class OtlpPush:
     """Hears what the books are told (harness.load.stats.recorder.Listener), and pushes it.
 
     has_warmup: whether a beginning will be left out. every_s: the time from push to push.
@@ -53,7 +53,7 @@ class Telemetry:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pushed = self.failed = 0
-        self._live = Live("telemetry", lambda _: None, has_warmup=has_warmup)
+        self._live = LiveStats("telemetry", lambda _: None, has_warmup=has_warmup)
         self._target = target
         self._every_s = every_s
         self._clock = clock
@@ -71,7 +71,7 @@ class Telemetry:
         """The load begins."""
         self._live.started(start_wall_ns, measured_from)
 
-    def add(self, delta: Delta, worker: str) -> None:
+    def add(self, delta: StatsBatch, worker: str) -> None:
         """Count what happened in one process."""
         self._live.add(delta, worker)
 

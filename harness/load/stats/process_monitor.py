@@ -16,9 +16,9 @@ from pathlib import Path
 
 import gevent
 
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 
 PERIOD_NS = 20_000_000
 _SECOND_NS = 1_000_000_000
@@ -26,7 +26,7 @@ _MOST_DUE = 60 * _SECOND_NS // PERIOD_NS  # of a stall, which may be a machine t
 _STATM = Path("/proc/self/statm")
 
 
-class Health:
+class ProcessMonitor:
     """Watches this process from `start` to `stop`; `report_to` hands over what was seen.
 
     worker: the process's name in the results. open_streams: how many it has at the moment.
@@ -36,7 +36,7 @@ class Health:
         self._worker = worker
         self._open_streams = open_streams
         self._delays: dict[int, Histogram] = {}  # by epoch second
-        self._rows: list[ProcessRow] = []
+        self._rows: list[ProcessRecord] = []
         self._watching: gevent.Greenlet | None = None
 
     def start(self) -> None:
@@ -50,7 +50,7 @@ class Health:
             self._watching.kill()
             self._watching = None
 
-    def report_to(self, delta: Delta) -> None:
+    def report_to(self, delta: StatsBatch) -> None:
         """Move what was seen since the last call into a Delta of this process."""
         delays, self._delays = self._delays, {}
         for second, histogram in delays.items():
@@ -91,9 +91,9 @@ class _Second:
     def is_over(self, now_ns: int) -> bool:
         return now_ns - self._began_ns >= _SECOND_NS
 
-    def row(self, now_ns: int, worker: str, open_streams: int) -> ProcessRow:
+    def row(self, now_ns: int, worker: str, open_streams: int) -> ProcessRecord:
         """It stands under the epoch second in which it began."""
-        return ProcessRow(
+        return ProcessRecord(
             worker=worker,
             second=self._epoch_s,
             cpu=(time.process_time_ns() - self._cpu_ns) / (now_ns - self._began_ns),

@@ -21,7 +21,7 @@ from gevent.threadpool import ThreadPool
 
 from harness.errors import SettingsError
 from harness.load.stats.live import receive_stamp
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results import metrics
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
@@ -41,7 +41,7 @@ class Listener(Protocol):
     def started(self, start_wall_ns: int, measured_from: int | None) -> None:
         """The load begins at that moment, epoch ns; measured_from: the first epoch second that counts."""
 
-    def add(self, delta: Delta, worker: str) -> None:
+    def add(self, delta: StatsBatch, worker: str) -> None:
         """What happened in one process. It is shared, and may be read only in this thread."""
 
     def flush(self) -> None:
@@ -51,7 +51,7 @@ class Listener(Protocol):
         """The test is over, and its results are written. state: "finished" or "interrupted"; lost: workers."""
 
 
-class Books:
+class ResultsRecorder:
     """What one test left: counts in memory, and all of it in a results file where one is wanted.
 
     collect: called about every second, and once more at the end, for what this process itself gathered.
@@ -82,7 +82,7 @@ class Books:
         self._listeners = list(listeners)
         self._open_streams: dict[str, dict[str, int]] = {}  # by worker and journey, as it last told
         self._heard_at: dict[str, float] = {}  # by worker, epoch s
-        self._waiting: list[tuple[Delta, str]] = []
+        self._waiting: list[tuple[StatsBatch, str]] = []
         self._closing = Event()
         self._writer: ResultsWriter | None = None
         self._is_part = False  # of a test that another process began, and will end
@@ -90,7 +90,7 @@ class Books:
         self._in_thread(self._open)
         self._ticker = gevent.spawn(self._tick)
 
-    def add(self, delta: Delta, worker: str) -> None:
+    def add(self, delta: StatsBatch, worker: str) -> None:
         """Take what happened in one process; it is written within about a second."""
         for (_, _, outcome), count in delta.ledger.items():
             self.ledger.add(outcome, count)
@@ -112,7 +112,7 @@ class Books:
         if warmup_s > 0:
             measured_from = -(-(start_wall_ns + round(warmup_s * 1e9)) // 1_000_000_000)
             self._in_thread(self._note, {"measured_from": measured_from, "warmup_s": warmup_s})
-        self._tell(lambda listener: listener.started(start_wall_ns, measured_from))
+        self._notify_all(lambda listener: listener.started(start_wall_ns, measured_from))
 
     @property
     def closing(self) -> bool:
@@ -133,7 +133,7 @@ class Books:
             self._write_off(worker)
         self._flush()
         self._in_thread(self._finish)
-        self._tell(lambda listener: listener.close(state, lost))
+        self._notify_all(lambda listener: listener.close(state, lost))
         self._thread.kill()
 
     def _write_off(self, worker: str) -> None:
@@ -141,9 +141,9 @@ class Books:
         if counts:
             second = int(self._heard_at[worker])
             ledger = Counter({(second, journey, "lost"): count for journey, count in counts.items()})
-            self.add(Delta(ledger=ledger, open={}), worker)
+            self.add(StatsBatch(ledger=ledger, open={}), worker)
 
-    def sentence(self) -> str:
+    def summary_line(self) -> str:
         """The ledger in one line."""
         counts = self.ledger.as_dict()
         terms = [f"{count} {word}" for word, count in counts.items() if count and word != "scheduled"]
@@ -165,13 +165,13 @@ class Books:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        self._tell(lambda listener: _hear(listener, waiting))
+        self._notify_all(lambda listener: _deliver(listener, waiting))
         self._in_thread(self._write, waiting, dict(self.faults))
 
-    def _tell(self, what: Callable[[Listener], None]) -> None:
+    def _notify_all(self, what: Callable[[Listener], None]) -> None:
         """Tell the listeners in the writer's thread: two threads that fold one histogram count it twice."""
         if self._listeners:
-            self._listeners = self._thread.apply(_told, (self._listeners, what))
+            self._listeners = self._thread.apply(_notify, (self._listeners, what))
 
     def _in_thread(self, work: Callable[..., None], *arguments: Any) -> None:
         """Do it in the writer's thread, and wait; what fails there is said once, and fails the test."""
@@ -198,7 +198,7 @@ class Books:
             self._writer.set_manifest(**manifest)
             self._writer.commit()
 
-    def _write(self, deltas: list[tuple[Delta, str]], faults: dict[str, int]) -> None:
+    def _write(self, deltas: list[tuple[StatsBatch, str]], faults: dict[str, int]) -> None:
         if self._writer is not None:
             if faults:  # with the streams that they are missing from
                 self._writer.set_manifest(harness_faults=faults)
@@ -235,13 +235,13 @@ class Books:
         (self.path.parent / name).write_text(f"{summary}\n", encoding="utf-8")
 
 
-def _hear(listener: Listener, waiting: Sequence[tuple[Delta, str]]) -> None:
+def _deliver(listener: Listener, waiting: Sequence[tuple[StatsBatch, str]]) -> None:
     for delta, worker in waiting:
         listener.add(delta, worker)
     listener.flush()
 
 
-def _told(listeners: Sequence[Listener], what: Callable[[Listener], None]) -> list[Listener]:
+def _notify(listeners: Sequence[Listener], what: Callable[[Listener], None]) -> list[Listener]:
     """Tell each; returns those that did not fail."""
     left = []
     for listener in listeners:

@@ -16,15 +16,15 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from harness.results.histogram import Histogram
-from harness.results.records import ProcessRow, RunRow, ViolationRow
+from harness.results.records import ProcessRecord, StreamRecord, ViolationRecord
 from harness.results.writer import ResultsWriter
 
-_COLUMNS = tuple(column.name for column in fields(RunRow))
+_COLUMNS = tuple(column.name for column in fields(StreamRecord))
 _VALUES = attrgetter(*_COLUMNS)  # a tenth of what dataclasses.asdict takes, and no stream is read meanwhile
 
 
 @dataclass(slots=True)
-class Delta:
+class StatsBatch:
     """What happened in one process since the last one was taken.
 
     open: streams of each journey that have not ended, at the moment of taking it; None from who knows of none,
@@ -40,10 +40,10 @@ class Delta:
     warnings: Counter[str] = field(default_factory=Counter)  # requirement
     faults: Counter[str] = field(default_factory=Counter)  # why we broke on a stream, as its row says
     totals: Counter[str] = field(default_factory=Counter)
-    rows: list[RunRow] = field(default_factory=list)
-    examples: list[ViolationRow] = field(default_factory=list)
+    rows: list[StreamRecord] = field(default_factory=list)
+    examples: list[ViolationRecord] = field(default_factory=list)
     histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)  # metric, journey, second
-    processes: list[ProcessRow] = field(default_factory=list)
+    processes: list[ProcessRecord] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         # Whatever changes the number of open streams stands in the ledger as well.
@@ -64,7 +64,7 @@ class Delta:
             histogram = self.histograms[key] = Histogram()
         return histogram
 
-    def tally(
+    def count_rates(
         self,
         second: int,
         journey: str,
@@ -123,9 +123,9 @@ class Delta:
             totals=Counter(books["totals"]),
             tallies=_counted(books["tallies"]),
             open=books["open"],
-            rows=[RunRow(**dict(zip(_COLUMNS, row, strict=True))) for row in books["rows"]],
-            processes=[ProcessRow(**row) for row in books["processes"]],
-            examples=[ViolationRow(**example) for example in books["examples"]],
+            rows=[StreamRecord(**dict(zip(_COLUMNS, row, strict=True))) for row in books["rows"]],
+            processes=[ProcessRecord(**row) for row in books["processes"]],
+            examples=[ViolationRecord(**example) for example in books["examples"]],
             histograms={
                 (metric, journey, second): Histogram.from_bytes(counts)
                 for metric, journey, second, counts in message["histograms"]
@@ -134,7 +134,7 @@ class Delta:
 
     def write_to(self, writer: ResultsWriter, worker: str) -> None:
         """Add it to a results file, under its process's name and as a whole."""
-        with writer.together():
+        with writer.transaction():
             self._write_counts(writer, worker)
             for example in self.examples:
                 writer.add_violation(
@@ -142,7 +142,7 @@ class Delta:
                 )
             for (metric, journey, second), histogram in self.histograms.items():
                 writer.add_histogram(metric, journey, second, worker, histogram)
-            writer.add_runs(self.rows)
+            writer.add_streams(self.rows)
             writer.add_processes(self.processes)
 
     def _write_counts(self, writer: ResultsWriter, worker: str) -> None:
@@ -153,7 +153,7 @@ class Delta:
         for (second, journey), count in self.failures.items():
             writer.add_failures(worker, second, journey, count)
         for (second, journey, word), count in self.tallies.items():
-            writer.add_tally(worker, second, journey, word, count)
+            writer.add_rate_counts(worker, second, journey, word, count)
         for (requirement, journey), count in self.violations.items():
             writer.count_violation(requirement, journey, worker, count)
 

@@ -22,7 +22,7 @@ _SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class StreamStep:
     """A stream's part in its journey.
 
     wants: the ledger words that are no failure; the first is what a sentence says was expected.
@@ -36,19 +36,19 @@ class Step:
     reads_at_once: bool = True
 
 
-RUN = Step("run", begins_run=True)
-ORIGINAL = Step("original", begins_run=True)
-RETRY = Step("retry")
-CUT = Step("cut", wants=("abandoned", "done"), begins_run=True)  # done: it ended before it could be cut
-RESUMED = Step("resumed")
-RESUMED_AND_CUT = Step("resumed", wants=("abandoned", "done"))
-REREAD = Step("reread")
-CONFLICTING = Step("conflicting", wants=("rejected",))
-JOINED = Step("joined")
-JOINED_AND_CUT = Step("joined", wants=("abandoned", "done"))
-RACING = Step("racing")  # the first of those that race is the original
-ABANDONED = Step("abandoned", wants=("abandoned", "done"), begins_run=True)
-SLOW = Step("slow", reads_at_once=False)  # begins a run, but its times are those of our reading
+RUN = StreamStep("run", begins_run=True)
+ORIGINAL = StreamStep("original", begins_run=True)
+RETRY = StreamStep("retry")
+CUT = StreamStep("cut", wants=("abandoned", "done"), begins_run=True)  # done: it ended before it could be cut
+RESUMED = StreamStep("resumed")
+RESUMED_AND_CUT = StreamStep("resumed", wants=("abandoned", "done"))
+REREAD = StreamStep("reread")
+CONFLICTING = StreamStep("conflicting", wants=("rejected",))
+JOINED = StreamStep("joined")
+JOINED_AND_CUT = StreamStep("joined", wants=("abandoned", "done"))
+RACING = StreamStep("racing")  # the first of those that race is the original
+ABANDONED = StreamStep("abandoned", wants=("abandoned", "done"), begins_run=True)
+SLOW = StreamStep("slow", reads_at_once=False)  # begins a run, but its times are those of our reading
 
 _ENDING_WORDS = {
     Ending.REFUSED: "refused",
@@ -89,7 +89,7 @@ def unmet_recommendations(findings: list[Finding]) -> list[Finding]:
     return list({one.requirement: one for one in findings if one.verdict is Verdict.WARN}.values())
 
 
-def reason_of(exchange: Exchange, outcome: str, step: Step, broken: list[Finding]) -> str | None:
+def reason_of(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
     """Why the stream failed, in one line; None when it went as its step wanted and broke no MUST."""
     reason = _unwanted(exchange, outcome, step)
     if reason is None and broken:
@@ -97,7 +97,7 @@ def reason_of(exchange: Exchange, outcome: str, step: Step, broken: list[Finding
     return None if reason is None else one_line(reason)
 
 
-def _unwanted(exchange: Exchange, outcome: str, step: Step) -> str | None:
+def _unwanted(exchange: Exchange, outcome: str, step: StreamStep) -> str | None:
     if outcome in _BROKEN_OFF:
         detail = exchange.ending_detail or "the message ended without a terminal event"
         return f"{outcome}: {detail}"
@@ -108,7 +108,7 @@ def _unwanted(exchange: Exchange, outcome: str, step: Step) -> str | None:
     return f"ended with {outcome}, {step.wants[0]} was expected"
 
 
-def kind_of(exchange: Exchange, outcome: str, step: Step, broken: list[Finding]) -> str | None:
+def kind_of(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
     """The reason without what differs from stream to stream: for tables that group by it."""
     unwanted = _unwanted(exchange, outcome, step)
     if unwanted is not None:
@@ -133,7 +133,7 @@ BySecond = dict[int, list[float]]
 
 
 @dataclass(slots=True)
-class Measured:
+class StreamMeasurement:
     """One stream's numbers.
 
     per_run: metric of harness.results.metrics to value, at most one each. coalesced: tokens that came in one
@@ -151,10 +151,10 @@ class Measured:
     unstamped: int = 0
 
 
-def measure(exchange: Exchange, step: Step, outcome: str, *, scheduled: bool) -> Measured:
+def measure(exchange: Exchange, step: StreamStep, outcome: str, *, scheduled: bool) -> StreamMeasurement:
     """Take every metric that this stream gives. scheduled: it had a due time (open loop)."""
     timing, summary = exchange.timing, exchange.summary
-    measured = Measured(events=summary.events, tokens=len(summary.token_arrivals_ns))
+    measured = StreamMeasurement(events=summary.events, tokens=len(summary.token_arrivals_ns))
     if timing.connected_ns is not None:
         measured.per_run["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
     if scheduled:
@@ -169,7 +169,7 @@ def measure(exchange: Exchange, step: Step, outcome: str, *, scheduled: bool) ->
     return measured
 
 
-def _measure_answer(measured: Measured, exchange: Exchange, step: Step, outcome: str) -> None:
+def _measure_answer(measured: StreamMeasurement, exchange: Exchange, step: StreamStep, outcome: str) -> None:
     timing, summary, values = exchange.timing, exchange.summary, measured.per_run
     sent_ns = timing.sent_ns or 0
     if exchange.head_ns is not None:
@@ -191,7 +191,7 @@ def _measure_answer(measured: Measured, exchange: Exchange, step: Step, outcome:
             values["duration_ms"] = _ms(summary.terminal_ns - timing.intended_ns)
 
 
-def _measure_gaps(measured: Measured, arrivals_ns: Sequence[int], to_wall_ns: int) -> None:
+def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], to_wall_ns: int) -> None:
     # Tokens of one read share its arrival time: what lay between them is not known, and not invented.
     if len(arrivals_ns) < 2:
         return
@@ -208,7 +208,7 @@ def _measure_gaps(measured: Measured, arrivals_ns: Sequence[int], to_wall_ns: in
     measured.per_run["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
 
 
-def _measure_lags(measured: Measured, exchange: Exchange, to_wall_ns: int) -> None:
+def _measure_lags(measured: StreamMeasurement, exchange: Exchange, to_wall_ns: int) -> None:
     came_ns, lags_ns = (np.asarray(one) for one in exchange.stamps_ns())
     measured.stamped = len(lags_ns)
     if lags_ns.size and lags_ns.min() < 0:

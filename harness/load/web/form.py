@@ -27,7 +27,7 @@ _NOT_A_TEXT = ("float_parsing", "int_parsing")
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class FormField:
     """One field. name: in the form, and of the option's value. setting: its name in the load settings."""
 
     name: str
@@ -64,14 +64,14 @@ def _weights(load: LoadSettings) -> str:
     return " ".join(f"{name}={weight}" for name, weight in load.journeys.model_dump().items() if weight)
 
 
-JOURNEYS = Field(
+JOURNEYS = FormField(
     "journeys",
     "--harness-journeys",
     "weights, as fresh=7 resume=3; what is not named is not travelled",
     "journeys",
     _weights,
 )
-WARM_UP = Field(
+WARM_UP = FormField(
     "warm_up",
     "--harness-warmup",
     "how much of the beginning is left out, as 10s",
@@ -79,24 +79,24 @@ WARM_UP = Field(
     lambda load: f"{load.warmup:.12g}s" if load.warmup else "",
 )
 _OPEN_LOOP = (
-    Field(
+    FormField(
         "open_loop_rate",
         "--harness-rate",
         "runs begun per second; leave all of open loop empty for a closed loop of users",
         "rate",
         _plain("rate"),
     ),
-    Field("open_loop_ramp", "--harness-ramp", "FROM:TO:OVER, as 1:100:60s", "ramp", _plain("ramp")),
-    Field(
+    FormField("open_loop_ramp", "--harness-ramp", "FROM:TO:OVER, as 1:100:60s", "ramp", _plain("ramp")),
+    FormField(
         "open_loop_steps", "--harness-steps", "RATE:FOR,RATE:FOR, as 10:30s,20:30s", "steps", _plain("steps")
     ),
-    Field(
+    FormField(
         "open_loop_spike", "--harness-spike", "BASE:PEAK:AT:FOR, as 10:100:20s:5s", "spike", _plain("spike")
     ),
-    Field(
+    FormField(
         "open_loop_trace", "--harness-trace", "file of arrival times, one a line", "trace", _plain("trace")
     ),
-    Field(
+    FormField(
         "open_loop_arrivals",
         "--harness-arrivals",
         "gaps all alike, or random",
@@ -104,21 +104,21 @@ _OPEN_LOOP = (
         _plain("arrivals"),
         ("constant", "poisson"),
     ),
-    Field(
+    FormField(
         "open_loop_duration",
         "--harness-duration",
         "how long arrivals begin, as 5m",
         "duration",
         _open_loops_duration,
     ),
-    Field(
+    FormField(
         "open_loop_max_in_flight",
         "--harness-max-in-flight",
         "drop arrivals beyond so many",
         "max_in_flight",
         _plain("max_in_flight"),
     ),
-    Field(
+    FormField(
         "open_loop_seed",
         "--harness-seed",
         "repeats the schedule of that seed",
@@ -129,7 +129,7 @@ _OPEN_LOOP = (
 _OBJECTIVES = "objectives"
 
 
-class Form:
+class LoadForm:
     """The form as a settings file fills it in.
 
     drives: whether the load settings rule what users do, as they do with the shipped locustfile; users of
@@ -221,7 +221,7 @@ def _objectives(text: str) -> dict[str, float]:
         raise SettingsError(str(problem).partition("\n")[0]) from None
 
 
-def _sentence(problem: ValidationError, fields: Iterable[Field], values: Mapping[str, str]) -> str:
+def _sentence(problem: ValidationError, fields: Iterable[FormField], values: Mapping[str, str]) -> str:
     first = problem.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     place = first["loc"][0] if first["loc"] else ""

@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 View = Callable[..., Any]
 
 
-class Page:
+class LocustPage:
     """The page of one Locust process: of a local runner, or of the master, which knows what all workers report."""
 
     def __init__(self, session: Session, environment: Environment, web_ui: Any) -> None:

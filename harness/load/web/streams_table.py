@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.load.stats.live import Document
+from harness.load.stats.live import SnapshotDocument
 
 TAB = {"key": "streams", "title": "Streams"}
 COLUMNS = (
@@ -33,10 +33,10 @@ METRICS = {
 OWN = {"lag_ms": "receive lag", "schedule_lag_ms": "schedule lag", "hub_delay_ms": "hub delay"}
 _WORDS = {"p50": "p50", "p95": "p95", "p99": "p99", "max": "longest"}
 
-Row = dict[str, str]
+TableRow = dict[str, str]
 
 
-def rows(document: Document) -> list[Row]:
+def rows(document: SnapshotDocument) -> list[TableRow]:
     """What a document of harness.load.stats.live says, row by row."""
     found = [*_state(document)]
     if document["run"] is not None:
@@ -51,11 +51,11 @@ def rows(document: Document) -> list[Row]:
     return [{**row, "name": f"{place:04}"} for place, row in enumerate(found)]
 
 
-def _row(what: str, journey: str = "", **cells: Any) -> Row:
+def _row(what: str, journey: str = "", **cells: Any) -> TableRow:
     return {key: "" for key, _ in COLUMNS} | {"what": what, "journey": journey} | cells
 
 
-def _state(document: Document) -> Iterator[Row]:
+def _state(document: SnapshotDocument) -> Iterator[TableRow]:
     if document.get("problem"):
         yield _row("Problem", str(document["problem"]))
     said = document["state"]
@@ -66,7 +66,7 @@ def _state(document: Document) -> Iterator[Row]:
     yield _row("Test", said)
 
 
-def _metrics(metrics: Mapping[str, Any]) -> Iterator[Row]:
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[TableRow]:
     for name, label in METRICS.items():
         if name not in metrics:
             yield _row(label, "all", count="0")
@@ -77,7 +77,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[Row]:
             yield _row(label, journey, count=f"{numbers['count']:,}", unit=found["unit"], **cells)
 
 
-def _rates(rates: Mapping[str, Any]) -> Iterator[Row]:
+def _rates(rates: Mapping[str, Any]) -> Iterator[TableRow]:
     streams = rates["all"]
     if streams["judged"]:
         counts = f"{streams['failed']:,}/{streams['judged']:,}"
@@ -89,7 +89,7 @@ def _rates(rates: Mapping[str, Any]) -> Iterator[Row]:
             )
 
 
-def _violations(document: Document) -> Iterator[Row]:
+def _violations(document: SnapshotDocument) -> Iterator[TableRow]:
     if not document["violations"]:
         yield _row("Violations", "none", count="0")
     for requirement, found in document["violations"].items():
@@ -99,7 +99,7 @@ def _violations(document: Document) -> Iterator[Row]:
         yield _row(f"Warning: {requirement}", count=f"{count:,}")
 
 
-def _ledger(ledger: Mapping[str, Any]) -> Iterator[Row]:
+def _ledger(ledger: Mapping[str, Any]) -> Iterator[TableRow]:
     for outcome, count in ledger["counts"].items():
         if count or outcome == "scheduled":
             journeys = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
@@ -109,7 +109,7 @@ def _ledger(ledger: Mapping[str, Any]) -> Iterator[Row]:
     yield _row("Ledger", adds_up)
 
 
-def _harness(harness: Mapping[str, Any]) -> Iterator[Row]:
+def _harness(harness: Mapping[str, Any]) -> Iterator[TableRow]:
     for name, label in OWN.items():
         numbers = harness[name]
         if numbers["max"] is not None:

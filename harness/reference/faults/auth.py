@@ -12,7 +12,7 @@ from harness.reference.api import (
     Submission,
 )
 from harness.reference.faults.base import Fault
-from harness.reference.runs import Identity
+from harness.reference.runs import RunKey
 
 
 class AnonymousAccepted(Fault, name="anonymous-accepted", breaks="auth.missing"):
@@ -73,7 +73,7 @@ class ConflictBeforeOrganization(
 
 
 class _GlobalIdentity(Fault):
-    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+    def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         own = super().identity(submission, key)
         return None if own is None else ("", *own[1:])
 

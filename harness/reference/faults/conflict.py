@@ -15,7 +15,7 @@ from harness.reference.api import (
     canonical_json,
 )
 from harness.reference.faults.base import Fault
-from harness.reference.runs import Identity, Run
+from harness.reference.runs import Run, RunKey
 from harness.reference.settings import ServerSettings
 
 
@@ -131,6 +131,6 @@ class ConflictStartsRun(Fault, name="conflict-starts-run", breaks="conflict.star
         shadow = Run(run.organization, self.run_id(submission), self.fingerprint(submission.body), identity)
         self.launch(shadow, self.action(submission))
 
-    def _shadow_identity(self, submission: Submission) -> Identity:
+    def _shadow_identity(self, submission: Submission) -> RunKey:
         by_run_id = self.identity(submission, None)
         return by_run_id or (submission.organization, "rejected", self.fingerprint(submission.body).hex())

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from aiohttp import web
 
 from harness.reference.api import (
-    Reader,
+    Connection,
     Rejection,
 )
 from harness.reference.faults.base import Fault
@@ -45,7 +45,7 @@ class Cacheable(Fault, name="cacheable", breaks="headers.no-cache"):
 class BufferedStream(Fault, name="buffered-stream", breaks="headers.incremental"):
     """Sits behind a proxy that buffers: everything arrives at the end."""
 
-    async def chunks(self, reader: Reader) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         chunks = super().chunks(reader)
         yield b"".join([chunk async for chunk in chunks])
 

@@ -11,13 +11,13 @@ from harness.reference.api import (
     Submission,
 )
 from harness.reference.faults.base import Fault
-from harness.reference.runs import Identity
+from harness.reference.runs import RunKey
 
 
 class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks="key.none-independent"):
     """Takes the body for a key where none is sent."""
 
-    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+    def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         own = super().identity(submission, key)
         return own or (submission.organization, "body", self.fingerprint(submission.body).hex())
 

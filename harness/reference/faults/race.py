@@ -14,8 +14,8 @@ from aiohttp import web
 from harness.reference.actions import Tokens
 from harness.reference.api import (
     HEARTBEAT,
+    Connection,
     Payload,
-    Reader,
     Submission,
 )
 from harness.reference.faults.base import Fault
@@ -46,7 +46,7 @@ class _LateIndex(Fault):
         """Whether the request does not see that run yet."""
         return False
 
-    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         if reader.started_run:
             await asyncio.sleep(self.lag_s)
         return await super().stream(http, reader)
@@ -89,15 +89,15 @@ class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks="race.clo
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
-        self._sent_s: WeakKeyDictionary[Reader, float] = WeakKeyDictionary()
+        self._sent_s: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._torn_s: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
 
-    def on_disconnect(self, reader: Reader) -> None:
+    def on_disconnect(self, reader: Connection) -> None:
         super().on_disconnect(reader)
         # who came after the last byte that arrived has a fan-out of their own: that is a resume
         self._torn_s[reader.run] = self._sent_s.get(reader, 0.0)
 
-    async def chunks(self, reader: Reader) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         async for chunk in super().chunks(reader):
             if reader.opened_s < self._torn_s.get(reader.run, 0.0):
                 return
@@ -117,7 +117,7 @@ class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks="ra
     def encode_frame(self, event: Event) -> bytes:
         return b":" + b" " * 0x4000 + b"\n" + super().encode_frame(event)
 
-    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         http.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x1000)
         if http.transport is not None:
             http.transport.set_write_buffer_limits(0)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
-    Reader,
+    Connection,
 )
 from harness.reference.faults.base import Fault
 from harness.reference.runs import Event, Run
@@ -68,7 +68,7 @@ class RareFault(Fault):
         self._owed = 0
         self._spoilt: list[SpoiltFrame] = []
         self._connections: WeakKeyDictionary[Run, int] = WeakKeyDictionary()
-        self._deliveries: WeakKeyDictionary[Reader, _Delivery] = WeakKeyDictionary()
+        self._deliveries: WeakKeyDictionary[Connection, _Delivery] = WeakKeyDictionary()
 
     async def route(self, http: web.BaseRequest) -> web.StreamResponse:
         if http.path == SPOILT_FRAMES_PATH and http.method == "GET":
@@ -76,13 +76,13 @@ class RareFault(Fault):
             return web.json_response(told, headers=self.common_headers())
         return await super().route(http)
 
-    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         number = self._connections.get(reader.run, 0)
         self._connections[reader.run] = number + 1
         self._deliveries[reader] = _Delivery(number, reader.index)
         return await super().stream(http, reader)
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         delivery = self._deliveries[reader]
         sent: list[Event] = []
         for number, event in enumerate(super().due(reader), reader.index):

@@ -14,7 +14,7 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
     HEARTBEAT,
-    Reader,
+    Connection,
     Rejection,
     Submission,
 )
@@ -35,7 +35,7 @@ class ReplayReexecutes(Fault, name="replay-reexecutes", breaks="resume.no-new-ru
 class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks="resume.replay"):
     """Stores tokens one behind: a replay after completion lacks the last one."""
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         if reader.started_run or reader.joined:
             return due
@@ -46,7 +46,7 @@ class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks="resume
 class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks="resume.replay"):
     """Makes up ids while sending, so that a replayed event has another one than before."""
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         if reader.started_run or reader.joined:
             return due
@@ -60,7 +60,7 @@ class StringSortedReplay(Fault, name="string-sorted-replay", breaks="resume.repl
         first = run.events[0].id if run.events else None
         return super().event_id(run) if first is None else StreamId(first.ms, len(run.events))
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         return due if reader.started_run or reader.joined else sorted(due, key=lambda event: str(event.id))
 
@@ -77,7 +77,7 @@ class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks="re
 class LateJoinerGap(Fault, name="late-joiner-gap", breaks="resume.joins"):
     """Sends whoever joins a running run its first event and then only what comes next."""
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         return due[:1] if reader.joined and reader.index == 0 else due
 
@@ -107,7 +107,7 @@ class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks="resume.las
 class DisconnectCancels(Fault, name="disconnect-cancels", breaks="resume.survives-disconnect"):
     """Ties the run to the connection that reads it."""
 
-    def on_disconnect(self, reader: Reader) -> None:
+    def on_disconnect(self, reader: Connection) -> None:
         super().on_disconnect(reader)
         run = reader.run
         if not run.ended:
@@ -117,7 +117,7 @@ class DisconnectCancels(Fault, name="disconnect-cancels", breaks="resume.survive
 class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks="resume.survives-disconnect"):
     """Takes a client that leaves before the head for one that has changed its mind."""
 
-    async def stream(self, http: web.BaseRequest, reader: Reader) -> web.StreamResponse:
+    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         run = reader.run
         if reader.started_run:
             await asyncio.sleep(0.05)  # a head that is out already would hide the defect
@@ -144,7 +144,7 @@ class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks=
         unknown = last_seen is not None and run.index_after(last_seen) is None
         return -1 if unknown else super().resume_index(run, last_seen)
 
-    async def chunks(self, reader: Reader) -> AsyncGenerator[bytes, None]:
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         while reader.index < 0:
             await asyncio.sleep(self.settings.heartbeat_s)
             yield HEARTBEAT
@@ -163,7 +163,7 @@ class FailureReexecutes(Fault, name="failure-reexecutes", breaks="resume.failure
 class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks="resume.failure-replayed"):
     """Stores that a run is over and not how: the replay of a failure ends with done."""
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         if not (reader.started_run or reader.joined) and due and due[-1].type == "error":
             done = self.event_data({"type": "done", "runId": reader.run.run_id})
@@ -176,7 +176,7 @@ class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks="resume.ter
 
     window_s: ClassVar[float] = 0.04
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         raced = reader.joined and time.monotonic() - reader.opened_s < self.window_s
         return [event for event in due if event.type not in TERMINAL_TYPES] if raced else due
@@ -189,6 +189,6 @@ class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks="resume.first-
         super().__init__(settings)
         self._newest: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         newest = self._newest[reader.run] = max(self._newest.get(reader.run, 0.0), reader.opened_s)
         return super().due(reader) if reader.opened_s >= newest or not reader.started_run else []

@@ -7,11 +7,11 @@ import uuid
 
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
-    Reader,
+    Connection,
     Submission,
 )
 from harness.reference.faults.base import Fault, with_data
-from harness.reference.runs import Event, Identity
+from harness.reference.runs import Event, RunKey
 
 
 class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks="run-id.echoed"):
@@ -24,7 +24,7 @@ class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks="run-id.echoed"):
 class RunIdPerConnection(Fault, name="run-id-per-connection", breaks="run-id.constant"):
     """Names the connection instead of the run in the terminal event."""
 
-    def due(self, reader: Reader) -> list[Event]:
+    def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         if not reader.started_run and due and due[-1].type in TERMINAL_TYPES:
             payload = {**json.loads(due[-1].data), "runId": str(uuid.uuid4())}
@@ -35,12 +35,12 @@ class RunIdPerConnection(Fault, name="run-id-per-connection", breaks="run-id.con
 class RunIdBeatsKey(Fault, name="run-id-beats-key", breaks="run-id.key-wins"):
     """Finds runs by runId wherever one is sent, and asks the key only after that."""
 
-    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+    def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         return super().identity(submission, key if submission.request.runId is None else None)
 
 
 class RunIdDoesNotResume(Fault, name="run-id-does-not-resume", breaks="run-id.resumes"):
     """Starts a new run for a runId that it has already seen."""
 
-    def identity(self, submission: Submission, key: str | None) -> Identity | None:
+    def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         return None if key is None else super().identity(submission, key)

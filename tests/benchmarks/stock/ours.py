@@ -16,7 +16,7 @@ import gevent
 from locust import events, task
 
 from harness.contract.exchange import Exchange
-from harness.load.journeys.builtin import Traveller
+from harness.load.journeys.builtin import StreamRunner
 from harness.load.session import Session, settings_or_exit
 from harness.load.stats.stream_metrics import RUN
 from harness.load.users import AgentRunUser
@@ -33,8 +33,8 @@ streams = count()
 Session(settings_or_exit()).listen(events)
 
 
-def fresh(traveller: Traveller, intended_ns: int | None = None) -> None:
-    exchange = traveller.stream("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
+def fresh(traveller: StreamRunner, intended_ns: int | None = None) -> None:
+    exchange = traveller.run("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
     recorder.ended(exchange.summary.events)
     if check_every and next(streams) % check_every == 0:
         check(exchange)
@@ -79,4 +79,4 @@ class Runs(AgentRunUser):
 
     @task
     def stream_run(self) -> None:
-        self.travel(fresh)
+        self.run_journey(fresh)

@@ -8,17 +8,17 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from harness.contract.decoding.fast_path import NotRegularError, RegularStream
-from harness.contract.decoding.full_decoder import AnswerDecoder, Read
-from harness.contract.decoding.response import Answer, Summary
+from harness.contract.decoding.fast_path import FastDecoder, FastPathError
+from harness.contract.decoding.full_decoder import FullDecoder, Read
+from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules.stream import STREAM_JUDGES
+from harness.contract.rules.stream import STREAM_RULES
 from tests.contract.exchanges import EPOCH_MS, LAST_CHUNK, STREAM, chunk, done, head, scripted, token
 from tests.protocol.cuts import at_places
 
-FORM_JUDGES = [judge for judge in STREAM_JUDGES if judge.of_form]
+FORM_JUDGES = [judge for judge in STREAM_RULES if judge.of_form]
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
 TEXTS = st.sampled_from(
     ["word ", "", "é", '"', '"type":', '{"a" :1}', " :", "\n\ndata: x\n\n", "\r", "\u2028", "\ufeff", "type"]
@@ -138,8 +138,8 @@ def of_pieces(body: bytes, places: list[int], ending: Ending) -> Exchange:
     return scripted((0.0, HEAD), *parts, *end, ending=ending)
 
 
-def full_summary(run: Exchange) -> Summary:
-    decoder, summary = AnswerDecoder(), Summary()
+def full_summary(run: Exchange) -> ResponseSummary:
+    decoder, summary = FullDecoder(), ResponseSummary()
     for read in run.reads:
         summary.add(decoder.feed(read))
     return summary
@@ -238,8 +238,8 @@ def test_the_common_styles_are_regular_however_they_are_cut(each: bytes, last: b
     ],
 )
 def test_what_breaks_a_rule_or_is_unusual_is_not_regular(body: bytes) -> None:
-    with pytest.raises(NotRegularError):
-        RegularStream().feed(body)
+    with pytest.raises(FastPathError):
+        FastDecoder().feed(body)
 
 
 def test_an_unfinished_event_is_not_regular() -> None:
@@ -252,13 +252,13 @@ def test_an_unfinished_event_is_not_regular() -> None:
 
 def test_no_frame_is_made_of_a_regular_stream_until_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     fed: list[bytes] = []
-    feed = AnswerDecoder.feed
+    feed = FullDecoder.feed
 
-    def watched(self: AnswerDecoder, read: Read) -> list[object]:
+    def watched(self: FullDecoder, read: Read) -> list[object]:
         fed.append(read.data)
         return feed(self, read)  # type: ignore[return-value]
 
-    monkeypatch.setattr(AnswerDecoder, "feed", watched)
+    monkeypatch.setattr(FullDecoder, "feed", watched)
     run = of_pieces(token(0) + token(1) + done(2), [20, 70], Ending.COMPLETE)
     assert (run.is_regular, run.outcome, run.run_id, run.summary.events) == (True, "done", "run-1", 3)
     assert fed == []
@@ -268,14 +268,14 @@ def test_no_frame_is_made_of_a_regular_stream_until_it_is_asked_for(monkeypatch:
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.contract.decoding.response.MAX_ANSWER_BYTES", 2 * 2**20)
-    answer = Answer()
+    answer = Response()
     answer.feed(1, None, HEAD)
     piece = chunk(b": " + b"x" * 60_000 + b"\n\n")
     while answer.malformed is None:
         answer.feed(2, None, piece)
     assert answer.malformed == "the answer is larger than 2 MiB"
     assert 2 * 2**20 < answer.log.size_bytes < 2 * 2**20 + 2 * len(piece)
-    endless_tokens = Answer()
+    endless_tokens = Response()
     endless_tokens.feed(1, None, HEAD)
     number = 0
     while endless_tokens.malformed is None:
@@ -285,7 +285,7 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     before = endless_tokens.log.size_bytes
     assert endless_tokens.feed(3, None, chunk(token(number, "x" * 3000))) == 0
     assert (endless_tokens.log.size_bytes, endless_tokens.events) == (before, number)
-    endless_head = Answer()
+    endless_head = Response()
     while endless_head.malformed is None:
         endless_head.feed(1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: b\r\n" * 1000)
     assert endless_head.malformed == "more than 256 KiB came, and no head yet"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract.decoding.full_decoder import Read
-from harness.contract.decoding.offsets import Span, around, spans
+from harness.contract.decoding.offsets import ByteSpan, around, spans
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, frame, head, in_one_read, token
 
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
@@ -18,7 +18,7 @@ def reads(*pieces: bytes) -> list[Read]:
     return [Read(place, None, data) for place, data in enumerate(pieces)]
 
 
-def text(given: Sequence[Read], span: Span) -> bytes:
+def text(given: Sequence[Read], span: ByteSpan) -> bytes:
     return given[span.read].data[span.start : span.end]
 
 
@@ -38,7 +38,7 @@ def test_what_there_is_not_is_left_out() -> None:
 def test_an_event_in_several_reads_lies_where_it_is_completed() -> None:
     whole = chunk(token(1))
     given = reads(HEAD + chunk(token(0)) + whole[:30], whole[30:] + chunk(token(2)))
-    assert spans(given, [1]) == {1: Span(1, 0, len(whole) - 30)}
+    assert spans(given, [1]) == {1: ByteSpan(1, 0, len(whole) - 30)}
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
@@ -70,7 +70,7 @@ def test_pieces_are_in_order_bounded_and_show_the_beginning_of_every_place(data:
     size = data.draw(st.integers(1, 400))
     content = data.draw(st.binary(min_size=size, max_size=size))
     cuts = sorted(data.draw(st.lists(st.integers(0, size), min_size=2, max_size=8, unique=True)))
-    here = [Span(0, *pair) for pair in zip(cuts[::2], cuts[1::2], strict=False)]
+    here = [ByteSpan(0, *pair) for pair in zip(cuts[::2], cuts[1::2], strict=False)]
     limit = data.draw(st.integers(8, 500))
     pieces = around(content, here, limit)
     assert all(one.start < one.end for one in pieces)

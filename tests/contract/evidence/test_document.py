@@ -21,7 +21,7 @@ from harness.contract.evidence.document import document, excerpt, printable, res
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.rules.stream import judge_stream
+from harness.contract.rules.stream import check_stream
 from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import (
     LAST_CHUNK,
@@ -75,11 +75,11 @@ def test_a_stored_exchange_is_the_one_that_was_received(what: str) -> None:
     one = EXCHANGES[what]
     again = through_json(one)
     assert again == one
-    assert again.received == one.received
+    assert again.frames == one.frames
     assert again.head == one.head
-    assert judge_stream(again, Expectations()) != []
-    assert [(finding.verdict, finding.detail) for finding in judge_stream(again, Expectations())] == [
-        (finding.verdict, finding.detail) for finding in judge_stream(one, Expectations())
+    assert check_stream(again, Expectations()) != []
+    assert [(finding.verdict, finding.detail) for finding in check_stream(again, Expectations())] == [
+        (finding.verdict, finding.detail) for finding in check_stream(one, Expectations())
     ]
 
 
@@ -88,8 +88,8 @@ def test_masking_changes_nothing_that_is_judged(what: str) -> None:
     one = EXCHANGES[what]
     again = through_json(one, (PLAIN,))
     assert again.request.header("authorization") in {None, "Bearer *******"}
-    assert [(finding.verdict, finding.detail) for finding in judge_stream(again, Expectations())] == [
-        (finding.verdict, finding.detail) for finding in judge_stream(one, Expectations())
+    assert [(finding.verdict, finding.detail) for finding in check_stream(again, Expectations())] == [
+        (finding.verdict, finding.detail) for finding in check_stream(one, Expectations())
     ]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules.rule import Judge
+from harness.contract.rules.rule import Rule
 
 PASS, FAIL, WARN, INFO = Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.INFO
 INCONCLUSIVE, NOT_APPLICABLE = Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE
@@ -17,7 +17,7 @@ INCONCLUSIVE, NOT_APPLICABLE = Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE
 class Case:
     """`says` must stand in the finding's detail. `points_at` is the index of the event pointed at first."""
 
-    judge: Judge
+    judge: Rule
     evidence: tuple[Any, ...]
     verdict: Verdict
     says: str
@@ -32,7 +32,7 @@ class Case:
 
 
 def case(
-    judge: Judge,
+    judge: Rule,
     *evidence: Any,
     is_: Verdict,
     says: str,
@@ -51,6 +51,6 @@ def check(one: Case) -> None:
     if one.verdict in {FAIL, WARN}:
         assert finding.places, "a violation must point at its evidence"
     if one.points_at is not None:
-        event = finding.places[0].at
+        event = finding.places[0].frame
         assert event is not None
         assert event.index == one.points_at

@@ -11,12 +11,12 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
 from harness.contract.rules.comparisons import (
-    canonical_of,
-    judge_first_reader,
-    judge_joined,
-    judge_left,
-    judge_parts,
-    judge_race,
+    canonical_stream,
+    check_abandoned,
+    check_first_reader,
+    check_joined,
+    check_parts,
+    check_race,
 )
 from tests.contract.exchanges import (
     POST,
@@ -73,7 +73,7 @@ GOOD: list[tuple[list[Exchange], Exchange | None, Expectations]] = [
 
 @pytest.mark.parametrize(("parts", "reread", "expect"), GOOD)
 def test_parts_of_one_run(parts: list[Exchange], reread: Exchange | None, expect: Expectations) -> None:
-    findings = judge_parts(parts, reread, expect)
+    findings = check_parts(parts, reread, expect)
     assert [one.verdict for one in findings] == [Verdict.PASS] * len(findings)
     assert findings[0].requirement == "resume.every-cut"
     named = parts[-1].request.header("last-event-id") is not None
@@ -104,37 +104,37 @@ BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
 def test_parts_that_are_not_one_run(
     parts: list[Exchange], reread: Exchange | None, expect: Expectations, says: str
 ) -> None:
-    assert says in broken(judge_parts(parts, reread, expect))["resume.every-cut"]
+    assert says in broken(check_parts(parts, reread, expect))["resume.every-cut"]
 
 
 def test_changed_data_in_the_middle_part() -> None:
     middle = run(token(2, "other"), ending=Ending.CUT, request=asking(last_event_id=id_at(1)))
     parts = [part(0, 1), middle, part(3, 4, 5, after=2, to_end=True)]
-    assert "event 3 is id" in broken(judge_parts(parts, WHOLE, BY_ID))["resume.every-cut"]
+    assert "event 3 is id" in broken(check_parts(parts, WHOLE, BY_ID))["resume.every-cut"]
 
 
 def test_a_resumption_that_ignores_its_last_event_id() -> None:
     replayed = part(*range(TOKENS), after=1, to_end=True)
-    found = broken(judge_parts([part(0, 1), replayed], None, BY_ID))
+    found = broken(check_parts([part(0, 1), replayed], None, BY_ID))
     assert found.keys() == {"resume.last-event-id"}
     assert "replayed from the first event" in found["resume.last-event-id"]
 
 
 def test_a_run_that_is_cancelled_by_its_cut() -> None:
     last = run(token(0), token(1), cancelled(2))
-    found = broken(judge_parts([part(0), part(0, 1), last], None, REPLAY))
+    found = broken(check_parts([part(0), part(0, 1), last], None, REPLAY))
     assert found.keys() == {"resume.survives-disconnect"}
 
 
 def test_ids_that_the_reread_does_not_have() -> None:
     """No judge breaks on them: they are a difference like any other."""
     parts = [part(0, 1), part(2, 3, 4, 5, after=1, to_end=True)]
-    assert broken(judge_parts(parts, another_run(), BY_ID)).keys() == {"resume.every-cut"}
+    assert broken(check_parts(parts, another_run(), BY_ID)).keys() == {"resume.every-cut"}
 
 
 def test_one_part_is_no_resumption() -> None:
     with pytest.raises(ValueError, match="at least two parts"):
-        judge_parts([part(0)], None, ANY)
+        check_parts([part(0)], None, ANY)
 
 
 DROPPED = part(0, 1, 3, 4, 5, to_end=True)
@@ -150,20 +150,20 @@ def test_the_canonical_stream_is_not_the_odd_one(
 ) -> None:
     readers = [whole_run(TOKENS), whole_run(TOKENS)]
     readers.insert(place, odd)
-    assert canonical_of(readers, Expectations(resume_start=resume_start)) is not odd
+    assert canonical_stream(readers, Expectations(resume_start=resume_start)) is not odd
 
 
 def test_the_canonical_stream_of_two() -> None:
     for odd in (DROPPED, DOUBLED, part(0, 1, 2)):
-        assert canonical_of([odd, WHOLE], ANY) is WHOLE
-        assert canonical_of([WHOLE, odd], ANY) is WHOLE
-    assert canonical_of([WHOLE, SWAPPED], ANY) is WHOLE
+        assert canonical_stream([odd, WHOLE], ANY) is WHOLE
+        assert canonical_stream([WHOLE, odd], ANY) is WHOLE
+    assert canonical_stream([WHOLE, SWAPPED], ANY) is WHOLE
     lone = part(0)
-    assert canonical_of([lone], ANY) is lone
+    assert canonical_stream([lone], ANY) is lone
 
 
 def test_where_most_lack_the_same_event_the_whole_one_is_canonical() -> None:
-    assert canonical_of([WHOLE, DROPPED, part(0, 1, 3, 4, 5, to_end=True)], ANY) is WHOLE
+    assert canonical_stream([WHOLE, DROPPED, part(0, 1, 3, 4, 5, to_end=True)], ANY) is WHOLE
 
 
 JOINED_MS = 25.0  # three of the run's events had come
@@ -188,7 +188,7 @@ JOINED_MS = 25.0  # three of the run's events had come
     ],
 )
 def test_joined(joined: Exchange, expect: Expectations, found: dict[str, str]) -> None:
-    said = broken(judge_joined(WHOLE, joined, expect))
+    said = broken(check_joined(WHOLE, joined, expect))
     assert said.keys() == found.keys()
     for requirement, words in found.items():
         assert words in said[requirement]
@@ -196,17 +196,17 @@ def test_joined(joined: Exchange, expect: Expectations, found: dict[str, str]) -
 
 def test_the_first_reader() -> None:
     joined = part(*range(TOKENS), to_end=True, sent_ms=JOINED_MS)
-    assert broken(judge_first_reader(WHOLE, joined, joined, REPLAY)) == {}
-    found = broken(judge_first_reader(DROPPED, joined, joined, REPLAY))
+    assert broken(check_first_reader(WHOLE, joined, joined, REPLAY)) == {}
+    found = broken(check_first_reader(DROPPED, joined, joined, REPLAY))
     assert "event 3 is id" in found["resume.first-reader-kept"]
 
 
 def test_a_reader_that_left_again() -> None:
-    assert broken(judge_left(WHOLE, cut_run(2), REPLAY)) == {}
-    assert "event 2 is id" in broken(judge_left(WHOLE, part(0, 2), REPLAY))["resume.every-cut"]
-    assert judge_left(WHOLE, part(0, 2), ANY) == []
-    assert judge_left(part(0, 1), part(0, 2), REPLAY) == []
-    assert judge_left(WHOLE, cut_run(0), REPLAY) == []
+    assert broken(check_abandoned(WHOLE, cut_run(2), REPLAY)) == {}
+    assert "event 2 is id" in broken(check_abandoned(WHOLE, part(0, 2), REPLAY))["resume.every-cut"]
+    assert check_abandoned(WHOLE, part(0, 2), ANY) == []
+    assert check_abandoned(part(0, 1), part(0, 2), REPLAY) == []
+    assert check_abandoned(WHOLE, cut_run(0), REPLAY) == []
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_reader_that_left_again() -> None:
     ],
 )
 def test_race(answer: Exchange, found: dict[str, str]) -> None:
-    said = broken(judge_race(WHOLE, answer, REPLAY))
+    said = broken(check_race(WHOLE, answer, REPLAY))
     assert said.keys() == found.keys()
     for requirement, words in found.items():
         assert words in said[requirement]

@@ -12,10 +12,10 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.contract.rules import JUDGES, implemented
-from harness.contract.rules.comparisons import judge_conflict, judge_resumed, judge_retry
-from harness.contract.rules.rule import Judge
-from harness.contract.rules.stream import STREAM_JUDGES, judge_stream
+from harness.contract.rules import RULES, implemented
+from harness.contract.rules.comparisons import check_conflict, check_resumed, check_retry
+from harness.contract.rules.rule import Rule
+from harness.contract.rules.stream import STREAM_RULES, check_stream
 from tests.contract.exchanges import (
     another_run,
     cut_run,
@@ -47,10 +47,10 @@ def every_case() -> dict[str, list[Case]]:
 CASES = every_case()
 
 
-@pytest.mark.parametrize("requirement_id", JUDGES)
+@pytest.mark.parametrize("requirement_id", RULES)
 def test_each_judge_is_seen_to_decide_both_ways(requirement_id: str) -> None:
     found = {one.verdict for one in CASES[requirement_id]}
-    level = JUDGES[requirement_id].requirement.level
+    level = RULES[requirement_id].requirement.level
     if level is Level.INFO:
         assert found == {Verdict.INFO, Verdict.INCONCLUSIVE}
         return
@@ -60,19 +60,19 @@ def test_each_judge_is_seen_to_decide_both_ways(requirement_id: str) -> None:
         assert found & UNDECIDED
 
 
-@pytest.mark.parametrize("requirement_id", JUDGES)
+@pytest.mark.parametrize("requirement_id", RULES)
 def test_each_judge_has_cases_in_the_module_of_its_area(requirement_id: str) -> None:
-    area = JUDGES[requirement_id].requirement.area.replace("-", "_")
+    area = RULES[requirement_id].requirement.area.replace("-", "_")
     module = import_module(f"{__package__}.test_{area}")
-    assert any(one.judge is JUDGES[requirement_id] for one in module.CASES)
+    assert any(one.judge is RULES[requirement_id] for one in module.CASES)
 
 
 def test_each_requirement_has_a_judge_in_the_module_of_its_area() -> None:
-    assert list(JUDGES.keys()) == list(implemented())
-    assert set(JUDGES) == set(CATALOGUE)
+    assert list(RULES.keys()) == list(implemented())
+    assert set(RULES) == set(CATALOGUE)
     for area in areas():
         module = import_module(f"harness.contract.rules.{area.replace('-', '_')}")
-        found = {one.requirement.id for one in vars(module).values() if isinstance(one, Judge)}
+        found = {one.requirement.id for one in vars(module).values() if isinstance(one, Rule)}
         assert found == {row.id for row in CATALOGUE.values() if row.area == area}
 
 
@@ -91,7 +91,7 @@ NULLS: dict[str, Exchange] = {
 
 
 @pytest.mark.parametrize("what", NULLS)
-@pytest.mark.parametrize("requirement_id", JUDGES)
+@pytest.mark.parametrize("requirement_id", RULES)
 def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) -> None:
     """Each judge gets the nothing in every place of its passing evidence where an Exchange is asked for."""
 
@@ -113,32 +113,32 @@ def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) ->
 
 
 def test_a_streams_judges_hold_a_good_run_to_everything() -> None:
-    findings = judge_stream(whole_run(), Expectations())
-    assert [one.requirement for one in findings] == [judge.requirement.id for judge in STREAM_JUDGES]
+    findings = check_stream(whole_run(), Expectations())
+    assert [one.requirement for one in findings] == [judge.requirement.id for judge in STREAM_RULES]
     assert {one.verdict for one in findings} == {Verdict.PASS}
 
 
 def test_a_streams_judges_say_nothing_of_what_is_no_run() -> None:
-    verdicts = {one.requirement: one.verdict for one in judge_stream(reply(503), Expectations())}
+    verdicts = {one.requirement: one.verdict for one in check_stream(reply(503), Expectations())}
     assert verdicts.pop("headers.event-stream") is Verdict.FAIL
     assert set(verdicts.values()) == {Verdict.INCONCLUSIVE}
 
 
 def test_a_retrys_judges() -> None:
-    good = judge_retry(whole_run(), whole_run(), Expectations())
+    good = check_retry(whole_run(), whole_run(), Expectations())
     assert [(one.requirement, one.verdict) for one in good] == [
         ("resume.replay", Verdict.PASS),
         ("resume.no-new-run", Verdict.PASS),
         ("run-id.constant", Verdict.PASS),
     ]
-    bad = judge_retry(whole_run(), another_run(), Expectations())
+    bad = check_retry(whole_run(), another_run(), Expectations())
     assert [one.verdict for one in bad] == [Verdict.FAIL, Verdict.FAIL, Verdict.INCONCLUSIVE]
 
 
 def test_a_resumed_streams_and_a_conflicts_judges() -> None:
-    (resumed,) = judge_resumed(cut_run(2), whole_run(), None, Expectations(resume_start="replay"))
+    (resumed,) = check_resumed(cut_run(2), whole_run(), None, Expectations(resume_start="replay"))
     assert (resumed.requirement, resumed.verdict) == ("resume.every-cut", Verdict.PASS)
-    (lost,) = judge_resumed(cut_run(2), run(token(3)), None, Expectations(resume_start="replay"))
+    (lost,) = check_resumed(cut_run(2), run(token(3)), None, Expectations(resume_start="replay"))
     assert (lost.requirement, lost.verdict) == ("resume.every-cut", Verdict.FAIL)
-    (conflict,) = judge_conflict(whole_run(), reply(409, sent_ms=15), Expectations())
+    (conflict,) = check_conflict(whole_run(), reply(409, sent_ms=15), Expectations())
     assert (conflict.requirement, conflict.verdict) == ("conflict.in-flight", Verdict.PASS)

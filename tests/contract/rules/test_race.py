@@ -196,4 +196,4 @@ def test_where_equal_requests_part_is_pointed_at_in_both() -> None:
     frames = [*(token(place) for place in range(5)), done(5)]
     whole, short = run(*frames), run(*frames[:3], *frames[4:])
     finding = race.same_body([[whole, short]], expect=Expectations(resume_start="replay"))
-    assert [place.at.index for place in finding.places if place.at is not None] == [3, 3]
+    assert [place.frame.index for place in finding.places if place.frame is not None] == [3, 3]

@@ -445,7 +445,7 @@ def test_a_tail_of_a_finished_run_is_its_terminal_event() -> None:
 
 
 def pointed_at(finding: Finding) -> list[int | None]:
-    return [None if place.at is None else place.at.index for place in finding.places]
+    return [None if place.frame is None else place.frame.index for place in finding.places]
 
 
 FRAMES = [*(token(place) for place in range(9)), done(9)]

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from harness.load.distributed.delivery import Inbox, Outbox
+from harness.load.distributed.delivery import Deduplicator, SendQueue
 from harness.load.stats.collector import Collector
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import RUN
 
 
@@ -11,15 +11,15 @@ class Master:
 
     def __init__(self, test: str) -> None:
         self.delivered: list[tuple[str, int]] = []
-        self.inbox = Inbox(test, self._deliver)
+        self.inbox = Deduplicator(test, self._deliver)
 
-    def _deliver(self, delta: Delta, worker: str) -> None:
+    def _deliver(self, delta: StatsBatch, worker: str) -> None:
         self.delivered.append((worker, sum(delta.ledger.values())))
 
 
 def test_parcels_are_kept_until_they_are_confirmed() -> None:
     collector = Collector("worker-0")
-    outbox = Outbox("t", collector)
+    outbox = SendQueue("t", collector)
     assert outbox.message()["parcels"] == []
     collector.schedule("fresh", RUN)
     first = outbox.message()
@@ -40,7 +40,7 @@ def test_parcels_are_kept_until_they_are_confirmed() -> None:
 
 def test_each_parcel_is_merged_once() -> None:
     collector = Collector("worker-0")
-    outbox = Outbox("t", collector)
+    outbox = SendQueue("t", collector)
     master = Master("t")
     collector.schedule("fresh", RUN)
     lost_receipt = outbox.message()
@@ -57,7 +57,7 @@ def test_workers_number_their_parcels_apart() -> None:
     for client in ("a", "b"):
         collector = Collector(f"worker-{client}")
         collector.schedule("fresh", RUN)
-        master.inbox.take(client, Outbox("t", collector).message())
+        master.inbox.take(client, SendQueue("t", collector).message())
     assert master.delivered == [("worker-a", 1), ("worker-b", 1)]
 
 
@@ -65,5 +65,5 @@ def test_counts_of_an_earlier_test_are_confirmed_and_not_added() -> None:
     collector = Collector("worker-0")
     collector.schedule("fresh", RUN)
     master = Master("second")
-    assert master.inbox.take("client", Outbox("first", collector).message()) == [0]
+    assert master.inbox.take("client", SendQueue("first", collector).message()) == [0]
     assert master.delivered == []

@@ -18,17 +18,17 @@ import gevent
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.config.settings import Settings
 from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.finding import Finding, Verdict
 from harness.load.journeys.builtin import JOURNEYS
-from harness.load.journeys.stream_runner import Traveller
-from harness.load.stats.collector import Collector, CollectorClosedError, Stream
+from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.stats.collector import Collector, CollectorClosedError, PendingStream
 from harness.load.stats.stream_metrics import RUN
 from harness.reference.settings import demo_config
-from harness.transport.gevent_client import GeventClient, LiveExchange
+from harness.transport.gevent_client import GeventClient, GeventExchange
 from tests.load.run_server import Connection, Run, RunServer, config, run_server
 
 
@@ -36,12 +36,12 @@ class Trip:
     """A traveller with a server of its own, and what it reported."""
 
     def __init__(self, settings: Settings, server: RunServer | None) -> None:
-        self.settled: list[Stream] = []
+        self.settled: list[PendingStream] = []
         self.stopping = False
         self.server = server
         self.target = Target(settings)
         self.collector = Collector("w", on_settled=self.settled.append)
-        self.traveller = Traveller(
+        self.traveller = StreamRunner(
             GeventClient(self.target.endpoint, settings.expectations.budgets),
             self.target,
             self.collector,
@@ -144,7 +144,7 @@ def test_a_resumption_that_ends_before_its_cut_is_the_last(
 ) -> None:
     places = iter([1, 1000])
     monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _: 2)
-    monkeypatch.setattr(Traveller, "some_event", lambda *_, **__: next(places))
+    monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: next(places))
     with trip(tmp_path, tokens=4) as one:
         assert one.go("resume") == [("cut", "abandoned", None), ("resumed", "done", None)]
 
@@ -295,7 +295,7 @@ def test_one_spoilt_event_is_found(
     monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _: 1)
     monkeypatch.setattr("harness.load.journeys.builtin._MOST_JOINERS", 2)
     monkeypatch.setattr(random.Random, "randint", lambda _, low, high: high)
-    monkeypatch.setattr(Traveller, "some_event", lambda *_, **__: 3)
+    monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: 3)
     with trip(tmp_path, target={"last_event_id": last_event_id}, tokens=12, gap_s=0.005) as one:
         monkeypatch.setattr(one.traveller.rng, "choice", lambda options: options[0])
         assert one.server is not None
@@ -335,7 +335,7 @@ def test_one_spoilt_event_is_found(
 def test_each_journey_finds_the_defects_that_it_is_for(
     tmp_path: Path, journey: str, fault: str, requirement: str
 ) -> None:
-    with EmbeddedServer([fault]) as server:
+    with ReferenceServer([fault]) as server:
         one = demo_trip(server.base_url, tmp_path)
         at_once(one, [journey] * 8)
         delta = one.collector.take()
@@ -345,7 +345,7 @@ def test_each_journey_finds_the_defects_that_it_is_for(
 @pytest.mark.slow
 @pytest.mark.parametrize("declared", [True, False])
 def test_no_journey_finds_anything_in_a_correct_server(tmp_path: Path, declared: bool) -> None:
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         undeclared = {} if declared else {"last_event_id": False, "resume_start": "any"}
         one = demo_trip(server.base_url, tmp_path, **undeclared)
         at_once(one, [*JOURNEYS] * 6)
@@ -456,15 +456,15 @@ def test_whenever_a_user_is_stopped_each_stream_is_in_the_books_once(tmp_path: P
 
 def test_a_stream_that_ended_before_its_user_was_stopped_has_ended(tmp_path: Path) -> None:
     """The hub reads the end; the user's greenlet is stopped before it wakes up to hear of it."""
-    run = LiveExchange.run
+    run = GeventExchange.run
 
-    def and_stop(live: LiveExchange) -> None:
+    def and_stop(live: GeventExchange) -> None:
         run(live)
         raise gevent.GreenletExit
 
     with trip(tmp_path, fault=lambda _: "swap") as one:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LiveExchange, "run", and_stop)
+            patch.setattr(GeventExchange, "run", and_stop)
             with pytest.raises(gevent.GreenletExit):
                 one.go("fresh")
         delta = one.collector.take()
@@ -494,7 +494,7 @@ def test_who_is_stopped_while_waiting_for_a_turn_has_its_streams_judged(
     def stopped(_: Any) -> None:
         raise gevent.GreenletExit
 
-    monkeypatch.setattr("harness.load.journeys.cpu_yield.Turns.breathe", stopped)
+    monkeypatch.setattr("harness.load.journeys.cpu_yield.CpuYield.yield_if_due", stopped)
     with trip(tmp_path, fault=lambda _: "swap") as one:
         with pytest.raises(gevent.GreenletExit):
             JOURNEYS[journey](one.traveller, None)
@@ -552,7 +552,7 @@ def test_a_judge_that_breaks_is_neither_a_success_nor_a_failure(
     def broken(*_: Any, **__: Any) -> Finding:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("harness.load.journeys.stream_runner.judges_of", lambda _: (broken,))
+    monkeypatch.setattr("harness.load.journeys.stream_runner.rules_for", lambda _: (broken,))
     said = "the harness broke while judging it: ZeroDivisionError()"
     with trip(tmp_path) as one:
         assert broken_on(one, "fresh") == [("done", said)]
@@ -567,7 +567,7 @@ def test_a_judge_that_breaks_after_another_found_fault_takes_that_with_it(tmp_pa
 
     with trip(tmp_path, fault=lambda _: "swap") as one:
         with pytest.raises(gevent.Timeout):
-            one.traveller.stream("mine", RUN, one.target.run("success"), judge=broken)
+            one.traveller.run("mine", RUN, one.target.run("success"), judge=broken)
         delta = one.collector.take()
     assert delta.faults.total() == 1
     assert (delta.violations, delta.failures, delta.tallies) == ({}, {}, {})
@@ -579,7 +579,7 @@ def test_streams_whose_comparison_breaks_are_not_judged_alone(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("harness.load.journeys.builtin.canonical_of", broken)
+    monkeypatch.setattr("harness.load.journeys.builtin.canonical_stream", broken)
     with trip(tmp_path) as one:
         said = "the harness broke while comparing it: ZeroDivisionError()"
         assert broken_on(one, "race") == [("done", said)] * 3
@@ -614,9 +614,9 @@ def test_a_client_that_breaks_is_neither_a_success_nor_a_failure(
 def test_a_client_that_broke_is_known_though_its_user_was_stopped_before_it_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = LiveExchange.run
+    run = GeventExchange.run
 
-    def and_stop(live: LiveExchange) -> None:
+    def and_stop(live: GeventExchange) -> None:
         with pytest.raises(ZeroDivisionError):
             run(live)
         raise gevent.GreenletExit
@@ -625,7 +625,7 @@ def test_a_client_that_broke_is_known_though_its_user_was_stopped_before_it_hear
         raise ZeroDivisionError
 
     monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
-    monkeypatch.setattr(LiveExchange, "run", and_stop)
+    monkeypatch.setattr(GeventExchange, "run", and_stop)
     with trip(tmp_path) as one:
         with pytest.raises(gevent.GreenletExit):
             one.go("fresh")
@@ -638,7 +638,7 @@ def test_what_the_judges_of_two_streams_say_is_entered(
     def judge(*_: Any) -> list[Finding]:
         return [Finding("resume.replay", Verdict.FAIL, "other events")]
 
-    monkeypatch.setattr("harness.load.journeys.builtin.judge_retry", judge)
+    monkeypatch.setattr("harness.load.journeys.builtin.check_retry", judge)
     with trip(tmp_path) as one:
         assert one.go("replay") == [
             ("original", "done", None),

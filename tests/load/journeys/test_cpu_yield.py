@@ -5,11 +5,11 @@ import socket
 import gevent
 import pytest
 
-from harness.load.journeys.cpu_yield import Turns
+from harness.load.journeys.cpu_yield import CpuYield
 
 
 def test_sockets_are_read_between_turns() -> None:
-    turns = Turns()
+    turns = CpuYield()
     log: list[str] = []
     near, far = socket.socketpair()
     watcher = gevent.get_hub().loop.io(near.fileno(), 1)
@@ -18,7 +18,7 @@ def test_sockets_are_read_between_turns() -> None:
         log.append(f"read {near.recv(10).decode()}")
 
     def compute(name: str) -> None:
-        turns.take()
+        turns.acquire()
         log.append(name)
         far.send(name.encode())
 
@@ -36,14 +36,14 @@ def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
     monkeypatch.setattr("harness.load.journeys.cpu_yield.time.perf_counter", lambda: next(clock) * tick_s)
     tick_s = 1.0
-    turns = Turns()
+    turns = CpuYield()
     log: list[str] = []
 
     def compute(name: str) -> None:
-        turns.take()
+        turns.acquire()
         for step in range(2):
             log.append(f"{name}{step}")
-            turns.breathe()
+            turns.yield_if_due()
 
     gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "b0", "a1", "b1"]
@@ -54,12 +54,12 @@ def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_who_is_killed_while_waiting_holds_up_nobody() -> None:
-    turns = Turns()
-    first = gevent.spawn(turns.take)
-    second = gevent.spawn(turns.take)
+    turns = CpuYield()
+    first = gevent.spawn(turns.acquire)
+    second = gevent.spawn(turns.acquire)
     gevent.sleep(0)
     second.kill()
     first.join()
-    third = gevent.spawn(turns.take)
+    third = gevent.spawn(turns.acquire)
     third.join(timeout=1)
     assert third.ready()

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import EmbeddedServer
+from harness.commands.reference_process import ReferenceServer
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding, Verdict
-from harness.load.journeys.custom import OwnJourney
+from harness.load.journeys.custom import CustomJourney
 from harness.load.stats.collector import CollectorClosedError
 from harness.reference.settings import demo_config
 from harness.results.reader import Results
@@ -38,7 +38,7 @@ def test_the_readmes_example(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
     command = [sys.executable, "-m", "locust", "-f", "editors.py", "--headless", "--only-summary"]
     command += ["--users", "4", "--spawn-rate", "4", "--run-time", "4s", "--stop-timeout", "10"]
-    with EmbeddedServer() as server:
+    with ReferenceServer() as server:
         (tmp_path / "harness.toml").write_text(tomlkit.dumps(demo_config(server.base_url)))
         done = subprocess.run(
             [*command, "--harness-out", str(out)],
@@ -54,7 +54,7 @@ def test_the_readmes_example(tmp_path: Path) -> None:
     assert "Traceback" not in said
     assert "[draft: first draft]" in said
     with Results(out / "results.sqlite") as results:
-        rows = list(results.runs())
+        rows = list(results.streams())
         assert results.ledger().adds_up
         assert results.ledger()["done"] == len(rows) >= 8
         assert results.violation_counts() == {}
@@ -68,7 +68,7 @@ def test_the_readmes_example(tmp_path: Path) -> None:
 
 def test_streams_of_an_own_journey(tmp_path: Path) -> None:
     with trip(tmp_path, tokens=6, gap_s=0.005) as one:
-        own = OwnJourney(one.traveller, "mine")
+        own = CustomJourney(one.traveller, "mine")
         draft = own.stream("draft", own.target.run("success"))
         again = own.retry("again", draft)
         assert again.sequence == draft.sequence
@@ -104,7 +104,7 @@ def test_a_retry_is_held_to_its_original(tmp_path: Path) -> None:
     with trip(tmp_path) as one:
         assert one.server is not None
         one.server.RequestHandlerClass = Forgetful
-        own = OwnJourney(one.traveller, "mine")
+        own = CustomJourney(one.traveller, "mine")
         own.retry("again", own.stream("draft", own.target.run("success")))
         delta = one.collector.take()
     assert delta.violations == {("resume.replay", "mine"): 1}
@@ -116,7 +116,7 @@ def test_a_judge_of_ones_own(tmp_path: Path) -> None:
         return [Finding("events.schema", Verdict.FAIL, f"only {run.text!r}")]
 
     with trip(tmp_path) as one:
-        own = OwnJourney(one.traveller, "mine")
+        own = CustomJourney(one.traveller, "mine")
         own.stream("run", own.target.run("success"), judge=too_short)
         own.stream("unwanted", own.target.run("success"), wants=["error"])
         rows = one.collector.take().rows
@@ -129,6 +129,6 @@ def test_a_judge_of_ones_own(tmp_path: Path) -> None:
 def test_after_the_end_nothing_is_sent(tmp_path: Path) -> None:
     with trip(tmp_path) as one:
         one.collector.close()
-        own = OwnJourney(one.traveller, "mine")
+        own = CustomJourney(one.traveller, "mine")
         with pytest.raises(CollectorClosedError):
             own.stream("run", own.target.run("success"))

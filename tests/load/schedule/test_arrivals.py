@@ -16,17 +16,17 @@ from harness.errors import SettingsError
 from harness.load.schedule.arrivals import (
     Arrivals,
     Constant,
-    Piece,
-    Pieces,
+    PiecewiseRate,
     Poisson,
     Rate,
+    RateSegment,
     Trace,
+    arrivals_for,
     ramp,
-    schedule,
     spike,
     steps,
 )
-from harness.load.schedule.plan import Mix, Plan, Share
+from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
 
 NEVER = math.inf
 
@@ -39,9 +39,9 @@ def merged(load: LoadSettings, workers: int, until_s: float) -> list[float]:
     """What so many processes send together, each of which computes its own part alone."""
     found: list[float] = []
     for worker in range(workers):
-        arrivals = schedule(load)
+        arrivals = arrivals_for(load)
         assert arrivals is not None
-        due = (arrivals.due_s(number) for number in Share(worker, workers).arrivals())
+        due = (arrivals.due_s(number) for number in WorkerShare(worker, workers).arrivals())
         found += takewhile(lambda time_s: time_s < until_s, due)
     return sorted(found)
 
@@ -99,20 +99,27 @@ def test_a_constant_rate_over_a_duration_is_exactly_that_many(rate: float) -> No
 
 @pytest.mark.parametrize(
     "pieces",
-    [[], [Piece(0, 0, 5)], [Piece(-1, 1, 5)], [Piece(1, 1, 0)], [Piece(math.nan, 1, 1)], [Piece(1, 1, -1)]],
+    [
+        [],
+        [RateSegment(0, 0, 5)],
+        [RateSegment(-1, 1, 5)],
+        [RateSegment(1, 1, 0)],
+        [RateSegment(math.nan, 1, 1)],
+        [RateSegment(1, 1, -1)],
+    ],
 )
-def test_pieces_in_which_nothing_can_arrive(pieces: list[Piece]) -> None:
+def test_pieces_in_which_nothing_can_arrive(pieces: list[RateSegment]) -> None:
     with pytest.raises(ValueError, match=r"nothing ever arrives|no such piece"):
-        Pieces(pieces)
+        PiecewiseRate(pieces)
 
 
 RATES = st.one_of(st.just(0.0), st.floats(0.01, 1000))
-PIECES = st.lists(st.builds(Piece, RATES, RATES, st.floats(0.01, 100)), min_size=1, max_size=5).filter(
+PIECES = st.lists(st.builds(RateSegment, RATES, RATES, st.floats(0.01, 100)), min_size=1, max_size=5).filter(
     lambda pieces: any(piece.from_rate or piece.to_rate for piece in pieces)
 )
 
 
-def cumulative(pieces: list[Piece], time_s: float) -> float:
+def cumulative(pieces: list[RateSegment], time_s: float) -> float:
     """How many are expected up to then, by the area under each piece."""
     expected, start_s = 0.0, 0.0
     for from_rate, to_rate, for_s in pieces:
@@ -124,23 +131,23 @@ def cumulative(pieces: list[Piece], time_s: float) -> float:
 
 
 @given(PIECES, st.floats(0, 0.999999))
-def test_it_is_the_inverse_of_the_cumulative_rate(pieces: list[Piece], part: float) -> None:
+def test_it_is_the_inverse_of_the_cumulative_rate(pieces: list[RateSegment], part: float) -> None:
     total = cumulative(pieces, math.inf)
-    assert cumulative(pieces, Pieces(pieces).when_s(part * total)) == pytest.approx(
+    assert cumulative(pieces, PiecewiseRate(pieces).when_s(part * total)) == pytest.approx(
         part * total, rel=1e-6, abs=1e-6
     )
 
 
 @given(PIECES)
-def test_it_ends_with_its_last_piece(pieces: list[Piece]) -> None:
+def test_it_ends_with_its_last_piece(pieces: list[RateSegment]) -> None:
     total = cumulative(pieces, math.inf)
-    assert Pieces(pieces).when_s(total * 1.000001 + 1e-6) == NEVER
-    assert Pieces(pieces).when_s(total * 0.999999) <= sum(piece.for_s for piece in pieces)
+    assert PiecewiseRate(pieces).when_s(total * 1.000001 + 1e-6) == NEVER
+    assert PiecewiseRate(pieces).when_s(total * 0.999999) <= sum(piece.for_s for piece in pieces)
 
 
 @given(PIECES, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
-def test_it_never_falls(pieces: list[Piece], seed: int, first: int) -> None:
-    shape = Pieces(pieces)
+def test_it_never_falls(pieces: list[RateSegment], seed: int, first: int) -> None:
+    shape = PiecewiseRate(pieces)
     for arrivals in (shape, Poisson(shape, seed)):
         due_s = [arrivals.due_s(index) for index in range(first, first + 50)]
         assert due_s == sorted(due_s)
@@ -215,7 +222,7 @@ def test_gaps_are_exponential() -> None:
 
 
 def test_journeys_come_as_often_as_they_weigh() -> None:
-    mix = Mix({"fresh": 3, "replay": 0, "resume": 1}, 7)
+    mix = JourneyMix({"fresh": 3, "replay": 0, "resume": 1}, 7)
     counts = Counter(mix.journey(index) for index in range(20_000))
     assert set(counts) == {"fresh", "resume"}
     assert counts["resume"] == pytest.approx(5_000, abs=250)  # four standard deviations
@@ -223,7 +230,7 @@ def test_journeys_come_as_often_as_they_weigh() -> None:
 
 def test_the_mix_is_the_seeds() -> None:
     def journeys(seed: int, numbers: range) -> list[str]:
-        mix = Mix({"a": 1, "b": 1}, seed)
+        mix = JourneyMix({"a": 1, "b": 1}, seed)
         return [mix.journey(number) for number in numbers]
 
     whole = journeys(1, range(9000))
@@ -233,7 +240,7 @@ def test_the_mix_is_the_seeds() -> None:
 
 def test_journeys_do_not_go_with_gaps() -> None:
     # The two must come from different numbers, or "a" would always be what follows a long gap.
-    arrivals, mix = Poisson(Constant(1), 4), Mix({"a": 1, "b": 1}, 4)
+    arrivals, mix = Poisson(Constant(1), 4), JourneyMix({"a": 1, "b": 1}, 4)
     gaps = np.diff([arrivals.due_s(index) for index in range(10_001)])
     is_a = np.array([mix.journey(index + 1) == "a" for index in range(10_000)])
     assert abs(np.corrcoef(gaps, is_a)[0, 1]) < 0.04
@@ -241,7 +248,7 @@ def test_journeys_do_not_go_with_gaps() -> None:
 
 def test_a_mix_of_nothing() -> None:
     with pytest.raises(ValueError, match="no journey to take"):
-        Mix({"fresh": 0}, 1)
+        JourneyMix({"fresh": 0}, 1)
 
 
 # Settings to schedule
@@ -257,13 +264,13 @@ def test_a_mix_of_nothing() -> None:
     ],
 )
 def test_the_schedule_of_settings(load: dict[str, float | str], due_s: list[float]) -> None:
-    arrivals = schedule(LoadSettings.model_validate(load))
+    arrivals = arrivals_for(LoadSettings.model_validate(load))
     assert arrivals is not None
     assert [arrivals.due_s(index) for index in range(len(due_s))] == pytest.approx(due_s)
 
 
 def test_a_closed_loop_has_none() -> None:
-    assert schedule(LoadSettings(users=3)) is None
+    assert arrivals_for(LoadSettings(users=3)) is None
 
 
 def test_a_trace(tmp_path: Path) -> None:
@@ -273,7 +280,7 @@ def test_a_trace(tmp_path: Path) -> None:
     assert merged(load, 2, load.duration) == [0, 0.25, 7]
     file.unlink()
     with pytest.raises(SettingsError, match=r"setting 'load\.trace': cannot read the trace .*: No such file"):
-        schedule(load)
+        arrivals_for(load)
 
 
 # Shares and plans
@@ -281,34 +288,36 @@ def test_a_trace(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("workers", [1, 2, 8])
 def test_the_split_gives_every_arrival_to_one_worker(workers: int) -> None:
-    shares = [list(islice(Share(index, workers).arrivals(), 40 // workers)) for index in range(workers)]
+    shares = [list(islice(WorkerShare(index, workers).arrivals(), 40 // workers)) for index in range(workers)]
     assert sorted(number for share in shares for number in share) == list(range(40))
 
 
 @pytest.mark.parametrize(("index", "workers"), [(2, 2), (-1, 2), (0, 0)])
 def test_no_such_share(index: int, workers: int) -> None:
     with pytest.raises(ValueError, match="has no share"):
-        Share(index, workers)
+        WorkerShare(index, workers)
 
 
 @given(st.integers(1, 50), st.integers(0, 10_000))
 def test_parts_add_up(workers: int, total: int) -> None:
-    parts = [Share(index, workers).of(total) for index in range(workers)]
+    parts = [WorkerShare(index, workers).of(total) for index in range(workers)]
     assert sum(parts) == total
     assert max(parts) - min(parts) <= 1
 
 
-@pytest.mark.parametrize(("worker", "share"), [("a", Share(0, 2)), ("b", Share(1, 2)), ("late", None)])
+@pytest.mark.parametrize(
+    ("worker", "share"), [("a", WorkerShare(0, 2)), ("b", WorkerShare(1, 2)), ("late", None)]
+)
 @pytest.mark.parametrize("load", [LoadSettings(users=3), LoadSettings(ramp="1:2:5s", arrivals="poisson")])
-def test_a_plan_travels(worker: str, share: Share | None, load: LoadSettings) -> None:
-    message = Plan("test", 123, load, None).to_message(["a", "b"])
-    assert Plan.from_message(message, worker) == Plan("test", 123, load, share)
+def test_a_plan_travels(worker: str, share: WorkerShare | None, load: LoadSettings) -> None:
+    message = LoadPlan("test", 123, load, None).to_message(["a", "b"])
+    assert LoadPlan.from_message(message, worker) == LoadPlan("test", 123, load, share)
 
 
 def test_a_plan_that_cannot_be_followed_here(tmp_path: Path) -> None:
     file = tmp_path / "trace"
     file.write_text("0\n")
-    message = Plan("test", 123, LoadSettings(trace=str(file)), None).to_message(["a"])
+    message = LoadPlan("test", 123, LoadSettings(trace=str(file)), None).to_message(["a"])
     file.unlink()
     with pytest.raises(SettingsError, match="cannot be driven here: cannot read the trace"):
-        Plan.from_message(message, "a")
+        LoadPlan.from_message(message, "a")

@@ -12,13 +12,13 @@ from gevent.event import Event
 
 from harness.config.load_settings import LoadSettings
 from harness.load.schedule.arrivals import Arrivals, Constant, Trace
-from harness.load.schedule.pacer import Pump, Timetable
-from harness.load.schedule.plan import Mix, Plan, Share
-from harness.load.schedule.precise_timer import Alarm
+from harness.load.schedule.pacer import Pacer, Schedule
+from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
+from harness.load.schedule.precise_timer import PreciseTimer
 
 MIX = {"fresh": 1, "resume": 1}
 MS = 1_000_000
-WHOLE = Share(0, 1)
+WHOLE = WorkerShare(0, 1)
 
 
 def soon_ns() -> int:
@@ -33,14 +33,14 @@ class Pumped:
         arrivals: Arrivals,
         *,
         duration_s: float,
-        share: Share = WHOLE,
+        share: WorkerShare = WHOLE,
         start_ns: int | None = None,
         max_in_flight: int | None = None,
         for_s: float = 0.0,
         on_begin: Callable[[], None] = lambda: None,
     ) -> None:
         start_ns = soon_ns() if start_ns is None else start_ns
-        self.timetable = Timetable(arrivals, share, 3, start_ns, duration_s, max_in_flight)
+        self.timetable = Schedule(arrivals, share, 3, start_ns, duration_s, max_in_flight)
         self.stopping = Event()
         self.begun: list[tuple[str, int]] = []
         self.begun_ns: list[int] = []
@@ -49,7 +49,7 @@ class Pumped:
         self.killed = 0
         self._for_s = for_s
         self._on_begin = on_begin
-        self.pump = Pump(self.timetable, self.stopping, self._begin, self._drop)
+        self.pump = Pacer(self.timetable, self.stopping, self._begin, self._drop)
 
     def run(self) -> Pumped:
         self.pump.run(MIX)
@@ -71,7 +71,7 @@ class Pumped:
 
     def due(self, numbers: Sequence[int], rate: float) -> list[tuple[str, int]]:
         """What is right: each of these arrivals with its journey."""
-        mix = Mix(MIX, 3)
+        mix = JourneyMix(MIX, 3)
         start_ns = self.timetable.start_ns
         return [(mix.journey(number), start_ns + round(number / rate * 1e9)) for number in numbers]
 
@@ -88,7 +88,7 @@ def test_every_arrival_within_the_duration_begins_when_it_is_due() -> None:
 
 
 def test_a_worker_begins_its_share() -> None:
-    pumped = Pumped(Constant(500), duration_s=0.2, share=Share(1, 3)).run()
+    pumped = Pumped(Constant(500), duration_s=0.2, share=WorkerShare(1, 3)).run()
     assert pumped.begun == pumped.due(range(1, 100, 3), 500)
 
 
@@ -188,29 +188,29 @@ def test_a_pump_that_is_killed_leaves_nobody_behind() -> None:
 # Timetables
 
 
-def plan(share: Share | None, **load: object) -> Plan:
-    return Plan("t", time.time_ns() + 10**9, LoadSettings.model_validate(load), share)
+def plan(share: WorkerShare | None, **load: object) -> LoadPlan:
+    return LoadPlan("t", time.time_ns() + 10**9, LoadSettings.model_validate(load), share)
 
 
 def test_the_timetable_of_a_plan() -> None:
-    table = Timetable.of(plan(Share(1, 3), rate=10, duration=2, seed=4, max_in_flight=8))
+    table = Schedule.of(plan(WorkerShare(1, 3), rate=10, duration=2, seed=4, max_in_flight=8))
     assert table is not None
-    assert (table.share, table.seed, table.duration_s, table.max_in_flight) == (Share(1, 3), 4, 2.0, 3)
+    assert (table.share, table.seed, table.duration_s, table.max_in_flight) == (WorkerShare(1, 3), 4, 2.0, 3)
     assert table.start_ns == pytest.approx(time.monotonic_ns() + 10**9, abs=10**8)
     assert table.end_ns - table.start_ns == 2 * 10**9
     assert len(list(table.due({"fresh": 1}))) == 7  # 1, 4, 7 … 19
 
 
 def test_who_has_no_timetable() -> None:
-    assert Timetable.of(plan(None, rate=10)) is None
-    assert Timetable.of(plan(Share(0, 1), users=10)) is None
+    assert Schedule.of(plan(None, rate=10)) is None
+    assert Schedule.of(plan(WorkerShare(0, 1), users=10)) is None
 
 
 # The alarm
 
 
 def test_an_alarm_is_not_early_and_wakes_again_and_again() -> None:
-    alarm = Alarm()
+    alarm = PreciseTimer()
     for wait_ns in (3 * MS, 0, -MS, MS // 10, 20 * MS):
         due_ns = time.monotonic_ns() + wait_ns
         alarm.sleep_until(due_ns)
@@ -220,7 +220,7 @@ def test_an_alarm_is_not_early_and_wakes_again_and_again() -> None:
 
 
 def test_an_alarm_lets_others_run() -> None:
-    alarm, seen = Alarm(), []
+    alarm, seen = PreciseTimer(), []
     other = gevent.spawn_later(0.001, lambda: seen.append(True))
     alarm.sleep_until(time.monotonic_ns() + 100 * MS)
     assert seen
@@ -229,7 +229,7 @@ def test_an_alarm_lets_others_run() -> None:
 
 
 def test_an_alarm_that_was_broken_off_can_be_set_again() -> None:
-    alarm = Alarm()
+    alarm = PreciseTimer()
     sleeper = gevent.spawn(alarm.sleep_until, time.monotonic_ns() + 10 * MS)
     gevent.sleep(0)
     sleeper.kill()
@@ -243,7 +243,7 @@ def test_an_alarm_that_was_broken_off_can_be_set_again() -> None:
 def test_an_alarm_gives_its_descriptor_back() -> None:
     process = psutil.Process()
     before = process.num_fds()
-    alarm = Alarm()
+    alarm = PreciseTimer()
     assert process.num_fds() == before + 1
     alarm.close()
     assert process.num_fds() == before
@@ -251,7 +251,7 @@ def test_an_alarm_gives_its_descriptor_back() -> None:
 
 def test_an_alarm_where_there_is_no_timerfd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    alarm = Alarm()
+    alarm = PreciseTimer()
     due_ns = time.monotonic_ns() + 5 * MS
     alarm.sleep_until(due_ns)
     assert time.monotonic_ns() >= due_ns

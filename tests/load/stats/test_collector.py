@@ -8,9 +8,9 @@ import msgpack
 import pytest
 
 from harness.contract.exchange import Ending
-from harness.contract.finding import Finding, Place, Verdict
-from harness.load.stats.collector import Collector, CollectorClosedError, Stream
-from harness.load.stats.stats_batch import Delta
+from harness.contract.finding import Finding, Location, Verdict
+from harness.load.stats.collector import Collector, CollectorClosedError, PendingStream
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import CUT, RUN
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
@@ -22,7 +22,7 @@ WHOLE = exchange((30, HEAD + TOKEN), (40, TOKEN), (45, DONE + END))
 BROKEN = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone")
 
 
-def ledger(delta: Delta) -> dict[str, int]:
+def ledger(delta: StatsBatch) -> dict[str, int]:
     counts: dict[str, int] = {}
     for (_, _, outcome), count in delta.ledger.items():
         counts[outcome] = counts.get(outcome, 0) + count
@@ -36,7 +36,7 @@ def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
     assert ledger(collector.take()) == {"scheduled": 1}
     assert collector.end(stream, WHOLE) == "done"
     assert collector.open_streams == 0
-    collector.settle(stream, [])
+    collector.finalize(stream, [])
     delta = collector.take()
     assert ledger(delta) == {"done": 1}
     (row,) = delta.rows
@@ -64,13 +64,13 @@ def test_no_stream_ends_or_is_settled_twice() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     with pytest.raises(ValueError, match="has not ended"):
-        collector.settle(stream, [])
+        collector.finalize(stream, [])
     collector.end(stream, WHOLE)
     with pytest.raises(ValueError, match="ended twice"):
         collector.end(stream, WHOLE)
-    collector.settle(stream, [])
+    collector.finalize(stream, [])
     with pytest.raises(ValueError, match="settled already"):
-        collector.settle(stream, [])
+        collector.finalize(stream, [])
     assert ledger(collector.take()) == {"scheduled": 1, "done": 1}
 
 
@@ -86,11 +86,11 @@ def test_the_intended_start_decides_the_second() -> None:
 
 
 def test_a_failed_stream() -> None:
-    told: list[Stream] = []
+    told: list[PendingStream] = []
     collector = Collector("w", on_settled=told.append)
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, BROKEN)
-    collector.settle(stream, [Finding("terminal.always", Verdict.FAIL, "none", (Place(BROKEN),))])
+    collector.finalize(stream, [Finding("terminal.always", Verdict.FAIL, "none", (Location(BROKEN),))])
     delta = collector.take()
     assert sum(delta.failures.values()) == 1
     assert delta.violations == {("terminal.always", "fresh"): 1}
@@ -106,7 +106,7 @@ def test_a_recommendation_is_a_warning_and_no_failure() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [Finding("headers.no-cache", Verdict.WARN, "absent")])
+    collector.finalize(stream, [Finding("headers.no-cache", Verdict.WARN, "absent")])
     delta = collector.take()
     assert (delta.warnings, delta.violations, delta.failures) == ({"headers.no-cache": 1}, {}, {})
 
@@ -116,19 +116,19 @@ def test_examples_are_bounded_and_counts_are_not() -> None:
     for _ in range(30):
         stream = collector.schedule("fresh", RUN)
         collector.end(stream, WHOLE)
-        collector.settle(stream, [Finding("ids.unique", Verdict.FAIL, "twice", (Place(WHOLE),))])
+        collector.finalize(stream, [Finding("ids.unique", Verdict.FAIL, "twice", (Location(WHOLE),))])
     delta = collector.take()
     assert delta.violations == {("ids.unique", "fresh"): 30}
     assert len(delta.examples) == 20
 
 
 def test_a_fault_of_the_harness_counts_neither_for_nor_against_the_server() -> None:
-    told: list[Stream] = []
+    told: list[PendingStream] = []
     collector = Collector("w", secrets=["s3cret"], on_settled=told.append)
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
-    broken = Finding("ids.unique", Verdict.FAIL, "twice", (Place(WHOLE),))
-    collector.settle(stream, [broken], fault="while judging it: KeyError('s3cret')")
+    broken = Finding("ids.unique", Verdict.FAIL, "twice", (Location(WHOLE),))
+    collector.finalize(stream, [broken], fault="while judging it: KeyError('s3cret')")
     delta = collector.take()
     assert ledger(delta) == {"scheduled": 1, "done": 1}
     assert (delta.failures, delta.tallies, delta.violations, delta.examples) == ({}, {}, {}, [])
@@ -145,7 +145,7 @@ def test_different_faults_are_bounded_and_their_number_is_not() -> None:
     for number in range(30):
         stream = collector.schedule("fresh", RUN)
         collector.end(stream, WHOLE)
-        collector.settle(stream, [], fault=f"while judging it: {number % 15}")
+        collector.finalize(stream, [], fault=f"while judging it: {number % 15}")
     delta = collector.take()
     assert (len(delta.faults), delta.faults.total()) == (11, 30)
     assert delta.faults["the harness broke for other reasons"] == 10
@@ -244,7 +244,7 @@ def test_a_user_stopped_in_mid_test_abandons_its_stream() -> None:
     assert not delta.tallies
 
 
-def hostile_delta() -> Delta:
+def hostile_delta() -> StatsBatch:
     collector = Collector("w", secrets=["secret-token"])
     hostile = exchange(
         (30, HEAD + frame(type="token", content="\ud800 secret-token <b>") + TOKEN),
@@ -252,15 +252,15 @@ def hostile_delta() -> Delta:
     )
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, hostile)
-    places = (Place(hostile, hostile.events[2], "here"), Place(hostile, hostile.events[0]))
-    collector.settle(stream, [Finding("ids.present", Verdict.FAIL, "bad \ud800", places)])
+    places = (Location(hostile, hostile.events[2], "here"), Location(hostile, hostile.events[0]))
+    collector.finalize(stream, [Finding("ids.present", Verdict.FAIL, "bad \ud800", places)])
     collector.schedule("conflict", RUN)
     return collector.take()
 
 
 def test_a_delta_survives_the_journey_between_processes() -> None:
     delta = hostile_delta()
-    travelled = Delta.from_message(msgpack.loads(msgpack.dumps(delta.to_message())))
+    travelled = StatsBatch.from_message(msgpack.loads(msgpack.dumps(delta.to_message())))
     for part in ("ledger", "failures", "violations", "warnings", "totals", "rows", "examples"):
         assert getattr(travelled, part) == getattr(delta, part)
     assert {key: one.to_bytes() for key, one in travelled.histograms.items()} == {
@@ -277,7 +277,7 @@ def test_a_delta_in_the_results_file(tmp_path: Path) -> None:
         assert results.failures() == 2
         assert results.violation_counts() == {"ids.present": 2}
         assert results.histogram("ttft_ms").count == 2
-        assert [len(row.run_id or "") for row in results.runs()] == [200, 200]
+        assert [len(row.run_id or "") for row in results.streams()] == [200, 200]
         (first, _) = results.violations()
     (document,) = first.evidence
     assert [one["event"] for one in document["pointed_at"]] == [2, 0]
@@ -291,7 +291,7 @@ def test_a_run_is_good_by_the_limits_of_its_own_journey() -> None:
     for journey in ("fresh", "join", "replay"):
         stream = collector.schedule(journey, RUN)
         collector.end(stream, WHOLE)  # its TTFT is 20 ms
-        collector.settle(stream, [])
+        collector.finalize(stream, [])
     good = {
         journey: count for (_, journey, word), count in collector.take().tallies.items() if word == "good"
     }

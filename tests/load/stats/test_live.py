@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from harness.gate.objective import parse_objectives
-from harness.load.stats.live import MOST_BINS, Bins, Board, Document, Live
-from harness.load.stats.recorder import Books
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.live import MOST_BINS, LiveStats, SnapshotDocument, SnapshotPublisher, TimeBins
+from harness.load.stats.recorder import ResultsRecorder
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results import metrics
 from harness.results.reader import Results
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 
 START = 1_790_000_000
 START_NS = START * 1_000_000_000
@@ -31,22 +31,22 @@ class Clock:
         return self.now_s
 
 
-def live(clock: Clock | None = None, **more: Any) -> tuple[Live, list[Document]]:
-    shown: list[Document] = []
-    return Live("r", shown.append, clock=clock or Clock(), **more), shown
+def live(clock: Clock | None = None, **more: Any) -> tuple[LiveStats, list[SnapshotDocument]]:
+    shown: list[SnapshotDocument] = []
+    return LiveStats("r", shown.append, clock=clock or Clock(), **more), shown
 
 
-def row(worker: str, second: int, *, cpu: float = 0.1, open_streams: int = 0) -> ProcessRow:
-    return ProcessRow(worker=worker, second=second, cpu=cpu, rss_bytes=1000, open_streams=open_streams)
+def row(worker: str, second: int, *, cpu: float = 0.1, open_streams: int = 0) -> ProcessRecord:
+    return ProcessRecord(worker=worker, second=second, cpu=cpu, rss_bytes=1000, open_streams=open_streams)
 
 
-def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[Delta, str]]:
+def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[StatsBatch, str]]:
     """What workers may tell, one after the other, of a test of that length."""
     rng = random.Random(seed)
     opened: dict[str, Counter[str]] = {worker: Counter() for worker in workers}
     for second in range(START, START + seconds):
         for worker in workers:
-            delta = Delta()
+            delta = StatsBatch()
             for journey in ("fresh", "resume", "conflict"):
                 begun, ended = rng.randrange(6), rng.randrange(6)
                 ended = min(ended, opened[worker][journey] + begun)
@@ -57,7 +57,7 @@ def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[De
                     delta.ledger[second, journey, word] += 1
                     failed = word == "timed out"
                     good = rng.random() < 0.7
-                    delta.tally(
+                    delta.count_rates(
                         second - rng.randrange(3), journey, judged=True, failed=failed, run=True, good=good
                     )
                     if failed:
@@ -80,7 +80,7 @@ def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[De
             delta.processes.append(row(worker, second, cpu=rng.random(), open_streams=3))
             yield delta, worker
     for worker, counts in opened.items():
-        end = Delta(open={})
+        end = StatsBatch(open={})
         end.ledger.update(
             {(START + seconds, journey, "in flight"): count for journey, count in counts.items()}
         )
@@ -91,8 +91,8 @@ def deltas(seed: int, workers: Sequence[str], seconds: int) -> Iterator[tuple[De
 def test_at_the_end_it_says_what_the_results_say(tmp_path: Path, warmup_s: float) -> None:
     path = tmp_path / "results.sqlite"
     one, shown = live(has_warmup=warmup_s > 0)
-    books = Books(path, {}, lambda: None, listeners=[one])
-    books.add(Delta(processes=[row("master", START - 1)]), "master")
+    books = ResultsRecorder(path, {}, lambda: None, listeners=[one])
+    books.add(StatsBatch(processes=[row("master", START - 1)]), "master")
     books.flush()  # as while a master still waits for its workers
     books.started(START_NS, warmup_s)
     for number, (delta, worker) in enumerate(deltas(5, ("worker-0", "worker-1"), 40)):
@@ -158,7 +158,7 @@ def test_while_it_goes_on_the_ledger_adds_up_with_what_is_open() -> None:
 
 
 def test_what_it_keeps_does_not_grow_with_the_test() -> None:
-    bins = Bins()
+    bins = TimeBins()
     bins.begin(START)
     for second in range(START, START + 36_000):  # ten hours
         bins.at(second).failed += 1
@@ -181,10 +181,12 @@ def test_what_it_keeps_does_not_grow_with_the_test() -> None:
 def test_bins_that_are_merged_have_the_percentiles_of_all_their_values() -> None:
     one, _ = live()
     one.started(START_NS, None)
-    delta = Delta()
+    delta = StatsBatch()
     for second, value_ms in ((START, 10.0), (START + 1, 1000.0), (START + MOST_BINS, 5.0)):
         delta.record("ttft_ms", "fresh", second, value_ms)
-    before = Delta(histograms={key: value for key, value in delta.histograms.items() if key[2] < START + 2})
+    before = StatsBatch(
+        histograms={key: value for key, value in delta.histograms.items() if key[2] < START + 2}
+    )
     one.add(before, "w")
     one.close("finished", [])
     assert one.snapshot()["series"]["ttft_ms"]["p95"] == [10.0, 1000.0]
@@ -198,7 +200,7 @@ def test_bins_that_are_merged_have_the_percentiles_of_all_their_values() -> None
 
 
 def test_a_clock_that_is_far_off_costs_resolution_and_nothing_else() -> None:
-    bins = Bins()
+    bins = TimeBins()
     bins.begin(START)
     bins.at(START + 10**9).failed += 1
     bins.at(START - 10**9).failed += 1
@@ -211,13 +213,15 @@ def test_a_second_is_shown_when_every_process_has_told_of_it() -> None:
     one, _ = live()
     one.started(START_NS, None)
     for worker, told in (("worker-0", 5), ("worker-1", 3), ("master", 20)):
-        delta = Delta(processes=[row(worker, START + second) for second in range(told)])
+        delta = StatsBatch(processes=[row(worker, START + second) for second in range(told)])
         if worker != "master":
             delta.ledger[START + told - 1, "fresh", "scheduled"] += 1
         one.add(delta, worker)
     assert one.snapshot()["series"]["t_s"] == [0, 1, 2]
     one.add(
-        Delta(processes=[row("worker-0", START + 14)], ledger=Counter({(START + 14, "f", "scheduled"): 1})),
+        StatsBatch(
+            processes=[row("worker-0", START + 14)], ledger=Counter({(START + 14, "f", "scheduled"): 1})
+        ),
         "worker-0",
     )
     assert one.snapshot()["series"]["t_s"] == list(range(15))  # the other has been silent for 12 s
@@ -227,7 +231,7 @@ def test_a_second_is_shown_when_every_process_has_told_of_it() -> None:
 def test_before_anybody_told_nothing_is_drawn_and_at_the_end_everything() -> None:
     one, _ = live()
     one.started(START_NS, None)
-    one.add(Delta(ledger=Counter({(START + 2, "fresh", "scheduled"): 1})), "local")
+    one.add(StatsBatch(ledger=Counter({(START + 2, "fresh", "scheduled"): 1})), "local")
     assert one.snapshot()["series"]["t_s"] == []
     one.close("interrupted", ["worker-1"])
     document = one.snapshot()
@@ -257,12 +261,12 @@ def test_the_time_that_is_over_and_left() -> None:
 
 def test_until_a_warm_up_is_known_nothing_counts() -> None:
     one, _ = live(has_warmup=True)
-    delta = Delta(processes=[row("worker-0", START)])
+    delta = StatsBatch(processes=[row("worker-0", START)])
     delta.record("ttft_ms", "fresh", START, 5.0)
-    delta.tally(START, "fresh", judged=True)
+    delta.count_rates(START, "fresh", judged=True)
     one.add(delta, "worker-0")
     one.started(START_NS, START + 1)
-    later = Delta()
+    later = StatsBatch()
     later.record("ttft_ms", "fresh", START + 1, 7.0)
     one.add(later, "worker-0")
     document = one.snapshot()
@@ -290,7 +294,7 @@ def test_objectives_are_told_with_what_they_limit() -> None:
 
 
 def test_before_the_first_test_there_is_nothing_but_a_state(tmp_path: Path) -> None:
-    board = Board(tmp_path / "live.json")
+    board = SnapshotPublisher(tmp_path / "live.json")
     document = board.document
     assert (document["state"], document["run"], document["problem"]) == ("ready", None, None)
     assert (document["metrics"], document["series"]["t_s"]) == ({}, [])
@@ -299,9 +303,9 @@ def test_before_the_first_test_there_is_nothing_but_a_state(tmp_path: Path) -> N
 
 def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     file = tmp_path / "live.json"
-    board = Board(file)
+    board = SnapshotPublisher(file)
     before = file.open()
-    board.show({"n": 1})
+    board.publish({"n": 1})
     assert json.loads(before.read())["state"] == "ready"  # who was reading sees one document
     before.close()
     assert file.read_text() == '{"n":1}'
@@ -309,16 +313,16 @@ def test_the_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    board = Board(tmp_path / "missing" / "live.json")
-    board.show({"n": 2})
+    board = SnapshotPublisher(tmp_path / "missing" / "live.json")
+    board.publish({"n": 2})
     assert board.document == {"n": 2}
     assert len([one for one in caplog.records if "cannot write the live numbers" in one.message]) == 1
 
 
 def test_what_could_not_start_is_said_and_nothing_stays_of_an_earlier_test() -> None:
-    board = Board()
-    board.show({"run": "earlier", "state": "finished"})
-    board.complain("no target is given")
+    board = SnapshotPublisher()
+    board.publish({"run": "earlier", "state": "finished"})
+    board.publish_error("no target is given")
     assert (board.document["problem"], board.document["run"]) == ("no target is given", None)
     assert board.document["state"] == "ready"
 
@@ -327,7 +331,7 @@ class Failing:
     def started(self, start_wall_ns: int, measured_from: int | None) -> None:
         """Well so far."""
 
-    def add(self, delta: Delta, worker: str) -> None:
+    def add(self, delta: StatsBatch, worker: str) -> None:
         raise ZeroDivisionError
 
     def flush(self) -> None:
@@ -341,7 +345,7 @@ def test_a_listener_that_fails_costs_no_results(tmp_path: Path, caplog: pytest.L
     path = tmp_path / "results.sqlite"
     one, shown = live()
     with caplog.at_level(logging.ERROR):
-        books = Books(path, {}, lambda: None, listeners=[Failing(), one])
+        books = ResultsRecorder(path, {}, lambda: None, listeners=[Failing(), one])
         books.started(START_NS, 0)
         for delta, worker in deltas(1, ("w",), 3):
             books.add(delta, worker)
@@ -355,7 +359,7 @@ def test_a_listener_that_fails_costs_no_results(tmp_path: Path, caplog: pytest.L
 
 def test_without_a_file_it_is_still_shown() -> None:
     one, shown = live()
-    books = Books(None, {}, lambda: None, listeners=[one])
+    books = ResultsRecorder(None, {}, lambda: None, listeners=[one])
     books.started(START_NS, 0)
     for delta, worker in deltas(2, ("w",), 3):
         books.add(delta, worker)

@@ -10,11 +10,11 @@ import pytest
 from harness.contract.finding import Finding, Verdict
 from harness.export.metric_families import Distribution, Family, load_families
 from harness.load.stats.collector import Collector
-from harness.load.stats.otlp_push import Telemetry
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.otlp_push import OtlpPush
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import RUN
 from harness.results.reader import Results
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 from harness.results.writer import ResultsWriter
 from tests.load.stats.test_collector import WHOLE
 
@@ -65,15 +65,15 @@ def clock() -> Clock:
     return Clock()
 
 
-def telemetry(sender: Sender, clock: Clock, *, has_warmup: bool = False) -> Telemetry:
-    return Telemetry(sender, target="t", has_warmup=has_warmup, every_s=10.0, clock=clock)
+def telemetry(sender: Sender, clock: Clock, *, has_warmup: bool = False) -> OtlpPush:
+    return OtlpPush(sender, target="t", has_warmup=has_warmup, every_s=10.0, clock=clock)
 
 
-def one_run(journey: str = "fresh") -> Delta:
+def one_run(journey: str = "fresh") -> StatsBatch:
     collector = Collector("w")
     stream = collector.schedule(journey, RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [])
+    collector.finalize(stream, [])
     return collector.take()
 
 
@@ -81,7 +81,7 @@ def scheduled(families: dict[str, Family]) -> dict[str, object]:
     return {one.labels["journey"]: one.value for one in families["agent.run.streams.scheduled"].samples}
 
 
-def until_idle(one: Telemetry) -> None:
+def until_idle(one: OtlpPush) -> None:
     for _ in range(int(_WITHIN_S / 0.01)):
         if one._idle:
             return
@@ -187,11 +187,11 @@ def test_a_sender_that_breaks_does_not_end_the_thread(
     assert (one.failed, sender.closed) == (1, True)
 
 
-def broken_run(journey: str, requirement: str) -> Delta:
+def broken_run(journey: str, requirement: str) -> StatsBatch:
     collector = Collector("w")
     stream = collector.schedule(journey, RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [Finding(requirement, Verdict.FAIL, "wrong")])
+    collector.finalize(stream, [Finding(requirement, Verdict.FAIL, "wrong")])
     return collector.take()
 
 
@@ -210,7 +210,9 @@ def test_what_is_pushed_is_what_the_results_file_says(
     still_open = Collector("v")
     still_open.schedule("resume", RUN)
     deltas.append(still_open.take())
-    deltas.append(Delta(processes=[ProcessRow(worker="v", second=5, cpu=1.0, rss_bytes=1, open_streams=1)]))
+    deltas.append(
+        StatsBatch(processes=[ProcessRecord(worker="v", second=5, cpu=1.0, rss_bytes=1, open_streams=1)])
+    )
     deltas[-1].record("hub_delay_ms", "", 5, 0.25)
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:

@@ -7,14 +7,14 @@ import gevent
 import pytest
 
 from harness.load.stats import process_monitor
-from harness.load.stats.process_monitor import PERIOD_NS, Health, resident_bytes
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.process_monitor import PERIOD_NS, ProcessMonitor, resident_bytes
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
-from harness.results.records import ProcessRow
+from harness.results.records import ProcessRecord
 
 
-def seen(watch: Health) -> tuple[Histogram, list[ProcessRow]]:
-    delta, total = Delta(), Histogram()
+def seen(watch: ProcessMonitor) -> tuple[Histogram, list[ProcessRecord]]:
+    delta, total = StatsBatch(), Histogram()
     watch.report_to(delta)
     for (metric, journey, second), histogram in delta.histograms.items():
         assert (metric, journey) == ("hub_delay_ms", "")
@@ -31,7 +31,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_every_due_time_counts_with_its_own_delay() -> None:
-    watch = Health("w")
+    watch = ProcessMonitor("w")
     ms = 1_000_000
     assert watch._record(100 * ms, 99 * ms) == 100 * ms
     assert watch._record(100 * ms, 101 * ms) == 120 * ms
@@ -44,14 +44,14 @@ def test_every_due_time_counts_with_its_own_delay() -> None:
 
 
 def test_of_an_endless_stall_only_so_much_is_counted() -> None:
-    watch = Health("w")
+    watch = ProcessMonitor("w")
     hours_ns = 8 * 3600 * 10**9
     assert watch._record(0, hours_ns) == hours_ns + PERIOD_NS
     assert seen(watch)[0].count == process_monitor._MOST_DUE
 
 
 def test_a_hub_that_is_held_up_is_found_out() -> None:
-    watch = Health("w")
+    watch = ProcessMonitor("w")
     watch.start()
     gevent.sleep(0.1)
     held_up_until = time.monotonic() + 0.3
@@ -66,7 +66,7 @@ def test_a_hub_that_is_held_up_is_found_out() -> None:
 
 
 def test_each_second_tells_cpu_memory_and_open_streams() -> None:
-    watch = Health("worker-3", lambda: 17)
+    watch = ProcessMonitor("worker-3", lambda: 17)
     before = time.time()
     watch.start()
     watch.start()
@@ -94,7 +94,7 @@ def test_cpu_is_processor_time_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_stops_watching() -> None:
-    watch = Health("w")
+    watch = ProcessMonitor("w")
     watch.start()
     gevent.sleep(0.05)
     watch.stop()

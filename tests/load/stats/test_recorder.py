@@ -11,29 +11,31 @@ import pytest
 
 from harness.errors import SettingsError
 from harness.load.stats.collector import Collector
-from harness.load.stats.recorder import Books, free_file
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.recorder import ResultsRecorder, free_file
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import RUN
 from harness.results.ledger import Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from tests.load.stats.test_collector import WHOLE
 
 
-def one_run() -> Delta:
+def one_run() -> StatsBatch:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [])
+    collector.finalize(stream, [])
     return collector.take()
 
 
 def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.sqlite"
     own = [one_run()]
-    books = Books(path, {"command": "c", "state": "?"}, lambda: books.add(own.pop(), "late") if own else None)
+    books = ResultsRecorder(
+        path, {"command": "c", "state": "?"}, lambda: books.add(own.pop(), "late") if own else None
+    )
     books.add(one_run(), "w")
     books.add(one_run(), "v")
     assert not books.closing
@@ -42,7 +44,7 @@ def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
     assert books.problem is None
     with Results(path) as results:
         assert results.ledger() == books.ledger == Ledger({"scheduled": 3, "done": 3})
-        assert {row.worker for row in results.runs()} == {"w"}
+        assert {row.worker for row in results.streams()} == {"w"}
         manifest = results.manifest
     assert manifest["state"] == "finished"
     assert manifest["receive_stamp"] == "kernel"
@@ -59,7 +61,7 @@ def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
 
 def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None)
+    books = ResultsRecorder(path, {}, lambda: None)
     books.add(one_run(), "w")
     for _ in range(40):
         gevent.sleep(0.1)
@@ -74,18 +76,18 @@ def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
         assert (results.manifest["state"], results.manifest["load_state"]) == ("interrupted", "interrupted")
 
 
-def broken_on(reason: str) -> Delta:
+def broken_on(reason: str) -> StatsBatch:
     """A run that a judge broke on."""
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
-    collector.settle(stream, [], fault=reason)
+    collector.finalize(stream, [], fault=reason)
     return collector.take()
 
 
 def test_what_the_harness_broke_on_adds_up_over_processes_and_is_told_before_the_end(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None)
+    books = ResultsRecorder(path, {}, lambda: None)
     for worker, reason in (("w", "on X"), ("v", "on Y"), ("v", "on X")):
         books.add(broken_on(reason), worker)
     books.add(one_run(), "w")
@@ -94,17 +96,17 @@ def test_what_the_harness_broke_on_adds_up_over_processes_and_is_told_before_the
     with Results(path) as results:
         assert results.harness_faults == expected
     books.close("finished", [])
-    assert books.sentence() == (
+    assert books.summary_line() == (
         "streams: 4 scheduled = 4 done; 0 failed; violations: none; the harness itself broke on 3 streams, which "
         "were not judged, for or against the server: on X (2); on Y (1)"
     )
     with Results(path) as results:
         assert results.harness_faults == expected
         assert results.ledger() == books.ledger == Ledger({"scheduled": 4, "done": 4})
-        assert results.tally() == Tally(judged=1, failed=0, runs=1, good=1)
+        assert results.rate_counts() == RateCounts(judged=1, failed=0, runs=1, good=1)
         assert results.failure_reasons(9) == ([], 0)
         assert (results.kept_failed(), results.failures()) == (3, 0)
-        assert sum(row.unjudged for row in results.runs()) == 3
+        assert sum(row.unjudged for row in results.streams()) == 3
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["harness"]["faults"]["reasons"] == expected
 
@@ -113,7 +115,7 @@ def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(command="harness check", state="running")
-    books = Books(path, {"command": "locust", "machine": {}}, lambda: None)
+    books = ResultsRecorder(path, {"command": "locust", "machine": {}}, lambda: None)
     books.close("finished", [])
     with Results(path) as results:
         assert results.manifest["command"] == "harness check"
@@ -127,15 +129,15 @@ def test_a_test_of_its_own_that_was_broken_off_is_begun_and_ended_again(tmp_path
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="running", load_state="running")
-    Books(path, {}, lambda: None).close("finished", [])
+    ResultsRecorder(path, {}, lambda: None).close("finished", [])
     with Results(path) as results:
         assert results.manifest["state"] == results.manifest["load_state"] == "finished"
         assert results.manifest["ended_at"]
 
 
-def running(worker: str, ended: int, open_streams: dict[str, int]) -> Delta:
+def running(worker: str, ended: int, open_streams: dict[str, int]) -> StatsBatch:
     """What a worker tells that has ended so many fresh runs and has others open."""
-    delta = Delta(open=open_streams)
+    delta = StatsBatch(open=open_streams)
     delta.ledger[5, "fresh", "scheduled"] = ended
     delta.ledger[6, "fresh", "done"] = ended
     for journey, count in open_streams.items():
@@ -145,14 +147,14 @@ def running(worker: str, ended: int, open_streams: dict[str, int]) -> Delta:
 
 def test_what_a_dead_worker_had_open_is_lost_and_the_ledger_says_so(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None)
+    books = ResultsRecorder(path, {}, lambda: None)
     books.add(running("worker-0", 3, {"fresh": 2, "resume": 1}), "worker-0")
     books.add(running("worker-1", 4, {"fresh": 1}), "worker-1")
-    books.add(Delta(ledger=Counter({(7, "fresh", "done"): 1}), open={}), "worker-1")
+    books.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={}), "worker-1")
     before = time.time()
     books.close("finished", ["worker-0", "worker-9"])
     assert books.ledger == Ledger({"scheduled": 11, "done": 8, "lost": 3})
-    assert books.sentence() == "streams: 11 scheduled = 8 done + 3 lost; 0 failed; violations: none"
+    assert books.summary_line() == "streams: 11 scheduled = 8 done + 3 lost; 0 failed; violations: none"
     with Results(path) as results:
         assert results.ledger() == books.ledger
         assert results.ledger("resume") == Ledger({"scheduled": 1, "lost": 1})
@@ -168,8 +170,8 @@ def test_what_a_dead_worker_had_open_is_lost_and_the_ledger_says_so(tmp_path: Pa
 
 def test_open_streams_of_a_worker_that_lives_are_not_written_off(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None)
-    books.add(Delta(ledger=Counter({(5, "fresh", "scheduled"): 2}), open={"fresh": 1}), "worker-0")
+    books = ResultsRecorder(path, {}, lambda: None)
+    books.add(StatsBatch(ledger=Counter({(5, "fresh", "scheduled"): 2}), open={"fresh": 1}), "worker-0")
     books.close("finished", [])
     with Results(path) as results:
         assert results.ledger().missing == 1
@@ -177,9 +179,9 @@ def test_open_streams_of_a_worker_that_lives_are_not_written_off(tmp_path: Path)
 
 def test_the_file_of_a_test_that_was_killed_adds_up(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None)
+    books = ResultsRecorder(path, {}, lambda: None)
     books.add(running("local", 3, {"fresh": 2}), "local")
-    books.add(Delta(ledger=Counter({(7, "fresh", "done"): 1}), open={"fresh": 1}), "local")
+    books.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={"fresh": 1}), "local")
     deadline = time.monotonic() + 30
     with Results(path) as results:
         while not results.ledger().scheduled and time.monotonic() < deadline:
@@ -196,7 +198,7 @@ def test_what_begins_in_warm_up_is_told_apart_from_the_next_whole_second(tmp_pat
         (1_790_000_000_600_000_000, 0.0, None),
     ):
         path = tmp_path / f"{start_wall_ns}-{warmup_s}.sqlite"
-        books = Books(path, {}, lambda: None)
+        books = ResultsRecorder(path, {}, lambda: None)
         books.started(start_wall_ns, warmup_s)
         with Results(path) as results:  # at once: a test that is killed must say it as well
             assert results.measured_from == measured_from
@@ -206,7 +208,7 @@ def test_what_begins_in_warm_up_is_told_apart_from_the_next_whole_second(tmp_pat
 
 def test_it_keeps_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = Books(path, {}, lambda: None, keep_runs=2)
+    books = ResultsRecorder(path, {}, lambda: None, keep_runs=2)
     for _ in range(5):
         books.add(one_run(), "w")
     books.close("finished", [])
@@ -217,28 +219,28 @@ def test_it_keeps_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
 
 
 def test_without_a_file_it_still_counts() -> None:
-    books = Books(None, {}, lambda: None)
+    books = ResultsRecorder(None, {}, lambda: None)
     books.add(one_run(), "w")
     books.close("finished", [])
     assert books.ledger == Ledger({"scheduled": 1, "done": 1})
-    assert books.sentence() == "streams: 1 scheduled = 1 done; 0 failed; violations: none"
+    assert books.summary_line() == "streams: 1 scheduled = 1 done; 0 failed; violations: none"
 
 
 def test_the_sentence_says_when_it_does_not_add_up() -> None:
-    books = Books(None, {}, lambda: None)
+    books = ResultsRecorder(None, {}, lambda: None)
     collector = Collector("w")
     collector.schedule("fresh", RUN)
     books.add(collector.take(), "w")
     books.violations["ids.unique"] = 2
     books.close("finished", [])
-    assert books.sentence() == (
+    assert books.summary_line() == (
         "streams: 1 scheduled = 0; THIS DOES NOT ADD UP: 1 missing; 0 failed; violations: ids.unique (2)"
     )
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    books = Books(tmp_path / "file" / "results.sqlite", {}, lambda: None)
+    books = ResultsRecorder(tmp_path / "file" / "results.sqlite", {}, lambda: None)
     books.add(one_run(), "w")
     books.close("finished", [])
     assert books.problem is not None

@@ -6,15 +6,15 @@ from pathlib import Path
 import msgpack
 import pytest
 
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
-from harness.results.rate_counts import Tally
+from harness.results.rate_counts import RateCounts
 from harness.results.reader import Results
-from harness.results.records import ProcessRow, RunRow, ViolationRow
+from harness.results.records import ProcessRecord, StreamRecord, ViolationRecord
 from harness.results.writer import ResultsWriter
 
-ROW = RunRow(
+ROW = StreamRecord(
     journey="fresh",
     step="run",
     worker="w",
@@ -26,8 +26,8 @@ ROW = RunRow(
 )
 
 
-def everything() -> Delta:
-    delta = Delta(
+def everything() -> StatsBatch:
+    delta = StatsBatch(
         ledger=Counter({(1, "fresh", "scheduled"): 3, (1, "fresh", "done"): 2}),
         failures=Counter({(1, "fresh"): 1}),
         violations=Counter({("ids.unique", "fresh"): 2}),
@@ -37,17 +37,17 @@ def everything() -> Delta:
         faults=Counter({"the harness broke while judging it: X": 2}),
         open={"fresh": 1},
         rows=[ROW],
-        examples=[ViolationRow(requirement="ids.unique", journey="fresh", at_ns=1, detail="\udfff")],
-        processes=[ProcessRow(worker="w", second=1, cpu=0.5, rss_bytes=9, open_streams=1)],
+        examples=[ViolationRecord(requirement="ids.unique", journey="fresh", at_ns=1, detail="\udfff")],
+        processes=[ProcessRecord(worker="w", second=1, cpu=0.5, rss_bytes=9, open_streams=1)],
     )
     delta.record("ttft_ms", "fresh", 1, 1.5)
-    delta.tally(1, "fresh", judged=True, run=True, good=True)
+    delta.count_rates(1, "fresh", judged=True, run=True, good=True)
     return delta
 
 
 def test_it_travels_whole() -> None:
     sent = everything()
-    came = Delta.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
+    came = StatsBatch.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
     parts = (
         "ledger",
         "failures",
@@ -64,14 +64,14 @@ def test_it_travels_whole() -> None:
         assert getattr(came, part) == getattr(sent, part), part
     assert (came.rows, came.examples) == (sent.rows, sent.examples)
     assert [(key, one.sum) for key, one in came.histograms.items()] == [(("ttft_ms", "fresh", 1), 1.5)]
-    assert Delta.from_message(Delta().to_message()) == Delta()
+    assert StatsBatch.from_message(StatsBatch().to_message()) == StatsBatch()
 
 
 def test_only_what_happened_makes_it_worth_sending() -> None:
-    assert not Delta()
-    assert not Delta(open={"fresh": 3})
-    assert Delta(ledger=Counter({(1, "fresh", "scheduled"): 1}))
-    assert Delta(processes=everything().processes)
+    assert not StatsBatch()
+    assert not StatsBatch(open={"fresh": 3})
+    assert StatsBatch(ledger=Counter({(1, "fresh", "scheduled"): 1}))
+    assert StatsBatch(processes=everything().processes)
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_only_what_happened_makes_it_worth_sending() -> None:
 def test_what_failed_is_judged_and_only_a_judged_run_is_good(
     words: dict[str, bool], counted: set[str]
 ) -> None:
-    delta = Delta()
-    delta.tally(9, "fresh", **words)
+    delta = StatsBatch()
+    delta.count_rates(9, "fresh", **words)
     assert delta.tallies == {(9, "fresh", word): 1 for word in counted}
 
 
@@ -101,9 +101,9 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
         everything().write_to(writer, "w")
     with Results(path) as results:
         assert results.ledger() == Ledger({"scheduled": 3, "done": 2, "in flight": 1})
-        assert results.tally() == Tally(1, 0, 1, 1)
+        assert results.rate_counts() == RateCounts(1, 0, 1, 1)
         assert (results.failures(), results.violation_counts()) == (1, {"ids.unique": 2})
-        assert len(list(results.runs())) == len(results.violations()) == 1
+        assert len(list(results.streams())) == len(results.violations()) == 1
         assert results.processes() == everything().processes
         assert results.histogram("ttft_ms").count == 1
 
@@ -121,7 +121,7 @@ def test_no_death_of_the_writer_parts_it(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_histograms_of_one_key_are_one() -> None:
-    delta = Delta()
+    delta = StatsBatch()
     delta.record("ttft_ms", "fresh", 1, 1.0)
     delta.record("ttft_ms", "fresh", 1, 3.0)
     (histogram,) = delta.histograms.values()

@@ -15,7 +15,7 @@ from harness.load.stats.stream_metrics import (
     RETRY,
     RUN,
     BySecond,
-    Step,
+    StreamStep,
     broken_requirements,
     kind_of,
     measure,
@@ -124,7 +124,7 @@ def finding(requirement: str, verdict: Verdict = Verdict.FAIL, detail: str = "on
     ],
 )
 def test_why_it_failed(
-    step: Step, outcome: str, broken: list[Finding], reason: str | None, kind: object
+    step: StreamStep, outcome: str, broken: list[Finding], reason: str | None, kind: object
 ) -> None:
     one = exchange((30, HEAD + TOKEN), detail="gone")
     assert reason_of(one, outcome, step, broken) == reason
@@ -190,7 +190,7 @@ def test_arrivals_belong_to_their_own_second() -> None:
 
 
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
-def test_a_replay_says_nothing_of_the_run(step: Step, extra: dict[str, float]) -> None:
+def test_a_replay_says_nothing_of_the_run(step: StreamStep, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
     assert measured.per_run == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
     assert plain(measured.gaps_ms) == {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from harness.contract.finding import Place
+from harness.contract.finding import Location
 from harness.load.stats.violation_evidence import excerpts
 from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import in_one_read
@@ -18,7 +18,7 @@ def test_secrets_stand_nowhere() -> None:
     one = exchange((30, HEAD + frame(type="token", content="s3cret") + DONE + END))
     request = HttpRequest("POST", "/x", (("Authorization", "Bearer s3cret"),), b'{"a":"s3cret it\'s"}')
     leaky = type(one)(one.label, request, one.timing, one.reads, one.ending, one.ending_detail)
-    text = json.dumps(excerpts([Place(leaky)], URL, ("s3cret",)), ensure_ascii=False)
+    text = json.dumps(excerpts([Location(leaky)], URL, ("s3cret",)), ensure_ascii=False)
     assert "s3cret" not in text
     assert "$HARNESS_TARGET__TOKEN" in text
 
@@ -26,7 +26,9 @@ def test_secrets_stand_nowhere() -> None:
 def test_it_is_bounded() -> None:
     reads = [(30.0 + place, TOKEN) for place in range(10_000)]
     (shown,) = excerpts(
-        [Place(exchange((25, HEAD), *reads, (20_000, frame(type="token", content="y" * 100_000))))], URL, ()
+        [Location(exchange((25, HEAD), *reads, (20_000, frame(type="token", content="y" * 100_000))))],
+        URL,
+        (),
     )
     assert (len(shown["wire"]), shown["wire_left_out"]) == (120, 10_002 - 120)
     assert (len(shown["events"]), shown["events_left_out"]) == (120, 10_001 - 120)
@@ -36,7 +38,7 @@ def test_it_is_bounded() -> None:
 def test_what_is_pointed_at_is_kept_with_its_neighbours_in_one_read_as_in_many() -> None:
     for reads in (1, 400):
         one = in_one_read(400, reads)
-        (shown,) = excerpts([Place(one, one.received[200]), Place(one, one.received[3])], URL, ())
+        (shown,) = excerpts([Location(one, one.frames[200]), Location(one, one.frames[3])], URL, ())
         indexes = [row["index"] for row in shown["events"]]
         assert indexes == [*range(60), *range(198, 203), *range(340, 400)]
         assert shown["events_left_out"] == 400 - len(indexes)
@@ -47,7 +49,7 @@ def test_what_is_pointed_at_is_kept_with_its_neighbours_in_one_read_as_in_many()
 def test_a_secret_beside_what_is_pointed_at_is_masked() -> None:
     secrets = ("word199", "word200")
     one = in_one_read(400)
-    (shown,) = excerpts([Place(one, one.received[200])], URL, secrets)
+    (shown,) = excerpts([Location(one, one.frames[200])], URL, secrets)
     text = json.dumps(shown)
     assert not any(secret in text for secret in secrets)
     assert "word201" in text
@@ -56,7 +58,7 @@ def test_a_secret_beside_what_is_pointed_at_is_masked() -> None:
 def test_each_exchange_once_with_what_is_pointed_at() -> None:
     one = exchange((30, HEAD + b"3\r\n:c\n\r\n1\r\n\n\r\n" + TOKEN + DONE + END))
     other = exchange((30, HEAD + DONE + END))
-    places = [Place(one, one.received[1], "first"), Place(other), Place(one, one.received[0])]
+    places = [Location(one, one.frames[1], "first"), Location(other), Location(one, one.frames[0])]
     first, second = excerpts(places, URL, ())
     assert first["pointed_at"] == [{"event": 1, "note": "first"}, {"event": 0, "note": ""}]
     assert [row["index"] for row in first["events"]] == [0, 1, 2]

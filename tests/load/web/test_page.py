@@ -16,10 +16,10 @@ import tomlkit
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
 from harness.errors import SettingsError
-from harness.load.stats.live import Live
-from harness.load.stats.stats_batch import Delta
+from harness.load.stats.live import LiveStats
+from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web import streams_table
-from harness.load.web.form import UNTIL_STOPPED_S, Form
+from harness.load.web.form import UNTIL_STOPPED_S, LoadForm
 from tests.load.locust.test_processes import Page, wait_for
 from tests.load.run_server import config, run_server
 from tests.load.web.web_page import Mode, free_port, served
@@ -35,7 +35,7 @@ def settings(objectives: dict[str, Any] | None = None, **load: Any) -> Settings:
 
 
 def test_the_form_is_filled_in_from_the_settings() -> None:
-    form = Form(
+    form = LoadForm(
         settings(
             {"ttft_p95_ms": 800, "fresh.error_rate": 0.01, "goodput": 0.995},
             rate=2.5,
@@ -64,9 +64,9 @@ def test_the_form_is_filled_in_from_the_settings() -> None:
 
 
 def test_what_was_drawn_or_follows_from_others_is_left_open() -> None:
-    form = Form(settings(ramp="1:5:30s"), drives=True)
+    form = LoadForm(settings(ramp="1:5:30s"), drives=True)
     assert (form.filled["open_loop_seed"], form.filled["open_loop_duration"]) == ("", "")
-    closed = Form(settings(users=4, duration=60), drives=True)
+    closed = LoadForm(settings(users=4, duration=60), drives=True)
     assert closed.filled["open_loop_duration"] == ""  # of users Locust's own field says how long
 
 
@@ -82,14 +82,14 @@ def test_what_was_drawn_or_follows_from_others_is_left_open() -> None:
 )
 def test_an_untouched_form_changes_nothing(load: dict[str, Any]) -> None:
     before = settings({"ttft_p95_ms": 812.5, "fresh.error_rate": 0.0125, "violations": 3}, **load)
-    form = Form(before, drives=True)
+    form = LoadForm(before, drives=True)
     after = form.settings(before, form.values({}), users=load.get("users"), run_time_s=60)
     assert after == before
 
 
 def test_the_form_wins_over_the_settings() -> None:
     before = settings(rate=5, seed=7, duration=30, processes=2, keep_runs=9)
-    form = Form(before, drives=True)
+    form = LoadForm(before, drives=True)
     values = form.values(
         {
             "open_loop_rate": "",
@@ -105,7 +105,7 @@ def test_the_form_wins_over_the_settings() -> None:
 
 
 def test_a_closed_loop_is_as_long_as_locusts_field_says() -> None:
-    form = Form(settings(rate=5, duration=30), drives=True)
+    form = LoadForm(settings(rate=5, duration=30), drives=True)
     values = form.values({"open_loop_rate": "", "open_loop_duration": "", "warm_up": "40s"})
     load = form.settings(settings(rate=5, duration=30), values, users=3, run_time_s=None).load
     assert (load.is_open, load.users, load.warmup, load.duration) == (False, 3, 40.0, UNTIL_STOPPED_S)
@@ -139,7 +139,7 @@ def test_a_closed_loop_is_as_long_as_locusts_field_says() -> None:
 )
 def test_a_mistake_is_one_sentence(field: str, text: str, sentence: str) -> None:
     before = settings(rate=5, duration=30)
-    form = Form(before, drives=True)
+    form = LoadForm(before, drives=True)
     with pytest.raises(SettingsError) as found:
         form.settings(before, form.values({field: text}))
     assert sentence in str(found.value)
@@ -147,7 +147,7 @@ def test_a_mistake_is_one_sentence(field: str, text: str, sentence: str) -> None
 
 
 def test_a_duration_of_the_open_loop_is_not_passed_over_in_a_closed_one() -> None:
-    form = Form(settings(users=2), drives=True)
+    form = LoadForm(settings(users=2), drives=True)
     with pytest.raises(SettingsError, match="Open loop duration is of an open loop"):
         form.settings(settings(users=2), form.values({"open_loop_duration": "5s"}))
     with pytest.raises(SettingsError, match="max_in_flight is of an open loop"):
@@ -156,7 +156,7 @@ def test_a_duration_of_the_open_loop_is_not_passed_over_in_a_closed_one() -> Non
 
 def test_users_with_tasks_of_their_own_are_asked_for_nothing_that_would_not_rule_them() -> None:
     before = settings({"violations": 0}, users=3, journeys=FRESH)
-    form = Form(before, drives=False)
+    form = LoadForm(before, drives=False)
     assert form.filled == {"warm_up": "", "objectives": "violations <= 0"}
     after = form.settings(before, form.values({"warm_up": "5s", "objectives": ""}), users=8, run_time_s=60)
     assert (after.load.warmup, after.load.users, after.objectives) == (5.0, 8, {})
@@ -164,12 +164,12 @@ def test_users_with_tasks_of_their_own_are_asked_for_nothing_that_would_not_rule
 
 
 def document(**more: Any) -> dict[str, Any]:
-    one = Live("r", lambda _: None, users=2)
+    one = LiveStats("r", lambda _: None, users=2)
     one.started(1_000_000_000, None)
-    delta = Delta(open={"fresh": 1})
+    delta = StatsBatch(open={"fresh": 1})
     delta.ledger.update({(1, "fresh", "scheduled"): 1204, (1, "fresh", "done"): 1203})
-    delta.tally(1, "fresh", judged=True, run=True, good=True)
-    delta.tally(1, "fresh", judged=True, run=True, failed=True)
+    delta.count_rates(1, "fresh", judged=True, run=True, good=True)
+    delta.count_rates(1, "fresh", judged=True, run=True, failed=True)
     delta.record("ttft_ms", "fresh", 1, 1234.5)
     delta.record("receive_lag_ms", "fresh", 1, 20.0)
     delta.violations["ids.unique", "fresh"] = 2
@@ -178,7 +178,7 @@ def document(**more: Any) -> dict[str, Any]:
     return one.snapshot() | more
 
 
-def by_what(found: list[streams_table.Row]) -> dict[tuple[str, str], streams_table.Row]:
+def by_what(found: list[streams_table.TableRow]) -> dict[tuple[str, str], streams_table.TableRow]:
     return {(row["what"], row["journey"]): row for row in found}
 
 
@@ -219,7 +219,7 @@ def test_what_is_wrong_stands_in_the_tab() -> None:
 
 
 def test_before_a_test_the_tab_says_so() -> None:
-    rows = streams_table.rows(Live(None, lambda _: None).snapshot())
+    rows = streams_table.rows(LiveStats(None, lambda _: None).snapshot())
     assert [(row["what"], row["journey"]) for row in rows] == [("Test", "ready")]
 
 
@@ -280,17 +280,17 @@ def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
         load = results.manifest["settings"]["load"]
         assert (load["rate"], load["seed"], load["warmup"]) == (40.0, 5, 1.0)
         assert results.journeys() == ["fresh"]
-        rows = list(results.runs())
+        rows = list(results.streams())
         assert len([row for row in rows if row.step == "run"]) == 80
         assert {row.worker for row in rows} == ({"local"} if mode == "local" else {"worker-0", "worker-1"})
-        assert results.tally().good == 0
+        assert results.rate_counts().good == 0
         assert results.measured_from is not None
     with page.results("results-2.sqlite") as results:
         load = results.manifest["settings"]["load"]
         assert (load.get("rate"), load["users"], load["duration"]) == (None, 4, 1.0)
         assert results.journeys() == ["conflict"]
         assert results.measured_from is None
-        tally = results.tally()
+        tally = results.rate_counts()
         assert tally.good == tally.runs
         assert tally.runs
     assert page.code == 0, page.printed
@@ -422,7 +422,7 @@ def test_users_follow_the_settings_they_are_given() -> None:
 
 def test_the_settings_of_the_page_are_those_of_the_load() -> None:
     assert LoadSettings.model_fields.keys() - {
-        one.setting for one in Form(settings(), drives=True).fields
+        one.setting for one in LoadForm(settings(), drives=True).fields
     } == {
         "users",
         "spawn_rate",
