@@ -15,8 +15,8 @@ from .scenarios import every_scenario
 
 
 def _as_fixture(name: str, scenario: Callable[..., Any]) -> Any:
-    def fixture(stage: ScenarioRunner) -> Any:
-        return stage.outcome(scenario)
+    def fixture(scenario_runner: ScenarioRunner) -> Any:
+        return scenario_runner.outcome(scenario)
 
     return pytest.fixture(scope="session", name=name)(fixture)
 

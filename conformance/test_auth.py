@@ -4,62 +4,62 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import auth
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("auth.missing")
+@decides(auth.missing)
 def test_no_token_is_a_401(
     check: CheckFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
 ) -> None:
-    check(auth.missing, completed_run, *without_token)
+    check(completed_run, *without_token)
 
 
-@requirement("auth.bad")
+@decides(auth.bad)
 def test_a_garbage_token_is_a_401(
     check: CheckFunction, completed_run: Exchange, with_garbage_token: tuple[Exchange, Exchange]
 ) -> None:
-    check(auth.bad, completed_run, *with_garbage_token)
+    check(completed_run, *with_garbage_token)
 
 
-@requirement("auth.challenge")
+@decides(auth.challenge)
 def test_a_401_says_how_to_authenticate(
     check: CheckFunction, completed_run: Exchange, without_token: tuple[Exchange, Exchange]
 ) -> None:
-    check(auth.challenge, completed_run, without_token[0])
+    check(completed_run, without_token[0])
 
 
-@requirement("auth.before-key")
+@decides(auth.before_key)
 def test_a_known_key_tells_nothing_without_a_token(
     check: CheckFunction,
     completed_run: Exchange,
     keys_without_token: tuple[Exchange, Exchange, Exchange, Exchange],
 ) -> None:
-    check(auth.before_key, completed_run, *keys_without_token)
+    check(completed_run, *keys_without_token)
 
 
-@requirement("auth.org-mismatch")
+@decides(auth.org_mismatch)
 def test_a_foreign_organization_is_rejected(
     check: CheckFunction, completed_run: Exchange, with_foreign_org: tuple[Exchange, Exchange]
 ) -> None:
-    check(auth.org_mismatch, completed_run, *with_foreign_org)
+    check(completed_run, *with_foreign_org)
 
 
-@requirement("auth.org-before-conflict")
+@decides(auth.org_before_conflict)
 def test_a_foreign_organization_is_not_told_of_a_conflict(
     check: CheckFunction, completed_run: Exchange, foreign_org_with_known_key: Exchange
 ) -> None:
-    check(auth.org_before_conflict, completed_run, foreign_org_with_known_key)
+    check(completed_run, foreign_org_with_known_key)
 
 
-@requirement("auth.key-scope")
+@decides(auth.key_scope)
 def test_a_key_belongs_to_its_organization(
     check: CheckFunction, same_key_in_two_organizations: tuple[Exchange, Exchange]
 ) -> None:
-    check(auth.key_scope, *same_key_in_two_organizations)
+    check(*same_key_in_two_organizations)
 
 
-@requirement("auth.query-token")
+@decides(auth.query_token)
 def test_a_token_in_the_query_string_is_refused(
     check: CheckFunction, completed_run: Exchange, token_in_query: Exchange
 ) -> None:
-    check(auth.query_token, completed_run, token_in_query)
+    check(completed_run, token_in_query)

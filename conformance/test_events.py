@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import events
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("events.type")
+@decides(events.type_)
 def test_each_event_has_a_type(check: CheckFunction, stream: Exchange) -> None:
-    check(events.type_, stream)
+    check(stream)
 
 
-@requirement("events.schema")
+@decides(events.schema)
 def test_each_event_has_the_fields_of_its_type(check: CheckFunction, stream: Exchange) -> None:
-    check(events.schema, stream)
+    check(stream)
 
 
-@requirement("events.strict-json")
+@decides(events.strict_json)
 def test_data_is_strict_json(check: CheckFunction, stream: Exchange) -> None:
-    check(events.strict_json, stream)
+    check(stream)
 
 
-@requirement("events.error-detail")
+@decides(events.error_detail)
 def test_an_error_says_what_failed(check: CheckFunction, failing_run: Exchange) -> None:
-    check(events.error_detail, failing_run)
+    check(failing_run)
 
 
-@requirement("events.unknown-types")
+@decides(events.unknown_types)
 def test_types_beyond_the_four_are_listed(check: CheckFunction, long_run: Exchange) -> None:
-    check(events.unknown_types, long_run)
+    check(long_run)

@@ -5,51 +5,51 @@ from __future__ import annotations
 from harness.contract.exchange import Exchange
 from harness.contract.rules import framing
 from harness.contract.rules.framing import HOSTILE_TEXT
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("framing.utf8")
+@decides(framing.utf8)
 def test_the_stream_is_strict_utf8(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.utf8, stream)
+    check(8, stream)
 
 
-@requirement("framing.bom")
+@decides(framing.bom)
 def test_a_bom_stands_only_at_the_very_start(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.bom, stream)
+    check(stream)
 
 
-@requirement("framing.fields")
+@decides(framing.fields)
 def test_only_known_fields_are_sent(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.fields, stream)
+    check(stream)
 
 
-@requirement("framing.id-no-nul")
+@decides(framing.id_no_nul)
 def test_no_id_holds_a_nul(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.id_no_nul, stream)
+    check(stream)
 
 
-@requirement("framing.retry-digits")
+@decides(framing.retry_digits)
 def test_retry_holds_digits_only(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.retry_digits, stream)
+    check(stream)
 
 
-@requirement("framing.event-name")
+@decides(framing.event_name)
 def test_an_event_name_is_message_or_the_type(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.event_name, stream)
+    check(stream)
 
 
-@requirement("framing.blank-line")
+@decides(framing.blank_line)
 def test_each_event_ends_with_a_blank_line(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.blank_line, stream)
+    check(stream)
 
 
-@requirement("framing.one-json-object")
+@decides(framing.one_json_object)
 def test_the_data_of_an_event_is_one_json_object(check: CheckFunction, stream: Exchange) -> None:
-    check(framing.one_json_object, stream)
+    check(stream)
 
 
-@requirement("framing.content-inert")
+@decides(framing.content_inert)
 def test_line_breaks_in_content_forge_no_frame(
     check: CheckFunction, echoed_run: Exchange, completed_run: Exchange
 ) -> None:
-    check(framing.content_inert, echoed_run, HOSTILE_TEXT, completed_run)
+    check(echoed_run, HOSTILE_TEXT, completed_run)

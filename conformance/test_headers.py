@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import headers
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("headers.event-stream")
+@decides(headers.event_stream)
 def test_success_is_200_with_an_event_stream(check: CheckFunction, stream: Exchange) -> None:
-    check(headers.event_stream, stream)
+    check(stream)
 
 
-@requirement("headers.charset")
+@decides(headers.charset)
 def test_charset_is_absent_or_utf8(check: CheckFunction, stream: Exchange) -> None:
-    check(headers.charset, stream)
+    check(stream)
 
 
-@requirement("headers.complete")
+@decides(headers.complete)
 def test_the_message_ends_properly(check: CheckFunction, stream: Exchange) -> None:
-    check(headers.complete, stream)
+    check(stream)
 
 
-@requirement("headers.no-cache")
+@decides(headers.no_cache)
 def test_no_cache_keeps_the_stream(check: CheckFunction, stream: Exchange) -> None:
-    check(headers.no_cache, stream)
+    check(stream)
 
 
-@requirement("headers.incremental")
+@decides(headers.incremental)
 def test_events_arrive_as_they_are_made(check: CheckFunction, long_run: Exchange) -> None:
-    check(headers.incremental, long_run)
+    check(long_run)
 
 
-@requirement("headers.method")
+@decides(headers.method)
 def test_another_method_gets_405_with_allow(check: CheckFunction, get_answer: Exchange) -> None:
-    check(headers.method, get_answer)
+    check(get_answer)

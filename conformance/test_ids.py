@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import ids
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("ids.present")
+@decides(ids.present)
 def test_each_event_has_an_id(check: CheckFunction, stream: Exchange) -> None:
-    check(ids.present, stream)
+    check(stream)
 
 
-@requirement("ids.unique")
+@decides(ids.unique)
 def test_no_id_comes_twice(check: CheckFunction, stream: Exchange) -> None:
-    check(ids.unique, stream)
+    check(stream)
 
 
-@requirement("ids.increasing")
+@decides(ids.increasing)
 def test_ids_increase_as_pairs_of_numbers(check: CheckFunction, stream: Exchange) -> None:
-    check(ids.increasing, stream)
+    check(stream)
 
 
-@requirement("ids.clock")
+@decides(ids.clock)
 def test_ids_tell_the_wall_clock(check: CheckFunction, stream: Exchange) -> None:
-    check(ids.clock, stream)
+    check(stream)

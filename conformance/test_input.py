@@ -4,79 +4,79 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import input  # noqa: A004 - the area's name
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("input.not-json")
+@decides(input.not_json)
 def test_what_is_no_json_object_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_not_json: dict[str, Exchange]
 ) -> None:
-    check(input.not_json, completed_run, bodies_not_json)
+    check(completed_run, bodies_not_json)
 
 
-@requirement("input.required")
+@decides(input.required)
 def test_each_missing_required_field_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
 ) -> None:
-    check(input.required, completed_run, bodies_without_a_field)
+    check(completed_run, bodies_without_a_field)
 
 
-@requirement("input.required-named")
+@decides(input.required_named)
 def test_the_rejection_names_the_missing_field(
     check: CheckFunction, completed_run: Exchange, bodies_without_a_field: dict[str, Exchange]
 ) -> None:
-    check(input.required_named, completed_run, bodies_without_a_field)
+    check(completed_run, bodies_without_a_field)
 
 
-@requirement("input.types")
+@decides(input.types)
 def test_a_field_of_the_wrong_type_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_with_wrong_types: dict[str, Exchange]
 ) -> None:
-    check(input.types, completed_run, bodies_with_wrong_types)
+    check(completed_run, bodies_with_wrong_types)
 
 
-@requirement("input.source")
+@decides(input.source)
 def test_a_source_outside_the_three_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_with_bad_source: dict[str, Exchange]
 ) -> None:
-    check(input.source, completed_run, bodies_with_bad_source)
+    check(completed_run, bodies_with_bad_source)
 
 
-@requirement("input.timezone")
+@decides(input.timezone)
 def test_a_timezone_that_is_none_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_with_bad_timezone: dict[str, Exchange]
 ) -> None:
-    check(input.timezone, completed_run, bodies_with_bad_timezone)
+    check(completed_run, bodies_with_bad_timezone)
 
 
-@requirement("input.hostile")
+@decides(input.hostile)
 def test_hostile_json_breaks_nothing(
     check: CheckFunction, completed_run: Exchange, hostile_bodies: dict[str, Exchange]
 ) -> None:
-    check(input.hostile, completed_run, hostile_bodies)
+    check(completed_run, hostile_bodies)
 
 
-@requirement("input.hostile")
+@decides(input.hostile)
 def test_no_generated_body_breaks_the_server(
     check: CheckFunction, completed_run: Exchange, searched_bodies: dict[str, Exchange]
 ) -> None:
-    check(input.hostile, completed_run, searched_bodies)
+    check(completed_run, searched_bodies)
 
 
-@requirement("input.media-type")
+@decides(input.media_type)
 def test_another_media_type_is_refused(
     check: CheckFunction, completed_run: Exchange, body_as_text: Exchange
 ) -> None:
-    check(input.media_type, completed_run, body_as_text)
+    check(completed_run, body_as_text)
 
 
-@requirement("input.too-large")
+@decides(input.too_large)
 def test_an_oversized_body_is_refused(
     check: CheckFunction, completed_run: Exchange, body_too_large: Exchange
 ) -> None:
-    check(input.too_large, completed_run, body_too_large)
+    check(completed_run, body_too_large)
 
 
-@requirement("input.error-shape")
+@decides(input.error_shape)
 def test_every_rejection_has_one_shape(check: CheckFunction, every_answer: list[Exchange]) -> None:
-    check(input.error_shape, every_answer)
+    check(every_answer)

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import key
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("key.none-independent")
+@decides(key.none_independent)
 def test_equal_bodies_without_a_key_are_independent_runs(
     check: CheckFunction, keyless_runs: tuple[Exchange, Exchange]
 ) -> None:
-    check(key.none_independent, *keyless_runs)
+    check(*keyless_runs)
 
 
-@requirement("key.opaque")
+@decides(key.opaque)
 def test_keys_of_every_form_work(
     check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     opaque_keys: dict[str, tuple[Exchange, Exchange]],
 ) -> None:
-    check(key.opaque, replayed_run, opaque_keys)
+    check(replayed_run, opaque_keys)
 
 
-@requirement("key.bad")
+@decides(key.bad)
 def test_a_bad_key_is_a_400(
     check: CheckFunction, completed_run: Exchange, bad_keys: dict[str, Exchange]
 ) -> None:
-    check(key.bad, completed_run, bad_keys)
+    check(completed_run, bad_keys)
 
 
-@requirement("key.inert")
+@decides(key.inert)
 def test_an_injection_in_the_key_changes_nothing(
     check: CheckFunction, completed_run: Exchange, injected_keys: dict[str, Exchange]
 ) -> None:
-    check(key.inert, completed_run, injected_keys)
+    check(completed_run, injected_keys)
 
 
-@requirement("key.other-route")
+@decides(key.other_route)
 def test_whether_the_other_route_shares_keys(
     check: CheckFunction, key_on_other_route: tuple[Exchange, Exchange]
 ) -> None:
-    check(key.other_route, *key_on_other_route)
+    check(*key_on_other_route)
 
 
-@requirement("key.body-canonical")
+@decides(key.body_canonical)
 def test_whether_other_bytes_are_another_body(
     check: CheckFunction, same_value_in_other_bytes: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    check(key.body_canonical, *same_value_in_other_bytes)
+    check(*same_value_in_other_bytes)

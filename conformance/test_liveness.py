@@ -4,29 +4,29 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import liveness
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("liveness.first-event")
+@decides(liveness.first_event)
 def test_head_and_first_event_come_in_time(check: CheckFunction, stream: Exchange) -> None:
-    check(liveness.first_event, stream)
+    check(stream)
 
 
-@requirement("liveness.heartbeat")
+@decides(liveness.heartbeat)
 def test_silence_carries_comments(check: CheckFunction, quiet_run: Exchange) -> None:
-    check(liveness.heartbeat, quiet_run)
+    check(quiet_run)
 
 
-@requirement("liveness.heartbeat-inert")
+@decides(liveness.heartbeat_inert)
 def test_a_heartbeat_is_no_event(check: CheckFunction, quiet_run: Exchange) -> None:
-    check(liveness.heartbeat_inert, quiet_run)
+    check(quiet_run)
 
 
-@requirement("liveness.heartbeat-interval")
+@decides(liveness.heartbeat_interval)
 def test_how_often_silence_carries_a_comment(check: CheckFunction, quiet_run: Exchange) -> None:
-    check(liveness.heartbeat_interval, quiet_run)
+    check(quiet_run)
 
 
-@requirement("liveness.retry-hint")
+@decides(liveness.retry_hint)
 def test_which_reconnection_time_is_asked_for(check: CheckFunction, long_run: Exchange) -> None:
-    check(liveness.retry_hint, long_run)
+    check(long_run)

@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import race
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("race.same-body")
+@decides(race.same_body)
 def test_equal_requests_together_are_one_run(
     check: CheckFunction, equal_requests_together: list[list[Exchange]]
 ) -> None:
-    check(race.same_body, equal_requests_together)
+    check(equal_requests_together)
 
 
-@requirement("race.different-bodies")
+@decides(race.different_bodies)
 def test_different_bodies_together_have_one_winner(
     check: CheckFunction, different_bodies_together: list[list[Exchange]]
 ) -> None:
-    check(race.different_bodies, different_bodies_together)
+    check(different_bodies_together)
 
 
-@requirement("race.no-crosstalk")
+@decides(race.no_crosstalk)
 def test_interleaved_runs_show_nothing_of_each_other(
     check: CheckFunction, interleaved_runs: dict[str, Exchange]
 ) -> None:
-    check(race.no_crosstalk, interleaved_runs)
+    check(interleaved_runs)
 
 
-@requirement("race.close-one")
+@decides(race.close_one)
 def test_closing_one_stream_leaves_the_others_whole(
     check: CheckFunction, one_of_several_closed: tuple[Exchange, list[Exchange]]
 ) -> None:
-    check(race.close_one, *one_of_several_closed)
+    check(*one_of_several_closed)
 
 
-@requirement("race.slow-reader")
+@decides(race.slow_reader)
 def test_a_stalled_reader_slows_nobody(
     check: CheckFunction, runs_beside_a_stalled_reader: tuple[Exchange, list[Exchange]]
 ) -> None:
-    check(race.slow_reader, *runs_beside_a_stalled_reader)
+    check(*runs_beside_a_stalled_reader)

@@ -4,48 +4,48 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import run_id
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("run-id.echoed")
+@decides(run_id.echoed)
 def test_the_clients_run_id_is_the_runs(check: CheckFunction, runs_with_run_id: list[Exchange]) -> None:
-    check(run_id.echoed, runs_with_run_id)
+    check(runs_with_run_id)
 
 
-@requirement("run-id.constant")
+@decides(run_id.constant)
 def test_the_run_id_is_the_same_on_every_connection(
     check: CheckFunction, joined_run: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    check(run_id.constant, joined_run)
+    check(joined_run)
 
 
-@requirement("run-id.constant")
+@decides(run_id.constant)
 def test_the_run_id_is_the_same_on_a_retry(
     check: CheckFunction, replayed_run: tuple[Exchange, Exchange]
 ) -> None:
-    check(run_id.constant, replayed_run)
+    check(replayed_run)
 
 
-@requirement("run-id.key-wins")
+@decides(run_id.key_wins)
 def test_the_key_decides_before_the_run_id(
     check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     run_id_beside_key: tuple[Exchange, Exchange, Exchange],
 ) -> None:
-    check(run_id.key_wins, replayed_run, *run_id_beside_key)
+    check(replayed_run, *run_id_beside_key)
 
 
-@requirement("run-id.resumes")
+@decides(run_id.resumes)
 def test_the_run_id_resumes_where_there_is_no_key(
     check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     resumed_by_run_id: tuple[Exchange, Exchange],
 ) -> None:
-    check(run_id.resumes, replayed_run, *resumed_by_run_id)
+    check(replayed_run, *resumed_by_run_id)
 
 
-@requirement("run-id.without-key")
+@decides(run_id.without_key)
 def test_whether_a_run_id_does_the_keys_work(
     check: CheckFunction, resumed_by_run_id: tuple[Exchange, Exchange]
 ) -> None:
-    check(run_id.without_key, *resumed_by_run_id)
+    check(*resumed_by_run_id)

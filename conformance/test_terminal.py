@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import terminal
-from harness.suite.pytest_plugin import CheckFunction, requirement
+from harness.suite.pytest_plugin import CheckFunction, decides
 
 
-@requirement("terminal.always")
+@decides(terminal.always)
 def test_no_stream_ends_without_a_terminal_event(check: CheckFunction, stream: Exchange) -> None:
-    check(terminal.always, stream)
+    check(stream)
 
 
-@requirement("terminal.exactly-one")
+@decides(terminal.exactly_one)
 def test_a_run_ends_with_exactly_one_terminal_event(check: CheckFunction, stream: Exchange) -> None:
-    check(terminal.exactly_one, stream)
+    check(stream)
 
 
-@requirement("terminal.last")
+@decides(terminal.last)
 def test_nothing_follows_the_terminal_event(check: CheckFunction, stream: Exchange) -> None:
-    check(terminal.last, stream)
+    check(stream)
 
 
-@requirement("terminal.closes")
+@decides(terminal.closes)
 def test_the_stream_closes_after_the_terminal_event(check: CheckFunction, stream: Exchange) -> None:
-    check(terminal.closes, stream)
+    check(stream)
 
 
-@requirement("terminal.failure")
+@decides(terminal.failure)
 def test_a_failing_action_ends_with_error(check: CheckFunction, failing_run: Exchange) -> None:
-    check(terminal.failure, failing_run)
+    check(failing_run)
 
 
-@requirement("terminal.cancelled")
+@decides(terminal.cancelled)
 def test_a_cancelled_run_ends_with_one_cancelled(check: CheckFunction, cancelled_run: Exchange) -> None:
-    check(terminal.cancelled, cancelled_run)
+    check(cancelled_run)
 
 
-@requirement("terminal.no-tokens")
+@decides(terminal.no_tokens)
 def test_a_run_without_tokens_ends_too(check: CheckFunction, silent_run: Exchange) -> None:
-    check(terminal.no_tokens, silent_run)
+    check(silent_run)

@@ -14,63 +14,65 @@ from harness.profiles.workflow_actions.request import new_key
 from harness.suite.scenario import ScenarioContext
 
 
-async def conflict_after_completion(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange, Exchange]:
+async def conflict_after_completion(
+    context: ScenarioContext,
+) -> tuple[Exchange, Exchange, Exchange, Exchange]:
     """A completed run, another body under its key, the first body again, the other body again."""
-    request = world.request("success")
+    request = context.request("success")
     other = with_different_body(request)
     return (
-        await world.send(request, "a completed run"),
-        await world.send(other, "another body under its key"),
-        await world.send(request, "the first body again"),
-        await world.send(other, "the other body again"),
+        await context.send(request, "a completed run"),
+        await context.send(other, "another body under its key"),
+        await context.send(request, "the first body again"),
+        await context.send(other, "the other body again"),
     )
 
 
-async def conflict_in_flight(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
+async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, another body under its key while it is going on, and the first body again after its end."""
-    request = world.request("long")
-    async with world.connections(2):
-        first = world.open(request, "a long run")
+    request = context.request("long")
+    async with context.connections(2):
+        first = context.open(request, "a long run")
         await first.events(2)
-        second = world.open(with_different_body(request), "another body while the run is in flight")
+        second = context.open(with_different_body(request), "another body while the run is in flight")
         original, conflicting = await asyncio.gather(first.result(), second.result())
-    return original, conflicting, await world.send(request, "the first body again")
+    return original, conflicting, await context.send(request, "the first body again")
 
 
-async def conflicts(world: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
+async def conflicts(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Runs with another body under their keys: after the end, and in flight where there is a long action."""
-    after = await world.run_once(conflict_after_completion)
+    after = await context.run_once(conflict_after_completion)
     found = [after[:2]]
-    if world.target.action("long") is not None:
-        in_flight = await world.run_once(conflict_in_flight)
+    if context.target.action("long") is not None:
+        in_flight = await context.run_once(conflict_in_flight)
         found.append(in_flight[:2])
     return found
 
 
-async def conflict_with_secret(world: ScenarioContext) -> tuple[Exchange, Exchange, str]:
+async def conflict_with_secret(context: ScenarioContext) -> tuple[Exchange, Exchange, str]:
     """A run whose body holds a text of its own, and another body under its key."""
     secret = f"secret-{uuid.uuid4()}"
-    request = world.request("success")
+    request = context.request("success")
     request = request.with_json({**request.json(), "fileThreadId": secret})
-    original = await world.send(request, "a run with a secret in its body")
+    original = await context.send(request, "a run with a secret in its body")
     other = request.with_json({**request.json(), "fileThreadId": "another"})
-    return original, await world.send(other, "another body under its key"), secret
+    return original, await context.send(other, "another body under its key"), secret
 
 
-async def conflicts_by_field(world: ScenarioContext) -> tuple[Exchange, dict[str, Exchange]]:
+async def conflicts_by_field(context: ScenarioContext) -> tuple[Exchange, dict[str, Exchange]]:
     """A run with every optional field, and bodies that differ from its own in one value each."""
-    action = copy.deepcopy(world.request("success").json()["workflowAction"])
+    action = copy.deepcopy(context.request("success").json()["workflowAction"])
     body = {
-        **world.target.body(action),
+        **context.target.body(action),
         "fileThreadId": "thread-1",
         "previousOutputs": [{"step": "one", "result": {"value": 1, "tags": ["a", "b"]}}],
         "userTimezone": "America/New_York",
         "source": "api",
     }
     key = new_key()
-    original = await world.send(world.target.post(body, key=key), "a run with every field")
-    requests = {name: world.target.post(other, key=key) for name, other in _variations(body)}
-    return original, await world.send_all(requests, "another body")
+    original = await context.send(context.target.post(body, key=key), "a run with every field")
+    requests = {name: context.target.post(other, key=key) for name, other in _variations(body)}
+    return original, await context.send_all(requests, "another body")
 
 
 def _variations(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -69,10 +69,10 @@ _VALUES = st.recursive(
 class _BodySearch:
     """Asks the target, example by example, and remembers what it answered."""
 
-    def __init__(self, world: ScenarioContext, loop: asyncio.AbstractEventLoop) -> None:
-        self._world = world
+    def __init__(self, context: ScenarioContext, loop: asyncio.AbstractEventLoop) -> None:
+        self._context = context
         self._loop = loop
-        self._template = world.request("success")
+        self._template = context.request("success")
         self._until = time.monotonic() + SEARCH_S
         self._answers: dict[str, Exchange] = {}
         self.last: tuple[str, Exchange] | None = None
@@ -131,15 +131,15 @@ class _BodySearch:
             text.encode("utf-8", "surrogatepass"),
         )
         # The first event is enough: whether the run ends is not asked here.
-        return await self._world.send(
+        return await self._context.send(
             request.with_header("Idempotency-Key", new_key()), "a generated body", cut=Cut(after_events=1)
         )
 
 
-async def searched_bodies(world: ScenarioContext) -> dict[str, Exchange]:
+async def searched_bodies(context: ScenarioContext) -> dict[str, Exchange]:
     """The smallest generated body that made the server fail, else the last of those that did not."""
-    world.forbid_when_read_only("hostile bodies")
-    search = _BodySearch(world, asyncio.get_running_loop())
+    context.forbid_when_read_only("hostile bodies")
+    search = _BodySearch(context, asyncio.get_running_loop())
 
     @settings(
         max_examples=EXAMPLES,

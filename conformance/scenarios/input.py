@@ -15,23 +15,23 @@ TOO_LARGE_BYTES = 24_000_000
 _NESTED = 20_000
 
 
-def _raw(world: ScenarioContext, body: bytes) -> HttpRequest:
-    request = world.request("success")
+def _raw(context: ScenarioContext, body: bytes) -> HttpRequest:
+    request = context.request("success")
     return HttpRequest(request.method, request.target, request.headers, body)
 
 
-async def _with_bodies(world: ScenarioContext, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
-    return await world.send_all(
-        {name: world.target.post(body, key=new_key()) for name, body in bodies.items()}, label
+async def _with_bodies(context: ScenarioContext, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
+    return await context.send_all(
+        {name: context.target.post(body, key=new_key()) for name, body in bodies.items()}, label
     )
 
 
-def _body(world: ScenarioContext) -> dict[str, Any]:
-    body: dict[str, Any] = world.request("success").json()
+def _body(context: ScenarioContext) -> dict[str, Any]:
+    body: dict[str, Any] = context.request("success").json()
     return body
 
 
-async def bodies_not_json(world: ScenarioContext) -> dict[str, Exchange]:
+async def bodies_not_json(context: ScenarioContext) -> dict[str, Exchange]:
     """What is posted in place of a JSON object."""
     bodies = {
         "malformed JSON": b'{"organizationId": "org',
@@ -40,17 +40,17 @@ async def bodies_not_json(world: ScenarioContext) -> dict[str, Exchange]:
         "a bare text": b'"text"',
         "null": b"null",
     }
-    return await world.send_all({name: _raw(world, body) for name, body in bodies.items()}, "posted")
+    return await context.send_all({name: _raw(context, body) for name, body in bodies.items()}, "posted")
 
 
-async def bodies_without_a_field(world: ScenarioContext) -> dict[str, Exchange]:
+async def bodies_without_a_field(context: ScenarioContext) -> dict[str, Exchange]:
     """By the required field that is left out."""
-    body = _body(world)
+    body = _body(context)
     bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
-    return await _with_bodies(world, bodies, "a body without")
+    return await _with_bodies(context, bodies, "a body without")
 
 
-async def bodies_with_wrong_types(world: ScenarioContext) -> dict[str, Exchange]:
+async def bodies_with_wrong_types(context: ScenarioContext) -> dict[str, Exchange]:
     """By what stands where another type is documented."""
     wrong: dict[str, dict[str, Any]] = {
         "a number as organizationId": {"organizationId": 7},
@@ -64,32 +64,32 @@ async def bodies_with_wrong_types(world: ScenarioContext) -> dict[str, Exchange]
         "a number as userTimezone": {"userTimezone": 7},
         "an array as runId": {"runId": []},
     }
-    body = _body(world)
-    return await _with_bodies(world, {name: {**body, **part} for name, part in wrong.items()}, "sent")
+    body = _body(context)
+    return await _with_bodies(context, {name: {**body, **part} for name, part in wrong.items()}, "sent")
 
 
-async def bodies_with_bad_source(world: ScenarioContext) -> dict[str, Exchange]:
+async def bodies_with_bad_source(context: ScenarioContext) -> dict[str, Exchange]:
     """By a `source` that is none of the documented three."""
-    body = _body(world)
+    body = _body(context)
     values: tuple[Any, ...] = ("robot", "", "API", 7)
     return await _with_bodies(
-        world, {json.dumps(value): {**body, "source": value} for value in values}, "source"
+        context, {json.dumps(value): {**body, "source": value} for value in values}, "source"
     )
 
 
-async def bodies_with_bad_timezone(world: ScenarioContext) -> dict[str, Exchange]:
+async def bodies_with_bad_timezone(context: ScenarioContext) -> dict[str, Exchange]:
     """By a `userTimezone` that is no IANA zone."""
-    body = _body(world)
+    body = _body(context)
     values = ("Mars/Olympus_Mons", "not a zone", "../../etc/passwd")
     return await _with_bodies(
-        world, {value: {**body, "userTimezone": value} for value in values}, "userTimezone"
+        context, {value: {**body, "userTimezone": value} for value in values}, "userTimezone"
     )
 
 
-async def hostile_bodies(world: ScenarioContext) -> dict[str, Exchange]:
+async def hostile_bodies(context: ScenarioContext) -> dict[str, Exchange]:
     """JSON that breaks what is not built for it."""
-    world.forbid_when_read_only("hostile bodies")
-    body = json.dumps(_body(world))
+    context.forbid_when_read_only("hostile bodies")
+    body = json.dumps(_body(context))
     opened = body[:-1]
 
     def extended(extra: str) -> bytes:
@@ -110,18 +110,18 @@ async def hostile_bodies(world: ScenarioContext) -> dict[str, Exchange]:
         "a lone surrogate in sessionId": body.replace('"sessionId": "', '"sessionId": "\\udfff').encode(),
         "a NUL in organizationId": body.replace('"organizationId": "', '"organizationId": "\\u0000').encode(),
     }
-    return await world.send_all({name: _raw(world, value) for name, value in bodies.items()}, "hostile")
+    return await context.send_all({name: _raw(context, value) for name, value in bodies.items()}, "hostile")
 
 
-async def body_as_text(world: ScenarioContext) -> Exchange:
+async def body_as_text(context: ScenarioContext) -> Exchange:
     """A valid body that claims to be plain text."""
-    return await world.send(
-        world.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
+    return await context.send(
+        context.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
     )
 
 
-async def body_too_large(world: ScenarioContext) -> Exchange:
+async def body_too_large(context: ScenarioContext) -> Exchange:
     """A valid body with a very long value in it."""
-    world.forbid_when_read_only("oversized bodies")
-    body = {**_body(world), "fileThreadId": "x" * TOO_LARGE_BYTES}
-    return await world.send(world.target.post(body, key=new_key()), "an oversized body")
+    context.forbid_when_read_only("oversized bodies")
+    body = {**_body(context), "fileThreadId": "x" * TOO_LARGE_BYTES}
+    return await context.send(context.target.post(body, key=new_key()), "an oversized body")

@@ -24,73 +24,76 @@ _RACE_FROM = 4
 _LONGEST_GAP_MS = 2000.0
 
 
-async def replayed_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
+async def replayed_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A completed run and its retry."""
-    return await _with_retry(world, completed_run)
+    return await _with_retry(context, completed_run)
 
 
-async def replayed_long_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
+async def replayed_long_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A long run, of ten events or more where the action makes them, and its retry."""
-    return await _with_retry(world, long_run)
+    return await _with_retry(context, long_run)
 
 
-async def replayed_silent_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
+async def replayed_silent_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A run without tokens and its retry."""
-    return await _with_retry(world, silent_run)
+    return await _with_retry(context, silent_run)
 
 
-async def replayed_cancelled_run(world: ScenarioContext) -> tuple[Exchange, Exchange]:
+async def replayed_cancelled_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A cancelled run and its retry."""
-    return await _with_retry(world, cancelled_run)
+    return await _with_retry(context, cancelled_run)
 
 
-async def replayed_failure(world: ScenarioContext) -> tuple[Exchange, Exchange]:
+async def replayed_failure(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A failed run and its retry."""
-    return await _with_retry(world, failing_run)
+    return await _with_retry(context, failing_run)
 
 
 async def _with_retry(
-    world: ScenarioContext, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]
+    context: ScenarioContext, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]
 ) -> tuple[Exchange, Exchange]:
-    original = await world.run_once(scenario)
-    return original, await world.send(original.request, f"the retry of {original.label}")
+    original = await context.run_once(scenario)
+    return original, await context.send(original.request, f"the retry of {original.label}")
 
 
-async def joined_run(world: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
+async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, a second connection that joined it in flight, and the run read again after its end."""
-    request = world.request("long")
-    async with world.connections(2):
-        first = world.open(request, "a long run with a second reader")
+    request = context.request("long")
+    async with context.connections(2):
+        first = context.open(request, "a long run with a second reader")
         await first.events(3)
-        joined = world.open(request, "a retry while the run is in flight")
+        joined = context.open(request, "a retry while the run is in flight")
         original, second = await asyncio.gather(first.result(), joined.result())
-    later = await world.send(request, "the same run read again after its end")
+    later = await context.send(request, "the same run read again after its end")
     return original, second, later
 
 
-async def cut_runs(world: ScenarioContext) -> list[CutRun]:
+async def cut_runs(context: ScenarioContext) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed without Last-Event-ID."""
-    return await _cut_everywhere(world, name_last_event=False)
+    return await _cut_everywhere(context, name_last_event=False)
 
 
-async def cut_runs_by_id(world: ScenarioContext) -> list[CutRun]:
+async def cut_runs_by_id(context: ScenarioContext) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed with Last-Event-ID."""
-    _needs_last_event_id(world)
-    return await _cut_everywhere(world, name_last_event=True)
+    _needs_last_event_id(context)
+    return await _cut_everywhere(context, name_last_event=True)
 
 
-def _needs_last_event_id(world: ScenarioContext) -> None:
-    if world.expect.last_event_id is False:
+def _needs_last_event_id(context: ScenarioContext) -> None:
+    if context.expect.last_event_id is False:
         raise NotApplicable("the target declares that it ignores Last-Event-ID (target.last_event_id)")
 
 
-async def _cut_everywhere(world: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
-    whole = await world.run_once(long_run)
+async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
+    whole = await context.run_once(long_run)
     first = 1 if name_last_event else 0
     places = _spread(first, len(whole.events) - 1)
     ways = cycle((CutHow.FIN, CutHow.RST))
     return await gather_some(
-        [_cut_and_resume(world, Cut(place, next(ways)), name_last_event=name_last_event) for place in places],
+        [
+            _cut_and_resume(context, Cut(place, next(ways)), name_last_event=name_last_event)
+            for place in places
+        ],
         _AT_ONCE,
     )
 
@@ -103,36 +106,38 @@ def _spread(first: int, last: int) -> list[int]:
     return sorted({first + round(step * (count - 1) / (MAX_CUTS - 1)) for step in range(MAX_CUTS)})
 
 
-async def _cut_and_resume(world: ScenarioContext, cut: Cut, *, name_last_event: bool = False) -> CutRun:
-    request = world.request("long")
-    before = await world.send(request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut)
+async def _cut_and_resume(context: ScenarioContext, cut: Cut, *, name_last_event: bool = False) -> CutRun:
+    request = context.request("long")
+    before = await context.send(
+        request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
+    )
     again = request
     if name_last_event and before.events:
         owned = before.events[: cut.after_events][-1]  # what came in the same packet is taken as unseen
         again = request.with_header(_LAST_EVENT_ID, owned.frame.id)
-    resumed = await world.send(again, f"the resumption after event {cut.after_events}")
-    canonical = await world.send(
+    resumed = await context.send(again, f"the resumption after event {cut.after_events}")
+    canonical = await context.send(
         request, f"the run cut after event {cut.after_events}, read again after its end"
     )
     return CutRun(before, resumed, canonical)
 
 
-async def runs_cut_each_way(world: ScenarioContext) -> list[CutRun]:
+async def runs_cut_each_way(context: ScenarioContext) -> list[CutRun]:
     """Long runs broken off by FIN, RST, half-close, and each of them before the head."""
-    if not (await world.run_once(long_run)).started_run:
+    if not (await context.run_once(long_run)).started_run:
         return []
     cuts = [Cut(after, how) for how in CutHow for after in (2, 0)]
-    return await gather_some([_cut_and_resume(world, cut) for cut in cuts])
+    return await gather_some([_cut_and_resume(context, cut) for cut in cuts])
 
 
-async def resumed_after_each_id(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
+async def resumed_after_each_id(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A long run after its end, and a resumption of it after each event but the last."""
-    original = await world.run_once(long_run)
+    original = await context.run_once(long_run)
     ids = [one.frame.id for one in original.events if one.stream_id]
     named = [ids[place] for place in _spread(0, len(ids) - 2)]
     return original, await gather_some(
         [
-            world.send(
+            context.send(
                 original.request.with_header(_LAST_EVENT_ID, event_id), f"a resumption after id {event_id}"
             )
             for event_id in named
@@ -141,22 +146,22 @@ async def resumed_after_each_id(world: ScenarioContext) -> tuple[Exchange, list[
     )
 
 
-async def cut_after_the_end(world: ScenarioContext) -> list[CutRun]:
+async def cut_after_the_end(context: ScenarioContext) -> list[CutRun]:
     """The resumptions of a finished run after each of its events, as cuts of it."""
-    _needs_last_event_id(world)
-    original, resumed = await world.run_once(resumed_after_each_id)
+    _needs_last_event_id(context)
+    original, resumed = await context.run_once(resumed_after_each_id)
     return [CutRun(original, one, original) for one in resumed]
 
 
-async def retries_with_bad_ids(world: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
+async def retries_with_bad_ids(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A finished run, and retries of it that name ids which no event of it has."""
-    original = await world.run_once(long_run)
-    stranger = await world.run_once(completed_run)
+    original = await context.run_once(long_run)
+    stranger = await context.run_once(completed_run)
     foreign = stranger.events[0].frame.id if stranger.events else None
     bad = ["none", "-", "1-", "-1-0", "1-2-3", "9" * 40, "99999999999999-0", "0-0", foreign or "1-1"]
     return original, await gather_some(
         [
-            world.send(
+            context.send(
                 original.request.with_header(_LAST_EVENT_ID, value), f"a retry with Last-Event-ID {value}"
             )
             for value in bad
@@ -171,25 +176,25 @@ def _between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:
     return max(arrived_ms, min(made_ms, _LONGEST_GAP_MS))
 
 
-async def retries_at_the_end(world: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
+async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Long runs with a retry that was sent at some moment around their terminal event.
 
     The moments are spread over the time from the last event but three to the end. A busy machine sends
     late, so there are rounds until enough retries came shortly before the terminal event.
     """
-    world.forbid_when_read_only("races")
-    whole = await world.run_once(long_run)
+    context.forbid_when_read_only("races")
+    whole = await context.run_once(long_run)
     if len(whole.events) < _RACE_FROM or not whole.terminals:
         return []
     span_ms = _between_ms(whole.events[-_RACE_FROM], whole.terminals[0])
 
     async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
-        request = world.request("long")
-        async with world.connections(2):
-            first = world.open(request, "a run whose end is raced")
+        request = context.request("long")
+        async with context.connections(2):
+            first = context.open(request, "a run whose end is raced")
             if await first.events(len(whole.events) - _RACE_FROM + 1):
                 await asyncio.sleep(wait_ms / 1000)
-            second = world.open(request, "a retry around the terminal event")
+            second = context.open(request, "a retry around the terminal event")
             return await asyncio.gather(first.result(), second.result())
 
     races: list[tuple[Exchange, Exchange]] = []

@@ -21,28 +21,28 @@ from .input import bodies_not_json, bodies_without_a_field
 from .runs import completed_run
 
 
-async def every_answer(world: ScenarioContext) -> list[Exchange]:
+async def every_answer(context: ScenarioContext) -> list[Exchange]:
     """An accepted request, and one rejection for each reason there is."""
     refused = await asyncio.gather(
-        *(world.run_once(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
+        *(context.run_once(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
     )
     others = await asyncio.gather(
         *(
-            world.run_once(scenario)
+            context.run_once(scenario)
             for scenario in (completed_run, foreign_org_with_known_key, token_in_query)
         )
     )
-    conflict = await world.run_once(conflict_after_completion)
-    not_json = await world.run_once(bodies_not_json)
-    without = await world.run_once(bodies_without_a_field)
+    conflict = await context.run_once(conflict_after_completion)
+    not_json = await context.run_once(bodies_not_json)
+    without = await context.run_once(bodies_without_a_field)
     return [*others, *(answer for answer, _ in refused), conflict[1], *not_json.values(), *without.values()]
 
 
-async def cors_answers(world: ScenarioContext) -> list[Exchange]:
+async def cors_answers(context: ScenarioContext) -> list[Exchange]:
     """Answers to a run's request and to a rejected one, both sent as a foreign web page would."""
-    request = world.request("success").with_header("Origin", "https://elsewhere.example")
-    accepted = await world.send(request, "a request with a foreign Origin")
-    refused = await world.send(
+    request = context.request("success").with_header("Origin", "https://elsewhere.example")
+    accepted = await context.send(request, "a request with a foreign Origin")
+    refused = await context.send(
         request.with_header("Authorization", None).with_header("Idempotency-Key", new_key()),
         "a request with a foreign Origin and no token",
     )
@@ -55,4 +55,4 @@ async def cors_answers(world: ScenarioContext) -> list[Exchange]:
             ("Access-Control-Request-Headers", "authorization"),
         ),
     )
-    return [accepted, refused, await world.send(preflight, "a CORS preflight from a foreign Origin")]
+    return [accepted, refused, await context.send(preflight, "a CORS preflight from a foreign Origin")]

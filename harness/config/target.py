@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.settings import Action, Settings, TargetSettings
+from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
@@ -56,6 +57,20 @@ class Target:
         """A principal of another organization, where one is configured."""
         second = self.settings.second_principal
         return Principal(second.token.get_secret_value(), second.organization_id) if second else None
+
+    def offers(self, need: Need) -> bool:
+        """Whether the target has what a rule needs. The success action may stand in for an echo action."""
+        settings, actions = self.settings, self.settings.actions
+        return {
+            Need.LONG_ACTION: actions.long,
+            Need.FAILING_ACTION: actions.failure,
+            Need.CANCELLED_ACTION: actions.cancelled,
+            Need.SILENT_ACTION: actions.silent,
+            Need.QUIET_ACTION: actions.quiet,
+            Need.ECHO_ACTION: actions.echo or actions.success,
+            Need.SECOND_PRINCIPAL: settings.second_principal,
+            Need.SECOND_ROUTE: settings.other_route,
+        }[need] is not None
 
     def action(self, name: str) -> Action | None:
         """The configured workflowAction of that name; None where there is none."""

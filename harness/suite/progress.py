@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+from harness.atomic_file import atomic_write_text
 from harness.contract.finding import Verdict
 
 _BAD = frozenset((Verdict.FAIL, Verdict.ERROR, Verdict.STALE))
@@ -15,7 +16,7 @@ class Progress:
     """Counts verdicts as they come.
 
     The file holds {"done", "total", "verdicts": {verdict: count}, "failed": [requirement]} and is replaced as a
-    whole. Raises OSError where it cannot be written.
+    whole. Raises FileWriteError.
     """
 
     def __init__(self, file: Path, total: int) -> None:
@@ -39,6 +40,4 @@ class Progress:
             "verdicts": {str(one): self._verdicts[one] for one in Verdict if self._verdicts[one]},
             "failed": self._failed,
         }
-        beside = self._file.with_name(f"{self._file.name}.new")
-        beside.write_text(json.dumps(document), encoding="utf-8")
-        beside.replace(self._file)
+        atomic_write_text(self._file, json.dumps(document))

@@ -1,4 +1,4 @@
-"""pytest's side of the suite: options, markers, the ``judge`` and ``stage`` fixtures, verdicts in all reports.
+"""pytest's side of the suite: options, markers, the ``judge`` and ``runner`` fixtures, verdicts in all reports.
 
 It stays out of the way of any test run that has no test with a ``requirement`` marker.
 """
@@ -16,7 +16,7 @@ from harness.config.settings import Settings
 from harness.config.sources import load_settings, read_token
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.requirements import CATALOGUE, Level, areas, find
+from harness.contract.requirements import CATALOGUE, RULES, Level, areas, find
 from harness.contract.rules.rule import Rule
 from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
 from harness.errors import SettingsError
@@ -28,9 +28,8 @@ from harness.suite.progress import Progress
 from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner
 from harness.suite.terminal_report import explain, write_summary
 
-requirement = pytest.mark.requirement
-
-_MARKER = "requirement"
+MARKER = "harness_requirement"
+"""Carries the id of the requirement that a test of the suite decides."""
 _SESSION = "harness-session"
 _CAME_TO_ITS_END = frozenset(
     {pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED}
@@ -44,6 +43,11 @@ _SHOWN_AS = {
 }
 
 CheckFunction = Callable[..., None]
+
+
+def decides(rule: Rule) -> pytest.MarkDecorator:
+    """Marks a test of the suite with the rule that decides it; its ``check`` fixture applies that rule."""
+    return getattr(pytest.mark, MARKER)(rule.requirement.id)  # type: ignore[no-any-return]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -83,7 +87,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", f"{_MARKER}(id): the requirement of the catalogue that the test decides"
+        "markers", f"{MARKER}(id): the requirement of the catalogue that the test decides"
     )
     for name in (*areas(), *(str(level).lower() for level in Level)):
         config.addinivalue_line(
@@ -92,7 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _requirement_of(item: pytest.Item) -> str | None:
-    marker = item.get_closest_marker(_MARKER)
+    marker = item.get_closest_marker(MARKER)
     return str(marker.args[0]) if marker is not None else None
 
 
@@ -166,7 +170,7 @@ class _Session:
         self.config = config
         self.verdicts = Verdicts()
         self.documents: dict[str, Any] = {}
-        self.stage: ScenarioRunner | None = None
+        self.runner: ScenarioRunner | None = None
         self.settings: Settings | None = None
         self.progress: Progress | None = None
         self.interrupted = False
@@ -192,13 +196,13 @@ class _Session:
             self.settings = load_settings(
                 _path(self.config.getoption("harness_config")), flags_of(self.config)
             )
-            manners = Limits(
+            limits = Limits(
                 self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
             )
-            stage = ScenarioRunner(self.settings, manners)
-            stage.__enter__()
-            self.stage = stage
-            stage.run(preflight(stage.world.target))
+            runner = ScenarioRunner(self.settings, limits)
+            runner.__enter__()
+            self.runner = runner
+            runner.run(preflight(runner.context.target))
         except (SettingsError, PreflightError) as problem:
             self.verdicts.untested = str(problem)
             self._finish(interrupted=True)
@@ -208,10 +212,10 @@ class _Session:
             self.progress = Progress(file, sum(1 for item in session.items if _requirement_of(item)))
         keeps = bool(self.config.getoption("harness_results"))
         archive = EvidenceStore(self.settings, f"{_worker_name(self.config)}exchange-", keeps, {})
-        self.config.stash[_ARCHIVE] = archive
-        self.config.stash[_STAGE] = stage
+        self.config.stash[_EVIDENCE] = archive
+        self.config.stash[_RUNNER] = runner
         if not self._is_worker and not self._distributes:
-            stage.begin(self.config.stash.get(SCENARIOS, ()))
+            runner.begin(self.config.stash.get(SCENARIOS, ()))
 
     def _take_baseline(self, path: Path) -> None:
         if path.exists() or not self.config.getoption("harness_baseline_update"):
@@ -243,13 +247,13 @@ class _Session:
         raised: BaseException | None,
     ) -> None:
         """Turn what the test came to into a verdict, and put that on the report."""
-        judged = item.stash.get(_JUDGED, None)
+        judged = item.stash.get(_EVALUATED, None)
         documents: dict[str, Any] = {}
         evidence: list[dict[str, Any]] = []
         packed = None
         row = find(requirement_id)
         if raised is None and judged is not None:
-            archive = self.config.stash[_ARCHIVE]
+            archive = self.config.stash[_EVIDENCE]
             finding = judged.finding
             verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
             evidence = archive.references(judged, item.name, documents)
@@ -265,14 +269,17 @@ class _Session:
         elif raised is not None:
             verdict, detail = Verdict.ERROR, f"the harness itself failed: {type(raised).__name__}: {raised}"
         else:
-            verdict, detail = Verdict.ERROR, "the test judged nothing"
+            verdict, detail = Verdict.ERROR, "the test checked nothing"
             report.outcome = "failed"
             report.longrepr = detail
         result = CheckOutcome(
             requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed
         )
         report.harness = {"result": result.to_json(), "documents": documents}  # type: ignore[attr-defined]
-        item.user_properties += [(_MARKER, requirement_id), ("verdict", str(verdict))]  # JUnit's, at teardown
+        item.user_properties += [
+            ("requirement", requirement_id),
+            ("verdict", str(verdict)),
+        ]  # JUnit's, at teardown
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -327,9 +334,9 @@ class _Session:
         )
 
     def _close_stage(self) -> None:
-        if self.stage is not None:
-            self.stage.__exit__()
-            self.stage = None
+        if self.runner is not None:
+            self.runner.__exit__()
+            self.runner = None
 
     def _finish(self, *, interrupted: bool) -> None:
         self._close_stage()
@@ -359,9 +366,9 @@ class _Session:
 SCENARIOS: pytest.StashKey[Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]] = (
     pytest.StashKey()
 )
-_ARCHIVE: pytest.StashKey[EvidenceStore] = pytest.StashKey()
-_STAGE: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
-_JUDGED: pytest.StashKey[Evaluated] = pytest.StashKey()
+_EVIDENCE: pytest.StashKey[EvidenceStore] = pytest.StashKey()
+_RUNNER: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
+_EVALUATED: pytest.StashKey[Evaluated] = pytest.StashKey()
 
 
 def _path(value: str | None) -> Path | None:
@@ -391,25 +398,30 @@ def _as_skip(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
 @pytest.fixture(scope="session")
 def scenario_runner(pytestconfig: pytest.Config) -> ScenarioRunner:
     """Where scenarios are played."""
-    return pytestconfig.stash[_STAGE]
+    return pytestconfig.stash[_RUNNER]
 
 
 @pytest.fixture(scope="session")
-def expectations(stage: ScenarioRunner) -> Expectations:
+def expectations(scenario_runner: ScenarioRunner) -> Expectations:
     """What the target declares, and the budgets."""
-    return stage.world.expect
+    return scenario_runner.context.expect
 
 
 @pytest.fixture
-def check(request: pytest.FixtureRequest, expectations: Expectations) -> CheckFunction:
-    """Give a judge its evidence; the test then has the judge's verdict."""
+def check(
+    request: pytest.FixtureRequest, scenario_runner: ScenarioRunner, expectations: Expectations
+) -> CheckFunction:
+    """Applies the test's rule to its evidence; the finding becomes the test's verdict.
 
-    def give(decide: Rule, *evidence: Any) -> None:
-        cited = _requirement_of(request.node)
-        if decide.requirement.id != cited:
-            raise AssertionError(f"the test cites {cited}, its judge decides {decide.requirement.id}")
-        if _JUDGED in request.node.stash:
-            raise AssertionError("a test gives one judgement; this one gave a second")
-        request.node.stash[_JUDGED] = Evaluated(decide(*evidence, expect=expectations), evidence)
+    Raises NotApplicable when the target does not offer what the rule needs.
+    """
+    rule = RULES[_requirement_of(request.node) or ""]
+    if rule.requirement.needs is not None:
+        scenario_runner.context.require(rule.requirement.needs)
 
-    return give
+    def apply(*evidence: Any) -> None:
+        if _EVALUATED in request.node.stash:
+            raise AssertionError("a test checks its rule once; this one did so twice")
+        request.node.stash[_EVALUATED] = Evaluated(rule(*evidence, expect=expectations), evidence)
+
+    return apply

@@ -12,7 +12,7 @@ from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules import RULES
+from harness.contract.requirements import RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.results.reader import Results
 from harness.results.records import RuleResultRecord

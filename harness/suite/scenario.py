@@ -20,6 +20,7 @@ from typing import Any, Self, TypeVar
 from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
+from harness.contract.rules.rule import Need
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 from harness.transport.receiver import Cut
@@ -51,12 +52,12 @@ class Limits:
 class ScenarioContext:
     """What a scenario acts on: the target, a client to it, and the scenarios played so far."""
 
-    def __init__(self, settings: Settings, manners: Limits | None = None) -> None:
+    def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.target = Target(settings)
         self.expect = settings.expectations
         self.client = AsyncClient(self.target.endpoint, self.expect.budgets)
-        self._manners = manners or Limits()
-        self._free = self._manners.max_connections or 0
+        self._limits = limits or Limits()
+        self._free = self._limits.max_connections or 0
         self._freed = asyncio.Condition()
         self._played: dict[Callable[..., Any], asyncio.Task[Any]] = {}
 
@@ -80,9 +81,14 @@ class ScenarioContext:
         except LookupError:
             raise NotApplicable(f"configure [target.actions.{action}]") from None
 
+    def require(self, need: Need) -> None:
+        """Raises NotApplicable when the target does not offer what a rule needs."""
+        if not self.target.offers(need):
+            raise NotApplicable(f"configure {need.setting}")
+
     def forbid_when_read_only(self, what: str) -> None:
         """Raises NotApplicable where the target is not to be sent `what`."""
-        if self._manners.read_only:
+        if self._limits.read_only:
             raise NotApplicable(f"{what} are left out by --harness-read-only")
 
     @asynccontextmanager
@@ -91,7 +97,7 @@ class ScenarioContext:
 
         Raises NotApplicable when there may never be as many.
         """
-        limit = self._manners.max_connections
+        limit = self._limits.max_connections
         if limit is None or _HOLDS.get():
             yield
             return
@@ -185,17 +191,17 @@ async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T
 class ScenarioRunner:
     """A World on an event loop in a thread of its own, for callers that are not asynchronous."""
 
-    def __init__(self, settings: Settings, manners: Limits | None = None) -> None:
+    def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="scenarios", daemon=True)
-        self.world = ScenarioContext(settings, manners)
+        self.context = ScenarioContext(settings, limits)
 
     def __enter__(self) -> Self:
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.world.close(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self.context.close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -206,14 +212,14 @@ class ScenarioRunner:
 
     def outcome(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """Wait for a scenario's outcome."""
-        return self.run(self.world.run_once(scenario))
+        return self.run(self.context.run_once(scenario))
 
     def begin(self, scenarios: Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]) -> None:
         """Begin to play `scenarios`, without waiting for them."""
 
         def start() -> None:
             for scenario in scenarios:
-                task = asyncio.ensure_future(self.world.run_once(scenario))
+                task = asyncio.ensure_future(self.context.run_once(scenario))
                 task.add_done_callback(_look_at)
 
         self._loop.call_soon_threadsafe(start)

@@ -26,13 +26,14 @@ import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules.rule import Rule
+from harness.contract.requirements import RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
+from harness.suite.pytest_plugin import MARKER
 from harness.suite.scenario import NotApplicable, ScenarioRunner
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
-_OWN = {"judge", "stage"}
+_OWN = {"check", "scenario_runner"}
 _BESIDE = 3
 
 
@@ -53,7 +54,7 @@ def cases() -> Iterator[Case]:
         for name, test in vars(importlib.import_module(f"harness.conformance.{module.name}")).items():
             if not name.startswith("test_"):
                 continue
-            (cited,) = [mark.args[0] for mark in test.pytestmark if mark.name == "requirement"]
+            (cited,) = [mark.args[0] for mark in test.pytestmark if mark.name == MARKER]
             names = [one for one in inspect.signature(test).parameters if one not in _OWN]
             for chosen in product(*(_PARAMETERS.get(one, (one,)) for one in names)):
                 yield Case(cited, test, dict(zip(names, chosen, strict=True)))
@@ -62,22 +63,25 @@ def cases() -> Iterator[Case]:
 def verdicts_on(settings: Settings) -> Verdicts:
     """Play every scenario on the target and judge it."""
     found = Verdicts()
-    with ScenarioRunner(settings) as stage:
-        stage.begin(SCENARIOS.values())
+    with ScenarioRunner(settings) as runner:
+        runner.begin(SCENARIOS.values())
         for case in cases():
-            found.add(_result(case, stage))
+            found.add(_result(case, runner))
     return found
 
 
-def _result(case: Case, stage: ScenarioRunner) -> CheckOutcome:
+def _result(case: Case, runner: ScenarioRunner) -> CheckOutcome:
     findings: list[Finding] = []
 
-    def judge(decide: Rule, *evidence: Any) -> None:
-        findings.append(decide(*evidence, expect=stage.world.expect))
+    def check(*evidence: Any) -> None:
+        findings.append(RULES[case.requirement](*evidence, expect=runner.context.expect))
 
     try:
-        given = {name: stage.outcome(SCENARIOS[scenario]) for name, scenario in case.arguments.items()}
-        own = {"judge": judge, "stage": stage}
+        needs = RULES[case.requirement].requirement.needs
+        if needs is not None:
+            runner.context.require(needs)
+        given = {name: runner.outcome(SCENARIOS[scenario]) for name, scenario in case.arguments.items()}
+        own = {"check": check, "scenario_runner": runner}
         wanted = {
             name: value for name, value in own.items() if name in inspect.signature(case.test).parameters
         }

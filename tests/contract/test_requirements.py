@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import harness.conformance
-from harness.contract import rules
-from harness.contract.requirements import CATALOGUE, Level, areas, find
+from harness.contract.requirements import AREAS, CATALOGUE, RULES, Level, areas, find
 from harness.contract.rules.rule import Rule
 
 SUITE = Path(harness.conformance.__file__).parent
@@ -25,22 +25,11 @@ def suite_tests() -> Iterator[tuple[str, ast.FunctionDef]]:
                 yield path.stem, node
 
 
-def cited(test: ast.FunctionDef) -> list[str]:
-    calls = [one for one in test.decorator_list if isinstance(one, ast.Call)]
-    names = [one for one in calls if isinstance(one.func, ast.Name) and one.func.id == "requirement"]
-    return [ast.literal_eval(argument) for one in names for argument in one.args]
-
-
-def judge_used(test: ast.FunctionDef) -> list[Rule]:
-    """The judges in `check(area.rule, …)`."""
-    found = []
-    for node in ast.walk(test):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "check":
-            rule = node.args[0]
-            assert isinstance(rule, ast.Attribute)
-            assert isinstance(rule.value, ast.Name)
-            found.append(getattr(getattr(rules, rule.value.id), rule.attr))
-    return found
+def cited(test: ast.FunctionDef) -> list[Rule]:
+    """The rules in `@decides(area.rule)`."""
+    calls = [node for node in test.decorator_list if isinstance(node, ast.Call)]
+    named = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "decides"]
+    return [getattr(import_module(f"harness.contract.rules.{rule.value.id}"), rule.attr) for rule in named]
 
 
 TESTS = list(suite_tests())
@@ -51,18 +40,19 @@ def test_the_suite_was_found() -> None:
 
 
 @pytest.mark.parametrize(("module", "test"), TESTS, ids=[f"{module}-{test.name}" for module, test in TESTS])
-def test_a_test_of_the_suite_cites_one_requirement_and_uses_its_judge(
-    module: str, test: ast.FunctionDef
-) -> None:
-    (requirement_id,) = cited(test)
-    assert requirement_id in CATALOGUE
-    assert module == f"test_{CATALOGUE[requirement_id].area.replace('-', '_')}"
-    (judge,) = judge_used(test)
-    assert judge.requirement.id == requirement_id
+def test_a_test_of_the_suite_decides_one_rule_of_its_area(module: str, test: ast.FunctionDef) -> None:
+    (rule,) = cited(test)
+    assert rule is RULES[rule.requirement.id]
+    assert module == f"test_{rule.requirement.area.replace('-', '_')}"
 
 
-def test_every_requirement_is_cited_by_a_test_of_the_suite() -> None:
-    assert {requirement_id for _, test in TESTS for requirement_id in cited(test)} == set(CATALOGUE)
+def test_every_requirement_is_decided_by_a_test_of_the_suite() -> None:
+    assert {rule.requirement.id for _, test in TESTS for rule in cited(test)} == set(CATALOGUE)
+
+
+def test_no_two_rules_have_one_id() -> None:
+    rules = [member for area in AREAS for member in vars(area).values() if isinstance(member, Rule)]
+    assert len({id(rule) for rule in rules}) == len(RULES)
 
 
 @pytest.mark.parametrize("row", CATALOGUE.values(), ids=CATALOGUE)
@@ -97,9 +87,7 @@ def test_the_order_is_that_of_diagnosis() -> None:
 
 def test_a_row_is_found_by_its_id() -> None:
     assert find("terminal.last").level is Level.MUST
-    with pytest.raises(
-        KeyError, match=r"no requirement 'terminal\.lost' in the catalogue; did you mean 'term"
-    ):
+    with pytest.raises(KeyError, match=r"there is no requirement 'terminal\.lost'; did you mean 'term"):
         find("terminal.lost")
-    with pytest.raises(KeyError, match=r"no requirement 'xyzzy' in the catalogue\"$"):
+    with pytest.raises(KeyError, match=r"there is no requirement 'xyzzy'\"$"):
         find("xyzzy")

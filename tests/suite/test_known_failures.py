@@ -50,7 +50,7 @@ def test_what_has_expired_counts_again(listed: Path) -> None:
     [
         (
             '[[known]]\nid = "resume.join"\nreason = "x"',
-            "entry 1: no requirement 'resume.join'.*'resume.joins'",
+            "entry 1: there is no requirement 'resume.join'.*'resume.joins'",
         ),
         ('[[known]]\nid = "resume.joins"', "entry 1: reason: Field required"),
         ('[[known]]\nid = "resume.joins"\nreason = ""', "entry 1: reason"),

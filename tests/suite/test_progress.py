@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.contract.finding import Verdict
+from harness.errors import FileWriteError
 from harness.suite.progress import Progress
 
 
@@ -30,5 +31,5 @@ def test_the_file_says_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_gone_is_no_silent_matter(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileWriteError):
         Progress(tmp_path / "nowhere" / "progress.json", 1)

@@ -428,29 +428,24 @@ def test_flags_and_variables_outrank_the_file(server: RawServer, tmp_path: Path)
 # Tests that are wrong are the harness's own fault, and said to be.
 
 OWN_SUITE = """
-from harness.contract.rules import terminal
-from harness.suite.pytest_plugin import requirement
+import pytest
+from harness.contract.rules import ids, terminal
+from harness.suite.pytest_plugin import decides
 
-@requirement("terminal.last")
-def test_judges_nothing(judge):
+@decides(terminal.last)
+def test_checks_nothing(check):
     pass
 
-@requirement("terminal.closes")
-def test_judges_another_requirement(judge):
-    judge(terminal.always, None)
+@decides(terminal.closes)
+def test_checks_twice(check):
+    check(None)
+    check(None)
 
-@requirement("terminal.always")
-def test_swallows_that(judge):
-    try:
-        judge(terminal.last, None)
-    except AssertionError:
-        pass
-
-@requirement("ids.unique")
+@decides(ids.unique)
 def test_breaks():
-    raise RuntimeError("of its own")
+    raise RuntimeError("its own fault")
 
-@requirement("ids.present")
+@pytest.mark.harness_requirement("ids.present")
 def test_has_no_such_fixture(nonesuch):
     pass
 
@@ -459,7 +454,7 @@ def test_of_something_else():
 """
 
 
-def test_a_test_that_judges_nothing_or_something_else_is_an_error(config: Path) -> None:
+def test_a_test_that_checks_nothing_or_breaks_is_an_error(config: Path) -> None:
     (config.parent / "test_own.py").write_text(OWN_SUITE)
     done = run(
         "pytest",
@@ -473,24 +468,18 @@ def test_a_test_that_judges_nothing_or_something_else_is_an_error(config: Path) 
     assert done.code == 1, done.output
     document = done.report(config.parent / "v.json")
     details = {check["id"]: check["detail"] for check in document["checks"] if check["verdict"] == "error"}
-    assert details.keys() == {
-        "terminal.last",
-        "terminal.closes",
-        "terminal.always",
-        "ids.unique",
-        "ids.present",
-    }
-    assert details["terminal.last"] == details["terminal.always"] == "the test judged nothing"
-    assert "cites terminal.closes, its judge decides terminal.always" in details["terminal.closes"]
-    assert "RuntimeError: of its own" in details["ids.unique"]
+    assert details.keys() == {"terminal.last", "terminal.closes", "ids.unique", "ids.present"}
+    assert details["terminal.last"] == "the test checked nothing"
+    assert "the harness itself failed" in details["terminal.closes"]
+    assert "RuntimeError: its own fault" in details["ids.unique"]
     assert document["counts"]["pass"] == 0
 
 
 def test_a_requirement_that_is_not_in_the_catalogue_is_refused(config: Path) -> None:
-    (config.parent / "test_own.py").write_text(OWN_SUITE.replace("ids.unique", "ids.uniqe"))
+    (config.parent / "test_own.py").write_text(OWN_SUITE.replace("ids.present", "ids.presnt"))
     done = run("pytest", "test_own.py", "--harness-config", str(config), folder=config.parent)
     assert done.code == 4
-    assert "did you mean 'ids.unique'" in done.output
+    assert "did you mean 'ids.present'" in done.output
     assert "INTERNALERROR" not in done.output
 
 

@@ -36,23 +36,23 @@ def settings(port: int = 9) -> Settings:
 def test_a_scenario_is_played_once_whoever_asks() -> None:
     played: list[str] = []
 
-    async def inner(world: ScenarioContext) -> str:
+    async def inner(context: ScenarioContext) -> str:
         played.append("inner")
         await asyncio.sleep(0.02)
         return "inner"
 
-    async def outer(world: ScenarioContext) -> str:
+    async def outer(context: ScenarioContext) -> str:
         played.append("outer")
-        return f"outer of {await world.run_once(inner)}"
+        return f"outer of {await context.run_once(inner)}"
 
     async def job() -> None:
-        world = ScenarioContext(settings())
+        context = ScenarioContext(settings())
         found = await asyncio.gather(
-            world.run_once(outer), world.run_once(inner), world.run_once(outer), world.run_once(inner)
+            context.run_once(outer), context.run_once(inner), context.run_once(outer), context.run_once(inner)
         )
         assert found == ["outer of inner", "inner", "outer of inner", "inner"]
         assert sorted(played) == ["inner", "outer"]
-        await world.close()
+        await context.close()
 
     bounded(job())
 
@@ -60,33 +60,33 @@ def test_a_scenario_is_played_once_whoever_asks() -> None:
 def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
     played: list[str] = []
 
-    async def lacking(world: ScenarioContext) -> None:
+    async def lacking(context: ScenarioContext) -> None:
         played.append("lacking")
-        world.request("quiet")
+        context.request("quiet")
 
     async def job() -> None:
-        world = ScenarioContext(settings())
+        context = ScenarioContext(settings())
         for _ in range(2):
             with pytest.raises(NotApplicable, match=r"^configure \[target\.actions\.quiet\]$"):
-                await world.run_once(lacking)
+                await context.run_once(lacking)
         assert played == ["lacking"]
-        await world.close()
+        await context.close()
 
     bounded(job())
 
 
 def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
-    async def slow(world: ScenarioContext) -> str:
+    async def slow(context: ScenarioContext) -> str:
         await asyncio.sleep(0.1)
         return "slow"
 
     async def job() -> None:
-        world = ScenarioContext(settings())
-        impatient = asyncio.create_task(world.run_once(slow))
+        context = ScenarioContext(settings())
+        impatient = asyncio.create_task(context.run_once(slow))
         await asyncio.sleep(0.02)
         impatient.cancel()
-        assert await world.run_once(slow) == "slow"
-        await world.close()
+        assert await context.run_once(slow) == "slow"
+        await context.close()
 
     bounded(job())
 
@@ -94,15 +94,15 @@ def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
 def test_closing_the_world_stops_what_is_played_and_sent() -> None:
     async def job() -> None:
         async with listening(saying_and_waiting(head(200, STREAM))) as server:
-            world = ScenarioContext(settings(server.port))
-            live = world.open(world.request("success"), "a run")
+            context = ScenarioContext(settings(server.port))
+            live = context.open(context.request("success"), "a run")
 
-            async def endless(world: ScenarioContext) -> None:
+            async def endless(context: ScenarioContext) -> None:
                 await asyncio.sleep(60)
 
-            waiting = asyncio.create_task(world.run_once(endless))
+            waiting = asyncio.create_task(context.run_once(endless))
             await asyncio.sleep(0.05)
-            await world.close()
+            await context.close()
             assert live.finished
             assert live.exchange.ending is Ending.STOPPED
             with pytest.raises(asyncio.CancelledError):
@@ -114,13 +114,13 @@ def test_closing_the_world_stops_what_is_played_and_sent() -> None:
 def test_requests_of_one_kind_keep_their_names_and_order() -> None:
     async def job() -> None:
         async with listening(saying(WHOLE)) as server:
-            world = ScenarioContext(settings(server.port))
-            requests = {number: world.request("success", key=f"k{number}") for number in range(20)}
-            answers = await world.send_all(requests, "number")
+            context = ScenarioContext(settings(server.port))
+            requests = {number: context.request("success", key=f"k{number}") for number in range(20)}
+            answers = await context.send_all(requests, "number")
             assert list(answers) == list(range(20))
             assert [one.label for one in answers.values()] == [f"number: {number}" for number in range(20)]
             assert {number: one.request for number, one in answers.items()} == requests
-            await world.close()
+            await context.close()
 
     bounded(job())
 
@@ -166,19 +166,19 @@ def test_connections_are_held_within_the_limit() -> None:
 
     async def job() -> None:
         async with listening(script) as server:
-            world = ScenarioContext(settings(server.port), Limits(max_connections=3))
+            context = ScenarioContext(settings(server.port), Limits(max_connections=3))
 
-            async def together(_world: ScenarioContext) -> None:
-                async with world.connections(3):
-                    await asyncio.gather(*(world.send(world.request("success"), "one") for _ in range(3)))
+            async def together(_context: ScenarioContext) -> None:
+                async with context.connections(3):
+                    await asyncio.gather(*(context.send(context.request("success"), "one") for _ in range(3)))
 
-            singles = [world.send(world.request("success"), "single") for _ in range(8)]
-            await asyncio.gather(*singles, world.run_once(together), world.run_once(together))
+            singles = [context.send(context.request("success"), "single") for _ in range(8)]
+            await asyncio.gather(*singles, context.run_once(together), context.run_once(together))
             assert len(server.connections) == 11
             with pytest.raises(NotApplicable, match=r"takes 4 connections at once; .* allows 3"):
-                async with world.connections(4):
+                async with context.connections(4):
                     pytest.fail("it must not begin")
-            await world.close()
+            await context.close()
 
     bounded(job())
     assert open_now == [0, 3]
@@ -194,16 +194,16 @@ def test_a_429_is_honoured_a_few_times() -> None:
 
     async def job() -> None:
         async with listening(script) as server:
-            world = ScenarioContext(settings(server.port))
-            answer = await world.send(world.request("success"), "a run")
+            context = ScenarioContext(settings(server.port))
+            answer = await context.send(context.request("success"), "a run")
             assert (answer.status, counts["/first"]) == (200, 3)
             assert answer.label == "a run (again, after a 429)"
-            await world.close()
+            await context.close()
         async with listening(saying(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
-            world = ScenarioContext(settings(server.port))
-            assert (await world.send(world.request("success"), "a run")).status == 429
+            context = ScenarioContext(settings(server.port))
+            assert (await context.send(context.request("success"), "a run")).status == 429
             assert len(server.connections) == 4
-            await world.close()
+            await context.close()
 
     bounded(job())
 
@@ -239,19 +239,19 @@ def test_a_date_to_wait_for_and_no_answer_at_all() -> None:
     assert retry_after_s(no_answer()) == 1
 
 
-# The stage
+# The runner
 
 
 def test_a_stage_plays_in_a_thread_of_its_own() -> None:
     threads: list[str] = []
 
-    async def scenario(world: ScenarioContext) -> str:
+    async def scenario(context: ScenarioContext) -> str:
         threads.append(threading.current_thread().name)
         return "outcome"
 
-    with ScenarioRunner(settings()) as stage:
-        assert stage.outcome(scenario) == "outcome"
-        assert stage.outcome(scenario) == "outcome"
+    with ScenarioRunner(settings()) as runner:
+        assert runner.outcome(scenario) == "outcome"
+        assert runner.outcome(scenario) == "outcome"
     assert threads == ["scenarios"]
     assert not any(thread.name == "scenarios" for thread in threading.enumerate())
 
@@ -259,28 +259,28 @@ def test_a_stage_plays_in_a_thread_of_its_own() -> None:
 def test_scenarios_begin_before_they_are_asked_for() -> None:
     begun = threading.Event()
 
-    async def early(world: ScenarioContext) -> str:
+    async def early(context: ScenarioContext) -> str:
         begun.set()
         return "early"
 
-    async def failing(world: ScenarioContext) -> Any:
+    async def failing(context: ScenarioContext) -> Any:
         raise LookupError("later")
 
-    with ScenarioRunner(settings()) as stage:
-        stage.begin([early, failing])
+    with ScenarioRunner(settings()) as runner:
+        runner.begin([early, failing])
         assert begun.wait(10)
-        assert stage.outcome(early) == "early"
+        assert runner.outcome(early) == "early"
         with pytest.raises(LookupError, match="later"):
-            stage.outcome(failing)
+            runner.outcome(failing)
 
 
 def test_leaving_the_stage_does_not_wait_for_what_nobody_asked_for() -> None:
     begun = threading.Event()
 
-    async def endless(world: ScenarioContext) -> None:
+    async def endless(context: ScenarioContext) -> None:
         begun.set()
         await asyncio.sleep(600)
 
-    with ScenarioRunner(settings()) as stage:
-        stage.begin([endless])
+    with ScenarioRunner(settings()) as runner:
+        runner.begin([endless])
         assert begun.wait(10)

@@ -9,7 +9,7 @@ from typing import Any
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.rule import is_same_run, quoted, require_accepted, rule
+from harness.contract.rules.rule import Level, Need, is_same_run, quoted, require_accepted, rule
 
 
 def _refused(answer: Exchange, statuses: Collection[int], what: str) -> RuleResult:
@@ -35,19 +35,37 @@ def _no_run(followup: Exchange, what: str) -> RuleResult | None:
     return None
 
 
-@rule("auth.missing")
+@rule(
+    "auth.missing",
+    Level.MUST,
+    "No token: 401, and no run",
+    why="Anybody could run actions in somebody's name.",
+    source="api",
+)
 def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a request without a token"
     return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401}, what)
 
 
-@rule("auth.bad")
+@rule(
+    "auth.bad",
+    Level.MUST,
+    "A garbage token: 401 (403 tolerated), and no run",
+    why="A check that a token is there is no check that it is good.",
+    source="api",
+)
 def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a garbage token"
     return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401, 403}, what)
 
 
-@rule("auth.challenge")
+@rule(
+    "auth.challenge",
+    Level.SHOULD,
+    "A 401 carries WWW-Authenticate",
+    why="A generic client learns from it how to authenticate.",
+    source="RFC 9110",
+)
 def challenge(control: Exchange, refused: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
@@ -85,7 +103,13 @@ def _told(answer: Exchange) -> dict[str, Any]:
     return {"status": answer.status, **_leaves(body, "body")}
 
 
-@rule("auth.before-key")
+@rule(
+    "auth.before-key",
+    Level.MUST,
+    "Without a valid token a known key tells nothing (same answer as an unknown one)",
+    why="Answers that differ tell a stranger which keys, and so which runs, exist.",
+    source="ours",
+)
 def before_key(
     control: Exchange, known: Exchange, clashing: Exchange, unknown: Exchange, unknown_too: Exchange
 ) -> RuleResult:
@@ -114,13 +138,25 @@ def before_key(
     return passed(f"known or not, the answer is {unknown.status}")
 
 
-@rule("auth.org-mismatch")
+@rule(
+    "auth.org-mismatch",
+    Level.MUST,
+    "A foreign organizationId is rejected before any run event",
+    why="A run in a foreign organization reads and writes what is not the caller's.",
+    source="api",
+)
 def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a foreign organizationId"
     return require_accepted(control) or _no_run(followup, what) or _refused(refused, {403, 401, 404}, what)
 
 
-@rule("auth.org-before-conflict")
+@rule(
+    "auth.org-before-conflict",
+    Level.MUST,
+    "A foreign org is told about the org, not about a conflict",
+    why="Being told of a conflict tells a stranger that the key exists.",
+    source="reading 7",
+)
 def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     """`refused` is a foreign organizationId under the key of `control`, thus with another body too."""
     if problem := require_accepted(control):
@@ -130,7 +166,14 @@ def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     return _refused(refused, {403, 401, 404}, "a foreign organizationId under a known key")
 
 
-@rule("auth.key-scope")
+@rule(
+    "auth.key-scope",
+    Level.MUST,
+    "The same key in two organizations is two runs, and neither sees the other's events",
+    why="A key chosen alike by two customers would show one the other's run.",
+    source="reading 7",
+    needs=Need.SECOND_PRINCIPAL,
+)
 def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     """The same key, sent by principals of two organizations."""
     if problem := require_accepted(first):
@@ -147,6 +190,12 @@ def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     return passed("the same key in two organizations is two runs")
 
 
-@rule("auth.query-token")
+@rule(
+    "auth.query-token",
+    Level.SHOULD,
+    "A token in the query string is refused",
+    why="Query strings end up in logs, and tokens with them.",
+    source="RFC 6750",
+)
 def query_token(control: Exchange, refused: Exchange) -> RuleResult:
     return require_accepted(control) or _refused(refused, {400, 401, 403, 404}, "a token in the query string")

@@ -16,6 +16,8 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
 from harness.contract.rules.resume import first_difference
 from harness.contract.rules.rule import (
+    Level,
+    Need,
     combine,
     quoted,
     require_accepted,
@@ -75,7 +77,13 @@ def is_conflict(answer: Exchange, original: Exchange, situation: str, expect: Ex
     return failed(f"{situation} got {answer.describe()}, not a 409", *places)
 
 
-@rule("conflict.rejected")
+@rule(
+    "conflict.rejected",
+    Level.MUST,
+    "Same key, different body is rejected with 409 (three forms, reading 1)",
+    why="The same key with another body is a bug in the client; running either body hides it.",
+    source="api",
+)
 def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
     """Pairs of a run and another body under its key. Whether each moment is covered has judges of its own."""
     found = [
@@ -85,29 +93,14 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
     return next((one for one in found if one.verdict is Verdict.PASS), None) or combine(found, "")
 
 
-@rule("conflict.error-event")
-def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
-    if problem := require_accepted(original):
-        return problem
-    form = rejection_form(conflicting)
-    if form is None:
-        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
-    if conflicting.events:
-        return passed(f"the rejection is {form}")
-    return failed(f"the rejection is {form}, not an error event", Location(conflicting))
-
-
-@rule("conflict.form")
-def form(original: Exchange, conflicting: Exchange) -> RuleResult:
-    if problem := require_accepted(original):
-        return problem
-    found = rejection_form(conflicting)
-    if found is None:
-        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
-    return info(f"a reused key with another body gets {found}")
-
-
-@rule("conflict.in-flight")
+@rule(
+    "conflict.in-flight",
+    Level.MUST,
+    "The same while the first run is still going",
+    why="The race of two different requests happens while the first is running.",
+    source="api",
+    needs=Need.LONG_ACTION,
+)
 def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_accepted(original):
         return problem
@@ -117,14 +110,47 @@ def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations
     return is_conflict(conflicting, original, "another body while the first run was in flight", expect)
 
 
-@rule("conflict.after-completion")
+@rule(
+    "conflict.after-completion",
+    Level.MUST,
+    "The same after it ended",
+    why="Keys are reused by mistake hours later, too.",
+    source="api",
+)
 def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_terminal(original):
         return problem
     return is_conflict(conflicting, original, "another body after the first run had ended", expect)
 
 
-@rule("conflict.original-untouched")
+@rule(
+    "conflict.any-field",
+    Level.MUST,
+    "A change in any single field, nested ones too, is a conflict",
+    why="A fingerprint of some fields takes a different request for a retry.",
+    source="api",
+)
+def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> RuleResult:
+    """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
+    return combine(
+        [
+            is_conflict(
+                answer, original, f"the same key with another {name}{_refused_value(answer, name)}", expect
+            )
+            for name, answer in varied.items()
+        ],
+        "each is a conflict: another " + ", ".join(varied),
+    )
+
+
+@rule(
+    "conflict.original-untouched",
+    Level.MUST,
+    "The first run goes on, whole, and its key still resumes it",
+    why="Somebody's mistake with a key must not kill the run that owns it.",
+    source="ours",
+    needs=Need.LONG_ACTION,
+)
 def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> RuleResult:
     if problem := require_accepted(original):
         return problem
@@ -139,33 +165,13 @@ def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchang
     return passed("the first run went on whole, and its key still resumes it")
 
 
-def _refused_value(answer: Exchange, name: str) -> str:
-    """The value of the body's field `name`, where a server may have refused it for itself and not for the key."""
-    if answer.status is None or answer.status == 409 or not 400 <= answer.status < 500:
-        return ""
-    try:
-        body = answer.request.json()
-    except ValueError:  # recorded evidence may hold a part of it
-        return ""
-    value = body.get(name) if isinstance(body, dict) else None
-    return f" ({json.dumps(value)})" if isinstance(value, str) else ""
-
-
-@rule("conflict.any-field")
-def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> RuleResult:
-    """`varied` holds, by the name of the one field that differs, the answer to each varied body."""
-    return combine(
-        [
-            is_conflict(
-                answer, original, f"the same key with another {name}{_refused_value(answer, name)}", expect
-            )
-            for name, answer in varied.items()
-        ],
-        "each is a conflict: another " + ", ".join(varied),
-    )
-
-
-@rule("conflict.starts-nothing")
+@rule(
+    "conflict.starts-nothing",
+    Level.MUST,
+    "The rejected request starts no run",
+    why="A rejected request that runs all the same is worse than one that is accepted.",
+    source="ours",
+)
 def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> RuleResult:
     """After the conflict, `later` is the first body sent again, and `again` the conflicting one."""
     if problem := require_terminal(original):
@@ -194,7 +200,25 @@ def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, a
     return passed("the rejected request left no run behind")
 
 
-@rule("conflict.leaks-nothing")
+def _refused_value(answer: Exchange, name: str) -> str:
+    """The value of the body's field `name`, where a server may have refused it for itself and not for the key."""
+    if answer.status is None or answer.status == 409 or not 400 <= answer.status < 500:
+        return ""
+    try:
+        body = answer.request.json()
+    except ValueError:  # recorded evidence may hold a part of it
+        return ""
+    value = body.get(name) if isinstance(body, dict) else None
+    return f" ({json.dumps(value)})" if isinstance(value, str) else ""
+
+
+@rule(
+    "conflict.leaks-nothing",
+    Level.MUST,
+    "The rejection holds nothing of the first run's body or events",
+    why="Who guesses a key must not be shown what was asked under it.",
+    source="D",
+)
 def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> RuleResult:
     """`secret` is a text that stands in the first body alone."""
     if problem := require_accepted(original):
@@ -212,6 +236,40 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
             f"the rejection holds an event of the first run (id {told[0].frame.id})", Location(conflicting)
         )
     return passed("the rejection holds nothing of the first run")
+
+
+@rule(
+    "conflict.error-event",
+    Level.SHOULD,
+    "The rejection is an error event",
+    why="The documentation says so, and clients of the stream wait for an event.",
+    source="api",
+)
+def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
+    if problem := require_accepted(original):
+        return problem
+    form = rejection_form(conflicting)
+    if form is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
+    if conflicting.events:
+        return passed(f"the rejection is {form}")
+    return failed(f"the rejection is {form}, not an error event", Location(conflicting))
+
+
+@rule(
+    "conflict.form",
+    Level.INFO,
+    "Which of the three forms the 409 has",
+    why="Clients must know which of the three to look for.",
+    source="reading 1",
+)
+def form(original: Exchange, conflicting: Exchange) -> RuleResult:
+    if problem := require_accepted(original):
+        return problem
+    found = rejection_form(conflicting)
+    if found is None:
+        return inconclusive(f"there was no 409 to judge: {conflicting.describe()}", Location(conflicting))
+    return info(f"a reused key with another body gets {found}")
 
 
 def _text(answer: Exchange) -> str:

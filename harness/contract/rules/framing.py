@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, not_applicable, passed
-from harness.contract.rules.rule import event_label, needs_events, quoted, rule
+from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.protocol.sse import lines
 
 KNOWN_FIELDS = frozenset({"data", "id", "event", "retry", ""})
@@ -26,7 +26,37 @@ def _fields(run: Exchange) -> Iterator[tuple[DecodedFrame, str, str]]:
             yield one, name, value
 
 
-@rule("framing.utf8", of_form=True)
+@rule(
+    "framing.blank-line",
+    Level.MUST,
+    "Each event ends with a blank line; nothing is pending at the end (a client would discard it)",
+    why="A client discards an event that has no blank line after it: the last words of a run are lost.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def blank_line(run: Exchange) -> RuleResult:
+    if run.ending in {Ending.CUT, Ending.STOPPED}:
+        return inconclusive("the stream was cut by us")
+    if any(not line.startswith(b":") for line in lines(run.pending)):
+        shown = quoted(run.pending.decode("utf-8", "replace"))
+        return failed(
+            f"the stream ended inside an event, which a client discards: no blank line after {shown}",
+            Location(run),
+        )
+    return passed("each event ended with a blank line")
+
+
+@rule(
+    "framing.utf8",
+    Level.MUST,
+    "The stream is strict UTF-8, also where a character is split across packets",
+    why="A character split over two packets, or another encoding, shows as garbage or kills the decoder.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def utf8(run: Exchange) -> RuleResult:
     for one in run.frames:
@@ -46,31 +76,36 @@ def utf8(run: Exchange) -> RuleResult:
     return passed(f"{len(run.frames)} frames are strict UTF-8")
 
 
-@rule("framing.fields", of_form=True)
+@rule(
+    "framing.bom",
+    Level.MUST,
+    "A BOM stands only at the very start",
+    why="In mid-stream a BOM becomes part of a field's name, and the field is ignored.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
-def fields(run: Exchange) -> RuleResult:
-    strange = {name: one for one, name, _ in _fields(run) if name.removeprefix(_BOM) not in KNOWN_FIELDS}
-    if strange:
-        names = ", ".join(quoted(name, 30) for name in list(strange)[:5])
-        return failed(f"fields that no client knows: {names}", Location(run, next(iter(strange.values()))))
-    return passed("only data, id, event, retry and comment lines")
+def bom(run: Exchange) -> RuleResult:
+    for one, name, _ in _fields(run):
+        if name.startswith(_BOM):
+            return failed(
+                f"a BOM stands at the start of a line of {event_label(one)}; clients then miss the field "
+                f"{quoted(name.removeprefix(_BOM))}",
+                Location(run, one),
+            )
+    return passed("no BOM but, at most, at the very start")
 
 
-@rule("framing.blank-line", of_form=True)
-@needs_events
-def blank_line(run: Exchange) -> RuleResult:
-    if run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive("the stream was cut by us")
-    if any(not line.startswith(b":") for line in lines(run.pending)):
-        shown = quoted(run.pending.decode("utf-8", "replace"))
-        return failed(
-            f"the stream ended inside an event, which a client discards: no blank line after {shown}",
-            Location(run),
-        )
-    return passed("each event ended with a blank line")
-
-
-@rule("framing.one-json-object", of_form=True)
+@rule(
+    "framing.one-json-object",
+    Level.MUST,
+    "The joined `data` of an event is one JSON object",
+    why="Clients parse an event's data as one object; two, or half of one, throws.",
+    source="api",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def one_json_object(run: Exchange) -> RuleResult:
     for one in run.events:
@@ -86,43 +121,14 @@ def one_json_object(run: Exchange) -> RuleResult:
     return passed(f"the data of each of {len(run.events)} events is one JSON object")
 
 
-@rule("framing.id-no-nul", of_form=True)
-@needs_events
-def id_no_nul(run: Exchange) -> RuleResult:
-    for one, name, value in _fields(run):
-        if name == "id" and "\0" in value:
-            return failed(
-                f"{event_label(one)}: NUL in the id {quoted(value)}; clients ignore it", Location(run, one)
-            )
-    return passed("no id holds a NUL")
-
-
-@rule("framing.retry-digits", of_form=True)
-@needs_events
-def retry_digits(run: Exchange) -> RuleResult:
-    for one, name, value in _fields(run):
-        if name == "retry" and not (value.isascii() and value.isdigit()):
-            return failed(
-                f"retry {quoted(value)} is not all ASCII digits; clients ignore it", Location(run, one)
-            )
-    return passed("every retry field, if any, is all digits")
-
-
-@rule("framing.event-name", of_form=True)
-@needs_events
-def event_name(run: Exchange) -> RuleResult:
-    for one in run.events:
-        kind = one.event.type if one.event else None
-        if one.frame.event not in {"", "message", kind}:
-            return failed(
-                f"{event_label(one)}: event name {quoted(one.frame.event)} is neither 'message' nor the type "
-                f"{kind!r}; a client's onmessage never sees it",
-                Location(run, one),
-            )
-    return passed("event names, if any, are 'message' or the event's type")
-
-
-@rule("framing.content-inert")
+@rule(
+    "framing.content-inert",
+    Level.MUST,
+    "Line breaks, `data:` or blank lines inside a value never forge a frame",
+    why="If a line break in a value reaches the wire raw, whoever controls the text forges events.",
+    source="ours",
+    needs=Need.ECHO_ACTION,
+)
 @needs_events
 def content_inert(run: Exchange, text: str, control: Exchange) -> RuleResult:
     """`text` is the hostile text that the action was asked to give back; `control` is a run without it."""
@@ -137,9 +143,64 @@ def content_inert(run: Exchange, text: str, control: Exchange) -> RuleResult:
             Location(run, bad),
         )
     return not_applicable(
-        "the action does not give back the text it is sent; configure [target.actions.echo] with {text} in a "
-        "parameter"
+        f"the action does not return the text that it is sent; configure {Need.ECHO_ACTION.setting}"
     )
+
+
+@rule(
+    "framing.id-no-nul",
+    Level.MUST,
+    "No NUL in an `id`",
+    why="Clients ignore an id with a NUL, and then resume from an older one.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def id_no_nul(run: Exchange) -> RuleResult:
+    for one, name, value in _fields(run):
+        if name == "id" and "\0" in value:
+            return failed(
+                f"{event_label(one)}: NUL in the id {quoted(value)}; clients ignore it", Location(run, one)
+            )
+    return passed("no id holds a NUL")
+
+
+@rule(
+    "framing.retry-digits",
+    Level.MUST,
+    "`retry` holds ASCII digits only",
+    why="Clients ignore a retry field that is not all digits: the server's wish is lost in silence.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def retry_digits(run: Exchange) -> RuleResult:
+    for one, name, value in _fields(run):
+        if name == "retry" and not (value.isascii() and value.isdigit()):
+            return failed(
+                f"retry {quoted(value)} is not all ASCII digits; clients ignore it", Location(run, one)
+            )
+    return passed("every retry field, if any, is all digits")
+
+
+@rule(
+    "framing.fields",
+    Level.SHOULD,
+    "Only `data`, `id`, `event`, `retry` and comment lines",
+    why="An unknown field is dropped by every client: what was meant by it never arrives.",
+    source="W",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def fields(run: Exchange) -> RuleResult:
+    strange = {name: one for one, name, _ in _fields(run) if name.removeprefix(_BOM) not in KNOWN_FIELDS}
+    if strange:
+        names = ", ".join(quoted(name, 30) for name in list(strange)[:5])
+        return failed(f"fields that no client knows: {names}", Location(run, next(iter(strange.values()))))
+    return passed("only data, id, event, retry and comment lines")
 
 
 def _is_forged(one: DecodedFrame) -> bool:
@@ -157,14 +218,23 @@ def _is_json(one: DecodedFrame) -> bool:
     return True
 
 
-@rule("framing.bom", of_form=True)
+@rule(
+    "framing.event-name",
+    Level.SHOULD,
+    "An `event:` field, if sent, is `message` or the event's type",
+    why="A named event does not reach onmessage: browsers' clients never see it.",
+    source="W, ours",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
-def bom(run: Exchange) -> RuleResult:
-    for one, name, _ in _fields(run):
-        if name.startswith(_BOM):
+def event_name(run: Exchange) -> RuleResult:
+    for one in run.events:
+        kind = one.event.type if one.event else None
+        if one.frame.event not in {"", "message", kind}:
             return failed(
-                f"a BOM stands at the start of a line of {event_label(one)}; clients then miss the field "
-                f"{quoted(name.removeprefix(_BOM))}",
+                f"{event_label(one)}: event name {quoted(one.frame.event)} is neither 'message' nor the type "
+                f"{kind!r}; a client's onmessage never sees it",
                 Location(run, one),
             )
-    return passed("no BOM but, at most, at the very start")
+    return passed("event names, if any, are 'message' or the event's type")

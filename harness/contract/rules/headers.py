@@ -8,7 +8,7 @@ from functools import lru_cache
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.ids import clock_offset_ms
-from harness.contract.rules.rule import needs_events, quoted, rule, was_accepted
+from harness.contract.rules.rule import Level, Need, needs_events, quoted, rule, was_accepted
 from harness.protocol.http1 import ResponseHead
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -45,11 +45,18 @@ def _cache_fault(head: ResponseHead) -> str | None:
 
 @lru_cache(maxsize=1024)
 def is_proper(head: ResponseHead) -> bool:
-    """Whether the judges of a stream's head (OF_HEAD) find nothing wrong with this one."""
+    """Whether the judges of a stream's head (HEAD_RULES) find nothing wrong with this one."""
     return not any(fault(head) for fault in (_media_type_fault, _charset_fault, _cache_fault))
 
 
-@rule("headers.event-stream")
+@rule(
+    "headers.event-stream",
+    Level.MUST,
+    "Success is 200 with `text/event-stream`",
+    why="A client's event-stream reader gives up on any other status or type.",
+    source="api, W",
+    any_stream=True,
+)
 def event_stream(run: Exchange) -> RuleResult:
     if run.head is None:
         return failed(f"a valid request got {run.describe()}", Location(run))
@@ -59,31 +66,33 @@ def event_stream(run: Exchange) -> RuleResult:
     if fault is not None:
         return failed(fault, Location(run))
     if not was_accepted(run):
-        return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
+        return inconclusive(f"there is no run to check: {run.describe()}", Location(run))
     return passed("200 with text/event-stream")
 
 
-@rule("headers.charset")
+@rule(
+    "headers.charset",
+    Level.MUST,
+    "charset is absent or utf-8",
+    why="An event stream is always UTF-8; another label makes proxies and clients decode it wrongly.",
+    source="W",
+    any_stream=True,
+)
 @needs_events
 def charset(run: Exchange) -> RuleResult:
     fault = _charset_fault(run.head) if run.head else None
     return failed(fault, Location(run)) if fault else passed("charset is UTF-8, or absent")
 
 
-@rule("headers.no-cache")
-@needs_events
-def no_cache(run: Exchange) -> RuleResult:
-    fault = _cache_fault(run.head) if run.head else None
-    if fault is not None:
-        return failed(fault, Location(run))
-    return passed(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
-
-
-OF_HEAD = (event_stream, charset, no_cache)
-"""What looks at a stream's head alone, once there is a run."""
-
-
-@rule("headers.complete", of_form=True)
+@rule(
+    "headers.complete",
+    Level.MUST,
+    "The HTTP message ends properly: last chunk, or true Content-Length, or close-delimited",
+    why="A message cut short cannot be told from a lost connection: clients retry what was done.",
+    source="RFC 9112",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def complete(run: Exchange) -> RuleResult:
     delimiter = run.head.delimiter if run.head else ""
@@ -102,7 +111,30 @@ def complete(run: Exchange) -> RuleResult:
     return inconclusive(f"the message's end was not waited for: {run.ending_detail}")
 
 
-@rule("headers.incremental")
+@rule(
+    "headers.no-cache",
+    Level.SHOULD,
+    "Cache-Control holds no-store or no-cache",
+    why="A cache that keeps the stream replays one user's run to the next, or holds tokens back.",
+    source="RFC 9111",
+    any_stream=True,
+)
+@needs_events
+def no_cache(run: Exchange) -> RuleResult:
+    fault = _cache_fault(run.head) if run.head else None
+    if fault is not None:
+        return failed(fault, Location(run))
+    return passed(f"Cache-Control: {run.head.value('cache-control') if run.head else ''}")
+
+
+@rule(
+    "headers.incremental",
+    Level.MUST,
+    "Events arrive as they are made, not all at the end",
+    why="A stream that comes all at once is a slow answer with extra steps; users stare at nothing.",
+    source="api",
+    needs=Need.LONG_ACTION,
+)
 @needs_events
 def incremental(run: Exchange) -> RuleResult:
     """Compare when events came with when they were made.
@@ -140,10 +172,20 @@ def incremental(run: Exchange) -> RuleResult:
     return passed(f"{len(run.events)} events came over {spread_ms:.0f} ms")
 
 
-@rule("headers.method")
+@rule(
+    "headers.method",
+    Level.SHOULD,
+    "Another method gets 405 with Allow",
+    why="A 405 with Allow tells a mistaken client what to do; anything else sends it searching.",
+    source="RFC 9110",
+)
 def method(get: Exchange) -> RuleResult:
     if get.status == 405 and get.head and get.head.value("allow"):
         return passed(f"GET got 405 with Allow: {get.head.value('allow')}")
     if get.status == 405:
         return failed("GET got 405 without an Allow header field", Location(get))
     return failed(f"GET got {get.describe()}, not 405", Location(get))
+
+
+HEAD_RULES = (event_stream, charset, no_cache)
+"""The rules that look at the response head alone."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import event_label, needs_events, quoted, rule
+from harness.contract.rules.rule import Level, event_label, needs_events, quoted, rule
 
 _NEAR_MS = 300_000.0  # clocks of two machines without time service drift by seconds, time zones by hours
 
@@ -21,7 +21,15 @@ def clock_offset_ms(run: Exchange) -> float | None:
     return offset if abs(offset) <= _NEAR_MS else None
 
 
-@rule("ids.present", of_form=True)
+@rule(
+    "ids.present",
+    Level.MUST,
+    "Each event has an id of the form `<ms>-<seq>`",
+    why="An event without an id is one that no client can resume after.",
+    source="api",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def present(run: Exchange) -> RuleResult:
     for one in run.events:
@@ -37,19 +45,15 @@ def present(run: Exchange) -> RuleResult:
     return passed(f"each of {len(run.events)} events has an id")
 
 
-@rule("ids.increasing", of_form=True)
-@needs_events
-def increasing(run: Exchange) -> RuleResult:
-    numbered = [one for one in run.events if one.stream_id]
-    if not numbered:
-        return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
-    for before, after in pairwise(numbered):
-        if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
-            return failed(f"id {after.stream_id} follows {before.stream_id}", Location(run, after))
-    return passed(f"{len(numbered)} ids strictly increase")
-
-
-@rule("ids.unique", of_form=True)
+@rule(
+    "ids.unique",
+    Level.MUST,
+    "No id comes twice in a run",
+    why="A client that keeps what it saw by id drops the second event of the same one.",
+    source="reading 8",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def unique(run: Exchange) -> RuleResult:
     seen: set[str] = set()
@@ -64,7 +68,34 @@ def unique(run: Exchange) -> RuleResult:
     )
 
 
-@rule("ids.clock")
+@rule(
+    "ids.increasing",
+    Level.MUST,
+    "Ids strictly increase, as pairs of numbers",
+    why="Clients and gateways order and skip by id; compared as text, seq 10 comes before 9.",
+    source="reading 8",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def increasing(run: Exchange) -> RuleResult:
+    numbered = [one for one in run.events if one.stream_id]
+    if not numbered:
+        return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
+    for before, after in pairwise(numbered):
+        if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
+            return failed(f"id {after.stream_id} follows {before.stream_id}", Location(run, after))
+    return passed(f"{len(numbered)} ids strictly increase")
+
+
+@rule(
+    "ids.clock",
+    Level.SHOULD,
+    "The ms part is near the wall clock",
+    why="The milliseconds are used to measure delay and to expire; off by hours they mislead.",
+    source="api",
+    any_stream=True,
+)
 @needs_events
 def clock(run: Exchange) -> RuleResult:
     if run.summary.first_id is None:

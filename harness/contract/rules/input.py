@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import combine, require_accepted, rule, was_accepted
+from harness.contract.rules.rule import Level, combine, require_accepted, rule, was_accepted
 
 _ERROR_STATUS_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 
@@ -33,19 +33,37 @@ def _each_refused(control: Exchange, answers: Mapping[str, Exchange]) -> RuleRes
     )
 
 
-@rule("input.not-json")
+@rule(
+    "input.not-json",
+    Level.MUST,
+    "Malformed JSON, an array or an empty body is a 4xx",
+    why="What cannot be read must not be run, and is the client's mistake, not the server's.",
+    source="api",
+)
 def not_json(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by what was posted in place of a JSON object."""
     return _each_refused(control, answers)
 
 
-@rule("input.required")
+@rule(
+    "input.required",
+    Level.MUST,
+    "Each missing required field is a 4xx",
+    why="A run without an organization, a session or an action belongs to nobody and does nothing known.",
+    source="api",
+)
 def required(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the required field that was left out."""
     return _each_refused(control, {f"a body without {name}": answer for name, answer in answers.items()})
 
 
-@rule("input.required-named")
+@rule(
+    "input.required-named",
+    Level.SHOULD,
+    "That 4xx names the field",
+    why="A rejection that does not say what is missing costs its reader an hour.",
+    source="ours",
+)
 def required_named(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
         return problem
@@ -62,25 +80,49 @@ def required_named(control: Exchange, answers: Mapping[str, Exchange]) -> RuleRe
     return passed("each rejection names the field that is missing")
 
 
-@rule("input.types")
+@rule(
+    "input.types",
+    Level.MUST,
+    "A field of the wrong type is a 4xx",
+    why="A value taken for what it is not fails later, deeper, and worse.",
+    source="api",
+)
 def types(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by what stood in which field."""
     return _each_refused(control, answers)
 
 
-@rule("input.source")
+@rule(
+    "input.source",
+    Level.MUST,
+    "A `source` outside the three is a 4xx",
+    why="An unknown source is a typing error that statistics would swallow.",
+    source="api",
+)
 def source(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the `source` that was sent, none of them one of the documented three."""
     return _each_refused(control, {f"source {value}": answer for value, answer in answers.items()})
 
 
-@rule("input.timezone")
+@rule(
+    "input.timezone",
+    Level.SHOULD,
+    "A `userTimezone` that is no IANA zone is a 4xx",
+    why="A run in a zone that is none computes wrong dates.",
+    source="api",
+)
 def timezone(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the `userTimezone` that was sent, none of them an IANA zone."""
     return _each_refused(control, {f"userTimezone {value}": answer for value, answer in answers.items()})
 
 
-@rule("input.hostile")
+@rule(
+    "input.hostile",
+    Level.MUST,
+    "Deep nesting, lone surrogates, NUL, 1e400, huge numbers: never a 5xx, never a hang",
+    why="A body that crashes a parser takes other users' runs down with it.",
+    source="ours",
+)
 def hostile(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the hostile input: whatever the server makes of it, it must neither fail nor hang."""
     if problem := require_accepted(control):
@@ -104,7 +146,13 @@ def _survives(answer: Exchange, what: str) -> RuleResult:
     return passed(f"{what} got {answer.status}")
 
 
-@rule("input.media-type")
+@rule(
+    "input.media-type",
+    Level.SHOULD,
+    "Another Content-Type is a 415 or 400",
+    why="A form post from a foreign page must not start a run.",
+    source="RFC 9110",
+)
 def media_type(control: Exchange, answer: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
@@ -113,7 +161,13 @@ def media_type(control: Exchange, answer: Exchange) -> RuleResult:
     return failed(f"Content-Type text/plain got {answer.describe()}, not 415 or 400", Location(answer))
 
 
-@rule("input.too-large")
+@rule(
+    "input.too-large",
+    Level.SHOULD,
+    "An oversized body is a 413 or 400",
+    why="Without a limit one request fills the memory.",
+    source="RFC 9110",
+)
 def too_large(control: Exchange, answer: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
@@ -123,7 +177,13 @@ def too_large(control: Exchange, answer: Exchange) -> RuleResult:
     return failed(f"{size} got {answer.describe()}, not 413 or 400", Location(answer))
 
 
-@rule("input.error-shape")
+@rule(
+    "input.error-shape",
+    Level.SHOULD,
+    "Every rejection has one shape",
+    why="Clients handle one shape of rejection; the second one surprises them.",
+    source="RFC 9457",
+)
 def error_shape(answers: Sequence[Exchange]) -> RuleResult:
     """`answers` are rejections of every kind that was met; those in the form of an error event have their own."""
     refused = [

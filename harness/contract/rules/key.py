@@ -8,10 +8,25 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.resume import first_difference, retries_resume
-from harness.contract.rules.rule import combine, is_same_run, quoted, require_accepted, require_terminal, rule
+from harness.contract.rules.rule import (
+    Level,
+    Need,
+    combine,
+    is_same_run,
+    quoted,
+    require_accepted,
+    require_terminal,
+    rule,
+)
 
 
-@rule("key.none-independent")
+@rule(
+    "key.none-independent",
+    Level.MUST,
+    "Without key and runId, equal bodies are independent runs",
+    why="Who sends no key asks for a new run each time.",
+    source="api",
+)
 def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     """Two requests with equal bodies, without key and runId."""
     for run in (first, second):
@@ -22,7 +37,13 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     return passed("equal bodies without a key are two runs")
 
 
-@rule("key.opaque")
+@rule(
+    "key.opaque",
+    Level.SHOULD,
+    "A UUID, a quoted structured-field string and a plain token all work as keys",
+    why="A key is the client's choice; a server that wants one form breaks the others.",
+    source="api, D",
+)
 def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchange, Exchange]]) -> RuleResult:
     """By the kind of key, a run under such a key and its retry. `control` is a run and its retry."""
     if problem := retries_resume(*control):
@@ -44,7 +65,13 @@ def _works(kind: str, original: Exchange, retry: Exchange) -> RuleResult:
     return passed(f"{kind} works as a key")
 
 
-@rule("key.bad")
+@rule(
+    "key.bad",
+    Level.SHOULD,
+    "An empty, oversized or control-character key is a 400",
+    why="A key that cannot be kept must be refused, not cut short: two long keys could become one.",
+    source="D",
+)
 def bad(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
         return problem
@@ -59,7 +86,13 @@ def bad(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     )
 
 
-@rule("key.inert")
+@rule(
+    "key.inert",
+    Level.MUST,
+    "Injection in the key (CRLF, markup, SQL, path) changes nothing and is never echoed raw",
+    why="A key goes into headers, logs and queries; there it must be nothing but a text.",
+    source="ours",
+)
 def inert(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
     """`answers` by the injection that was sent as the key."""
     if problem := require_accepted(control):
@@ -82,7 +115,14 @@ def _harmless(answer: Exchange) -> RuleResult:
     return passed("inert")
 
 
-@rule("key.other-route")
+@rule(
+    "key.other-route",
+    Level.INFO,
+    "Whether a key used on the other route is the same key",
+    why="Who uses both routes must know whether to share keys.",
+    source="D",
+    needs=Need.SECOND_ROUTE,
+)
 def other_route(first: Exchange, there: Exchange) -> RuleResult:
     """`there` used the key of `first` on the other route."""
     if problem := require_terminal(first):
@@ -97,7 +137,13 @@ def other_route(first: Exchange, there: Exchange) -> RuleResult:
     return info("a key used on the other route is " + ("the same key" if same else "another key"))
 
 
-@rule("key.body-canonical")
+@rule(
+    "key.body-canonical",
+    Level.INFO,
+    "Whether key order and white space make another body",
+    why="A retry through another library orders its keys otherwise: is that another body?",
+    source="reading 4",
+)
 def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) -> RuleResult:
     """The same JSON value under the same key, with its keys in another order, and with other white space."""
     if problem := require_terminal(original):

@@ -9,7 +9,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejections
 from harness.contract.rules.resume import divergence, first_difference
-from harness.contract.rules.rule import combine, require_terminal, rule
+from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
 
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within it count as simultaneous
 _SLOWED = 2.0  # times as long as undisturbed
@@ -25,7 +25,13 @@ def _round(number: int, rounds: Sequence[object]) -> str:
     return f" (round {number} of {len(rounds)})" if len(rounds) > 1 else ""
 
 
-@rule("race.same-body")
+@rule(
+    "race.same-body",
+    Level.MUST,
+    "N simultaneous equal posts: one execution, N identical streams",
+    why="A double click, or a proxy's retry, arrives before the first one is stored.",
+    source="api",
+)
 def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> RuleResult:
     """Each round is the answers to equal requests that were sent together."""
     together = [answers for answers in rounds if _overlap(answers)]
@@ -68,7 +74,13 @@ def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Ru
     return require_terminal(longest) or passed("one run")
 
 
-@rule("race.different-bodies")
+@rule(
+    "race.different-bodies",
+    Level.MUST,
+    "N simultaneous different posts: exactly one winner, the rest 409",
+    why="Check-then-act lets two through under load, and never in a test that goes one by one.",
+    source="api",
+)
 def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
     """Each round is the answers to requests with one key and different bodies that were sent together."""
     together = [answers for answers in rounds if _overlap(answers)]
@@ -100,7 +112,14 @@ def _one_winner(answers: Sequence[Exchange], said: str) -> RuleResult:
     return passed("one winner")
 
 
-@rule("race.no-crosstalk")
+@rule(
+    "race.no-crosstalk",
+    Level.MUST,
+    "Interleaved runs never show each other's events",
+    why="One user's tokens in another's stream is the worst thing that can happen.",
+    source="ours",
+    needs=Need.ECHO_ACTION,
+)
 def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
     """`runs` were interleaved; each is under the text that it alone was asked to give back."""
     if any(not run.started_run for run in runs.values()):
@@ -119,7 +138,13 @@ def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
     return passed(f"{len(runs)} interleaved runs, each with its own text alone")
 
 
-@rule("race.close-one")
+@rule(
+    "race.close-one",
+    Level.MUST,
+    "Closing one stream leaves the others whole",
+    why="A shared producer that dies with its first reader takes the others along.",
+    source="ours",
+)
 def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     if not closed.started_run or not others:
         return inconclusive(f"no stream was open to be closed: {closed.describe()}", Location(closed))
@@ -147,7 +172,14 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     return passed(f"{len(others)} streams stayed whole when another one was closed")
 
 
-@rule("race.slow-reader")
+@rule(
+    "race.slow-reader",
+    Level.SHOULD,
+    "A stalled reader does not slow the others",
+    why="A laptop that was closed must not stop everybody else's stream.",
+    source="ours",
+    needs=Need.LONG_ACTION,
+)
 def slow_reader(undisturbed: Exchange, beside: Sequence[Exchange]) -> RuleResult:
     """`beside` ran while another connection to the server was open and unread."""
     if not beside:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
-from harness.contract.rules.rule import combine, quoted, require_terminal, rule
+from harness.contract.rules.rule import Level, Need, combine, quoted, require_terminal, rule
 
 _RACING_MS = 100.0  # a retry sent that long before the terminal event still races it
 
@@ -113,20 +113,13 @@ def retries_resume(original: Exchange, retry: Exchange) -> RuleResult | None:
     return inconclusive("a plain retry does not resume its run (see resume.replay)", Location(retry))
 
 
-@rule("resume.replay")
-def replay(original: Exchange, retry: Exchange) -> RuleResult:
-    if problem := require_terminal(original):
-        return problem
-    if difference := first_difference(original.sequence, retry.sequence):
-        said = retry.describe() if not retry.started_run else difference
-        return failed(
-            f"the retry of a finished run differs from it: {said}",
-            *divergence(original, original.sequence, retry, retry.sequence),
-        )
-    return passed(f"the retry brought the same {len(retry.events)} events")
-
-
-@rule("resume.no-new-run")
+@rule(
+    "resume.no-new-run",
+    Level.MUST,
+    "A retry never executes the action again",
+    why="A second execution sends the mail, books the flight and bills the tokens twice.",
+    source="api",
+)
 def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     if problem := require_terminal(original):
         return problem
@@ -156,38 +149,50 @@ def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     )
 
 
+@rule(
+    "resume.replay",
+    Level.MUST,
+    "A retry after completion brings the same (id, data) sequence",
+    why="A client that lost the answer gets it back only if the replay is the same.",
+    source="api",
+)
+def replay(original: Exchange, retry: Exchange) -> RuleResult:
+    if problem := require_terminal(original):
+        return problem
+    if difference := first_difference(original.sequence, retry.sequence):
+        said = retry.describe() if not retry.started_run else difference
+        return failed(
+            f"the retry of a finished run differs from it: {said}",
+            *divergence(original, original.sequence, retry, retry.sequence),
+        )
+    return passed(f"the retry brought the same {len(retry.events)} events")
+
+
 def _tail_allowed(expect: Expectations) -> bool:
     return expect.resume_start in {"any", "tail"}
 
 
-@rule("resume.joins")
-def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> RuleResult:
-    if problem := require_terminal(original):
+@rule(
+    "resume.failure-replayed",
+    Level.MUST,
+    "A failed run's retry replays its failure",
+    why="A retry that quietly tries again hides the failure and repeats its effects.",
+    source="api, D",
+    needs=Need.FAILING_ACTION,
+)
+def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
+    """A failed run and its retry. `control` is a run that succeeded, and its retry."""
+    if problem := require_terminal(original) or retries_resume(*control):
         return problem
-    if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
-        return inconclusive(
-            "the run was over before it could be joined; configure a longer [target.actions.long]",
-            Location(original),
-        )
-    if not joined.started_run:
+    if original.outcome != "error":
+        return inconclusive(f"the failing action ended with {original.outcome}", Location(original))
+    if difference := first_difference(original.sequence, retry.sequence):
+        said = difference if retry.started_run else retry.describe()
         return failed(
-            f"a retry while the run was in flight got {joined.describe()}",
-            Location(original),
-            Location(joined),
+            f"the retry of a failed run does not replay its failure: {said}",
+            *divergence(original, original.sequence, retry, retry.sequence),
         )
-    made = sum(one.arrival_ns <= joined.timing.sent_ns for one in original.events)
-    whole_sequence, got = original.sequence, joined.sequence
-    start = whole_sequence.index(got[0]) if got[0] in whole_sequence else -1
-    if start >= max(made, 1) and _tail_allowed(expect):
-        expected, policy = whole_sequence[start:], Start.TAIL
-    else:
-        expected, policy = whole_sequence, Start.REPLAY
-    if difference := first_difference(expected, got):
-        return failed(
-            f"a retry while the run was in flight differs from it: {difference}",
-            *divergence(original, expected, joined, got),
-        )
-    return passed(f"a retry after {made} of {len(whole_sequence)} events joined the run ({policy})")
+    return passed("the retry replayed the failure")
 
 
 def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]:
@@ -283,40 +288,71 @@ def _off_by(start: int, seen: int) -> str:
     return "the stream starts where only Last-Event-ID or a tail would make it start"
 
 
-@rule("resume.every-cut")
-def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
-    if not cuts:
-        return inconclusive("no run could be cut")
-    results = [(cut, *stitch(cut, expect)) for cut in cuts]
-    verdict = combine(
-        [judgement for _, _, judgement in results],
-        f"{len(cuts)} cuts, each resumed to the canonical sequence",
-    )
-    if verdict.verdict is not Verdict.PASS:
-        return verdict
-    unnamed = {
-        policy: cut
-        for cut, policy, _ in results
-        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
-    }
-    if len(unnamed) > 1:
-        return failed(
-            "without Last-Event-ID some resumed streams replay from the first event and some start later: events "
-            "are lost at the point of resume",
-            *(Location(cut.resumed, cut.resumed.events[0]) for cut in unnamed.values()),
-        )
-    return verdict
-
-
-@rule("resume.last-event-id", escalates=lambda expect: expect.last_event_id is True)
-def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> RuleResult:
-    """Each of `resumed` names, in its Last-Event-ID, an event of `original` that is not its last."""
+@rule(
+    "resume.joins",
+    Level.MUST,
+    "A retry while the run is in flight joins it: same ids, same data, same terminal event",
+    why="A client that reconnects in mid-run must see the run it started, not a part or another.",
+    source="api",
+    needs=Need.LONG_ACTION,
+)
+def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_terminal(original):
         return problem
-    return combine(
-        [_exactly_after(original, one) for one in resumed],
-        f"after each of {len(resumed)} ids exactly the events that follow it came",
-    )
+    if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
+        return inconclusive(
+            "the run was over before it could be joined; configure a longer [target.actions.long]",
+            Location(original),
+        )
+    if not joined.started_run:
+        return failed(
+            f"a retry while the run was in flight got {joined.describe()}",
+            Location(original),
+            Location(joined),
+        )
+    made = sum(one.arrival_ns <= joined.timing.sent_ns for one in original.events)
+    whole_sequence, got = original.sequence, joined.sequence
+    start = whole_sequence.index(got[0]) if got[0] in whole_sequence else -1
+    if start >= max(made, 1) and _tail_allowed(expect):
+        expected, policy = whole_sequence[start:], Start.TAIL
+    else:
+        expected, policy = whole_sequence, Start.REPLAY
+    if difference := first_difference(expected, got):
+        return failed(
+            f"a retry while the run was in flight differs from it: {difference}",
+            *divergence(original, expected, joined, got),
+        )
+    return passed(f"a retry after {made} of {len(whole_sequence)} events joined the run ({policy})")
+
+
+@rule(
+    "resume.first-reader-kept",
+    Level.MUST,
+    "A second connection to a run leaves the first one whole",
+    why="Opening the same run in a second tab must not take it from the first.",
+    source="ours",
+    needs=Need.LONG_ACTION,
+)
+def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> RuleResult:
+    """`second` joined while `first` was reading; `later` is the run read again after its end."""
+    if problem := require_terminal(later):
+        return problem
+    if second.timing.sent_ns is None or (
+        first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
+    ):
+        return inconclusive("the run was over before it could be joined", Location(first))
+    if first.terminals and _is_part(later.sequence, first.sequence):
+        return inconclusive(
+            "the run read again lacks what its first reader got (resume.replay): it shows nothing of that one",
+            Location(later),
+        )
+    if difference := first_difference(later.sequence, first.sequence):
+        return failed(
+            f"the first reader of a run lost by a second one's coming: {difference}",
+            _at(first, first.sequence, later.sequence),
+            Location(second),
+        )
+    return passed("the first reader got the whole run beside a second one")
 
 
 def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
@@ -333,7 +369,14 @@ def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     return passed(f"after {named} came the {len(expected)} events that follow it")
 
 
-@rule("resume.survives-disconnect")
+@rule(
+    "resume.survives-disconnect",
+    Level.MUST,
+    "A cut (FIN, RST, half-close, before the head) leaves the run resumable with its own outcome",
+    why="Phones lose their connection; the work must not be lost with it.",
+    source="reading 3",
+    needs=Need.LONG_ACTION,
+)
 def survives_disconnect(cuts: Sequence[CutRun]) -> RuleResult:
     """`cuts` are runs broken off in each way there is."""
     if not cuts:
@@ -363,12 +406,23 @@ def _survived(cut: CutRun) -> RuleResult:
     return passed(f"{cut.before.ending_detail}: resumed to done")
 
 
-@rule("resume.bad-last-event-id")
-def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> RuleResult:
-    """Each of `retries` names an id that is malformed, of no event of the run, or in the future."""
-    if problem := require_terminal(original):
-        return problem
-    return combine([_unshaken(original, one) for one in retries], f"{len(retries)} bad ids did no harm")
+@rule(
+    "resume.terminal-race",
+    Level.MUST,
+    "A retry that races the terminal event loses nothing",
+    why="Between reading the past and subscribing to the future the end can slip through.",
+    source="ours",
+)
+def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
+    """Each pair is a run and a retry of it that was sent about when the terminal event came."""
+    racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
+    verdict = combine(
+        [_nothing_lost(original, retry, expect) for original, retry in races],
+        f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
+    )
+    if verdict.verdict is Verdict.PASS and not racing:
+        return inconclusive("no retry could be sent shortly before the terminal event", Location(races[0][0]))
+    return verdict
 
 
 def _unshaken(original: Exchange, retry: Exchange) -> RuleResult:
@@ -389,20 +443,36 @@ def _unshaken(original: Exchange, retry: Exchange) -> RuleResult:
     return passed(f"Last-Event-ID {named}: {retry.describe()}")
 
 
-@rule("resume.failure-replayed")
-def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
-    """A failed run and its retry. `control` is a run that succeeded, and its retry."""
-    if problem := require_terminal(original) or retries_resume(*control):
-        return problem
-    if original.outcome != "error":
-        return inconclusive(f"the failing action ended with {original.outcome}", Location(original))
-    if difference := first_difference(original.sequence, retry.sequence):
-        said = difference if retry.started_run else retry.describe()
+@rule(
+    "resume.every-cut",
+    Level.MUST,
+    "Cut after event k and resumed, what was seen before and after together is the canonical sequence, for every k",
+    why="A frame lost or doubled at the point of resume is a wrong answer that looks right.",
+    source="api, reading 2",
+    needs=Need.LONG_ACTION,
+)
+def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
+    if not cuts:
+        return inconclusive("no run could be cut")
+    results = [(cut, *stitch(cut, expect)) for cut in cuts]
+    verdict = combine(
+        [judgement for _, _, judgement in results],
+        f"{len(cuts)} cuts, each resumed to the canonical sequence",
+    )
+    if verdict.verdict is not Verdict.PASS:
+        return verdict
+    unnamed = {
+        policy: cut
+        for cut, policy, _ in results
+        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
+    }
+    if len(unnamed) > 1:
         return failed(
-            f"the retry of a failed run does not replay its failure: {said}",
-            *divergence(original, original.sequence, retry, retry.sequence),
+            "without Last-Event-ID some resumed streams replay from the first event and some start later: events "
+            "are lost at the point of resume",
+            *(Location(cut.resumed, cut.resumed.events[0]) for cut in unnamed.values()),
         )
-    return passed("the retry replayed the failure")
+    return verdict
 
 
 def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
@@ -413,17 +483,22 @@ def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
     return lead_ms if 0 <= lead_ms <= _RACING_MS else None
 
 
-@rule("resume.terminal-race")
-def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
-    """Each pair is a run and a retry of it that was sent about when the terminal event came."""
-    racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
-    verdict = combine(
-        [_nothing_lost(original, retry, expect) for original, retry in races],
-        f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
+@rule(
+    "resume.last-event-id",
+    Level.SHOULD,
+    "`Last-Event-ID: k` brings exactly the events after k (MUST where the target declares it)",
+    why="It is how every event-stream client resumes by itself.",
+    source="W",
+    escalates=lambda expect: expect.last_event_id is True,
+)
+def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> RuleResult:
+    """Each of `resumed` names, in its Last-Event-ID, an event of `original` that is not its last."""
+    if problem := require_terminal(original):
+        return problem
+    return combine(
+        [_exactly_after(original, one) for one in resumed],
+        f"after each of {len(resumed)} ids exactly the events that follow it came",
     )
-    if verdict.verdict is Verdict.PASS and not racing:
-        return inconclusive("no retry could be sent shortly before the terminal event", Location(races[0][0]))
-    return verdict
 
 
 def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> RuleResult:
@@ -440,27 +515,18 @@ def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> 
     return passed("whole")
 
 
-@rule("resume.first-reader-kept")
-def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> RuleResult:
-    """`second` joined while `first` was reading; `later` is the run read again after its end."""
-    if problem := require_terminal(later):
+@rule(
+    "resume.bad-last-event-id",
+    Level.MUST,
+    "A malformed, foreign or future Last-Event-ID: no hang, no 5xx, no forged event",
+    why="Clients come back with ids of yesterday, of other runs, of other servers.",
+    source="ours",
+)
+def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> RuleResult:
+    """Each of `retries` names an id that is malformed, of no event of the run, or in the future."""
+    if problem := require_terminal(original):
         return problem
-    if second.timing.sent_ns is None or (
-        first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
-    ):
-        return inconclusive("the run was over before it could be joined", Location(first))
-    if first.terminals and _is_part(later.sequence, first.sequence):
-        return inconclusive(
-            "the run read again lacks what its first reader got (resume.replay): it shows nothing of that one",
-            Location(later),
-        )
-    if difference := first_difference(later.sequence, first.sequence):
-        return failed(
-            f"the first reader of a run lost by a second one's coming: {difference}",
-            _at(first, first.sequence, later.sequence),
-            Location(second),
-        )
-    return passed("the first reader got the whole run beside a second one")
+    return combine([_unshaken(original, one) for one in retries], f"{len(retries)} bad ids did no harm")
 
 
 def _is_part(less: Sequence[EventIdentity], more: Sequence[EventIdentity]) -> bool:
@@ -469,7 +535,13 @@ def _is_part(less: Sequence[EventIdentity], more: Sequence[EventIdentity]) -> bo
     return len(less) < len(more) == len(set(more)) and all(one in rest for one in less)
 
 
-@rule("resume.start")
+@rule(
+    "resume.start",
+    Level.INFO,
+    "Where a resume without Last-Event-ID starts: replay or tail",
+    why="A client must know whether to show what comes again.",
+    source="reading 2",
+)
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     unnamed = [cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None]
     in_flight = [cut for cut in unnamed if not may_have_ended(cut)]

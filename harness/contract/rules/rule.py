@@ -1,8 +1,9 @@
-"""What a judge is: a rule over Exchanges, bound to the one requirement that it decides.
+"""What a rule is: a check over Exchanges, with the one requirement that it decides.
 
-A rule is a pure function that returns a Judgement. The judge adds what the catalogue knows: a broken
-SHOULD is a warning. Judges that speak of a run's events find nothing to say where there were none, and
-say *inconclusive*: an empty answer must never pass for a correct one.
+A rule is a pure function that returns a RuleResult. Its requirement (id, level, words, source, what it needs)
+stands on it, as the arguments of the ``rule`` decorator; ``harness.contract.requirements`` collects all of them
+into the catalogue. Rules about a run's events are inconclusive where there are none: an empty response must
+never pass for a correct one.
 """
 
 from __future__ import annotations
@@ -10,96 +11,157 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import wraps
 from typing import Any
 
 from harness.contract.decoding.full_decoder import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive
-from harness.contract.requirements import Level, Requirement, find
-
-RULES: dict[str, Rule] = {}
 
 _DEFAULT = Expectations()
 
 
+class Level(StrEnum):
+    """How severe it is when a requirement is not met."""
+
+    MUST = "MUST"  # fails the run
+    SHOULD = "SHOULD"  # warns; fails under --strict
+    INFO = "INFO"  # reports what the server does; never fails
+
+
+class Need(StrEnum):
+    """What the target must offer for a rule to apply; without it the verdict is *not applicable*."""
+
+    LONG_ACTION = "long action"
+    FAILING_ACTION = "failing action"
+    CANCELLED_ACTION = "cancelled action"
+    SILENT_ACTION = "silent action"
+    QUIET_ACTION = "quiet action"
+    ECHO_ACTION = "echo action"
+    SECOND_PRINCIPAL = "second principal"
+    SECOND_ROUTE = "second route"
+
+    @property
+    def setting(self) -> str:
+        """The table of the settings file that declares it."""
+        return _SETTINGS[self]
+
+
+_SETTINGS = {
+    Need.LONG_ACTION: "[target.actions.long]",
+    Need.FAILING_ACTION: "[target.actions.failure]",
+    Need.CANCELLED_ACTION: "[target.actions.cancelled]",
+    Need.SILENT_ACTION: "[target.actions.silent]",
+    Need.QUIET_ACTION: "[target.actions.quiet]",
+    Need.ECHO_ACTION: "[target.actions.echo] with {text} in a parameter",
+    Need.SECOND_PRINCIPAL: "[target.second_principal]",
+    Need.SECOND_ROUTE: "[target.other_route]",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """One row of the catalogue.
+
+    id: ``area.slug``; never renumbered, never reused. text: what is required. why: what goes wrong if it is not met.
+    source: ``api`` (the API's documentation), ``reading n`` (how we read it where it is silent), ``W`` (WHATWG HTML
+    9.2, server-sent events), an RFC number, ``D`` (draft-ietf-httpapi-idempotency-key-header), ``Fetch`` (the Fetch
+    standard), ``ours`` (what users of such an API rely on although nobody documented it).
+    """
+
+    id: str
+    level: Level
+    text: str
+    why: str
+    source: str
+    needs: Need | None = None
+
+    @property
+    def area(self) -> str:
+        """The part of the id before the dot."""
+        return self.id.partition(".")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Decides one requirement. Call it with the evidence its rule names.
+    """Decides one requirement. Call it with the evidence that its function names.
 
-    of_form: it speaks of a stream's form alone, so it holds of every regular stream (Exchange.is_regular).
-    Raises TypeError when the evidence does not fit the rule.
+    any_stream: it applies to any single stream, whatever was requested. format_only: it concerns the format of a
+    stream alone, so every regular stream (Exchange.is_regular) meets it. escalates: whether this target's
+    declarations make a SHOULD a MUST. Raises TypeError when the evidence does not fit the function.
     """
 
     requirement: Requirement
-    rule: Callable[..., RuleResult]
-    wants_expectations: bool
-    of_form: bool
-    escalates: Callable[[Expectations], bool] | None
+    function: Callable[..., RuleResult]
+    takes_expectations: bool
+    any_stream: bool = False
+    format_only: bool = False
+    escalates: Callable[[Expectations], bool] | None = None
 
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
-        told = {"expect": expect} if self.wants_expectations else {}
-        judgement = self.rule(*evidence, **told)
-        verdict = judgement.verdict
+        options = {"expect": expect} if self.takes_expectations else {}
+        result = self.function(*evidence, **options)
+        verdict = result.verdict
         must = self.requirement.level is Level.MUST or (self.escalates is not None and self.escalates(expect))
         if verdict is Verdict.FAIL and not must:
             verdict = Verdict.WARN
-        return Finding(self.requirement.id, verdict, judgement.detail, judgement.places)
+        return Finding(self.requirement.id, verdict, result.detail, result.places)
 
 
 def rule(
     requirement_id: str,
+    level: Level,
+    text: str,
     *,
-    of_form: bool = False,
+    why: str,
+    source: str,
+    needs: Need | None = None,
+    any_stream: bool = False,
+    format_only: bool = False,
     escalates: Callable[[Expectations], bool] | None = None,
 ) -> Callable[[Callable[..., RuleResult]], Rule]:
-    """Make a rule the judge of that requirement.
+    """Make a function the rule for a requirement. The arguments are those of Requirement and of Rule."""
+    requirement = Requirement(requirement_id, level, text, why, source, needs)
 
-    of_form: see Judge. escalates: says whether this target's declarations turn a SHOULD into a MUST.
-    Raises KeyError for an id that the catalogue lacks, ValueError for one that has its judge already.
-    """
-    requirement = find(requirement_id)
-
-    def bind(rule: Callable[..., RuleResult]) -> Rule:
-        if requirement_id in RULES:
-            raise ValueError(f"{requirement_id} has two judges")
-        judge = Rule(requirement, rule, "expect" in inspect.signature(rule).parameters, of_form, escalates)
-        RULES[requirement_id] = judge
-        return judge
+    def bind(function: Callable[..., RuleResult]) -> Rule:
+        takes_expectations = "expect" in inspect.signature(function).parameters
+        return Rule(requirement, function, takes_expectations, any_stream, format_only, escalates)
 
     return bind
 
 
-def needs_events(rule: Callable[..., RuleResult]) -> Callable[..., RuleResult]:
-    """A rule that is judged on the events of its first Exchange; without any it is inconclusive.
+def needs_events(function: Callable[..., RuleResult]) -> Callable[..., RuleResult]:
+    """Makes a rule inconclusive when its first Exchange has no events.
 
-    So is what holds for a stream without a single RunEvent: it is no run. What is broken in it is broken.
+    A stream without a single RunEvent is not a run, so a pass on it is inconclusive too; a failure on it stays a
+    failure.
     """
 
-    def guarded(run: Exchange, *rest: Any, **told: Any) -> RuleResult:
+    @wraps(function)
+    def guarded(run: Exchange, *rest: Any, **options: Any) -> RuleResult:
         if run.is_regular:  # then it is a 200, and its events are RunEvents
-            return rule(run, *rest, **told)
+            return function(run, *rest, **options)
         if not run.started_run:
-            return inconclusive(f"there is no run to judge: {run.describe()}", Location(run))
-        judgement = rule(run, *rest, **told)
-        if judgement.verdict in {Verdict.PASS, Verdict.INFO} and not was_accepted(run):
+            return inconclusive(f"there is no run to check: {run.describe()}", Location(run))
+        result = function(run, *rest, **options)
+        if result.verdict in {Verdict.PASS, Verdict.INFO} and not was_accepted(run):
             return inconclusive(f"no event of the stream is a RunEvent: {run.describe()}", Location(run))
-        return judgement
+        return result
 
-    guarded.__signature__ = inspect.signature(rule)  # type: ignore[attr-defined]
-    guarded.__doc__ = rule.__doc__
     return guarded
 
 
 def require_terminal(run: Exchange) -> RuleResult | None:
-    """None when `run` is a stream that came to its terminal event; else why it can prove nothing."""
+    """None when `run` is a stream that reached its terminal event; else why it can prove nothing."""
     if run.started_run and run.outcome is not None:
         return None
-    return inconclusive(f"{run.label} did not come to a terminal event: {run.describe()}", Location(run))
+    return inconclusive(f"{run.label} did not reach a terminal event: {run.describe()}", Location(run))
 
 
 def was_accepted(answer: Exchange) -> bool:
-    """Whether a request got a run: events, and at least one of them a RunEvent. An echo is none."""
+    """Whether a request got a run: events, at least one of them a RunEvent. An echo of the request is not one."""
     return answer.started_run and answer.summary.run_events > 0
 
 
@@ -115,36 +177,36 @@ def require_accepted(*controls: Exchange) -> RuleResult | None:
 
 
 def is_same_run(first: Exchange, second: Exchange) -> bool:
-    """Whether two answers are of one run: by runId where both tell one, else by their events.
+    """Whether two responses are of the same run: by runId if both have one, else by their events.
 
-    Ids tell less than a runId: runs of the same moment may count alike.
+    Ids are weaker evidence than a runId: runs that start at the same moment may number their events alike.
     """
     if first.run_id is not None and second.run_id is not None:
         return first.run_id == second.run_id
     return first.sequence == second.sequence
 
 
-def combine(judgements: list[RuleResult], all_held: str) -> RuleResult:
-    """Several judgements on the same requirement as one: broken if any is, held only if all are."""
-    broken = [one for one in judgements if one.verdict is Verdict.FAIL]
-    if broken:
-        places = tuple(place for one in broken for place in one.places)
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        return replace(broken[0], detail=broken[0].detail + more, places=places)
-    for one in judgements:
-        if one.verdict is not Verdict.PASS:
-            return one
-    if not judgements:
+def combine(results: list[RuleResult], all_passed: str) -> RuleResult:
+    """Several results for the same requirement as one: failed if any failed, passed only if all passed."""
+    failures = [result for result in results if result.verdict is Verdict.FAIL]
+    if failures:
+        places = tuple(place for failure in failures for place in failure.places)
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return replace(failures[0], detail=failures[0].detail + more, places=places)
+    for result in results:
+        if result.verdict is not Verdict.PASS:
+            return result
+    if not results:
         return inconclusive("nothing was tried")
-    return RuleResult(Verdict.PASS, all_held)
+    return RuleResult(Verdict.PASS, all_passed)
 
 
-def event_label(one: DecodedFrame) -> str:
-    """An event as a sentence names it: its place from 1, and its id where it has one."""
-    return f"event {one.index + 1}" + (f" (id {one.frame.id})" if one.frame.id is not None else "")
+def event_label(frame: DecodedFrame) -> str:
+    """How a sentence names an event: by its position from 1, and its id if it has one."""
+    return f"event {frame.index + 1}" + (f" (id {frame.frame.id})" if frame.frame.id is not None else "")
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """Server-supplied text, shortened for a sentence, with what is not printable escaped."""
+    """Text from the server for use in a sentence: shortened, with unprintable characters escaped."""
     shown = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
     return repr(shown)

@@ -8,7 +8,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.resume import first_difference, retries_resume
-from harness.contract.rules.rule import combine, quoted, require_terminal, rule
+from harness.contract.rules.rule import Level, combine, quoted, require_terminal, rule
 
 
 def _asked(run: Exchange) -> str | None:
@@ -16,24 +16,13 @@ def _asked(run: Exchange) -> str | None:
     return value if isinstance(value, str) else None
 
 
-@rule("run-id.echoed")
-def echoed(runs: Sequence[Exchange]) -> RuleResult:
-    """Each run's request names a runId of the client's, with a fresh key or without one."""
-    return combine([_echoes(run) for run in runs], "the terminal event's runId is the client's")
-
-
-def _echoes(run: Exchange) -> RuleResult:
-    if problem := require_terminal(run):
-        return problem
-    if run.run_id != _asked(run):
-        return failed(
-            f"the client's runId {quoted(_asked(run) or '')} came back as {quoted(run.run_id or '')}",
-            Location(run, run.terminals[0]),
-        )
-    return passed("echoed")
-
-
-@rule("run-id.constant")
+@rule(
+    "run-id.constant",
+    Level.MUST,
+    "`runId` is the same on every connection to a run",
+    why="A client that reconnects looks the run up by its id; another id is another run.",
+    source="api",
+)
 def constant(connections: Sequence[Exchange]) -> RuleResult:
     """Connections to one run."""
     shared = set.intersection(*({one.frame.id for one in run.events} for run in connections))
@@ -50,7 +39,36 @@ def constant(connections: Sequence[Exchange]) -> RuleResult:
     return passed(f"the same on {len(connections)} connections")
 
 
-@rule("run-id.key-wins")
+def _echoes(run: Exchange) -> RuleResult:
+    if problem := require_terminal(run):
+        return problem
+    if run.run_id != _asked(run):
+        return failed(
+            f"the client's runId {quoted(_asked(run) or '')} came back as {quoted(run.run_id or '')}",
+            Location(run, run.terminals[0]),
+        )
+    return passed("echoed")
+
+
+@rule(
+    "run-id.echoed",
+    Level.MUST,
+    "A client's `runId`, sent with a fresh key or none, is the terminal event's `runId`",
+    why="The client chose the id to find the run again.",
+    source="api",
+)
+def echoed(runs: Sequence[Exchange]) -> RuleResult:
+    """Each run's request names a runId of the client's, with a fresh key or without one."""
+    return combine([_echoes(run) for run in runs], "the terminal event's runId is the client's")
+
+
+@rule(
+    "run-id.key-wins",
+    Level.MUST,
+    "With both, the key alone decides: new key + old runId is a new run; old key + new runId is judged by the key",
+    why="Two names for one thing need a rule which one counts, or retries go astray.",
+    source="api",
+)
 def key_wins(
     control: tuple[Exchange, Exchange], original: Exchange, new_key_old_id: Exchange, old_key_new_id: Exchange
 ) -> RuleResult:
@@ -90,7 +108,13 @@ def key_wins(
     )
 
 
-@rule("run-id.resumes")
+@rule(
+    "run-id.resumes",
+    Level.SHOULD,
+    "Without a key, same runId + same body resumes",
+    why="A client without keys has only the runId to retry by.",
+    source="reading 5",
+)
 def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key. `control` is a run with a key, and its retry."""
     if problem := require_terminal(original) or retries_resume(*control):
@@ -105,7 +129,13 @@ def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Excha
     return passed("without a key, the same runId and body resume the run")
 
 
-@rule("run-id.without-key")
+@rule(
+    "run-id.without-key",
+    Level.INFO,
+    "Whether a runId without a key does the key's work",
+    why="It tells clients whether a runId makes a retry safe.",
+    source="reading 5",
+)
 def without_key(original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key."""
     if problem := require_terminal(original):

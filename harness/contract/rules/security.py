@@ -6,10 +6,16 @@ from collections.abc import Sequence
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import rule, was_accepted
+from harness.contract.rules.rule import Level, rule, was_accepted
 
 
-@rule("security.no-secrets")
+@rule(
+    "security.no-secrets",
+    Level.MUST,
+    "No answer echoes the token",
+    why="An echoed token ends up in logs, error trackers and screenshots.",
+    source="ours",
+)
 def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> RuleResult:
     """`secrets` are the tokens that were sent, valid ones and garbage."""
     told = [answer for answer in answers if answer.head is not None]
@@ -23,7 +29,13 @@ def no_secrets(answers: Sequence[Exchange], secrets: Sequence[str]) -> RuleResul
     return passed(f"no token in any of {len(told)} answers")
 
 
-@rule("security.cors")
+@rule(
+    "security.cors",
+    Level.MUST,
+    "No wildcard CORS with credentials",
+    why="Any web page could act with the user's credentials.",
+    source="Fetch",
+)
 def cors(answers: Sequence[Exchange]) -> RuleResult:
     """`answers` to requests that carried an Origin."""
     told = [answer for answer in answers if answer.head is not None]
@@ -39,7 +51,13 @@ def cors(answers: Sequence[Exchange]) -> RuleResult:
     return passed("no wildcard CORS with credentials")
 
 
-@rule("security.nosniff")
+@rule(
+    "security.nosniff",
+    Level.SHOULD,
+    "X-Content-Type-Options: nosniff, errors too",
+    why="A browser that guesses a type can be made to run text as a script.",
+    source="ours",
+)
 def nosniff(answers: Sequence[Exchange]) -> RuleResult:
     told = [answer for answer in answers if answer.head is not None]
     if not any(map(was_accepted, told)):

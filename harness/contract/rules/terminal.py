@@ -5,14 +5,77 @@ from __future__ import annotations
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import event_label, needs_events, rule
+from harness.contract.rules.rule import Level, Need, event_label, needs_events, rule
 
 
 def _types(run: Exchange) -> str:
     return ", ".join(one.event.type for one in run.terminals if one.event)
 
 
-@rule("terminal.exactly-one", of_form=True)
+@rule(
+    "terminal.no-tokens",
+    Level.MUST,
+    "A run that makes no token still ends with its terminal event",
+    why="Code that ends a run after its last token forgets the run that has none.",
+    source="api",
+    needs=Need.SILENT_ACTION,
+)
+def no_tokens(run: Exchange) -> RuleResult:
+    if run.status != 200 or run.is_rejection_event:
+        return inconclusive(f"there is no stream to check: {run.describe()}", Location(run))
+    if run.tokens:
+        return inconclusive(
+            f"the silent action made {len(run.tokens)} tokens; configure one that makes none", Location(run)
+        )
+    if run.terminals:
+        return passed(f"a run without tokens ended with {_types(run)}")
+    return failed(f"a run without tokens has no terminal event: {run.describe()}", Location(run))
+
+
+@rule(
+    "terminal.failure",
+    Level.MUST,
+    "A failing action ends with `error`, not with a bare close or `done`",
+    why="A failure told as success, or by hanging up, is acted on as if the work were done.",
+    source="api",
+    needs=Need.FAILING_ACTION,
+)
+@needs_events
+def failure(run: Exchange) -> RuleResult:
+    if run.outcome == "error":
+        return passed("the failing action ended with error")
+    if run.outcome is None:
+        return failed(f"the failing action ended without a terminal event: {run.describe()}", Location(run))
+    return failed(f"the failing action ended with {run.outcome}, not error", Location(run, run.terminals[0]))
+
+
+@rule(
+    "terminal.always",
+    Level.MUST,
+    "No stream ends without it",
+    why="Without a terminal event a client waits, times out and retries a run that is over.",
+    source="api",
+    any_stream=True,
+    format_only=True,
+)
+def always(run: Exchange) -> RuleResult:
+    if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
+        return inconclusive(f"there is no stream to check: {run.describe()}", Location(run))
+    if run.terminals:
+        return passed(f"the stream ended with {_types(run)}")
+    last_event = run.events[-1] if run.events else None
+    return failed(f"the stream ended without a terminal event: {run.describe()}", Location(run, last_event))
+
+
+@rule(
+    "terminal.exactly-one",
+    Level.MUST,
+    "A run's stream holds exactly one terminal event",
+    why="Two ends of one run charge twice, show both, or end the retry of the first.",
+    source="api",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def exactly_one(run: Exchange) -> RuleResult:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
@@ -24,7 +87,15 @@ def exactly_one(run: Exchange) -> RuleResult:
     return failed(f"{len(run.terminals)} terminal events: {_types(run)}", Location(run, run.terminals[1]))
 
 
-@rule("terminal.last", of_form=True)
+@rule(
+    "terminal.last",
+    Level.MUST,
+    "Nothing but comments follows it",
+    why="What follows the end is lost on clients that stopped reading, and confuses those that did not.",
+    source="api",
+    any_stream=True,
+    format_only=True,
+)
 @needs_events
 def last(run: Exchange) -> RuleResult:
     if not run.terminals:
@@ -36,7 +107,14 @@ def last(run: Exchange) -> RuleResult:
     return passed("nothing but comments, if anything, follows the terminal event")
 
 
-@rule("terminal.closes")
+@rule(
+    "terminal.closes",
+    Level.MUST,
+    "The server ends the stream within the time allowed after it",
+    why="A stream left open holds a connection, a worker and a client's spinner.",
+    source="api",
+    any_stream=True,
+)
 @needs_events
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     terminal_ns = run.summary.terminal_ns
@@ -54,27 +132,14 @@ def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     return passed(f"closed {took_s * 1000:.0f} ms after the terminal event")
 
 
-@rule("terminal.always", of_form=True)
-def always(run: Exchange) -> RuleResult:
-    if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive(f"there is no stream to judge: {run.describe()}", Location(run))
-    if run.terminals:
-        return passed(f"the stream ended with {_types(run)}")
-    last_event = run.events[-1] if run.events else None
-    return failed(f"the stream ended without a terminal event: {run.describe()}", Location(run, last_event))
-
-
-@rule("terminal.failure")
-@needs_events
-def failure(run: Exchange) -> RuleResult:
-    if run.outcome == "error":
-        return passed("the failing action ended with error")
-    if run.outcome is None:
-        return failed(f"the failing action ended without a terminal event: {run.describe()}", Location(run))
-    return failed(f"the failing action ended with {run.outcome}, not error", Location(run, run.terminals[0]))
-
-
-@rule("terminal.cancelled")
+@rule(
+    "terminal.cancelled",
+    Level.MUST,
+    "A cancelled run ends with one `cancelled`",
+    why="Who cancelled a run must see that it was, and not an error or a success.",
+    source="api",
+    needs=Need.CANCELLED_ACTION,
+)
 @needs_events
 def cancelled(run: Exchange) -> RuleResult:
     if run.outcome == "cancelled" and len(run.terminals) == 1:
@@ -82,16 +147,3 @@ def cancelled(run: Exchange) -> RuleResult:
     if run.outcome is None:
         return failed(f"the cancelled run ended without a terminal event: {run.describe()}", Location(run))
     return failed(f"the cancelled run ended with {_types(run)}", Location(run, run.terminals[-1]))
-
-
-@rule("terminal.no-tokens")
-def no_tokens(run: Exchange) -> RuleResult:
-    if run.status != 200 or run.is_rejection_event:
-        return inconclusive(f"there is no stream to judge: {run.describe()}", Location(run))
-    if run.tokens:
-        return inconclusive(
-            f"the silent action made {len(run.tokens)} tokens; configure one that makes none", Location(run)
-        )
-    if run.terminals:
-        return passed(f"a run without tokens ended with {_types(run)}")
-    return failed(f"a run without tokens has no terminal event: {run.describe()}", Location(run))

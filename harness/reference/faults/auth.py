@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from harness.contract.rules import auth
 from harness.reference.api import (
     Rejection,
     Submission,
@@ -15,7 +16,7 @@ from harness.reference.faults.base import Fault
 from harness.reference.runs import RunKey
 
 
-class AnonymousAccepted(Fault, name="anonymous-accepted", breaks="auth.missing"):
+class AnonymousAccepted(Fault, name="anonymous-accepted", breaks=auth.missing):
     """Takes a request without Authorization for one of the first principal's."""
 
     def authenticate(self, http: web.BaseRequest) -> str:
@@ -24,14 +25,14 @@ class AnonymousAccepted(Fault, name="anonymous-accepted", breaks="auth.missing")
         return super().authenticate(http)
 
 
-class AnyTokenAccepted(Fault, name="any-token-accepted", breaks="auth.bad"):
+class AnyTokenAccepted(Fault, name="any-token-accepted", breaks=auth.bad):
     """Asks for a token and never looks at it."""
 
     def organization_of(self, token: str) -> str | None:
         return super().organization_of(token) or next(iter(self.settings.principals.values()))
 
 
-class NoChallenge(Fault, name="no-challenge", breaks="auth.challenge"):
+class NoChallenge(Fault, name="no-challenge", breaks=auth.challenge):
     """Sends 401 without WWW-Authenticate."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
@@ -40,7 +41,7 @@ class NoChallenge(Fault, name="no-challenge", breaks="auth.challenge"):
         return answer
 
 
-class KeyToldWithoutToken(Fault, name="key-told-without-token", breaks="auth.before-key"):
+class KeyToldWithoutToken(Fault, name="key-told-without-token", breaks=auth.before_key):
     """Looks the key up before the token, and answers otherwise where it is known."""
 
     def authenticate(self, http: web.BaseRequest) -> str:
@@ -55,16 +56,14 @@ class KeyToldWithoutToken(Fault, name="key-told-without-token", breaks="auth.bef
             raise
 
 
-class ForeignOrganizationAccepted(Fault, name="foreign-organization-accepted", breaks="auth.org-mismatch"):
+class ForeignOrganizationAccepted(Fault, name="foreign-organization-accepted", breaks=auth.org_mismatch):
     """Never compares organizationId with the principal's."""
 
     def authorize(self, submission: Submission) -> None:
         """Every organization is welcome."""
 
 
-class ConflictBeforeOrganization(
-    Fault, name="conflict-before-organization", breaks="auth.org-before-conflict"
-):
+class ConflictBeforeOrganization(Fault, name="conflict-before-organization", breaks=auth.org_before_conflict):
     """Checks the organization only where the key is new."""
 
     def authorize(self, submission: Submission) -> None:
@@ -78,18 +77,18 @@ class _GlobalIdentity(Fault):
         return None if own is None else ("", *own[1:])
 
 
-class GlobalKeys(_GlobalIdentity, name="global-keys", breaks="auth.key-scope"):
+class GlobalKeys(_GlobalIdentity, name="global-keys", breaks=auth.key_scope):
     """Keeps the keys of all organizations in one namespace."""
 
 
-class GlobalRuns(_GlobalIdentity, name="global-runs", breaks="auth.key-scope"):
+class GlobalRuns(_GlobalIdentity, name="global-runs", breaks=auth.key_scope):
     """Keeps the keys of all organizations in one namespace and shows each the other's run."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
         return super().fingerprint({name: body[name] for name in body if name != "organizationId"})
 
 
-class QueryToken(Fault, name="query-token", breaks="auth.query-token"):
+class QueryToken(Fault, name="query-token", breaks=auth.query_token):
     """Accepts the token in the query string, from where it gets into logs."""
 
     def bearer_token(self, http: web.BaseRequest) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from harness.contract.rules.rule import Rule
 from harness.reference.api import (
     ReferenceApi,
 )
@@ -16,16 +17,18 @@ FAULTS: dict[str, type[Fault]] = {}
 class Fault(ReferenceApi):
     """A defect; its docstring says what the server does wrong.
 
-    `name` is what ``--fault`` takes; `breaks` is the id of the requirement that it violates.
+    `name` is what ``--fault`` takes; `breaks` is the id of the requirement that it violates, given as its rule.
     """
 
     name: ClassVar[str] = ""
     breaks: ClassVar[str] = ""
 
-    def __init_subclass__(cls, *, name: str = "", breaks: str = "") -> None:
+    def __init_subclass__(cls, *, name: str = "", breaks: Rule | None = None) -> None:
         super().__init_subclass__()
+        if breaks is not None:
+            cls.breaks = breaks.requirement.id
         if name:
-            cls.name, cls.breaks = name, breaks
+            cls.name = name
             FAULTS[name] = cls
 
 

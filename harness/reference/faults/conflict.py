@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
 
+from harness.contract.rules import conflict
 from harness.reference.actions import Tokens
 from harness.reference.api import (
     Rejection,
@@ -19,28 +20,28 @@ from harness.reference.runs import Run, RunKey
 from harness.reference.settings import ServerSettings
 
 
-class ConflictIgnored(Fault, name="conflict-ignored", breaks="conflict.rejected"):
+class ConflictIgnored(Fault, name="conflict-ignored", breaks=conflict.rejected):
     """Looks at the key alone: another body resumes the run of the first."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002
         return False
 
 
-class ConflictAs422(Fault, name="conflict-as-422", breaks="conflict.rejected"):
+class ConflictAs422(Fault, name="conflict-as-422", breaks=conflict.rejected):
     """Answers a conflict as the IETF draft recommends, not as the API documents."""
 
     def conflict(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         return self.reject(http, Rejection(422, rejection.code, rejection.detail))
 
 
-class ConflictAsJson(Fault, name="conflict-as-json", breaks="conflict.error-event"):
+class ConflictAsJson(Fault, name="conflict-as-json", breaks=conflict.error_event):
     """Rejects a conflict with 409, but as a JSON document instead of an error event."""
 
     def conflict(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         return self.reject(http, rejection)
 
 
-class ShallowFingerprint(Fault, name="shallow-fingerprint", breaks="conflict.any-field"):
+class ShallowFingerprint(Fault, name="shallow-fingerprint", breaks=conflict.any_field):
     """Compares the values of the top level only; what is inside an object or a list may change."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
@@ -51,7 +52,7 @@ class ShallowFingerprint(Fault, name="shallow-fingerprint", breaks="conflict.any
         return super().fingerprint(flat)
 
 
-class FingerprintOfRequired(Fault, name="fingerprint-of-required", breaks="conflict.any-field"):
+class FingerprintOfRequired(Fault, name="fingerprint-of-required", breaks=conflict.any_field):
     """Compares the required fields only; the optional ones may change."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
@@ -59,21 +60,21 @@ class FingerprintOfRequired(Fault, name="fingerprint-of-required", breaks="confl
         return super().fingerprint({name: body[name] for name in required})
 
 
-class ConflictMissedInFlight(Fault, name="conflict-missed-in-flight", breaks="conflict.in-flight"):
+class ConflictMissedInFlight(Fault, name="conflict-missed-in-flight", breaks=conflict.in_flight):
     """Stores the fingerprint when the run is over; until then any body resumes it."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:
         return run.ended and super().conflicts(run, submission)
 
 
-class ConflictMissedAfterwards(Fault, name="conflict-missed-afterwards", breaks="conflict.after-completion"):
+class ConflictMissedAfterwards(Fault, name="conflict-missed-afterwards", breaks=conflict.after_completion):
     """Holds the fingerprint with the lock on the running run and drops both together."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:
         return not run.ended and super().conflicts(run, submission)
 
 
-class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks="conflict.original-untouched"):
+class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks=conflict.original_untouched):
     """Takes a conflict as a reason to stop the run that was there first."""
 
     def on_conflict(self, run: Run, submission: Submission) -> None:
@@ -82,7 +83,7 @@ class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks="c
             self.finish(run, {"type": "cancelled", "runId": run.run_id})
 
 
-class ConflictPoisonsKey(Fault, name="conflict-poisons-key", breaks="conflict.original-untouched"):
+class ConflictPoisonsKey(Fault, name="conflict-poisons-key", breaks=conflict.original_untouched):
     """Marks the key as misused: from then on the first body is a conflict as well."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -97,7 +98,7 @@ class ConflictPoisonsKey(Fault, name="conflict-poisons-key", breaks="conflict.or
         return run in self._poisoned or super().conflicts(run, submission)
 
 
-class ConflictLeaksBody(Fault, name="conflict-leaks-body", breaks="conflict.leaks-nothing"):
+class ConflictLeaksBody(Fault, name="conflict-leaks-body", breaks=conflict.leaks_nothing):
     """Explains a conflict by quoting the body that the key belongs to."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -116,7 +117,7 @@ class ConflictLeaksBody(Fault, name="conflict-leaks-body", breaks="conflict.leak
         )
 
 
-class ConflictStartsRun(Fault, name="conflict-starts-run", breaks="conflict.starts-nothing"):
+class ConflictStartsRun(Fault, name="conflict-starts-run", breaks=conflict.starts_nothing):
     """Starts the action first and compares bodies later; asked again, it resumes that second run."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:

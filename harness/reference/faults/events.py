@@ -6,13 +6,14 @@ import math
 import re
 import traceback
 
+from harness.contract.rules import events
 from harness.reference.api import (
     Payload,
 )
 from harness.reference.faults.base import Fault
 
 
-class NumericContent(Fault, name="numeric-content", breaks="events.schema"):
+class NumericContent(Fault, name="numeric-content", breaks=events.schema):
     """Passes tokens through a loosely typed store, which makes a number of what looks like one."""
 
     def event_data(self, payload: Payload) -> str:
@@ -21,7 +22,7 @@ class NumericContent(Fault, name="numeric-content", breaks="events.schema"):
         return super().event_data(payload)
 
 
-class DoneWithoutRunId(Fault, name="done-without-run-id", breaks="events.schema"):
+class DoneWithoutRunId(Fault, name="done-without-run-id", breaks=events.schema):
     """Leaves out the run id of the terminal event."""
 
     def event_data(self, payload: Payload) -> str:
@@ -30,7 +31,7 @@ class DoneWithoutRunId(Fault, name="done-without-run-id", breaks="events.schema"
         return super().event_data(payload)
 
 
-class UntypedToken(Fault, name="untyped-token", breaks="events.type"):
+class UntypedToken(Fault, name="untyped-token", breaks=events.type_):
     """Takes tokens for so common that they need no type."""
 
     def event_data(self, payload: Payload) -> str:
@@ -39,7 +40,7 @@ class UntypedToken(Fault, name="untyped-token", breaks="events.type"):
         return super().event_data(payload)
 
 
-class StackTrace(Fault, name="stack-trace", breaks="events.error-detail"):
+class StackTrace(Fault, name="stack-trace", breaks=events.error_detail):
     """Tells the client its own source lines when an action fails."""
 
     def event_data(self, payload: Payload) -> str:
@@ -51,7 +52,7 @@ class StackTrace(Fault, name="stack-trace", breaks="events.error-detail"):
         return super().event_data(payload)
 
 
-class BareError(Fault, name="bare-error", breaks="events.error-detail"):
+class BareError(Fault, name="bare-error", breaks=events.error_detail):
     """Ends a failed run with an error event that says nothing of the failure."""
 
     def event_data(self, payload: Payload) -> str:
@@ -60,14 +61,14 @@ class BareError(Fault, name="bare-error", breaks="events.error-detail"):
         return super().event_data(payload)
 
 
-class DuplicateKeys(Fault, name="duplicate-keys", breaks="events.strict-json"):
+class DuplicateKeys(Fault, name="duplicate-keys", breaks=events.strict_json):
     """Appends fields to serialized JSON without looking what is in it."""
 
     def event_data(self, payload: Payload) -> str:
         return super().event_data(payload).removesuffix("}") + f',"type":"{payload["type"]}"}}'
 
 
-class NanInEvent(Fault, name="nan-in-event", breaks="events.strict-json"):
+class NanInEvent(Fault, name="nan-in-event", breaks=events.strict_json):
     """Gives each token a probability that its serializer cannot write as JSON."""
 
     def event_data(self, payload: Payload) -> str:

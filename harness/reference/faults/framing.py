@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+from harness.contract.rules import framing
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.faults.base import Fault, with_data
 from harness.reference.runs import Event
 
 
-class Latin1Stream(Fault, name="latin-1-stream", breaks="framing.utf8"):
+class Latin1Stream(Fault, name="latin-1-stream", breaks=framing.utf8):
     """Writes the stream in the platform's old default encoding wherever that has the character."""
 
     def encode_frame(self, event: Event) -> bytes:
@@ -19,14 +20,14 @@ class Latin1Stream(Fault, name="latin-1-stream", breaks="framing.utf8"):
         )
 
 
-class UnknownField(Fault, name="unknown-field", breaks="framing.fields"):
+class UnknownField(Fault, name="unknown-field", breaks=framing.fields):
     """Adds a field of its own invention, which every client passes over."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"channel: run\n" + super().encode_frame(event)
 
 
-class NoLastBlankLine(Fault, name="no-last-blank-line", breaks="framing.blank-line"):
+class NoLastBlankLine(Fault, name="no-last-blank-line", breaks=framing.blank_line):
     """Joins frames with blank lines instead of ending each with one, so the last event is never dispatched."""
 
     def encode_frame(self, event: Event) -> bytes:
@@ -34,7 +35,7 @@ class NoLastBlankLine(Fault, name="no-last-blank-line", breaks="framing.blank-li
         return frame.removesuffix(b"\n") if event.type in TERMINAL_TYPES else frame
 
 
-class TwoObjectsInData(Fault, name="two-objects-in-data", breaks="framing.one-json-object"):
+class TwoObjectsInData(Fault, name="two-objects-in-data", breaks=framing.one_json_object):
     """Puts usage next to the token in the same data, as a second JSON object on a line of its own."""
 
     def encode_frame(self, event: Event) -> bytes:
@@ -42,7 +43,7 @@ class TwoObjectsInData(Fault, name="two-objects-in-data", breaks="framing.one-js
         return frame[:-1] + b'data: {"type":"usage","tokens":1}\n\n' if event.type == "token" else frame
 
 
-class ReprInData(Fault, name="repr-in-data", breaks="framing.one-json-object"):
+class ReprInData(Fault, name="repr-in-data", breaks=framing.one_json_object):
     """Formats a token with the language's own repr, which only looks like JSON."""
 
     def encode_frame(self, event: Event) -> bytes:
@@ -51,7 +52,7 @@ class ReprInData(Fault, name="repr-in-data", breaks="framing.one-json-object"):
         return super().encode_frame(event)
 
 
-class NulInId(Fault, name="nul-in-id", breaks="framing.id-no-nul"):
+class NulInId(Fault, name="nul-in-id", breaks=framing.id_no_nul):
     """Sends a second id line from a zero-padded buffer, NUL and all; clients ignore that line."""
 
     def encode_frame(self, event: Event) -> bytes:
@@ -59,35 +60,35 @@ class NulInId(Fault, name="nul-in-id", breaks="framing.id-no-nul"):
         return head + b"\n" + head + b"\0\n" + rest
 
 
-class WordyRetry(Fault, name="wordy-retry", breaks="framing.retry-digits"):
+class WordyRetry(Fault, name="wordy-retry", breaks=framing.retry_digits):
     """Says the reconnection time with its unit."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"retry: 3s\n" + super().encode_frame(event)
 
 
-class WrongEventName(Fault, name="wrong-event-name", breaks="framing.event-name"):
+class WrongEventName(Fault, name="wrong-event-name", breaks=framing.event_name):
     """Names every event alike, and none of them message or its type."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"event: update\n" + super().encode_frame(event)
 
 
-class RawLineFeed(Fault, name="raw-line-feed", breaks="framing.content-inert"):
+class RawLineFeed(Fault, name="raw-line-feed", breaks=framing.content_inert):
     """Undoes the escaping of line feeds, so that content can end a frame and forge the next."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(with_data(event, event.data.replace(r"\n", "\n")))
 
 
-class RawCarriageReturn(Fault, name="raw-carriage-return", breaks="framing.content-inert"):
+class RawCarriageReturn(Fault, name="raw-carriage-return", breaks=framing.content_inert):
     """Takes care of line feeds and forgets that a lone carriage return ends a line as well."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(with_data(event, event.data.replace(r"\r", "\r")))
 
 
-class BomPerFrame(Fault, name="bom-per-frame", breaks="framing.bom"):
+class BomPerFrame(Fault, name="bom-per-frame", breaks=framing.bom):
     """Opens each flush with a comment, in a codec that begins with a byte order mark."""
 
     def encode_frame(self, event: Event) -> bytes:

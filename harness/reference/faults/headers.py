@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 from aiohttp import web
 
+from harness.contract.rules import headers
 from harness.reference.api import (
     Connection,
     Rejection,
@@ -13,21 +14,21 @@ from harness.reference.api import (
 from harness.reference.faults.base import Fault
 
 
-class JsonContentType(Fault, name="json-content-type", breaks="headers.event-stream"):
+class JsonContentType(Fault, name="json-content-type", breaks=headers.event_stream):
     """Labels the stream as what its events hold."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Content-Type": "application/json"}
 
 
-class Latin1Charset(Fault, name="latin-1-charset", breaks="headers.charset"):
+class Latin1Charset(Fault, name="latin-1-charset", breaks=headers.charset):
     """Declares another charset than the UTF-8 that it sends."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Content-Type": "text/event-stream; charset=ISO-8859-1"}
 
 
-class NoLastChunk(Fault, name="no-last-chunk", breaks="headers.complete"):
+class NoLastChunk(Fault, name="no-last-chunk", breaks=headers.complete):
     """Closes the connection after the terminal event without ending the chunked message."""
 
     async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:  # noqa: ARG002
@@ -35,14 +36,14 @@ class NoLastChunk(Fault, name="no-last-chunk", breaks="headers.complete"):
             http.transport.close()
 
 
-class Cacheable(Fault, name="cacheable", breaks="headers.no-cache"):
+class Cacheable(Fault, name="cacheable", breaks=headers.no_cache):
     """Lets shared caches keep the stream for a minute."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Cache-Control": "public, max-age=60"}
 
 
-class BufferedStream(Fault, name="buffered-stream", breaks="headers.incremental"):
+class BufferedStream(Fault, name="buffered-stream", breaks=headers.incremental):
     """Sits behind a proxy that buffers: everything arrives at the end."""
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
@@ -50,14 +51,14 @@ class BufferedStream(Fault, name="buffered-stream", breaks="headers.incremental"
         yield b"".join([chunk async for chunk in chunks])
 
 
-class GetAnswered(Fault, name="get-answered", breaks="headers.method"):
+class GetAnswered(Fault, name="get-answered", breaks=headers.method):
     """Answers every method with 200, from a catch-all route."""
 
     def wrong_method(self, http: web.BaseRequest) -> web.StreamResponse:  # noqa: ARG002
         return web.Response(text="ok", headers=self.common_headers())
 
 
-class NoAllow(Fault, name="no-allow", breaks="headers.method"):
+class NoAllow(Fault, name="no-allow", breaks=headers.method):
     """Refuses another method without saying which one is right."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from harness.contract.rules import ids
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference.api import (
     Payload,
@@ -12,14 +13,14 @@ from harness.reference.faults.base import Fault
 from harness.reference.runs import Event, Run, next_id
 
 
-class NoIds(Fault, name="no-ids", breaks="ids.present"):
+class NoIds(Fault, name="no-ids", breaks=ids.present):
     """Sends events without their ids."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(event).partition(b"\n")[2]
 
 
-class DecreasingIds(Fault, name="decreasing-ids", breaks="ids.increasing"):
+class DecreasingIds(Fault, name="decreasing-ids", breaks=ids.increasing):
     """Counts the sequence number down."""
 
     def event_id(self, run: Run) -> StreamId:
@@ -31,7 +32,7 @@ class DecreasingIds(Fault, name="decreasing-ids", breaks="ids.increasing"):
         return ids.index(last_seen) + 1 if last_seen in ids else 0
 
 
-class RepeatedId(Fault, name="repeated-id", breaks="ids.unique"):
+class RepeatedId(Fault, name="repeated-id", breaks=ids.unique):
     """Gives the terminal event the id of the event before it."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -42,7 +43,7 @@ class RepeatedId(Fault, name="repeated-id", breaks="ids.unique"):
             super().finish(run, outcome)
 
 
-class SecondsInIds(Fault, name="seconds-in-ids", breaks="ids.clock"):
+class SecondsInIds(Fault, name="seconds-in-ids", breaks=ids.clock):
     """Takes the clock in seconds for one in milliseconds."""
 
     def event_id(self, run: Run) -> StreamId:

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from harness.contract.rules import input  # noqa: A004 - the area's name
 from harness.profiles.workflow_actions.request import WorkflowActionRequest
 from harness.reference.api import (
     Rejection,
@@ -29,35 +30,35 @@ def _broken_by(
         raise (internal_error() if rejection.code in codes else rejection) from None
 
 
-class BadJsonBreaks(Fault, name="bad-json-breaks", breaks="input.not-json"):
+class BadJsonBreaks(Fault, name="bad-json-breaks", breaks=input.not_json):
     """Does not expect that a body is no JSON object."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"not_json", "not_object"}), super().decode, raw)
 
 
-class DeepNestingBreaks(Fault, name="deep-nesting-breaks", breaks="input.hostile"):
+class DeepNestingBreaks(Fault, name="deep-nesting-breaks", breaks=input.hostile):
     """Overflows its stack on a body that is nested deeply."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"too_deep"}), super().decode, raw)
 
 
-class LoneSurrogateBreaks(Fault, name="lone-surrogate-breaks", breaks="input.hostile"):
+class LoneSurrogateBreaks(Fault, name="lone-surrogate-breaks", breaks=input.hostile):
     """Stumbles over a string that JSON can escape and UTF-8 cannot hold."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"not_unicode"}), super().decode, raw)
 
 
-class MissingFieldAccepted(Fault, name="missing-field-accepted", breaks="input.required"):
+class MissingFieldAccepted(Fault, name="missing-field-accepted", breaks=input.required):
     """Makes up a session where the client names none."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
         return super().validate({"sessionId": "anonymous", **body})
 
 
-class FieldNotNamed(Fault, name="field-not-named", breaks="input.required-named"):
+class FieldNotNamed(Fault, name="field-not-named", breaks=input.required_named):
     """Refuses an invalid body without saying what is wrong in it."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
@@ -67,7 +68,7 @@ class FieldNotNamed(Fault, name="field-not-named", breaks="input.required-named"
             raise Rejection(rejection.status, rejection.code, "The request is invalid.") from None
 
 
-class TypesCoerced(Fault, name="types-coerced", breaks="input.types"):
+class TypesCoerced(Fault, name="types-coerced", breaks=input.types):
     """Turns numbers and booleans into strings instead of refusing them."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
@@ -76,7 +77,7 @@ class TypesCoerced(Fault, name="types-coerced", breaks="input.types"):
         return super().validate({**body, **coerced})
 
 
-class AnySourceAccepted(Fault, name="any-source-accepted", breaks="input.source"):
+class AnySourceAccepted(Fault, name="any-source-accepted", breaks=input.source):
     """Takes any text as source."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
@@ -84,28 +85,28 @@ class AnySourceAccepted(Fault, name="any-source-accepted", breaks="input.source"
         return super().validate({**body, "source": "other"} if is_text else body)
 
 
-class AnyTimeZoneAccepted(Fault, name="any-time-zone-accepted", breaks="input.timezone"):
+class AnyTimeZoneAccepted(Fault, name="any-time-zone-accepted", breaks=input.timezone):
     """Stores the time zone without ever looking it up."""
 
     def knows_time_zone(self, name: str | None) -> bool:  # noqa: ARG002
         return True
 
 
-class AnyMediaTypeAccepted(Fault, name="any-media-type-accepted", breaks="input.media-type"):
+class AnyMediaTypeAccepted(Fault, name="any-media-type-accepted", breaks=input.media_type):
     """Parses every body as JSON, whatever it says it is."""
 
     def accepts_media_type(self, http: web.BaseRequest) -> bool:  # noqa: ARG002
         return True
 
 
-class UnlimitedBody(Fault, name="unlimited-body", breaks="input.too-large"):
+class UnlimitedBody(Fault, name="unlimited-body", breaks=input.too_large):
     """Reads bodies of any size into memory."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(replace(settings, max_body_bytes=2**30))
 
 
-class TextualRejections(Fault, name="textual-rejections", breaks="input.error-shape"):
+class TextualRejections(Fault, name="textual-rejections", breaks=input.error_shape):
     """Lets its gateway refuse tokens, which knows nothing of problem documents."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:

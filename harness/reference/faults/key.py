@@ -6,6 +6,7 @@ import uuid
 
 from aiohttp import web
 
+from harness.contract.rules import key
 from harness.reference.api import (
     Rejection,
     Submission,
@@ -14,7 +15,7 @@ from harness.reference.faults.base import Fault
 from harness.reference.runs import RunKey
 
 
-class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks="key.none-independent"):
+class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks=key.none_independent):
     """Takes the body for a key where none is sent."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:
@@ -22,7 +23,7 @@ class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks="key.none
         return own or (submission.organization, "body", self.fingerprint(submission.body).hex())
 
 
-class UuidKeysOnly(Fault, name="uuid-keys-only", breaks="key.opaque"):
+class UuidKeysOnly(Fault, name="uuid-keys-only", breaks=key.opaque):
     """Makes a rule of the recommendation that a key be a UUID."""
 
     def idempotency_key(self, http: web.BaseRequest) -> str | None:
@@ -33,14 +34,14 @@ class UuidKeysOnly(Fault, name="uuid-keys-only", breaks="key.opaque"):
             raise Rejection(400, "bad_idempotency_key", "Idempotency-Key must be a UUID.") from None
 
 
-class AnyKeyAccepted(Fault, name="any-key-accepted", breaks="key.bad"):
+class AnyKeyAccepted(Fault, name="any-key-accepted", breaks=key.bad):
     """Takes any header value for a key, the empty one too."""
 
     def idempotency_key(self, http: web.BaseRequest) -> str | None:
         return http.headers.get("Idempotency-Key")
 
 
-class KeyEchoed(Fault, name="key-echoed", breaks="key.inert"):
+class KeyEchoed(Fault, name="key-echoed", breaks=key.inert):
     """Gives the client's key back in a header of the answer."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:

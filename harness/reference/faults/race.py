@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from harness.contract.rules import race
 from harness.reference.actions import Tokens
 from harness.reference.api import (
     HEARTBEAT,
@@ -52,21 +53,21 @@ class _LateIndex(Fault):
         return await super().stream(http, reader)
 
 
-class RacingPostsBothRun(_LateIndex, name="racing-posts-both-run", breaks="race.same-body"):
+class RacingPostsBothRun(_LateIndex, name="racing-posts-both-run", breaks=race.same_body):
     """Looks the key up and stores it in two steps, with time in between for an equal request."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or not self.conflicts(run, submission)
 
 
-class TwoWinners(_LateIndex, name="two-winners", breaks="race.different-bodies"):
+class TwoWinners(_LateIndex, name="two-winners", breaks=race.different_bodies):
     """Makes key and body unique together, so that different bodies that race all win."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or self.conflicts(run, submission)
 
 
-class Crosstalk(Fault, name="crosstalk", breaks="race.no-crosstalk"):
+class Crosstalk(Fault, name="crosstalk", breaks=race.no_crosstalk):
     """Keeps the current token in a variable that all runs share; every third is read too late."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -84,7 +85,7 @@ class Crosstalk(Fault, name="crosstalk", breaks="race.no-crosstalk"):
         super().publish(run, payload)
 
 
-class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks="race.close-one"):
+class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks=race.close_one):
     """Tears the run's fan-out down with the first reader that leaves."""
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -105,7 +106,7 @@ class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks="race.clo
             self._sent_s[reader] = time.monotonic()
 
 
-class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks="race.slow-reader"):
+class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks=race.slow_reader):
     """Writes to all readers in one loop and pads frames against buffering: who does not read holds all up."""
 
     patience_s: ClassVar[float] = 2.0  # at each write anew: the others get slow, but they do not die

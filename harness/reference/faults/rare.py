@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from harness.contract.rules import ids, resume
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
     Connection,
@@ -124,28 +125,28 @@ class RareFault(Fault):
         raise NotImplementedError
 
 
-class DropsFrames(RareFault):
+class DropsFrames(RareFault, breaks=resume.replay):
     """Loses a frame on its way to one connection."""
 
-    stem, breaks = "drops-one-frame-in", "resume.replay"
+    stem = "drops-one-frame-in"
 
     def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
         return []
 
 
-class DoublesFrames(RareFault):
+class DoublesFrames(RareFault, breaks=ids.unique):
     """Sends a frame twice to one connection."""
 
-    stem, breaks = "doubles-one-frame-in", "ids.unique"
+    stem = "doubles-one-frame-in"
 
     def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:  # noqa: ARG002
         return [event, event]
 
 
-class SwapsFrames(RareFault):
+class SwapsFrames(RareFault, breaks=ids.increasing):
     """Lets a frame be overtaken by the next one, on one connection."""
 
-    stem, breaks = "swaps-one-frame-in", "ids.increasing"
+    stem = "swaps-one-frame-in"
 
     def can_spoil(self, event: Event, delivery: _Delivery) -> bool:
         # Nothing overtakes a run's last event, nor one that goes before an event that was overtaken itself.

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
+from harness.contract.rules import resume
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
@@ -24,7 +25,7 @@ from harness.reference.runs import Event, Run
 from harness.reference.settings import ServerSettings
 
 
-class ReplayReexecutes(Fault, name="replay-reexecutes", breaks="resume.no-new-run"):
+class ReplayReexecutes(Fault, name="replay-reexecutes", breaks=resume.no_new_run):
     """Forgets the key when the run is done: a retry after that executes the action again."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
@@ -32,7 +33,7 @@ class ReplayReexecutes(Fault, name="replay-reexecutes", breaks="resume.no-new-ru
         return None if run and run.ended and run.events[-1].type == "done" else run
 
 
-class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks="resume.replay"):
+class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks=resume.replay):
     """Stores tokens one behind: a replay after completion lacks the last one."""
 
     def due(self, reader: Connection) -> list[Event]:
@@ -43,7 +44,7 @@ class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks="resume
         return [event for event in due if event not in tokens[-1:]]
 
 
-class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks="resume.replay"):
+class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks=resume.replay):
     """Makes up ids while sending, so that a replayed event has another one than before."""
 
     def due(self, reader: Connection) -> list[Event]:
@@ -53,7 +54,7 @@ class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks="resume.rep
         return [event._replace(id=StreamId(event.id.ms + 1, event.id.seq)) for event in due]
 
 
-class StringSortedReplay(Fault, name="string-sorted-replay", breaks="resume.replay"):
+class StringSortedReplay(Fault, name="string-sorted-replay", breaks=resume.replay):
     """Reads a finished run from a store that orders ids as text: sequence number 10 comes before 9."""
 
     def event_id(self, run: Run) -> StreamId:
@@ -65,7 +66,7 @@ class StringSortedReplay(Fault, name="string-sorted-replay", breaks="resume.repl
         return due if reader.started_run or reader.joined else sorted(due, key=lambda event: str(event.id))
 
 
-class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks="resume.joins"):
+class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks=resume.joins):
     """Subscribes whoever joins a running run to what comes next, without what there was."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
@@ -74,7 +75,7 @@ class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks="re
         return super().resume_index(run, last_seen)
 
 
-class LateJoinerGap(Fault, name="late-joiner-gap", breaks="resume.joins"):
+class LateJoinerGap(Fault, name="late-joiner-gap", breaks=resume.joins):
     """Sends whoever joins a running run its first event and then only what comes next."""
 
     def due(self, reader: Connection) -> list[Event]:
@@ -82,7 +83,7 @@ class LateJoinerGap(Fault, name="late-joiner-gap", breaks="resume.joins"):
         return due[:1] if reader.joined and reader.index == 0 else due
 
 
-class OffByOneGap(Fault, name="off-by-one-gap", breaks="resume.every-cut"):
+class OffByOneGap(Fault, name="off-by-one-gap", breaks=resume.every_cut):
     """Resumes one event after the one that should come next."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
@@ -90,21 +91,21 @@ class OffByOneGap(Fault, name="off-by-one-gap", breaks="resume.every-cut"):
         return index + 1 if index else 0
 
 
-class OffByOneDuplicate(Fault, name="off-by-one-duplicate", breaks="resume.every-cut"):
+class OffByOneDuplicate(Fault, name="off-by-one-duplicate", breaks=resume.every_cut):
     """Resumes at the event that the client has already seen."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
         return max(super().resume_index(run, last_seen) - 1, 0)
 
 
-class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks="resume.last-event-id"):
+class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks=resume.last_event_id):
     """Replays from the first event whatever the client has seen."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:  # noqa: ARG002
         return super().resume_index(run, None)
 
 
-class DisconnectCancels(Fault, name="disconnect-cancels", breaks="resume.survives-disconnect"):
+class DisconnectCancels(Fault, name="disconnect-cancels", breaks=resume.survives_disconnect):
     """Ties the run to the connection that reads it."""
 
     def on_disconnect(self, reader: Connection) -> None:
@@ -114,7 +115,7 @@ class DisconnectCancels(Fault, name="disconnect-cancels", breaks="resume.survive
             self.finish(run, {"type": "cancelled", "runId": run.run_id})
 
 
-class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks="resume.survives-disconnect"):
+class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks=resume.survives_disconnect):
     """Takes a client that leaves before the head for one that has changed its mind."""
 
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
@@ -127,7 +128,7 @@ class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks="res
         return await super().stream(http, reader)
 
 
-class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks="resume.bad-last-event-id"):
+class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks=resume.bad_last_event_id):
     """Parses Last-Event-ID without expecting anything else than its own ids."""
 
     def last_event_id(self, http: web.BaseRequest) -> StreamId | None:
@@ -137,7 +138,7 @@ class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks="resum
             raise internal_error() from None
 
 
-class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks="resume.bad-last-event-id"):
+class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks=resume.bad_last_event_id):
     """Waits for an event id that this run will never reach."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
@@ -152,7 +153,7 @@ class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks=
             yield chunk
 
 
-class FailureReexecutes(Fault, name="failure-reexecutes", breaks="resume.failure-replayed"):
+class FailureReexecutes(Fault, name="failure-reexecutes", breaks=resume.failure_replayed):
     """Keeps only successes: the retry of a failed run executes it anew."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
@@ -160,7 +161,7 @@ class FailureReexecutes(Fault, name="failure-reexecutes", breaks="resume.failure
         return None if run and run.ended and run.events[-1].type == "error" else run
 
 
-class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks="resume.failure-replayed"):
+class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks=resume.failure_replayed):
     """Stores that a run is over and not how: the replay of a failure ends with done."""
 
     def due(self, reader: Connection) -> list[Event]:
@@ -171,7 +172,7 @@ class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks="resu
         return due
 
 
-class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks="resume.terminal-race"):
+class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks=resume.terminal_race):
     """Copies the past and then subscribes: a run that ends shortly after a retry came loses its end there."""
 
     window_s: ClassVar[float] = 0.04
@@ -182,7 +183,7 @@ class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks="resume.ter
         return [event for event in due if event.type not in TERMINAL_TYPES] if raced else due
 
 
-class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks="resume.first-reader-kept"):
+class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks=resume.first_reader_kept):
     """Keeps one subscriber a run: a second connection takes the events away from the first."""
 
     def __init__(self, settings: ServerSettings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 
+from harness.contract.rules import run_id
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.api import (
     Connection,
@@ -14,14 +15,14 @@ from harness.reference.faults.base import Fault, with_data
 from harness.reference.runs import Event, RunKey
 
 
-class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks="run-id.echoed"):
+class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks=run_id.echoed):
     """Names each run itself, whatever the client asked for."""
 
     def run_id(self, submission: Submission) -> str:  # noqa: ARG002
         return str(uuid.uuid4())
 
 
-class RunIdPerConnection(Fault, name="run-id-per-connection", breaks="run-id.constant"):
+class RunIdPerConnection(Fault, name="run-id-per-connection", breaks=run_id.constant):
     """Names the connection instead of the run in the terminal event."""
 
     def due(self, reader: Connection) -> list[Event]:
@@ -32,14 +33,14 @@ class RunIdPerConnection(Fault, name="run-id-per-connection", breaks="run-id.con
         return due
 
 
-class RunIdBeatsKey(Fault, name="run-id-beats-key", breaks="run-id.key-wins"):
+class RunIdBeatsKey(Fault, name="run-id-beats-key", breaks=run_id.key_wins):
     """Finds runs by runId wherever one is sent, and asks the key only after that."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         return super().identity(submission, key if submission.request.runId is None else None)
 
 
-class RunIdDoesNotResume(Fault, name="run-id-does-not-resume", breaks="run-id.resumes"):
+class RunIdDoesNotResume(Fault, name="run-id-does-not-resume", breaks=run_id.resumes):
     """Starts a new run for a runId that it has already seen."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from harness.contract.rules import security
 from harness.reference.api import (
     Rejection,
 )
 from harness.reference.faults.base import Fault
 
 
-class TokenEchoed(Fault, name="token-echoed", breaks="security.no-secrets"):
+class TokenEchoed(Fault, name="token-echoed", breaks=security.no_secrets):
     """Repeats the Authorization header in what it says about a refusal."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
@@ -19,7 +20,7 @@ class TokenEchoed(Fault, name="token-echoed", breaks="security.no-secrets"):
         return super().reject(http, Rejection(rejection.status, rejection.code, detail, rejection.headers))
 
 
-class WildcardCors(Fault, name="wildcard-cors", breaks="security.cors"):
+class WildcardCors(Fault, name="wildcard-cors", breaks=security.cors):
     """Opens the API to every web page, credentials included."""
 
     def common_headers(self) -> dict[str, str]:
@@ -30,7 +31,7 @@ class WildcardCors(Fault, name="wildcard-cors", breaks="security.cors"):
         }
 
 
-class SniffableErrors(Fault, name="sniffable-errors", breaks="security.nosniff"):
+class SniffableErrors(Fault, name="sniffable-errors", breaks=security.nosniff):
     """Leaves nosniff out where a refusal takes another way through its code."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:

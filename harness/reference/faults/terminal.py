@@ -6,6 +6,7 @@ import asyncio
 
 from aiohttp import web
 
+from harness.contract.rules import terminal
 from harness.reference.api import (
     HEARTBEAT,
     Payload,
@@ -14,7 +15,7 @@ from harness.reference.faults.base import Fault
 from harness.reference.runs import Run
 
 
-class TwoTerminals(Fault, name="two-terminals", breaks="terminal.exactly-one"):
+class TwoTerminals(Fault, name="two-terminals", breaks=terminal.exactly_one):
     """Ends the run in the action and once more in its supervisor."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -22,7 +23,7 @@ class TwoTerminals(Fault, name="two-terminals", breaks="terminal.exactly-one"):
         super().finish(run, outcome)
 
 
-class TokenAfterTerminal(Fault, name="token-after-terminal", breaks="terminal.last"):
+class TokenAfterTerminal(Fault, name="token-after-terminal", breaks=terminal.last):
     """Flushes a buffered token when the run has already been declared over."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -31,7 +32,7 @@ class TokenAfterTerminal(Fault, name="token-after-terminal", breaks="terminal.la
         self.close_run(run)
 
 
-class StaysOpen(Fault, name="stays-open", breaks="terminal.closes"):
+class StaysOpen(Fault, name="stays-open", breaks=terminal.closes):
     """Keeps the stream alive after its terminal event until the client hangs up."""
 
     async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:  # noqa: ARG002
@@ -40,7 +41,7 @@ class StaysOpen(Fault, name="stays-open", breaks="terminal.closes"):
             await self.write(response, HEARTBEAT)
 
 
-class NoTerminal(Fault, name="no-terminal", breaks="terminal.always"):
+class NoTerminal(Fault, name="no-terminal", breaks=terminal.always):
     """Takes the end of the stream for the end of the run: success has no event of its own."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -50,7 +51,7 @@ class NoTerminal(Fault, name="no-terminal", breaks="terminal.always"):
             super().finish(run, outcome)
 
 
-class FailureAsDone(Fault, name="failure-as-done", breaks="terminal.failure"):
+class FailureAsDone(Fault, name="failure-as-done", breaks=terminal.failure):
     """Reports a failed action as done."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -58,7 +59,7 @@ class FailureAsDone(Fault, name="failure-as-done", breaks="terminal.failure"):
         super().finish(run, done if outcome["type"] == "error" else outcome)
 
 
-class FailureAsBareClose(Fault, name="failure-as-bare-close", breaks="terminal.failure"):
+class FailureAsBareClose(Fault, name="failure-as-bare-close", breaks=terminal.failure):
     """Just ends the stream when an action fails."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -68,14 +69,14 @@ class FailureAsBareClose(Fault, name="failure-as-bare-close", breaks="terminal.f
             super().finish(run, outcome)
 
 
-class CancelledAsDone(Fault, name="cancelled-as-done", breaks="terminal.cancelled"):
+class CancelledAsDone(Fault, name="cancelled-as-done", breaks=terminal.cancelled):
     """Reports a cancelled run as done."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         super().finish(run, {**outcome, "type": "done"} if outcome["type"] == "cancelled" else outcome)
 
 
-class SilentHangs(Fault, name="silent-hangs", breaks="terminal.no-tokens"):
+class SilentHangs(Fault, name="silent-hangs", breaks=terminal.no_tokens):
     """Ends a run in the handling of its last token, so that one without tokens never ends."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
@@ -83,7 +84,7 @@ class SilentHangs(Fault, name="silent-hangs", breaks="terminal.no-tokens"):
             super().finish(run, outcome)
 
 
-class SilentWithoutTerminal(Fault, name="silent-without-terminal", breaks="terminal.no-tokens"):
+class SilentWithoutTerminal(Fault, name="silent-without-terminal", breaks=terminal.no_tokens):
     """Closes the stream of a run without tokens as if nothing had happened in it."""
 
     def finish(self, run: Run, outcome: Payload) -> None:

@@ -18,7 +18,7 @@ from harness.contract.rules.stream import STREAM_RULES
 from tests.contract.exchanges import EPOCH_MS, LAST_CHUNK, STREAM, chunk, done, head, scripted, token
 from tests.protocol.cuts import at_places
 
-FORM_JUDGES = [judge for judge in STREAM_RULES if judge.of_form]
+FORM_JUDGES = [judge for judge in STREAM_RULES if judge.format_only]
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
 TEXTS = st.sampled_from(
     ["word ", "", "é", '"', '"type":', '{"a" :1}', " :", "\n\ndata: x\n\n", "\r", "\u2028", "\ufeff", "type"]

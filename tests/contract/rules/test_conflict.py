@@ -109,7 +109,7 @@ CASES: list[Case] = [
         run(token(0), ending=Ending.TRUNCATED),
         AS_JSON,
         is_=INCONCLUSIVE,
-        says="did not come to a terminal event",
+        says="did not reach a terminal event",
     ),
     case(conflict.in_flight, FIRST, reply(409, **IN_FLIGHT), is_=PASS, says="rejected by status 409"),
     case(
@@ -230,7 +230,7 @@ CASES: list[Case] = [
         whole_run(),
         AS_JSON,
         is_=INCONCLUSIVE,
-        says="did not come to a terminal event",
+        says="did not reach a terminal event",
     ),
     case(conflict.leaks_nothing, FIRST, AS_JSON, SECRET, is_=PASS, says="holds nothing"),
     case(

@@ -13,7 +13,7 @@ GO_TRACE = "panic: boom\n\ngoroutine 1 [running]:\nmain.main()"
 OF_NONE = [events.type_, events.schema, events.strict_json, events.error_detail, events.unknown_types]
 
 CASES: list[Case] = [
-    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to judge") for judge in OF_NONE),
+    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for judge in OF_NONE),
     case(events.type_, whole_run(), is_=PASS, says="each event has a type"),
     case(events.type_, run(token(0), frame({"kind": "x"}, "1-0")), is_=FAIL, says="type is missing", at=1),
     case(events.type_, run(frame({"type": 7}, "1-0")), is_=FAIL, says="its type is '7'", at=0),

@@ -11,8 +11,7 @@ import pytest
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.contract.rules import RULES, implemented
+from harness.contract.requirements import CATALOGUE, RULES, Level, areas
 from harness.contract.rules.comparisons import check_conflict, check_resumed, check_retry
 from harness.contract.rules.rule import Rule
 from harness.contract.rules.stream import STREAM_RULES, check_stream
@@ -68,7 +67,6 @@ def test_each_judge_has_cases_in_the_module_of_its_area(requirement_id: str) -> 
 
 
 def test_each_requirement_has_a_judge_in_the_module_of_its_area() -> None:
-    assert list(RULES.keys()) == list(implemented())
     assert set(RULES) == set(CATALOGUE)
     for area in areas():
         module = import_module(f"harness.contract.rules.{area.replace('-', '_')}")

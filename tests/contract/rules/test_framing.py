@@ -44,7 +44,7 @@ OF_NONE = [
 ]
 
 CASES: list[Case] = [
-    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to judge") for judge in OF_NONE),
+    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for judge in OF_NONE),
     *(case(judge, whole_run(), is_=PASS, says="") for judge in OF_NONE),
     case(framing.utf8, stream(*(CAFE[at : at + 1] for at in range(len(CAFE)))), is_=PASS, says="1 frames"),
     case(
@@ -183,7 +183,7 @@ CASES: list[Case] = [
         HOSTILE_TEXT,
         run(token(0), frame("no JSON", "1-0")),
         is_=NOT_APPLICABLE,
-        says="does not give back the text",
+        says="does not return the text",
     ),
     case(
         framing.content_inert,
@@ -199,7 +199,7 @@ CASES: list[Case] = [
         HOSTILE_TEXT,
         whole_run(),
         is_=INCONCLUSIVE,
-        says="no run to judge",
+        says="no run to check",
     ),
 ]
 

@@ -46,7 +46,7 @@ CASES: list[Case] = [
     case(headers.event_stream, whole_run(headers=with_type(None)), is_=FAIL, says="no Content-Type"),
     case(headers.event_stream, reply(500), is_=FAIL, says="status 500, not 200"),
     case(headers.event_stream, no_answer(), is_=FAIL, says="no answer (no event within 10 s)"),
-    case(headers.event_stream, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(headers.event_stream, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(headers.charset, whole_run(), is_=PASS, says="absent"),
     case(
         headers.charset,
@@ -60,7 +60,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="'iso-8859-1'",
     ),
-    case(headers.charset, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(headers.charset, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(headers.complete, whole_run(), is_=PASS, says="ended properly (chunked)"),
     case(
         headers.complete,
@@ -112,7 +112,7 @@ CASES: list[Case] = [
         is_=WARN,
         says="'public, max-age=60'",
     ),
-    case(headers.no_cache, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(headers.no_cache, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         headers.incremental,
         run(*(token(place * 40) for place in range(4)), at=[0, 400, 800, 1200]),

@@ -15,7 +15,7 @@ def token(event_id: str | None) -> bytes:
 ALL = [ids.present, ids.increasing, ids.unique, ids.clock]
 
 CASES: list[Case] = [
-    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to judge") for judge in ALL),
+    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for judge in ALL),
     case(ids.present, whole_run(), is_=PASS, says="each of 4 events has an id"),
     case(ids.present, run(token("1-0"), token(None)), is_=FAIL, says="event 2 has no id", at=1),
     *(

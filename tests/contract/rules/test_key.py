@@ -36,7 +36,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="got the same run",
     ),
-    case(key.none_independent, whole_run(), cut_run(1), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(key.none_independent, whole_run(), cut_run(1), is_=INCONCLUSIVE, says="did not reach a terminal"),
     case(
         key.opaque,
         CONTROL,
@@ -101,7 +101,7 @@ CASES: list[Case] = [
     case(key.other_route, RUN, whole_run(), is_=INFO, says="is the same key"),
     case(key.other_route, RUN, another_run(), is_=INFO, says="is another key"),
     case(key.other_route, RUN, reply(404), is_=INCONCLUSIVE, says="did not accept"),
-    case(key.other_route, cut_run(1), another_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(key.other_route, cut_run(1), another_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     case(
         key.body_canonical,
         RUN,
@@ -121,7 +121,7 @@ CASES: list[Case] = [
     case(
         key.body_canonical, RUN, RUN, another_run(), is_=INCONCLUSIVE, says="neither resumed nor a conflict"
     ),
-    case(key.body_canonical, run(token(0)), RUN, RUN, is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(key.body_canonical, run(token(0)), RUN, RUN, is_=INCONCLUSIVE, says="did not reach a terminal"),
 ]
 
 

@@ -26,8 +26,8 @@ CASES: list[Case] = [
         expect=ONE_S,
     ),
     case(liveness.first_event, empty_stream(), is_=WARN, says="no event came: status 200"),
-    case(liveness.first_event, reply(503), is_=INCONCLUSIVE, says="no run to judge"),
-    case(liveness.first_event, no_answer(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(liveness.first_event, reply(503), is_=INCONCLUSIVE, says="no run to check"),
+    case(liveness.first_event, no_answer(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.heartbeat,
         quiet(BEAT, BEAT, at=[500, 1000]),
@@ -59,7 +59,7 @@ CASES: list[Case] = [
         expect=ONE_S,
     ),
     case(liveness.heartbeat, run(done(0)), is_=INCONCLUSIVE, says="did not pause", expect=ONE_S),
-    case(liveness.heartbeat, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(liveness.heartbeat, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.heartbeat_interval,
         quiet(BEAT, BEAT, BEAT, BEAT, at=[100, 600, 1100, 1150]),
@@ -72,7 +72,7 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="1 comments came; it takes two",
     ),
-    case(liveness.heartbeat_interval, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(liveness.heartbeat_interval, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.retry_hint,
         quiet(b"retry: 3\n\n", b"retry: 2500\n\n", at=[1, 2]),
@@ -80,7 +80,7 @@ CASES: list[Case] = [
         says="retry: 2500 ms",
     ),
     case(liveness.retry_hint, quiet(b"retry: soon\n\n", at=[1]), is_=INFO, says="none: clients wait"),
-    case(liveness.retry_hint, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(liveness.retry_hint, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.heartbeat,
         run(token(0), b": the beginning", b" of a comment\n\n", done(150), at=[0, 500, 1000, 1500]),
@@ -125,7 +125,7 @@ CASES: list[Case] = [
         says="heartbeats are comments",
     ),
     case(liveness.heartbeat_inert, whole_run(), is_=INCONCLUSIVE, says="no heartbeat was sent within 15 s"),
-    case(liveness.heartbeat_inert, empty_stream(), is_=INCONCLUSIVE, says="no run to judge"),
+    case(liveness.heartbeat_inert, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
 ]
 
 

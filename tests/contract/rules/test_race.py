@@ -77,7 +77,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="differ: event 1 is id",
     ),
-    case(race.same_body, [[run(token(0))] * 2], is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(race.same_body, [[run(token(0))] * 2], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     case(race.same_body, [[reply(503)] * 3], is_=INCONCLUSIVE, says="none of the requests was accepted"),
     case(race.same_body, [APART], is_=INCONCLUSIVE, says="could not be sent together"),
     case(

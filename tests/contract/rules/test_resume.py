@@ -4,11 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from harness.contract import rules
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
-from harness.contract.rules import resume
+from harness.contract.rules import comparisons, resume
 from harness.contract.rules.resume import CutRun, Start, first_difference, stitch
 from tests.contract.exchanges import (
     another_run,
@@ -91,7 +90,7 @@ CASES: list[Case] = [
     case(resume.replay, RUN, TRUNCATED, is_=FAIL, says=f"3 events are missing from id {id_at(1)} on"),
     case(resume.replay, RUN, reply(409), is_=FAIL, says="status 409 with no event"),
     case(resume.replay, RUN, no_answer(), is_=FAIL, says="no answer"),
-    case(resume.replay, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.replay, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
     case(resume.replay, empty_stream(), empty_stream(), is_=INCONCLUSIVE, says="status 200 with no event"),
     # no-new-run
     case(resume.no_new_run, RUN, whole_run(), is_=PASS, says="nothing of its own"),
@@ -109,7 +108,7 @@ CASES: list[Case] = [
     case(resume.no_new_run, without_ids("a"), without_ids("a"), is_=PASS, says="nothing of its own"),
     case(resume.no_new_run, without_ids(None), without_ids(None), is_=INCONCLUSIVE, says="neither ids nor"),
     case(resume.no_new_run, RUN, reply(409), is_=INCONCLUSIVE, says="the retry brought no run"),
-    case(resume.no_new_run, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(resume.no_new_run, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     # joins: RUN's events come at 0, 10, 20 and 30 ms
     case(
         resume.joins, RUN, whole_run(sent_ms=15), is_=PASS, says="after 2 of 4 events joined the run (replay)"
@@ -141,7 +140,7 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="over before it could be joined",
     ),
-    case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
     # every-cut
     case(
         resume.every_cut,
@@ -215,7 +214,7 @@ CASES: list[Case] = [
         resume.every_cut,
         [CutRun(cut_run(2), whole_run(), TRUNCATED)],
         is_=INCONCLUSIVE,
-        says="did not come to a terminal event",
+        says="did not reach a terminal event",
     ),
     case(resume.every_cut, [], is_=INCONCLUSIVE, says="no run could be cut"),
     # last-event-id
@@ -244,7 +243,7 @@ CASES: list[Case] = [
     case(resume.last_event_id, RUN, [named(id_at(1), tail(3))], is_=WARN, says="1 lost before it"),
     case(resume.last_event_id, RUN, [named(id_at(1), reply(500))], is_=WARN, says="status 500"),
     case(resume.last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
-    case(resume.last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     # survives-disconnect
     case(
         resume.survives_disconnect,
@@ -298,7 +297,7 @@ CASES: list[Case] = [
         at=1,
     ),
     case(resume.bad_last_event_id, RUN, [named("-", another_run())], is_=FAIL, says="is not the run's", at=0),
-    case(resume.bad_last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not come to a terminal event"),
+    case(resume.bad_last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     case(resume.bad_last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
     # failure-replayed
     case(resume.failure_replayed, CONTROL, FAILED, run(token(0), error(1)), is_=PASS, says="replayed"),
@@ -306,7 +305,7 @@ CASES: list[Case] = [
     case(resume.failure_replayed, CONTROL, FAILED, reply(500), is_=FAIL, says="its failure: status 500"),
     case(resume.failure_replayed, CONTROL, RUN, whole_run(), is_=INCONCLUSIVE, says="ended with done"),
     case(resume.failure_replayed, NO_RESUME, FAILED, FAILED, is_=INCONCLUSIVE, says="see resume.replay"),
-    case(resume.failure_replayed, CONTROL, TRUNCATED, FAILED, is_=INCONCLUSIVE, says="did not come to a"),
+    case(resume.failure_replayed, CONTROL, TRUNCATED, FAILED, is_=INCONCLUSIVE, says="did not reach a"),
     # terminal-race: RUN's terminal event comes at 30 ms
     case(
         resume.terminal_race,
@@ -327,7 +326,7 @@ CASES: list[Case] = [
         says=f"1 events are missing from id {id_at(3)} on",
     ),
     case(resume.terminal_race, [(RUN, tail(2, sent_ms=25))], is_=FAIL, says="2 lost", expect=REPLAY),
-    case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not come to a"),
+    case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not reach a"),
     case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry could be"),
     case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tried"),
     # first-reader-kept
@@ -361,7 +360,7 @@ CASES: list[Case] = [
         whole_run(sent_ms=15),
         TRUNCATED,
         is_=INCONCLUSIVE,
-        says="did not come to a terminal event",
+        says="did not reach a terminal event",
     ),
     case(
         resume.first_reader_kept,
@@ -480,5 +479,5 @@ def test_where_a_resumed_stream_lost_events_both_sides_of_the_cut_are_pointed_at
 def test_what_the_run_does_not_replay_is_pointed_at_on_the_connection_that_brought_it() -> None:
     strange = run(FRAMES[0], token(1, "other"), FRAMES[2], ending=Ending.CUT, detail="cut by us (fin)")
     assert pointed_at(resume.every_cut([CutRun(strange, run(*FRAMES), None)], expect=REPLAY)) == [1, None]
-    later = rules.LaterCut(strange, run(*FRAMES), run(*FRAMES), had=(("9-9", "x"),))
+    later = comparisons.LaterCut(strange, run(*FRAMES), run(*FRAMES), had=(("9-9", "x"),))
     assert pointed_at(resume.every_cut([later], expect=REPLAY)) == [None, None]

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from harness.contract.exchange import Exchange
@@ -14,9 +17,10 @@ from harness.contract.finding import (
     not_applicable,
     passed,
 )
-from harness.contract.rules import rule as judging
 from harness.contract.rules.rule import (
-    RULES,
+    Level,
+    Need,
+    Requirement,
     Rule,
     combine,
     event_label,
@@ -41,28 +45,28 @@ from tests.contract.exchanges import (
 )
 
 
-@pytest.fixture(autouse=True)
-def _no_judges(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "RULES", {})
+def declared(requirement_id: str, level: Level = Level.MUST, **options: Any) -> Callable[..., Rule]:
+    """A rule of a requirement with that id."""
+    return rule(requirement_id, level, "What is required", why="What goes wrong.", source="ours", **options)
 
 
 @pytest.mark.parametrize(
-    ("requirement_id", "verdict"),
-    [("terminal.last", Verdict.FAIL), ("ids.clock", Verdict.WARN)],
+    ("level", "verdict"),
+    [(Level.MUST, Verdict.FAIL), (Level.SHOULD, Verdict.WARN), (Level.INFO, Verdict.WARN)],
 )
-def test_a_broken_should_is_a_warning(requirement_id: str, verdict: Verdict) -> None:
-    @rule(requirement_id)
+def test_a_failed_should_is_a_warning(level: Level, verdict: Verdict) -> None:
+    @declared("ids.clock", level)
     def judged_rule(run: Exchange) -> RuleResult:
         return failed("no", Location(run))
 
     seen = whole_run()
     finding = judged_rule(seen)
-    assert (finding.requirement, finding.verdict, finding.detail) == (requirement_id, verdict, "no")
+    assert (finding.requirement, finding.verdict, finding.detail) == ("ids.clock", verdict, "no")
     assert finding.places == (Location(seen),)
 
 
 def test_a_declaration_makes_a_must_of_a_should() -> None:
-    @rule("resume.last-event-id", escalates=lambda expect: expect.last_event_id is True)
+    @declared("resume.last-event-id", Level.SHOULD, escalates=lambda expect: expect.last_event_id is True)
     def judged_rule(run: Exchange) -> RuleResult:
         return failed("no", Location(run))
 
@@ -73,7 +77,7 @@ def test_a_declaration_makes_a_must_of_a_should() -> None:
 
 @pytest.mark.parametrize("say", [passed, info, inconclusive, not_applicable])
 def test_any_other_verdict_stays_as_it_is(say: object) -> None:
-    @rule("ids.clock")
+    @declared("ids.clock")
     def judged_rule(run: Exchange) -> RuleResult:
         return say("so")
 
@@ -81,14 +85,14 @@ def test_any_other_verdict_stays_as_it_is(say: object) -> None:
 
 
 def test_a_rule_is_told_of_the_target_only_when_it_asks() -> None:
-    @rule("ids.clock")
+    @declared("ids.clock")
     def judged_rule(run: Exchange, *, expect: Expectations) -> RuleResult:
         return info(expect.conflict)
 
     assert judged_rule(whole_run()).detail == "any"
     assert judged_rule(whole_run(), expect=Expectations(conflict="event")).detail == "event"
 
-    @rule("ids.unique")
+    @declared("ids.unique")
     @needs_events
     def guarded(run: Exchange, *, expect: Expectations) -> RuleResult:
         return info(expect.conflict)
@@ -97,7 +101,7 @@ def test_a_rule_is_told_of_the_target_only_when_it_asks() -> None:
 
 
 def test_evidence_that_does_not_fit_is_an_error_of_the_caller() -> None:
-    @rule("ids.clock")
+    @declared("ids.clock")
     def judged_rule(run: Exchange, other: Exchange) -> RuleResult:
         return passed("so")
 
@@ -105,15 +109,28 @@ def test_evidence_that_does_not_fit_is_an_error_of_the_caller() -> None:
         judged_rule(whole_run())
 
 
-def test_a_requirement_has_one_judge_and_must_exist() -> None:
-    def judged_rule(run: Exchange) -> RuleResult:
+def test_a_rule_carries_its_requirement() -> None:
+    @rule(
+        "ids.clock",
+        Level.SHOULD,
+        "The clock is right",
+        why="It misleads.",
+        source="api",
+        needs=Need.LONG_ACTION,
+        any_stream=True,
+        format_only=True,
+    )
+    @needs_events
+    def clock(run: Exchange) -> RuleResult:
+        """Docstring."""
         return passed("so")
 
-    assert isinstance(rule("ids.clock")(judged_rule), Rule)
-    with pytest.raises(ValueError, match=r"ids\.clock has two judges"):
-        rule("ids.clock")(judged_rule)
-    with pytest.raises(KeyError, match=r"ids\.clocks.*did you mean 'ids\.clock'"):
-        rule("ids.clocks")
+    assert clock.requirement == Requirement(
+        "ids.clock", Level.SHOULD, "The clock is right", "It misleads.", "api", Need.LONG_ACTION
+    )
+    assert clock.requirement.area == "ids"
+    assert (clock.any_stream, clock.format_only, clock.takes_expectations) == (True, True, False)
+    assert (clock.function.__name__, clock.function.__doc__) == ("clock", "Docstring.")
 
 
 def test_a_rule_of_events_says_nothing_without_one() -> None:
@@ -122,7 +139,7 @@ def test_a_rule_of_events_says_nothing_without_one() -> None:
     for nothing in (empty_stream(), reply(500), run(error(0, code=409))):
         judgement = guarded(nothing)
         assert judgement.verdict is Verdict.INCONCLUSIVE
-        assert judgement.detail.startswith("there is no run to judge: status")
+        assert judgement.detail.startswith("there is no run to check: status")
         assert judgement.places == (Location(nothing),)
 
 
@@ -139,7 +156,7 @@ def test_what_proves_nothing() -> None:
     assert require_terminal(whole_run()) is None
     for bad in (cut_run(2), empty_stream(), reply(500), run(error(0, code=409))):
         assert require_terminal(bad).verdict is Verdict.INCONCLUSIVE
-    assert "a cut run did not come to a terminal event" in require_terminal(cut_run(2)).detail
+    assert "a cut run did not reach a terminal event" in require_terminal(cut_run(2)).detail
     assert require_accepted(whole_run(), cut_run(1)) is None
     refused = require_accepted(whole_run(), reply(401, label="the control"))
     assert refused.verdict is Verdict.INCONCLUSIVE
@@ -174,7 +191,3 @@ def test_server_supplied_text_in_a_sentence() -> None:
     assert quoted("x" * 81) == f"'{'x' * 80}… (81 characters)'"
     assert quoted("x" * 80) == f"'{'x' * 80}'"
     assert quoted("abcdef", 3) == "'abc… (6 characters)'"
-
-
-def test_the_real_judges_are_left_alone_by_these_tests() -> None:
-    assert len(RULES) > 80

@@ -51,7 +51,7 @@ CASES: list[Case] = [
         at=3,
     ),
     case(run_id.echoed, [run(error(0), request=asked("mine"))], is_=FAIL, says="came back as ''", at=0),
-    case(run_id.echoed, [cut_run(1, request=asked("mine"))], is_=INCONCLUSIVE, says="did not come to a"),
+    case(run_id.echoed, [cut_run(1, request=asked("mine"))], is_=INCONCLUSIVE, says="did not reach a"),
     case(run_id.echoed, [], is_=INCONCLUSIVE, says="nothing was tried"),
     case(run_id.constant, [connection("r"), connection("r"), cut_run(2)], is_=PASS, says="3 connections"),
     case(
@@ -86,7 +86,7 @@ CASES: list[Case] = [
     # A server whose ids start anew with each run: both runs bear the client's runId, so nothing tells.
     case(run_id.key_wins, (OLD, OLD), OLD, OLD, reply(409), is_=INCONCLUSIVE, says="same ids and data here"),
     case(run_id.key_wins, NO_RESUME, OLD, NEW, OLD, is_=INCONCLUSIVE, says="see resume.replay"),
-    case(run_id.key_wins, CONTROL, cut_run(1), NEW, OLD, is_=INCONCLUSIVE, says="did not come to a"),
+    case(run_id.key_wins, CONTROL, cut_run(1), NEW, OLD, is_=INCONCLUSIVE, says="did not reach a"),
     case(
         run_id.without_key, whole_run(), whole_run(), is_=INFO, says="a runId without a key resumes its run"
     ),
@@ -96,12 +96,12 @@ CASES: list[Case] = [
     case(
         run_id.without_key, whole_run(), reply(409), is_=INFO, says="does not resume: its second use got sta"
     ),
-    case(run_id.without_key, cut_run(1), whole_run(), is_=INCONCLUSIVE, says="did not come to a terminal"),
+    case(run_id.without_key, cut_run(1), whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     case(run_id.resumes, CONTROL, whole_run(), whole_run(), is_=PASS, says="resume the run"),
     case(run_id.resumes, CONTROL, whole_run(), another_run(), is_=WARN, says="do not resume: event 1 is id"),
     case(run_id.resumes, CONTROL, whole_run(), reply(409), is_=WARN, says="do not resume: status 409"),
     case(run_id.resumes, NO_RESUME, whole_run(), whole_run(), is_=INCONCLUSIVE, says="see resume.replay"),
-    case(run_id.resumes, CONTROL, run(token(0)), whole_run(), is_=INCONCLUSIVE, says="did not come to a"),
+    case(run_id.resumes, CONTROL, run(token(0)), whole_run(), is_=INCONCLUSIVE, says="did not reach a"),
 ]
 
 
