@@ -1,1 +1,1 @@
-"""A results file as one self-contained HTML page, for people who were not there."""
+"""Self-contained HTML pages: the report of one results file, and the comparison of several."""

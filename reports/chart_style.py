@@ -1,4 +1,4 @@
-"""What every chart of the page is drawn with: one size, one set of inks and dashes, and axes that people can read."""
+"""The common style of all charts: size, inks, dashes, axes and legend."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .text import duration
 
 WIDTH_IN, HEIGHT_IN = 12.0, 4.2
 POINTS = 160
-"""Samples of a percentile curve, and the most bins of a chart over time."""
+"""Samples of a percentile curve, and the maximum number of bins over time."""
 
 LABEL_PT = 11
 SERIES = ("first", "second", "third", "fourth")
@@ -33,8 +33,8 @@ BIN_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """One entry of a chart's key: its ink, its shape (a line of SHAPES, bar, band, tick, cross, ramp), what it is."""
+class LegendEntry:
+    """One entry of a chart's legend. shape: a line of SHAPES, or bar, band, wash, block, tick, cross, ramp."""
 
     ink: str
     shape: str
@@ -43,36 +43,36 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A picture, its key, and the numbers it was drawn from for those who do not see it."""
+    """A picture with its legend. columns, rows: its data as a table."""
 
     title: str
     caption: str
     svg: Markup
-    keys: tuple[Key, ...]
-    head: tuple[str, ...]
+    legend: tuple[LegendEntry, ...]
+    columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Limit:
-    """An objective as charts draw it: what it is called, the percentile that it limits, and the limit in ms."""
+class LimitLine:
+    """An objective as a line in a chart. percent: the percentile that it limits."""
 
     name: str
     percent: float
     limit_ms: float
 
     @property
-    def key(self) -> Key:
-        """Its entry in a chart's key."""
-        return Key("limit", "dotted", f"limit {self.name} = {duration(self.limit_ms)}")
+    def legend_entry(self) -> LegendEntry:
+        """Its entry in the chart's legend."""
+        return LegendEntry("limit", "dotted", f"limit {self.name} = {duration(self.limit_ms)}")
 
 
 def new_figure(
     *, left: float = 0.075, right: float = 0.985, height_in: float = HEIGHT_IN, labelled: bool = False
 ) -> tuple[Figure, Axes]:
-    """A figure of the page's width with one set of bare axes.
+    """A figure as wide as the page, with frameless axes.
 
-    left, right: of the axes, as shares of the width. labelled: whether the horizontal axis gets a label.
+    left, right: edges of the axes, as shares of the width. labelled: whether the x axis has a label.
     """
     figure = Figure(figsize=(WIDTH_IN, height_in))
     axes = figure.add_subplot()
@@ -80,12 +80,12 @@ def new_figure(
     figure.subplots_adjust(left=left, right=right, top=1 - 0.126 / height_in, bottom=bottom_in / height_in)
     axes.grid(visible=True, axis="y", color=INKS["rule"], linewidth=0.8)
     axes.set_axisbelow(True)
-    bare(axes)
+    remove_frame(axes)
     return figure, axes
 
 
-def bare(axes: Axes) -> None:
-    """Take the frame away, and give the labels the page's ink."""
+def remove_frame(axes: Axes) -> None:
+    """Remove all of the frame but the x axis, and draw the labels in the page's soft ink."""
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")
         spine.set_color(INKS["soft"])
@@ -95,7 +95,7 @@ def bare(axes: Axes) -> None:
 
 
 def log_scale(axes: Axes, values_ms: Iterable[float]) -> None:
-    """A logarithmic axis of durations that holds the values, with a handful of labelled ticks."""
+    """A logarithmic y axis of durations that includes the values, with four to eight labelled ticks."""
     positive = [value for value in values_ms if value > 0] or [1.0]
     low, high = min(positive) / 1.25, max(positive) * 1.25
     axes.set_yscale("log")
@@ -106,20 +106,20 @@ def log_scale(axes: Axes, values_ms: Iterable[float]) -> None:
 
 
 def tick_steps(decades: float) -> tuple[float, ...]:
-    """Where in each decade a tick stands, so that there are about four to eight in all."""
+    """Positions of ticks within each decade, for about four to eight ticks in total."""
     if decades < 0.6:
         return (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0)
     return (1.0, 2.0, 5.0) if decades < 2.5 else (1.0, 3.0) if decades < 4 else (1.0,)
 
 
 def bin_width_s(first: int, last: int) -> int:
-    """Seconds to a bin so that `first` to `last` takes at most POINTS bins."""
+    """Width of a bin in seconds, so that `first` to `last` takes at most POINTS bins."""
     span = last - first + 1
     return next((width for width in BIN_WIDTHS_S if span <= width * POINTS), math.ceil(span / POINTS))
 
 
 def binned(by_second: Mapping[int, Histogram], first: int, width: int) -> dict[int, Histogram]:
-    """The histograms of successive seconds added up into bins, by seconds after `first`, ascending."""
+    """Histograms by second merged into bins, keyed by seconds after `first`, ascending."""
     bins: dict[int, Histogram] = {}
     for second, histogram in sorted(by_second.items()):
         bins.setdefault((second - first) // width * width, Histogram()).merge(histogram)
@@ -127,7 +127,7 @@ def binned(by_second: Mapping[int, Histogram], first: int, width: int) -> dict[i
 
 
 def time_axis(axes: Axes, span: tuple[int, int], width: int) -> None:
-    """A horizontal axis of seconds from the first of the span, that ends with the last bin."""
+    """An x axis of seconds since the start of the span, up to the end of the last bin."""
     length = (span[1] - span[0]) // width * width + width
     axes.set_xlim(0, length)
     step = next((step for step in BIN_WIDTHS_S if length <= step * 9), length)
@@ -136,23 +136,23 @@ def time_axis(axes: Axes, span: tuple[int, int], width: int) -> None:
     )
 
 
-def per(width: int) -> str:
-    """The width of a bin, in words for a caption."""
-    return "second by second" if width == 1 else f"in steps of {duration(width * 1000)}"
+def interval_name(width: int) -> str:
+    """The width of a bin, for a caption: "second" or "2 s interval"."""
+    return "second" if width == 1 else f"{duration(width * 1000)} interval"
 
 
 def shade_warmup(axes: Axes, warmup_s: int) -> None:
-    """Shade the warm-up, where there was one."""
+    """Shade the warm-up, if any."""
     if warmup_s:
         axes.axvspan(0, warmup_s, color=INKS["soft"], alpha=0.14, linewidth=0)
 
 
-def warmup_keys(warmup_s: int) -> list[Key]:
-    """The shade's entry in the key; none without a warm-up."""
-    return [Key("soft", "bar", "warm-up, left out of the numbers")] if warmup_s else []
+def warmup_legend(warmup_s: int) -> list[LegendEntry]:
+    """The legend entry of the shaded warm-up; empty without a warm-up."""
+    return [LegendEntry("soft", "bar", "warm-up, excluded from the metrics")] if warmup_s else []
 
 
-def limit_lines(axes: Axes, limits: Sequence[Limit]) -> None:
-    """Each objective as a line across the whole picture."""
+def limit_lines(axes: Axes, limits: Sequence[LimitLine]) -> None:
+    """Draw each objective as a line across the chart."""
     for limit in limits:
         axes.axhline(limit.limit_ms, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])

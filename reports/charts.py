@@ -1,4 +1,4 @@
-"""Line charts of histograms and counts in a results file, drawn with matplotlib without its global state."""
+"""Line charts of percentiles and of traffic, drawn with matplotlib without its global state."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from harness.reports.chart_style import (
     SERIES,
     SHAPES,
     Chart,
-    Key,
-    Limit,
-    bare,
+    LegendEntry,
+    LimitLine,
     bin_width_s,
     binned,
+    interval_name,
     limit_lines,
     log_scale,
     new_figure,
-    per,
+    remove_frame,
     shade_warmup,
     time_axis,
-    warmup_keys,
+    warmup_legend,
 )
 from harness.results.histogram import Histogram
 
@@ -45,6 +45,12 @@ _NINES = (
     (99.999, "99.999%"),
 )
 
+_CURVE_CAPTION = "Each curve shows the share of values at or below a latency. A dot marks the maximum."
+_LIMIT_CAPTION = (
+    " A dotted line is an objective and ends at the percentile that it limits: the objective is met if the curve is "
+    "below the line's end."
+)
+
 
 def style_of(place: int) -> tuple[str, str]:
     """Ink and shape of the series at that place; the first sixteen differ."""
@@ -53,64 +59,60 @@ def style_of(place: int) -> tuple[str, str]:
 
 def percentile_curve(
     series: Sequence[tuple[str, Histogram]],
-    limits: Sequence[Limit] = (),
+    limits: Sequence[LimitLine] = (),
     *,
     title: str = "Percentiles",
     name: str = "percentiles",
-    head: str = "metric",
+    column: str = "metric",
 ) -> Chart:
-    """Latency at every percentile, in the manner of HdrHistogram: each further nine takes the same width.
+    """Latency by percentile, in the style of HdrHistogram: each further nine takes the same width.
 
-    series: labels and histograms, none of them empty. limits: each is drawn up to the percentile that it
-    limits. name: makes its ids unique in the page. head: what the labels are, for the table of numbers.
+    series: labels and histograms, none of them empty. limits: drawn up to the percentile that each limits.
+    name: prefix that makes its ids unique in the page. column: head of the labels in the table.
     """
     figure, axes = new_figure(labelled=True)
-    most = max(10.0, *(float(histogram.count) for _, histogram in series))
-    right = math.log10(most) * 1.01
+    largest_count = max(10.0, *(float(histogram.count) for _, histogram in series))
+    right = math.log10(largest_count) * 1.01
     for number, (_, histogram) in enumerate(series):
         _curve(axes, histogram, *style_of(number))
     for limit in limits:
         _limit_mark(axes, limit, right)
     axes.set_xlim(0, right)
-    shown = [(place, text) for place, text in ((_place(p), text) for p, text in _NINES) if place <= right]
-    axes.set_xticks([place for place, _ in shown], [text for _, text in shown])
-    extremes = [value for _, one in series for value in (one.min, one.max) if value is not None]
+    ticks = [(place, text) for place, text in ((_place(p), text) for p, text in _NINES) if place <= right]
+    axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
+    extremes = [
+        value for _, histogram in series for value in (histogram.min, histogram.max) if value is not None
+    ]
     log_scale(axes, [*extremes, *(limit.limit_ms for limit in limits)])
-    axes.set_xlabel("of the measured values are at most this long", fontsize=LABEL_PT)
-    said = "; ".join(
-        f"{label}: half within {duration(one.percentile(50))}, 99% within {duration(one.percentile(99))}, "
-        f"the longest {duration(one.max)}"
-        for label, one in series
+    axes.set_xlabel("share of values at or below the latency", fontsize=LABEL_PT)
+    alternative = "; ".join(
+        f"{label}: median {duration(histogram.percentile(50))}, p99 {duration(histogram.percentile(99))}, "
+        f"maximum {duration(histogram.max)}"
+        for label, histogram in series
     )
     return Chart(
         title,
-        "Read it from the bottom: that share of the values took at most what the curve shows above it. "
-        "A dot is the longest."
-        + (
-            " A limit's line ends at the percentile that it limits: the curve is to pass below."
-            if limits
-            else ""
-        ),
-        inline_svg(figure, name, f"{title}, as curves. {said}."),
+        _CURVE_CAPTION + (_LIMIT_CAPTION if limits else ""),
+        inline_svg(figure, name, f"{title} as curves. {alternative}."),
         (
-            *(Key(*style_of(number), label) for number, (label, _) in enumerate(series)),
-            *(one.key for one in limits),
+            *(LegendEntry(*style_of(number), label) for number, (label, _) in enumerate(series)),
+            *(limit.legend_entry for limit in limits),
         ),
-        (head, "count", *(text for _, text in shown[1:]), "longest"),
+        (column, "count", *(text for _, text in ticks[1:]), "max"),
         tuple(
             (
                 label,
-                f"{one.count:,}",
-                *(duration(one.percentile(p)) for p, _ in _NINES[1 : len(shown)]),
-                duration(one.max),
+                f"{histogram.count:,}",
+                *(duration(histogram.percentile(p)) for p, _ in _NINES[1 : len(ticks)]),
+                duration(histogram.max),
             )
-            for label, one in series
+            for label, histogram in series
         ),
     )
 
 
 def _curve(axes: Axes, histogram: Histogram, ink: str, shape: str) -> None:
-    # Beyond 1 - 1/n lies only the largest value: a curve does not go where it has no data.
+    # Only the maximum lies beyond 1 - 1/n, so the curve ends there.
     places = np.linspace(0, math.log10(max(histogram.count, 1)), POINTS)
     values = [histogram.percentile(_percent_at(place)) or 0.0 for place in places]
     values[-1] = histogram.max or 0.0
@@ -118,7 +120,7 @@ def _curve(axes: Axes, histogram: Histogram, ink: str, shape: str) -> None:
     axes.plot(places[-1:], values[-1:], color=INKS[ink], marker="o", markersize=5)
 
 
-def _limit_mark(axes: Axes, limit: Limit, right: float) -> None:
+def _limit_mark(axes: Axes, limit: LimitLine, right: float) -> None:
     end = right if limit.percent == 100 else min(_place(limit.percent), right)
     values = [limit.limit_ms] * 2
     axes.plot([0, end], values, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])
@@ -134,7 +136,7 @@ def _percent_at(place: float) -> float:
 
 
 def _place(percent: float) -> float:
-    """Where a percentile below 100 stands on the axis: at 1 for 90%, 2 for 99%."""
+    """Position of a percentile below 100 on the axis: 1 for 90%, 2 for 99%."""
     return -math.log10(1 - percent / 100)
 
 
@@ -145,18 +147,18 @@ def over_time(
     label: str,
     by_second: Mapping[int, Histogram],
     span: tuple[int, int],
-    limits: Sequence[Limit] = (),
+    limits: Sequence[LimitLine] = (),
     *,
     warmup_s: int = 0,
 ) -> Chart:
-    """A metric's percentile bands by second (or wider bins when there are too many seconds).
+    """Percentile bands of a metric over time, in bins of a second or wider.
 
-    by_second: histograms by epoch second, not empty. span: the first and last second of the whole picture.
-    limits: objectives to draw as lines. warmup_s: so much is shaded.
+    by_second: histograms by epoch second, not empty. span: first and last epoch second of the chart.
+    limits: objectives to draw as lines. warmup_s: length of the shaded warm-up.
     """
     width = bin_width_s(*span)
     bins = binned(by_second, span[0], width)
-    values = {p: [one.percentile(p) or 0.0 for one in bins.values()] for p in _BANDS}
+    values = {p: [histogram.percentile(p) or 0.0 for histogram in bins.values()] for p in _BANDS}
     figure, axes = new_figure()
     shade_warmup(axes, warmup_s)
     _bands(axes, np.array(list(bins)) + width / 2, values)
@@ -166,25 +168,26 @@ def over_time(
     worst = max(bins, key=lambda place: bins[place].percentile(95) or 0.0)
     return Chart(
         f"{label} over time",
-        f"Counted from the first stream, {per(width)}, by the second in which each stream was due.",
+        f"Percentiles per {interval_name(width)}, from the start of the load. A stream counts in the second in which "
+        "it was due.",
         inline_svg(
             figure,
             "over-time",
-            f"{label} over time. The median lies between {duration(min(values[50.0]))} and "
+            f"{label} over time. The median is between {duration(min(values[50.0]))} and "
             f"{duration(max(values[50.0]))}; p95 is highest {worst} s after the start, at "
             f"{duration(bins[worst].percentile(95))}.",
         ),
         (
-            Key("first", "solid", "median"),
-            Key("first", "band", "p25 to p75"),
-            Key("first", "wash", "p5 to p95"),
-            Key("first", "dashed", "p95"),
-            Key("first", "dotted", "p99"),
-            Key("soft", "tick", "longest"),
-            *(limit.key for limit in limits),
-            *warmup_keys(warmup_s),
+            LegendEntry("first", "solid", "median"),
+            LegendEntry("first", "band", "p25 to p75"),
+            LegendEntry("first", "wash", "p5 to p95"),
+            LegendEntry("first", "dashed", "p95"),
+            LegendEntry("first", "dotted", "p99"),
+            LegendEntry("soft", "tick", "max"),
+            *(limit.legend_entry for limit in limits),
+            *warmup_legend(warmup_s),
         ),
-        ("from second", "count", "p5", "p25", "median", "p75", "p95", "p99", "longest"),
+        ("from second", "count", "p5", "p25", "median", "p75", "p95", "p99", "max"),
         tuple(
             (f"{place}", f"{bins[place].count:,}", *(duration(values[p][index]) for p in _BANDS))
             for index, place in enumerate(bins)
@@ -216,53 +219,48 @@ def _bands(
 def percentiles_over_time(
     label: str, percent: float, series: Sequence[tuple[str, Mapping[int, Histogram]]], *, name: str
 ) -> Chart:
-    """One percentile of a metric in several tests, each counted from its own first second.
+    """One percentile of a metric in several tests, each from its own first second.
 
-    series: labels, and histograms by seconds after the test's start; none of them empty. name: makes its ids
-    unique in the page.
+    series: labels, and histograms by seconds after the test's start; none of them empty. name: prefix that makes
+    its ids unique in the page.
     """
     span = 0, max(max(by_second) for _, by_second in series)
     width = bin_width_s(*span)
     bins = [binned(by_second, 0, width) for _, by_second in series]
+    values = [[histogram.percentile(percent) or 0.0 for histogram in test.values()] for test in bins]
     figure, axes = new_figure()
-    every: list[float] = []
-    for number, one in enumerate(bins):
+    for number, (test, of_test) in enumerate(zip(bins, values, strict=True)):
         ink, shape = style_of(number)
-        values = [histogram.percentile(percent) or 0.0 for histogram in one.values()]
-        every += values
         axes.plot(
-            np.array(list(one)) + width / 2, values, color=INKS[ink], linestyle=DASHES[shape], linewidth=1.8,
-            marker="o" if len(one) <= 40 else "", markersize=3.5,
+            np.array(list(test)) + width / 2, of_test, color=INKS[ink], linestyle=DASHES[shape], linewidth=1.8,
+            marker="o" if len(test) <= 40 else "", markersize=3.5,
         )  # fmt: skip
-    log_scale(axes, every)
+    log_scale(axes, [value for of_test in values for value in of_test])
     time_axis(axes, span, width)
-    word = "median" if percent == 50 else f"p{percent:g}"
-    said = "; ".join(
-        f"{test}: between {duration(min(values))} and {duration(max(values))}"
-        for (test, _), values in (
-            (one, [histogram.percentile(percent) or 0.0 for histogram in many.values()])
-            for one, many in zip(series, bins, strict=True)
-        )
+    percentile = "median" if percent == 50 else f"p{percent:g}"
+    alternative = "; ".join(
+        f"{test}: between {duration(min(of_test))} and {duration(max(of_test))}"
+        for (test, _), of_test in zip(series, values, strict=True)
     )
     return Chart(
-        f"{label}, {word} over time",
-        f"Each test counted from its own first stream, {per(width)}.",
-        inline_svg(figure, name, f"{label}, {word} over time. {said}."),
-        tuple(Key(*style_of(number), test) for number, (test, _) in enumerate(series)),
+        f"{label}, {percentile} over time",
+        f"The {percentile} per {interval_name(width)}, from the start of each test's load.",
+        inline_svg(figure, name, f"{label}, {percentile} over time. {alternative}."),
+        tuple(LegendEntry(*style_of(number), test) for number, (test, _) in enumerate(series)),
         ("from second", *(test for test, _ in series)),
         tuple(
             (
                 f"{place}",
-                *(duration(one[place].percentile(percent) if place in one else None) for one in bins),
+                *(duration(test[place].percentile(percent) if place in test else None) for test in bins),
             )
-            for place in sorted({place for one in bins for place in one})
+            for place in sorted({place for test in bins for place in test})
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Second:
-    """What happened in one second of a load. in_flight: streams open at its end."""
+class TrafficSecond:
+    """One second of a load. in_flight: streams open at its end."""
 
     scheduled: int
     ended: int
@@ -270,8 +268,11 @@ class Second:
     in_flight: int
 
 
-def traffic(seconds: Mapping[int, Second], span: tuple[int, int], *, warmup_s: int = 0) -> Chart:
-    """Arrivals, and streams in flight, over time; seconds in which streams failed are marked, warm-up shaded."""
+def traffic(seconds: Mapping[int, TrafficSecond], span: tuple[int, int], *, warmup_s: int = 0) -> Chart:
+    """Arrivals and streams in flight over time, with marks at failures.
+
+    seconds: by epoch second. span, warmup_s: as for `over_time`.
+    """
     width = bin_width_s(*span)
     bins = _traffic_bins(seconds, span, width)
     places = np.array(sorted(bins))
@@ -280,40 +281,40 @@ def traffic(seconds: Mapping[int, Second], span: tuple[int, int], *, warmup_s: i
     shade_warmup(axes, warmup_s)
     arrivals = [bins[place].scheduled / width for place in places]
     axes.bar(middles, arrivals, width=width * 0.82, color=INKS["first"], alpha=0.35, linewidth=0)
-    axes.set_ylabel("streams due per second", fontsize=LABEL_PT)
+    axes.set_ylabel("arrivals per second", fontsize=LABEL_PT)
     axes.set_ylim(0, max([*arrivals, 1]) * 1.18)
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    other = axes.twinx()
-    other.plot(middles, [bins[place].in_flight for place in places], color=INKS["third"], linewidth=2)
-    other.set_ylabel("streams in flight", fontsize=LABEL_PT)
-    other.set_ylim(0, max([*(one.in_flight for one in bins.values()), 1]) * 1.18)
-    other.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    bare(other)
+    right_axes = axes.twinx()
+    right_axes.plot(middles, [bins[place].in_flight for place in places], color=INKS["third"], linewidth=2)
+    right_axes.set_ylabel("streams in flight", fontsize=LABEL_PT)
+    most_in_flight = max(second.in_flight for second in bins.values())
+    right_axes.set_ylim(0, max(most_in_flight, 1) * 1.18)
+    right_axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    remove_frame(right_axes)
     failed = [place + width / 2 for place in places if bins[place].failed]
     if failed:
-        top = [0.965] * len(failed)
-        other.plot(
-            failed, top, transform=other.get_xaxis_transform(), color=INKS["bad"], linestyle="", marker="x",
+        heights = [0.965] * len(failed)
+        right_axes.plot(
+            failed, heights, transform=right_axes.get_xaxis_transform(), color=INKS["bad"], linestyle="", marker="x",
             markersize=7, markeredgewidth=2,
         )  # fmt: skip
     time_axis(axes, span, width)
-    failures = sum(one.failed for one in bins.values())
-    keys = [Key("first", "bar", "streams due"), Key("third", "solid", "streams in flight")]
+    failures = sum(second.failed for second in bins.values())
+    legend = [LegendEntry("first", "bar", "arrivals"), LegendEntry("third", "solid", "streams in flight")]
     if failed:
-        keys.append(Key("bad", "cross", "a stream failed here"))
-    keys += warmup_keys(warmup_s)
+        legend.append(LegendEntry("bad", "cross", f"{interval_name(width)} with a failed stream"))
+    legend += warmup_legend(warmup_s)
     return Chart(
         "Arrivals and streams in flight",
-        f"Counted from the first stream, {per(width)}.",
+        f"Per {interval_name(width)}, from the start of the load. An arrival counts in the second in which it was due.",
         inline_svg(
             figure,
             "traffic",
-            f"Arrivals and streams in flight over time. At most {max(arrivals):.4g} streams were due per second, and "
-            f"{counted(max(one.in_flight for one in bins.values()), 'stream')} were in flight; "
-            f"{counted(failures, 'stream')} failed.",
+            f"Arrivals and streams in flight over time. At most {max(arrivals):.4g} arrivals per second and "
+            f"{counted(most_in_flight, 'stream')} in flight; {counted(failures, 'stream')} failed.",
         ),
-        tuple(keys),
-        ("from second", "due", "ended", "in flight", "failed"),
+        tuple(legend),
+        ("from second", "arrivals", "ended", "in flight", "failed"),
         tuple(
             (
                 f"{place}",
@@ -327,20 +328,22 @@ def traffic(seconds: Mapping[int, Second], span: tuple[int, int], *, warmup_s: i
     )
 
 
-def _traffic_bins(seconds: Mapping[int, Second], span: tuple[int, int], width: int) -> dict[int, Second]:
-    """Sums of what happened, and the state at the end, of each bin; a bin in which nothing happened is there too."""
-    inside: dict[int, list[Second]] = {}
+def _traffic_bins(
+    seconds: Mapping[int, TrafficSecond], span: tuple[int, int], width: int
+) -> dict[int, TrafficSecond]:
+    """Counts added up per bin, and the streams in flight at its end; includes bins without events."""
+    by_bin: dict[int, list[TrafficSecond]] = {}
     for second in sorted(seconds):
-        inside.setdefault((second - span[0]) // width * width, []).append(seconds[second])
-    bins: dict[int, Second] = {}
+        by_bin.setdefault((second - span[0]) // width * width, []).append(seconds[second])
+    bins: dict[int, TrafficSecond] = {}
     in_flight = 0
     for start in range(0, span[1] - span[0] + 1, width):
-        here = inside.get(start, [])
-        in_flight = here[-1].in_flight if here else in_flight
-        bins[start] = Second(
-            sum(one.scheduled for one in here),
-            sum(one.ended for one in here),
-            sum(one.failed for one in here),
+        inside = by_bin.get(start, [])
+        in_flight = inside[-1].in_flight if inside else in_flight
+        bins[start] = TrafficSecond(
+            sum(second.scheduled for second in inside),
+            sum(second.ended for second in inside),
+            sum(second.failed for second in inside),
             in_flight,
         )
     return bins

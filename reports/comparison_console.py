@@ -1,4 +1,4 @@
-"""The comparison of several results files for whoever reads a terminal: what the page says, without pictures."""
+"""Prints a comparison on a terminal: the page's content without its charts."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.reports.comparison_page import AgainstView, ComparePage
+from harness.reports.comparison_page import ComparisonPage, ComparisonView
 
 from .text import bounded, counted, visible
+
+CELL_LIMIT = 120
+"""Characters of one cell of the table of conformance changes."""
 
 _STYLES = {
     "better": "green",
     "same": "green",
-    "mended": "green",
+    "fixed": "green",
     "pass": "green",
     "worse": "bold red",
     "broke": "bold red",
@@ -25,47 +28,51 @@ _STYLES = {
 _TONES = {"good": "green", "bad": "bold red", "warn": "bold yellow"}
 
 
-def print_comparison(page: ComparePage, console: Console) -> None:
-    """Print conformance changes first, then for each test its numbers beside the first one's, then what limits it."""
+def print_comparison(page: ComparisonPage, console: Console) -> None:
+    """Print conformance changes, the metrics of each test next to the baseline's, a summary, and limitations."""
     if page.changes:
         console.print(_changes(page))
     console.print(
-        f"Conformance: {counted(len(page.changes), 'change')}, {counted(page.unchanged, 'requirement')} alike."
+        f"Conformance: {counted(len(page.changes), 'change')}, {counted(page.unchanged, 'requirement')} unchanged."
     )
-    for one in page.against:
-        if one.rows:
-            console.print(_numbers(one, page.files[0].name))
-        for detail, keys in _details(one).items():
+    for comparison in page.comparisons:
+        if comparison.rows:
+            console.print(_metrics(comparison, page.tests[0].name))
+        for detail, keys in _details(comparison).items():
             console.print(Text.assemble((f"  {', '.join(keys)}", "bold"), f": {visible(detail)}"))
-    for one in page.against:
-        console.print(Text(visible(one.sentence), _STYLES[one.word]))
+    for comparison in page.comparisons:
+        console.print(Text(visible(comparison.sentence), _STYLES[comparison.verdict]))
     for note in page.headline.notes:
         console.print(Text(visible(note), "yellow"))
-    console.print(Text(f"{page.headline.word}.", _TONES[page.headline.tone]))
+    console.print(Text(f"{page.headline.title}.", _TONES[page.headline.tone]))
 
 
-def _changes(page: ComparePage) -> Table:
+def _changes(page: ComparisonPage) -> Table:
     table = Table(title="Conformance changes", title_justify="left", pad_edge=False)
     table.add_column("requirement", overflow="fold", min_width=22)
     table.add_column("", no_wrap=True)
-    for one in page.files:
-        table.add_column(Text(visible(one.name)), overflow="fold")
+    for test in page.tests:
+        table.add_column(Text(visible(test.name)), overflow="fold")
     for change in page.changes:
         cells = [
-            Text(bounded(visible(": ".join(filter(None, (verdict, said)))), 120), _STYLES.get(verdict, ""))
-            for verdict, said in change.found
+            Text(
+                bounded(visible(": ".join(filter(None, (verdict, detail)))), CELL_LIMIT),
+                _STYLES.get(verdict, ""),
+            )
+            for verdict, detail in change.results
         ]
         table.add_row(Text(visible(change.id)), Text(change.kind, _STYLES.get(change.kind, "")), *cells)
     return table
 
 
-def _numbers(one: AgainstView, first: str) -> Table:
-    table = Table(title=Text(visible(f"{one.name} against {first}")), title_justify="left", pad_edge=False)
-    table.add_column("number", no_wrap=True)
-    for heading in ("before", "after", "change", one.heading):
+def _metrics(comparison: ComparisonView, baseline: str) -> Table:
+    title = Text(visible(f"{comparison.name} against {baseline}"))
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("metric", no_wrap=True)
+    for heading in ("before", "after", "change", comparison.heading):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("", no_wrap=True)
-    for row in one.rows:
+    for row in comparison.rows:
         table.add_row(
             Text(row.key),
             Text(row.before),
@@ -77,12 +84,12 @@ def _numbers(one: AgainstView, first: str) -> Table:
     return table
 
 
-def _details(one: AgainstView) -> dict[str, list[str]]:
-    """What is said of the numbers, and of which."""
-    said: dict[str, list[str]] = {}
-    for row in one.rows:
+def _details(comparison: ComparisonView) -> dict[str, list[str]]:
+    """Keys of the metrics by the detail they share; "all" if all of them share one."""
+    keys: dict[str, list[str]] = {}
+    for row in comparison.rows:
         if row.detail:
-            said.setdefault(row.detail, []).append(row.key)
-    if len(said) == 1 and len(one.rows) == len(*said.values()):
-        return {detail: ["all"] for detail in said}
-    return said
+            keys.setdefault(row.detail, []).append(row.key)
+    if len(keys) == 1 and len(comparison.rows) == len(*keys.values()):
+        return {detail: ["all"] for detail in keys}
+    return keys

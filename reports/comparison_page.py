@@ -1,4 +1,4 @@
-"""Several results files side by side: what changed in conformance, which numbers differ and how surely."""
+"""The comparison of several results files with the first: conformance, metrics with confidence intervals, setup."""
 
 from __future__ import annotations
 
@@ -11,39 +11,50 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.comparison import Comparison
-from harness.gate.console import change_said
+from harness.gate.console import format_change
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import GOODPUT, SHARES, Objective
 from harness.reports.chart_style import Chart, bin_width_s
+from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
+from harness.reports.headline import Headline
 from harness.reports.load_section import CURVES
-from harness.reports.page import Headline, facts_of, moment_of, took_of
+from harness.reports.objectives_section import value_text
+from harness.reports.setup_section import SETUP_KEYS, elapsed_time, flatten, start_time
 from harness.results.manifest import target_address
 from harness.results.metrics import METRICS, PERCENTILES
 from harness.results.reader import Results
 from harness.results.records import CheckRecord
 
 from .charts import percentile_curve, percentiles_over_time
-from .text import NOTHING, bounded, count, counted, milliseconds, percent
+from .text import NOTHING, agree, bounded, count, counted
 
 MOST_TESTS = 8
-"""More curves than this over each other nobody can follow."""
+"""Most tests on one page; more curves in one chart are unreadable."""
 
 COMPARED = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms", "resume_ms", "conflict_ms")
-COMPARED_WORDS = ("p50", "p95", "p99")
+COMPARED_PERCENTILES = ("p50", "p95", "p99")
 DIFFERING_SHOWN = 60
-_BAD = frozenset({"fail", "error"})
-_MET = frozenset({"pass", "info", "warn"})
+"""Most rows of the table of setup differences."""
+
+DETAIL_LIMIT = 300
+"""Characters of one cell of text."""
+
+FOOTNOTE_FROM = 3
+"""A detail of this many metrics becomes a footnote; other details are shown in their rows."""
+
+_FAILING = frozenset({"fail", "error"})
+_PASSING = frozenset({"pass", "info", "warn"})
 _SHARE_LABELS = {"error_rate": "Error rate", GOODPUT: "Goodput"}
 _KEYS = {
-    f"{metric.removesuffix('_ms')}_{word}_ms": (METRICS[metric].label, word)
+    f"{metric.removesuffix('_ms')}_{percentile}_ms": (METRICS[metric].label, percentile)
     for metric in COMPARED
-    for word in COMPARED_WORDS
+    for percentile in COMPARED_PERCENTILES
 } | {key: (_SHARE_LABELS[key], "") for key in SHARES}
 
 
 @dataclass(frozen=True, slots=True)
-class FileView:
-    """One of the tests: its name here, and what it was."""
+class ComparedTest:
+    """One of the tests, by its name on this page."""
 
     name: str
     started: str
@@ -58,65 +69,68 @@ class FileView:
 class ChangeView:
     """A requirement whose verdict is not the same in all tests.
 
-    kind: "broke", "mended" or "changed", by the last test that differs from the first. found: for each test its
-    verdict, empty where it has none, and what it found where that is what differs.
+    kind: "broke" if any test broke it, else "fixed" if any fixed it, else "changed". results: verdict and detail
+    for each test; the verdict is empty if the test has none.
     """
 
     id: str
     requirement: str
     level: str
     kind: str
-    found: tuple[tuple[str, str], ...]
+    results: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class DifferenceView:
-    """One number of a test beside the first test's. verdict: better, same, worse or inconclusive.
+    """One metric of a test and of the baseline. verdict: better, same, worse or inconclusive.
 
-    key: the number as objectives name it.
+    key: the metric's key in objectives. percentile: empty for a share. footnote: number of the footnote with the
+    detail, or 0.
     """
 
     key: str
     label: str
-    word: str
+    percentile: str
     before: str
     after: str
     difference: str
     interval: str
     verdict: str
     detail: str
+    footnote: int
 
 
 @dataclass(frozen=True, slots=True)
-class AgainstView:
-    """One test against the first. tone, word: what came of it. heading: of the intervals, with their confidence."""
+class ComparisonView:
+    """One test against the baseline. verdict: as of DifferenceView. heading: of the intervals' column."""
 
     name: str
     tone: str
-    word: str
+    verdict: str
     sentence: str
     notes: tuple[str, ...]
     heading: str
     rows: tuple[DifferenceView, ...]
+    footnotes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ComparePage:
-    """Everything that the page and the console say."""
+class ComparisonPage:
+    """Everything that the page and the console show. tests: the first one is the baseline."""
 
-    files: tuple[FileView, ...]
+    tests: tuple[ComparedTest, ...]
     headline: Headline
     changes: tuple[ChangeView, ...]
     unchanged: int
     violations: tuple[tuple[str, tuple[str, ...]], ...]
-    against: tuple[AgainstView, ...]
+    comparisons: tuple[ComparisonView, ...]
     charts: tuple[Chart, ...]
     differing: tuple[tuple[str, tuple[str, ...]], ...]
     not_shown: int
 
 
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
-    """A name for each results file: its folder's, with as much of the path before it as makes it unique."""
+    """A name for each results file: its folder, with as many parents as make it unique."""
     folders = [_folder(path.absolute()).parts for path in paths]
     times: Counter[str] = Counter()
     names = []
@@ -132,94 +146,97 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 
 def _folder(path: Path) -> Path:
-    """What a results file is known by: the folder that a test was given, or a file's own name."""
+    """The output folder of a test, or the path of a file with a different name."""
     return path.parent if path.name == "results.sqlite" else path.with_suffix("")
 
 
-def compare_files(paths: Sequence[Path]) -> ComparePage:
-    """All of the results files against the first. Raises ResultsError, and ValueError for fewer than two."""
+def compare_files(paths: Sequence[Path]) -> ComparisonPage:
+    """Compare results files with the first. Raises ResultsError, and ValueError for fewer than two."""
     with ExitStack() as stack:
         files = [stack.enter_context(Results(path)) for path in paths]
-        return compare_page(files, unique_names(paths))
+        return compare_results(files, unique_names(paths))
 
 
-def compare_page(files: Sequence[Results], names: Sequence[str]) -> ComparePage:
-    """All of them against the first. Raises ResultsError, and ValueError for fewer than two."""
+def compare_results(files: Sequence[Results], names: Sequence[str]) -> ComparisonPage:
+    """Compare results with the first. Raises ResultsError, and ValueError for fewer than two."""
     if len(files) < 2:
-        raise ValueError("it takes two results files to compare")
+        raise ValueError("a comparison needs at least two results files")
     checks = [{check.id: check for check in file.checks()} for file in files]
     changes = tuple(_changes(checks))
-    against = tuple(
-        _against(files[0], file, name, checks[0], found)
-        for file, name, found in zip(files[1:], names[1:], checks[1:], strict=True)
+    comparisons = tuple(
+        _compare(files[0], file, name, checks[0], checks_after)
+        for file, name, checks_after in zip(files[1:], names[1:], checks[1:], strict=True)
     )
     differing = list(_differing([file.manifest for file in files]))
-    return ComparePage(
-        files=tuple(_file(file, name) for file, name in zip(files, names, strict=True)),
-        headline=_headline(against, names[0]),
+    return ComparisonPage(
+        tests=tuple(_test(file, name) for file, name in zip(files, names, strict=True)),
+        headline=_headline(comparisons, names[0]),
         changes=changes,
-        unchanged=len({name for found in checks for name in found}) - len(changes),
+        unchanged=len({name for of_test in checks for name in of_test}) - len(changes),
         violations=tuple(_violations(files)),
-        against=against,
+        comparisons=comparisons,
         charts=tuple(_charts(files, names)),
         differing=tuple(differing[:DIFFERING_SHOWN]),
         not_shown=max(len(differing) - DIFFERING_SHOWN, 0),
     )
 
 
-def _file(file: Results, name: str) -> FileView:
+def _test(file: Results, name: str) -> ComparedTest:
     manifest = file.manifest
     tally = Counter(check.verdict for check in file.checks())
-    return FileView(
+    return ComparedTest(
         name=name,
-        started=moment_of(manifest.get("started_at")) or "not recorded",
-        took=took_of(manifest) or NOTHING,
+        started=start_time(manifest) or "not recorded",
+        took=elapsed_time(manifest) or NOTHING,
         target=target_address(manifest) or NOTHING,
         streams=count(file.ledger().scheduled),
-        checks=", ".join(f"{times} {word}" for word, times in tally.items()) or NOTHING,
+        checks=", ".join(f"{times} {verdict}" for verdict, times in tally.items()) or NOTHING,
         file=str(file.path),
     )
 
 
 def _changes(checks: Sequence[Mapping[str, CheckRecord]]) -> Iterator[ChangeView]:
-    """Requirements that do not stand alike in all tests: what broke first, then what is mended."""
+    """Requirements that differ between tests: those that broke first, then those that were fixed."""
     order = {name: place for place, name in enumerate(CATALOGUE)}
-    changed = [name for name in {name for found in checks for name in found} if not _alike(name, checks)]
+    changed = [name for name in {name for of_test in checks for name in of_test} if not _same(name, checks)]
     views = [
         _change(name, checks)
         for name in sorted(changed, key=lambda name: (order.get(name, len(order)), name))
     ]
-    yield from sorted(views, key=lambda view: ("broke", "mended", "changed").index(view.kind))
+    yield from sorted(views, key=lambda view: ("broke", "fixed", "changed").index(view.kind))
 
 
-def _alike(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> bool:
-    rows = [found.get(name) for found in checks if found]  # a test without a suite says nothing of any
+def _same(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> bool:
+    rows = [of_test.get(name) for of_test in checks if of_test]  # without tests that did not run the suite
     first = rows[0]
     return all(
         row is not None
         and first is not None
         and row.verdict == first.verdict
-        # Of a policy the finding is what matters.
+        # A policy is compared by its finding.
         and (row.verdict != "info" or row.detail == first.detail)
         for row in rows
     )
 
 
 def _change(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> ChangeView:
-    rows = [found.get(name) for found in checks]
-    kinds = [_kind(rows[0], row) for row, found in zip(rows[1:], checks[1:], strict=True) if found]
+    rows = [of_test.get(name) for of_test in checks]
+    kinds = [_kind(rows[0], row) for row, of_test in zip(rows[1:], checks[1:], strict=True) if of_test]
     known = CATALOGUE.get(name)
     level = known.level.value if known else next(row.level for row in rows if row is not None)
-    told = level == Level.INFO.value
+    is_policy = level == Level.INFO.value
     return ChangeView(
         id=name,
-        requirement=known.text if known else "not in this version's catalogue",
+        requirement=known.text if known else UNKNOWN_REQUIREMENT,
         level=level,
-        kind="broke" if "broke" in kinds else "mended" if "mended" in kinds else "changed",
-        found=tuple(
+        kind="broke" if "broke" in kinds else "fixed" if "fixed" in kinds else "changed",
+        results=tuple(
             ("", "not tested")
             if row is None
-            else (row.verdict, bounded(row.detail, 300) if told or row.verdict in _BAD else "")
+            else (
+                row.verdict,
+                bounded(row.detail, DETAIL_LIMIT) if is_policy or row.verdict in _FAILING else "",
+            )
             for row in rows
         ),
     )
@@ -227,61 +244,65 @@ def _change(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> ChangeVie
 
 def _kind(before: CheckRecord | None, after: CheckRecord | None) -> str:
     was, is_now = (None if row is None else row.verdict for row in (before, after))
-    if is_now in _BAD and was not in _BAD:
+    if is_now in _FAILING and was not in _FAILING:
         return "broke"
-    return "mended" if was in _BAD and is_now in _MET else "changed"
+    return "fixed" if was in _FAILING and is_now in _PASSING else "changed"
 
 
 def _violations(files: Sequence[Results]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """How often streams under load violated what, in each test."""
+    """Requirements that streams under load violated, and how often in each test."""
     counts = [file.violation_counts() for file in files]
-    for name in sorted({name for found in counts for name in found}):
-        yield name, tuple(count(found.get(name, 0)) for found in counts)
+    for name in sorted({name for of_test in counts for name in of_test}):
+        yield name, tuple(count(of_test.get(name, 0)) for of_test in counts)
 
 
-def _against(
-    first: Results,
-    other: Results,
+def _compare(
+    baseline: Results,
+    test: Results,
     name: str,
     before: Mapping[str, CheckRecord],
     after: Mapping[str, CheckRecord],
-) -> AgainstView:
-    report = evaluate(other, [Objective(key, 0.0) for key in _KEYS], baseline=first)
-    rows = [one for one in report.comparisons if one.value is not None or one.baseline is not None]
-    both = {*before, *after} if before and after else set()
-    kinds = Counter(_kind(before.get(check), after.get(check)) for check in both)
-    under_load = _under_load(first, other)
+) -> ComparisonView:
+    report = evaluate(test, [Objective(key, 0.0) for key in _KEYS], baseline=baseline)
+    rows = [row for row in report.comparisons if row.value is not None or row.baseline is not None]
+    checked = {*before, *after} if before and after else set()
+    kinds = Counter(_kind(before.get(check), after.get(check)) for check in checked)
+    under_load = _under_load(baseline, test)
+    footnotes = _footnotes(rows)
     verdicts: Counter[str] = Counter(row.verdict for row in rows)
-    tone, word = _came_of_it(kinds + under_load, verdicts, checked=bool(both))
-    return AgainstView(
+    tone, verdict = _verdict(kinds + under_load, verdicts, checked=bool(checked))
+    return ComparisonView(
         name=name,
         tone=tone,
-        word=word,
+        verdict=verdict,
         sentence=_sentence(name, kinds, under_load, verdicts),
         notes=report.notes,
         heading=f"{report.confidence * 100:.3g}% interval",
-        rows=tuple(_difference(row) for row in rows),
+        rows=tuple(_difference(row, footnotes) for row in rows),
+        footnotes=tuple(footnotes),
     )
 
 
-def _came_of_it(kinds: Mapping[str, int], verdicts: Mapping[str, int], *, checked: bool) -> tuple[str, str]:
-    """Tone and word. checked: whether both have verdicts of a conformance suite."""
+def _verdict(kinds: Mapping[str, int], verdicts: Mapping[str, int], *, checked: bool) -> tuple[str, str]:
+    """Tone and verdict of a whole comparison. checked: whether both tests ran the conformance suite."""
     if kinds["broke"] or verdicts["worse"]:
         return "bad", "worse"
-    if kinds["mended"] or verdicts["better"]:
+    if kinds["fixed"] or verdicts["better"]:
         return "good", "better"
-    # Where nothing could be told apart, or there was nothing to, nobody knows that it is the same.
+    # With inconclusive metrics, or with nothing to compare, the tests are not known to be the same.
     if verdicts["inconclusive"] or not (verdicts["same"] or checked):
         return "warn", "inconclusive"
     return "good", "same"
 
 
-def _under_load(first: Results, other: Results) -> Counter[str]:
-    """How many MUSTs only one of two loads violated; nothing where one of them has no load."""
-    if not (first.ledger().judged and other.ledger().judged):
+def _under_load(baseline: Results, test: Results) -> Counter[str]:
+    """How many MUSTs only one of the two loads violated; empty if one of the tests has no load."""
+    if not (baseline.ledger().judged and test.ledger().judged):
         return Counter()
-    before, after = ({name for name in file.violation_counts() if _is_must(name)} for file in (first, other))
-    return Counter(broke=len(after - before), mended=len(before - after))
+    before, after = (
+        {name for name in file.violation_counts() if _is_must(name)} for file in (baseline, test)
+    )
+    return Counter(broke=len(after - before), fixed=len(before - after))
 
 
 def _is_must(name: str) -> bool:
@@ -292,66 +313,74 @@ def _is_must(name: str) -> bool:
 def _sentence(
     name: str, kinds: Mapping[str, int], under_load: Mapping[str, int], verdicts: Mapping[str, int]
 ) -> str:
-    checks = [f"{counted(kinds[kind], 'requirement')} {kind}" for kind in ("broke", "mended") if kinds[kind]]
-    said = [
-        ", ".join(checks) or ("no requirement broke or was mended" if kinds else "no conformance to compare")
-    ]
-    for kind, when in (("broke", "newly violated"), ("mended", "no longer violated")):
+    changes = []
+    if broke := kinds["broke"]:
+        changes.append(f"{counted(broke, 'requirement')} broke")
+    if fixed := kinds["fixed"]:
+        changes.append(f"{counted(fixed, 'requirement')} {agree(fixed, 'was', 'were')} fixed")
+    no_change = "no requirement broke or was fixed" if kinds else "no conformance verdicts to compare"
+    clauses = [", ".join(changes) or no_change]
+    for kind, change in (("broke", "newly violated"), ("fixed", "no longer violated")):
         if under_load[kind]:
-            said.append(f"{counted(under_load[kind], 'requirement')} {when} under load")
-    numbers = [
-        f"{verdicts[word]} {word}" for word in ("worse", "better", "same", "inconclusive") if verdicts[word]
+            clauses.append(f"{counted(under_load[kind], 'requirement')} {change} under load")
+    metrics = [
+        f"{verdicts[verdict]} {verdict}"
+        for verdict in ("worse", "better", "same", "inconclusive")
+        if verdicts[verdict]
     ]
-    if numbers:
-        said.append(f"numbers: {', '.join(numbers)}")
-    return f"{name}: {'; '.join(said)}."
+    if metrics:
+        clauses.append(f"metrics: {', '.join(metrics)}")
+    return f"{name}: {'; '.join(clauses)}."
 
 
-def _headline(against: Sequence[AgainstView], first: str) -> Headline:
-    words = [one.word for one in against]
-    word = next(word for word in ("worse", "inconclusive", "better", "same") if word in words)
-    tone = next(one.tone for one in against if one.word == word)
-    said = {"worse": "Worse", "inconclusive": "Inconclusive", "better": "Better", "same": "No difference"}[
-        word
-    ]
-    if len(against) > 1 and word in ("worse", "better") and words.count(word) < len(words):
-        said = f"{words.count(word)} of {len(words)} {word}"
+def _headline(comparisons: Sequence[ComparisonView], baseline: str) -> Headline:
+    verdicts = [comparison.verdict for comparison in comparisons]
+    verdict = next(verdict for verdict in ("worse", "inconclusive", "better", "same") if verdict in verdicts)
+    tone = next(comparison.tone for comparison in comparisons if comparison.verdict == verdict)
+    title = "No difference" if verdict == "same" else verdict.capitalize()
+    if verdict in ("worse", "better") and verdicts.count(verdict) < len(verdicts):
+        title = f"{verdicts.count(verdict)} of {len(verdicts)} {verdict}"
     notes = dict.fromkeys(
-        f"{note[:1].upper()}{note[1:]}." for one in against for note in (*one.notes, *_doubt(one))
+        f"{note[:1].upper()}{note[1:]}."
+        for comparison in comparisons
+        for note in (*comparison.notes, *_incomparable(comparison))
     )
-    why = f"Against `{first}`. {' '.join(one.sentence for one in against)}"
-    return Headline(tone, said, why, tuple(notes))
+    summary = f"Baseline: `{baseline}`. {' '.join(comparison.sentence for comparison in comparisons)}"
+    return Headline(tone, title, summary, tuple(notes))
 
 
-def _doubt(one: AgainstView) -> Iterator[str]:
-    """Why nothing at all can be said of the numbers, where all of them have one reason."""
-    reasons = {row.detail for row in one.rows if row.verdict == "inconclusive"}
-    if len(reasons) == 1 and "" not in reasons and all(row.verdict == "inconclusive" for row in one.rows):
-        yield f"no number of {one.name} can be compared: {reasons.pop()}"
+def _incomparable(comparison: ComparisonView) -> Iterator[str]:
+    """Why no metric can be compared, if all of them have the same reason."""
+    reasons = {row.detail for row in comparison.rows if row.verdict == "inconclusive"}
+    all_inconclusive = all(row.verdict == "inconclusive" for row in comparison.rows)
+    if len(reasons) == 1 and "" not in reasons and all_inconclusive:
+        yield f"no metric of {comparison.name} can be compared: {reasons.pop()}"
 
 
-def _difference(one: Comparison) -> DifferenceView:
-    label, word = _KEYS[one.key]
+def _footnotes(comparisons: Sequence[Comparison]) -> list[str]:
+    """The details that at least FOOTNOTE_FROM metrics share."""
+    tally = Counter(comparison.detail for comparison in comparisons if comparison.detail)
+    return [detail for detail, times in tally.items() if times >= FOOTNOTE_FROM]
+
+
+def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceView:
+    label, percentile = _KEYS[comparison.key]
     interval = NOTHING
-    if one.low is not None and one.high is not None:
-        interval = f"{change_said(one, one.low)} to {change_said(one, one.high)}"
+    if comparison.low is not None and comparison.high is not None:
+        ends = (format_change(comparison, end) for end in (comparison.low, comparison.high))
+        interval = " to ".join(ends)
     return DifferenceView(
-        key=one.key,
+        key=comparison.key,
         label=label,
-        word=word,
-        before=_value(one, one.baseline),
-        after=_value(one, one.value),
-        difference=change_said(one, one.difference) or NOTHING,
+        percentile=percentile,
+        before=value_text(comparison.key, comparison.baseline),
+        after=value_text(comparison.key, comparison.value),
+        difference=format_change(comparison, comparison.difference) or NOTHING,
         interval=interval,
-        verdict=one.verdict,
-        detail=one.detail,
+        verdict=comparison.verdict,
+        detail=comparison.detail,
+        footnote=footnotes.index(comparison.detail) + 1 if comparison.detail in footnotes else 0,
     )
-
-
-def _value(one: Comparison, value: float | None) -> str:
-    if value is None:
-        return NOTHING
-    return percent(value) if one.key in SHARES else f"{milliseconds(value)} ms"
 
 
 def _charts(files: Sequence[Results], names: Sequence[str]) -> Iterator[Chart]:
@@ -361,13 +390,13 @@ def _charts(files: Sequence[Results], names: Sequence[str]) -> Iterator[Chart]:
         if measured:
             label = METRICS[metric].label
             yield percentile_curve(
-                measured, title=label, name=f"curve-{metric.replace('_', '-')}", head="test"
+                measured, title=label, name=f"curve-{metric.replace('_', '-')}", column="test"
             )
     yield from _over_time(files, names)
 
 
 def _over_time(files: Sequence[Results], names: Sequence[str]) -> Iterator[Chart]:
-    """TTFT over time, each test counted from its own first second."""
+    """TTFT over time, from the first second of each test."""
     ends = [file.seconds_of("ttft_ms") for file in files]
     spans = [last - first + 1 for first, last in filter(None, ends)]
     if not spans:
@@ -378,9 +407,9 @@ def _over_time(files: Sequence[Results], names: Sequence[str]) -> Iterator[Chart
         for name, file, span in zip(names, files, ends, strict=True)
         if span is not None
     ]
-    for word in ("p50", "p95"):
+    for percentile in ("p50", "p95"):
         yield percentiles_over_time(
-            METRICS["ttft_ms"].label, PERCENTILES[word], series, name=f"over-time-{word}"
+            METRICS["ttft_ms"].label, PERCENTILES[percentile], series, name=f"over-time-{percentile}"
         )
 
 
@@ -390,16 +419,12 @@ def _from_start(file: Results, first: int, width: int) -> dict[int, Any]:
 
 
 def _differing(manifests: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Facts of the set-up that are not the same in all tests."""
-    told = [
-        {
-            name: value
-            for key in ("target", "versions", "machine", "settings")
-            for name, value in facts_of(key, one.get(key, {}))
-        }
-        for one in manifests
+    """Facts of the setup that differ between tests."""
+    setups = [
+        {name: value for key in SETUP_KEYS for name, value in flatten(key, manifest.get(key, {}))}
+        for manifest in manifests
     ]
-    for name in dict.fromkeys(name for facts in told for name in facts):
-        values = tuple(bounded(facts.get(name, NOTHING), 300) for facts in told)
+    for name in dict.fromkeys(name for setup in setups for name in setup):
+        values = tuple(bounded(setup.get(name, NOTHING), DETAIL_LIMIT) for setup in setups)
         if len(set(values)) > 1:
             yield name, values

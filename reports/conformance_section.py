@@ -1,13 +1,15 @@
-"""The conformance verdicts as the page shows them: by area and level, each with the evidence it rests on."""
+"""The conformance verdicts by area and level, each with its evidence."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract.requirements import CATALOGUE, Level, areas
-from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view
+from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
+from harness.reports.exchange_view import ExchangeView
 from harness.results.reader import Results
 from harness.results.records import VERDICTS, CheckRecord
 
@@ -19,14 +21,10 @@ INLINE = 4
 LINKS = 24
 """Links of one check; further ones are counted."""
 
-LISTED = 1_000
-"""Exchanges that the page names; every one of a suite in our time, and a bound for others."""
-
-SHOWN_FIRST = 6
-"""Exchanges of each scenario that are shown before any scenario shows more."""
-
 QUIET = frozenset({"pass", "info", "not applicable"})
-"""Verdicts that nobody needs to look into; their exchanges are links into the list of all exchanges."""
+"""Verdicts that need no attention; their exchanges are links into the list of all exchanges."""
+
+UNKNOWN_REQUIREMENT = "not in this version's catalogue"
 
 SYMBOLS = {
     "pass": "✓",
@@ -39,43 +37,43 @@ SYMBOLS = {
     "known": "K",
     "stale": "S",
 }
-"""One character a verdict, so that the matrix does not speak by colour alone."""
+"""One character per verdict, so that the matrix does not rely on colour alone."""
 
 MEANINGS = {
-    "pass": "the requirement is met",
-    "fail": "a MUST that is not met",
-    "warn": "a SHOULD that is not met",
-    "info": "a policy of the server, discovered and not judged",
-    "not applicable": "the target does not offer what the check needs",
-    "inconclusive": "the situation could not be brought about",
-    "error": "the harness's own fault",
-    "known": "failing, and listed in the baseline",
-    "stale": "listed in the baseline, and passing",
+    "pass": "requirement met",
+    "fail": "MUST not met",
+    "warn": "SHOULD not met",
+    "info": "what this server does, not judged",
+    "not applicable": "the target lacks what the check needs",
+    "inconclusive": "the check could not create the situation it tests",
+    "error": "fault of the harness",
+    "known": "fails, as listed in the baseline",
+    "stale": "passes, but the baseline lists it as failing",
 }
+
+_SOURCES = {
+    "api": "the API's documentation",
+    "W": "WHATWG HTML 9.2 (server-sent events)",
+    "D": "draft-ietf-httpapi-idempotency-key-header",
+    "Fetch": "the Fetch standard",
+    "ours": "not specified anywhere, but clients rely on it",
+}
+_READING = re.compile(r"reading (\d+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Evidence that is shown inside the check: a note, and the exchange that it is about, where there is one."""
+    """Evidence shown inside the check: a note, and the exchange it is about, if any."""
 
     note: str
     exchange: ExchangeView | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
-    """Evidence that stands in the list of all exchanges. anchor: empty when that list does not have it."""
-
-    label: str
-    anchor: str
-    note: str
-
-
-@dataclass(frozen=True, slots=True)
 class CheckView:
     """One requirement and its verdict.
 
-    symbol: the verdict as one character. unlinked: further exchanges that are not even linked to.
+    symbol: the verdict as one character. unlinked: number of exchanges without a link.
     """
 
     anchor: str
@@ -89,18 +87,18 @@ class CheckView:
     detail: str
     took: str
     shown: tuple[Citation, ...]
-    links: tuple[Link, ...]
+    links: tuple[ExchangeLink, ...]
     unlinked: int
 
     @property
-    def tells(self) -> bool:
-        """Whether its detail is worth reading before anyone opens it."""
+    def shows_detail(self) -> bool:
+        """Whether the detail is shown while the check is folded."""
         return bool(self.detail) and self.verdict not in {"pass", "not applicable"}
 
 
 @dataclass(frozen=True, slots=True)
 class AreaView:
-    """The checks of one area, how many came to which verdict, and whether none of them needs a look."""
+    """The checks of one area. tally: counts by verdict. quiet: none of the checks needs attention."""
 
     name: str
     tally: str
@@ -110,8 +108,8 @@ class AreaView:
 
 
 @dataclass(frozen=True, slots=True)
-class LegendRow:
-    """One verdict that occurs: its symbol, how often, and what it means."""
+class VerdictLegend:
+    """One verdict that occurs: symbol, number of checks, meaning."""
 
     symbol: str
     verdict: str
@@ -120,129 +118,85 @@ class LegendRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ExchangeGroup:
-    """The exchanges of one scenario."""
-
-    scenario: str
-    exchanges: tuple[ExchangeView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Everything about conformance. unchecked: the catalogue's ids of which the file says nothing."""
+class ConformanceMatrix:
+    """All checks. unchecked: ids of the catalogue without a verdict in this file."""
 
     levels: tuple[str, ...]
     areas: tuple[AreaView, ...]
-    legend: tuple[LegendRow, ...]
+    legend: tuple[VerdictLegend, ...]
     unchecked: tuple[str, ...]
 
 
-class ExchangeIndex:
-    """The file's exchanges: where each is found on the page, and any of them in full on demand."""
-
-    def __init__(self, results: Results, budget: SizeBudget) -> None:
-        self._results = results
-        self._budget = budget
-        self._labels: dict[str, str] = {}
-        self._anchors: dict[str, str] = {}
-        for number, row in enumerate(results.exchanges(), start=1):
-            self._labels[row.id] = row.label
-            if number <= LISTED:
-                self._anchors[row.id] = f"exchange-{number}"
-
-    def place(self, name: str) -> tuple[str, str] | None:
-        """Anchor and label of the exchange of that id, None when the file has none. No anchor: it is not listed."""
-        return None if name not in self._labels else (self._anchors.get(name, ""), self._labels[name])
-
-    def full(self, name: str, pointed_at: frozenset[int]) -> ExchangeView:
-        """The exchange of that id, to stand inside a finding."""
-        row = self._results.exchange(name)
-        return self._budget.truncate(exchange_view(row.document, label=row.label, pointed_at=pointed_at))
-
-    def groups(self) -> Iterator[ExchangeGroup]:
-        """The exchanges by scenario, each at its anchor.
-
-        Every scenario shows its first ones before any shows more, so that a long one leaves room for others.
-        """
-        views: dict[str, list[ExchangeView]] = {}
-        later: list[tuple[list[ExchangeView], int]] = []
-        for row in self._results.exchanges():
-            if row.id not in self._anchors:
-                continue
-            group = views.setdefault(row.scenario, [])
-            view = exchange_view(row.document, anchor=self._anchors[row.id], label=row.label)
-            if len(group) >= SHOWN_FIRST:
-                later.append((group, len(group)))
-                group.append(view)
-            else:
-                group.append(self._budget.truncate(view))
-        for group, place in later:
-            group[place] = self._budget.truncate(group[place])
-        for scenario, group in views.items():
-            yield ExchangeGroup(scenario, tuple(group))
-
-    @property
-    def unlisted(self) -> int:
-        """How many exchanges the page does not even name."""
-        return len(self._labels) - len(self._anchors)
-
-
-def matrix(results: Results, shelf: ExchangeIndex) -> Matrix | None:
-    """The conformance part of a results file; None when no check was made."""
+def matrix(results: Results, index: ExchangeIndex) -> ConformanceMatrix | None:
+    """The conformance verdicts of a results file; None if it has none."""
     checks = results.checks()
     if not checks:
         return None
-    views = [_check(check, number, shelf) for number, check in enumerate(checks, start=1)]
+    views = [_check(check, number, index) for number, check in enumerate(checks, start=1)]
     levels = tuple(dict.fromkeys([*(level.value for level in Level), *(view.level for view in views)]))
     names = dict.fromkeys([*areas(), *(_area(view.id) for view in views)])
-    found = Counter(view.verdict for view in views)
+    tally = Counter(view.verdict for view in views)
     rank = {name: place for place, name in enumerate(CATALOGUE)}
     views.sort(key=lambda view: rank.get(view.id, len(rank)))
     by_area = {name: [view for view in views if _area(view.id) == name] for name in names}
-    return Matrix(
+    checked = {view.id for view in views}
+    return ConformanceMatrix(
         levels=levels,
-        areas=tuple(_area_view(name, inside, levels) for name, inside in by_area.items() if inside),
+        areas=tuple(_area_view(name, views, levels) for name, views in by_area.items() if views),
         legend=tuple(
-            LegendRow(SYMBOLS[word], word, found[word], MEANINGS[word]) for word in VERDICTS if found[word]
+            VerdictLegend(SYMBOLS[verdict], verdict, tally[verdict], MEANINGS[verdict])
+            for verdict in VERDICTS
+            if tally[verdict]
         ),
-        unchecked=tuple(name for name in CATALOGUE if name not in {view.id for view in views}),
+        unchecked=tuple(name for name in CATALOGUE if name not in checked),
     )
 
 
-def policies(found: Matrix | None) -> tuple[CheckView, ...]:
-    """The checks that judge nothing and say how the server decided what the API leaves open."""
-    views = [check for area in found.areas for check in area.checks] if found else []
+def policies(conformance: ConformanceMatrix | None) -> tuple[CheckView, ...]:
+    """The INFO checks: what the server does where the API leaves a choice."""
+    views = [check for area in conformance.areas for check in area.checks] if conformance else []
     return tuple(check for check in views if check.level == Level.INFO.value)
 
 
-def _area(requirement: str) -> str:
-    return requirement.partition(".")[0]
+def source_text(source: str) -> str:
+    """The abbreviated sources of a requirement, written out: "api, reading 2"."""
+    return "; ".join(_source(part) for part in source.split(", "))
+
+
+def _source(source: str) -> str:
+    if reading := _READING.fullmatch(source):
+        return f"our interpretation {reading[1]}, where the API's documentation is silent"
+    return _SOURCES.get(source, source)
+
+
+def _area(requirement_id: str) -> str:
+    return requirement_id.partition(".")[0]
 
 
 def _area_view(name: str, checks: Sequence[CheckView], levels: Sequence[str]) -> AreaView:
-    found = Counter(check.verdict for check in checks)
+    tally = Counter(check.verdict for check in checks)
     return AreaView(
         name=name,
-        tally=", ".join(f"{found[word]} {word}" for word in VERDICTS if found[word]),
+        tally=", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS if tally[verdict]),
         quiet=all(check.verdict in QUIET for check in checks),
         cells=tuple(tuple(check for check in checks if check.level == level) for level in levels),
         checks=tuple(checks),
     )
 
 
-def _check(check: CheckRecord, number: int, shelf: ExchangeIndex) -> CheckView:
-    known = CATALOGUE.get(check.id)
-    shown, links = _evidence(check, shelf)
+def _check(check: CheckRecord, number: int, index: ExchangeIndex) -> CheckView:
+    requirement = CATALOGUE.get(check.id)
+    shown, links = _evidence(check, index)
     return CheckView(
-        # Only ids of our own become anchors that people may link to; a stranger's is just a number.
-        anchor=check.id if known else f"check-{number}",
+        # An id that is not from the catalogue does not become an anchor.
+        anchor=check.id if requirement else f"check-{number}",
         id=check.id,
         level=check.level,
         verdict=check.verdict,
         symbol=SYMBOLS[check.verdict],
-        requirement=known.text if known else "not in this version's catalogue",
-        source=known.source if known else "",
-        needs=known.needs if known else "",
+        requirement=requirement.text if requirement else UNKNOWN_REQUIREMENT,
+        source=source_text(requirement.source) if requirement else "",
+        needs=str(requirement.needs or "") if requirement else "",
         detail=check.detail,
         took="" if check.duration_s is None else duration(check.duration_s * 1000),
         shown=tuple(shown),
@@ -251,30 +205,30 @@ def _check(check: CheckRecord, number: int, shelf: ExchangeIndex) -> CheckView:
     )
 
 
-def _evidence(check: CheckRecord, shelf: ExchangeIndex) -> tuple[list[Citation], list[Link]]:
-    """What a check refers to: shown with it, or linked to. What is said of one exchange is gathered."""
+def _evidence(check: CheckRecord, index: ExchangeIndex) -> tuple[list[Citation], list[ExchangeLink]]:
+    """A check's evidence, shown in place or linked; notes about the same exchange are joined."""
     shown: list[Citation] = []
-    links: list[Link] = []
-    pointed_at: dict[str, set[int]] = {}
+    links: list[ExchangeLink] = []
+    events: dict[str, set[int]] = {}
     notes: dict[str, list[str]] = {}
-    for one in check.evidence:
-        name, event, note = one.get("exchange"), one.get("event"), str(one.get("note") or "")
-        if not isinstance(name, str):
+    for piece in check.evidence:
+        exchange_id, event, note = piece.get("exchange"), piece.get("event"), str(piece.get("note") or "")
+        if not isinstance(exchange_id, str):
             shown.append(Citation(note))
             continue
-        said = notes.setdefault(name, [])
+        notes_here = notes.setdefault(exchange_id, [])
         if isinstance(event, int):
-            pointed_at.setdefault(name, set()).add(event)
+            events.setdefault(exchange_id, set()).add(event)
             note = f"event {event}: {note}" if note else f"event {event}"
         if note:
-            said.append(note)
-    for place, name in enumerate(notes):
-        note = "; ".join(dict.fromkeys(notes[name]))
-        found = shelf.place(name)
-        if found is None:
-            shown.append(Citation(f"{note} (exchange {name!r} is not in the results file)".strip()))
+            notes_here.append(note)
+    for place, exchange_id in enumerate(notes):
+        note = "; ".join(dict.fromkeys(notes[exchange_id]))
+        link = index.link(exchange_id, note)
+        if link is None:
+            shown.append(Citation(f"{note} (exchange {exchange_id!r} is not in the results file)".strip()))
         elif check.verdict in QUIET or place >= INLINE:
-            links.append(Link(found[1], found[0], note))
+            links.append(link)
         else:
-            shown.append(Citation(note, shelf.full(name, frozenset(pointed_at.get(name, ())))))
+            shown.append(Citation(note, index.view(exchange_id, frozenset(events.get(exchange_id, ())))))
     return shown, links

@@ -1,4 +1,4 @@
-"""Recorded exchanges as the page shows them: bounded, because a server decides how much there is to show."""
+"""A recorded exchange as the page shows it, bounded in size because the server determines its length."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ DATA_LIMIT = 500
 JSON_LIMIT = 3_000
 FIRST_ROWS, LAST_ROWS = 40, 20
 NEIGHBOURS = 2
-"""Events, and reads, shown on either side of one that a check points at."""
+"""Events or reads shown before and after one that a finding points at."""
 
 PAGE_BUDGET = 1_800_000
-"""Characters of exchanges on one page; those beyond it are named, but not shown."""
+"""Characters of exchanges on one page; further exchanges are listed without their content."""
 
-WITHHELD = "Left out to keep this page small; the results file has it."
+WITHHELD = "Omitted to limit the size of this page; the results file has it."
 
 
 @dataclass(frozen=True, slots=True)
 class ReadSegment:
-    """Bytes of a read, escaped. here: whether they are of an event that a finding is about."""
+    """Escaped bytes of a read. here: whether they belong to an event that a finding is about."""
 
     text: str
     here: bool
@@ -39,10 +39,10 @@ class ReadSegment:
 
 @dataclass(frozen=True, slots=True)
 class WireRow:
-    """One read: offset from the request's sending in ms, its size in bytes, and the bytes escaped.
+    """One read: ms after the request was sent, size in bytes, and the escaped bytes.
 
-    parts: of a read that holds what a finding is about, that and what stands around it, in place of `text`; a
-    Gap is of bytes.
+    parts: replaces `text` for a read that contains an event in question: that event and its surroundings. A Gap
+    in it counts bytes.
     """
 
     at: str
@@ -53,7 +53,7 @@ class WireRow:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """One decoded event, or a frame that carries none. pointed_at: whether a check's finding is about this one."""
+    """One decoded event, or a frame without one. pointed_at: whether a finding is about it."""
 
     index: int
     at: str
@@ -64,9 +64,9 @@ class EventRow:
 
 @dataclass(frozen=True, slots=True)
 class ExchangeView:
-    """One request and its answer.
+    """One request and its response.
 
-    notes: what its recorder pointed at. withheld: why nothing of it is shown; empty when it is.
+    notes: what the recorder pointed out. withheld: why the content is not shown; empty if it is.
     """
 
     anchor: str
@@ -87,7 +87,7 @@ class ExchangeView:
 
     @property
     def weight(self) -> int:
-        """Characters that it puts on the page, about."""
+        """Approximate number of characters it adds to the page."""
         rows = [row for row in (*self.wire, *self.events) if not isinstance(row, Gap)]
         texts = [row.text if isinstance(row, WireRow) else row.data for row in rows]
         return len(escape("".join([self.curl, self.head, *texts]))) + 60 * len(texts) + 600
@@ -100,20 +100,22 @@ def exchange_view(
     label: str = "",
     pointed_at: frozenset[int] = frozenset(),
 ) -> ExchangeView:
-    """What the page shows of a recorded exchange's document; a part that it lacks stays empty.
+    """The view of a recorded exchange's document; missing parts stay empty.
 
-    pointed_at: indexes of events that a finding is about.
+    pointed_at: indexes of the events that a finding is about.
     """
-    pointers = _table(document.get("pointed_at"))
-    pointed_at = pointed_at | {one["event"] for one in pointers if isinstance(one.get("event"), int)}
+    pointers = _dicts(document.get("pointed_at"))
+    pointed_at = pointed_at | {
+        pointer["event"] for pointer in pointers if isinstance(pointer.get("event"), int)
+    }
     return ExchangeView(
         anchor=anchor,
         label=label or _text(document.get("label"), "exchange"),
         outcome=_outcome(document),
         started_at=_text(document.get("started_at")),
-        curl=_shown(document.get("curl"), CURL_LIMIT),
-        head=_shown(document.get("head"), HEAD_LIMIT),
-        notes=tuple(_pointer(one) for one in pointers[:FIRST_ROWS]),
+        curl=_visible_text(document.get("curl"), CURL_LIMIT),
+        head=_visible_text(document.get("head"), HEAD_LIMIT),
+        notes=tuple(_pointer(pointer) for pointer in pointers[:FIRST_ROWS]),
         wire=_wire(document, pointed_at),
         events=_events(document, pointed_at),
     )
@@ -121,32 +123,36 @@ def exchange_view(
 
 def _wire(document: Mapping[str, Any], pointed_at: frozenset[int]) -> tuple[WireRow | Gap, ...]:
     rows, total = _numbered(document, "wire")
-    found = recorded_parts(document, pointed_at, READ_LIMIT) if pointed_at else {}
-    parts = {number: _parts(found.get(number) or row.get("parts")) for number, row in rows}
+    recorded = recorded_parts(document, pointed_at, READ_LIMIT) if pointed_at else {}
+    parts = {number: _parts(recorded.get(number) or row.get("parts")) for number, row in rows}
     reads = [(number, _wire_row(row, parts[number])) for number, row in rows]
     return tuple(
-        excerpt(reads, total, FIRST_ROWS, LAST_ROWS, _near(number for number in parts if parts[number]))
+        excerpt(
+            reads, total, FIRST_ROWS, LAST_ROWS, _with_neighbours(number for number in parts if parts[number])
+        )
     )
 
 
-def _near(numbers: Iterable[int]) -> frozenset[int]:
-    """Rows of these numbers and their neighbours."""
-    return frozenset(near for one in numbers for near in range(one - NEIGHBOURS, one + NEIGHBOURS + 1))
+def _with_neighbours(numbers: Iterable[int]) -> frozenset[int]:
+    """These row numbers and their neighbours."""
+    return frozenset(
+        near for number in numbers for near in range(number - NEIGHBOURS, number + NEIGHBOURS + 1)
+    )
 
 
 def _wire_row(row: Mapping[str, Any], parts: tuple[ReadSegment | Gap, ...]) -> WireRow:
     joined = "".join(part.text for part in parts if isinstance(part, ReadSegment))
-    text = joined if parts else _shown(row.get("bytes"), READ_LIMIT)
+    text = joined if parts else _visible_text(row.get("bytes"), READ_LIMIT)
     return WireRow(_offset(row.get("at_ms")), _size(row.get("size")), text, parts)
 
 
 def _parts(value: Any) -> tuple[ReadSegment | Gap, ...]:
-    """A read's parts as its recorder, or `recorded_parts`, has them."""
+    """A read's parts, from its recorder or from `recorded_parts`."""
     return tuple(
         Gap(part["left_out"])
         if isinstance(part.get("left_out"), int)
-        else ReadSegment(_shown(part.get("text"), TEXT_LIMIT), bool(part.get("here")))
-        for part in _table(value)
+        else ReadSegment(_visible_text(part.get("text"), TEXT_LIMIT), bool(part.get("here")))
+        for part in _dicts(value)
     )
 
 
@@ -158,30 +164,30 @@ def _events(document: Mapping[str, Any], pointed_at: frozenset[int]) -> tuple[Ev
             EventRow(
                 number,
                 _offset(row.get("at_ms")),
-                NOTHING if row.get("id") is None else _shown(row["id"], ID_LIMIT),
-                NOTHING if row.get("data") is None else _shown(row["data"], DATA_LIMIT),
+                NOTHING if row.get("id") is None else _visible_text(row["id"], ID_LIMIT),
+                NOTHING if row.get("data") is None else _visible_text(row["data"], DATA_LIMIT),
                 number in pointed_at,
             ),
         )
         for number, row in rows
     ]
-    return tuple(excerpt(events, total, FIRST_ROWS, LAST_ROWS, _near(pointed_at)))
+    return tuple(excerpt(events, total, FIRST_ROWS, LAST_ROWS, _with_neighbours(pointed_at)))
 
 
 def _numbered(document: Mapping[str, Any], part: str) -> tuple[list[tuple[int, dict[str, Any]]], int]:
-    """A part's rows with their numbers in the exchange, and how many there were.
+    """A part's rows with their numbers in the exchange, and the total number of rows.
 
-    What a recorder left out, as many rows as it says, stands between those whose indexes say so; where it gave none,
-    in the middle of those that it kept.
+    Rows that the recorder omitted are where the indexes of the other rows leave holes, or in the middle if the
+    rows have no indexes.
     """
-    rows = _table(document.get(part))
+    rows = _dicts(document.get(part))
     left_out = document.get(f"{part}_left_out")
-    skipped = left_out if isinstance(left_out, int) and left_out > 0 else 0
-    total, half = len(rows) + skipped, len(rows) // 2
+    omitted = left_out if isinstance(left_out, int) and left_out > 0 else 0
+    total, half = len(rows) + omitted, len(rows) // 2
     indexes = [row["index"] for row in rows if type(row.get("index")) is int]
     if len(indexes) == len(rows) and indexes == sorted({*indexes} & {*range(total)}):
         return list(zip(indexes, rows, strict=True)), total
-    return [(place if place < half else place + skipped, row) for place, row in enumerate(rows)], total
+    return [(place if place < half else place + omitted, row) for place, row in enumerate(rows)], total
 
 
 def _pointer(pointer: Mapping[str, Any]) -> str:
@@ -191,13 +197,13 @@ def _pointer(pointer: Mapping[str, Any]) -> str:
 
 
 class SizeBudget:
-    """How much evidence the page still has room for: first come, first shown."""
+    """The remaining space on a page for exchanges; first come, first served."""
 
     def __init__(self, characters: int = PAGE_BUDGET) -> None:
         self.left = characters
 
     def truncate(self, view: ExchangeView) -> ExchangeView:
-        """The view, or, when there is no room for it, no more of it than its name and outcome."""
+        """The view, or only its label and outcome if there is no space left for it."""
         if view.weight <= self.left:
             self.left -= view.weight
             return view
@@ -205,29 +211,29 @@ class SizeBudget:
 
 
 def is_exchange(value: Any) -> bool:
-    """Whether a piece of evidence is an exchange's document."""
+    """Whether a piece of evidence is the document of an exchange."""
     return isinstance(value, dict) and bool({"wire", "events", "curl"} & value.keys())
 
 
 def pretty(value: Any) -> str:
-    """Any other evidence: JSON text, bounded."""
+    """Other evidence as indented JSON, bounded."""
     return bounded(visible(json.dumps(value, indent=2, ensure_ascii=False, default=str)), JSON_LIMIT)
 
 
 def _outcome(document: Mapping[str, Any]) -> str:
     status = document.get("status")
-    answered = "no answer" if status is None else f"status {_text(status)}"
+    response = "no response" if status is None else f"status {_text(status)}"
     ending = _text(document.get("ending"))
     detail = _text(document.get("ending_detail"))
-    said = f"{ending} ({detail})" if detail and detail != ending else ending
-    return bounded(visible(", ".join(part for part in (answered, said) if part)), 300)
+    end = f"{ending} ({detail})" if detail and detail != ending else ending
+    return bounded(visible(", ".join(part for part in (response, end) if part)), 300)
 
 
-def _shown(value: Any, limit: int) -> str:
+def _visible_text(value: Any, limit: int) -> str:
     return bounded(visible(_text(value)), limit)
 
 
-def _table(value: Any) -> list[dict[str, Any]]:
+def _dicts(value: Any) -> list[dict[str, Any]]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 

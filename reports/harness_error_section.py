@@ -1,4 +1,4 @@
-"""The measurement's own error, as the page shows it: how late the harness was, and how busy each of its processes."""
+"""The harness's own measurement error: its lags, where its timestamps come from, and the load of its processes."""
 
 from __future__ import annotations
 
@@ -6,46 +6,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.results.metrics import (
-    HARNESS_METRICS,
-    METRICS,
-    PERCENTILES,
-    SATURATION_CPU,
-    SATURATION_CPU_SECONDS,
-    SATURATION_LAG_MS,
-)
+from harness.results.measurement_error import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
+from harness.results.metrics import HARNESS_METRICS, METRICS, PERCENTILES
 from harness.results.reader import Results
 
 from .text import NOTHING, count, counted, milliseconds, percent
 
-PROCESS_HEADS = (
+PROCESS_COLUMNS = (
     "seconds",
     "CPU mean",
     "CPU max",
-    f"seconds over {SATURATION_CPU:.0%}",
+    f"time over {SATURATION_CPU:.0%} CPU",
     "hub delay p99",
     "memory max",
     "streams max",
 )
-"""Heads of the table of processes, after their names."""
+"""Columns of the table of processes, after the process's name."""
 
 _STAMPS = {
-    "kernel": "Arrivals are the kernel's receive stamps, so a latency does not depend on how busy the harness was, as "
-    "long as each token is read on its own: what shares a read bears the stamp of the newest.",
-    "user": "Arrivals were read off the harness's own clock, as the kernel gave no stamps: each latency may be "
-    "too long by the time the harness took to look.",
-    "mixed": "Some arrivals are the kernel's receive stamps and some were read off the harness's own clock; the "
-    "latter may be too long by the time the harness took to look.",
+    "kernel": "Arrival times are the kernel's receive timestamps, so latencies do not depend on how busy the harness "
+    "was. Tokens that arrive in one read share the timestamp of the last of them.",
+    "user": "Arrival times are from the harness's own clock, because the kernel gave no timestamps. Each latency "
+    "includes the delay until the harness read the data.",
+    "mixed": "Some arrival times are the kernel's receive timestamps, others are from the harness's own clock. The "
+    "latter include the delay until the harness read the data.",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class LagView:
-    """The measurement's own error. rows: which lag, how many values, and percentiles in ms.
+class HarnessErrorView:
+    """How far the measurement may be off.
 
-    faults: on how many streams it broke, and why, in a sentence; empty where on none.
-
-    processes: a name and cells as PROCESS_HEADS.
+    sentence: whether the harness kept up. faults: on how many streams the harness itself failed, and why, empty
+    if on none. lags: label, formula, count and percentiles in ms of each lag. processes: a name and cells as
+    PROCESS_COLUMNS.
     """
 
     saturated: bool
@@ -54,56 +48,57 @@ class LagView:
     faults: str
     stamps: str
     coalesced: str
-    rows: tuple[tuple[str, ...], ...]
+    lags: tuple[tuple[str, ...], ...]
     processes: tuple[tuple[str, ...], ...]
 
 
-def lag_view(results: Results, summary: Mapping[str, Any]) -> LagView:
-    """How far the harness's own numbers may be off."""
+def harness_error_view(results: Results, summary: Mapping[str, Any]) -> HarnessErrorView:
+    """The measurement error of a test. summary: as `summarize` returns it."""
     harness = summary["harness"]
-    rows = []
+    lags = []
     for name in HARNESS_METRICS:
         histogram = results.histogram(name)
         if histogram.count:
-            cells = (milliseconds(histogram.percentile(one)) for one in PERCENTILES.values())
-            rows.append((METRICS[name].label, METRICS[name].formula, count(histogram.count), *cells))
+            cells = (milliseconds(histogram.percentile(percentile)) for percentile in PERCENTILES.values())
+            lags.append((METRICS[name].label, METRICS[name].formula, count(histogram.count), *cells))
     processes = tuple(_process(name, numbers) for name, numbers in harness["processes"].items())
-    return LagView(
+    return HarnessErrorView(
         bool(harness["saturated"]),
-        bool(rows or processes),
-        _sentence(harness["why"], bool(rows), bool(processes)),
+        bool(lags or processes),
+        _sentence(harness["why"], has_lags=bool(lags), has_processes=bool(processes)),
         _faults(harness["faults"]["sentence"]),
-        _STAMPS.get(str(harness["receive_stamp"]), "The file does not say where arrival times come from."),
+        _STAMPS.get(str(harness["receive_stamp"]), "The source of the arrival times is not recorded."),
         _coalesced(results.manifest),
-        tuple(rows),
+        tuple(lags),
         processes,
     )
 
 
-def _sentence(why: list[str], has_lags: bool, has_processes: bool) -> str:
-    if why:
+def _sentence(reasons: list[str], *, has_lags: bool, has_processes: bool) -> str:
+    if reasons:
         return (
-            f"The harness was saturated: {'; '.join(why)}. So it was too busy to keep its schedule or to read in "
-            "time. Lower the load or give it more processes before blaming the server."
+            f"The harness was saturated: {'; '.join(reasons)}. It was too busy to send on schedule or to read on "
+            "time. Lower the load or add worker processes before you draw conclusions about the server."
         )
-    kept = []
+    clauses = []
     if has_lags:
-        kept.append(f"the p99 of each lag of its own is within {SATURATION_LAG_MS:g} ms")
+        clauses.append(f"the p99 of each of its lags is at most {SATURATION_LAG_MS:g} ms")
     if has_processes:
-        kept.append(
+        clauses.append(
             f"none of its processes used more than {SATURATION_CPU:.0%} of a core for more than "
             f"{SATURATION_CPU_SECONDS:.0%} of the time"
         )
-    if kept:
-        return f"The harness kept up: {', and '.join(kept)}."
-    return "The harness's own lag was not measured in this run."
+    if clauses:
+        return f"The harness kept up: {', and '.join(clauses)}."
+    return "The harness's own lag was not measured."
 
 
 def _faults(sentence: str) -> str:
+    if not sentence:
+        return ""
     return (
-        f"{sentence[:1].upper()}{sentence[1:]}. Its own code broke there, or a judge in a locustfile of yours."
-        if sentence
-        else ""
+        f"{sentence[:1].upper()}{sentence[1:]}. "
+        "The cause is a bug in the harness, or in a rule that your locustfile adds."
     )
 
 
@@ -122,11 +117,11 @@ def _process(name: str, numbers: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _coalesced(manifest: Mapping[str, Any]) -> str:
-    """Tokens whose own arrival nobody saw, in a sentence; empty when there are none."""
-    together, tokens = manifest.get("coalesced_tokens"), manifest.get("tokens")
-    if not isinstance(together, int) or not isinstance(tokens, int) or not together:
+    """A sentence about tokens that share an arrival time; empty if there are none."""
+    coalesced, tokens = manifest.get("coalesced_tokens"), manifest.get("tokens")
+    if not isinstance(coalesced, int) or not isinstance(tokens, int) or not coalesced:
         return ""
     return (
-        f"{count(together)} of {counted(tokens, 'token')} came in one read with the token before; they share its "
-        "arrival, and no gap was made up for them."
+        f"{count(coalesced)} of {counted(tokens, 'token')} arrived in the same read as the token before; they share "
+        "its arrival time, and no inter-token gap is recorded for them."
     )

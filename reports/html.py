@@ -1,4 +1,4 @@
-"""Self-contained HTML pages from results files: nothing is loaded from elsewhere, and nothing can be run in them."""
+"""Renders self-contained HTML pages from results files: they load nothing and run no scripts."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import __version__
-from harness.reports.comparison_page import ComparePage
-from harness.reports.harness_error_section import PROCESS_HEADS
-from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_HEADS
+from harness.reports.comparison_page import ComparisonPage
+from harness.reports.harness_error_section import PROCESS_COLUMNS
+from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_COLUMNS
 from harness.reports.page import ReportPage, page
 from harness.results.reader import Results
 
-from .text import Gap, bounded, count, counted, visible
+from .text import Gap, agree, bounded, count, counted, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 _CODE = re.compile(r"`([^`]+)`")
-_DOT = {"good": "%231a7f4b", "bad": "%23b3261e", "warn": "%23a86a00", "none": "%236b7280"}
+_ICON_COLOURS = {"good": "%231a7f4b", "bad": "%23b3261e", "warn": "%23a86a00", "none": "%236b7280"}
 
 
 def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLike[str]) -> Path:
-    """Make the page of a results file, and return where it is; directories above it are made.
+    """Write the page of a results file and return its path; creates missing parent directories.
 
-    The same results give the same page. Raises ResultsError when the file is missing or is no results file,
-    and OSError when the page cannot be written.
+    The same results give the same page. Raises ResultsError when the results file is missing or not a results
+    file, and OSError when the page cannot be written.
     """
     with Results(results_path) as results:
         html = render(page(results))
     return _write(html, out_path)
 
 
-def write_comparison(content: ComparePage, out_path: str | os.PathLike[str]) -> Path:
-    """Write the page that compares several results files, and return where it is. Raises OSError."""
+def write_comparison(content: ComparisonPage, out_path: str | os.PathLike[str]) -> Path:
+    """Write a comparison page and return its path. Raises OSError."""
     return _write(render_comparison(content), out_path)
 
 
@@ -51,23 +51,26 @@ def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
 
 
 def render(content: ReportPage) -> str:
-    """The page as HTML text."""
+    """A report page as HTML."""
     return _rendered(
         "report.html.j2",
+        ("base.css", "report.css"),
         content,
         journey_columns=JOURNEY_COLUMNS,
-        percentile_heads=PERCENTILE_HEADS,
-        process_heads=PROCESS_HEADS,
+        percentile_columns=PERCENTILE_COLUMNS,
+        process_columns=PROCESS_COLUMNS,
     )
 
 
-def render_comparison(content: ComparePage) -> str:
-    """The page that compares as HTML text."""
-    return _rendered("compare.html.j2", content)
+def render_comparison(content: ComparisonPage) -> str:
+    """A comparison page as HTML."""
+    return _rendered("compare.html.j2", ("base.css", "compare.css"), content)
 
 
-def _rendered(template: str, content: ReportPage | ComparePage, **names: Any) -> str:
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
+def _rendered(
+    template: str, style_sheets: tuple[str, ...], content: ReportPage | ComparisonPage, **context: Any
+) -> str:
+    css = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in style_sheets)
     html: str = (
         _environment()
         .get_template(template)
@@ -77,14 +80,14 @@ def _rendered(template: str, content: ReportPage | ComparePage, **names: Any) ->
             policy=content_security_policy(css),
             icon=_icon(content.headline.tone),
             version=__version__,
-            **names,
+            **context,
         )
     )
     return html
 
 
 def content_security_policy(css: str) -> str:
-    """The page's policy: its one style sheet, known by its hash, images inside the file, and nothing else."""
+    """The page's policy: allows only its own style sheet, by hash, and images from data URLs."""
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode("ascii")
     return (
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; script-src 'none'; "
@@ -101,26 +104,26 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "count": count, "counted": counted}
+    environment.filters |= {"prose": _prose, "count": count, "counted": counted, "agree": agree}
     environment.tests["gap"] = lambda row: isinstance(row, Gap)
     return environment
 
 
 def _finalize(value: Any) -> Any:
-    """What every printed expression goes through, so that no text gets past the rules of `text`."""
+    """Applied to every printed expression: bounds the text and escapes unprintable characters."""
     if isinstance(value, Markup):
         return value
     if value is None:
-        raise ValueError("the template prints a value that is not there")
+        raise ValueError("the template prints None")
     return visible(bounded(str(value)))
 
 
 def _prose(text: str) -> Markup:
-    """Text of ours or a server's, escaped, in which `backquotes` mean code."""
+    """Escaped text in which `backquotes` mark code."""
     return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(bounded(text))))))  # noqa: S704 - escaped here
 
 
 def _icon(tone: str) -> Markup:
-    circle = f"<circle cx='8' cy='8' r='7' fill='{_DOT[tone]}'/>"
-    dot = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{circle}</svg>"
-    return Markup(f"data:image/svg+xml,{quote(dot, safe='%')}")  # noqa: S704 - quoted here
+    circle = f"<circle cx='8' cy='8' r='7' fill='{_ICON_COLOURS[tone]}'/>"
+    svg = f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>{circle}</svg>"
+    return Markup(f"data:image/svg+xml,{quote(svg, safe='%')}")  # noqa: S704 - quoted here

@@ -1,4 +1,4 @@
-"""What the load measured, as the page shows it: charts, metrics, journeys, ledger, violations."""
+"""The results of the load: charts, metrics, journeys, ledger, violations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE
 from harness.gate.objective import Objective
-from harness.reports.chart_style import Chart, Limit, bin_width_s
-from harness.reports.conformance_section import ExchangeIndex
+from harness.reports.chart_style import Chart, LimitLine, bin_width_s
+from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
+from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view, is_exchange, pretty
 from harness.results.ledger import OUTCOMES, Ledger
 from harness.results.metrics import (
@@ -23,24 +24,28 @@ from harness.results.metrics import (
 from harness.results.reader import Results
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
 
-from .charts import Second, over_time, percentile_curve, traffic
+from .charts import TrafficSecond, over_time, percentile_curve, traffic
 from .heatmap import heat_map
-from .text import bounded, count, counted, duration, milliseconds, percent, visible
+from .text import agree, bounded, count, counted, duration, milliseconds, percent, visible
 from .waterfall import waterfall
 
 CURVES = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms")
-"""Metrics whose percentiles are drawn over each other."""
+"""Metrics in the chart of percentiles."""
 
 WATERFALL = 10
-"""Runs that are drawn one by one."""
+"""Runs in the waterfall chart."""
 
 REASONS_SHOWN = 12
+REASON_LIMIT = 240
+"""Characters of one failure reason."""
+
 EXAMPLES_SHOWN = 5
+"""Examples of each violated requirement."""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricView:
-    """One metric's row; cells: its percentiles, in ms where its label names no unit."""
+    """One metric. cells: its percentiles, in ms unless the label names another unit."""
 
     label: str
     formula: str
@@ -50,7 +55,7 @@ class MetricView:
 
 @dataclass(frozen=True, slots=True)
 class RateView:
-    """A share: what it is, and of how many."""
+    """One share of streams or runs, with the counts behind it."""
 
     label: str
     formula: str
@@ -60,7 +65,7 @@ class RateView:
 
 @dataclass(frozen=True, slots=True)
 class JourneyView:
-    """One journey's row; cells as JOURNEY_COLUMNS."""
+    """One journey. cells: as JOURNEY_COLUMNS."""
 
     name: str
     cells: tuple[str, ...]
@@ -68,7 +73,10 @@ class JourneyView:
 
 @dataclass(frozen=True, slots=True)
 class LedgerView:
-    """The equation: left side, terms, whether they add up; what else is to be known; and why streams failed."""
+    """The ledger as an equation, and why streams failed.
+
+    scheduled: the left side. terms: labels and counts of the right side. reasons: failure reasons and how often.
+    """
 
     scheduled: int
     terms: tuple[tuple[str, int], ...]
@@ -82,13 +90,13 @@ class LedgerView:
 
 @dataclass(frozen=True, slots=True)
 class ExampleView:
-    """One violation as it happened. other: evidence that is no exchange."""
+    """One recorded violation. other: evidence that is not an exchange, as JSON."""
 
     at: str
     journey: str
     detail: str
     exchanges: tuple[ExchangeView, ...]
-    links: tuple[tuple[str, str], ...]
+    links: tuple[ExchangeLink, ...]
     other: str
 
 
@@ -115,23 +123,23 @@ JOURNEY_COLUMNS = (
     ("resume p95", "resume_ms"),
     ("conflict p95", "conflict_ms"),
 )
-"""Heads of the table by journey, and the metric behind each that is a latency in ms."""
+"""Columns of the table of journeys: head, and the metric of those that are a latency in ms."""
 
-PERCENTILE_HEADS = tuple("p99.9" if word == "p999" else word for word in PERCENTILES)
+PERCENTILE_COLUMNS = tuple("p99.9" if name == "p999" else name for name in PERCENTILES)
 
 
 def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]:
-    """The charts for which there are numbers."""
+    """The charts that have data."""
     curves = [(METRICS[name].label, results.histogram(name)) for name in CURVES]
     measured = [(label, histogram) for label, histogram in curves if histogram.count]
     if measured:
-        yield percentile_curve(measured, [one for name in CURVES for one in _limits(objectives, name)])
+        yield percentile_curve(measured, [limit for name in CURVES for limit in _limits(objectives, name)])
     seconds = _seconds(results)
     ends = [results.seconds_of(metric) for metric in ("ttft_ms", "inter_token_ms")]
-    every = [*seconds, *(second for pair in ends if pair for second in pair)]
-    if not every:
+    all_seconds = [*seconds, *(second for pair in ends if pair for second in pair)]
+    if not all_seconds:
         return
-    span = min(every), max(every)
+    span = min(all_seconds), max(all_seconds)
     ttft, itl = (
         results.histograms_by_second(metric, part="whole", width_s=bin_width_s(*span), first=span[0])
         for metric in ("ttft_ms", "inter_token_ms")
@@ -140,26 +148,26 @@ def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]
     if ttft:
         label, limits = METRICS["ttft_ms"].label, _limits(objectives, "ttft_ms")
         yield over_time(label, ttft, span, limits, warmup_s=warmup_s)
-        when = "in which its stream was due"
-        yield heat_map(label, "heat-ttft", ttft, span, limits, warmup_s=warmup_s, when=when)
+        counted_in = "in which its stream was due"
+        yield heat_map(label, "heat-ttft", ttft, span, limits, warmup_s=warmup_s, counted_in=counted_in)
     if itl:
         label, limits = METRICS["inter_token_ms"].label, _limits(objectives, "inter_token_ms")
-        when = "in which its token came"
-        yield heat_map(label, "heat-itl", itl, span, limits, warmup_s=warmup_s, when=when)
+        counted_in = "in which the token arrived"
+        yield heat_map(label, "heat-itl", itl, span, limits, warmup_s=warmup_s, counted_in=counted_in)
     if seconds:
         yield traffic(seconds, span, warmup_s=warmup_s)
     yield from _waterfall(results, span[0])
 
 
-def _limits(objectives: Sequence[Objective], metric: str) -> list[Limit]:
-    """The objectives that limit a percentile of the metric. Those of one journey are not: the pictures are of all."""
+def _limits(objectives: Sequence[Objective], metric: str) -> list[LimitLine]:
+    """The objectives for a percentile of the metric, except those for one journey: the charts show all journeys."""
     return [
-        Limit(one.name, PERCENTILES[one.percentile[1]], one.limit)
-        for one in objectives
-        if one.journey is None
-        and one.percentile is not None
-        and one.percentile[0] == metric
-        and one.limit > 0
+        LimitLine(objective.name, PERCENTILES[objective.percentile[1]], objective.limit)
+        for objective in objectives
+        if objective.journey is None
+        and objective.percentile is not None
+        and objective.percentile[0] == metric
+        and objective.limit > 0
     ]
 
 
@@ -168,22 +176,22 @@ def _waterfall(results: Results, first_second: int) -> Iterator[Chart]:
     if not rows:
         return
     kept, seen = results.sample()
-    among = (
-        f"the file keeps {count(kept)} of {counted(seen, 'stream')}, a random sample that prefers failed ones, "
-        "and these are the longest in it"
+    scope = (
+        f"Taken from the {count(kept)} of {counted(seen, 'stream')} that the results file keeps, a random sample that "
+        "prefers failed streams."
         if kept < seen
-        else "warm-up left out"
+        else "Warm-up is excluded."
     )
     yield waterfall(
         rows,
         first_second,
-        f"Worst is what took longest from the moment it was due to its terminal event ({among}). A stream that "
-        "never got one has no length and is not here, but in the ledger. Of the gaps between tokens the file has "
-        "the largest: the thin line shows its length, not when it was.",
+        f"The runs with the longest duration, from when they were due to their terminal event. {scope} Streams "
+        "without a terminal event have no duration; the ledger counts them. The thin line is as long as the run's "
+        "largest gap between tokens. It starts at the first token, because the position of the gap is not recorded.",
     )
 
 
-def _seconds(results: Results) -> dict[int, Second]:
+def _seconds(results: Results) -> dict[int, TrafficSecond]:
     failures = results.failures_by_second()
     ledgers = results.ledger_by_second()
     seconds = {}
@@ -191,24 +199,26 @@ def _seconds(results: Results) -> dict[int, Second]:
     for second in sorted({*ledgers, *failures}):
         ledger = ledgers.get(second, Ledger())
         in_flight += ledger.opened
-        seconds[second] = Second(ledger.scheduled, ledger.ended, failures.get(second, 0), max(in_flight, 0))
+        seconds[second] = TrafficSecond(
+            ledger.scheduled, ledger.ended, failures.get(second, 0), max(in_flight, 0)
+        )
     return seconds
 
 
 def metric_rows(summary: Mapping[str, Any]) -> Iterator[MetricView]:
-    """The summary's metrics, in its order."""
+    """The metrics of the summary, in its order."""
     for name, numbers in summary["metrics"].items():
         metric = METRICS[name]
         yield MetricView(
             metric.label if metric.unit == "ms" else f"{metric.label}, {metric.unit}",
             metric.formula,
             count(numbers["count"]),
-            tuple(milliseconds(numbers[word]) for word in PERCENTILES),
+            tuple(milliseconds(numbers[name]) for name in PERCENTILES),
         )
 
 
 def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
-    """The summary's shares of streams and runs; what nobody counted is left out."""
+    """Error rate and goodput of the summary, without those that were not counted."""
     streams, runs = summary["streams"], summary["goodput"]
     if streams["judged"]:
         counts = f"{count(streams['failed'])} of {counted(streams['judged'], 'stream')}"
@@ -219,24 +229,26 @@ def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
 
 
 def warmup_note(summary: Mapping[str, Any]) -> str:
-    """What was left out as warm-up, in a sentence or two; empty without one."""
+    """What was excluded as warm-up, in sentences; empty if there was no warm-up."""
     warmup = summary["warmup"]
     if warmup is None:
         return ""
-    long = duration(warmup["seconds"] * 1000) if isinstance(warmup["seconds"], int | float) else "seconds"
+    seconds = warmup["seconds"]
+    length = f"first {duration(seconds * 1000)}" if isinstance(seconds, int | float) else "first seconds"
     streams, ttft = warmup["streams"], warmup["metrics"]["ttft_ms"]
-    said = (
-        f"The first {long} were warm-up. {counted(streams['judged'], 'stream')} that were due in it, "
-        f"{count(streams['failed'])} of them failed, stand in the ledger and in the charts' shaded part, and what "
-        "they violated counts; all other numbers leave them out."
+    note = (
+        f"Warm-up: the {length}, in which {counted(streams['judged'], 'stream')} "
+        f"{agree(streams['judged'], 'was', 'were')} due and {count(streams['failed'])} failed. Warm-up streams appear "
+        "in the ledger and in the shaded part of the charts, and their violations count. All other numbers exclude "
+        "them."
     )
     if not ttft["count"]:
-        return said
-    return f"{said} Their TTFT: p50 {duration(ttft['p50'])}, p99 {duration(ttft['p99'])}."
+        return note
+    return f"{note} Their TTFT: p50 {duration(ttft['p50'])}, p99 {duration(ttft['p99'])}."
 
 
 def journey_rows(results: Results) -> Iterator[JourneyView]:
-    """One row a journey."""
+    """One row per journey."""
     for name in results.journeys():
         cells = [
             count(results.ledger(name).scheduled),
@@ -249,30 +261,32 @@ def journey_rows(results: Results) -> Iterator[JourneyView]:
             metric: results.histogram(metric, name) for metric in {metric for _, metric in latencies}
         }
         for head, metric in latencies:
-            word = head.rpartition(" ")[2]
-            cells.append(milliseconds(histograms[metric].percentile(PERCENTILES[word])))
+            percentile = PERCENTILES[head.rpartition(" ")[2]]
+            cells.append(milliseconds(histograms[metric].percentile(percentile)))
         yield JourneyView(name, tuple(cells))
 
 
 def ledger_view(results: Results) -> LedgerView | None:
-    """The ledger; None when nothing was ever scheduled."""
+    """The ledger; None if nothing was scheduled."""
     ledger = results.ledger()
     counts = ledger.as_dict()
     if not any(counts.values()):
         return None
+    missing = ledger.missing
     if ledger.adds_up:
-        sentence = "It adds up: every stream that was scheduled is accounted for."
-    elif ledger.missing > 0:
-        sentence = f"It does not add up: of {counted(ledger.missing, 'scheduled stream')} nothing is known."
-    else:
+        sentence = "The ledger adds up: every scheduled stream is accounted for."
+    elif missing > 0:
         sentence = (
-            f"It does not add up: {counted(-ledger.missing, 'stream')} ended that nobody had scheduled."
+            f"The ledger does not add up: {counted(missing, 'scheduled stream')} {agree(missing, 'is', 'are')} "
+            "unaccounted for."
         )
+    else:
+        sentence = f"The ledger does not add up: {counted(-missing, 'stream')} ended without being scheduled."
     failures = results.failures()
     reasons, note = _reasons(results, failures) if failures else ((), "")
     return LedgerView(
         ledger.scheduled,
-        tuple((word, counts[word]) for word in OUTCOMES[1:]),
+        tuple((outcome, counts[outcome]) for outcome in OUTCOMES[1:]),
         ledger.adds_up,
         sentence,
         tuple(_ledger_notes(ledger)),
@@ -283,40 +297,39 @@ def ledger_view(results: Results) -> LedgerView | None:
 
 
 def _ledger_notes(ledger: Ledger) -> Iterator[str]:
-    if ledger["dropped"]:
+    dropped, lost = ledger["dropped"], ledger["lost"]
+    if dropped:
         yield (
-            f"{counted(ledger['dropped'], 'arrival')} never began: as many streams as allowed were in flight "
-            "already, so the server was given less load than was planned."
+            f"{counted(dropped, 'arrival')} {agree(dropped, 'was', 'were')} dropped because the maximum number of "
+            "streams was in flight, so the load was lower than requested."
         )
-    if ledger["lost"]:
+    if lost:
         yield (
-            f"{counted(ledger['lost'], 'stream')} were open in workers that died. What these began after they last "
-            "told of themselves is not known and stands nowhere."
+            f"{counted(lost, 'stream')} {agree(lost, 'was', 'were')} open in workers that died. Streams that these "
+            "workers started after their last report are unknown and not counted."
         )
 
 
 def _reasons(results: Results, failures: int) -> tuple[tuple[tuple[str, str], ...], str]:
-    """Why streams failed, the most frequent first, and a sentence about what is not shown."""
+    """Failure reasons, the most frequent first, and a sentence about those not shown."""
     top, different = results.failure_reasons(REASONS_SHOWN)
     shown = tuple(
-        (f"{one.journey}, {one.step}: {bounded(visible(one.reason), 240)}", count(one.rows)) for one in top
+        (f"{row.journey}, {row.step}: {bounded(visible(row.reason), REASON_LIMIT)}", count(row.rows))
+        for row in top
     )
     kept, seen = results.sample()
-    further = different - len(top)
+    further = counted(different - len(top), "further reason")
     if kept < seen:
         note = f"Counted in a sample of {count(kept)} of {counted(seen, 'stream')}"
-        return shown, f"{note}; {counted(further, 'further reason')} not shown." if further else f"{note}."
-    hidden = failures - sum(one.rows for one in top)
+        return shown, f"{note}; {further} not shown." if different > len(top) else f"{note}."
+    hidden = failures - sum(row.rows for row in top)
     if hidden <= 0:
         return shown, ""
-    return (
-        shown,
-        f"{counted(hidden, 'more failed stream')} not shown here, for {counted(further, 'further reason')}.",
-    )
+    return shown, f"Not shown: {counted(hidden, 'more failed stream')}, with {further}."
 
 
-def violation_rows(results: Results, shelf: ExchangeIndex, budget: SizeBudget) -> Iterator[ViolationView]:
-    """The requirements that streams under load violated, the most often violated first."""
+def violation_rows(results: Results, index: ExchangeIndex, budget: SizeBudget) -> Iterator[ViolationView]:
+    """The requirements that streams under load violated, the most frequent first."""
     examples: dict[str, list[ViolationRecord]] = {}
     for row in results.violations():
         examples.setdefault(row.requirement, []).append(row)
@@ -327,39 +340,42 @@ def violation_rows(results: Results, shelf: ExchangeIndex, budget: SizeBudget) -
         known = CATALOGUE.get(requirement)
         yield ViolationView(
             requirement,
-            known.text if known else "not in this version's catalogue",
+            known.text if known else UNKNOWN_REQUIREMENT,
             count(times),
             _examples_note(len(shown), len(kept)),
-            tuple(_example(row, shelf, budget) for row in shown),
+            tuple(_example(row, index, budget) for row in shown),
         )
 
 
 def _examples_note(shown: int, kept: int) -> str:
     if not kept:
-        return "No example was kept."
+        return "No example was recorded."
     if shown < kept:
-        return f"The first {shown} examples; the results file keeps {kept}, and at most {EXAMPLES_PER_REQUIREMENT}."
-    return f"The first {counted(shown, 'example')}:"
+        return (
+            f"The first {shown} of {kept} recorded examples; at most {EXAMPLES_PER_REQUIREMENT} are recorded per "
+            "requirement."
+        )
+    return f"{counted(shown, 'recorded example')}:"
 
 
-def _example(row: ViolationRecord, shelf: ExchangeIndex, budget: SizeBudget) -> ExampleView:
+def _example(row: ViolationRecord, index: ExchangeIndex, budget: SizeBudget) -> ExampleView:
     parts = row.evidence if isinstance(row.evidence, list) else [row.evidence]
     exchanges, links, others = [], [], []
     for part in parts:
         inner = part.get("exchange", part) if isinstance(part, dict) else part
-        place = shelf.place(inner) if isinstance(inner, str) else None
+        link = index.link(inner) if isinstance(inner, str) else None
         if is_exchange(inner):
             exchanges.append(budget.truncate(exchange_view(inner)))
-        elif place is not None:
-            links.append(place)
+        elif link is not None:
+            links.append(link)
         elif part is not None:
             others.append(part)
     other = pretty(others[0] if len(others) == 1 else others) if others else ""
-    return ExampleView(moment(row.at_ns), row.journey, row.detail, tuple(exchanges), tuple(links), other)
+    return ExampleView(utc_time(row.at_ns), row.journey, row.detail, tuple(exchanges), tuple(links), other)
 
 
-def moment(epoch_ns: int) -> str:
-    """A moment as UTC to the millisecond; as the bare number where it is no moment of our calendar."""
+def utc_time(epoch_ns: int) -> str:
+    """A time in UTC with milliseconds; the plain number if it is outside the calendar's range."""
     try:
         at = datetime.fromtimestamp(epoch_ns / 1e9, UTC)
     except (OverflowError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The knee of a search for the capacity: latency and goodput against the arrival rate."""
+"""Latency and goodput by arrival rate: the chart of a capacity search."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from harness.reports.chart_style import DASHES, LABEL_PT, Chart, Key, bare, log_scale, new_figure, tick_steps
+from harness.reports.chart_style import (
+    DASHES,
+    LABEL_PT,
+    Chart,
+    LegendEntry,
+    log_scale,
+    new_figure,
+    remove_frame,
+    tick_steps,
+)
 
 from .svg import INKS, inline_svg
 from .text import duration, percent
@@ -18,92 +27,92 @@ from .text import duration, percent
 
 @dataclass(frozen=True, slots=True)
 class RatePoint:
-    """One run of a search for the limit: its rate, what was measured there, and what came of it.
+    """One run of a search.
 
-    value: a latency in ms; None where it was not measured. goodput: a share. mark: "passed", "failed" or "open".
+    value: a latency in ms; None if it was not measured. goodput: a share. verdict: "passed", "failed" or
+    "inconclusive".
     """
 
     rate: float
     value: float | None
     goodput: float | None
-    mark: str
+    verdict: str
 
 
-_MARKS = {"passed": ("first", "o"), "failed": ("bad", "x"), "open": ("soft", "_")}
+_MARKERS = {"passed": ("first", "o"), "failed": ("bad", "x"), "inconclusive": ("soft", "_")}
+_MARKER_SHAPES = {"x": "cross", "_": "tick"}
 
 
-def against_rate(
+def rate_chart(
     label: str,
     name: str,
     points: Sequence[RatePoint],
     limit: float | None,
     interval: tuple[float | None, float | None],
-    said: str,
+    answer: str,
 ) -> Chart:
-    """A latency and goodput against the arrival rate, with the interval in which the limit lies shaded.
+    """A latency and goodput by arrival rate, with the interval that contains the capacity shaded.
 
-    label: what the latency is; empty for a picture of goodput alone. name: makes its ids unique in the page.
-    points: not empty. limit: of the latency, in ms. interval: its ends, per second, as far as they are known.
-    said: the answer, for those who do not see it.
+    label: of the latency; empty for a chart of goodput alone. name: prefix that makes its ids unique in the page.
+    points: not empty. limit: of the latency, in ms. interval: its ends, per second, None if unknown.
+    answer: the search's answer, for the text alternative.
     """
     figure, axes = new_figure(right=0.93, labelled=True)
-    rates = [point.rate for point in points]
-    _rate_axis(axes, rates)
-    keys = _latency_against_rate(axes, points, limit) if label else []
+    _rate_axis(axes, [point.rate for point in points])
+    legend = _plot_latency(axes, points, limit) if label else []
     if interval != (None, None):
         left, right = axes.get_xlim()
         low, high = interval
         axes.axvspan(low or left, high or right, color=INKS["limit"], alpha=0.16, linewidth=0)
-        keys.append(Key("limit", "bar", "the limit lies here"))
-    keys.append(_goodput_against_rate(axes.twinx() if label else axes, points))
+        legend.append(LegendEntry("limit", "bar", "the capacity is in this range"))
+    legend.append(_plot_goodput(axes.twinx() if label else axes, points))
     return Chart(
-        f"{label} and goodput against the rate" if label else "Goodput against the rate",
-        "Each mark is one run; the lines join the medians of the runs at a rate.",
-        inline_svg(figure, name, f"{label or 'Goodput'} against the arrival rate. {said}"),
-        tuple(keys),
-        ("arrivals/s", *((label,) if label else ()), "goodput", "outcome"),
+        f"{label} and goodput by arrival rate" if label else "Goodput by arrival rate",
+        "Each mark is one run. The lines connect the medians at each rate.",
+        inline_svg(figure, name, f"{label or 'Goodput'} by arrival rate. {answer}"),
+        tuple(legend),
+        ("arrivals/s", *((label,) if label else ()), "goodput", "verdict"),
         tuple(
             (
                 f"{point.rate:g}",
                 *((duration(point.value),) if label else ()),
                 percent(point.goodput),
-                {"open": "undecided"}.get(point.mark, point.mark),
+                point.verdict,
             )
             for point in sorted(points, key=lambda point: point.rate)
         ),
     )
 
 
-def _latency_against_rate(axes: Axes, points: Sequence[RatePoint], limit: float | None) -> list[Key]:
-    known = [(point.rate, point.value, point.mark) for point in points if point.value is not None]
-    keys = []
-    if known:
-        axes.plot(*_medians([(rate, value) for rate, value, _ in known]), color=INKS["first"], linewidth=1.3)
-        keys.append(Key("first", "solid", "latency; a dot is a run that held"))
-    for mark, (ink, shape) in _MARKS.items():
-        marked = [(rate, value) for rate, value, found in known if found == mark]
-        if marked:
-            axes.plot(
-                [rate for rate, _ in marked], [value for _, value in marked], color=INKS[ink], linestyle="",
-                marker=shape, markersize=7, markeredgewidth=2,
-            )  # fmt: skip
-    keys += [
-        Key(ink, {"x": "cross", "_": "tick"}[shape], {"failed": "a run that missed"}.get(mark, "undecided"))
-        for mark, (ink, shape) in _MARKS.items()
-        if mark != "passed" and any(found == mark for _, _, found in known)
-    ]
+def _plot_latency(axes: Axes, points: Sequence[RatePoint], limit: float | None) -> list[LegendEntry]:
+    measured = [(point.rate, point.value, point.verdict) for point in points if point.value is not None]
+    legend = []
+    if measured:
+        medians = _medians([(rate, value) for rate, value, _ in measured])
+        axes.plot(*medians, color=INKS["first"], linewidth=1.3)
+        legend.append(LegendEntry("first", "solid", "latency; a dot is a run that passed"))
+    for verdict, (ink, marker) in _MARKERS.items():
+        marked = [(rate, value) for rate, value, of_point in measured if of_point == verdict]
+        if not marked:
+            continue
+        axes.plot(
+            [rate for rate, _ in marked], [value for _, value in marked], color=INKS[ink], linestyle="",
+            marker=marker, markersize=7, markeredgewidth=2,
+        )  # fmt: skip
+        if verdict != "passed":
+            legend.append(LegendEntry(ink, _MARKER_SHAPES[marker], f"{verdict} run"))
     if limit is not None:
         axes.axhline(limit, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])
-        keys.append(Key("limit", "dotted", f"limit = {duration(limit)}"))
-    log_scale(axes, [*(value for _, value, _ in known), *([] if limit is None else [limit])])
-    return keys
+        legend.append(LegendEntry("limit", "dotted", f"limit = {duration(limit)}"))
+    log_scale(axes, [*(value for _, value, _ in measured), *([] if limit is None else [limit])])
+    return legend
 
 
-def _goodput_against_rate(axes: Axes, points: Sequence[RatePoint]) -> Key:
-    known = [(point.rate, 100 * point.goodput) for point in points if point.goodput is not None]
-    if known:
+def _plot_goodput(axes: Axes, points: Sequence[RatePoint]) -> LegendEntry:
+    measured = [(point.rate, 100 * point.goodput) for point in points if point.goodput is not None]
+    if measured:
         axes.plot(
-            *_medians(known),
+            *_medians(measured),
             color=INKS["third"],
             linewidth=2,
             linestyle=DASHES["dashed"],
@@ -113,12 +122,12 @@ def _goodput_against_rate(axes: Axes, points: Sequence[RatePoint]) -> Key:
     axes.set_ylabel("goodput", fontsize=LABEL_PT)
     axes.set_ylim(0, 104)
     axes.set_yticks(range(0, 101, 20), [f"{tick}%" for tick in range(0, 101, 20)])
-    bare(axes)
-    return Key("third", "dashed", "goodput")
+    remove_frame(axes)
+    return LegendEntry("third", "dashed", "goodput")
 
 
 def _medians(values: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
-    """The rates, ascending, and the median of what was measured at each."""
+    """The rates, ascending, and the median of the values at each."""
     by_rate: dict[float, list[float]] = {}
     for rate, value in values:
         by_rate.setdefault(rate, []).append(value)

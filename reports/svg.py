@@ -1,8 +1,8 @@
-"""Matplotlib figures as SVG inside the page: only known elements and attributes, colours left to the page's theme.
+"""Converts matplotlib figures to inline SVG with known elements and attributes only, coloured by the page's theme.
 
-The page's policy forbids style attributes, so styles become presentation attributes; and a colour of INKS
-becomes a class, so that the page's style sheet decides how it looks by day, by night and on paper. A picture
-inside a figure is there twice, in the colours of day and of night.
+The page's policy forbids style attributes, so styles become presentation attributes. A colour of INKS becomes a
+class, so that the style sheet chooses the colour for the light theme, the dark theme and print. A bitmap inside a
+figure is included twice, for the light and the dark theme.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import matplotlib as mpl
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-#: Stand-in colours: what is drawn in one of these takes the page's colour of that name.
 INKS = {
     "ink": "#010001",
     "soft": "#020002",
@@ -29,9 +28,10 @@ INKS = {
     "limit": "#080008",
     "fourth": "#090009",
 }
+"""Placeholder colours: what is drawn in one of them gets the page's colour of that name."""
 
-PICTURES = ("day", "night")
-"""Gids of pictures inside a figure: what has one is a class of that name, and the style sheet shows one of them."""
+THEMES = ("light", "dark")
+"""Gids of bitmaps in a figure. They become classes, of which the style sheet shows one."""
 
 _NAME_OF_INK = {colour: name for name, colour in INKS.items()}
 _ELEMENTS = frozenset({"svg", "g", "path", "defs", "use", "clipPath", "rect", "text", "tspan", "image"})
@@ -47,17 +47,16 @@ _INLINE_PNG = "data:image/png;base64,"
 
 
 def inline_svg(figure: Figure, name: str, label: str) -> Markup:
-    """The figure as an SVG element to stand inside an HTML page.
+    """The figure as an SVG element for an HTML page; the same figure gives the same text.
 
-    name: makes its ids unique in the page. label: what the picture says, for those who do not see it.
-    The same figure gives the same text.
+    name: prefix that makes its ids unique in the page. label: text alternative of the picture.
     """
     written = io.BytesIO()
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "harness",
         "font.family": "DejaVu Sans",
-        # So a picture keeps one pixel a cell, and the browser makes it large.
+        # Keeps bitmaps at one pixel per cell; the browser scales them.
         "image.composite_image": False,
     }
     with mpl.rc_context(settings):
@@ -67,17 +66,17 @@ def inline_svg(figure: Figure, name: str, label: str) -> Markup:
             transparent=True,
             metadata={"Date": None, "Creator": None, "Format": None, "Type": None},
         )
-    root = _clean(ET.fromstring(written.getvalue()), name)  # noqa: S314 - matplotlib wrote it just now
+    root = _clean(ET.fromstring(written.getvalue()), name)  # noqa: S314 - written by matplotlib
     root.attrib.pop("width", None)
     root.attrib.pop("height", None)
     root.set("role", "img")
     root.set("aria-label", label)
     root.set("class", "chart")
-    return Markup(ET.tostring(root, encoding="unicode", short_empty_elements=True))  # noqa: S704 - built of known parts
+    return Markup(ET.tostring(root, encoding="unicode", short_empty_elements=True))  # noqa: S704 - built from known parts
 
 
 def _clean(element: ET.Element, name: str) -> ET.Element:
-    """A copy that holds what is known to be harmless and nothing else."""
+    """A copy with only elements and attributes that are known to be harmless."""
     tag = element.tag.rpartition("}")[2]
     clean = ET.Element(tag, dict(_attributes(element, name)))
     clean.text = element.text if tag in {"text", "tspan"} else None
@@ -99,10 +98,10 @@ def _attributes(element: ET.Element, name: str) -> Iterator[tuple[str, str]]:
             yield "href", f"#{name}-{value[1:]}"
         elif key == _XLINK_HREF and tag == "image" and value.startswith(_INLINE_PNG):
             yield "href", "".join(value.split())
-        elif key == "id" and tag == "image" and value in PICTURES:
+        elif key == "id" and tag == "image" and value in THEMES:
             classes.append(value)
         elif key == "transform" and tag == "image":
-            yield key, value  # its scale is multiplied by many pixels
+            yield key, value  # unrounded: its scale is multiplied by many pixels
         elif key in _ATTRIBUTES and (key != "id" or tag in {"path", "clipPath"}):
             yield key, _local(key, value, name)
     if classes:
@@ -120,7 +119,7 @@ def _local(key: str, value: str, name: str) -> str:
         return f"{name}-{value}"
     if key == "clip-path":
         return value.replace("url(#", f"url(#{name}-")
-    # Hundredths of a point are not seen, but would be half of the page's size.
+    # Finer digits are invisible, but would double the size of the page.
     if key in {"d", "x", "y", "transform"}:
         return _NUMBER.sub(lambda match: f"{float(match[0]):.2f}", " ".join(value.split()))
     return value

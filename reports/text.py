@@ -1,4 +1,4 @@
-"""Text for the page: whatever a server sent made visible and bounded, and numbers as people read them."""
+"""Text for HTML pages: unprintable characters escaped, lengths bounded, numbers with a dash for None."""
 
 from __future__ import annotations
 
@@ -6,48 +6,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from harness import formatting
+from harness.formatting import counted
+
 Item = TypeVar("Item")
 
 NOTHING = "\u2013"
-"""A dash: stands where there is no value."""
+"""An en dash: replaces a missing value."""
 
 TEXT_LIMIT = 4_000
-"""No single text on the page is longer than this many characters, whoever wrote it."""
+"""Most characters of any single text on a page."""
 
 
 def visible(text: str) -> str:
-    """The text with every character that is unseen, or that reorders its neighbours, written as an escape.
+    """The text with every unprintable or reordering character escaped, except line feeds and tabs.
 
-    Line feeds and tabs stay. So a NUL cannot break the page, and a bidirectional override cannot make a
-    failure read as a pass.
+    So a NUL cannot break the page, and a bidirectional override cannot make "fail" read as "pass".
     """
     if text.isprintable():
         return text
-    return "".join(one if one.isprintable() or one in "\n\t" else _escape(one) for one in text)
+    return "".join(
+        character if character.isprintable() or character in "\n\t" else _escape(character)
+        for character in text
+    )
 
 
-def _escape(one: str) -> str:
-    return one.encode("unicode_escape").decode("ascii")
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def bounded(text: str, limit: int = TEXT_LIMIT) -> str:
-    """The text itself, or its first `limit` characters and how many were left out."""
-    left_out = len(text) - limit
-    return text if left_out <= 0 else f"{text[:limit]}… ({count(left_out)} more characters left out)"
+    """The text, or its first `limit` characters and how many were omitted."""
+    omitted = len(text) - limit
+    return text if omitted <= 0 else f"{text[:limit]}… ({counted(omitted, 'more character')} omitted)"
 
 
 def count(number: int) -> str:
-    """A whole number with its thousands apart: 12,345."""
+    """An integer with thousands separators: 12,345."""
     return f"{number:,}"
 
 
-def counted(number: int, noun: str) -> str:
-    """A count with its noun: "1 stream", "2 streams"."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+def agree(number: int, singular: str, plural: str) -> str:
+    """The form of a verb or pronoun that agrees with a count."""
+    return singular if number == 1 else plural
 
 
 def milliseconds(value_ms: float | None) -> str:
-    """Milliseconds without the unit, for a column that has it in its head: 0.213, 12.4, 1,842."""
+    """Milliseconds without the unit, for a column whose head has it: 0.213, 12.4, 1,842."""
     if value_ms is None:
         return NOTHING
     size = abs(value_ms)
@@ -58,32 +63,18 @@ def milliseconds(value_ms: float | None) -> str:
 
 
 def duration(value_ms: float | None) -> str:
-    """A duration in its own best unit, for sentences and axes: "85 µs", "12.4 ms", "1.84 s", "3 min"."""
-    if value_ms is None:
-        return NOTHING
-    if value_ms < 0:
-        return f"-{duration(-value_ms)}"
-    if value_ms < 0.9995:
-        return f"{value_ms * 1000:.3g} µs"
-    if value_ms < 999.5:
-        return f"{value_ms:.3g} ms"
-    if value_ms < 59_950:
-        return f"{value_ms / 1000:.3g} s"
-    minutes, seconds = divmod(round(value_ms / 1000), 60)
-    if minutes < 60:
-        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    """A duration in the unit that fits, see `formatting.duration`."""
+    return NOTHING if value_ms is None else formatting.duration(value_ms)
 
 
 def percent(share: float | None) -> str:
-    """A share, 0 to 1, in percent: 0.05%, 12.3%, 100%."""
-    return NOTHING if share is None else f"{share * 100:.3g}%" if abs(share) < 1 else f"{share * 100:,.0f}%"
+    """A share, 0 to 1, in percent, see `formatting.percent`."""
+    return NOTHING if share is None else formatting.percent(share)
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Stands where items of a long list were left out."""
+    """Replaces omitted items of a long list."""
 
     left_out: int
 
@@ -91,21 +82,37 @@ class Gap:
 def excerpt(
     items: Sequence[tuple[int, Item]], total: int, first: int, last: int, keep: frozenset[int] = frozenset()
 ) -> list[Item | Gap]:
-    """A long list's first and last items, and those numbered `keep`, with a Gap for each hole.
+    """The first and last items of a long list, and those numbered `keep`, with a Gap for each hole.
 
-    items: ascending numbers, from 0, and what they number; of `total` there may be holes already. A list
-    of up to `first` + `last` comes whole.
+    items: pairs of a number, ascending from 0, and the item; they may already have holes. total: length of the
+    complete list. A list of at most `first` + `last` items is returned whole.
     """
     head_end, tail_start = min(first, len(items)), max(len(items) - last, 0)
     rows: list[Item | Gap] = []
-    due = 0
+    expected = 0
     for place, (number, item) in enumerate(items):
         if head_end <= place < tail_start and number not in keep:
             continue
-        if number > due:
-            rows.append(Gap(number - due))
+        if number > expected:
+            rows.append(Gap(number - expected))
         rows.append(item)
-        due = number + 1
-    if due < total:
-        rows.append(Gap(total - due))
+        expected = number + 1
+    if expected < total:
+        rows.append(Gap(total - expected))
     return rows
+
+
+__all__ = [
+    "NOTHING",
+    "TEXT_LIMIT",
+    "Gap",
+    "agree",
+    "bounded",
+    "count",
+    "counted",
+    "duration",
+    "excerpt",
+    "milliseconds",
+    "percent",
+    "visible",
+]

@@ -1,4 +1,4 @@
-"""Where the time of the slowest runs went: each a bar of what came after what, from the moment it was due."""
+"""Waterfall of the slowest runs: one bar per run, divided into phases from when the run was due."""
 
 from __future__ import annotations
 
@@ -8,51 +8,53 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.reports.chart_style import LABEL_PT, Chart, Key, new_figure
+from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, new_figure
 from harness.results.records import StreamRecord
 
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
 
-_PARTS = (
-    ("waiting", "soft", "bar", "due, and not sent yet: waiting for its turn in the harness"),
+_PHASES = (
+    ("waiting", "soft", "bar", "waiting in the harness, due but not sent"),
     ("connect", "fourth", "block", "connecting"),
-    ("head", "second", "block", "sent, until the head of the answer"),
-    ("event", "third", "bar", "until the first event"),
-    ("token", "third", "block", "until the first token"),
-    ("stream", "first", "bar", "tokens, until the terminal event"),
+    ("head", "second", "block", "request sent, waiting for the response head"),
+    ("event", "third", "bar", "waiting for the first event"),
+    ("token", "third", "block", "waiting for the first token"),
+    ("stream", "first", "bar", "first token to terminal event"),
 )
+"""Name, ink, shape and legend of each phase, in their order."""
+
 _ALPHAS = {"bar": 0.35, "block": 0.9}
 
 
 @dataclass(frozen=True, slots=True)
 class StreamPhase:
-    """A stretch of a run in ms since it was due. what: the name of one of the parts above."""
+    """One phase of a run, in ms since the run was due. name: one of _PHASES."""
 
-    what: str
+    name: str
     start_ms: float
     end_ms: float
 
 
 def phases(row: StreamRecord) -> tuple[StreamPhase, ...]:
-    """What a row knows of the run's course, each part beginning where the one before it ended.
+    """The phases of a run, each beginning where the previous one ended.
 
-    A moment that was not measured, or that would lie before the one before it (clocks are read a moment
-    apart), makes no part of its own: its time belongs to the next.
+    A phase whose end was not measured, or is before the end of the previous one (timestamps come from separate
+    clock reads), is merged into the next phase.
     """
-    return tuple(_parts(row))
+    return tuple(_phases(row))
 
 
-def _parts(row: StreamRecord) -> Iterator[StreamPhase]:
+def _phases(row: StreamRecord) -> Iterator[StreamPhase]:
     reached = 0.0
-    for what, moment_ms in _moments(row):
-        if moment_ms is not None and moment_ms > reached:
-            yield StreamPhase(what, reached, moment_ms)
-            reached = moment_ms
+    for name, end_ms in _phase_ends(row):
+        if end_ms is not None and end_ms > reached:
+            yield StreamPhase(name, reached, end_ms)
+            reached = end_ms
 
 
-def _moments(row: StreamRecord) -> Iterator[tuple[str, float | None]]:
-    """When each part ended, in ms since the run was due; None where that was not measured."""
+def _phase_ends(row: StreamRecord) -> Iterator[tuple[str, float | None]]:
+    """When each phase ended, in ms since the run was due; None if that was not measured."""
     sent_ms = None if row.sent_ns is None else (row.sent_ns - row.intended_ns) / 1e6
     yield "waiting", None if sent_ms is None else sent_ms - (row.connect_ms or 0.0)
     yield "connect", None if row.connect_ms is None else sent_ms
@@ -63,7 +65,7 @@ def _moments(row: StreamRecord) -> Iterator[tuple[str, float | None]]:
 
 
 def waterfall(rows: Sequence[StreamRecord], first_second: int, caption: str) -> Chart:
-    """The rows, not empty, the worst first. first_second: the load's, from which moments are counted."""
+    """The chart of the rows, not empty, slowest first. first_second: epoch second of the load's start."""
     figure, axes = new_figure(left=0.12, height_in=0.95 + 0.36 * len(rows), labelled=True)
     longest = max(row.duration_ms or 0.0 for row in rows)
     for place, row in enumerate(rows):
@@ -82,39 +84,43 @@ def waterfall(rows: Sequence[StreamRecord], first_second: int, caption: str) -> 
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: duration(value) if value else "0"))
     axes.set_xlabel("since the run was due", fontsize=LABEL_PT)
-    drawn = {part.what for row in rows for part in _parts(row)}
-    worst = rows[0]
+    drawn = {phase.name for row in rows for phase in _phases(row)}
+    slowest = rows[0]
     return Chart(
-        f"The {len(rows)} worst runs" if len(rows) > 1 else "The worst run",
+        f"The {len(rows)} slowest runs" if len(rows) > 1 else "The slowest run",
         caption,
         inline_svg(
             figure,
             "waterfall",
-            f"Waterfall of the longest runs. The longest took {duration(worst.duration_ms)}: its first token came "
-            f"after {duration(worst.ttft_ms)}, and the largest gap between tokens was {duration(worst.stall_ms)}.",
+            f"Waterfall of the slowest runs. The slowest took {duration(slowest.duration_ms)}: its first token arrived "
+            f"after {duration(slowest.ttft_ms)}, and its largest gap between tokens was {duration(slowest.stall_ms)}.",
         ),
         (
-            *(Key(ink, shape, said) for what, ink, shape, said in _PARTS if what in drawn),
-            *([Key("ink", "solid", "how long its largest gap was")] if any(row.stall_ms for row in rows) else []),
+            *(LegendEntry(ink, shape, label) for name, ink, shape, label in _PHASES if name in drawn),
+            *(
+                [LegendEntry("ink", "solid", "length of the largest gap between tokens")]
+                if any(row.stall_ms for row in rows)
+                else []
+            ),
         ),
         (
-            "run", "journey", "due, from start", "connect", "head", "first event", "first token", "largest gap",
-            "end", "tokens", "violations", "outcome", "run id",
+            "run", "journey", "due, since start", "connect", "response head", "first event", "first token",
+            "largest gap", "end", "tokens", "violations", "outcome", "run id",
         ),
         tuple(_cells(place, row, first_second) for place, row in enumerate(rows, start=1)),
     )  # fmt: skip
 
 
 def _bar(axes: Axes, place: int, row: StreamRecord) -> None:
-    looks = {what: (ink, _ALPHAS[shape]) for what, ink, shape, _ in _PARTS}
-    for part in _parts(row):
-        ink, alpha = looks[part.what]
+    styles = {name: (ink, _ALPHAS[shape]) for name, ink, shape, _ in _PHASES}
+    for phase in _phases(row):
+        ink, alpha = styles[phase.name]
         axes.barh(
-            place, part.end_ms - part.start_ms, left=part.start_ms, height=0.62, color=INKS[ink], alpha=alpha,
+            place, phase.end_ms - phase.start_ms, left=phase.start_ms, height=0.62, color=INKS[ink], alpha=alpha,
             linewidth=0,
         )  # fmt: skip
     if row.stall_ms and row.ttft_ms is not None:
-        # Where in the run the gap was is not recorded: the line shows its length, from the first token on.
+        # The position of the gap is not recorded: the line shows its length, from the first token on.
         axes.plot(
             [row.ttft_ms, row.ttft_ms + row.stall_ms], [place + 0.4] * 2, color=INKS["ink"], linewidth=1.6,
             solid_capstyle="butt",
@@ -122,11 +128,11 @@ def _bar(axes: Axes, place: int, row: StreamRecord) -> None:
 
 
 def _label(place: int, row: StreamRecord) -> str:
-    """In characters that the chart's own font has, whatever a journey is called."""
+    """Journey and place, in ASCII, which the chart's font has."""
     return f"{row.journey.encode('ascii', 'backslashreplace').decode()[:16]}  {place}"
 
 
-def _became(row: StreamRecord) -> str:
+def _outcome(row: StreamRecord) -> str:
     if row.unjudged:
         return f"{row.outcome}, not judged"
     return row.outcome if row.reason is None else f"{row.outcome}, failed"
@@ -145,6 +151,6 @@ def _cells(place: int, row: StreamRecord, first_second: int) -> tuple[str, ...]:
         duration(row.duration_ms),
         count(row.tokens),
         count(row.violations),
-        _became(row),
+        _outcome(row),
         NOTHING if row.run_id is None else bounded(visible(row.run_id), 60),
     )

@@ -1,4 +1,4 @@
-"""How this project starts Debian's Chromium: without a sandbox, which root has none of, and without its own errands."""
+"""Finds Chromium and the arguments to start it: no sandbox (root cannot use it), no background traffic."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ ARGUMENTS = (
 
 
 def executable() -> str | None:
-    """Its path, or Chrome's; None where neither is installed."""
+    """The path of Chromium or Chrome; None if neither is installed."""
     return shutil.which("chromium") or shutil.which("google-chrome")

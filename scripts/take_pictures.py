@@ -1,6 +1,6 @@
-"""Takes the pictures of the documentation: python -m scripts.take_pictures [report] [live] [streams] [terminal]
+"""Takes the screenshots in the documentation: python -m scripts.take_pictures [report] [live] [streams] [terminal]
 
-Each is of a real test of the embedded server. Needs Chromium, and tmux for the terminal.
+Each shows a test of the reference server. Requires Chromium, and tmux for the terminal.
 """
 
 from __future__ import annotations
@@ -28,24 +28,25 @@ PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
 WIDTH, HEIGHT = 1100, 1500
 COLUMNS, LINES = 100, 30
 _PORT = 8189
-_WATCHED_S = 25.0
+_TEST_S = 25.0
+"""How long a test runs before its screenshot."""
 
 
 @contextmanager
 def browser_page(width: int = WIDTH, height: int = HEIGHT) -> Iterator[Page]:
-    """A page of a Chromium of its own. Raises FileNotFoundError where there is none."""
+    """A page in a new Chromium. Raises FileNotFoundError if Chromium is not installed."""
     browser_path = chromium.executable()
     if browser_path is None:
-        raise FileNotFoundError("no Chromium is installed")
+        raise FileNotFoundError("Chromium is not installed")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=list(chromium.ARGUMENTS))
         yield browser.new_page(viewport={"width": width, "height": height})
         browser.close()
 
 
-def harness(*words: str) -> list[str]:
-    """A command line of this checkout's harness."""
-    return [sys.executable, "-m", "harness", *words]
+def harness(*arguments: str) -> list[str]:
+    """A command line that runs the harness of this checkout."""
+    return [sys.executable, "-m", "harness", *arguments]
 
 
 def report(scratch: Path) -> None:
@@ -58,28 +59,28 @@ def report(scratch: Path) -> None:
 
 @contextmanager
 def web_page(scratch: Path) -> Iterator[str]:
-    """The URL of Locust's page, on which a test has been going on for some time."""
+    """The URL of Locust's web page, with a test in progress."""
     with ReferenceServer() as server:
         command = harness("load", "--web", "--web-port", str(_PORT), "--target", server.base_url)
         url = f"http://127.0.0.1:{_PORT}"
-        with subprocess.Popen([*command, "--out", str(scratch / "out")]) as served:
+        with subprocess.Popen([*command, "--out", str(scratch / "out")]) as web:
             try:
                 _wait_for(url)
                 form = {"user_count": DEFAULT_USERS, "spawn_rate": DEFAULT_USERS, "host": server.base_url}
                 data = urllib.parse.urlencode(form).encode()
-                urllib.request.urlopen(f"{url}/swarm", data).read()  # noqa: S310 - our own loopback
-                time.sleep(_WATCHED_S)
+                urllib.request.urlopen(f"{url}/swarm", data).read()  # noqa: S310 - loopback
+                time.sleep(_TEST_S)
                 yield url
             finally:
-                served.send_signal(2)
-                served.wait(60)
+                web.send_signal(2)
+                web.wait(60)
 
 
 def _wait_for(url: str) -> None:
     deadline_s = time.monotonic() + 60
     while True:
         try:
-            urllib.request.urlopen(url).read()  # noqa: S310 - our own loopback
+            urllib.request.urlopen(url).read()  # noqa: S310 - loopback
         except OSError:
             if time.monotonic() > deadline_s:
                 raise
@@ -97,7 +98,7 @@ def live(scratch: Path) -> None:
 
 
 def streams(scratch: Path) -> None:
-    """The tab in Locust's page."""
+    """The streams tab in Locust's web page."""
     with web_page(scratch) as url, browser_page(1280, 900) as page:
         page.goto(f"{url}/?tab=streams")
         page.wait_for_selector("tbody tr:nth-child(6)")
@@ -105,20 +106,20 @@ def streams(scratch: Path) -> None:
 
 
 def terminal(scratch: Path) -> None:
-    """A test on its way on a terminal."""
+    """A test in progress in a terminal."""
     session = f"pictures-{time.time_ns()}"
     command = " ".join(harness("check", "--duration", "25s", "--out", str(scratch / "out")))
     size = ["-x", str(COLUMNS), "-y", str(LINES)]
     subprocess.run(["tmux", "new-session", "-d", "-s", session, *size, command], check=True)
     try:
-        time.sleep(_WATCHED_S)
-        shown = subprocess.run(
+        time.sleep(_TEST_S)
+        screen = subprocess.run(
             ["tmux", "capture-pane", "-e", "-p", "-t", session], check=True, capture_output=True, text=True
         ).stdout
     finally:
         subprocess.run(["tmux", "kill-session", "-t", session], check=False, stderr=subprocess.DEVNULL)
     console = Console(record=True, width=COLUMNS, file=(scratch / "printed").open("w"), force_terminal=True)
-    console.print(Text.from_ansi(shown.rstrip()))
+    console.print(Text.from_ansi(screen.rstrip()))
     body = console.export_html(
         theme=MONOKAI,
         inline_styles=True,

@@ -1,4 +1,4 @@
-"""The page that compares tests, as its readers have it."""
+"""The comparison page in a browser."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PHONE_WIDTH = 360
 
 @pytest.fixture(scope="module")
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A good test, a bad one of a server that is out to break the page, and one that never got anywhere."""
+    """A test that passed, a failed one against a hostile server, and one that was killed at once."""
     folder = tmp_path_factory.mktemp("tests")
     files = [
         samples.full(folder / "before" / "results.sqlite"),
@@ -31,22 +31,22 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_comparison(compare_files(files), folder / "compare.html")
 
 
-def test_conformance_changes_come_first_then_numbers_then_charts(
+def test_conformance_changes_come_first_then_metrics_then_charts(
     browser_page: BrowserPage, comparison: Path
 ) -> None:
     page = browser_page.open(comparison)
     assert page.locator("h2").all_inner_texts() == [
         "1 of 2 worse",
         "Conformance changes",
-        "Numbers",
+        "Metrics",
         "Latency",
         "Tests",
-        "What differs in the set-up",
+        "Setup differences",
     ]
     broke = page.get_by_role("row").filter(has_text="terminal.last").first
     assert broke.locator(".chip").all_inner_texts() == ["broke", "pass", "fail"]
-    numbers = page.get_by_role("region", name="Table: after against before")
-    assert numbers.get_by_role("row").filter(has_text="Time to first token (TTFT) p95").count() == 1
+    metrics = page.get_by_role("region", name="Table: after against before")
+    assert metrics.get_by_role("row").filter(has_text="Time to first token (TTFT) p95").count() == 1
     assert page.get_by_role("img").count() == 6
     assert page.locator("script, img").count() == 0
 
@@ -69,18 +69,18 @@ def test_a_phone_shows_what_failed_without_scrolling(browser_page: BrowserPage, 
     inside = "tables => tables.every(table => table.scrollWidth <= table.parentElement.clientWidth)"
     assert page.locator("table.stack").evaluate_all(inside)
     broke = page.locator("tr").filter(has_text="terminal.last").first
-    found = broke.locator("td .formula").filter(has_text="follow the terminal event").bounding_box()
-    assert found is not None
-    assert found["x"] >= 0
-    assert found["x"] + found["width"] <= PHONE_WIDTH
-    assert found["width"] > 150
-    said = "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
-    assert broke.locator("td").evaluate_all(said) == ['"Change"', '"before"', '"after"', '"empty"']
+    detail = broke.locator("td .formula").filter(has_text="follow the terminal event").bounding_box()
+    assert detail is not None
+    assert detail["x"] >= 0
+    assert detail["x"] + detail["width"] <= PHONE_WIDTH
+    assert detail["width"] > 150
+    labels = "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+    assert broke.locator("td").evaluate_all(labels) == ['"change"', '"before"', '"after"', '"empty"']
 
 
-def test_the_numbers_of_a_chart_open_by_keyboard(browser_page: BrowserPage, comparison: Path) -> None:
+def test_the_data_table_of_a_chart_opens_by_keyboard(browser_page: BrowserPage, comparison: Path) -> None:
     page = browser_page.open(comparison)
-    summary = page.get_by_text("The same as numbers").first
+    summary = page.get_by_text("Data table").first
     summary.focus()
     page.keyboard.press("Enter")
-    assert page.get_by_role("group", name="Time to first token (TTFT) as numbers").first.is_visible()
+    assert page.get_by_role("group", name="Data: Time to first token (TTFT)").first.is_visible()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.load.web import streams_table
-from harness.results import metrics
 from harness.results.reader import Results
-from tests.load.locust.test_processes import wait_for
+from harness.results.summary import summarize
+from tests.load.locust_process import wait_for
 from tests.load.run_server import run_server
 from tests.load.web.web_page import MODES, Mode, Served, served
 
@@ -87,7 +87,7 @@ def assert_drained(page: Served, name: str) -> dict[str, Any]:
     assert document["state"] == "finished"
     assert document["in_flight"] == 0
     with page.results(name) as results:
-        summary = metrics.summary(results)
+        summary = summarize(results)
         assert document["results"] == str(results.path)
     assert {one: found["all"] for one, found in document["metrics"].items()} == {
         one: numbers for one, numbers in summary["metrics"].items() if numbers["count"]
@@ -138,7 +138,7 @@ def start_first(tab: Page, page: Served) -> Page:
     assert tab.locator("[name=userCount]").input_value() == "3"
     tab.locator("[name=warmUp]").fill("soon")
     tab.get_by_role("button", name="Start").click()
-    tab.get_by_role("alert").get_by_text("Warm up: 'soon' is no duration").wait_for()
+    tab.get_by_role("alert").get_by_text("Warm up: 'soon' is not a duration").wait_for()
     assert page.live()["run"] is None
     tab.locator("[name=warmUp]").fill("500ms")
     tab.locator("[name=objectives]").fill("ttft_p95_ms < 1; violations == 0")
@@ -155,8 +155,8 @@ def watch(tab: Page, charts: Page) -> None:
     until(tab, HAS_TTFT)
     with tab.expect_response("**/stats/requests") as answered:
         pass
-    told = answered.value.json()["extended_stats"][-1]["data"]
-    wanted = [[row[key] for key, _ in streams_table.COLUMNS] for row in told]
+    shown_rows = answered.value.json()["extended_stats"][-1]["data"]
+    wanted = [[row[key] for key, _ in streams_table.COLUMNS] for row in shown_rows]
     assert [row[0] for row in wanted].count("Resume") == 2
     until(tab, f"([wanted]) => JSON.stringify({CELLS}) === JSON.stringify(wanted)", wanted)
     until(charts, "() => document.querySelector('#chart-ttft path.mark')")
@@ -165,9 +165,9 @@ def watch(tab: Page, charts: Page) -> None:
     assert charts.locator("#chart-ttft .limit line").count() == 1
     assert charts.locator("#chart-ttft .limit text").text_content() == "ttft_p95_ms <= 1 ms"
     assert charts.locator("#chart-itl .limit").count() == 0
-    said = charts.locator("#text-ttft").text_content() or ""
-    assert "Wanted: ttft_p95_ms <= 1 ms." in said
-    assert "p95" in said
+    text = charts.locator("#text-ttft").text_content() or ""
+    assert "Objectives: ttft_p95_ms <= 1 ms." in text
+    assert "p95" in text
 
 
 def stop(tab: Page) -> None:
@@ -224,7 +224,7 @@ def test_a_test_in_the_page(tmp_path: Path, browser: Browser, mode: Mode) -> Non
         assert tab.evaluate(CELLS) == wanted_cells(second)
         assert_charts_show(charts, second)
         download(charts, tmp_path, browser)
-        requests = server.books.counts["requests"]
+        requests = server.stats.counts["requests"]
     names = ("results.sqlite", "results-2.sqlite")
     with Results(tmp_path / "out" / names[0]) as one, Results(tmp_path / "out" / names[1]) as other:
         assert one.ledger().scheduled + other.ledger().scheduled == requests
@@ -244,11 +244,11 @@ def test_the_last_numbers_come_also_when_the_last_streams_take_their_time(
         tab = context.new_page()
         tab.goto(f"{page.url}/?tab=streams")
         tab.get_by_role("button", name="Start").click()
-        wait_for(lambda: server.books.counts["requests"] >= 4)
+        wait_for(lambda: server.stats.counts["requests"] >= 4)
         until(tab, "() => document.querySelectorAll('tbody tr').length > 5")
         stop(tab)
         document = assert_drained(page, "results.sqlite")
-        assert document["ledger"]["counts"]["done"] == server.books.counts["requests"]
+        assert document["ledger"]["counts"]["done"] == server.stats.counts["requests"]
         assert tab.evaluate(CELLS) == wanted_cells(document)
         until(tab, SAYS_STOPPED)
 

@@ -1,4 +1,4 @@
-"""The report as its readers have it: opened from disk in a browser, by day, by night, on a phone and on paper."""
+"""The report in a browser: opened from disk, in light and dark themes, on a phone and in print."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHONE_WIDTH = 360
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Reports of a good run, of a bad one on a server that is out to break the page, and of an empty file."""
+    """Reports of a test that passed, of a failed one against a hostile server, and of an empty results file."""
     folder = tmp_path_factory.mktemp("reports")
     files = {
         "full": samples.full(folder / "full.sqlite"),
@@ -51,9 +51,9 @@ def test_the_page_opens_from_disk_and_runs_nothing(
     page = browser_page.open(reports[name])
     assert page.locator("h2").all_inner_texts()[1:5] == [
         "Objectives",
-        "Error bar of the measurement",
+        "Measurement error",
         "Conformance",
-        "Policies discovered",
+        "Discovered policies",
     ]
     assert page.locator("script").count() == 0
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
@@ -77,7 +77,7 @@ def test_the_policy_lets_nothing_else_in(browser_page: BrowserPage, reports: dic
         })"""
     )
     assert blocked == "img-src"
-    assert len(browser_page.complaints) == 1  # the browser's own, about what was tried just now
+    assert len(browser_page.complaints) == 1  # the browser's report of the request above
     browser_page.complaints.clear()
 
 
@@ -113,13 +113,13 @@ def test_evidence_opens_by_keyboard(browser_page: BrowserPage, reports: dict[str
     page.keyboard.press("Enter")
     inside = page.locator("[id='resume.every-cut']")
     assert inside.is_visible()
-    # From the link's target on, Tab goes to what is in it.
+    # Tab moves from the link's target into it.
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('.exchange') !== null")
     page.keyboard.press("Enter")
-    assert inside.locator("details.exchange").first.get_by_text("Events as decoded").is_visible()
+    assert inside.locator("details.exchange").first.get_by_text("Decoded events").is_visible()
     page.keyboard.press("Space")
-    assert inside.locator("details.exchange").first.get_by_text("Events as decoded").is_hidden()
+    assert inside.locator("details.exchange").first.get_by_text("Decoded events").is_hidden()
 
 
 def test_the_first_tab_stop_skips_to_the_verdict(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
@@ -135,14 +135,14 @@ def test_a_link_to_one_requirement_opens_it(browser_page: BrowserPage, reports: 
 
 
 @pytest.mark.parametrize(("scheme", "is_dark"), [("light", False), ("dark", True)])
-def test_the_theme_follows_the_readers(
+def test_the_theme_follows_the_browser(
     browser_page: BrowserPage, reports: dict[str, Path], scheme: Any, is_dark: bool
 ) -> None:
     page = browser_page.open(reports["full"], color_scheme=scheme)
-    ground, ink = (_luminance(_style(page, "body", name)) for name in ("backgroundColor", "color"))
-    assert (ground < ink) is is_dark
+    background, ink = (_luminance(_style(page, "body", name)) for name in ("backgroundColor", "color"))
+    assert (background < ink) is is_dark
     chart_ink = _luminance(_style(page, ".chart .fill-soft", "fill"))
-    assert abs(chart_ink - ground) > 0.35
+    assert abs(chart_ink - background) > 0.35
 
 
 @pytest.mark.parametrize("name", ["full", "hostile", "empty"])
@@ -154,9 +154,7 @@ def test_a_phone_never_scrolls_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
 
 
-def test_on_paper_the_page_is_light_and_leaves_the_navigation_out(
-    browser_page: BrowserPage, reports: dict[str, Path]
-) -> None:
+def test_print_is_light_and_has_no_navigation(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
     page = browser_page.open(reports["full"], color_scheme="dark")
     page.emulate_media(media="print")
     assert _luminance(_style(page, "body", "color")) < 0.2
@@ -165,26 +163,30 @@ def test_on_paper_the_page_is_light_and_leaves_the_navigation_out(
     assert page.locator(".chart").first.is_visible()
 
 
-def test_charts_have_a_name_and_their_numbers(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+def test_charts_have_a_text_alternative_and_a_data_table(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
     page = browser_page.open(reports["full"])
     images = page.get_by_role("img")
     names = [images.nth(index).get_attribute("aria-label") or "" for index in range(images.count())]
     beginnings = [
-        "Percentiles, as curves. Time to first token (TTFT): half within ",
-        "Time to first token (TTFT) over time. The median lies between ",
+        "Percentiles as curves. Time to first token (TTFT): median ",
+        "Time to first token (TTFT) over time. The median is between ",
         "Time to first token (TTFT) as a heat map over time. The fullest cell has ",
         "Inter-token latency (ITL) as a heat map over time. The fullest cell has ",
         "Arrivals and streams in flight over time. At most ",
-        "Waterfall of the longest runs. The longest took ",
+        "Waterfall of the slowest runs. The slowest took ",
     ]
     assert len(names) == len(beginnings)
     assert [name[: len(begins)] for name, begins in zip(names, beginnings, strict=True)] == beginnings
-    page.get_by_text("The same as numbers").first.click()
-    assert page.get_by_role("group", name="Percentiles as numbers").is_visible()
+    page.get_by_text("Data table").first.click()
+    assert page.get_by_role("group", name="Data: Percentiles").is_visible()
 
 
-@pytest.mark.parametrize(("scheme", "shown", "hidden"), [("light", "day", "night"), ("dark", "night", "day")])
-def test_a_heat_map_has_a_picture_for_each_theme(
+@pytest.mark.parametrize(
+    ("scheme", "shown", "hidden"), [("light", "light", "dark"), ("dark", "dark", "light")]
+)
+def test_a_heat_map_has_a_bitmap_for_each_theme(
     browser_page: BrowserPage, reports: dict[str, Path], scheme: Any, shown: str, hidden: str
 ) -> None:
     page = browser_page.open(reports["full"], color_scheme=scheme)
@@ -193,8 +195,8 @@ def test_a_heat_map_has_a_picture_for_each_theme(
     assert _style(page, f"image.{hidden}", "display") == "none"
     assert page.locator(f"image.{shown}").first.evaluate("element => element.getBBox().width") > 30
     page.emulate_media(media="print")
-    assert _style(page, "image.day", "display") == "inline"
-    assert _style(page, "image.night", "display") == "none"
+    assert _style(page, "image.light", "display") == "inline"
+    assert _style(page, "image.dark", "display") == "none"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -213,38 +215,41 @@ def test_axe_would_find_something(browser_page: BrowserPage, tmp_path: Path) -> 
         "<!doctype html><html lang=en><title>bad</title><p style='color:#aaa'>pale</p><button></button>",
         encoding="utf-8",
     )
-    found = axe_violations(browser_page.open(bad))
-    assert [one.split(" at ")[0] for one in found] == ["critical: button-name", "serious: color-contrast"]
+    violations = axe_violations(browser_page.open(bad))
+    assert [violation.split(" at ")[0] for violation in violations] == [
+        "critical: button-name",
+        "serious: color-contrast",
+    ]
 
 
-def test_every_part_of_the_page_is_reached_by_keyboard_and_none_holds_it(
+def test_every_part_of_the_page_is_reached_by_keyboard_without_a_trap(
     browser_page: BrowserPage, reports: dict[str, Path]
 ) -> None:
     page = browser_page.open(reports["full"])
-    wanted = page.evaluate(
+    focusable = page.evaluate(
         "[...document.querySelectorAll('a[href], summary, [tabindex=\"0\"]')]"
         ".filter(element => element.checkVisibility()).length"
     )
     reached = set()
-    for place in range(wanted):
+    for place in range(focusable):
         page.keyboard.press("Tab")
-        found = page.evaluate(
+        place_reached = page.evaluate(
             "place => { const element = document.activeElement; element.dataset.reached ??= place; "
             "return element === document.body ? null : element.dataset.reached; }",
             place,
         )
-        reached.add(found)
+        reached.add(place_reached)
     assert None not in reached
-    assert len(reached) == wanted > 60
+    assert len(reached) == focusable > 60
 
 
-def test_charts_scroll_by_themselves_on_a_phone(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
+def test_charts_scroll_sideways_on_a_phone(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
     page = browser_page.open(reports["full"], width=PHONE_WIDTH)
     region = page.get_by_role("region", name="Chart: Percentiles")
     assert region.evaluate("element => element.scrollWidth > element.clientWidth")
     region.focus()
     page.keyboard.press("ArrowRight")
-    for _ in range(200):  # the page's policy forbids playwright to wait by a function of ours
+    for _ in range(200):  # the page's policy forbids page.wait_for_function
         if region.evaluate("element => element.scrollLeft") > 0:
             return
         page.wait_for_timeout(50)

@@ -1,9 +1,9 @@
-"""Makes the report of a million runs and holds it to its bars: how large, how long, how much memory.
+"""Makes the report of a million runs and checks its size, time and memory against their limits.
 
 python -m tests.reports.million [--runs N] [--seconds N] [--keep FOLDER]
 
-Prints one line a bar and exits 1 when one is missed. Beside the load the file has a whole conformance suite and
-violations with their evidence, so that the page has everything that a page can have.
+Prints one line per limit and exits with 1 if one is exceeded. The results file also has a complete conformance suite
+and violations with evidence, so that the page has every kind of content.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OBJECTIVES = {
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """What was measured, and what it may be at most. note: what else is to be known of it."""
+    """A measured value and its limit. note: appended to the line."""
 
     what: str
     value: float
@@ -42,17 +42,17 @@ class Bar:
     note: str = ""
 
     @property
-    def holds(self) -> bool:
-        """Whether it is held."""
+    def is_met(self) -> bool:
+        """Whether the value is at most its limit."""
         return self.value <= self.most
 
     def __str__(self) -> str:
-        said = f"{self.what} {self.value:,.2f} {self.unit}, at most {self.most:g} {self.unit}{self.note}"
-        return f"{'ok' if self.holds else 'MISSED'}: {said}"
+        values = f"{self.value:,.2f} {self.unit}, at most {self.most:g} {self.unit}"
+        return f"{'ok' if self.is_met else 'MISSED'}: {self.what} {values}{self.note}"
 
 
 def make_results(path: Path, *, runs: int, seconds: int) -> None:
-    """The results file: a large load, a suite with a few failures, violations with evidence."""
+    """Write a results file with a large load, a suite with two failures, and violations with evidence."""
     write_large_file(path, runs=runs, seconds=seconds)
     with ResultsWriter(path) as writer:
         writer.set_manifest(settings={"objectives": OBJECTIVES})
@@ -63,36 +63,36 @@ def make_results(path: Path, *, runs: int, seconds: int) -> None:
 
 
 def measure(results: Path, page: Path) -> list[Bar]:
-    """Make the page in a process of its own, as people do. Raises RuntimeError when that fails."""
+    """Make the page with the command line in a new process. Raises RuntimeError if that fails."""
     command = [sys.executable, "-m", "harness", "report", str(results), "--out", str(page)]
     began = time.monotonic()
     child = os.posix_spawn(sys.executable, command, os.environ)
     _, status, usage = os.wait4(child, 0)
     took_s = time.monotonic() - began
     if status:
-        raise RuntimeError(f"harness report ended with {os.waitstatus_to_exitcode(status)}")
+        raise RuntimeError(f"harness report exited with {os.waitstatus_to_exitcode(status)}")
     return [
         Bar("size of the page", page.stat().st_size / 1e6, MOST_MB, "MB"),
-        # On a machine that does other things besides, the one is far above the other.
+        # On a busy machine the elapsed time is far above the CPU time.
         Bar(
             "time to make it",
             took_s,
             MOST_S,
             "s",
-            f" ({usage.ru_utime + usage.ru_stime:.1f} s of processor time)",
+            f" ({usage.ru_utime + usage.ru_stime:.1f} s of CPU time)",
         ),
         Bar("memory to make it", usage.ru_maxrss * 1024 / 1e6, MOST_MEMORY_MB, "MB"),
     ]
 
 
 def main() -> int:
-    """Measure, print, and say by the exit code whether every bar holds."""
+    """Measure and print; returns 0 if every limit is met, else 1."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--keep", type=Path, help="folder in which results and page stay")
+    parser.add_argument("--keep", type=Path, help="folder for the results file and the page, kept afterwards")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -106,7 +106,7 @@ def main() -> int:
         bars = measure(results, folder / "report.html")
     for bar in bars:
         print(bar)
-    return 0 if all(bar.holds for bar in bars) else 1
+    return 0 if all(bar.is_met for bar in bars) else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What holds for every page: it is well formed, self-contained, and every link of it leads somewhere."""
+"""Checks any page: well formed, self-contained, every internal link has a target."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from html.parser import HTMLParser
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 FOREIGN = {"path", "rect", "use", "image"}
 INSIDE = {"link": ("data:image/svg+xml,",), "image": ("data:image/png;base64,",)}
-"""How what an element refers to may begin, where it is more than a place in the page: the icon, heat maps."""
+"""Allowed prefixes of references that are not anchors, by element: the icon and the heat maps."""
 
 
 class Checked(HTMLParser):
-    """Reads a page and keeps what tests ask about; `problems` is what is wrong with it."""
+    """A parsed page. problems: everything that is wrong with it."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -38,7 +38,7 @@ class Checked(HTMLParser):
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in FOREIGN | {"g", "defs"}:
-            self.problems.append(f"<{tag}/> is no self-closing element")
+            self.problems.append(f"<{tag}/> is not a self-closing element")
         self._element(tag, attrs)
 
     def handle_endtag(self, tag: str) -> None:
@@ -66,20 +66,22 @@ class Checked(HTMLParser):
                 self.ids.append(value or "")
             if name == "aria-label":
                 self.labels.append(value or "")
-        found = dict(attrs)
-        if tag == "meta" and "content" in found:
-            self.metas[found.get("http-equiv") or found.get("name") or ""] = found["content"] or ""
+        values = dict(attrs)
+        if tag == "meta" and "content" in values:
+            self.metas[values.get("http-equiv") or values.get("name") or ""] = values["content"] or ""
 
     def _finish(self) -> None:
         if self._stack:
             self.problems.append(f"never closed: {self._stack}")
         self.problems += [
-            f"two elements have the id {one!r}" for one in set(self.ids) if self.ids.count(one) > 1
+            f"two elements have the id {name!r}" for name in set(self.ids) if self.ids.count(name) > 1
         ]
-        self.problems += [f"#{one} leads nowhere" for one in set(self.links) - set(self.ids)]
+        self.problems += [f"#{name} has no target" for name in set(self.links) - set(self.ids)]
         self.problems += [
-            f"unseen character {one!r}"
-            for one in set(re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", self._raw))
+            f"unprintable character {character!r}"
+            for character in set(
+                re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", self._raw)
+            )
         ]
         if set(self.tags) & {
             "script",
@@ -91,8 +93,8 @@ class Checked(HTMLParser):
             "foreignobject",
             "animate",
         }:
-            self.problems.append("an element that has no business here")
-        self.problems += [f"url({one}" for one in re.findall(r"url\(([^#)][^)]*)", self._raw)]
+            self.problems.append("a forbidden element")
+        self.problems += [f"url({target}" for target in re.findall(r"url\(([^#)][^)]*)", self._raw)]
         if "@import" in self._raw:
             self.problems.append("@import")
 
@@ -103,7 +105,7 @@ class Checked(HTMLParser):
 
 
 def checked(html: str) -> Checked:
-    """The page, after everything that must hold for any page was asserted."""
+    """The parsed page, after asserting that it has no problems."""
     page = Checked(html)
     assert page.problems == []
     (css,) = re.findall(r"<style>(.*?)</style>", html, re.DOTALL)

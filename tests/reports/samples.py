@@ -1,4 +1,4 @@
-"""Results files to make pages of, written the way the harness writes them."""
+"""Results files for report pages, with data like that of a real test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.results.records import CheckRecord, StreamRecord
 from harness.results.writer import ResultsWriter
 
 START = 1_790_000_000
-"""Epoch second at which the samples begin."""
+"""Epoch second of the start of every sample."""
 
 MANIFEST: dict[str, Any] = {
     "started_at": "2026-09-21T14:13:20+00:00",
@@ -38,11 +38,11 @@ MANIFEST: dict[str, Any] = {
 HOSTILE = (
     "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\x00\x1b[31m\u202egnp.exe"
 )
-"""What a server that wants to break the page might say."""
+"""Text of a server that tries to break the page."""
 
 
 def document(events: int = 6, *, text: str = "Result: 42", note: str = "") -> dict[str, Any]:
-    """A recorded exchange of that many events, the last of them terminal."""
+    """A recorded exchange of that many events, the last one terminal."""
     wire, decoded = [], []
     for index in range(events):
         last = index == events - 1
@@ -71,7 +71,7 @@ def document(events: int = 6, *, text: str = "Result: 42", note: str = "") -> di
 def write_conformance(
     writer: ResultsWriter, failing: dict[str, str] | None = None, text: str = "Result: 42"
 ) -> None:
-    """A verdict for most of the catalogue; `failing` gives the details of those that are not met."""
+    """Verdicts for most of the catalogue. failing: details of the unmet requirements, by id."""
     failing = failing or {}
     writer.add_exchange("completed_run/run", "completed_run", "run", document(text=text))
     writer.add_exchange("replayed_run/original", "replayed_run", "original", document(12, text=text))
@@ -80,11 +80,11 @@ def write_conformance(
     for name, requirement in CATALOGUE.items():
         if requirement.area in {"security", "liveness"}:
             continue
-        verdict, detail = "pass", "held in every exchange that was seen"
+        verdict, detail = "pass", "met in every exchange"
         if name in failing:
             verdict, detail = "fail" if requirement.level == "MUST" else "warn", failing[name]
         elif requirement.level == "INFO":
-            verdict, detail = "info", "replay: the first event comes again"
+            verdict, detail = "info", "replay: the first event is sent again"
         elif requirement.needs in {"echo action", "second principal"}:
             verdict, detail = "not applicable", f"configure what it needs: {requirement.needs}"
         names = (
@@ -102,8 +102,8 @@ def write_conformance(
                 evidence=[]
                 if verdict == "not applicable"
                 else [
-                    {"exchange": one, "event": 2 if name in failing else None, "note": "seen here"}
-                    for one in names
+                    {"exchange": exchange, "event": 2 if name in failing else None, "note": "seen here"}
+                    for exchange in names
                 ],
             )
         )
@@ -119,7 +119,7 @@ def write_load(
     reason: str = "",
     seed: int = 7,
 ) -> None:
-    """Streams due at a rate; every `fail_every`-th one is truncated."""
+    """Streams at about that rate; every `fail_every`-th one is truncated."""
     chance = random.Random(seed)
     histograms: dict[tuple[str, str, int], Histogram] = {}
     journeys = ("fresh", "fresh", "fresh", "replay", "resume", "conflict")
@@ -154,6 +154,11 @@ def _write_stream(
     ended = second + int(duration_ms / 1000)
     writer.add_ledger("w0", second, journey, "scheduled")
     writer.add_ledger("w0", ended, journey, outcome)
+    writer.add_rate_counts("w0", second, journey, "judged")
+    if journey != "conflict":
+        writer.add_rate_counts("w0", second, journey, "runs")
+    if outcome == "done":
+        writer.add_rate_counts("w0", second, journey, "good")
     values: dict[str, list[float]] = {
         "head_ms": [ttft_ms * 0.6],
         "connect_ms": [chance.uniform(0.2, 0.9)],
@@ -171,6 +176,7 @@ def _write_stream(
         values["resume_ms"] = [chance.lognormvariate(3.4, 0.3)]
     if failed:
         writer.add_failures("w0", ended, journey)
+        writer.add_rate_counts("w0", second, journey, "failed")
     writer.add_streams(
         [
             StreamRecord(
@@ -181,7 +187,9 @@ def _write_stream(
                 sent_ns=second * 10**9 + 1_200_000,
                 outcome=outcome,
                 status=200,
-                reason=(reason or "truncated: the server closed before the message's end")
+                reason=(
+                    reason or "truncated: the server closed the connection before the end of the response"
+                )
                 if failed
                 else None,
                 connect_ms=0.8,
@@ -200,7 +208,7 @@ def _write_stream(
 
 
 def write_violations(writer: ResultsWriter, text: str = "Result: 42") -> None:
-    """Violations met under load: many of one requirement, two of another."""
+    """Violations under load: 36 of one requirement, 2 of another."""
     for number in range(12):
         writer.count_violation("resume.every-cut", "resume", "w0", 3)
         writer.add_violation(
@@ -217,7 +225,7 @@ def write_violations(writer: ResultsWriter, text: str = "Result: 42") -> None:
 
 
 def full(path: Path, **manifest: Any) -> Path:
-    """A load and a conformance suite side by side, nothing wrong with either."""
+    """A load and a conformance suite without any failure."""
     with ResultsWriter(path) as writer:
         writer.set_manifest(**{**MANIFEST, **manifest})
         write_load(writer)
@@ -226,7 +234,7 @@ def full(path: Path, **manifest: Any) -> Path:
 
 
 def failing(path: Path, text: str = "Result: 42") -> Path:
-    """The same with things wrong everywhere; `text` is what the server says in all places where it can."""
+    """An interrupted load and a suite with failures of all kinds. text: what the server sends wherever it can."""
     with ResultsWriter(path) as writer:
         writer.set_manifest(**{**MANIFEST, "state": "interrupted"})
         write_load(writer, fail_every=17, reason=f"truncated: {text}" if text == HOSTILE else "")
@@ -260,7 +268,27 @@ def conformance_only(path: Path) -> Path:
 
 
 def empty(path: Path) -> Path:
-    """A file in which nothing was tested, of a run that was killed at once."""
+    """A results file of a test that was killed at once: nothing was tested."""
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="running", started_at=MANIFEST["started_at"], target=MANIFEST["target"])
+    return path
+
+
+def ten_streams(
+    path: Path, objectives: dict[str, Any], *, failed: int = 0, lag_ms: float = 0.1, **manifest: Any
+) -> Path:
+    """Ten streams with a TTFT of 100 ms each."""
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(**{**MANIFEST, "settings": {"objectives": objectives}, **manifest})
+        ttft, lag = Histogram(), Histogram()
+        ttft.record_many([100.0] * 10)
+        lag.record(lag_ms)
+        writer.add_histogram("ttft_ms", "fresh", START, "w0", ttft)
+        writer.add_histogram("receive_lag_ms", "fresh", START, "w0", lag)
+        writer.add_ledger("w0", START, "fresh", "scheduled", 10)
+        writer.add_ledger("w0", START, "fresh", "done", 10)
+        writer.add_rate_counts("w0", START, "fresh", "judged", 10)
+        if failed:
+            writer.add_failures("w0", START, "fresh", failed)
+            writer.add_rate_counts("w0", START, "fresh", "failed", failed)
     return path

@@ -8,10 +8,10 @@ from rich.console import Console
 from harness.cli import main
 from harness.reports.comparison_console import print_comparison
 from harness.reports.comparison_page import (
-    AgainstView,
-    ComparePage,
+    ComparisonPage,
+    ComparisonView,
     compare_files,
-    compare_page,
+    compare_results,
     unique_names,
 )
 from harness.reports.html import render_comparison
@@ -33,7 +33,7 @@ def _check(name: str, verdict: str, detail: str = "", level: str = "MUST") -> Ch
 def _file(
     folder: Path, *checks: CheckRecord, ttft_ms: float | None = None, failed: int = 0, **manifest: Any
 ) -> Path:
-    """A minute of load whose TTFT is around that, with a little that differs from second to second."""
+    """A minute of load with about that TTFT, slightly different in each second."""
     path = folder / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(**{**MANIFEST, **manifest})
@@ -50,12 +50,12 @@ def _file(
     return path
 
 
-def _compared(*paths: Path) -> ComparePage:
+def _compared(*paths: Path) -> ComparisonPage:
     return compare_files(paths)
 
 
-def _rows(one: AgainstView) -> dict[tuple[str, str], str]:
-    return {(row.label, row.word): row.verdict for row in one.rows}
+def _rows(comparison: ComparisonView) -> dict[tuple[str, str], str]:
+    return {(row.label, row.percentile): row.verdict for row in comparison.rows}
 
 
 TTFT = "Time to first token (TTFT)"
@@ -66,13 +66,13 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
         _file(tmp_path / name, ttft_ms=ms) for name, ms in (("a", 100), ("b", 140), ("c", 70))
     )
     page = _compared(usual, slow, fast)
-    worse, better = page.against
-    assert (worse.name, worse.word, worse.tone) == ("b", "worse", "bad")
-    assert (better.name, better.word, better.tone) == ("c", "better", "good")
+    worse, better = page.comparisons
+    assert (worse.name, worse.verdict, worse.tone) == ("b", "worse", "bad")
+    assert (better.name, better.verdict, better.tone) == ("c", "better", "good")
     assert _rows(worse)[TTFT, "p95"] == "worse"
     assert _rows(better)[TTFT, "p50"] == "better"
     p50 = worse.rows[0]
-    assert (p50.label, p50.word, p50.before, p50.after, p50.difference) == (
+    assert (p50.label, p50.percentile, p50.before, p50.after, p50.difference) == (
         TTFT,
         "p50",
         "111.7 ms",
@@ -80,46 +80,51 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
         "+39.9%",
     )
     assert p50.detail
-    assert page.headline.word == "1 of 2 worse"
+    assert page.headline.title == "1 of 2 worse"
     assert page.headline.tone == "bad"
-    assert page.headline.why.startswith("Against `a`. b: no conformance to compare; numbers: ")
+    assert page.headline.summary.startswith("Baseline: `a`. b: no conformance verdicts to compare; metrics: ")
 
 
 def test_equal_tests_are_the_same_and_never_better_or_worse(tmp_path: Path) -> None:
     page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100))
-    assert set(_rows(page.against[0]).values()) <= {"same", "inconclusive"}
-    assert page.headline.word in ("No difference", "Inconclusive")
-    assert page.headline.tone == ("good" if page.headline.word == "No difference" else "warn")
+    assert set(_rows(page.comparisons[0]).values()) <= {"same", "inconclusive"}
+    assert page.headline.title in ("No difference", "Inconclusive")
+    assert page.headline.tone == ("good" if page.headline.title == "No difference" else "warn")
 
 
-def test_what_was_measured_in_one_alone_is_inconclusive_and_says_so(tmp_path: Path) -> None:
+def test_a_metric_of_one_test_alone_is_inconclusive(tmp_path: Path) -> None:
     page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b"))
-    (one,) = page.against
-    assert one.word == "inconclusive"
-    assert {row.verdict for row in one.rows} == {"inconclusive"}
-    assert {(row.after, row.difference, row.interval) for row in one.rows} == {("\u2013", "\u2013", "\u2013")}
-    assert all("not measured" in row.detail for row in one.rows)
+    (comparison,) = page.comparisons
+    assert comparison.verdict == "inconclusive"
+    assert {row.verdict for row in comparison.rows} == {"inconclusive"}
+    assert {(row.after, row.difference, row.interval) for row in comparison.rows} == {
+        ("\u2013", "\u2013", "\u2013")
+    }
+    assert all("not measured" in row.detail for row in comparison.rows)
+    (footnote,) = comparison.footnotes
+    assert {(row.detail, row.footnote) for row in comparison.rows} == {(footnote, 1)}
+    assert checked(render_comparison(page)).text.count(footnote) == 2  # once in the headline
     assert len(page.charts) == 3
 
 
-def test_two_tests_of_nothing_are_not_called_equal(tmp_path: Path) -> None:
+def test_two_empty_tests_are_not_the_same(tmp_path: Path) -> None:
     page = _compared(_file(tmp_path / "a"), _file(tmp_path / "b"))
-    assert (page.headline.word, page.headline.tone) == ("Inconclusive", "warn")
-    assert (page.charts, page.changes, page.against[0].rows) == ((), (), ())
+    assert (page.headline.title, page.headline.tone) == ("Inconclusive", "warn")
+    assert (page.charts, page.changes, page.comparisons[0].rows) == ((), (), ())
 
 
-def test_a_saturated_harness_leaves_every_number_undecided(tmp_path: Path) -> None:
+def test_a_saturated_harness_makes_every_metric_inconclusive(tmp_path: Path) -> None:
     usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=200)
     lag = Histogram()
     lag.record(50.0)
     with ResultsWriter(slow) as writer:
         writer.add_histogram("receive_lag_ms", "fresh", START, "w0", lag)
     page = _compared(usual, slow)
-    assert set(_rows(page.against[0]).values()) == {"inconclusive"}
-    assert page.headline.notes == ("No number of b can be compared: the harness was saturated here.",)
+    assert set(_rows(page.comparisons[0]).values()) == {"inconclusive"}
+    assert page.headline.notes == ("No metric of b can be compared: the harness was saturated in this test.",)
 
 
-def test_conformance_changes_come_in_the_order_of_their_weight(tmp_path: Path) -> None:
+def test_conformance_changes_are_ordered_by_importance(tmp_path: Path) -> None:
     before = [
         _check("ids.unique", "pass"),
         _check("terminal.last", "fail", "2 events follow"),
@@ -136,16 +141,16 @@ def test_conformance_changes_come_in_the_order_of_their_weight(tmp_path: Path) -
         _check("conflict.form", "info", "http-409", "INFO"),
     ]
     page = _compared(_file(tmp_path / "a", *before), _file(tmp_path / "b", *after))
-    assert [(one.id, one.kind, one.found) for one in page.changes] == [
+    assert [(change.id, change.kind, change.results) for change in page.changes] == [
         ("framing.utf8", "broke", (("inconclusive", ""), ("fail", "byte 0xff"))),
         ("ids.unique", "broke", (("pass", ""), ("fail", "id 7 came twice"))),
-        ("terminal.last", "mended", (("fail", "2 events follow"), ("pass", ""))),
+        ("terminal.last", "fixed", (("fail", "2 events follow"), ("pass", ""))),
         ("ids.present", "changed", (("pass", ""), ("", "not tested"))),
         ("resume.start", "changed", (("info", "replay"), ("info", "tail"))),
     ]
     assert page.unchanged == 1
-    assert page.headline.word == "Worse"
-    assert page.against[0].sentence == "b: 2 requirements broke, 1 requirement mended."
+    assert page.headline.title == "Worse"
+    assert page.comparisons[0].sentence == "b: 2 requirements broke, 1 requirement was fixed."
 
 
 def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
@@ -155,26 +160,26 @@ def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
         _file(tmp_path / "load", ttft_ms=100),
         _file(tmp_path / "b", _check("ids.unique", "pass"), _check("ids.present", "pass")),
     )
-    assert [(one.id, one.kind, [verdict for verdict, _ in one.found]) for one in page.changes] == [
-        ("ids.present", "mended", ["fail", "", "pass"])
-    ]
+    assert [
+        (change.id, change.kind, [verdict for verdict, _ in change.results]) for change in page.changes
+    ] == [("ids.present", "fixed", ["fail", "", "pass"])]
     assert page.unchanged == 1
-    assert page.against[0].sentence.startswith("load: no conformance to compare; numbers: ")
+    assert page.comparisons[0].sentence.startswith("load: no conformance verdicts to compare; metrics: ")
 
 
 @pytest.mark.parametrize("verdict", ["not applicable", "inconclusive"])
-def test_a_failure_that_was_not_looked_at_again_is_not_mended(tmp_path: Path, verdict: str) -> None:
+def test_a_failure_that_was_not_checked_again_is_not_fixed(tmp_path: Path, verdict: str) -> None:
     page = _compared(
         _file(tmp_path / "a", _check("ids.unique", "fail")),
         _file(tmp_path / "b", _check("ids.unique", verdict)),
     )
-    assert [one.kind for one in page.changes] == ["changed"]
-    assert page.headline.word != "Better"
+    assert [change.kind for change in page.changes] == ["changed"]
+    assert page.headline.title != "Better"
 
 
-def test_a_suite_that_stands_alike_is_the_same(tmp_path: Path) -> None:
+def test_equal_verdicts_are_the_same(tmp_path: Path) -> None:
     page = _compared(*(_file(tmp_path / name, _check("ids.unique", "pass")) for name in "ab"))
-    assert (page.headline.word, page.headline.tone, page.unchanged) == ("No difference", "good", 1)
+    assert (page.headline.title, page.headline.tone, page.unchanged) == ("No difference", "good", 1)
 
 
 def _violating(path: Path, **counts: int) -> Path:
@@ -184,7 +189,7 @@ def _violating(path: Path, **counts: int) -> Path:
     return path
 
 
-def test_what_is_violated_only_under_load_is_worse(tmp_path: Path) -> None:
+def test_a_new_violation_under_load_is_worse(tmp_path: Path) -> None:
     usual = _violating(_file(tmp_path / "a", ttft_ms=100), terminal_last=3, headers_no_cache=1)
     broken = _violating(_file(tmp_path / "b", ttft_ms=100), ids_unique=1200, terminal_exactly_one=1)
     page = _compared(usual, broken)
@@ -194,20 +199,20 @@ def test_what_is_violated_only_under_load_is_worse(tmp_path: Path) -> None:
         ("terminal.exactly-one", ("0", "1")),
         ("terminal.last", ("3", "0")),
     )
-    assert (page.headline.word, page.headline.tone) == ("Worse", "bad")
+    assert (page.headline.title, page.headline.tone) == ("Worse", "bad")
     assert "2 requirements newly violated under load; 1 requirement no longer violated under load;" in (
-        page.against[0].sentence
+        page.comparisons[0].sentence
     )
-    assert _compared(broken, usual).headline.word == "Worse"  # it violates another one instead
+    assert _compared(broken, usual).headline.title == "Worse"  # it violates a different requirement
 
 
-def test_without_a_load_nothing_is_no_longer_violated(tmp_path: Path) -> None:
+def test_without_a_load_no_violation_is_fixed(tmp_path: Path) -> None:
     page = _compared(_violating(_file(tmp_path / "a", ttft_ms=100), ids_unique=3), _file(tmp_path / "b"))
-    assert page.headline.word == "Inconclusive"
-    assert "violated" not in page.headline.why
+    assert page.headline.title == "Inconclusive"
+    assert "violated" not in page.headline.summary
 
 
-def test_what_differs_in_the_set_up_is_told(tmp_path: Path) -> None:
+def test_setup_differences_are_listed(tmp_path: Path) -> None:
     other = {**MANIFEST["machine"], "cores": 2}
     page = _compared(_file(tmp_path / "a"), _file(tmp_path / "b", machine=other, versions={}))
     assert ("machine.cores", ("8", "2")) in page.differing
@@ -216,14 +221,14 @@ def test_what_differs_in_the_set_up_is_told(tmp_path: Path) -> None:
 
 
 def test_names_are_the_folders_and_unique() -> None:
-    one, two = Path("/x/main/results.sqlite"), Path("/x/branch/results.sqlite")
-    assert unique_names([one, two]) == ("main", "branch")
+    main, branch = Path("/x/main/results.sqlite"), Path("/x/branch/results.sqlite")
+    assert unique_names([main, branch]) == ("main", "branch")
     again = [Path("/x/1/run/results.sqlite"), Path("/x/2/run/results.sqlite"), Path("/x/2/other.sqlite")]
     assert unique_names(again) == ("1/run", "2/run", "other")
-    assert unique_names([one, one, two]) == ("main", "main (2)", "branch")
+    assert unique_names([main, main, branch]) == ("main", "main (2)", "branch")
 
 
-def test_the_page_is_sound_whatever_stands_in_the_files(tmp_path: Path) -> None:
+def test_the_page_is_valid_for_any_files(tmp_path: Path) -> None:
     paths = [
         samples.full(tmp_path / "full" / "results.sqlite"),
         samples.failing(tmp_path / "hostile" / "results.sqlite", HOSTILE),
@@ -231,11 +236,10 @@ def test_the_page_is_sound_whatever_stands_in_the_files(tmp_path: Path) -> None:
     ]
     page = compare_files(paths)
     html = render_comparison(page)
-    found = checked(html)
+    parsed = checked(html)
     assert "<script" not in html
-    assert [one for one in found.ids if one in ("verdict", "conformance", "numbers", "charts", "tests", "setup")] == [
-        "verdict", "conformance", "numbers", "charts", "tests", "setup",
-    ]  # fmt: skip
+    sections = ["verdict", "conformance", "metrics", "charts", "tests", "setup"]
+    assert [name for name in parsed.ids if name in sections] == sections
     assert [chart.title for chart in page.charts] == [
         TTFT,
         "Inter-token latency (ITL)",
@@ -244,27 +248,27 @@ def test_the_page_is_sound_whatever_stands_in_the_files(tmp_path: Path) -> None:
         f"{TTFT}, median over time",
         f"{TTFT}, p95 over time",
     ]
-    assert [key.label for key in page.charts[0].keys] == ["full", "hostile"]
+    assert [entry.label for entry in page.charts[0].legend] == ["full", "hostile"]
     assert len(html) < 1_000_000
 
 
-def test_the_console_says_what_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_console_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     usual = _file(tmp_path / "usual", _check("ids.unique", "pass"), ttft_ms=100)
     slow = _file(tmp_path / "[red]slow", _check("ids.unique", "fail", HOSTILE), ttft_ms=150)
     print_comparison(_compared(usual, slow), Console(width=160, highlight=False))
-    said = capsys.readouterr().out
-    assert said.index("ids.unique") < said.index("ttft_p95_ms")
-    assert "\x1b" not in said
-    assert "\u202e" not in said
-    assert "[red]slow: 1 requirement broke; numbers: " in said
-    assert said.rstrip().endswith("Worse.")
+    output = capsys.readouterr().out
+    assert output.index("ids.unique") < output.index("ttft_p95_ms")
+    assert "\x1b" not in output
+    assert "\u202e" not in output
+    assert "[red]slow: 1 requirement broke; metrics: " in output
+    assert output.rstrip().endswith("Worse.")
 
 
-def test_one_file_is_nothing_to_compare_and_a_missing_one_is_the_results_error(tmp_path: Path) -> None:
+def test_one_file_or_a_missing_file_raises_an_error(tmp_path: Path) -> None:
     path = _file(tmp_path / "a")
-    with Results(path) as results, pytest.raises(ValueError, match="takes two results files"):
-        compare_page([results], ["a"])
-    with pytest.raises(ResultsError, match="there is no such results file"):
+    with Results(path) as results, pytest.raises(ValueError, match="needs at least two results files"):
+        compare_results([results], ["a"])
+    with pytest.raises(ResultsError, match="no such results file"):
         compare_files([path, tmp_path / "gone.sqlite"])
 
 
@@ -274,15 +278,17 @@ def test_the_verb_prints_the_comparison_and_writes_the_page(tmp_path: Path) -> N
     out = tmp_path / "deep" / "compare.html"
     done = CliRunner().invoke(main, ["compare", str(before.parent), str(after), "--out", str(out)])
     assert (done.exit_code, done.exception) == (0, None)
-    assert "after: 1 requirement broke; numbers: " in " ".join(done.output.split())
+    assert "after: 1 requirement broke; metrics: " in " ".join(done.output.split())
     assert done.output.endswith(f"comparison: {out}\n")
     assert checked(out.read_text(encoding="utf-8")).text.startswith(
-        "Worse: agent-run tests compared, before, after"
+        "Worse: comparison of agent-run tests before, after"
     )
 
 
-def test_the_page_is_there_before_the_table_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who reads the table may have had enough of it: `harness compare … | head`."""
+def test_the_page_is_written_before_the_table_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipe may be closed early: `harness compare ... | head`."""
 
     def pipe_is_closed(*_: object) -> None:
         raise BrokenPipeError
@@ -295,16 +301,16 @@ def test_the_page_is_there_before_the_table_is_read(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         (["a"], "compare takes 2 to 8 results files or folders, not 1"),
         (["a"] * 9, "compare takes 2 to 8 results files or folders, not 9"),
-        (["a", "gone"], "gone: there is no such results file"),
+        (["a", "gone"], "gone: no such results file"),
     ],
 )
-def test_what_cannot_be_compared_is_one_sentence(tmp_path: Path, given: list[str], said: str) -> None:
+def test_invalid_arguments_give_one_error_message(tmp_path: Path, arguments: list[str], message: str) -> None:
     _file(tmp_path / "a")
-    done = CliRunner().invoke(main, ["compare", *(str(tmp_path / name) for name in given)])
+    done = CliRunner().invoke(main, ["compare", *(str(tmp_path / name) for name in arguments)])
     assert done.exit_code == 2
-    assert said in done.output
+    assert message in done.output
     assert "Traceback" not in done.output

@@ -8,16 +8,14 @@ from harness.reports.conformance_section import (
     INLINE,
     LINKS,
     MEANINGS,
-    SHOWN_FIRST,
     SYMBOLS,
     CheckView,
     Citation,
-    ExchangeGroup,
-    ExchangeIndex,
-    Link,
-    Matrix,
+    ConformanceMatrix,
     matrix,
+    source_text,
 )
+from harness.reports.exchange_index import SHOWN_FIRST, ExchangeGroup, ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import EventRow, SizeBudget, exchange_view
 from harness.results.reader import Results
 from harness.results.records import VERDICTS, CheckRecord
@@ -26,7 +24,7 @@ from harness.results.writer import ResultsWriter
 from .samples import document
 
 
-def _matrix(path: Path, *checks: CheckRecord, budget: SizeBudget | None = None) -> Matrix | None:
+def _matrix(path: Path, *checks: CheckRecord, budget: SizeBudget | None = None) -> ConformanceMatrix | None:
     with ResultsWriter(path) as writer:
         writer.add_exchange("one", "completed_run", "run", document(6))
         writer.add_exchange("two", "replayed_run", "retry", document(6))
@@ -36,7 +34,7 @@ def _matrix(path: Path, *checks: CheckRecord, budget: SizeBudget | None = None) 
 
 
 def _only(path: Path, verdict: str, evidence: list[dict[str, Any]]) -> CheckView:
-    row = CheckRecord(id="ids.unique", level="MUST", verdict=verdict, detail="said", evidence=evidence)
+    row = CheckRecord(id="ids.unique", level="MUST", verdict=verdict, detail="detail", evidence=evidence)
     made = _matrix(path, row)
     assert made is not None
     return made.areas[0].checks[0]
@@ -47,11 +45,31 @@ def test_every_verdict_has_its_own_symbol_and_a_meaning() -> None:
     assert len(set(SYMBOLS.values())) == len(VERDICTS)
 
 
-def test_no_check_no_matrix(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("source", "text"),
+    [
+        ("W", "WHATWG HTML 9.2 (server-sent events)"),
+        ("RFC 9110", "RFC 9110"),
+        (
+            "api, reading 2",
+            "the API's documentation; our interpretation 2, where the API's documentation is silent",
+        ),
+    ],
+)
+def test_sources_are_written_out(source: str, text: str) -> None:
+    assert source_text(source) == text
+
+
+def test_no_source_of_the_catalogue_stays_abbreviated() -> None:
+    texts = {source_text(requirement.source) for requirement in CATALOGUE.values()}
+    assert all(len(part) > 7 for text in texts for part in text.split("; "))
+
+
+def test_no_matrix_without_checks(tmp_path: Path) -> None:
     assert _matrix(tmp_path / "r.sqlite") is None
 
 
-def test_checks_stand_by_area_and_level_in_the_catalogues_order(tmp_path: Path) -> None:
+def test_checks_are_by_area_and_level_in_the_order_of_the_catalogue(tmp_path: Path) -> None:
     made = _matrix(
         tmp_path / "r.sqlite",
         CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
@@ -75,7 +93,7 @@ def test_checks_stand_by_area_and_level_in_the_catalogues_order(tmp_path: Path) 
     )
 
 
-def test_an_area_without_trouble_is_quiet(tmp_path: Path) -> None:
+def test_an_area_without_failures_is_quiet(tmp_path: Path) -> None:
     made = _matrix(
         tmp_path / "r.sqlite",
         CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
@@ -86,7 +104,7 @@ def test_an_area_without_trouble_is_quiet(tmp_path: Path) -> None:
     assert {area.name: area.quiet for area in made.areas} == {"framing": False, "ids": True, "resume": True}
 
 
-def test_an_id_that_the_catalogue_lacks_is_shown_and_gets_no_anchor_of_its_own_making(tmp_path: Path) -> None:
+def test_an_id_that_is_not_in_the_catalogue_does_not_become_an_anchor(tmp_path: Path) -> None:
     made = _matrix(tmp_path / "r.sqlite", CheckRecord(id='x"><b>.y', level="MUST", verdict="fail"))
     assert made is not None
     (check,) = made.areas[0].checks
@@ -118,10 +136,10 @@ def test_a_failure_shows_its_exchange_once_with_every_event_pointed_at(tmp_path:
 def test_a_pass_links_to_its_exchange(tmp_path: Path) -> None:
     check = _only(tmp_path / "r.sqlite", "pass", [{"exchange": "two", "event": None, "note": "seen"}])
     assert check.shown == ()
-    assert check.links == (Link("retry", "exchange-2", "seen"),)
+    assert check.links == (ExchangeLink("retry", "exchange-2", "seen"),)
 
 
-def test_an_exchange_that_the_file_lacks_is_said_to_be_missing(tmp_path: Path) -> None:
+def test_a_missing_exchange_is_reported(tmp_path: Path) -> None:
     check = _only(tmp_path / "r.sqlite", "fail", [{"exchange": "gone", "event": 1, "note": "here"}])
     assert check.shown == (Citation("event 1: here (exchange 'gone' is not in the results file)"),)
 
@@ -136,9 +154,9 @@ def test_a_note_without_an_exchange_is_kept(tmp_path: Path) -> None:
 def _suite(
     path: Path, exchanges: int, verdict: str, budget: SizeBudget
 ) -> tuple[CheckView, tuple[ExchangeGroup, ...], int]:
-    """One check that refers to many exchanges of one scenario, and one exchange of another scenario after them.
+    """A check with many exchanges of one scenario, and one exchange of a second scenario after them.
 
-    Gives the check, the list of all exchanges, and how many are not in it.
+    Returns the check, the list of exchanges, and how many are not in that list.
     """
     names = [f"x{number}" for number in range(exchanges)]
     with ResultsWriter(path) as writer:
@@ -148,10 +166,10 @@ def _suite(
         evidence = [{"exchange": name, "event": None, "note": ""} for name in names]
         writer.add_checks([CheckRecord(id="ids.unique", level="MUST", verdict=verdict, evidence=evidence)])
     with Results(path) as results:
-        shelf = ExchangeIndex(results, budget)
-        made = matrix(results, shelf)
+        index = ExchangeIndex(results, budget)
+        made = matrix(results, index)
         assert made is not None
-        return made.areas[0].checks[0], tuple(shelf.groups()), shelf.unlisted
+        return made.areas[0].checks[0], tuple(index.groups()), index.unlisted
 
 
 def test_a_check_of_many_exchanges_shows_some_links_to_some_and_counts_the_rest(tmp_path: Path) -> None:
@@ -161,7 +179,7 @@ def test_a_check_of_many_exchanges_shows_some_links_to_some_and_counts_the_rest(
     assert check.unlinked == 40 - INLINE - LINKS
 
 
-def test_exchanges_stand_by_scenario_and_a_long_one_leaves_room_for_the_next(tmp_path: Path) -> None:
+def test_a_long_scenario_leaves_space_for_the_next(tmp_path: Path) -> None:
     room = SizeBudget(exchange_view(document(6)).weight * (SHOWN_FIRST + 3))
     _, (long, short), _ = _suite(tmp_path / "r.sqlite", 20, "pass", room)
     assert (long.scenario, short.scenario) == ("every_cut", "race")
@@ -172,15 +190,15 @@ def test_exchanges_stand_by_scenario_and_a_long_one_leaves_room_for_the_next(tmp
     assert long.exchanges[7].label == "x7"
 
 
-def test_a_failure_gets_room_before_the_list_of_all_exchanges(tmp_path: Path) -> None:
+def test_a_failure_gets_space_before_the_list_of_all_exchanges(tmp_path: Path) -> None:
     room = SizeBudget(exchange_view(document(6)).weight * INLINE)
     check, groups, _ = _suite(tmp_path / "r.sqlite", 5, "fail", room)
-    assert [one.exchange.withheld for one in check.shown if one.exchange] == [""] * INLINE
+    assert [citation.exchange.withheld for citation in check.shown if citation.exchange] == [""] * INLINE
     assert all(view.withheld for group in groups for view in group.exchanges)
 
 
-def test_beyond_a_bound_exchanges_are_only_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.reports.conformance_section.LISTED", 3)
+def test_exchanges_above_the_bound_are_only_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.reports.exchange_index.LISTED", 3)
     check, groups, unlisted = _suite(tmp_path / "r.sqlite", 5, "pass", SizeBudget())
     assert unlisted == 3
     assert [len(group.exchanges) for group in groups] == [3]

@@ -44,7 +44,7 @@ def test_the_event_pointed_at_is_marked_and_kept_with_its_neighbours() -> None:
     assert [row for row in view.events if isinstance(row, Gap)] == [Gap(248 - FIRST_ROWS), Gap(227)]
 
 
-def test_what_the_recorder_left_out_is_counted_and_shifts_the_numbers() -> None:
+def test_rows_omitted_by_the_recorder_are_counted() -> None:
     recorded = document(4, note="here")
     recorded |= {
         "events_left_out": 96,
@@ -68,18 +68,18 @@ def test_a_servers_text_is_made_visible_and_bounded() -> None:
     (event,) = view.events
     assert isinstance(event, EventRow)
     assert event.id == "\\u202e1"
-    assert event.data == "\\x00" * (DATA_LIMIT // 4) + "… (19,500 more characters left out)"
+    assert event.data == "\\x00" * (DATA_LIMIT // 4) + "… (19,500 more characters omitted)"
     assert "\\x1b[31m\\u202egnp" in view.outcome
 
 
-def test_a_document_that_lacks_everything_is_still_a_view() -> None:
+def test_an_empty_document_is_a_view() -> None:
     view = exchange_view({})
     assert view == ExchangeView(
-        anchor="", label="exchange", outcome="no answer", started_at="", curl="", head=""
+        anchor="", label="exchange", outcome="no response", started_at="", curl="", head=""
     )
 
 
-def test_a_document_of_wrong_types_is_still_a_view() -> None:
+def test_a_document_of_wrong_types_is_a_view() -> None:
     wrong: dict[str, Any] = {
         "wire": "none", "events": [3, {"at_ms": True, "id": 7, "data": None}], "curl": ["x"], "status": "200",
         "pointed_at": {"event": 1}, "events_left_out": "many", "head": None,
@@ -90,17 +90,17 @@ def test_a_document_of_wrong_types_is_still_a_view() -> None:
     assert view.wire == ()
 
 
-def test_evidence_beyond_the_budget_is_named_but_not_shown() -> None:
+def test_evidence_beyond_the_budget_is_listed_without_content() -> None:
     view = exchange_view(document(10))
     budget = SizeBudget(int(view.weight * 1.5))
     assert budget.truncate(view) == view
     withheld = budget.truncate(view)
     assert (withheld.curl, withheld.wire, withheld.events) == ("", (), ())
-    assert withheld.withheld == "Left out to keep this page small; the results file has it."
+    assert withheld.withheld == "Omitted to limit the size of this page; the results file has it."
     assert (withheld.label, withheld.outcome) == (view.label, view.outcome)
 
 
-def test_the_weight_is_about_what_the_page_gets_heavier_by() -> None:
+def test_the_weight_is_about_the_size_on_the_page() -> None:
     light, heavy = (exchange_view(document(events)).weight for events in (1, 41))
     assert 40 * 150 < heavy - light < 40 * 500
 
@@ -113,21 +113,21 @@ def test_what_is_an_exchange() -> None:
 
 def test_other_evidence_is_bounded_json() -> None:
     assert pretty({"id": "1-9"}) == '{\n  "id": "1-9"\n}'
-    assert pretty("x" * 5000).endswith("… (2,002 more characters left out)")
+    assert pretty("x" * 5000).endswith("… (2,002 more characters omitted)")
 
 
 @pytest.mark.parametrize("under_load", [False, True])
 @pytest.mark.parametrize("event", [3, 200, 399])
-def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_around_it(
-    event: int, under_load: bool
-) -> None:
-    """A conformance check points at a recorded exchange, an example from the load has the excerpt alone."""
-    one = in_one_read(400)
+def test_an_event_in_a_read_of_hundreds_is_marked_in_its_surroundings(event: int, under_load: bool) -> None:
+    """A conformance check has the recorded exchange, an example from the load only an excerpt."""
+    recorded_run = in_one_read(400)
     if under_load:
-        (recorded,) = excerpts([Location(one, one.frames[event])], "http://h", ())
+        (recorded,) = excerpts([Location(recorded_run, recorded_run.frames[event])], "http://h", ())
         view = exchange_view(recorded)
     else:
-        view = exchange_view(evidence.document(one, base_url="http://h"), pointed_at=frozenset({event}))
+        view = exchange_view(
+            evidence.document(recorded_run, base_url="http://h"), pointed_at=frozenset({event})
+        )
     assert [row.index for row in view.pointed_at] == [event]
     indexes = [row.index for row in view.events if isinstance(row, EventRow)]
     assert set(range(event - 2, min(event + 3, 400))) <= set(indexes)
@@ -136,24 +136,24 @@ def test_an_event_in_a_read_of_hundreds_is_shown_and_marked_with_what_stands_aro
     parts = [part for part in read.parts if isinstance(part, ReadSegment)]
     (here,) = [part.text for part in parts if part.here]
     assert here.count("id: ") == 1
-    assert one.frames[event].frame.id in here
+    assert recorded_run.frames[event].frame.id in here
     place = [part.here for part in parts].index(True)
     shown = "".join(part.text for part in parts[:place]), "".join(part.text for part in parts[place + 1 :])
-    for near, said in ((event - 1, shown[0]), (event + 1, shown[1])):
+    for near, text in ((event - 1, shown[0]), (event + 1, shown[1])):
         if near < 400:
-            assert (one.frames[near].frame.id or "?") in said
+            assert (recorded_run.frames[near].frame.id or "?") in text
     left_out = [part.left_out for part in read.parts if isinstance(part, Gap)]
     assert len(left_out) == (2 if event == 200 else 1)
-    told = sum(left_out) + len("".join(part.text for part in parts).encode().decode("unicode_escape"))
-    assert told == one.size_bytes
+    shown_bytes = sum(left_out) + len("".join(part.text for part in parts).encode().decode("unicode_escape"))
+    assert shown_bytes == recorded_run.size_bytes
     assert len(read.text) < 2600
 
 
-def test_reads_that_hold_what_is_pointed_at_are_kept_with_their_neighbours() -> None:
-    one = in_one_read(400, reads=400)
+def test_reads_with_an_event_in_question_are_kept_with_their_neighbours() -> None:
+    recorded_run = in_one_read(400, reads=400)
     for recorded in (
-        evidence.document(one, base_url="http://h"),
-        evidence.excerpt(one, base_url="http://h", pointed_at={200}),
+        evidence.document(recorded_run, base_url="http://h"),
+        evidence.excerpt(recorded_run, base_url="http://h", pointed_at={200}),
     ):
         view = exchange_view(recorded, pointed_at=frozenset({200}))
         marked = [row for row in view.wire if isinstance(row, WireRow) and row.parts]

@@ -1,21 +1,15 @@
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from harness.reports.harness_error_section import PROCESS_HEADS, LagView, lag_view
+from harness.reports.harness_error_section import PROCESS_COLUMNS, HarnessErrorView, harness_error_view
 from harness.results.histogram import Histogram
-from harness.results.metrics import METRICS, summary
+from harness.results.metrics import METRICS
 from harness.results.reader import Results
 from harness.results.records import ProcessRecord
+from harness.results.summary import summarize
 from harness.results.writer import ResultsWriter
 
 from .samples import START
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.sqlite"
 
 
 def _histogram(value: float) -> Histogram:
@@ -24,7 +18,7 @@ def _histogram(value: float) -> Histogram:
     return histogram
 
 
-def _lag(path: Path, lag_ms: float | None, cpu: float | None = None, **manifest: Any) -> LagView:
+def _lag(path: Path, lag_ms: float | None, cpu: float | None = None, **manifest: Any) -> HarnessErrorView:
     with ResultsWriter(path) as writer:
         writer.set_manifest(**manifest)
         if lag_ms is not None:
@@ -34,26 +28,26 @@ def _lag(path: Path, lag_ms: float | None, cpu: float | None = None, **manifest:
             writer.add_processes([row])
             writer.add_histogram("hub_delay_ms", "", START, "w0", _histogram(0.75))
     with Results(path) as results:
-        return lag_view(results, summary(results))
+        return harness_error_view(results, summarize(results))
 
 
 def test_a_harness_that_kept_up(path: Path) -> None:
     lag = _lag(path, 0.5, receive_stamp="kernel", tokens=1000, coalesced_tokens=12)
     assert (lag.saturated, lag.measured) == (False, True)
-    assert lag.sentence == "The harness kept up: the p99 of each lag of its own is within 10 ms."
-    assert lag.stamps.startswith("Arrivals are the kernel's receive stamps")
-    assert lag.coalesced.startswith("12 of 1,000 tokens came in one read with the token before")
-    assert lag.rows == (("Receive lag", METRICS["receive_lag_ms"].formula, "1", *["0.500"] * 6),)
+    assert lag.sentence == "The harness kept up: the p99 of each of its lags is at most 10 ms."
+    assert lag.stamps.startswith("Arrival times are the kernel's receive timestamps")
+    assert lag.coalesced.startswith("12 of 1,000 tokens arrived in the same read as the token before")
+    assert lag.lags == (("Receive lag", METRICS["receive_lag_ms"].formula, "1", *["0.500"] * 6),)
     assert lag.processes == ()
 
 
 def test_how_busy_each_process_was(path: Path) -> None:
     lag = _lag(path, 0.5, cpu=0.42)
     assert lag.processes == (("w0", "1", "42%", "42%", "0%", "0.750 ms", "300 MiB", "1,234"),)
-    assert len(lag.processes[0]) == 1 + len(PROCESS_HEADS)
-    assert [row[0] for row in lag.rows] == ["Receive lag", "Hub delay"]
+    assert len(lag.processes[0]) == 1 + len(PROCESS_COLUMNS)
+    assert [row[0] for row in lag.lags] == ["Receive lag", "Hub delay"]
     assert lag.sentence == (
-        "The harness kept up: the p99 of each lag of its own is within 10 ms, and none of its processes used more "
+        "The harness kept up: the p99 of each of its lags is at most 10 ms, and none of its processes used more "
         "than 90% of a core for more than 10% of the time."
     )
 
@@ -62,23 +56,23 @@ def test_a_saturated_harness_says_why(path: Path) -> None:
     lag = _lag(path, 10.5, cpu=1.0, receive_stamp="user")
     assert lag.saturated
     assert lag.sentence.startswith(
-        "The harness was saturated: the p99 of receive lag is 10.5 ms, over 10 ms; w0 used more than 90% of a core "
-        "in 100% of its seconds, over 10%. So it was too busy"
+        "The harness was saturated: the p99 of receive lag is 10.5 ms (limit 10 ms); w0 used more than 90% of a core "
+        "in 100% of its seconds (limit 10%). It was too busy"
     )
     assert "harness's own clock" in lag.stamps
     assert lag.coalesced == ""
 
 
-def test_a_lag_that_nobody_measured(path: Path) -> None:
+def test_without_a_measured_lag(path: Path) -> None:
     lag = _lag(path, None)
-    assert (lag.saturated, lag.measured, lag.rows) == (False, False, ())
-    assert lag.sentence == "The harness's own lag was not measured in this run."
+    assert (lag.saturated, lag.measured, lag.lags) == (False, False, ())
+    assert lag.sentence == "The harness's own lag was not measured."
 
 
-def test_what_the_harness_broke_on_is_told(path: Path) -> None:
+def test_harness_faults_are_reported(path: Path) -> None:
     assert _lag(path, 0.5).faults == ""
-    reasons = {"the harness broke while judging it: <b>X</b>": 2}
+    reasons = {"harness fault while judging it: <b>X</b>": 2}
     assert _lag(path, 0.5, harness_faults=reasons).faults == (
-        "The harness itself broke on 2 streams, which were not judged, for or against the server: "
-        "while judging it: <b>X</b> (2). Its own code broke there, or a judge in a locustfile of yours."
+        "2 streams were not judged because of a harness fault: "
+        "while judging it: <b>X</b> (2). The cause is a bug in the harness, or in a rule that your locustfile adds."
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from harness.reports.chart_style import Chart, Key, Limit
+from harness.reports.chart_style import Chart, LegendEntry, LimitLine
 from harness.reports.heatmap import LEAST_ROWS, MOST_ROWS, RAMPS, heat_map
 from harness.results.histogram import Histogram
 
@@ -17,20 +17,22 @@ def _histogram(*values: float) -> Histogram:
     return histogram
 
 
-def _map(by_second: dict[int, Histogram], span: tuple[int, int], *limits: Limit, warmup_s: int = 0) -> Chart:
-    return heat_map("TTFT", "heat", by_second, span, limits, warmup_s=warmup_s, when="in which it came")
+def _map(
+    by_second: dict[int, Histogram], span: tuple[int, int], *limits: LimitLine, warmup_s: int = 0
+) -> Chart:
+    return heat_map("TTFT", "heat", by_second, span, limits, warmup_s=warmup_s, counted_in="in which it came")
 
 
 def _pictures(chart: Chart) -> dict[str, np.ndarray]:
-    """The pixels by theme, 0 to 255, the top row first as one sees them."""
-    found = {}
+    """The pixels by theme, 0 to 255, top row first."""
+    pictures = {}
     for tag in re.findall(r"<image[^>]*>", chart.svg):
         (data,) = re.findall(r'href="data:image/png;base64,([^"]*)"', tag)
         (theme,) = re.findall(r'class="(\w+)"', tag)
         pixels = (image.imread(io.BytesIO(base64.b64decode(data))) * 255).round().astype(int)
         (flip,) = re.findall(r'transform="matrix\(\S+ 0 0 (\S+) ', tag)
-        found[theme] = pixels[::-1] if float(flip) < 0 else pixels
-    return found
+        pictures[theme] = pixels[::-1] if float(flip) < 0 else pixels
+    return pictures
 
 
 def _hex(pixel: np.ndarray) -> str:
@@ -49,11 +51,11 @@ def test_every_value_is_in_one_cell_of_its_second() -> None:
 def test_the_picture_has_a_pixel_a_cell_in_the_colours_of_the_count() -> None:
     chart = _map({100: _histogram(*[10.0] * 9, 40.0), 102: _histogram(40.0)}, (100, 103))
     pictures = _pictures(chart)
-    assert set(pictures) == {"day", "night"}
+    assert set(pictures) == {"light", "dark"}
     for theme, pixels in pictures.items():
         assert pixels.shape[1] == 4
         filled = [(int(row), int(column)) for row, column in np.argwhere(pixels[..., 3] > 0)]
-        assert [column for _, column in filled] == [0, 2, 0]  # 40 ms stands above 10 ms
+        assert [column for _, column in filled] == [0, 2, 0]  # 40 ms is above 10 ms
         assert filled[0][0] == filled[1][0] < filled[2][0]
         assert [_hex(pixels[place]) for place in filled] == [
             RAMPS[theme][0],
@@ -64,39 +66,39 @@ def test_the_picture_has_a_pixel_a_cell_in_the_colours_of_the_count() -> None:
 
 def test_seconds_share_a_column_when_there_are_many() -> None:
     chart = _map({second: _histogram(5.0) for second in range(320)}, (0, 319))
-    assert _pictures(chart)["day"].shape[1] == 160
+    assert _pictures(chart)["light"].shape[1] == 160
     assert chart.rows == ((chart.rows[0][0], "320", "2", "0"),)
-    assert "in steps of 2 s" in chart.caption
+    assert "per 2 s interval" in chart.caption
 
 
 @pytest.mark.parametrize("values", [(3.0,), (0.0,), (0.001, 1e8), tuple(1.02**n for n in range(900))])
 def test_any_range_of_values_makes_a_bounded_picture_that_holds_them_all(values: tuple[float, ...]) -> None:
     chart = _map({7: _histogram(*values)}, (7, 7))
-    assert 6 <= len(_pictures(chart)["day"]) <= MOST_ROWS
+    assert 6 <= len(_pictures(chart)["light"]) <= MOST_ROWS
     assert sum(int(row[1].replace(",", "")) for row in chart.rows) == len(values)
     labels = re.findall(r"<text[^>]*>([\d.]+ (?:µs|ms|s|min|h)[^<]*)</text>", chart.svg)
     assert labels
 
 
 def test_rows_grow_with_the_values() -> None:
-    few = _pictures(_map({0: _histogram(1.0, 1000.0)}, (0, 0)))["day"]
-    many = _pictures(_map({0: _histogram(*np.geomspace(1, 1000, 5000))}, (0, 0)))["day"]
+    few = _pictures(_map({0: _histogram(1.0, 1000.0)}, (0, 0)))["light"]
+    many = _pictures(_map({0: _histogram(*np.geomspace(1, 1000, 5000))}, (0, 0)))["light"]
     assert len(few) <= LEAST_ROWS + 1 < len(many) <= MOST_ROWS
 
 
-def test_a_near_limit_is_drawn_and_a_far_one_is_said() -> None:
-    near, far = Limit("ttft_p95_ms", 95, 30.0), Limit("ttft_max_ms", 100, 9000.0)
+def test_a_near_limit_is_drawn_and_a_far_one_is_in_the_legend() -> None:
+    near, far = LimitLine("ttft_p95_ms", 95, 30.0), LimitLine("ttft_max_ms", 100, 9000.0)
     chart = _map({0: _histogram(10.0)}, (0, 0), near, far)
-    assert chart.keys[1:] == (
-        Key("limit", "dotted", "limit ttft_p95_ms = 30 ms"),
-        Key("limit", "dotted", "limit ttft_max_ms = 9 s, outside the picture"),
+    assert chart.legend[1:] == (
+        LegendEntry("limit", "dotted", "limit ttft_p95_ms = 30 ms"),
+        LegendEntry("limit", "dotted", "limit ttft_max_ms = 9 s, outside the chart"),
     )
     assert chart.svg.count("stroke-limit") == 1
 
 
-def test_the_text_tells_the_fullest_cell() -> None:
+def test_the_text_alternative_describes_the_fullest_cell() -> None:
     chart = _map({100: _histogram(1.0), 104: _histogram(*[10.0] * 3)}, (100, 109), warmup_s=2)
     assert re.search(
-        r"The fullest cell has 3 values of [\d.]+ ms to [\d.]+ ms 4 s after the start\.", chart.svg
+        r"The fullest cell has 3 values of [\d.]+ ms to [\d.]+ ms, 4 s after the start\.", chart.svg
     )
-    assert chart.keys[-1].label == "warm-up, left out of the numbers"
+    assert chart.legend[-1].label == "warm-up, excluded from the metrics"

@@ -42,7 +42,7 @@ def _html(tmp_path: Path, make: Callable[[Path], Path]) -> str:
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    """The page of one of SAMPLES, made once."""
+    """The page of one of SAMPLES, cached."""
 
     @functools.cache
     def made(name: str) -> str:
@@ -52,17 +52,17 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_every_kind_of_results_gives_a_sound_page_with_every_section(
+def test_every_kind_of_results_gives_a_valid_page_with_every_section(
     sample: Callable[[str], str], name: str
 ) -> None:
     html = sample(name)
     page = checked(html)
-    assert [one for one in page.ids if one in SECTIONS] == list(SECTIONS)
+    assert [name for name in page.ids if name in SECTIONS] == list(SECTIONS)
     assert html.startswith("<!doctype html>")
     assert len(html) < 3_000_000
 
 
-def test_the_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_the_page_is_written_to_the_given_path(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "er" / "report.html"
     assert write_report(samples.empty(tmp_path / "r.sqlite"), out) == out
     assert out.is_file()
@@ -74,7 +74,7 @@ def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_nothing_that_a_server_says_becomes_markup(sample: Callable[[str], str]) -> None:
+def test_text_of_the_server_does_not_become_markup(sample: Callable[[str], str]) -> None:
     html = sample("hostile")
     page = checked(html)
     assert "<script" not in html
@@ -85,7 +85,7 @@ def test_nothing_that_a_server_says_becomes_markup(sample: Callable[[str], str])
     assert f"truncated: {shown}" in page.text
 
 
-def test_hostile_names_are_as_harmless_as_hostile_texts(tmp_path: Path) -> None:
+def test_hostile_names_do_not_become_markup(tmp_path: Path) -> None:
     def make(path: Path) -> Path:
         with ResultsWriter(path) as writer:
             writer.set_manifest(
@@ -117,18 +117,18 @@ def test_hostile_names_are_as_harmless_as_hostile_texts(tmp_path: Path) -> None:
     assert "<script" not in html
 
 
-def test_what_a_server_makes_long_is_cut_and_says_so(tmp_path: Path) -> None:
+def test_long_texts_are_bounded(tmp_path: Path) -> None:
     def make(path: Path) -> Path:
         return samples.failing(path, "A" * 200_000)
 
     html = _html(tmp_path, make)
     checked(html)
     assert len(html) < 1_000_000
-    assert "more characters left out" in html
+    assert "more characters omitted" in html
     assert "A" * 5_000 not in html
 
 
-def test_long_exchanges_are_cut_and_say_so(tmp_path: Path) -> None:
+def test_long_exchanges_are_bounded(tmp_path: Path) -> None:
     def make(path: Path) -> Path:
         with ResultsWriter(path) as writer:
             writer.set_manifest(**samples.MANIFEST)
@@ -137,11 +137,11 @@ def test_long_exchanges_are_cut_and_say_so(tmp_path: Path) -> None:
         return path
 
     page = checked(_html(tmp_path, make))
-    assert "4,940 events left out" in page.text
-    assert "4,940 reads left out" in page.text
+    assert "4,940 events omitted" in page.text
+    assert "4,940 reads omitted" in page.text
 
 
-def test_the_matrix_shows_every_check_with_its_verdict_and_opens_it(tmp_path: Path) -> None:
+def test_the_matrix_links_to_every_check(tmp_path: Path) -> None:
     path = samples.failing(tmp_path / "r.sqlite")
     page = checked(write_report(path, tmp_path / "r.html").read_text(encoding="utf-8"))
     with Results(path) as results:
@@ -161,7 +161,7 @@ def test_a_failed_check_shows_curl_wire_log_and_decoded_events(sample: Callable[
     assert "id: 1790000000000-0\\ndata:" in block
 
 
-def test_code_in_the_catalogues_words_is_set_as_code(sample: Callable[[str], str]) -> None:
+def test_code_in_a_requirement_is_marked_up(sample: Callable[[str], str]) -> None:
     html = sample("conformance only")
     assert (
         "Only <code>data</code>, <code>id</code>, <code>event</code>, <code>retry</code> and comment lines"
@@ -169,24 +169,24 @@ def test_code_in_the_catalogues_words_is_set_as_code(sample: Callable[[str], str
     )
 
 
-def test_policies_are_told_and_lead_to_their_evidence(sample: Callable[[str], str]) -> None:
+def test_policies_are_listed_and_link_to_their_evidence(sample: Callable[[str], str]) -> None:
     page = checked(sample("full"))
     assert (
-        "Where a resume without Last-Event-ID starts: replay or tail replay: the first event comes again"
+        "Where a resume without Last-Event-ID starts: replay or tail replay: the first event is sent again"
         in page.text
     )
     assert page.links.count("resume.start") == 2
 
 
-def test_the_key_of_a_heat_map_has_the_colours_of_the_picture() -> None:
-    css = (TEMPLATES / "report.css").read_text(encoding="utf-8")
-    found = re.findall(r"--heat-(\d): (#[0-9a-f]{6});", css)
-    assert found == [
+def test_the_legend_of_a_heat_map_has_its_colours() -> None:
+    css = (TEMPLATES / "base.css").read_text(encoding="utf-8")
+    heat_colours = re.findall(r"--heat-(\d): (#[0-9a-f]{6});", css)
+    assert heat_colours == [
         (str(place), colour) for ramp in RAMPS.values() for place, colour in enumerate(ramp, start=1)
     ]
 
 
-def test_a_journey_of_any_name_is_drawn(tmp_path: Path) -> None:
+def test_a_journey_with_any_name_is_drawn(tmp_path: Path) -> None:
     def make(path: Path) -> Path:
         with ResultsWriter(path) as writer:
             writer.add_ledger("w0", samples.START, HOSTILE, "scheduled")
@@ -204,25 +204,25 @@ def test_a_journey_of_any_name_is_drawn(tmp_path: Path) -> None:
 
     html = _html(tmp_path, make)
     checked(html)
-    assert "The worst run" in html
+    assert "The slowest run" in html
     assert "<script" not in html
 
 
-def test_an_empty_file_says_what_is_missing_in_every_section(sample: Callable[[str], str]) -> None:
+def test_an_empty_file_has_a_note_in_every_section(sample: Callable[[str], str]) -> None:
     text = checked(sample("empty")).text
     for sentence in (
-        "Nothing was tested",
-        "The test never wrote its end",
-        "No objective was set for this test.",
-        "The conformance suite was not run",
-        "The conformance suite looked for none.",
-        "No stream was run under load, so there is nothing to draw.",
-        "No journey was taken: this file holds no load.",
-        "No stream was scheduled: this file holds no load.",
-        "No stream was judged under load.",
-        "The harness's own lag was not measured in this run.",
-        "The results file does not say.",
-        "No exchange was recorded.",
+        "Nothing tested",
+        "The results file does not record an end",
+        "No objectives were set for this test.",
+        "The conformance suite did not run",
+        "No check for a policy ran.",
+        "No streams ran under load, so there are no charts.",
+        "No journeys ran: this test had no load.",
+        "No streams were scheduled: this test had no load.",
+        "No streams were checked under load.",
+        "The harness's own lag was not measured.",
+        "Not recorded in the results file.",
+        "No exchanges were recorded.",
     ):
         assert sentence in text
 
@@ -231,24 +231,24 @@ def test_the_secret_settings_stay_masked(sample: Callable[[str], str]) -> None:
     assert "**********" in checked(sample("full")).text
 
 
-def test_a_missing_file_is_the_results_error(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="there is no such results file"):
+def test_a_missing_file_raises_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="no such results file"):
         write_report(tmp_path / "none.sqlite", tmp_path / "report.html")
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_file_of_something_else_is_the_results_error(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_results_file_raises_an_error(tmp_path: Path) -> None:
     other = tmp_path / "other.sqlite"
     other.write_bytes(b"not a database at all, but long enough to be one" * 50)
-    with pytest.raises(ResultsError, match="this is no results file"):
+    with pytest.raises(ResultsError, match="not a results file"):
         write_report(other, tmp_path / "report.html")
 
 
 def test_an_event_in_a_read_of_hundreds_is_marked_on_the_page(tmp_path: Path) -> None:
-    one = in_one_read(400)
+    recorded_run = in_one_read(400)
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
-        evidence = excerpts([Location(one, one.frames[200])], "http://h", ())
+        evidence = excerpts([Location(recorded_run, recorded_run.frames[200])], "http://h", ())
         writer.count_violation("ids.unique", "fresh", "w")
         writer.add_violation("ids.unique", "fresh", 1, "twice", evidence)
     page = write_report(path, tmp_path / "report.html").read_text()
@@ -256,8 +256,8 @@ def test_an_event_in_a_read_of_hundreds_is_marked_on_the_page(tmp_path: Path) ->
     assert "word200 " in here
     before, after = page.split(f"<mark>{here}</mark>")
     assert re.search(
-        r'<td><span class="gap">13,\d{3} bytes left out</span>\n<span>[^<]*word199 [^<]*</span>\n$', before
+        r'<td><span class="gap">13,\d{3} bytes omitted</span>\n<span>[^<]*word199 [^<]*</span>\n$', before
     )
     assert re.match(
-        r'\n<span>[^<]*word201 [^<]*</span>\n<span class="gap">13,\d{3} bytes left out</span></td>', after
+        r'\n<span>[^<]*word201 [^<]*</span>\n<span class="gap">13,\d{3} bytes omitted</span></td>', after
     )

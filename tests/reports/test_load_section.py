@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from harness.gate.objective import parse_objectives
-from harness.reports.conformance_section import ExchangeIndex
+from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import SizeBudget
 from harness.reports.load_section import (
     EXAMPLES_SHOWN,
@@ -16,15 +16,16 @@ from harness.reports.load_section import (
     journey_rows,
     ledger_view,
     metric_rows,
-    moment,
     rate_rows,
+    utc_time,
     violation_rows,
     warmup_note,
 )
 from harness.results.histogram import Histogram
-from harness.results.metrics import METRICS, summary
+from harness.results.metrics import METRICS
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
+from harness.results.summary import summarize
 from harness.results.writer import ResultsWriter
 
 from .samples import START, document
@@ -36,18 +37,13 @@ def _histogram(*values: float) -> Histogram:
     return histogram
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "results.sqlite"
-
-
 def _violations(path: Path) -> tuple[ViolationView, ...]:
     with Results(path) as results:
         budget = SizeBudget()
         return tuple(violation_rows(results, ExchangeIndex(results, budget), budget))
 
 
-def test_charts_are_drawn_of_what_there_is(path: Path) -> None:
+def test_charts_are_drawn_if_they_have_data(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_histogram("ttft_ms", "fresh", START, "w0", _histogram(100.0))
         writer.add_ledger("w0", START, "fresh", "scheduled", 3)
@@ -58,19 +54,21 @@ def test_charts_are_drawn_of_what_there_is(path: Path) -> None:
             results, parse_objectives({"ttft_p95_ms": 800, "stall_max_ms": 9})
         )
     assert [row[0] for row in percentiles.rows] == ["Time to first token (TTFT)"]
-    assert [key.label for key in percentiles.keys] == [
+    assert [entry.label for entry in percentiles.legend] == [
         "Time to first token (TTFT)",
         "limit ttft_p95_ms = 800 ms",
         "limit stall_max_ms = 9 ms",
     ]
-    assert [key.label for key in over_time.keys if key.ink == "limit"] == ["limit ttft_p95_ms = 800 ms"]
-    assert [key.label for key in heat.keys if key.ink == "limit"] == [
-        "limit ttft_p95_ms = 800 ms, outside the picture"
+    assert [entry.label for entry in over_time.legend if entry.ink == "limit"] == [
+        "limit ttft_p95_ms = 800 ms"
+    ]
+    assert [entry.label for entry in heat.legend if entry.ink == "limit"] == [
+        "limit ttft_p95_ms = 800 ms, outside the chart"
     ]
     assert traffic.rows == (("0", "3", "0", "3", "0"), ("1", "0", "2", "1", "1"))
 
 
-def test_no_chart_without_numbers(path: Path) -> None:
+def test_no_chart_without_data(path: Path) -> None:
     ResultsWriter(path).close()
     with Results(path) as results:
         assert list(charts(results, ())) == []
@@ -80,7 +78,7 @@ def test_metric_rows_show_what_the_summary_says(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_histogram("stall_ms", "fresh", START, "w0", _histogram(42.0))
     with Results(path) as results:
-        rows = {row.label: row for row in metric_rows(summary(results))}
+        rows = {row.label: row for row in metric_rows(summarize(results))}
     assert rows["Stall"].cells == ("42.0",) * 6
     assert rows["Stall"].formula == METRICS["stall_ms"].formula
     assert rows["Time to first token (TTFT)"].count == "0"
@@ -117,9 +115,9 @@ def test_each_journey_has_its_own_numbers(path: Path) -> None:
 @pytest.mark.parametrize(
     ("done", "adds_up", "sentence"),
     [
-        (10, True, "It adds up: every stream that was scheduled is accounted for."),
-        (9, False, "It does not add up: of 1 scheduled stream nothing is known."),
-        (12, False, "It does not add up: 2 streams ended that nobody had scheduled."),
+        (10, True, "The ledger adds up: every scheduled stream is accounted for."),
+        (9, False, "The ledger does not add up: 1 scheduled stream is unaccounted for."),
+        (12, False, "The ledger does not add up: 2 streams ended without being scheduled."),
     ],
 )
 def test_the_ledger_says_whether_it_adds_up(path: Path, done: int, adds_up: bool, sentence: str) -> None:
@@ -131,7 +129,7 @@ def test_the_ledger_says_whether_it_adds_up(path: Path, done: int, adds_up: bool
     assert ledger is not None
     assert (ledger.adds_up, ledger.sentence) == (adds_up, sentence)
     assert ledger.terms[0] == ("done", done)
-    assert [word for word, _ in ledger.terms][-3:] == ["in flight", "dropped", "lost"]
+    assert [outcome for outcome, _ in ledger.terms][-3:] == ["in flight", "dropped", "lost"]
     assert ledger.notes == ()
 
 
@@ -163,10 +161,10 @@ def test_reasons_of_failure_are_counted_the_most_frequent_first(path: Path) -> N
     assert ledger.failed == 5 + REASONS_SHOWN
     assert ledger.reasons[:2] == (("fresh, run: \\x00truncated", "3"), ("fresh, run: reset", "2"))
     assert len(ledger.reasons) == REASONS_SHOWN
-    assert ledger.reasons_note == "2 more failed streams not shown here, for 2 further reasons."
+    assert ledger.reasons_note == "Not shown: 2 more failed streams, with 2 further reasons."
 
 
-def test_a_server_that_makes_each_reason_unique_fills_no_page(path: Path) -> None:
+def test_unique_reasons_do_not_fill_the_page(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for number in range(30):
             _failed(writer, f"unique {number}", 1)
@@ -175,9 +173,7 @@ def test_a_server_that_makes_each_reason_unique_fills_no_page(path: Path) -> Non
     assert ledger is not None
     assert len(ledger.reasons) == REASONS_SHOWN
     hidden = 30 - REASONS_SHOWN
-    assert (
-        ledger.reasons_note == f"{hidden} more failed streams not shown here, for {hidden} further reasons."
-    )
+    assert ledger.reasons_note == f"Not shown: {hidden} more failed streams, with {hidden} further reasons."
 
 
 def test_violations_come_with_their_first_examples(path: Path) -> None:
@@ -190,7 +186,7 @@ def test_violations_come_with_their_first_examples(path: Path) -> None:
                 "terminal.last", "fresh", START * 10**9, f"example {number}", [document(3, note="after")]
             )
     last, unique, unknown = _violations(path)
-    assert [(one.id, one.count) for one in (last, unique, unknown)] == [
+    assert [(violation.id, violation.count) for violation in (last, unique, unknown)] == [
         ("terminal.last", "7"),
         ("ids.unique", "2"),
         ("never.heard", "1"),
@@ -198,10 +194,10 @@ def test_violations_come_with_their_first_examples(path: Path) -> None:
     assert [example.detail for example in last.examples] == [
         f"example {number}" for number in range(EXAMPLES_SHOWN)
     ]
-    assert last.note == "The first 5 examples; the results file keeps 7, and at most 20."
+    assert last.note == "The first 5 of 7 recorded examples; at most 20 are recorded per requirement."
     (exchange,) = last.examples[0].exchanges
     assert exchange.notes == ("event 2: after",)
-    assert unique.note == "No example was kept."
+    assert unique.note == "No example was recorded."
     assert unknown.requirement == "not in this version's catalogue"
 
 
@@ -212,14 +208,14 @@ def test_violations_come_with_their_first_examples(path: Path) -> None:
         (document(2), 1, (), ""),
         ([document(2), document(2)], 2, (), ""),
         ([{"exchange": document(2), "note": "n"}], 1, (), ""),
-        ([{"exchange": "known"}], 0, (("exchange-1", "b"),), ""),
+        ([{"exchange": "known"}], 0, (ExchangeLink("b", "exchange-1"),), ""),
         ([{"exchange": "unknown"}], 0, (), '{\n  "exchange": "unknown"\n}'),
         ({"ids": 1}, 0, (), '{\n  "ids": 1\n}'),
         ("words", 0, (), '"words"'),
     ],
 )
 def test_evidence_of_any_shape_is_shown(
-    path: Path, evidence: Any, exchanges: int, links: tuple[tuple[str, str], ...], other: str
+    path: Path, evidence: Any, exchanges: int, links: tuple[ExchangeLink, ...], other: str
 ) -> None:
     with ResultsWriter(path) as writer:
         writer.add_exchange("known", "a", "b", document(1))
@@ -229,35 +225,35 @@ def test_evidence_of_any_shape_is_shown(
     assert (len(example.exchanges), example.links, example.other) == (exchanges, links, other)
 
 
-def test_moments() -> None:
-    assert moment(START * 10**9 + 5_000_000) == "2026-09-21 14:13:20.005 UTC"
-    assert moment(2**62 * 10**6) == f"{2**62 * 10**6} ns"
+def test_utc_times() -> None:
+    assert utc_time(START * 10**9 + 5_000_000) == "2026-09-21 14:13:20.005 UTC"
+    assert utc_time(2**62 * 10**6) == f"{2**62 * 10**6} ns"
 
 
-def test_rates_tell_of_how_many(path: Path) -> None:
+def test_rates_show_their_counts(path: Path) -> None:
     with ResultsWriter(path) as writer:
-        for word, count in (("judged", 2000), ("failed", 3), ("runs", 1500), ("good", 1455)):
-            writer.add_rate_counts("w0", START, "fresh", word, count)
+        for counter, count in (("judged", 2000), ("failed", 3), ("runs", 1500), ("good", 1455)):
+            writer.add_rate_counts("w0", START, "fresh", counter, count)
     with Results(path) as results:
-        rows = list(rate_rows(summary(results)))
+        rows = list(rate_rows(summarize(results)))
         assert [(row.label, row.value, row.counts) for row in rows] == [
             ("Error rate", "0.15%", "3 of 2,000 streams"),
             ("Goodput", "97%", "1,455 of 1,500 runs"),
         ]
 
 
-def test_a_rate_that_nobody_counted_has_no_row(path: Path) -> None:
+def test_a_rate_without_counts_has_no_row(path: Path) -> None:
     with ResultsWriter(path) as writer:
-        writer.add_ledger("w0", START, "fresh", "done", 4)
+        writer.add_rate_counts("w0", START, "fresh", "judged", 4)
     with Results(path) as results:
-        assert [row.label for row in rate_rows(summary(results))] == ["Error rate"]
+        assert [row.label for row in rate_rows(summarize(results))] == ["Error rate"]
 
 
-def test_a_metric_of_another_unit_names_it(path: Path) -> None:
+def test_a_metric_in_a_different_unit_names_it(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_histogram("tokens_per_s", "fresh", START, "w0", _histogram(42.0))
     with Results(path) as results:
-        labels = [row.label for row in metric_rows(summary(results))]
+        labels = [row.label for row in metric_rows(summarize(results))]
     assert "Token rate, tokens/s" in labels
     assert "Run duration" in labels
 
@@ -273,13 +269,13 @@ def _warmed_up(path: Path) -> None:
         writer.set_manifest(measured_from=START + 2, warmup_s=1.5)
 
 
-def test_warm_up_is_one_line_and_a_shade(path: Path) -> None:
+def test_warm_up_has_a_note_and_is_shaded(path: Path) -> None:
     _warmed_up(path)
     with Results(path) as results:
-        numbers = summary(results)
+        numbers = summarize(results)
         assert warmup_note(numbers) == (
-            "The first 1.5 s were warm-up. 2 streams that were due in it, 1 of them failed, stand in the ledger and "
-            "in the charts' shaded part, and what they violated counts; all other numbers leave them out. "
+            "Warm-up: the first 1.5 s, in which 2 streams were due and 1 failed. Warm-up streams appear in the ledger "
+            "and in the shaded part of the charts, and their violations count. All other numbers exclude them. "
             "Their TTFT: p50 800 ms, p99 900 ms."
         )
         percentiles, over_time, _, traffic = charts(results, ())
@@ -287,19 +283,19 @@ def test_warm_up_is_one_line_and_a_shade(path: Path) -> None:
     assert percentiles.rows[0][:2] == ("Time to first token (TTFT)", "1")
     assert len(over_time.rows) == len(traffic.rows) == 3
     for chart in (over_time, traffic):
-        assert chart.keys[-1].label == "warm-up, left out of the numbers"
+        assert chart.legend[-1].label == "warm-up, excluded from the metrics"
     assert row.cells[4] == "100.0"
 
 
-def test_no_word_of_warm_up_without_one(path: Path) -> None:
+def test_no_note_without_a_warm_up(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled")
     with Results(path) as results:
-        assert warmup_note(summary(results)) == ""
+        assert warmup_note(summarize(results)) == ""
         assert "warm-up" not in str(list(charts(results, ())))
 
 
-def test_what_was_dropped_and_lost_is_said_and_is_not_in_flight(path: Path) -> None:
+def test_dropped_and_lost_streams_have_a_note_and_are_not_in_flight(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 10)
         writer.add_ledger("w0", START, "fresh", "dropped", 4)
@@ -312,7 +308,7 @@ def test_what_was_dropped_and_lost_is_said_and_is_not_in_flight(path: Path) -> N
     assert ledger is not None
     assert ledger.adds_up
     dropped, lost = ledger.notes
-    assert dropped.startswith("4 arrivals never began: as many streams as allowed were in flight")
+    assert dropped.startswith("4 arrivals were dropped because the maximum number of streams was in flight")
     assert lost.startswith("2 streams were open in workers that died.")
     assert [row[3] for row in traffic.rows] == ["6", "1", "1"]
 
@@ -321,7 +317,7 @@ def test_reasons_of_a_sample_say_so(path: Path) -> None:
     row = StreamRecord(
         journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone"
     )
-    with ResultsWriter(path, keep_runs=4) as writer:
+    with ResultsWriter(path, keep_streams=4) as writer:
         writer.add_ledger("w0", START, "fresh", "truncated", 10)
         writer.add_failures("w0", START, "fresh", 10)
         writer.add_streams([row] * 10)
@@ -332,8 +328,8 @@ def test_reasons_of_a_sample_say_so(path: Path) -> None:
     assert ledger.reasons_note == "Counted in a sample of 4 of 10 streams."
 
 
-def test_the_worst_runs_are_drawn_and_say_what_worst_means(path: Path) -> None:
-    with ResultsWriter(path, keep_runs=WATERFALL + 5) as writer:
+def test_the_slowest_runs_are_drawn(path: Path) -> None:
+    with ResultsWriter(path, keep_streams=WATERFALL + 5) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 40)
         writer.add_streams(
             StreamRecord(
@@ -347,10 +343,8 @@ def test_the_worst_runs_are_drawn_and_say_what_worst_means(path: Path) -> None:
             for n in range(40)
         )
     with Results(path) as results:
-        _, worst = charts(results, ())
-    assert worst.title == f"The {WATERFALL} worst runs"
-    assert len(worst.rows) == WATERFALL
-    assert worst.caption.startswith(
-        "Worst is what took longest from the moment it was due to its terminal event"
-    )
-    assert "the file keeps 15 of 40 streams" in worst.caption
+        _, slowest = charts(results, ())
+    assert slowest.title == f"The {WATERFALL} slowest runs"
+    assert len(slowest.rows) == WATERFALL
+    assert slowest.caption.startswith("The runs with the longest duration, from when they were due")
+    assert "Taken from the 15 of 40 streams that the results file keeps" in slowest.caption

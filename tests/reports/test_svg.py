@@ -52,13 +52,13 @@ def test_only_known_elements_and_attributes_are_left() -> None:
     }  # fmt: skip
 
 
-def test_ids_are_the_charts_own_and_every_reference_leads_to_one() -> None:
+def test_ids_are_unique_to_the_chart_and_every_reference_has_a_target() -> None:
     svg = _drawn(name="over-time")
     ids = set(re.findall(r'id="([^"]+)"', svg))
     references = set(re.findall(r'(?:href="#|url\(#)([^")]+)', svg))
     assert references
     assert references <= ids
-    assert all(one.startswith("over-time-") for one in ids)
+    assert all(name.startswith("over-time-") for name in ids)
 
 
 def test_the_same_figure_gives_the_same_text() -> None:

@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reports.text import Gap, bounded, counted, duration, excerpt, milliseconds, percent, visible
+from harness.reports.text import (
+    Gap,
+    agree,
+    bounded,
+    counted,
+    duration,
+    excerpt,
+    milliseconds,
+    percent,
+    visible,
+)
 
 
 @pytest.mark.parametrize(
@@ -19,12 +29,12 @@ from harness.reports.text import Gap, bounded, counted, duration, excerpt, milli
         ("cr\r\n", "cr\\r\n"),
     ],
 )
-def test_unseen_characters_are_written_out(hostile: str, shown: str) -> None:
+def test_unprintable_characters_are_escaped(hostile: str, shown: str) -> None:
     assert visible(hostile) == shown
 
 
 @given(st.text())
-def test_what_is_visible_can_be_written_as_utf8_and_stays_as_it_is(text: str) -> None:
+def test_visible_text_is_valid_utf8_and_stays_unchanged(text: str) -> None:
     shown = visible(text)
     assert visible(shown) == shown
     assert shown.encode().decode() == shown
@@ -34,8 +44,8 @@ def test_a_text_at_the_limit_stays_whole() -> None:
     assert bounded("x" * 10, 10) == "x" * 10
 
 
-def test_a_longer_text_says_how_much_is_missing() -> None:
-    assert bounded("x" * 1244, 10) == "xxxxxxxxxx… (1,234 more characters left out)"
+def test_a_longer_text_says_how_much_is_omitted() -> None:
+    assert bounded("x" * 1244, 10) == "xxxxxxxxxx… (1,234 more characters omitted)"
 
 
 @pytest.mark.parametrize(
@@ -65,6 +75,10 @@ def test_percent(share: float | None, shown: str) -> None:
     assert percent(share) == shown
 
 
+def test_a_verb_agrees_with_its_count() -> None:
+    assert [agree(number, "was", "were") for number in (0, 1, 2)] == ["were", "was", "were"]
+
+
 def test_counted() -> None:
     assert (counted(1, "stream"), counted(0, "stream"), counted(2000, "stream")) == (
         "1 stream",
@@ -81,11 +95,11 @@ def test_a_short_list_is_shown_whole() -> None:
     assert excerpt(_letters(range(5)), 5, 3, 2) == ["a", "b", "c", "d", "e"]
 
 
-def test_a_long_list_loses_its_middle_and_says_so() -> None:
+def test_a_long_list_has_a_gap_in_the_middle() -> None:
     assert excerpt(_letters(range(9)), 9, 2, 1) == ["a", "b", Gap(6), "i"]
 
 
-def test_what_is_pointed_at_stays() -> None:
+def test_kept_items_stay() -> None:
     assert excerpt(_letters(range(9)), 9, 2, 1, frozenset({4, 99, -1})) == [
         "a",
         "b",
@@ -96,7 +110,7 @@ def test_what_is_pointed_at_stays() -> None:
     ]
 
 
-def test_holes_that_were_there_already_are_counted_once() -> None:
+def test_existing_holes_are_counted_once() -> None:
     kept = [(0, "a"), (1, "b"), (100, "c"), (101, "d")]
     assert excerpt(kept, 102, 40, 20) == ["a", "b", Gap(98), "c", "d"]
     assert excerpt(kept, 103, 1, 1) == ["a", Gap(100), "d", Gap(1)]

@@ -36,7 +36,7 @@ FULL = _row(
 )
 
 
-def test_each_part_begins_where_the_last_ended() -> None:
+def test_each_phase_begins_where_the_previous_one_ended() -> None:
     assert phases(FULL) == (
         StreamPhase("waiting", 0.0, 3.0),
         StreamPhase("connect", 3.0, 5.0),
@@ -47,31 +47,31 @@ def test_each_part_begins_where_the_last_ended() -> None:
     )
 
 
-def test_a_stream_that_the_harness_broke_on_did_not_fail() -> None:
-    rows = [_row(duration_ms=9.0, reason=reason) for reason in ("the harness broke on X", "gone", None)]
+def test_a_stream_with_a_harness_fault_did_not_fail() -> None:
+    rows = [_row(duration_ms=9.0, reason=reason) for reason in ("harness fault on X", "gone", None)]
     chart = waterfall(rows, 1_000, "worst")
     assert [cells[-2] for cells in chart.rows] == ["done, not judged", "done, failed", "done"]
 
 
-def test_what_was_not_measured_belongs_to_what_came_next() -> None:
+def test_a_phase_that_was_not_measured_is_merged_into_the_next() -> None:
     assert phases(_row(ttft_ms=40.0, duration_ms=100.0)) == (
         StreamPhase("token", 0.0, 40.0),
         StreamPhase("stream", 40.0, 100.0),
     )
-    # A connection that was used again: nothing was connected.
-    assert [part.what for part in phases(_row(sent_ns=DUE_NS + 10**6, head_ms=3.0, duration_ms=9.0))] == [
+    # A reused connection has no connect phase.
+    assert [phase.name for phase in phases(_row(sent_ns=DUE_NS + 10**6, head_ms=3.0, duration_ms=9.0))] == [
         "waiting",
         "head",
         "stream",
     ]
 
 
-def test_a_moment_before_the_last_one_makes_no_part_of_negative_length() -> None:
+def test_a_phase_never_has_a_negative_length() -> None:
     row = _row(sent_ns=DUE_NS - 10**6, connect_ms=0.5, head_ms=50.0, first_event_ms=48.0, duration_ms=60.0)
     assert phases(row) == (StreamPhase("head", 0.0, 49.0), StreamPhase("stream", 49.0, 60.0))
 
 
-def test_the_picture_tells_its_numbers() -> None:
+def test_the_chart_has_a_table_of_its_values() -> None:
     failed = _row(
         journey="a journey with a long name",
         duration_ms=80.0,
@@ -81,13 +81,13 @@ def test_the_picture_tells_its_numbers() -> None:
         intended_ns=DUE_NS + 1_500_000_000,
     )
     chart = waterfall([FULL, failed], 1_000, "worst")
-    assert chart.title == "The 2 worst runs"
-    assert dict(zip(chart.head, chart.rows[0], strict=True)) == {
+    assert chart.title == "The 2 slowest runs"
+    assert dict(zip(chart.columns, chart.rows[0], strict=True)) == {
         "run": "1",
         "journey": "fresh, run",
-        "due, from start": "0 µs",
+        "due, since start": "0 µs",
         "connect": "2 ms",
-        "head": "20 ms",
+        "response head": "20 ms",
         "first event": "26 ms",
         "first token": "40 ms",
         "largest gap": "30 ms",
@@ -97,23 +97,26 @@ def test_the_picture_tells_its_numbers() -> None:
         "outcome": "done",
         "run id": "run-1",
     }
-    second = dict(zip(chart.head, chart.rows[1], strict=True))
-    assert (second["due, from start"], second["connect"], second["outcome"]) == (
+    second = dict(zip(chart.columns, chart.rows[1], strict=True))
+    assert (second["due, since start"], second["connect"], second["outcome"]) == (
         "1.5 s",
         "\u2013",
         "error, failed",
     )
-    assert second["run id"] == f"{'x' * 60}\u2026 (20 more characters left out)"
+    assert second["run id"] == f"{'x' * 60}\u2026 (20 more characters omitted)"
     assert re.findall(r"<text[^>]*>([^<]*  \d)</text>", chart.svg) == ["fresh  1", "a journey with a  2"]
-    assert chart.keys[-1].label == "how long its largest gap was"
+    assert chart.legend[-1].label == "length of the largest gap between tokens"
 
 
-def test_only_what_is_drawn_is_in_the_key() -> None:
+def test_only_what_is_drawn_is_in_the_legend() -> None:
     chart = waterfall([_row(ttft_ms=40.0, duration_ms=100.0)], 1_000, "worst")
-    assert [key.label for key in chart.keys] == ["until the first token", "tokens, until the terminal event"]
+    assert [entry.label for entry in chart.legend] == [
+        "waiting for the first token",
+        "first token to terminal event",
+    ]
 
 
-def test_the_longest_runs_are_those_that_ended_and_count(tmp_path: Path) -> None:
+def test_the_slowest_runs_ended_after_the_warm_up(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "r.sqlite") as writer:
         writer.set_manifest(measured_from=1_010)
         for second, duration_ms in ((1_000, 900.0), (1_010, 5.0), (1_011, None), (1_012, 70.0), (1_013, 8.0)):
