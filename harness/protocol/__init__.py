@@ -1,1 +1,1 @@
-"""What the wire says: bytes to values and back. No I/O, no judgement."""
+"""Wire formats: HTTP/1.1, server-sent events and JSON. No I/O and no verdicts."""

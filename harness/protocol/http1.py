@@ -1,7 +1,7 @@
-"""HTTP/1.1, as far as one streamed answer needs it: requests out, responses in, on top of llhttp.
+"""HTTP/1.1 requests and responses for one stream per request, on top of llhttp.
 
-The parser's point is to say truly how a message ended: with its last chunk, with its full
-Content-Length, with the connection (where the message has no length of its own), or not at all.
+The parser reports exactly how a message ended: with its last chunk, its full Content-Length, the connection (if it
+has neither), or not at all.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Delimiter(StrEnum):
 
 @dataclass(frozen=True)
 class ResponseHead:
-    """Status line and header fields, names as they were spelt."""
+    """Status line and header fields; names keep their case."""
 
     status: int
     reason: str
@@ -36,7 +36,7 @@ class ResponseHead:
     headers: tuple[tuple[str, str], ...]
 
     def values(self, name: str) -> tuple[str, ...]:
-        """Every value of header field `name`, whatever its case."""
+        """Every value of header field `name`, case-insensitive."""
         return self._values.get(name.lower(), ())
 
     @cached_property
@@ -47,9 +47,9 @@ class ResponseHead:
         return values
 
     def value(self, name: str) -> str | None:
-        """The values of header field `name` joined with commas (RFC 9110, 5.2); None when absent."""
-        found = self.values(name)
-        return ", ".join(found) if found else None
+        """The values of header field `name`, joined with commas (RFC 9110, 5.2); None if absent."""
+        values = self.values(name)
+        return ", ".join(values) if values else None
 
     @cached_property
     def delimiter(self) -> Delimiter:
@@ -57,7 +57,7 @@ class ResponseHead:
         if self.status in {204, 304}:
             return Delimiter.NO_BODY
         coding = self.value("transfer-encoding")
-        if coding is not None:  # only as the last coding does it mark the end
+        if coding is not None:  # chunked delimits the body only as the last coding
             last = coding.rpartition(",")[2].strip(" \t").lower()
             return Delimiter.CHUNKED if last == "chunked" else Delimiter.CLOSE
         return Delimiter.LENGTH if self.values("content-length") else Delimiter.CLOSE
@@ -67,7 +67,8 @@ class ResponseHead:
         """Whether another request may follow on the connection once the message has ended (RFC 9112, 9.3)."""
         if self.version != "1.1" or self.delimiter is Delimiter.CLOSE:
             return False
-        return "close" not in {one.strip().lower() for one in (self.value("connection") or "").split(",")}
+        options = (self.value("connection") or "").split(",")
+        return "close" not in {option.strip().lower() for option in options}
 
 
 _HEADS_KEPT = 1024
@@ -75,13 +76,13 @@ _HEADS_KEPT = 1024
 
 @lru_cache(maxsize=_HEADS_KEPT)
 def _head(status: int, reason: bytes, version: str, fields: tuple[tuple[bytes, bytes], ...]) -> ResponseHead:
-    """One object for all answers with the same head: a server that answers a thousand times repeats itself."""
+    """Cached, since thousands of responses have the same head."""
     headers = tuple((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in fields)
     return ResponseHead(status, reason.decode("latin-1"), version, headers)
 
 
 class HttpSyntaxError(ValueError):
-    """The bytes are not an HTTP/1.1 response. `body` is what the same bytes held of the body before that."""
+    """The bytes are not an HTTP/1.1 response. body: the valid body bytes before the error."""
 
     def __init__(self, message: str, body: bytes) -> None:
         super().__init__(message)
@@ -89,16 +90,16 @@ class HttpSyntaxError(ValueError):
 
 
 class ResponseParser:
-    """Feed it the connection's bytes; it gives the head once, body bytes as they come, and the end.
+    """Incremental parser of one response: the head, body bytes as they arrive, and the end.
 
-    Informational (1xx) responses before the real one are passed over. Bytes after the message's end are
-    ignored; `surplus` says whether there were any but line ends.
+    Skips informational (1xx) responses. Ignores bytes after the end of the message; `surplus` tells whether there
+    were any except line ends.
     """
 
     __slots__ = (
         "_body",
         "_body_ends",
-        "_fault",
+        "_error",
         "_fields",
         "_parser",
         "_reason",
@@ -112,59 +113,57 @@ class ResponseParser:
         self.head: ResponseHead | None = None
         self.complete = False
         self.surplus = False
-        self._fault: str | None = None
+        self._error: str | None = None
         self._body: list[bytes] = []
-        self._body_ends: int | None = None  # how many of those pieces belong to the message
+        self._body_ends: int | None = None  # how many of these pieces belong to the message
         self._reason = b""
         self._fields: list[tuple[bytes, bytes]] = []
-        self.on_body = self._body.append  # called once a chunk: a method of ours would cost twice the time
+        self.on_body = self._body.append  # called once per chunk; a Python method would take twice the time
         self._parser: Any = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes off the connection and return the body bytes in them.
+        """Parse the next bytes of the connection and return the body bytes in them.
 
-        Raises HttpSyntaxError when they cannot be an HTTP/1.1 response, and from then on.
+        Raises HttpSyntaxError if they are not an HTTP/1.1 response, and on every later call.
         """
         if self.complete:
             self.surplus = self.surplus or bool(data.strip(b"\r\n"))
             return b""
-        if self._fault is None:
+        if self._error is None:
             self._parse(data)
         pieces = self._body if self._body_ends is None else self._body[: self._body_ends]
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body.clear()
-        if self._fault is not None:
-            raise HttpSyntaxError(self._fault, body)
+        if self._error is not None:
+            raise HttpSyntaxError(self._error, body)
         return body
 
     @property
     def is_chunked(self) -> bool:
-        """Whether the message's body comes in chunks, and has not ended."""
+        """Whether the body is chunked and has not ended."""
         return self.head is not None and not self.complete and self.head.delimiter is Delimiter.CHUNKED
 
     def _parse(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
-            if self.complete:  # after the end, garbage is surplus
+            if self.complete:  # invalid bytes after the end are surplus
                 self.surplus = True
             elif self._parser.get_status_code() == 101:
-                self._fault = "the server switched protocols, which was not asked for"
+                self._error = "the server switched protocols (101), which was not requested"
             else:
-                self._fault = f"not an HTTP/1.1 response: {problem}"
+                self._error = f"not an HTTP/1.1 response: {problem}"
 
     def close(self) -> None:
-        """Nothing more will be fed. Parser and callbacks refer to each other: unparted, each stream would wait
-        for a garbage collection.
-        """
+        """Release the parser. It and its callbacks form a reference cycle, which would need garbage collection."""
         self._parser = None
 
     def end_of_connection(self) -> None:
-        """The peer sent FIN: a message without a length of its own ends properly here."""
+        """The peer sent FIN, which ends a message without chunks and Content-Length."""
         if self.head is not None and self.head.delimiter is Delimiter.CLOSE:
             self.complete = True
 
-    # httptools calls these.
+    # Callbacks of httptools.
 
     def on_message_begin(self) -> None:
         self.surplus = self.complete
@@ -191,11 +190,10 @@ class ResponseParser:
 
 
 def encode_request(request: HttpRequest, *, host: str) -> bytes:
-    """The request as bytes, with Host and Content-Length added where it does not set them itself.
+    """The request as bytes. Adds Host, and Content-Length unless there is a Transfer-Encoding, if not set.
 
-    Header names and values go out as they are, in UTF-8 as WHATWG HTML 9.2.3 has it for Last-Event-ID, so
-    that a scenario may send what no client library would; a line break in one is refused with ValueError
-    all the same. No Content-Length is added to a request with a Transfer-Encoding.
+    Header names and values are sent unchanged in UTF-8 (WHATWG HTML 9.2.3 requires it for Last-Event-ID), so that a
+    scenario can send what client libraries refuse. Raises ValueError for a line break in one.
     """
     named = {name.lower() for name, _ in request.headers}
     lines = [f"{request.method} {request.target} HTTP/1.1"]
@@ -207,5 +205,5 @@ def encode_request(request: HttpRequest, *, host: str) -> bytes:
         lines.append(f"Content-Length: {len(request.body)}")
     head = "\r\n".join([*lines, "", ""])
     if not head.count("\r") == head.count("\n") == len(lines) + 1:
-        raise ValueError("a request line or header field holds a line break")
+        raise ValueError("a request line or header field contains a line break")
     return head.encode() + request.body

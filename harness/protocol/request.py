@@ -1,4 +1,4 @@
-"""The documented request: its body as a model, and the HTTP request that carries it."""
+"""An HTTP request, before it is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP/1.1 request, ready to be written: method, target, header fields in order, body bytes."""
+    """One HTTP/1.1 request; header fields keep their order."""
 
     method: str
     target: str
@@ -18,16 +18,16 @@ class HttpRequest:
 
     @classmethod
     def post_json(cls, target: str, headers: tuple[tuple[str, str], ...], body: Any) -> Self:
-        """Request that carries `body` as JSON text."""
+        """A POST request with `body` as JSON."""
         return cls("POST", target, headers, json.dumps(body, ensure_ascii=False).encode())
 
     def header(self, name: str) -> str | None:
-        """The first value of header field `name`, whatever its case; None when it is not sent."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        """The first value of header field `name`, case-insensitive; None if absent."""
+        lower = name.lower()
+        return next((value for key, value in self.headers if key.lower() == lower), None)
 
     def with_header(self, name: str, value: str | None) -> Self:
-        """The same request with header field `name` set to `value`, or without it where `value` is None."""
+        """A copy with header field `name` set to `value`, or without it if `value` is None."""
         kept = tuple((key, old) for key, old in self.headers if key.lower() != name.lower())
         return replace(self, headers=kept if value is None else (*kept, (name, value)))
 
@@ -36,5 +36,5 @@ class HttpRequest:
         return json.loads(self.body)
 
     def with_json(self, body: Any) -> Self:
-        """The same request with another JSON body."""
+        """A copy with a different JSON body."""
         return replace(self, body=json.dumps(body, ensure_ascii=False).encode())

@@ -1,11 +1,10 @@
-"""Server-Sent Events, decoded to the letter of WHATWG HTML 9.2.6 ("Interpreting an event stream").
+"""Decoder for server-sent events, after WHATWG HTML 9.2.6 ("Interpreting an event stream").
 
-It must do three things at once. Give each block as soon as the line end of its blank line is in, also
-where that is a lone CR. Cost O(bytes), however the bytes were cut: every byte is searched for a line
-end once. Keep the block's own bytes, because a verdict without its evidence is an opinion.
+It returns each block once the line end of its blank line has arrived (even if that is a lone CR), takes O(bytes) for
+any split of the bytes, since each byte is searched for a line end once, and keeps the block's bytes as evidence.
 
-A *frame* here is one block of lines up to a blank line, whether or not a browser would dispatch an
-event for it: a block of comments, or of an id alone, is a frame without data.
+A *frame* is one block of lines up to a blank line, whether or not a browser would dispatch an event for it: a block of
+comments, or with only an id, is a frame without data.
 """
 
 from __future__ import annotations
@@ -27,10 +26,7 @@ _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
 class FrameTooLargeError(ValueError):
-    """A block grew past the limit without a blank line: memory is bounded, so the stream is given up.
-
-    `frames` are those that the same bytes completed before it.
-    """
+    """A block exceeds the size limit; decoding stops. frames: those completed by the same bytes before it."""
 
     def __init__(self, message: str, frames: list[Frame]) -> None:
         super().__init__(message)
@@ -38,7 +34,7 @@ class FrameTooLargeError(ValueError):
 
 
 class Field(NamedTuple):
-    """One line of a frame. A comment has the name ``""`` and its text as value."""
+    """One line of a frame. A comment has an empty name, and its text as value."""
 
     name: str
     value: str
@@ -48,12 +44,12 @@ class Field(NamedTuple):
 class Frame:
     """One block of the stream.
 
-    raw: its bytes with their line ends, without the blank line that ended it.
-    data: the joined ``data`` lines; None when there was no such line.
-    event: the ``event`` field; ``""`` when absent, which means ``message``.
-    id: the id this block set; None when it set none (or one with a NUL, which is ignored).
-    last_event_id: the id a browser would report for this block, kept from earlier ones where it set none.
-    retry_ms: the reconnection time this block set, in milliseconds; what is larger reads as MAX_RETRY_MS.
+    raw: its bytes with line ends, without the final blank line.
+    data: the joined ``data`` lines; None if there are none.
+    event: the ``event`` field; empty if absent, which means ``message``.
+    id: the id set by this block; None if it sets none, or one with a NUL, which is ignored.
+    last_event_id: the id a browser would report for this block, which may come from an earlier one.
+    retry_ms: the reconnection time set by this block, in milliseconds, at most MAX_RETRY_MS.
     """
 
     raw: bytes
@@ -65,22 +61,22 @@ class Frame:
 
     @property
     def dispatches(self) -> bool:
-        """Whether a browser would dispatch an event for it: only where there was a data line."""
+        """Whether a browser would dispatch an event for it: only with a data line."""
         return self.data is not None
 
     @cached_property
     def fields(self) -> tuple[Field, ...]:
-        """Every line of the block in order, comments too."""
+        """Every line of the block, including comments."""
         return tuple(_field(line) for line in lines(self.raw))
 
     @property
     def comments(self) -> tuple[str, ...]:
-        """The texts of its comment lines."""
+        """The text of each comment line."""
         return tuple(value for name, value in self.fields if not name)
 
 
 def lines(raw: bytes) -> Iterator[bytes]:
-    """The lines of a block, without their ends (CRLF, LF or CR); a last line needs no end."""
+    """The lines of a block, without line ends (CRLF, LF or CR); the last line may lack one."""
     parts = _LINE_ENDS.split(raw)
     if parts and not parts[-1]:
         parts.pop()
@@ -93,15 +89,15 @@ def _field(line: bytes) -> Field:
 
 
 def _milliseconds(digits: str) -> int:
-    digits = digits.lstrip("0")  # int() refuses thousands of digits, and a server may send them
+    digits = digits.lstrip("0")  # int() raises for thousands of digits, which a server may send
     return int(digits or "0") if len(digits) < len(str(MAX_RETRY_MS)) else MAX_RETRY_MS
 
 
 class SseDecoder:
     """Incremental decoder of one event stream.
 
-    `feed` takes body bytes in any cut and returns the frames they complete. What never got its blank
-    line stays in `pending`; a browser discards it.
+    `feed` takes body bytes in any split and returns the frames they complete. A block without its blank line stays in
+    `pending`; a browser discards it.
     """
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
@@ -109,29 +105,29 @@ class SseDecoder:
         self._max_frame_bytes = max_frame_bytes
         self._block = bytearray()  # lines of the open block, then the unfinished line
         self._line_start = 0  # of the unfinished line
-        self._searched = 0  # no line end stands in _block[_line_start:_searched]
-        self._after_cr = False  # an LF that comes next belongs to the CR before it
-        self._at_start = True  # a BOM may still come
+        self._searched = 0  # there is no line end in _block[_line_start:_searched]
+        self._after_cr = False  # a following LF belongs to the CR before it
+        self._at_start = True  # a BOM may still follow
 
     @property
     def pending(self) -> bytes:
-        """Bytes of the block that is still open."""
+        """Bytes of the incomplete block."""
         return bytes(self._block)
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes of the body, return the frames that they complete.
+        """Decode the next bytes of the body, return the frames that they complete.
 
-        Raises FrameTooLargeError when a block outgrows the limit, and from then on.
+        Raises FrameTooLargeError if a block exceeds the limit, and on every later call.
         """
         if len(self._block) > self._max_frame_bytes:
             raise self._too_large([])
         self._block += data
-        if self._at_start and not self._pass_bom():
+        if self._at_start and not self._skip_bom():
             return []
         frames: list[Frame] = []
         while True:
             if self._after_cr and len(self._block) > self._line_start:
-                self._swallow_lf()
+                self._skip_lf()
             end = _LINE_END.search(self._block, self._searched)
             if end is None:
                 break
@@ -146,11 +142,11 @@ class SseDecoder:
 
     def _too_large(self, frames: list[Frame]) -> FrameTooLargeError:
         return FrameTooLargeError(
-            f"an event is larger than {self._max_frame_bytes} bytes and has no blank line yet", frames
+            f"an event exceeds {self._max_frame_bytes} bytes without a blank line", frames
         )
 
-    def _pass_bom(self) -> bool:
-        """Drop a leading BOM. False while the bytes so far could still become one."""
+    def _skip_bom(self) -> bool:
+        """Drop a leading BOM. False while the bytes so far may be the start of one."""
         if self._block.startswith(_BOM):
             del self._block[:3]
         elif _BOM.startswith(self._block):
@@ -158,18 +154,18 @@ class SseDecoder:
         self._at_start = False
         return True
 
-    def _swallow_lf(self) -> None:
+    def _skip_lf(self) -> None:
         self._after_cr = False
         if self._block[self._line_start] != 0x0A:
             return
-        if self._line_start:  # inside a block the LF stays in the evidence
+        if self._line_start:  # inside a block: keep the LF in the evidence
             self._line_start += 1
-        else:  # it ended the blank line of the block before
+        else:  # part of the previous block's blank line
             del self._block[0]
         self._searched = self._line_start
 
     def _end_line(self, end: int) -> Frame | None:
-        """A line end stands at `end`. Returns the frame when the line was blank and there was a block."""
+        """Process the line end at `end`. Returns the frame if the line was blank and ends a block."""
         block = self._block
         self._after_cr = block[end] == 0x0D
         if end > self._line_start:

@@ -1,1 +1,1 @@
-"""The embedded target: a strict, correct server of the documented API, and its switchable faults."""
+"""The embedded target: a conforming server of the documented API, with switchable faults."""

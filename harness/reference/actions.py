@@ -1,7 +1,7 @@
-"""The actions that the embedded server can run: each brings about one situation that a client must handle.
+"""The actions of the embedded server, one for each situation that a client must handle.
 
-An action is an asynchronous iterator of tokens. Running out of them is success; ActionFailedError and
-ActionCancelledError are the two other ends.
+An action is an async iterator of tokens. Exhaustion is success; ActionFailedError and ActionCancelledError are the
+other two outcomes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-#: more words than ten, so that sequence numbers reach two digits, and not all of them ASCII
+#: more than ten words, so sequence numbers reach two digits; not only ASCII
 DEFAULT_TEXT = "Voilà: the naïve café serves its agents one word at a time, in order, and says 42 °C."
 MAX_TOKENS = 1000
 
@@ -32,15 +32,15 @@ class ActionFailedError(Exception):
 
 
 class ActionCancelledError(Exception):
-    """The action gave up of its own accord; its run ends with `cancelled`."""
+    """The action cancelled itself; its run ends with `cancelled`."""
 
 
 class BadActionError(ValueError):
-    """The workflowAction cannot be run; the text names the field and says why."""
+    """The workflowAction is invalid; the message names the field and the reason."""
 
 
 class _Parameters(BaseModel):
-    """The action-specific parameters; those of other actions are passed over."""
+    """The parameters of one action; unknown ones are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 
@@ -62,7 +62,7 @@ class _Long(_Parameters):
         loop = asyncio.get_running_loop()
         start = loop.time()
         for index in range(self.count):
-            # absolute due times: relative sleeps would drift under load
+            # absolute times: relative sleeps would drift under load
             await asyncio.sleep(start + index * self.interval_ms / 1000 - loop.time())
             yield f"étape {index + 1} "
 
@@ -107,13 +107,13 @@ TOOL_IDS = tuple(_ACTIONS)
 
 
 def prepare_action(workflow_action: Mapping[str, Any]) -> Callable[[], Tokens]:
-    """What starts the action that a valid `workflowAction` object describes.
+    """A function that starts the action of a `workflowAction` object.
 
-    Raises BadActionError when its ``toolId`` is none of TOOL_IDS or one of its parameters is wrong.
+    Raises BadActionError for an unknown ``toolId`` or an invalid parameter.
     """
     model = _ACTIONS.get(workflow_action["toolId"])
     if model is None:
-        raise BadActionError(f"workflowAction.toolId: no such tool; known are {', '.join(TOOL_IDS)}")
+        raise BadActionError(f"workflowAction.toolId: unknown tool; the tools are {', '.join(TOOL_IDS)}")
     try:
         return model.model_validate(dict(workflow_action)).tokens
     except ValidationError as problem:
@@ -122,9 +122,9 @@ def prepare_action(workflow_action: Mapping[str, Any]) -> Callable[[], Tokens]:
 
 
 def tokens_of(text: str) -> list[str]:
-    """`text` cut before the white space between its words; joined they are `text` again.
+    """Split `text` before the white space between its words; joined, the tokens are `text`.
 
-    At most MAX_TOKENS: in a longer text a token holds several words.
+    At most MAX_TOKENS: in a longer text, a token has several words.
     """
     pieces = _PIECE.findall(text)
     size = -(-len(pieces) // MAX_TOKENS) or 1

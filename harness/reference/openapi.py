@@ -1,4 +1,4 @@
-"""The embedded server's OpenAPI description, made from the models that it validates with."""
+"""The embedded server's OpenAPI description, generated from the models it validates with."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Problem(BaseModel):
 
 
 class RunState(BaseModel):
-    """What became of a run that was asked to be cancelled."""
+    """The state of a run after a request to cancel it."""
 
-    runId: str  # noqa: N815 - the wire's spelling
+    runId: str  # noqa: N815 - as on the wire
     state: str
 
 
 class FrameSchema(BaseModel):
-    """One event of a stream: an id of the form <milliseconds>-<sequence>, and a RunEvent as JSON text."""
+    """One event of a stream: an id of the form <milliseconds>-<sequence>, and a RunEvent as JSON."""
 
     id: Annotated[str, Field(pattern=r"^[0-9]+-[0-9]+$")]
     data: str
@@ -40,13 +40,13 @@ class FrameSchema(BaseModel):
 
 _REFUSALS = {
     "400": "The request cannot be read.",
-    "401": "No token, or one that nobody has.",
+    "401": "The token is missing or not valid.",
     "403": "The organization is not the token's.",
-    "404": "There is no such thing.",
+    "404": "Not found.",
     "413": "The body is too large.",
     "415": "The body is not JSON.",
-    "422": "The body is not what is described here.",
-    "503": "The server holds as many runs as it can.",
+    "422": "The body does not match the schema.",
+    "503": "The server is at its limit of runs.",
 }
 
 
@@ -81,9 +81,9 @@ def _run_operation(name: str, summary: str) -> dict[str, Any]:
         "summary": summary,
         "parameters": [
             _header(
-                "Idempotency-Key", "Same key and body resume the run; same key and another body are a 409."
+                "Idempotency-Key", "Same key and body resume the run; same key, different body is a 409."
             ),
-            _header("Last-Event-ID", "The stream begins after that event."),
+            _header("Last-Event-ID", "The stream starts after that event."),
         ],
         "requestBody": {
             "required": True,
@@ -93,26 +93,26 @@ def _run_operation(name: str, summary: str) -> dict[str, Any]:
         },
         "responses": {
             "200": _stream("The run's events, ending with done, error or cancelled."),
-            "409": _stream("One error event: the key was used with another body."),
+            "409": _stream("One error event: the key was used with a different body."),
             **_refusals("400", "401", "403", "413", "415", "422", "503"),
         },
     }
 
 
 def openapi_document(path: str, other_path: str) -> dict[str, Any]:
-    """The description of a server whose endpoint is at `path`, and the second one at `other_path`."""
+    """The description of a server with its endpoint at `path`, and a second one at `other_path`."""
     request = WorkflowActionRequest.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas = {**request.pop("$defs", {}), "WorkflowActionRequest": request}
     schemas |= {model.__name__: model.model_json_schema() for model in (FrameSchema, Problem, RunState)}
     cancel = {
         "operationId": "cancelRun",
-        "summary": "Cancel a running run.",
+        "summary": "Cancel a run in flight.",
         "parameters": [
             {"name": "runId", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
         ],
         "responses": {
             "200": {
-                "description": "What became of it.",
+                "description": "The run's state.",
                 "content": {"application/json": {"schema": {"$ref": "#/components/schemas/RunState"}}},
             },
             **_refusals("400", "401", "404"),
@@ -127,7 +127,9 @@ def openapi_document(path: str, other_path: str) -> dict[str, Any]:
                     "executeWorkflowAction", "Execute a workflow action and stream its events."
                 )
             },
-            other_path: {"post": _run_operation("createRun", "The same by its other route.")},
+            other_path: {
+                "post": _run_operation("createRun", "Execute a workflow action by the second route.")
+            },
             f"{other_path}/{{runId}}/cancel": {"post": cancel},
         },
         "components": {

@@ -1,7 +1,7 @@
-"""Runs and where they are kept: one append-only list of events a run, read by any number of streams.
+"""Runs and their registry. A run is an append-only list of events, read by any number of streams.
 
-Everything here happens in one event loop and between two awaits, so there are no locks: whoever looks a
-run up and starts one where there is none does both before anybody else has a turn.
+There are no locks: everything runs in one event loop, and looking up a run and starting a new one happen without an
+await in between.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import NamedTuple
 from harness.profiles.workflow_actions.event_id import StreamId
 
 RunKey = tuple[str, str, str]
-"""What a later request finds a run by: organization, ``key`` or ``runId``, and that value."""
+"""The registry key of a run: organization, ``key`` or ``runId``, and its value."""
 
 
 class Event(NamedTuple):
-    """One event as every stream of its run carries it; `data` is its JSON text."""
+    """One event of a run; `data` is its JSON text."""
 
     id: StreamId
     type: str
@@ -28,18 +28,18 @@ class Event(NamedTuple):
 
 
 class RegistryFullError(Exception):
-    """As many runs as are allowed are running at this moment, or no more are taken."""
+    """The limit of running runs is reached, or the registry is closed."""
 
 
 def next_id(last: StreamId | None, now_ms: int) -> StreamId:
-    """The id after `last`, at wall clock time `now_ms`; also right where the clock stands or goes back."""
+    """The id after `last` at wall clock time `now_ms`; increasing even if the clock stands still or goes back."""
     if last is None or now_ms > last.ms:
         return StreamId(now_ms, 0)
     return StreamId(last.ms, last.seq + 1)
 
 
 class Run:
-    """One execution of an action: its events so far, and whoever waits for more of them."""
+    """One execution of an action: its events so far, and the streams that wait for more."""
 
     def __init__(self, organization: str, run_id: str, fingerprint: bytes, identity: RunKey | None) -> None:
         self.organization = organization
@@ -57,25 +57,25 @@ class Run:
         return self.events[-1].id if self.events else None
 
     def append(self, event: Event) -> None:
-        """Add the next event and wake every stream that waits for it.
+        """Add the next event and wake the waiting streams.
 
         Raises RuntimeError after the end.
         """
         if self.ended:
-            raise RuntimeError(f"run {self.run_id!r} has ended and takes no more events")
+            raise RuntimeError(f"run {self.run_id!r} has ended: no more events allowed")
         self.events.append(event)
         self._wake()
 
     def end(self) -> None:
-        """No event follows."""
+        """Mark the end: no event follows."""
         self.ended = True
         self._wake()
 
     def index_after(self, last_seen: StreamId) -> int | None:
-        """Where the events after `last_seen` begin; None when this run has no event of that id."""
+        """The index after the event with id `last_seen`; None if this run has no such event."""
         index = bisect_left(self.events, last_seen, key=lambda event: event.id)
-        known = index < len(self.events) and self.events[index].id == last_seen
-        return index + 1 if known else None
+        exists = index < len(self.events) and self.events[index].id == last_seen
+        return index + 1 if exists else None
 
     async def more_than(self, count: int, timeout_s: float) -> bool:
         """Wait until there are more than `count` events or the run has ended; False after `timeout_s`."""
@@ -103,10 +103,10 @@ def _resolve(waiter: asyncio.Future[bool], woken: bool) -> None:
 
 
 class RunRegistry:
-    """Every run that can still be asked for.
+    """The runs in flight, and finished runs that can still be resumed.
 
-    Finished runs are forgotten `ttl_s` seconds after their end, and earlier, the oldest first, while there
-    are more than `max_runs` runs. Running ones are never forgotten.
+    Finished runs are removed `ttl_s` seconds after their end, or earlier (oldest first) while there are more than
+    `max_runs` runs. Runs in flight are never removed.
     """
 
     def __init__(self, *, ttl_s: float, max_runs: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,7 +125,7 @@ class RunRegistry:
 
     @property
     def running(self) -> frozenset[Run]:
-        """The runs that have not ended."""
+        """The runs in flight."""
         return frozenset(self._running)
 
     def find(self, identity: RunKey) -> Run | None:
@@ -134,12 +134,12 @@ class RunRegistry:
         return self._by_identity.get(identity)
 
     def find_by_run_id(self, organization: str, run_id: str) -> Run | None:
-        """The newest run of `organization` with that run id."""
+        """The newest run of `organization` with this run id."""
         self._expire()
         return self._by_run_id.get((organization, run_id))
 
     def add(self, run: Run) -> None:
-        """Keep a run that is about to begin. Raises RegistryFullError, after `close` always."""
+        """Register a run before its start. Raises RegistryFullError if full or closed."""
         self._expire(room_for=1)
         if self._closed or len(self._running) >= self._max_runs:
             raise RegistryFullError
@@ -149,17 +149,17 @@ class RunRegistry:
             self._by_identity[run.identity] = run
 
     def close(self) -> None:
-        """Take no more runs."""
+        """Accept no more runs."""
         self._closed = True
 
     def retire(self, run: Run) -> None:
-        """The run has ended: its time to live begins."""
+        """Mark the run as finished: its time to live starts."""
         self._running.remove(run)
         self._finished.append((self._clock(), run))
         self._expire()
 
     def forget(self, run: Run) -> None:
-        """Nobody finds the run any more; who already reads it is not disturbed."""
+        """Remove the run from lookups; streams that already read it continue."""
         if self._by_run_id.get((run.organization, run.run_id)) is run:
             del self._by_run_id[run.organization, run.run_id]
         if run.identity is not None and self._by_identity.get(run.identity) is run:

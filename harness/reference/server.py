@@ -1,4 +1,4 @@
-"""The embedded server as a process: sockets, HTTP errors, signals. What it answers is the API's business."""
+"""The embedded server's sockets, HTTP-level errors and signals; harness.reference.api answers the requests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CONNECTION_GRACE_S = 0.4
 
 
 class _Connection(web.RequestHandler):
-    """Refuses what is no HTTP in the shape of every other refusal."""
+    """Answers invalid HTTP with a problem document, like every other refusal."""
 
     __slots__ = ()
 
@@ -34,19 +34,19 @@ class _Connection(web.RequestHandler):
         request: web.BaseRequest,
         status: int = 500,
         exc: BaseException | None = None,
-        message: str | None = None,  # noqa: ARG002 - quotes the client's bytes
+        message: str | None = None,  # noqa: ARG002 - contains the client's bytes
     ) -> web.StreamResponse:
-        if isinstance(exc, ConnectionError):  # the client is gone; aiohttp closes our side
+        if isinstance(exc, ConnectionError):  # the client is gone; aiohttp closes the connection
             raise exc
         if status >= 500:
-            self.log_exception("the embedded server broke on a request", exc_info=exc)
+            self.log_exception("unexpected exception in the embedded server", exc_info=exc)
         if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun; only closing the connection can tell of an error")
+            raise ConnectionError("the response has started; an error can only close the connection")
         if status >= 500:
-            rejection = Rejection(status, "internal", "The server failed on this request.")
+            rejection = Rejection(status, "internal", "Internal error.")
         else:
             rejection = Rejection(
-                status, "bad_http", "The request is not HTTP/1.1, or a header is too large."
+                status, "bad_http", "The request is not valid HTTP/1.1, or a header is too large."
             )
         response = problem_response(rejection, common_headers())
         response.force_close()
@@ -54,7 +54,7 @@ class _Connection(web.RequestHandler):
 
 
 class _Listener(web.Server):
-    """Makes a connection's handler; requests carry the server's own limit of the body."""
+    """Creates the handler of each connection, with the configured body limit."""
 
     def __init__(self, api: ReferenceApi) -> None:
         super().__init__(api.handle, request_factory=self._request)
@@ -64,7 +64,7 @@ class _Listener(web.Server):
         return _Connection(
             self,
             loop=asyncio.get_running_loop(),
-            access_log=None,  # type: ignore[arg-type]  # documented, but not in its annotation
+            access_log=None,  # type: ignore[arg-type]  # documented, but missing in the annotation
             auto_decompress=False,
             lingering_time=2.0,
         )
@@ -90,7 +90,7 @@ class _Listener(web.Server):
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server that answers: where, and the state behind it."""
+    """The address of a running server, and its API."""
 
     host: str
     port: int
@@ -98,7 +98,7 @@ class RunningServer:
 
     @property
     def base_url(self) -> str:
-        """What to give as target."""
+        """The URL to use as target."""
         return f"http://{self.host}:{self.port}"
 
 
@@ -109,11 +109,10 @@ async def running(
     *,
     grace_s: float = SHUTDOWN_GRACE_S,
 ) -> AsyncIterator[RunningServer]:
-    """A server in this event loop, until the block ends.
+    """Run a server in this event loop until the block ends.
 
-    At the end runs may finish for `grace_s` seconds; then they end with an `error` event, and
-    streams that are still open half a second later are closed. Raises ValueError for an unknown fault and
-    OSError where the port cannot be had.
+    At the end, runs may finish for `grace_s` seconds; then they end with an `error` event, and streams still open half
+    a second later are closed. Raises ValueError for an unknown fault, OSError if the port is not available.
     """
     settings = settings or ServerSettings()
     api = faulty_api(faults)(settings)
@@ -135,9 +134,9 @@ def serve(
     *,
     on_ready: Callable[[int], None] | None = None,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `on_ready` is told the port once it listens. Raises as `running`.
+    """Serve until SIGINT or SIGTERM. on_ready: called with the port once it listens. Raises like `running`.
 
-    Signals reach it only in the main thread; elsewhere it serves until its thread's process ends.
+    Signals work only in the main thread; in any other thread it serves until the process ends.
     """
     asyncio.run(_serve(settings, faults, on_ready))
 

@@ -1,4 +1,4 @@
-"""What the embedded server is told, and the harness settings that point at it."""
+"""Settings of the embedded server, and the harness settings for testing it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ OTHER_PATH = "/agent/runs"
 class ServerSettings:
     """Settings of one server.
 
-    port: 0 takes a free one. principals: bearer token to organization. heartbeat_s: after how much
-    silence a stream carries a comment. run_ttl_s: how long a finished run can be asked for again.
-    max_runs: how many runs are held, running and finished. max_body_bytes: largest request body.
-    first_token_delay_s: how long every run waits before its action begins (a slow target).
+    port: 0 picks a free one. principals: organization by bearer token. heartbeat_s: silence before a heartbeat
+    comment. run_ttl_s: how long a finished run can be resumed. max_runs: limit of runs kept, in flight and finished.
+    max_body_bytes: limit of the request body. first_token_delay_s: delay before every action (a slow target).
     """
 
     host: str = "127.0.0.1"
@@ -33,7 +32,7 @@ class ServerSettings:
 
 
 def demo_config(base_url: str | None) -> dict[str, Any]:
-    """The content of a ``harness.toml`` that points the harness at a server with the default settings."""
+    """The settings of a harness that tests a server with default settings, as in ``harness.toml``."""
     (token, organization), (second_token, second_organization) = DEMO_PRINCIPALS.items()
     return {
         "target": {
@@ -45,13 +44,13 @@ def demo_config(base_url: str | None) -> dict[str, Any]:
             "resume_start": "replay",
             "last_event_id": True,
             "actions": {
-                "success": _action("echo", "Spells a sentence, a token for each word."),
+                "success": _action("echo", "Returns a sentence, one token per word."),
                 "long": _action("long", "Streams for more than a second.", tokens=20, intervalMs=60),
                 "failure": _action("fail", "Ends with an error event."),
                 "cancelled": _action("cancel", "Ends with a cancelled event."),
-                "silent": _action("silent", "Ends without having made a token."),
+                "silent": _action("silent", "Ends without any token."),
                 "quiet": _action("quiet", "Pauses longer than the heartbeat budget.", pauseMs=1500),
-                "echo": _action("echo", "Spells the text it is given.", text="{text}"),
+                "echo": _action("echo", "Returns the text it is given.", text="{text}"),
             },
             "second_principal": {"token": second_token, "organization_id": second_organization},
             "other_route": {"path": OTHER_PATH},

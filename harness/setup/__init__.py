@@ -1,1 +1,1 @@
-"""What a newcomer needs before a first test: settings found out from a target, machine and target looked over."""
+"""Setup before a first test: ``harness init`` writes the settings, ``harness doctor`` checks machine and target."""

@@ -1,4 +1,4 @@
-"""The way to the target, step by step: its name, a connection, the certificate. The clients do all this in one go."""
+"""Connects to the target in separate steps (DNS lookup, TCP connect, TLS handshake), so a failed one can be named."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from harness.transport.endpoint import Endpoint
-from harness.transport.tls import reason
+from harness.transport.tls import tls_error_message
 
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """What a connection came to. A `problem` stands for the step that failed; what came after is None.
+    """Result of a connection attempt. On failure `problem` explains the failed step, and later steps are None.
 
-    expires_at: of the certificate, where it was checked.
+    expires_at: expiry of the certificate; None if it was not verified.
     """
 
     addresses: tuple[str, ...]
@@ -30,25 +30,25 @@ class Connection:
     problem: str | None
 
 
-def connect(endpoint: Endpoint, patience_s: float = _PATIENCE_S) -> Connection:
-    """Look up, connect, shake hands, and close again."""
+def connect(endpoint: Endpoint, timeout_s: float = _TIMEOUT_S) -> Connection:
+    """Resolve the host, connect, do the TLS handshake, close."""
     began_s = time.perf_counter()
     try:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except OSError as problem:
         return Connection((), _ms(began_s), None, None, None, None, problem.strerror or str(problem))
-    addresses = tuple(dict.fromkeys(str(one[4][0]) for one in found))
+    addresses = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
     lookup_ms = _ms(began_s)
     began_s = time.perf_counter()
     try:
-        plain = socket.create_connection((endpoint.host, endpoint.port), patience_s)
+        plain = socket.create_connection((endpoint.host, endpoint.port), timeout_s)
     except OSError as problem:
-        words = (
-            "nobody answered in time"
+        message = (
+            f"no answer within {timeout_s:g} s"
             if isinstance(problem, TimeoutError)
             else problem.strerror or str(problem)
         )
-        return Connection(addresses, lookup_ms, None, None, None, None, words)
+        return Connection(addresses, lookup_ms, None, None, None, None, message)
     connect_ms = _ms(began_s)
     with plain:
         if endpoint.tls is None:
@@ -58,7 +58,7 @@ def connect(endpoint: Endpoint, patience_s: float = _PATIENCE_S) -> Connection:
             with endpoint.tls.wrap_socket(plain, server_hostname=endpoint.host) as secured:
                 tls_version, expires_at = secured.version(), _expiry(secured)
         except ssl.SSLError as problem:
-            return Connection(addresses, lookup_ms, connect_ms, None, None, None, reason(problem))
+            return Connection(addresses, lookup_ms, connect_ms, None, None, None, tls_error_message(problem))
         except OSError as problem:
             return Connection(
                 addresses, lookup_ms, connect_ms, None, None, None, f"TLS: {problem.strerror or problem}"
@@ -71,6 +71,6 @@ def _ms(began_s: float) -> float:
 
 
 def _expiry(secured: ssl.SSLSocket) -> datetime | None:
-    certificate = secured.getpeercert() or {}  # empty where it was not checked
+    certificate = secured.getpeercert() or {}  # empty if it was not verified
     until = certificate.get("notAfter")
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(until), UTC) if isinstance(until, str) else None

@@ -1,6 +1,6 @@
-"""Reads the curl command that a developer has at hand, so that nobody has to spell a request a second time.
+"""Parses a curl command into a request, for ``harness init --from-curl``.
 
-The command is read as a POSIX shell would read it, and never run.
+Quoting, escapes and variables follow the POSIX shell. The command is never executed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from harness.errors import SettingsError
 
-_PIECE = re.compile(
+_TOKEN = re.compile(
     r"""(?P<gap>[ \t\r]+|\\\r?\n)
       | (?P<end>[\n;|&<>])
       | '(?P<single>[^']*)'
@@ -32,23 +32,23 @@ _ANSI = re.compile(
 )
 _ANSI_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 
-_BARE_LETTERS = frozenset("sSNvifgL#0123467")
-_BARE = frozenset(
+_FLAG_LETTERS = frozenset("sSNvifgL#0123467")
+_FLAGS = frozenset(
     (
         *("--silent", "--show-error", "--no-buffer", "--verbose", "--include", "--fail", "--globoff"),
         *("--location", "--compressed", "--http1.1", "--http2", "--fail-with-body", "--no-progress-meter"),
         *("--progress-bar", "--ipv4", "--ipv6", "--no-keepalive"),
     )
 )
-_PASSED_OVER = frozenset(
+_IGNORED_WITH_VALUE = frozenset(
     (
         *("-o", "--output", "-m", "--max-time", "--connect-timeout", "-A", "--user-agent", "-e", "--referer"),
         *("-w", "--write-out", "--retry", "--retry-delay", "--retry-max-time", "-y", "-Y"),
     )
 )
-_BODIES = frozenset(("-d", "--data", "--data-raw", "--data-binary", "--data-ascii", "--json"))
-_TAKING = _PASSED_OVER | _BODIES | {"-X", "-H", "-b", "-u", "-F", "-x", "-T", "-K"}
-_OWN_HEADERS = frozenset(
+_BODY_OPTIONS = frozenset(("-d", "--data", "--data-raw", "--data-binary", "--data-ascii", "--json"))
+_WITH_VALUE = _IGNORED_WITH_VALUE | _BODY_OPTIONS | {"-X", "-H", "-b", "-u", "-F", "-x", "-T", "-K"}
+_HARNESS_HEADERS = frozenset(
     (
         *(
             "authorization",
@@ -67,10 +67,10 @@ _OWN_HEADERS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class CurlRequest:
-    """What a curl command asks for.
+    """The request that a curl command sends.
 
-    token: of ``Authorization: Bearer``; None without. body: the JSON object that is posted. left_out: names of
-    header fields that the harness would not send.
+    token: from ``Authorization: Bearer``, None if absent. body: the JSON object it posts. left_out: names of
+    header fields that the harness does not send.
     """
 
     base_url: str
@@ -83,17 +83,17 @@ class CurlRequest:
 
 
 def read_curl(text: str, variables: Mapping[str, str], folder: Path = Path()) -> CurlRequest:
-    """The request of a curl command.
+    """Parse a curl command.
 
-    variables: what a shell would put in for ``$NAME``. folder: where ``@file`` is looked for. Raises
-    SettingsError, in a sentence, for what is no such command.
+    variables: values of ``$NAME``. folder: base of relative ``@file`` paths. Raises SettingsError with a
+    one-sentence message if the command cannot be used.
     """
     words = list(_words(text, variables))
     while words and words[0] in ("$", "%"):
         words.pop(0)
     if not words or Path(words[0]).name not in ("curl", "curl.exe"):
-        raise SettingsError("the file holds no curl command; it must begin with the word curl")
-    return _Command(folder).read(words[1:])
+        raise SettingsError("no curl command in the file; it must start with curl")
+    return _CommandParser(folder).parse(words[1:])
 
 
 def _words(text: str, variables: Mapping[str, str]) -> Iterator[str]:
@@ -105,63 +105,63 @@ def _words(text: str, variables: Mapping[str, str]) -> Iterator[str]:
         if text[at] == "#" and word is None:
             at = text.find("\n", at) if "\n" in text[at:] else len(text)
             continue
-        piece = _PIECE.match(text, at)
-        if piece is None:
-            if text.startswith("$", at):  # a prompt, or a lone sign: as it stands
+        token = _TOKEN.match(text, at)
+        if token is None:
+            if text.startswith("$", at):  # a prompt or a lone dollar sign: literal
                 word, at = (word or "") + "$", at + 1
                 continue
-            said = text[at : at + 20].splitlines()[0]
+            excerpt = text[at : at + 20].splitlines()[0]
             raise SettingsError(
-                f"the curl command cannot be read at {said!r}: a quote is not closed, or it is run"
+                f"cannot parse the curl command at {excerpt!r}: unclosed quote or command substitution"
             )
-        at = piece.end()
-        if piece["gap"] is None and piece["end"] is None:
-            word = (word or "") + _meant(piece, variables)
+        at = token.end()
+        if token["gap"] is None and token["end"] is None:
+            word = (word or "") + _unquoted(token, variables)
             continue
         if word is not None:
             yield word
             word, seen = None, True
-        if piece["end"] is not None and (seen or piece["end"] != "\n"):
+        if token["end"] is not None and (seen or token["end"] != "\n"):
             return
     if word is not None:
         yield word
 
 
-def _meant(piece: re.Match[str], variables: Mapping[str, str]) -> str:
-    if piece["single"] is not None:
-        return piece["single"]
-    if piece["ansi"] is not None:
-        plain = _ANSI.sub(_ansi, piece["ansi"])
+def _unquoted(token: re.Match[str], variables: Mapping[str, str]) -> str:
+    if token["single"] is not None:
+        return token["single"]
+    if token["ansi"] is not None:
+        plain = _ANSI.sub(_ansi_character, token["ansi"])
         return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if piece["double"] is not None:
-        return _IN_DOUBLE.sub(lambda found: _in_double(found, variables), piece["double"])
-    if piece["variable"] is not None:
-        return _value_of(piece["variable"].strip("${}"), variables)
-    return piece["escaped"] or piece["plain"] or ""
+    if token["double"] is not None:
+        return _IN_DOUBLE.sub(lambda escape: _in_double(escape, variables), token["double"])
+    if token["variable"] is not None:
+        return _variable(token["variable"].strip("${}"), variables)
+    return token["escaped"] or token["plain"] or ""
 
 
-def _ansi(found: re.Match[str]) -> str:
+def _ansi_character(escape: re.Match[str]) -> str:
     for group in (1, 2, 3):
-        if found[group]:
-            code = int(found[group], 16)
+        if escape[group]:
+            code = int(escape[group], 16)
             return chr(code) if code <= 0x10FFFF else "\ufffd"
-    return chr(int(found[4], 8)) if found[4] else _ANSI_LETTERS.get(found[5], found[5])
+    return chr(int(escape[4], 8)) if escape[4] else _ANSI_LETTERS.get(escape[5], escape[5])
 
 
-def _in_double(found: re.Match[str], variables: Mapping[str, str]) -> str:
-    return found[1] or (_value_of(found[2], variables) if found[2] else "")
+def _in_double(escape: re.Match[str], variables: Mapping[str, str]) -> str:
+    return escape[1] or (_variable(escape[2], variables) if escape[2] else "")
 
 
-def _value_of(name: str, variables: Mapping[str, str]) -> str:
+def _variable(name: str, variables: Mapping[str, str]) -> str:
     if name not in variables:
         raise SettingsError(
-            f"the curl command uses ${name}, which is not set; export it, or write its value there"
+            f"the curl command uses ${name}, which is not set; export it, or write its value into the command"
         )
     return variables[name]
 
 
-class _Command:
-    """Gathers what the words of one command say."""
+class _CommandParser:
+    """Collects URL, headers, body and TLS options from the words of one command."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -170,7 +170,7 @@ class _Command:
         self._body: str | None = None
         self._verify = True
         self._ca_file: str | None = None
-        self._takers: dict[str, Callable[[str], None]] = {
+        self._setters: dict[str, Callable[[str], None]] = {
             **dict.fromkeys(("", "--url"), self._set_url),
             **dict.fromkeys(("-H", "--header"), self._set_header),
             **dict.fromkeys(("-X", "--request"), self._set_method),
@@ -179,15 +179,15 @@ class _Command:
             "--cacert": self._set_ca_file,
         }
 
-    def read(self, words: list[str]) -> CurlRequest:
+    def parse(self, words: list[str]) -> CurlRequest:
         rest = iter(words)
         for word in rest:
-            for option, glued in _options(word):
-                self._take(option, glued, rest)
+            for option, attached in _options(word):
+                self._set_option(option, attached, rest)
         if self._url is None:
-            raise SettingsError("the curl command names no URL")
+            raise SettingsError("the curl command has no URL")
         if self._body is None:
-            raise SettingsError("the curl command posts no body; it must have one, as with -d '{…}'")
+            raise SettingsError("the curl command has no body; add one with -d '{…}'")
         base_url, path = split_url(self._url)
         return CurlRequest(
             base_url,
@@ -199,45 +199,44 @@ class _Command:
             self._ca_file,
         )
 
-    def _take(self, option: str, glued: str | None, rest: Iterator[str]) -> None:
-        if option in _BARE:
+    def _set_option(self, option: str, attached: str | None, rest: Iterator[str]) -> None:
+        if option in _FLAGS:
             return
         if option in ("-k", "--insecure"):
             self._verify = False
             return
-        value = glued if glued is not None else next(rest, None)
+        value = attached if attached is not None else next(rest, None)
         if value is None:
-            raise SettingsError(f"the curl command ends after {option}, which wants a value")
-        take = self._takers.get(option)
-        if take is not None:
-            take(value)
-        elif option in _BODIES:
+            raise SettingsError(f"the curl command ends after {option}, which needs a value")
+        setter = self._setters.get(option)
+        if setter is not None:
+            setter(value)
+        elif option in _BODY_OPTIONS:
             self._set_body(option, value)
-        elif option not in _PASSED_OVER:
+        elif option not in _IGNORED_WITH_VALUE:
             raise SettingsError(
-                f"the curl command's option {option} is not understood; leave it out of the file, or use "
-                "--target and --action"
+                f"unsupported curl option {option}; remove it from the file, or use --target and --action"
             )
 
     def _set_method(self, value: str) -> None:
         if value.upper() != "POST":
-            raise SettingsError(f"the curl command sends {value}; runs are asked for with POST")
+            raise SettingsError(f"the curl command sends {value}; runs are started with POST")
 
     def _set_header(self, value: str) -> None:
-        name, _, said = value.partition(":")
-        self._headers.append((name.strip(), said.strip()))
+        name, _, content = value.partition(":")
+        self._headers.append((name.strip(), content.strip()))
 
     def _set_ca_file(self, value: str) -> None:
         self._ca_file = str(self._folder / value)
 
     def _set_url(self, value: str) -> None:
         if self._url is not None:
-            raise SettingsError(f"the curl command names two URLs, {self._url} and {value}")
+            raise SettingsError(f"the curl command has two URLs, {self._url} and {value}")
         self._url = value
 
     def _set_body(self, option: str, value: str) -> None:
         if self._body is not None:
-            raise SettingsError("the curl command has two bodies; leave one")
+            raise SettingsError("the curl command has two bodies; remove one")
         if value.startswith("@") and option != "--data-raw":
             try:
                 value = (self._folder / value[1:]).read_text(encoding="utf-8")
@@ -251,37 +250,37 @@ class _Command:
             if name.lower() == "authorization":
                 if scheme.lower() != "bearer":
                     raise SettingsError(
-                        f"the curl command's Authorization is {scheme}; only Bearer tokens are supported"
+                        f"unsupported Authorization scheme {scheme} in the curl command; use a Bearer token"
                     )
                 return token.strip() or None
         return None
 
 
 def _is_left_out(name: str) -> bool:
-    return name.lower() not in _OWN_HEADERS and not name.lower().startswith("sec-")
+    return name.lower() not in _HARNESS_HEADERS and not name.lower().startswith("sec-")
 
 
 def _options(word: str) -> Iterator[tuple[str, str | None]]:
-    """The options in a word, each with the value that is written onto it; a URL is an option without a name."""
+    """The options in a word, each with an attached value if any; the URL is an option with an empty name."""
     if not word.startswith("-") or word == "-":
         yield "", word
     elif word.startswith("--"):
         yield word, None
     else:
         for place, letter in enumerate(word[1:], 2):
-            if letter in _BARE_LETTERS:
+            if letter in _FLAG_LETTERS:
                 continue
             if letter == "k":
                 yield "-k", None
                 continue
-            yield f"-{letter}", (word[place:] or None) if f"-{letter}" in _TAKING else None
+            yield f"-{letter}", (word[place:] or None) if f"-{letter}" in _WITH_VALUE else None
             return
 
 
 def split_url(url: str) -> tuple[str, str]:
-    """A full URL as ``http[s]://host[:port]`` and a path with its query; the path is empty where there is none.
+    """Split a URL into ``http[s]://host[:port]`` and path with query; the path may be empty.
 
-    Raises SettingsError for another scheme or no host.
+    Raises SettingsError for a different scheme or a missing host.
     """
     try:
         parts = urlsplit(url if "://" in url else f"http://{url}")
@@ -289,7 +288,7 @@ def split_url(url: str) -> tuple[str, str]:
     except ValueError:
         usable = False
     if not usable:
-        raise SettingsError(f"{url!r} is no URL of the form http[s]://host[:port][/path]")
+        raise SettingsError(f"{url!r} is not a URL of the form http[s]://host[:port][/path]")
     path = parts.path if parts.path != "/" else ""
     if parts.query:
         path = f"{path or '/'}?{parts.query}"
@@ -297,11 +296,11 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def json_object(text: str, what: str) -> dict[str, Any]:
-    """The JSON object in `text`. Raises SettingsError that calls it `what`."""
+    """The JSON object in `text`. Raises SettingsError; `what` names it in the message."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as problem:
         raise SettingsError(f"{what} is not valid JSON: {problem}") from None
     if not isinstance(value, dict):
-        raise SettingsError(f'{what} is no JSON object; write {{"name": value, …}}')
+        raise SettingsError(f'{what} is not a JSON object; write {{"name": value, …}}')
     return value

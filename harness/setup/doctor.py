@@ -1,10 +1,9 @@
-"""``harness doctor``: the rows on machine and target, for people and for programs, and the exit code."""
+"""``harness doctor``: runs the checks of machine and target, prints them as text or JSON, sets the exit code."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,76 +16,85 @@ from harness.commands.output_dir import DEFAULT_FOLDER
 from harness.config.settings import Settings
 from harness.load.locust.command import DEFAULT_USERS
 from harness.setup.finding import SetupFinding, Status
-from harness.setup.machine_checks import machine_rows
-from harness.setup.target_checks import target_rows
+from harness.setup.machine_checks import check_machine
+from harness.setup.target_checks import check_target
 
 _STYLES = {Status.OK: "green", Status.WARN: "bold yellow", Status.FAIL: "bold red"}
 
 
-def examine(settings: Settings, out: Path | None) -> Iterator[tuple[str, SetupFinding]]:
-    """Each row, with the part that it is of: machine, and target where one is named. Raises SettingsError."""
+def run_checks(settings: Settings, out: Path | None) -> Iterator[tuple[str, SetupFinding]]:
+    """Each finding with its subject: "machine", or "target" if one is configured. Raises SettingsError."""
     plan = settings.load
     users = plan.max_in_flight or plan.users or DEFAULT_USERS
-    for row in machine_rows(plan, users, out or DEFAULT_FOLDER):
-        yield "machine", row
+    for finding in check_machine(plan, users, out or DEFAULT_FOLDER):
+        yield "machine", finding
     if settings.target.base_url is not None:
-        for row in target_rows(settings):
-            yield "target", row
+        for finding in check_target(settings):
+            yield "target", finding
 
 
 def run_doctor(settings: Settings, out: Path | None, *, as_json: bool) -> int:
-    """Print every row. Returns the exit code: 0 nothing failed, 1 something did. Raises SettingsError."""
+    """Print every finding. Returns the exit code: 1 if a check failed, 0 if none did. Raises SettingsError."""
     console = Console(highlight=False)
-    found = list(_shown(examine(settings, out), console, quiet=as_json))
-    rows = [row for _, row in found]
-    failed = any(row.standing is Status.FAIL for row in rows)
+    results = list(_printed(run_checks(settings, out), console, quiet=as_json))
+    findings = [finding for _, finding in results]
+    failed = any(finding.status is Status.FAIL for finding in findings)
     if as_json:
-        print(json.dumps(document(found), indent=2, ensure_ascii=False))
+        print(json.dumps(document(results), indent=2, ensure_ascii=False))
     else:
-        console.print(_verdict(rows, has_target=settings.target.base_url is not None))
+        console.print(_summary(findings, has_target=settings.target.base_url is not None))
     return int(failed)
 
 
-def document(found: Sequence[tuple[str, SetupFinding]]) -> dict[str, Any]:
-    """The rows for a program."""
-    rows = [row for _, row in found]
-    counts = {str(standing): sum(row.standing is standing for row in rows) for standing in Status}
-    return {"counts": counts, "rows": [{"of": of, **asdict(row)} for of, row in found]}
+def document(results: Sequence[tuple[str, SetupFinding]]) -> dict[str, Any]:
+    """The output of ``--json``."""
+    counts = {str(status): sum(finding.status is status for _, finding in results) for status in Status}
+    rows = [
+        {
+            "of": subject,
+            "name": finding.name,
+            "standing": finding.status,
+            "found": finding.detail,
+            "advice": finding.advice,
+        }
+        for subject, finding in results
+    ]
+    return {"counts": counts, "rows": rows}
 
 
-def _shown(
-    found: Iterable[tuple[str, SetupFinding]], console: Console, *, quiet: bool
+def _printed(
+    results: Iterable[tuple[str, SetupFinding]], console: Console, *, quiet: bool
 ) -> Iterator[tuple[str, SetupFinding]]:
-    """The same rows, each printed as soon as it is known."""
-    part = ""
-    for of, row in found:
+    """Pass the findings on, and print each as soon as its check is done."""
+    previous = ""
+    for subject, finding in results:
         if not quiet:
-            if of != part:
-                console.print(Text(of, "bold"))
-            console.print(_line(row))
-        part = of
-        yield of, row
+            if subject != previous:
+                console.print(Text(subject, "bold"))
+            console.print(_row(finding))
+        previous = subject
+        yield subject, finding
 
 
-def _line(row: SetupFinding) -> Table:
+def _row(finding: SetupFinding) -> Table:
     grid = Table.grid(padding=(0, 1), expand=True)
     grid.add_column(width=2)
     grid.add_column(width=4, no_wrap=True)
     grid.add_column(width=14, no_wrap=True)
     grid.add_column(ratio=1, overflow="fold")
-    said = Text(row.found)
-    if row.advice:
-        said.append(f"\n→ {row.advice}", _STYLES[row.standing])
-    grid.add_row("", Text(row.standing, _STYLES[row.standing]), Text(row.name), said)
+    text = Text(finding.detail)
+    if finding.advice:
+        text.append(f"\n→ {finding.advice}", _STYLES[finding.status])
+    grid.add_row("", Text(finding.status, _STYLES[finding.status]), Text(finding.name), text)
     return grid
 
 
-def _verdict(rows: Sequence[SetupFinding], *, has_target: bool) -> str:
-    failed = [row.name for row in rows if row.standing is Status.FAIL]
-    warned = [row.name for row in rows if row.standing is Status.WARN]
-    more = "" if has_target else " No target is named: --target, or harness init."
+def _summary(findings: Sequence[SetupFinding], *, has_target: bool) -> str:
+    failed = [finding.name for finding in findings if finding.status is Status.FAIL]
+    warned = [finding.name for finding in findings if finding.status is Status.WARN]
+    hint = "" if has_target else " No target configured: use --target, or run harness init."
     if failed:
-        return escape(f"Doctor: {', '.join(failed)} must be put right before a test.{more}")
+        return escape(f"Doctor: fix before a test: {', '.join(failed)}.{hint}")
     if warned:
-        return escape(f"Doctor: a test can be done; mind {', '.join(warned)}.{more}")
-    return escape(f"Doctor: nothing stands in the way of a test.{more}")
+        return escape(f"Doctor: ready for a test, with warnings: {', '.join(warned)}.{hint}")
+    return escape(f"Doctor: ready for a test.{hint}")

@@ -1,4 +1,4 @@
-"""One line of the doctor's findings."""
+"""The result of one ``harness doctor`` check."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How what was found stands to a test that can be believed."""
+    """Outcome of a check."""
 
     OK = "ok"
-    WARN = "warn"  # the test can be done, but may not show what it seems to
-    FAIL = "fail"  # the test cannot be done as it is set
+    WARN = "warn"  # a test can run, but its results may be misleading
+    FAIL = "fail"  # a test cannot run with these settings
 
 
 @dataclass(frozen=True, slots=True)
 class SetupFinding:
-    """One thing that was looked at: what was found, and what to do about it."""
+    """One check: what was found (`detail`), and what to do about it (`advice`, empty when ok)."""
 
     name: str
-    standing: Status
-    found: str
+    status: Status
+    detail: str
     advice: str = ""
 
 
-def ok(name: str, found: str) -> SetupFinding:
-    return SetupFinding(name, Status.OK, found)
+def ok(name: str, detail: str) -> SetupFinding:
+    return SetupFinding(name, Status.OK, detail)
 
 
-def warn(name: str, found: str, advice: str) -> SetupFinding:
-    return SetupFinding(name, Status.WARN, found, advice)
+def warn(name: str, detail: str, advice: str) -> SetupFinding:
+    return SetupFinding(name, Status.WARN, detail, advice)
 
 
-def fail(name: str, found: str, advice: str) -> SetupFinding:
-    return SetupFinding(name, Status.FAIL, found, advice)
+def fail(name: str, detail: str, advice: str) -> SetupFinding:
+    return SetupFinding(name, Status.FAIL, detail, advice)

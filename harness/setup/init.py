@@ -1,7 +1,8 @@
-"""``harness init``: gets to know a target by a few bounded requests, asks for the rest, writes ``harness.toml``."""
+"""``harness init``: probes a target with a few requests, asks for the missing settings, writes ``harness.toml``."""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
@@ -21,15 +22,15 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import SettingsError
+from harness.formatting import counted
 from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
 from harness.setup.probe import (
-    NO_ENDPOINT,
-    Observed,
+    NO_ENDPOINT_STATUSES,
+    Observation,
     Probe,
     Refusal,
     is_long,
     observe,
-    probing,
     refusal,
     stream_problem,
     streamed_ms,
@@ -39,28 +40,24 @@ from harness.setup.settings_draft import (
     TOKEN_VARIABLE,
     SettingsDraft,
     action_names,
-    generous_budget_s,
     settings_text,
+    suggested_budget_s,
 )
 
-_ROUNDS = 4  # how often a person may correct what the target refused
-_OPEN_TO_ALL = "The server answered 200 without a token too, which the suite will find."
-_EXPECTED = {"failure": "error", "cancelled": "cancelled"}
-_CLAIMS = ("organizationId", "organization_id", "org_id", "orgId", "organization", "org", "tenant_id")
-_USUAL = BudgetSettings()
-_PATIENT = Budgets(first_event_s=30.0, terminal_close_s=5.0, heartbeat_s=30.0, run_s=120.0)
-"""What a run may take when it is tried for the first time: budgets are suggested by it."""
+_MAX_TRIES = 4  # first runs, each after the user corrected a setting
+_EXPECTED_OUTCOMES = {"failure": "error", "cancelled": "cancelled"}
+_ORGANIZATION_CLAIMS = (
+    *("organizationId", "organization_id", "org_id", "orgId", "organization", "org", "tenant_id"),
+)
+_DEFAULT_BUDGETS = BudgetSettings()
+_PROBE_BUDGETS = Budgets(first_event_s=30.0, terminal_close_s=5.0, heartbeat_s=30.0, run_s=120.0)
+"""Generous limits for the first runs; the observed times then suggest the budgets of the settings file."""
 
-_FIELDS = {
-    "toolId": "the action's toolId",
-    "toolName": "its toolName",
-    "aiDescription": "its aiDescription",
-    "runtimeScope": "its runtimeScope",
-}
+_ACTION_FIELDS = ("toolName", "aiDescription", "runtimeScope")
 
 
 class InitError(SettingsError):
-    """No settings file could be made of what the target answered; the text is one sentence."""
+    """The target's answers do not allow a settings file; the message is one sentence."""
 
 
 def first_draft(
@@ -70,34 +67,34 @@ def first_draft(
     token_file: Path | None,
     curl_file: Path | None,
     actions: Mapping[str, str],
-    questions: Prompt,
+    prompt: Prompt,
     variables: Mapping[str, str],
 ) -> SettingsDraft:
-    """What flags, the curl command and the environment say. Raises SettingsError for what cannot be read."""
+    """The settings from flags, curl command and environment. Raises SettingsError for unusable ones."""
     curl = _curl_request(curl_file, variables) if curl_file is not None else None
-    base_url, own_path = _address(target, curl, questions)
-    draft = SettingsDraft(base_url, path=path or own_path or SettingsDraft.path, organization_id=organization)
+    base_url, url_path = _address(target, curl, prompt)
+    draft = SettingsDraft(base_url, path=path or url_path or SettingsDraft.path, organization_id=organization)
     draft.exported = variables.get(TOKEN_VARIABLE)
     draft.token = read_token(token_file) if token_file is not None else draft.exported
     if curl is not None:
-        _take_curl(draft, curl)
+        _apply_curl(draft, curl)
     for name, text in actions.items():
         if name not in action_names():
-            raise SettingsError(f"there is no action {name!r}; known are {', '.join(action_names())}")
+            raise SettingsError(f"unknown action {name!r}; the actions are {', '.join(action_names())}")
         flag = f"--action {name}='{{\"toolId\": …}}' with the whole workflowAction"
-        draft.actions[name] = _action_of(text, f"--action {name}", questions, flag)
+        draft.actions[name] = _parse_action(text, f"--action {name}", prompt, flag)
     if draft.organization_id is None and (claim := _claimed_organization(draft.token)):
         draft.organization_id, draft.notes["organization_id"] = claim
     return draft
 
 
-def _action_of(text: str, what: str, questions: Prompt, flag: str) -> dict[str, Any]:
-    """The workflowAction of a JSON object, or of a bare toolId, whose other fields are asked for."""
+def _parse_action(text: str, what: str, prompt: Prompt, flag: str) -> dict[str, Any]:
+    """A workflowAction from a JSON object, or from a bare toolId; the prompt then asks for the other fields."""
     text = text.strip()
     if not text or text[0] in '{["':
         return json_object(text, what)
-    rest = {name: questions.ask(said, flag) for name, said in _FIELDS.items() if name != "toolId"}
-    return {"toolId": text, **rest}
+    fields = {name: prompt.ask(f"{name} of the action", flag) for name in _ACTION_FIELDS}
+    return {"toolId": text, **fields}
 
 
 def _curl_request(file: Path, variables: Mapping[str, str]) -> CurlRequest:
@@ -108,21 +105,21 @@ def _curl_request(file: Path, variables: Mapping[str, str]) -> CurlRequest:
     return read_curl(text, variables, file.parent)
 
 
-def _address(target: str | None, curl: CurlRequest | None, questions: Prompt) -> tuple[str, str]:
+def _address(target: str | None, curl: CurlRequest | None, prompt: Prompt) -> tuple[str, str]:
     if target is None and curl is not None:
         return curl.base_url, curl.path
     if target is None:
-        target = questions.ask("URL of the server under test, with the path of the endpoint", "--target URL")
+        target = prompt.ask("URL of the endpoint under test, including its path", "--target URL")
     if "://" not in target:
-        raise SettingsError(f"{target!r} is no URL; write http:// or https:// before it")
+        raise SettingsError(f"{target!r} is not a URL; add http:// or https:// in front")
     return split_url(target)
 
 
-def _take_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
-    """What the command says, where no flag said it before."""
+def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
+    """Fill the draft from the command; values given by flags stay."""
     body = dict(curl.body)
     organization, action = body.pop("organizationId", None), body.pop("workflowAction", None)
-    for name in ("sessionId", "runId"):  # each run has its own
+    for name in ("sessionId", "runId"):  # generated for each run
         body.pop(name, None)
     if isinstance(organization, str) and draft.organization_id is None:
         draft.organization_id = organization
@@ -134,11 +131,11 @@ def _take_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
     draft.verify_tls, draft.ca_file = curl.verify_tls, curl.ca_file
     if curl.left_out:
         names = ", ".join(curl.left_out)
-        draft.notes["access"] = f"The curl command sends {names} too, which the harness does not."
+        draft.notes["access"] = f"Header fields of the curl command that the harness does not send: {names}."
 
 
 def _claimed_organization(token: str | None) -> tuple[str, str] | None:
-    """The organization that a JSON Web Token names (RFC 7519), and where; its signature is the server's to check."""
+    """The organization in a JSON Web Token (RFC 7519), and its origin as a note. The signature is not verified."""
     parts = (token or "").split(".")
     if len(parts) != 3:
         return None
@@ -146,181 +143,177 @@ def _claimed_organization(token: str | None) -> tuple[str, str] | None:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except (binascii.Error, ValueError, RecursionError):
         return None
-    for name in _CLAIMS if isinstance(claims, dict) else ():
+    for name in _ORGANIZATION_CLAIMS if isinstance(claims, dict) else ():
         if isinstance(claims.get(name), str) and claims[name]:
-            return claims[name], f"from the token's claim {name}"
+            return claims[name], f"from claim {name} of the token"
     return None
 
 
-class Interview:
-    """Gets to know one target, step by step; what it learns is in its draft."""
+class Discovery:
+    """Detects the settings of one target, step by step; the results are in its draft."""
 
-    def __init__(self, draft: SettingsDraft, questions: Prompt, console: Console) -> None:
+    def __init__(self, draft: SettingsDraft, prompt: Prompt, console: Console) -> None:
         self.draft = draft
-        self._questions = questions
+        self._prompt = prompt
         self._console = console
 
-    def learn(self, *, once: bool) -> None:
-        """Everything. once: send no request but the one run of each action. Raises InitError."""
-        self._reach()
-        self._complete()
+    def run(self, *, once: bool) -> None:
+        """Run every step. once: run each action once, and try no retry, conflict or resume. Raises InitError."""
+        self._check_reachable()
+        self._ask_missing()
         run = self._first_run()
         try:
-            self._look_at(run, once=once)
-        finally:  # a server may say the token in its answer
+            self._examine(run, once=once)
+        finally:  # a server may repeat the token in its response
             self.draft.notes = {name: self._masked(note) for name, note in self.draft.notes.items()}
 
-    def _look_at(self, run: Exchange, *, once: bool) -> None:
-        self._tell(
-            "run", f"{len(run.events)} events, {run.outcome or 'no terminal event'}", self._run_note(run)
-        )
-        self._other_actions(run)
+    def _examine(self, run: Exchange, *, once: bool) -> None:
+        count = counted(len(run.events), "event")
+        self._print("run", f"{count}, {run.outcome or 'no terminal event'}", self._record_first_run(run))
+        self._try_other_actions(run)
         if problem := stream_problem(run):
             self._warn(problem)
             return
         if not once:
-            self._choices(run)
+            self._observe_behaviour(run)
 
     def _masked(self, text: str) -> str:
         return Redactor([self.draft.token or ""]).text(text)
 
-    def _reach(self) -> None:
-        """One request without a token and without an action: does anybody answer, and what is said to strangers?"""
+    def _check_reachable(self) -> None:
+        """Send a request without token and action: is the server reachable, and how does it refuse?"""
         probe = self._probe()
-        answer = probing(probe.anonymous_request)
+        answer = asyncio.run(probe.anonymous_request())
         if problem := _unreachable(answer):
-            raise InitError(f"{self._where()}: {problem}")
+            raise InitError(f"{self._url()}: {problem}")
         if answer.status in (401, 403):
-            asks = (answer.head.value("www-authenticate") if answer.head else None) or "no WWW-Authenticate"
-            self._tell("no token", f"refused with {answer.status}", asks)
+            challenge = answer.head.value("www-authenticate") if answer.head else None
+            self._print("no token", f"refused with {answer.status}", challenge or "no WWW-Authenticate")
             return
-        if answer.status in NO_ENDPOINT:
-            self._tell(
+        if answer.status in NO_ENDPOINT_STATUSES:
+            self._print(
                 "path",
-                f"seems wrong: POST {self.draft.path} got {answer.status}",
-                "give --path, or a URL with its path",
+                f"probably wrong: POST {self.draft.path} got {answer.status}",
+                "use --path, or a URL with its path",
             )
             return
-        self._tell("no token", f"got {answer.status}", "401 is what the suite wants to see")
+        self._print("no token", f"got {answer.status}", "the suite expects 401")
         if answer.status == 200:
             self.draft.notes["access"] = (
-                "The server answered 200 without a token too: the suite will find that."
+                "The server answered 200 to a request without a token; the suite will report that."
             )
 
-    def _complete(self) -> None:
-        """Ask for what a first request cannot do without."""
+    def _ask_missing(self) -> None:
+        """Ask for the settings that the first run needs."""
         draft = self.draft
-        if draft.token is None and self._questions.is_interactive:
-            answer = self._questions.ask(
-                "Bearer token (not shown, not stored; empty for none)", "", default="", hidden=True
+        if draft.token is None and self._prompt.is_interactive:
+            answer = self._prompt.ask(
+                "Bearer token (hidden, not stored; empty for none)", "", default="", hidden=True
             )
             draft.token = answer or None
-        if draft.organization_id is None and self._questions.is_interactive:
-            draft.organization_id = self._questions.ask(
-                "organizationId", "--organization ORG", default="org-1"
-            )
+        if draft.organization_id is None and self._prompt.is_interactive:
+            draft.organization_id = self._prompt.ask("organizationId", "--organization ORG", default="org-1")
         elif draft.organization_id is None:
             draft.organization_id = "org-1"
-            draft.notes["organization_id"] = "Nothing says which it is: this is the documentation's example."
+            draft.notes["organization_id"] = "not given: this is the example from the documentation"
         if "success" not in draft.actions:
             draft.actions["success"] = self._ask_action()
 
     def _ask_action(self) -> dict[str, Any]:
-        flag = "--action success='{\"toolId\": …}' with the workflowAction of a run that ends well, or --from-curl FILE"
-        first = self._questions.ask(
-            "An action that ends with done (its toolId, or the whole workflowAction as JSON)", flag
-        )
-        return _action_of(first, "the action", self._questions, flag)
+        flag = "--action success='{\"toolId\": …}' with a workflowAction that ends with done, or --from-curl FILE"
+        question = "action that ends with done (its toolId, or the whole workflowAction as JSON)"
+        answer = self._prompt.ask(question, flag)
+        return _parse_action(answer, "the action", self._prompt, flag)
 
     def _probe(self) -> Probe:
         target = self.draft.target()
-        target["actions"] = {"success": {}, **target["actions"]}  # before one is known
+        target["actions"] = {"success": {}, **target["actions"]}  # a placeholder until there is one
         try:
-            return Probe(Settings.model_validate({"target": target}), _PATIENT)
+            return Probe(Settings.model_validate({"target": target}), _PROBE_BUDGETS)
         except ValidationError as problem:
             first = problem.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])
             raise SettingsError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
     def _first_run(self) -> Exchange:
-        """The first run that the target accepts; a person may correct what it refuses."""
-        for _ in range(_ROUNDS):
-            run = self._run("success")
-            found = refusal(run)
-            if found is None:
+        """The first run that the target accepts; the user may correct refused settings."""
+        for _ in range(_MAX_TRIES):
+            run = self._run_action("success")
+            refused = refusal(run)
+            if refused is None:
                 return run
-            self._correct(found)
-        raise InitError(f"{self._where()} refused what was tried {_ROUNDS} times; see above")
+            self._ask_correction(refused)
+        raise InitError(f"{self._url()} refused {_MAX_TRIES} attempts; see above")
 
-    def _run(self, action: str) -> Exchange:
-        probe = self._probe()
-        return probing(lambda: probe.run(action))
+    def _run_action(self, action: str) -> Exchange:
+        return asyncio.run(self._probe().run(action))
 
-    def _where(self) -> str:
+    def _url(self) -> str:
         return self.draft.base_url.rstrip("/") + self.draft.path
 
-    def _correct(self, found: Refusal) -> None:
-        """Ask for another value of what the target refused. Raises InitError where that is of no use."""
-        draft, sentence = self.draft, f"{self._where()}: {found.sentence}"
-        given = "" if draft.token else "no token is given: "
+    def _ask_correction(self, refused: Refusal) -> None:
+        """Ask for a new value of the refused setting. Raises InitError if that cannot help or no user can answer."""
+        draft, sentence = self.draft, f"{self._url()}: {refused.sentence}"
+        missing = "" if draft.token else "no token given: "
         advice = {
-            "token": f"{given}export {TOKEN_VARIABLE}=… or use --token-file",
+            "token": f"{missing}export {TOKEN_VARIABLE}=… or use --token-file",
             "organization": f"check --organization ({draft.organization_id!r} was sent) and the token",
-            "path": f"the path seems wrong ({draft.path!r} was asked): give --path, or a URL with its path",
-            "action": "check --action success=… against what the server says",
-        }.get(found.setting)
-        if advice is None or not self._questions.is_interactive:
+            "path": f"the path {draft.path!r} is probably wrong: use --path, or a URL with its path",
+            "action": "check --action success=… against the server's message",
+        }.get(refused.setting)
+        if advice is None or not self._prompt.is_interactive:
             raise InitError(self._masked(f"{sentence}{f'; {advice}' if advice else ''}"))
-        self._warn(found.sentence)
-        match found.setting:
+        self._warn(refused.sentence)
+        match refused.setting:
             case "token":
-                draft.token = self._questions.ask(
-                    "Bearer token (not shown, not stored)", "--token-file", hidden=True
+                draft.token = self._prompt.ask(
+                    "Bearer token (hidden, not stored)", "--token-file", hidden=True
                 )
             case "organization":
-                draft.organization_id = self._questions.ask(
+                draft.organization_id = self._prompt.ask(
                     "organizationId", "--organization", default=draft.organization_id
                 )
             case "path":
-                draft.path = self._questions.ask("Path of the endpoint", "--path", default=draft.path)
+                draft.path = self._prompt.ask("path of the endpoint", "--path", default=draft.path)
             case _:
                 draft.actions["success"] = self._ask_action()
 
-    def _run_note(self, run: Exchange) -> str:
-        """What the first run shows: noted beside its settings, and said."""
+    def _record_first_run(self, run: Exchange) -> str:
+        """Write what the first run shows into the draft's notes and budgets; return its timing in words."""
         draft = self.draft
         first = run.events[0] if run.events else None
         first_s = run.offset_ms(first.arrival_ns) / 1000 if first else 0.0
         whole_s = run.offset_ms(run.timing.ended_ns) / 1000
-        note = f"first event after {_duration(first_s)}, all within {_duration(whole_s)}"
-        draft.notes["actions.success"] = (
-            f"seen: {len(run.events)} events, {note}, {run.outcome or 'no terminal event'}"
-        )
+        timing = f"first event after {_duration(first_s)}, finished after {_duration(whole_s)}"
+        count = counted(len(run.events), "event")
+        draft.notes["actions.success"] = f"observed: {count}, {timing}, {run.outcome or 'no terminal event'}"
         if run.outcome is not None and run.outcome != "done":
-            draft.notes["actions.success"] += ". It has to end with done: name another one."
-        for name, seen_s, usual_s in (
-            ("first_event", first_s, _USUAL.first_event),
-            ("run", whole_s, _USUAL.run),
+            draft.notes["actions.success"] += ". The suite needs an action here that ends with done."
+        for name, observed_s, default_s in (
+            ("first_event", first_s, _DEFAULT_BUDGETS.first_event),
+            ("run", whole_s, _DEFAULT_BUDGETS.run),
         ):
-            if (budget_s := generous_budget_s(seen_s, usual_s)) is not None:
+            if (budget_s := suggested_budget_s(observed_s, default_s)) is not None:
                 draft.budgets[name] = budget_s
-                draft.notes[f"budgets.{name}"] = f"one run took {seen_s:.1f} s, of the usual {usual_s:g} s"
+                draft.notes[f"budgets.{name}"] = (
+                    f"observed in one run: {observed_s:.1f} s; default: {default_s:g} s"
+                )
         tokens = run.tokens
         if tokens:
             draft.notes["ttft"] = (
-                f"time to first token of the one run that was seen: {run.offset_ms(tokens[0].arrival_ns):.0f} ms"
+                f"time to first token of one run: {run.offset_ms(tokens[0].arrival_ns):.0f} ms"
             )
-        return note
+        return timing
 
-    def _other_actions(self, first: Exchange) -> None:
-        """Run each other action that is given once; find one that streams for long enough."""
+    def _try_other_actions(self, first: Exchange) -> None:
+        """Run each of the other actions once. Use `first` as long action if it streamed long enough, or ask for one."""
         draft = self.draft
         if "long" not in draft.actions and is_long(first):
             draft.actions["long"] = draft.actions["success"]
-            draft.notes["actions.long"] = f"the same: it streamed for {streamed_ms(first) / 1000:.1f} s"
-        elif "long" not in draft.actions and self._questions.is_interactive:
-            said = "A workflowAction that streams for a second or more, as JSON (empty to leave it out)"
-            if answer := self._questions.ask(said, "--action long=…", default=""):
+            draft.notes["actions.long"] = f"same action: it streamed for {streamed_ms(first) / 1000:.1f} s"
+        elif "long" not in draft.actions and self._prompt.is_interactive:
+            question = "workflowAction that streams for a second or more, as JSON (empty to skip)"
+            if answer := self._prompt.ask(question, "--action long=…", default=""):
                 draft.actions["long"] = json_object(answer, "the action")
         for name in [
             name for name in draft.actions if name != "success" and f"actions.{name}" not in draft.notes
@@ -328,49 +321,43 @@ class Interview:
             self._try_action(name)
 
     def _try_action(self, name: str) -> None:
-        if name == "echo":  # its text is put in by the scenario that needs it
+        if name == "echo":  # its scenario fills in the text
             return
-        run = self._run(name)
-        problem = refusal(run)
-        wanted = _EXPECTED.get(name, "done")
-        note = (
-            problem.sentence
-            if problem
-            else f"{len(run.events)} events, ended with {run.outcome or run.describe()}"
-        )
-        right = problem is None and run.outcome == wanted and (name != "long" or is_long(run))
-        if not right:
-            short = f"; streamed for {streamed_ms(run):.0f} ms" if name == "long" and not problem else ""
-            note += f"{short}. That is not what the suite needs of it."
-        self.draft.notes[f"actions.{name}"] = f"seen: {note}"
-        self._tell(f"action {name}", "as wanted" if right else "NOT as wanted", note)
+        run = self._run_action(name)
+        refused = refusal(run)
+        if refused is not None:
+            note = refused.sentence
+        else:
+            note = f"{counted(len(run.events), 'event')}, ended with {run.outcome or run.describe()}"
+        expected = _EXPECTED_OUTCOMES.get(name, "done")
+        suitable = refused is None and run.outcome == expected and (name != "long" or is_long(run))
+        if not suitable:
+            short = f"; streamed for {streamed_ms(run):.0f} ms" if name == "long" and refused is None else ""
+            note += f"{short}. Not what the suite needs here."
+        self.draft.notes[f"actions.{name}"] = f"observed: {note}"
+        self._print(f"action {name}", "as expected" if suitable else "NOT as expected", note)
 
-    def _choices(self, run: Exchange) -> None:
+    def _observe_behaviour(self, run: Exchange) -> None:
         long_action = "long" if "long" in self.draft.actions else None
-        probe = self._probe()
-        for one in probing(lambda: observe(probe, run, long_action)):
-            self._note_choice(one)
+        for observation in asyncio.run(observe(self._probe(), run, long_action)):
+            self._record(observation)
         if long_action is None:
-            self.draft.notes["resume_start"] = "not tried: it takes [target.actions.long]"
+            self.draft.notes["resume_start"] = "not tried: needs [target.actions.long]"
 
-    def _note_choice(self, one: Observed) -> None:
-        self.draft.notes[one.setting] = f"seen: {one.reason}"
-        if one.declares and one.value is not None and one.setting != "retry":
-            self.draft.seen[one.setting] = one.value
-        value = (
-            {None: "not known", True: "yes", False: "no"}.get(one.value)
-            if not isinstance(one.value, str)
-            else one.value
-        )
-        self._tell(one.setting.replace("_", " "), str(value), one.reason)
+    def _record(self, observation: Observation) -> None:
+        setting, value, reason = observation.setting, observation.value, observation.reason
+        self.draft.notes[setting] = f"observed: {reason}"
+        if observation.declares and value is not None and setting != "retry":
+            self.draft.observed[setting] = value
+        text = value if isinstance(value, str) else {None: "undecided", True: "yes", False: "no"}[value]
+        self._print(setting.replace("_", " "), text, reason)
 
-    def _tell(self, what: str, found: str, more: str = "") -> None:
-        more = f"  {self._masked(more)}" if more else ""
-        line = Text.assemble((f"  {what:14} ", "bold"), found, (more, "dim"))
-        self._console.print(line)
+    def _print(self, name: str, result: str, detail: str = "") -> None:
+        detail = f"  {self._masked(detail)}" if detail else ""
+        self._console.print(Text.assemble((f"  {name:14} ", "bold"), result, (detail, "dim")))
 
     def _warn(self, sentence: str) -> None:
-        self._console.print(Text(f"  {self._where()}: {self._masked(sentence)}", "yellow"))
+        self._console.print(Text(f"  {self._url()}: {self._masked(sentence)}", "yellow"))
 
 
 def _duration(seconds: float) -> str:
@@ -382,21 +369,20 @@ def _unreachable(answer: Exchange) -> str | None:
         return None
     detail = answer.ending_detail or str(answer.ending)
     if "certificate" in detail:
-        return f"{detail}; name its authority with --ca-file, or use --no-verify-tls for a server of your own"
-    return f"it cannot be reached: {detail}"
+        return f"{detail}; give its CA with --ca-file, or use --no-verify-tls for your own test server"
+    return f"cannot be reached: {detail}"
 
 
-def run_init(draft: SettingsDraft, questions: Prompt, out: Path | None, *, force: bool, once: bool) -> int:
-    """Get to know the target, and write the settings file. Returns the exit code.
+def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: bool, once: bool) -> int:
+    """Probe the target and write the settings file. Returns the exit code.
 
-    Raises SettingsError: for a file that is there without `force`, for a target that refuses what it is sent.
+    Raises SettingsError if the file exists (without `force`), or the target refuses the first run.
     """
     file = out or Path(CONFIG_FILE)
     ensure_writable(file, force=force)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
-    interview = Interview(draft, questions, console)
-    console.print(f"asking {draft.base_url.rstrip('/')}{draft.path}")
-    interview.learn(once=once)
+    console.print(f"probing {draft.base_url.rstrip('/')}{draft.path}")
+    Discovery(draft, prompt, console).run(once=once)
     text = settings_text(draft, "harness init")
     _ensure_readable(text)
     _write(file, text, force=force)
@@ -406,17 +392,17 @@ def run_init(draft: SettingsDraft, questions: Prompt, out: Path | None, *, force
 
 
 def ensure_writable(file: Path, *, force: bool) -> None:
-    """Raises SettingsError where the file is there already and may not be overwritten, or has no folder."""
+    """Raises SettingsError if the file exists and may not be overwritten, or its folder does not exist."""
     if file.exists() and not force:
         raise SettingsError(
-            f"{file} is there already; use --force to overwrite it, or --out for another file"
+            f"{file} already exists; use --force to overwrite it, or --out for a different file"
         )
     if not file.absolute().parent.is_dir():
-        raise SettingsError(f"there is no folder {file.absolute().parent}; make it, or choose another --out")
+        raise SettingsError(f"no folder {file.absolute().parent}; create it, or choose a different --out")
 
 
 def _ensure_readable(text: str) -> None:
-    """The file is read back as every other verb will. Raises SettingsError."""
+    """Load the text as every other command will. Raises SettingsError."""
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         path = Path(folder) / CONFIG_FILE
         path.write_text(text, encoding="utf-8")
@@ -426,10 +412,10 @@ def _ensure_readable(text: str) -> None:
 def _write(file: Path, text: str, *, force: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
     try:
-        with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as written:
-            written.write(text)
+        with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as stream:
+            stream.write(text)
     except FileExistsError:
-        raise SettingsError(f"{file} is there already; use --force to overwrite it") from None
+        raise SettingsError(f"{file} already exists; use --force to overwrite it") from None
     except OSError as problem:
         raise SettingsError(f"cannot write {file}: {problem.strerror}") from None
 

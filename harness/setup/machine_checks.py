@@ -1,6 +1,6 @@
-"""Whether this machine can drive the load that is set, and whether what it measures can be believed.
+"""``harness doctor``'s checks of this machine: can it generate the configured load, and measure it reliably?
 
-Each row is a pure function of numbers; `machine_rows` reads them off the machine.
+Most checks are pure functions of numbers, which `check_machine` reads from the system.
 """
 
 from __future__ import annotations
@@ -19,58 +19,60 @@ from pathlib import Path
 
 from harness.config.load_settings import LoadSettings
 from harness.setup.finding import SetupFinding, fail, ok, warn
-from harness.transport.timestamps import KERNEL_STAMPS, ask_for_stamps, stamped_read
+from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS, enable_kernel_timestamps, read_with_timestamp
 
 _DISTRIBUTION = "agent-run-harness"
 _VERSIONS = (_DISTRIBUTION, "locust", "gevent", "pytest", "aiohttp")
-_OTHER_FILES = 200  # libraries, logs, the results file, the suite's own connections
-_TIME_WAIT_S = 60  # how long Linux keeps a closed connection's port from its peer
+_OTHER_FILES = 200  # libraries, logs, the results file, the suite's connections
+_TIME_WAIT_S = 60  # how long Linux keeps a closed connection's port in TIME_WAIT
 _MB, _GB = 1 << 20, 1 << 30
 _TIMER_SLEEP_S, _TIMER_ROUNDS = 0.001, 100
 _WALL_WATCH_S = 0.3
-_LOCUST_OPEN_FILES = 10_000  # what Locust raises the soft limit to, where the hard one lets it
+_LOCUST_OPEN_FILES = 10_000  # Locust raises the soft limit to this, as far as the hard limit allows
 
 
-def machine_rows(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFinding]:
-    """Every row about this machine. users: how many streams there are to be at once, as far as that is set."""
-    yield _python_row()
-    yield _versions_row()
-    yield _extras_row(_extras())
-    yield cores_row(_usable_cores(), plan.processes, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
-    yield memory_row(_available_bytes())
-    yield _files_row(plan, users)
-    yield ports_row(_ephemeral_ports(), plan.rate, users)
-    yield _loopback_row()
-    yield disk_row(*_disk(out))
-    yield clock_row(time.get_clock_info("monotonic").resolution, _wall_drift_s())
-    yield timer_row(_overshoots_s())
-    yield stamps_row(_stamp_lag_ns())
-    yield proxy_row(os.environ)
+def check_machine(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFinding]:
+    """Every check of this machine. users: planned concurrent streams."""
+    yield check_python()
+    yield check_versions()
+    yield check_extras(_extras())
+    yield check_cores(
+        _usable_cores(), plan.processes, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    )
+    yield check_memory(_available_bytes())
+    yield _check_file_limit(plan, users)
+    yield check_ports(_ephemeral_ports(), plan.rate, users)
+    yield check_loopback()
+    yield check_disk(*_disk(out))
+    yield check_clock(time.get_clock_info("monotonic").resolution, _wall_drift_s())
+    yield check_timer(_overshoots_s())
+    yield check_receive_stamps(_stamp_lag_ns())
+    yield check_proxy(os.environ)
 
 
-def _python_row() -> SetupFinding:
+def check_python() -> SetupFinding:
     return ok("python", f"{platform.python_version()} on {platform.platform()}")
 
 
-def _versions_row() -> SetupFinding:
+def check_versions() -> SetupFinding:
     return ok("versions", ", ".join(f"{name} {version(name)}" for name in _VERSIONS))
 
 
 def _extras() -> dict[str, bool]:
-    """The extras that this distribution has, and whether all they ask for is installed."""
+    """The extras of this distribution, and whether all their requirements are installed."""
     try:
-        told = metadata(_DISTRIBUTION)
+        package = metadata(_DISTRIBUTION)
     except PackageNotFoundError:
         return {}
-    found = dict.fromkeys(told.get_all("Provides-Extra") or (), True)
-    for line in told.get_all("Requires-Dist") or ():
+    extras = dict.fromkeys(package.get_all("Provides-Extra") or (), True)
+    for line in package.get_all("Requires-Dist") or ():
         requirement, _, marker = line.partition(";")
-        for extra in found:
+        for extra in extras:
             if re.search(rf"extra == ['\"]{re.escape(extra)}['\"]", marker) and not _is_installed(
                 requirement
             ):
-                found[extra] = False
-    return found
+                extras[extra] = False
+    return extras
 
 
 def _is_installed(requirement: str) -> bool:
@@ -82,141 +84,143 @@ def _is_installed(requirement: str) -> bool:
     return True
 
 
-def _extras_row(extras: Mapping[str, bool]) -> SetupFinding:
+def check_extras(extras: Mapping[str, bool]) -> SetupFinding:
     if not extras:
-        return ok("extras", "none to install")
-    said = ", ".join(f"{name}: {'installed' if there else 'not installed'}" for name, there in extras.items())
-    lacking = next((name for name, there in extras.items() if not there), None)
-    hint = f" (pip install '{_DISTRIBUTION}[{lacking}]' where you want it)" if lacking else ""
-    return ok("extras", said + hint)
+        return ok("extras", "none defined")
+    listing = ", ".join(
+        f"{name}: {'installed' if installed else 'not installed'}" for name, installed in extras.items()
+    )
+    missing = next((name for name, installed in extras.items() if not installed), None)
+    hint = f" (optional: pip install '{_DISTRIBUTION}[{missing}]')" if missing else ""
+    return ok("extras", listing + hint)
 
 
-def cores_row(cores: float, processes: int, load: float) -> SetupFinding:
-    """cores: that this process may use. load: the load average of the last minute."""
+def check_cores(cores: float, processes: int, load: float) -> SetupFinding:
+    """cores: available to this process. load: 1-minute load average."""
     count = f"{processes} load process{'es' if processes > 1 else ''}"
-    found = f"{cores:g} for {count} and the suite; load average {load:.1f}"
+    detail = f"{cores:g} for {count} and the suite; load average {load:.1f}"
     if processes > cores:
         return fail(
             "cores",
-            found,
-            f"--processes {processes} have to share {cores:g} cores: give at most one less than that",
+            detail,
+            f"--processes {processes} is more than the {cores:g} cores: leave at least one core free",
         )
     if load > cores / 2:
         return warn(
             "cores",
-            found,
-            "something else is busy here: latencies will include its turns; stop it, or measure later",
+            detail,
+            "other programs are using the CPU and will lengthen latencies: stop them, or measure later",
         )
     if cores < processes + 1:
         return warn(
             "cores",
-            found,
-            "harness check runs the suite beside the load: one core more than --processes keeps them apart",
+            detail,
+            "harness check runs the suite next to the load: keep one core more than --processes",
         )
-    return ok("cores", found)
+    return ok("cores", detail)
 
 
-def memory_row(available: int | None) -> SetupFinding:
-    """available: bytes that can still be had; None where the system does not say."""
+def check_memory(available: int | None) -> SetupFinding:
+    """available: bytes; None if the system does not report it."""
     if available is None:
-        return ok("memory", "this system does not say how much is free")
-    found = f"{available / _GB:.1f} GB can be had"
+        return ok("memory", "available memory unknown on this system")
+    detail = f"{available / _GB:.1f} GB available"
     if available < 256 * _MB:
-        return fail("memory", found, "a test takes about 200 MB a process: free some")
+        return fail("memory", detail, "a test needs about 200 MB per process: free some memory")
     if available < _GB:
-        return warn("memory", found, "enough for one process; a report of a million runs takes up to 500 MB")
-    return ok("memory", found)
+        return warn("memory", detail, "enough for one process; a report on a million runs needs up to 500 MB")
+    return ok("memory", detail)
 
 
-def files_row(needed: int, soft: float, hard: float) -> SetupFinding:
-    """needed: files that one process opens. soft, hard: the limits; what Locust raises by itself counts."""
+def check_file_limit(needed: int, soft: float, hard: float) -> SetupFinding:
+    """needed: open files per process. soft, hard: the limits; Locust raises the soft limit on its own."""
     reachable = max(soft, min(hard, _LOCUST_OPEN_FILES))
-    up_to = "without a limit" if hard == float("inf") else f"to {hard:.0f}"
-    found = f"at most {soft:.0f} (can be raised {up_to}); about {needed} are needed in a process"
+    hard_text = "unlimited" if hard == float("inf") else f"{hard:.0f}"
+    detail = f"{soft:.0f} (hard limit {hard_text}); about {needed} needed per process"
     if needed > hard:
         return fail(
             "file limit",
-            found,
-            f"raise the hard limit, or use more --processes; ulimit -n {needed} will not do",
+            detail,
+            f"raise the hard limit, or use more --processes; ulimit -n {needed} is not enough",
         )
     if needed > reachable:
-        return fail("file limit", found, f"before the test: ulimit -n {needed}")
-    return ok("file limit", found)
+        return fail("file limit", detail, f"before the test: ulimit -n {needed}")
+    return ok("file limit", detail)
 
 
-def ports_row(ports: int | None, rate: float | None, users: int) -> SetupFinding:
-    """ports: how many the system gives out; rate: new connections per second, where it is known."""
+def check_ports(ports: int | None, rate: float | None, users: int) -> SetupFinding:
+    """ports: ephemeral ports of the system. rate: new connections per second; None if unknown."""
     if ports is None:
-        return ok("ports", "this system does not say how many connections it can have to one server")
+        return ok("ports", "number of ephemeral ports unknown on this system")
     needed = int((rate or 0.0) * _TIME_WAIT_S) + users
-    found = f"{ports} for outgoing connections; about {needed} are needed"
+    detail = f"{ports} for outgoing connections; about {needed} needed"
     if needed > ports:
         return fail(
             "ports",
-            found,
+            detail,
             'sysctl net.ipv4.ip_local_port_range="1024 65535", or target.connections = "reuse", or a lower --rate',
         )
     if needed > ports / 2:
-        return warn("ports", found, "close to the end: a slow server, or retries, may use them up")
-    return ok("ports", found)
+        return warn("ports", detail, "close to the limit: a slow server or retries may exhaust them")
+    return ok("ports", detail)
 
 
-def disk_row(free: int | None, writable: bool, where: Path) -> SetupFinding:
-    """free: bytes on the disk of `where`, the folder that results go to."""
+def check_disk(free: int | None, writable: bool, folder: Path) -> SetupFinding:
+    """free: bytes on the disk of `folder`, which results are written to."""
     if free is None or not writable:
-        return fail("disk", f"cannot write to {where}", "choose another folder with --out")
-    found = f"{free / _GB:.1f} GB free at {where}"
+        return fail("disk", f"cannot write to {folder}", "choose a different folder with --out")
+    detail = f"{free / _GB:.1f} GB free at {folder}"
     if free < 100 * _MB:
         return fail(
             "disk",
-            found,
-            "a results file takes about 300 bytes a run, and evidence beside: make room, or use --out",
+            detail,
+            "a results file takes about 300 bytes per run, plus evidence: free some space, or use --out",
         )
     if free < _GB:
-        return warn("disk", found, "enough for a short test; a million runs take about 300 MB")
-    return ok("disk", found)
+        return warn("disk", detail, "enough for a short test; a million runs take about 300 MB")
+    return ok("disk", detail)
 
 
-def clock_row(resolution_s: float, drift_s: float) -> SetupFinding:
-    """resolution_s: of the monotonic clock. drift_s: how far the wall clock moved against it while it was watched."""
-    found = (
-        f"monotonic to {resolution_s * 1e9:g} ns; the wall clock moved by {drift_s * 1e6:+.0f} µs against it"
-    )
+def check_clock(resolution_s: float, drift_s: float) -> SetupFinding:
+    """resolution_s: of the monotonic clock. drift_s: how far the wall clock drifted from it while watched."""
+    detail = f"monotonic clock resolution {resolution_s * 1e9:g} ns; wall clock drifted {drift_s * 1e6:+.0f} µs from it"
     if resolution_s > 1e-4:
-        return fail("clock", found, "a clock this coarse cannot time tokens: measure on another machine")
+        return fail("clock", detail, "too coarse to time tokens: measure on a different machine")
     if abs(drift_s) > 0.005:
         return warn(
             "clock",
-            found,
-            "it is being set: kernel stamps are off while it steps; wait until time service has settled",
+            detail,
+            "the wall clock is being adjusted, which makes kernel timestamps wrong: wait until NTP has settled",
         )
-    return ok("clock", found)
+    return ok("clock", detail)
 
 
-def timer_row(overshoots_s: list[float]) -> SetupFinding:
-    """overshoots_s: how much later than asked for sleeps ended."""
+def check_timer(overshoots_s: list[float]) -> SetupFinding:
+    """overshoots_s: by how much sleeps exceeded their duration."""
     p95_ms = statistics.quantiles(overshoots_s, n=20)[-1] * 1000
-    found = f"95% of sleeps end within {p95_ms:.2f} ms of what was asked"
+    detail = f"sleeps overshoot by {p95_ms:.2f} ms at p95"
     if p95_ms > 10:
         return warn(
-            "timer", found, "arrivals will begin late by as much; the machine is busy, or virtual and starved"
+            "timer", detail, "arrivals will start that late; the machine is busy, or a VM short of CPU time"
         )
-    return ok("timer", found)
+    return ok("timer", detail)
 
 
-def stamps_row(lag_ns: int | None) -> SetupFinding:
-    """lag_ns: by the kernel's stamp, how long a byte on the loopback lay unread; None without a stamp."""
+def check_receive_stamps(lag_ns: int | None) -> SetupFinding:
+    """lag_ns: from the kernel's timestamp of a loopback byte to its read; None without a timestamp."""
     if lag_ns is not None:
-        return ok("receive stamps", "the kernel stamps arrivals: a busy harness does not lengthen latencies")
+        return ok(
+            "receive stamps", "kernel timestamps on arrival: a busy harness does not lengthen latencies"
+        )
     return warn(
         "receive stamps",
-        "the kernel does not stamp arrivals" if KERNEL_STAMPS else f"not to be had on {sys.platform}",
-        "latencies count when the harness got to read: keep it below half of its cores, or measure on Linux",
+        "no kernel timestamps on arrival" if HAS_KERNEL_TIMESTAMPS else f"not available on {sys.platform}",
+        "latencies include the harness's own read delay: keep its CPU use below half, or measure on Linux",
     )
 
 
-def proxy_row(environment: Mapping[str, str]) -> SetupFinding:
-    """Variables by which other programs go through a proxy."""
+def check_proxy(environment: Mapping[str, str]) -> SetupFinding:
+    """Proxy variables in the environment, which the harness ignores."""
     names = [
         name
         for name in environment
@@ -226,9 +230,9 @@ def proxy_row(environment: Mapping[str, str]) -> SetupFinding:
         return warn(
             "proxy",
             f"{', '.join(names)} is set",
-            "the harness goes straight to the target: a proxy would blur what it measures",
+            "ignored: the harness connects to the target directly, since a proxy would distort measurements",
         )
-    return ok("proxy", "none is set")
+    return ok("proxy", "none set")
 
 
 def _usable_cores() -> float:
@@ -240,57 +244,59 @@ def _usable_cores() -> float:
 
 
 def _available_bytes() -> int | None:
-    found = [
+    limits = [
         int(line.split()[1]) * 1024
         for line in _text(Path("/proc/meminfo")).splitlines()
         if line.startswith("MemAvailable:")
     ]
     limit, used = (_text(Path(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
     if limit.isdigit() and used.isdigit():
-        found.append(int(limit) - int(used))
-    return min(found, default=None)
+        limits.append(int(limit) - int(used))
+    return min(limits, default=None)
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel's says; nothing where this system has no such file."""
+    """Content of a kernel file; empty if this system does not have it."""
     try:
         return path.read_text(encoding="ascii")
     except OSError:
         return ""
 
 
-def _files_row(plan: LoadSettings, users: int) -> SetupFinding:
+def _check_file_limit(plan: LoadSettings, users: int) -> SetupFinding:
     import resource
 
-    soft, hard = (float("inf") if one < 0 else one for one in resource.getrlimit(resource.RLIMIT_NOFILE))
-    return files_row(-(-users // plan.processes) + _OTHER_FILES, soft, hard)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (float("inf") if limit < 0 else limit for limit in limits)
+    return check_file_limit(-(-users // plan.processes) + _OTHER_FILES, soft, hard)
 
 
 def _ephemeral_ports() -> int | None:
-    words = _text(Path("/proc/sys/net/ipv4/ip_local_port_range")).split()
-    return int(words[1]) - int(words[0]) + 1 if len(words) == 2 else None
+    bounds = _text(Path("/proc/sys/net/ipv4/ip_local_port_range")).split()
+    return int(bounds[1]) - int(bounds[0]) + 1 if len(bounds) == 2 else None
 
 
-def _loopback_row() -> SetupFinding:
+def check_loopback() -> SetupFinding:
     try:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
     except OSError as problem:
         return fail(
             "loopback",
-            f"no port can be opened: {problem}",
-            "the processes of a test talk over 127.0.0.1: allow that",
+            f"cannot listen on 127.0.0.1: {problem}",
+            "the processes of a test communicate over it: allow that",
         )
-    return ok("loopback", f"ports can be opened (got {port})")
+    return ok("loopback", f"can listen on 127.0.0.1 (got port {port})")
 
 
 def _disk(out: Path) -> tuple[int | None, bool, Path]:
-    """Free bytes where `out` is, or is to be; whether that can be written to; and the folder that is there."""
-    there = next((one for one in (out.absolute(), *out.absolute().parents) if one.is_dir()), Path("/"))
+    """Free bytes and writability of `out` or its nearest existing parent, and that folder."""
+    candidates = (out.absolute(), *out.absolute().parents)
+    folder = next((path for path in candidates if path.is_dir()), Path("/"))
     try:
-        return shutil.disk_usage(there).free, os.access(there, os.W_OK), there
+        return shutil.disk_usage(folder).free, os.access(folder, os.W_OK), folder
     except OSError:
-        return None, False, there
+        return None, False, folder
 
 
 def _wall_drift_s() -> float:
@@ -300,26 +306,26 @@ def _wall_drift_s() -> float:
 
 
 def _overshoots_s() -> list[float]:
-    found = []
+    overshoots_s = []
     for _ in range(_TIMER_ROUNDS):
         began_s = time.perf_counter()
         time.sleep(_TIMER_SLEEP_S)
-        found.append(time.perf_counter() - began_s - _TIMER_SLEEP_S)
-    return found
+        overshoots_s.append(time.perf_counter() - began_s - _TIMER_SLEEP_S)
+    return overshoots_s
 
 
 def _stamp_lag_ns() -> int | None:
-    """The lag of one byte that was sent over the loopback; the last of a few, as the kernel begins a moment late."""
+    """Receive lag of a byte over the loopback: the last of five, since the kernel starts stamping with a delay."""
     lag_ns = None
     with (
         socket.create_server(("127.0.0.1", 0)) as server,
-        socket.create_connection(server.getsockname()) as one,
+        socket.create_connection(server.getsockname()) as sender,
     ):
-        other, _ = server.accept()
-        with other:
-            ask_for_stamps(other)
+        receiver, _ = server.accept()
+        with receiver:
+            enable_kernel_timestamps(receiver)
             for _ in range(5):
-                one.sendall(b"x")
+                sender.sendall(b"x")
                 time.sleep(0.01)
-                lag_ns = stamped_read(other)[1]
+                lag_ns = read_with_timestamp(receiver)[1]
     return lag_ns

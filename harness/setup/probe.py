@@ -1,7 +1,6 @@
-"""The few bounded requests by which a target is got to know: what it does with them, and what that means.
+"""Sends a few requests to a target, to check the settings and detect its optional behaviour.
 
-Every run that is asked for is asked for once. What retries and conflicts bring is tried on the key of a run that is
-there already, so a server that keeps the contract executes nothing more for it.
+Retries and conflicts reuse the key of an existing run, so a conforming server executes nothing more for them.
 """
 
 from __future__ import annotations
@@ -9,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from harness.config.settings import Settings
 from harness.config.target import Target, with_different_body
@@ -19,31 +17,26 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.conflict import rejection_form
+from harness.contract.rules.cuts import CutRun, Start, may_have_ended, stitch
 from harness.contract.rules.headers import event_stream
-from harness.contract.rules.resume import CutRun, Start, first_difference, may_have_ended, stitch
 from harness.contract.rules.rule import quoted
+from harness.contract.rules.sequences import first_difference
+from harness.formatting import counted
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import retry_after_s
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.receiver import Cut
 
 _TOO_MANY_REQUESTS = 429
-NO_ENDPOINT = frozenset({404, 405, 410})
-"""Statuses by which a server says that nothing is to be posted to this path."""
+NO_ENDPOINT_STATUSES = frozenset({404, 405, 410})
+"""Statuses of a path that does not accept POST."""
 _CUT_AFTER_EVENTS = 2
-_LONG_ENOUGH_MS = 1000.0  # what the long action promises to stream for
-_SAID_CHARS = 200
-
-T = TypeVar("T")
-
-
-def probing(job: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run the coroutine that `job` makes, on an event loop of its own."""
-    return asyncio.run(job())
+_MIN_LONG_MS = 1000.0  # streaming time required of the long action
+_QUOTED_CHARS = 200
 
 
 class Probe:
-    """Sends requests to the target that settings name, and keeps nothing."""
+    """Sends single requests to the configured target."""
 
     def __init__(self, settings: Settings, budgets: Budgets | None = None) -> None:
         self.target = Target(settings)
@@ -51,7 +44,7 @@ class Probe:
         self._client = AsyncClient(self.target.endpoint, self.budgets)
 
     async def send(self, request: HttpRequest, label: str, cut: Cut | None = None) -> Exchange:
-        """Its answer; that of a second try where the first was a 429, after the time that this asks for."""
+        """The response; after a 429, that of one retry, sent when Retry-After has passed."""
         answer = await self._client.exchange(request, label, cut=cut)
         if answer.status == _TOO_MANY_REQUESTS:
             await asyncio.sleep(retry_after_s(answer))
@@ -59,7 +52,7 @@ class Probe:
         return answer
 
     async def anonymous_request(self) -> Exchange:
-        """A request without a token and without an action, by which no server can be moved to run anything."""
+        """A request without token and action, so no server starts a run for it."""
         headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
         body = {
             "organizationId": self.target.principal.organization_id,
@@ -73,8 +66,8 @@ class Probe:
         return await self.send(self.target.run(action), action)
 
 
-def said(answer: Exchange) -> str:
-    """The answer's status, and what its body says in the server's own words, for a sentence."""
+def status_and_message(answer: Exchange) -> str:
+    """The response's status line, and the error message in its body if any, to be put into a sentence."""
     if answer.head is None:
         return answer.describe()
     text = answer.body.decode("utf-8", "replace").strip()
@@ -83,71 +76,71 @@ def said(answer: Exchange) -> str:
     except (ValueError, RecursionError):
         document = None
     if isinstance(document, dict):
-        told = next(
+        message = next(
             (document[name] for name in ("detail", "message", "error", "title") if document.get(name)), text
         )
-        text = told if isinstance(told, str) else json.dumps(told)
-    words = f"{answer.status} {answer.head.reason}".strip()
-    return f"{words}: {quoted(text, _SAID_CHARS)}" if text and not answer.events else words
+        text = message if isinstance(message, str) else json.dumps(message)
+    status = f"{answer.status} {answer.head.reason}".strip()
+    return f"{status}: {quoted(text, _QUOTED_CHARS)}" if text and not answer.events else status
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a valid request got no run: which setting is likely to be wrong, and a sentence without its end."""
+    """Why a valid request started no run: the setting that is probably wrong, and a sentence (without full stop)."""
 
     setting: Literal["connection", "path", "token", "organization", "action", "server"]
     sentence: str
 
 
 def refusal(answer: Exchange) -> Refusal | None:
-    """What an answer to a run's request says against the settings; None when it is a stream, right or wrong."""
-    words = said(answer)
+    """Why the target refused to start a run; None for a 200, even if its stream is wrong."""
+    answered = status_and_message(answer)
     if answer.head is None:
-        return Refusal("connection", f"it cannot be spoken with: {answer.ending_detail or answer.ending}")
+        return Refusal("connection", f"no HTTP response: {answer.ending_detail or answer.ending}")
     match answer.status:
         case 401:
-            return Refusal("token", f"it refused the token with {words}")
+            return Refusal("token", f"token refused with {answered}")
         case 403:
-            return Refusal("organization", f"it refused the token for this organization with {words}")
-        case status if status in NO_ENDPOINT:
-            return Refusal("path", f"it has no such endpoint: POST got {words}")
+            return Refusal("organization", f"token refused for this organization with {answered}")
+        case status if status in NO_ENDPOINT_STATUSES:
+            return Refusal("path", f"no such endpoint: POST got {answered}")
         case 400 | 413 | 415 | 422:
-            return Refusal("action", f"it refused the request's body with {words}")
+            return Refusal("action", f"request body refused with {answered}")
         case status if status == 200:
             return None
-    return Refusal("server", f"it answered with {words}")
+    return Refusal("server", f"the server answered {answered}")
 
 
 def stream_problem(run: Exchange) -> str | None:
-    """Why a 200 is no run's stream, as one clause; None when it is one."""
+    """Why a 200 is not a valid run stream, as one clause; None if it is one."""
     form = event_stream(run)
     if form.verdict is Verdict.FAIL:
         return form.detail
     if run.ending is not Ending.COMPLETE:
-        return f"the stream did not end as it should: {run.describe()}"
+        return f"the stream did not end properly: {run.describe()}"
     if not run.summary.run_events:
-        return f"it holds no event of the documented form: {run.describe()}"
+        return f"the stream has no event of the documented form: {run.describe()}"
     if run.outcome is None:
-        return f"it has no terminal event (done, error or cancelled): {run.describe()}"
+        return f"the stream has no terminal event (done, error or cancelled): {run.describe()}"
     return None
 
 
 def streamed_ms(run: Exchange) -> float:
-    """For how long its events came, in milliseconds."""
+    """Time from the first to the last event, in milliseconds."""
     return (run.events[-1].arrival_ns - run.events[0].arrival_ns) / 1e6 if run.events else 0.0
 
 
 def is_long(run: Exchange) -> bool:
-    """Whether it streamed for long enough to be cut and joined."""
-    return len(run.events) > _CUT_AFTER_EVENTS and streamed_ms(run) >= _LONG_ENOUGH_MS
+    """Whether it streamed long enough to be cut and joined."""
+    return len(run.events) > _CUT_AFTER_EVENTS and streamed_ms(run) >= _MIN_LONG_MS
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
-    """A choice of the server's as it was seen, once: a setting under [target], its value, and the reason.
+class Observation:
+    """One observation of optional server behaviour: the setting under [target], its value, and the reason.
 
-    value: None where what was seen decides nothing. declares: whether the server can be held to the value; a
-    lack is left for the suite to say.
+    value: None if undecided. declares: whether the value is written to the settings, so that the suite checks the
+    server against it; missing features are left to the suite to report.
     """
 
     setting: Literal["retry", "conflict", "last_event_id", "resume_start"]
@@ -156,71 +149,70 @@ class Observed:
     declares: bool = True
 
 
-async def observe(probe: Probe, first: Exchange, long_action: str | None) -> list[Observed]:
-    """What the server does with a retry, a conflict, Last-Event-ID and, given an action that streams for long enough,
-    a cut: each tried once. first: a run that came to its end.
+async def observe(probe: Probe, first: Exchange, long_action: str | None) -> list[Observation]:
+    """Try a retry, a conflict, Last-Event-ID and, with a `long_action`, a cut and resume, once each.
+
+    first: a finished run.
     """
     retry = await probe.send(first.request, "retry")
     difference = first_difference(first.sequence, retry.sequence)
-    found = [await _conflict(probe, first)]
+    conflict = await _conflict(probe, first)
     if difference is not None:
         what = retry.describe() if not retry.started_run else difference
-        return [
-            Observed("retry", False, f"a retry with the same key did not bring the run back: {what}", False),
-            *found,
-        ]
-    found.insert(
-        0, Observed("retry", True, f"a retry with the same key brought the same {len(retry.events)} events")
-    )
-    found.append(await _last_event_id(probe, first))
+        reason = f"a retry with the same key did not return the same run: {what}"
+        return [Observation("retry", False, reason, False), conflict]
+    reason = f"a retry with the same key returned the same {counted(len(retry.events), 'event')}"
+    observations = [Observation("retry", True, reason), conflict, await _last_event_id(probe, first)]
     if long_action is not None:
-        found.append(await _resume_start(probe, long_action))
-    return found
+        observations.append(await _resume_start(probe, long_action))
+    return observations
 
 
-async def _conflict(probe: Probe, first: Exchange) -> Observed:
+async def _conflict(probe: Probe, first: Exchange) -> Observation:
     answer = await probe.send(with_different_body(first.request), "conflict")
     form = rejection_form(answer)
     if form is None:
-        reason = f"the same key with another body got {answer.describe()}, not a 409"
-        return Observed("conflict", None, reason, False)
+        reason = f"the same key with a different body got {answer.describe()}, not a 409"
+        return Observation("conflict", None, reason, False)
     value = "http-409" if answer.status == 409 else "event"
-    return Observed("conflict", value, f"the same key with another body got {form}")
+    return Observation("conflict", value, f"the same key with a different body got {form}")
 
 
-async def _last_event_id(probe: Probe, first: Exchange) -> Observed:
-    named = next((one.frame.id for one in first.events[:-1] if one.frame.id), None)
-    if named is None:
-        return Observed("last_event_id", None, "no event has an id that a client could name", False)
-    resumed = await probe.send(first.request.with_header("Last-Event-ID", named), "Last-Event-ID")
-    at = [one.frame.id for one in first.events].index(named) + 1
+async def _last_event_id(probe: Probe, first: Exchange) -> Observation:
+    last_id = next((event.frame.id for event in first.events[:-1] if event.frame.id), None)
+    if last_id is None:
+        return Observation("last_event_id", None, "no event has an id to send", False)
+    resumed = await probe.send(first.request.with_header("Last-Event-ID", last_id), "Last-Event-ID")
+    at = [event.frame.id for event in first.events].index(last_id) + 1
     if resumed.sequence == first.sequence[at:]:
-        return Observed(
+        return Observation(
             "last_event_id",
             True,
-            f"after Last-Event-ID {named} came the {len(resumed.events)} events that follow",
+            f"Last-Event-ID {last_id} returned the {counted(len(resumed.events), 'event')} after it",
         )
     if resumed.sequence == first.sequence:
-        return Observed(
-            "last_event_id", False, "Last-Event-ID was ignored: the run came from its first event", False
+        return Observation(
+            "last_event_id", False, "Last-Event-ID was ignored: the run started from its first event", False
         )
-    return Observed("last_event_id", None, f"Last-Event-ID {named} got {resumed.describe()}", False)
+    return Observation("last_event_id", None, f"Last-Event-ID {last_id} got {resumed.describe()}", False)
 
 
-async def _resume_start(probe: Probe, action: str) -> Observed:
+async def _resume_start(probe: Probe, action: str) -> Observation:
     request = probe.target.run(action)
     before = await probe.send(request, "cut", Cut(_CUT_AFTER_EVENTS))
     if not before.started_run or before.terminals:
-        return Observed("resume_start", None, f"a run could not be cut: {before.describe()}", False)
+        return Observation("resume_start", None, f"could not cut a run: {before.describe()}", False)
     resumed = await probe.send(request, "resumed")
     canonical = await probe.send(request, "after its end")
     cut = CutRun(before, resumed, canonical)
     start, judgement = stitch(cut, Expectations(probe.budgets))
     if judgement.verdict is not Verdict.PASS or may_have_ended(cut):
-        held = judgement.verdict is Verdict.PASS
-        why = "the run was over before it could be resumed" if held else judgement.detail
-        return Observed("resume_start", None, why, False)
+        passed = judgement.verdict is Verdict.PASS
+        reason = "the run ended before it could be resumed" if passed else judgement.detail
+        return Observation("resume_start", None, reason, False)
     value = "tail" if start is Start.TAIL else "replay"
-    return Observed(
-        "resume_start", value, f"a run cut after {len(before.events)} events was resumed by {start}"
+    return Observation(
+        "resume_start",
+        value,
+        f"a run cut after {counted(len(before.events), 'event')} was resumed by {start}",
     )

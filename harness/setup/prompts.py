@@ -1,4 +1,4 @@
-"""Whoever can be asked for what cannot be found out: a person at a terminal, or nobody."""
+"""Asks for settings that cannot be detected: on a terminal interactively, in CI with an error that names the flag."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Prompt(Protocol):
     """Asks for a setting."""
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:
-        """The answer, in one line. flag: what to use where nobody can be asked. Raises SettingsError there."""
+        """The answer, one line. flag: named in the SettingsError that a non-interactive prompt raises."""
         ...
 
     @property
     def is_interactive(self) -> bool:
-        """Whether there is somebody to ask."""
+        """Whether a user can answer."""
         ...
 
 
@@ -29,11 +29,11 @@ class NoPrompt:
     is_interactive = False
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:  # noqa: ARG002
-        raise SettingsError(f"{question} is not known, and nobody can be asked here; use {flag}")
+        raise SettingsError(f"missing: {question} (standard input is not a terminal); use {flag}")
 
 
 class TtyPrompt:
-    """Somebody at a terminal, asked on standard error."""
+    """Asks the user at a terminal; prompts go to standard error."""
 
     is_interactive = True
 
@@ -45,5 +45,5 @@ class TtyPrompt:
 
 
 def default_prompt() -> Prompt:
-    """A person where standard input is a terminal."""
+    """Interactive if standard input is a terminal."""
     return TtyPrompt() if sys.stdin is not None and sys.stdin.isatty() else NoPrompt()

@@ -1,6 +1,6 @@
-"""The settings file that ``harness init`` writes: what was found out, why it is believed, and what can be added.
+"""The commented ``harness.toml`` that ``harness init`` writes: detected settings with their reasons, and options.
 
-The token is no part of it: a file like this is committed.
+It never contains the token, since the file gets committed.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from harness.config.settings import BudgetSettings
 from harness.errors import SettingsError
 
 TOKEN_VARIABLE = "HARNESS_TARGET__TOKEN"  # noqa: S105 - a name, not a secret
-_USUAL = BudgetSettings()
-_ROOM = 3  # how many times what was seen once a budget allows
+_DEFAULT_BUDGETS = BudgetSettings()
+_BUDGET_FACTOR = 3  # budget per observed time
 _COMMENT_COLUMNS = 100
 
 _ACTIONS = {
     "success": "ends with done",
-    "long": "streams for a second or more, so that it can be cut, resumed and joined",
+    "long": "streams for a second or more, to be cut, resumed and joined",
     "failure": "ends with error",
     "cancelled": "ends with cancelled",
-    "silent": "ends with done without a token",
+    "silent": "ends with done, without any token",
     "quiet": "pauses for longer than budgets.heartbeat",
-    "echo": 'gives back the text of a parameter, written there as "{text}"',
+    "echo": 'returns the text of a parameter, written there as "{text}"',
 }
 
 
 @dataclass
 class SettingsDraft:
-    """What is known of a target so far. token: for the probing alone.
+    """The settings collected so far.
 
-    notes: under the name of a setting, why it has its value, or what speaks against one. seen: settings that the
-    server's behaviour decides. exported: the token that the environment gives to every verb already.
+    token: used for probing, never written. exported: the token in the environment, which every command reads.
+    observed: settings detected from the server's behaviour. notes: by setting, the comment that explains its value
+    or why it has none.
     """
 
     base_url: str
@@ -49,12 +50,12 @@ class SettingsDraft:
     ca_file: str | None = None
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
-    seen: dict[str, str | bool] = field(default_factory=dict)
+    observed: dict[str, str | bool] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     budgets: dict[str, float] = field(default_factory=dict)
 
     def target(self) -> dict[str, Any]:
-        """The [target] table, token and all, for requests."""
+        """The [target] table including the token, for requests."""
         table: dict[str, Any] = {
             "base_url": self.base_url,
             "path": self.path,
@@ -64,75 +65,74 @@ class SettingsDraft:
             "ca_file": self.ca_file,
             "actions": self.actions,
             "body": self.body,
-            **self.seen,
+            **self.observed,
         }
         return {name: value for name, value in table.items() if value is not None}
 
 
-def generous_budget_s(seen_s: float, usual_s: float) -> float | None:
-    """A budget for what took `seen_s` seconds when it was tried once; None where the usual one leaves room."""
-    return float(math.ceil(seen_s * _ROOM)) if seen_s * 2 > usual_s else None
+def suggested_budget_s(observed_s: float, default_s: float) -> float | None:
+    """A budget for a step that took `observed_s` once; None if the default is at least twice that."""
+    return float(math.ceil(observed_s * _BUDGET_FACTOR)) if observed_s * 2 > default_s else None
 
 
 def settings_text(draft: SettingsDraft, origin: str) -> str:
-    """The file. origin: how it came about, in a few words. Raises SettingsError for what no TOML file can hold."""
+    """The file's content. origin: the program named in its first line. Raises SettingsError for values TOML lacks."""
     try:
         text = "\n".join(_lines(draft, origin)) + "\n"
     except (TOMLKitError, TypeError, ValueError) as problem:
-        raise SettingsError(f"this cannot be written into a settings file: {problem}") from None
+        raise SettingsError(f"cannot write the settings as TOML: {problem}") from None
     if draft.token and draft.token in text:
         raise SettingsError(
-            "the token stands in the URL, in an action or in the body too, and a settings file is no place for it: "
-            "take it out there"
+            "the URL, an action or the body also contains the token, which must not be in a settings file: remove it"
         )
     return text
 
 
 def _lines(draft: SettingsDraft, origin: str) -> Iterator[str]:
     yield f"# Settings of harness (agent-run-harness), written by {origin}."
-    yield "# Everything can be overridden by flags and HARNESS_* variables; a misspelt key is an error."
+    yield "# Flags and HARNESS_* variables override this file. An unknown key is an error."
     yield ""
     yield "[target]"
     yield _pair("base_url", draft.base_url)
     yield _pair("path", draft.path)
     yield from _noted(draft, "organization_id", draft.organization_id)
-    yield f"# The bearer token does not belong here. Before a test: export {TOKEN_VARIABLE}=…"
+    yield f"# Do not put the bearer token here. Before a test: export {TOKEN_VARIABLE}=…"
     if note := draft.notes.get("access"):
         yield from _comment(note)
     if not draft.verify_tls:
         yield from _noted(draft, "verify_tls", False)
     if draft.ca_file is not None:
         yield _pair("ca_file", draft.ca_file)
-    yield from _choices(draft)
+    yield from _observed_settings(draft)
     for name, action in draft.actions.items():
         yield ""
         yield from _action(draft, name, action)
     yield from _body(draft)
     yield ""
-    yield "# Further situations need an action each; without one they are reported as not applicable."
+    yield "# More actions, one per situation. Requirements without their action are reported as not applicable."
     for name, what in _ACTIONS.items():
         if name not in draft.actions:
             yield f"{f'# [target.actions.{name}]':28}  # {what}"
     yield ""
-    yield "# What else the suite can test, where you name it:"
-    yield "# [target.second_principal]  # of another organization: keys are kept apart"
+    yield "# Optional, for more requirements:"
+    yield "# [target.second_principal]  # from a different organization, to test that keys are isolated"
     yield '# token = "…"  # better: export HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN=…'
     yield '# organization_id = "…"'
     yield "# [target.other_route]  # a second endpoint with the same frames"
     yield '# path = "/agent/runs"'
     yield ""
-    yield from _limits(draft)
+    yield from _budgets_and_objectives(draft)
 
 
-def _choices(draft: SettingsDraft) -> Iterator[str]:
+def _observed_settings(draft: SettingsDraft) -> Iterator[str]:
     yield ""
-    yield "# Where the documentation leaves a choice: what this server did when it was tried once. It is held to it."
+    yield "# Behaviour that the documentation leaves open, as this server showed it. The suite checks against it."
     if note := draft.notes.get("retry"):
         yield from _comment(note)
     examples = {"conflict": "http-409", "resume_start": "replay", "last_event_id": True}
     for name, example in examples.items():
-        if name in draft.seen:
-            yield from _noted(draft, name, draft.seen[name])
+        if name in draft.observed:
+            yield from _noted(draft, name, draft.observed[name])
             continue
         yield from _comment(draft.notes.get(name, "not tried"))
         yield f"# {_pair(name, example)}"
@@ -152,16 +152,16 @@ def _body(draft: SettingsDraft) -> Iterator[str]:
         yield from (_pair(key, value) for key, value in draft.body.items())
 
 
-def _limits(draft: SettingsDraft) -> Iterator[str]:
+def _budgets_and_objectives(draft: SettingsDraft) -> Iterator[str]:
     yield "[budgets]  # in seconds"
     for name in ("first_event", "terminal_close", "heartbeat", "run"):
         value = draft.budgets.get(name)
         if value is None:
-            yield f"# {_pair(name, getattr(_USUAL, name))}"
+            yield f"# {_pair(name, getattr(_DEFAULT_BUDGETS, name))}"
         else:
             yield from _noted(draft, f"budgets.{name}", value, name)
     yield ""
-    yield "[objectives]  # what the gate holds"
+    yield "[objectives]  # the gate fails if one is missed"
     yield "error_rate = 0.001"
     yield "violations = 0"
     if note := draft.notes.get("ttft"):
@@ -171,13 +171,13 @@ def _limits(draft: SettingsDraft) -> Iterator[str]:
 
 
 def _noted(draft: SettingsDraft, note: str, value: Any, name: str | None = None) -> Iterator[str]:
-    if said := draft.notes.get(note):
-        yield from _comment(said)
+    if text := draft.notes.get(note):
+        yield from _comment(text)
     yield _pair(name or note, value)
 
 
 def _comment(text: str) -> Iterator[str]:
-    """`text` as comment lines; what a server said stays within them."""
+    """`text` as wrapped comment lines. Line breaks in it, for example from a server's message, become spaces."""
     line = "#"
     plain = "".join(character if character.isprintable() else " " for character in text)
     for word in plain.split():
@@ -189,27 +189,27 @@ def _comment(text: str) -> Iterator[str]:
 
 
 def _pair(key: str, value: Any) -> str:
-    """One line of TOML. Raises what tomlkit raises for a value that TOML lacks."""
-    if _holds_null(value):
-        raise SettingsError(f"{key} holds null, which a settings file cannot; leave it out")
+    """One line of TOML. Raises SettingsError for null, and tomlkit's errors for other unsupported values."""
+    if _contains_null(value):
+        raise SettingsError(f"{key} contains null, which TOML does not have; remove it")
     return f"{tomlkit.key(key).as_string()} = {_inline(value)}"
 
 
 def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
-        pairs = ", ".join(f"{tomlkit.key(key).as_string()} = {_inline(one)}" for key, one in value.items())
+        pairs = ", ".join(f"{tomlkit.key(key).as_string()} = {_inline(item)}" for key, item in value.items())
         return f"{{ {pairs} }}" if pairs else "{}"
     if isinstance(value, list):
         return f"[{', '.join(map(_inline, value))}]"
     return str(tomlkit.item(value).as_string())
 
 
-def _holds_null(value: Any) -> bool:
+def _contains_null(value: Any) -> bool:
     if isinstance(value, Mapping):
-        return any(map(_holds_null, value.values()))
-    return any(map(_holds_null, value)) if isinstance(value, list) else value is None
+        return any(map(_contains_null, value.values()))
+    return any(map(_contains_null, value)) if isinstance(value, list) else value is None
 
 
 def action_names() -> tuple[str, ...]:
-    """The names that an action can have, in the order in which they are written."""
+    """The valid action names, in file order."""
     return tuple(_ACTIONS)

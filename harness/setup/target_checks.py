@@ -1,10 +1,11 @@
-"""Whether the target can be tested, and whether something on the way to it would blur what is measured.
+"""``harness doctor``'s checks of the target: is it testable, and does anything in front of it distort measurements?
 
-Nothing is judged here that the suite judges: a row that uses one of its rules gives that rule's own answer.
+Checks that the conformance suite has too use its rule and report its finding.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,14 +16,15 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules.headers import incremental
+from harness.formatting import counted
 from harness.protocol.http1 import Delimiter
 from harness.setup.connection import Connection, connect
 from harness.setup.finding import SetupFinding, fail, ok, warn
-from harness.setup.probe import Probe, is_long, probing, refusal, said, stream_problem, streamed_ms
+from harness.setup.probe import Probe, is_long, refusal, status_and_message, stream_problem, streamed_ms
 from harness.transport.endpoint import Endpoint
 
 _EXPIRES_SOON_DAYS = 14
-_SKEW_S = 5.0  # the Date field counts whole seconds, and its answer was under way
+_MAX_SKEW_S = 5.0  # Date has a resolution of one second, and the response took some time
 _REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 _LIMITS = (
     "ratelimit",
@@ -36,251 +38,239 @@ _ADVICE = {
     "token": "check HARNESS_TARGET__TOKEN, target.token or --token-file",
     "organization": "check target.organization_id (--organization), and that the token belongs to it",
     "path": "check target.path (--path)",
-    "action": "check [target.actions.*] and target.body; harness init finds out what works",
-    "server": "look into the server's log; the test would only repeat it",
-    "connection": "check what listens there, and that it speaks HTTP/1.1",
+    "action": "check [target.actions.*] and target.body; harness init tries them out",
+    "server": "see the server's log; a test would only fail the same way",
+    "connection": "check which program listens there, and that it speaks HTTP/1.1",
 }
 
 
-def target_rows(settings: Settings) -> Iterator[SetupFinding]:
-    """Every row about the target, up to the first step that fails. Raises SettingsError for a target without a name.
+def check_target(settings: Settings) -> Iterator[SetupFinding]:
+    """Every check of the target, up to the first step that fails. Raises SettingsError without a target.
 
-    Tokens that a server says are masked.
+    Tokens in the server's messages are masked.
     """
     redact = Redactor(settings.secrets())
-    for row in _rows(settings):
-        yield replace(row, found=redact.text(row.found))
+    for finding in _check_target(settings):
+        yield replace(finding, detail=redact.text(finding.detail))
 
 
-def _rows(settings: Settings) -> Iterator[SetupFinding]:
+def _check_target(settings: Settings) -> Iterator[SetupFinding]:
     probe = Probe(settings)
     endpoint = probe.target.endpoint
     connection = connect(endpoint)
-    rows = list(connection_rows(endpoint, connection, verify=settings.target.verify_tls))
-    yield from rows
+    yield from check_connection(endpoint, connection, verify=settings.target.verify_tls)
     if connection.problem is not None:
         return
     action = "long" if settings.target.actions.long is not None else "success"
-    stranger, run = probing(lambda: _ask(probe, action))
-    yield token_row(stranger, run, has_token=bool(probe.target.principal.token))
-    yield from limit_rows([stranger, run])
+    anonymous, run = asyncio.run(_send_requests(probe, action))
+    yield check_token(anonymous, run, has_token=bool(probe.target.principal.token))
+    yield from check_rate_limit([anonymous, run])
     refused = refusal(run)
     if refused is not None:
-        if refused.setting != "token":  # that row has said so
+        if refused.setting != "token":  # check_token has reported it
             yield fail("run", refused.sentence, _ADVICE[refused.setting])
         return
-    yield from run_rows(run, action)
+    yield from check_run(run, action)
 
 
-async def _ask(probe: Probe, action: str) -> tuple[Exchange, Exchange]:
+async def _send_requests(probe: Probe, action: str) -> tuple[Exchange, Exchange]:
     return await probe.anonymous_request(), await probe.run(action)
 
 
-def connection_rows(endpoint: Endpoint, found: Connection, *, verify: bool) -> Iterator[SetupFinding]:
-    """The name, the connection and the certificate."""
-    if not found.addresses:
+def check_connection(endpoint: Endpoint, connection: Connection, *, verify: bool) -> Iterator[SetupFinding]:
+    """DNS lookup, TCP connection, TLS."""
+    if not connection.addresses:
         yield fail(
             "name",
-            f"{endpoint.host} cannot be looked up: {found.problem}",
+            f"cannot resolve {endpoint.host}: {connection.problem}",
             "check target.base_url, and this machine's DNS",
         )
         return
-    yield ok("name", f"{endpoint.host} is {', '.join(found.addresses)} ({found.lookup_ms:.0f} ms)")
-    if found.connect_ms is None:
+    addresses = ", ".join(connection.addresses)
+    yield ok("name", f"{endpoint.host} is {addresses} ({connection.lookup_ms:.0f} ms)")
+    if connection.connect_ms is None:
         yield fail(
             "connection",
-            f"port {endpoint.port}: {found.problem}",
-            "is the server running, is the port right, is a firewall between?",
+            f"port {endpoint.port}: {connection.problem}",
+            "check that the server runs, the port is right and no firewall blocks it",
         )
         return
-    yield ok("connection", f"port {endpoint.port} answers in {found.connect_ms:.1f} ms")
+    yield ok("connection", f"port {endpoint.port} answers in {connection.connect_ms:.1f} ms")
     if endpoint.tls is None:
-        loopback = all(address in ("127.0.0.1", "::1") for address in found.addresses)
-        plain = "no TLS: the URL says http"
+        loopback = all(address in ("127.0.0.1", "::1") for address in connection.addresses)
+        plain = "no TLS (http URL)"
         yield (
-            ok("tls", plain) if loopback else warn("tls", plain, "the token travels in the clear; use https")
+            ok("tls", plain) if loopback else warn("tls", plain, "the token is sent in clear text; use https")
         )
-    elif found.problem is not None:
+    elif connection.problem is not None:
         yield fail(
             "tls",
-            found.problem,
-            "name its authority with target.ca_file, or, for a server of your own, target.verify_tls = false",
+            connection.problem,
+            "set target.ca_file to its CA, or, for your own test server, target.verify_tls = false",
         )
     else:
-        yield _certificate_row(found, verify=verify)
+        yield _check_certificate(connection, verify=verify)
 
 
-def _certificate_row(found: Connection, *, verify: bool) -> SetupFinding:
-    said_ms = f"{found.tls_version}, {found.handshake_ms or 0:.0f} ms"
+def _check_certificate(connection: Connection, *, verify: bool) -> SetupFinding:
+    session = f"{connection.tls_version}, {connection.handshake_ms or 0:.0f} ms"
     if not verify:
         return warn(
             "tls",
-            f"{said_ms}; the certificate is not checked",
-            "target.verify_tls is off: anybody could be answering",
+            f"{session}; the certificate is not verified",
+            "target.verify_tls is off, so any server could be answering",
         )
-    if found.expires_at is None:
-        return ok("tls", f"{said_ms}; the certificate is trusted")
-    days = (found.expires_at - datetime.now(UTC)).days
-    text = f"{said_ms}; the certificate is trusted, for {days} days more"
+    if connection.expires_at is None:
+        return ok("tls", f"{session}; the certificate is trusted")
+    days = (connection.expires_at - datetime.now(UTC)).days
+    detail = f"{session}; the certificate is trusted and expires in {counted(days, 'day')}"
     if days < _EXPIRES_SOON_DAYS:
-        return warn("tls", text, "renew it before tests begin to fail")
-    return ok("tls", text)
+        return warn("tls", detail, "renew it before it makes tests fail")
+    return ok("tls", detail)
 
 
-def token_row(stranger: Exchange, run: Exchange, *, has_token: bool) -> SetupFinding:
-    """What an answer without a token, and one with it, say about the token."""
-    words = said(run)
+def check_token(anonymous: Exchange, run: Exchange, *, has_token: bool) -> SetupFinding:
+    """Compare the responses without and with the token."""
+    answered = status_and_message(run)
     if run.status == 401:
         if not has_token:
             return fail(
                 "token",
-                f"none is configured, and the target wants one: {words}",
+                f"not configured, but the target requires one: {answered}",
                 "export HARNESS_TARGET__TOKEN=…, or use --token-file",
             )
-        return fail("token", f"refused with {words}", _ADVICE["token"])
-    if stranger.status == 200:
+        return fail("token", f"refused with {answered}", _ADVICE["token"])
+    if anonymous.status == 200:
         return warn(
             "token",
-            "the target answers 200 without one too",
-            "the suite will fail auth.*: is this the endpoint that users have?",
+            "the target answers 200 without a token too",
+            "the suite will fail auth.*: check that this is the endpoint your users call",
         )
     if not has_token:
         return warn(
             "token",
-            f"none is configured, and none was asked for: {words}",
-            "export HARNESS_TARGET__TOKEN=… if the target has tokens",
+            f"not configured, and the target did not require one: {answered}",
+            "export HARNESS_TARGET__TOKEN=… if the target uses tokens",
         )
-    return ok("token", f"works; without it the target says {stranger.status or stranger.describe()}")
+    return ok("token", f"works; without it the target answers {anonymous.status or anonymous.describe()}")
 
 
-def limit_rows(answers: Sequence[Exchange]) -> Iterator[SetupFinding]:
-    """Rate limits, as 429 or as header fields announce them."""
-    limited = [one for one in answers if one.status == 429 or "429" in one.label]
-    told = {
+def check_rate_limit(answers: Sequence[Exchange]) -> Iterator[SetupFinding]:
+    """Rate limits: responses with 429, or header fields that announce one."""
+    limited = any(answer.status == 429 or "429" in answer.label for answer in answers)
+    fields = {
         name: value
-        for one in answers
-        if one.head is not None
+        for answer in answers
+        if answer.head is not None
         for name in _LIMITS
-        if (value := one.head.value(name)) is not None
+        if (value := answer.head.value(name)) is not None
     }
-    announced = ", ".join(f"{name}: {value}" for name, value in told.items())
+    announced = ", ".join(f"{name}: {value}" for name, value in fields.items())
     advice = "a load above the limit measures the limiter: raise it for the test, or keep --rate below it"
     if limited:
         yield warn(
             "rate limit",
-            f"429 Too Many Requests came after {len(answers)} requests; {announced or 'no limit is named'}",
+            f"429 Too Many Requests within {len(answers)} requests; {announced or 'no limit announced'}",
             advice,
         )
-    elif told:
+    elif fields:
         yield warn("rate limit", announced, advice)
     else:
-        yield ok("rate limit", f"none in {len(answers)} requests, and none announced")
+        yield ok("rate limit", f"none in {len(answers)} requests, none announced")
 
 
-def run_rows(run: Exchange, action: str) -> Iterator[SetupFinding]:
-    """What the stream of one run shows: its form, who holds it back, clocks, connections."""
+def check_run(run: Exchange, action: str) -> Iterator[SetupFinding]:
+    """The stream of one run: its form, its length, buffering, compression, clock skew, keep-alive."""
     problem = stream_problem(run)
-    count = f"{len(run.events)} events in {streamed_ms(run) / 1000:.2f} s, then {run.outcome}"
+    count = counted(len(run.events), "event")
+    detail = f"{count} in {streamed_ms(run) / 1000:.2f} s, then {run.outcome}"
     if problem is not None:
-        yield fail("stream", problem, "harness conformance says what is wrong with it, rule by rule")
+        yield fail("stream", problem, "run harness conformance: it reports every broken rule")
     elif run.outcome != "done":
-        yield fail("stream", count, f"[target.actions.{action}] has to name an action that ends with done")
+        yield fail("stream", detail, f"set [target.actions.{action}] to an action that ends with done")
     else:
-        yield ok("stream", count)
+        yield ok("stream", detail)
     if action == "long" and problem is None and not is_long(run):
         yield warn(
             "long action",
             f"[target.actions.long] streams for {streamed_ms(run):.0f} ms",
-            "name one that streams for a second or more: cuts and joins are tested with it",
+            "set it to an action that streams for a second or more; the suite cuts and joins it",
         )
-    yield buffering_row(run)
-    yield compression_row(run)
-    yield date_row(run)
-    yield reuse_row(run)
+    yield check_buffering(run)
+    yield check_compression(run)
+    yield check_clock_skew(run)
+    yield check_keep_alive(run)
 
 
-def buffering_row(run: Exchange) -> SetupFinding:
-    """Whether events come when they are made: the suite's rule, and what is known of proxies that hold them back."""
+def check_buffering(run: Exchange) -> SetupFinding:
+    """Whether events arrive incrementally, by the suite's rule, with advice on buffering proxies."""
     finding = incremental(run)
-    hint = (
-        "X-Accel-Buffering: no, Cache-Control: no-transform, and no response buffering in the proxy before it"
-    )
     via = (run.head.value("via") if run.head else None) or ""
-    passed = f"; it came by way of {via}" if via else ""
+    proxy = f"; via {via}" if via else ""
     if finding.verdict is Verdict.PASS:
-        return ok("buffering", f"none: {finding.detail}{passed}")
+        return ok("buffering", f"none: {finding.detail}{proxy}")
     if finding.verdict in (Verdict.FAIL, Verdict.WARN):
         return fail(
             "buffering",
-            finding.detail + passed,
-            f"the server, or a proxy, gathers the stream before it sends it: {hint}",
+            finding.detail + proxy,
+            "the server or a proxy buffers the stream: send X-Accel-Buffering: no and Cache-Control: no-transform, "
+            "and turn off response buffering in the proxy",
         )
-    bunched = (
-        "all events in one read; "
-        if len(run.events) > 1 and len({one.arrival_ns for one in run.events}) == 1
-        else ""
-    )
+    same_read = len(run.events) > 1 and len({event.arrival_ns for event in run.events}) == 1
+    bunched = "all events in one read; " if same_read else ""
     return warn(
         "buffering",
-        f"not decided: {bunched}{finding.detail}{passed}",
-        "name an action that streams for a second or more as [target.actions.long]",
+        f"undecided: {bunched}{finding.detail}{proxy}",
+        "set [target.actions.long] to an action that streams for a second or more",
     )
 
 
-def compression_row(run: Exchange) -> SetupFinding:
-    """A stream that is compressed is one that is gathered; the harness asks for none."""
+def check_compression(run: Exchange) -> SetupFinding:
+    """Compression, which buffers the stream. The harness sends no Accept-Encoding."""
     coding = (run.head.value("content-encoding") if run.head else None) or "identity"
     if coding.strip().lower() in ("identity", ""):
         return ok("compression", "none")
     return fail(
         "compression",
-        f"Content-Encoding: {coding}, which was not asked for",
-        "switch it off for text/event-stream, in the server and in every proxy",
+        f"Content-Encoding: {coding}, which was not requested",
+        "turn it off for text/event-stream, in the server and in every proxy",
     )
 
 
-def date_row(run: Exchange) -> SetupFinding:
-    """The target's wall clock against ours, by its Date field (RFC 9110, 6.6.1)."""
-    sent = run.head.value("date") if run.head else None
+def check_clock_skew(run: Exchange) -> SetupFinding:
+    """The target's wall clock against this machine's, from its Date field (RFC 9110, 6.6.1)."""
+    date = run.head.value("date") if run.head else None
     head_ns, timing = run.head_ns, run.timing
-    if sent is None or head_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
+    if date is None or head_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
         return ok("clock skew", "the target sends no Date")
     try:
-        theirs = parsedate_to_datetime(sent)
+        target_time = parsedate_to_datetime(date)
     except ValueError:
         return warn(
-            "clock skew", f"the target's Date cannot be read: {sent!r}", "RFC 9110, 5.6.7 has its form"
+            "clock skew", f"invalid Date from the target: {date!r}", "see RFC 9110, 5.6.7 for its form"
         )
-    theirs = theirs if theirs.tzinfo else theirs.replace(tzinfo=UTC)
-    ours_s = (timing.sent_wall_ns + head_ns - timing.sent_ns) / 1e9
-    skew_s = theirs.timestamp() + 0.5 - ours_s  # half a second: what whole seconds leave out on average
-    by = (
-        "within a second of ours"
-        if abs(skew_s) <= 1
-        else f"{'ahead' if skew_s > 0 else 'behind'} by {abs(skew_s):.0f} s"
-    )
-    found = f"the target's clock is {by}"
-    if abs(skew_s) > _SKEW_S:
-        return warn(
-            "clock skew", found, "ids made of the time, and logs, will not match ours: set both clocks by NTP"
-        )
-    return ok("clock skew", found)
+    target_time = target_time if target_time.tzinfo else target_time.replace(tzinfo=UTC)
+    local_s = (timing.sent_wall_ns + head_ns - timing.sent_ns) / 1e9
+    skew_s = target_time.timestamp() + 0.5 - local_s  # Date is truncated: half a second on average
+    if abs(skew_s) <= 1:
+        return ok("clock skew", "the target's clock is within 1 s of this machine's")
+    detail = f"the target's clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
+    if abs(skew_s) > _MAX_SKEW_S:
+        return warn("clock skew", detail, "event ids and logs will not match this machine's: use NTP on both")
+    return ok("clock skew", detail)
 
 
-def reuse_row(run: Exchange) -> SetupFinding:
-    """Whether the answer leaves its connection open for another request (RFC 9112, 9.3)."""
+def check_keep_alive(run: Exchange) -> SetupFinding:
+    """Whether the connection can be reused for the next request (RFC 9112, 9.3)."""
     head = run.head
     if head is None:
-        return warn("keep-alive", "there was no answer", "")
+        return warn("keep-alive", "no response", "")
     closes = "close" in (head.value("connection") or "").lower() or head.version == "1.0"
     if closes or head.delimiter is Delimiter.CLOSE:
-        why = (
-            "the answer ends with its connection"
+        reason = (
+            "the response ends with the connection"
             if head.delimiter is Delimiter.CLOSE
             else f"HTTP/{head.version}, Connection: close"
         )
-        return ok(
-            "keep-alive",
-            f"no: {why}; each stream of a load has its own anyway, unless target.connections says otherwise",
-        )
-    return ok("keep-alive", f"the connection can be used again (HTTP/{head.version}, {head.delimiter})")
+        return ok("keep-alive", f'no: {reason}; it only matters with target.connections = "reuse"')
+    return ok("keep-alive", f"yes (HTTP/{head.version}, {head.delimiter})")

@@ -1,1 +1,1 @@
-"""Turns a request into an Exchange: one receiver, driven by asyncio for pytest and by gevent for Locust."""
+"""Sends a request and records the response as an Exchange: asyncio for the conformance suite, gevent for the load."""

@@ -1,8 +1,7 @@
-"""Exchanges on asyncio: what the conformance suite's scenarios run on.
+"""HTTP client on asyncio, used by the conformance suite.
 
-It reads the socket itself instead of using an HTTP client library, because the suite judges what such
-libraries smooth over: how a message ended, where its packets were cut, an abortive close, a request
-whose last byte is held back until twenty others are ready.
+It works on raw sockets, because the suite checks what HTTP libraries hide: how a message ended, where reads were
+split, an abortive close. It can also delay a request's last byte until others are ready.
 """
 
 from __future__ import annotations
@@ -13,55 +12,59 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
+from harness.transport.connecting import (
+    EARLY_RESPONSE_S,
+    HALF_CLOSED_S,
+    UNRESOLVABLE,
+    Address,
+    literal_address,
+    prepare_socket,
+    request_sent_ns,
+)
 from harness.transport.endpoint import Endpoint
 from harness.transport.receiver import Cut, CutHow, Receiver
-from harness.transport.timestamps import ask_for_stamps
 from harness.transport.tls import TlsSession
 
-_HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
-_ONE_WRITE_BYTES = 65536
-_HEARD_S = 0.01  # until a request is sure to be heard, before its connection is cut unread
-_LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
+_REQUEST_DELIVERY_S = 0.01  # lets the request reach the server before a cut that reads nothing
 
 
 class AsyncExchange:
-    """A request that is under way. Wait for `events`, break it with `cut`, and take its `result`."""
+    """A request in flight. Wait for `events`, end it early with `cut`, get its `result`."""
 
-    def __init__(self, receiver: Receiver, task: asyncio.Task[None], news: asyncio.Event) -> None:
+    def __init__(self, receiver: Receiver, task: asyncio.Task[None], progress: asyncio.Event) -> None:
         self._receiver = receiver
         self._task = task
-        self._news = news
+        self._progress = progress
 
     async def events(self, count: int) -> bool:
-        """Wait until `count` events have been seen; False when it ended before that."""
+        """Wait until `count` events have arrived; False if it ended before that."""
         while self._receiver.events_seen < count:
             if self._task.done():
                 return False
-            self._news.clear()
-            await self._news.wait()
+            self._progress.clear()
+            await self._progress.wait()
         return True
 
     async def cut(self, how: CutHow = CutHow.FIN) -> Exchange:
-        """Break the connection now."""
-        self._receiver.break_off(how)
+        """Cut the connection now."""
+        self._receiver.cut_connection(how)
         return await self.result()
 
-    def stall(self) -> None:
-        """Stop to read, and keep the connection: a reader that has gone to sleep."""
+    def stop_reading(self) -> None:
+        """Read nothing more, but keep the connection open."""
         if self._receiver.stop_watching is not None:
             self._receiver.stop_watching()
 
     async def result(self) -> Exchange:
-        """Wait for the end. Raises what a fault of ours raised meanwhile."""
+        """Wait for the end. Raises the harness's own exception if one ended it."""
         await self._task
-        if self._receiver.fault is not None:
-            raise self._receiver.fault
+        if self._receiver.error is not None:
+            raise self._receiver.error
         return self.exchange
 
     @property
@@ -71,12 +74,12 @@ class AsyncExchange:
 
     @cached_property
     def exchange(self) -> Exchange:
-        """What came of it. Raises RuntimeError while it is still going on."""
+        """The finished exchange. Raises RuntimeError before its end."""
         return self._receiver.exchange()
 
 
 class AsyncClient:
-    """Sends requests to one target, each on a connection of its own."""
+    """Sends requests to one target, each on a new connection."""
 
     def __init__(self, endpoint: Endpoint, budgets: Budgets) -> None:
         self._endpoint = endpoint
@@ -91,7 +94,7 @@ class AsyncClient:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> Exchange:
-        """Send `request` and wait for the end of its answer. Never raises for what the server does."""
+        """Send `request` and wait for the end of its response. Server errors never raise."""
         return await self.open(request, label, cut=cut, barrier=barrier).result()
 
     def open(
@@ -102,83 +105,85 @@ class AsyncClient:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> AsyncExchange:
-        """Begin to send `request`, and return at once.
+        """Start to send `request`, and return immediately.
 
-        With a `barrier` all but the last byte is sent, and the last one when all parties are there.
+        With a `barrier`, the last byte is sent once all parties have sent everything else.
         """
-        news = asyncio.Event()
-        over = asyncio.Event()
+        progress = asyncio.Event()
+        wake = asyncio.Event()
 
         def on_end() -> None:
-            over.set()
-            news.set()
+            wake.set()
+            progress.set()
 
         receiver = Receiver(
             label=label,
             request=request,
             budgets=self._budgets,
             cut=cut,
-            on_events=news.set,
-            on_sooner=over.set,  # it is not over, but from here on another deadline holds
+            on_events=progress.set,
+            on_earlier_deadline=wake.set,
             on_end=on_end,
         )
-        task = asyncio.create_task(self._run(receiver, barrier, over))
+        task = asyncio.create_task(self._run(receiver, barrier, wake))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(lambda _: news.set())
-        return AsyncExchange(receiver, task, news)
+        task.add_done_callback(lambda _: progress.set())
+        return AsyncExchange(receiver, task, progress)
 
     async def _run(
         self,
         receiver: Receiver,
         barrier: asyncio.Barrier | None,
-        over: asyncio.Event,
+        wake: asyncio.Event,
     ) -> None:
         sock: socket.socket | None = None
         try:
             sock, tls = await self._connect(receiver)
             receiver.connected(sock, tls)
-            await self._converse(sock, tls, receiver, barrier, over)
+            await self._send_and_receive(sock, tls, receiver, barrier, wake)
         except asyncio.BrokenBarrierError:
-            receiver.end(Ending.STOPPED, "called off: another party of the race could not get there")
+            receiver.end(Ending.STOPPED, "not sent: another request of the same race failed")
         except OSError as problem:
             receiver.fail(problem)
         finally:
             if barrier is not None and receiver.sent_ns is None:
                 await barrier.abort()
-            receiver.end(Ending.STOPPED, "stopped while it was open")
+            receiver.end(Ending.STOPPED, "stopped by the harness before its end")
             if sock is not None:
                 sock.close()
 
     async def _connect(self, receiver: Receiver) -> tuple[socket.socket, TlsSession | None]:
-        loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._remaining_s(receiver)):
-            found = await loop.getaddrinfo(self._endpoint.host, self._endpoint.port, type=socket.SOCK_STREAM)
-            sock = await self._first_that_connects(found)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ask_for_stamps(sock)
-            if self._endpoint.tls is None:
-                return sock, None
-            tls = TlsSession(self._endpoint.tls, self._endpoint.host)
+        async with asyncio.timeout(receiver.remaining_s()):
+            sock = await self._connect_to_first(await self._addresses())
             try:
+                prepare_socket(sock)
+                if self._endpoint.tls is None:
+                    return sock, None
+                tls = TlsSession(self._endpoint.tls, self._endpoint.host)
                 await self._shake_hands(sock, tls)
             except BaseException:
                 sock.close()
                 raise
             return sock, tls
 
+    async def _addresses(self) -> Sequence[Address]:
+        host, port = self._endpoint.host, self._endpoint.port
+        literal = literal_address(host, port)
+        if literal is not None:
+            return [literal]
+        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
     @staticmethod
-    async def _first_that_connects(
-        found: Sequence[tuple[int, int, int, str, Any]],
-    ) -> socket.socket:
-        problem: OSError = ConnectionRefusedError("the name has no address")
-        for family, kind, protocol, _, address in found:
+    async def _connect_to_first(addresses: Sequence[Address]) -> socket.socket:
+        problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
+        for family, kind, protocol, _, address in addresses:
             sock = socket.socket(family, kind, protocol)
             sock.setblocking(False)
             try:
                 await asyncio.get_running_loop().sock_connect(sock, address)
-            except OSError as failed:
-                problem = failed
+            except OSError as error:
+                problem = error
                 sock.close()
             except BaseException:
                 sock.close()
@@ -201,71 +206,63 @@ class AsyncClient:
             await loop.sock_sendall(sock, out)
             received = await loop.sock_recv(sock, 65536)
 
-    async def _converse(
+    async def _send_and_receive(
         self,
         sock: socket.socket,
         tls: TlsSession | None,
         receiver: Receiver,
         barrier: asyncio.Barrier | None,
-        over: asyncio.Event,
+        wake: asyncio.Event,
     ) -> None:
-        """Send and receive at once: a server may answer, and hang up, before it has read the whole request."""
-        cut_unread = receiver.cut is not None and receiver.cut.after_events == 0
-        if not cut_unread:
+        """Send and receive concurrently: a server may respond, and close, before it has read the whole request."""
+        cuts_before_response = receiver.cuts_before_response
+        if not cuts_before_response:
             loop = asyncio.get_running_loop()
             loop.add_reader(sock.fileno(), receiver.on_readable)
             receiver.stop_watching = partial(loop.remove_reader, sock.fileno())
         sending = asyncio.create_task(self._send(sock, tls, receiver, barrier))
-        waiting = asyncio.create_task(over.wait())
+        waiting = asyncio.create_task(wake.wait())
         try:
             await asyncio.wait([sending, waiting], return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() and sending.exception() is None and cut_unread and receiver.cut is not None:
-                await asyncio.sleep(_HEARD_S)
-                receiver.break_off(receiver.cut.how)
+            if sending.done() and sending.exception() is None and cuts_before_response:
+                await asyncio.sleep(_REQUEST_DELIVERY_S)
+                receiver.cut_connection()
             if sending.done() and isinstance(sending.exception(), ConnectionError):
-                await asyncio.wait([waiting], timeout=_LAST_WORDS_S)
+                await asyncio.wait([waiting], timeout=EARLY_RESPONSE_S)
             if sending.done():
                 sending.result()
-            await self._until_ended(receiver, over)
+            await self._until_ended(receiver, wake)
         finally:
             for task in (sending, waiting):
                 task.cancel()
             await asyncio.gather(sending, waiting, return_exceptions=True)
         if receiver.cut is not None and receiver.cut.how is CutHow.HALF_CLOSE:
-            await asyncio.sleep(_HALF_CLOSED_S)
+            await asyncio.sleep(HALF_CLOSED_S)
 
     async def _send(
         self, sock: socket.socket, tls: TlsSession | None, receiver: Receiver, barrier: asyncio.Barrier | None
     ) -> None:
         loop = asyncio.get_running_loop()
         data = encode_request(receiver.request, host=self._endpoint.authority)
-        async with asyncio.timeout(self._remaining_s(receiver)):
+        async with asyncio.timeout(receiver.remaining_s()):
             if barrier is not None:
                 await loop.sock_sendall(sock, tls.encrypt(data[:-1]) if tls else data[:-1])
                 await barrier.wait()
                 data = data[-1:]
             began_ns = time.monotonic_ns()
             await loop.sock_sendall(sock, tls.encrypt(data) if tls else data)
-        # What fits into one write is sent when that begins: the answer may be there before it returns.
-        receiver.sent(began_ns if len(data) <= _ONE_WRITE_BYTES else None)
+        receiver.sent(request_sent_ns(began_ns, len(data)))
 
     @staticmethod
-    async def _until_ended(receiver: Receiver, over: asyncio.Event) -> None:
+    async def _until_ended(receiver: Receiver, wake: asyncio.Event) -> None:
         while receiver.ending is None:
-            over.clear()
-            deadline_ns, said = receiver.next_deadline()
-            left_s = (deadline_ns - time.monotonic_ns()) / 1e9
-            if left_s <= 0:
-                receiver.end(Ending.TIMED_OUT, said)
-                return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), left_s)
-
-    def _remaining_s(self, receiver: Receiver) -> float:
-        return max(0.0, (receiver.next_deadline()[0] - time.monotonic_ns()) / 1e9)
+            wake.clear()
+            if remaining_s := receiver.time_out_if_due():
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), remaining_s)
 
     async def close(self) -> None:
-        """Break off whatever is still under way."""
+        """Stop every request in flight."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Where the target listens, and how the connection to it is secured."""
+"""The target's host, port and TLS settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Host and port of the target; `tls` is None for plain HTTP."""
+    """Host and port of the target. tls: None for plain HTTP."""
 
     host: str
     port: int
@@ -18,15 +18,15 @@ class Endpoint:
 
     @classmethod
     def from_url(cls, base_url: str, *, verify: bool = True, ca_file: str | None = None) -> Self:
-        """Read ``http[s]://host[:port]``.
+        """Parse ``http[s]://host[:port]``.
 
-        Certificates are checked against the system's authorities, or those in `ca_file`, unless `verify`
-        is False. Raises ValueError for another scheme or no host, OSError for an unreadable `ca_file`.
+        Certificates are verified against the system's CAs, or those in `ca_file`, unless `verify` is False.
+        Raises ValueError for a different scheme or a missing host, OSError for an unreadable `ca_file`.
         """
         try:
             parts = urlsplit(base_url)
             host, port = (parts.hostname or "").encode("idna").decode(), parts.port
-        except ValueError as problem:  # UnicodeError, for what is no name of a host, is one too
+        except ValueError as problem:  # includes UnicodeError, for an invalid host name
             raise ValueError(
                 f"target {base_url!r} is not a URL of the form http[s]://host[:port]: {problem}"
             ) from None

@@ -1,16 +1,15 @@
-"""Exchanges on gevent: what Locust's users run on.
+"""HTTP client on gevent, used by Locust's users.
 
-A stream costs a greenlet only at its beginning and its end. In between the hub calls the receiver
-straight when there is something to read (harness.transport.gevent_poller).
+A stream switches greenlets only at its start and its end. In between, the hub calls the receiver directly whenever
+its socket is readable (harness.transport.gevent_poller).
 
-Sockets are the standard library's own, also where Locust has monkey patched it: they are never blocked
-on, and every wait is gevent's by name, so the client works patched and unpatched alike.
+Sockets are the standard library's own even if Locust has monkey-patched it. They never block, and every wait calls
+gevent explicitly, so the client works patched and unpatched.
 """
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import socket
 import time
@@ -27,74 +26,79 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
+from harness.transport.connecting import (
+    EARLY_RESPONSE_S,
+    HALF_CLOSED_S,
+    UNRESOLVABLE,
+    Address,
+    literal_address,
+    prepare_socket,
+    request_sent_ns,
+)
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_poller import Poller
 from harness.transport.receiver import Cut, CutHow, Pace, Receiver
-from harness.transport.timestamps import ask_for_stamps
 from harness.transport.tls import TlsSession
 
-_HALF_CLOSED_S = 0.1  # how long a half-closed connection is left standing
-_ONE_WRITE_BYTES = 65536
-_LAST_WORDS_S = 1.0  # how long to wait for the answer of a server that hung up before it had read the request
 _SMALL_BUFFER_BYTES = 4096
-
-_Address = tuple[int, int, int, str, Any]
 
 _native_socket: type[socket.socket] = gevent.monkey.get_original("socket", "socket")
 
 
 class _Signals:
-    """What wakes those who wait for an exchange. It knows nothing of the exchange: in a cycle every stream's
-    reads would wait for a full garbage collection, and that stops all the others for a tenth of a second.
+    """Wakes the greenlets that wait for an exchange.
+
+    It has no reference to the exchange. A reference cycle would keep every stream's reads until a full garbage
+    collection, which pauses all streams for about 100 ms.
     """
 
-    __slots__ = ("news", "wake")
+    __slots__ = ("progress", "wake")
 
     def __init__(self) -> None:
-        self.wake = gevent.event.Event()  # its end, or patience that ends sooner than was thought
-        self.news: gevent.event.Event | None = None
+        self.wake = gevent.event.Event()  # set at the end, and when the deadline moves closer
+        self.progress: gevent.event.Event | None = None
 
     def on_end(self) -> None:
         self.wake.set()
-        if self.news is not None:
-            self.news.set()
+        if self.progress is not None:
+            self.progress.set()
 
 
 class IdleConnections:
-    """Connections that answered in full and may be used again, the one used last first.
+    """Keep-alive connections that can be reused, the most recently used one first.
 
-    A server that closes one in the same moment breaks the next stream on it; that stream is not sent again
-    in secret, since nobody could tell this from a server that drops what it was asked.
+    If the server closes one just as it is reused, the new stream fails. It is not silently retried: that could hide
+    a server that drops requests.
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[socket.socket, TlsSession | None]] = []
+        self._connections: list[tuple[socket.socket, TlsSession | None]] = []
 
     def take(self) -> tuple[socket.socket, TlsSession | None] | None:
-        """A connection that still stands; None when there is none."""
-        while self._waiting:
-            sock, tls = self._waiting.pop()
+        """A connection that is still open; None if there is none."""
+        while self._connections:
+            sock, tls = self._connections.pop()
             try:
                 sock.recv(1, socket.MSG_PEEK)
             except (BlockingIOError, InterruptedError):
                 return sock, tls
             except OSError:
                 pass
-            sock.close()  # the server closed it, or says what nobody asked for
+            sock.close()  # the server closed it, or sent unexpected bytes
         return None
 
     def put(self, sock: socket.socket, tls: TlsSession | None) -> None:
         """Keep a connection for the next stream."""
-        self._waiting.append((sock, tls))
+        self._connections.append((sock, tls))
 
     def close(self) -> None:
-        """Close them all."""
-        while self._waiting:
-            self._waiting.pop()[0].close()
+        """Close all of them."""
+        while self._connections:
+            self._connections.pop()[0].close()
 
 
 class GeventExchange:
-    """A request that is under way: `run` it in one greenlet, watch or break it from others."""
+    """A request in flight: `run` it in one greenlet, wait for its events or cut it from others."""
 
     __slots__ = (
         "__weakref__",
@@ -132,7 +136,7 @@ class GeventExchange:
             intended_ns=intended_ns,
             cut=cut,
             read_bytes=pace.read_bytes if pace else None,
-            on_sooner=signals.wake.set,
+            on_earlier_deadline=signals.wake.set,
             on_end=signals.on_end,
         )
 
@@ -142,72 +146,71 @@ class GeventExchange:
         return self._receiver.ending is not None
 
     @property
-    def fault(self) -> Exception | None:
-        """What of ours broke while it was read, and ended it; `run` raises it."""
-        return self._receiver.fault
+    def error(self) -> Exception | None:
+        """The harness's own exception, if one ended the exchange; `run` raises it."""
+        return self._receiver.error
 
     def exchange(self) -> Exchange:
-        """The evidence, also of one that was stopped; the same object each time.
+        """The finished exchange, also if it was stopped; the same object each time.
 
-        Raises RuntimeError while it is still going on.
+        Raises RuntimeError before its end.
         """
         if self._exchange is None:
             self._exchange = self._receiver.exchange()
         return self._exchange
 
     def wait_for_events(self, count: int) -> bool:
-        """Wait until `count` events have been seen; False when it ended before that."""
-        news = self._signals.news
-        if news is None:
-            news = self._signals.news = gevent.event.Event()
-            self._receiver.on_events = news.set
+        """Wait until `count` events have arrived; False if it ended before that."""
+        progress = self._signals.progress
+        if progress is None:
+            progress = self._signals.progress = gevent.event.Event()
+            self._receiver.on_events = progress.set
         while self._receiver.events_seen < count:
             if self.finished:
                 return False
-            news.clear()
-            news.wait()
+            progress.clear()
+            progress.wait()
         return True
 
     def cut(self, how: CutHow = CutHow.FIN) -> None:
-        """Break the connection now."""
-        self._receiver.break_off(how)
+        """Cut the connection now."""
+        self._receiver.cut_connection(how)
 
     def stop(self) -> None:
-        """Give it up unless it has ended; for one that nobody runs any more."""
-        self._receiver.end(Ending.STOPPED, "stopped while it was open")
+        """End it as STOPPED unless it has ended; for an exchange whose greenlet is gone."""
+        self._receiver.end(Ending.STOPPED, "stopped by the harness before its end")
 
     def run(self) -> Exchange:
-        """Connect, send, and block this greenlet until the answer's end.
+        """Connect, send, and block this greenlet until the end of the response.
 
-        Never raises for what the server does. When the greenlet is killed the exchange ends as STOPPED,
-        the kill goes on, and `exchange` still has what there was.
+        Server errors never raise. If the greenlet is killed, the exchange ends as STOPPED, the kill propagates, and
+        `exchange` returns what had arrived.
         """
         receiver = self._receiver
         sock: socket.socket | None = None
         tls: TlsSession | None = None
-        kept = self._idle.take() if self._idle is not None and self._pace is None else None
+        reused = self._idle.take() if self._idle is not None and self._pace is None else None
         try:
-            sock, tls = kept or self._connect()
-            receiver.connected(sock, tls, just_now=kept is None)
-            self._converse(sock, tls)
+            sock, tls = reused or self._connect()
+            receiver.connected(sock, tls, is_new=reused is None)
+            self._send_and_receive(sock, tls)
         except OSError as problem:
             receiver.fail(problem)
         finally:
-            receiver.end(Ending.STOPPED, "stopped while it was open")
+            receiver.end(Ending.STOPPED, "stopped by the harness before its end")
             if sock is not None:
-                if self._idle is not None and self._pace is None and receiver.answer.can_reuse_connection:
+                if self._idle is not None and self._pace is None and receiver.response.can_reuse_connection:
                     self._idle.put(sock, tls)
                 else:
                     sock.close()
-        if receiver.fault is not None:
-            raise receiver.fault
+        if receiver.error is not None:
+            raise receiver.error
         return self.exchange()
 
     def _connect(self) -> tuple[socket.socket, TlsSession | None]:
-        sock = self._first_that_connects(self._addresses())
+        sock = self._connect_to_first(self._addresses())
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            ask_for_stamps(sock)
+            prepare_socket(sock)
             if self._endpoint.tls is None:
                 return sock, None
             tls = TlsSession(self._endpoint.tls, self._endpoint.host)
@@ -217,32 +220,29 @@ class GeventExchange:
             raise
         return sock, tls
 
-    def _addresses(self) -> Sequence[_Address]:
+    def _addresses(self) -> Sequence[Address]:
         host, port = self._endpoint.host, self._endpoint.port
-        try:
-            version = ipaddress.ip_address(host).version
-        except ValueError:
-            with gevent.Timeout(self._remaining_s(), TimeoutError):
-                found: Sequence[_Address] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-                return found
-        # A literal address needs no resolver, and so no switch into its thread.
-        family = socket.AF_INET if version == 4 else socket.AF_INET6
-        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))]
+        literal = literal_address(host, port)
+        if literal is not None:
+            return [literal]
+        with gevent.Timeout(self._remaining_s(), TimeoutError):
+            addresses: Sequence[Address] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            return addresses
 
-    def _first_that_connects(self, found: Sequence[_Address]) -> socket.socket:
-        problem: OSError = ConnectionRefusedError("the name has no address")
-        for family, kind, protocol, _, address in found:
+    def _connect_to_first(self, addresses: Sequence[Address]) -> socket.socket:
+        problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
+        for family, kind, protocol, _, address in addresses:
             sock = _native_socket(family, kind, protocol)
             sock.setblocking(False)
-            if self._pace is not None:  # otherwise the kernel would read on in our place
+            if self._pace is not None:  # with a large buffer the kernel would keep reading at full speed
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
             try:
-                self._reach(sock, address)
+                self._connect_socket(sock, address)
             except TimeoutError:
                 sock.close()
                 raise
-            except OSError as failed:
-                problem = failed
+            except OSError as error:
+                problem = error
                 sock.close()
             except BaseException:
                 sock.close()
@@ -251,7 +251,7 @@ class GeventExchange:
                 return sock
         raise problem
 
-    def _reach(self, sock: socket.socket, address: Any) -> None:
+    def _connect_socket(self, sock: socket.socket, address: Any) -> None:
         code = sock.connect_ex(address)
         if code in {errno.EINPROGRESS, errno.EWOULDBLOCK}:
             self._wait_writable(sock)
@@ -275,17 +275,16 @@ class GeventExchange:
         data = encode_request(self._request, host=self._endpoint.authority)
         began_ns = time.monotonic_ns()
         self._send_all(sock, tls.encrypt(data) if tls else data)
-        # What fits into one write is sent when that begins: the answer may be there before it returns.
-        self._receiver.sent(began_ns if len(data) <= _ONE_WRITE_BYTES else None)
+        self._receiver.sent(request_sent_ns(began_ns, len(data)))
 
     def _send_all(self, sock: socket.socket, data: bytes) -> None:
-        left = memoryview(data)
-        while left:
+        unsent = memoryview(data)
+        while unsent:
             try:
-                left = left[sock.send(left) :]
+                unsent = unsent[sock.send(unsent) :]
             except (BlockingIOError, InterruptedError):
                 self._wait_writable(sock)
-            if left and self.finished:  # answered before it was all sent
+            if unsent and self.finished:  # the response ended before the request was sent completely
                 raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
     def _recv(self, sock: socket.socket) -> bytes:
@@ -299,13 +298,13 @@ class GeventExchange:
     def _wait_writable(self, sock: socket.socket) -> None:
         gevent.socket.wait_write(sock.fileno(), timeout=self._remaining_s(), timeout_exc=TimeoutError())
 
-    def _converse(self, sock: socket.socket, tls: TlsSession | None) -> None:
-        """Send and receive at once: a server may answer, and hang up, before it has read the whole request."""
+    def _send_and_receive(self, sock: socket.socket, tls: TlsSession | None) -> None:
+        """Send and receive concurrently: a server may respond, and close, before it has read the whole request."""
         receiver = self._receiver
-        cut_unread = receiver.cut is not None and receiver.cut.after_events == 0
-        if not cut_unread:
-            poller, descriptor = Poller.of_hub(), sock.fileno()
-            receiver.stop_watching = partial(poller.forget, descriptor)
+        cuts_before_response = receiver.cuts_before_response
+        if not cuts_before_response:
+            poller, descriptor = Poller.for_current_hub(), sock.fileno()
+            receiver.stop_watching = partial(poller.unwatch, descriptor)
             if self._pace is None:
                 poller.watch(descriptor, receiver.on_readable)
             else:
@@ -313,51 +312,46 @@ class GeventExchange:
         try:
             self._send(sock, tls)
         except ConnectionError:
-            if not self._ends_within(_LAST_WORDS_S):
+            if not self._ends_within(EARLY_RESPONSE_S):
                 raise
-        if cut_unread and receiver.cut is not None:
-            receiver.break_off(receiver.cut.how)
+        if cuts_before_response:
+            receiver.cut_connection()
         self._until_ended()
         if receiver.cut is not None and receiver.cut.how is CutHow.HALF_CLOSE:
-            gevent.sleep(_HALF_CLOSED_S)
+            gevent.sleep(HALF_CLOSED_S)
 
     def _until_ended(self) -> None:
         while self._receiver.ending is None:
-            deadline_ns, said = self._receiver.next_deadline()
-            left_s = (deadline_ns - time.monotonic_ns()) / 1e9
-            if left_s <= 0:
-                self._receiver.end(Ending.TIMED_OUT, said)
-                return
-            self._signals.wake.wait(timeout=left_s)
-            self._signals.wake.clear()
+            if remaining_s := self._receiver.time_out_if_due():
+                self._signals.wake.wait(timeout=remaining_s)
+                self._signals.wake.clear()
 
     def _ends_within(self, limit_s: float) -> bool:
-        give_up_s = time.monotonic() + limit_s
-        while not self.finished and (left_s := give_up_s - time.monotonic()) > 0:
+        deadline_s = time.monotonic() + limit_s
+        while not self.finished and (remaining_s := deadline_s - time.monotonic()) > 0:
             self._signals.wake.clear()
-            self._signals.wake.wait(timeout=left_s)
+            self._signals.wake.wait(timeout=remaining_s)
         return self.finished
 
     def _remaining_s(self) -> float:
-        # 0 would mean "no limit" to some of gevent's waits.
-        return max(0.001, (self._receiver.next_deadline()[0] - time.monotonic_ns()) / 1e9)
+        return max(0.001, self._receiver.remaining_s())  # some of gevent's waits take 0 as "no limit"
 
     def _read_slowly(self, poller: Poller, descriptor: int, pause_s: float) -> None:
-        """Read once, and then not for a while."""
+        """Read once, then pause."""
         self._receiver.on_readable()
         if self.finished:
             return
-        poller.forget(descriptor)
+        poller.unwatch(descriptor)
 
-        def go_on() -> None:
+        def resume() -> None:
             if not self.finished:
                 poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, pause_s))
 
-        gevent.spawn_later(pause_s, go_on)
+        gevent.spawn_later(pause_s, resume)
 
 
 class GeventClient:
-    """Sends requests to one target, each on a connection of its own unless it is to reuse them."""
+    """Sends requests to one target. reuse: keep connections alive and reuse them; otherwise one per request."""
 
     def __init__(self, endpoint: Endpoint, budgets: Budgets, *, reuse: bool = False) -> None:
         self._endpoint = endpoint
@@ -365,12 +359,12 @@ class GeventClient:
         self._idle = IdleConnections() if reuse else None
 
     @staticmethod
-    def hold() -> None:
-        """Read no stream any further: they are about to be stopped, all of them."""
-        Poller.of_hub().hold()
+    def pause_reading() -> None:
+        """Read no stream any further, because all of them are about to be stopped."""
+        Poller.for_current_hub().pause()
 
     def close(self) -> None:
-        """Close the connections that wait to be used again."""
+        """Close the idle connections."""
         if self._idle is not None:
             self._idle.close()
 
@@ -383,9 +377,9 @@ class GeventClient:
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Exchange:
-        """Send `request` and wait for the end of its answer. Never raises for what the server does.
+        """Send `request` and wait for the end of its response. Server errors never raise.
 
-        intended_ns: when it was due, on the monotonic clock; None for now. pace: read slowly.
+        intended_ns: scheduled start on the monotonic clock; None for now. pace: read slowly.
         """
         return self.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace).run()
 
@@ -398,7 +392,7 @@ class GeventClient:
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> GeventExchange:
-        """The exchange, for the caller to run; its clock starts now."""
+        """Prepare an exchange for the caller to run. Its clock starts now."""
         return GeventExchange(
             self._endpoint,
             self._budgets,

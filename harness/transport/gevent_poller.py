@@ -1,7 +1,7 @@
-"""One look at all sockets of a process: a single callback of the hub that drains whichever are ready.
+"""Polls all sockets of a process with one epoll, in a single hub callback.
 
-A watcher for each socket would make the hub cross from C into Python once a read; and a greenlet that
-wakes for each read would cost twice as much again (docs/performance.md).
+With one libev watcher per socket the hub would call from C into Python for every read, and a greenlet switch per read
+would cost twice as much again (docs/performance.md).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ import gevent
 import gevent.monkey
 
 _READABLE = 1  # libev's EV_READ, and EPOLLIN
-_AT_ONCE = 256  # sockets drained before the hub's timers and callbacks have their turn
-_REST_S = 0.001
+_MAX_PER_POLL = 256  # sockets drained before the hub's timers and callbacks run
+_POLL_INTERVAL_S = 0.001  # while busy
 
 _new_epoll: Callable[[], Any] | None
 try:
     _new_epoll = gevent.monkey.get_original("select", "epoll")
-except AttributeError:  # not on this system
+except AttributeError:  # no epoll on this system
     _new_epoll = None
 
 
 class Poller:
-    """Calls back for each socket that can be read, until it is told to forget it.
+    """Calls a socket's callback whenever it is readable, until it is unwatched.
 
-    A callback may forget, or watch, any socket. One that raises is told of on standard error, and its socket
-    is forgotten.
+    A callback may watch or unwatch any socket. If it raises, the exception is printed on standard error and its
+    socket is unwatched.
     """
 
     def __init__(self) -> None:
@@ -36,27 +36,26 @@ class Poller:
         self.pid = os.getpid()
         self._on_readable: dict[int, Callable[[], object]] = {}
         self._watchers: dict[int, Any] = {}
-        self._held = False
+        self._paused = False
         self._epoll = None if _new_epoll is None else _new_epoll()
         if self._epoll is not None:
-            # It is there as long as the hub is, and shall not keep that from seeing that nothing is left to do.
+            # ref=False: it lives as long as the hub, and must not keep an otherwise idle hub running.
             self._watcher = self._hub.loop.io(self._epoll.fileno(), _READABLE, ref=False)
             self._watcher.start(self._on_ready)
-            self._rest = self._hub.loop.timer(_REST_S, _REST_S, ref=False)
+            self._timer = self._hub.loop.timer(_POLL_INTERVAL_S, _POLL_INTERVAL_S, ref=False)
 
     @classmethod
-    def of_hub(cls) -> Poller:
-        """The one of this thread's hub; a forked process gets its own."""
+    def for_current_hub(cls) -> Poller:
+        """The poller of this thread's hub; a forked process gets a new one."""
         hub: Any = gevent.get_hub()
-        poller = getattr(hub, "harness_poller", None)
+        poller: Poller | None = getattr(hub, "harness_poller", None)
         if poller is None or poller.pid != os.getpid():
             poller = hub.harness_poller = cls()
-        found: Poller = poller
-        return found
+        return poller
 
     def watch(self, descriptor: int, on_readable: Callable[[], object]) -> None:
-        """Call back whenever `descriptor` can be read; who was held goes on."""
-        self._go_on()
+        """Call `on_readable` whenever `descriptor` is readable. Ends a pause."""
+        self._resume()
         self._on_readable[descriptor] = on_readable
         if self._epoll is not None:
             self._epoll.register(descriptor, _READABLE)
@@ -64,24 +63,24 @@ class Poller:
             watcher = self._watchers[descriptor] = self._hub.loop.io(descriptor, _READABLE)
             watcher.start(on_readable)
 
-    def hold(self) -> None:
-        """Read nothing more until there is another socket to watch.
+    def pause(self) -> None:
+        """Read nothing until the next `watch`.
 
-        While a thousand streams are stopped one by one, those whose turn comes last would be read late, and
-        several events at a time: their first tokens would seem to come when the test was stopped.
+        While a thousand streams are stopped one by one, the last ones would be read late and several events at a
+        time, so their first tokens would seem to arrive when the test was stopped.
         """
-        self._held = True
+        self._paused = True
         for watcher in self._watchers.values():
             watcher.stop()
 
-    def _go_on(self) -> None:
-        if self._held:
-            self._held = False
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
             for descriptor, watcher in self._watchers.items():
                 watcher.start(self._on_readable[descriptor])
 
-    def forget(self, descriptor: int) -> None:
-        """No more; call it before the descriptor is closed. Nothing happens where it is not watched."""
+    def unwatch(self, descriptor: int) -> None:
+        """Stop watching. Call it before the descriptor is closed; a no-op if it is not watched."""
         if self._on_readable.pop(descriptor, None) is None:
             return
         if self._epoll is not None:
@@ -94,25 +93,25 @@ class Poller:
     def _on_ready(self) -> None:
         self._drain()
         self._watcher.stop()
-        self._rest.again(self._after_rest, update=True)
+        self._timer.again(self._on_timer, update=True)
 
-    def _after_rest(self) -> None:
+    def _on_timer(self) -> None:
         if not self._drain():
-            self._rest.stop()
+            self._timer.stop()
             self._watcher.start(self._on_ready)
 
     def _drain(self) -> int:
-        """Read what is there; returns how many sockets that were."""
-        if self._held:
+        """Call back for every readable socket; returns their number."""
+        if self._paused:
             return 0
         callbacks = self._on_readable
-        ready = self._epoll.poll(0, _AT_ONCE)  # type: ignore[union-attr]
+        ready = self._epoll.poll(0, _MAX_PER_POLL)  # type: ignore[union-attr]
         for descriptor, _ in ready:
             on_readable = callbacks.get(descriptor)
-            if on_readable is not None:  # an earlier callback may have had it forgotten
+            if on_readable is not None:  # an earlier callback may have unwatched it
                 try:
                     on_readable()
-                except Exception as problem:  # noqa: BLE001 - told on standard error; the others are still read
-                    self.forget(descriptor)
+                except Exception as problem:  # noqa: BLE001 - printed; the other sockets are still read
+                    self.unwatch(descriptor)
                     self._hub.handle_error(on_readable, type(problem), problem, problem.__traceback__)
         return len(ready)

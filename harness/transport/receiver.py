@@ -1,9 +1,7 @@
-"""Reads one answer off a non-blocking socket: what both transports share.
+"""Reads one response from a non-blocking socket; shared by the asyncio and the gevent client.
 
-One read has one arrival time. Where the system stamps arrivals (Linux, SO_TIMESTAMPNS) it is the
-kernel's, so it does not depend on how busy this process is; the difference to the time at which the
-process got to read is the harness's own lag, kept with the read. The stamp is wall-clock time and is
-carried over to the monotonic clock by way of that difference.
+Each read has one arrival time. On Linux it is the kernel's receive timestamp (SO_TIMESTAMPNS), which does not depend
+on how busy this process is. The time from then until the process read is kept as the read's lag.
 """
 
 from __future__ import annotations
@@ -21,23 +19,26 @@ from enum import StrEnum
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
+from harness.formatting import counted
 from harness.protocol.request import HttpRequest
-from harness.transport.timestamps import READ_BYTES, keep_stamping, stamped_read
-from harness.transport.tls import TlsSession
-from harness.transport.tls import reason as tls_reason
+from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
+from harness.transport.tls import TlsSession, tls_error_message
 
 
 class CutHow(StrEnum):
-    """How a scenario breaks a connection."""
+    """How the harness cuts a connection."""
 
     FIN = "fin"  # an orderly close
-    RST = "rst"  # an abortive one
-    HALF_CLOSE = "half-close"  # our sending side only; the rest follows a moment later
+    RST = "rst"  # an abortive close
+    HALF_CLOSE = "half-close"  # the sending side first, the rest shortly after
+
+
+_CUT_NAMES = {CutHow.FIN: "FIN", CutHow.RST: "RST", CutHow.HALF_CLOSE: "half-close"}
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Read slowly: at most `read_bytes` at a time, and nothing for `pause_s` seconds after each read."""
+    """A slow reader: at most `read_bytes` per read, then a pause of `pause_s` seconds."""
 
     pause_s: float
     read_bytes: int = 1024
@@ -45,16 +46,16 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Break the connection once `after_events` events have been seen; 0 is before any answer."""
+    """Cut the connection after `after_events` events; 0 means before any response."""
 
     after_events: int
     how: CutHow = CutHow.FIN
 
 
-def break_connection(sock: socket.socket, how: CutHow) -> None:
-    """Break it as `how` says. After a half-close the socket is still to be closed.
+def close_connection(sock: socket.socket, how: CutHow) -> None:
+    """Close in the given way. After a half-close the caller has to close the socket.
 
-    The FIN is sent by a shutdown of its own: closing with unread bytes in the buffer would send RST.
+    The FIN is sent with shutdown(), because close() with unread bytes in the buffer would send RST.
     """
     if how is CutHow.RST:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -65,12 +66,11 @@ def break_connection(sock: socket.socket, how: CutHow) -> None:
 
 
 class Receiver:
-    """Collects one answer. The event loop calls `on_readable`; `on_end` is called once, at its end.
+    """Records one response. The event loop calls `on_readable`; `on_end` is called once, at the end.
 
-    read_bytes: read no more than that each time the socket is ready; None reads all there is.
-    `on_events`, where set, is called after each read that completed events, and `on_sooner` when patience
-    will end sooner than `next_deadline` last said. `stop_watching`, which the event
-    loop sets, is called before the socket is closed: its number may belong to another one right after.
+    read_bytes: limit per `on_readable` call; None reads everything available. on_events: called after each read that
+    completed events. on_earlier_deadline: called when `next_deadline` has moved closer. stop_watching: set by the
+    client, called before the socket is closed, since its descriptor may be reused at once.
     """
 
     __slots__ = (
@@ -82,20 +82,20 @@ class Receiver:
         "_intended_ns",
         "_label",
         "_last_read_ns",
+        "_on_earlier_deadline",
         "_on_end",
-        "_on_sooner",
         "_one_at_a_time",
         "_read_bytes",
         "_sent_wall_ns",
         "_sock",
         "_tls",
-        "answer",
         "connected_ns",
         "cut",
         "ending",
-        "fault",
+        "error",
         "on_events",
         "request",
+        "response",
         "sent_ns",
         "started_ns",
         "stop_watching",
@@ -111,24 +111,24 @@ class Receiver:
         cut: Cut | None = None,
         read_bytes: int | None = None,
         on_events: Callable[[], None] | None = None,
-        on_sooner: Callable[[], None] | None = None,
+        on_earlier_deadline: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
     ) -> None:
-        keep_stamping()
+        keep_kernel_timestamps_on()
         self.started_ns = time.monotonic_ns()
         self.connected_ns: int | None = None
         self.sent_ns: int | None = None
         self.ending: Ending | None = None
-        self.fault: Exception | None = None
+        self.error: Exception | None = None
         self.cut = cut
-        self.answer = Response()
+        self.response = Response()
         self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
         self._label = label
         self.request = request
         self._budgets = budgets
         self._intended_ns = self.started_ns if intended_ns is None else intended_ns
-        self._on_sooner = on_sooner
+        self._on_earlier_deadline = on_earlier_deadline
         self._one_at_a_time = read_bytes is not None
         self._read_bytes = read_bytes or READ_BYTES
         self._on_end = on_end
@@ -142,41 +142,46 @@ class Receiver:
 
     @property
     def events_seen(self) -> int:
-        """How many events have come."""
-        return self.answer.events
+        """Number of events so far."""
+        return self.response.events
 
-    def connected(self, sock: socket.socket, tls: TlsSession | None, *, just_now: bool = True) -> None:
-        """The connection stands; what arrives on `sock` from here on is the answer.
+    @property
+    def cuts_before_response(self) -> bool:
+        """Whether the connection is to be cut without reading anything."""
+        return self.cut is not None and self.cut.after_events == 0
 
-        just_now: whether it was made for this request, so that the time it took is of interest.
+    def connected(self, sock: socket.socket, tls: TlsSession | None, *, is_new: bool = True) -> None:
+        """The connection is ready; everything that arrives on `sock` from now on is the response.
+
+        is_new: whether it was opened for this request; if so, its connect time is recorded.
         """
         self._sock = sock
         self._tls = tls
-        if just_now:
+        if is_new:
             self.connected_ns = time.monotonic_ns()
 
     def sent(self, at_ns: int | None = None) -> None:
-        """The last byte of the request was handed to the kernel: now, or at `at_ns` on the monotonic clock."""
+        """The request's last byte was written: now, or at `at_ns` on the monotonic clock."""
         now_ns = time.monotonic_ns()
         self.sent_ns = now_ns if at_ns is None else at_ns
         self._last_read_ns = max(self._last_read_ns, self.sent_ns)
         self._sent_wall_ns = time.time_ns() - (now_ns - self.sent_ns)
 
     def on_readable(self) -> None:
-        """Drain the socket; the event loop calls it when there is something to read.
+        """Drain the socket; called by the event loop.
 
-        A fault of ours ends the exchange, and is kept in `fault` for whoever waits for it.
+        An exception of the harness ends the exchange, and is kept in `error` for the client to raise.
         """
         try:
             self._drain()
-        except Exception as problem:  # noqa: BLE001 - whoever waits for the exchange raises it
-            self.fault = problem
+        except Exception as problem:  # noqa: BLE001 - the client raises it
+            self.error = problem
             self.end(Ending.STOPPED, f"the harness broke: {problem}")
 
     def _drain(self) -> None:
         while self.ending is None and self._sock is not None:
             try:
-                arrival_ns, lag_ns, data = stamped_read(self._sock, self._read_bytes)
+                arrival_ns, lag_ns, data = read_with_timestamp(self._sock, self._read_bytes)
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as problem:
@@ -191,19 +196,19 @@ class Receiver:
                 return
 
     def _on_broken(self, problem: OSError) -> None:
-        if self.answer.complete:
+        if self.response.complete:
             self.end(Ending.COMPLETE)
         else:
             self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
 
     def _take(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
-        """A read that is encrypted, or the last."""
+        """Process a read that is encrypted, or empty (end of stream)."""
         closed = not data
         if self._tls is not None and not closed:
             try:
                 data = self._tls.decrypt(data)
             except ssl.SSLError as problem:
-                self.end(Ending.RESET, f"TLS broke: {problem.reason or problem}")
+                self.end(Ending.RESET, f"TLS error: {problem.reason or problem}")
                 return
             closed = self._tls.closed
         if data:
@@ -212,50 +217,68 @@ class Receiver:
             self._on_closed()
 
     def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
-        answer = self.answer
+        response = self.response
         self._last_read_ns = arrival_ns
-        if answer.feed(arrival_ns, lag_ns, data):
+        if response.feed(arrival_ns, lag_ns, data):
             if self.on_events is not None:
                 self.on_events()
-            if not self._has_terminal and answer.terminal_ns is not None:
+            if not self._has_terminal and response.terminal_ns is not None:
                 self._has_terminal = True
-                if self._on_sooner is not None:
-                    self._on_sooner()
-        if (answer.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
-            self._end_where_due(answer)
+                if self._on_earlier_deadline is not None:
+                    self._on_earlier_deadline()
+        if (response.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
+            self._end_if_due(response)
 
-    def _end_where_due(self, answer: Response) -> None:
-        if answer.malformed:
-            self.end(Ending.MALFORMED, answer.malformed)
+    def _end_if_due(self, response: Response) -> None:
+        if response.malformed:
+            self.end(Ending.MALFORMED, response.malformed)
         elif self.cut is not None and self.events_seen >= self.cut.after_events > 0:
-            self.break_off(self.cut.how)
-        elif answer.complete:
+            self.cut_connection()
+        elif response.complete:
             self.end(Ending.COMPLETE)
 
     def _on_closed(self) -> None:
-        self.answer.end_of_connection()
-        if self.answer.complete:
+        self.response.end_of_connection()
+        if self.response.complete:
             self.end(Ending.COMPLETE)
-        elif self.answer.head is None:
-            self.end(Ending.TRUNCATED, "the server closed the connection before an answer")
+        elif self.response.head is None:
+            self.end(Ending.TRUNCATED, "the server closed the connection before a response")
         else:
-            self.end(Ending.TRUNCATED, "the server closed the connection before the message's end")
+            self.end(Ending.TRUNCATED, "the server closed the connection before the end of the response")
 
-    def break_off(self, how: CutHow) -> None:
-        """Break the connection on purpose."""
+    def cut_connection(self, how: CutHow | None = None) -> None:
+        """Cut the connection now. how: by default as the planned cut says."""
         if self.ending is None and self._sock is not None:
-            where = f"after {self.events_seen} events" if self.answer.head else "before the head"
+            how = how or (self.cut.how if self.cut is not None else CutHow.FIN)
+            place = (
+                f"after {counted(self.events_seen, 'event')}"
+                if self.response.head
+                else "before the response head"
+            )
             self.cut = Cut(self.events_seen, how)
-            self.end(Ending.CUT, f"cut by us ({how}) {where}")
-            with suppress(OSError):  # the server may have broken it first
-                break_connection(self._sock, how)
+            self.end(Ending.CUT, f"the harness cut the connection ({_CUT_NAMES[how]}) {place}")
+            with suppress(OSError):  # the server may have closed it first
+                close_connection(self._sock, how)
+
+    def remaining_s(self) -> float:
+        """Seconds until the current deadline, at least 0."""
+        return max(0.0, (self.next_deadline()[0] - time.monotonic_ns()) / 1e9)
+
+    def time_out_if_due(self) -> float:
+        """Seconds until the current deadline; once that has passed, end as TIMED_OUT and return 0."""
+        deadline_ns, message = self.next_deadline()
+        remaining_s = (deadline_ns - time.monotonic_ns()) / 1e9
+        if remaining_s > 0:
+            return remaining_s
+        self.end(Ending.TIMED_OUT, message)
+        return 0.0
 
     def next_deadline(self) -> tuple[int, str]:
-        """When, on the monotonic clock in ns, patience ends as things stand, and what is then to be said."""
+        """The current deadline on the monotonic clock (ns), and the message if it is missed."""
         if self.sent_ns is None:
             limit_s = self._budgets.first_event_s
             return self.started_ns + int(limit_s * 1e9), f"could not connect and send within {limit_s:g} s"
-        terminal_ns = self.answer.terminal_ns
+        terminal_ns = self.response.terminal_ns
         if terminal_ns is not None:
             limit_s = self._budgets.terminal_close_s
             return (
@@ -264,45 +287,45 @@ class Receiver:
             )
         whole = self.sent_ns + int(self._budgets.run_s * 1e9)
         if not self.events_seen:
-            limit_s, said = self._budgets.patience_s, "no event within"
+            limit_s, message = self._budgets.patience_s, "no event within"
             silent = self.sent_ns + int(limit_s * 1e9)
         else:
-            limit_s, said = self._budgets.silence_s, "silent for"
+            limit_s, message = self._budgets.silence_s, "silent for"
             silent = self._last_read_ns + int(limit_s * 1e9)
         if silent < whole:
-            return silent, f"{said} {limit_s:g} s"
+            return silent, f"{message} {limit_s:g} s"
         return whole, f"no terminal event within {self._budgets.run_s:g} s"
 
     def fail(self, problem: OSError) -> None:
-        """Connecting, shaking hands or sending failed: the Exchange ends by that."""
+        """End the exchange because connecting, the TLS handshake or sending failed."""
         if isinstance(problem, TimeoutError):
             self.end(Ending.TIMED_OUT, self.next_deadline()[1])
         elif isinstance(problem, ssl.SSLError):
-            self.end(Ending.REFUSED, tls_reason(problem))
+            self.end(Ending.REFUSED, tls_error_message(problem))
         else:
             ending = Ending.REFUSED if self._sock is None else Ending.RESET
-            # The system's words; asyncio has its own, which name the address again.
+            # The system's message: asyncio's repeats the address.
             if problem.errno and not isinstance(problem, socket.gaierror):
                 self.end(ending, os.strerror(problem.errno))
             else:
                 self.end(ending, str(problem.strerror or problem))
 
     def end(self, ending: Ending, detail: str = "") -> None:
-        """The Exchange is over; only the first call counts."""
+        """End the exchange; only the first call counts."""
         if self.ending is None:
             self.ending = ending
             self._ending_detail = detail
             self._ended_ns = time.monotonic_ns()
-            self.answer.close()
+            self.response.close()
             if self.stop_watching is not None:
                 self.stop_watching()
             if self._on_end is not None:
                 self._on_end()
 
     def exchange(self) -> Exchange:
-        """The evidence. Call it after the end."""
+        """The finished exchange. Raises RuntimeError before its end."""
         if self.ending is None:
-            raise RuntimeError("the exchange is still going on")
+            raise RuntimeError("the exchange has not ended")
         timing = Timing(
             intended_ns=self._intended_ns,
             started_ns=self.started_ns,
@@ -311,7 +334,7 @@ class Receiver:
             sent_wall_ns=self._sent_wall_ns,
             ended_ns=self._ended_ns,
         )
-        exchange = Exchange(
-            self._label, self.request, timing, self.answer.log, self.ending, self._ending_detail
+        response = self.response
+        return Exchange(
+            self._label, self.request, timing, response.log, self.ending, self._ending_detail, response
         )
-        return exchange.events_decoded_by(self.answer)

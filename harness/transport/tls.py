@@ -1,4 +1,4 @@
-"""TLS without its own I/O, so that encrypted reads keep their kernel receive stamps too."""
+"""TLS without I/O (memory BIOs), so that encrypted reads have kernel timestamps too."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Generator
 _RECORD_BYTES = 65536
 
 
-def reason(problem: ssl.SSLError) -> str:
-    """Why TLS failed, in a few words: of a bad certificate what is bad about it."""
+def tls_error_message(problem: ssl.SSLError) -> str:
+    """Why TLS failed; for a bad certificate, what is wrong with it."""
     if isinstance(problem, ssl.SSLCertVerificationError):
-        return f"TLS: the certificate is refused: {problem.verify_message}"
+        return f"TLS: certificate not trusted: {problem.verify_message}"
     return f"TLS: {problem.reason or problem}"
 
 
 class TlsSession:
-    """One connection's encryption, between memory buffers."""
+    """The encryption of one connection, on memory buffers."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -25,9 +25,9 @@ class TlsSession:
         self.closed = False
 
     def handshake(self) -> Generator[bytes, bytes, bytes]:
-        """Drive the handshake: yields bytes to send, takes bytes received, returns the last to send.
+        """Drive the handshake: yields bytes to send, takes received bytes, returns the last bytes to send.
 
-        Raises ssl.SSLError when it fails, with ssl.SSLCertVerificationError for a bad certificate.
+        Raises ssl.SSLError, or ssl.SSLCertVerificationError for a bad certificate.
         """
         while True:
             try:
@@ -42,12 +42,12 @@ class TlsSession:
                 return self._outgoing.read()
 
     def encrypt(self, data: bytes) -> bytes:
-        """What to send for `data`."""
+        """The encrypted bytes to send for `data`."""
         self._tls.write(data)
         return self._outgoing.read()
 
     def decrypt(self, data: bytes) -> bytes:
-        """What `data` holds in clear; may be empty. Sets `closed` when the peer said goodbye."""
+        """The decrypted bytes; may be empty. Sets `closed` on the peer's close_notify."""
         self._incoming.write(data)
         clear = bytearray()
         while not self.closed:

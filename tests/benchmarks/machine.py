@@ -1,4 +1,4 @@
-"""Where something was measured, and with what: without it a number says nothing."""
+"""The machine and package versions of a measurement."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("locust", "gevent", "geventhttpclient", "aiohttp", "httpx", "httpx-
 
 
 def machine() -> dict[str, Any]:
-    """Processor, cores, kernel, versions, and the date."""
+    """Processor, cores, kernel, versions and date."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -27,7 +27,7 @@ def machine() -> dict[str, Any]:
 
 def _processor() -> str:
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        model = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1] if found else platform.processor() or platform.machine()
+        model = None
+    return model[1] if model else platform.processor() or platform.machine()

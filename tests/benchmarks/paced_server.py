@@ -1,7 +1,7 @@
-"""The calibrated target in Python, for where there is no C compiler: good for some 2,000 streams at 20 events/s.
+"""The calibrated target in Python, if there is no C compiler; for up to about 2,000 streams at 20 events/s.
 
-Options, frames and report are those of paced_target.c. Its timers are coarser (a millisecond), and a busy
-machine makes it later still: its report says how late it was.
+It has the options, frames and report of paced_target.c. Its timers are coarser (1 ms) and suffer more from a busy
+machine; its report has its lateness.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _HEAD = (
 )
 _LAST_CHUNK = b"0\r\n\r\n"
 _REQUEST_BYTES = 65536
-_SEND_AT_ONCE = 256  # so that requests are not held up by what is due
-_REBUILD_BLAST_NS = 60_000_000_000  # the ids of a prebuilt answer stay near the wall clock
+_SEND_AT_ONCE = 256  # due events must not delay requests
+_REBUILD_BLAST_NS = 60_000_000_000  # keeps the ids of a prebuilt response near the wall clock
 
 
-def _microseconds(of: Distribution) -> dict[str, float]:
-    shown = of.document()
-    times = {name: (shown[name] or 0.0) * 1000 for name in ("p50", "p99", "max")}
-    return {"count": of.count, **times}
+def _microseconds(distribution: Distribution) -> dict[str, float]:
+    values = distribution.document()
+    times = {name: (values[name] or 0.0) * 1000 for name in ("p50", "p99", "max")}
+    return {"count": distribution.count, **times}
 
 
 @dataclass
 class Server:
-    """What is due, and what was sent. Streams wait in the order in which their next event is due.
+    """The schedule and the counts. Streams are queued in the order of their next due event.
 
-    All first tokens are due the same time after their request, and all further events after the one before,
-    so each kind's order is that of its arrival in its queue.
+    All first tokens are due the same time after their request, and all further events the same time after the previous
+    one, so each queue is first in, first out.
     """
 
     tokens: int
@@ -53,7 +53,7 @@ class Server:
     first_token: Distribution = field(default_factory=Distribution)
 
     def __post_init__(self) -> None:
-        # Read once: ids made from the monotonic clock grow even when the wall clock is set back.
+        # Read once: ids from the monotonic clock increase even if the wall clock is set back.
         self._wall_ahead_ns = time.time_ns() - time.monotonic_ns()
         self._first_tokens: deque[Connection] = deque()
         self._further_events: deque[Connection] = deque()
@@ -63,20 +63,20 @@ class Server:
 
     @property
     def is_blast(self) -> bool:
-        """Whether its answers are prebuilt."""
+        """Whether responses are prebuilt."""
         return not self.first_token_ns and not self.gap_ns
 
     def event(self, sequence: int, at_ns: int, run: int, *, stamped: bool = True) -> bytes:
         """One event as a chunk."""
-        sent = f',"t":{at_ns}' if stamped else ""
-        data = f'{{"type":"token","content":"tok "{sent}}}'
+        send_time = f',"t":{at_ns}' if stamped else ""
+        data = f'{{"type":"token","content":"tok "{send_time}}}'
         if sequence >= self.tokens:
             data = f'{{"type":"done","runId":"run-{run}"}}'
         frame = f"id: {(at_ns + self._wall_ahead_ns) // 1_000_000}-{sequence}\ndata: {data}\n\n"
         return f"{len(frame):x}\r\n{frame}\r\n".encode()
 
     def blast(self) -> bytes:
-        """A whole answer."""
+        """A whole response."""
         now_ns = time.monotonic_ns()
         if not self._blast or now_ns - self._blast_built_ns > _REBUILD_BLAST_NS:
             events = (self.event(number, now_ns, now_ns, stamped=False) for number in range(self.tokens + 1))
@@ -85,7 +85,7 @@ class Server:
         return self._blast
 
     def schedule(self, stream: Connection) -> None:
-        """A request was read: its first token is due."""
+        """Schedule the first token of a request."""
         stream.due_ns = stream.request_ns + self.first_token_ns
         self._first_tokens.append(stream)
         self._set_timer()
@@ -97,19 +97,19 @@ class Server:
         self._timer = None
         if queue:
             due_s = max(0.0, (queue[0].due_ns - time.monotonic_ns()) / 1e9)
-            self._timer = asyncio.get_running_loop().call_later(due_s, self._send_what_is_due)
+            self._timer = asyncio.get_running_loop().call_later(due_s, self._send_due_events)
 
     def _next(self) -> deque[Connection]:
         first, further = self._first_tokens, self._further_events
         return first if first and not (further and further[0].due_ns < first[0].due_ns) else further
 
-    def _send_what_is_due(self) -> None:
+    def _send_due_events(self) -> None:
         for _ in range(_SEND_AT_ONCE):
             queue = self._next()
             if not queue or queue[0].due_ns > time.monotonic_ns():
                 break
             stream = queue.popleft()
-            if stream.is_gone:
+            if stream.is_closed:
                 continue
             self._send(stream)
         self._set_timer()
@@ -131,7 +131,7 @@ class Server:
             stream.finish()
 
     def report(self) -> dict[str, Any]:
-        """What was sent so far, and how exactly; the fields are those of the C target."""
+        """Counts and distributions, with the fields of the C target."""
         names = ("accepted", "requests", "open", "streams", "events", "broken_off", "held_back")
         return {
             **{name: self.counted[name] for name in names},
@@ -140,12 +140,12 @@ class Server:
         }
 
     def reset(self) -> None:
-        """Begin the distributions anew."""
+        """Clear the distributions."""
         self.lateness, self.first_token = Distribution(), Distribution()
 
 
 class Connection(asyncio.Protocol):
-    """One client's. Requests are answered one after the other."""
+    """A connection of a client. Requests are answered one after the other."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -157,8 +157,8 @@ class Connection(asyncio.Protocol):
         self.sequence = self.run = 0
 
     @property
-    def is_gone(self) -> bool:
-        """Whether there is nobody to send to."""
+    def is_closed(self) -> bool:
+        """Whether the client has disconnected."""
         return self._transport is None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -177,14 +177,14 @@ class Connection(asyncio.Protocol):
         self._answer_next()
 
     def deliver(self, data: bytes) -> None:
-        """Hand it to the kernel, or keep what a full socket does not take."""
+        """Write to the kernel, or buffer what a full socket does not accept."""
         if self._transport is not None:
             self._transport.write(data)
             if self._transport.get_write_buffer_size():
                 self._server.counted["held_back"] += 1
 
     def finish(self) -> None:
-        """The answer is made."""
+        """The response is complete."""
         self._streaming = False
         self._server.counted["open"] -= 1
         self._server.counted["streams"] += 1
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = int(fields.get("content-length", 0))
         if "transfer-encoding" in fields or len(head) + length > _REQUEST_BYTES:
-            self._transport.abort()  # it reads no chunked bodies
+            self._transport.abort()  # chunked bodies are not supported
             return
         if len(rest) < length:
             return
@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
             self._server.reset()
             self._answer_small("200 OK", {})
         else:
-            self._answer_small("404 Not Found", {"error": "there is only POST /agent/workflow-actions"})
+            self._answer_small("404 Not Found", {"error": "only POST /agent/workflow-actions is served"})
 
     def _start_stream(self) -> None:
         counted = self._server.counted
@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
 
 
 async def serve(server: Server, port: int, lifetime_s: float) -> None:
-    """Serve until SIGTERM, SIGINT, or the end of its lifetime."""
+    """Serve until SIGTERM, SIGINT or the end of `lifetime_s`."""
     raise_file_limit()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -261,7 +261,7 @@ async def serve(server: Server, port: int, lifetime_s: float) -> None:
 
 
 def main() -> None:
-    """As paced_target.c."""
+    """The options of paced_target.c."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--tokens", type=int, default=100)
@@ -269,12 +269,12 @@ def main() -> None:
     parser.add_argument("--gap-us", type=int, default=0)
     parser.add_argument("--lifetime-s", type=float, default=900)
     parser.add_argument("--report", type=Path)
-    told = parser.parse_args()
-    server = Server(told.tokens, told.first_token_us * 1000, told.gap_us * 1000)
-    asyncio.run(serve(server, told.port, told.lifetime_s))
+    options = parser.parse_args()
+    server = Server(options.tokens, options.first_token_us * 1000, options.gap_us * 1000)
+    asyncio.run(serve(server, options.port, options.lifetime_s))
     report = json.dumps(server.report()) + "\n"
-    if told.report:
-        told.report.write_text(report)
+    if options.report:
+        options.report.write_text(report)
     else:
         sys.stdout.write(report)
 

@@ -1,14 +1,14 @@
-/* A server of agent runs with a known rhythm, to measure clients by: what it sends, and when, is the truth.
+/* A server of agent runs with a known schedule: the truth for the compared clients.
  *
  * POST /agent/workflow-actions answers with an event stream of --tokens token events and one `done`. The first
  * token is due --first-token-us after the request was read, each further event --gap-us after the one before.
- * Every event is a write of its own, and its data carries in `t` the moment at which it was handed to the
- * kernel (CLOCK_MONOTONIC, ns). With both times 0 the answer is a prebuilt block without `t`: a blast.
+ * Every event is a separate write. `t` in its data is the time at which it was written to the kernel
+ * (CLOCK_MONOTONIC, ns). With both times 0 the response is a prebuilt block without `t`: a blast.
  *
- * GET /report says what was sent so far and how exactly; POST /reset begins its distributions anew. SIGTERM ends
- * it, as do --lifetime-s; then --report FILE gets the report as well.
+ * GET /report returns counts and distributions; POST /reset clears the distributions. It ends on SIGTERM or after
+ * --lifetime-s, and then writes the report to --report FILE too.
  *
- * One thread, one epoll. It does not know idempotency: it is there for speed, not for conformance.
+ * One thread, one epoll, no idempotency: it is built for speed, not for conformance.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,13 +29,13 @@
 #include <unistd.h>
 
 enum {
-    FRAME_BYTES = 256,          /* no frame with its chunk framing is longer */
-    REQUEST_BYTES = 64 * 1024,  /* head and body; a client that sends more is hung up on */
-    ACCEPT_AT_ONCE = 64,        /* so that a burst of connects does not hold up what is due */
-    SEND_AT_ONCE = 256,         /* the same the other way round */
+    FRAME_BYTES = 256,          /* longer than any frame with its chunk framing */
+    REQUEST_BYTES = 64 * 1024,  /* head and body; the connection is closed if a client sends more */
+    ACCEPT_AT_ONCE = 64,        /* a burst of connects must not delay due events */
+    SEND_AT_ONCE = 256,         /* due events must not delay requests */
     REBUILD_BLAST_S = 60,       /* the ids of a prebuilt answer stay near the wall clock */
     BIN_NS = 10 * 1000,
-    BINS = 1000 * 1000,         /* 10 s in steps of 10 us; what is later counts in the last */
+    BINS = 1000 * 1000,         /* 10 s in steps of 10 us; larger values count in the last */
 };
 
 static const char STREAM_HEAD[] =
@@ -45,7 +45,7 @@ static const char STREAM_HEAD[] =
     "Transfer-Encoding: chunked\r\n\r\n";
 static const char LAST_CHUNK[] = "0\r\n\r\n";
 
-/* ---- what it is told, and the clocks ---- */
+/* ---- options and clocks ---- */
 
 static struct {
     int port;
@@ -65,10 +65,10 @@ static int64_t clock_ns(clockid_t id)
 
 static int64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
 
-/* Read once: ids made from the monotonic clock grow even when the wall clock is set back. */
+/* Read once: ids from the monotonic clock increase even if the wall clock is set back. */
 static int64_t wall_ahead_ns;
 
-/* ---- what is reported ---- */
+/* ---- report ---- */
 
 struct distribution {
     uint32_t bins[BINS];
@@ -89,7 +89,7 @@ static void record(struct distribution *to, int64_t value_ns)
     if (value_ns > to->max_ns) to->max_ns = value_ns;
 }
 
-/* The upper edge of the nearest-rank bin, in us, but never above the maximum; 0 when nothing was recorded. */
+/* The upper edge of the nearest-rank bin, in us, at most the maximum; 0 without values. */
 static double percentile_us(const struct distribution *of, double percent)
 {
     int64_t rank = (int64_t)(percent / 100 * of->count + 0.999999), seen = 0;
@@ -131,7 +131,7 @@ static void reset_distributions(void)
 
 /* ---- frames ---- */
 
-/* One event as a chunk; sent_ns 0 leaves `t` out. Returns its length. */
+/* One event as a chunk; without `t` if sent_ns is 0. Returns its length. */
 static int write_event(char *to, int64_t wall_ms, int sequence, int64_t sent_ns, int64_t run)
 {
     char frame[FRAME_BYTES];
@@ -147,7 +147,7 @@ static int write_event(char *to, int64_t wall_ms, int sequence, int64_t sent_ns,
     return sprintf(to, "%x\r\n%s\r\n", length, frame);
 }
 
-/* A whole answer. It is shared by the connections that are being sent it, and freed by the last. */
+/* A whole response, shared by the connections it is sent on, and freed by the last. */
 struct blast {
     int users;
     int64_t built_ns;
@@ -190,23 +190,23 @@ static struct blast *take_blast(void)
 
 struct connection {
     int fd;
-    bool close_after;    /* the client asked for it */
-    bool streaming;      /* from the reading of a request to the writing of the last byte of its answer */
+    bool close_after;    /* the client sent Connection: close */
+    bool streaming;      /* from reading a request until the last byte of its response is written */
     bool wants_writable;
-    char *request;       /* what came in and is not yet answered */
+    char *request;       /* received bytes, not yet answered */
     size_t request_length;
-    struct blast *blast; /* what is being sent: this from blast_sent on, or `backlog` */
+    struct blast *blast; /* being sent: this, from blast_sent on, or `backlog` */
     size_t blast_sent;
-    char *backlog;       /* what the socket would not take */
+    char *backlog;       /* bytes that the socket did not accept */
     size_t backlog_length, backlog_room;
-    int sequence;        /* of the event that is due next */
+    int sequence;        /* of the next due event */
     int64_t request_ns, due_ns, run;
-    struct queue *queue; /* NULL while nothing is due */
+    struct queue *queue; /* NULL if no event is due */
     struct connection *earlier, *later;
 };
 
-/* Streams in the order in which their next event is due. All first tokens are due the same time after their
- * request, and all further events after the one before, so each kind's order is that of its arrival here. */
+/* Streams in the order of their next due event. All first tokens are due the same time after their request, and all
+ * further events the same time after the previous one, so each queue is first in, first out. */
 struct queue {
     struct connection *first, *last;
 };
@@ -250,7 +250,7 @@ static void hang_up(struct connection *one)
     close(one->fd);
     free(one->request);
     free(one->backlog);
-    one->fd = -1; /* freed when this round of events is over: a later one may still name it */
+    one->fd = -1; /* freed at the end of this round of events: a later event may still refer to it */
 }
 
 static void watch(struct connection *one, bool writable)
@@ -261,7 +261,7 @@ static void watch(struct connection *one, bool writable)
     epoll_ctl(epoll_fd, EPOLL_CTL_MOD, one->fd, &event);
 }
 
-/* Returns how much the socket took, or -1 when the connection is gone. */
+/* Returns how many bytes the socket accepted, or -1 if the connection is closed. */
 static ssize_t offer(struct connection *one, const char *bytes, size_t length)
 {
     ssize_t taken = send(one->fd, bytes, length, MSG_NOSIGNAL);
@@ -280,7 +280,7 @@ static void keep_back(struct connection *one, const char *bytes, size_t length)
     watch(one, true);
 }
 
-/* Sends, or keeps for later what a full socket does not take. Returns false when the connection is gone. */
+/* Sends, and keeps what a full socket does not accept. Returns false if the connection is closed. */
 static bool deliver(struct connection *one, const char *bytes, size_t length)
 {
     size_t taken = 0;
@@ -299,7 +299,7 @@ static bool deliver(struct connection *one, const char *bytes, size_t length)
     return true;
 }
 
-/* Once the last byte of an answer is written the next request may be answered. */
+/* Once the last byte of a response is written, the next request can be answered. */
 static void finish_if_written(struct connection *one)
 {
     if (one->backlog_length || one->blast) return;
@@ -420,20 +420,20 @@ static void route(struct connection *one, const char *head)
     }
 }
 
-/* Answers the next request that has come in whole, unless one is being answered. */
+/* Answers the next complete request, unless a response is in progress. */
 static void answer_next(struct connection *one)
 {
     while (one->fd >= 0 && !one->streaming && one->request_length) {
         one->request[one->request_length] = 0;
         char *end = strstr(one->request, "\r\n\r\n");
         if (!end) return;
-        end[2] = 0; /* the head ends after its last line; the body may hold anything */
+        end[2] = 0; /* ends the head after its last line; the body may contain anything */
         const char *body_length = field(one->request, "content-length");
         const char *connection = field(one->request, "connection");
         size_t length = end + 4 - one->request + (body_length ? strtoul(body_length, NULL, 10) : 0);
         one->close_after = connection && strncasecmp(connection, "close", 5) == 0;
         if (field(one->request, "transfer-encoding") || length > REQUEST_BYTES) {
-            hang_up(one); /* it reads no chunked bodies */
+            hang_up(one); /* chunked bodies are not supported */
             return;
         }
         if (length > one->request_length) {
@@ -493,7 +493,7 @@ static void accept_some(int listener)
 static volatile sig_atomic_t stopping;
 static void stop(int number) { (void)number, stopping = 1; }
 
-static void send_what_is_due(void)
+static void send_due_events(void)
 {
     for (int count = 0; count < SEND_AT_ONCE; count++) {
         struct connection *one = next_due();
@@ -519,10 +519,10 @@ static void serve(int listener, const sigset_t *while_waiting)
                 accept_some(listener);
                 continue;
             }
-            on_event(one, events[i].events); /* each descriptor comes once a round */
+            on_event(one, events[i].events); /* each descriptor occurs once per round */
             if (one->fd < 0) free(one);
         }
-        send_what_is_due();
+        send_due_events();
     }
 }
 
@@ -575,7 +575,7 @@ int main(int count, char **given)
     prctl(PR_SET_TIMERSLACK, 1000);
     wall_ahead_ns = clock_ns(CLOCK_REALTIME) - now_ns();
 
-    /* Signals are taken while it waits and nowhere else, so that none comes between a look and the wait. */
+    /* Signals are only delivered while it waits, so that none is lost between the check and the wait. */
     sigset_t blocked, while_waiting;
     sigemptyset(&blocked);
     sigaddset(&blocked, SIGTERM);

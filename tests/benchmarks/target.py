@@ -1,4 +1,4 @@
-"""Starts the calibrated target on a core of its own, and asks it what it sent: the truth of a benchmark."""
+"""Starts the calibrated target on a separate core, and reads its report: the truth of a benchmark."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ BUILD = ROOT / "build" / "bench"
 SOURCE = Path(__file__).with_name("paced_target.c")
 
 _COMPILE = ("-O2", "-std=gnu11", "-Wall", "-Wextra")
-_START_WITHIN_S = 10.0
+_STOP_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """What a target sends: `tokens` tokens and a `done` a stream; both times 0 is a blast, without `t`."""
+    """The events of each stream: `tokens` tokens and a `done`. With both times 0: a blast, without `t`."""
 
     tokens: int
     first_token_us: int = 0
@@ -35,11 +35,11 @@ class Rhythm:
 
     @property
     def stream_s(self) -> float:
-        """How long one stream takes."""
+        """Duration of one stream."""
         return (self.first_token_us + self.tokens * self.gap_us) / 1e6
 
     def options(self) -> list[str]:
-        """As both targets take it."""
+        """The command-line options of both targets."""
         return [
             *("--tokens", str(self.tokens)),
             *("--first-token-us", str(self.first_token_us)),
@@ -48,7 +48,7 @@ class Rhythm:
 
 
 class Target:
-    """One that runs. `kind`: "c", or "python" where no compiler is at hand."""
+    """A running target. kind: "c", or "python" if there is no compiler."""
 
     def __init__(self, process: subprocess.Popen[str], port: int, kind: str, rhythm: Rhythm) -> None:
         self.port = port
@@ -58,30 +58,33 @@ class Target:
         self._process = process
 
     def report(self) -> dict[str, Any]:
-        """What it sent since it started, and how late since `reset`. Times in microseconds.
+        """Counts since its start, distributions since `reset`. Times in microseconds.
 
-        open, streams, broken_off: streams under way, whole, and left by the client. events: handed to the
-        kernel (of a blast: once the whole answer was). held_back: writes that a full socket did not take.
-        lateness_us: of sends against its own schedule. first_token_us: from the reading of a request to
-        the send of its first token.
+        open, streams, broken_off: streams in flight, complete, and closed early by the client. events: written to the
+        kernel (of a blast: counted after the whole response). held_back: writes that a full socket did not accept.
+        lateness_us: sends against the schedule. first_token_us: from reading a request to sending its first token.
         """
-        with urllib.request.urlopen(f"{self.base_url}/report", timeout=10) as answer:
-            found: dict[str, Any] = json.load(answer)
-        return found
+        with urllib.request.urlopen(f"{self.base_url}/report", timeout=10) as response:
+            report: dict[str, Any] = json.load(response)
+        return report
 
     def reset(self) -> None:
-        """Begin its distributions anew: what comes before a window is no part of it."""
-        with urllib.request.urlopen(f"{self.base_url}/reset", b"", timeout=10) as answer:
-            answer.read()
+        """Clear the distributions, at the start of a window."""
+        with urllib.request.urlopen(f"{self.base_url}/reset", b"", timeout=10) as response:
+            response.read()
+
+    def wait(self, timeout_s: float) -> int:
+        """Wait for its end; returns its exit code."""
+        return self._process.wait(timeout_s)
 
 
 def compiler() -> str | None:
-    """A C compiler, where there is one and the system has epoll."""
+    """A C compiler; None if there is none, or the system has no epoll."""
     return (shutil.which("gcc") or shutil.which("cc")) if sys.platform == "linux" else None
 
 
 def build(with_compiler: str) -> Path:
-    """The target's program, compiled unless it already is. Raises CalledProcessError."""
+    """Compile the target, or return the cached program. Raises CalledProcessError."""
     recipe = SOURCE.read_bytes() + " ".join((with_compiler, *_COMPILE)).encode()
     program = BUILD / f"paced_target-{hashlib.sha256(recipe).hexdigest()[:12]}"
     if not program.is_file():
@@ -95,22 +98,22 @@ def build(with_compiler: str) -> Path:
 
 
 def raise_file_limit() -> int:
-    """Let this process, and those it starts, open as many files as it may; returns how many."""
+    """Raise this process's limit of open files to the hard limit, also for child processes; returns it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard
 
 
 def cores() -> tuple[int | None, int | None]:
-    """A core for the target and one for the client; None where there is only one, or they cannot be had."""
+    """A core for the target and one for the client; None if there is only one, or pinning is not supported."""
     if not hasattr(os, "sched_getaffinity"):
         return None, None
-    free = sorted(os.sched_getaffinity(0))
-    return (free[0], free[1]) if len(free) > 1 else (None, None)
+    available = sorted(os.sched_getaffinity(0))
+    return (available[0], available[1]) if len(available) > 1 else (None, None)
 
 
 def pinned(command: list[str], core: int | None) -> list[str]:
-    """The command, confined to that core."""
+    """The command, pinned to a core."""
     if core is None:
         return command
     script = (
@@ -123,9 +126,9 @@ def pinned(command: list[str], core: int | None) -> list[str]:
 def running_target(
     rhythm: Rhythm, *, core: int | None = None, kind: str | None = None, lifetime_s: int = 900
 ) -> Iterator[Target]:
-    """A target for the length of the block. kind: "c" or "python"; None takes the better one that there is.
+    """Run a target for the block. kind: "c" or "python"; None means C if possible.
 
-    Raises RuntimeError when it does not start.
+    Raises RuntimeError if it does not start.
     """
     with_compiler = compiler()
     kind = kind or ("c" if with_compiler else "python")
@@ -145,7 +148,7 @@ def running_target(
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.communicate(timeout=_START_WITHIN_S)
+            process.communicate(timeout=_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
@@ -156,5 +159,5 @@ def _port(process: subprocess.Popen[str]) -> int:
     try:
         port: int = json.loads(line)["port"]
     except (ValueError, KeyError) as problem:
-        raise RuntimeError(f"the target did not start; it said {line!r}") from problem
+        raise RuntimeError(f"the target did not start; its output: {line!r}") from problem
     return port

@@ -1,4 +1,4 @@
-"""How fast streams are decoded and judged: read the ratios within a group, not the times."""
+"""Speed of decoding and checking streams. Compare the ratios within a group, not the times."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from httpx_sse._decoders import SSEDecoder, SSELineDecoder
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.contract.decoding.full_decoder import FullDecoder, Read
-from harness.contract.decoding.response import Response, ResponseSummary
+from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.read_log import Read
+from harness.contract.decoding.response import Response
 from harness.contract.evidence.document import document, restore
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
@@ -52,29 +53,26 @@ def test_decoding(benchmark: BenchmarkFixture, decode: Callable[[], int]) -> Non
     assert benchmark(decode) == EVENTS
 
 
-def _counted_regular() -> int:
-    return Response.from_reads(READS, at_end=False).summary.events
+def _count_regular() -> int:
+    return Response.from_reads(READS, connection_ended=False).summary.events
 
 
-def _counted_in_full() -> int:
-    decoder, summary = FullDecoder(), ResponseSummary()
-    for read in READS:
-        summary.add(decoder.feed(read))
-    return summary.events
+def _count_with_full_decoder() -> int:
+    return Response.from_reads(READS, connection_ended=False, decoder=FullDecoder()).summary.events
 
 
-@pytest.mark.benchmark(group="read an answer of 501 events: frames made, or not")
-@pytest.mark.parametrize("count", [_counted_regular, _counted_in_full], ids=["regular", "in full"])
+@pytest.mark.benchmark(group="read a response of 501 events with and without frame objects")
+@pytest.mark.parametrize("count", [_count_regular, _count_with_full_decoder], ids=["regular", "full decoder"])
 def test_reading(benchmark: BenchmarkFixture, count: Callable[[], int]) -> None:
-    assert Response.from_reads(READS, at_end=False).is_regular
+    assert Response.from_reads(READS, connection_ended=False).is_regular
     assert benchmark(count) == EVENTS + 1
 
 
-@pytest.mark.benchmark(group="judge a stream of 41 events by every rule that applies to one stream")
-def test_judging(benchmark: BenchmarkFixture) -> None:
+@pytest.mark.benchmark(group="check a stream of 41 events against every single-stream rule")
+def test_checking(benchmark: BenchmarkFixture) -> None:
     stored = document(whole_run(tokens=40), base_url="http://h")
 
-    def decode_and_judge() -> set[Verdict]:
+    def decode_and_check() -> set[Verdict]:
         return {finding.verdict for finding in check_stream(restore(stored), Expectations())}
 
-    assert Verdict.FAIL not in benchmark(decode_and_judge)
+    assert Verdict.FAIL not in benchmark(decode_and_check)

@@ -1,7 +1,7 @@
-"""Guards the harness's own speed in CI: how many times faster one way is than another, measured in one run.
+"""Guards the harness's speed in CI, by ratios of two implementations measured in the same run.
 
-Never a time: a busy or slow machine slows both alike. Both are measured in turns, on the thread's own processor time,
-and of each the quickest round counts, which is the one that was disturbed least.
+A busy or slow machine affects both alike. They are measured in turns, in CPU time of the thread; the fastest round of
+each counts, since it was disturbed least.
 """
 
 from __future__ import annotations
@@ -12,82 +12,88 @@ from collections.abc import Callable
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from tests.benchmarks.test_decode import EVENTS, _counted_in_full, _counted_regular, _harness, _httpx_sse
+from tests.benchmarks.test_decode import (
+    EVENTS,
+    _count_regular,
+    _count_with_full_decoder,
+    _harness,
+    _httpx_sse,
+)
 
 pytestmark = pytest.mark.benchmarks
 
 ROUNDS = 15
-LEAST_REGULAR = 5.0
-"""The path that makes no frames carries the load; against the full decoder it was measured at 12."""
+MIN_REGULAR = 5.0
+"""The load's fast path, without frame objects, against the full decoder; measured: 12."""
 
-LEAST_REGULAR_OUTSIDE = 1.25
-"""The same against httpx-sse, a yardstick outside of this project, which does less; measured at 2.5."""
+MIN_REGULAR_VS_HTTPX_SSE = 1.25
+"""The fast path against httpx-sse, which does less; measured: 2.5."""
 
-LEAST_DECODER = 0.2
-"""The full decoder against httpx-sse; it notices and keeps more of each frame, and was measured at 0.35."""
+MIN_FULL_DECODER = 0.2
+"""The full decoder against httpx-sse, which keeps less of each frame; measured: 0.35."""
 
 
-def _spent_ns(work: Callable[[], int], events: int) -> int:
+def _cpu_ns(work: Callable[[], int], events: int) -> int:
     start_ns = time.thread_time_ns()
-    counted = work()
-    spent_ns = time.thread_time_ns() - start_ns
-    assert counted == events
-    return spent_ns
+    count = work()
+    cpu_ns = time.thread_time_ns() - start_ns
+    assert count == events
+    return cpu_ns
 
 
-def _events_of_regular() -> int:
-    return _counted_regular() - 1  # its stream has a terminal event besides
+def _count_regular_tokens() -> int:
+    return _count_regular() - 1  # without the terminal event
 
 
-class Race:
-    """Two ways to do one thing, in turns."""
+class Comparison:
+    """Two implementations, measured in turns."""
 
     def __init__(self, ours: Callable[[], int], other: Callable[[], int], events: int) -> None:
-        self._ways = (ours, other)
+        self._implementations = (ours, other)
         self._events = events
-        self.least_ns = [0, 0]
+        self.best_ns = [0, 0]
 
     def round(self) -> None:
-        for number, way in enumerate(self._ways):
-            spent_ns = _spent_ns(way, self._events)
-            self.least_ns[number] = min(self.least_ns[number] or spent_ns, spent_ns)
+        for number, implementation in enumerate(self._implementations):
+            cpu_ns = _cpu_ns(implementation, self._events)
+            self.best_ns[number] = min(self.best_ns[number] or cpu_ns, cpu_ns)
 
     @property
     def ratio(self) -> float:
-        """How many times the other's time is ours."""
-        ours_ns, other_ns = self.least_ns
+        """CPU time of the other, divided by ours."""
+        ours_ns, other_ns = self.best_ns
         return other_ns / ours_ns
 
 
-def _run(benchmark: BenchmarkFixture, race: Race) -> float:
-    benchmark.pedantic(race.round, rounds=ROUNDS, warmup_rounds=2)
-    benchmark.extra_info["ratio"] = race.ratio
-    return race.ratio
+def _run(benchmark: BenchmarkFixture, comparison: Comparison) -> float:
+    benchmark.pedantic(comparison.round, rounds=ROUNDS, warmup_rounds=2)
+    benchmark.extra_info["ratio"] = comparison.ratio
+    return comparison.ratio
 
 
-@pytest.mark.benchmark(group="guard: reading without frames, and with")
-def test_streams_of_the_common_form_are_read_much_faster(benchmark: BenchmarkFixture) -> None:
-    ratio = _run(benchmark, Race(_counted_regular, _counted_in_full, EVENTS + 1))
-    assert ratio >= LEAST_REGULAR, f"{ratio:.1f} times as fast, and it must be {LEAST_REGULAR:g}"
+@pytest.mark.benchmark(group="guard: fast path and full decoder")
+def test_the_fast_path_is_much_faster_than_the_full_decoder(benchmark: BenchmarkFixture) -> None:
+    ratio = _run(benchmark, Comparison(_count_regular, _count_with_full_decoder, EVENTS + 1))
+    assert ratio >= MIN_REGULAR, f"{ratio:.1f} times as fast, must be {MIN_REGULAR:g}"
 
 
-@pytest.mark.benchmark(group="guard: reading without frames, and httpx-sse")
-def test_streams_of_the_common_form_are_read_faster_than_others_read(benchmark: BenchmarkFixture) -> None:
-    ratio = _run(benchmark, Race(_events_of_regular, _httpx_sse, EVENTS))
-    assert ratio >= LEAST_REGULAR_OUTSIDE, (
-        f"{ratio:.2f} times as fast, and it must be {LEAST_REGULAR_OUTSIDE:g}"
+@pytest.mark.benchmark(group="guard: fast path and httpx-sse")
+def test_the_fast_path_is_faster_than_httpx_sse(benchmark: BenchmarkFixture) -> None:
+    ratio = _run(benchmark, Comparison(_count_regular_tokens, _httpx_sse, EVENTS))
+    assert ratio >= MIN_REGULAR_VS_HTTPX_SSE, (
+        f"{ratio:.2f} times as fast, must be {MIN_REGULAR_VS_HTTPX_SSE:g}"
     )
 
 
-@pytest.mark.benchmark(group="guard: the full decoder, and httpx-sse")
-def test_the_full_decoder_does_not_fall_behind(benchmark: BenchmarkFixture) -> None:
-    ratio = _run(benchmark, Race(_harness, _httpx_sse, EVENTS))
-    assert ratio >= LEAST_DECODER, f"{ratio:.2f} times as fast, and it must be {LEAST_DECODER:g}"
+@pytest.mark.benchmark(group="guard: full decoder and httpx-sse")
+def test_the_full_decoder_is_not_too_slow(benchmark: BenchmarkFixture) -> None:
+    ratio = _run(benchmark, Comparison(_harness, _httpx_sse, EVENTS))
+    assert ratio >= MIN_FULL_DECODER, f"{ratio:.2f} times as fast, must be {MIN_FULL_DECODER:g}"
 
 
-def test_a_guard_can_fail() -> None:
-    """The full decoder in the place of the fast path is what it is there to notice."""
-    race = Race(_counted_in_full, _counted_in_full, EVENTS + 1)
+def test_the_guard_can_fail() -> None:
+    """It notices the full decoder in place of the fast path."""
+    comparison = Comparison(_count_with_full_decoder, _count_with_full_decoder, EVENTS + 1)
     for _ in range(3):
-        race.round()
-    assert race.ratio < LEAST_REGULAR / 2
+        comparison.round()
+    assert comparison.ratio < MIN_REGULAR / 2

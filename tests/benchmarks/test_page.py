@@ -1,4 +1,4 @@
-"""What the page says of what was measured: a bar is met by the numbers, and by nothing else."""
+"""docs/performance.md: goals are met or missed by the measurements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks import page
 from tests.benchmarks.clients import FAST_HTTP_USER, OURS
-from tests.benchmarks.page import Bar, bars
+from tests.benchmarks.page import Goal, goals
 from tests.benchmarks.parts import PARTS
 
 MACHINE = {
@@ -65,7 +65,7 @@ ROUND = {
     "missing_or_doubled": 0,
     "schedule_lag_ms": {"p50": 0.1, "p99": 5.0},
 }
-# Each at its limit, so that the least change misses it.
+# Each at its limit, so the smallest change misses the goal.
 DOCUMENTS: dict[str, Any] = {
     "blast": part(
         sample(OURS.name, events_per_s=400.0),
@@ -82,7 +82,7 @@ DOCUMENTS: dict[str, Any] = {
     "ttft": part(
         sample(OURS.name),
         sample(FAST_HTTP_USER.name, ttft_ms={"p50": 1.0, "p99": 999.0}, kernel_error_ms={"p99": None}),
-        sample(f"{OURS.name}, hub kept 20% busy"),
+        sample(f"{OURS.name}, hub 20% busy"),
     ),
     "memory": part(
         sample(OURS.name, streams=100, rss_bytes=50_000_000),
@@ -98,8 +98,8 @@ DOCUMENTS: dict[str, Any] = {
 }
 
 
-def test_what_meets_its_limit_is_met() -> None:
-    assert [(bar.limit, bar.measured, bar.met) for bar in bars(DOCUMENTS)] == [
+def test_goals_at_their_limit_are_met() -> None:
+    assert [(goal.limit, goal.measured, goal.met) for goal in goals(DOCUMENTS)] == [
         ("≥ 5", "5.00", True),
         ("≥ 2.5", "2.50", True),
         ("≤ 0.5", "0.50", True),
@@ -107,19 +107,20 @@ def test_what_meets_its_limit_is_met() -> None:
         ("≤ 0.1 ms", "0.100 ms", True),
         ("≤ 20 KB", "20.0 KB", True),
         ("≤ 5 ms", "5.00 ms", True),
-        ("exact", "5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)", True),
+        ("exact", "5000 of 5000 (0 misplaced), 5000 of 5000 (0 misplaced)", True),
     ]
 
 
-def test_what_was_not_measured_is_neither_met_nor_missed() -> None:
-    assert {(bar.measured, bar.met) for bar in bars({})} == {("not measured", None)}
-    assert [bar.what for bar in bars({})] == [bar.what for bar in bars(DOCUMENTS)]
+def test_goals_without_measurement() -> None:
+    assert {(goal.measured, goal.met) for goal in goals({})} == {("not measured", None)}
+    assert [goal.metric for goal in goals({})] == [goal.metric for goal in goals(DOCUMENTS)]
 
 
-def change(name: str, number: int, **values: Any) -> list[Bar]:
+def missed_after(name: str, number: int, **values: Any) -> list[Goal]:
+    """The missed goals after a change of one sample."""
     documents = copy.deepcopy(DOCUMENTS)
     documents[name].get("samples", documents[name].get("rounds"))[number].update(values)
-    return [bar for bar in bars(documents) if not bar.met]
+    return [goal for goal in goals(documents) if not goal.met]
 
 
 @pytest.mark.parametrize(
@@ -132,39 +133,39 @@ def change(name: str, number: int, **values: Any) -> list[Bar]:
         ("ttft", 2, {"kernel_error_ms": {"p99": 0.11}}, ["0.110 ms"]),
         ("memory", 1, {"rss_bytes": 50_000_000 + 901 * 20 * 1024}, ["20.0 KB"]),
         ("open_loop", 1, {"schedule_lag_ms": {"p50": 0, "p99": 5.01}}, ["5.01 ms"]),
-        ("open_loop", 0, {"failures": 1}, ["5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)"]),
+        ("open_loop", 0, {"failures": 1}, ["5000 of 5000 (0 misplaced), 5000 of 5000 (0 misplaced)"]),
         (
             "open_loop",
             0,
             {"asked_of_target": 4999},
-            ["5000 of 5000 (0 out of place), 5000 of 5000 (0 out of place)"],
+            ["5000 of 5000 (0 misplaced), 5000 of 5000 (0 misplaced)"],
         ),
         (
             "open_loop",
             1,
             {"scheduled": 4999},
-            ["5000 of 5000 (0 out of place), 4999 of 5000 (0 out of place)"],
+            ["5000 of 5000 (0 misplaced), 4999 of 5000 (0 misplaced)"],
         ),
         (
             "open_loop",
             1,
             {"missing_or_doubled": 1},
-            ["5000 of 5000 (0 out of place), 5000 of 5000 (1 out of place)"],
+            ["5000 of 5000 (0 misplaced), 5000 of 5000 (1 misplaced)"],
         ),
-        # The fastest client is one that drops streams: what it measured then is no merit.
+        # A client that drops streams is fast, but does not meet the goal.
         ("blast", 0, {"problem": "it left 3 streams"}, ["5.00, but it left 3 streams"]),
     ],
 )
-def test_the_least_shortfall_misses_it(
+def test_just_beyond_the_limit_is_missed(
     name: str, number: int, values: dict[str, Any], measured: list[str]
 ) -> None:
-    assert [bar.measured for bar in change(name, number, **values)] == measured
+    assert [goal.measured for goal in missed_after(name, number, **values)] == measured
 
 
-def test_a_ladder_on_which_ours_holds_nothing_is_missed() -> None:
+def test_a_ladder_on_which_ours_sustains_nothing() -> None:
     documents = {"ladder": {**DOCUMENTS["ladder"], "held": {OURS.name: None, FAST_HTTP_USER.name: 2000}}}
-    (bar,) = [bar for bar in bars(documents) if bar.met is not None]
-    assert (bar.measured, bar.met) == ("0.00", False)
+    (goal,) = [goal for goal in goals(documents) if goal.met is not None]
+    assert (goal.measured, goal.met) == ("0.00", False)
 
 
 def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,17 +186,17 @@ def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(("waited", "count"), [(0.05, 0), (0.051, 1)])
-def test_it_says_how_often_something_else_ran(waited: float, count: int) -> None:
+def test_disturbed_windows_are_counted(waited: float, count: int) -> None:
     documents = {"cpu": part(sample(OURS.name, waited_share=waited), sample(FAST_HTTP_USER.name))}
-    assert page.disturbed(documents).startswith(f"In {count} of 2 windows the client waited for its core")
+    assert page.disturbed(documents).startswith(f"In {count} of 2 measurement windows another process")
     assert page.disturbed(documents) in page.page(documents)
 
 
-def test_a_page_without_its_markers_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_without_markers_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "performance.md"
     file.write_text("# Head\n")
     monkeypatch.setattr(page, "PAGE", file)
-    with pytest.raises(ValueError, match=r"lacks the lines .*begin.* and .*end"):
+    with pytest.raises(ValueError, match=r"needs the lines .*begin.* and .*end"):
         page.write(DOCUMENTS)
     assert file.read_text() == "# Head\n"
 

@@ -1,4 +1,4 @@
-"""The pages for people, and the commands in them."""
+"""The documentation pages and the commands in them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def read(page: Path) -> str:
 
 
 def commands(page: Path) -> Iterator[str]:
-    """Each line that runs the harness, without the remark behind it."""
+    """Each line that runs the harness, without the remark after it."""
     for line in _COMMAND.findall(read(page)):
         yield _REMARK.split(line)[0]

@@ -1,4 +1,4 @@
-"""The commands of README, tutorial and how-to run. What is too long for a test is shortened here, by name."""
+"""The commands of README, tutorial, how-to and other pages run. Long ones are replaced by shorter ones here."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ import pytest
 from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
+from tests.forked import run_module
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ _BASELINE = (
     "harness check --baseline baselines/main --rerun-inconclusive 1 --users 2 --duration 2s --journey fresh=1"
 )
 
-#: As they stand these take minutes, or more load than a machine has that runs other tests.
+#: These take minutes, or more load than a machine can generate that runs other tests.
 SHORTER = {
     "harness check": _CHECK,
     "harness check --users 20 --duration 60s --out harness-results": _FIRST,
@@ -62,10 +63,10 @@ SHORTER = {
     'harness capacity --objective "ttft_p95_ms < 800" --from 1 --to 200': _SEARCH,
     'harness capacity --objective "ttft_p95_ms < 800" --objective "goodput >= 99%" --from 1 --to 200': _SEARCH,
 }
-#: These run elsewhere: tests/browser/test_live_page.py, and tests/load/test_own_journeys.py.
+#: Tested in tests/browser/test_live_page.py and tests/load/journeys/test_custom.py.
 ELSEWHERE = {"harness load --web", "harness report results"}
 
-#: Lines that name one of these files need each other's, and run together; all others run each on its own.
+#: Lines that share one of these files run together, in order; every other line runs alone.
 _SHARED = re.compile(rf"\b({_CHECKED}|baselines|known|faulty)\b")
 _GROUP = {
     _CHECKED: "results",
@@ -73,7 +74,7 @@ _GROUP = {
     "known": "known failures",
     "faulty": "a faulty server",
 }
-_MADE = {
+_WRITTEN = {
     "results": (
         "baselines/main",
         "runs.prom",
@@ -98,7 +99,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(command: str, folder: Path, port: int) -> Iterator[None]:
-    """What `command` serves, on that port and until the block ends."""
+    """Runs the server that `command` starts, on that port, until the block ends."""
     words = [*shlex.split(command.replace(" --port 8080", "")), "--port", str(port), "--stop-with-stdin"]
     with subprocess.Popen(
         [sys.executable, "-m", *words],
@@ -112,7 +113,7 @@ def serving(command: str, folder: Path, port: int) -> Iterator[None]:
             deadline_s = time.monotonic() + 60
             while not _answers(port):
                 assert server.poll() is None, "the server ended"
-                assert time.monotonic() < deadline_s, "the server never listened"
+                assert time.monotonic() < deadline_s, "the server does not listen"
                 time.sleep(0.1)
             yield
         finally:
@@ -127,29 +128,23 @@ def _answers(port: int) -> bool:
 
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """One line, as a shell would with this interpreter's harness."""
-    done = subprocess.run(
-        [sys.executable, "-m", *shlex.split(line)],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    """Run one line with this interpreter's harness."""
+    done = run_module(shlex.split(line), folder=folder, environment=environment(), timeout_s=240)
     print(f"$ {line}\n{done.stdout}{done.stderr}-> {done.returncode}")
     return done
 
 
 def holds(done: subprocess.CompletedProcess[str]) -> bool:
-    """Exit code 0; or nothing missed, but a measurement that this machine, busy with other tests, made too poor."""
+    """Exit code 0, or a gate that is inconclusive because this machine is busy and has no failed row."""
     return done.returncode == 0 or (
-        done.returncode == 1 and "Gate: inconclusive" in done.stdout and "failed" not in done.stdout
+        done.returncode == 1
+        and "Gate: inconclusive" in done.stdout
+        and re.search(r"^failed\b", done.stdout, re.MULTILINE) is None
     )
 
 
 def tutorial() -> dict[str, list[tuple[str, bool]]]:
-    """By the number of its section: its lines, and of each whether the page lets it fail."""
+    """Section number to its lines; each with True if the page says that it fails."""
     return {
         section[1]: [
             (line, bool(fails)) for fails, text in _BLOCK.findall(section[0]) for line in text.splitlines()
@@ -158,7 +153,7 @@ def tutorial() -> dict[str, list[tuple[str, bool]]]:
     }
 
 
-def test_the_tutorial_is_read_whole() -> None:
+def test_every_command_of_the_tutorial_is_found() -> None:
     lines = [line for section in tutorial().values() for line, _ in section]
     assert lines == [line for _, text in _BLOCK.findall(read(TUTORIAL)) for line in text.splitlines()]
     assert [number for number, section in tutorial().items() if section] == list("12345")
@@ -168,27 +163,27 @@ def test_the_tutorial_is_read_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sections", "made"),
+    ("sections", "written"),
     [
         ("1", ("first/report.html", "first/results.sqlite", "first/summary.json")),
         ("2", ()),
         ("345", ("compare.html",)),  # on the server of section 1
     ],
 )
-def test_the_tutorial_runs_as_it_stands(tmp_path: Path, sections: str, made: tuple[str, ...]) -> None:
-    said = tutorial()
-    (serve, _), *_ = said["2" if sections == "2" else "1"]
-    lines = [one for section in sections for one in said[section] if one[0] != serve]
+def test_the_tutorial_runs(tmp_path: Path, sections: str, written: tuple[str, ...]) -> None:
+    by_section = tutorial()
+    (serve, _), *_ = by_section["2" if sections == "2" else "1"]
+    lines = [entry for section in sections for entry in by_section[section] if entry[0] != serve]
     with serving(serve, tmp_path, free_port()):
         for line, done in run_all([line for line, _ in lines], tmp_path):
             fails = dict(lines)[line] or "--fault" in serve
             assert done.returncode == 1 if fails else holds(done), line
-    for file in made:
+    for file in written:
         assert (tmp_path / file).stat().st_size > 1000, file
 
 
 def run_all(lines: list[str], folder: Path) -> Iterator[tuple[str, subprocess.CompletedProcess[str]]]:
-    """Each line and what came of it. Loads need nothing of the others, and most of each is waiting: at once."""
+    """Each line and its result. Load tests are independent and mostly wait, so they run at the same time."""
     loads = [line for line in lines if line.startswith("harness load")]
     with ThreadPoolExecutor() as threads:
         yield from zip(loads, threads.map(lambda line: run(line, folder), loads), strict=True)
@@ -196,11 +191,11 @@ def run_all(lines: list[str], folder: Path) -> Iterator[tuple[str, subprocess.Co
 
 
 def listed() -> dict[str, list[str]]:
-    """What is run of the pages, each once and in their order; the check whose results others read comes first."""
-    said = [line for page in LISTED for line in commands(page)]
+    """The lines of the pages by group, each once, in order. The check whose results others read comes first."""
+    documented = [line for page in LISTED for line in commands(page)]
     lines = [
         SHORTER.get(line, line)
-        for line in said
+        for line in documented
         if line not in ELSEWHERE and not line.startswith("harness init")
     ]
     groups: dict[str, list[str]] = {}
@@ -210,14 +205,14 @@ def listed() -> dict[str, list[str]]:
     return groups
 
 
-def test_nothing_is_shortened_that_no_page_has() -> None:
-    said = {line for page in LISTED for line in commands(page)}
-    assert {*SHORTER, *ELSEWHERE} <= said
+def test_every_replaced_command_is_in_a_page() -> None:
+    documented = {line for page in LISTED for line in commands(page)}
+    assert {*SHORTER, *ELSEWHERE} <= documented
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Of the server that the lines test."""
+    """URL of the server under test."""
     port = free_port()
     with serving(_SERVE, tmp_path_factory.mktemp("server"), port):
         yield f"http://127.0.0.1:{port}"
@@ -225,7 +220,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, url: str) -> Path:
-    """Where the lines run: with settings, by `harness init`, and with a trace."""
+    """The working directory of the lines, with settings from `harness init` and a trace file."""
     folder = tmp_path_factory.mktemp("commands")
     (folder / "arrivals.csv").write_text("0\n0.5\n0.7\n")
     target = demo_config(url)["target"]
@@ -244,7 +239,7 @@ def _init_lines() -> list[str]:
     return [line for page in LISTED for line in commands(page) if line.startswith("harness init")]
 
 
-def test_settings_are_written_by_flags_too(tmp_path: Path, url: str) -> None:
+def test_init_with_options_writes_settings(tmp_path: Path, url: str) -> None:
     (by_flags,) = {line for line in _init_lines() if line.startswith(_INIT)}
     assert run(by_flags.replace("https://agent.example.com", url), tmp_path).returncode == 0
     assert url in (tmp_path / "harness.toml").read_text()
@@ -254,17 +249,17 @@ def test_settings_are_written_by_flags_too(tmp_path: Path, url: str) -> None:
 def test_the_commands_of_readme_and_how_to_run(folder: Path, group: str) -> None:
     for line in listed()[group]:
         done = run(line, folder)
-        assert holds(done) or _may_say_no(line, done), line
-    for made in _MADE.get(group, ()):
-        assert (folder / made).exists(), made
+        assert holds(done) or _may_be_inconclusive(line, done), line
+    for name in _WRITTEN.get(group, ()):
+        assert (folder / name).exists(), name
 
 
-def test_the_suite_is_red_on_the_faulty_server_of_the_readme(tmp_path: Path) -> None:
+def test_the_suite_fails_on_the_faulty_server_of_the_readme(tmp_path: Path) -> None:
     serve, suite = listed()["a faulty server"]
     with serving(serve, tmp_path, free_port()):
         assert run(suite, tmp_path).returncode == 1
 
 
-def _may_say_no(line: str, done: subprocess.CompletedProcess[str]) -> bool:
-    """A search in seconds may find no limit; two seconds against a baseline never say anything, by exit code 1."""
+def _may_be_inconclusive(line: str, done: subprocess.CompletedProcess[str]) -> bool:
+    """A search of a few seconds may find no limit; two seconds against a baseline are always inconclusive."""
     return done.returncode == 1 and line.startswith(("harness capacity", "harness check --"))

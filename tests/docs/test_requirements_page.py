@@ -1,4 +1,4 @@
-"""docs/requirements.md says what the catalogue, the suite and the mutants say."""
+"""docs/requirements.md agrees with the catalogue, the suite and the faults."""
 
 from __future__ import annotations
 

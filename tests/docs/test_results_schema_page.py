@@ -10,7 +10,8 @@ import pytest
 
 from harness.export.stream_table import _COMPUTED, _STORED, COLUMNS
 from harness.results import schema
-from harness.results.records import VERDICTS
+from harness.results.rate_counts import COUNTERS
+from harness.results.records import HARNESS_FAULT, VERDICTS
 from harness.results.writer import ResultsWriter
 from tests.reports import samples
 
@@ -57,14 +58,12 @@ def test_tables_columns_types_and_nulls_are_the_real_ones(tmp_path: Path) -> Non
         assert said[name] == columns, name
 
 
-def test_versions_and_marks_are_the_real_ones() -> None:
+def test_version_application_id_and_verdicts_are_the_real_ones() -> None:
     assert f"schema version**, now {schema.SCHEMA_VERSION}." in TEXT
     assert f"`PRAGMA application_id` is {schema.APPLICATION_ID} " in TEXT
-    history = re.findall(r"^\| (\d+) \| ", TEXT.split("\n## Versions\n")[1].split("\n## ")[0], re.MULTILINE)
-    assert [int(one) for one in history] == list(range(1, len(schema.STEPS) + 1))
-    for table in re.findall(r"CREATE TABLE (\w+)", schema.SINCE_2):
-        assert "Since\nversion 2." in _section(table) or "Since version 2." in _section(table)
     assert all(f"`{verdict}`" in _section("checks") for verdict in VERDICTS)
+    assert all(f"`{counter}`" in _section("rate_counts") for counter in COUNTERS)
+    assert f"`{HARNESS_FAULT}`" in _section("streams")
 
 
 def _section(table: str) -> str:
@@ -76,7 +75,7 @@ def test_every_query_runs_and_finds_something(tmp_path: Path, query: str) -> Non
     db = sqlite3.connect(samples.failing(tmp_path / "results.sqlite"))
     rows = db.execute(query).fetchall()
     db.close()
-    if "tallies" not in query:  # which the sample does not have
+    if "rate_counts" not in query:  # which the sample does not have
         assert rows
 
 
@@ -84,9 +83,14 @@ def test_the_error_rate_of_the_page_is_that_of_the_harness(tmp_path: Path) -> No
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(measured_from=5)
-        for second, word, count in ((4, "failed", 9), (4, "judged", 9), (5, "failed", 1), (6, "judged", 4)):
-            writer.add_rate_counts("w", second, "fresh", word, count)
-    (query,) = [one for one in SQL if "tallies" in one]
+        for second, counter, count in (
+            (4, "failed", 9),
+            (4, "judged", 9),
+            (5, "failed", 1),
+            (6, "judged", 4),
+        ):
+            writer.add_rate_counts("w", second, "fresh", counter, count)
+    (query,) = [query for query in SQL if "rate_counts" in query]
     db = sqlite3.connect(path)
     assert db.execute(query).fetchall() == [("fresh", 0.25)]
     db.close()
@@ -102,10 +106,10 @@ def test_every_program_runs(
     assert " ms" in capsys.readouterr().out
 
 
-def test_exported_columns_are_those_of_runs_and_what_the_page_adds() -> None:
-    stored = {name for name, _, _ in documented()["runs"]} - {"priority"}
+def test_exported_columns_are_those_of_streams_and_what_the_page_adds() -> None:
+    stored = {name for name, _, _ in documented()["streams"]} - {"sample_priority"}
     assert {_STORED.get(one.name, one.name) for one in COLUMNS} == stored | set(_COMPUTED)
-    part = TEXT.split("\n## Rows for other programs\n")[1]
+    part = TEXT.split("\n## Export\n")[1]
     for name in (*_STORED, *_COMPUTED):
         assert name in part
 

@@ -1,9 +1,8 @@
-"""What an event stream means, case by case.
+"""Event streams and their expected events.
 
-Two public suites were gone through file by file, and every parsing case of theirs has its like here:
-web-platform-tests, folder ``eventsource`` (``wpt`` below; its cases about requests, reconnection and media
-types are no decoder's business), and LaunchDarkly's sse-contract-tests (``ld``). ``ours`` stands beside
-what neither has. An event is written as (name, data, last event id); the name ``""`` means ``message``.
+They cover every parsing case of two public suites: web-platform-tests, folder ``eventsource`` (``wpt`` below; without
+its cases about requests, reconnection and media types), and LaunchDarkly's sse-contract-tests (``ld``). ``ours`` marks
+cases that neither has. An event is (name, data, last event id); an empty name means ``message``.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ class Case:
 
 
 def data(*values: str) -> tuple[Event, ...]:
-    """Events that have data alone."""
+    """Events with only data."""
     return tuple(("", value, "") for value in values)
 
 

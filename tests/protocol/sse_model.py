@@ -1,7 +1,7 @@
-"""WHATWG HTML 9.2.6 once more, as directly as it can be said of a whole stream that is already there.
+"""A direct implementation of WHATWG HTML 9.2.6 for a whole stream: the reference for the decoder's random tests.
 
-It is the yardstick for the decoder's random tests: slow, not incremental, and written from the standard's
-text alone. Where the decoder works on bytes and lines, this works on the decoded text.
+It is slow, not incremental, and written only from the text of the standard. It works on decoded text, the decoder on
+bytes.
 """
 
 import re
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Block:
-    """What the lines up to one blank line did."""
+    """The effect of the lines up to one blank line."""
 
     data: str | None = None
     event: str = ""
@@ -22,7 +22,7 @@ class Block:
 
 
 def interpret(stream: bytes) -> list[Block]:
-    """The blocks of `stream`, without those that have no line and without the unfinished one."""
+    """The blocks of `stream`, without empty ones and the incomplete one."""
     text = stream.decode("utf-8", "replace").removeprefix("\ufeff")
     *lines, _unfinished = re.split("\r\n|\n|\r", text)
     blocks: list[Block] = []
@@ -37,7 +37,7 @@ def interpret(stream: bytes) -> list[Block]:
             last_event_id = block.own_id
         block.last_event_id = last_event_id
         if block.data is not None:
-            block.data = block.data[:-1]  # the last line feed
+            block.data = block.data[:-1]  # the final line feed
         if not block.empty:
             blocks.append(block)
         block = Block()

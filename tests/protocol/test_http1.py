@@ -16,34 +16,34 @@ CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @dataclass(frozen=True)
 class Seen:
-    """All that can be seen of a parser after its last byte, FIN or not."""
+    """The complete visible state of a parser."""
 
     head: ResponseHead | None
     body: bytes
     complete: bool
     surplus: bool
-    fault: str | None
+    error: str | None
 
 
 def parse(pieces, *, fin: bool = False) -> Seen:
     parser = ResponseParser()
     body = b""
-    fault = None
+    error = None
     for piece in pieces:
         try:
             body += parser.feed(piece)
         except HttpSyntaxError as problem:
             body += problem.body
-            fault = str(problem)
+            error = str(problem)
             break
     if fin:
         parser.end_of_connection()
-    return Seen(parser.head, body, parser.complete, parser.surplus, fault)
+    return Seen(parser.head, body, parser.complete, parser.surplus, error)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Bytes of an answer and what they are. `complete`: without any FIN."""
+    """A response and its expected values. complete: without a FIN."""
 
     title: str
     wire: bytes
@@ -240,7 +240,7 @@ ANSWERS = [
     ),
 ]
 
-FAULTS = [
+INVALID = [
     ("garbage", b"garbage\r\n\r\n", b""),
     ("an event stream without a head", b"data: x\n\n", b""),
     ("TLS", b"\x15\x03\x03\x00\x02\x02\x28", b""),
@@ -287,7 +287,7 @@ class TestAnswers:
         assert open_end.head is not None
         assert (open_end.head.status, open_end.head.delimiter) == (answer.status, answer.delimiter)
         assert (open_end.body, open_end.complete) == (answer.body, answer.complete)
-        assert (open_end.surplus, open_end.fault) == (answer.surplus, None)
+        assert (open_end.surplus, open_end.error) == (answer.surplus, None)
         after_fin = parse(in_pieces_of(size, answer.wire), fin=True)
         assert after_fin.complete == (answer.complete or answer.delimiter is Delimiter.CLOSE)
 
@@ -297,19 +297,19 @@ class TestAnswers:
         for pieces in everywhere_twice(answer.wire):
             assert parse(pieces) == whole, pieces
 
-    def test_body_bytes_come_with_the_bytes_that_brought_them(self):
+    def test_body_bytes_are_returned_immediately(self):
         parser = ResponseParser()
-        given = [
+        returned = [
             parser.feed(piece)
             for piece in (CHUNKED + b"5\r\nhe", b"l", b"", b"lo\r\n", b"1\r\n!\r\n0\r\n\r\n")
         ]
-        assert given == [b"he", b"l", b"", b"lo", b"!"]
+        assert returned == [b"he", b"l", b"", b"lo", b"!"]
 
-    def test_fin_before_the_heads_end_completes_nothing(self):
+    def test_fin_before_the_end_of_the_head(self):
         for wire in (b"", b"HTTP/1.1 200 OK\r\nContent-Le", b"HTTP/1.1 100 Continue\r\n\r\n"):
-            assert parse([wire], fin=True) == Seen(None, b"", complete=False, surplus=False, fault=None)
+            assert parse([wire], fin=True) == Seen(None, b"", complete=False, surplus=False, error=None)
 
-    def test_later_bytes_do_not_touch_a_complete_answer(self):
+    def test_bytes_after_a_complete_response(self):
         parser = ResponseParser()
         parser.feed(OK + b"Content-Length: 2\r\n\r\nhi")
         head = parser.head
@@ -321,7 +321,7 @@ class TestAnswers:
         assert (parser.surplus, parser.complete, parser.head) == (True, True, head)
 
 
-#: What h11 refuses and llhttp reads, with h11's reason.
+#: Responses that h11 rejects and llhttp accepts, with h11's reason.
 H11_REFUSES = {
     "chunked as the last of two codings": "Only Transfer-Encoding: chunked is supported",
     "chunked in a second field": "Only Transfer-Encoding: chunked is supported",
@@ -333,7 +333,7 @@ H11_REFUSES = {
 
 
 def h11_reads(wire: bytes) -> tuple[int | None, bytes, bool]:
-    """Status, body, and whether the answer is complete when a FIN follows: as h11 sees it."""
+    """Status, body, and whether the response is complete after a FIN, according to h11."""
     connection = h11.Connection(h11.CLIENT)
     connection.send(h11.Request(method="GET", target="/", headers=[("Host", "h")]))
     connection.send(h11.EndOfMessage())
@@ -343,7 +343,7 @@ def h11_reads(wire: bytes) -> tuple[int | None, bytes, bool]:
         try:
             event = connection.next_event()
         except h11.RemoteProtocolError:
-            if fin:  # the peer closed too early
+            if fin:  # closed before the end of the message
                 return status, body, False
             raise
         if isinstance(event, h11.EndOfMessage):
@@ -370,7 +370,7 @@ class TestSecondOpinion:
 
 
 class TestHead:
-    def test_as_it_was_spelt(self):
+    def test_names_keep_their_case(self):
         fields = b"X-A: 1\r\ncontent-TYPE:text/event-stream\r\nx-a:  2\t \r\nE:\r\nF: \xc3\xa9\r\n\r\n"
         head = parse(in_pieces_of(1, b"HTTP/1.1 418 I'm a teapot\r\n" + fields)).head
         assert head == ResponseHead(
@@ -386,17 +386,17 @@ class TestHead:
             ),
         )
 
-    def test_values_by_any_case(self):
+    def test_lookup_is_case_insensitive(self):
         head = ResponseHead(200, "OK", "1.1", (("Vary", "a"), ("VARY", "b, c"), ("X", "")))
         assert head.values("vary") == ("a", "b, c")
         assert (head.value("vaRY"), head.value("x"), head.value("y")) == ("a, b, c", "", None)
 
-    def test_interim_fields_are_not_the_answers(self):
+    def test_fields_of_interim_responses_are_dropped(self):
         head = parse([b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK + b"X: y\r\n\r\n"]).head
         assert head is not None
         assert (head.reason, head.headers) == ("OK", (("X", "y"),))
 
-    def test_trailer_fields_are_not_the_heads(self):
+    def test_trailer_fields_are_dropped(self):
         head = parse([CHUNKED + b"0\r\nX: y\r\n\r\n"]).head
         assert head is not None
         assert head.values("x") == ()
@@ -407,25 +407,27 @@ class TestHead:
         assert head.version == "1.0"
 
 
-class TestFaults:
-    @pytest.mark.parametrize(("title", "wire", "body"), FAULTS, ids=[fault[0] for fault in FAULTS])
-    def test_it_is_said_and_what_came_before_is_kept(self, title, wire, body):
+class TestErrors:
+    @pytest.mark.parametrize(("title", "wire", "body"), INVALID, ids=[case[0] for case in INVALID])
+    def test_body_bytes_before_the_error_are_kept(self, title, wire, body):
         whole = parse([wire])
-        assert whole.fault is not None
-        assert whole.fault.startswith("not an HTTP/1.1 response: ")
-        assert "\n" not in whole.fault
+        assert whole.error is not None
+        assert whole.error.startswith("not an HTTP/1.1 response: ")
+        assert "\n" not in whole.error
         assert (whole.body, whole.complete) == (body, False)
         for pieces in everywhere_twice(wire):
             assert parse(pieces) == whole, pieces
 
     @pytest.mark.parametrize("wire", SWITCHES)
-    def test_a_switch_of_protocols(self, wire):
-        expected = Seen(None, b"", False, False, "the server switched protocols, which was not asked for")
+    def test_switching_protocols(self, wire):
+        expected = Seen(
+            None, b"", False, False, "the server switched protocols (101), which was not requested"
+        )
         for size in (1, 7, 1 << 20):
             assert parse(in_pieces_of(size, wire)) == expected
 
-    @pytest.mark.parametrize("wire", [FAULTS[0][1], CHUNKED + b"2\r\nhi\r\nzz\r\n", *SWITCHES])
-    def test_it_stays(self, wire):
+    @pytest.mark.parametrize("wire", [INVALID[0][1], CHUNKED + b"2\r\nhi\r\nzz\r\n", *SWITCHES])
+    def test_every_later_call_raises(self, wire):
         parser = ResponseParser()
         with pytest.raises(HttpSyntaxError) as first:
             parser.feed(wire)
@@ -436,17 +438,17 @@ class TestFaults:
         parser.end_of_connection()
         assert not parser.complete
 
-    def test_a_broken_close_delimited_head_is_none(self):
+    def test_an_invalid_close_delimited_head(self):
         seen = parse([OK + b"X: a\0b\r\n\r\nbody"], fin=True)
         assert (seen.head, seen.complete) == (None, False)
 
 
-_WIRES = [answer.wire for answer in ANSWERS] + [wire for _, wire, _ in FAULTS] + SWITCHES
+_WIRES = [answer.wire for answer in ANSWERS] + [wire for _, wire, _ in INVALID] + SWITCHES
 
 
 @st.composite
 def _damaged(draw: st.DrawFn) -> bytes:
-    """An answer of the tables with a few bytes taken out, put in, or another answer behind it."""
+    """A response of the tables with a few bytes removed or inserted, or followed by a second response."""
     wire = draw(st.sampled_from(_WIRES))
     for _ in range(draw(st.integers(0, 2))):
         start = draw(st.integers(0, len(wire)))
@@ -460,7 +462,7 @@ def _damaged(draw: st.DrawFn) -> bytes:
 
 class TestCuts:
     @given(cuttings(_damaged()))
-    def test_any_cutting_gives_the_same(self, cutting):
+    def test_any_split_gives_the_same_result(self, cutting):
         wire, pieces = cutting
         whole = parse([wire], fin=True)
         assert parse(pieces, fin=True) == whole
@@ -476,7 +478,7 @@ class TestCuts:
 
 
 class SentRequest:
-    """What a server sees of a request."""
+    """A request as parsed by a server."""
 
     def __init__(self, wire: bytes) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
@@ -507,7 +509,7 @@ class TestEncodeRequest:
             b'POST /a?b=c HTTP/1.1\r\nHost: h:8080\r\nX-One: 1\r\nx-two: zwei\r\nContent-Length: 7\r\n\r\n{"a":1}'
         )
 
-    def test_a_server_reads_it(self):
+    def test_a_server_can_parse_it(self):
         request = HttpRequest.post_json(
             "/x", (("Accept", "text/event-stream"),), {"text": "a\r\n\r\nb \u20ac"}
         )
@@ -532,18 +534,18 @@ class TestEncodeRequest:
         assert (sent.body, sent.complete) == (body, True)
 
     @pytest.mark.parametrize("name", ["Host", "host", "HOST"])
-    def test_its_own_host_is_kept_and_stays_alone(self, name):
+    def test_a_given_host_is_kept(self, name):
         wire = encode_request(HttpRequest("GET", "/", ((name, "other"),)), host="h")
         assert wire == f"GET / HTTP/1.1\r\n{name}: other\r\n\r\n".encode()
 
     @pytest.mark.parametrize(
         "name", ["Content-Length", "content-length", "Transfer-Encoding", "transfer-encoding"]
     )
-    def test_its_own_framing_is_kept_and_stays_alone(self, name):
+    def test_given_framing_is_kept(self, name):
         wire = encode_request(HttpRequest("POST", "/", ((name, "99"),), b"x"), host="h")
         assert wire == f"POST / HTTP/1.1\r\nHost: h\r\n{name}: 99\r\n\r\nx".encode()
 
-    def test_repeated_and_odd_headers_go_out_as_they_are(self):
+    def test_unusual_headers_are_sent_unchanged(self):
         headers = (("Idempotency-Key", "a"), ("Idempotency-Key", "b\tc  "), ("X Y", "\0\x7f"), ("Empty", ""))
         wire = encode_request(HttpRequest("GET", "/", headers), host="h")
         assert wire == (
@@ -551,7 +553,7 @@ class TestEncodeRequest:
             b"Idempotency-Key: a\r\nIdempotency-Key: b\tc  \r\nX Y: \0\x7f\r\nEmpty: \r\n\r\n"
         )
 
-    def test_what_is_beyond_ascii_goes_out_as_utf8(self):
+    def test_non_ascii_is_sent_as_utf8(self):
         """WHATWG HTML 9.2.3: the last event id is sent "encoded as UTF-8"."""
         wire = encode_request(HttpRequest("GET", "/", (("Last-Event-ID", "\u00e9\u2026"),)), host="h")
         assert b"Last-Event-ID: \xc3\xa9\xe2\x80\xa6\r\n" in wire
@@ -562,10 +564,10 @@ class TestEncodeRequest:
         parts = {"method": "GET", "target": "/", "name": "X", "value": "y", "host": "h"}
         parts[place] += line_break
         request = HttpRequest(parts["method"], parts["target"], ((parts["name"], parts["value"]),))
-        with pytest.raises(ValueError, match=r"^a request line or header field holds a line break$"):
+        with pytest.raises(ValueError, match=r"^a request line or header field contains a line break$"):
             encode_request(request, host=parts["host"])
 
-    def test_line_breaks_in_the_body_are_its_own_business(self):
+    def test_line_breaks_in_the_body_are_allowed(self):
         assert encode_request(HttpRequest("POST", "/", (), b"\r\n\r\n"), host="h").endswith(
             b"4\r\n\r\n\r\n\r\n"
         )

@@ -26,7 +26,7 @@ class TestWorkflowActionRequest:
         request = WorkflowActionRequest.model_validate_json(json.dumps(body))
         assert request.model_dump(exclude_unset=True) == body
 
-    def test_what_is_left_out_is_none(self):
+    def test_omitted_fields_are_none(self):
         request = WorkflowActionRequest.model_validate(BODY)
         assert (request.fileThreadId, request.previousOutputs, request.userTimezone) == (None, None, None)
         assert (request.runId, request.source) == (None, None)
@@ -77,23 +77,23 @@ class TestHttpRequest:
         assert request.body == '{"text": "\u20ac\u2028", "n": [1, null]}'.encode()
         assert request.json() == {"text": "\u20ac\u2028", "n": [1, None]}
 
-    def test_header_is_the_first_of_any_case(self):
+    def test_header_is_case_insensitive(self):
         request = HttpRequest("GET", "/", (("X-Key", "1"), ("x-key", "2"), ("Empty", "")))
         assert (request.header("X-KEY"), request.header("empty"), request.header("none")) == ("1", "", None)
 
-    def test_with_header_replaces_every_one_of_any_case(self):
+    def test_with_header_replaces_all_case_insensitively(self):
         request = HttpRequest("GET", "/", (("X-Key", "1"), ("A", "b"), ("x-key", "2")), b"body")
         changed = request.with_header("X-KEY", "3")
         assert changed == HttpRequest("GET", "/", (("A", "b"), ("X-KEY", "3")), b"body")
         assert request.headers == (("X-Key", "1"), ("A", "b"), ("x-key", "2"))
 
-    def test_with_header_adds_or_takes_away(self):
+    def test_with_header_adds_or_removes(self):
         request = HttpRequest("GET", "/", (("A", "b"),))
         assert request.with_header("C", "").headers == (("A", "b"), ("C", ""))
         assert request.with_header("a", None).headers == ()
         assert request.with_header("none", None) == request
 
-    def test_with_json_changes_the_body_alone(self):
+    def test_with_json_changes_only_the_body(self):
         request = HttpRequest.post_json("/x", (("A", "b"),), {"a": 1})
         assert request.with_json({"a": 2}) == HttpRequest("POST", "/x", (("A", "b"),), b'{"a": 2}')
 
@@ -103,7 +103,7 @@ class TestHttpRequest:
             HttpRequest("POST", "/", (), body).json()
 
 
-def test_new_keys_are_uuids_and_fresh():
+def test_new_keys_are_distinct_uuids():
     keys = {new_key() for _ in range(1000)}
     assert len(keys) == 1000
     assert all(str(uuid.UUID(key)) == key and uuid.UUID(key).version == 4 for key in keys)

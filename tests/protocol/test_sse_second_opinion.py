@@ -1,8 +1,7 @@
-"""The decoder beside two others that its authors had no part in: httpx-sse and launchdarkly-eventsource.
+"""The decoder compared with two independent ones: httpx-sse and launchdarkly-eventsource.
 
-Each departs from the standard in ways of its own. `DIFFERENCES` pins every one of them, so that a version
-that changes one is noticed. The random tests exclude no stream for them: they say of any stream what the
-other decoder must make of it, given what ours does.
+Both deviate from the standard. `DIFFERENCES` lists every deviation, so a version that changes one is noticed. The
+random tests exclude no stream: they derive the other decoder's expected result from ours.
 """
 
 import re
@@ -26,8 +25,8 @@ from tests.protocol.sse_cases import BOM, CASES
 
 
 @dataclass(frozen=True)
-class Told:
-    """One event as a decoder tells it; None for what it has no word for."""
+class Decoded:
+    """One event as returned by a decoder; None for values that it does not have."""
 
     event: str
     data: str
@@ -40,14 +39,14 @@ def ours(pieces: Iterable[bytes]) -> list[Frame]:
     return [frame for piece in pieces for frame in decoder.feed(piece)]
 
 
-def httpx_sse_tells(pieces: Iterable[bytes]) -> list[Told]:
+def decode_with_httpx_sse(pieces: Iterable[bytes]) -> list[Decoded]:
     response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=iter(pieces))
     events = httpx_sse.EventSource(response).iter_sse()
-    return [Told(one.event, one.data, one.id, one.retry) for one in events]
+    return [Decoded(event.event, event.data, event.id, event.retry) for event in events]
 
 
 class FromPieces(ld_eventsource.config.ConnectStrategy, ld_eventsource.config.ConnectionClient):
-    """Lets LaunchDarkly's client read pieces of bytes instead of a connection."""
+    """Feeds LaunchDarkly's client with pieces of bytes instead of a connection."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self.pieces = pieces
@@ -59,22 +58,22 @@ class FromPieces(ld_eventsource.config.ConnectStrategy, ld_eventsource.config.Co
         return ld_eventsource.config.ConnectionResult(iter(self.pieces), None)
 
 
-def launchdarkly_hears(pieces: Iterable[bytes]) -> Iterator[Any]:
+def launchdarkly_actions(pieces: Iterable[bytes]) -> Iterator[Any]:
     """Events and comments."""
     actions = ld_eventsource.SSEClient(FromPieces(pieces)).all
     events_and_comments = (ld_eventsource.actions.Event, ld_eventsource.actions.Comment)
-    return (one for one in actions if isinstance(one, events_and_comments))
+    return (action for action in actions if isinstance(action, events_and_comments))
 
 
-def launchdarkly_tells(pieces: Iterable[bytes]) -> list[Told]:
-    heard = launchdarkly_hears(pieces)
-    events = [one for one in heard if isinstance(one, ld_eventsource.actions.Event)]
-    return [Told(one.event, one.data, one.last_event_id) for one in events]
+def decode_with_launchdarkly(pieces: Iterable[bytes]) -> list[Decoded]:
+    actions = launchdarkly_actions(pieces)
+    events = [action for action in actions if isinstance(action, ld_eventsource.actions.Event)]
+    return [Decoded(event.event, event.data, event.last_event_id) for event in events]
 
 
-def we_tell(pieces: Iterable[bytes]) -> list[Told]:
+def decode(pieces: Iterable[bytes]) -> list[Decoded]:
     return [
-        Told(frame.event or "message", frame.data, frame.last_event_id, frame.retry_ms)
+        Decoded(frame.event or "message", frame.data, frame.last_event_id, frame.retry_ms)
         for frame in ours(pieces)
         if frame.data is not None
     ]
@@ -82,93 +81,93 @@ def we_tell(pieces: Iterable[bytes]) -> list[Told]:
 
 @dataclass(frozen=True)
 class Difference:
-    """A stream that another decoder reads in its own way. `theirs` may be an exception that it raises."""
+    """A stream that the other decoder reads differently. theirs: its events, or the exception it raises."""
 
     what: str
-    decoder: Callable[[Iterable[bytes]], list[Told]]
+    decoder: Callable[[Iterable[bytes]], list[Decoded]]
     stream: bytes
-    ours: list[Told]
-    theirs: list[Told] | type[Exception]
+    ours: list[Decoded]
+    theirs: list[Decoded] | type[Exception]
 
 
-def message(data: str, last_id: str | None = "", retry_ms: int | None = None) -> Told:
-    return Told("message", data, last_id, retry_ms)
+def message(data: str, last_id: str | None = "", retry_ms: int | None = None) -> Decoded:
+    return Decoded("message", data, last_id, retry_ms)
 
 
 DIFFERENCES = [
     Difference(
-        "httpx-sse takes a leading BOM for a part of the first name",
-        httpx_sse_tells,
+        "httpx-sse takes a leading BOM as part of the first name",
+        decode_with_httpx_sse,
         BOM + b"data:x\n\ndata:y\n\n",
         [message("x"), message("y")],
         [message("y")],
     ),
     Difference(
-        "httpx-sse makes an event of a block that has a name but no data",
-        httpx_sse_tells,
+        "httpx-sse dispatches a block with a name but no data",
+        decode_with_httpx_sse,
         b"event:e\n\n",
         [],
-        [Told("e", "", "")],
+        [Decoded("e", "", "")],
     ),
     Difference(
-        "httpx-sse makes an event of a block that has an id but no data",
-        httpx_sse_tells,
+        "httpx-sse dispatches a block with an id but no data",
+        decode_with_httpx_sse,
         b"id:1\n\n",
         [],
         [message("", "1")],
     ),
     Difference(
-        "httpx-sse makes an event of a block that has a retry but no data",
-        httpx_sse_tells,
+        "httpx-sse dispatches a block with a retry but no data",
+        decode_with_httpx_sse,
         b"retry:5\n\n",
         [],
         [message("", "", 5)],
     ),
     Difference(
-        "httpx-sse makes an event of every blank line and comment, once there was an id",
-        httpx_sse_tells,
+        "httpx-sse dispatches every blank line and comment after an id",
+        decode_with_httpx_sse,
         b"id:1\ndata:x\n\n\n:c\n\n",
         [message("x", "1")],
         [message("x", "1"), message("", "1"), message("", "1")],
     ),
     Difference(
-        "httpx-sse reads a retry as Python reads a number",
-        httpx_sse_tells,
+        "httpx-sse parses retry with int()",
+        decode_with_httpx_sse,
         b"retry:-1\ndata:a\n\nretry:1_0\ndata:b\n\nretry:  7 \ndata:c\n\nretry:\xd9\xa1\ndata:d\n\n",
         [message("a"), message("b"), message("c"), message("d")],
         [message("a", "", -1), message("b", "", 10), message("c", "", 7), message("d", "", 1)],
     ),
     Difference(
-        "httpx-sse ignores a retry of more digits than Python converts",
-        httpx_sse_tells,
+        "httpx-sse ignores a retry with more digits than int() accepts",
+        decode_with_httpx_sse,
         b"retry:" + b"9" * 5000 + b"\ndata:x\n\n",
         [message("x", "", 10**18)],
         [message("x")],
     ),
     Difference(
-        "launchdarkly-eventsource takes a leading BOM for a part of the first name",
-        launchdarkly_tells,
+        "launchdarkly-eventsource takes a leading BOM as part of the first name",
+        decode_with_launchdarkly,
         BOM + b"data:x\n\ndata:y\n\n",
         [message("x"), message("y")],
         [message("y", None)],
     ),
     Difference(
         "launchdarkly-eventsource forgets the id of a block without data",
-        launchdarkly_tells,
+        decode_with_launchdarkly,
         b"id:1\ndata:x\n\nid:2\n\ndata:y\n\n",
         [message("x", "1"), message("y", "2")],
         [message("x", "1"), message("y", "1")],
     ),
     Difference(
-        "launchdarkly-eventsource tells no id from an empty one",
-        launchdarkly_tells,
+        "launchdarkly-eventsource does not distinguish no id from an empty one",
+        decode_with_launchdarkly,
         b"data:x\n\nid\ndata:y\n\n",
         [message("x", ""), message("y", "")],
         [message("x", None), message("y", "")],
     ),
     Difference(
-        "launchdarkly-eventsource breaks off at bytes that are not UTF-8",
-        launchdarkly_tells,
+        "launchdarkly-eventsource stops at invalid UTF-8",
+        decode_with_launchdarkly,
         b"data:x\n\ndata:\xff\n\n",
         [message("x"), message("\ufffd")],
         UnicodeDecodeError,
@@ -178,8 +177,8 @@ DIFFERENCES = [
 
 class TestKnownDifferences:
     @pytest.mark.parametrize("known", DIFFERENCES, ids=lambda known: known.what)
-    def test_it_stands(self, known: Difference):
-        assert we_tell([known.stream]) == known.ours
+    def test_difference(self, known: Difference):
+        assert decode([known.stream]) == known.ours
         if isinstance(known.theirs, list):
             assert known.decoder([known.stream]) == known.theirs
         else:
@@ -187,13 +186,13 @@ class TestKnownDifferences:
                 known.decoder([known.stream])
 
     def test_launchdarkly_keeps_the_space_of_a_comment(self):
-        (comment,) = launchdarkly_hears([b": c\n"])
+        (comment,) = launchdarkly_actions([b": c\n"])
         assert comment.comment == " c"
         (frame,) = ours([b": c\n\n"])
         assert frame.comments == ("c",)
 
-    def test_launchdarkly_gives_a_comment_before_its_block_ends(self):
-        assert [one.comment for one in launchdarkly_hears([b":c\n"])] == ["c"]
+    def test_launchdarkly_returns_a_comment_before_its_block_ends(self):
+        assert [comment.comment for comment in launchdarkly_actions([b":c\n"])] == ["c"]
         assert ours([b":c\n"]) == []
 
 
@@ -227,22 +226,22 @@ _BROKEN = [
 
 
 def _streams(lines: list[bytes]) -> st.SearchStrategy[bytes]:
-    one = st.sampled_from(lines) | st.sampled_from([b"", b"", b"data:x", b"id:4"])
+    line = st.sampled_from(lines) | st.sampled_from([b"", b"", b"data:x", b"id:4"])
     end = st.sampled_from([b"\n", b"\n", b"\r\n", b"\r"])
-    return st.lists(st.tuples(one, end).map(b"".join), max_size=25).map(b"".join)
+    return st.lists(st.tuples(line, end).map(b"".join), max_size=25).map(b"".join)
 
 
 def _bom_kept(pieces: list[bytes]) -> list[bytes]:
-    """What we must be fed to see what a decoder sees that does not drop the BOM."""
+    """The pieces that give our decoder what a decoder sees that does not drop the BOM."""
     return [BOM, *pieces] if b"".join(pieces).startswith(BOM) else pieces
 
 
-def _is_invented(event: Told) -> bool:
-    """Whether httpx-sse may have made it of a block without data."""
+def _is_invented(event: Decoded) -> bool:
+    """Whether httpx-sse may have dispatched it for a block without data."""
     return event.data == "" and (event.event != "message" or event.id != "" or event.retry_ms is not None)
 
 
-def _retry_as_python_reads_it(frame: Frame) -> int | None:
+def _retry_parsed_with_int(frame: Frame) -> int | None:
     retry_ms = None
     for name, value in frame.fields:
         if name == "retry":
@@ -253,11 +252,11 @@ def _retry_as_python_reads_it(frame: Frame) -> int | None:
 
 def assert_httpx_sse_agrees(pieces: list[bytes]) -> None:
     expected = [
-        Told(frame.event or "message", frame.data, frame.last_event_id, _retry_as_python_reads_it(frame))
+        Decoded(frame.event or "message", frame.data, frame.last_event_id, _retry_parsed_with_int(frame))
         for frame in ours(_bom_kept(pieces))
         if frame.data is not None
     ]
-    for event in httpx_sse_tells(pieces):
+    for event in decode_with_httpx_sse(pieces):
         if expected and event == expected[0]:
             del expected[0]
         else:
@@ -269,32 +268,34 @@ def assert_launchdarkly_agrees(pieces: list[bytes]) -> None:
     *finished, _ = re.split(b"\r\n|\r|\n", b"".join(pieces))
     if any(line.decode("utf-8", "ignore").encode() != line for line in finished):
         with pytest.raises(UnicodeDecodeError):
-            launchdarkly_tells(pieces)
+            decode_with_launchdarkly(pieces)
         return
     expected = []
     sticky: str | None = None
     for frame in ours(_bom_kept(pieces)):
         if frame.data is not None:
             sticky = sticky if frame.id is None else frame.id
-            expected.append(Told(frame.event or "message", frame.data, sticky))
-    assert launchdarkly_tells(pieces) == expected
+            expected.append(Decoded(frame.event or "message", frame.data, sticky))
+    assert decode_with_launchdarkly(pieces) == expected
 
 
 class TestAgreement:
     @given(cuttings(_streams(_FIELDS + _BROKEN)))
-    def test_httpx_sse_on_any_stream_in_any_cutting(self, cutting):
+    def test_httpx_sse_on_any_stream_in_any_split(self, cutting):
         assert_httpx_sse_agrees(cutting[1])
 
     @given(cuttings(_streams(_FIELDS) | _streams(_FIELDS + _BROKEN)))
-    def test_launchdarkly_on_any_stream_in_any_cutting(self, cutting):
+    def test_launchdarkly_on_any_stream_in_any_split(self, cutting):
         assert_launchdarkly_agrees(cutting[1])
 
     @given(cuttings(_streams(_FIELDS)))
-    def test_launchdarkly_hears_the_same_comments(self, cutting):
+    def test_launchdarkly_returns_the_same_comments(self, cutting):
         _, pieces = cutting
-        heard = launchdarkly_hears(pieces)
-        comments = [one.comment for one in heard if isinstance(one, ld_eventsource.actions.Comment)]
-        closed = [*_bom_kept(pieces), b"\n\n"]  # so that the last block's comments are in a frame
+        actions = launchdarkly_actions(pieces)
+        comments = [
+            action.comment for action in actions if isinstance(action, ld_eventsource.actions.Comment)
+        ]
+        closed = [*_bom_kept(pieces), b"\n\n"]  # ends the last block, so its comments are in a frame
         expected = [comment for frame in ours(closed) for comment in frame.comments]
         assert [comment.removeprefix(" ") for comment in comments] == expected
 

@@ -1,6 +1,6 @@
-"""One short check for each requirement: it holds on the correct server and fails under each of its faults.
+"""One short check per requirement: it passes on the conforming server and fails with each of its faults.
 
-They are no conformance suite: they know the embedded server's actions and demand one reading of the API.
+They are not a conformance suite: they know the embedded server's actions and accept one reading of the API.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def check(requirement: str) -> Callable[[Check], Check]:
 
 
 async def post(client: Client, content: Any = None, **how: Any) -> Answer:
-    """As `client.post`, but an answer that does not end is a failed check."""
+    """Like `client.post`; a response that does not end fails the check."""
     try:
         async with asyncio.timeout(ANSWERS_WITHIN_S):
             return await client.post(content, **how)
     except TimeoutError:
-        raise AssertionError("the answer does not end") from None
+        raise AssertionError("the response does not end") from None
 
 
 async def long_run(client: Client, *, key: str, started: float = 0.04) -> asyncio.Task[Answer]:
@@ -101,7 +101,7 @@ async def one_json_object(client: Client) -> None:
 
 @check("framing.id-no-nul")
 async def id_without_nul(client: Client) -> None:
-    assert not [one for one in fields(await post(client), "id") if "\0" in one]
+    assert not [value for value in fields(await post(client), "id") if "\0" in value]
 
 
 @check("framing.retry-digits")
@@ -206,7 +206,7 @@ async def strict_json(client: Client) -> None:
 
 
 def parsed(answer: Answer) -> list[StreamId]:
-    return [StreamId.parse(one) for one in answer.ids if one]
+    return [StreamId.parse(event_id) for event_id in answer.ids if event_id]
 
 
 @check("ids.present")
@@ -228,7 +228,7 @@ async def ids_unique(client: Client) -> None:
 
 @check("ids.clock")
 async def ids_clock(client: Client) -> None:
-    assert all(abs(one.ms - time.time() * 1000) < 60_000 for one in parsed(await post(client)))
+    assert all(abs(event_id.ms - time.time() * 1000) < 60_000 for event_id in parsed(await post(client)))
 
 
 # terminal
@@ -236,13 +236,13 @@ async def ids_clock(client: Client) -> None:
 
 @check("terminal.exactly-one")
 async def exactly_one(client: Client) -> None:
-    assert sum(one in TERMINAL for one in (await post(client)).types) == 1
+    assert sum(kind in TERMINAL for kind in (await post(client)).types) == 1
 
 
 @check("terminal.last")
 async def terminal_last(client: Client) -> None:
     answer = await post(client)
-    assert not any(one in TERMINAL for one in answer.types[:-1])
+    assert not any(kind in TERMINAL for kind in answer.types[:-1])
 
 
 @check("terminal.closes")
@@ -308,7 +308,7 @@ async def every_cut(client: Client) -> None:
 async def survives_disconnect(client: Client) -> None:
     await post(client, body(LONG), key="drop", cut_after=2)
     async with stalled_connection(client.server, body(LONG), key="early"):
-        pass  # gone before it has read anything
+        pass  # disconnects before it has read anything
     await asyncio.sleep(0.06)
     for key in ("drop", "early"):
         whole(await post(client, body(LONG), key=key))

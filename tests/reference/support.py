@@ -1,4 +1,4 @@
-"""A small client of the embedded server, for its tests: real sockets, answers as values."""
+"""A small client for tests of the embedded server, over real sockets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PATH = "/agent/workflow-actions"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, read to its end or to the place where it was cut."""
+    """One response, read to its end or to where it was cut."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class Answer:
 
     @property
     def sequence(self) -> list[tuple[str | None, str | None]]:
-        """What a replay must bring again."""
+        """What a replay must return."""
         return [(frame.id, frame.data) for frame in self.frames]
 
     @property
@@ -70,14 +70,14 @@ def action(tool_id: str = "echo", **parameters: Any) -> dict[str, Any]:
 
 
 def body(workflow_action: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    """A request body; fields set to ... are left out."""
-    whole = {"organizationId": "org-1", "sessionId": "s-1", "workflowAction": workflow_action or action()}
-    return {name: value for name, value in {**whole, **fields}.items() if value is not ...}
+    """A request body; fields set to ... are omitted."""
+    default = {"organizationId": "org-1", "sessionId": "s-1", "workflowAction": workflow_action or action()}
+    return {name: value for name, value in {**default, **fields}.items() if value is not ...}
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Asks one server."""
+    """Sends requests to one server."""
 
     session: aiohttp.ClientSession
     server: RunningServer
@@ -102,13 +102,13 @@ class Client:
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         data = content if isinstance(content, bytes) else json.dumps(content or body()).encode()
         url = self.server.base_url + path
-        async with self.session.request(method, url, data=io.BytesIO(data), headers=sent) as got:
-            answer = Answer(got.status, dict(got.headers), b"")
+        async with self.session.request(method, url, data=io.BytesIO(data), headers=sent) as response:
+            answer = Answer(response.status, dict(response.headers), b"")
             try:
-                async for chunk in got.content.iter_any():
+                async for chunk in response.content.iter_any():
                     answer = replace(answer, raw=answer.raw + chunk)
                     if cut_after is not None and len(answer.frames) >= cut_after:
-                        got.close()
+                        response.close()
                         break
             except aiohttp.ClientPayloadError:
                 answer = replace(answer, complete=False)
@@ -120,7 +120,7 @@ class Client:
 
 @asynccontextmanager
 async def client(*faults: str, **settings: Any) -> AsyncIterator[Client]:
-    """A client of a server of its own."""
+    """A client with a new server."""
     async with (
         running(ServerSettings(**settings), faults, grace_s=0.05) as server,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
@@ -129,17 +129,23 @@ async def client(*faults: str, **settings: Any) -> AsyncIterator[Client]:
 
 
 def ask(scenario: Callable[[Client], Awaitable[None]], faults: Iterable[str] = (), **settings: Any) -> None:
-    """Run `scenario` against a server of its own; ten seconds at most."""
+    """Run `scenario` against a new server; 30 seconds at most."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(10), client(*faults, **settings) as one:
-            await scenario(one)
+        async with asyncio.timeout(30), client(*faults, **settings) as new_client:
+            await scenario(new_client)
 
     asyncio.run(bounded())
 
 
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for `condition`; `ask` limits the time."""
+    while not condition():  # noqa: ASYNC110 - the server has no event to wait for
+        await asyncio.sleep(0.005)
+
+
 async def raw_exchange(server: RunningServer, request: bytes, *, half_close: bool = False) -> bytes:
-    """Send bytes, return everything that comes until the server closes."""
+    """Send bytes, return everything until the server closes."""
     reader, writer = await asyncio.open_connection(server.host, server.port)
     writer.write(request)
     if half_close:
@@ -164,7 +170,7 @@ def http_post(content: Any, *, key: str | None = None, extra: str = "") -> bytes
 
 @asynccontextmanager
 async def stalled_connection(server: RunningServer, content: Any, *, key: str) -> AsyncIterator[None]:
-    """A client that asks, has the smallest of receive buffers, and never reads."""
+    """A client with the smallest receive buffer that sends a request and never reads."""
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         connection.setblocking(False)

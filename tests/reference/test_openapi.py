@@ -1,4 +1,4 @@
-"""The embedded server, tested by somebody else: schemathesis, from its OpenAPI description."""
+"""The embedded server, tested with schemathesis from its OpenAPI description."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def server() -> Iterator[ReferenceServer]:
     ids=["main", "other", "cancel"],
 )
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=str)
-def test_the_server_does_what_it_says(server: ReferenceServer, path: str, mode: Any) -> None:
-    described = schemathesis.openapi.from_url(server.base_url + OPENAPI_PATH)
-    wanted = CHECKS.get_by_names(
+def test_the_server_conforms_to_its_description(server: ReferenceServer, path: str, mode: Any) -> None:
+    description = schemathesis.openapi.from_url(server.base_url + OPENAPI_PATH)
+    checks = CHECKS.get_by_names(
         [
             "not_a_server_error",
             "status_code_conformance",
@@ -50,15 +50,15 @@ def test_the_server_does_what_it_says(server: ReferenceServer, path: str, mode: 
         database=None,
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=described[path]["POST"].as_strategy(generation_mode=mode))
-    def holds(case: Any) -> None:
+    @given(case=description[path]["POST"].as_strategy(generation_mode=mode))
+    def validate(case: Any) -> None:
         if mode is schemathesis.GenerationMode.POSITIVE and isinstance(case.body, dict):
             case.body["organizationId"] = "org-1"
             case.body["workflowAction"]["toolId"] = "echo"
-        statuses.add(case.call_and_validate(headers=_HEADERS, checks=wanted, timeout=10).status_code)
+        statuses.add(case.call_and_validate(headers=_HEADERS, checks=checks, timeout=10).status_code)
 
-    holds()
+    validate()
     if mode is schemathesis.GenerationMode.POSITIVE and "{" not in path:
-        assert 200 in statuses  # it was not only refused
+        assert 200 in statuses  # not every request was refused
     if mode is schemathesis.GenerationMode.NEGATIVE:
         assert statuses & {400, 404, 422}

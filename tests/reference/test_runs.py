@@ -39,14 +39,14 @@ def test_next_id(last, now_ms, expected):
     assert next_id(last, now_ms) == StreamId(*expected)
 
 
-def test_ids_strictly_increase_whatever_the_clock_does():
+def test_ids_increase_even_if_the_clock_goes_back():
     ids = [next_id(None, 10)]
     for now_ms in (10, 9, 11, 11, 3, 12):
         ids.append(next_id(ids[-1], now_ms))
     assert all(before < after for before, after in pairwise(ids))
 
 
-def test_index_after_finds_by_number_and_not_by_text():
+def test_index_after_compares_numbers():
     run = make_run()
     for seq in range(12):
         run.append(event(7, seq))
@@ -57,7 +57,7 @@ def test_index_after_finds_by_number_and_not_by_text():
     assert make_run().index_after(StreamId(1, 1)) is None
 
 
-def test_nothing_follows_the_end():
+def test_no_event_after_the_end():
     run = make_run()
     run.append(event(1))
     run.end()
@@ -66,7 +66,7 @@ def test_nothing_follows_the_end():
     assert len(run.events) == 1
 
 
-def test_waiting_wakes_every_reader_and_times_out_without_harm():
+def test_waiting_readers():
     async def scenario() -> None:
         run = make_run()
         assert await run.more_than(0, 0.01) is False
@@ -76,9 +76,9 @@ def test_waiting_wakes_every_reader_and_times_out_without_harm():
         assert await asyncio.gather(*readers) == [True] * 3
         assert await run.more_than(0, 0) is True
         last = asyncio.create_task(run.more_than(1, 5))
-        gone = asyncio.create_task(run.more_than(1, 5))
+        disconnected = asyncio.create_task(run.more_than(1, 5))
         await asyncio.sleep(0)
-        gone.cancel()
+        disconnected.cancel()
         run.end()
         assert await last is True
         assert await run.more_than(99, 0) is True
@@ -105,20 +105,20 @@ def test_runs_are_found_by_identity_and_the_newest_by_run_id():
 def test_finished_runs_expire_after_their_time_to_live():
     clock = Clock()
     registry = RunRegistry(ttl_s=10, max_runs=10, clock=clock)
-    done, going = make_run("done"), make_run("going")
+    done, in_flight = make_run("done"), make_run("in flight")
     registry.add(done)
-    registry.add(going)
+    registry.add(in_flight)
     registry.retire(done)
     clock.now = 9.9
     assert registry.find(("org-1", "key", "done")) is done
     clock.now = 10
     assert registry.find(("org-1", "key", "done")) is None
     assert registry.find_by_run_id("org-1", "done") is None
-    assert registry.find(("org-1", "key", "going")) is going
+    assert registry.find(("org-1", "key", "in flight")) is in_flight
     assert len(registry) == 1
 
 
-def test_above_the_limit_the_oldest_finished_goes_first_and_a_running_one_never():
+def test_at_the_limit_the_oldest_finished_run_is_removed():
     registry = RunRegistry(ttl_s=1000, max_runs=3)
     runs = [make_run(str(number)) for number in range(4)]
     for run in runs[:3]:
@@ -134,7 +134,7 @@ def test_above_the_limit_the_oldest_finished_goes_first_and_a_running_one_never(
     assert len(registry) == 3
 
 
-def test_a_run_without_identity_is_kept_and_forgotten_like_the_others():
+def test_a_run_without_identity():
     registry = RunRegistry(ttl_s=1000, max_runs=1)
     first = make_run("x", keyed=False)
     registry.add(first)
@@ -144,7 +144,7 @@ def test_a_run_without_identity_is_kept_and_forgotten_like_the_others():
     assert registry.find_by_run_id("org-1", "x") is None
 
 
-def test_a_closed_registry_takes_no_more_runs():
+def test_a_closed_registry_accepts_no_runs():
     registry = RunRegistry(ttl_s=10, max_runs=10)
     registry.close()
     with pytest.raises(RegistryFullError):

@@ -30,8 +30,10 @@ from tests.reference.support import (
     http_post,
     raw_exchange,
     stalled_connection,
+    until,
 )
 
+ENDLESS = action("long", tokens=900, intervalMs=50)
 LONG = action("long", tokens=12, intervalMs=15)
 
 
@@ -50,7 +52,7 @@ def test_a_run_streams_tokens_and_ends_with_done():
         assert answer.text == "one\n\ndata: two ☕"
         assert answer.events[-1] == {"type": "done", "runId": "run-7"}
         assert answer.raw.endswith(b'data: {"type":"done","runId":"run-7"}\n\n')
-        ids = [StreamId.parse(one or "") for one in answer.ids]
+        ids = [StreamId.parse(event_id or "") for event_id in answer.ids]
         assert all(before < after for before, after in pairwise(ids))
         assert before_ms <= ids[0].ms <= ids[-1].ms <= time.time_ns() // 10**6
         assert set(answer.types) == {"token", "done"}
@@ -78,25 +80,27 @@ def test_other_ends_and_their_replay(tool_id, types):
     ask(scenario)
 
 
-def test_events_arrive_as_they_are_made():
+def test_events_are_sent_immediately():
     async def scenario(client: Client) -> None:
-        start = time.monotonic()
-        assert (await client.post(body(LONG), cut_after=1)).types[0] == "token"
-        assert time.monotonic() - start < 0.1
+        answer = await client.post(body(ENDLESS), cut_after=1)
+        assert answer.types[0] == "token"
+        assert client.server.api.registry.running, "the first event arrived only with the last"
 
     ask(scenario)
 
 
-def test_silence_carries_comments_without_id_or_data():
+def test_heartbeats_during_silence():
     async def scenario(client: Client) -> None:
+        start = time.monotonic()
         answer = await client.post(body(action("quiet", pauseMs=230)))
+        took_s = time.monotonic() - start
         assert answer.types == ["token", "token", "done"]
-        assert answer.raw.count(b": heartbeat\n\n") in {3, 4}
+        assert 1 <= answer.raw.count(b": heartbeat\n\n") <= took_s / 0.05
 
     ask(scenario, heartbeat_s=0.05)
 
 
-def test_a_slow_target_sends_its_head_at_once_and_heartbeats_until_the_first_token():
+def test_a_slow_target_sends_heartbeats_before_the_first_token():
     async def scenario(client: Client) -> None:
         start = time.monotonic()
         answer = await client.post()
@@ -119,7 +123,7 @@ def test_the_other_route_streams_the_same_frames():
 # resume
 
 
-def test_replay_join_and_every_cut_bring_the_one_sequence():
+def test_replay_join_and_every_cut_return_the_same_sequence():
     async def scenario(client: Client) -> None:
         joiner = asyncio.create_task(client.post(body(LONG), key="k"))
         await asyncio.sleep(0.05)
@@ -202,7 +206,7 @@ def test_a_lost_connection_never_ends_the_run(how):
 
 def test_a_stalled_reader_and_a_closed_one_leave_the_others_whole(monkeypatch):
     class SmallBuffers(ReferenceApi):
-        """So that a few hundred kilobytes stall a connection."""
+        """Small send buffers: a few hundred kilobytes stall a connection."""
 
         stalled: ClassVar[list[str]] = []
 
@@ -220,11 +224,11 @@ def test_a_stalled_reader_and_a_closed_one_leave_the_others_whole(monkeypatch):
     async def scenario(client: Client) -> None:
         content = body(action("echo", text="x" * 900_000 + " end"))
         async with stalled_connection(client.server, content, key="k"):
-            await asyncio.sleep(0.05)
+            await until(lambda: SmallBuffers.stalled)
             closed = client.post(body(LONG), key="long", cut_after=1)
             others = [client.post(body(LONG), key="long") for _ in range(3)]
             answers = await asyncio.gather(client.post(content, key="k"), closed, *others)
-            assert len(SmallBuffers.stalled) == 1, "nobody was stalled"
+            assert len(SmallBuffers.stalled) == 1, "no connection was stalled"
         assert answers[0].text == "x" * 900_000 + " end"
         assert [answer.types for answer in answers[2:]] == [["token"] * 12 + ["done"]] * 3
 
@@ -269,7 +273,7 @@ def test_a_key_is_never_echoed(key):
     ask(scenario)
 
 
-def test_without_key_and_run_id_equal_bodies_are_independent_runs():
+def test_equal_bodies_without_key_and_run_id_are_independent_runs():
     async def scenario(client: Client) -> None:
         first, second = await client.post(), await client.post()
         assert first.events[-1]["runId"] != second.events[-1]["runId"]
@@ -278,7 +282,7 @@ def test_without_key_and_run_id_equal_bodies_are_independent_runs():
     ask(scenario)
 
 
-def test_the_key_alone_decides_and_without_one_the_run_id():
+def test_the_key_takes_precedence_over_the_run_id():
     async def scenario(client: Client) -> None:
         with_id = body(runId="mine")
         keyed = await client.post(with_id, key="k1")
@@ -298,7 +302,7 @@ def test_the_key_alone_decides_and_without_one_the_run_id():
 
 
 @pytest.mark.parametrize("in_flight", [True, False])
-def test_another_body_is_a_conflict_and_leaves_the_first_run_alone(in_flight):
+def test_a_different_body_is_a_conflict(in_flight):
     async def scenario(client: Client) -> None:
         content = body(LONG, sessionId="secret-session", previousOutputs=[{"a": {"b": [1, 2]}}])
         first = asyncio.create_task(client.post(content, key="k"))
@@ -327,7 +331,7 @@ def test_another_body_is_a_conflict_and_leaves_the_first_run_alone(in_flight):
     ask(scenario)
 
 
-def test_simultaneous_posts_make_one_run():
+def test_simultaneous_posts_start_one_run():
     async def scenario(client: Client) -> None:
         same = await asyncio.gather(*(client.post(body(LONG), key="same") for _ in range(20)))
         assert len({tuple(answer.sequence) for answer in same}) == 1
@@ -339,7 +343,7 @@ def test_simultaneous_posts_make_one_run():
     ask(scenario)
 
 
-def test_interleaved_runs_keep_to_their_own_texts():
+def test_concurrent_runs_do_not_mix():
     async def scenario(client: Client) -> None:
         texts = [" ".join([f"run-{number}"] * 30) for number in range(20)]
         answers = await asyncio.gather(*(client.post(body(action("echo", text=text))) for text in texts))
@@ -348,7 +352,7 @@ def test_interleaved_runs_keep_to_their_own_texts():
     ask(scenario)
 
 
-# who asks
+# authentication
 
 
 @pytest.mark.parametrize(
@@ -364,7 +368,7 @@ def test_interleaved_runs_keep_to_their_own_texts():
         ("demo-token", "token_missing"),
     ],
 )
-def test_no_token_no_run(authorization, code):
+def test_invalid_authorization(authorization, code):
     async def scenario(client: Client) -> None:
         await client.post(key="known")
         headers = {} if authorization is None else {"Authorization": authorization}
@@ -384,7 +388,7 @@ def test_no_token_no_run(authorization, code):
     ask(scenario)
 
 
-def test_the_scheme_is_case_insensitive_and_two_headers_are_none():
+def test_case_of_the_scheme_and_repeated_headers():
     async def scenario(client: Client) -> None:
         assert (await client.post(token=None, Authorization=f"bearer {TOKEN}")).status == 200
         doubled = http_post(body(), extra=f"Authorization: Bearer {TOKEN}\r\nConnection: close\r\n")
@@ -393,7 +397,7 @@ def test_the_scheme_is_case_insensitive_and_two_headers_are_none():
     ask(scenario)
 
 
-def test_a_foreign_organization_is_told_before_anything_of_keys():
+def test_the_organization_is_checked_before_the_key():
     async def scenario(client: Client) -> None:
         await client.post(key="k")
         for key in ("k", "unknown", ""):
@@ -417,7 +421,7 @@ def test_keys_and_run_ids_belong_to_an_organization():
     ask(scenario)
 
 
-# what is asked
+# request bodies
 
 
 @pytest.mark.parametrize(
@@ -452,7 +456,7 @@ def test_hostile_bodies_are_refused(content, status, code):
 
 
 @pytest.mark.parametrize("nesting", [50, 300, 900])
-def test_nested_values_are_accepted_or_refused_and_never_break(nesting):
+def test_deep_nesting(nesting):
     async def scenario(client: Client) -> None:
         deep = ("[" * nesting + "]" * nesting).encode()
         for place in (b'"extra":', b'"previousOutputs":[{"a":', b'"userTimezone":'):
@@ -463,7 +467,7 @@ def test_nested_values_are_accepted_or_refused_and_never_break(nesting):
     ask(scenario)
 
 
-def test_odd_but_valid_bodies_are_run():
+def test_unusual_valid_bodies():
     async def scenario(client: Client) -> None:
         content = body(
             action("echo", text="\0\u2028\U0001f600"),
@@ -544,7 +548,7 @@ def test_media_types(media_type, status):
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
 @pytest.mark.parametrize("path", [PATH, "/agent/runs", "/agent/runs/x/cancel"])
-def test_another_method_gets_405_with_allow(method, path):
+def test_other_methods_get_405_with_allow(method, path):
     async def scenario(client: Client) -> None:
         answer = await client.post(method=method, path=path)
         assert (answer.status, answer.headers["Allow"]) == (405, "POST")
@@ -555,7 +559,7 @@ def test_another_method_gets_405_with_allow(method, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/agent", PATH + "/", "/agent/runs/", "/agent/runs/a/b/cancel"])
-def test_elsewhere_there_is_nothing(path):
+def test_unknown_paths(path):
     async def scenario(client: Client) -> None:
         answer = await client.post(path=path)
         assert (answer.status, answer.problem["code"]) == (404, "not_found")
@@ -573,7 +577,7 @@ def test_elsewhere_there_is_nothing(path):
         b"POST / HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 9000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused_in_the_same_shape(request_bytes, caplog):
+def test_invalid_http_gets_a_problem_document(request_bytes, caplog):
     async def scenario(client: Client) -> None:
         answer = await raw_exchange(client.server, request_bytes)
         head, _, document = answer.partition(b"\r\n\r\n")
@@ -609,7 +613,7 @@ def test_bodies_in_other_framings():
     ask(scenario)
 
 
-def test_a_request_that_never_gets_whole_leaves_nothing_behind(caplog):
+def test_an_incomplete_request_starts_nothing(caplog):
     async def scenario(client: Client) -> None:
         reader, writer = await asyncio.open_connection(client.server.host, client.server.port)
         writer.write(http_post(body())[:-5])
@@ -626,11 +630,11 @@ def test_a_request_that_never_gets_whole_leaves_nothing_behind(caplog):
 # cancelling
 
 
-def test_cancel_ends_a_running_run_once():
+def test_cancel_ends_a_run_in_flight_once():
     async def scenario(client: Client) -> None:
-        content = body(action("long"), runId="a/b ü")
+        content = body(ENDLESS, runId="a/b ü")
         readers = [asyncio.create_task(client.post(content, key="k")) for _ in range(2)]
-        await asyncio.sleep(0.05)
+        await until(lambda: client.server.api.registry.running)
         path = "a%2Fb%20%C3%BC"
         assert (await client.cancel(path, token=None)).status == 401
         assert (await client.cancel(path, token="demo-token-2")).problem["code"] == "no_such_run"
@@ -646,7 +650,7 @@ def test_cancel_ends_a_running_run_once():
     ask(scenario)
 
 
-def test_cancel_leaves_a_finished_run_as_it_is():
+def test_cancel_does_not_change_a_finished_run():
     async def scenario(client: Client) -> None:
         first = await client.post(body(runId="r"), key="k")
         assert json.loads((await client.cancel("r")).raw) == {"runId": "r", "state": "done"}
@@ -655,30 +659,33 @@ def test_cancel_leaves_a_finished_run_as_it_is():
     ask(scenario)
 
 
-def test_cancel_before_the_action_has_begun():
+def test_cancel_before_the_action_starts():
     async def scenario(client: Client) -> None:
         reader = asyncio.create_task(client.post(body(action("long"), runId="r")))
-        await asyncio.sleep(0.05)
+        await until(lambda: client.server.api.registry.running)
         await client.cancel("r")
         assert (await reader).types == ["cancelled"]
 
-    ask(scenario, first_token_delay_s=5)
+    ask(scenario, first_token_delay_s=20)
 
 
-# bounds and the end
+# limits and shutdown
 
 
-def test_memory_is_bounded_and_a_full_server_says_so():
+def test_the_limit_of_runs():
     async def scenario(client: Client) -> None:
         for number in range(10):
             await client.post(key=f"k{number}")
         assert len(client.server.api.registry) == 3
-        running_ones = [asyncio.create_task(client.post(body(LONG))) for _ in range(3)]
-        await asyncio.sleep(0.05)
+        names = ("a", "b", "c")
+        readers = [asyncio.create_task(client.post(body(ENDLESS, runId=name))) for name in names]
+        await until(lambda: len(client.server.api.registry.running) == 3)
         refused = await client.post(key="one too many")
         assert (refused.status, refused.problem["code"]) == (503, "no_capacity")
         assert refused.headers["Retry-After"] == "1"
-        assert [(await one).types[-1] for one in running_ones] == ["done"] * 3
+        for name in names:
+            await client.cancel(name)
+        assert [(await reader).types[-1] for reader in readers] == ["cancelled"] * 3
 
     ask(scenario, max_runs=3)
 
@@ -692,17 +699,15 @@ def test_a_finished_run_expires():
     ask(scenario, run_ttl_s=0.05)
 
 
-def test_at_the_end_runs_finish_or_are_told_and_the_port_is_free():
+def test_shutdown_ends_runs_and_frees_the_port():
     async def scenario() -> None:
         async with running(ServerSettings()) as server:
             brief = asyncio.create_task(raw_exchange(server, http_post(body(LONG))))
-            endless = asyncio.create_task(
-                raw_exchange(server, http_post(body(action("long", tokens=900, intervalMs=50))))
-            )
+            endless = asyncio.create_task(raw_exchange(server, http_post(body(ENDLESS))))
             idle = asyncio.create_task(raw_exchange(server, b""))
-            await asyncio.sleep(0.05)
+            await until(lambda: len(server.api.registry) == 2)
             start = time.monotonic()
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 10, "the endless run, of 45 s, was not ended"
         assert (await brief).rstrip().endswith(b"0")
         assert b'"type":"done"' in await brief
         assert b'"code":"shutdown"' in await endless
@@ -715,15 +720,17 @@ def test_at_the_end_runs_finish_or_are_told_and_the_port_is_free():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_process_in_two_seconds_with_its_streams(number):
+def test_a_signal_ends_streams_and_process(number):
     program = (
         "from harness.reference.server import ServerSettings, serve\n"
         "serve(ServerSettings(), on_ready=lambda port: print(port, flush=True))"
     )
+    began = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             port = int(process.stdout.readline())
+            startup_s = time.monotonic() - began  # how fast this machine is now
             with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
                 connection.sendall(http_post(body(action("long", tokens=900))))
                 assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -735,7 +742,7 @@ def test_a_signal_ends_the_process_in_two_seconds_with_its_streams(number):
             assert b'"code":"shutdown"' in received
             assert received.endswith(b"\r\n0\r\n\r\n")
             assert process.wait(timeout=5) == 0
-            assert time.monotonic() - start < 2.5
+            assert time.monotonic() - start < 2.5 + startup_s
         finally:
             process.kill()
 
@@ -755,7 +762,7 @@ def test_serve_runs_outside_the_main_thread():
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_taken_port_is_an_error():
+def test_a_port_in_use_is_an_error():
     async def scenario() -> None:
         async with running() as server:
             with pytest.raises(OSError, match="address already in use"):
@@ -765,10 +772,10 @@ def test_a_taken_port_is_an_error():
     asyncio.run(scenario())
 
 
-# what points at it
+# the demo settings
 
 
-def test_the_demo_settings_bring_about_what_their_names_say():
+def test_the_demo_actions_match_their_names():
     config = demo_config("http://127.0.0.1:1")
     settings = Settings(**config)
     assert settings.target.other_route is not None
@@ -782,17 +789,18 @@ def test_the_demo_settings_bring_about_what_their_names_say():
         answers = dict(
             zip(
                 actions,
-                await asyncio.gather(*(client.post(body(one)) for one in actions.values())),
+                await asyncio.gather(*(client.post(body(content)) for content in actions.values())),
                 strict=True,
             )
         )
-        assert 1.0 < time.monotonic() - start < 2.5
+        took_s = time.monotonic() - start
+        assert took_s > 1.5, "the quiet action pauses for 1.5 s"
         ends = {name: answer.types[-1] for name, answer in answers.items()}
         assert ends == dict.fromkeys(actions, "done") | {"failure": "error", "cancelled": "cancelled"}
         assert len(answers["long"].events) == 21
         assert answers["silent"].types == ["done"]
         assert answers["echo"].text == "{text}"
-        assert answers["quiet"].raw.count(b": heartbeat\n\n") in {2, 3}
+        assert 1 <= answers["quiet"].raw.count(b": heartbeat\n\n") <= took_s / 0.5
 
     ask(scenario)
 

@@ -1,7 +1,7 @@
-"""A small server of somebody else's, as a newcomer has one: its own path, organization, tools and conflict form.
+"""A small third-party server with its own path, organization, tools and conflict form.
 
-It uses aiohttp and nothing of the harness. Run it with ``python -m tests.setup.acme_server``; with ``--drop N``
-every Nth first connection to a run lacks one event, which its retry has.
+It uses aiohttp and no code of the harness. Run it with ``python -m tests.setup.acme_server``. With ``--drop N``, every
+Nth first connection to a run lacks one event, which its retry has.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Acme:
         return (keys[0] if keys else None), body
 
     def _run_of(self, key: str | None, body: dict[str, Any]) -> tuple[Run, bool]:
-        """The run, and whether the request clashes with it."""
+        """The run, and whether the request conflicts with it."""
         place = ("key", key) if key else ("runId", body["runId"]) if "runId" in body else None
         digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         found = self.runs.get(place) if place else None
@@ -151,7 +151,7 @@ class Acme:
                     await answer.write(block)
             await answer.write_eof()
         except ConnectionError:
-            pass  # the reader has gone; the run has not
+            pass  # the client disconnected; the run continues
         return answer
 
     def _refusal(self, refused: Refused) -> web.Response:
@@ -167,7 +167,7 @@ CLASH = json.dumps({"type": "error", "status": 409, "message": "this key is take
 
 
 async def _blocks(run: Run, at: int) -> AsyncIterator[tuple[int, bytes]]:
-    """Each event from that place on, as it comes, with its place; a comment in long silences has -1."""
+    """Each event from that index on, with its index; heartbeat comments have index -1."""
     while True:
         while at < len(run.events):
             event_id, data = run.events[at]
@@ -207,7 +207,7 @@ def _check_options(body: dict[str, Any]) -> None:
         if name in body and not isinstance(body[name], kind):
             raise Refused(422, f"{name} is wrong")
     previous = body.get("previousOutputs", [])
-    if not isinstance(previous, list) or not all(isinstance(one, dict) for one in previous):
+    if not isinstance(previous, list) or not all(isinstance(output, dict) for output in previous):
         raise Refused(422, "previousOutputs is wrong")
     if body.get("source", "api") not in ("automation", "api", "other"):
         raise Refused(422, "source is wrong")

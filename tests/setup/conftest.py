@@ -1,4 +1,4 @@
-"""Whoever sets up a test stands in an empty folder, with no setting in the environment."""
+"""Every setup test runs in an empty folder, without HARNESS_* variables."""
 
 from __future__ import annotations
 

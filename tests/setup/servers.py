@@ -1,4 +1,4 @@
-"""Servers of a test's own, each on an event loop in a thread, so that verbs can be called as they are."""
+"""Servers for tests, each on an event loop in a thread, so that commands can be called synchronously."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @contextmanager
 def serving(app: web.Application, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """The base URL of that application."""
+    """Serve an application; yields its base URL."""
     loop = asyncio.new_event_loop()
     ready = threading.Event()
     ports: list[int] = []
 
-    async def begin() -> web.AppRunner:
+    async def start() -> web.AppRunner:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
@@ -33,7 +33,7 @@ def serving(app: web.Application, tls: ssl.SSLContext | None = None) -> Iterator
 
     def run() -> None:
         asyncio.set_event_loop(loop)
-        runners.append(loop.run_until_complete(begin()))
+        runners.append(loop.run_until_complete(start()))
         ready.set()
         loop.run_forever()
         loop.run_until_complete(runners[0].cleanup())
@@ -63,7 +63,7 @@ def acme(drop_every: int = 0) -> Iterator[tuple[Acme, str]]:
 
 @contextmanager
 def answering(handler: Handler, tls: ssl.SSLContext | None = None) -> Iterator[str]:
-    """A server that answers everything by that handler."""
+    """A server that passes every request to `handler`."""
     app = web.Application()
     app.router.add_route("*", "/{anything:.*}", handler)
     with serving(app, tls) as url:

@@ -12,7 +12,7 @@ from harness.setup.curl import json_object, read_curl, split_url
 BODY = {"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it's"}}
 
 
-def test_a_command_as_a_wiki_has_it() -> None:
+def test_a_command_from_a_wiki() -> None:
     found = read_curl(
         """
 # start a run
@@ -32,7 +32,7 @@ rm -rf /
     assert found.verify_tls
 
 
-def test_a_command_as_a_browser_copies_it() -> None:
+def test_a_command_copied_from_a_browser() -> None:
     found = read_curl(
         r"""curl 'http://localhost:3000/' \
   -H 'accept: text/event-stream' -H 'sec-fetch-mode: cors' -H 'authorization: Bearer a.b.c' \
@@ -45,7 +45,7 @@ def test_a_command_as_a_browser_copies_it() -> None:
     assert not found.verify_tls
 
 
-def test_the_command_that_our_own_report_shows() -> None:
+def test_the_command_in_a_harness_report() -> None:
     request = HttpRequest.post_json("/runs", (("Authorization", "Bearer s3cret"), ("X", "")), BODY)
     text = curl(request, "http://h:1", ["s3cret"])
     assert "s3cret" not in text
@@ -53,7 +53,7 @@ def test_the_command_that_our_own_report_shows() -> None:
     assert (found.base_url, found.path, found.token, found.body) == ("http://h:1", "/runs", "s3cret", BODY)
 
 
-def test_bodies_and_authorities_in_files(tmp_path: Path) -> None:
+def test_body_and_ca_in_files(tmp_path: Path) -> None:
     (tmp_path / "body.json").write_text('{"a": 1}', encoding="utf-8")
     found = read_curl("curl https://h -d @body.json --cacert ca.pem", {}, tmp_path)
     assert found.body == {"a": 1}
@@ -61,41 +61,41 @@ def test_bodies_and_authorities_in_files(tmp_path: Path) -> None:
     assert found.path == "/"
 
 
-def test_options_glued_together() -> None:
+def test_options_with_attached_values() -> None:
     found = read_curl("""curl -skXPOST h:8080/x -H'Authorization: bearer t' -d'{"a":1}'""", {})
     assert (found.base_url, found.path, found.token) == ("http://h:8080", "/x", "t")
     assert not found.verify_tls
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "no curl command"),
         ("wget http://h", "no curl command"),
-        ("curl -d '{}'", "names no URL"),
-        ("curl http://h", "posts no body"),
+        ("curl -d '{}'", "has no URL"),
+        ("curl http://h", "has no body"),
         ("curl http://h -d '{}' -d '{}'", "two bodies"),
         ("curl http://h http://i -d '{}'", "two URLs"),
-        ("curl http://h -d '[]'", "is no JSON object"),
+        ("curl http://h -d '[]'", "is not a JSON object"),
         ("curl http://h -d 'a=b'", "is not valid JSON"),
         ("curl http://h -d", "ends after -d"),
         ("curl http://h -X PUT -d '{}'", "sends PUT"),
-        ("curl http://h -F a=b -d '{}'", "option -F is not understood"),
-        ("curl http://h -u me:pw -d '{}'", "option -u is not understood"),
-        ("curl http://h --frobnicate -d '{}'", "option --frobnicate is not understood"),
-        ("curl http://h -H 'Authorization: Basic x' -d '{}'", "only Bearer tokens"),
+        ("curl http://h -F a=b -d '{}'", "unsupported curl option -F;"),
+        ("curl http://h -u me:pw -d '{}'", "unsupported curl option -u;"),
+        ("curl http://h --frobnicate -d '{}'", "unsupported curl option --frobnicate;"),
+        ("curl http://h -H 'Authorization: Basic x' -d '{}'", "unsupported Authorization scheme Basic"),
         ("curl http://h -H \"Authorization: Bearer $NOPE\" -d '{}'", "uses $NOPE, which is not set"),
-        ("curl http://h -d '{", "a quote is not closed"),
-        ("curl http://h -d `cat secret`", "or it is run"),
-        ('curl http://h -d "`cat secret`"', "a quote is not closed, or it is run"),
-        ("curl ftp://h -d '{}'", "is no URL"),
+        ("curl http://h -d '{", "unclosed quote"),
+        ("curl http://h -d `cat secret`", "or command substitution"),
+        ('curl http://h -d "`cat secret`"', "unclosed quote or command substitution"),
+        ("curl ftp://h -d '{}'", "is not a URL"),
         ("curl http://h -d @nowhere.json", "cannot read the curl command's body"),
     ],
 )
-def test_what_is_no_such_command_is_a_sentence(text: str, said: str) -> None:
+def test_an_unusable_command_is_one_sentence(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         read_curl(text, {})
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -114,8 +114,8 @@ def test_urls(url: str, parts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "http://", "http://h:port", "http://h:0", "http://[::1", "ws://h"])
-def test_what_is_no_url(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no URL"):
+def test_not_a_url(url: str) -> None:
+    with pytest.raises(SettingsError, match="is not a URL"):
         split_url(url)
 
 

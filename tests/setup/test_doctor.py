@@ -1,4 +1,4 @@
-"""`harness doctor`, and the two other verbs before a first test, as commands."""
+"""`harness doctor`, and the help and completion of every command."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ from tests.setup.servers import acme
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> list[SetupFinding]:
-    """What the machine is found to be."""
-    found = [ok("cores", "8"), ok("disk", "[b]10 GB[/b]")]
-    monkeypatch.setattr(module, "machine_rows", lambda *_: iter(found))
-    return found
+    """The findings on the machine, in place of the real checks."""
+    findings = [ok("cores", "8"), ok("disk", "[b]10 GB[/b]")]
+    monkeypatch.setattr(module, "check_machine", lambda *_: iter(findings))
+    return findings
 
 
 def doctor(*options: str) -> Any:
     return CliRunner().invoke(main, ["doctor", *options])
 
 
-def test_a_machine_that_is_fit(machine: list[SetupFinding]) -> None:
+def test_every_check_ok(machine: list[SetupFinding]) -> None:
     done = doctor()
     assert done.exit_code == 0, done.output
     assert "[b]10 GB[/b]" in done.output
-    assert "nothing stands in the way of a test" in done.output
-    assert "No target is named" in done.output
+    assert "ready for a test." in done.output
+    assert "No target configured" in done.output
 
 
-def test_a_warning_is_no_failure_and_a_failure_is(machine: list[SetupFinding]) -> None:
+def test_only_a_failure_sets_the_exit_code(machine: list[SetupFinding]) -> None:
     machine.append(warn("timer", "late", "wait"))
     done = doctor()
     assert done.exit_code == 0
     assert "→ wait" in done.output
-    assert "mind timer" in done.output
+    assert "with warnings: timer" in done.output
     machine.append(fail("file limit", "12", "ulimit -n 99"))
     done = doctor()
     assert done.exit_code == 1
-    assert "file limit must be put right" in done.output
+    assert "fix before a test: file limit" in done.output
 
 
-def test_one_document_for_a_program(machine: list[SetupFinding]) -> None:
+def test_json_output(machine: list[SetupFinding]) -> None:
     machine.append(fail("file limit", "12", "ulimit -n 99"))
     done = doctor("--json")
     assert done.exit_code == 1
@@ -89,25 +89,29 @@ def test_wrong_settings_are_one_sentence(machine: list[SetupFinding]) -> None:
     assert "unknown setting 'target.base_ulr'" in done.stderr
 
 
-def test_an_interrupt_is_no_traceback(machine: list[SetupFinding], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_prints_no_traceback(
+    machine: list[SetupFinding], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def interrupted(*_: object) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "machine_rows", interrupted)
+    monkeypatch.setattr(module, "check_machine", interrupted)
     done = doctor()
     assert (done.exit_code, done.stderr) == (130, "harness: interrupted\n")
 
 
-def _commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
-    found: list[tuple[tuple[str, ...], click.Command]] = []
-    for name, command in group.commands.items():
-        found.append(((*path, name), command))
+def _command_paths(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    context = click.Context(group)
+    paths: list[tuple[str, ...]] = []
+    for name in group.list_commands(context):  # commands are imported lazily: `group.commands` may be empty
+        command = group.get_command(context, name)
+        paths.append((*path, name))
         if isinstance(command, click.Group):
-            found += _commands(command, (*path, name))
-    return found
+            paths += _command_paths(command, (*path, name))
+    return paths
 
 
-@pytest.mark.parametrize("path", [" ".join(path) for path, _ in _commands(main)])
+@pytest.mark.parametrize("path", [" ".join(path) for path in _command_paths(main)])
 def test_every_help_has_an_example(path: str) -> None:
     done = CliRunner().invoke(main, [*path.split(), "--help"])
     assert done.exit_code == 0, done.output
@@ -127,7 +131,7 @@ def _bash(script: str, folder: Path) -> str:
 
 
 def test_bash_completes(tmp_path: Path) -> None:
-    said = _bash(
+    output = _bash(
         """
         eval "$(harness completion bash)"
         complete -p harness
@@ -138,10 +142,10 @@ def test_bash_completes(tmp_path: Path) -> None:
         """,
         tmp_path,
     )
-    assert "-F _harness_completion harness" in said
-    assert "verb: doctor\n" in said
-    assert "options: --rate --ramp\n" in said
-    assert "shells: zsh\n" in said
+    assert "-F _harness_completion harness" in output
+    assert "verb: doctor\n" in output
+    assert "options: --rate --ramp\n" in output
+    assert "shells: zsh\n" in output
 
 
 @pytest.mark.parametrize(
@@ -153,5 +157,5 @@ def test_the_other_shells_have_a_script(shell: str, word: str) -> None:
     assert word in done.output
 
 
-def test_a_shell_that_nobody_knows() -> None:
+def test_an_unknown_shell() -> None:
     assert CliRunner().invoke(main, ["completion", "cmd"]).exit_code == 2

@@ -1,4 +1,4 @@
-"""`harness init` against servers that nobody of this project wrote for it."""
+"""`harness init` against servers written without any of the harness's code."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def init(*options: str, token: str | None = TOKEN) -> Result:
     return CliRunner(env={"HARNESS_TARGET__TOKEN": token}).invoke(main, ["init", *options])
 
 
-def refused(result: Result, *words: str) -> None:
+def assert_refused(result: Result, *parts: str) -> None:
     assert result.exit_code == 2, result.output
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("harness: "), result.output
-    for word in words:
-        assert word in last
+    for part in parts:
+        assert part in last
     assert not Path("harness.toml").exists()
 
 
@@ -67,7 +67,7 @@ def test_flags_alone(server: tuple[Acme, str]) -> None:
     assert TOKEN not in done.output
     assert "harness doctor" in done.stderr
     assert done.stdout == ""
-    # summarise and crawl once each, and crawl once more to be cut; all else was tried on keys of theirs
+    # summarise and crawl once each, and crawl once more to be cut; everything else reuses their keys
     assert running.started == 3
 
 
@@ -124,11 +124,11 @@ def test_an_action_that_does_not_do_what_its_name_says(server: tuple[Acme, str])
         *("--action", SUMMARISE, "--action", wrong[0], "--action", wrong[1]),
     )
     assert done.exit_code == 0, done.output
-    assert done.stderr.count("NOT as wanted") == 2
-    assert Path("harness.toml").read_text().count("That is not what the suite needs of it.") == 2
+    assert done.stderr.count("NOT as expected") == 2
+    assert Path("harness.toml").read_text().count("Not what the suite needs here.") == 2
 
 
-def test_a_file_that_is_there_is_kept(server: tuple[Acme, str]) -> None:
+def test_an_existing_file_is_kept(server: tuple[Acme, str]) -> None:
     running, url = server
     Path("harness.toml").write_text("precious")
     options = ("--target", url + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
@@ -141,45 +141,51 @@ def test_a_file_that_is_there_is_kept(server: tuple[Acme, str]) -> None:
     assert load_settings().target.path == PATH
 
 
-def test_a_refused_setting_is_named_with_the_servers_words(server: tuple[Acme, str]) -> None:
+def test_a_refused_setting_is_named_with_the_servers_message(server: tuple[Acme, str]) -> None:
     _, url = server
     given = ("--target", url + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE)
-    refused(init(*given, token="wrong"), "401", "this needs a token of yours", "HARNESS_TARGET__TOKEN")
-    refused(init(*given, token=None), "no token is given")
-    refused(init(*given, "--path", "/nowhere"), "404", "there is nothing here", "--path")
-    refused(init(*given, "--organization", "other"), "403", "--organization ('other' was sent)")
+    assert_refused(init(*given, token="wrong"), "401", "this needs a token of yours", "HARNESS_TARGET__TOKEN")
+    assert_refused(init(*given, token=None), "no token given")
+    assert_refused(init(*given, "--path", "/nowhere"), "404", "there is nothing here", "--path")
+    assert_refused(init(*given, "--organization", "other"), "403", "--organization ('other' was sent)")
     unknown = f"success={json.dumps(action('dance'))}"
-    refused(
+    assert_refused(
         init(*given[:4], "--action", unknown), "422", "acme has summarise, crawl, break", "--action success"
     )
 
 
-def test_what_is_missing_is_named_where_nobody_can_be_asked(server: tuple[Acme, str]) -> None:
-    refused(init(), "--target URL")
-    refused(init("--target", server[1] + PATH), "--action success=", "--from-curl")
-    refused(init("--target", "agent.example.com"), "write http:// or https://")
-    refused(init("--target", "http://me:pw@h/x", "--action", SUMMARISE), "user name")
-    refused(init("--target", server[1], "--action", "succes={}"), "no action 'succes'", "success")
-    refused(init("--target", server[1], "--action", "success"), "has no =")
-    refused(init("--target", server[1], "--action", "success=[]"), "is no JSON object")
-    refused(init("--target", server[1], "--action", "success="), "is not valid JSON")
-    refused(init("--target", server[1], "--action", "success=summarise"), "toolName", "--action success='{")
-    refused(init("--target", server[1], "--action", SUMMARISE, token="two words"), "target.token", "blank")
-    refused(init("--from-curl", "nowhere.sh"), "cannot read the curl command in nowhere.sh")
+def test_a_missing_setting_names_its_flag_without_a_terminal(server: tuple[Acme, str]) -> None:
+    assert_refused(init(), "--target URL")
+    assert_refused(init("--target", server[1] + PATH), "--action success=", "--from-curl")
+    assert_refused(init("--target", "agent.example.com"), "add http:// or https://")
+    assert_refused(init("--target", "http://me:pw@h/x", "--action", SUMMARISE), "user name")
+    assert_refused(init("--target", server[1], "--action", "succes={}"), "unknown action 'succes'", "success")
+    assert_refused(init("--target", server[1], "--action", "success"), "has no =")
+    assert_refused(init("--target", server[1], "--action", "success=[]"), "is not a JSON object")
+    assert_refused(init("--target", server[1], "--action", "success="), "is not valid JSON")
+    assert_refused(
+        init("--target", server[1], "--action", "success=summarise"), "toolName", "--action success='{"
+    )
+    assert_refused(
+        init("--target", server[1], "--action", SUMMARISE, token="two words"), "target.token", "blank"
+    )
+    assert_refused(init("--from-curl", "nowhere.sh"), "cannot read the curl command in nowhere.sh")
 
 
-def test_nobody_there() -> None:
+def test_connection_refused() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        refused(init("--target", url, "--action", SUMMARISE), url, "cannot be reached: Connection refused")
+        assert_refused(
+            init("--target", url, "--action", SUMMARISE), url, "cannot be reached: Connection refused"
+        )
 
 
-def test_a_certificate_that_nobody_knows(authority: Authority) -> None:  # noqa: F811
+def test_an_unknown_certificate(authority: Authority) -> None:  # noqa: F811
     server = Acme()
     with answering(server.handle, authority.context) as url:
         options = ("--target", url + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
-        refused(init(*options), "certificate", "--ca-file")
+        assert_refused(init(*options), "certificate", "--ca-file")
         assert server.requests == 0
         trusted = init(*options, "--ca-file", str(authority.ca_file))
         assert trusted.exit_code == 0, trusted.output
@@ -190,57 +196,59 @@ def test_a_certificate_that_nobody_knows(authority: Authority) -> None:  # noqa:
 
 
 async def _forgetful(request: web.Request) -> web.StreamResponse:
-    """Every request is a new run; nothing is a conflict; nobody is refused."""
+    """Every request starts a new run; no request is a conflict or refused."""
     _forgetful.count += 1  # type: ignore[attr-defined]
     run = _forgetful.count  # type: ignore[attr-defined]
     events = [{"type": "token", "content": str(run)}, {"type": "done", "runId": str(run)}]
-    text = "".join(f"id: {run}-{at}\ndata: {json.dumps(one)}\n\n" for at, one in enumerate(events))
+    text = "".join(f"id: {run}-{at}\ndata: {json.dumps(event)}\n\n" for at, event in enumerate(events))
     return web.Response(text=text, content_type="text/event-stream")
 
 
 _forgetful.count = 0  # type: ignore[attr-defined]
 
 
-def test_a_server_without_idempotency_is_not_held_to_what_it_lacks() -> None:
+def test_a_server_without_idempotency_gets_no_setting_for_it() -> None:
     with answering(_forgetful) as url:
         done = init("--target", url, "--organization", "o", "--action", SUMMARISE, token=None)
     assert done.exit_code == 0, done.output
     target = load_settings().target
     assert (target.conflict, target.resume_start, target.last_event_id) == ("any", "any", None)
     text = Path("harness.toml").read_text()
-    assert "did not bring the run back" in " ".join(text.replace("\n#", "").split())
-    assert "answered 200 without a token too" in text
+    assert "did not return the same run" in " ".join(text.replace("\n#", "").split())
+    assert "answered 200 to a request without a token" in text
 
 
 @pytest.mark.parametrize(
-    ("content_type", "text", "said"),
+    ("content_type", "text", "message"),
     [
         ("application/json", "{}", "not text/event-stream"),
         ("text/event-stream", "", "no event of the documented form"),
         ("text/event-stream", 'id: 1-0\ndata: {"type":"token","content":"x"}\n\n', "no terminal event"),
     ],
 )
-def test_a_wrong_stream_is_said_and_left_to_the_suite(content_type: str, text: str, said: str) -> None:
+def test_a_wrong_stream_is_a_warning(content_type: str, text: str, message: str) -> None:
     async def wrong(request: web.Request) -> web.StreamResponse:
         return web.Response(text=text, content_type=content_type)
 
     with answering(wrong) as url:
         done = init("--target", url, "--organization", "o", "--action", SUMMARISE)
     assert done.exit_code == 0, done.output
-    assert said in done.stderr
+    assert message in done.stderr
     assert load_settings().target.conflict == "any"
 
 
-def test_a_server_that_is_broken_gives_no_file() -> None:
+def test_a_broken_server_gets_no_file() -> None:
     async def broken(request: web.Request) -> web.StreamResponse:
         return web.json_response({"error": {"why": "no\ndatabase"}}, status=500)
 
     with answering(broken) as url:
-        refused(init("--target", url, "--organization", "o", "--action", SUMMARISE), "500", "no\\\\ndatabase")
+        assert_refused(
+            init("--target", url, "--organization", "o", "--action", SUMMARISE), "500", "no\\\\ndatabase"
+        )
 
 
 async def _talkative(request: web.Request) -> web.StreamResponse:
-    """Says every token that it is sent, and knows one action."""
+    """Repeats the token it is sent in its error message, and has one action."""
     token = request.headers.get("Authorization")
     body = await request.json()
     if token == "Bearer s3cret" and body["workflowAction"].get("toolId") == "summarise":
@@ -248,11 +256,11 @@ async def _talkative(request: web.Request) -> web.StreamResponse:
     return web.json_response({"message": f"I got {token}"}, status=422)
 
 
-def test_a_token_that_the_server_says_is_masked() -> None:
+def test_a_token_in_the_servers_message_is_masked() -> None:
     with answering(_talkative) as url:
         options = ("--target", url, "--organization", "o", "--action", SUMMARISE, "--action", CRAWL)
         wrong = init(*options, token="an0ther")
-        refused(wrong, "I got Bearer *******")
+        assert_refused(wrong, "I got Bearer *******")
         right = init(*options, token="s3cret")
     assert "an0ther" not in wrong.output
     assert right.exit_code == 0, right.output
@@ -260,19 +268,19 @@ def test_a_token_that_the_server_says_is_masked() -> None:
     assert "I got Bearer ******" in Path("harness.toml").read_text()
 
 
-def test_a_limiter_is_waited_for() -> None:
-    asked: list[int] = []
+def test_a_429_is_retried() -> None:
+    requests: list[web.Request] = []
 
     async def limited(request: web.Request) -> web.StreamResponse:
-        asked.append(1)
-        if len(asked) in (1, 3):
+        requests.append(request)
+        if len(requests) in (1, 3):
             return web.Response(status=429, headers={"Retry-After": "0"})
         return await _forgetful(request)
 
     with answering(limited) as url:
         done = init("--target", url, "--organization", "o", "--action", SUMMARISE, "--once")
     assert done.exit_code == 0, done.output
-    assert len(asked) == 4
+    assert len(requests) == 4
 
 
 def _token(claims: Any) -> str:
@@ -298,23 +306,23 @@ def test_a_token_may_name_the_organization(token: str, organization: str | None)
     assert draft.organization_id == organization
 
 
-class Told:
-    """A person whose answers are known."""
+class ScriptedPrompt:
+    """A user with prepared answers."""
 
     is_interactive = True
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
-        self.asked: list[str] = []
+        self.questions: list[str] = []
 
     def ask(self, question: str, flag: str, *, default: str | None = None, hidden: bool = False) -> str:
-        self.asked.append(question)
+        self.questions.append(question)
         return self.answers.pop(0) or (default or "")
 
 
-def test_a_person_is_asked_for_the_rest_and_may_correct_it(server: tuple[Acme, str]) -> None:
+def test_prompts_for_missing_and_refused_settings(server: tuple[Acme, str]) -> None:
     _, url = server
-    person = Told(
+    prompt = ScriptedPrompt(
         url + "/wrong",
         TOKEN,
         "other",  # organization
@@ -324,9 +332,9 @@ def test_a_person_is_asked_for_the_rest_and_may_correct_it(server: tuple[Acme, s
         ORGANIZATION,  # 403
         json.dumps(action("crawl")),  # a long one
     )
-    draft = first_draft(None, None, None, None, None, {}, person, {})
-    assert run_init(draft, person, None, force=False, once=False) == 0
-    assert person.answers == []
+    draft = first_draft(None, None, None, None, None, {}, prompt, {})
+    assert run_init(draft, prompt, None, force=False, once=False) == 0
+    assert prompt.answers == []
     target = load_settings().target
     assert (target.path, target.organization_id) == (PATH, ORGANIZATION)
     assert target.actions.success is not None
@@ -335,11 +343,13 @@ def test_a_person_is_asked_for_the_rest_and_may_correct_it(server: tuple[Acme, s
     assert TOKEN not in Path("harness.toml").read_text()
 
 
-def test_a_bare_tool_is_an_action_and_its_other_fields_are_asked_for(server: tuple[Acme, str]) -> None:
-    person = Told("Summarise", "sums up", "prod")
+def test_a_bare_tool_id_prompts_for_the_other_fields(server: tuple[Acme, str]) -> None:
+    prompt = ScriptedPrompt("Summarise", "sums up", "prod")
     given = {"success": " summarise "}
-    draft = first_draft(server[1] + PATH, None, ORGANIZATION, None, None, given, person, {})
-    assert person.asked == ["its toolName", "its aiDescription", "its runtimeScope"]
+    draft = first_draft(server[1] + PATH, None, ORGANIZATION, None, None, given, prompt, {})
+    assert prompt.questions == [
+        *("toolName of the action", "aiDescription of the action", "runtimeScope of the action"),
+    ]
     assert draft.actions["success"] == {
         "toolId": "summarise",
         "toolName": "Summarise",
@@ -349,19 +359,19 @@ def test_a_bare_tool_is_an_action_and_its_other_fields_are_asked_for(server: tup
 
 
 @pytest.mark.parametrize("status", [404, 405, 410])
-def test_an_endpoint_that_is_not_there_is_a_wrong_path_from_the_first_request(status: int) -> None:
+def test_a_missing_endpoint_is_a_wrong_path_from_the_first_request(status: int) -> None:
     async def nothing(request: web.Request) -> web.StreamResponse:
         return web.json_response({"title": "nothing"}, status=status)
 
     with answering(nothing) as url:
         done = init("--target", url, "--organization", "o", "--action", SUMMARISE)
-    seems = f"seems wrong: POST /agent/workflow-actions got {status}  give --path, or a URL with its path"
-    assert seems in done.stderr
-    assert "401 is what the suite wants" not in done.stderr
-    refused(done, str(status), "the path seems wrong", "--path")
+    hint = f"probably wrong: POST /agent/workflow-actions got {status}  use --path, or a URL with its path"
+    assert hint in done.stderr
+    assert "the suite expects 401" not in done.stderr
+    assert_refused(done, str(status), "is probably wrong", "--path")
 
 
-def test_a_token_is_to_be_exported_only_where_it_is_not(server: tuple[Acme, str]) -> None:
+def test_only_an_unexported_token_is_to_be_exported(server: tuple[Acme, str]) -> None:
     Path("token").write_text(TOKEN)
     options = ("--target", server[1] + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
     advice = "next: export HARNESS_TARGET__TOKEN"
@@ -372,10 +382,10 @@ def test_a_token_is_to_be_exported_only_where_it_is_not(server: tuple[Acme, str]
     assert advice not in init(*from_file).stderr
 
 
-def test_a_person_who_has_no_better_answer_is_not_asked_for_ever(server: tuple[Acme, str]) -> None:
+def test_corrections_are_limited(server: tuple[Acme, str]) -> None:
     _, url = server
-    person = Told(*["wrong"] * 9)
-    draft = first_draft(url + PATH, None, ORGANIZATION, None, None, {"success": "{}"}, person, {})
-    with pytest.raises(ValueError, match="refused what was tried 4 times"):
-        run_init(draft, person, None, force=False, once=False)
-    assert len(person.asked) == 5
+    prompt = ScriptedPrompt(*["wrong"] * 9)
+    draft = first_draft(url + PATH, None, ORGANIZATION, None, None, {"success": "{}"}, prompt, {})
+    with pytest.raises(ValueError, match="refused 4 attempts"):
+        run_init(draft, prompt, None, force=False, once=False)
+    assert len(prompt.questions) == 5

@@ -8,16 +8,16 @@ import pytest
 from harness.config.load_settings import LoadSettings
 from harness.setup.finding import SetupFinding
 from harness.setup.machine_checks import (
-    clock_row,
-    cores_row,
-    disk_row,
-    files_row,
-    machine_rows,
-    memory_row,
-    ports_row,
-    proxy_row,
-    stamps_row,
-    timer_row,
+    check_clock,
+    check_cores,
+    check_disk,
+    check_file_limit,
+    check_machine,
+    check_memory,
+    check_ports,
+    check_proxy,
+    check_receive_stamps,
+    check_timer,
 )
 
 GB, MB = 1 << 30, 1 << 20
@@ -26,75 +26,76 @@ NO_LIMIT = float("inf")
 
 
 @pytest.mark.parametrize(
-    ("row", "standing"),
+    ("check", "status"),
     [
-        (lambda: cores_row(4, 1, 0.2), "ok"),
-        (lambda: cores_row(2, 1, 0.2), "ok"),
-        (lambda: cores_row(2, 2, 0.2), "warn"),
-        (lambda: cores_row(1, 1, 0.2), "warn"),
-        (lambda: cores_row(2, 3, 0.2), "fail"),
-        (lambda: cores_row(0.5, 1, 0.0), "fail"),
-        (lambda: cores_row(4, 1, 2.1), "warn"),
-        (lambda: memory_row(None), "ok"),
-        (lambda: memory_row(GB), "ok"),
-        (lambda: memory_row(GB - 1), "warn"),
-        (lambda: memory_row(256 * MB), "warn"),
-        (lambda: memory_row(256 * MB - 1), "fail"),
-        (lambda: files_row(1024, 1024, 1024), "ok"),
-        (lambda: files_row(1025, 1024, 1024), "fail"),
-        (lambda: files_row(9_000, 1024, 20_000), "ok"),  # Locust raises it to 10,000 itself
-        (lambda: files_row(10_001, 1024, 20_000), "fail"),
-        (lambda: files_row(10_001, 12_000, 20_000), "ok"),
-        (lambda: files_row(10_001, 1024, NO_LIMIT), "fail"),
-        (lambda: files_row(10_001, NO_LIMIT, NO_LIMIT), "ok"),
-        (lambda: ports_row(None, 9e9, 1), "ok"),
-        (lambda: ports_row(28_000, 233.0, 10), "ok"),
-        (lambda: ports_row(28_000, 234.0, 10), "warn"),
-        (lambda: ports_row(28_000, 467.0, 10), "fail"),
-        (lambda: ports_row(28_000, None, 28_001), "fail"),
-        (lambda: disk_row(GB, True, HERE), "ok"),
-        (lambda: disk_row(GB - 1, True, HERE), "warn"),
-        (lambda: disk_row(100 * MB - 1, True, HERE), "fail"),
-        (lambda: disk_row(GB, False, HERE), "fail"),
-        (lambda: disk_row(None, True, HERE), "fail"),
-        (lambda: clock_row(1e-9, 0.0), "ok"),
-        (lambda: clock_row(1e-9, -0.006), "warn"),
-        (lambda: clock_row(0.015, 0.0), "fail"),
-        (lambda: timer_row([0.0001] * 100), "ok"),
-        (lambda: timer_row([0.0001] * 90 + [0.02] * 10), "warn"),
-        (lambda: stamps_row(0), "ok"),
-        (lambda: stamps_row(None), "warn"),
-        (lambda: proxy_row({"HTTP_PROXY": "", "NO_PROXY": "x"}), "ok"),
-        (lambda: proxy_row({"https_proxy": "http://p"}), "warn"),
+        (lambda: check_cores(4, 1, 0.2), "ok"),
+        (lambda: check_cores(2, 1, 0.2), "ok"),
+        (lambda: check_cores(2, 2, 0.2), "warn"),
+        (lambda: check_cores(1, 1, 0.2), "warn"),
+        (lambda: check_cores(2, 3, 0.2), "fail"),
+        (lambda: check_cores(0.5, 1, 0.0), "fail"),
+        (lambda: check_cores(4, 1, 2.1), "warn"),
+        (lambda: check_memory(None), "ok"),
+        (lambda: check_memory(GB), "ok"),
+        (lambda: check_memory(GB - 1), "warn"),
+        (lambda: check_memory(256 * MB), "warn"),
+        (lambda: check_memory(256 * MB - 1), "fail"),
+        (lambda: check_file_limit(1024, 1024, 1024), "ok"),
+        (lambda: check_file_limit(1025, 1024, 1024), "fail"),
+        (lambda: check_file_limit(9_000, 1024, 20_000), "ok"),  # Locust raises it to 10,000 itself
+        (lambda: check_file_limit(10_001, 1024, 20_000), "fail"),
+        (lambda: check_file_limit(10_001, 12_000, 20_000), "ok"),
+        (lambda: check_file_limit(10_001, 1024, NO_LIMIT), "fail"),
+        (lambda: check_file_limit(10_001, NO_LIMIT, NO_LIMIT), "ok"),
+        (lambda: check_ports(None, 9e9, 1), "ok"),
+        (lambda: check_ports(28_000, 233.0, 10), "ok"),
+        (lambda: check_ports(28_000, 234.0, 10), "warn"),
+        (lambda: check_ports(28_000, 467.0, 10), "fail"),
+        (lambda: check_ports(28_000, None, 28_001), "fail"),
+        (lambda: check_disk(GB, True, HERE), "ok"),
+        (lambda: check_disk(GB - 1, True, HERE), "warn"),
+        (lambda: check_disk(100 * MB - 1, True, HERE), "fail"),
+        (lambda: check_disk(GB, False, HERE), "fail"),
+        (lambda: check_disk(None, True, HERE), "fail"),
+        (lambda: check_clock(1e-9, 0.0), "ok"),
+        (lambda: check_clock(1e-9, -0.006), "warn"),
+        (lambda: check_clock(0.015, 0.0), "fail"),
+        (lambda: check_timer([0.0001] * 100), "ok"),
+        (lambda: check_timer([0.0001] * 90 + [0.02] * 10), "warn"),
+        (lambda: check_receive_stamps(0), "ok"),
+        (lambda: check_receive_stamps(None), "warn"),
+        (lambda: check_proxy({"HTTP_PROXY": "", "NO_PROXY": "x"}), "ok"),
+        (lambda: check_proxy({"https_proxy": "http://p"}), "warn"),
     ],
 )
-def test_where_a_limit_lies(row: Callable[[], SetupFinding], standing: str) -> None:
-    found = row()
-    assert found.standing == standing, found
-    assert bool(found.advice) is (standing != "ok")
+def test_limits(check: Callable[[], SetupFinding], status: str) -> None:
+    finding = check()
+    assert finding.status == status, finding
+    assert bool(finding.advice) is (status != "ok")
 
 
-def test_what_would_help_is_said_with_the_number_that_does() -> None:
-    assert files_row(10_001, 1024, 20_000).advice == "before the test: ulimit -n 10001"
-    assert "hard limit" in files_row(30_000, 1024, 20_000).advice
-    assert "https_proxy is set" in proxy_row({"https_proxy": "http://user:pw@p"}).found
-    assert "pw" not in proxy_row({"https_proxy": "http://user:pw@p"}).found
+def test_advice_names_numbers_and_variables_but_no_secrets() -> None:
+    assert check_file_limit(10_001, 1024, 20_000).advice == "before the test: ulimit -n 10001"
+    assert "hard limit" in check_file_limit(30_000, 1024, 20_000).advice
+    assert "https_proxy is set" in check_proxy({"https_proxy": "http://user:pw@p"}).detail
+    assert "pw" not in check_proxy({"https_proxy": "http://user:pw@p"}).detail
 
 
-def test_this_machine_can_be_looked_over(tmp_path: Path) -> None:
-    found = {row.name: row for row in machine_rows(LoadSettings(users=50), 50, tmp_path / "not" / "there")}
+def test_every_check_runs_on_this_machine(tmp_path: Path) -> None:
+    checks = check_machine(LoadSettings(users=50), 50, tmp_path / "not" / "there")
+    found = {finding.name: finding for finding in checks}
     assert list(found) == [
         *("python", "versions", "extras", "cores", "memory", "file limit", "ports", "loopback", "disk"),
         *("clock", "timer", "receive stamps", "proxy"),
     ]
-    assert "locust 2." in found["versions"].found
-    assert "about 250 are needed" in found["file limit"].found
-    assert str(tmp_path) in found["disk"].found
+    assert "locust 2." in found["versions"].detail
+    assert "about 250 needed" in found["file limit"].detail
+    assert str(tmp_path) in found["disk"].detail
     assert not (tmp_path / "not").exists()
 
 
 def test_more_processes_share_the_files(tmp_path: Path) -> None:
     plan = LoadSettings(rate=10, max_in_flight=1_000, processes=4)
-    found = {row.name: row for row in machine_rows(plan, 1_000, tmp_path)}
-    assert "about 450 are needed in a process" in found["file limit"].found
-    assert "about 1600 are needed" in found["ports"].found
+    found = {finding.name: finding for finding in check_machine(plan, 1_000, tmp_path)}
+    assert "about 450 needed per process" in found["file limit"].detail
+    assert "about 1600 needed" in found["ports"].detail

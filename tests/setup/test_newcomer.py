@@ -1,4 +1,4 @@
-"""From a server of one's own to a verdict on it, with init, doctor and check and nothing else."""
+"""From a third-party server to a verdict on it, with init, doctor and check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def acme_process(*options: str) -> Iterator[str]:
-    """The base URL of an acme server in a process of its own."""
+    """Run an acme server in a separate process; yields its base URL."""
     command = [sys.executable, "-m", "tests.setup.acme_server", *options]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -39,8 +39,8 @@ def curl_file(folder: Path, url: str, tool: str) -> None:
     )
 
 
-def from_nothing_to_a_verdict(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
-    """init, doctor and check, as a newcomer calls them. The last one's outcome."""
+def init_doctor_check(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
+    """Run init, doctor and check as a new user does; returns the result of check."""
     curl_file(folder, url, "crawl")
     init = harness("init", "--from-curl", "run.sh", folder=folder, variables={"ACME_TOKEN": TOKEN})
     assert init.returncode == 0, init.stderr
@@ -55,9 +55,9 @@ def from_nothing_to_a_verdict(folder: Path, url: str) -> subprocess.CompletedPro
     return harness("check", "--json", "--out", "out", *load, folder=folder, variables=token)
 
 
-def test_a_good_server_gets_a_green_verdict(tmp_path: Path) -> None:
+def test_a_conforming_server_passes(tmp_path: Path) -> None:
     with acme_process() as url:
-        check = from_nothing_to_a_verdict(tmp_path, url)
+        check = init_doctor_check(tmp_path, url)
     document = json.loads(check.stdout)
     assert check.returncode == 0, document["reasons"]
     assert document["verdict"] == "passed"
@@ -67,17 +67,18 @@ def test_a_good_server_gets_a_green_verdict(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
 
 
-def test_a_server_that_drops_frames_gets_a_red_one(tmp_path: Path) -> None:
+def test_a_server_that_drops_frames_fails(tmp_path: Path) -> None:
     with acme_process("--drop", "2") as url:
-        check = from_nothing_to_a_verdict(tmp_path, url)
+        check = init_doctor_check(tmp_path, url)
     document = json.loads(check.stdout)
     assert check.returncode == document["exit_code"] == 1
     assert document["verdict"] == "failed"
-    assert "resume.replay" in {one["name"] for one in document["reasons"]}
-    assert {one["requirement"] for one in document["violations"]} & {"resume.replay", "resume.joins"}
+    assert "resume.replay" in {reason["name"] for reason in document["reasons"]}
+    violated = {violation["requirement"] for violation in document["violations"]}
+    assert violated & {"resume.replay", "resume.joins"}
 
 
-def test_the_verdict_alone(tmp_path: Path) -> None:
+def test_quiet_load(tmp_path: Path) -> None:
     with acme_process("--drop", "1") as url:
         curl_file(tmp_path, url, "summarise")
         token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
@@ -91,7 +92,7 @@ def test_the_verdict_alone(tmp_path: Path) -> None:
     assert load.stderr == ""
 
 
-def test_the_suite_alone_for_a_program(tmp_path: Path) -> None:
+def test_conformance_json_and_quiet(tmp_path: Path) -> None:
     with acme_process() as url:
         curl_file(tmp_path, url, "summarise")
         token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
@@ -106,7 +107,7 @@ def test_the_suite_alone_for_a_program(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [("--json",), ("--quiet",)])
-def test_nothing_tested_is_told_too(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_an_unreachable_target(tmp_path: Path, options: tuple[str, ...]) -> None:
     done = harness("check", "--target", "http://127.0.0.1:1", *options, folder=tmp_path)
     assert done.returncode == 2
     assert "cannot be reached" in done.stderr

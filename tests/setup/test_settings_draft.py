@@ -7,7 +7,7 @@ import pytest
 
 from harness.config.settings import Actions
 from harness.errors import SettingsError
-from harness.setup.settings_draft import SettingsDraft, action_names, generous_budget_s, settings_text
+from harness.setup.settings_draft import SettingsDraft, action_names, settings_text, suggested_budget_s
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "says\n\"hello\" \\ 'there'", "runtimeScope": "x"}
 
@@ -16,11 +16,11 @@ def parsed(draft: SettingsDraft) -> dict[str, Any]:
     return tomllib.loads(settings_text(draft, "a test"))
 
 
-def test_every_action_that_the_settings_know_can_be_given() -> None:
+def test_action_names_match_the_settings() -> None:
     assert set(action_names()) == set(Actions.model_fields)
 
 
-def test_what_is_known_is_written_and_reads_back_the_same() -> None:
+def test_a_full_draft_reads_back_the_same() -> None:
     action = {
         **ACTION,
         "deep": {"list": [1, {"a.b": "é\u2028"}, []], "empty": {}},
@@ -34,7 +34,7 @@ def test_what_is_known_is_written_and_reads_back_the_same() -> None:
         token="s3cret",
         actions={"success": ACTION, "long": action},
         body={"source": "api", "user": {"id": 7}},
-        seen={"conflict": "event", "last_event_id": True},
+        observed={"conflict": "event", "last_event_id": True},
         budgets={"run": 300.0},
     )
     found = parsed(draft)
@@ -51,7 +51,7 @@ def test_what_is_known_is_written_and_reads_back_the_same() -> None:
     assert found["objectives"] == {"error_rate": 0.001, "violations": 0}
 
 
-def test_what_is_not_known_is_left_as_a_comment() -> None:
+def test_an_unknown_setting_is_a_comment() -> None:
     text = settings_text(
         SettingsDraft("http://h", organization_id="o", actions={"success": ACTION}), "a test"
     )
@@ -67,14 +67,14 @@ def test_what_is_not_known_is_left_as_a_comment() -> None:
     assert "verify_tls" not in text
 
 
-def test_a_reason_stands_above_its_setting_and_stays_a_comment() -> None:
+def test_a_note_is_a_comment_above_its_setting() -> None:
     draft = SettingsDraft(
         "http://h",
         organization_id="o",
         actions={"success": ACTION},
-        seen={"conflict": "event"},
+        observed={"conflict": "event"},
         notes={
-            "conflict": "seen: it said\r\n[target]\nbase_url = 'http://evil'\x00\u2028x\x85y",
+            "conflict": "observed: it said\r\n[target]\nbase_url = 'http://evil'\x00\u2028x\x85y",
             "organization_id": "word " * 60,
         },
     )
@@ -82,7 +82,7 @@ def test_a_reason_stands_above_its_setting_and_stays_a_comment() -> None:
     assert tomllib.loads(text)["target"]["base_url"] == "http://h"
     lines = text.splitlines()
     at = lines.index('conflict = "event"')
-    assert lines[at - 1].startswith("# seen: it said [target] base_url = 'http://evil'")
+    assert lines[at - 1].startswith("# observed: it said [target] base_url = 'http://evil'")
     assert max(len(line) for line in lines if line.startswith("# word")) <= 100
 
 
@@ -101,8 +101,8 @@ def test_the_token_is_not_written() -> None:
         {"notes": {"retry": "the server said s3cret"}},
     ],
 )
-def test_nor_by_another_way(place: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match="the token stands in") as caught:
+def test_a_token_in_any_other_value_is_an_error(place: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="also contains the token") as caught:
         settings_text(SettingsDraft("http://h", token="s3cret", organization_id="o", **place), "a test")
     assert "s3cret" not in str(caught.value)
 
@@ -110,10 +110,10 @@ def test_nor_by_another_way(place: dict[str, Any]) -> None:
 @pytest.mark.parametrize("value", [None, {"a": None}, [1, [None]]])
 def test_null_cannot_be_written(value: Any) -> None:
     draft = SettingsDraft("http://h", organization_id="o", actions={"success": {"field": value}})
-    with pytest.raises(SettingsError, match="field holds null"):
+    with pytest.raises(SettingsError, match="field contains null"):
         settings_text(draft, "a test")
 
 
-@pytest.mark.parametrize(("seen_s", "budget_s"), [(0.0, None), (5.0, None), (5.1, 16.0), (40.0, 120.0)])
-def test_budgets_leave_room(seen_s: float, budget_s: float | None) -> None:
-    assert generous_budget_s(seen_s, 10.0) == budget_s
+@pytest.mark.parametrize(("observed_s", "budget_s"), [(0.0, None), (5.0, None), (5.1, 16.0), (40.0, 120.0)])
+def test_budgets_leave_room(observed_s: float, budget_s: float | None) -> None:
+    assert suggested_budget_s(observed_s, 10.0) == budget_s

@@ -1,4 +1,4 @@
-"""A server for one test: raw asyncio, every byte and every close of it written in the test's script."""
+"""Raw asyncio servers: the test's script controls every byte and every close."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import socket
 import ssl
 import struct
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from typing import Any
 import pytest
 
 from harness.transport.endpoint import Endpoint
+from harness.transport.receiver import CutHow
 
-BOUND_S = 30.0  # nothing in these tests takes as long
+BOUND_S = 30.0  # far more than any of these tests takes
 
 
 @dataclass
 class Connection:
-    """What a script acts on: the request, and a socket to answer on."""
+    """What a script works on: the request, and a socket for the response."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -40,14 +41,14 @@ class Connection:
         )
         self.body = await self.reader.readexactly(length)
 
-    async def say(self, *parts: bytes, pause_s: float = 0.0) -> None:
+    async def send(self, *parts: bytes, pause_s: float = 0.0) -> None:
         for part in parts:
             self.writer.write(part)
             await self.writer.drain()
             await asyncio.sleep(pause_s)
 
-    async def how_it_was_closed(self) -> str:
-        """Wait for the client's end: "fin", "rst", or "data" where it went on sending."""
+    async def wait_for_close(self) -> str:
+        """Wait for the client to close: "fin", "rst", or "data" if it sends more."""
         try:
             return "data" if await self.reader.read(1) else "fin"
         except ConnectionResetError:
@@ -65,7 +66,7 @@ Script = Callable[[Connection], Awaitable[None]]
 
 @dataclass
 class Server:
-    """Where it listens, and the connections that it had."""
+    """Its port, and its connections so far."""
 
     port: int = 0
     connections: list[Connection] = field(default_factory=list)
@@ -80,68 +81,88 @@ class Server:
 async def listening(
     script: Script, context: ssl.SSLContext | None = None, *, read: bool = True
 ) -> AsyncIterator[Server]:
-    """A server whose every connection follows `script`, after it has read the request unless not to `read`."""
-    found = Server()
+    """A server that runs `script` on every connection. read: read the request first."""
+    server = Server()
     tasks: set[asyncio.Task[Any]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        one = Connection(reader, writer)
-        found.connections.append(one)
+        connection = Connection(reader, writer)
+        server.connections.append(connection)
         try:
             if read:
-                await one.read_request()
-            await script(one)
+                await connection.read_request()
+            await script(connection)
         except (ConnectionError, asyncio.IncompleteReadError):
-            pass  # the client hung up, as many tests have it do
+            pass  # the client closed, as in many tests
         except AssertionError as problem:
-            found.problems.append(problem)
+            server.problems.append(problem)
         except asyncio.CancelledError:
-            pass  # by `listening`, whose block has ended
+            pass  # by `listening` at its end
         finally:
             tasks.discard(task)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context, backlog=64)
-    found.port = server.sockets[0].getsockname()[1]
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context, backlog=64)
+    server.port = listener.sockets[0].getsockname()[1]
     try:
-        yield found
+        yield server
     finally:
-        server.close()
+        listener.close()
         if tasks:
-            await asyncio.wait(list(tasks), timeout=1)  # for what the client's last act does to it
+            await asyncio.wait(list(tasks), timeout=1)  # lets scripts see how the client closed
         for task in list(tasks):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await server.wait_closed()
-    assert not found.problems, found.problems
+        await listener.wait_closed()
+    assert not server.problems, server.problems
 
 
-def saying(*parts: bytes, pause_s: float = 0.0) -> Script:
-    """Say that, then close."""
+def sending(*parts: bytes, pause_s: float = 0.0) -> Script:
+    """Send that, then close."""
 
-    async def script(one: Connection) -> None:
-        await one.say(*parts, pause_s=pause_s)
+    async def script(connection: Connection) -> None:
+        await connection.send(*parts, pause_s=pause_s)
+
+    return script
+
+
+def sending_and_waiting(*parts: bytes) -> Script:
+    """Send that, then keep the connection open until the client closes."""
+
+    async def script(connection: Connection) -> None:
+        await connection.send(*parts)
+        await connection.wait_for_close()
 
     return script
 
 
-def saying_and_waiting(*parts: bytes) -> Script:
-    """Say that, then keep the connection open until the client closes."""
+@contextmanager
+def connected() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Our end of a TCP connection, not blocking, and the peer's, blocking for a bounded time."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        peer, _ = listener.accept()
+    ours.setblocking(False)
+    peer.settimeout(10)
+    with ours, peer:
+        yield ours, peer
 
-    async def script(one: Connection) -> None:
-        await one.say(*parts)
-        await one.how_it_was_closed()
 
-    return script
+def cut_detail(how: CutHow, after_events: int) -> str:
+    """The ending detail of a connection that the harness cut; 0 events: before the response head."""
+    name = {CutHow.FIN: "FIN", CutHow.RST: "RST", CutHow.HALF_CLOSE: "half-close"}[how]
+    count = "1 event" if after_events == 1 else f"{after_events} events"
+    place = f"after {count}" if after_events else "before the response head"
+    return f"the harness cut the connection ({name}) {place}"
 
 
 def bounded(job: Coroutine[Any, Any, None]) -> None:
-    """Run a test's coroutine, for a bounded time."""
+    """Run a test's coroutine with a time limit."""
 
     async def within() -> None:
         async with asyncio.timeout(BOUND_S):
@@ -152,17 +173,17 @@ def bounded(job: Coroutine[Any, Any, None]) -> None:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority of the test's own, and a server's certificate that it signed."""
+    """A test CA, and a server context with a certificate it signed."""
 
     ca_file: Path
     context: ssl.SSLContext
 
 
 def make_authority(folder: Path, *names: str) -> Authority:
-    """Sign a certificate for `names`, such as ``DNS:localhost``; skips the test without openssl."""
+    """Sign a certificate for `names`, for example ``DNS:localhost``. Skips the test without openssl."""
     openssl = shutil.which("openssl")
     if openssl is None:
-        pytest.skip("openssl is not installed, so there is no certificate to test with")
+        pytest.skip("openssl is not installed")
 
     def run(*arguments: str) -> None:
         subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
@@ -180,5 +201,5 @@ def make_authority(folder: Path, *names: str) -> Authority:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """For the address that these servers listen on."""
+    """For the address of these servers."""
     return make_authority(tmp_path_factory.mktemp("authority"), "IP:127.0.0.1", "DNS:localhost")

@@ -14,7 +14,7 @@ from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 from harness.transport.receiver import Cut, CutHow
-from harness.transport.timestamps import KERNEL_STAMPS
+from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, token
 from tests.transport.servers import (
     Authority,
@@ -22,10 +22,11 @@ from tests.transport.servers import (
     Script,
     Server,
     bounded,
+    cut_detail,
     listening,
     make_authority,
-    saying,
-    saying_and_waiting,
+    sending,
+    sending_and_waiting,
 )
 
 PATIENT = Budgets(first_event_s=8, terminal_close_s=8, heartbeat_s=8, run_s=20)
@@ -44,7 +45,7 @@ def one_exchange(
     cut: Cut | None = None,
     read: bool = True,
 ) -> tuple[Exchange, Server]:
-    """What the client makes of a server that follows `script`."""
+    """One request to a server that runs `script`."""
     found: list[tuple[Exchange, Server]] = []
 
     async def job() -> None:
@@ -57,18 +58,23 @@ def one_exchange(
     return found[0]
 
 
-# How an answer ends
+# How a response ends
 
 
 def test_a_whole_stream() -> None:
-    one, server = one_exchange(saying_and_waiting(WHOLE))
-    assert (one.label, one.ending, one.ending_detail) == ("a run", Ending.COMPLETE, "")
-    assert (one.status, one.outcome, one.text) == (200, "done", "café")
-    assert one.request is REQUEST
-    assert one.timing.intended_ns == one.timing.started_ns
-    assert one.timing.connected_ns is not None
-    assert one.timing.sent_ns is not None
-    assert one.timing.started_ns < one.timing.connected_ns <= one.timing.sent_ns < one.timing.ended_ns
+    exchange, server = one_exchange(sending_and_waiting(WHOLE))
+    assert (exchange.label, exchange.ending, exchange.ending_detail) == ("a run", Ending.COMPLETE, "")
+    assert (exchange.status, exchange.outcome, exchange.text) == (200, "done", "café")
+    assert exchange.request is REQUEST
+    assert exchange.timing.intended_ns == exchange.timing.started_ns
+    assert exchange.timing.connected_ns is not None
+    assert exchange.timing.sent_ns is not None
+    assert (
+        exchange.timing.started_ns
+        < exchange.timing.connected_ns
+        <= exchange.timing.sent_ns
+        < exchange.timing.ended_ns
+    )
     (connection,) = server.connections
     assert connection.body == '{"a": "ü"}'.encode()
     assert connection.head == (
@@ -78,9 +84,9 @@ def test_a_whole_stream() -> None:
 
 
 def test_one_byte_a_packet() -> None:
-    one, _ = one_exchange(saying(*(WHOLE[at : at + 1] for at in range(len(WHOLE)))))
-    assert (one.ending, one.text) == (Ending.COMPLETE, "café")
-    assert b"".join(read.data for read in one.reads) == WHOLE
+    exchange, _ = one_exchange(sending(*(WHOLE[at : at + 1] for at in range(len(WHOLE)))))
+    assert (exchange.ending, exchange.text) == (Ending.COMPLETE, "café")
+    assert b"".join(read.data for read in exchange.reads) == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -94,67 +100,67 @@ def test_one_byte_a_packet() -> None:
         head(404, {"Content-Length": "0"}),
     ],
 )
-def test_every_way_for_a_message_to_end_properly(answer: bytes) -> None:
-    one, _ = one_exchange(saying(answer))
-    assert (one.ending, one.ending_detail) == (Ending.COMPLETE, "")
+def test_every_proper_end(answer: bytes) -> None:
+    exchange, _ = one_exchange(sending(answer))
+    assert (exchange.ending, exchange.ending_detail) == (Ending.COMPLETE, "")
 
 
 @pytest.mark.parametrize(
-    ("said", "ending", "detail"),
+    ("sent", "ending", "detail"),
     [
-        (b"", Ending.TRUNCATED, "the server closed the connection before an answer"),
-        (b"HTTP/1.1 200 OK\r\nConte", Ending.TRUNCATED, "the server closed the connection before an answer"),
-        (HEAD, Ending.TRUNCATED, "the server closed the connection before the message's end"),
+        (b"", Ending.TRUNCATED, "the server closed the connection before a response"),
+        (b"HTTP/1.1 200 OK\r\nConte", Ending.TRUNCATED, "the server closed the connection before a response"),
+        (HEAD, Ending.TRUNCATED, "the server closed the connection before the end of the response"),
         (
             HEAD + chunk(token(0)) + b"5\r\nab",
             Ending.TRUNCATED,
-            "the server closed the connection before the message's end",
+            "the server closed the connection before the end of the response",
         ),
         (
             WHOLE.removesuffix(LAST_CHUNK),
             Ending.TRUNCATED,
-            "the server closed the connection before the message's end",
+            "the server closed the connection before the end of the response",
         ),
         (
             head(200, {**STREAM, "Content-Length": "999"}) + done(0),
             Ending.TRUNCATED,
-            "the server closed the connection before the message's end",
+            "the server closed the connection before the end of the response",
         ),
         (b"SSH-2.0-x\r\n", Ending.MALFORMED, "not an HTTP/1.1 response"),
         (HEAD + chunk(token(0)) + b"zz\r\n", Ending.MALFORMED, "not an HTTP/1.1 response"),
     ],
 )
-def test_every_other_way(said: bytes, ending: Ending, detail: str) -> None:
-    one, _ = one_exchange(saying(said))
-    assert one.ending is ending
-    assert one.ending_detail.startswith(detail)
-    assert one.reads == () or b"".join(read.data for read in one.reads) == said
+def test_every_improper_end(sent: bytes, ending: Ending, detail: str) -> None:
+    exchange, _ = one_exchange(sending(sent))
+    assert exchange.ending is ending
+    assert exchange.ending_detail.startswith(detail)
+    assert exchange.reads == () or b"".join(read.data for read in exchange.reads) == sent
 
 
 def test_events_before_malformed_bytes_are_kept() -> None:
-    one, _ = one_exchange(saying(HEAD + chunk(token(0)) + b"zz\r\n"))
-    assert len(one.events) == 1
+    exchange, _ = one_exchange(sending(HEAD + chunk(token(0)) + b"zz\r\n"))
+    assert len(exchange.events) == 1
 
 
-def test_a_reset_in_mid_stream() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(HEAD + chunk(token(0)))
+def test_a_reset_during_the_stream() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD + chunk(token(0)))
         await asyncio.sleep(0.1)
-        one.reset()
+        connection.reset()
 
-    one, _ = one_exchange(script)
-    assert (one.ending, one.ending_detail) == (
+    exchange, _ = one_exchange(script)
+    assert (exchange.ending, exchange.ending_detail) == (
         Ending.RESET,
         "the connection broke: Connection reset by peer",
     )
-    assert len(one.events) == 1
+    assert len(exchange.events) == 1
 
 
-def test_a_reset_after_the_whole_message_is_none() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(WHOLE)
+def test_a_reset_after_the_whole_message_is_complete() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(WHOLE)
         await asyncio.sleep(0.1)
-        one.reset()
+        connection.reset()
 
     assert one_exchange(script)[0].ending is Ending.COMPLETE
 
@@ -164,36 +170,36 @@ def test_refused() -> None:
         port = taken.getsockname()[1]
 
     async def job() -> None:
-        one = await AsyncClient(Endpoint("127.0.0.1", port), PATIENT).exchange(REQUEST, "a run")
-        assert (one.ending, one.ending_detail) == (Ending.REFUSED, "Connection refused")
-        assert (one.timing.connected_ns, one.timing.sent_ns, one.reads) == (None, None, ())
+        exchange = await AsyncClient(Endpoint("127.0.0.1", port), PATIENT).exchange(REQUEST, "a run")
+        assert (exchange.ending, exchange.ending_detail) == (Ending.REFUSED, "Connection refused")
+        assert (exchange.timing.connected_ns, exchange.timing.sent_ns, exchange.reads) == (None, None, ())
 
     bounded(job())
 
 
 def test_a_name_that_does_not_resolve() -> None:
     async def job() -> None:
-        one = await AsyncClient(Endpoint("no-such-host.invalid", 80), HASTY).exchange(REQUEST, "a run")
-        assert one.ending in {Ending.REFUSED, Ending.TIMED_OUT}
-        assert one.timing.connected_ns is None
+        exchange = await AsyncClient(Endpoint("no-such-host.invalid", 80), HASTY).exchange(REQUEST, "a run")
+        assert exchange.ending in {Ending.REFUSED, Ending.TIMED_OUT}
+        assert exchange.timing.connected_ns is None
 
     bounded(job())
 
 
-def test_a_name_is_tried_at_all_its_addresses() -> None:
+def test_every_address_of_a_name_is_tried() -> None:
     async def job() -> None:
-        async with listening(saying(WHOLE)) as server:  # on 127.0.0.1 alone
+        async with listening(sending(WHOLE)) as server:  # on 127.0.0.1 only
             client = AsyncClient(Endpoint("localhost", server.port), PATIENT)
             assert (await client.exchange(REQUEST, "a run")).ending is Ending.COMPLETE
 
     bounded(job())
 
 
-# Patience
+# Deadlines
 
 
 @pytest.mark.parametrize(
-    ("said", "detail"),
+    ("sent", "detail"),
     [
         (b"", "no event within 0.6 s"),
         (HEAD + chunk(b": beat\n\n"), "no event within 0.6 s"),
@@ -202,35 +208,35 @@ def test_a_name_is_tried_at_all_its_addresses() -> None:
         (HEAD + chunk(done(0)), "the stream was still open 0.2 s after its terminal event"),
     ],
 )
-def test_patience_ends(said: bytes, detail: str) -> None:
+def test_deadlines(sent: bytes, detail: str) -> None:
     begun = time.monotonic()
-    one, _ = one_exchange(saying_and_waiting(said), budgets=HASTY)
-    assert (one.ending, one.ending_detail) == (Ending.TIMED_OUT, detail)
+    exchange, _ = one_exchange(sending_and_waiting(sent), budgets=HASTY)
+    assert (exchange.ending, exchange.ending_detail) == (Ending.TIMED_OUT, detail)
     assert time.monotonic() - begun >= 0.2
-    assert one.timing.sent_ns is not None
-    assert one.timing.ended_ns - one.timing.sent_ns >= 0.2e9
+    assert exchange.timing.sent_ns is not None
+    assert exchange.timing.ended_ns - exchange.timing.sent_ns >= 0.2e9
 
 
-def test_a_whole_stream_may_not_take_for_ever() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(HEAD)
+def test_the_run_budget() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD)
         for place in range(1000):
-            await one.say(chunk(token(place)), pause_s=0.02)
+            await connection.send(chunk(token(place)), pause_s=0.02)
 
-    one, _ = one_exchange(script, budgets=replace(PATIENT, run_s=0.5))
-    assert (one.ending, one.ending_detail) == (Ending.TIMED_OUT, "no terminal event within 0.5 s")
-    assert one.tokens
+    exchange, _ = one_exchange(script, budgets=replace(PATIENT, run_s=0.5))
+    assert (exchange.ending, exchange.ending_detail) == (Ending.TIMED_OUT, "no terminal event within 0.5 s")
+    assert exchange.tokens
 
 
 def test_heartbeats_keep_a_stream_alive() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(HEAD + chunk(token(0)))
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD + chunk(token(0)))
         for _ in range(10):
-            await one.say(chunk(b": beat\n\n"), pause_s=0.15)
-        await one.say(chunk(done(1)) + LAST_CHUNK)
+            await connection.send(chunk(b": beat\n\n"), pause_s=0.15)
+        await connection.send(chunk(done(1)) + LAST_CHUNK)
 
-    one, _ = one_exchange(script, budgets=Budgets(first_event_s=0.5, heartbeat_s=0.5, run_s=20))
-    assert (one.ending, one.outcome) == (Ending.COMPLETE, "done")
+    exchange, _ = one_exchange(script, budgets=Budgets(first_event_s=0.5, heartbeat_s=0.5, run_s=20))
+    assert (exchange.ending, exchange.outcome) == (Ending.COMPLETE, "done")
 
 
 def test_a_full_backlog_times_out() -> None:
@@ -244,10 +250,10 @@ def test_a_full_backlog_times_out() -> None:
                 filler.connect_ex(listener.getsockname())
             await asyncio.sleep(0.05)
             client = AsyncClient(Endpoint("127.0.0.1", listener.getsockname()[1]), HASTY)
-            one = await client.exchange(REQUEST, "a run")
+            exchange = await client.exchange(REQUEST, "a run")
             for filler in fillers:
                 filler.close()
-        assert (one.ending, one.ending_detail) == (
+        assert (exchange.ending, exchange.ending_detail) == (
             Ending.TIMED_OUT,
             "could not connect and send within 0.3 s",
         )
@@ -261,120 +267,131 @@ def test_a_full_backlog_times_out() -> None:
 @pytest.mark.parametrize("how", CutHow)
 @pytest.mark.parametrize("after", [1, 2])
 def test_a_cut_after_an_event(how: CutHow, after: int) -> None:
-    felt: list[str] = []
+    closes: list[str] = []
 
-    async def script(one: Connection) -> None:
-        await one.say(HEAD)
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD)
         for place in range(after):
-            await one.say(chunk(token(place)), pause_s=0.1)
-        felt.append(await one.how_it_was_closed())
+            await connection.send(chunk(token(place)), pause_s=0.1)
+        closes.append(await connection.wait_for_close())
 
-    one, _ = one_exchange(script, cut=Cut(after, how))
-    assert (one.ending, one.ending_detail) == (Ending.CUT, f"cut by us ({how}) after {after} events")
-    assert len(one.events) == after
-    assert felt == ["rst" if how is CutHow.RST else "fin"]
+    exchange, _ = one_exchange(script, cut=Cut(after, how))
+    assert (exchange.ending, exchange.ending_detail) == (
+        Ending.CUT,
+        cut_detail(how, after),
+    )
+    assert len(exchange.events) == after
+    assert closes == ["rst" if how is CutHow.RST else "fin"]
 
 
 @pytest.mark.parametrize("how", CutHow)
 def test_a_cut_before_the_head_comes_after_the_whole_request(how: CutHow) -> None:
-    felt: list[str] = []
+    closes: list[str] = []
 
-    async def script(one: Connection) -> None:
-        felt.append(await one.how_it_was_closed())
+    async def script(connection: Connection) -> None:
+        closes.append(await connection.wait_for_close())
 
-    one, server = one_exchange(script, cut=Cut(0, how))
-    assert (one.ending, one.ending_detail) == (Ending.CUT, f"cut by us ({how}) before the head")
-    assert (one.status, one.reads) == (None, ())
-    assert one.timing.sent_ns is not None
-    # A reset may overtake the request in the server's buffer.
+    exchange, server = one_exchange(script, cut=Cut(0, how))
+    assert (exchange.ending, exchange.ending_detail) == (
+        Ending.CUT,
+        cut_detail(how, 0),
+    )
+    assert (exchange.status, exchange.reads) == (None, ())
+    assert exchange.timing.sent_ns is not None
+    # A reset may discard the request in the server's buffer.
     assert how is CutHow.RST or server.connections[0].body == REQUEST.body
-    assert how is CutHow.RST or felt == ["fin"]
+    assert how is CutHow.RST or closes == ["fin"]
 
 
-def test_after_a_half_close_the_server_can_still_say_something() -> None:
-    told: list[bool] = []
+def test_the_server_can_still_send_after_a_half_close() -> None:
+    sent: list[bool] = []
 
-    async def script(one: Connection) -> None:
-        await one.say(HEAD + chunk(token(0)))
-        assert await one.how_it_was_closed() == "fin"
-        for place in range(1, 4):  # to a connection that was closed for good the second of these would fail
-            await one.say(chunk(token(place)), pause_s=0.01)
-        told.append(True)
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD + chunk(token(0)))
+        assert await connection.wait_for_close() == "fin"
+        for place in range(1, 4):  # on a fully closed connection the second write would fail
+            await connection.send(chunk(token(place)), pause_s=0.01)
+        sent.append(True)
 
-    one, _ = one_exchange(script, cut=Cut(1, CutHow.HALF_CLOSE))
-    assert one.ending is Ending.CUT
-    assert len(one.events) == 1
-    assert told == [True]
+    exchange, _ = one_exchange(script, cut=Cut(1, CutHow.HALF_CLOSE))
+    assert exchange.ending is Ending.CUT
+    assert len(exchange.events) == 1
+    assert sent == [True]
 
 
 def test_a_cut_that_is_never_reached() -> None:
-    one, _ = one_exchange(saying(WHOLE), cut=Cut(9))
-    assert one.ending is Ending.COMPLETE
+    exchange, _ = one_exchange(sending(WHOLE), cut=Cut(9))
+    assert exchange.ending is Ending.COMPLETE
 
 
-# A server that answers, or hangs up, before it has read the whole request
+# Servers that respond, or close, before they have read the whole request
 
 
-def test_an_early_answer_while_the_body_is_still_being_sent() -> None:
-    async def script(one: Connection) -> None:
-        await one.read_head()
-        await one.say(head(413, {"Content-Length": "2"}) + b"no")
+def test_an_early_response_while_the_body_is_being_sent() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.send(head(413, {"Content-Length": "2"}) + b"no")
         await asyncio.sleep(0.3)
 
-    one, _ = one_exchange(script, request=LARGE, read=False)
-    assert (one.status, one.ending, one.body) == (413, Ending.COMPLETE, b"no")
-    assert one.timing.sent_ns is None
+    exchange, _ = one_exchange(script, request=LARGE, read=False)
+    assert (exchange.status, exchange.ending, exchange.body) == (413, Ending.COMPLETE, b"no")
+    assert exchange.timing.sent_ns is None
 
 
-def test_an_early_answer_of_a_server_that_then_resets() -> None:
-    async def script(one: Connection) -> None:
-        await one.read_head()
-        await one.say(head(413, {"Content-Length": "2"}) + b"no")  # closing with unread bytes sends RST
+def test_an_early_response_followed_by_a_reset() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.send(
+            head(413, {"Content-Length": "2"}) + b"no"
+        )  # closing with unread bytes sends RST
 
-    one, _ = one_exchange(script, request=LARGE, read=False)
-    assert (one.status, one.ending) == (413, Ending.COMPLETE)
+    exchange, _ = one_exchange(script, request=LARGE, read=False)
+    assert (exchange.status, exchange.ending) == (413, Ending.COMPLETE)
 
 
-def test_a_server_that_hangs_up_while_the_body_is_being_sent() -> None:
-    async def script(one: Connection) -> None:
-        await one.read_head()
-        one.reset()
+def test_a_reset_while_the_body_is_being_sent() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.read_head()
+        connection.reset()
 
-    one, _ = one_exchange(script, request=LARGE, read=False)
-    assert one.ending is Ending.RESET
-    assert one.status is None
-    assert one.timing.connected_ns is not None
-    assert one.timing.sent_ns is None
+    exchange, _ = one_exchange(script, request=LARGE, read=False)
+    assert exchange.ending is Ending.RESET
+    assert exchange.status is None
+    assert exchange.timing.connected_ns is not None
+    assert exchange.timing.sent_ns is None
 
 
 def test_a_large_body_arrives_whole() -> None:
-    one, server = one_exchange(saying(WHOLE), request=LARGE)
-    assert one.ending is Ending.COMPLETE
+    exchange, server = one_exchange(sending(WHOLE), request=LARGE)
+    assert exchange.ending is Ending.COMPLETE
     assert server.connections[0].body == LARGE.body
 
 
 def test_a_server_that_reads_nothing() -> None:
-    async def script(one: Connection) -> None:
+    async def script(connection: Connection) -> None:
         await asyncio.sleep(5)
 
-    one, _ = one_exchange(script, request=LARGE, budgets=HASTY, read=False)
-    assert (one.ending, one.ending_detail) == (Ending.TIMED_OUT, "could not connect and send within 0.3 s")
+    exchange, _ = one_exchange(script, request=LARGE, budgets=HASTY, read=False)
+    assert (exchange.ending, exchange.ending_detail) == (
+        Ending.TIMED_OUT,
+        "could not connect and send within 0.3 s",
+    )
 
 
-# Requests that arrive together
+# Requests sent together
 
 
-def test_the_last_bytes_go_out_when_all_parties_are_there() -> None:
+def test_a_barrier_releases_the_last_bytes_together() -> None:
     incomplete: list[int] = []
     complete: list[int] = []
 
-    async def script(one: Connection) -> None:
-        await one.read_head()
-        await one.reader.readexactly(len(REQUEST.body) - 1)
+    async def script(connection: Connection) -> None:
+        await connection.read_head()
+        await connection.reader.readexactly(len(REQUEST.body) - 1)
         incomplete.append(len(complete))
-        await one.reader.readexactly(1)
+        await connection.reader.readexactly(1)
         complete.append(len(incomplete))
-        await one.say(WHOLE)
+        await connection.send(WHOLE)
 
     async def job() -> None:
         async with listening(script, read=False) as server:
@@ -384,23 +401,23 @@ def test_the_last_bytes_go_out_when_all_parties_are_there() -> None:
             await asyncio.sleep(0.2)
             assert incomplete == [0, 0, 0, 0]
             assert complete == []
+            last_opened_ns = time.monotonic_ns()
             last = client.open(REQUEST, "run 4", barrier=barrier)
             found = await asyncio.gather(*(live.result() for live in [*first, last]))
-        assert [one.ending for one in found] == [Ending.COMPLETE] * 5
-        sent = [one.timing.sent_ns for one in found]
-        assert max(sent) - min(sent) < 0.2e9
+        assert [exchange.ending for exchange in found] == [Ending.COMPLETE] * 5
+        assert min(exchange.timing.sent_ns for exchange in found) > last_opened_ns
 
     bounded(job())
 
 
-def test_nobody_waits_for_a_party_that_cannot_come() -> None:
-    async def script(one: Connection) -> None:
+def test_a_failed_party_releases_the_barrier() -> None:
+    async def script(connection: Connection) -> None:
         if len(server.connections) == 3:
-            one.reset()
+            connection.reset()
         else:
-            await one.read_head()
-            await one.reader.readexactly(len(REQUEST.body) - 1)
-            await one.how_it_was_closed()
+            await connection.read_head()
+            await connection.reader.readexactly(len(REQUEST.body) - 1)
+            await connection.wait_for_close()
 
     async def job() -> None:
         nonlocal server
@@ -414,28 +431,28 @@ def test_nobody_waits_for_a_party_that_cannot_come() -> None:
             lost = await client.exchange(large, "the third", barrier=barrier)
             found = await asyncio.gather(*(live.result() for live in waiting))
         assert lost.ending is Ending.RESET
-        assert [one.ending for one in found] == [Ending.STOPPED] * 2
-        assert {one.timing.sent_ns for one in found} == {None}
+        assert [exchange.ending for exchange in found] == [Ending.STOPPED] * 2
+        assert {exchange.timing.sent_ns for exchange in found} == {None}
 
     server = Server()
     bounded(job())
 
 
-# A request that is under way
+# Requests in flight
 
 
 def test_events_are_waited_for() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(HEAD, chunk(token(0)), chunk(token(1)), pause_s=0.02)
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD, chunk(token(0)), chunk(token(1)), pause_s=0.02)
         await asyncio.sleep(0.1)
-        await one.say(chunk(done(2)) + LAST_CHUNK)
+        await connection.send(chunk(done(2)) + LAST_CHUNK)
 
     async def job() -> None:
         async with listening(script) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             assert await live.events(2)
             assert not live.finished
-            with pytest.raises(RuntimeError, match="still going on"):
+            with pytest.raises(RuntimeError, match="has not ended"):
                 _ = live.exchange
             assert await live.events(3)
             assert not await live.events(4)
@@ -449,7 +466,7 @@ def test_events_are_waited_for() -> None:
 def test_several_may_wait_for_the_same_events() -> None:
     async def job() -> None:
         async with listening(
-            saying(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.05)
+            sending(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.05)
         ) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             assert await asyncio.gather(live.events(1), live.events(2), live.events(3)) == [True, True, False]
@@ -460,18 +477,21 @@ def test_several_may_wait_for_the_same_events() -> None:
 @pytest.mark.parametrize("how", CutHow)
 def test_a_stream_is_cut_now(how: CutHow) -> None:
     async def job() -> None:
-        async with listening(saying_and_waiting(HEAD + chunk(token(0)))) as server:
+        async with listening(sending_and_waiting(HEAD + chunk(token(0)))) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             assert await live.events(1)
-            one = await live.cut(how)
-        assert (one.ending, one.ending_detail) == (Ending.CUT, f"cut by us ({how}) after 1 events")
+            exchange = await live.cut(how)
+        assert (exchange.ending, exchange.ending_detail) == (
+            Ending.CUT,
+            cut_detail(how, 1),
+        )
 
     bounded(job())
 
 
 def test_a_stream_that_has_ended_cannot_be_cut() -> None:
     async def job() -> None:
-        async with listening(saying(WHOLE)) as server:
+        async with listening(sending(WHOLE)) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             await live.result()
             assert (await live.cut()).ending is Ending.COMPLETE
@@ -479,30 +499,30 @@ def test_a_stream_that_has_ended_cannot_be_cut() -> None:
     bounded(job())
 
 
-def test_a_stalled_reader_reads_no_more_and_keeps_the_connection() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(HEAD + chunk(token(0)))
+def test_stop_reading_keeps_the_connection() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(HEAD + chunk(token(0)))
         await asyncio.sleep(0.1)
-        await one.say(chunk(token(1)))
-        await one.how_it_was_closed()
+        await connection.send(chunk(token(1)))
+        await connection.wait_for_close()
 
     async def job() -> None:
         async with listening(script) as server:
             live = AsyncClient(server.endpoint, PATIENT).open(REQUEST, "a run")
             assert await live.events(1)
-            live.stall()
+            live.stop_reading()
             await asyncio.sleep(0.3)
             assert not live.finished
-            one = await live.cut()
-        assert len(one.events) == 1
-        assert one.ending is Ending.CUT
+            exchange = await live.cut()
+        assert len(exchange.events) == 1
+        assert exchange.ending is Ending.CUT
 
     bounded(job())
 
 
-def test_closing_the_client_stops_what_is_under_way() -> None:
+def test_closing_the_client_stops_requests_in_flight() -> None:
     async def job() -> None:
-        async with listening(saying_and_waiting(HEAD + chunk(token(0)))) as server:
+        async with listening(sending_and_waiting(HEAD + chunk(token(0)))) as server:
             client = AsyncClient(server.endpoint, PATIENT)
             lives = [client.open(REQUEST, "a run") for _ in range(3)]
             assert await lives[0].events(1)
@@ -516,15 +536,15 @@ def test_closing_the_client_stops_what_is_under_way() -> None:
 
 
 def open_descriptors() -> int:
-    """How many there are; 0 on systems that do not tell."""
+    """Number of open file descriptors; 0 on systems without /proc."""
     listing = Path("/proc/self/fd")
     return len(list(listing.iterdir())) if listing.is_dir() else 0
 
 
-def test_many_streams_at_once_and_no_descriptor_left() -> None:
+def test_many_streams_leak_no_descriptor() -> None:
     async def job() -> None:
         async with listening(
-            saying(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.01)
+            sending(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.01)
         ) as server:
             before = open_descriptors()
             client = AsyncClient(server.endpoint, PATIENT)
@@ -533,13 +553,15 @@ def test_many_streams_at_once_and_no_descriptor_left() -> None:
                 *(client.exchange(REQUEST, "a cut run", cut=Cut(1, how)) for how in CutHow),
                 client.exchange(REQUEST, "cut before the head", cut=Cut(0)),
             )
-            assert [one.label for one in found[:60]] == [f"run {number}" for number in range(60)]
-            assert {(one.ending, one.outcome) for one in found[:60]} == {(Ending.COMPLETE, "done")}
-            assert {one.ending for one in found[60:]} == {Ending.CUT}
+            assert [exchange.label for exchange in found[:60]] == [f"run {number}" for number in range(60)]
+            assert {(exchange.ending, exchange.outcome) for exchange in found[:60]} == {
+                (Ending.COMPLETE, "done")
+            }
+            assert {exchange.ending for exchange in found[60:]} == {Ending.CUT}
             for _ in range(100):
                 if open_descriptors() <= before:
                     break
-                await asyncio.sleep(0.02)  # the server's side closes a moment later
+                await asyncio.sleep(0.02)  # the server closes its side a little later
             assert open_descriptors() <= before
 
     bounded(job())
@@ -548,36 +570,38 @@ def test_many_streams_at_once_and_no_descriptor_left() -> None:
 # Arrival times
 
 
-@pytest.mark.skipif(not KERNEL_STAMPS, reason="the kernel stamps no arrivals on this system")
-def test_every_read_has_the_kernels_stamp() -> None:
-    one, _ = one_exchange(saying(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.02))
-    lags = [read.lag_ns for read in one.reads]
+@pytest.mark.skipif(not HAS_KERNEL_TIMESTAMPS, reason="no kernel timestamps on this system")
+def test_every_read_has_a_kernel_timestamp() -> None:
+    exchange, _ = one_exchange(sending(HEAD, chunk(token(0)), chunk(done(1)), LAST_CHUNK, pause_s=0.02))
+    lags = [read.lag_ns for read in exchange.reads]
     assert None not in lags
-    assert all(0 <= lag < 10_000_000_000 for lag in one.stamps_ns()[1])
-    arrivals = [read.arrival_ns for read in one.reads]
+    assert all(0 <= lag < 10_000_000_000 for lag in exchange.stamps_ns()[1])
+    arrivals = [read.arrival_ns for read in exchange.reads]
     assert arrivals == sorted(arrivals)
-    assert one.timing.sent_ns is not None
-    assert one.timing.sent_ns <= arrivals[0]
-    assert arrivals[-1] <= one.timing.ended_ns
+    assert exchange.timing.sent_ns is not None
+    assert exchange.timing.sent_ns <= arrivals[0]
+    assert arrivals[-1] <= exchange.timing.ended_ns
 
 
-@pytest.mark.skipif(not KERNEL_STAMPS, reason="the kernel stamps no arrivals on this system")
-def test_arrivals_are_the_kernels_also_when_the_loop_is_busy() -> None:
-    async def script(one: Connection) -> None:
-        await one.say(WHOLE)
-        time.sleep(0.3)  # noqa: ASYNC251 - the loop, which is the client's too, reads nothing meanwhile
+@pytest.mark.skipif(not HAS_KERNEL_TIMESTAMPS, reason="no kernel timestamps on this system")
+def test_a_busy_event_loop_does_not_delay_arrivals() -> None:
+    async def script(connection: Connection) -> None:
+        await connection.send(WHOLE)
+        time.sleep(0.3)  # noqa: ASYNC251 - blocks the client's event loop too
 
-    one, _ = one_exchange(script)
-    assert max(one.stamps_ns()[1]) >= 0.29e9
-    assert one.offset_ms(one.events[0].arrival_ns) < one.offset_ms(one.timing.ended_ns) - 290
+    exchange, _ = one_exchange(script)
+    assert max(exchange.stamps_ns()[1]) >= 0.29e9
+    assert (
+        exchange.offset_ms(exchange.events[0].arrival_ns) < exchange.offset_ms(exchange.timing.ended_ns) - 290
+    )
 
 
-def test_the_wall_clock_of_the_sending_is_that_of_the_monotonic_one() -> None:
-    one, _ = one_exchange(saying(WHOLE))
-    assert one.timing.sent_ns is not None
-    assert one.timing.sent_wall_ns is not None
-    since_ns = time.monotonic_ns() - one.timing.sent_ns
-    assert abs(time.time_ns() - since_ns - one.timing.sent_wall_ns) < 1e9
+def test_wall_clock_and_monotonic_send_time_agree() -> None:
+    exchange, _ = one_exchange(sending(WHOLE))
+    assert exchange.timing.sent_ns is not None
+    assert exchange.timing.sent_wall_ns is not None
+    since_ns = time.monotonic_ns() - exchange.timing.sent_ns
+    assert abs(time.time_ns() - since_ns - exchange.timing.sent_wall_ns) < 1e9
 
 
 # TLS
@@ -605,80 +629,82 @@ def tls_exchange(
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_tls(authority: Authority, host: str) -> None:
-    script = saying(HEAD, chunk(token(0, "café")), chunk(done(1)), LAST_CHUNK, pause_s=0.03)
-    one, server = tls_exchange(authority, script, host=host, ca_file=str(authority.ca_file))
-    assert (one.ending, one.outcome, one.text) == (Ending.COMPLETE, "done", "café")
-    assert b"".join(read.data for read in one.reads) == HEAD + chunk(token(0, "café")) + chunk(done(1)) + (
-        LAST_CHUNK
-    )
+    script = sending(HEAD, chunk(token(0, "café")), chunk(done(1)), LAST_CHUNK, pause_s=0.03)
+    exchange, server = tls_exchange(authority, script, host=host, ca_file=str(authority.ca_file))
+    assert (exchange.ending, exchange.outcome, exchange.text) == (Ending.COMPLETE, "done", "café")
+    assert b"".join(read.data for read in exchange.reads) == HEAD + chunk(token(0, "café")) + chunk(
+        done(1)
+    ) + (LAST_CHUNK)
     assert server.connections[0].body == REQUEST.body
-    if KERNEL_STAMPS:
-        assert len(list(one.stamps_ns()[1])) == len(one.reads)
+    if HAS_KERNEL_TIMESTAMPS:
+        assert len(list(exchange.stamps_ns()[1])) == len(exchange.reads)
 
 
-def test_tls_of_a_large_answer(authority: Authority) -> None:
-    words = b"".join(chunk(token(place, "x" * 5000)) for place in range(200))
-    one, _ = tls_exchange(
-        authority, saying(HEAD + words + chunk(done(200)) + LAST_CHUNK), ca_file=str(authority.ca_file)
+def test_tls_with_a_large_response(authority: Authority) -> None:
+    chunks = b"".join(chunk(token(place, "x" * 5000)) for place in range(200))
+    exchange, _ = tls_exchange(
+        authority, sending(HEAD + chunks + chunk(done(200)) + LAST_CHUNK), ca_file=str(authority.ca_file)
     )
-    assert (one.ending, len(one.tokens)) == (Ending.COMPLETE, 200)
+    assert (exchange.ending, len(exchange.tokens)) == (Ending.COMPLETE, 200)
 
 
 def test_tls_that_ends_with_the_connection(authority: Authority) -> None:
-    one, _ = tls_exchange(authority, saying(head(200, STREAM) + done(0)), ca_file=str(authority.ca_file))
-    assert (one.ending, one.outcome) == (Ending.COMPLETE, "done")
-    cut_short, _ = tls_exchange(authority, saying(HEAD + chunk(token(0))), ca_file=str(authority.ca_file))
+    exchange, _ = tls_exchange(
+        authority, sending(head(200, STREAM) + done(0)), ca_file=str(authority.ca_file)
+    )
+    assert (exchange.ending, exchange.outcome) == (Ending.COMPLETE, "done")
+    cut_short, _ = tls_exchange(authority, sending(HEAD + chunk(token(0))), ca_file=str(authority.ca_file))
     assert cut_short.ending is Ending.TRUNCATED
 
 
 @pytest.mark.parametrize("how", CutHow)
-def test_tls_is_cut(authority: Authority, how: CutHow) -> None:
-    one, _ = tls_exchange(
+def test_cutting_tls(authority: Authority, how: CutHow) -> None:
+    exchange, _ = tls_exchange(
         authority,
-        saying_and_waiting(HEAD + chunk(token(0))),
+        sending_and_waiting(HEAD + chunk(token(0))),
         cut=Cut(1, how),
         ca_file=str(authority.ca_file),
     )
-    assert (one.ending, len(one.events)) == (Ending.CUT, 1)
+    assert (exchange.ending, len(exchange.events)) == (Ending.CUT, 1)
 
 
-def test_a_certificate_that_nobody_vouches_for(authority: Authority) -> None:
-    one, server = tls_exchange(authority, saying(WHOLE))
-    assert one.ending is Ending.REFUSED
-    assert one.ending_detail.startswith("TLS: ")
-    assert "certificate" in one.ending_detail.lower()
-    assert one.timing.sent_ns is None
+def test_an_unknown_ca(authority: Authority) -> None:
+    exchange, server = tls_exchange(authority, sending(WHOLE))
+    assert exchange.ending is Ending.REFUSED
+    assert exchange.ending_detail.startswith("TLS: ")
+    assert "certificate" in exchange.ending_detail.lower()
+    assert exchange.timing.sent_ns is None
     assert all(connection.head == b"" for connection in server.connections)
 
 
-def test_a_certificate_that_nobody_vouches_for_may_be_accepted(authority: Authority) -> None:
-    assert tls_exchange(authority, saying(WHOLE), verify=False)[0].ending is Ending.COMPLETE
+def test_an_unknown_ca_without_verification(authority: Authority) -> None:
+    assert tls_exchange(authority, sending(WHOLE), verify=False)[0].ending is Ending.COMPLETE
 
 
-def test_a_certificate_for_another_host(tmp_path: Path) -> None:
+def test_a_certificate_for_a_different_host(tmp_path: Path) -> None:
     elsewhere = make_authority(tmp_path, "DNS:elsewhere.example")
-    one, _ = tls_exchange(elsewhere, saying(WHOLE), ca_file=str(elsewhere.ca_file))
-    assert one.ending is Ending.REFUSED
-    assert "certificate" in one.ending_detail.lower()
-    assert "127.0.0.1" in one.ending_detail
+    exchange, _ = tls_exchange(elsewhere, sending(WHOLE), ca_file=str(elsewhere.ca_file))
+    assert exchange.ending is Ending.REFUSED
+    assert "certificate" in exchange.ending_detail.lower()
+    assert "127.0.0.1" in exchange.ending_detail
 
 
-def test_no_tls_where_tls_was_expected() -> None:
+def test_https_to_a_plain_http_server() -> None:
     async def job() -> None:
-        async with listening(saying(WHOLE), read=False) as server:
+        async with listening(sending(WHOLE), read=False) as server:
             client = AsyncClient(Endpoint.from_url(f"https://127.0.0.1:{server.port}"), PATIENT)
-            one = await client.exchange(REQUEST, "a run")
-        assert one.ending is Ending.REFUSED
-        assert one.ending_detail.startswith("TLS: ")
+            exchange = await client.exchange(REQUEST, "a run")
+        assert exchange.ending is Ending.REFUSED
+        assert exchange.ending_detail.startswith("TLS: ")
 
     bounded(job())
 
 
-def test_tls_where_none_was_expected(authority: Authority) -> None:
+def test_http_to_a_tls_server(authority: Authority) -> None:
     async def job() -> None:
-        async with listening(saying(WHOLE), authority.context) as server:
-            one = await AsyncClient(server.endpoint, PATIENT).exchange(REQUEST, "a run")
-        assert one.ending in {Ending.TRUNCATED, Ending.RESET, Ending.MALFORMED}
-        assert one.status is None
+        async with listening(sending(WHOLE), authority.context) as server:
+            exchange = await AsyncClient(server.endpoint, PATIENT).exchange(REQUEST, "a run")
+        assert exchange.ending in {Ending.TRUNCATED, Ending.RESET, Ending.MALFORMED}
+        assert exchange.status is None
 
     bounded(job())

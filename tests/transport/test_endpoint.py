@@ -23,7 +23,7 @@ from harness.transport.endpoint import Endpoint
         ("https://agent.example.com:80", "agent.example.com", 80, "agent.example.com:80"),
     ],
 )
-def test_where_the_target_listens(url: str, host: str, port: int, authority: str) -> None:
+def test_host_port_and_authority(url: str, host: str, port: int, authority: str) -> None:
     endpoint = Endpoint.from_url(url)
     assert (endpoint.host, endpoint.port, endpoint.authority) == (host, port, authority)
     assert (endpoint.tls is not None) is url.startswith("https")
@@ -44,12 +44,12 @@ def test_where_the_target_listens(url: str, host: str, port: int, authority: str
         f"http://{'a' * 64}.example",
     ],
 )
-def test_what_is_no_url_of_a_target(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(ValueError, match=r"^target '.*' is not a URL of the form http\[s\]://host\[:port\]"):
         Endpoint.from_url(url)
 
 
-def test_certificates_are_checked_unless_told_otherwise(tmp_path: Path) -> None:
+def test_certificates_are_verified_by_default(tmp_path: Path) -> None:
     checking = Endpoint.from_url("https://h").tls
     assert checking is not None
     assert (checking.verify_mode, checking.check_hostname) == (ssl.CERT_REQUIRED, True)
@@ -58,6 +58,6 @@ def test_certificates_are_checked_unless_told_otherwise(tmp_path: Path) -> None:
     assert (trusting.verify_mode, trusting.check_hostname) == (ssl.CERT_NONE, False)
     with pytest.raises(FileNotFoundError):
         Endpoint.from_url("https://h", ca_file=str(tmp_path / "none.pem"))
-    (tmp_path / "bad.pem").write_text("no certificate")
+    (tmp_path / "bad.pem").write_text("not a certificate")
     with pytest.raises(OSError, match=r"(?i)cert|PEM"):
         Endpoint.from_url("https://h", ca_file=str(tmp_path / "bad.pem"))

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.transport.tls import TlsSession, reason
+from harness.transport.tls import TlsSession, tls_error_message
 from tests.transport.servers import Authority, make_authority
 
 
 class Peer:
-    """The server's side of TLS, between memory buffers."""
+    """The server side of TLS, on memory buffers."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side=True)
 
     def answer(self, data: bytes) -> bytes:
-        """What the server sends for `data` as long as hands are shaken."""
+        """The server's handshake bytes in response to `data`."""
         self.incoming.write(data)
-        with suppress(ssl.SSLError):  # it wants more, or has been told off
+        with suppress(ssl.SSLError):  # needs more data, or received an alert
             self.tls.do_handshake()
         return self.outgoing.read()
 
@@ -51,7 +51,7 @@ def session(authority: Authority) -> tuple[TlsSession, Peer]:
     return client, peer
 
 
-def test_what_is_encrypted_arrives(session: tuple[TlsSession, Peer]) -> None:
+def test_encrypt_and_decrypt(session: tuple[TlsSession, Peer]) -> None:
     client, peer = session
     peer.incoming.write(client.encrypt(b"a request"))
     assert peer.tls.read() == b"a request"
@@ -59,7 +59,7 @@ def test_what_is_encrypted_arrives(session: tuple[TlsSession, Peer]) -> None:
     assert not client.closed
 
 
-def test_a_record_is_decrypted_when_its_last_byte_is_there(session: tuple[TlsSession, Peer]) -> None:
+def test_a_record_is_decrypted_once_complete(session: tuple[TlsSession, Peer]) -> None:
     client, peer = session
     record = peer.encrypt(b"an answer")
     assert [client.decrypt(record[at : at + 1]) for at in range(len(record) - 1)] == [b""] * (len(record) - 1)
@@ -74,39 +74,41 @@ def test_many_records_in_one_read(session: tuple[TlsSession, Peer]) -> None:
     )
 
 
-def test_the_peers_goodbye_after_its_last_words(session: tuple[TlsSession, Peer]) -> None:
+def test_close_notify_after_the_last_record(session: tuple[TlsSession, Peer]) -> None:
     client, peer = session
-    last = peer.encrypt(b"last words")
+    last = peer.encrypt(b"last record")
     with pytest.raises(ssl.SSLWantReadError):
         peer.tls.unwrap()
-    assert client.decrypt(last + peer.outgoing.read()) == b"last words"
+    assert client.decrypt(last + peer.outgoing.read()) == b"last record"
     assert client.closed
 
 
-def test_what_was_tampered_with_is_an_error(session: tuple[TlsSession, Peer]) -> None:
+def test_a_tampered_record_is_an_error(session: tuple[TlsSession, Peer]) -> None:
     client, peer = session
     record = bytearray(peer.encrypt(b"an answer"))
     record[-1] ^= 1
     with pytest.raises(ssl.SSLError) as caught:
         client.decrypt(bytes(record))
-    assert reason(caught.value).startswith("TLS: ")
+    assert tls_error_message(caught.value).startswith("TLS: ")
 
 
-def test_a_refused_certificate_says_what_is_bad_about_it(authority: Authority, tmp_path: Path) -> None:
-    stranger = TlsSession(ssl.create_default_context(), "127.0.0.1")
+def test_an_untrusted_certificate_names_the_reason(authority: Authority, tmp_path: Path) -> None:
+    untrusting = TlsSession(ssl.create_default_context(), "127.0.0.1")
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
-        shake_hands(stranger, Peer(authority.context))
-    assert reason(caught.value) == ("TLS: the certificate is refused: unable to get local issuer certificate")
+        shake_hands(untrusting, Peer(authority.context))
+    assert tls_error_message(caught.value) == (
+        "TLS: certificate not trusted: unable to get local issuer certificate"
+    )
     elsewhere = make_authority(tmp_path, "DNS:elsewhere.example")
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
         shake_hands(TlsSession(trusting(elsewhere), "127.0.0.1"), Peer(elsewhere.context))
-    assert "IP address mismatch" in reason(caught.value)
+    assert "IP address mismatch" in tls_error_message(caught.value)
 
 
-@pytest.mark.parametrize("said", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
-def test_who_speaks_no_tls(authority: Authority, said: bytes) -> None:
+@pytest.mark.parametrize("sent", [b"HTTP/1.1 400 Bad Request\r\n\r\n", b""])
+def test_a_peer_without_tls(authority: Authority, sent: bytes) -> None:
     steps = TlsSession(trusting(authority), "127.0.0.1").handshake()
     assert next(steps)[:1] == b"\x16"
     with pytest.raises(ssl.SSLError) as caught:
-        steps.send(said)
-    assert reason(caught.value).startswith("TLS: ")
+        steps.send(sent)
+    assert tls_error_message(caught.value).startswith("TLS: ")

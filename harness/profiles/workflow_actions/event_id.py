@@ -1,4 +1,4 @@
-"""Event ids: ``<milliseconds>-<sequence>``, ordered as a pair of numbers and never as text."""
+"""Event ids of the form ``<milliseconds>-<sequence>``, ordered as a pair of numbers, not as text."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ _FORM = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
 
 
 class StreamId(NamedTuple):
-    """One event's id. Compares numerically, so ``5-9 < 5-10``, which text comparison gets wrong."""
+    """One event's id. Compares numerically: ``5-9 < 5-10``."""
 
     ms: int
     seq: int
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read an id off the wire.
+        """Parse an id.
 
-        Raises ValueError when `text` is not two decimal numbers of at most 19 digits joined by a hyphen.
+        Raises ValueError unless `text` is two decimal numbers of at most 19 digits, joined by a hyphen.
         """
         match = _FORM.fullmatch(text)
         if match is None:

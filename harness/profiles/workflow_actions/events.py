@@ -1,4 +1,4 @@
-"""RunEvent: what the ``data`` of one frame says, as the API's documentation names it."""
+"""RunEvent: the content of a frame's ``data``, as documented by the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KNOWN_TYPES = TERMINAL_TYPES | {"token"}
 
 
 class _Event(BaseModel):
-    """Fields beyond the documented ones are allowed and kept."""
+    """Additional fields are allowed and kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -27,11 +27,11 @@ class DoneEvent(_Event):
     """Terminal: the run succeeded."""
 
     type: Literal["done"]
-    runId: str  # noqa: N815 - the wire's spelling
+    runId: str  # noqa: N815 - as on the wire
 
 
 class ErrorEvent(_Event):
-    """Terminal: the run failed, or the request was rejected in the form of a stream."""
+    """Terminal: the run failed, or the request was rejected with a stream."""
 
     type: Literal["error"]
 
@@ -43,7 +43,7 @@ class CancelledEvent(_Event):
 
 
 class OtherEvent(_Event):
-    """A type beyond the documented four: allowed, and reported."""
+    """A type other than the documented four: allowed, but reported."""
 
     type: str
 
@@ -69,10 +69,10 @@ _RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(
 
 
 def parse_run_event(data: str) -> RunEvent:
-    """Read one frame's joined ``data``.
+    """Parse one frame's joined ``data``.
 
-    Raises ValueError, in one line, when it is not one JSON object with a string ``type`` and, for the
-    four documented types, their fields.
+    Raises ValueError, with a one-line message, unless it is one JSON object with a string ``type`` and, for the
+    documented types, their fields.
     """
     try:
         return _RUN_EVENT.validate_json(data)

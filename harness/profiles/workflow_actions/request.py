@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 
 class WorkflowAction(BaseModel):
-    """What the run shall do: four documented fields and any action-specific parameters."""
+    """The action of a run: four documented fields and any action-specific parameters."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    toolId: str  # noqa: N815 - the wire's spelling, here and below
+    toolId: str  # noqa: N815 - as on the wire, here and below
     toolName: str  # noqa: N815
     aiDescription: str  # noqa: N815
     runtimeScope: str  # noqa: N815
@@ -35,5 +35,5 @@ class WorkflowActionRequest(BaseModel):
 
 
 def new_key() -> str:
-    """A fresh Idempotency-Key; the documentation recommends a UUID."""
+    """A new Idempotency-Key; the documentation recommends a UUID."""
     return str(uuid.uuid4())

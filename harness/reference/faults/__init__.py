@@ -1,7 +1,7 @@
-"""Switchable defects of the embedded server: what real servers get wrong, one named class each.
+"""Switchable defects of the embedded server: typical server bugs, one named class each.
 
-A fault overrides one method of the API and leaves the rest correct, so that a suite that finds it has found that
-and nothing else. Several compose: each calls the next through ``super()``.
+A fault overrides one method of the API and leaves the rest correct, so the suite should report that fault and nothing
+else. Faults compose: each calls the next through ``super()``.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from harness.reference.faults.rare import RARE_FAULTS, SPOILT_FRAMES_PATH, RareF
 
 
 def faulty_api(names: Iterable[str]) -> type[ReferenceApi]:
-    """The API with those faults, composed; the correct API when `names` is empty.
+    """The API with these faults; the correct API if `names` is empty.
 
-    Raises ValueError for a name that is neither in FAULTS nor one of RARE_FAULTS with a number, and for two rare
-    ones: each counts the frames sent, and one would count what the other made of them.
+    Raises ValueError for a name that is neither in FAULTS nor one of RARE_FAULTS with a number, and for more than one
+    rare fault: each counts the frames sent, and would count those that the other added or removed.
     """
     bases = [_fault(name) for name in dict.fromkeys(names)]
     if sum(issubclass(base, RareFault) for base in bases) > 1:
-        raise ValueError("give only one fault that spoils one frame in n: each counts the frames sent")
+        raise ValueError(
+            "only one fault of the form *-one-frame-in-n is possible: each counts the frames sent"
+        )
     return type("FaultyApi", tuple(bases), {}) if bases else ReferenceApi
 
 
@@ -49,8 +51,8 @@ def _fault(name: str) -> type[Fault]:
         return rare
     known = [*FAULTS, *RARE_FAULTS]
     near = get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    raise ValueError(f"there is no fault {name!r}; {hint}")
+    hint = f"did you mean {near[0]!r}?" if near else f"known faults: {', '.join(sorted(known))}"
+    raise ValueError(f"unknown fault {name!r}; {hint}")
 
 
 __all__ = [

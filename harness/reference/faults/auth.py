@@ -17,7 +17,7 @@ from harness.reference.runs import RunKey
 
 
 class AnonymousAccepted(Fault, name="anonymous-accepted", breaks=auth.missing):
-    """Takes a request without Authorization for one of the first principal's."""
+    """Accepts a request without Authorization as the first principal's."""
 
     def authenticate(self, http: web.BaseRequest) -> str:
         if "Authorization" not in http.headers:
@@ -26,7 +26,7 @@ class AnonymousAccepted(Fault, name="anonymous-accepted", breaks=auth.missing):
 
 
 class AnyTokenAccepted(Fault, name="any-token-accepted", breaks=auth.bad):
-    """Asks for a token and never looks at it."""
+    """Requires a token but never checks it."""
 
     def organization_of(self, token: str) -> str | None:
         return super().organization_of(token) or next(iter(self.settings.principals.values()))
@@ -42,7 +42,7 @@ class NoChallenge(Fault, name="no-challenge", breaks=auth.challenge):
 
 
 class KeyToldWithoutToken(Fault, name="key-told-without-token", breaks=auth.before_key):
-    """Looks the key up before the token, and answers otherwise where it is known."""
+    """Looks up the key before it checks the token, and answers differently if the key is known."""
 
     def authenticate(self, http: web.BaseRequest) -> str:
         try:
@@ -57,14 +57,14 @@ class KeyToldWithoutToken(Fault, name="key-told-without-token", breaks=auth.befo
 
 
 class ForeignOrganizationAccepted(Fault, name="foreign-organization-accepted", breaks=auth.org_mismatch):
-    """Never compares organizationId with the principal's."""
+    """Never compares organizationId with the principal's organization."""
 
     def authorize(self, submission: Submission) -> None:
         """Every organization is welcome."""
 
 
 class ConflictBeforeOrganization(Fault, name="conflict-before-organization", breaks=auth.org_before_conflict):
-    """Checks the organization only where the key is new."""
+    """Checks the organization only if the key is new."""
 
     def authorize(self, submission: Submission) -> None:
         if self.find(submission, submission.http.headers.get("Idempotency-Key")) is None:
@@ -82,14 +82,14 @@ class GlobalKeys(_GlobalIdentity, name="global-keys", breaks=auth.key_scope):
 
 
 class GlobalRuns(_GlobalIdentity, name="global-runs", breaks=auth.key_scope):
-    """Keeps the keys of all organizations in one namespace and shows each the other's run."""
+    """Keeps the keys of all organizations in one namespace, and shows each organization the other's run."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
         return super().fingerprint({name: body[name] for name in body if name != "organizationId"})
 
 
 class QueryToken(Fault, name="query-token", breaks=auth.query_token):
-    """Accepts the token in the query string, from where it gets into logs."""
+    """Accepts the token in the query string, which ends up in logs."""
 
     def bearer_token(self, http: web.BaseRequest) -> str | None:
         return super().bearer_token(http) or http.query.get("access_token") or http.query.get("token")

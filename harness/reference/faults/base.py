@@ -1,4 +1,4 @@
-"""What a fault is: a defect of the embedded server and the requirement that it violates."""
+"""A fault: a defect of the embedded server, and the requirement that it violates."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from harness.reference.api import (
 from harness.reference.runs import Event
 
 FAULTS: dict[str, type[Fault]] = {}
-"""Every fault by the name that ``--fault`` takes."""
+"""Every fault by its name for ``--fault``."""
 
 
 class Fault(ReferenceApi):
-    """A defect; its docstring says what the server does wrong.
+    """A defect of the server; the docstring says what it does wrong.
 
-    `name` is what ``--fault`` takes; `breaks` is the id of the requirement that it violates, given as its rule.
+    name: for ``--fault``. breaks: the id of the requirement that it violates, passed as its rule.
     """
 
     name: ClassVar[str] = ""

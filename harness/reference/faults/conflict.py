@@ -21,14 +21,14 @@ from harness.reference.settings import ServerSettings
 
 
 class ConflictIgnored(Fault, name="conflict-ignored", breaks=conflict.rejected):
-    """Looks at the key alone: another body resumes the run of the first."""
+    """Looks only at the key: a different body resumes the first body's run."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002
         return False
 
 
 class ConflictAs422(Fault, name="conflict-as-422", breaks=conflict.rejected):
-    """Answers a conflict as the IETF draft recommends, not as the API documents."""
+    """Answers a conflict with 422, as the IETF draft recommends, not as the API documents."""
 
     def conflict(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         return self.reject(http, Rejection(422, rejection.code, rejection.detail))
@@ -42,7 +42,7 @@ class ConflictAsJson(Fault, name="conflict-as-json", breaks=conflict.error_event
 
 
 class ShallowFingerprint(Fault, name="shallow-fingerprint", breaks=conflict.any_field):
-    """Compares the values of the top level only; what is inside an object or a list may change."""
+    """Compares only the top-level values: anything inside an object or list may change."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
         flat = {
@@ -53,7 +53,7 @@ class ShallowFingerprint(Fault, name="shallow-fingerprint", breaks=conflict.any_
 
 
 class FingerprintOfRequired(Fault, name="fingerprint-of-required", breaks=conflict.any_field):
-    """Compares the required fields only; the optional ones may change."""
+    """Compares only the required fields: optional ones may change."""
 
     def fingerprint(self, body: Mapping[str, Any]) -> bytes:
         required = ("organizationId", "sessionId", "workflowAction")
@@ -61,21 +61,21 @@ class FingerprintOfRequired(Fault, name="fingerprint-of-required", breaks=confli
 
 
 class ConflictMissedInFlight(Fault, name="conflict-missed-in-flight", breaks=conflict.in_flight):
-    """Stores the fingerprint when the run is over; until then any body resumes it."""
+    """Stores the fingerprint at the end of the run; until then any body resumes it."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:
         return run.ended and super().conflicts(run, submission)
 
 
 class ConflictMissedAfterwards(Fault, name="conflict-missed-afterwards", breaks=conflict.after_completion):
-    """Holds the fingerprint with the lock on the running run and drops both together."""
+    """Keeps the fingerprint with the lock on the running run, and drops both when it ends."""
 
     def conflicts(self, run: Run, submission: Submission) -> bool:
         return not run.ended and super().conflicts(run, submission)
 
 
 class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks=conflict.original_untouched):
-    """Takes a conflict as a reason to stop the run that was there first."""
+    """Cancels the first run on a conflict."""
 
     def on_conflict(self, run: Run, submission: Submission) -> None:
         super().on_conflict(run, submission)
@@ -84,7 +84,7 @@ class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks=co
 
 
 class ConflictPoisonsKey(Fault, name="conflict-poisons-key", breaks=conflict.original_untouched):
-    """Marks the key as misused: from then on the first body is a conflict as well."""
+    """Marks the key as misused on a conflict: from then on, the first body is a conflict too."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
@@ -99,7 +99,7 @@ class ConflictPoisonsKey(Fault, name="conflict-poisons-key", breaks=conflict.ori
 
 
 class ConflictLeaksBody(Fault, name="conflict-leaks-body", breaks=conflict.leaks_nothing):
-    """Explains a conflict by quoting the body that the key belongs to."""
+    """Quotes the first body in the conflict's error detail."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
@@ -118,7 +118,7 @@ class ConflictLeaksBody(Fault, name="conflict-leaks-body", breaks=conflict.leaks
 
 
 class ConflictStartsRun(Fault, name="conflict-starts-run", breaks=conflict.starts_nothing):
-    """Starts the action first and compares bodies later; asked again, it resumes that second run."""
+    """Starts the action before it compares the bodies. The rejected body, sent again, resumes that second run."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
         run = super().find(submission, key)

@@ -14,7 +14,7 @@ from harness.reference.faults.base import Fault
 
 
 class NumericContent(Fault, name="numeric-content", breaks=events.schema):
-    """Passes tokens through a loosely typed store, which makes a number of what looks like one."""
+    """Passes tokens through a loosely typed store that turns numeric strings into numbers."""
 
     def event_data(self, payload: Payload) -> str:
         if re.fullmatch(r"\s*[0-9]{2,15}", payload.get("content", "")):
@@ -23,7 +23,7 @@ class NumericContent(Fault, name="numeric-content", breaks=events.schema):
 
 
 class DoneWithoutRunId(Fault, name="done-without-run-id", breaks=events.schema):
-    """Leaves out the run id of the terminal event."""
+    """Omits the runId of the terminal event."""
 
     def event_data(self, payload: Payload) -> str:
         if payload["type"] == "done":
@@ -32,7 +32,7 @@ class DoneWithoutRunId(Fault, name="done-without-run-id", breaks=events.schema):
 
 
 class UntypedToken(Fault, name="untyped-token", breaks=events.type_):
-    """Takes tokens for so common that they need no type."""
+    """Omits the type of tokens."""
 
     def event_data(self, payload: Payload) -> str:
         if payload["type"] == "token":
@@ -41,7 +41,7 @@ class UntypedToken(Fault, name="untyped-token", breaks=events.type_):
 
 
 class StackTrace(Fault, name="stack-trace", breaks=events.error_detail):
-    """Tells the client its own source lines when an action fails."""
+    """Sends a stack trace to the client if an action fails."""
 
     def event_data(self, payload: Payload) -> str:
         if payload["type"] == "error" and "runId" in payload:
@@ -53,7 +53,7 @@ class StackTrace(Fault, name="stack-trace", breaks=events.error_detail):
 
 
 class BareError(Fault, name="bare-error", breaks=events.error_detail):
-    """Ends a failed run with an error event that says nothing of the failure."""
+    """Ends a failed run with an error event that does not say what failed."""
 
     def event_data(self, payload: Payload) -> str:
         if payload["type"] == "error" and "runId" in payload:
@@ -62,14 +62,14 @@ class BareError(Fault, name="bare-error", breaks=events.error_detail):
 
 
 class DuplicateKeys(Fault, name="duplicate-keys", breaks=events.strict_json):
-    """Appends fields to serialized JSON without looking what is in it."""
+    """Appends fields to serialized JSON without checking which keys it has."""
 
     def event_data(self, payload: Payload) -> str:
         return super().event_data(payload).removesuffix("}") + f',"type":"{payload["type"]}"}}'
 
 
 class NanInEvent(Fault, name="nan-in-event", breaks=events.strict_json):
-    """Gives each token a probability that its serializer cannot write as JSON."""
+    """Gives each token a NaN probability, which its serializer writes as NaN."""
 
     def event_data(self, payload: Payload) -> str:
         return super().event_data(

@@ -11,7 +11,7 @@ from harness.reference.runs import Event
 
 
 class Latin1Stream(Fault, name="latin-1-stream", breaks=framing.utf8):
-    """Writes the stream in the platform's old default encoding wherever that has the character."""
+    """Encodes the stream as Latin-1 wherever the character exists there."""
 
     def encode_frame(self, event: Event) -> bytes:
         text = super().encode_frame(event).decode()
@@ -21,7 +21,7 @@ class Latin1Stream(Fault, name="latin-1-stream", breaks=framing.utf8):
 
 
 class UnknownField(Fault, name="unknown-field", breaks=framing.fields):
-    """Adds a field of its own invention, which every client passes over."""
+    """Adds a custom field that every client ignores."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"channel: run\n" + super().encode_frame(event)
@@ -36,7 +36,7 @@ class NoLastBlankLine(Fault, name="no-last-blank-line", breaks=framing.blank_lin
 
 
 class TwoObjectsInData(Fault, name="two-objects-in-data", breaks=framing.one_json_object):
-    """Puts usage next to the token in the same data, as a second JSON object on a line of its own."""
+    """Puts usage next to the token in the same event, as a second JSON object on its own data line."""
 
     def encode_frame(self, event: Event) -> bytes:
         frame = super().encode_frame(event)
@@ -44,7 +44,7 @@ class TwoObjectsInData(Fault, name="two-objects-in-data", breaks=framing.one_jso
 
 
 class ReprInData(Fault, name="repr-in-data", breaks=framing.one_json_object):
-    """Formats a token with the language's own repr, which only looks like JSON."""
+    """Formats a token with Python's repr, which only looks like JSON."""
 
     def encode_frame(self, event: Event) -> bytes:
         if event.type == "token":
@@ -53,7 +53,7 @@ class ReprInData(Fault, name="repr-in-data", breaks=framing.one_json_object):
 
 
 class NulInId(Fault, name="nul-in-id", breaks=framing.id_no_nul):
-    """Sends a second id line from a zero-padded buffer, NUL and all; clients ignore that line."""
+    """Sends a second id line from a zero-padded buffer, NUL included; clients ignore that line."""
 
     def encode_frame(self, event: Event) -> bytes:
         head, _, rest = super().encode_frame(event).partition(b"\n")
@@ -61,35 +61,35 @@ class NulInId(Fault, name="nul-in-id", breaks=framing.id_no_nul):
 
 
 class WordyRetry(Fault, name="wordy-retry", breaks=framing.retry_digits):
-    """Says the reconnection time with its unit."""
+    """Sends the reconnection time with a unit."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"retry: 3s\n" + super().encode_frame(event)
 
 
 class WrongEventName(Fault, name="wrong-event-name", breaks=framing.event_name):
-    """Names every event alike, and none of them message or its type."""
+    """Gives every event the same name, which is neither message nor its type."""
 
     def encode_frame(self, event: Event) -> bytes:
         return b"event: update\n" + super().encode_frame(event)
 
 
 class RawLineFeed(Fault, name="raw-line-feed", breaks=framing.content_inert):
-    """Undoes the escaping of line feeds, so that content can end a frame and forge the next."""
+    """Unescapes line feeds, so that content can end a frame and forge the next."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(with_data(event, event.data.replace(r"\n", "\n")))
 
 
 class RawCarriageReturn(Fault, name="raw-carriage-return", breaks=framing.content_inert):
-    """Takes care of line feeds and forgets that a lone carriage return ends a line as well."""
+    """Escapes line feeds, but not carriage returns, which end a line too."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(with_data(event, event.data.replace(r"\r", "\r")))
 
 
 class BomPerFrame(Fault, name="bom-per-frame", breaks=framing.bom):
-    """Opens each flush with a comment, in a codec that begins with a byte order mark."""
+    """Starts each flush with a comment in a codec that writes a byte order mark."""
 
     def encode_frame(self, event: Event) -> bytes:
         return ": flush\n".encode("utf-8-sig") + super().encode_frame(event)

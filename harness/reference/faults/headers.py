@@ -15,21 +15,21 @@ from harness.reference.faults.base import Fault
 
 
 class JsonContentType(Fault, name="json-content-type", breaks=headers.event_stream):
-    """Labels the stream as what its events hold."""
+    """Labels the stream as application/json, the type of its events' data."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Content-Type": "application/json"}
 
 
 class Latin1Charset(Fault, name="latin-1-charset", breaks=headers.charset):
-    """Declares another charset than the UTF-8 that it sends."""
+    """Declares ISO-8859-1 but sends UTF-8."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Content-Type": "text/event-stream; charset=ISO-8859-1"}
 
 
 class NoLastChunk(Fault, name="no-last-chunk", breaks=headers.complete):
-    """Closes the connection after the terminal event without ending the chunked message."""
+    """Closes the connection after the terminal event without the last chunk."""
 
     async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:  # noqa: ARG002
         if http.transport is not None:
@@ -37,14 +37,14 @@ class NoLastChunk(Fault, name="no-last-chunk", breaks=headers.complete):
 
 
 class Cacheable(Fault, name="cacheable", breaks=headers.no_cache):
-    """Lets shared caches keep the stream for a minute."""
+    """Lets shared caches store the stream for a minute."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Cache-Control": "public, max-age=60"}
 
 
 class BufferedStream(Fault, name="buffered-stream", breaks=headers.incremental):
-    """Sits behind a proxy that buffers: everything arrives at the end."""
+    """Buffers the stream like a proxy: everything arrives at the end."""
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         chunks = super().chunks(reader)
@@ -59,7 +59,7 @@ class GetAnswered(Fault, name="get-answered", breaks=headers.method):
 
 
 class NoAllow(Fault, name="no-allow", breaks=headers.method):
-    """Refuses another method without saying which one is right."""
+    """Rejects a wrong method without an Allow header."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         answer = super().reject(http, rejection)

@@ -14,7 +14,7 @@ from harness.reference.runs import Event, Run, next_id
 
 
 class NoIds(Fault, name="no-ids", breaks=ids.present):
-    """Sends events without their ids."""
+    """Sends events without ids."""
 
     def encode_frame(self, event: Event) -> bytes:
         return super().encode_frame(event).partition(b"\n")[2]
@@ -44,7 +44,7 @@ class RepeatedId(Fault, name="repeated-id", breaks=ids.unique):
 
 
 class SecondsInIds(Fault, name="seconds-in-ids", breaks=ids.clock):
-    """Takes the clock in seconds for one in milliseconds."""
+    """Writes the clock into ids in seconds instead of milliseconds."""
 
     def event_id(self, run: Run) -> StreamId:
         return next_id(run.last_id, time.time_ns() // 10**9)

@@ -31,35 +31,35 @@ def _broken_by(
 
 
 class BadJsonBreaks(Fault, name="bad-json-breaks", breaks=input.not_json):
-    """Does not expect that a body is no JSON object."""
+    """Fails with 500 on a body that is not a JSON object."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"not_json", "not_object"}), super().decode, raw)
 
 
 class DeepNestingBreaks(Fault, name="deep-nesting-breaks", breaks=input.hostile):
-    """Overflows its stack on a body that is nested deeply."""
+    """Overflows its stack on a deeply nested body."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"too_deep"}), super().decode, raw)
 
 
 class LoneSurrogateBreaks(Fault, name="lone-surrogate-breaks", breaks=input.hostile):
-    """Stumbles over a string that JSON can escape and UTF-8 cannot hold."""
+    """Fails with 500 on a string with a lone surrogate, which JSON can escape but UTF-8 cannot encode."""
 
     def decode(self, raw: bytes) -> dict[str, Any]:
         return _broken_by(frozenset({"not_unicode"}), super().decode, raw)
 
 
 class MissingFieldAccepted(Fault, name="missing-field-accepted", breaks=input.required):
-    """Makes up a session where the client names none."""
+    """Makes up a session if the client sends none."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
         return super().validate({"sessionId": "anonymous", **body})
 
 
 class FieldNotNamed(Fault, name="field-not-named", breaks=input.required_named):
-    """Refuses an invalid body without saying what is wrong in it."""
+    """Rejects an invalid body without saying what is wrong."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
         try:
@@ -69,7 +69,7 @@ class FieldNotNamed(Fault, name="field-not-named", breaks=input.required_named):
 
 
 class TypesCoerced(Fault, name="types-coerced", breaks=input.types):
-    """Turns numbers and booleans into strings instead of refusing them."""
+    """Converts numbers and booleans to strings instead of rejecting them."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
         texts = ("sessionId", "fileThreadId", "runId")
@@ -78,7 +78,7 @@ class TypesCoerced(Fault, name="types-coerced", breaks=input.types):
 
 
 class AnySourceAccepted(Fault, name="any-source-accepted", breaks=input.source):
-    """Takes any text as source."""
+    """Accepts any string as source."""
 
     def validate(self, body: Mapping[str, Any]) -> WorkflowActionRequest:
         is_text = isinstance(body.get("source"), str)
@@ -86,14 +86,14 @@ class AnySourceAccepted(Fault, name="any-source-accepted", breaks=input.source):
 
 
 class AnyTimeZoneAccepted(Fault, name="any-time-zone-accepted", breaks=input.timezone):
-    """Stores the time zone without ever looking it up."""
+    """Stores the time zone without looking it up."""
 
     def knows_time_zone(self, name: str | None) -> bool:  # noqa: ARG002
         return True
 
 
 class AnyMediaTypeAccepted(Fault, name="any-media-type-accepted", breaks=input.media_type):
-    """Parses every body as JSON, whatever it says it is."""
+    """Parses every body as JSON, whatever its Content-Type."""
 
     def accepts_media_type(self, http: web.BaseRequest) -> bool:  # noqa: ARG002
         return True
@@ -107,7 +107,7 @@ class UnlimitedBody(Fault, name="unlimited-body", breaks=input.too_large):
 
 
 class TextualRejections(Fault, name="textual-rejections", breaks=input.error_shape):
-    """Lets its gateway refuse tokens, which knows nothing of problem documents."""
+    """Rejects tokens in a gateway that sends plain text instead of problem details."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         if rejection.status != 401:

@@ -16,7 +16,7 @@ from harness.reference.runs import RunKey
 
 
 class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks=key.none_independent):
-    """Takes the body for a key where none is sent."""
+    """Uses the body as the key if no key is sent."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         own = super().identity(submission, key)
@@ -24,7 +24,7 @@ class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks=key.none_
 
 
 class UuidKeysOnly(Fault, name="uuid-keys-only", breaks=key.opaque):
-    """Makes a rule of the recommendation that a key be a UUID."""
+    """Requires keys to be UUIDs, which is only a recommendation."""
 
     def idempotency_key(self, http: web.BaseRequest) -> str | None:
         key = super().idempotency_key(http)
@@ -35,14 +35,14 @@ class UuidKeysOnly(Fault, name="uuid-keys-only", breaks=key.opaque):
 
 
 class AnyKeyAccepted(Fault, name="any-key-accepted", breaks=key.bad):
-    """Takes any header value for a key, the empty one too."""
+    """Accepts any header value as a key, even an empty one."""
 
     def idempotency_key(self, http: web.BaseRequest) -> str | None:
         return http.headers.get("Idempotency-Key")
 
 
 class KeyEchoed(Fault, name="key-echoed", breaks=key.inert):
-    """Gives the client's key back in a header of the answer."""
+    """Echoes the client's key in a response header."""
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         key = http.headers.get("Idempotency-Key")

@@ -11,28 +11,28 @@ from harness.reference.settings import ServerSettings
 
 
 class LateFirstEvent(Fault, name="late-first-event", breaks=liveness.first_event):
-    """Starts each run in a cold container, longer than the budget of three seconds."""
+    """Starts each run in a cold container, which takes longer than the budget of three seconds."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(replace(settings, first_token_delay_s=settings.first_token_delay_s + 4.0))
 
 
 class NoHeartbeat(Fault, name="no-heartbeat", breaks=liveness.heartbeat):
-    """Is silent while an action is."""
+    """Sends nothing while the action is silent."""
 
     def heartbeat(self, run: Run) -> bytes:  # noqa: ARG002
         return b""
 
 
 class HeartbeatAsEvent(Fault, name="heartbeat-as-event", breaks=liveness.heartbeat_inert):
-    """Keeps the stream alive with an event that every client dispatches."""
+    """Sends heartbeats as events, which every client dispatches."""
 
     def heartbeat(self, run: Run) -> bytes:
         return f'id: {self.event_id(run)}\ndata: {{"type":"heartbeat"}}\n\n'.encode()
 
 
 class HeartbeatWithId(Fault, name="heartbeat-with-id", breaks=liveness.heartbeat_inert):
-    """Gives its comment an id, from where a client would wrongly resume."""
+    """Gives its heartbeat comments an id, from which a client would wrongly resume."""
 
     def heartbeat(self, run: Run) -> bytes:
         return f"id: {self.event_id(run)}\n".encode() + super().heartbeat(run)

@@ -25,7 +25,7 @@ from harness.reference.settings import ServerSettings
 
 
 class _LateIndex(Fault):
-    """Stores a new run's key some time after looking it up, and only then begins to answer."""
+    """Stores a new run's key some time after looking it up, and starts to respond only then."""
 
     lag_s: ClassVar[float] = 0.03
 
@@ -44,7 +44,7 @@ class _LateIndex(Fault):
         return run if run is None or stored or not self.overlooks(run, submission) else None
 
     def overlooks(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002 - each fault adds its own
-        """Whether the request does not see that run yet."""
+        """Whether the run is not visible to the request yet."""
         return False
 
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
@@ -54,21 +54,21 @@ class _LateIndex(Fault):
 
 
 class RacingPostsBothRun(_LateIndex, name="racing-posts-both-run", breaks=race.same_body):
-    """Looks the key up and stores it in two steps, with time in between for an equal request."""
+    """Looks up the key and stores it in two steps, so that an equal request fits in between."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or not self.conflicts(run, submission)
 
 
 class TwoWinners(_LateIndex, name="two-winners", breaks=race.different_bodies):
-    """Makes key and body unique together, so that different bodies that race all win."""
+    """Makes key and body unique together, so that racing different bodies all win."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or self.conflicts(run, submission)
 
 
 class Crosstalk(Fault, name="crosstalk", breaks=race.no_crosstalk):
-    """Keeps the current token in a variable that all runs share; every third is read too late."""
+    """Keeps the current token in a variable shared by all runs; every third token is read too late."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
@@ -86,30 +86,30 @@ class Crosstalk(Fault, name="crosstalk", breaks=race.no_crosstalk):
 
 
 class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks=race.close_one):
-    """Tears the run's fan-out down with the first reader that leaves."""
+    """Tears down the run's fan-out when its first reader leaves."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
         self._sent_s: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
-        self._torn_s: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
+        self._torn_down_s: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
 
     def on_disconnect(self, reader: Connection) -> None:
         super().on_disconnect(reader)
-        # who came after the last byte that arrived has a fan-out of their own: that is a resume
-        self._torn_s[reader.run] = self._sent_s.get(reader, 0.0)
+        # a reader that came after the last byte sent has its own fan-out: that is a resume
+        self._torn_down_s[reader.run] = self._sent_s.get(reader, 0.0)
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         async for chunk in super().chunks(reader):
-            if reader.opened_s < self._torn_s.get(reader.run, 0.0):
+            if reader.opened_s < self._torn_down_s.get(reader.run, 0.0):
                 return
             yield chunk
             self._sent_s[reader] = time.monotonic()
 
 
 class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks=race.slow_reader):
-    """Writes to all readers in one loop and pads frames against buffering: who does not read holds all up."""
+    """Writes to all readers in one loop, and pads frames against buffering: a stalled reader blocks them all."""
 
-    patience_s: ClassVar[float] = 2.0  # at each write anew: the others get slow, but they do not die
+    patience_s: ClassVar[float] = 2.0  # per write: the others get slow, but do not fail
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)

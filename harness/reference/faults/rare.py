@@ -1,4 +1,4 @@
-"""Faults that spoil one frame in many: lost, doubled, swapped."""
+"""Rare faults: one frame in n is lost, duplicated, or swapped with the next."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ SPOILT_FRAMES_PATH = "/debug/spoilt-frames"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoiltFrame:
-    """One frame that was sent otherwise than it should have been, on one connection; the run itself is whole.
+    """One frame that was sent incorrectly on one connection; the run itself is correct.
 
-    fault: the name of the defect, without its number. key, run_id: the run's. connection: which of the run's
-    connections, from 0, in the order of their requests. first: the run's event, from 0, with which that
-    connection began. event: which of the run's events was spoilt, from 0. id, type: that event's. place: where
-    on its connection, from 1, it was due.
+    fault: its name without the number. key, run_id: of the run. connection: number of the run's connection, from 0, in
+    the order of the requests. first: number of the run's event, from 0, with which that connection started. event:
+    number of the spoilt event in the run, from 0. id, type: of that event. place: where on the connection it was due,
+    from 1.
     """
 
     fault: str
@@ -45,7 +45,7 @@ class SpoiltFrame:
 
 @dataclass(slots=True)
 class _Delivery:
-    """What was done on one connection so far. held: the event that was held back, until the next was sent."""
+    """The state of one connection. held: an event that is held back until the next one is sent."""
 
     connection: int
     first: int
@@ -54,10 +54,9 @@ class _Delivery:
 
 
 class RareFault(Fault):
-    """Spoils one frame in `one_in` of all that the server sends, on the connection on which it is due.
+    """Spoils one in `one_in` of all frames that the server sends, on one connection only.
 
-    Other connections bring the same event as it is. A frame that cannot be spoilt is spared, and the next one
-    that can takes its place.
+    Other connections get the same event unspoilt. If a frame cannot be spoilt, the next one that can is spoilt instead.
     """
 
     stem: ClassVar[str]
@@ -73,8 +72,8 @@ class RareFault(Fault):
 
     async def route(self, http: web.BaseRequest) -> web.StreamResponse:
         if http.path == SPOILT_FRAMES_PATH and http.method == "GET":
-            told = {"frames": self._frames, "spoilt": [asdict(one) for one in self._spoilt]}
-            return web.json_response(told, headers=self.common_headers())
+            document = {"frames": self._frames, "spoilt": [asdict(frame) for frame in self._spoilt]}
+            return web.json_response(document, headers=self.common_headers())
         return await super().route(http)
 
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
@@ -91,7 +90,7 @@ class RareFault(Fault):
             self._owed += self._frames % self.one_in == 0
             if self._owed and self.can_spoil(event, delivery):
                 self._owed -= 1
-                self._tell(reader.run, delivery, event, number, delivery.sent + len(sent) + 1)
+                self._record(reader.run, delivery, event, number, delivery.sent + len(sent) + 1)
                 sent += self.spoil(event, delivery)
             else:
                 sent.append(event)
@@ -101,7 +100,7 @@ class RareFault(Fault):
         delivery.sent += len(sent)
         return sent
 
-    def _tell(self, run: Run, delivery: _Delivery, event: Event, number: int, place: int) -> None:
+    def _record(self, run: Run, delivery: _Delivery, event: Event, number: int, place: int) -> None:
         key = run.identity[2] if run.identity is not None and run.identity[1] == "key" else None
         self._spoilt.append(
             SpoiltFrame(
@@ -121,12 +120,12 @@ class RareFault(Fault):
         return True
 
     def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
-        """What is sent in the event's place."""
+        """The events to send instead."""
         raise NotImplementedError
 
 
 class DropsFrames(RareFault, breaks=resume.replay):
-    """Loses a frame on its way to one connection."""
+    """Drops one frame on one connection."""
 
     stem = "drops-one-frame-in"
 
@@ -135,7 +134,7 @@ class DropsFrames(RareFault, breaks=resume.replay):
 
 
 class DoublesFrames(RareFault, breaks=ids.unique):
-    """Sends a frame twice to one connection."""
+    """Sends one frame twice on one connection."""
 
     stem = "doubles-one-frame-in"
 
@@ -144,12 +143,12 @@ class DoublesFrames(RareFault, breaks=ids.unique):
 
 
 class SwapsFrames(RareFault, breaks=ids.increasing):
-    """Lets a frame be overtaken by the next one, on one connection."""
+    """Swaps one frame with the next one on one connection."""
 
     stem = "swaps-one-frame-in"
 
     def can_spoil(self, event: Event, delivery: _Delivery) -> bool:
-        # Nothing overtakes a run's last event, nor one that goes before an event that was overtaken itself.
+        # Nothing follows the last event to swap it with, and an event is not swapped twice.
         return event.type not in TERMINAL_TYPES and delivery.held is None
 
     def spoil(self, event: Event, delivery: _Delivery) -> list[Event]:
@@ -160,7 +159,7 @@ class SwapsFrames(RareFault, breaks=ids.increasing):
 RARE_FAULTS: dict[str, type[RareFault]] = {
     f"{fault.stem}-n": fault for fault in (DropsFrames, DoublesFrames, SwapsFrames)
 }
-"""Too rare to show in a few requests, so not mutants; ``--fault`` takes the name with a number in place of n."""
+"""Too rare for mutants, as they do not show in a few requests. ``--fault`` takes the name with a number for n."""
 
 
 def rare_fault(name: str) -> type[RareFault] | None:

@@ -26,7 +26,7 @@ from harness.reference.settings import ServerSettings
 
 
 class ReplayReexecutes(Fault, name="replay-reexecutes", breaks=resume.no_new_run):
-    """Forgets the key when the run is done: a retry after that executes the action again."""
+    """Forgets the key when the run is done: a later retry executes the action again."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
         run = super().find(submission, key)
@@ -34,7 +34,7 @@ class ReplayReexecutes(Fault, name="replay-reexecutes", breaks=resume.no_new_run
 
 
 class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks=resume.replay):
-    """Stores tokens one behind: a replay after completion lacks the last one."""
+    """Stores tokens one behind: a replay after completion lacks the last token."""
 
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
@@ -45,7 +45,7 @@ class ReplayDropsLastToken(Fault, name="replay-drops-last-token", breaks=resume.
 
 
 class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks=resume.replay):
-    """Makes up ids while sending, so that a replayed event has another one than before."""
+    """Generates ids while sending, so a replayed event has a different id."""
 
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
@@ -55,7 +55,7 @@ class ReplayStampsNewIds(Fault, name="replay-stamps-new-ids", breaks=resume.repl
 
 
 class StringSortedReplay(Fault, name="string-sorted-replay", breaks=resume.replay):
-    """Reads a finished run from a store that orders ids as text: sequence number 10 comes before 9."""
+    """Reads a finished run from a store that sorts ids as text: sequence number 10 comes before 9."""
 
     def event_id(self, run: Run) -> StreamId:
         first = run.events[0].id if run.events else None
@@ -67,7 +67,7 @@ class StringSortedReplay(Fault, name="string-sorted-replay", breaks=resume.repla
 
 
 class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks=resume.joins):
-    """Subscribes whoever joins a running run to what comes next, without what there was."""
+    """Sends a client that joins a running run only the new events, not the earlier ones."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
         if last_seen is None and not run.ended:
@@ -76,7 +76,7 @@ class LateJoinerMissesPrefix(Fault, name="late-joiner-misses-prefix", breaks=res
 
 
 class LateJoinerGap(Fault, name="late-joiner-gap", breaks=resume.joins):
-    """Sends whoever joins a running run its first event and then only what comes next."""
+    """Sends a client that joins a running run the first event, and then only new ones."""
 
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
@@ -84,7 +84,7 @@ class LateJoinerGap(Fault, name="late-joiner-gap", breaks=resume.joins):
 
 
 class OffByOneGap(Fault, name="off-by-one-gap", breaks=resume.every_cut):
-    """Resumes one event after the one that should come next."""
+    """Resumes one event too late."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
         index = super().resume_index(run, last_seen)
@@ -92,14 +92,14 @@ class OffByOneGap(Fault, name="off-by-one-gap", breaks=resume.every_cut):
 
 
 class OffByOneDuplicate(Fault, name="off-by-one-duplicate", breaks=resume.every_cut):
-    """Resumes at the event that the client has already seen."""
+    """Resumes with the event that the client has already seen."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
         return max(super().resume_index(run, last_seen) - 1, 0)
 
 
 class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks=resume.last_event_id):
-    """Replays from the first event whatever the client has seen."""
+    """Replays from the first event, whatever the client has seen."""
 
     def resume_index(self, run: Run, last_seen: StreamId | None) -> int:  # noqa: ARG002
         return super().resume_index(run, None)
@@ -116,7 +116,7 @@ class DisconnectCancels(Fault, name="disconnect-cancels", breaks=resume.survives
 
 
 class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks=resume.survives_disconnect):
-    """Takes a client that leaves before the head for one that has changed its mind."""
+    """Cancels the run if the client disconnects before the response head."""
 
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
         run = reader.run
@@ -129,7 +129,7 @@ class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks=resu
 
 
 class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks=resume.bad_last_event_id):
-    """Parses Last-Event-ID without expecting anything else than its own ids."""
+    """Parses Last-Event-ID and fails with 500 on anything but its own ids."""
 
     def last_event_id(self, http: web.BaseRequest) -> StreamId | None:
         try:
@@ -154,7 +154,7 @@ class UnknownLastEventIdHangs(Fault, name="unknown-last-event-id-hangs", breaks=
 
 
 class FailureReexecutes(Fault, name="failure-reexecutes", breaks=resume.failure_replayed):
-    """Keeps only successes: the retry of a failed run executes it anew."""
+    """Keeps only successful runs: the retry of a failed run executes it again."""
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
         run = super().find(submission, key)
@@ -162,7 +162,7 @@ class FailureReexecutes(Fault, name="failure-reexecutes", breaks=resume.failure_
 
 
 class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks=resume.failure_replayed):
-    """Stores that a run is over and not how: the replay of a failure ends with done."""
+    """Stores that a run is over, but not how: the replay of a failure ends with done."""
 
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
@@ -173,7 +173,7 @@ class FailureReplayedAsDone(Fault, name="failure-replayed-as-done", breaks=resum
 
 
 class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks=resume.terminal_race):
-    """Copies the past and then subscribes: a run that ends shortly after a retry came loses its end there."""
+    """Copies the past events and then subscribes: a run that ends in between loses its terminal event."""
 
     window_s: ClassVar[float] = 0.04
 
@@ -184,7 +184,7 @@ class TerminalLostInRace(Fault, name="terminal-lost-in-race", breaks=resume.term
 
 
 class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks=resume.first_reader_kept):
-    """Keeps one subscriber a run: a second connection takes the events away from the first."""
+    """Keeps one subscriber per run: a second connection takes the events away from the first."""
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)

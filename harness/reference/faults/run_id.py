@@ -16,14 +16,14 @@ from harness.reference.runs import Event, RunKey
 
 
 class RunIdNotEchoed(Fault, name="run-id-not-echoed", breaks=run_id.echoed):
-    """Names each run itself, whatever the client asked for."""
+    """Names each run itself, and ignores the client's runId."""
 
     def run_id(self, submission: Submission) -> str:  # noqa: ARG002
         return str(uuid.uuid4())
 
 
 class RunIdPerConnection(Fault, name="run-id-per-connection", breaks=run_id.constant):
-    """Names the connection instead of the run in the terminal event."""
+    """Puts a runId of the connection instead of the run into the terminal event."""
 
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
@@ -34,14 +34,14 @@ class RunIdPerConnection(Fault, name="run-id-per-connection", breaks=run_id.cons
 
 
 class RunIdBeatsKey(Fault, name="run-id-beats-key", breaks=run_id.key_wins):
-    """Finds runs by runId wherever one is sent, and asks the key only after that."""
+    """Finds runs by runId if one is sent, and by key only otherwise."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         return super().identity(submission, key if submission.request.runId is None else None)
 
 
 class RunIdDoesNotResume(Fault, name="run-id-does-not-resume", breaks=run_id.resumes):
-    """Starts a new run for a runId that it has already seen."""
+    """Starts a new run for a runId that it has seen before."""
 
     def identity(self, submission: Submission, key: str | None) -> RunKey | None:
         return None if key is None else super().identity(submission, key)

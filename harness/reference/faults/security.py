@@ -12,7 +12,7 @@ from harness.reference.faults.base import Fault
 
 
 class TokenEchoed(Fault, name="token-echoed", breaks=security.no_secrets):
-    """Repeats the Authorization header in what it says about a refusal."""
+    """Repeats the Authorization header in the detail of a rejection."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         sent = http.headers.get("Authorization", "nothing").encode("ascii", "replace").decode()
@@ -32,7 +32,7 @@ class WildcardCors(Fault, name="wildcard-cors", breaks=security.cors):
 
 
 class SniffableErrors(Fault, name="sniffable-errors", breaks=security.nosniff):
-    """Leaves nosniff out where a refusal takes another way through its code."""
+    """Omits nosniff on rejections, which take a different code path."""
 
     def reject(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
         answer = super().reject(http, rejection)

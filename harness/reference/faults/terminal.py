@@ -16,7 +16,7 @@ from harness.reference.runs import Run
 
 
 class TwoTerminals(Fault, name="two-terminals", breaks=terminal.exactly_one):
-    """Ends the run in the action and once more in its supervisor."""
+    """Ends the run in the action, and again in its supervisor."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         self.publish(run, outcome)
@@ -24,7 +24,7 @@ class TwoTerminals(Fault, name="two-terminals", breaks=terminal.exactly_one):
 
 
 class TokenAfterTerminal(Fault, name="token-after-terminal", breaks=terminal.last):
-    """Flushes a buffered token when the run has already been declared over."""
+    """Flushes a buffered token after the terminal event."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         self.publish(run, outcome)
@@ -33,7 +33,7 @@ class TokenAfterTerminal(Fault, name="token-after-terminal", breaks=terminal.las
 
 
 class StaysOpen(Fault, name="stays-open", breaks=terminal.closes):
-    """Keeps the stream alive after its terminal event until the client hangs up."""
+    """Keeps the stream open after its terminal event until the client disconnects."""
 
     async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:  # noqa: ARG002
         while True:
@@ -42,7 +42,7 @@ class StaysOpen(Fault, name="stays-open", breaks=terminal.closes):
 
 
 class NoTerminal(Fault, name="no-terminal", breaks=terminal.always):
-    """Takes the end of the stream for the end of the run: success has no event of its own."""
+    """Ends a successful stream without a terminal event."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         if outcome["type"] == "done" and run.events:
@@ -60,7 +60,7 @@ class FailureAsDone(Fault, name="failure-as-done", breaks=terminal.failure):
 
 
 class FailureAsBareClose(Fault, name="failure-as-bare-close", breaks=terminal.failure):
-    """Just ends the stream when an action fails."""
+    """Closes the stream without a terminal event if an action fails."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         if outcome["type"] == "error":
@@ -77,7 +77,7 @@ class CancelledAsDone(Fault, name="cancelled-as-done", breaks=terminal.cancelled
 
 
 class SilentHangs(Fault, name="silent-hangs", breaks=terminal.no_tokens):
-    """Ends a run in the handling of its last token, so that one without tokens never ends."""
+    """Ends a run in the handler of its last token, so a run without tokens never ends."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         if run.events or outcome["type"] != "done":
@@ -85,7 +85,7 @@ class SilentHangs(Fault, name="silent-hangs", breaks=terminal.no_tokens):
 
 
 class SilentWithoutTerminal(Fault, name="silent-without-terminal", breaks=terminal.no_tokens):
-    """Closes the stream of a run without tokens as if nothing had happened in it."""
+    """Closes the stream of a run without tokens, without a terminal event."""
 
     def finish(self, run: Run, outcome: Payload) -> None:
         if run.events:

@@ -1,4 +1,4 @@
-"""aiohttp, line by line: what an asyncio user would write."""
+"""aiohttp, line by line, as an asyncio user would write it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The request that the stock clients make: the documented one."""
+"""The documented request, as sent by the stock clients."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BODY = json.dumps(
         "workflowAction": {
             "toolId": "echo",
             "toolName": "Echo",
-            "aiDescription": "Spells a sentence, a token for each word.",
+            "aiDescription": "Returns a sentence, one token per word.",
             "runtimeScope": "demo",
         },
     }

@@ -1,4 +1,4 @@
-"""Many streams on asyncio, each begun anew when it has ended."""
+"""Many concurrent streams on asyncio, each restarted when it ends."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Awaitable, Callable
 
 
 def arguments() -> tuple[str, int, float]:
-    """Base URL, streams, and the seconds over which they come up, from the command line."""
+    """Base URL, number of streams, and ramp in seconds, from the command line."""
     base_url, streams, ramp_s = sys.argv[1:]
     return base_url, int(streams), float(ramp_s)
 
 
 async def crowd(streams: int, ramp_s: float, run: Callable[[], Awaitable[None]]) -> None:
-    """Run that many at once, without end. Raises what the first that fails raises."""
+    """Keep that many streams running forever. Raises the exception of the first one that fails."""
 
-    async def one(number: int) -> None:
+    async def loop(number: int) -> None:
         await asyncio.sleep(ramp_s * number / streams)
         while True:
             await run()
 
     async with asyncio.TaskGroup() as group:
         for number in range(streams):
-            group.create_task(one(number))
+            group.create_task(loop(number))

@@ -1,4 +1,4 @@
-"""Locust's FastHttpUser, read line by line: what a Locust user would write."""
+"""Locust's FastHttpUser, line by line, as a Locust user would write it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ recorder.listen()
 
 class Runs(FastHttpUser):
     def on_start(self) -> None:
-        gevent.sleep(random.random())  # Locust starts its users in bunches, a bunch a second
+        gevent.sleep(random.random())  # spreads the users that Locust starts once per second
 
     @task
     def stream_run(self) -> None:
         started_ns, events = time.monotonic_ns(), 0
         with self.client.post(PATH, data=BODY, headers=HEADERS, stream=True, catch_response=True) as response:
-            # Its iter_lines waits for blocks of 1 KB, and so shows bursts where there were tokens.
+            # Not iter_lines, which waits for blocks of 1 KB and turns tokens into bursts.
             while line := response.stream.readline(b"\n"):
                 if not line.startswith(b"data:"):
                     continue

@@ -1,4 +1,4 @@
-"""httpx with httpx-sse: what its documentation shows."""
+"""httpx with httpx-sse, as in its documentation."""
 
 from __future__ import annotations
 

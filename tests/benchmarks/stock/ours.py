@@ -1,7 +1,7 @@
-"""Our users, fresh runs only, every judge on, results written: what a user of the harness would run.
+"""Our users with fresh runs only, every rule checked and results written.
 
-BENCH_CHECK_EVERY=n also holds the arrival times of every n-th stream against the times that the server wrote
-into its events. BENCH_BUSY=0.2 keeps the hub busy for a fifth of the time, with something else.
+BENCH_CHECK_EVERY=n also compares the arrival times of every n-th stream with the send times in its events.
+BENCH_BUSY=0.2 keeps the hub busy for a fifth of the time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import gevent
 from locust import events, task
 
 from harness.contract.exchange import Exchange
-from harness.load.journeys.builtin import StreamRunner
+from harness.load.journeys.stream_runner import StreamRunner
 from harness.load.session import Session, settings_or_exit
 from harness.load.stats.stream_metrics import RUN
 from harness.load.users import AgentRunUser
@@ -33,8 +33,8 @@ streams = count()
 Session(settings_or_exit()).listen(events)
 
 
-def fresh(traveller: StreamRunner, intended_ns: int | None = None) -> None:
-    exchange = traveller.run("fresh", RUN, traveller.target.run("success"), intended_ns=intended_ns)
+def fresh(runner: StreamRunner, intended_ns: int | None = None) -> None:
+    exchange = runner.run("fresh", RUN, runner.target.run("success"), intended_ns=intended_ns)
     recorder.ended(exchange.summary.events)
     if check_every and next(streams) % check_every == 0:
         check(exchange)
@@ -70,7 +70,7 @@ def on_test_start(**_: object) -> None:
 
 @events.quit.add_listener
 def on_quit(**_: object) -> None:
-    recorder.write()  # with the streams that were still to end when the window closed
+    recorder.write()  # including streams that ended after the window
 
 
 class Runs(AgentRunUser):

@@ -1,7 +1,6 @@
-"""What every client under comparison is measured by, the same few lines in each: when it had an event in hand.
+"""Records in every compared client when it has parsed an event.
 
-SIGUSR1 opens the window in which the benchmark measures, SIGUSR2 ends it and has what was seen written to the
-file that BENCH_OUT names.
+SIGUSR1 opens the measurement window. SIGUSR2 closes it and writes the measurements to the file BENCH_OUT.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 BIN_NS = 10_000
-_BINS = 1_000_000  # 10 s; what is later counts in the last
+_BINS = 1_000_000  # 10 s; larger values count in the last
 
 
 class Distribution:
-    """Durations in bins of 10 us: exact enough for milliseconds, and as large after an hour as at first."""
+    """Durations in bins of 10 us, of constant size."""
 
     def __init__(self) -> None:
         self._bins = array("L", bytes(array("L").itemsize * _BINS))
@@ -27,13 +26,13 @@ class Distribution:
         self.max_ns = 0
 
     def add(self, duration_ns: int) -> None:
-        """Count one; what is below zero counts as zero."""
+        """Count a duration; a negative one counts as zero."""
         self._bins[min(max(0, duration_ns // BIN_NS), _BINS - 1)] += 1
         self.count += 1
         self.max_ns = max(self.max_ns, duration_ns)
 
     def percentile_ms(self, percent: float) -> float | None:
-        """Nearest rank, as the upper edge of its bin but never above the maximum; None without values."""
+        """Nearest rank: the upper edge of its bin, at most the maximum; None without values."""
         rank, seen = -(-self.count * percent // 100), 0
         for number, count in enumerate(self._bins):
             seen += count
@@ -52,11 +51,11 @@ class Distribution:
 
 
 class Recorder:
-    """One client's. `events` and `streams` count from the start; the distributions are of the window alone.
+    """The measurements of one client. `events` and `streams` count from the start, the distributions in the window.
 
-    lag: from the server's send of an event (`t` in its data; a clock that both share) to this process's
-    having it parsed. ttft: from before the request to the first token's being parsed.
-    kernel_error: from the send of a first token to its arrival as the harness's kernel stamp tells it.
+    lag: from the server's send of an event (`t` in its data, on the same clock) until it is parsed. ttft: from before
+    the request until the first token is parsed. kernel_error: from the send of a first token to its arrival by the
+    kernel's timestamp.
     """
 
     def __init__(self) -> None:
@@ -67,7 +66,7 @@ class Recorder:
         self.lag, self.ttft, self.kernel_error = Distribution(), Distribution(), Distribution()
 
     def listen(self) -> None:
-        """Obey the signals; call it in the main thread."""
+        """Install the signal handlers; call it in the main thread."""
         signal.signal(signal.SIGUSR1, self._open)
         signal.signal(signal.SIGUSR2, self._close)
 
@@ -79,7 +78,7 @@ class Recorder:
         self.write()
 
     def within(self, at_ns: int) -> bool:
-        """Whether that moment of the monotonic clock lies in the window."""
+        """Whether that time of the monotonic clock is in the window."""
         return (
             self.opened_ns is not None
             and at_ns >= self.opened_ns
@@ -87,22 +86,22 @@ class Recorder:
         )
 
     def parsed(self, sent_ns: int | None) -> None:
-        """An event has been parsed just now; sent_ns: its `t`."""
+        """Record an event parsed now. sent_ns: its `t`."""
         if sent_ns is not None and self.opened_ns is not None and self.closed_ns is None:
             self.lag.add(time.monotonic_ns() - sent_ns)
 
     def first_token(self, started_ns: int) -> None:
-        """A stream's first token has been parsed just now; started_ns: when its request was begun."""
+        """Record a first token parsed now. started_ns: start of its request."""
         if self.opened_ns is not None and self.closed_ns is None:
             self.ttft.add(time.monotonic_ns() - started_ns)
 
     def ended(self, events: int) -> None:
-        """A stream has come to its end, with so many events."""
+        """Record the end of a stream."""
         self.streams += 1
         self.events += events
 
     def write(self) -> None:
-        """Write what was seen; whole or not at all."""
+        """Write the measurements atomically."""
         path = Path(os.environ["BENCH_OUT"])
         unfinished = path.with_suffix(".unfinished")
         unfinished.write_text(

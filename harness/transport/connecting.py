@@ -1,0 +1,41 @@
+"""Connection handling shared by the asyncio and the gevent client."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+from harness.transport.timestamps import enable_kernel_timestamps
+
+Address = tuple[int, int, int, str, Any]
+"""One result of getaddrinfo: family, type, protocol, canonical name, socket address."""
+
+UNRESOLVABLE = "the host name has no address"
+HALF_CLOSED_S = 0.1  # how long a half-closed connection stays open
+EARLY_RESPONSE_S = 1.0  # wait for the response of a server that closed before it had read the whole request
+_ONE_WRITE_BYTES = 65536
+
+
+def literal_address(host: str, port: int) -> Address | None:
+    """The address if `host` is an IP address, which saves the resolver's thread; None for a name."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        return None
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    return (family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (host, port))
+
+
+def prepare_socket(sock: socket.socket) -> None:
+    """Set the options of a connected socket: no Nagle delay, kernel timestamps."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    enable_kernel_timestamps(sock)
+
+
+def request_sent_ns(began_ns: int, size_bytes: int) -> int | None:
+    """When a request's last byte was written, if its write began at `began_ns`; None for "when the write returned".
+
+    Up to 64 KiB are one write, and count as sent when it begins: the response may arrive before it returns.
+    """
+    return began_ns if size_bytes <= _ONE_WRITE_BYTES else None
