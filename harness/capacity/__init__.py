@@ -1,1 +1,1 @@
-"""The highest arrival rate at which every objective still holds, and how sure that is."""
+"""Capacity search: the highest arrival rate at which every objective is met, with its confidence."""

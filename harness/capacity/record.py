@@ -1,7 +1,6 @@
-"""What a capacity search leaves behind: one document, in capacity.json and in the results file's manifest.
+"""The record of a capacity search: one document, in capacity.json and in the manifest of the results file.
 
-It holds every run as it was measured, and is written anew after each, so that whatever ends the search
-loses nothing. It is read with nothing but this.
+It contains every run and is rewritten after each, so an interrupted search loses nothing.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from typing import Any, Literal, Self
 import msgspec
 
 from harness.capacity.search import CapacityResult, SearchOutcome, SearchPlan, Trial, TrialVerdict
+from harness.formatting import counted
 from harness.gate.objective import Objective
 
 MANIFEST_KEY = "capacity"
 
 GROWTH = 0.05
-"""A run whose open streams grow by more than this share of its arrivals has not settled at its rate ..."""
+"""If the open streams of a run grow by more than this share of its arrivals, the run has not settled, ..."""
 
 DEVIATIONS = 3.0
-"""... unless chance explains it: of a settled system both counts of open streams are about Poisson, so their
-difference has the variance of their sum."""
+"""... unless chance explains it: in a settled system both counts of open streams are roughly Poisson, so the
+variance of their difference is their sum."""
 
 State = Literal["running", "finished", "interrupted"]
 
@@ -32,12 +32,11 @@ State = Literal["running", "finished", "interrupted"]
 class CapacityStep:
     """One run at one rate.
 
-    rate: arrivals per second. why: what missed, or why there is no verdict; empty where all held. values: of
-    each objective, in its limit's unit. percentiles: of the metrics that have an objective, in ms. goodput: a
-    share. completed_per_s: streams that came to a terminal event. open_before, open_after: streams open at the
-    beginning and the end of the flow_s whole seconds in which arrivals came and counted, as completed_per_s is
-    taken over them. duration_s: of the whole run, until the last stream had ended. folder: of
-    its results file, beside this document.
+    rate: arrivals per second. why: missed objectives, or why there is no verdict; empty if passed. values: by
+    objective, in the unit of the limit. percentiles: of the metrics with an objective, in ms. goodput: a share.
+    completed_per_s: streams with a terminal event. open_before, open_after: open streams at the start and end of the
+    measurement window of flow_s whole seconds, in which completed_per_s is counted, too. duration_s: until the last
+    stream ended. folder: of the results file, relative to this document.
     """
 
     number: int
@@ -59,22 +58,22 @@ class CapacityStep:
 
     @property
     def backlog_per_s(self) -> float:
-        """By how many the open streams grew each second."""
+        """Growth of the number of open streams per second."""
         return (self.open_after - self.open_before) / self.flow_s if self.flow_s else 0.0
 
     @property
     def settled(self) -> bool:
-        """Whether about as many streams ended as began: otherwise a longer run would have fared worse."""
+        """Whether about as many streams ended as started; if not, a longer run would give worse numbers."""
         chance = DEVIATIONS * math.sqrt(self.open_before + self.open_after)
         return self.backlog_per_s <= GROWTH * self.rate or self.open_after - self.open_before <= chance
 
 
 @dataclass(slots=True, kw_only=True)
 class Record:
-    """A search: what was asked, the runs so far, and the answer once there is one.
+    """A search: the plan, the runs so far, and the result once there is one.
 
-    objectives: key to limit. step_s, warmup_s: of each run, seconds in which arrivals count, and before.
-    arrivals: "constant" or "poisson".
+    objectives: limit by key. step_s, warmup_s: measured seconds and warm-up seconds of each run. arrivals: "constant"
+    or "poisson".
     """
 
     plan: SearchPlan
@@ -88,19 +87,19 @@ class Record:
 
     @property
     def trials(self) -> list[Trial]:
-        """The runs as the search knows them."""
+        """The runs as input for the search."""
         return [Trial(step.rate, step.verdict) for step in self.steps]
 
     def limits(self) -> tuple[Objective, ...]:
-        """The objectives. Raises ValueError for one that is not of this version."""
+        """The objectives. Raises ValueError for one that this version does not know."""
         return tuple(Objective.parse(key, limit) for key, limit in self.objectives.items())
 
     def at(self, rate: float | None) -> list[CapacityStep]:
-        """The runs at a rate, in their order."""
+        """The runs at a rate, in order."""
         return [step for step in self.steps if step.rate == rate]
 
     def document(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The record as JSON values."""
         built: dict[str, Any] = msgspec.to_builtins(self)
         answer = built["answer"]
         if self.answer is not None:
@@ -109,17 +108,17 @@ class Record:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:
-        """The record that `document` gave. Raises ValueError where it is something else."""
+        """The record from its `document`. Raises ValueError for anything else."""
         try:
             return msgspec.convert(document, cls)
         except msgspec.ValidationError as problem:
-            raise ValueError(f"this is no record of a capacity search: {problem}") from None
+            raise ValueError(f"not the record of a capacity search: {problem}") from None
 
     def sentences(self) -> tuple[str, ...]:
-        """The answer in words, the first of them for whoever reads no more."""
+        """The result in sentences, the most important first."""
         answer = self.answer
         if answer is None:
-            return ("The search is still going on, or it was killed. This is what it left.",)
+            return ("The search is still running or was killed; this is its record so far.",)
         if answer.outcome == "found" and answer.limit is not None:
             first = (
                 f"The limit is {answer.limit:.3g} arrivals/s, between {answer.low:g} and {answer.high:g}/s"
@@ -131,35 +130,35 @@ class Record:
                 if answer.why
                 else f"{_OUTCOMES[answer.outcome]}."
             )
-        return first, *self._known(answer), *self._reservations(answer)
+        return first, *self._evidence(answer), *self._caveats(answer)
 
-    def _known(self, answer: CapacityResult) -> Iterator[str]:
-        """What the answer's ends rest on."""
+    def _evidence(self, answer: CapacityResult) -> Iterator[str]:
+        """The runs behind both ends of the interval."""
         if answer.low is not None:
-            yield f"All objectives held in {_of(answer.low_runs, self.at(answer.low))} at {answer.low:g}/s."
+            yield f"All objectives were met in {_of(answer.low_runs, self.at(answer.low))} at {answer.low:g}/s."
         if answer.high is not None:
-            whys = [step.why for step in self.at(answer.high) if step.why]
-            verb = "The harness was saturated" if answer.by_harness else "They did not all hold"
-            said = f"{verb} in {_of(answer.high_runs, self.at(answer.high))} at {answer.high:g}/s"
-            yield f"{said}: {whys[0]}." if whys else f"{said}."
+            reasons = [step.why for step in self.at(answer.high) if step.why]
+            problem = "The harness was saturated" if answer.by_harness else "Not all objectives were met"
+            sentence = f"{problem} in {_of(answer.high_runs, self.at(answer.high))} at {answer.high:g}/s"
+            yield f"{sentence}: {reasons[0]}." if reasons else f"{sentence}."
 
-    def _reservations(self, answer: CapacityResult) -> Iterator[str]:
+    def _caveats(self, answer: CapacityResult) -> Iterator[str]:
         growing = [step for step in self.at(answer.low) if not step.settled]
         if growing:
             most = max(step.backlog_per_s for step in growing)
             yield (
-                f"At {answer.low:g}/s the open streams still grew, by up to {most:.2g} a second: over longer steps the "
-                "limit would be lower."
+                f"At {answer.low:g}/s the number of open streams still grew, by up to {most:.2g} per second: with "
+                "longer steps the limit would be lower."
             )
         if self.arrivals == "constant":
-            yield "Arrivals were evenly spaced; random ones (--arrivals poisson) are harder on a server."
+            yield "Arrivals were evenly spaced; random arrivals (--arrivals poisson) are harder on a server."
 
 
 _OUTCOMES: dict[SearchOutcome, str] = {
     "found": "Found",
     "above": "The limit was not reached",
-    "below": "The limit lies lower",
-    "noise": "No limit found, because of noise",
+    "below": "The limit is lower",
+    "noise": "No limit found because of noise",
     "harness": "The server's limit was not reached",
     "invalid": "No limit found",
     "time": "No limit found yet",
@@ -169,4 +168,4 @@ _OUTCOMES: dict[SearchOutcome, str] = {
 
 
 def _of(agreeing: int, steps: Sequence[CapacityStep]) -> str:
-    return f"{agreeing} of {len(steps)} run{'' if len(steps) == 1 else 's'}"
+    return f"{agreeing} of {counted(len(steps), 'run')}"

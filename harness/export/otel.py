@@ -1,8 +1,8 @@
-"""The same numbers for OpenTelemetry: pushed over OTLP/HTTP while a test goes on, or as OTLP in JSON afterwards.
+"""OpenTelemetry export: metrics pushed over OTLP/HTTP during a test, or as OTLP JSON afterwards.
 
-The SDK's instruments take single values, and a test's are counted in histograms already; so the points are made here,
-and only their way to a collector is the SDK's, with its variables for headers, certificates and compression
-(OTEL_EXPORTER_OTLP_HEADERS and so on).
+The SDK's instruments take single values, but the harness already has histograms. So data points are built here, and
+only the exporter of the SDK is used, with its variables for headers, certificates and compression
+(OTEL_EXPORTER_OTLP_HEADERS and others).
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.export.metric_families import Distribution, Family, MetricSample, result_families
+from harness.export.metric_families import Distribution, Family, MetricSample
+from harness.export.result_families import result_families
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 
@@ -25,21 +26,20 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
 
 METRICS_PATH = "/v1/metrics"
-"""Where a collector takes metrics over HTTP, below its base URL (OTLP 1.0, "OTLP/HTTP Request")."""
-
+"""Path of the metrics endpoint below the base URL of a collector (OTLP 1.0, "OTLP/HTTP Request")."""
 
 _INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
-_USUAL_INTERVAL_S = 10.0
+_DEFAULT_INTERVAL_S = 10.0
 
 
 def interval_s() -> float:
-    """The time from push to push: ten seconds, or the milliseconds in OTEL_METRIC_EXPORT_INTERVAL.
+    """The time between pushes: OTEL_METRIC_EXPORT_INTERVAL in milliseconds, ten seconds by default.
 
-    Raises ResultsError when that holds no number of them.
+    Raises ResultsError if the variable is not a number of milliseconds.
     """
     text = os.environ.get(_INTERVAL_VARIABLE, "").strip()
     if not text:
-        return _USUAL_INTERVAL_S
+        return _DEFAULT_INTERVAL_S
     if not re.fullmatch(r"[0-9]{1,9}", text) or int(text) == 0:
         raise ResultsError(
             f"{_INTERVAL_VARIABLE} is {text!r}; write a number of milliseconds, for example 10000"
@@ -48,10 +48,10 @@ def interval_s() -> float:
 
 
 def ensure_installed() -> None:
-    """Raises ResultsError where the OpenTelemetry SDK and its OTLP exporter are not installed."""
+    """Raises ResultsError if the OpenTelemetry SDK or its OTLP exporter is not installed."""
     try:
         import opentelemetry.exporter.otlp.proto.http.metric_exporter
-        import opentelemetry.sdk.metrics.export  # noqa: F401 - only to see whether it is there
+        import opentelemetry.sdk.metrics.export  # noqa: F401 - only to check that it is installed
     except ImportError as problem:
         raise ResultsError(
             f"OpenTelemetry needs packages that are not installed ({problem.name}); install them with: "
@@ -60,10 +60,10 @@ def ensure_installed() -> None:
 
 
 class Pusher:
-    """Sends families to a collector. It keeps no thread; `push` waits for the answer.
+    """Sends families to a collector. It has no thread: `push` blocks until the collector answers.
 
-    endpoint: the collector's base URL, or the URL of its metrics. started_ns: when what they count began, epoch ns.
-    Raises ResultsError where the packages are not installed.
+    endpoint: base URL of the collector, or URL of its metrics endpoint. started_ns: start of the counters, epoch ns.
+    Raises ResultsError if the packages are not installed.
     """
 
     def __init__(self, endpoint: str, started_ns: int) -> None:
@@ -77,9 +77,9 @@ class Pusher:
         self._instance = str(uuid.uuid4())
 
     def push(self, families: Iterable[Family]) -> bool:
-        """Send what was counted until now; whether the collector took it.
+        """Send the current values; returns whether the collector accepted them.
 
-        It tries again while the collector is busy, for the SDK's ten seconds (OTEL_EXPORTER_OTLP_TIMEOUT).
+        Retries while the collector is busy, for at most the SDK's timeout (OTEL_EXPORTER_OTLP_TIMEOUT, 10 s).
         """
         from opentelemetry.sdk.metrics.export import MetricExportResult
 
@@ -87,16 +87,16 @@ class Pusher:
         return self._exporter.export(document) is MetricExportResult.SUCCESS
 
     def close(self) -> None:
-        """Let go of the connection; a push that is under way gives up."""
+        """Close the connection and abort a push in progress."""
         self._exporter.shutdown()
 
 
 def metrics_data(
     families: Iterable[Family], started_ns: int, at_ns: int, instance: str | None = None
 ) -> MetricsData:
-    """Families as OpenTelemetry's data model has them: cumulative from started_ns to at_ns, epoch ns.
+    """Families in the OpenTelemetry data model: cumulative from started_ns to at_ns, epoch ns.
 
-    instance: what tells this test's series from others' (service.instance.id).
+    instance: service.instance.id, which distinguishes the series of this test.
     """
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
@@ -105,9 +105,9 @@ def metrics_data(
     ours = {"service.name": "agent-run-harness", "service.version": __version__}
     if instance is not None:
         ours["service.instance.id"] = instance
-    resource = Resource(ours).merge(OTELResourceDetector().detect())  # what the user's variables say wins
-    found = [_metric(family, started_ns, at_ns) for family in families]
-    scope = ScopeMetrics(InstrumentationScope("harness", __version__), found, "")
+    resource = Resource(ours).merge(OTELResourceDetector().detect())  # environment variables take precedence
+    metrics = [_metric(family, started_ns, at_ns) for family in families]
+    scope = ScopeMetrics(InstrumentationScope("harness", __version__), metrics, "")
     return MetricsData([ResourceMetrics(resource, [scope], "")])
 
 
@@ -131,7 +131,7 @@ def _number(sample: MetricSample, kind: type[int | float], started_ns: int, at_n
 
     value = sample.value
     if isinstance(value, Distribution):
-        raise TypeError("a distribution is no number")
+        raise TypeError("a distribution is not a number")
     return NumberDataPoint(dict(sample.labels), started_ns, at_ns, kind(value))
 
 
@@ -140,7 +140,7 @@ def _distribution(sample: MetricSample, started_ns: int, at_ns: int) -> Any:
 
     value = sample.value
     if not isinstance(value, Distribution):
-        raise TypeError("a number is no distribution")
+        raise TypeError("a number is not a distribution")
     return HistogramDataPoint(
         dict(sample.labels),
         started_ns,
@@ -155,9 +155,9 @@ def _distribution(sample: MetricSample, started_ns: int, at_ns: int) -> Any:
 
 
 def otlp_json(results: Results) -> bytes:
-    """What a results file says, as a line of OTLP in JSON, which a collector's otlpjsonfile receiver reads.
+    """Every family of a results file as one line of OTLP JSON, for a collector's otlpjsonfile receiver.
 
-    Raises ResultsError, also where the packages are not installed.
+    Raises ResultsError, also if the packages are not installed.
     """
     ensure_installed()
     from google.protobuf import json_format
@@ -166,7 +166,7 @@ def otlp_json(results: Results) -> bytes:
     started_ns, ended_ns = (_epoch_ns(results.manifest.get(key)) for key in ("started_at", "ended_at"))
     at_ns = ended_ns or time.time_ns()
     message = encode_metrics(metrics_data(result_families(results), started_ns or at_ns, at_ns))
-    # OTLP writes enumerations as numbers in JSON, unlike protobuf's own mapping.
+    # In OTLP JSON, enumerations are numbers, unlike in protobuf's own JSON mapping.
     document = json_format.MessageToDict(message, use_integers_for_enums=True)
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
 

@@ -1,7 +1,7 @@
-"""The Prometheus text format, 0.0.4, for node_exporter's textfile collector, a push gateway or a scrape of a file.
+"""The Prometheus text format 0.0.4, for node_exporter's textfile collector, a Pushgateway or a scrape of a file.
 
-Histograms are classic ones. Names follow the rules by which OpenTelemetry's are translated: points become
-underscores, the unit is spelt out at the end, and a counter ends in _total.
+Histograms are classic ones. Names are translated from OpenTelemetry: dots become underscores, the unit is spelled out
+at the end, and counters end in _total.
 """
 
 from __future__ import annotations
@@ -11,35 +11,36 @@ from collections.abc import Iterable, Iterator
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.registry import Collector
 
-from harness.export.metric_families import Distribution, Family, result_families
+from harness.export.metric_families import Distribution, Family
+from harness.export.result_families import result_families
 from harness.results.reader import Results
 
 _SUFFIXES = {"s": "_seconds", "By": "_bytes", "{token}/s": "_per_second", "1": "_ratio"}
 
 
 def prometheus_text(results: Results) -> bytes:
-    """What a results file says, in the exposition format. Raises ResultsError."""
+    """Every family of a results file in the exposition format. Raises ResultsError."""
     return exposition(result_families(results))
 
 
 def exposition(families: Iterable[Family]) -> bytes:
     """Families in the exposition format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected([_metric(family) for family in families]))
+    registry.register(_FixedCollector([_metric(family) for family in families]))
     return generate_latest(registry)
 
 
 def prometheus_name(family: Family) -> str:
-    """The family's name, without the _total that the samples of a counter have."""
+    """The name of the family; samples of a counter have _total appended."""
     return family.name.replace(".", "_") + _SUFFIXES.get(family.unit, "")
 
 
-class _Collected(Collector):
-    def __init__(self, found: list[Metric]) -> None:
-        self._found = found
+class _FixedCollector(Collector):
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
 
     def collect(self) -> Iterator[Metric]:
-        yield from self._found
+        yield from self._metrics
 
 
 def _metric(family: Family) -> Metric:

@@ -1,7 +1,7 @@
-"""The streams of a test as a table: CSV for spreadsheets, JSON Lines and Parquet for programs.
+"""Exports the streams of a test as a table: CSV, JSON Lines or Parquet.
 
-Rows are read, written and forgotten in batches, so a table of any length takes the memory of one batch. A table that
-is a sample says so in every row: how many streams it stands for.
+Rows are read and written in batches, so memory does not grow with the table. If the table is a sample, the column
+`weight` says how many streams each row represents.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import msgspec
 
+from harness.formatting import counted
 from harness.results import metrics
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
@@ -30,24 +31,24 @@ if TYPE_CHECKING:
 ColumnKind = Literal["text", "integer", "number", "time", "flag"]
 
 BATCH = 20_000
-"""Rows in memory at once, and in a row group of a Parquet file."""
+"""Rows in memory at once, and per row group of a Parquet file."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
 TableRow = Sequence[Any]
-"""A row's values in the order of COLUMNS; times are epoch nanoseconds."""
+"""Values in the order of COLUMNS; times are epoch nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of the table: what it holds, in which unit (empty for words), and whether it may be null."""
+    """One column: type, unit (empty for text), description, and whether it can be null."""
 
     name: str
     kind: ColumnKind
     unit: str
-    about: str
+    description: str
     nullable: bool = False
 
 
@@ -57,19 +58,19 @@ def _ms(name: str) -> Column:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("id", "integer", "", "The row's number in the results file"),
-    Column("journey", "text", "", "The journey that the stream was a step of"),
-    Column("step", "text", "", "Its part in the journey"),
-    Column("worker", "text", "", "The harness's process that read it"),
-    Column("intended_at", "time", "UTC", "When it was due"),
-    Column("sent_at", "time", "UTC", "When its request was sent; null when none was", nullable=True),
-    Column("measured", "flag", "", "Whether it counts; false for what was due during warm-up"),
+    Column("id", "integer", "", "Row number in the results file"),
+    Column("journey", "text", "", "Journey of the stream"),
+    Column("step", "text", "", "Step of the journey"),
+    Column("worker", "text", "", "Harness process that read the stream"),
+    Column("intended_at", "time", "UTC", "When the stream was due"),
+    Column("sent_at", "time", "UTC", "When the request was sent; null if it was not", nullable=True),
+    Column("measured", "flag", "", "False if the stream was due during warm-up"),
+    Column("weight", "number", "streams", "Number of streams that the row represents: 1 unless sampled"),
+    Column("outcome", "text", "", "Outcome in the ledger"),
+    Column("status", "integer", "", "HTTP status; null without a response", nullable=True),
     Column(
-        "weight", "number", "streams", "How many streams of the test the row stands for: 1 unless sampled"
+        "reason", "text", "", "Why the stream failed; null if it ended as its step expects", nullable=True
     ),
-    Column("outcome", "text", "", "How it ended: a word of the ledger"),
-    Column("status", "integer", "", "HTTP status of the answer; null when none came", nullable=True),
-    Column("reason", "text", "", "Why it failed; null when it went as its step wanted", nullable=True),
     *map(
         _ms,
         (
@@ -83,13 +84,13 @@ COLUMNS: tuple[Column, ...] = (
             "stall_ms",
         ),
     ),
-    Column("events", "integer", "events", "Events that came"),
-    Column("tokens", "integer", "tokens", "Token events with content that came"),
-    Column("violations", "integer", "violations", "Requirements that judges found broken in it"),
-    Column("idempotency_key", "text", "", "The Idempotency-Key that was sent", nullable=True),
-    Column("run_id", "text", "", "The run's id, as the server gave it", nullable=True),
+    Column("events", "integer", "events", "Events received"),
+    Column("tokens", "integer", "tokens", "Token events with content received"),
+    Column("violations", "integer", "violations", "Number of requirements that the stream violated"),
+    Column("idempotency_key", "text", "", "Idempotency-Key of the request", nullable=True),
+    Column("run_id", "text", "", "Run id from the server", nullable=True),
 )
-"""Every column, in order."""
+"""All columns, in order."""
 
 _STORED = {"intended_at": "intended_ns", "sent_at": "sent_ns"}
 _COMPUTED = ("measured", "weight")
@@ -103,9 +104,9 @@ _BEFORE, _AFTER = (
 
 
 class StreamTable:
-    """The streams of one results file as rows, and what has to be said of them. Raises ResultsError.
+    """The streams of a results file as table rows. Raises ResultsError.
 
-    kept, seen: how many rows there are, and of how many streams.
+    kept: number of rows. seen: number of streams in the test.
     """
 
     def __init__(self, results: Results) -> None:
@@ -114,17 +115,17 @@ class StreamTable:
         kept_failed = results.kept_failed()
         failed = results.failures() + sum(results.harness_faults.values())
         self._counts_from_ns = (results.measured_from or 0) * _SECOND_NS
-        # Failed (or unjudged) and other streams are two samples; in each a row stands for as many as any other.
+        # Failed or unjudged streams and all others are two uniform samples, so each has a single weight.
         self._failed_weight = _weight(failed, kept_failed) if self.is_sample else 1.0
         self._weight = _weight(self.seen - failed, self.kept - kept_failed) if self.is_sample else 1.0
 
     @property
     def is_sample(self) -> bool:
-        """Whether the file keeps fewer rows than there were streams."""
+        """Whether there are fewer rows than streams."""
         return self.kept < self.seen
 
     def rows(self) -> Iterator[TableRow]:
-        """The rows by intended start. Raises ResultsError, also when the file changed since it was opened."""
+        """The rows by intended start. Raises ResultsError, also if the file changed since it was opened."""
         written = 0
         for row in self._results.streams():
             written += 1
@@ -137,7 +138,7 @@ class StreamTable:
             )
         if written != self.kept:
             raise ResultsError(
-                f"{self._results.path}: the test is still writing to it, so its rows changed on the way; "
+                f"{self._results.path}: its rows changed during the export, because the test is still running; "
                 f"export again when it has ended"
             )
 
@@ -148,16 +149,16 @@ class StreamTable:
             yield batch
 
     def describe(self) -> str:
-        """In a sentence, how many rows there are and what of."""
+        """One sentence: the number of rows, and whether they are a sample."""
         if self.is_sample:
             return (
-                f"{self.kept} of {self.seen} streams, a sample in which failed ones come first: "
-                f"column weight says how many each row stands for"
+                f"{self.kept:,} of {counted(self.seen, 'stream')}, a sample that prefers failed streams: the column "
+                "weight is the number of streams that a row represents"
             )
-        return f"{self.kept} streams"
+        return counted(self.kept, "stream")
 
     def metadata(self) -> dict[str, Any]:
-        """What the columns mean, and what the rows are a sample of: plain values."""
+        """Column descriptions and sample size, as plain values."""
         manifest = self._results.manifest
         target = manifest.get("target")
         return {
@@ -173,7 +174,7 @@ class StreamTable:
                     "type": column.kind,
                     "unit": column.unit or None,
                     "nullable": column.nullable,
-                    "description": column.about,
+                    "description": column.description,
                 }
                 for column in COLUMNS
             ],
@@ -185,11 +186,11 @@ def _weight(seen: int, kept: int) -> float:
 
 
 def write_csv(table: StreamTable, file: BinaryIO) -> None:
-    """CSV by RFC 4180, UTF-8: a header, CRLF, null as an empty cell, times in ISO 8601 with nanoseconds.
+    """CSV as in RFC 4180, UTF-8: header, CRLF, null as an empty cell, times in ISO 8601 with nanoseconds.
 
-    A text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line break) gets
-    an apostrophe before it, as does one that begins with an apostrophe: so who takes one away where there is one has
-    the text again. Servers choose run ids and error texts, and a formula can send the sheet away.
+    A text that a spreadsheet would run as a formula (it starts with = + - @, a tab or a line break) gets an
+    apostrophe in front, and so does one that starts with an apostrophe: remove one leading apostrophe to get the
+    original text. Servers choose run ids and error texts, and a formula can leak the sheet.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:
@@ -198,7 +199,7 @@ def write_csv(table: StreamTable, file: BinaryIO) -> None:
         for batch in table.batches():
             writer.writerows(map(_cells, batch))
     finally:
-        text.detach()  # or it would close the file, which is the caller's, and may be standard output
+        text.detach()  # otherwise it closes the caller's file, which can be standard output
 
 
 def _cells(row: TableRow) -> list[Any]:
@@ -215,9 +216,9 @@ def _cells(row: TableRow) -> list[Any]:
 
 
 def write_jsonl(table: StreamTable, file: BinaryIO) -> None:
-    """JSON Lines: an object a row with every column, null where there is no value, times in ISO 8601.
+    """JSON Lines: one object per row with all columns, times in ISO 8601.
 
-    Times are texts, because nanoseconds since 1970 are more than a JavaScript number holds.
+    Times are text, because epoch nanoseconds exceed the precision of a JavaScript number.
     """
     names = [column.name for column in COLUMNS]
     encoder = msgspec.json.Encoder()
@@ -244,10 +245,10 @@ def _iso_second(second: int) -> str:
 
 
 def write_parquet(table: StreamTable, file: BinaryIO) -> None:
-    """Parquet: times as timestamps in ns, UTC; units and descriptions in the columns' metadata, and what
-    the table is a sample of, as JSON, in the file's ("agent_run_harness").
+    """Parquet: times as timestamps in ns, UTC; units and descriptions in the column metadata, and `metadata` as JSON in
+    the file metadata ("agent_run_harness").
 
-    Raises ResultsError where pyarrow is not installed.
+    Raises ResultsError if pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise ResultsError("Parquet needs pyarrow; install it with: pip install 'agent-run-harness[parquet]'")
@@ -280,7 +281,7 @@ def _schema(table: StreamTable) -> pa.Schema:
                 column.name,
                 types[column.kind],
                 nullable=column.nullable,
-                metadata={"unit": column.unit, "description": column.about},
+                metadata={"unit": column.unit, "description": column.description},
             )
             for column in COLUMNS
         ],
@@ -293,4 +294,4 @@ WRITERS: dict[str, Callable[[StreamTable, BinaryIO], None]] = {
     "jsonl": write_jsonl,
     "parquet": write_parquet,
 }
-"""How a table is written, by the format's name."""
+"""Writer of each format."""

@@ -1,1 +1,1 @@
-"""May this go out? A results file held against objectives, and against an earlier results file."""
+"""The gate: checks a results file against objectives and compares it with a baseline."""

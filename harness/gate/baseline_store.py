@@ -1,62 +1,61 @@
-"""Where baselines lie, what gets into them, and whether one can be compared with at all.
+"""Finds and updates baselines, and tells how two tests differ.
 
-A baseline is one results file, or a folder of the newest few of a branch: each file in it is an independent
-repeat, and how far these differ among themselves is what the gate measures noise by.
+A baseline is one results file, or a folder with the newest few of a branch. Each file in the folder is an
+independent repeat; the gate estimates noise from the spread between them.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.atomic_file import atomic_path
+from harness.errors import FileWriteError
 from harness.results.reader import Results
-from harness.results.schema import ResultsError
+from harness.results.schema import RESULTS_FILE, ResultsError
 
-RESULTS_FILE = "results.sqlite"
 SUFFIX = ".sqlite"
-REPEAT = "repeat-"
-"""Beside a test's own results, its repeats have folders that begin so, with a number behind."""
+REPEAT_PREFIX = "repeat-"
+"""Prefix of the folders of repeats in the folder of a test; a number follows."""
 KEEP = 10
-"""So many files a folder of baselines holds; docs/gate.md has what they are good for."""
+"""Default number of files in a baseline folder; see docs/gate.md."""
 
-_LOOPS = ("users", "rate", "ramp", "steps", "spike", "trace", "arrivals", "max_in_flight", "journeys")
-"""What of the load makes two tests of one server measure different things."""
+_LOAD_SETTINGS = ("users", "rate", "ramp", "steps", "spike", "trace", "arrivals", "max_in_flight", "journeys")
+"""Load settings that must be equal for two tests to be comparable."""
 
 
 def baseline_files(path: Path) -> list[Path]:
-    """The results files that a user means by a baseline, the oldest first.
+    """The results files of a baseline, oldest first.
 
-    path: a results file, the folder of one test, or a folder of baselines. Raises ResultsError where there is
-    none.
+    path: a results file, the folder of one test, or a baseline folder. Raises ResultsError if there is none.
     """
     if not path.is_dir():
         return [path]
     if (path / RESULTS_FILE).is_file():
         return [path / RESULTS_FILE]
-    found = sorted(path.glob(f"*{SUFFIX}"))
-    if not found:
+    files = sorted(path.glob(f"*{SUFFIX}"))
+    if not files:
         raise ResultsError(
-            f"{path}: there is no baseline in this folder; harness gate RESULTS --baseline {path} "
-            "--update-baseline puts the first there"
+            f"{path}: no baseline in this folder; add the first one with harness gate RESULTS --baseline {path} "
+            "--update-baseline"
         )
-    return found
+    return files
 
 
 def has_baseline(path: Path) -> bool:
-    """Whether there is something at that path already that `baseline_files` finds."""
+    """Whether `baseline_files` would find a file at that path."""
     return path.is_file() or any(path.glob(f"*{SUFFIX}"))
 
 
 def repeats_of(path: Path) -> list[Path]:
-    """The results of the repeats that a check made beside its own, in their order."""
-    folders = path.parent.glob(f"{REPEAT}*") if path.name == RESULTS_FILE else []
+    """The results files of a test's repeats, in order."""
+    folders = path.parent.glob(f"{REPEAT_PREFIX}*") if path.name == RESULTS_FILE else []
     numbered = [folder for folder in folders if folder.name.rpartition("-")[2].isdecimal()]
     files = [folder / RESULTS_FILE for folder in numbered]
     return sorted(
@@ -65,107 +64,101 @@ def repeats_of(path: Path) -> list[Path]:
 
 
 def update_baseline(results: Sequence[Path], path: Path, keep: int = KEEP) -> list[str]:
-    """Put results into a baseline and say what was written, a line each.
+    """Add results to a baseline; returns one line per change for the user.
 
-    path: a file (named *.sqlite, or there already), which is replaced by the last of the results; or a folder,
-    which gets a file of each, named by the time of its test, and keeps the `keep` newest. Raises ResultsError
-    when it cannot be written, and for the folder of a test, whose results are no baseline to be replaced.
+    path: a file (*.sqlite, or an existing one), which is replaced by the last of the results; or a folder, which
+    gets one file per result, named by the start of its test, and keeps the newest `keep`. Raises ResultsError if
+    it cannot be written, and for the folder of a test: measured results are never overwritten.
     """
     if path.is_dir() and (path / RESULTS_FILE).exists():
         raise ResultsError(
-            f"{path} is the folder of a test, and nothing that was measured is overwritten; give a folder of "
-            "baselines, or a file"
+            f"{path} is the folder of a test, whose results are never overwritten; give a baseline folder or a file"
         )
     try:
         if path.is_file() or (path.suffix == SUFFIX and not path.is_dir()):
             _copy(results[-1], path)
             return [f"{path} is now the baseline"]
         path.mkdir(parents=True, exist_ok=True)
-        said = [_add(one, path) for one in results]
+        lines = [_add(file, path) for file in results]
         surplus = sorted(path.glob(f"*{SUFFIX}"))[:-keep]
-        for one in surplus:
-            one.unlink()
-    except (OSError, sqlite3.Error) as problem:
+        for file in surplus:
+            file.unlink()
+    except (OSError, sqlite3.Error, FileWriteError) as problem:
         raise ResultsError(f"{path}: cannot write the baseline: {problem}") from None
     if surplus:
-        said.append(f"the newest {keep} are kept: removed {', '.join(one.name for one in surplus)}")
-    return said
+        lines.append(f"kept the newest {keep}; removed {', '.join(file.name for file in surplus)}")
+    return lines
 
 
 def _add(results: Path, folder: Path) -> str:
     with Results(results) as file:
-        began = str(file.manifest.get("started_at", ""))
+        started_at = str(file.manifest.get("started_at", ""))
     try:
-        moment = datetime.fromisoformat(began).astimezone(UTC)
+        start = datetime.fromisoformat(started_at).astimezone(UTC)
     except ValueError:
-        moment = datetime.fromtimestamp(results.stat().st_mtime, UTC)
-    digest = hashlib.sha256(f"{began} {results.stat().st_size}".encode()).hexdigest()[:8]
-    place = folder / f"{moment:%Y%m%dT%H%M%SZ}-{digest}{SUFFIX}"
-    if place.exists():
-        return f"{place} is in the baseline already"
-    _copy(results, place)
-    return f"{place} joined the baseline"
+        start = datetime.fromtimestamp(results.stat().st_mtime, UTC)
+    digest = hashlib.sha256(f"{started_at} {results.stat().st_size}".encode()).hexdigest()[:8]
+    copy = folder / f"{start:%Y%m%dT%H%M%SZ}-{digest}{SUFFIX}"
+    if copy.exists():
+        return f"{copy} is already in the baseline"
+    _copy(results, copy)
+    return f"{copy} added to the baseline"
 
 
-def _copy(source: Path, place: Path) -> None:
-    """Copy a results file, whole or not at all, also one whose last words still stand in a log beside it."""
-    if place.exists() and place.samefile(source):
-        raise ResultsError(f"{place}: these results are the baseline already")
-    place.parent.mkdir(parents=True, exist_ok=True)
-    fresh = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    try:
-        with (
-            closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as read,
-            closing(sqlite3.connect(fresh)) as written,
-        ):
-            read.backup(written)
-        fresh.replace(place)
-    finally:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
+def _copy(source: Path, copy: Path) -> None:
+    """Copy a results file atomically, including what is still in its -wal file."""
+    if copy.exists() and copy.samefile(source):
+        raise ResultsError(f"{copy}: these results are already the baseline")
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        atomic_path(copy) as draft,
+        closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True)) as database,
+        closing(sqlite3.connect(draft)) as target,
+    ):
+        database.backup(target)
 
 
 def is_same_test(results: Results, other: Results) -> bool:
-    """Whether both are of one test, one perhaps a copy of the other: no two begin in the same microsecond."""
-    began = results.manifest.get("started_at")
-    return began is not None and began == other.manifest.get("started_at")
+    """Whether both are results of one test (copies): no two tests start in the same microsecond."""
+    started_at = results.manifest.get("started_at")
+    return started_at is not None and started_at == other.manifest.get("started_at")
 
 
-def distinct(files: Sequence[Results]) -> list[Results]:
-    """Each test once: a copy of a file is no second observation."""
-    found: list[Results] = []
+def without_copies(files: Sequence[Results]) -> list[Results]:
+    """The first file of each test: a copy is not a second observation."""
+    kept: list[Results] = []
     for file in files:
-        if not any(is_same_test(file, one) for one in found):
-            found.append(file)
-    return found
+        if not any(is_same_test(file, other) for other in kept):
+            kept.append(file)
+    return kept
 
 
-def another_load(results: Results, baseline: Results) -> str:
-    """How the baseline was loaded otherwise, so that a difference is not the server's; empty if it was not."""
+def load_difference(results: Results, baseline: Results) -> str:
+    """How the load differs from the baseline's, which makes them incomparable; empty if it does not."""
     now, then = _load(results), _load(baseline)
     if now is not None and then is not None:
-        for name in _LOOPS:
-            one, other = now.get(name), then.get(name)
-            if name == "users" and None in (one, other):  # then it was the usual number, or no closed loop
+        for name in _LOAD_SETTINGS:
+            value, before = now.get(name), then.get(name)
+            if name == "users" and None in (value, before):  # the default, or not a closed loop
                 continue
-            if one != other:
-                return f"the baseline had another load: {name} {_said(other)} then, {_said(one)} now"
-    beside = [bool(file.checks()) for file in (results, baseline)]
-    if beside[0] != beside[1]:
-        said = ("with", "without") if beside[1] else ("without", "with")
-        return f"the baseline was made {said[0]} the conformance suite beside it, this {said[1]}"
+            if value != before:
+                return f"the load differs: {name} {_text(before)} in the baseline, {_text(value)} now"
+    suite, suite_before = (bool(file.checks()) for file in (results, baseline))
+    if suite != suite_before:
+        words = ("with", "without") if suite_before else ("without", "with")
+        return f"the baseline ran {words[0]} the conformance suite, this test {words[1]}"
     return ""
 
 
-def notes(results: Results, baseline: Results) -> Iterator[str]:
-    """What else differs between two tests, which may be meant, and may be why they differ."""
+def differences(results: Results, baseline: Results) -> Iterator[str]:
+    """Other differences between two tests, which can be intended and can explain a change."""
     now, then = results.manifest, baseline.manifest
     targets = [_target(manifest) for manifest in (now, then)]
     if all(targets) and targets[0] != targets[1]:
-        yield f"the baseline is of another target: {targets[1]}, not {targets[0]}"
+        yield f"the baseline has a different target: {targets[1]}, not {targets[0]}"
     machines = [_machine(manifest) for manifest in (now, then)]
     if all(machines) and machines[0] != machines[1]:
-        yield f"the baseline was measured on another machine: {machines[1]}, not {machines[0]}"
+        yield f"the baseline was measured on a different machine: {machines[1]}, not {machines[0]}"
 
 
 def _load(results: Results) -> Mapping[str, Any] | None:
@@ -174,14 +167,14 @@ def _load(results: Results) -> Mapping[str, Any] | None:
     return load if isinstance(load, dict) else None
 
 
-def _said(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={weight}" for name, weight in value.items() if weight)
     return "none" if value is None else str(value)
 
 
 def _target(manifest: Mapping[str, Any]) -> str:
-    """The target's address; of this machine without its port, which the embedded server has anew each time."""
+    """The target's URL; on this machine without the port, because the embedded server gets a new one each time."""
     target = manifest.get("target")
     if not isinstance(target, dict) or not target.get("base_url"):
         return ""

@@ -1,16 +1,16 @@
-"""How far a percentile, or a share, may be off, from how it varies within its own test.
+"""Confidence intervals of percentiles and shares, from the variation within one test.
 
-The runs of one test are not independent: neighbours in time share the server's caches, queues and state. So
-what is resampled is blocks of successive seconds, each with all that was measured in it (circular block
-bootstrap: Politis and Romano, 1992), so long that one remembers little of the last (`block_length_s`). A
-resample's percentile is the histogram's own: nearest rank, the middle of its bucket, exact at both ends.
+The runs of a test are not independent: runs close in time share the server's caches, queues and state. So blocks of
+successive seconds are resampled with everything measured in them (circular block bootstrap: Politis and Romano,
+1992). Blocks are long enough to be nearly independent (`block_length_s`). The percentile of a resample is computed
+as in the histogram: nearest rank, middle of the bucket, exact at both ends.
 
-Few blocks show too little of how blocks vary, so an interval is stretched as Student's t is wider than the
-normal distribution, and by the bootstrap's own narrowness, sqrt(k / (k - 1)) for k blocks (Hesterberg, What
+A few blocks underestimate the variation between blocks. So intervals are widened by the ratio of Student's t to the
+normal distribution, and by the narrowness bias of the bootstrap, sqrt(k / (k - 1)) for k blocks (Hesterberg, What
 Teachers Should Know About the Bootstrap, The American Statistician 69(4), 2015).
 
-No interval of a percentile is narrower than the histogram resolves. And each is within one test: what makes
-one test differ from the next does not show in it. harness.gate.comparison has that.
+An interval of a percentile is never narrower than the resolution of the histogram. The variation between tests is
+not included; see harness.gate.comparison.
 """
 
 from __future__ import annotations
@@ -32,30 +32,29 @@ from harness.results.reader import Results
 CONFIDENCE = 0.95
 RESAMPLES = 400
 LEAST_BLOCKS = 4
-"""Fewer say next to nothing about how blocks vary."""
+"""Fewer blocks tell next to nothing about their variation."""
 LEAST_S = 16
-"""In less, blocks would be shorter than 4 s, and part what belongs together: a run takes seconds."""
+"""In shorter tests, blocks would be shorter than 4 s and cut runs apart: a run takes seconds."""
 MOST_ROWS = 900
-"""In a longer test several seconds make a row of what is resampled: memory and time stay bounded."""
+"""In longer tests, several seconds form one row of the resampling, to bound memory and time."""
 LEAST_BEYOND = 10
-"""So many values must lie beyond a percentile; with fewer it is one slow run's luck."""
+"""Values that must lie beyond a percentile; with fewer, single slow runs decide."""
 
 _SEED = 20240607
 _NORMAL = NormalDist()
 BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
-"""The standard deviation of a logarithm that is known but for its place in a bucket."""
+"""Standard deviation of a logarithm, due to the width of a bucket."""
 _Floats = npt.NDArray[np.float64]
 _LAST_READ: WeakKeyDictionary[Results, tuple[Any, _SecondBlocks | None]] = WeakKeyDictionary()
-Interval = Literal["error_rate", "goodput"]
+Share = Literal["error_rate", "goodput"]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What one file says of a quantity, and how sure.
+    """A value from one file, with its uncertainty.
 
     value, low, high: in ms for a percentile, 0 to 1 for a share; low and high are the ends of the interval at
-    CONFIDENCE. sd: the standard error of the value, of its logarithm for a percentile. blocks: how many
-    blocks of time that rests on.
+    CONFIDENCE. sd: standard error of the value (of its logarithm for a percentile). blocks: number of time blocks.
     """
 
     value: float
@@ -68,27 +67,25 @@ class Estimate:
 def percentile_interval(
     results: Results, metric: str, percent: float, journey: str | None = None
 ) -> tuple[float, float] | None:
-    """The interval at CONFIDENCE of a metric's percentile, in the metric's unit; None where there is too little.
+    """The interval at CONFIDENCE of a percentile, in the unit of the metric; None if there is too little data.
 
-    It takes LEAST_S seconds of data and LEAST_BEYOND values beyond the percentile, so a maximum has none.
-    The same file gives the same answer: the resampling is seeded. Raises ResultsError.
+    Needs LEAST_S seconds of data and LEAST_BEYOND values beyond the percentile, so a maximum has none. Deterministic:
+    the resampling is seeded. Raises ResultsError.
     """
-    found = percentile_estimate(results, metric, percent, journey)
-    return None if isinstance(found, str) else (found.low, found.high)
+    estimate = percentile_estimate(results, metric, percent, journey)
+    return None if isinstance(estimate, str) else (estimate.low, estimate.high)
 
 
-def share_interval(
-    results: Results, share: Interval, journey: str | None = None
-) -> tuple[float, float] | None:
-    """The interval at CONFIDENCE of error_rate or goodput, 0 to 1; None where there is too little for one."""
-    found = share_estimate(results, share, journey)
-    return None if isinstance(found, str) else (found.low, found.high)
+def share_interval(results: Results, share: Share, journey: str | None = None) -> tuple[float, float] | None:
+    """The interval at CONFIDENCE of error_rate or goodput, 0 to 1; None if there is too little data."""
+    estimate = share_estimate(results, share, journey)
+    return None if isinstance(estimate, str) else (estimate.low, estimate.high)
 
 
 def percentile_estimate(
     results: Results, metric: str, percent: float, journey: str | None = None
 ) -> Estimate | str:
-    """A metric's percentile with its interval, or why there is none."""
+    """A percentile with its interval, or why there is none."""
     if percent == 100:
         return "a maximum is a single value and has no confidence interval"
     seconds = _read(results, metric, journey)
@@ -96,7 +93,7 @@ def percentile_estimate(
 
 
 def estimate_of_seconds(histograms: Mapping[int, Histogram], percent: float) -> Estimate | str:
-    """The same of histograms by second that are read already."""
+    """`percentile_estimate` for histograms by second in memory."""
     return _estimate(_SecondBlocks.of(histograms), percent) if histograms else "not measured"
 
 
@@ -120,27 +117,27 @@ def _estimate(seconds: _SecondBlocks, percent: float) -> Estimate | str:
 
 
 def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks | None:
-    """A metric second by second. What was read last of a file is kept, as several percentiles of it are wanted."""
+    """A metric by second. The last one read of each file is cached, for several percentiles of one metric."""
     files = (results.path, results.path.with_name(f"{results.path.name}-wal"))
     stamps = [(stat.st_mtime_ns, stat.st_size) for stat in (file.stat() for file in files if file.exists())]
     key = (metric, journey, tuple(stamps))
-    kept = _LAST_READ.get(results)
-    if kept is None or kept[0] != key:
+    cached = _LAST_READ.get(results)
+    if cached is None or cached[0] != key:
         histograms = results.histograms_by_second(metric, journey)
-        kept = key, _SecondBlocks.of(histograms) if histograms else None
-        _LAST_READ[results] = kept
-    return kept[1]
+        cached = key, _SecondBlocks.of(histograms) if histograms else None
+        _LAST_READ[results] = cached
+    return cached[1]
 
 
-def share_estimate(results: Results, share: Interval, journey: str | None = None) -> Estimate | str:
+def share_estimate(results: Results, share: Share, journey: str | None = None) -> Estimate | str:
     """error_rate or goodput with its interval, or why there is none.
 
-    Where nothing (or everything) failed, resampling would show no variation at all; so the standard error is
-    at least that of independent streams after two more of either kind (Agresti and Coull, 1998).
+    If nothing (or everything) failed, resampling shows no variation; so the standard error is at least that of
+    independent streams with two more of each kind (Agresti and Coull, 1998).
     """
     counts = _share_counts(results, share, journey)
     if not counts or not (total := sum(of for _, of in counts.values())):
-        return "not measured, or not second by second"
+        return "not measured"
     value = sum(hits for hits, _ in counts.values()) / total
     problem = _too_little(max(counts) - min(counts) + 1, total, 50.0)
     if problem:
@@ -162,28 +159,28 @@ def share_estimate(results: Results, share: Interval, journey: str | None = None
 
 
 def least_sd_of_share(value: float, cases: int) -> float:
-    """The standard error of a share of so many independent cases, after two more of either kind (see above)."""
+    """Standard error of a share of independent cases, with two more of each kind (see `share_estimate`)."""
     smoothed = (value * cases + 2) / (cases + 4)
     return math.sqrt(smoothed * (1 - smoothed) / (cases + 4))
 
 
 def block_length_s(seconds: int) -> int:
-    """How many successive seconds are resampled together, of a test that has that many.
+    """Length of a block for a test of that many seconds.
 
-    Twice the square root: blocks that grow so, in length and in number, forget what was before them (Flegal and
-    Jones, Annals of Statistics 38(2), 2010, who take the square root; tests/gate/test_intervals.py has what twice
-    of it is good for). At most what leaves LEAST_BLOCKS of them, as it is of all tests under a minute.
+    Twice the square root: both the length and the number of blocks grow with the test, so blocks become independent
+    (Flegal and Jones, Annals of Statistics 38(2), 2010, use the square root; tests/gate/test_confidence_intervals.py
+    shows why twice that). Never so long that fewer than LEAST_BLOCKS remain, which limits it below a minute.
     """
     return max(1, min(math.ceil(2 * math.sqrt(seconds)), seconds // LEAST_BLOCKS))
 
 
 @dataclass(frozen=True, slots=True)
 class _SecondBlocks:
-    """A metric second by second, for the resampling of them.
+    """A metric by second, for resampling.
 
-    counts: a row a second, or, of a long test, a row for every row_s of them, empty ones too: a gap is a fact; and
-    a column for each bucket that is filled at all, of which middles has what it stands for. smallest, largest:
-    each row's extremes. All in ms. total: of all seconds. duration_s: from the first second to the last.
+    counts: one row per row_s seconds (1 in all but long tests), including empty ones, because gaps are part of the
+    data; one column per bucket that is filled in any row. middles: the representative value of each column. smallest,
+    largest: extremes of each row. All in ms. total: of all seconds. duration_s: from the first second to the last.
     """
 
     counts: _Floats
@@ -202,7 +199,7 @@ class _SecondBlocks:
         duration_s = last - first + 1
         row_s = -(-duration_s // MOST_ROWS)
         rows = -(-duration_s // row_s)
-        # Floats are exact to 2^53 and multiply ten times as fast as integers do.
+        # Floats are exact up to 2^53 and multiply ten times as fast as integers.
         counts = np.zeros((rows, len(filled)))
         smallest, largest = np.full(rows, np.inf), np.full(rows, -np.inf)
         for second, histogram in seconds.items():
@@ -213,7 +210,7 @@ class _SecondBlocks:
         return cls(counts, MIDDLES_MS[filled], smallest, largest, total, row_s, duration_s)
 
     def percentiles(self, percent: float, chosen: npt.NDArray[np.int64]) -> _Floats:
-        """The percentile of each row of chosen seconds, as harness.results.histogram defines it."""
+        """The percentile of each resample, as in harness.results.histogram. chosen: row indexes per resample."""
         seconds = len(self.counts)
         weights = np.stack([np.bincount(row, minlength=seconds) for row in chosen]).astype(np.float64)
         cumulative = np.cumsum(weights @ self.counts, axis=1)
@@ -221,10 +218,10 @@ class _SecondBlocks:
         ranks = np.array([nearest_rank(percent, int(total)) for total in totals])
         buckets = np.minimum((cumulative < ranks[:, None]).sum(axis=1), len(self.middles) - 1)
         smallest, largest = self.smallest[chosen].min(axis=1), self.largest[chosen].max(axis=1)
-        found = np.clip(self.middles[buckets], smallest, largest)
-        found = np.where(ranks == totals, largest, found)
-        found = np.where(ranks == 1, smallest, found)
-        measured: _Floats = found[totals > 0]  # of blocks without a value there is no percentile
+        values = np.clip(self.middles[buckets], smallest, largest)
+        values = np.where(ranks == totals, largest, values)
+        values = np.where(ranks == 1, smallest, values)
+        measured: _Floats = values[totals > 0]  # a resample without values has no percentile
         return measured
 
 
@@ -237,15 +234,15 @@ def _merged(histograms: Iterable[Histogram]) -> Histogram:
 
 def _too_little(seconds: int, values: int, percent: float) -> str:
     if seconds < LEAST_S:
-        return f"{seconds} s of data are too few: it takes {LEAST_S} s"
+        return f"too few seconds of data ({seconds}): at least {LEAST_S} are needed"
     if values * min(percent, 100 - percent) / 100 < LEAST_BEYOND:
-        return f"{values} values are too few: {LEAST_BEYOND} must lie beyond the percentile"
+        return f"too few values ({values}): at least {LEAST_BEYOND} must lie beyond the percentile"
     return ""
 
 
-@lru_cache(maxsize=8)  # the metrics of one file mostly have the same seconds and blocks
+@lru_cache(maxsize=8)  # the metrics of one file mostly have equal numbers of seconds and blocks
 def _chosen(seconds: int, length: int) -> npt.NDArray[np.int64]:
-    """RESAMPLES rows of as many seconds, in blocks that begin anywhere and go around the end."""
+    """RESAMPLES rows of that many indexes, in blocks that start anywhere and wrap around the end."""
     rng = np.random.default_rng(_SEED)
     starts = rng.integers(0, seconds, (RESAMPLES, -(-seconds // length), 1))
     rows = ((starts + np.arange(length)) % seconds).reshape(RESAMPLES, -1)[:, :seconds]
@@ -253,18 +250,18 @@ def _chosen(seconds: int, length: int) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _share_counts(results: Results, share: Interval, journey: str | None) -> dict[int, tuple[int, int]]:
-    """Hits and cases by epoch second, of those that count."""
+def _share_counts(results: Results, share: Share, journey: str | None) -> dict[int, tuple[int, int]]:
+    """Numerator and denominator by epoch second, without warm-up."""
     hit, case = ("failed", "judged") if share == "error_rate" else ("good", "runs")
     return {
-        second: (getattr(tally, hit) or 0, getattr(tally, case) or 0)
-        for second, tally in results.rate_counts_by_second(journey).items()
+        second: (getattr(counts, hit), getattr(counts, case))
+        for second, counts in results.rate_counts_by_second(journey).items()
         if second >= (results.measured_from or second)
     }
 
 
 def _interval(deviations: _Floats, blocks: int) -> tuple[float, float]:
-    """Both ends relative to the value, which they enclose: the resamples' quantiles, stretched for few blocks."""
+    """Both ends relative to the value: quantiles of the resamples, widened for few blocks; they enclose 0."""
     tail = (1 - CONFIDENCE) / 2
     low, high = (float(end) for end in np.quantile(deviations, (tail, 1 - tail)))
     few = math.sqrt(blocks / (blocks - 1)) * t_quantile(1 - tail, blocks - 1) / _NORMAL.inv_cdf(1 - tail)
@@ -277,10 +274,10 @@ def _standard_error(deviations: _Floats, blocks: int) -> float:
 
 @lru_cache(maxsize=256)
 def t_quantile(probability: float, freedom: int) -> float:
-    """The quantile of Student's t with that many degrees of freedom, for a probability above one half.
+    """Quantile of Student's t with `freedom` degrees of freedom, for a probability above one half.
 
-    By bisection of its distribution function, a finite series for a whole number of degrees (Abramowitz and
-    Stegun, 26.7.3 and 26.7.4). Raises ValueError outside 0.5 to 1, or below 1 degree.
+    Bisects the distribution function, a finite series for integer degrees of freedom (Abramowitz and Stegun, 26.7.3
+    and 26.7.4). Raises ValueError outside 0.5 to 1, or below 1 degree of freedom.
     """
     if not 0.5 < probability < 1 or freedom < 1:
         raise ValueError(f"no quantile of t at {probability} with {freedom} degrees of freedom")
@@ -294,7 +291,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def _t_probability(t: float, freedom: int) -> float:
-    if freedom > 300:  # of which a series is long, and the normal distribution's quantile near enough
+    if freedom > 300:  # the series is long, and the normal distribution is close enough
         return _NORMAL.cdf(t)
     angle = math.atan(t / math.sqrt(freedom))
     cosine = math.cos(angle)

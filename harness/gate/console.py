@@ -1,4 +1,4 @@
-"""The gate's answer for whoever reads a terminal or a CI log: what was held against what, and the outcome."""
+"""Prints a gate report as tables, for terminals and CI logs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.formatting import NOT_MEASURED, counted
 from harness.gate.comparison import Comparison
 from harness.gate.objective import SHARES
 from harness.gate.report import GateReport, GateRow
@@ -24,19 +25,18 @@ _STYLES = {
 _SENTENCES = {
     "passed": "Gate: passed.",
     "failed": "Gate: failed.",
-    "inconclusive": "Gate: inconclusive, which is no pass: the measurement itself was not sound.",
-    "not measured": "Gate: not held, because an objective was not measured.",
-    "nothing tested": "Gate: nothing was tested, so nothing is held.",
+    "inconclusive": "Gate: inconclusive (exit 1): the measurement is not sound.",
+    "not measured": "Gate: not passed (exit 1): an objective was not measured.",
+    "nothing tested": "Gate: nothing was tested (exit 2).",
 }
-_WIDE = 100  # columns, from which on there is room between the numbers
-_UNSURE = "Gate: inconclusive, which is no pass: the comparison with the baseline says too little."
+_WIDE = 100  # columns from which on the numbers get padding
+_COMPARISONS_INCONCLUSIVE = "Gate: inconclusive (exit 1): too little data to compare with the baseline."
 
 
 def print_report(report: GateReport, console: Console) -> None:
-    """Print a gate report as a table, one more where there was a baseline, and the outcome in a sentence.
+    """Print the rows as a table, the comparisons with a baseline (if any) as another, and the outcome as a sentence.
 
-    What is said of a row stands below its table, and latencies are in ms without saying so (their names do),
-    so that the numbers fit into 80 columns.
+    To fit into 80 columns, details are below the table and latencies have no unit: their names end in _ms.
     """
     table = _table(console, "Gate", "value", "limit", "95% interval", "headroom")
     for row in report.rows:
@@ -44,11 +44,13 @@ def print_report(report: GateReport, console: Console) -> None:
     _print(console, table, [(row.name, row.detail) for row in report.rows])
     if report.comparisons:
         level = f"{report.confidence * 100:.3g}% interval"
-        title = f"Against the baseline ({_runs(report.comparisons)})"
+        title = f"Against the baseline ({_tests(report.comparisons)})"
         comparisons = _table(console, title, "before", "after", "change", level, "smallest\neffect")
         for comparison in report.comparisons:
             comparisons.add_row(*_comparison_cells(comparison))
-        _print(console, comparisons, [(one.key, one.detail) for one in report.comparisons])
+        _print(
+            console, comparisons, [(comparison.key, comparison.detail) for comparison in report.comparisons]
+        )
     for note in report.notes:
         console.print(Text(f"Note: {note}.", "yellow"))
     if report.saturation:
@@ -57,12 +59,14 @@ def print_report(report: GateReport, console: Console) -> None:
 
 
 def outcome_sentence(report: GateReport) -> str:
-    """The outcome in a sentence, and what it leaves open."""
+    """The outcome in a sentence, with the comparisons that are inconclusive."""
     if report.outcome == "inconclusive" and all(row.verdict != "inconclusive" for row in report.rows):
-        return _UNSURE
-    unknown = [one.key for one in report.comparisons if one.verdict == "inconclusive"]
-    if report.outcome == "passed" and unknown:
-        return f"Gate: passed, but whether {', '.join(unknown)} changed cannot be told."
+        return _COMPARISONS_INCONCLUSIVE
+    inconclusive = [
+        comparison.key for comparison in report.comparisons if comparison.verdict == "inconclusive"
+    ]
+    if report.outcome == "passed" and inconclusive:
+        return f"Gate: passed. Inconclusive against the baseline: {', '.join(inconclusive)}."
     return _SENTENCES[report.outcome]
 
 
@@ -97,26 +101,26 @@ def _cells(row: GateRow) -> tuple[Text, ...]:
         Text(row.name),
         Text(_number(row.name, row.value)),
         Text(f"{'≥' if row.at_least else '≤'} {_number(row.name, row.limit)}"),
-        Text(interval_said(row)),
+        Text(format_interval(row)),
         Text("" if row.headroom is None else f"{row.headroom:.0%}"),
     )
 
 
-def _comparison_cells(one: Comparison) -> tuple[Text, ...]:
-    ends = (change_said(one, end) for end in (one.low, one.high))
+def _comparison_cells(comparison: Comparison) -> tuple[Text, ...]:
+    ends = (format_change(comparison, end) for end in (comparison.low, comparison.high))
     return (
-        Text(one.verdict, _STYLES[one.verdict]),
-        Text(one.key),
-        Text(_number(one.key, one.baseline)),
-        Text(_number(one.key, one.value)),
-        Text(change_said(one, one.difference)),
-        Text("" if one.low is None else _between(*ends)),
-        Text(change_said(one, one.smallest_effect).removeprefix("+")),
+        Text(comparison.verdict, _STYLES[comparison.verdict]),
+        Text(comparison.key),
+        Text(_number(comparison.key, comparison.baseline)),
+        Text(_number(comparison.key, comparison.value)),
+        Text(format_change(comparison, comparison.difference)),
+        Text("" if comparison.low is None else _between(*ends)),
+        Text(format_change(comparison, comparison.smallest_effect).removeprefix("+")),
     )
 
 
 def _between(low: str, high: str) -> str:
-    """Both ends of an interval, with their unit once."""
+    """Both ends of an interval, with the unit once."""
     for unit in ("%", " pp"):
         if low.endswith(unit) and high.endswith(unit):
             low = low.removesuffix(unit)
@@ -124,36 +128,36 @@ def _between(low: str, high: str) -> str:
 
 
 def _number(name: str, value: float | None) -> str:
-    """A value or a limit to about four digits; of a latency without its unit."""
+    """A value or limit to about four digits; latencies without a unit."""
     if value is None:
-        return "-"
+        return NOT_MEASURED
     if _key(name) in SHARES:
         return f"{value * 100:.4g}%"
     decimals = 0 if value == int(value) or value >= 1000 else 1 if value >= 100 else 2
     return f"{value:,.{decimals}f}"
 
 
-def interval_said(row: GateRow) -> str:
-    """Both ends of a row's interval; of a latency in ms, without saying so. Empty where there is none."""
+def format_interval(row: GateRow) -> str:
+    """Both ends of the interval of a row, latencies in ms without a unit; empty if it has none."""
     return "" if row.interval is None else _between(*(_number(row.name, end) for end in row.interval))
 
 
-def change_said(comparison: Comparison, change: float | None) -> str:
-    """A difference in percent, or, of a share, in percentage points."""
+def format_change(comparison: Comparison, change: float | None) -> str:
+    """A change in percent, or in percentage points for a share; empty if there is none."""
     if change is None:
         return ""
     return f"{change * 100:+.1f}%" if comparison.relative else f"{change * 100:+.2f} pp"
 
 
-def _runs(comparisons: tuple[Comparison, ...]) -> str:
-    now, then = max(one.runs for one in comparisons)
-    return f"{then} run{'' if then == 1 else 's'} before, {now} now"
+def _tests(comparisons: tuple[Comparison, ...]) -> str:
+    now, then = max(comparison.runs for comparison in comparisons)
+    return f"{counted(then, 'test')} before, {now} now"
 
 
-def quantity(name: str, value: float | None) -> str:
-    """A value or a limit of the gate's row of that name, with its unit; also of a journey's, or a repeat's."""
+def format_value(name: str, value: float | None) -> str:
+    """A value or limit of the row with that name, with its unit."""
     if value is None:
-        return "-"
+        return NOT_MEASURED
     key = _key(name)
     if key in SHARES:
         return f"{value:.3%}"
@@ -161,5 +165,5 @@ def quantity(name: str, value: float | None) -> str:
 
 
 def _key(name: str) -> str:
-    """The objective's key in a row's name, "repeat 2: resume.resume_p99_ms"."""
+    """The objective's key in the name of a row, for example "repeat 2: resume.resume_p99_ms"."""
     return name.rpartition(" ")[2].rpartition(".")[2]

@@ -1,6 +1,6 @@
-"""The gate: what a results file is held to, and whether it holds; what was not measured is never green.
+"""The gate: checks a results file against objectives and a baseline.
 
-Nor is what a harness measured that was too busy to measure it: there a latency is neither held nor missed.
+What was not measured never passes. If the harness was saturated, latencies are inconclusive.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 
-from harness.gate.baseline_store import another_load, distinct, is_same_test, notes
+from harness.formatting import counted
+from harness.gate.baseline_store import differences, is_same_test, load_difference, without_copies
 from harness.gate.comparison import Comparison, Effects, compare, compare_shares
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import GOODPUT, Objective, parse_objectives
 from harness.gate.report import USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
-from harness.results import metrics
+from harness.results import measurement_error, metrics
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 
 DROPPED_AT_MOST = 0.01
-"""The share of an open loop's streams that may be dropped before the test is no longer the one that was asked for."""
+"""Share of scheduled streams that may be dropped; with more, the load was lower than requested."""
 
 _FAILING_VERDICTS = ("fail", "error", "stale")
 
@@ -34,26 +35,28 @@ def evaluate(
     terms: ComparisonTerms = USUAL_TERMS,
     intervals: bool = False,
 ) -> GateReport:
-    """Hold a results file against objectives, and against earlier results files where there are any.
+    """Check a results file against objectives, and compare it with a baseline if there is one.
 
-    Besides the objectives it always holds the ledger's equation, that no worker was lost and no stream left
-    unjudged by a fault of the harness, that a load got as far as the end of a run, and the conformance
-    verdicts. Percentiles and shares are compared with the baseline. Where the harness was saturated, latencies
-    and what follows from them are inconclusive.
+    In addition to the objectives it always checks that the ledger adds up, that no worker was lost, that no harness
+    fault left a stream unjudged, that the load completed at least one run, and the conformance verdicts.
+    Percentiles and shares are compared with the baseline. If the harness was saturated, latencies and everything
+    computed from them are inconclusive.
 
-    repeats: of the same test; they are compared together with it, and what does not hold in one of them is a
-    row as well. intervals: whether rows have their confidence interval. Raises ResultsError.
+    repeats: results of the same test; they are pooled with it for the comparison, and rows that do not pass in one of
+    them are included. intervals: whether rows get a confidence interval. Raises ResultsError.
     """
     objectives = tuple(objectives)
-    saturation = tuple(metrics.saturation(results))
+    saturation = tuple(measurement_error.saturation(results))
     rows = list(_rows(results, objectives, saturated=bool(saturation)))
     if intervals:
-        named = {one.name: one for one in objectives}
-        rows = [_with_interval(row, named.get(row.name), results) for row in rows]
+        by_name = {objective.name: objective for objective in objectives}
+        rows = [_with_interval(row, by_name.get(row.name), results) for row in rows]
     for number, repeat in enumerate(repeats, 1):
-        again = _rows(repeat, objectives, saturated=bool(metrics.saturation(repeat)))
+        repeat_rows = _rows(repeat, objectives, saturated=bool(measurement_error.saturation(repeat)))
         rows += [
-            replace(row, name=f"repeat {number}: {row.name}") for row in again if row.verdict != "passed"
+            replace(row, name=f"repeat {number}: {row.name}")
+            for row in repeat_rows
+            if row.verdict != "passed"
         ]
     report = GateReport(tuple(rows), (), results.tested, saturation, (), terms.inconclusive_fails)
     then = [baseline] if isinstance(baseline, Results) else list(baseline or [])
@@ -67,34 +70,36 @@ def _with_baseline(
     then: Sequence[Results],
     terms: ComparisonTerms,
 ) -> GateReport:
-    given = len(now) + len(then)
-    now, then = distinct(now), distinct(then)
-    said: tuple[str, ...] = ()
-    if len(now) + len(then) < given:
-        said += ("some of these files are copies of one test, and count once",)
-    others = [file for file in then if not any(is_same_test(file, one) for one in now)]
+    files = len(now) + len(then)
+    now, then = without_copies(now), without_copies(then)
+    notes: tuple[str, ...] = ()
+    if len(now) + len(then) < files:
+        notes += ("some of these files are copies of one test and count once",)
+    others = [file for file in then if not any(is_same_test(file, current) for current in now)]
     if others and len(others) < len(then):
-        said += ("these results are in the baseline already; they are not compared with themselves",)
+        notes += ("these results are already in the baseline and are not compared with themselves",)
         then = others
-    comparable = [one for one in objectives if one.key != "violations"]
-    # A maximum never gets an interval, and so costs the others nothing of their confidence.
-    confidence = terms.confidence(sum(not is_maximum(one.key) for one in comparable))
-    why = _incomparable(now, then)
-    compared = [_compared(one, now, then, terms.effects, confidence) for one in comparable]
-    said += tuple(dict.fromkeys(note for file in then for note in notes(now[0], file)))
+    comparable = [objective for objective in objectives if objective.key != "violations"]
+    # A maximum never gets an interval, so it does not count for the Bonferroni correction.
+    confidence = terms.confidence(sum(not is_maximum(objective.key) for objective in comparable))
+    reason = _incomparable(now, then)
+    comparisons = [_compared(objective, now, then, terms.effects, confidence) for objective in comparable]
+    notes += tuple(dict.fromkeys(note for file in then for note in differences(now[0], file)))
     if not comparable:
-        said += ("no objective can be compared with the baseline: give one of a latency or a rate",)
+        notes += ("no objective can be compared with the baseline: add one for a latency or a rate",)
     return replace(
         report,
-        comparisons=tuple(_doubted(one, why) for one in compared) if why else tuple(compared),
-        notes=said,
+        comparisons=tuple(
+            _without_verdict(comparison, reason) if reason else comparison for comparison in comparisons
+        ),
+        notes=notes,
         confidence=confidence,
     )
 
 
 def _rows(results: Results, objectives: tuple[Objective, ...], *, saturated: bool) -> Iterator[GateRow]:
-    for one in objectives:
-        yield _objective_row(results, one, objectives, saturated=saturated)
+    for objective in objectives:
+        yield _objective_row(results, objective, objectives, saturated=saturated)
     yield from _load_rows(results)
     yield from _conformance_rows(results)
 
@@ -105,30 +110,30 @@ def _with_interval(row: GateRow, objective: Objective | None, results: Results) 
         return row
     detail = row.detail
     if row.verdict in ("passed", "failed") and interval[0] <= row.limit <= interval[1]:
-        detail = detail or "close: the limit lies within the interval"
+        detail = detail or "close: the limit is within the interval"
     return replace(row, interval=interval, detail=detail)
 
 
 def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:
-    """Why no difference between these would be the server's; empty where it would be."""
+    """Why a difference could have causes other than the server; empty if comparable."""
     for file in then:
-        why = another_load(now[0], file)
-        if why:
-            return why
+        reason = load_difference(now[0], file)
+        if reason:
+            return reason
     unsound = (
-        ("was saturated", metrics.saturation),
-        ("broke on streams that it did not judge", lambda file: file.harness_faults),
+        ("was saturated", measurement_error.saturation),
+        ("had faults and left streams unjudged", lambda file: file.harness_faults),
     )
-    for said, is_so in unsound:
-        places = (("here", now), ("in the baseline", then))
-        where = [place for place, files in places if any(is_so(file) for file in files)]
+    for problem, has_problem in unsound:
+        sides = (("in this test", now), ("in the baseline", then))
+        where = [side for side, files in sides if any(has_problem(file) for file in files)]
         if where:
-            return f"the harness {said} {' and '.join(where)}"
+            return f"the harness {problem} {' and '.join(where)}"
     return ""
 
 
-def _doubted(comparison: Comparison, why: str) -> Comparison:
-    detail = comparison.detail if comparison.low is None and comparison.detail else why
+def _without_verdict(comparison: Comparison, reason: str) -> Comparison:
+    detail = comparison.detail if comparison.low is None and comparison.detail else reason
     return replace(
         comparison, verdict="inconclusive", detail=detail, low=None, high=None, repeats_may_tell=False
     )
@@ -175,7 +180,7 @@ def _objective_row(
             at_least=objective.at_least,
         )
     if objective.key == GOODPUT:
-        problem = _counted_otherwise(results, objectives)
+        problem = _goodput_limits_differ(results, objectives)
         if problem:
             return _row(objective.name, None, objective.limit, problem, at_least=True)
     row = _row(objective.name, value, objective.limit, at_least=objective.at_least)
@@ -185,49 +190,52 @@ def _objective_row(
 
 
 def _no_such_journey(results: Results, objective: Objective) -> str:
-    """That the objective's journey was never travelled, and which may be meant; empty when it was."""
-    there = results.journeys()
-    if objective.journey is None or objective.journey in there:
+    """Error if no stream of the objective's journey was run, with the closest match; otherwise empty."""
+    journeys = results.journeys()
+    if objective.journey is None or objective.journey in journeys:
         return ""
-    near = get_close_matches(objective.journey, there, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(there) or 'none'}"
-    return f"no journey {objective.journey!r} was travelled; {hint}"
+    close = get_close_matches(objective.journey, journeys, n=1)
+    hint = (
+        f"did you mean {close[0]!r}?" if close else f"journeys in this test: {', '.join(journeys) or 'none'}"
+    )
+    return f"no journey {objective.journey!r} in this test; {hint}"
 
 
 def _is_in_doubt(row: GateRow, objective: Objective, results: Results) -> bool:
-    """Whether a saturated harness may have made this verdict.
+    """Whether a saturated harness may have caused this verdict.
 
-    Its own slowness lengthens latencies, and it may have put less load on than it was asked to. It can make
-    streams time out, or find no connection, so an error rate that only they made too high may be its doing; it
-    can neither make them succeed nor break what the server sends.
+    Saturation adds latency and can reduce the load. It can cause timeouts and refused connections, so an error rate is
+    in doubt if only they make it too high. It cannot make streams succeed or corrupt what the server sends.
     """
     if objective.key == "error_rate":
-        ledger, tally = results.ledger(objective.journey), results.rate_counts(objective.journey)
-        surely_failed = tally.failed - ledger["timed out"] - ledger["refused"]
-        return row.verdict == "failed" and surely_failed <= objective.limit * tally.judged
+        ledger, counts = results.ledger(objective.journey), results.rate_counts(objective.journey)
+        certain = counts.failed - ledger["timed out"] - ledger["refused"]
+        return row.verdict == "failed" and certain <= objective.limit * counts.judged
     if objective.percentile is not None:
         return objective.percentile[0] not in metrics.HARNESS_METRICS
     return objective.key == GOODPUT
 
 
-def _counted_otherwise(results: Results, objectives: Iterable[Objective]) -> str:
-    """Why good runs were not counted by these objectives; empty when they were. Raises ResultsError."""
+def _goodput_limits_differ(results: Results, objectives: Iterable[Objective]) -> str:
+    """Error if good runs were counted with different limits during the test; otherwise empty. Raises ResultsError."""
     settings = results.manifest.get("settings")
-    at_the_test = settings.get("objectives") if isinstance(settings, dict) else None
-    if not isinstance(at_the_test, dict):
+    test_limits = settings.get("objectives") if isinstance(settings, dict) else None
+    if not isinstance(test_limits, dict):
         return ""
     try:
-        counted_by = parse_objectives(at_the_test)
+        counted_by = parse_objectives(test_limits)
     except ValueError as problem:
-        raise ResultsError(f"{results.path}: its objectives are not of this version: {problem}") from None
+        raise ResultsError(
+            f"{results.path}: this version cannot evaluate the file's objectives: {problem}"
+        ) from None
     objectives = tuple(objectives)
     limits = run_limits(counted_by)
     if (limits, journey_limits(counted_by)) == (run_limits(objectives), journey_limits(objectives)):
         return ""
-    said = [f"{name} {limit:g}" for name, limit in limits.items()] or ["no limit"]
+    texts = [f"{name} {limit:g}" for name, limit in limits.items()] or ["no limit"]
     for journey, own in journey_limits(counted_by).items():
-        said += [f"{journey}.{name} {limit:g}" for name, limit in own.items() if limits.get(name) != limit]
-    return f"good runs were counted during the test, by {', '.join(said)}; other limits need another test"
+        texts += [f"{journey}.{name} {limit:g}" for name, limit in own.items() if limits.get(name) != limit]
+    return f"good runs were counted during the test with {', '.join(texts)}; different limits need a new test"
 
 
 def _row(
@@ -235,8 +243,8 @@ def _row(
 ) -> GateRow:
     if value is None:
         return GateRow(name, None, limit, "not measured", detail, at_least)
-    holds = value >= limit if at_least else value <= limit
-    return GateRow(name, value, limit, "passed" if holds else "failed", detail, at_least)
+    passed = value >= limit if at_least else value <= limit
+    return GateRow(name, value, limit, "passed" if passed else "failed", detail, at_least)
 
 
 def _load_rows(results: Results) -> Iterator[GateRow]:
@@ -245,52 +253,52 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
     if not any(counts.values()):
         return
     accounted = ledger.scheduled - ledger.missing
-    detail = f"{ledger.scheduled} streams scheduled, {accounted} accounted for"
+    detail = f"{counted(ledger.scheduled, 'stream')} scheduled, {accounted:,} accounted for"
     if ledger["dropped"]:
-        detail += f", {ledger['dropped']} of them dropped before they began"
+        detail += f", {ledger['dropped']:,} of them dropped before they started"
     yield _row("ledger", float(abs(ledger.missing)), 0.0, detail)
     if ledger["dropped"] > DROPPED_AT_MOST * ledger.scheduled:
-        said = (
-            f"{ledger['dropped']} of {ledger.scheduled} streams never began, as max_in_flight were under way"
+        detail = (
+            f"{ledger['dropped']:,} of {counted(ledger.scheduled, 'stream')} never started because max_in_flight "
+            "streams were open: the load was lower than requested"
         )
-        yield GateRow(
-            "dropped", float(ledger["dropped"]), 0.0, "inconclusive", f"{said}: less load than was asked for"
-        )
+        yield GateRow("dropped", float(ledger["dropped"]), 0.0, "inconclusive", detail)
     faults = results.harness_faults
     if faults:
-        detail = metrics.fault_sentence(faults)
+        detail = measurement_error.fault_sentence(faults)
         yield GateRow("harness", float(sum(faults.values())), 0.0, "inconclusive", detail)
     if ledger["lost"] or results.manifest.get("workers_lost"):
         yield GateRow("lost", float(ledger["lost"]), 0.0, "inconclusive", _lost(results))
     if results.manifest.get("load_state") == "running":
-        detail = "the load never wrote its end: it was killed, or it still goes on"
+        detail = "the load has no end in the results: it was killed or is still running"
         yield GateRow("load", None, 0.0, "inconclusive", detail)
     elif results.manifest.get("load_state") == "interrupted":
-        yield GateRow("load", None, 0.0, "inconclusive", "the load was broken off before its end")
-    # Otherwise a load that was refused throughout would be green beside a conformance suite that passed.
+        yield GateRow("load", None, 0.0, "inconclusive", "the load was interrupted")
+    # Otherwise a load with only refused streams would pass if the conformance suite passed.
     elif not any(counts[outcome] for outcome in TERMINAL):
-        yield GateRow("load", None, 0.0, "not measured", "no stream of the load reached the end of its run")
+        yield GateRow("load", None, 0.0, "not measured", "no stream of the load completed a run")
 
 
 def _lost(results: Results) -> str:
-    """Which workers died, and from when on nothing is known of them."""
+    """Which workers were lost, and the time of their last report."""
     manifest = results.manifest
     until = manifest.get("counted_until")
-    told = until if isinstance(until, dict) else {}
+    last_reports = until if isinstance(until, dict) else {}
     names = manifest.get("workers_lost")
-    said = [
-        f"{name} (last heard of at {told[name]})" if told.get(name) else str(name)
+    workers = [
+        f"{name} (last report {last_reports[name]})" if last_reports.get(name) else str(name)
         for name in (names if isinstance(names, list) else [])
     ]
-    return f"{', '.join(said) or 'a worker'} died before the end, with what had not been told yet"
+    verb = "were" if len(workers) > 1 else "was"
+    return f"{', '.join(workers) or 'a worker'} {verb} lost; results after the last report are missing"
 
 
 def _conformance_rows(results: Results) -> Iterator[GateRow]:
     checks = results.checks()
     failing = [check for check in checks if check.verdict in _FAILING_VERDICTS]
-    broken_off = results.manifest.get("suite_state", "finished") != "finished"
-    if broken_off and not failing:
-        detail = "the conformance suite was broken off before its end"
+    interrupted = results.manifest.get("suite_state", "finished") != "finished"
+    if interrupted and not failing:
+        detail = "the conformance suite was interrupted"
         yield GateRow("conformance", None, 0.0, "inconclusive", detail)
     elif checks:
         detail = ", ".join(f"{check.id} ({check.verdict})" for check in failing)

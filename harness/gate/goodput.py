@@ -1,4 +1,4 @@
-"""Goodput: which runs meet every objective that a single run can be held to."""
+"""Goodput: which runs meet every per-run objective."""
 
 from __future__ import annotations
 
@@ -7,34 +7,32 @@ from collections.abc import Iterable, Mapping
 from harness.gate.objective import Objective
 from harness.results import metrics
 
-EVERY_RUN_HAS = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
-"""Metrics that every run has which comes to its end, where it is first asked for."""
+METRICS_OF_EVERY_RUN = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
+"""Metrics that every completed run has, in the stream that starts it."""
 
-
-SOME_RUNS_HAVE = ("stall_ms", "resume_ms")
+METRICS_OF_SOME_RUNS = ("stall_ms", "resume_ms")
 """Metrics of a single run that need two tokens, or a cut."""
 
 
 def run_limits(objectives: Iterable[Objective], journey: str | None = None) -> dict[str, float]:
-    """What a single run has to meet, by metric, in ms: what goodput asks of it.
+    """The limits that a good run must meet, by metric, in ms.
 
-    journey: the run's; objectives of another do not count for it.
+    journey: the journey of the run; objectives of other journeys do not apply.
 
-    Of the percentiles of one metric the highest that is limited counts, as that is the limit nearly every
-    run is to meet. A run has many gaps between tokens and no percentile of them that the test's could be
-    held against; only their maximum is that of the runs' stalls.
+    If several percentiles of a metric have limits, the highest percentile counts, because nearly every run has to
+    meet that limit. Of the inter-token objectives only the maximum applies to a single run: it is the run's stall.
     """
     limits: dict[str, tuple[float, float]] = {}
     for objective in objectives:
         if objective.journey not in (None, journey):
             continue
-        metric, word = objective.percentile or ("", "max")
-        if (metric, word) == ("inter_token_ms", "max"):
+        metric, percentile = objective.percentile or ("", "max")
+        if (metric, percentile) == ("inter_token_ms", "max"):
             metric = "stall_ms"
-        if metric in EVERY_RUN_HAS or metric in SOME_RUNS_HAVE:
-            percent = metrics.PERCENTILES[word]
+        if metric in METRICS_OF_EVERY_RUN or metric in METRICS_OF_SOME_RUNS:
+            percent = metrics.PERCENTILES[percentile]
             highest, limit = limits.get(metric, (-1.0, 0.0))
-            if percent == highest:  # inter_token_max_ms beside stall_max_ms
+            if percent == highest:  # both inter_token_max_ms and stall_max_ms are set
                 limits[metric] = percent, min(limit, objective.limit)
             elif percent > highest:
                 limits[metric] = percent, objective.limit
@@ -42,21 +40,21 @@ def run_limits(objectives: Iterable[Objective], journey: str | None = None) -> d
 
 
 def journey_limits(objectives: Iterable[Objective]) -> dict[str, dict[str, float]]:
-    """The `run_limits` of every journey that has objectives of its own."""
+    """`run_limits` of each journey that has its own objectives."""
     objectives = tuple(objectives)
-    named = dict.fromkeys(one.journey for one in objectives if one.journey is not None)
-    return {journey: run_limits(objectives, journey) for journey in named}
+    journeys = dict.fromkeys(objective.journey for objective in objectives if objective.journey is not None)
+    return {journey: run_limits(objectives, journey) for journey in journeys}
 
 
 def is_good(values_ms: Mapping[str, float], limits: Mapping[str, float], *, begins_run: bool) -> bool:
-    """Whether a run that was done and not violating counts for goodput: it meets every limit of `run_limits`.
+    """Whether a completed run without a violation is good: it meets every limit of `run_limits`.
 
-    values_ms: its stream's metrics. begins_run: whether the run was first asked for by it; then a limited
-    metric of EVERY_RUN_HAS that is missing is not met, as nobody saw it met.
+    values_ms: metrics of its stream. begins_run: whether this stream started the run; if so, a missing metric of
+    METRICS_OF_EVERY_RUN counts as missed.
     """
     for metric, limit_ms in limits.items():
         value_ms = values_ms.get(metric)
-        if value_ms is None and begins_run and metric in EVERY_RUN_HAS:
+        if value_ms is None and begins_run and metric in METRICS_OF_EVERY_RUN:
             return False
         if value_ms is not None and value_ms > limit_ms:
             return False

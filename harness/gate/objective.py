@@ -13,28 +13,25 @@ from harness.results import metrics
 from harness.results.reader import Results
 
 _PERCENTILE_KEYS = {
-    f"{metric.removesuffix('_ms')}_{word}_ms": (metric, word)
+    f"{metric.removesuffix('_ms')}_{percentile}_ms": (metric, percentile)
     for metric in metrics.METRICS
     if metrics.METRICS[metric].unit == "ms"
-    for word in metrics.PERCENTILES
+    for percentile in metrics.PERCENTILES
 }
-
 
 GOODPUT = "goodput"
 
-
 SHARES = ("error_rate", GOODPUT)
 
-
 KEYS = (*_PERCENTILE_KEYS, "error_rate", GOODPUT, "violations")
-"""Every objective that can be set, for all journeys or for one."""
+"""Every objective that can be set, for one journey or for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A limit: in ms for a percentile of a metric, a share for error_rate and goodput, a count for violations.
+    """A limit on a metric: upper, except for goodput.
 
-    It is an upper one, save for goodput. journey: whose streams it is about; None for all.
+    limit: in ms for a percentile, 0 to 1 for error_rate and goodput, a count for violations. journey: None for all.
     """
 
     key: str
@@ -43,59 +40,60 @@ class Objective:
 
     @classmethod
     def parse(cls, name: str, limit: float) -> Self:
-        """The objective of that name: a key such as ttft_p95_ms, stall_max_ms, error_rate or violations, or one
-        of one journey's, such as resume.resume_p99_ms.
+        """The objective with that name: a key, or journey and key ("resume.resume_p99_ms").
 
-        Raises ValueError for a key that is not of KEYS, naming the nearest, and for a limit that is no
-        finite number from 0 up.
+        Raises ValueError for a key that is not in KEYS, with the closest match, and for a limit that is negative or
+        not a finite number.
         """
         journey, _, key = name.rpartition(".")
         if "." in journey:
-            raise ValueError(f"objective {name}: a journey's name has no point; write resume.resume_p99_ms")
-        if key not in KEYS:
-            near = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
-            raise ValueError(f"objective {key!r} is unknown; did you mean {near!r}?")
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
-            raise ValueError(f"objective {key}: the limit must be a number from 0 up, not {limit!r}")
-        if key in SHARES and limit > 1:
-            whose = "runs" if key == GOODPUT else "streams"
             raise ValueError(
-                f"objective {key}: the limit is a share of the {whose}, from 0 to 1, not {limit!r}"
+                f"objective {name}: a journey name has no dot; write for example resume.resume_p99_ms"
+            )
+        if key not in KEYS:
+            closest = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
+            raise ValueError(f"unknown objective {key!r}; did you mean {closest!r}?")
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
+            raise ValueError(f"objective {key}: the limit must be a number >= 0, not {limit!r}")
+        if key in SHARES and limit > 1:
+            what = "runs" if key == GOODPUT else "streams"
+            raise ValueError(
+                f"objective {key}: the limit is a share of the {what}, from 0 to 1, not {limit!r}"
             )
         return cls(key, float(limit), journey or None)
 
     @property
     def name(self) -> str:
-        """The key, after its journey where it has one: resume.resume_p99_ms."""
+        """The key, prefixed by the journey if it has one: resume.resume_p99_ms."""
         return f"{self.journey}.{self.key}" if self.journey else self.key
 
     @property
     def at_least(self) -> bool:
-        """Whether it is a lower limit: the value must reach it."""
+        """Whether the limit is a lower one."""
         return self.key == GOODPUT
 
     @property
-    def limit_said(self) -> str:
-        """The limit with its unit, as an expression has it: 800 ms, 0.1%, 0."""
+    def limit_text(self) -> str:
+        """The limit with its unit, as in an expression: 800 ms, 0.1%, 0."""
         if self.key in SHARES:
             return f"{self.limit * 100:.12g}%"
         return f"{self.limit:.12g} ms" if self.percentile is not None else f"{self.limit:.12g}"
 
     @property
     def expression(self) -> str:
-        """The objective as harness.gate.expressions reads it: ttft_p95_ms <= 800 ms."""
-        return f"{self.name} {'>=' if self.at_least else '<='} {self.limit_said}"
+        """The objective in the syntax of harness.gate.expressions: ttft_p95_ms <= 800 ms."""
+        return f"{self.name} {'>=' if self.at_least else '<='} {self.limit_text}"
 
     @property
     def percentile(self) -> tuple[str, str] | None:
-        """Metric and percentile word, ("ttft_ms", "p95"); None for rates and violations."""
+        """Metric and key of PERCENTILES, ("ttft_ms", "p95"); None for rates and violations."""
         return _PERCENTILE_KEYS.get(self.key)
 
     def value(self, results: Results) -> float | None:
-        """What the results say of it, in the limit's unit; None when it was not measured."""
+        """The value in the results, in the unit of the limit; None if it was not measured."""
         if self.percentile is not None:
-            metric, word = self.percentile
-            return results.histogram(metric, self.journey).percentile(metrics.PERCENTILES[word])
+            metric, percentile = self.percentile
+            return results.histogram(metric, self.journey).percentile(metrics.PERCENTILES[percentile])
         if self.key == "error_rate":
             return metrics.error_rate(results, self.journey)
         if self.key == GOODPUT:
@@ -105,22 +103,23 @@ class Objective:
         return float(sum(metrics.violations(results, self.journey).values()))
 
     def interval(self, results: Results) -> tuple[float, float] | None:
-        """The confidence interval of that value from harness.gate.confidence_intervals, in the limit's unit; None where
-        there is too little for one, and of violations, which are counted and not estimated.
+        """The confidence interval of the value, in the unit of the limit.
+
+        None if there is too little data, and for violations, which are counted, not estimated.
         """
         if self.percentile is not None:
-            metric, word = self.percentile
-            return percentile_interval(results, metric, metrics.PERCENTILES[word], self.journey)
+            metric, percentile = self.percentile
+            return percentile_interval(results, metric, metrics.PERCENTILES[percentile], self.journey)
         if self.key == "error_rate":
             return share_interval(results, "error_rate", self.journey)
         return share_interval(results, "goodput", self.journey) if self.key == GOODPUT else None
 
 
 def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
-    """Objectives from keys and limits, as the settings hold them. Raises ValueError as Objective.parse."""
+    """Objectives from limits by name, as in the settings. Raises ValueError like Objective.parse."""
     return tuple(Objective.parse(key, limit) for key, limit in limits.items())
 
 
-def limits_with(limits: Mapping[str, float], given: Iterable[Objective]) -> dict[str, float]:
-    """Limits by name, as the settings hold them, with those given besides in the place of any of their names."""
-    return {**limits, **{one.name: one.limit for one in given}}
+def limits_with(limits: Mapping[str, float], overrides: Iterable[Objective]) -> dict[str, float]:
+    """Limits by name, as in the settings, with overrides added or replaced."""
+    return {**limits, **{objective.name: objective.limit for objective in overrides}}

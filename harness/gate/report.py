@@ -1,4 +1,4 @@
-"""The gate's result: a row for each objective and comparison, and the overall outcome."""
+"""The result of the gate: a row per check, a comparison per objective, and the outcome."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from harness.gate.confidence_intervals import CONFIDENCE
 
 RowVerdict = Literal["passed", "failed", "inconclusive", "not measured"]
 
-
 GateOutcome = Literal["passed", "failed", "inconclusive", "not measured", "nothing tested"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateRow:
-    """One thing that was held against a limit. detail says in words what the number does not.
+    """One value checked against a limit.
 
-    at_least: the limit is a lower one. interval: the value's confidence interval, in its unit; None where it
-    was not asked for, and where there is none.
+    detail: explanation for the user. at_least: the limit is a lower one. interval: confidence interval of the value,
+    in its unit; None if not requested or not available.
     """
 
     name: str
@@ -32,9 +31,7 @@ class GateRow:
 
     @property
     def headroom(self) -> float | None:
-        """How far the value is on the right side of its limit, as a share of the limit: 0.25 is a quarter to
-        spare, below 0 is missed. None when nothing was measured or the limit is 0.
-        """
+        """Distance to the limit as a share of the limit, negative if missed; None if not measured or the limit is 0."""
         if self.value is None or self.limit == 0:
             return None
         below = 1 - self.value / self.limit
@@ -43,11 +40,11 @@ class GateRow:
 
 @dataclass(frozen=True, slots=True)
 class GateReport:
-    """The gate's rows, the comparisons with a baseline where there was one, and what follows from them.
+    """The rows of the gate, the comparisons with a baseline if any, and the outcome.
 
-    saturation: why the harness was too busy for its latencies to be judged; empty when it was not. notes: what
-    else a reader of the comparisons has to know. inconclusive_fails: whether a single comparison that is
-    inconclusive is one too many. confidence: of each comparison's interval.
+    saturation: why the harness was saturated; empty if it was not. notes: what else a reader of the comparisons needs
+    to know. inconclusive_fails: whether a single inconclusive comparison makes the gate inconclusive. confidence: of
+    the interval of each comparison.
     """
 
     rows: tuple[GateRow, ...]
@@ -60,55 +57,60 @@ class GateReport:
 
     @property
     def outcome(self) -> GateOutcome:
-        """The whole in a word: "passed" only when something was tested and every row held."""
+        """The overall outcome: "passed" only if something was tested and every row passed."""
         verdicts = {row.verdict for row in self.rows}
         if not self.tested:
             return "nothing tested"
         if "failed" in verdicts or any(comparison.verdict == "worse" for comparison in self.comparisons):
             return "failed"
-        if "inconclusive" in verdicts or self.unsure:
+        if "inconclusive" in verdicts or self.comparisons_inconclusive:
             return "inconclusive"
         return "not measured" if "not measured" in verdicts else "passed"
 
     @property
-    def unsure(self) -> bool:
-        """Whether the comparisons say too little: none of them has an interval, so that none could ever have
-        been worse; or a single one is inconclusive where none may be.
+    def comparisons_inconclusive(self) -> bool:
+        """Whether the comparisons are too weak: none has an interval, so none could have been worse.
+
+        With inconclusive_fails: whether any of them is inconclusive.
         """
         if self.inconclusive_fails:
-            return any(one.verdict == "inconclusive" for one in self.comparisons)
-        return bool(self.comparisons) and all(one.low is None for one in self.comparisons)
+            return any(comparison.verdict == "inconclusive" for comparison in self.comparisons)
+        return bool(self.comparisons) and all(comparison.low is None for comparison in self.comparisons)
 
     @property
     def may_join_baseline(self) -> bool:
-        """Whether these results are fit for a baseline: the gate held, or nothing stands in its way but that the
-        baseline is still too small to tell, which only grows by such results.
+        """Whether these results may be added to the baseline.
+
+        They may if the gate passed, or if it is inconclusive only because the baseline is still too small: otherwise a
+        baseline could never grow.
         """
         if self.outcome != "inconclusive":
             return self.outcome == "passed"
-        rows_held = all(row.verdict == "passed" for row in self.rows)
-        unknown = [one for one in self.comparisons if one.verdict == "inconclusive"]
-        return rows_held and all(one.repeats_may_tell or is_maximum(one.key) for one in unknown)
+        rows_passed = all(row.verdict == "passed" for row in self.rows)
+        inconclusive = [comparison for comparison in self.comparisons if comparison.verdict == "inconclusive"]
+        return rows_passed and all(
+            comparison.repeats_may_tell or is_maximum(comparison.key) for comparison in inconclusive
+        )
 
     @property
-    def undecided(self) -> bool:
-        """Whether repeating the test may decide something: nothing is missed, and something is unknown."""
+    def repeats_may_decide(self) -> bool:
+        """Whether repeating the test may settle a comparison; never if the gate failed already."""
         return self.outcome in ("passed", "inconclusive") and any(
-            one.repeats_may_tell for one in self.comparisons
+            comparison.repeats_may_tell for comparison in self.comparisons
         )
 
     @property
     def exit_code(self) -> int:
-        """0 held, 2 nothing tested, 1 everything between: missed, inconclusive, an objective not measured."""
+        """0 passed, 2 nothing tested, 1 otherwise: failed, inconclusive or not measured."""
         return {"passed": 0, "nothing tested": 2}.get(self.outcome, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonTerms:
-    """How a gate compares with a baseline.
+    """How the gate compares with a baseline.
 
-    effects: what is worth failing for. looks: how often it may look while repeats come in, the last one
-    included. inconclusive_fails: see GateReport.
+    effects: smallest effects worth failing for. looks: how many times the comparison is evaluated while repeats come
+    in, including the last. inconclusive_fails: see GateReport.
     """
 
     effects: Effects = field(default_factory=Effects)
@@ -116,8 +118,10 @@ class ComparisonTerms:
     inconclusive_fails: bool = False
 
     def confidence(self, comparisons: int) -> float:
-        """The confidence of each interval: so high that all those comparisons, at all looks, call no equal
-        servers worse with more than 1 - CONFIDENCE (Bonferroni: one end of each interval counts for that).
+        """The confidence of each interval, with Bonferroni correction.
+
+        Over all comparisons and looks, equal servers are called worse with a probability of at most 1 - CONFIDENCE.
+        Only one end of each interval counts for that.
         """
         return max(CONFIDENCE, 1 - 2 * (1 - CONFIDENCE) / max(1, comparisons * self.looks))
 

@@ -1,1 +1,1 @@
-"""The one file a test run leaves behind, and the only thing that report, gate and exports read."""
+"""The results file of a test: report, gate and exports read nothing else."""

@@ -1,4 +1,4 @@
-"""What became of every stream that was scheduled: counts that must add up, or the harness lost something."""
+"""The ledger: how every scheduled stream ended. Its counts must add up, or the harness lost a stream."""
 
 from __future__ import annotations
 
@@ -6,25 +6,24 @@ from collections import Counter
 from collections.abc import Mapping
 
 TERMINAL = ("done", "error", "cancelled")
-"""Endings by a terminal event of the run."""
+"""Endings by a terminal event."""
 
 ENDINGS = (*TERMINAL, "rejected", "truncated", "timed out", "refused", "abandoned")
-"""The mutually exclusive ways in which a stream ends."""
+"""The mutually exclusive endings of a stream."""
 
 OUTCOMES = ("scheduled", *ENDINGS, "in flight", "dropped", "lost")
-"""Every word of the ledger, in the order in which it is shown.
+"""Every outcome in the ledger, in display order.
 
-in flight: open when the test ended. dropped: an arrival of an open loop that never began, because as many
-streams as allowed were in flight. lost: open in a worker that died, when it last told of its streams. None of
-the three is an ending, and none is judged.
+in flight: open when the test ended. dropped: an arrival of an open loop that was not started, because max_in_flight
+streams were open. lost: open in a lost worker at its last report. These three are not endings and are not judged.
 """
 
 
 class Ledger:
-    """Counts of streams by outcome.
+    """Number of streams by outcome.
 
-    The equation: scheduled = done + error + cancelled + rejected + truncated + timed out + refused +
-    abandoned + in flight + dropped + lost. Each is counted where it happens; none is derived from others.
+    Invariant: scheduled = done + error + cancelled + rejected + truncated + timed out + refused + abandoned +
+    in flight + dropped + lost. Each is counted where it happens; none is computed from the others.
     """
 
     __slots__ = ("_counts",)
@@ -35,7 +34,7 @@ class Ledger:
             self.add(outcome, count)
 
     def add(self, outcome: str, count: int = 1) -> None:
-        """Count streams. Raises ValueError for a word that is not of OUTCOMES, or a negative count."""
+        """Add streams. Raises ValueError if the outcome is not in OUTCOMES or the count is negative."""
         self._counts[checked_outcome(outcome, count)] += count
 
     def merge(self, other: Ledger) -> None:
@@ -51,54 +50,52 @@ class Ledger:
     __hash__ = None  # type: ignore[assignment]  # it is mutable
 
     def __repr__(self) -> str:
-        return f"Ledger({ {word: count for word, count in self.as_dict().items() if count} })"
+        return f"Ledger({ {outcome: count for outcome, count in self.as_dict().items() if count} })"
 
     @property
     def scheduled(self) -> int:
-        """The equation's left side: streams that were to be opened."""
+        """Streams that were due: the left side of the invariant."""
         return self._counts["scheduled"]
 
     @property
     def ended(self) -> int:
-        """Streams that ended, in whichever way."""
-        return sum(self._counts[word] for word in ENDINGS)
+        """Streams with any ending."""
+        return sum(self._counts[outcome] for outcome in ENDINGS)
 
     @property
     def judged(self) -> int:
-        """Streams whose ending was the server's doing: all that ended, less those that we abandoned."""
+        """Streams that ended on their own: all that ended, except abandoned ones."""
         return self.ended - self._counts["abandoned"]
 
     @property
     def unended(self) -> int:
-        """Streams known to have had no ending: in flight, dropped, lost."""
-        return sum(self._counts[word] for word in OUTCOMES[1 + len(ENDINGS) :])
+        """Streams without an ending: in flight, dropped, lost."""
+        return sum(self._counts[outcome] for outcome in OUTCOMES[1 + len(ENDINGS) :])
 
     @property
     def opened(self) -> int:
-        """How many more streams are open after what is counted here than before; what was in flight when the
-        test ended still is.
-        """
+        """Net change in the number of open streams; streams in flight at the end of the test stay open."""
         return self.scheduled - self.ended - self._counts["dropped"] - self._counts["lost"]
 
     @property
     def missing(self) -> int:
-        """Scheduled streams of which nothing is known; negative when more ended than were scheduled."""
+        """Scheduled streams without an outcome; negative if more ended than were scheduled."""
         return self.scheduled - self.ended - self.unended
 
     @property
     def adds_up(self) -> bool:
-        """Whether the equation holds."""
+        """Whether the invariant holds."""
         return self.missing == 0
 
     def as_dict(self) -> dict[str, int]:
-        """Every outcome with its count, zeros too, in the order of OUTCOMES."""
-        return {word: self._counts[word] for word in OUTCOMES}
+        """Count by outcome, including zeros, in the order of OUTCOMES."""
+        return {outcome: self._counts[outcome] for outcome in OUTCOMES}
 
 
 def checked_outcome(outcome: str, count: int = 0) -> str:
-    """The outcome itself. Raises ValueError for a word that is not of OUTCOMES, or a negative count."""
+    """The outcome itself. Raises ValueError if it is not in OUTCOMES or the count is negative."""
     if outcome not in OUTCOMES:
-        raise ValueError(f"{outcome!r} is no outcome of the ledger; it is one of {', '.join(OUTCOMES)}")
+        raise ValueError(f"unknown ledger outcome {outcome!r}; use one of {', '.join(OUTCOMES)}")
     if count < 0:
-        raise ValueError(f"the ledger counts streams, so {count} of {outcome!r} cannot be added")
+        raise ValueError(f"cannot add {count} to the ledger outcome {outcome!r}: counts are never negative")
     return outcome

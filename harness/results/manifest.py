@@ -1,4 +1,4 @@
-"""What a results file says of the test as a whole, before it starts. Nothing secret."""
+"""The manifest of a results file: what was tested, how, and on which machine. It contains no secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMED_VERSIONS = ("agent-run-harness", "locust", "gevent", "pytest")
 
 
 def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
-    """The manifest of a test. settings: as plain values, secrets masked. argv: the command line."""
+    """The manifest when a test starts. settings: plain values, secrets masked. argv: the command line."""
     target = settings.get("target", {})
     return {
         "started_at": datetime.now(UTC).isoformat(),
@@ -35,7 +35,7 @@ def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[
 
 
 def target_address(manifest: Mapping[str, Any]) -> str:
-    """The URL that was tested, with its path; empty where the manifest does not say."""
+    """The tested URL with its path; empty if the manifest has none."""
     target = manifest.get("target")
     if not isinstance(target, dict):
         return ""

@@ -1,7 +1,7 @@
-"""What of the streams goes into rates: counted at the second in which each was due, so that warm-up can be left out.
+"""The counts behind error rate and goodput, by the second in which each stream was due.
 
-The ledger tells when streams ended, which is what an operator wants to see over time; a rate needs to know
-when they were due.
+The ledger counts a stream at the second in which it ended. Rates need the second in which it was due, so
+that warm-up can be left out.
 """
 
 from __future__ import annotations
@@ -10,36 +10,62 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-WORDS = ("judged", "failed", "runs", "good")
-"""Every word that is counted; see Tally."""
+COUNTERS = {
+    "judged": "Streams that ended on their own and were judged: the denominator of the error rate.",
+    "failed": "Streams that did not end as their step expects, or broke a MUST.",
+    "runs": "Judged streams expected to complete a run: the denominator of goodput.",
+    "good": "Runs that met every per-run objective, without a violation.",
+}
+"""Every counter, in the order of the fields of RateCounts, with its meaning."""
 
 
 @dataclass(frozen=True, slots=True)
 class RateCounts:
-    """Counts of streams.
+    """Numbers of streams by counter, as COUNTERS describes them.
 
-    judged: those whose ending was the server's doing, unless a fault of ours or the test's end kept them from
-    being judged: such streams count nowhere here. failed: those of them that ended otherwise than their step
-    wanted, or broke a MUST. runs: the judged ones that were meant to come to the end of a run. good: those of
-    the runs that met every objective a single run can meet, without a violation. runs and good are None in a
-    file whose writer did not count them.
+    Streams that a harness fault or the end of the test kept from being judged are in none.
     """
 
     judged: int = 0
     failed: int = 0
-    runs: int | None = 0
-    good: int | None = 0
+    runs: int = 0
+    good: int = 0
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
-        """From counts by word; words that are missing stand for 0."""
-        return cls(**{word: counts.get(word, 0) for word in WORDS})
+        """From counts by counter; a missing counter is 0."""
+        return cls(**{counter: counts.get(counter, 0) for counter in COUNTERS})
+
+    @property
+    def error_rate(self) -> float | None:
+        """Failed / judged, 0 to 1; None when no stream was judged."""
+        return self.failed / self.judged if self.judged else None
+
+    @property
+    def goodput(self) -> float | None:
+        """Good / runs, 0 to 1; None when no run was judged.
+
+        The name, and that a run must meet all objectives at once: Zhong et al., DistServe, OSDI 2024, section 2.
+        """
+        return self.good / self.runs if self.runs else None
 
 
-def checked_word(word: str, count: int = 0) -> str:
-    """The word itself. Raises ValueError for one that is not of WORDS, or a negative count."""
-    if word not in WORDS:
-        raise ValueError(f"{word!r} is not tallied; it is one of {', '.join(WORDS)}")
+def counters_of(*, judged: bool, failed: bool, run: bool, good: bool) -> tuple[str, ...]:
+    """The counters that one stream adds 1 to.
+
+    judged: it ended on its own. run: it was expected to complete a run. A failed stream is always judged; only
+    a judged run that did not fail can be good.
+    """
+    judged = judged or failed
+    run = run and judged
+    counted = {"judged": judged, "failed": failed, "runs": run, "good": run and good and not failed}
+    return tuple(counter for counter in COUNTERS if counted[counter])
+
+
+def checked_counter(counter: str, count: int = 0) -> str:
+    """The counter itself. Raises ValueError if it is not in COUNTERS, or if the count is negative."""
+    if counter not in COUNTERS:
+        raise ValueError(f"unknown rate counter {counter!r}; use one of {', '.join(COUNTERS)}")
     if count < 0:
-        raise ValueError(f"a tally counts streams, so {count} of {word!r} cannot be added")
-    return word
+        raise ValueError(f"cannot add {count} to the rate counter {counter!r}: counts are never negative")
+    return counter

@@ -1,4 +1,4 @@
-"""What a results file holds a row of."""
+"""The rows of a results file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ EXAMPLES_PER_REQUIREMENT = 20
 VERDICTS = ("pass", "fail", "warn", "info", "not applicable", "inconclusive", "error", "known", "stale")
 """Every verdict of a conformance check."""
 
-HARNESS_FAULT = "the harness broke"
-"""How the reason of a stream begins that a fault of our own kept from being judged; no other reason begins so."""
+HARNESS_FAULT = "harness fault"
+"""Prefix of the reason of every stream that a fault of the harness kept from being judged, and of no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamRecord:
-    """One stream, that is one POST of a journey.
+    """One stream: one POST of a journey and its response.
 
-    journey: "fresh", "replay", "resume" or "conflict". step: "run", "original", "retry", "cut", "resumed"
-    or "conflicting". intended_ns, sent_ns: wall clock, epoch nanoseconds; sent_ns is None when nothing was
-    sent. outcome: an ending of the ledger, or "in flight". reason: why it failed; None when it went as its
-    step wanted; of one that we broke on, and so did not judge, a text that begins with HARNESS_FAULT. The *_ms
-    are what harness.results.metrics defines, None where not measured. violations: how many the judges found in
-    it. id: the file's own number, given on writing.
+    step: the stream's part in the journey, for example "run", "cut" or "resumed". intended_ns, sent_ns: wall
+    clock, epoch nanoseconds; sent_ns is None when nothing was sent. outcome: an ending of the ledger, or "in
+    flight". reason: why it failed; None when it ended as its step expects; begins with HARNESS_FAULT when a fault
+    of the harness kept it from being judged. *_ms: see harness.results.metrics; None where not measured.
+    violations: requirements that the rules found broken in it. id: row number, assigned on writing.
     """
 
     journey: str
@@ -50,13 +49,13 @@ class StreamRecord:
 
     @property
     def unjudged(self) -> bool:
-        """Whether a fault of the harness kept it from being judged, so that it neither failed nor did not."""
+        """Whether a fault of the harness kept it from being judged: it neither passed nor failed."""
         return self.reason is not None and self.reason.startswith(HARNESS_FAULT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ViolationRecord:
-    """One example of a violated requirement, met under load. evidence: JSON; at_ns: epoch nanoseconds."""
+    """One example of a requirement violated under load. evidence: JSON; at_ns: epoch nanoseconds."""
 
     requirement: str
     journey: str
@@ -71,7 +70,7 @@ class CheckRecord:
     """One requirement's conformance verdict.
 
     level: "MUST", "SHOULD" or "INFO". verdict: one of VERDICTS. evidence: a list of {"exchange": id of a
-    stored exchange or None, "event": index of an event in it or None, "note": text}.
+    stored exchange or None, "event": index of the event or None, "note": text}.
     """
 
     id: str
@@ -81,10 +80,15 @@ class CheckRecord:
     duration_s: float | None = None
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
+    @property
+    def tested(self) -> bool:
+        """Whether a test of the requirement ran."""
+        return self.verdict != "inconclusive" or bool(self.duration_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleResultRecord:
-    """What one test said of its requirement, and the packed evidence that its judge was given."""
+    """One test's verdict on its requirement, and the packed evidence that its rule was given."""
 
     test: str
     requirement: str
@@ -95,9 +99,9 @@ class RuleResultRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessRecord:
-    """How one process of the harness fared in one epoch second.
+    """Resource usage of one harness process in one epoch second.
 
-    cpu: processor time / wall time, of all its threads: 1.0 is one core. open_streams: at the second's end.
+    cpu: CPU time / wall time over all threads; 1.0 is one core. open_streams: at the end of the second.
     """
 
     worker: str
@@ -109,7 +113,7 @@ class ProcessRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeRecord:
-    """One recorded request and its answer; document holds "curl", "ending", "wire", "events" and so on."""
+    """One recorded request and its response. document: keys "curl", "ending", "wire", "events" and others."""
 
     id: str
     scenario: str
@@ -121,4 +125,4 @@ def _columns(row_type: type) -> tuple[str, ...]:
     return tuple(column.name for column in fields(row_type))
 
 
-RUN_COLUMNS = _columns(StreamRecord)
+STREAM_COLUMNS = _columns(StreamRecord)

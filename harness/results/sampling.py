@@ -1,9 +1,9 @@
-"""Which rows of single streams a large test keeps: a uniform sample of fixed size, whatever comes when.
+"""Bottom-k sampling of the stream rows of a large test: a uniform sample of fixed size.
 
-Every row draws a random priority, and the k smallest priorities stay. Any k rows are equally likely to be
-those (a bottom-k sample: Cohen and Kaplan, Summarizing data using bottom-k sketches, PODC 2007, section 2).
-Failed rows draw from below all others and so stay before them, up to half of the room; above that, and
-below it, each of the two kinds is a uniform sample of its own.
+Each row draws a random priority and the k rows with the smallest priorities are kept, so that every set of k
+rows is equally likely (Cohen and Kaplan, Summarizing data using bottom-k sketches, PODC 2007, section 2).
+Failed rows draw smaller priorities than all others, so they are kept first, up to half of the sample. Failed rows
+and ordinary rows are each a uniform sample.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import random
 from dataclasses import dataclass, field
 
 MOST_FAILED = 0.5
-"""The share of the room that failed rows may take from others."""
+"""Share of the sample that failed rows may take from ordinary ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """How many rows of each kind have the largest priorities and must go."""
+    """How many rows of each kind must be deleted, those with the largest priorities."""
 
     failed: int
     ordinary: int
@@ -25,10 +25,10 @@ class Surplus:
 
 @dataclass(slots=True)
 class StreamSample:
-    """The rows of one results file: how many there are, and which of the next still have a chance.
+    """State of the sample in one results file.
 
-    keep: how many may stay. failed, ordinary: how many there are. failed_below, ordinary_below: only
-    priorities below may still be among the smallest; both sink and never rise.
+    keep: maximum number of rows. failed, ordinary: current number of rows. failed_below, ordinary_below: only a row
+    with a smaller priority can still enter the sample; both only ever decrease.
     """
 
     keep: int
@@ -40,11 +40,11 @@ class StreamSample:
 
     @property
     def kept(self) -> int:
-        """Rows of both kinds."""
+        """Number of rows of both kinds."""
         return self.failed + self.ordinary
 
     def draw(self, *, failed: bool) -> float | None:
-        """A priority for the next row, -1 to 0 for a failed one, else 0 to 1; None when it cannot stay."""
+        """A priority for the next row, -1 to 0 if it failed, else 0 to 1; None if it cannot enter the sample."""
         if self.keep == 0:
             return None
         priority = self.rng.random()
@@ -53,7 +53,7 @@ class StreamSample:
         return priority if priority < self.ordinary_below else None
 
     def surplus(self) -> Surplus:
-        """What is over `keep`: failed rows beyond their share of the room first, then ordinary ones."""
+        """Rows over the limit: failed rows beyond their share first, then ordinary ones."""
         over = self.kept - self.keep
         if over <= 0:
             return Surplus(0, 0)

@@ -1,4 +1,4 @@
-"""A results file as the load of one step leaves it, and a record of a whole search."""
+"""The results file of one step, and the record of a whole search."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def step_file(
     objectives: dict[str, float] | None = None,
     **manifest: Any,
 ) -> Path:
-    """RATE streams a second over SECONDS; of each second's, `done_a_second` are done in it, the others later."""
+    """RATE streams per second over SECONDS; of each second's streams, `done_a_second` end in it, the others later."""
     with ResultsWriter(path) as writer:
         limits = OBJECTIVES if objectives is None else objectives
         writer.set_manifest(settings={"objectives": limits}, **{"load_state": "finished", **manifest})
@@ -63,7 +63,7 @@ def step(number: int, rate: float, verdict: Any, value: float | None, **more: An
 
 
 def record(answer: CapacityResult | None = None, **more: Any) -> Record:
-    """Of a search that found its limit between 10 and 11 a second, unless told otherwise."""
+    """By default, of a search that found the limit between 10 and 11 per second."""
     steps = [step(1, 8, "passed", 90.0), step(2, 16, "failed", 1200.0)]
     steps += [
         step(number, 10, "passed", 120.0, open_before=3, open_after=4, flow_s=14) for number in (3, 5, 6)

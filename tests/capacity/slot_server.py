@@ -1,4 +1,4 @@
-"""A server whose capacity is known: N runs at a time, each for a fixed time, and the others wait their turn."""
+"""A server with a known capacity: N concurrent runs of fixed duration; other runs wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SlotConnection(Connection):
 
 
 class SlotServer(RunServer):
-    """Its capacity is slots / service time runs a second; the first token comes when a slot is free."""
+    """Capacity: slots / service time runs per second; the first token is sent when a slot is free."""
 
     def __init__(self, slots: int, behaviour: Behaviour) -> None:
         super().__init__(behaviour)

@@ -14,7 +14,7 @@ from .slot_server import slot_server
 
 @pytest.fixture(autouse=True)
 def _no_cool_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(idle_wait, "_COOL_DOWN_S", 0.01)
+    monkeypatch.setattr(idle_wait, "_PAUSE_S", 0.01)
 
 
 def settings(base_url: str, run_s: float) -> Settings:
@@ -28,7 +28,7 @@ def test_an_idle_server_is_at_rest() -> None:
         waiting = IdleWait(settings(server.base_url, 5), lambda: False)
         waiting.calibrate()
         assert waiting.wait()
-        assert server.books.counts["terminals sent"] == 3
+        assert server.stats.counts["terminals sent"] == 3
 
 
 def test_a_server_that_goes_on_working_is_not() -> None:
@@ -48,7 +48,7 @@ def test_a_server_that_has_gone_is_not() -> None:
     assert not waiting.wait()
 
 
-def test_nobody_waits_for_it_once_interrupted() -> None:
+def test_an_interruption_ends_the_wait() -> None:
     stop: list[bool] = []
     with slot_server(1, gap_s=0.005) as server:
         waiting = IdleWait(settings(server.base_url, 60), lambda: bool(stop))
@@ -60,7 +60,7 @@ def test_nobody_waits_for_it_once_interrupted() -> None:
         assert time.monotonic() - began_s < 20
 
 
-def test_where_runs_do_not_end_nothing_is_known_of_rest() -> None:
+def test_without_a_baseline_there_is_no_wait() -> None:
     with slot_server(1, gap_s=0.005, fault=lambda _: "truncate") as server:
         waiting = IdleWait(settings(server.base_url, 5), lambda: False)
         waiting.calibrate()

@@ -20,18 +20,18 @@ def test_it_comes_back_from_its_document() -> None:
     assert document["steps"][0]["values"] == {"ttft_p95_ms": 90.0, "error_rate": 0.0}
 
 
-def test_it_comes_back_before_there_is_an_answer() -> None:
+def test_a_record_without_an_answer_round_trips() -> None:
     made = record(steps=[])
     made.answer = None
     assert Record.of(json.loads(json.dumps(made.document()))) == made
-    assert made.sentences() == ("The search is still going on, or it was killed. This is what it left.",)
+    assert made.sentences() == ("The search is still running or was killed; this is its record so far.",)
 
 
 @pytest.mark.parametrize(
     "document", [{}, {"steps": 3}, [], "capacity", {**record().document(), "step_s": "long"}]
 )
-def test_what_is_no_record_is_said_to_be_none(document: Any) -> None:
-    with pytest.raises(ValueError, match="this is no record of a capacity search: "):
+def test_anything_else_is_refused(document: Any) -> None:
+    with pytest.raises(ValueError, match="not the record of a capacity search: "):
         Record.of(document)
 
 
@@ -45,17 +45,18 @@ def test_the_search_goes_on_from_its_steps() -> None:
 def test_a_found_limit_in_words() -> None:
     assert record().sentences() == (
         "The limit is 10.5 arrivals/s, between 10 and 11/s (confidence at least 75%).",
-        "All objectives held in 3 of 3 runs at 10/s.",
-        "They did not all hold in 3 of 3 runs at 11/s: ttft_p95_ms 1,200.00 ms, over 800 ms.",
-        "Arrivals were evenly spaced; random ones (--arrivals poisson) are harder on a server.",
+        "All objectives were met in 3 of 3 runs at 10/s.",
+        "Not all objectives were met in 3 of 3 runs at 11/s: ttft_p95_ms 1,200.00 ms, over 800 ms.",
+        "Arrivals were evenly spaced; random arrivals (--arrivals poisson) are harder on a server.",
     )
 
 
-def test_streams_that_piled_up_at_the_limit_are_a_reservation() -> None:
+def test_growing_open_streams_are_a_caveat() -> None:
     made = record(arrivals="poisson")
     made.steps[2] = step(3, 10, "passed", 120.0, open_before=3, open_after=23, flow_s=16)
     assert made.sentences()[-1] == (
-        "At 10/s the open streams still grew, by up to 1.2 a second: over longer steps the limit would be lower."
+        "At 10/s the number of open streams still grew, by up to 1.2 per second: with longer steps the limit would "
+        "be lower."
     )
 
 
@@ -63,8 +64,8 @@ def test_streams_that_piled_up_at_the_limit_are_a_reservation() -> None:
     ("outcome", "first"),
     [
         ("above", "The limit was not reached: because."),
-        ("below", "The limit lies lower: because."),
-        ("noise", "No limit found, because of noise: because."),
+        ("below", "The limit is lower: because."),
+        ("noise", "No limit found because of noise: because."),
         ("harness", "The server's limit was not reached: because."),
         ("invalid", "No limit found: because."),
         ("time", "No limit found yet: because."),
@@ -73,14 +74,14 @@ def test_streams_that_piled_up_at_the_limit_are_a_reservation() -> None:
     ],
 )
 def test_every_other_answer_in_words(outcome: SearchOutcome, first: str) -> None:
-    said = record(CapacityResult(outcome, "because", 10, 3, None, 0)).sentences()
-    assert said[:2] == (first, "All objectives held in 3 of 3 runs at 10/s.")
-    assert "limit is" not in " ".join(said)
+    sentences = record(CapacityResult(outcome, "because", 10, 3, None, 0)).sentences()
+    assert sentences[:2] == (first, "All objectives were met in 3 of 3 runs at 10/s.")
+    assert "arrivals/s" not in " ".join(sentences)
 
 
 def test_an_upper_end_that_is_the_harness_s_says_so() -> None:
-    said = record(CapacityResult("harness", "because", 10, 3, 11, 3, by_harness=True)).sentences()
-    assert said[2].startswith("The harness was saturated in 3 of 3 runs at 11/s")
+    sentences = record(CapacityResult("harness", "because", 10, 3, 11, 3, by_harness=True)).sentences()
+    assert sentences[2].startswith("The harness was saturated in 3 of 3 runs at 11/s")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ PLAN = SearchPlan(lowest=1, highest=200, repeats=3, precision=0.1)
 def search(
     say: Callable[[float], TrialVerdict], plan: SearchPlan = PLAN
 ) -> tuple[CapacityResult, list[Trial]]:
-    """A whole search; `say` is what a run at a rate comes to."""
+    """A whole search; `say` returns the verdict of a run at a rate."""
     trials: list[Trial] = []
     while True:
         move = next_step(trials, plan)
@@ -71,7 +71,7 @@ def test_a_limit_above_the_highest_rate_is_not_found() -> None:
     answer, trials = search(lambda _: "passed")
     assert rates(trials) == [1, 2, 4, 8, 16, 32, 64, 128, 200, 200, 200]
     assert (answer.outcome, answer.low, answer.low_runs, answer.high) == ("above", 200, 3, None)
-    assert answer.why == "every objective held even at 200/s, the highest rate to be tried"
+    assert answer.why == "every objective was met even at 200/s, the highest rate of the range"
     assert answer.limit is None
     assert answer.confidence == 0.875
 
@@ -80,7 +80,7 @@ def test_a_limit_below_the_lowest_rate_is_not_found() -> None:
     answer, trials = search(lambda _: "failed")
     assert rates(trials) == [1, 1, 1]
     assert (answer.outcome, answer.low, answer.high, answer.high_runs) == ("below", None, 1, 3)
-    assert answer.why == "the objectives did not all hold even at 1/s, the lowest rate to be tried"
+    assert answer.why == "not all objectives were met even at 1/s, the lowest rate of the range"
 
 
 def test_a_stray_miss_on_the_way_up_is_looked_into_and_passed_by() -> None:
@@ -102,10 +102,10 @@ def test_a_stray_miss_on_the_way_up_is_looked_into_and_passed_by() -> None:
 
 
 def test_runs_that_disagree_are_no_end_however_many() -> None:
-    """At 41.5 two of three miss: by a majority it would be the upper end."""
-    said = iter(["failed", "passed", "failed"] + ["failed", "passed"] * 50)
+    """At 41.5, two of three runs fail: a majority would make it the upper end."""
+    verdicts = iter(["failed", "passed", "failed"] + ["failed", "passed"] * 50)
     answer, trials = search(
-        lambda rate: next(said) if rate == 41.5 else "passed" if rate < 41.5 else "failed"
+        lambda rate: next(verdicts) if rate == 41.5 else "passed" if rate < 41.5 else "failed"
     )
     assert sum(rate == 41.5 for rate in rates(trials)) == 6
     assert answer.low is not None
@@ -113,13 +113,13 @@ def test_runs_that_disagree_are_no_end_however_many() -> None:
     assert answer.low < 41.5 < answer.high
 
 
-def test_noise_over_more_than_the_precision_is_said_to_be_that() -> None:
+def test_noise_wider_than_the_precision_is_the_outcome() -> None:
     flips = {rate: iter(["passed", "failed"] * 100) for rate in range(1000)}
     answer, trials = search(
         lambda rate: "passed" if rate < 30 else "failed" if rate > 50 else next(flips[round(rate)])
     )
     assert answer.outcome == "noise"
-    assert answer.why.startswith("the same rate held in some runs and not in others (32/s 1 of 2 runs held; ")
+    assert answer.why.startswith("runs at the same rate disagree (32/s 1 of 2 runs passed; ")
     assert answer.low is not None
     assert answer.low < 30
     assert answer.high is not None
@@ -128,20 +128,21 @@ def test_noise_over_more_than_the_precision_is_said_to_be_that() -> None:
     assert len(trials) < 25
 
 
-def test_at_the_highest_rate_noise_is_no_limit_above() -> None:
+def test_noise_at_the_highest_rate_is_the_outcome() -> None:
     flips = iter(["passed", "failed"] * 20)
     answer, _ = search(lambda rate: next(flips) if rate == 200 else "passed")
     assert answer.outcome == "noise"
-    assert answer.why == "at 200/s 3 of 6 runs held, and no rate beyond it was to be tried"
+    assert answer.why == "at 200/s 3 of 6 runs passed, at the end of the range"
 
 
-def test_where_the_harness_is_saturated_the_limit_is_its_own() -> None:
+def test_saturation_is_the_limit_of_the_harness() -> None:
     answer, trials = search(lambda rate: "passed" if rate <= 41 else "saturated")
     assert (answer.outcome, answer.by_harness) == ("harness", True)
     assert answer.low is not None
     assert answer.low <= 41
     assert (
-        answer.why == f"from {answer.high:g}/s on the harness itself was saturated, so that is its own limit"
+        answer.why
+        == f"from {answer.high:g}/s on, the harness was saturated: that is the limit of the harness"
     )
     assert rates(trials).count(64) == 3  # it is no verdict before it was so each time
 
@@ -165,16 +166,16 @@ def test_a_saturation_that_passes_decides_nothing() -> None:
     assert (answer.outcome, answer.low, answer.high, answer.by_harness) == ("found", 38.1, 41.5, False)
 
 
-def test_a_saturated_harness_above_a_server_that_misses_is_no_matter() -> None:
+def test_saturation_above_the_limit_does_not_matter() -> None:
     answer, _ = search(lambda rate: "passed" if rate <= 41 else "failed" if rate < 60 else "saturated")
     assert (answer.outcome, answer.by_harness) == ("found", False)
 
 
-def test_runs_without_a_verdict_are_done_again_and_end_it_when_they_go_on() -> None:
-    said = iter(["passed", "invalid", "passed", "invalid", "invalid", "invalid"])
-    answer, trials = search(lambda _: next(said))
+def test_invalid_runs_are_repeated_and_then_end_the_search() -> None:
+    verdicts = iter(["passed", "invalid", "passed", "invalid", "invalid", "invalid"])
+    answer, trials = search(lambda _: next(verdicts))
     assert rates(trials) == [1, 2, 2, 4, 4, 4]
-    assert (answer.outcome, answer.why) == ("invalid", "3 runs in a row came to no verdict")
+    assert (answer.outcome, answer.why) == ("invalid", "3 runs in a row had no verdict")
     assert (answer.low, answer.low_runs) == (2, 1)
 
 
@@ -184,7 +185,7 @@ def test_the_next_step_depends_on_the_record_alone() -> None:
         assert next_step(trials[:made], PLAN) == Try(trials[made].rate)
 
 
-def test_what_is_known_of_a_search_that_is_broken_off() -> None:
+def test_the_result_of_an_interrupted_search() -> None:
     assert conclude([], "interrupted", "") == CapacityResult("interrupted", "", None, 0, None, 0)
     answer = conclude(
         [Trial(1, "passed"), Trial(2, "passed"), Trial(4, "failed"), Trial(3, "invalid")], "time", "t"
@@ -197,8 +198,8 @@ def test_sites_count_by_rate() -> None:
     (first, second) = by_rate(
         [Trial(2, "failed"), Trial(1, "passed"), Trial(2, "saturated"), Trial(3, "invalid")]
     )
-    assert (first.rate, first.held, first.missed, first.saturated) == (1, 1, 0, 0)
-    assert (second.rate, second.held, second.missed, second.saturated) == (2, 0, 1, 1)
+    assert (first.rate, first.passed, first.failed, first.saturated) == (1, 1, 0, 0)
+    assert (second.rate, second.passed, second.failed, second.saturated) == (2, 0, 1, 1)
 
 
 @given(st.randoms(use_true_random=False), st.integers(2, 6), st.sampled_from([0.01, 0.1, 0.5]))
@@ -254,7 +255,7 @@ def test_the_interval_covers_the_limit_at_least_as_often_as_it_claims(
 
 
 def test_the_simulation_would_see_an_interval_that_is_too_narrow() -> None:
-    """The halving alone, without the repeats, claims too much: so the test above can fail."""
+    """The test above can fail: bisection without repeats claims too much."""
     rng = random.Random(1)
     covered = 0
     for _ in range(400):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from harness.capacity.record import CapacityStep
-from harness.capacity.step_result import measure, void
+from harness.capacity.step_result import invalid_step, measure
 from harness.gate.objective import parse_objectives
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "results.sqlite"
 
 
-def test_all_held(path: Path) -> None:
+def test_all_passed(path: Path) -> None:
     step = measured(step_file(path))
     assert (step.number, step.rate, step.verdict, step.why, step.saturation) == (4, RATE, "passed", "", ())
     assert step.values == {"ttft_p95_ms": 100.0, "error_rate": 0.0}
@@ -58,14 +58,14 @@ def test_a_goodput_that_is_too_low(path: Path) -> None:
         (850.0, 60.0, "saturated"),
     ],
 )
-def test_a_saturated_harness_decides_only_what_its_own_lag_cannot_explain(
+def test_a_saturated_harness_decides_only_beyond_its_own_lag(
     path: Path, ttft_ms: float, lag_ms: float, verdict: str
 ) -> None:
     step = measured(step_file(path, ttft_ms=ttft_ms, lag_ms=lag_ms))
     assert step.verdict == verdict
     assert len(step.saturation) == 1
     if verdict == "saturated":
-        assert step.why == f"the p99 of receive lag is {lag_ms:.1f} ms, over 10 ms"
+        assert step.why == f"the p99 of receive lag is {lag_ms:.1f} ms (limit 10 ms)"
 
 
 def test_time_outs_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
@@ -77,23 +77,23 @@ def test_time_outs_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
     assert measured(path).verdict == "saturated"
 
 
-def test_dropped_arrivals_make_nothing_held(path: Path) -> None:
+def test_dropped_arrivals_mean_saturated(path: Path) -> None:
     step = measured(step_file(path, dropped=7))
     assert step.verdict == "saturated"
-    assert step.why == "7 arrivals never began, as many as allowed were in flight"
+    assert step.why == "7 arrivals dropped because max_in_flight streams were open"
 
 
 def test_with_less_load_than_planned_a_miss_is_still_one(path: Path) -> None:
     assert measured(step_file(path, dropped=7, ttft_ms=900.0)).verdict == "failed"
 
 
-def test_a_server_that_rejects_everything_has_missed(path: Path) -> None:
+def test_a_server_that_rejects_everything_failed(path: Path) -> None:
     step = measured(step_file(path, journeys_end=False))
-    assert (step.verdict, step.why) == ("failed", "no stream of the load reached the end of its run")
+    assert (step.verdict, step.why) == ("failed", "no stream of the load completed a run")
     assert step.completed_per_s == 0.0
 
 
-def test_what_was_not_measured_is_not_held(path: Path) -> None:
+def test_not_measured_is_invalid(path: Path) -> None:
     step = measured(step_file(path), {"resume_p95_ms": 100.0})
     assert (step.verdict, step.why) == ("invalid", "resume_p95_ms: not measured")
     assert step.values == {"resume_p95_ms": None}
@@ -102,15 +102,15 @@ def test_what_was_not_measured_is_not_held(path: Path) -> None:
 @pytest.mark.parametrize(
     ("manifest", "why"),
     [
-        ({"workers_lost": ["w1"]}, "w1 died before the end, with what had not been told yet"),
+        ({"workers_lost": ["w1"]}, "w1 was lost; results after the last report are missing"),
         (
             {"load_state": "running"},
-            "the load never wrote its end: it was killed, or it still goes on",
+            "the load has no end in the results: it was killed or is still running",
         ),
     ],
 )
 @pytest.mark.parametrize("ttft_ms", [100.0, 900.0])
-def test_a_load_that_broke_says_nothing(
+def test_an_incomplete_load_is_invalid(
     path: Path, manifest: dict[str, Any], why: str, ttft_ms: float
 ) -> None:
     step = measured(step_file(path, ttft_ms=ttft_ms, **manifest))
@@ -149,5 +149,5 @@ def test_flow_is_measured_after_the_warm_up_and_while_arrivals_come(path: Path) 
 
 
 def test_a_run_that_left_nothing(path: Path) -> None:
-    step = void(3, 8.0, "no file")
+    step = invalid_step(3, 8.0, "no file")
     assert (step.verdict, step.why, step.values, step.settled) == ("invalid", "no file", {}, True)

@@ -1,4 +1,4 @@
-"""A collector on loopback that keeps the metrics it is sent, decoded from OTLP's protobuf."""
+"""A collector on loopback that keeps the metrics it receives, decoded from OTLP protobuf."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 @dataclass
 class Received:
-    """What came. status: how to answer from now on."""
+    """Received requests. status: HTTP status of the next responses."""
 
     url: str = ""
     status: int = 200
@@ -30,19 +30,19 @@ class Received:
         return {metric.name: metric for metric in scope.metrics}
 
     def resource(self, number: int = -1) -> dict[str, str]:
-        """The attributes of what sent it."""
+        """The resource attributes."""
         (resource,) = self.requests[number].resource_metrics
         return {one.key: one.value.string_value for one in resource.resource.attributes}
 
 
 def labels(point: Any) -> dict[str, str]:
-    """A point's attributes."""
+    """Attributes of a data point."""
     return {one.key: one.value.string_value for one in point.attributes}
 
 
 @contextmanager
 def collector() -> Iterator[Received]:
-    """A collector that is there while the block lasts."""
+    """A collector that runs during the block."""
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ def collector() -> Iterator[Received]:
             self.end_headers()
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,))

@@ -1,4 +1,4 @@
-"""Where metrics are to be pushed: the setting, the variable and the option."""
+"""The push endpoint: setting, environment variable and option."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The endpoints with which `harness load` would have gone on."""
+    """The endpoints that `harness load` would have used."""
     made: list[str | None] = []
 
     def run_load(settings: Settings, *_: object) -> int:
@@ -54,7 +54,7 @@ def test_urls_are_taken_as_they_are(url: str) -> None:
         "http://h#x",
     ],
 )
-def test_what_is_no_plain_url_is_refused(url: str) -> None:
+def test_an_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match=r"export\.otlp_endpoint.*OTEL_EXPORTER_OTLP_HEADERS"):
         load_settings(None, {"export": {"otlp_endpoint": url}})
 

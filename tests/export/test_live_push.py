@@ -1,4 +1,4 @@
-"""A load of Locust's own, patched as Locust patches it, pushes to a collector what its results file says."""
+"""A load with Locust's monkey patching pushes the numbers of its results file to a collector."""
 
 from __future__ import annotations
 
@@ -35,10 +35,12 @@ def final_is_what_the_file_says(received: Received, path: Path) -> None:
     with Results(path) as results:
         for journey in results.journeys():
             ledger = results.ledger(journey)
-            said = {
+            pushed = {
                 labels(one)["outcome"]: one.as_int for one in streams if labels(one)["journey"] == journey
             }
-            assert {word: said[word] for word in ENDINGS} == {word: ledger[word] for word in ENDINGS}
+            assert {outcome: pushed[outcome] for outcome in ENDINGS} == {
+                outcome: ledger[outcome] for outcome in ENDINGS
+            }
             for metric, name in (("ttft_ms", "ttft"), ("inter_token_ms", "inter_token")):
                 histogram = results.histogram(metric, journey)
                 points = found[f"agent.run.{name}"].histogram.data_points
@@ -59,7 +61,7 @@ def scheduled(received: Received, number: int) -> int:
 
 
 @pytest.mark.parametrize("options", [[], ["--processes", "2"], ["--warmup", "1s"]])
-def test_the_last_push_is_what_the_results_file_says(tmp_path: Path, options: list[str]) -> None:
+def test_the_last_push_equals_the_results_file(tmp_path: Path, options: list[str]) -> None:
     with collector() as received:
         load(tmp_path, received, *options)
     assert len(received.requests) >= 3  # while it went on, and at its end
@@ -72,9 +74,9 @@ def test_the_last_push_is_what_the_results_file_says(tmp_path: Path, options: li
 def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
     with collector() as received:
         received.status = 400
-        said = load(tmp_path, received)
-    assert "the final numbers did not reach" in said
-    assert "the test goes on" in said
+        log = load(tmp_path, received)
+    assert "the final metrics did not reach" in log
+    assert "the test continues" in log
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert results.ledger().adds_up
         assert results.manifest["load_state"] == "finished"

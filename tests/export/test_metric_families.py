@@ -8,19 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.export.metric_families import (
-    BOUND_ERROR,
-    BOUNDS,
-    Distribution,
-    Family,
-    load_families,
-    result_families,
-)
+from harness.export.load_families import load_families
+from harness.export.metric_families import BOUND_ERROR, BOUNDS, Distribution, Family
+from harness.export.result_families import result_families
 from harness.results.histogram import Histogram
 from harness.results.metrics import METRICS, PERCENTILES
 from harness.results.reader import Results
 from harness.results.records import CheckRecord, ProcessRecord
-from harness.results.schema import ResultsError
+from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
 from tests.reports import samples
 
@@ -36,7 +31,7 @@ def named(families: list[Family], name: str) -> dict[tuple[tuple[str, str], ...]
     return {tuple(sorted(sample.labels.items())): sample.value for sample in family.samples}
 
 
-def test_values_stand_in_the_bucket_that_they_belong_to() -> None:
+def test_values_are_in_their_buckets() -> None:
     value = Distribution.of(of(0.05, 1.0, 4.0, 4.0, 1e6), 0.001)
     filled = {
         bound: count for bound, count in zip((*value.bounds, math.inf), value.counts, strict=True) if count
@@ -73,14 +68,14 @@ def test_counts_are_right_within_the_error_that_is_promised(values: list[float])
         assert below >= sum(value <= bound * (1 - BOUND_ERROR) for value in values)
 
 
-def test_nothing_measured_is_no_distribution() -> None:
+def test_an_empty_histogram_has_no_distribution() -> None:
     with pytest.raises(ValueError, match="empty histogram"):
         Distribution.of(Histogram(), 1.0)
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Path:
-    """A load of two journeys with a warm-up of one second, and a process that watched itself."""
+    """A load of two journeys with one second of warm-up, and a process with resource usage."""
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(
@@ -117,7 +112,7 @@ def load(tmp_path: Path) -> Path:
     return path
 
 
-def test_every_number_of_a_load_is_there(load: Path) -> None:
+def test_a_load_has_every_number(load: Path) -> None:
     with Results(load) as results:
         families = load_families(results, "t")
     target = ("target", "t")
@@ -164,7 +159,7 @@ def test_the_streams_of_a_journey_add_up(load: Path) -> None:
     assert sum(int(str(value)) for value in parts.values()) == ledger.scheduled == 5
 
 
-def test_verdicts_objectives_and_the_measurement_itself_are_there(load: Path) -> None:
+def test_results_have_verdicts_objectives_and_measurement_error(load: Path) -> None:
     with Results(load) as results:
         families = result_families(results)
     target = ("target", "https://a.example")
@@ -189,7 +184,7 @@ def test_verdicts_objectives_and_the_measurement_itself_are_there(load: Path) ->
         (("state", "finished"), target)
     ]
     (info,) = named(families, "harness.info")
-    assert {("version", "0.1.0"), ("schema", "2")} <= set(info)
+    assert {("version", "0.1.0"), ("schema", str(SCHEMA_VERSION))} <= set(info)
 
 
 def test_names_and_label_sets_are_unique_in_whatever_file(tmp_path: Path) -> None:
@@ -205,7 +200,7 @@ def test_names_and_label_sets_are_unique_in_whatever_file(tmp_path: Path) -> Non
             assert len(set(labels)) == len(labels), family.name
 
 
-def test_what_was_not_measured_is_not_there(tmp_path: Path) -> None:
+def test_metrics_that_were_not_measured_are_missing(tmp_path: Path) -> None:
     with Results(samples.conformance_only(tmp_path / "results.sqlite")) as results:
         names = {family.name for family in result_families(results)}
     assert "agent.run.checks" in names
@@ -246,7 +241,7 @@ def test_a_manifest_without_a_target_gives_no_label(tmp_path: Path, target: obje
         )
 
 
-def test_objectives_of_another_version_are_refused_in_a_sentence(tmp_path: Path) -> None:
+def test_unknown_objectives_are_an_error(tmp_path: Path) -> None:
     path = samples.load_only(tmp_path / "results.sqlite")
     with ResultsWriter(path) as writer:
         writer.set_manifest(settings={"objectives": {"p95_of_everything": 1}})

@@ -11,7 +11,8 @@ from google.protobuf import json_format
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from harness.export import otel
-from harness.export.metric_families import Distribution, Family, MetricSample, load_families
+from harness.export.load_families import load_families
+from harness.export.metric_families import Distribution, Family, MetricSample
 from harness.export.otel import Pusher, ensure_installed, interval_s, otlp_json
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -48,7 +49,7 @@ def of(*values: float) -> Distribution:
     return Distribution.of(histogram, 0.001)
 
 
-def test_each_kind_arrives_as_what_it_is(received: Received) -> None:
+def test_each_kind_arrives(received: Received) -> None:
     assert pushed(
         received,
         Family(
@@ -120,20 +121,20 @@ def test_the_endpoint_is_a_base_url_or_the_metrics_own(received: Received, end: 
     assert received.paths == [path]
 
 
-def test_a_collector_that_refuses_is_no_success(received: Received) -> None:
+def test_a_refused_push_returns_false(received: Received) -> None:
     received.status = 400
     assert not pushed(received)
     assert len(received.paths) == 1
 
 
-def test_a_collector_that_is_not_there_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_push_without_a_collector_returns_false(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     with collector() as gone:
         pass
     assert not pushed(gone)
 
 
-def test_json_is_what_the_protobuf_says(tmp_path: Path) -> None:
+def test_json_equals_the_protobuf(tmp_path: Path) -> None:
     path = samples.failing(tmp_path / "results.sqlite")
     with Results(path) as results:
         text = otlp_json(results)
@@ -150,7 +151,7 @@ def test_json_is_what_the_protobuf_says(tmp_path: Path) -> None:
     assert {one["aggregationTemporality"] for one in sums} == {2}  # a number, as OTLP wants it
 
 
-def test_without_the_packages_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics.export", None)
     with pytest.raises(ResultsError, match=r"pip install 'agent-run-harness\[otel\]'"):
         ensure_installed()

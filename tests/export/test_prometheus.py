@@ -15,7 +15,7 @@ NASTY = 'a"b\\c\nd{e="f"} 7 \N{SNOWMAN}'
 
 
 def parsed(text: bytes) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
-    """Every sample by its name and labels, as a second reader sees them."""
+    """Every sample by name and labels, parsed independently."""
     found: dict[str, dict[tuple[tuple[str, str], ...], float]] = {}
     for metric in text_string_to_metric_families(text.decode()):
         for sample in metric.samples:
@@ -69,7 +69,7 @@ def test_hostile_labels_come_back_as_they_were() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "unit", "said"),
+    ("name", "unit", "expected"),
     [
         ("agent.run.ttft.percentile", "s", "agent_run_ttft_percentile_seconds"),
         ("agent.run.tokens", "{token}/s", "agent_run_tokens_per_second"),
@@ -78,8 +78,8 @@ def test_hostile_labels_come_back_as_they_were() -> None:
         ("agent.run.checks", "{check}", "agent_run_checks"),
     ],
 )
-def test_names_are_translated_as_collectors_do(name: str, unit: str, said: str) -> None:
-    assert prometheus_name(Family(name, "gauge", unit, "h", ())) == said
+def test_names_are_translated_as_collectors_do(name: str, unit: str, expected: str) -> None:
+    assert prometheus_name(Family(name, "gauge", unit, "h", ())) == expected
 
 
 @pytest.mark.parametrize("make", [samples.full, samples.failing, samples.conformance_only, samples.empty])

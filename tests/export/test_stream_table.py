@@ -16,7 +16,7 @@ from harness.export import stream_table
 from harness.export.stream_table import COLUMNS, WRITERS, StreamTable
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
-from harness.results.schema import ResultsError
+from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
 from tests.results.large_file import write_large_file
 
@@ -66,7 +66,7 @@ def written(path: Path, form: str) -> bytes:
 
 
 def read(path: Path, form: str) -> list[dict[str, Any]]:
-    """What stands in it, by another reader."""
+    """The content, parsed independently."""
     data = written(path, form)
     if form == "csv":
         return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
@@ -107,15 +107,15 @@ def test_parquet_has_every_value_as_it_was(path: Path) -> None:
             assert full[column.name] == getattr(FULL, column.name), column.name
 
 
-def test_parquet_says_units_and_what_it_is(path: Path) -> None:
+def test_parquet_has_units_and_metadata(path: Path) -> None:
     schema = pq.read_schema(io.BytesIO(written(path, "parquet")))
     assert schema.field("ttft_ms").metadata[b"unit"] == b"ms"
     assert str(schema.field("intended_at").type) == "timestamp[ns, tz=UTC]"
     assert [schema.field(one.name).nullable for one in COLUMNS] == [one.nullable for one in COLUMNS]
-    said = json.loads(schema.metadata[b"agent_run_harness"])
-    assert (said["schema_version"], said["rows"]) == (2, {"kept": 2, "seen": 2})
-    assert (said["target"], said["measured_from"]) == ("http://a.example", 1_790_000_001)
-    assert [column["name"] for column in said["columns"]] == [one.name for one in COLUMNS]
+    metadata = json.loads(schema.metadata[b"agent_run_harness"])
+    assert (metadata["schema_version"], metadata["rows"]) == (SCHEMA_VERSION, {"kept": 2, "seen": 2})
+    assert (metadata["target"], metadata["measured_from"]) == ("http://a.example", 1_790_000_001)
+    assert [column["name"] for column in metadata["columns"]] == [one.name for one in COLUMNS]
 
 
 def test_json_lines_keep_types_and_nulls(path: Path) -> None:
@@ -135,15 +135,15 @@ def test_times_are_read_back_to_the_nanosecond(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at_ns", "said"),
+    ("at_ns", "expected"),
     [
         (0, "1970-01-01T00:00:00.000000000Z"),
         (-1, "1969-12-31T23:59:59.999999999Z"),
         (2**63 - 1, "2262-04-11T23:47:16.854775807Z"),
     ],
 )
-def test_any_time_that_a_file_can_hold_is_written(at_ns: int, said: str) -> None:
-    assert stream_table._iso(at_ns) == said
+def test_every_storable_time_is_written(at_ns: int, expected: str) -> None:
+    assert stream_table._iso(at_ns) == expected
 
 
 def test_csv_is_by_the_rfc_and_no_cell_is_a_formula(path: Path) -> None:
@@ -189,9 +189,9 @@ def test_more_than_a_batch_comes_whole_and_in_order(
     assert [int(row["id"]) for row in read(path, form)] == list(range(23, 0, -1))
 
 
-def test_rows_of_a_sample_say_how_many_streams_they_stand_for(tmp_path: Path) -> None:
+def test_rows_of_a_sample_have_weights(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    with ResultsWriter(path, keep_runs=100) as writer:
+    with ResultsWriter(path, keep_streams=100) as writer:
         for number in range(1_000):
             failed = number % 10 == 0
             writer.add_streams([replace(PLAIN, reason="gone" if failed else None)])
@@ -201,7 +201,7 @@ def test_rows_of_a_sample_say_how_many_streams_they_stand_for(tmp_path: Path) ->
         table = StreamTable(results)
         found = [dict(zip([one.name for one in COLUMNS], row, strict=True)) for row in table.rows()]
         assert (table.kept, table.seen, table.is_sample) == (100, 1_000, True)
-        assert table.describe().startswith("100 of 1000 streams, a sample")
+        assert table.describe().startswith("100 of 1,000 streams, a sample")
         assert table.metadata()["rows"] == {"kept": 100, "seen": 1_000}
     failed_rows = [row for row in found if row["reason"]]
     assert len(failed_rows) == 50
@@ -210,17 +210,17 @@ def test_rows_of_a_sample_say_how_many_streams_they_stand_for(tmp_path: Path) ->
     assert sum(row["weight"] for row in found) == 1_000
 
 
-def test_rows_that_the_harness_broke_on_are_kept_with_the_failed_ones_and_weigh_as_much(
+def test_unjudged_rows_are_sampled_and_weighted_like_failed_ones(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "results.sqlite"
-    with ResultsWriter(path, keep_runs=100) as writer:
+    with ResultsWriter(path, keep_streams=100) as writer:
         for number in range(1_000):
-            reason = {0: "gone", 5: "the harness broke on X"}.get(number % 10)
+            reason = {0: "gone", 5: "harness fault on X"}.get(number % 10)
             writer.add_streams([replace(PLAIN, reason=reason)])
             if reason == "gone":
                 writer.add_failures("w", 1, "fresh")
-        writer.set_manifest(harness_faults={"the harness broke on X": 100})
+        writer.set_manifest(harness_faults={"harness fault on X": 100})
     with Results(path) as results:
         place = [one.name for one in COLUMNS].index("weight")
         weights = [row[place] for row in StreamTable(results).rows()]
@@ -232,29 +232,20 @@ def test_rows_that_the_harness_broke_on_are_kept_with_the_failed_ones_and_weigh_
 
 def test_a_large_load_sampled_adds_up_to_its_streams(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    write_large_file(path, runs=5_003, seconds=5, keep_runs=60)
+    write_large_file(path, runs=5_003, seconds=5, keep_streams=60)
     place = [one.name for one in COLUMNS].index("weight")
     with Results(path) as results:
         table = StreamTable(results)
         assert sum(row[place] for row in table.rows()) == pytest.approx(5_003)
 
 
-def test_a_file_of_the_first_schema_has_rows_of_weight_one(tmp_path: Path) -> None:
-    from tests.results.files import of_version_1
-
-    path = tmp_path / "results.sqlite"
-    of_version_1(path)
-    (row,) = read(path, "jsonl")
-    assert (row["weight"], row["measured"], row["outcome"]) == (1.0, True, "done")
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_a_file_that_grows_meanwhile_is_refused(path: Path, form: str) -> None:
+def test_a_file_that_changes_during_the_export_is_refused(path: Path, form: str) -> None:
     with Results(path) as results:
         table = StreamTable(results)
         with ResultsWriter(path) as writer:
             writer.add_streams([PLAIN])
-        with pytest.raises(ResultsError, match="still writing to it"):
+        with pytest.raises(ResultsError, match="its rows changed during the export"):
             WRITERS[form](table, io.BytesIO())
 
 
@@ -265,7 +256,7 @@ def test_the_callers_file_stays_open_whatever_happens(path: Path) -> None:
     assert not file.closed
 
 
-def test_without_pyarrow_parquet_says_what_to_install(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_pyarrow_is_named_in_the_error(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_table, "find_spec", lambda _: None)
     with pytest.raises(ResultsError, match=r"pip install 'agent-run-harness\[parquet\]'"):
         written(path, "parquet")

@@ -5,7 +5,13 @@ from itertools import count
 
 import pytest
 
-from harness.gate.baseline_store import another_load, baseline_files, notes, repeats_of, update_baseline
+from harness.gate.baseline_store import (
+    baseline_files,
+    differences,
+    load_difference,
+    repeats_of,
+    update_baseline,
+)
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
 from harness.results.histogram import Histogram
@@ -25,7 +31,7 @@ _SECONDS = count()
 
 
 def recorded(path, began=None, ttft_ms=200.0, load=LOAD, checks=(), seconds=30, **manifest):
-    """A results file of a steady load, begun at a moment of its own unless one is given."""
+    """A results file of a steady load, with a unique start unless one is given."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with ResultsWriter(path) as writer:
         settings = {} if load is None else {"load": load}
@@ -58,12 +64,12 @@ def test_a_baseline_is_a_file_a_tests_folder_or_a_folder_of_baselines(tmp_path):
     ]  # which cannot be opened
 
 
-def test_an_empty_folder_is_no_baseline_and_says_how_it_becomes_one(tmp_path):
-    with pytest.raises(ResultsError, match=r"there is no baseline in this folder; .*--update-baseline"):
+def test_an_empty_baseline_folder_is_an_error_with_the_command_to_fill_it(tmp_path):
+    with pytest.raises(ResultsError, match=r"no baseline in this folder; .*--update-baseline"):
         baseline_files(tmp_path)
 
 
-def test_the_repeats_of_a_test_stand_beside_it_in_their_order(tmp_path):
+def test_repeats_are_found_in_order(tmp_path):
     first = recorded(tmp_path / "results.sqlite")
     assert repeats_of(first) == []
     for name in ("repeat-10", "repeat-2", "repeat-x", "other-1"):
@@ -77,10 +83,10 @@ def test_a_folder_takes_results_by_their_time_and_keeps_the_newest(tmp_path):
     folder = tmp_path / "baselines" / "main"
     for day in (20, 22, 21):
         results = recorded(tmp_path / f"{day}.sqlite", f"2026-09-{day}T12:00:00+02:00")
-        said = update_baseline([results], folder, keep=2)
+        lines = update_baseline([results], folder, keep=2)
     assert [name[:16] for name in names(folder)] == ["20260921T100000Z", "20260922T100000Z"]
-    assert said[0].endswith(".sqlite joined the baseline")
-    assert said[1].startswith("the newest 2 are kept: removed 20260920T100000Z-")
+    assert lines[0].endswith(".sqlite added to the baseline")
+    assert lines[1].startswith("kept the newest 2; removed 20260920T100000Z-")
     with Results(folder / names(folder)[0]) as copied:
         assert copied.histogram("ttft_ms").count == 1200
 
@@ -88,7 +94,7 @@ def test_a_folder_takes_results_by_their_time_and_keeps_the_newest(tmp_path):
 def test_the_same_results_are_one_baseline(tmp_path):
     results = recorded(tmp_path / "results.sqlite")
     update_baseline([results], tmp_path / "main")
-    assert update_baseline([results], tmp_path / "main")[0].endswith("is in the baseline already")
+    assert update_baseline([results], tmp_path / "main")[0].endswith("is already in the baseline")
     assert len(names(tmp_path / "main")) == 1
 
 
@@ -116,13 +122,11 @@ def test_a_file_is_replaced(tmp_path):
     assert names(file.parent) == ["main.sqlite"]
 
 
-def test_what_was_measured_is_not_overwritten(tmp_path):
+def test_measured_results_are_not_overwritten(tmp_path):
     results = recorded(tmp_path / "run" / "results.sqlite")
-    with pytest.raises(
-        ResultsError, match="is the folder of a test, and nothing that was measured is overwritten"
-    ):
+    with pytest.raises(ResultsError, match="is the folder of a test, whose results are never overwritten"):
         update_baseline([results], tmp_path / "run")
-    with pytest.raises(ResultsError, match="these results are the baseline already"):
+    with pytest.raises(ResultsError, match="these results are already the baseline"):
         update_baseline([results], results)
 
 
@@ -132,7 +136,7 @@ def test_a_baseline_that_cannot_be_written_is_one_sentence(tmp_path):
         update_baseline([recorded(tmp_path / "r.sqlite")], tmp_path / "file" / "main")
 
 
-def test_a_copy_holds_what_still_stands_in_the_log(tmp_path):
+def test_a_copy_includes_the_write_ahead_log(tmp_path):
     path = recorded(tmp_path / "r.sqlite")
     with ResultsWriter(path) as writer:
         writer.add_ledger("w", 2, "fresh", "scheduled", 5)
@@ -143,61 +147,62 @@ def test_a_copy_holds_what_still_stands_in_the_log(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("load", "said"),
+    ("load", "reason"),
     [
-        ({**LOAD, "rate": 40.0}, "the baseline had another load: rate 40.0 then, 20.0 now"),
+        ({**LOAD, "rate": 40.0}, "the load differs: rate 40.0 in the baseline, 20.0 now"),
         (
             {**LOAD, "rate": None, "ramp": "1:9:60s"},
-            "the baseline had another load: rate none then, 20.0 now",
+            "the load differs: rate none in the baseline, 20.0 now",
         ),
         (
             {**LOAD, "arrivals": "poisson"},
-            "the baseline had another load: arrivals poisson then, constant now",
+            "the load differs: arrivals poisson in the baseline, constant now",
         ),
         (
             {**LOAD, "journeys": {"fresh": 1, "resume": 2}},
-            "the baseline had another load: journeys fresh=1, resume=2 then, fresh=1 now",
+            "the load differs: journeys fresh=1, resume=2 in the baseline, fresh=1 now",
         ),
-        ({**LOAD, "duration": 600.0, "seed": 8, "keep_runs": 0}, ""),
+        ({**LOAD, "duration": 600.0, "seed": 8, "keep_streams": 0}, ""),
         (None, ""),
     ],
 )
-def test_another_load_is_not_compared(tmp_path, load, said):
+def test_a_different_load_is_not_compared(tmp_path, load, reason):
     now, then = recorded(tmp_path / "now.sqlite", ttft_ms=400), recorded(tmp_path / "then.sqlite", load=load)
     with Results(now) as results, Results(then) as baseline:
-        assert another_load(results, baseline) == said
+        assert load_difference(results, baseline) == reason
         (comparison,) = evaluate(results, parse_objectives({"ttft_p50_ms": 1e3}), baseline).comparisons
-    assert comparison.verdict == ("inconclusive" if said else "worse")
-    assert comparison.detail == (said or "too few runs to know how far these differ: 2.0% is assumed")
-    assert (comparison.low is None) is bool(said)
+    assert comparison.verdict == ("inconclusive" if reason else "worse")
+    assert comparison.detail == (
+        reason or "too few tests to estimate how much they vary: a standard deviation of 2.0% is assumed"
+    )
+    assert (comparison.low is None) is bool(reason)
 
 
-def test_users_that_nobody_named_are_the_usual_ones(tmp_path):
+def test_unset_users_are_the_default(tmp_path):
     files = [
         recorded(tmp_path / f"{n}.sqlite", load=load)
         for n, load in enumerate(({}, {"users": 10}, {"users": 9}))
     ]
     usual, ten, nine = (Results(path) for path in files)
     with usual, ten, nine:
-        assert another_load(usual, ten) == ""
-        assert another_load(ten, nine) == "the baseline had another load: users 9 then, 10 now"
+        assert load_difference(usual, ten) == ""
+        assert load_difference(ten, nine) == "the load differs: users 9 in the baseline, 10 now"
 
 
-def test_a_load_beside_the_suite_is_not_one_without(tmp_path):
+def test_a_load_with_the_suite_differs_from_one_without(tmp_path):
     with (
         Results(recorded(tmp_path / "a.sqlite", checks=["ids.unique"])) as check,
         Results(recorded(tmp_path / "b.sqlite")) as load,
     ):
-        assert another_load(check, load) == (
-            "the baseline was made without the conformance suite beside it, this with"
+        assert load_difference(check, load) == (
+            "the baseline ran without the conformance suite, this test with"
         )
         assert (
-            another_load(load, check)
-            == "the baseline was made with the conformance suite beside it, this without"
+            load_difference(load, check) == "the baseline ran with the conformance suite, this test without"
         )
 
 
-def test_another_target_and_another_machine_are_noted(tmp_path):
+def test_a_different_target_or_machine_is_noted(tmp_path):
     def made(name, url, cpu, path="/runs"):
         target, machine = {"base_url": url, "path": path}, {"cpu": cpu, "cores": 2}
         return Results(recorded(tmp_path / name, target=target, machine=machine))
@@ -209,22 +214,22 @@ def test_another_target_and_another_machine_are_noted(tmp_path):
         made("d", "http://127.0.0.1:815", "x") as there,
         made("e", "https://[broken", "x") as broken,
     ):
-        assert list(notes(now, then)) == [
-            "the baseline is of another target: https://old.example.com/runs, not https://new.example.com/runs",
-            "the baseline was measured on another machine: y with 2 cores, not x with 2 cores",
+        assert list(differences(now, then)) == [
+            "the baseline has a different target: https://old.example.com/runs, not https://new.example.com/runs",
+            "the baseline was measured on a different machine: y with 2 cores, not x with 2 cores",
         ]
-        assert list(notes(here, there)) == []
-        assert list(notes(now, now)) == []
-        assert len(list(notes(now, broken))) == 1
+        assert list(differences(here, there)) == []
+        assert list(differences(now, now)) == []
+        assert len(list(differences(now, broken))) == 1
         report = evaluate(now, parse_objectives({"ttft_p50_ms": 1e3}), [then, then])
         assert len(report.notes) == 3
-        assert report.notes[0] == "some of these files are copies of one test, and count once"
+        assert report.notes[0] == "some of these files are copies of one test and count once"
         once = evaluate(now, parse_objectives({"ttft_p50_ms": 1e3}), [then])
         assert once.comparisons == report.comparisons
-        assert once.comparisons[0].verdict != "worse"  # it may be meant: a canary beside the old one
+        assert once.comparisons[0].verdict != "worse"  # it may be intended: a canary next to the old version
         assert once.notes == report.notes[1:]
     with Results(recorded(tmp_path / "f", target=None, machine="old")) as bare:
-        assert list(notes(bare, bare)) == []
+        assert list(differences(bare, bare)) == []
 
 
 def test_results_are_not_compared_with_themselves(tmp_path):
@@ -236,7 +241,7 @@ def test_results_are_not_compared_with_themselves(tmp_path):
         report = evaluate(results, objectives, copies)
         assert report.comparisons[0].runs == (1, 2)
         assert report.notes == (
-            "these results are in the baseline already; they are not compared with themselves",
+            "these results are already in the baseline and are not compared with themselves",
         )
         alone = evaluate(results, objectives, copies[0])
         assert (alone.comparisons[0].difference, alone.notes) == (0.0, ())
@@ -256,5 +261,5 @@ def test_hostile_files_are_named(tmp_path):
         update_baseline([newer], tmp_path / "main")
     assert not list((tmp_path / "main").iterdir())
     (tmp_path / "empty.sqlite").write_bytes(b"")
-    with pytest.raises(ResultsError, match=r"empty\.sqlite: this is no results file: it is empty"):
+    with pytest.raises(ResultsError, match=r"not a results file \(empty\)"):
         Results(tmp_path / "empty.sqlite")

@@ -16,7 +16,7 @@ from harness.results.writer import ResultsWriter
 
 @pytest.fixture
 def recorded(tmp_path):
-    """Makes results files of seeded loads: TTFT around 200 ms times a factor, second by second."""
+    """Writes results files of seeded loads: TTFT around 200 ms times a factor, by second."""
     opened = []
 
     def make(
@@ -45,7 +45,7 @@ def p50(results, earlier, **options) -> Comparison:
 
 
 def steady(recorded, *factors):
-    """Files in which every value of a file is the same."""
+    """Files in each of which all values are equal."""
     return [recorded(1, factor, seconds=3, drift=0, spread=0) for factor in factors]
 
 
@@ -57,11 +57,14 @@ def test_a_real_difference_between_two_files_is_found(recorded, factor, verdict)
     assert comparison.low < comparison.difference < comparison.high
     assert (comparison.low > 0) is (verdict == "worse")
     assert comparison.runs == (1, 1)
-    assert comparison.detail == "too few runs to know how far these differ: 2.0% is assumed"
+    assert (
+        comparison.detail
+        == "too few tests to estimate how much they vary: a standard deviation of 2.0% is assumed"
+    )
     assert not comparison.repeats_may_tell
 
 
-def test_a_file_against_itself_shows_no_difference_and_admits_what_it_cannot_know(recorded):
+def test_a_file_against_itself_shows_no_difference_with_an_assumed_spread(recorded):
     results = recorded(1)
     comparison = p50(results, results)
     assert comparison.difference == 0.0
@@ -71,7 +74,7 @@ def test_a_file_against_itself_shows_no_difference_and_admits_what_it_cannot_kno
     assert -comparison.low == pytest.approx(comparison.high, rel=0.1)
 
 
-def test_the_blocks_within_two_files_add_to_what_is_assumed_between_them(recorded):
+def test_the_variance_of_blocks_adds_to_the_assumed_variance(recorded):
     now, then = recorded(1, drift=0.1), recorded(2, drift=0.1)
     estimates = [percentile_estimate(file, "ttft_ms", 50) for file in (now, then)]
     error = math.sqrt(sum(one.sd**2 + ASSUMED_RUN_SD**2 for one in estimates))
@@ -120,7 +123,7 @@ def test_one_run_against_a_baseline_that_differs_among_itself_proves_nothing(rec
 
 
 def test_repeats_that_agree_by_chance_are_not_believed_beyond_their_own_noise(recorded):
-    """Files with a noise of their own whose percentiles happen to be equal: the blocks say how sure that is."""
+    """Noisy files with equal percentiles: the blocks determine the uncertainty."""
     noisy = recorded(3, drift=0.3, a_second=20)
     comparison = p50([noisy, noisy], [noisy, noisy])
     sd = percentile_estimate(noisy, "ttft_ms", 50).sd
@@ -180,29 +183,35 @@ def test_a_comparison_may_be_of_one_journey(recorded):
     [
         ({"metric": "stall_ms"}, {}, "p50", "not measured here", False),
         ({}, {"metric": "stall_ms"}, "p50", "not measured in the baseline", False),
-        ({"seconds": 15}, {}, "p50", "15 s of data are too few: it takes 16 s", True),
-        ({}, {"seconds": 5}, "p50", "5 s of data are too few: it takes 16 s", True),
-        ({"a_second": 16}, {}, "p99", "960 values are too few: 10 must lie beyond the percentile", True),
+        ({"seconds": 15}, {}, "p50", "too few seconds of data (15): at least 16 are needed", True),
+        ({}, {"seconds": 5}, "p50", "too few seconds of data (5): at least 16 are needed", True),
+        (
+            {"a_second": 16},
+            {},
+            "p99",
+            "too few values (960): at least 10 must lie beyond the percentile",
+            True,
+        ),
         ({}, {"factor": 0.0}, "p50", "the baseline is not above 0", False),
         ({"factor": 0.0}, {}, "p50", "the value is not above 0", False),
         ({}, {}, "max", "a maximum is a single value and has no confidence interval", False),
     ],
 )
-def test_too_little_for_an_answer_is_inconclusive_and_says_why(recorded, now, then, word, detail, tell):
+def test_too_little_data_is_inconclusive_with_a_reason(recorded, now, then, word, detail, tell):
     comparison = compare(recorded(1, **now), recorded(2, **then), f"ttft_{word}_ms", "ttft_ms", word)
     assert (comparison.verdict, comparison.detail) == ("inconclusive", detail)
     assert comparison.low is comparison.high is None
     assert comparison.repeats_may_tell is tell
 
 
-def test_repeats_too_are_to_have_enough_of_it(recorded):
+def test_repeats_need_enough_values(recorded):
     short = [recorded(seed, seconds=3) for seed in (1, 2, 3, 4)]
     assert p50(short[:2], short[2:]).low is not None
     tail = compare(short[:2], short[2:], "ttft_p99_ms", "ttft_ms", "p99")
-    assert tail.detail == "180 values in a file are too few: 3 must lie beyond the percentile"
+    assert tail.detail == "too few values in a file (180): at least 3 must lie beyond the percentile"
     other = recorded(5, metric="stall_ms")
     assert p50(short[:2], [short[2], other]).detail == "not measured in the baseline in 1 of 2 files"
-    assert p50(short[0], []).detail == "there is no baseline"
+    assert p50(short[0], []).detail == "no baseline"
 
 
 @pytest.fixture
@@ -254,12 +263,12 @@ def test_worse_than_the_baseline_misses_a_gate_whose_objectives_hold(recorded):
         ("ttft_p50_ms", "worse"),
         ("ttft_max_ms", "inconclusive"),
     ]
-    assert (report.outcome, report.exit_code, report.undecided) == ("failed", 1, False)
+    assert (report.outcome, report.exit_code, report.repeats_may_decide) == ("failed", 1, False)
     assert evaluate(again, objectives, baseline=usual).exit_code == 0
     assert evaluate(usual, objectives, baseline=[slow]).exit_code == 0
 
 
-def test_repeats_are_compared_together_and_each_is_held_to_the_objectives(recorded):
+def test_repeats_are_pooled_and_each_is_checked_against_the_objectives(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 250})
     then = [recorded(seed) for seed in (1, 2, 3)]
     now, repeat, slow = recorded(4), recorded(5), recorded(6, 1.5)
@@ -288,11 +297,11 @@ def test_more_comparisons_and_looks_ask_for_more_confidence(recorded):
     assert [one.key for one in report.comparisons] == ["ttft_p50_ms", "ttft_p95_ms", "ttft_max_ms"]
 
 
-def test_a_comparison_that_can_never_tell_is_no_pass(recorded):
+def test_a_comparison_without_any_interval_is_inconclusive(recorded):
     objectives = parse_objectives({"ttft_p99_ms": 1_000})
     short, other = recorded(1, seconds=5), recorded(2, seconds=5)
     report = evaluate(short, objectives, other)
-    assert (report.outcome, report.exit_code, report.undecided) == ("inconclusive", 1, True)
+    assert (report.outcome, report.exit_code, report.repeats_may_decide) == ("inconclusive", 1, True)
     assert evaluate(short, objectives).exit_code == 0
     assert report.may_join_baseline  # which otherwise would never get as many as it takes
     missed = evaluate(short, parse_objectives({"ttft_p99_ms": 1}), other)
@@ -305,7 +314,7 @@ def test_noise_may_pass_unless_none_may_be_left(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 1_000})
     now, then = recorded(3, drift=0.5), recorded(4, drift=0.5)
     report = evaluate(now, objectives, then)
-    assert (report.comparisons[0].verdict, report.outcome, report.undecided) == (
+    assert (report.comparisons[0].verdict, report.outcome, report.repeats_may_decide) == (
         "inconclusive",
         "passed",
         True,
@@ -314,11 +323,11 @@ def test_noise_may_pass_unless_none_may_be_left(recorded):
     assert (strict.outcome, strict.exit_code) == ("inconclusive", 1)
 
 
-def test_violations_alone_cannot_be_compared_and_that_is_said(recorded):
+def test_violations_cannot_be_compared_which_is_noted(recorded):
     report = evaluate(recorded(1), parse_objectives({"violations": 0}), recorded(2))
     assert report.comparisons == ()
     assert report.notes == (
-        "no objective can be compared with the baseline: give one of a latency or a rate",
+        "no objective can be compared with the baseline: add one for a latency or a rate",
     )
 
 

@@ -20,7 +20,7 @@ START = 1_000
 
 @pytest.fixture
 def recorded(tmp_path):
-    """Makes a results file of a metric: a list of values a second, None for a second without any."""
+    """Writes a results file of one metric: a list of values per second, None for an empty second."""
     opened = []
 
     def make(seconds, metric="ttft_ms", journey="fresh", measured_from=None):
@@ -41,7 +41,7 @@ def recorded(tmp_path):
 
 
 def drifting(rng, seconds, memory, sd, a_second=40, level=200.0):
-    """Values of a load whose level wanders: a first-order autoregression from second to second."""
+    """Values of a load whose level drifts: a first-order autoregression from second to second."""
     drift = rng.normal(0, sd)
     for _ in range(seconds):
         drift = memory * drift + rng.normal(0, sd * np.sqrt(1 - memory**2))
@@ -144,21 +144,21 @@ def test_the_same_file_gives_the_same_answer(recorded):
 @pytest.mark.parametrize(
     ("seconds", "percent", "why"),
     [
-        ([[1.0] * 100] * 15, 50, "15 s of data are too few: it takes 16 s"),
-        ([[1.0] * 16] * 60, 99, "960 values are too few: 10 must lie beyond the percentile"),
+        ([[1.0] * 100] * 15, 50, "too few seconds of data (15): at least 16 are needed"),
+        ([[1.0] * 16] * 60, 99, "too few values (960): at least 10 must lie beyond the percentile"),
         ([[1.0] * 100] * 60, 100, "a maximum is a single value and has no confidence interval"),
         ([None] * 60, 50, "not measured"),
         ([[1.0] * 1000, *[None] * 18, [1.0]], 50, None),  # a gap is a fact
     ],
 )
-def test_too_little_has_no_interval_and_says_why(recorded, seconds, percent, why):
+def test_too_little_data_has_no_interval_and_a_reason(recorded, seconds, percent, why):
     results = recorded(seconds)
     found = percentile_estimate(results, "ttft_ms", percent)
     assert found == why if why else not isinstance(found, str)
     assert (percentile_interval(results, "ttft_ms", percent) is None) is (why is not None)
 
 
-def test_an_interval_is_of_one_journey_and_of_what_counts(recorded):
+def test_an_interval_is_of_one_journey_without_warm_up(recorded):
     rng = np.random.default_rng(4)
     results = recorded(
         [[5_000.0] * 40] * 10 + [list(one) for one in drifting(rng, 40, 0, 0.02)], measured_from=START + 10
@@ -176,7 +176,7 @@ def test_negative_lags_have_an_interval_above_0(recorded):
 
 
 def held(files, memory, seconds=90):
-    """In how many of that many files the interval of the median holds the truth."""
+    """Share of that many files whose interval of the median contains the true value."""
     rng = np.random.default_rng(5)
     found = 0
     for _ in range(files):
@@ -191,12 +191,12 @@ def held(files, memory, seconds=90):
 
 @pytest.mark.parametrize("memory", [0.0, 0.6, 0.9])
 def test_the_interval_keeps_its_promise_also_where_seconds_hang_together(memory):
-    """95% are to hold the truth. Where what was a second ago counts nine tenths, 90% do."""
+    """95% should contain the true value; with an autocorrelation of 0.9, 90% do."""
     assert held(60, memory) >= 50
 
 
 def test_seconds_taken_for_independent_would_break_it(monkeypatch):
-    """The test above can fail: with blocks of a second, most of its intervals miss the truth."""
+    """The test above can fail: with blocks of one second, most intervals miss the true value."""
     monkeypatch.setattr(confidence_intervals, "block_length_s", lambda _: 1)
     assert held(60, 0.9) <= 38
 
@@ -239,7 +239,7 @@ def test_a_share_has_an_interval_around_it(tallied):
     assert share_interval(results, "error_rate", "resume") is None
 
 
-def test_nothing_failed_does_not_mean_that_nothing_ever_will(tallied):
+def test_without_failures_the_interval_is_not_empty(tallied):
     low, high = share_interval(tallied([0] * 60), "error_rate")
     assert low == 0
     assert 0.0003 < high < 0.001  # 3 of 6,000 is what a hidden rate may be at 95%
@@ -255,8 +255,11 @@ def test_failures_that_come_together_widen_the_interval(tallied):
     assert together.sd > 3 * scattered.sd
 
 
-def test_a_share_of_what_counts_alone(tallied):
+def test_a_share_excludes_warm_up(tallied):
     results = tallied([100] * 10 + [0] * 40, measured_from=START + 10)
     assert share_estimate(results, "error_rate").value == 0
-    assert share_estimate(tallied([1] * 15), "error_rate") == "15 s of data are too few: it takes 16 s"
-    assert share_estimate(tallied([1] * 60), "goodput") == "not measured, or not second by second"
+    assert (
+        share_estimate(tallied([1] * 15), "error_rate")
+        == "too few seconds of data (15): at least 16 are needed"
+    )
+    assert share_estimate(tallied([1] * 60), "goodput") == "not measured"

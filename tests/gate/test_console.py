@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from harness.gate.comparison import Comparison
-from harness.gate.console import change_said, interval_said, outcome_sentence, print_report, quantity
+from harness.gate.console import format_change, format_interval, format_value, outcome_sentence, print_report
 from harness.gate.report import GateReport, GateRow
 
 ROWS = (
@@ -33,7 +33,7 @@ def printed(report, width=120):
 
 
 def line(text, name):
-    """The cells of a row, which are parted by two blanks or more."""
+    """The cells of a row, which are separated by two or more spaces."""
     (found,) = (line for line in text.splitlines() if f"  {name}  " in line)
     return [cell for cell in found.rstrip().split("  ") if cell.strip()]
 
@@ -51,15 +51,15 @@ def test_rows_show_value_limit_interval_headroom_and_verdict():
         "violations": ["failed", "violations", "12", "≤ 0"],
         "repeat 1: fresh.error_rate": ["failed", "repeat 1: fresh.error_rate", "50%", "≤ 1%", "-4900%"],
     }
-    for said in ("ttft_p95_ms: close", "stall_p50_ms: the harness was saturated"):
-        assert f"\n{said}\n" in text
+    for detail in ("ttft_p95_ms: close", "stall_p50_ms: the harness was saturated"):
+        assert f"\n{detail}\n" in text
     assert "Against the baseline" not in text
     assert text.endswith("Gate: failed.\n")
 
 
 def test_comparisons_show_before_after_change_interval_and_smallest_effect():
     text = printed(GateReport((), COMPARISONS, tested=True, confidence=0.9875))
-    assert "Against the baseline (10 runs before, 2 now)" in text
+    assert "Against the baseline (10 tests before, 2 now)" in text
     assert "98.8% interval" in text
     cells = {one.key: [cell.strip() for cell in line(text, one.key)] for one in COMPARISONS}
     assert cells == {
@@ -87,9 +87,9 @@ def test_no_number_is_cut_off_at_any_usual_width(width):
     assert "…" not in text
 
 
-def test_one_run_is_said_to_be_one():
+def test_a_single_test_is_singular():
     one = Comparison("ttft_p50_ms", 2.0, 1.0, 1.0, 0.9, 1.1, "worse", runs=(1, 1))
-    assert "(1 run before, 1 now)" in printed(GateReport((), (one,), tested=True))
+    assert "(1 test before, 1 now)" in printed(GateReport((), (one,), tested=True))
 
 
 def test_notes_stand_below_the_tables():
@@ -101,12 +101,12 @@ def test_notes_stand_below_the_tables():
     ("verdicts", "fails", "sentence"),
     [
         (["same", "better"], False, "Gate: passed."),
-        (["same", "inconclusive"], False, "Gate: passed, but whether b changed cannot be told."),
-        (["same", "inconclusive"], True, "the comparison with the baseline says too little."),
+        (["same", "inconclusive"], False, "Gate: passed. Inconclusive against the baseline: b."),
+        (["same", "inconclusive"], True, "too little data to compare with the baseline."),
         (["same", "worse"], False, "Gate: failed."),
     ],
 )
-def test_the_outcome_says_what_the_comparisons_leave_open(verdicts, fails, sentence):
+def test_the_outcome_lists_inconclusive_comparisons(verdicts, fails, sentence):
     comparisons = tuple(
         Comparison(name, 1.0, 1.0, 0.0, -0.1, 0.1, verdict)
         for name, verdict in zip("ab", verdicts, strict=True)
@@ -116,15 +116,15 @@ def test_the_outcome_says_what_the_comparisons_leave_open(verdicts, fails, sente
 
 
 def test_numbers_for_other_readers():
-    assert interval_said(ROWS[0]) == "640.2 to 820.5"
-    assert interval_said(ROWS[2]) == ""
-    assert change_said(COMPARISONS[0], -0.0321) == "-3.2%"
-    assert change_said(COMPARISONS[2], 0.0321) == "+3.21 pp"
-    assert change_said(COMPARISONS[1], None) == ""
-    assert quantity("repeat 1: fresh.error_rate", 0.5) == "50.000%"
-    assert quantity("resume.resume_p99_ms", 1500) == "1,500.00 ms"
-    assert quantity("my.violations", 3) == "3"
-    assert quantity("violations", None) == "-"
+    assert format_interval(ROWS[0]) == "640.2 to 820.5"
+    assert format_interval(ROWS[2]) == ""
+    assert format_change(COMPARISONS[0], -0.0321) == "-3.2%"
+    assert format_change(COMPARISONS[2], 0.0321) == "+3.21 pp"
+    assert format_change(COMPARISONS[1], None) == ""
+    assert format_value("repeat 1: fresh.error_rate", 0.5) == "50.000%"
+    assert format_value("resume.resume_p99_ms", 1500) == "1,500.00 ms"
+    assert format_value("my.violations", 3) == "3"
+    assert format_value("violations", None) == "-"
 
 
 @pytest.mark.parametrize(
@@ -135,10 +135,10 @@ def test_numbers_for_other_readers():
         (
             GateRow("ttft_p50_ms", None, 1.0, "not measured"),
             True,
-            "not held, because an objective was not measured",
+            "not passed (exit 1): an objective was not measured",
         ),
-        (GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive"), True, "Gate: inconclusive, which is no pass"),
-        (GateRow("violations", 0.0, 0.0, "passed"), False, "nothing was tested, so nothing is held"),
+        (GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive"), True, "Gate: inconclusive (exit 1)"),
+        (GateRow("violations", 0.0, 0.0, "passed"), False, "nothing was tested (exit 2)"),
     ],
 )
 def test_the_outcome_is_a_sentence(row, tested, sentence):
@@ -150,7 +150,7 @@ def test_markup_in_a_detail_is_shown_as_it_is():
     assert "[link=http://x]a[/link] [/red]" in printed(GateReport((row,), (), tested=True))
 
 
-def test_why_the_harness_was_saturated_is_said_once():
+def test_the_reason_for_saturation_is_printed_once():
     row = GateRow("ttft_p50_ms", 1.0, 2.0, "inconclusive", "the harness was saturated")
     text = printed(GateReport((row, row), (), True, ("it was busy", "it was late")))
     assert text.count("The harness was saturated: it was busy; it was late.") == 1

@@ -1,4 +1,4 @@
-"""Makes the results file of a large load test, to see how long it takes to write and to read it.
+"""Writes the results file of a large load, to measure how long writing and reading take.
 
 python -m tests.results.large_file build/large.sqlite --runs 1000000 --report build/large.html
 """
@@ -27,10 +27,10 @@ TOKENS = 40
 FAIL_EVERY = 200
 
 
-def write_large_file(path: Path, *, runs: int, seconds: int, keep_runs: int | None = None) -> None:
-    """A load of that many runs over that many seconds, second by second and worker by worker, as books write it."""
+def write_large_file(path: Path, *, runs: int, seconds: int, keep_streams: int | None = None) -> None:
+    """Write a load of `runs` runs over `seconds` seconds, by second and worker, as the harness does."""
     rng = np.random.default_rng(7)
-    with ResultsWriter(path, keep_runs=keep_runs) as writer:
+    with ResultsWriter(path, keep_streams=keep_streams) as writer:
         writer.set_manifest(
             started_at=datetime.fromtimestamp(START, UTC).isoformat(),
             ended_at=datetime.fromtimestamp(START + seconds, UTC).isoformat(),
@@ -46,26 +46,26 @@ def write_large_file(path: Path, *, runs: int, seconds: int, keep_runs: int | No
 
 
 def _second(rng: np.random.Generator, worker: str, second: int, count: int) -> StatsBatch:
-    delta = StatsBatch(open={})
+    batch = StatsBatch(open={})
     for place, journey in enumerate(JOURNEYS):
         rows = list(_rows(rng, worker, second, journey, count // 8 + (place < count % 8)))
         failed = sum(row.reason is not None for row in rows)
-        delta.ledger[second, journey, "scheduled"] += len(rows)
-        delta.ledger[second, journey, "done"] += len(rows) - failed
-        delta.ledger[second, journey, "truncated"] += failed
-        delta.failures[second, journey] += failed
-        delta.tallies[second, journey, "judged"] += len(rows)
-        delta.tallies[second, journey, "failed"] += failed
-        delta.rows += rows
+        batch.ledger[second, journey, "scheduled"] += len(rows)
+        batch.ledger[second, journey, "done"] += len(rows) - failed
+        batch.ledger[second, journey, "truncated"] += failed
+        batch.failures[second, journey] += failed
+        batch.rate_counts[second, journey, "judged"] += len(rows)
+        batch.rate_counts[second, journey, "failed"] += failed
+        batch.rows += rows
         for metric in METRICS:
             size = len(rows) * (TOKENS if metric in ("inter_token_ms", "receive_lag_ms") else 1)
             scale = 0.5 if metric.endswith(("lag_ms", "delay_ms")) else 50.0
-            histogram = delta.histograms[metric, journey, second] = Histogram()
+            histogram = batch.histograms[metric, journey, second] = Histogram()
             histogram.record_many(rng.lognormal(np.log(scale), 0.4, size))
-    delta.processes.append(
+    batch.processes.append(
         ProcessRecord(worker=worker, second=second, cpu=0.5, rss_bytes=10**8, open_streams=count)
     )
-    return delta
+    return batch
 
 
 def _rows(
@@ -99,16 +99,18 @@ def _rows(
 
 
 def main() -> None:
-    """Write the file, and say how long it took."""
+    """Write the file and print how long it took."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("path", type=Path)
     parser.add_argument("--runs", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--keep-runs", type=int, default=None)
+    parser.add_argument("--keep-streams", type=int, default=None)
     parser.add_argument("--report", type=Path, default=None)
     options = parser.parse_args()
     began = time.monotonic()
-    write_large_file(options.path, runs=options.runs, seconds=options.seconds, keep_runs=options.keep_runs)
+    write_large_file(
+        options.path, runs=options.runs, seconds=options.seconds, keep_streams=options.keep_streams
+    )
     size = options.path.stat().st_size / 2**20
     print(
         f"{options.path}: {options.runs:,} runs, {size:,.0f} MiB, written in {time.monotonic() - began:.1f} s"

@@ -46,11 +46,9 @@ def test_ledgers_merge():
 
 
 def test_an_unknown_word_and_a_negative_count_are_refused():
-    with pytest.raises(
-        ValueError, match="'completed' is no outcome of the ledger; it is one of scheduled, done"
-    ):
+    with pytest.raises(ValueError, match="unknown ledger outcome 'completed'; use one of scheduled, done"):
         Ledger({"completed": 1})
-    with pytest.raises(ValueError, match="cannot be added"):
+    with pytest.raises(ValueError, match="cannot add -"):
         Ledger().add("done", -1)
-    with pytest.raises(ValueError, match="no outcome"):
+    with pytest.raises(ValueError, match="unknown ledger outcome"):
         Ledger()["in-flight"]

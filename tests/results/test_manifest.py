@@ -1,4 +1,4 @@
-"""The manifest says of a test what a reader next year needs, and nothing secret."""
+"""The manifest has everything needed to understand the test later, and no secrets."""
 
 from __future__ import annotations
 

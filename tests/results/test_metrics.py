@@ -3,20 +3,11 @@ import json
 import pytest
 
 from harness.results.histogram import Histogram
-from harness.results.metrics import (
-    HARNESS_METRICS,
-    METRICS,
-    Process,
-    error_rate,
-    fault_sentence,
-    goodput,
-    processes,
-    saturation,
-    summary,
-    violations,
-)
+from harness.results.measurement_error import ProcessUsage, fault_sentence, processes, saturation
+from harness.results.metrics import HARNESS_METRICS, METRICS, error_rate, goodput, violations
 from harness.results.reader import Results
 from harness.results.records import CheckRecord, ProcessRecord
+from harness.results.summary import summarize
 from harness.results.writer import ResultsWriter
 
 NONE = {"p50": None, "p90": None, "p95": None, "p99": None, "p999": None, "max": None}
@@ -62,13 +53,13 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         assert metric.name == name
         assert metric.unit == {"ms": "ms", "_s": "tokens/s"}[name[-2:]]
         assert metric.label
-        assert " - " in metric.formula or "gap" in metric.formula
+        assert " - " in metric.formula or "time between" in metric.formula
     assert set(HARNESS_METRICS) < set(METRICS)
     assert METRICS["ttft_ms"].formula == "arrival of the first token event with content - intended start"
 
 
 def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
-    assert summary(results) == {
+    assert summarize(results) == {
         "ledger": {
             "scheduled": 0,
             "done": 0,
@@ -84,7 +75,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
             "lost": 0,
         },
         "streams": {"judged": 0, "failed": 0, "error_rate": None},
-        "goodput": {"runs": None, "good": None, "share": None},
+        "goodput": {"runs": 0, "good": 0, "share": None},
         "metrics": {
             name: {"count": 0, **NONE} for name in ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
         },
@@ -125,15 +116,15 @@ def test_the_summary_of_a_run(writer, results):
     writer.count_violation("ids.unique", "fresh", "w", 2)
     writer.add_checks([CheckRecord(id="auth.bad", level="MUST", verdict="fail")])
     writer.commit()
-    said = json.loads(json.dumps(summary(results), allow_nan=False))
-    ttft = said["metrics"]["ttft_ms"]
+    document = json.loads(json.dumps(summarize(results), allow_nan=False))
+    ttft = document["metrics"]["ttft_ms"]
     assert (ttft["count"], ttft["p99"], ttft["p999"], ttft["max"]) == (
         100,
         pytest.approx(100, rel=0.01),
         900.0,
         900.0,
     )
-    assert list(said["metrics"]) == [
+    assert list(document["metrics"]) == [
         "ttft_ms",
         "inter_token_ms",
         "stall_ms",
@@ -141,11 +132,11 @@ def test_the_summary_of_a_run(writer, results):
         "resume_ms",
         "receive_lag_ms",
     ]
-    assert said["harness"]["lag_ms"] == {"p50": 0.25, "p99": 0.25, "max": 0.25}
-    assert (said["harness"]["saturated"], said["harness"]["receive_stamp"]) == (False, "kernel")
-    assert (said["ledger"]["scheduled"], said["ledger"]["done"]) == (100, 100)
-    assert said["violations"] == {"auth.bad": 1, "ids.unique": 2}
-    assert (said["checks"]["fail"], sum(said["checks"].values())) == (1, 1)
+    assert document["harness"]["lag_ms"] == {"p50": 0.25, "p99": 0.25, "max": 0.25}
+    assert (document["harness"]["saturated"], document["harness"]["receive_stamp"]) == (False, "kernel")
+    assert (document["ledger"]["scheduled"], document["ledger"]["done"]) == (100, 100)
+    assert document["violations"] == {"auth.bad": 1, "ids.unique": 2}
+    assert (document["checks"]["fail"], sum(document["checks"].values())) == (1, 1)
 
 
 @pytest.mark.parametrize("metric", ["receive_lag_ms", "schedule_lag_ms"])
@@ -156,9 +147,9 @@ def test_either_lag_saturates_by_its_p99(writer, results, metric):
     name = {"receive_lag_ms": "receive lag", "schedule_lag_ms": "schedule lag"}[metric]
     (why,) = saturation(results)
     assert why.startswith(f"the p99 of {name} is ")
-    assert why.endswith(" ms, over 10 ms")
-    assert summary(results)["harness"]["saturated"] is True
-    assert summary(results)["harness"]["why"] == [why]
+    assert why.endswith(" ms (limit 10 ms)")
+    assert summarize(results)["harness"]["saturated"] is True
+    assert summarize(results)["harness"]["why"] == [why]
 
 
 def delays(writer, worker, *values_ms):
@@ -174,7 +165,7 @@ def test_one_busy_process_among_many_saturates_by_its_hub_delay(writer, results)
     delays(writer, "master", *[800.0] * 100)
     assert saturation(results) == []
     delays(writer, "worker-7", 12.0, 12.0)
-    assert saturation(results) == ["the p99 of worker-7's hub delay is 12.0 ms, over 10 ms"]
+    assert saturation(results) == ["the p99 of hub delay in worker-7 is 12.0 ms (limit 10 ms)"]
 
 
 def cpu(writer, worker, *shares, since=1):
@@ -194,7 +185,7 @@ def test_a_process_saturates_by_its_cpu_in_more_than_a_tenth_of_its_seconds(writ
     assert saturation(results) == []
     cpu(writer, "worker-0", 0.95, since=9)
     assert saturation(results) == [
-        "worker-0 used more than 90% of a core in 20% of its seconds, over 10%",
+        "worker-0 used more than 90% of a core in 20% of its seconds (limit 10%)",
     ]
     writer.set_manifest(measured_from=11)
     writer.commit()
@@ -206,11 +197,11 @@ def test_how_each_process_fared(writer, results):
     cpu(writer, "worker-1", 0.5)
     delays(writer, "worker-0", 3.0)
     assert processes(results) == [
-        Process("worker-0", 2, 0.75, 1.25, 0.5, 1002, 2, 3.0),
-        Process("worker-1", 1, 0.5, 0.5, 0.0, 1001, 1, None),
+        ProcessUsage("worker-0", 2, 0.75, 1.25, 0.5, 1002, 2, 3.0),
+        ProcessUsage("worker-1", 1, 0.5, 0.5, 0.0, 1001, 1, None),
     ]
-    said = json.loads(json.dumps(summary(results)))["harness"]["processes"]
-    assert said["worker-1"] == {
+    document = json.loads(json.dumps(summarize(results)))["harness"]["processes"]
+    assert document["worker-1"] == {
         "seconds": 1,
         "cpu_mean": 0.5,
         "cpu_max": 0.5,
@@ -234,14 +225,7 @@ def test_goodput_is_the_share_of_good_runs_by_journey_and_part(writer, results):
     assert goodput(results, "fresh") == 0.75
     assert goodput(results, part="whole") == 0.6
     assert goodput(results, "conflict") is None
-    assert summary(results)["goodput"] == {"runs": 6, "good": 5, "share": 5 / 6}
-
-
-def test_runs_that_nobody_looked_at_have_no_goodput(writer, results):
-    writer.add_ledger("w", 1, "fresh", "done", 5)
-    writer.commit()
-    assert error_rate(results) == 0.0
-    assert goodput(results) is None
+    assert summarize(results)["goodput"] == {"runs": 6, "good": 5, "share": 5 / 6}
 
 
 def test_warm_up_is_shown_apart(writer, results):
@@ -256,55 +240,58 @@ def test_warm_up_is_shown_apart(writer, results):
     writer.count_violation("ids.unique", "fresh", "w")
     writer.set_manifest(measured_from=2, warmup_s=1.0)
     writer.commit()
-    said = summary(results)
-    assert (said["metrics"]["ttft_ms"]["count"], said["metrics"]["ttft_ms"]["max"]) == (1, 100.0)
-    assert said["streams"] == {"judged": 1, "failed": 0, "error_rate": 0.0}
-    assert said["ledger"]["scheduled"] == 2
-    assert said["violations"] == {"ids.unique": 1}
-    warmup = said["warmup"]
+    document = summarize(results)
+    assert (document["metrics"]["ttft_ms"]["count"], document["metrics"]["ttft_ms"]["max"]) == (1, 100.0)
+    assert document["streams"] == {"judged": 1, "failed": 0, "error_rate": 0.0}
+    assert document["ledger"]["scheduled"] == 2
+    assert document["violations"] == {"ids.unique": 1}
+    warmup = document["warmup"]
     assert (warmup["measured_from"], warmup["seconds"]) == (2, 1.0)
     assert warmup["streams"] == {"judged": 1, "failed": 1, "error_rate": 1.0}
     assert warmup["metrics"]["ttft_ms"]["max"] == 900.0
 
 
-def test_the_error_rate_leaves_out_what_we_abandoned_and_what_is_still_open(writer, results):
+def test_the_error_rate_is_failed_by_judged_streams(writer, results):
     assert error_rate(results) is None
-    for outcome, count in {"scheduled": 20, "abandoned": 5, "in flight": 5}.items():
+    for outcome, count in {"scheduled": 20, "abandoned": 5, "in flight": 5, "done": 10}.items():
         writer.add_ledger("w", 1, "fresh", outcome, count)
     writer.commit()
     assert error_rate(results) is None
-    for outcome, count in {"done": 6, "rejected": 2, "timed out": 1, "refused": 1}.items():
-        writer.add_ledger("w", 1, "fresh", outcome, count)
+    writer.add_rate_counts("w", 1, "fresh", "judged", 10)
     writer.commit()
     assert error_rate(results) == 0.0
-    writer.add_failures("w", 1, "fresh", 2)
+    writer.add_rate_counts("w", 1, "fresh", "failed", 2)
     writer.commit()
-    assert error_rate(results) == 0.2
+    assert (error_rate(results), error_rate(results, "fresh"), error_rate(results, "join")) == (
+        0.2,
+        0.2,
+        None,
+    )
 
 
-def test_streams_that_the_harness_broke_on_are_told_of_and_in_no_rate(writer, results):
+def test_streams_with_a_harness_fault_are_reported_and_in_no_rate(writer, results):
     writer.add_ledger("w", 1, "fresh", "scheduled", 3)
     writer.add_ledger("w", 1, "fresh", "done", 3)
-    reasons = {"the harness broke while judging it: X": 2, "the harness broke while reading it: Y": 1}
+    reasons = {"harness fault while judging it: X": 2, "harness fault while reading it: Y": 1}
     writer.set_manifest(harness_faults=reasons)
     writer.commit()
-    said = summary(results)
-    assert said["harness"]["faults"] == {
+    document = summarize(results)
+    assert document["harness"]["faults"] == {
         "streams": 3,
         "reasons": reasons,
-        "sentence": "the harness itself broke on 3 streams, which were not judged, for or against the server: "
-        "while judging it: X (2); while reading it: Y (1)",
+        "sentence": "3 streams were not judged because of a harness fault: while judging it: X (2); "
+        "while reading it: Y (1)",
     }
-    assert said["streams"] == {"judged": 0, "failed": 0, "error_rate": None}
-    assert said["ledger"]["done"] == 3
+    assert document["streams"] == {"judged": 0, "failed": 0, "error_rate": None}
+    assert document["ledger"]["done"] == 3
 
 
 def test_of_many_faults_the_first_are_named():
     assert fault_sentence({}) == ""
-    assert fault_sentence({"the harness broke while judging it: X": 1}).startswith(
-        "the harness itself broke on 1 stream, which was not judged"
+    assert fault_sentence({"harness fault while judging it: X": 1}).startswith(
+        "1 stream was not judged because of a harness fault"
     )
-    many = fault_sentence({f"the harness broke {number}": 1 for number in range(9)})
+    many = fault_sentence({f"harness fault {number}": 1 for number in range(9)})
     assert many.endswith(": 0 (1); 1 (1); 2 (1); and 6 more reasons")
 
 

@@ -5,11 +5,11 @@ from itertools import product
 import numpy as np
 import pytest
 
-from harness.results import reader
+from harness.results import stored_histograms
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
-from harness.results.reader import Reason, Results
+from harness.results.reader import FailureReason, Results
 from harness.results.records import CheckRecord, ProcessRecord
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
@@ -21,10 +21,10 @@ def facts(histogram):
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):
-    with pytest.raises(ResultsError, match="there is no such results file"):
+    with pytest.raises(ResultsError, match="no such results file"):
         Results(tmp_path / "none.sqlite")
     assert [entry.name for entry in tmp_path.iterdir()] == []
-    with pytest.raises(ResultsError, match="there is no such results file"):
+    with pytest.raises(ResultsError, match="no such results file"):
         Results(tmp_path)
 
 
@@ -33,9 +33,9 @@ def test_a_damaged_file_is_one_sentence(path):
         writer.add_histogram("ttft_ms", "fresh", 1, "w", of(1.0))
         writer.add_streams([RUN] * 2000)
     with sqlite3.connect(path) as damage:
-        damage.execute("UPDATE histograms SET counts = x'00'")
+        damage.execute("UPDATE histograms SET histogram = x'00'")
     damage.close()
-    with Results(path) as results, pytest.raises(ResultsError, match="damaged: this is no stored histogram"):
+    with Results(path) as results, pytest.raises(ResultsError, match="damaged: not a stored histogram"):
         results.histogram("ttft_ms")
     with path.open("r+b") as file:
         file.seek(4096 * 4)
@@ -47,7 +47,7 @@ def test_a_damaged_file_is_one_sentence(path):
 def test_reading_writes_nothing(path):
     ResultsWriter(path).close()
     with Results(path) as results, pytest.raises(sqlite3.OperationalError, match="readonly"):
-        results._db.execute("DELETE FROM runs")
+        results._database._db.execute("DELETE FROM streams")
 
 
 @pytest.mark.parametrize(
@@ -112,12 +112,15 @@ def test_reasons_of_failure_are_counted_by_journey_and_step_the_most_frequent_fi
         writer.add_streams([RUN, replace(RUN, reason="gone", journey="replay", step="retry")])
     with Results(path) as results:
         reasons, different = results.failure_reasons(2)
-        assert reasons == [Reason("fresh", "run", "gone", 3), Reason("fresh", "run", "reset", 2)]
+        assert reasons == [
+            FailureReason("fresh", "run", "gone", 3),
+            FailureReason("fresh", "run", "reset", 2),
+        ]
         assert different == 4
         assert len(results.failure_reasons(9)[0]) == 4
 
 
-def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
+def test_open_streams_are_in_flight_until_they_end(path):
     with ResultsWriter(path) as writer, Results(path) as results:
         with writer.transaction():
             writer.add_ledger("w1", 1, "fresh", "scheduled", 5)
@@ -141,7 +144,7 @@ def test_open_streams_are_in_flight_until_they_are_said_to_have_ended(path):
         assert results.ledger().missing == 3
 
 
-def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
+def test_warm_up_is_excluded_by_default(path):
     with ResultsWriter(path) as writer, Results(path) as results:
         for second, value in ((9, 1.0), (10, 2.0), (11, 4.0)):
             writer.add_histogram("ttft_ms", "fresh", second, "w1", of(value))
@@ -177,16 +180,6 @@ def test_warm_up_is_left_out_of_what_counts_and_can_be_asked_for(path):
             assert [row.second for row in results.processes(part)] == seconds
         assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
         assert results.rate_counts_by_second()[9] == RateCounts(judged=9, failed=1)
-
-
-def test_without_a_tally_rates_come_from_the_ledger(path):
-    with ResultsWriter(path) as writer:
-        writer.add_ledger("w", 1, "fresh", "done", 5)
-        writer.add_ledger("w", 1, "fresh", "abandoned", 2)
-        writer.add_failures("w", 1, "fresh", 1)
-    with Results(path) as results:
-        assert results.rate_counts() == RateCounts(5, 1, None, None)
-        assert results.rate_counts(part="warm-up") == RateCounts()
 
 
 def test_a_metric_of_no_journey_makes_none(path):
@@ -227,7 +220,7 @@ def test_seconds_are_read_in_bins_from_any_first_one_on(tmp_path):
 
 
 def some_histograms(path):
-    """Writes those of two metrics, journeys and workers over ten seconds, three of them warm-up; each by its key."""
+    """Write histograms of two metrics, journeys and workers over ten seconds, three of them warm-up; by key."""
     rng = np.random.default_rng(3)
     single = {}
     with ResultsWriter(path) as writer:
@@ -239,14 +232,12 @@ def some_histograms(path):
     return single
 
 
-@pytest.mark.parametrize("kept_buckets", [reader._KEPT_BUCKETS, 0])
-@pytest.mark.parametrize("together", [reader._TOGETHER, 7])
-def test_histograms_that_are_read_together_are_the_same_as_one_by_one(
-    path, monkeypatch, together, kept_buckets
-):
-    monkeypatch.setattr(reader, "_TOGETHER", together)
-    monkeypatch.setattr(reader, "_SECONDS_TOGETHER", together)
-    monkeypatch.setattr(reader, "_KEPT_BUCKETS", kept_buckets)
+@pytest.mark.parametrize("cached_buckets", [stored_histograms._CACHED_BUCKETS, 0])
+@pytest.mark.parametrize("batch", [stored_histograms._BATCH, 7])
+def test_histograms_read_in_batches_equal_those_read_one_by_one(path, monkeypatch, batch, cached_buckets):
+    monkeypatch.setattr(stored_histograms, "_BATCH", batch)
+    monkeypatch.setattr(stored_histograms, "_SECONDS_PER_BATCH", batch)
+    monkeypatch.setattr(stored_histograms, "_CACHED_BUCKETS", cached_buckets)
     single = some_histograms(path)
 
     def merged(*wanted, seconds=range(103, 110)):
@@ -278,7 +269,7 @@ def test_histograms_that_are_read_together_are_the_same_as_one_by_one(
         assert results.histograms_by_second("duration_ms") == {}
 
 
-def test_what_is_kept_of_a_file_is_let_go_of_when_it_changes(path):
+def test_cached_answers_are_dropped_when_the_file_changes(path):
     with ResultsWriter(path) as writer, Results(path) as results:
         writer.add_ledger("w", 1, "fresh", "done", 5)
         writer.add_rate_counts("w", 1, "fresh", "judged", 5)

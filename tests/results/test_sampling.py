@@ -8,7 +8,7 @@ from harness.results.sampling import StreamSample, Surplus
 
 
 def kept(kinds, keep, seed, trim_every=1):
-    """What a sample of `keep` holds after rows of those kinds (True: failed), trimmed every so often."""
+    """The sample of size `keep` after rows of those kinds (True: failed), trimmed regularly."""
     sample, rows = StreamSample(keep, rng=random.Random(seed)), []
     for number, failed in enumerate(kinds):
         priority = sample.draw(failed=failed)

@@ -64,7 +64,7 @@ def test_everything_written_is_read_back(path):
         assert list(results.exchanges()) == [exchange]
 
 
-def test_histograms_merge_with_what_is_there_and_are_read_by_second_and_journey(path):
+def test_histograms_merge_with_stored_ones_and_are_read_by_second_and_journey(path):
     mine = of(1.0)
     with ResultsWriter(path) as writer:
         writer.add_histogram("ttft_ms", "fresh", 10, "w1", mine)
@@ -112,11 +112,11 @@ def test_ledger_and_failures_are_sums_of_deltas(path):
 
 def test_unknown_words_are_refused(path):
     with ResultsWriter(path) as writer:
-        with pytest.raises(ValueError, match="'completed' is no outcome"):
+        with pytest.raises(ValueError, match="unknown ledger outcome 'completed'"):
             writer.add_ledger("w", 1, "fresh", "completed")
-        with pytest.raises(ValueError, match="'ok' is no outcome"):
+        with pytest.raises(ValueError, match="unknown ledger outcome 'ok'"):
             writer.add_streams([replace(RUN, outcome="ok")])
-        with pytest.raises(ValueError, match=r"auth.bad: 'passed' is no verdict; it is one of pass, fail"):
+        with pytest.raises(ValueError, match=r"auth.bad: unknown verdict 'passed'; use one of pass, fail"):
             writer.add_checks([CheckRecord(id="auth.bad", level="MUST", verdict="passed")])
 
 
@@ -144,7 +144,7 @@ def test_a_later_verdict_or_exchange_of_the_same_id_replaces_the_earlier(path):
     with Results(path) as results:
         assert [check.verdict for check in results.checks()] == ["pass"]
         assert [exchange.label for exchange in results.exchanges()] == ["pass"]
-        with pytest.raises(ResultsError, match="no exchange 'y'"):
+        with pytest.raises(ResultsError, match="no exchange with the id 'y'"):
             results.exchange("y")
 
 
@@ -152,14 +152,18 @@ def test_hostile_text_survives(path):
     lone, nul = "a\ud800b", "a\0b"
     with ResultsWriter(path) as writer:
         writer.add_streams(
-            [replace(RUN, reason=lone, run_id=nul, idempotency_key="'); DROP TABLE runs; --ü")]
+            [replace(RUN, reason=lone, run_id=nul, idempotency_key="'); DROP TABLE streams; --ü")]
         )
         writer.add_violation("r", "fresh", 1, lone, {"data": lone})
         writer.add_checks([CheckRecord(id="c", level="MUST", verdict="fail", detail=lone)])
         writer.add_exchange("x", "s", "l", {"head": lone + nul + "\u2028</script>"})
     with Results(path) as results:
         (run,) = results.streams()
-        assert (run.reason, run.run_id, run.idempotency_key) == ("a\\ud800b", nul, "'); DROP TABLE runs; --ü")
+        assert (run.reason, run.run_id, run.idempotency_key) == (
+            "a\\ud800b",
+            nul,
+            "'); DROP TABLE streams; --ü",
+        )
         assert results.violations()[0].detail == results.checks()[0].detail == "a\\ud800b"
         assert results.violations()[0].evidence == {"data": lone}
         assert results.exchange("x").document == {"head": lone + nul + "\u2028</script>"}
@@ -191,7 +195,7 @@ def test_rows_are_committed_by_themselves_after_a_second(path, monkeypatch):
         assert len(list(results.streams())) == 3 + writing.COMMIT_AT_ROWS
 
 
-def test_what_is_only_gathered_holds_no_lock(path):
+def test_pending_rows_take_no_lock(path):
     with ResultsWriter(path) as one, ResultsWriter(path) as other:
         one.add_streams([RUN])
         started = time.monotonic()
@@ -215,7 +219,7 @@ def test_a_failed_commit_loses_nothing(path):
         assert len(list(results.streams())) == 1
 
 
-def test_leaving_by_an_exception_keeps_what_was_added(path):
+def test_leaving_by_an_exception_commits(path):
     def interrupted():
         with ResultsWriter(path) as writer:
             writer.add_streams([RUN])
@@ -246,7 +250,7 @@ def test_the_last_writer_leaves_a_single_plain_file_and_reading_adds_none(path):
 KILLED = """
 import sys, time
 from harness.results.histogram import Histogram
-from harness.results.records import CheckRow, RunRow
+from harness.results.records import CheckRecord, StreamRecord
 from harness.results.writer import ResultsWriter
 writer = ResultsWriter(sys.argv[1])
 histogram = Histogram()
@@ -258,7 +262,7 @@ while True:
         histogram.record(number)
         writer.add_histogram("ttft_ms", "fresh", number // 100, "w", histogram)
         writer.add_ledger("w", 1, "fresh", "scheduled")
-        writer.add_runs([RunRow(journey="fresh", step="run", worker="w", intended_ns=number, outcome="done")])
+        writer.add_streams([StreamRecord(journey="fresh", step="run", worker="w", intended_ns=number, outcome="done")])
     writer.commit()
     print(number, flush=True)
 """
@@ -287,15 +291,15 @@ def test_a_killed_writer_leaves_a_readable_file_with_all_that_was_committed(path
 WRITING = """
 import sys
 from harness.results.histogram import Histogram
-from harness.results.records import RunRow
+from harness.results.records import StreamRecord
 from harness.results.writer import ResultsWriter
 path, worker = sys.argv[1:]
 sys.stdin.readline()
 for _ in range(5):
     with ResultsWriter(path) as writer:
         for number in range(40):
-            row = RunRow(journey="fresh", step="run", worker=worker, intended_ns=number, outcome="done")
-            writer.add_runs([row])
+            row = StreamRecord(journey="fresh", step="run", worker=worker, intended_ns=number, outcome="done")
+            writer.add_streams([row])
             writer.add_ledger("shared", 1, "fresh", "scheduled")
             writer.count_violation("ids.unique", "fresh", "shared")
             histogram = Histogram()
@@ -334,7 +338,7 @@ def test_a_writer_does_not_cross_a_fork(path, monkeypatch):
         writer.add_streams([RUN])
         with monkeypatch.context() as patch:
             patch.setattr(writing.os, "getpid", lambda: -1)
-            with pytest.raises(RuntimeError, match="does not survive a fork"):
+            with pytest.raises(RuntimeError, match="cannot be used after a fork"):
                 writer.commit()
 
 
@@ -345,18 +349,18 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path):
     with pytest.raises(ResultsError, match="cannot create the results file"):
         ResultsWriter(tmp_path)
     (tmp_path / "text").write_text("something of the user's" * 100)
-    with pytest.raises(ResultsError, match="cannot write results to it"):
+    with pytest.raises(ResultsError, match="cannot write the results file"):
         ResultsWriter(tmp_path / "text")
 
 
-def runs_of(path):
+def streams_of(path):
     with Results(path) as results:
         return list(results.streams())
 
 
 def test_a_large_test_keeps_a_sample_of_its_rows_and_says_of_how_many(path):
     failed = replace(RUN, outcome="truncated", reason="gone")
-    with ResultsWriter(path, keep_runs=10) as writer:
+    with ResultsWriter(path, keep_streams=10) as writer:
         for number in range(300):
             writer.add_streams([replace(RUN, intended_ns=number)])
             if number % 20 == 0:
@@ -364,23 +368,23 @@ def test_a_large_test_keeps_a_sample_of_its_rows_and_says_of_how_many(path):
                 writer.commit()
                 with Results(path) as results:
                     assert results.sample() == (min(10, number + number // 20 + 2), number + number // 20 + 2)
-    rows = runs_of(path)
+    rows = streams_of(path)
     assert Counter(row.outcome for row in rows) == {"done": 5, "truncated": 5}
     with Results(path) as results:
         assert results.sample() == (10, 315)
-        assert (results.manifest["runs_seen"], results.manifest["runs_kept"]) == (315, 10)
+        assert (results.manifest["streams_seen"], results.manifest["streams_kept"]) == (315, 10)
 
 
 def test_every_row_of_a_file_is_as_likely_to_stay(path):
     times = Counter()
     for number in range(200):
         file = path.with_name(f"{number}.sqlite")
-        with ResultsWriter(file, keep_runs=4) as writer:
+        with ResultsWriter(file, keep_streams=4) as writer:
             for row in range(16):
                 writer.add_streams([replace(RUN, intended_ns=row)])
                 if row % 5 == 0:
                     writer.commit()
-        times.update(row.intended_ns for row in runs_of(file))
+        times.update(row.intended_ns for row in streams_of(file))
     assert sum(times.values()) == 800
     # Expected 50 each; the standard deviation is sqrt(200 * 1/4 * 3/4) = 6.1.
     assert all(abs(times[row] - 50) < 5.5 * 6.1 for row in range(16))
@@ -388,33 +392,33 @@ def test_every_row_of_a_file_is_as_likely_to_stay(path):
 
 def test_a_sample_goes_on_where_an_earlier_writer_ended_and_zero_keeps_none(path):
     for _ in range(3):
-        with ResultsWriter(path, keep_runs=5) as writer:
+        with ResultsWriter(path, keep_streams=5) as writer:
             writer.add_streams([RUN] * 4)
     with Results(path) as results:
         assert results.sample() == (5, 12)
     none = path.with_name("none.sqlite")
-    with ResultsWriter(none, keep_runs=0) as writer:
+    with ResultsWriter(none, keep_streams=0) as writer:
         writer.add_streams([RUN] * 4)
-    assert runs_of(none) == []
+    assert streams_of(none) == []
     with Results(none) as results:
         assert results.sample() == (0, 4)
 
 
 def test_a_commit_that_fails_trims_no_count(path):
-    with ResultsWriter(path, keep_runs=3) as writer:
+    with ResultsWriter(path, keep_streams=3) as writer:
         writer.add_streams([RUN] * 3)
         writer.commit()
         writer.add_streams([replace(RUN, events=np.int64(3))] + [RUN] * 3)
         with pytest.raises(ResultsError, match="cannot store BLOB"):
             writer.commit()
-        assert len(runs_of(path)) == 3
-        writer._pending.runs.clear()
+        assert len(streams_of(path)) == 3
+        writer._pending.streams.clear()
         writer._sample.ordinary = 3
         writer.add_streams([RUN] * 9)
-    assert len(runs_of(path)) == 3
+    assert len(streams_of(path)) == 3
 
 
-def test_what_is_added_together_is_committed_together(path, monkeypatch):
+def test_a_transaction_is_committed_as_a_whole(path, monkeypatch):
     now = 100.0
     monkeypatch.setattr(writing.time, "monotonic", lambda: now)
     with ResultsWriter(path) as writer, Results(path) as results:
@@ -427,12 +431,12 @@ def test_what_is_added_together_is_committed_together(path, monkeypatch):
         assert (results.ledger().scheduled, len(list(results.streams()))) == (1, writing.COMMIT_AT_ROWS + 1)
 
 
-def test_what_is_stored_is_sorted_into_buckets(path):
+def test_merged_histograms_are_stored_in_buckets(path):
     small = Histogram()
     small.record(3.0)
     with ResultsWriter(path) as writer:
         writer.add_histogram("ttft_ms", "fresh", 1, "w", small)
     with sqlite3.connect(path) as db:
-        (blob,) = db.execute("SELECT counts FROM histograms").fetchone()
+        (blob,) = db.execute("SELECT histogram FROM histograms").fetchone()
     db.close()
     assert blob[:1] != b"\x02"

@@ -1,0 +1,75 @@
+"""The numbers of a test in one JSON document: summary.json."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from harness.results.measurement_error import measurement_error
+from harness.results.metrics import METRICS, distribution, violations
+from harness.results.reader import Results
+from harness.results.records import VERDICTS
+from harness.results.stored_histograms import HistogramPart
+
+ALWAYS_SUMMARISED = ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
+"""Metrics that the summary always has, with count 0 and nulls if nothing was measured."""
+
+
+def summarize(results: Results) -> dict[str, Any]:
+    """The content of summary.json. Raises ResultsError.
+
+    Everything excludes warm-up, except for "ledger", "violations" and "warmup". Metrics outside
+    ALWAYS_SUMMARISED are present only if they have data. Each is in its unit of METRICS.
+    """
+    verdicts = Counter(check.verdict for check in results.checks())
+    kept, seen = results.sample()
+    return {
+        "ledger": results.ledger().as_dict(),
+        **_rates(results, "measured"),
+        "metrics": _distributions(results, "measured"),
+        "violations": violations(results),
+        "warmup": _warmup(results),
+        "harness": measurement_error(results),
+        "runs": {"seen": seen, "kept": kept},
+        "checks": {verdict: verdicts[verdict] for verdict in VERDICTS},
+    }
+
+
+def write_summary(path: Path) -> None:
+    """Write the summary of a results file next to it: summary.json, or summary-2.json for results-2.sqlite.
+
+    Raises ResultsError and OSError.
+    """
+    with Results(path) as results:
+        text = json.dumps(summarize(results), indent=2)
+    name = path.stem.replace("results", "summary")
+    path.with_name(f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+def _rates(results: Results, part: HistogramPart) -> dict[str, Any]:
+    counts = results.rate_counts(part=part)
+    return {
+        "streams": {"judged": counts.judged, "failed": counts.failed, "error_rate": counts.error_rate},
+        "goodput": {"runs": counts.runs, "good": counts.good, "share": counts.goodput},
+    }
+
+
+def _distributions(results: Results, part: HistogramPart) -> dict[str, Any]:
+    """Every metric with data in any part, so that the summary and its "warmup" have the same names."""
+    measured = set(results.metrics())
+    shown = [name for name in METRICS if name in measured or name in ALWAYS_SUMMARISED]
+    return {name: distribution(results.histogram(name, part=part)) for name in shown}
+
+
+def _warmup(results: Results) -> dict[str, Any] | None:
+    """The numbers of the warm-up; None without one."""
+    if results.measured_from is None:
+        return None
+    return {
+        "measured_from": results.measured_from,
+        "seconds": results.manifest.get("warmup_s"),
+        **_rates(results, "warm-up"),
+        "metrics": _distributions(results, "warm-up"),
+    }
