@@ -1,7 +1,7 @@
-"""Streamed agent runs under load: ``locust -f agent_runs.py --host URL``.
+"""Agent runs under load: ``locust -f agent_runs.py --host URL``.
 
-The target's settings come from HARNESS_CONFIG, harness.toml or HARNESS_* variables; ``--host`` wins over
-their base_url, ``--harness-out DIR`` keeps the results. In the web page the load's own can be changed.
+The target's settings come from HARNESS_CONFIG, harness.toml or HARNESS_* variables; ``--host`` overrides their
+base_url. ``--harness-out DIR`` writes the results. The load settings can be changed on the web page.
 """
 
 from locust import events
@@ -11,7 +11,7 @@ from harness.load.users import ConfiguredUser
 
 
 class AgentRuns(ConfiguredUser):
-    """Users who start runs, retry them, cut and resume them, and misuse their keys."""
+    """Users that run the journeys of the load settings."""
 
 
 Session(settings_or_exit(), users=AgentRuns).listen(events)

@@ -1,1 +1,1 @@
-"""Load: what Locust's users do, and the books that are kept of it."""
+"""Load tests with Locust: journeys, schedules, statistics and the web page."""

@@ -1,4 +1,4 @@
-"""Locust's users: the closed loop, whose users travel one journey after another, and the open loop's pump."""
+"""Locust users: the closed loop, where each user runs one journey after another, and the open loop's pacer."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ logger = logging.getLogger(__name__)
 Task = Callable[["AgentRunUser"], None]
 
 
-def _active_test(user: User) -> RunContext:
+def _run_context(user: User) -> RunContext:
     session = Session.of(user.environment)
-    active = None if session is None else session.active
-    # A worker that is stopping may still be sent users that another, which left before, had.
-    if active is None or active.collector.closed or active.stopping.is_set():
+    context = None if session is None else session.run_context
+    # Locust may still move users of a departed worker to a worker that is stopping.
+    if context is None or context.collector.closed or context.stopping.is_set():
         raise StopUser
-    return active
+    return context
 
 
 def weighted_tasks(weights: Mapping[str, int]) -> list[Any]:
-    """The journeys as Locust tasks, each as often as it weighs."""
+    """The journeys as Locust tasks, each repeated by its weight."""
     return [task for name, weight in weights.items() for task in [_task(name)] * weight]
 
 
@@ -46,87 +46,87 @@ def _task(name: str) -> Task:
     def task(user: AgentRunUser) -> None:
         user.run_journey(JOURNEYS[name])
 
-    task.__name__ = name  # what Locust shows
+    task.__name__ = name  # Locust shows it
     return task
 
 
 class AgentRunUser(User):
-    """A user of the closed loop: the next journey begins when the one before has ended."""
+    """A user of the closed loop: the next journey starts when the previous one has ended."""
 
     abstract = True
 
     def run_journey(self, journey: Journey) -> None:
-        """One of the shipped journeys."""
-        with self._stream_runner() as traveller:
-            journey(traveller, None)
+        """Run one of the built-in journeys."""
+        with self._stream_runner() as runner:
+            journey(runner, None)
 
     @contextmanager
     def journey(self, name: str) -> Iterator[CustomJourney]:
-        """A journey of your own, for the length of a with-block; results keep its streams under `name`."""
-        with self._stream_runner() as traveller:
-            yield CustomJourney(traveller, name)
+        """Your own journey, for the length of a with-block. Results keep its streams under `name`."""
+        with self._stream_runner() as runner:
+            yield CustomJourney(runner, name)
 
     @contextmanager
     def _stream_runner(self) -> Iterator[StreamRunner]:
-        traveller = _active_test(self).stream_runner()
+        runner = _run_context(self).stream_runner()
         try:
-            yield traveller
+            yield runner
         except CollectorClosedError:
             raise StopUser from None
-        if traveller.refused:
-            gevent.sleep(_AFTER_REFUSAL_S)  # without a target a closed loop would only spin
+        if runner.refused:
+            gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
 
 
 class ArrivalUser(User):
-    """The open loop: begins each arrival of this process's share when it is due, whatever became of others.
+    """The open loop: starts each arrival of this process's share when it is due, however earlier ones fare.
 
-    It needs one user a process; any more have nothing to do.
+    One user per process is enough; more have nothing to do.
     """
 
     abstract = True
     weights: Mapping[str, int] = {"fresh": 1}
 
     def send_arrivals(self) -> None:
-        """Begin the arrivals, wait for those that are still on their way, and for the test's end."""
-        active = _active_test(self)
-        if active.timetable is not None and not active.has_pump:
-            active.has_pump = True
+        """Start the arrivals, wait until they have ended, then wait for the end of the test."""
+        context = _run_context(self)
+        if context.schedule is not None and not context.has_pacer:
+            context.has_pacer = True
             try:
-                self._follow(active.timetable, active)
+                self._follow(context.schedule, context)
             finally:
-                if not active.stopping.is_set():
-                    active.pumped()
-        active.stopping.wait()
+                if not context.stopping.is_set():
+                    context.arrivals_finished()
+        context.stopping.wait()
         raise StopUser
 
-    tasks = [send_arrivals]  # noqa: RUF012 - Locust's way to declare them
+    tasks = [send_arrivals]  # noqa: RUF012 - the way Locust declares tasks
 
-    def _follow(self, timetable: Schedule, active: RunContext) -> None:
-        pump = Pacer(timetable, active.stopping, partial(self._arrive, active), active.collector.drop)
+    def _follow(self, schedule: Schedule, context: RunContext) -> None:
+        pacer = Pacer(schedule, context.stopping, partial(self._arrive, context), context.collector.drop)
         try:
-            pump.run(self.weights)
+            pacer.run(self.weights)
         except gevent.GreenletExit:
-            if not active.stopping.is_set():
-                logger.error("this process's pump was stopped in mid-test: its arrivals end here")  # noqa: TRY400
+            if not context.stopping.is_set():
+                logger.error("the user that paces the arrivals was stopped: no more arrivals start")  # noqa: TRY400
             raise
 
-    def _arrive(self, active: RunContext, journey: str, due_ns: int) -> None:
+    def _arrive(self, context: RunContext, journey: str, due_ns: int) -> None:
         try:
-            JOURNEYS[journey](active.stream_runner(), due_ns)
+            JOURNEYS[journey](context.stream_runner(), due_ns)
         except CollectorClosedError:
             return
-        except Exception as problem:  # noqa: BLE001 - as Locust does with what a task raises
+        except Exception as problem:  # noqa: BLE001 - as Locust does for exceptions in a task
             events: Any = self.environment.events
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
 
 
 class ConfiguredUser(AgentRunUser, ArrivalUser):
-    """A user of the loop that the load settings describe, open or closed; they may change between tests."""
+    """A user of the loop, open or closed, that the load settings describe. Tests may differ in their settings."""
 
     abstract = True
 
     @classmethod
     def configure(cls, load: LoadSettings) -> None:
-        """From the next user on, do what these settings say."""
+        """Follow these settings from the next user on."""
         cls.weights = load.journeys.model_dump()
         cls.tasks = list(ArrivalUser.tasks) if load.is_open else weighted_tasks(cls.weights)

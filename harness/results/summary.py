@@ -32,7 +32,7 @@ def summarize(results: Results) -> dict[str, Any]:
         "violations": violations(results),
         "warmup": _warmup(results),
         "harness": measurement_error(results),
-        "runs": {"seen": seen, "kept": kept},
+        "sample": {"seen": seen, "kept": kept},
         "checks": {verdict: verdicts[verdict] for verdict in VERDICTS},
     }
 

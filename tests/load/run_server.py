@@ -1,7 +1,7 @@
-"""A small agent-run server of the tests' own: it counts what it did, and can be told to do it wrong.
+"""A small agent-run server for tests: it counts what it does, and can be faulty on request.
 
-Each run is a list of events with due times; a connection writes them as they fall due. A thread per
-connection, blocking sockets, and nothing in common with the code under test.
+Each run is a list of events with due times; a connection writes them when they are due. One thread per connection,
+blocking sockets, and no code shared with the code under test.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Run:
 
 @dataclass
 class Behaviour:
-    """What the server does to the nth run that it starts (from 0): one of the words in `RunServer.play`."""
+    """fault: what the server does to the nth run that it starts (from 0); see `Connection.play`."""
 
     fault: Callable[[int], str] = lambda _: "none"
     tokens: int = 4
@@ -42,8 +42,8 @@ class Behaviour:
 
 
 @dataclass
-class Books:
-    """The truth, to hold the harness's ledger against."""
+class ServerStats:
+    """The true counts, to check the harness's ledger against."""
 
     counts: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -61,7 +61,7 @@ class RunServer(socketserver.ThreadingTCPServer):
     def __init__(self, behaviour: Behaviour) -> None:
         super().__init__(("127.0.0.1", 0), Connection)
         self.behaviour = behaviour
-        self.books = Books()
+        self.stats = ServerStats()
         self.runs: dict[str, Run] = {}
         self.lock = threading.Lock()
 
@@ -70,19 +70,19 @@ class RunServer(socketserver.ThreadingTCPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        self.books.add("server errors")
+        self.stats.add("server errors")
         super().handle_error(request, client_address)
 
     def find_or_start(self, key: str, body: dict[str, Any]) -> tuple[Run | None, str]:
         with self.lock:
-            known = self.runs.get(key)
-            if known is not None:
-                return (known, "none") if known.body == body else (None, "none")
-            number = self.books.counts["runs"]
+            existing = self.runs.get(key)
+            if existing is not None:
+                return (existing, "none") if existing.body == body else (None, "none")
+            number = self.stats.counts["runs"]
             fault = self.behaviour.fault(number)
             run = Run(body, self._events(number, fault), time.monotonic(), self.behaviour.gap_s)
             self.runs[key] = run
-            self.books.add("runs")
+            self.stats.add("runs")
             return run, fault
 
     def _events(self, number: int, fault: str) -> list[bytes]:
@@ -93,7 +93,7 @@ class RunServer(socketserver.ThreadingTCPServer):
         if fault == "swap":
             ids[0], ids[1] = ids[1], ids[0]
         frames = zip(ids, [*texts, last], strict=True)
-        return [f"id: {one}\ndata: {json.dumps(data)}\n\n".encode() for one, data in frames]
+        return [f"id: {event_id}\ndata: {json.dumps(data)}\n\n".encode() for event_id, data in frames]
 
 
 class Connection(socketserver.BaseRequestHandler):
@@ -107,10 +107,10 @@ class Connection(socketserver.BaseRequestHandler):
 
     def answer(self, sock: socket.socket) -> None:
         headers, body = read_request(sock)
-        self.server.books.add("requests")
+        self.server.stats.add("requests")
         run, fault = self.server.find_or_start(headers["idempotency-key"], json.loads(body))
         if run is None:
-            self.server.books.add("conflicts")
+            self.server.stats.add("conflicts")
             text = b'{"error":{"code":409}}'
             sock.sendall(b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\n")
             sock.sendall(b"Content-Length: %d\r\n\r\n%s" % (len(text), text))
@@ -129,22 +129,22 @@ class Connection(socketserver.BaseRequestHandler):
         start = 0
         if last_event_id is not None:
             prefix = f"id: {last_event_id}\n".encode()
-            start = 1 + next(place for place, one in enumerate(events) if one.startswith(prefix))
+            start = 1 + next(place for place, event in enumerate(events) if event.startswith(prefix))
         for place in range(start, len(events)):
             wait_s = run.started + place * run.gap_s - time.monotonic()
             if wait_s > 0:
                 time.sleep(wait_s)
             if fault == "truncate" and place == len(events) - 1:
-                self.server.books.add("truncated")
+                self.server.stats.add("truncated")
                 return
             if fault == "reset" and place == len(events) - 1:
-                self.server.books.add("reset")
+                self.server.stats.add("reset")
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                sock.close()  # socketserver would say goodbye first
+                sock.close()  # socketserver would send a FIN first
                 return
             sock.sendall(b"%x\r\n%s\r\n" % (len(events[place]), events[place]))
         sock.sendall(b"0\r\n\r\n")
-        self.server.books.add("terminals sent")
+        self.server.stats.add("terminals sent")
 
 
 def read_request(sock: socket.socket) -> tuple[dict[str, str], bytes]:
@@ -153,7 +153,7 @@ def read_request(sock: socket.socket) -> tuple[dict[str, str], bytes]:
     while b"\r\n\r\n" not in data:
         piece = sock.recv(65536)
         if not piece:
-            raise ConnectionError("no request came")
+            raise ConnectionError("no request received")
         data += piece
     head, _, body = data.partition(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")[1:]

@@ -1,4 +1,4 @@
-"""The open loop in real Locust processes: which arrivals begin, and how the test comes to its end."""
+"""The open loop in real Locust processes: which arrivals start, and how the test ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_environment, locustfile
 from harness.load.schedule.arrivals import arrivals_for
 from harness.load.schedule.plan import JourneyMix, WorkerShare
-from tests.load.locust.test_processes import Load, Page, wait_for
+from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import config, run_server
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ MS = 1_000_000
 
 
 def expected(load: LoadSettings) -> list[tuple[float, str]]:
-    """Every arrival of the test: seconds from the start, and its journey."""
+    """Every arrival of the test: seconds from the start, and journey."""
     arrivals = arrivals_for(load)
     assert arrivals is not None
     assert load.seed is not None
@@ -46,14 +46,14 @@ def expected(load: LoadSettings) -> list[tuple[float, str]]:
 
 
 def begun(load: Load) -> list[tuple[int, str]]:
-    """The arrivals that began: when they were due, ns from the first, and which journey."""
+    """The arrivals that started: due time in ns from the first, and journey."""
     rows = [row for row in load.rows() if row.step in {"run", "original"}]
     found = sorted((row.intended_ns, row.journey) for row in rows)
     return [(due_ns - found[0][0], journey) for due_ns, journey in found]
 
 
 def is_same(found: list[tuple[int, str]], wanted: list[tuple[float, str]]) -> bool:
-    # Epoch times come of two clocks that are read one after the other.
+    # Epoch times come from two clocks, read one after the other.
     return len(found) == len(wanted) and all(
         journey == wanted_journey and abs(due_ns - (due_s - wanted[0][0]) * 1e9) < 5 * MS
         for (due_ns, journey), (due_s, wanted_journey) in zip(found, wanted, strict=True)
@@ -80,7 +80,7 @@ def test_exactly_the_schedule_begins(tmp_path: Path, shape: dict[str, Any], proc
     streams = journeys["fresh"] + 2 * journeys["replay"]
     assert load.counts() == {"scheduled": streams, "done": streams}
     assert load.code == 0, load.printed
-    assert "the schedule has come to its end" in load.printed
+    assert "all scheduled arrivals have ended" in load.printed
     assert "Traceback" not in load.printed
     with load.results() as results:
         assert results.manifest["state"] == "finished"
@@ -88,12 +88,12 @@ def test_exactly_the_schedule_begins(tmp_path: Path, shape: dict[str, Any], proc
         assert results.histogram("schedule_lag_ms").count == len(wanted)
 
 
-def test_a_seed_that_is_drawn_repeats_the_test(tmp_path: Path) -> None:
+def test_a_random_seed_repeats_the_test(tmp_path: Path) -> None:
     settings = LoadSettings(rate=50, arrivals="poisson", duration=1, processes=2, journeys=FRESH)
     plain = settings.model_dump(exclude={"seed"}, exclude_none=True)
     with run_server() as server:
         load = Load(tmp_path, server.base_url, settings)
-        # As somebody writes it who names no seed: every process would draw its own.
+        # Without a seed in the settings, every process would draw its own.
         text = (tmp_path / "harness.toml").read_text()
         (tmp_path / "harness.toml").write_text(text.replace(f"seed = {settings.seed}\n", ""))
         load.run()
@@ -103,9 +103,9 @@ def test_a_seed_that_is_drawn_repeats_the_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_streams_that_last_longer_than_the_test_come_to_their_end(tmp_path: Path, processes: int) -> None:
+def test_streams_longer_than_the_test_are_read_to_their_end(tmp_path: Path, processes: int) -> None:
     plan = LoadSettings(rate=10, duration=1, processes=processes, journeys=FRESH)
-    with run_server(tokens=66, gap_s=0.1) as server:  # longer than Locust's patience of five seconds
+    with run_server(tokens=66, gap_s=0.1) as server:  # longer than Locust's stop timeout of 5 s
         load = Load(tmp_path, server.base_url, plan).run()
     assert load.counts() == {"scheduled": 10, "done": 10}
     assert load.code == 0, load.printed
@@ -125,7 +125,7 @@ def test_arrivals_beyond_max_in_flight_are_dropped_and_counted(tmp_path: Path, p
     plan = LoadSettings(rate=40, duration=1, processes=processes, max_in_flight=5, journeys=FRESH)
     with run_server(tokens=40, gap_s=0.1) as server:
         load = Load(tmp_path, server.base_url, plan).run()
-        assert server.books.counts["requests"] == 5
+        assert server.stats.counts["requests"] == 5
     with load.results() as results:
         ledger = results.ledger()
         assert ledger.adds_up
@@ -137,9 +137,11 @@ def test_a_limit_that_gives_a_worker_nothing_is_refused(tmp_path: Path) -> None:
     plan = LoadSettings(rate=40, duration=1, processes=2, max_in_flight=1, journeys=FRESH)
     with run_server() as server:
         load = Load(tmp_path, server.base_url, plan).run()
-        assert server.books.counts["requests"] == 0
+        assert server.stats.counts["requests"] == 0
     assert load.code == 2
-    assert "max_in_flight is shared by the workers, and 1 is too few for 2 of them; raise it" in load.printed
+    assert (
+        "max_in_flight is divided among the workers, and 1 is too few for 2 workers; raise it" in load.printed
+    )
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -149,31 +151,31 @@ def test_an_open_loop_that_is_interrupted(tmp_path: Path, processes: int, number
     with run_server() as server:
         load = Load(tmp_path, server.base_url, plan)
         with load.started() as process:
-            wait_for(lambda: server.books.counts["requests"] > 20)
+            wait_for(lambda: server.stats.counts["requests"] > 20)
             os.kill(process.pid, number)
-        truth = server.books.counts["requests"]
+        truth = server.stats.counts["requests"]
     assert load.counts()["scheduled"] == truth
     assert load.code == 130, load.printed
     with load.results() as results:
         assert results.manifest["state"] == "interrupted"
 
 
-def test_a_killed_worker_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_killed_worker_does_not_block_the_end(tmp_path: Path) -> None:
     plan = LoadSettings(rate=40, duration=4, processes=2, journeys=FRESH)
     with run_server() as server:
         load = Load(tmp_path, server.base_url, plan)
         with load.started() as process:
-            wait_for(lambda: server.books.counts["requests"] > 40)
+            wait_for(lambda: server.stats.counts["requests"] > 40)
             psutil.Process(process.pid).children()[0].kill()
     with load.results() as results:
         assert len(results.manifest["workers_lost"]) == 1
         assert results.manifest["state"] == "finished"
-    assert "the schedule has come to its end" in load.printed
+    assert "all scheduled arrivals have ended" in load.printed
     assert load.code == 1
 
 
 class Cluster(Load):
-    """A master that waits for workers, and workers that are started by hand, as on several machines."""
+    """A master that waits for workers, and workers that are started separately, as on several machines."""
 
     def __init__(self, where: Path, base_url: str, plan: LoadSettings, expect_workers: int) -> None:
         super().__init__(where, base_url, plan)
@@ -187,7 +189,7 @@ class Cluster(Load):
 
     @contextmanager
     def worker(self, plan: LoadSettings) -> Iterator[subprocess.Popen[bytes]]:
-        """A worker with settings, and a working directory, of its own."""
+        """A worker with its own settings and working directory."""
         self._workers += 1
         where = self.where / f"worker{self._workers}"
         where.mkdir()
@@ -207,7 +209,7 @@ class Cluster(Load):
             process.wait()
 
 
-def test_workers_go_by_the_masters_schedule(tmp_path: Path) -> None:
+def test_workers_follow_the_masters_schedule(tmp_path: Path) -> None:
     plan = LoadSettings(rate=30, duration=2, arrivals="poisson", journeys=FRESH)
     other = LoadSettings(rate=1, duration=9, journeys=FRESH)
     with run_server() as server:
@@ -218,7 +220,7 @@ def test_workers_go_by_the_masters_schedule(tmp_path: Path) -> None:
     assert load.code == 0, load.printed
 
 
-def test_a_worker_that_cannot_follow_is_said_and_does_not_hold_up_the_end(tmp_path: Path) -> None:
+def test_a_worker_that_cannot_follow_does_not_block_the_end(tmp_path: Path) -> None:
     (tmp_path / "trace").write_text("\n".join(f"{number / 20}" for number in range(20)))
     with run_server() as server, pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
@@ -226,24 +228,23 @@ def test_a_worker_that_cannot_follow_is_said_and_does_not_hold_up_the_end(tmp_pa
         load = Cluster(tmp_path, server.base_url, plan, 1)
         with load.started(), load.worker(LoadSettings(rate=1, journeys=FRESH)):
             pass
-        assert server.books.counts["requests"] == 0
-    said = (tmp_path / "worker1" / "printed").read_text()
-    assert (
-        "the load that the master drives cannot be driven here: cannot read the trace trace: No such" in said
-    )
-    assert "the schedule has come to its end" in load.printed
+        assert server.stats.counts["requests"] == 0
+    output = (tmp_path / "worker1" / "printed").read_text()
+    assert "this process cannot run the master's load: cannot read the trace trace: No such" in output
+    assert "all scheduled arrivals have ended" in load.printed
     assert load.code == 1, load.printed
 
 
-def test_a_worker_that_joins_in_mid_test_is_said_once_and_has_no_share(tmp_path: Path) -> None:
-    plan = LoadSettings(rate=30, duration=6, journeys=FRESH)
+def test_a_worker_that_joins_during_the_test_has_no_share(tmp_path: Path) -> None:
+    # Long enough for the second worker to start on a busy machine.
+    plan = LoadSettings(rate=30, duration=12, journeys=FRESH)
     with run_server() as server:
         load = Cluster(tmp_path, server.base_url, plan, 1)
         with load.started(), load.worker(plan):
-            wait_for(lambda: server.books.counts["requests"] > 10)
+            wait_for(lambda: server.stats.counts["requests"] > 10)
             with load.worker(plan):
                 pass
-    assert load.printed.count("came in mid-test, and gets no share of its arrivals") == 1
+    assert load.printed.count("joined during the test and gets no share of the arrivals") == 1
     assert is_same(begun(load), expected(plan))
     assert {row.worker for row in load.rows()} == {"worker-0"}
     assert load.code == 0, load.printed

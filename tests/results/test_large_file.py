@@ -21,4 +21,4 @@ def test_its_counts_are_exact_and_its_rows_a_sample(tmp_path):
         1_003 * TOKENS,
     )
     assert summary["streams"] == {"judged": 1_003, "failed": failures, "error_rate": failures / 1_003}
-    assert summary["runs"] == {"seen": 1_003, "kept": 100}
+    assert summary["sample"] == {"seen": 1_003, "kept": 100}

@@ -91,7 +91,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
             "receive_stamp": None,
             "faults": {"streams": 0, "reasons": {}, "sentence": ""},
         },
-        "runs": {"seen": 0, "kept": 0},
+        "sample": {"seen": 0, "kept": 0},
         "checks": {
             "pass": 0,
             "fail": 0,

@@ -1,8 +1,8 @@
-"""Tests started and stopped, again and again in one Locust session: nothing is lost, or counted twice.
+"""Tests started and stopped repeatedly in one Locust session: nothing is lost or counted twice.
 
-Four who count are held against each other: the server, which knows each run by its key; each worker, by
-Locust's events; Locust's own table in the master; and the results files. Run as a program it does twenty
-cycles each way and prints a table.
+Four independent counts are compared: the server's, which knows each run by its key; each worker's, from Locust's
+events; Locust's own table in the master; and the results files. As a program it does twenty cycles in each way and
+prints a table.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from pathlib import Path
 from harness.config.load_settings import LoadSettings
 from harness.results.reader import Results
 from tests.benchmarks.target import ROOT
-from tests.load.locust.test_processes import Load, Page, wait_for
+from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import RunServer, run_server
 
 _LOCUSTFILE = Path(__file__).with_name("cycling.py")
-_PAGE_REMEMBERS_S = 2.2
+_PAGE_CACHE_S = 2.2
 _USERS = 8
 _JOURNEYS = {"fresh": 3, "replay": 2, "conflict": 1}
 WORKERS = ("worker-0", "worker-1")
@@ -36,10 +36,10 @@ WORKERS = ("worker-0", "worker-1")
 
 @dataclass(frozen=True, slots=True)
 class Cycle:
-    """What each said of one test: streams that ended, by worker, as each of them counted, and in the file.
+    """The counts of one test: ended streams by worker, as the workers counted them and as in the file.
 
-    keys: of its runs. unsent_keys: of those in flight, which the server may not have got. nameless: streams in
-    flight of which not even the key is known.
+    keys: of its runs. unsent_keys: of runs in flight, which the server may not have received. without_key: streams
+    in flight whose key is unknown.
     """
 
     number: int
@@ -53,12 +53,12 @@ class Cycle:
     failures: int
     keys: frozenset[str]
     unsent_keys: frozenset[str]
-    nameless: int
+    without_key: int
     problems: tuple[str, ...]
 
     @property
     def agrees(self) -> bool:
-        """Whether all said the same, and nothing failed."""
+        """Whether all counts agree and nothing failed."""
         ended = self.scheduled - self.in_flight
         return (
             not self.problems
@@ -71,9 +71,9 @@ class Cycle:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """All tests of a session, and what the server counted meanwhile.
+    """All tests of a session, and the server's counts.
 
-    requests, done, rejected: as the server read and answered them. keys: of the runs that it began.
+    requests, done, rejected: read and answered by the server. keys: of the runs that it started.
     """
 
     cycles: tuple[Cycle, ...]
@@ -82,26 +82,26 @@ class Session:
     rejected: int
     keys: frozenset[str]
 
-    def complaints(self) -> Iterator[str]:
-        """What does not agree; nothing where all does."""
-        for one in self.cycles:
-            if not one.agrees:
-                yield f"test {one.number}: {one}"
-        streams = sum(one.scheduled for one in self.cycles)
-        in_flight = sum(one.in_flight for one in self.cycles)
-        # A stream that was stopped may have been on its way to the server, and its answer on its way back.
+    def problems(self) -> Iterator[str]:
+        """The counts that do not agree."""
+        for cycle in self.cycles:
+            if not cycle.agrees:
+                yield f"test {cycle.number}: {cycle}"
+        streams = sum(cycle.scheduled for cycle in self.cycles)
+        in_flight = sum(cycle.in_flight for cycle in self.cycles)
+        # A stopped stream may not have reached the server, and its response may not have been read.
         yield from _between("requests", self.requests, streams - in_flight, streams)
-        done = sum(one.done for one in self.cycles)
+        done = sum(cycle.done for cycle in self.cycles)
         yield from _between("runs read to their end", self.done, done, done + in_flight)
-        rejected = sum(one.rejected for one in self.cycles)
+        rejected = sum(cycle.rejected for cycle in self.cycles)
         yield from _between("conflicts", self.rejected, rejected, rejected + in_flight)
-        known = Counter(key for one in self.cycles for key in one.keys)
-        if twice := [key for key, files in known.items() if files > 1]:
-            yield f"{len(twice)} runs stand in the results of two tests"
-        if len(self.keys - set(known)) > sum(one.nameless for one in self.cycles):
-            yield f"{len(self.keys - set(known))} runs of the server stand in no results"
-        if strange := set(known) - self.keys - {key for one in self.cycles for key in one.unsent_keys}:
-            yield f"{len(strange)} runs ended that the server does not know"
+        recorded = Counter(key for cycle in self.cycles for key in cycle.keys)
+        if twice := [key for key, files in recorded.items() if files > 1]:
+            yield f"{len(twice)} runs are in the results of two tests"
+        if len(self.keys - set(recorded)) > sum(cycle.without_key for cycle in self.cycles):
+            yield f"{len(self.keys - set(recorded))} runs of the server are in no results"
+        if unknown := set(recorded) - self.keys - {key for cycle in self.cycles for key in cycle.unsent_keys}:
+            yield f"{len(unknown)} runs ended that the server does not know"
 
 
 def _between(what: str, server: int, least: int, most: int) -> Iterator[str]:
@@ -109,9 +109,9 @@ def _between(what: str, server: int, least: int, most: int) -> Iterator[str]:
         yield f"the server counted {server} {what}, the results say {least} to {most}"
 
 
-def _read(number: int, file: Path, tallies: Sequence[dict[str, object]]) -> Cycle:
-    told = {str(one["process"]): one for one in tallies if one["test"] == number}
-    problems = [f"{name} said nothing" for name in (*WORKERS, "master") if name not in told]
+def _read(number: int, file: Path, counts: Sequence[dict[str, object]]) -> Cycle:
+    by_process = {str(count["process"]): count for count in counts if count["test"] == number}
+    problems = [f"{name} reported nothing" for name in (*WORKERS, "master") if name not in by_process]
     with Results(file) as results:
         ledger, rows = results.ledger(), list(results.streams())
         problems += [] if ledger.adds_up else ["the ledger does not add up"]
@@ -127,30 +127,30 @@ def _read(number: int, file: Path, tallies: Sequence[dict[str, object]]) -> Cycl
         in_flight=ledger["in flight"],
         done=ledger["done"],
         rejected=ledger["rejected"],
-        by_worker={name: int(str(told[name]["requests"])) for name in WORKERS if name in told},
+        by_worker={name: int(str(by_process[name]["requests"])) for name in WORKERS if name in by_process},
         in_file_by_worker={name: ended[name] for name in WORKERS},
-        by_master=int(str(told["master"]["requests"])) if "master" in told else -1,
-        failures=failures + sum(int(str(one["failures"])) for one in told.values()),
+        by_master=int(str(by_process["master"]["requests"])) if "master" in by_process else -1,
+        failures=failures + sum(int(str(count["failures"])) for count in by_process.values()),
         keys=frozenset(row.idempotency_key for row in rows if row.idempotency_key),
         unsent_keys=frozenset(
             row.idempotency_key for row in rows if row.idempotency_key and row.outcome == "in flight"
         ),
-        nameless=sum(row.idempotency_key is None and row.outcome == "in flight" for row in rows),
+        without_key=sum(row.idempotency_key is None and row.outcome == "in flight" for row in rows),
         problems=tuple(problems),
     )
 
 
 def _session(load: Load, server: RunServer, cycles: int) -> Session:
     assert "Traceback" not in load.printed, load.printed
-    tallies = [
+    counts = [
         json.loads(line) for file in load.where.glob("*.jsonl") for line in file.read_text().splitlines()
     ]
     names = ["results.sqlite", *(f"results-{number}.sqlite" for number in range(2, cycles + 1))]
-    found = tuple(_read(number, load.out / name, tallies) for number, name in enumerate(names, 1))
+    cycles_read = tuple(_read(number, load.out / name, counts) for number, name in enumerate(names, 1))
     assert not (load.out / f"results-{cycles + 1}.sqlite").exists()
-    counts = server.books.counts
+    served = server.stats.counts
     return Session(
-        found, counts["requests"], counts["terminals sent"], counts["conflicts"], frozenset(server.runs)
+        cycles_read, served["requests"], served["terminals sent"], served["conflicts"], frozenset(server.runs)
     )
 
 
@@ -168,10 +168,10 @@ def _without(command: list[str], *options: str, flags: Sequence[str] = ()) -> li
     """The command without options that take a value, and without flags."""
     kept: list[str] = []
     skip = False
-    for word in command:
-        if not skip and word not in options and word not in flags:
-            kept.append(word)
-        skip = not skip and word in options
+    for argument in command:
+        if not skip and argument not in options and argument not in flags:
+            kept.append(argument)
+        skip = not skip and argument in options
     return kept
 
 
@@ -187,7 +187,7 @@ def by_api(where: Path, cycles: int, *, stop_timeout: int, cycle_s: float = 0.8)
 
 
 def by_web(where: Path, cycles: int, *, stop_timeout: int) -> Session:
-    """The web page's own requests start and stop each test."""
+    """Requests to the web page start and stop each test."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with _prepared(where, stop_timeout, {}) as (load, server):
@@ -199,18 +199,18 @@ def by_web(where: Path, cycles: int, *, stop_timeout: int) -> Session:
             wait_for(page.is_up)
             for _ in range(cycles):
                 wait_for(lambda: page.workers() == ["ready"] * 2)
-                before = server.books.counts["requests"]
+                before = server.stats.counts["requests"]
                 page.swarm(host=server.base_url)
-                wait_for(lambda before=before: server.books.counts["requests"] > before + 20)  # type: ignore[misc]
+                wait_for(lambda before=before: server.stats.counts["requests"] > before + 20)  # type: ignore[misc]
                 page.post("/stop")
                 wait_for(lambda: page.get("/stats/requests")["state"] == "stopped")
-                time.sleep(_PAGE_REMEMBERS_S)  # and meanwhile would show workers as ready that still stop
+                time.sleep(_PAGE_CACHE_S)  # until then it may show stopping workers as ready
             os.kill(process.pid, signal.SIGTERM)
         return _session(load, server, cycles)
 
 
 def main() -> None:
-    """Twenty cycles each way; exit with 1 unless all who count agree."""
+    """Twenty cycles in each way; exit with 1 unless all counts agree."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=20)
     cycles: int = parser.parse_args().cycles
@@ -227,18 +227,18 @@ def main() -> None:
     for name, way in ways.items():
         with tempfile.TemporaryDirectory(prefix="cycles-") as where:
             session = way(Path(where))
-        found = session.cycles
+        tests = session.cycles
         numbers = (
-            f"{sum(one.scheduled for one in found):10}{sum(one.in_flight for one in found):10}"
-            f"{sum(sum(one.by_worker.values()) for one in found):9}{sum(one.by_master for one in found):8}"
+            f"{sum(test.scheduled for test in tests):10}{sum(test.in_flight for test in tests):10}"
+            f"{sum(sum(test.by_worker.values()) for test in tests):9}{sum(test.by_master for test in tests):8}"
         )
         print(
-            f"{name:28}{sum(one.agrees for one in found):4}/{len(found):2}{numbers}{session.requests:8}",
+            f"{name:28}{sum(test.agrees for test in tests):4}/{len(tests):2}{numbers}{session.requests:8}",
             flush=True,
         )
-        for complaint in session.complaints():
+        for problem in session.problems():
             wrong += 1
-            print(f"  {complaint}", flush=True)
+            print(f"  {problem}", flush=True)
     sys.exit(1 if wrong else 0)
 
 

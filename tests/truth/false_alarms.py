@@ -1,12 +1,12 @@
-"""How often the gate calls equal servers worse, and how often it misses one that became slower.
+"""How often the gate calls equal servers worse, and how often it misses a server that became slower.
 
-A server against itself, and against itself slowed, a few hundred times over, through the real results files and
-the real gate. The server is simulated, because then the truth is known and days of testing take minutes; it is
-no dice-box, though (`Server`): its speed drifts from second to second, each run of the whole test finds it in
-another state, and its slow answers are very slow. With --real it is the embedded server under a real load.
+A server is compared with itself and with a slowed version of itself, a few hundred times, with real results files and
+the real gate. The server is simulated, because then the truth is known and days of testing take minutes. Its values are
+not independent (`Server`): its speed drifts from second to second, differs between runs, and has a heavy tail. With
+--real it is the reference server under a real load.
 
 python -m tests.truth.false_alarms [--runs 200] [--real FOLDER] [--write]: --write puts the tables into docs/gate.md.
-It exits with 1 when the recommended plan does not meet its bars.
+It exits with 1 if the recommended plan does not meet its targets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -31,17 +30,16 @@ from typing import Any
 
 import numpy as np
 
-from harness.commands.reference_process import LISTENING
 from harness.gate import comparison
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective, parse_objectives
 from harness.gate.report import ComparisonTerms, GateReport
-from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 from tests.benchmarks.machine import machine
 from tests.benchmarks.target import ROOT
+from tests.truth.real_runs import DURATION_S, RATE, measure_runs
 
 PAGE = ROOT / "docs" / "gate.md"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -50,20 +48,16 @@ LEAST_FOUND = 0.90
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.20)
 OBJECTIVES = {"ttft_p95_ms": 800.0, "ttft_p99_ms": 5_000.0, "duration_p95_ms": 20_000.0, "error_rate": 0.02}
 VERDICTS = ("worse", "inconclusive", "same", "better")
-_REAL_DELAY_S = 0.2
-_REAL_S = 8
-_REAL_RATE = 10
-_MOST_BUSY = 10  # such runs for one that counts
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What is simulated: latencies in ms are lognormal around a level that moves.
+    """A simulated server: latencies in ms are lognormal around a moving level.
 
-    drift, memory: the level's standard deviation within a run, and how much of it is left a second later (a
-    first-order autoregression). shift: the standard deviation between runs, of Student's t with 4 degrees of
-    freedom: now and then one is far off. tail: the share of answers that are late by a Pareto-distributed
-    factor. rate: arrivals a second, Poisson. failing: the share of streams that fail.
+    drift, memory: the level's standard deviation within a run, and the share of it left a second later (a first-order
+    autoregression). shift: the standard deviation between runs, of Student's t with 4 degrees of freedom, so single
+    runs are far off. tail: the share of responses that are late by a Pareto-distributed factor. rate: arrivals per
+    second, Poisson. failing: the share of streams that fail.
     """
 
     drift: float = 0.04
@@ -75,7 +69,7 @@ class Server:
     failing: float = 0.002
 
     def write(self, path: Path, rng: np.random.Generator, seconds: int, slowdown: float) -> None:
-        """The results file of one run against it, slowed by that share."""
+        """Write the results file of one run against it, slowed by the given share."""
         level = self.shift * rng.standard_t(4) / np.sqrt(2) + np.log1p(slowdown)
         drift = rng.normal(0, self.drift)
         with ResultsWriter(path) as writer:
@@ -93,15 +87,15 @@ class Server:
             histogram.record_many(values_ms)
             writer.add_histogram(metric, "fresh", second, "w", histogram)
         failed = int(rng.binomial(count, self.failing))
-        for word, number in (("judged", count), ("failed", failed), ("runs", count)):
-            writer.add_rate_counts("w", second, "fresh", word, number)
+        for counter, number in (("judged", count), ("failed", failed), ("runs", count)):
+            writer.add_rate_counts("w", second, "fresh", counter, number)
         for outcome, number in (("scheduled", count), ("done", count - failed), ("truncated", failed)):
             writer.add_ledger("w", second, "fresh", outcome, number)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a team tests: seconds a run, files in the baseline, and repeats while it is inconclusive."""
+    """How a team tests: seconds per run, files in the baseline, and repeats while the result is inconclusive."""
 
     name: str
     seconds: int
@@ -116,13 +110,13 @@ PLANS = (
     Plan("one run against 10", 60, 10, 0),
     Plan("up to 2 repeats against 5", 60, 5, 2),
     Plan("up to 4 repeats against 10", 60, 10, 4, recommended=True),
-    Plan("the same, 20 s a run", 20, 10, 4),
+    Plan("the same, 20 s per run", 20, 10, 4),
 )
 
 
 @dataclass(slots=True)
 class Tally:
-    """What the gate said in all trials of one plan at one slowdown, and how many runs that took."""
+    """The gate's verdicts in all trials of one plan at one slowdown, and the number of runs."""
 
     verdicts: Counter[str]
     objectives: Counter[tuple[str, str]]
@@ -134,9 +128,9 @@ class Tally:
         return cls(Counter(), Counter())
 
     def add(self, report: GateReport, runs: int) -> None:
-        found = {one.verdict for one in report.comparisons}
-        self.verdicts[next(verdict for verdict in VERDICTS if verdict in found)] += 1
-        self.objectives.update((one.key, one.verdict) for one in report.comparisons)
+        verdicts = {row.verdict for row in report.comparisons}
+        self.verdicts[next(verdict for verdict in VERDICTS if verdict in verdicts)] += 1
+        self.objectives.update((row.key, row.verdict) for row in report.comparisons)
         self.trials += 1
         self.runs += runs
 
@@ -153,7 +147,7 @@ class Tally:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Tally:
-        """What `document` gave."""
+        """The tally that `document` described."""
         objectives = Counter({(key, verdict): count for key, verdict, count in document["objectives"]})
         return cls(Counter(document["verdicts"]), objectives, document["trials"], document["runs"])
 
@@ -164,30 +158,30 @@ class Tally:
 def decide(
     now: Sequence[Results], then: Sequence[Results], objectives: Iterable[Objective], repeats: int
 ) -> tuple[GateReport, int]:
-    """The gate's word as `harness check` comes to it: another repeat while it is undecided. Also how many runs."""
+    """The gate's report, with repeats while it is undecided like `harness check`, and the number of runs."""
     terms = ComparisonTerms(looks=repeats + 1)
     for used in range(1, repeats + 2):
         report = evaluate(now[0], objectives, then, repeats=now[1:used], terms=terms)
-        if not report.undecided:
+        if not report.repeats_may_decide:
             break
     return report, used
 
 
 @contextmanager
 def _each_file_estimated_once() -> Iterator[None]:
-    """The same files are looked at again and again here, and none of them changes."""
-    asked = {name: getattr(comparison, name) for name in ("percentile_estimate", "share_estimate")}
-    for name, function in asked.items():
+    """Cache estimates: the same unchanging files are evaluated many times."""
+    originals = {name: getattr(comparison, name) for name in ("percentile_estimate", "share_estimate")}
+    for name, function in originals.items():
         setattr(comparison, name, cache(function))
     try:
         yield
     finally:
-        for name, function in asked.items():
+        for name, function in originals.items():
             setattr(comparison, name, function)
 
 
 def trial(plan: Plan, seed: int, server: Server) -> dict[float, Tally]:
-    """One baseline of that plan, and against it a test of the server as it was, and of each slowed one."""
+    """One baseline of the plan, compared with a test of the same server and of each slowed one."""
     tallies = {}
     objectives = parse_objectives(OBJECTIVES)
     rng = np.random.default_rng([seed, plan.seconds, plan.baseline, plan.repeats])
@@ -221,114 +215,60 @@ def _simulated(
 
 
 def _scratch() -> str | None:
-    """Memory, where there is some: a trial writes dozens of files that nobody keeps."""
+    """A memory file system if available: a trial writes dozens of temporary files."""
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def simulate(plan: Plan, trials: int, processes: int) -> dict[float, Tally]:
-    """That many trials of a plan."""
+    """The sum of `trials` trials of a plan."""
     total = {slowdown: Tally.empty() for slowdown in SLOWDOWNS}
     with ProcessPoolExecutor(processes) as pool:
-        for found in pool.map(trial, [plan] * trials, range(trials), [Server()] * trials, chunksize=4):
-            for slowdown, tally in found.items():
+        for tallies in pool.map(trial, [plan] * trials, range(trials), [Server()] * trials, chunksize=4):
+            for slowdown, tally in tallies.items():
                 total[slowdown].merge(tally)
     return total
 
 
 def simulated(plan: Plan, trials: int, processes: int, keep: Path | None) -> dict[float, Tally]:
-    """The same, or what an earlier run of this script kept of it."""
+    """Like `simulate`, but reuses the tallies that an earlier run of this script kept."""
     kept = json.loads(keep.read_text()) if keep is not None and keep.exists() else {}
     name = f"{plan.name}, {plan.seconds} s, {trials} trials"
     if name not in kept:
         began_s = time.monotonic()
-        found = simulate(plan, trials, processes)
+        tallies = simulate(plan, trials, processes)
         print(f"{name}: {time.monotonic() - began_s:.0f} s", file=sys.stderr, flush=True)
-        kept[name] = {f"{slowdown:g}": tally.document() for slowdown, tally in found.items()}
+        kept[name] = {f"{slowdown:g}": tally.document() for slowdown, tally in tallies.items()}
         if keep is not None:
             keep.write_text(json.dumps(kept))
     return {float(slowdown): Tally.of(document) for slowdown, document in kept[name].items()}
 
 
-def measure_real(folder: Path, count: int) -> None:
-    """Runs of a few seconds against the embedded server, as it is and slowed, in turns; those there are stay.
-
-    A run in which the harness was too busy is put aside and made again: the gate compares with none such. Raises
-    RuntimeError where that is so again and again.
-    """
-    for number in range(count):
-        for slowdown in (0.0, 0.10):
-            out = folder / f"{slowdown:g}" / f"{number}"
-            while not _is_sound(out):
-                aside = len(list(folder.glob("busy-*")))
-                if aside >= _MOST_BUSY * count:
-                    raise RuntimeError(f"{aside} runs saturated the harness: this machine is too busy")
-                if out.exists():
-                    out.rename(folder / f"busy-{aside}")
-                with _server(_REAL_DELAY_S * (1 + slowdown)) as url:
-                    _load(url, out)
-
-
-def _is_sound(out: Path) -> bool:
-    """Whether a run is there, was ended, and measured the server and not the harness."""
-    if not (out / "report.html").exists():
-        return False
-    with Results(out / "results.sqlite") as results:
-        ended = results.manifest.get("load_state") == "finished"
-        return ended and results.tested and not metrics.saturation(results)
-
-
-@contextmanager
-def _server(delay_s: float) -> Iterator[str]:
-    command = [sys.executable, "-m", "harness", "serve", "--port", "0", "--stop-with-stdin"]
-    command += ["--first-token-delay", f"{delay_s:g}"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        for line in process.stdout:
-            if LISTENING in line:
-                yield line.partition(LISTENING)[2].split()[0]
-                return
-        raise RuntimeError("the embedded server did not start")
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-def _load(url: str, out: Path) -> None:
-    options = ["--target", url, "--rate", str(_REAL_RATE), "--arrivals", "poisson", "--journey", "fresh=1"]
-    options += ["--warmup", "1s", "--duration", f"{_REAL_S + 1}s", "--out", str(out)]
-    command = [sys.executable, "-m", "harness", "load", *options]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, cwd=out.parent.parent.parent
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(f"harness load ended with {done.returncode}: {done.stderr or done.stdout}")
-
-
 def real(folder: Path, key: str, draws: int, earlier: int = 10, repeats: int = 4) -> dict[float, Tally]:
-    """The gate's word on draws from the real runs, by one objective.
+    """The gate's verdicts on draws from the real runs, for one objective.
 
-    Of the runs as they are, some are drawn as the baseline, others as the runs to be judged; the latter also
-    of the slowed. Draws share runs, so they say less than as many trials.
+    Some unchanged runs are drawn as the baseline, others, or slowed ones, as the runs to evaluate. Draws share runs, so
+    they carry less information than as many trials.
     """
     objectives = parse_objectives({key: 800.0})
     rng = np.random.default_rng(1)
     with ExitStack() as stack:
         stack.enter_context(_each_file_estimated_once())
-        files = {slow: [stack.enter_context(one) for one in _opened(folder, slow)] for slow in (0.0, 0.10)}
+        files = {
+            slow: [stack.enter_context(results) for results in _opened(folder, slow)] for slow in (0.0, 0.10)
+        }
         total = {slowdown: Tally.empty() for slowdown in files}
         for _ in range(draws):
             order = rng.permutation(len(files[0.0]))
-            then = [files[0.0][place] for place in order[:earlier]]
+            then = [files[0.0][index] for index in order[:earlier]]
             for slowdown, runs in files.items():
-                places = order[earlier:] if slowdown == 0 else rng.permutation(len(runs))
-                now = [runs[place] for place in places[: repeats + 1]]
+                indexes = order[earlier:] if slowdown == 0 else rng.permutation(len(runs))
+                now = [runs[index] for index in indexes[: repeats + 1]]
                 total[slowdown].add(*decide(now, then, objectives, len(now) - 1))
     return total
 
 
 def spread(folder: Path, percent: float) -> float:
-    """The standard deviation over the real runs as they are of that percentile of TTFT, of its logarithm."""
+    """The standard deviation of the logarithm of a TTFT percentile over the unchanged real runs."""
     logs = []
     for results in _opened(folder, 0.0):
         with results:
@@ -342,28 +282,28 @@ def _opened(folder: Path, slowdown: float) -> Iterator[Results]:
 
 
 def real_lines(folder: Path, runs: int, draws: int) -> tuple[list[str], bool]:
-    """What the real runs showed, and whether both bars are met."""
+    """The Markdown lines about the real runs, and whether both targets are met."""
     spreads = [f"{spread(folder, percent):.1%}" for percent in (50, 95)]
     lines = [
-        f"Real, the embedded server: {runs} runs of {_REAL_S} s as it is and as many slowed by 10%, at {_REAL_RATE}",
-        "arrivals a second, while other programs used the machine as well: from run to run the median of TTFT has",
-        f"a standard deviation of {spreads[0]}, the p95 one of {spreads[1]}. {draws} draws of 10 runs as the baseline",
-        "and up to 5 to be judged, by either of them:",
+        f"Real, the reference server: {runs} runs of {DURATION_S} s unchanged and as many slowed by 10%, at",
+        f"{RATE} arrivals per second, while other programs used the machine. From run to run the median of TTFT",
+        f"has a standard deviation of {spreads[0]}, the p95 of {spreads[1]}. {draws} draws of 10 runs as the baseline",
+        "and up to 5 runs to evaluate, by either objective:",
         "",
     ]
-    found = {key: real(folder, key, draws) for key in ("ttft_p50_ms", "ttft_p95_ms")}
+    by_objective = {key: real(folder, key, draws) for key in ("ttft_p50_ms", "ttft_p95_ms")}
     lines += table(
-        (f"`{key}`", slow, tally) for key, of_key in found.items() for slow, tally in of_key.items()
+        (f"`{key}`", slow, tally) for key, of_key in by_objective.items() for slow, tally in of_key.items()
     )
-    # Some 80 values have a median, and hardly a p95: of that the gate has but to call nobody worse.
-    few = found["ttft_p95_ms"][0.0].share("worse") <= MOST_FALSE_ALARMS
-    return lines, few and holds(found["ttft_p50_ms"])
+    # About 80 values have a good median but a poor p95, so for the p95 only false alarms are checked.
+    few_false_alarms = by_objective["ttft_p95_ms"][0.0].share("worse") <= MOST_FALSE_ALARMS
+    return lines, few_false_alarms and holds(by_objective["ttft_p50_ms"])
 
 
 def table(rows: Iterable[tuple[str, float, Tally]]) -> list[str]:
-    """A Markdown table: what the gate said as a whole."""
+    """A Markdown table of the gate's overall verdicts."""
     lines = [
-        "| plan | slowed by | worse | inconclusive | same | better | runs it took |",
+        "| plan | slowed by | worse | inconclusive | same | better | runs used |",
         f"| --- {'| ---: ' * 6}|",
     ]
     for name, slowdown, tally in rows:
@@ -373,7 +313,7 @@ def table(rows: Iterable[tuple[str, float, Tally]]) -> list[str]:
 
 
 def objective_table(tallies: dict[float, Tally]) -> list[str]:
-    """A Markdown table: how often each objective was called worse."""
+    """A Markdown table of how often each objective was called worse."""
     lines = [
         f"| objective | {' | '.join(f'{slow:.0%}' for slow in tallies)} |",
         f"| --- {'| ---: ' * len(tallies)}|",
@@ -385,39 +325,39 @@ def objective_table(tallies: dict[float, Tally]) -> list[str]:
 
 
 def holds(tallies: dict[float, Tally]) -> bool:
-    """Whether both bars are met."""
+    """Whether both targets are met."""
     return tallies[0.0].share("worse") <= MOST_FALSE_ALARMS and tallies[0.10].share("worse") >= LEAST_FOUND
 
 
 def write(lines: Sequence[str]) -> None:
-    """Put the tables into the page. Raises ValueError when that lacks its markers."""
+    """Put the tables into the page. Raises ValueError if its markers are missing."""
     text = PAGE.read_text(encoding="utf-8")
     before, begun, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not begun or not ended:
-        raise ValueError(f"{PAGE} lacks the lines {BEGIN} and {END}, between which the tables go")
-    said = "\n".join(lines)
-    PAGE.write_text(f"{before}{BEGIN}\n{said}\n{END}{after}", encoding="utf-8")
+        raise ValueError(f"{PAGE} lacks the lines {BEGIN} and {END}, which enclose the tables")
+    content = "\n".join(lines)
+    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")
 
 
 def _where() -> str:
-    one = machine()
-    what = f"{one['processor']}, {one['cores']} cores, {one['kernel']}, Python"
-    return f"Measured {one['date']} on {what} {one['python']}."
+    host = machine()
+    hardware = f"{host['processor']}, {host['cores']} cores, {host['kernel']}"
+    return f"Measured {host['date']} on {hardware}, Python {host['python']}."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--runs", type=int, default=200, help="trials of each plan at each slowdown")
     parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--real", type=Path, metavar="FOLDER", help="also real runs, kept in that folder")
+    parser.add_argument("--real", type=Path, metavar="FOLDER", help="also use real runs, kept in this folder")
     parser.add_argument("--real-runs", type=int, default=20)
     parser.add_argument(
-        "--keep", type=Path, metavar="FILE", help="keep what was simulated there, and go on from it"
+        "--keep", type=Path, metavar="FILE", help="keep the simulated tallies in this file, and reuse them"
     )
     parser.add_argument("--write", action="store_true", help=f"put the tables into {PAGE.name}")
     options = parser.parse_args(arguments)
-    lines = [_where(), "", f"Simulated, {options.runs} trials a row:", ""]
+    lines = [_where(), "", f"Simulated, {options.runs} trials per row:", ""]
     rows: list[tuple[str, float, Tally]] = []
     recommended: dict[float, Tally] = {}
     for plan in PLANS:
@@ -434,14 +374,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines += objective_table(recommended)
     good = holds(recommended)
     if options.real is not None:
-        measure_real(options.real.absolute(), options.real_runs)
-        found, real_good = real_lines(options.real, options.real_runs, options.runs)
-        lines += ["", *found]
+        measure_runs(options.real.absolute(), options.real_runs)
+        more_lines, real_good = real_lines(options.real, options.real_runs, options.runs)
+        lines += ["", *more_lines]
         good = good and real_good
-    bars = (
+    targets = (
         f"at most {MOST_FALSE_ALARMS:.0%} false alarms, a slowdown of 10% found in at least {LEAST_FOUND:.0%}"
     )
-    lines += ["", f"The bars ({bars}) are {'met' if good else '**not met**'} by the recommended plan."]
+    lines += ["", f"The recommended plan {'meets' if good else '**does not meet**'} the targets ({targets})."]
     print("\n".join(lines))
     if options.write:
         write(lines)

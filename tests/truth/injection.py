@@ -1,8 +1,8 @@
-"""One frame in many is lost, doubled or swapped on its way to one reader: every one that shows is found.
+"""One frame in many is lost, doubled or swapped for one reader: every one that its readers can notice is found.
 
-The embedded server spoils frames of its own count, and tells which. What the load reported is held against
-that: each spoilt frame that its readers could notice must be reported, by the right requirement and with the
-event named, and nothing else may be. Run as a program it repeats this, and prints a table.
+The reference server spoils frames and lists them. The reports of the load test are checked against that list: each
+spoilt frame that its readers can notice must be reported, under the right requirement and with the event named, and
+nothing else may be reported. As a program it repeats this and prints a table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
-from tests.load.locust.test_processes import Load
+from tests.load.locust_process import Load
 
 KINDS = ("drops", "doubles", "swaps")
 JOURNEYS = {"replay": 1, "resume": 1, "join": 1}
@@ -44,7 +44,7 @@ _RIGHT = {"doubles": frozenset(("ids.unique",)), "swaps": frozenset(("ids.increa
 
 @dataclass(frozen=True, slots=True)
 class Reported:
-    """What one stream was reported for."""
+    """A finding reported for a run."""
 
     requirement: str
     text: str
@@ -52,11 +52,11 @@ class Reported:
 
 @dataclass(slots=True)
 class Found:
-    """What became of one repetition.
+    """The result of one repetition.
 
-    sent: frames, by the server's count. streams: the most that were open at once. spoilt: all such frames.
-    visible: those that a reader could notice. missed: those of them that were not reported. invented: what was
-    reported of runs of which nothing was spoilt.
+    sent: frames, counted by the server. streams: the most that were open at once. spoilt: all spoilt frames.
+    visible: those that a reader could notice. missed: visible frames that were not reported. invented: reports for
+    runs without a spoilt frame.
     """
 
     kind: str
@@ -70,35 +70,36 @@ class Found:
 
     @property
     def holds(self) -> bool:
-        """Whether something could be found, all of it was, and nothing else."""
+        """Whether there was something to find, all of it was found, and nothing else was reported."""
         return bool(self.visible) and not self.missed and not self.invented and self.adds_up
 
-    def complaint(self) -> str:
-        """What is wrong, for whoever has to look for it."""
+    def problem(self) -> str:
+        """What is wrong, in detail."""
         if not self.visible:
-            return f"none of {len(self.spoilt)} spoilt frames could be seen by a reader: load it for longer"
+            return (
+                f"none of {len(self.spoilt)} spoilt frames was visible to a reader: run the load for longer"
+            )
         lines = [
-            f"missed {frame}\n  {[_told(row) for row in rows]}\n  reported: {reported}"
+            f"missed {frame}\n  {[_described(row) for row in rows]}\n  reported: {reported}"
             for frame, rows, reported in self.missed
         ]
         lines += [f"invented for {key}: {reported}" for key, reported in self.invented]
         return "\n".join(lines if self.adds_up else [*lines, "the ledger does not add up"])
 
 
-def _told(row: StreamRecord) -> str:
+def _described(row: StreamRecord) -> str:
     return f"{row.journey}/{row.step} {row.outcome} {row.events} events at {row.sent_ns}: {row.reason}"
 
 
 def right_requirements(frame: SpoiltFrame, rows: Sequence[StreamRecord], run_events: int) -> frozenset[str]:
-    """The requirements of which one must be reported for a spoilt frame; empty where no reader could notice it.
+    """The requirements of which one must be reported for a spoilt frame; empty if no reader could notice it.
 
-    rows: the streams of its run, by the time of their sending, which is the order of the server's connections.
-    Only joiners are sent at the same time; of those the frame may have come to any. run_events: how many
-    events the run has.
+    rows: the streams of its run in sending order, which is the order of the server's connections. Only joiners are
+    sent at the same time; the frame may have gone to any of them. run_events: the run's number of events.
 
-    A frame that was doubled or swapped shows on its own connection, once that got what follows it. One that
-    was lost shows there only if it was the run's last: else another stream of the run must have brought it,
-    and the journey must have come so far that the two are compared.
+    A doubled or swapped frame shows on its own connection, once the following frame has arrived. A lost frame shows
+    there only if it was the run's last; otherwise another stream of the run must have received it, and the journey
+    must have got far enough to compare the two.
     """
     if any(row.outcome == "in flight" for row in rows) or frame.connection >= len(rows):
         return frozenset()
@@ -116,43 +117,43 @@ def right_requirements(frame: SpoiltFrame, rows: Sequence[StreamRecord], run_eve
 
 def _is_compared(frame: SpoiltFrame, rows: Sequence[StreamRecord], run_events: int) -> bool:
     if rows[0].journey == "resume":
-        # Its parts are the run; they are compared with a stream that brings it from its first event at last.
+        # The parts are compared with a stream that has the run from its first event.
         if len(rows) < 2 or rows[-1].outcome != "done":
             return False
         if frame.connection == len(rows) - 1:
             return frame.first == 0
         return rows[-1].events == run_events
-    others = [row for place, row in enumerate(rows) if place != frame.connection]
+    others = [row for index, row in enumerate(rows) if index != frame.connection]
     if rows[0].journey == "join" and frame.connection:
         others = list(rows[:1])
     return any(row.outcome in {"done", "abandoned"} and row.events > frame.event for row in others)
 
 
 def names(reported: Reported, frame: SpoiltFrame, others: Iterable[SpoiltFrame]) -> bool:
-    """Whether that is a report of this frame: of several in one run the first that differs is named.
+    """Whether this is a report of the frame. Of several spoilt frames in one run, the first that differs is named.
 
-    The last event of a run that was lost has no name: nobody can know what it would have been. Of the first
-    one it may be said that the others begin before the stream that lacks it.
+    A lost terminal event cannot be named, because it is unknown. For a lost first event the report may say that the
+    other streams start before the one that lacks it.
     """
     if frame.fault.startswith("drops") and frame.type in TERMINAL:
         return reported.requirement == "terminal.always"
     if frame.fault.startswith("drops") and frame.event == 0 and "starts with event 2, " in reported.text:
         return True
-    return any(one.id in reported.text for one in (frame, *others))
+    return any(spoilt.id in reported.text for spoilt in (frame, *others))
 
 
 def compare(
     kind: str,
-    told: Mapping[str, Any],
+    server_report: Mapping[str, Any],
     rows: Iterable[StreamRecord],
     reports: Mapping[str, Sequence[Reported]],
     run_events: int,
 ) -> tuple[list[SpoiltFrame], list[tuple[SpoiltFrame, list[StreamRecord], list[Reported]]]]:
-    """The spoilt frames that could be noticed, and those of them that were not reported as they should be."""
+    """The visible spoilt frames, and those of them that were not correctly reported."""
     by_key: dict[str, list[StreamRecord]] = defaultdict(list)
     for row in rows:
         by_key[row.idempotency_key or ""].append(row)
-    spoilt = [SpoiltFrame(**one) for one in told["spoilt"]]
+    spoilt = [SpoiltFrame(**frame) for frame in server_report["spoilt"]]
     assert {frame.fault.partition("-")[0] for frame in spoilt} <= {kind}
     visible, missed = [], []
     for frame in spoilt:
@@ -161,15 +162,15 @@ def compare(
         if not right:
             continue
         visible.append(frame)
-        siblings = [one for one in spoilt if one.key == frame.key]
-        found = [one for one in reports.get(frame.key or "", ()) if one.requirement in right]
-        if not any(names(one, frame, siblings) for one in found):
+        siblings = [other for other in spoilt if other.key == frame.key]
+        candidates = [report for report in reports.get(frame.key or "", ()) if report.requirement in right]
+        if not any(names(report, frame, siblings) for report in candidates):
             missed.append((frame, streams, list(reports.get(frame.key or "", ()))))
     return visible, missed
 
 
 def reports_of(results: Results) -> dict[str, list[Reported]]:
-    """What was reported, by the key of the run: in the rows of its streams, and in the stored examples."""
+    """All reports by the run's key: in the rows of its streams and in the stored examples."""
     reports: dict[str, list[Reported]] = defaultdict(list)
     keys = set()
     for row in results.streams():
@@ -194,9 +195,9 @@ def inject(
     tokens: int,
     stop_timeout_s: int = PATIENCE_S,
 ) -> Found:
-    """Put load on a server that spoils one frame in so many; returns what was found of them.
+    """Run a load test against a server that spoils one frame in `one_in`.
 
-    stop_timeout_s: how long journeys may go on after `seconds`. One that is broken off compares nothing.
+    stop_timeout_s: how long journeys may continue after `seconds`. An interrupted journey compares nothing.
     """
     with ReferenceServer([f"{kind}-one-frame-in-{one_in}"]) as server:
         config = _config(server.base_url, tokens)
@@ -207,20 +208,25 @@ def inject(
         )
         with load.started(timeout_s=seconds + stop_timeout_s + 90):
             pass
-        with urllib.request.urlopen(server.base_url + SPOILT_FRAMES_PATH, timeout=30) as answer:
-            told = json.load(answer)
+        with urllib.request.urlopen(server.base_url + SPOILT_FRAMES_PATH, timeout=30) as response:
+            server_report = json.load(response)
     assert "Traceback" not in load.printed, load.printed
     with load.results() as results:
         rows = list(results.streams())
         reports = reports_of(results)
         most = max((row.open_streams for row in results.processes("whole")), default=0)
         found = Found(
-            kind, told["frames"], most, results.ledger().adds_up and len(rows) == results.ledger().scheduled
+            kind,
+            server_report["frames"],
+            most,
+            results.ledger().adds_up and len(rows) == results.ledger().scheduled,
         )
-    found.spoilt = [SpoiltFrame(**one) for one in told["spoilt"]]
-    found.visible, found.missed = compare(kind, told, rows, reports, tokens + 1)
-    known = {frame.key for frame in found.spoilt}
-    found.invented = [(key, one) for key, several in reports.items() if key not in known for one in several]
+    found.spoilt = [SpoiltFrame(**frame) for frame in server_report["spoilt"]]
+    found.visible, found.missed = compare(kind, server_report, rows, reports, tokens + 1)
+    spoilt_keys = {frame.key for frame in found.spoilt}
+    found.invented = [
+        (key, report) for key, of_run in reports.items() if key not in spoilt_keys for report in of_run
+    ]
     return found
 
 
@@ -232,32 +238,32 @@ def _config(base_url: str, tokens: int) -> dict[str, Any]:
     return {"target": config["target"], "budgets": _BUDGETS}
 
 
-def _repetition(kind: str, told: argparse.Namespace) -> Found:
-    """One that spoilt a frame where a reader could notice it; as it came out the third time, where none did."""
+def _repetition(kind: str, options: argparse.Namespace) -> Found:
+    """A repetition with a visible spoilt frame; the third one if none has."""
     for _ in range(_TRIES):
         with tempfile.TemporaryDirectory(prefix="injection-") as where:
-            one = inject(
+            found = inject(
                 Path(where),
                 kind,
-                one_in=told.one_in,
-                streams=told.streams,
-                seconds=told.seconds,
-                tokens=told.tokens,
-                stop_timeout_s=told.stop_timeout,
+                one_in=options.one_in,
+                streams=options.streams,
+                seconds=options.seconds,
+                tokens=options.tokens,
+                stop_timeout_s=options.stop_timeout,
             )
-        if one.visible:
+        if found.visible:
             break
-    return one
+    return found
 
 
-def _line(number: int, one: Found) -> str:
-    found = len(one.visible) - len(one.missed)
-    counts = (one.sent, one.streams, len(one.spoilt), len(one.visible), found, len(one.invented))
-    return f"{one.kind:8}{number:3}" + "".join(f"{count:10}" for count in counts)
+def _line(number: int, found: Found) -> str:
+    reported = len(found.visible) - len(found.missed)
+    counts = (found.sent, found.streams, len(found.spoilt), len(found.visible), reported, len(found.invented))
+    return f"{found.kind:8}{number:3}" + "".join(f"{count:10}" for count in counts)
 
 
 def main() -> None:
-    """Repeat it for each kind and print a line a repetition; exit with 1 unless all of it was found each time."""
+    """Repeat for each kind and print a line per repetition; exit with 1 unless everything was found each time."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--one-in", type=int, default=100_000)
     parser.add_argument("--streams", type=int, default=500)
@@ -266,20 +272,20 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=20)
     parser.add_argument("--stop-timeout", type=int, default=PATIENCE_S)
     parser.add_argument("--kind", choices=KINDS, action="append")
-    told = parser.parse_args()
+    options = parser.parse_args()
     print("kind     no    frames   streams    spoilt   visible     found  invented")
-    held = True
-    for kind in told.kind or KINDS:
+    all_hold = True
+    for kind in options.kind or KINDS:
         right = 0
-        for number in range(1, told.repetitions + 1):
-            one = _repetition(kind, told)
-            right += one.holds
-            print(_line(number, one), flush=True)
-            if not one.holds:
-                print(one.complaint(), flush=True)
-        print(f"{kind}: {right} of {told.repetitions}", flush=True)
-        held = held and right == told.repetitions
-    sys.exit(0 if held else 1)
+        for number in range(1, options.repetitions + 1):
+            found = _repetition(kind, options)
+            right += found.holds
+            print(_line(number, found), flush=True)
+            if not found.holds:
+                print(found.problem(), flush=True)
+        print(f"{kind}: {right} of {options.repetitions}", flush=True)
+        all_hold = all_hold and right == options.repetitions
+    sys.exit(0 if all_hold else 1)
 
 
 if __name__ == "__main__":

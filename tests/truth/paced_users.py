@@ -1,8 +1,8 @@
-"""What Locust opens for golden accuracy: users who keep what the server wrote into their streams beside the results.
+"""Locustfile for golden accuracy: users that save the times that the server wrote into their streams.
 
-A line a run in TRUTH_SENT/<pid>.jsonl: its id, when its request was sent, when the server says that it sent
-each token, and with which read that came; times are ns on the monotonic clock, which is the same in all
-processes of a machine. All is looked up in the bytes that came: the harness's decoding has no part in it.
+One line per run in TRUTH_SENT/<pid>.jsonl: its id, when its request was sent, when the server sent each token, and in
+which read the token arrived. Times are ns on the monotonic clock, which all processes of a machine share. They are
+read from the received bytes, without the harness's decoder.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ Session(settings_or_exit()).listen(events)
 
 
 class Readers(AgentRunUser):
-    """Each reads one run after the other."""
+    """Users that read one run after the other."""
 
     @task
     def read(self) -> None:
         """One run to its end."""
         with self.journey("paced") as journey:
             exchange = journey.stream("run", journey.target.run("success"))
-        pieces = [read.data for read in exchange.reads]
-        came, ends = b"".join(pieces), list(accumulate(map(len, pieces)))
-        tokens = list(_SENT.finditer(came))
-        told = {
-            "runs": [one.decode() for one in _RUN.findall(came)],
+        chunks = [read.data for read in exchange.reads]
+        received, ends = b"".join(chunks), list(accumulate(map(len, chunks)))
+        tokens = list(_SENT.finditer(received))
+        truth = {
+            "runs": [run_id.decode() for run_id in _RUN.findall(received)],
             "sent_ns": exchange.timing.sent_ns,
-            "tokens_ns": [int(one[1]) for one in tokens],
-            "reads": [bisect_left(ends, one.end()) for one in tokens],
+            "tokens_ns": [int(token[1]) for token in tokens],
+            "reads": [bisect_left(ends, token.end()) for token in tokens],
         }
         with _FILE.open("a", encoding="utf-8") as file:
-            file.write(f"{json.dumps(told)}\n")
+            file.write(f"{json.dumps(truth)}\n")

@@ -1,4 +1,4 @@
-"""The short form of the cycles, and proof that what does not agree is said."""
+"""The short form of the cycles, and proof that disagreeing counts are reported."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ CYCLES = 5
     "way",
     [
         pytest.param(lambda where: by_api(where, CYCLES, stop_timeout=0), id="runner-stopped-at-once"),
-        pytest.param(lambda where: by_api(where, CYCLES, stop_timeout=2), id="runner-with-patience"),
+        pytest.param(lambda where: by_api(where, CYCLES, stop_timeout=2), id="runner-with-stop-timeout"),
         pytest.param(lambda where: by_web(where, CYCLES, stop_timeout=0), id="web-page"),
     ],
 )
-def test_all_who_count_agree(tmp_path: Path, way: Callable[[Path], Session]) -> None:
+def test_all_counts_agree(tmp_path: Path, way: Callable[[Path], Session]) -> None:
     session = way(tmp_path)
-    assert list(session.complaints()) == []
+    assert list(session.problems()) == []
     assert len(session.cycles) == CYCLES
 
 
 def cycle(number: int, **values: object) -> Cycle:
-    usual = Cycle(
+    default = Cycle(
         number=number,
         scheduled=10,
         in_flight=2,
@@ -41,22 +41,22 @@ def cycle(number: int, **values: object) -> Cycle:
         failures=0,
         keys=frozenset((f"{number}a", f"{number}b")),
         unsent_keys=frozenset(),
-        nameless=0,
+        without_key=0,
         problems=(),
     )
-    return replace(usual, **values)  # type: ignore[arg-type]
+    return replace(default, **values)  # type: ignore[arg-type]
 
 
 def session(*cycles: Cycle) -> Session:
     return Session(cycles, requests=20, done=14, rejected=2, keys=frozenset(("1a", "1b", "2a", "2b")))
 
 
-def test_two_that_agree_are_no_complaint() -> None:
-    assert list(session(cycle(1), cycle(2)).complaints()) == []
+def test_two_tests_that_agree() -> None:
+    assert list(session(cycle(1), cycle(2)).problems()) == []
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "problem"),
     [
         ({"by_master": 7}, "test 2"),
         ({"by_worker": {"worker-0": 4, "worker-1": 4}}, "test 2"),
@@ -66,27 +66,27 @@ def test_two_that_agree_are_no_complaint() -> None:
         ({"scheduled": 2, "in_flight": 2, "by_master": 0}, "test 2"),
         ({"done": 9}, "the server counted 14 runs read to their end, the results say 16 to 20"),
         ({"rejected": 3}, "the server counted 2 conflicts, the results say 4 to 8"),
-        ({"keys": frozenset(("1a", "2a", "2b"))}, "1 runs stand in the results of two tests"),
-        ({"keys": frozenset(("2a",))}, "1 runs of the server stand in no results"),
+        ({"keys": frozenset(("1a", "2a", "2b"))}, "1 runs are in the results of two tests"),
+        ({"keys": frozenset(("2a",))}, "1 runs of the server are in no results"),
         ({"keys": frozenset(("2a", "2b", "2c"))}, "1 runs ended that the server does not know"),
     ],
 )
-def test_what_does_not_agree_is_said(changed: dict[str, object], said: str) -> None:
-    assert any(one.startswith(said) for one in session(cycle(1), cycle(2, **changed)).complaints())
+def test_disagreeing_counts_are_reported(changed: dict[str, object], problem: str) -> None:
+    assert any(text.startswith(problem) for text in session(cycle(1), cycle(2, **changed)).problems())
 
 
 def test_a_stream_that_was_stopped_need_not_have_reached_the_server() -> None:
     keys = frozenset(("2a", "2b", "2c"))
-    assert not list(session(cycle(1), cycle(2, keys=keys, unsent_keys=frozenset(("2c",)))).complaints())
+    assert not list(session(cycle(1), cycle(2, keys=keys, unsent_keys=frozenset(("2c",)))).problems())
 
 
-def test_a_stream_of_which_no_more_is_known_than_that_it_was_open_excuses_one_run() -> None:
+def test_a_stream_without_a_known_key_accounts_for_one_run() -> None:
     lacking = frozenset(("2a",))
-    assert not list(session(cycle(1), cycle(2, keys=lacking, nameless=1)).complaints())
-    assert list(session(cycle(1), cycle(2, keys=frozenset(), nameless=1)).complaints())
+    assert not list(session(cycle(1), cycle(2, keys=lacking, without_key=1)).problems())
+    assert list(session(cycle(1), cycle(2, keys=frozenset(), without_key=1)).problems())
 
 
 @pytest.mark.parametrize(("requests", "agrees"), [(15, False), (16, True), (20, True), (21, False)])
 def test_how_many_requests_the_server_may_have_read(requests: int, agrees: bool) -> None:
     found = replace(session(cycle(1), cycle(2)), requests=requests)
-    assert (not list(found.complaints())) is agrees
+    assert (not list(found.problems())) is agrees

@@ -1,4 +1,4 @@
-"""The script that measures the gate: it has to count what the gate said, and to be able to say no."""
+"""The script that measures the gate: it must count the verdicts, and must be able to fail."""
 
 from collections import Counter
 from pathlib import Path
@@ -19,23 +19,23 @@ def tally(**verdicts: int) -> Tally:
 
 
 def test_a_steady_server_is_never_worse_than_itself_and_always_than_its_slowed_self() -> None:
-    found = trial(Plan("", 20, 3, 1), 1, STEADY)
-    assert [dict(one.verdicts) for one in found.values()][1:] == [{"worse": 1}] * 3
-    assert found[0.0].verdicts["worse"] == 0
-    assert found[0.0].objectives["ttft_p95_ms", "same"] == 1
-    assert found[0.20].objectives["ttft_p95_ms", "worse"] == 1
-    assert found[0.20].objectives["error_rate", "worse"] == 0
+    tallies = trial(Plan("", 20, 3, 1), 1, STEADY)
+    assert [dict(tally.verdicts) for tally in tallies.values()][1:] == [{"worse": 1}] * 3
+    assert tallies[0.0].verdicts["worse"] == 0
+    assert tallies[0.0].objectives["ttft_p95_ms", "same"] == 1
+    assert tallies[0.20].objectives["ttft_p95_ms", "worse"] == 1
+    assert tallies[0.20].objectives["error_rate", "worse"] == 0
 
 
 def test_a_trial_is_the_same_again() -> None:
     plan = Plan("", 20, 3, 2)
     first, second = (trial(plan, 7, Server()) for _ in range(2))
-    assert {slow: one.objectives for slow, one in first.items()} == {
-        slow: one.objectives for slow, one in second.items()
+    assert {slow: tally.objectives for slow, tally in first.items()} == {
+        slow: tally.objectives for slow, tally in second.items()
     }
 
 
-def test_the_simulated_server_is_what_it_is_said_to_be(tmp_path: Path) -> None:
+def test_the_simulated_server_has_the_documented_properties(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     STEADY.write(tmp_path / "as-it-is", rng, 60, 0.0)
     STEADY.write(tmp_path / "slowed", rng, 60, 0.10)
@@ -50,7 +50,7 @@ def test_the_simulated_server_is_what_it_is_said_to_be(tmp_path: Path) -> None:
         assert failing.rate_counts().failed / failing.rate_counts().judged == pytest.approx(0.5, abs=0.05)
 
 
-def test_repeats_are_used_until_it_is_decided(tmp_path: Path) -> None:
+def test_repeats_are_used_until_the_result_is_decided(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     objectives = parse_objectives(OBJECTIVES)
     opened = []
@@ -70,17 +70,17 @@ def test_repeats_are_used_until_it_is_decided(tmp_path: Path) -> None:
         (tally(same=100), tally(worse=89, inconclusive=11), False),
     ],
 )
-def test_both_bars_are_to_be_met(same: Tally, slowed: Tally, good: bool) -> None:
+def test_both_targets_must_be_met(same: Tally, slowed: Tally, good: bool) -> None:
     assert holds({0.0: same, 0.10: slowed}) is good
 
 
 def test_a_gate_that_calls_everything_worse_does_not_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.gate.comparison._verdict", lambda *_: "worse")
-    found = trial(Plan("", 20, 3, 0), 1, STEADY)
-    assert not holds(found)
+    tallies = trial(Plan("", 20, 3, 0), 1, STEADY)
+    assert not holds(tallies)
 
 
-def test_what_was_simulated_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_tallies_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, keep = Plan("p", 20, 3, 0), tmp_path / "kept.json"
     found = {0.1: tally(worse=2, same=1)}
     found[0.1].objectives["ttft_p95_ms", "worse"] = 2
@@ -95,12 +95,12 @@ def test_a_table_has_shares_of_all_trials() -> None:
     assert lines[2] == "| p | 10% | 75.0% | 25.0% | 0.0% | 0.0% | 1.0 |"
 
 
-def test_what_was_measured_goes_between_the_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_go_between_the_markers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "gate.md"
     monkeypatch.setattr(false_alarms, "PAGE", page)
     page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     false_alarms.write(["new", "lines"])
     assert page.read_text() == f"before\n{BEGIN}\nnew\nlines\n{END}\nafter\n"
-    page.write_text("no marks")
+    page.write_text("no markers")
     with pytest.raises(ValueError, match="lacks the lines"):
         false_alarms.write(["new"])

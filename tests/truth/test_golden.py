@@ -1,8 +1,8 @@
-"""Golden accuracy: what the results say of each run against what the server says that it sent, and when.
+"""Golden accuracy: the results of each run against what the server sent, and when.
 
-Counts are exact. Times are compared by their medians, because a busy machine may hold up the server between
-its reading of the clock and its write; that shows in single runs, and says nothing of the harness. Where a
-busy machine lets several tokens come in one read, they count as they must: as one arrival, that of the last.
+Counts are exact. Times are compared by their medians, because a busy machine may delay the server between reading the
+clock and writing; that affects single runs and is not the harness's error. If several tokens arrive in one read, they
+count as one arrival, that of the last.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from harness.config.load_settings import LoadSettings
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
 from tests.benchmarks.target import ROOT, Rhythm, compiler, running_target
-from tests.load.locust.test_processes import Load
+from tests.load.locust_process import Load
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +27,13 @@ RHYTHM = Rhythm(tokens=25, first_token_us=150_000, gap_us=30_000)
 STREAMS = 40
 KINDS = ("c", "python") if compiler() else ("python",)
 NEAR_MS = 2.0
-"""How far the median may be off; on an idle machine it is off by 0.05 ms."""
+"""Limit for the error of the median; on an idle machine it is 0.05 ms."""
 EARLY_MS = 1.0
-"""Nothing arrives before it was sent; but kernel and process read two clocks, one after the other."""
+"""Tolerance for arrivals before their sending: kernel and process read two clocks, one after the other."""
 
 
 class Golden:
-    """One test, what it left, and the truth about it by run id."""
+    """One test, its results, and the true values by run id."""
 
     def __init__(self, where: Path, kind: str) -> None:
         with running_target(RHYTHM, kind=kind, lifetime_s=120) as target:
@@ -46,11 +46,11 @@ class Golden:
         assert load.code == 0, load.printed
         assert "Traceback" not in load.printed
         lines = [line for file in where.glob("*.jsonl") for line in file.read_text().splitlines()]
-        self.told: dict[str, dict[str, Any]] = {}
-        for one in map(json.loads, lines):
-            (run_id,) = one["runs"]
-            assert run_id not in self.told
-            self.told[run_id] = one
+        self.truth: dict[str, dict[str, Any]] = {}
+        for line in map(json.loads, lines):
+            (run_id,) = line["runs"]
+            assert run_id not in self.truth
+            self.truth[run_id] = line
         self.load = load
         self.rows: dict[str, StreamRecord] = {row.run_id or "": row for row in load.rows()}
 
@@ -59,14 +59,14 @@ class Golden:
         return self.load.results()
 
     def tokens_ns(self, run_id: str) -> list[int]:
-        return list(self.told[run_id]["tokens_ns"])
+        return list(self.truth[run_id]["tokens_ns"])
 
     def arrivals_ns(self, run_id: str) -> list[int]:
         """When the last token of each read was sent."""
-        return list(dict(zip(self.told[run_id]["reads"], self.tokens_ns(run_id), strict=True)).values())
+        return list(dict(zip(self.truth[run_id]["reads"], self.tokens_ns(run_id), strict=True)).values())
 
     def gaps_ms(self, run_id: str) -> list[float]:
-        """Between arrivals; what is 0 was not measured."""
+        """Between arrivals."""
         return [(after - before) / 1e6 for before, after in pairwise(self.arrivals_ns(run_id))]
 
 
@@ -81,8 +81,8 @@ def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
     assert streams > STREAMS
     assert (server["requests"], server["open"], server["broken_off"]) == (streams, 0, 0)
     assert counts == {"scheduled": streams, "done": streams}
-    assert set(golden.rows) == set(golden.told)
-    assert len(golden.told) == len(golden.load.rows()) == streams
+    assert set(golden.rows) == set(golden.truth)
+    assert len(golden.truth) == len(golden.load.rows()) == streams
     assert sum(row.events for row in golden.rows.values()) == server["events"]
     assert {row.events for row in golden.rows.values()} == {RHYTHM.tokens + 1}
     for run_id, row in golden.rows.items():
@@ -91,8 +91,8 @@ def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
         manifest = results.manifest
         assert manifest["tokens"] == streams * RHYTHM.tokens
         gaps = results.histogram("inter_token_ms").count
-        # Tokens that came in one read have no gap between them that anybody could know.
-        assert gaps == sum(len(golden.gaps_ms(run_id)) for run_id in golden.told) > 0
+        # The gaps between tokens of one read are unknown.
+        assert gaps == sum(len(golden.gaps_ms(run_id)) for run_id in golden.truth) > 0
         assert gaps + manifest["coalesced_tokens"] == streams * (RHYTHM.tokens - 1)
         for metric in ("ttft_ms", "service_ttft_ms", "duration_ms", "stall_ms", "tokens_per_s"):
             assert results.histogram(metric).count == streams, metric
@@ -101,7 +101,7 @@ def test_every_stream_event_and_token_is_counted_once(golden: Golden) -> None:
 def test_the_first_token_of_each_run_came_when_it_was_sent(golden: Golden) -> None:
     errors_ms = []
     for run_id, row in golden.rows.items():
-        truth_ms = (golden.arrivals_ns(run_id)[0] - golden.told[run_id]["sent_ns"]) / 1e6
+        truth_ms = (golden.arrivals_ns(run_id)[0] - golden.truth[run_id]["sent_ns"]) / 1e6
         assert row.service_ttft_ms is not None
         assert row.ttft_ms is not None
         errors_ms.append(row.service_ttft_ms - truth_ms)
@@ -125,24 +125,26 @@ def test_a_run_lasts_until_its_terminal_event(golden: Golden) -> None:
         assert row.duration_ms is not None
         assert row.ttft_ms is not None
         assert row.service_ttft_ms is not None
-        last_token_ms = (golden.tokens_ns(run_id)[-1] - golden.told[run_id]["sent_ns"]) / 1e6
+        last_token_ms = (golden.tokens_ns(run_id)[-1] - golden.truth[run_id]["sent_ns"]) / 1e6
         from_send_ms = row.duration_ms - (row.ttft_ms - row.service_ttft_ms)
         assert from_send_ms > last_token_ms - EARLY_MS
-        # The event bears no time: the server's schedule has it one gap after the last token.
+        # The terminal event has no time: it is due one gap after the last token.
         errors_ms.append(from_send_ms - last_token_ms - RHYTHM.gap_us / 1000)
     assert abs(median(errors_ms)) < NEAR_MS + golden.server["lateness_us"]["max"] / 1000
 
 
 def test_the_distributions_are_those_of_what_was_sent(golden: Golden) -> None:
-    gaps_ms = [gap_ms for run_id in golden.told for gap_ms in golden.gaps_ms(run_id)]
-    rates = [(RHYTHM.tokens - 1) / (sum(golden.gaps_ms(run_id)) / 1000) for run_id in golden.told]
-    ttfts_ms = [(golden.arrivals_ns(run_id)[0] - one["sent_ns"]) / 1e6 for run_id, one in golden.told.items()]
+    gaps_ms = [gap_ms for run_id in golden.truth for gap_ms in golden.gaps_ms(run_id)]
+    rates = [(RHYTHM.tokens - 1) / (sum(golden.gaps_ms(run_id)) / 1000) for run_id in golden.truth]
+    ttfts_ms = [
+        (golden.arrivals_ns(run_id)[0] - run["sent_ns"]) / 1e6 for run_id, run in golden.truth.items()
+    ]
     with golden.results as results:
         for metric, truth, near in (
             ("inter_token_ms", median(gaps_ms), NEAR_MS),
             ("service_ttft_ms", median(ttfts_ms), NEAR_MS),
             ("tokens_per_s", median(rates), median(rates) * 0.03),
         ):
-            said = results.histogram(metric).percentile(50)
-            assert said is not None
-            assert abs(said - truth) < near, (metric, said, truth)
+            measured = results.histogram(metric).percentile(50)
+            assert measured is not None
+            assert abs(measured - truth) < near, (metric, measured, truth)

@@ -1,4 +1,4 @@
-"""The short form of the injection, and proof that its own bookkeeping can say no."""
+"""The short form of the injection, and proof that its own bookkeeping can fail."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ LOST = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_spoilt_frame_that_shows_is_found(tmp_path: Path, kind: str) -> None:
     found = inject(tmp_path, kind, one_in=2000, streams=100, seconds=3, tokens=100)
-    assert found.holds, found.complaint()
+    assert found.holds, found.problem()
     assert found.streams >= 100
 
 
 def frame(kind: str, **values: object) -> SpoiltFrame:
-    usual = SpoiltFrame(
+    default = SpoiltFrame(
         fault=f"{kind}-one-frame-in",
         key="k",
         run_id="r",
@@ -41,7 +41,7 @@ def frame(kind: str, **values: object) -> SpoiltFrame:
         type="token",
         place=5,
     )
-    return replace(usual, **values)  # type: ignore[arg-type]
+    return replace(default, **values)  # type: ignore[arg-type]
 
 
 def rows(journey: str, *streams: tuple[str, str, int]) -> list[StreamRecord]:
@@ -68,13 +68,13 @@ JOIN = (("original", "done", 9), ("joined", "done", 10))
 @pytest.mark.parametrize(
     ("one", "journey", "streams", "right"),
     [
-        # The twin must have come too, and what overtook it.
+        # The duplicate, or the overtaking frame, must have arrived too.
         (frame("doubles"), "replay", REPLAY, {"ids.unique"}),
         (frame("doubles"), "resume", RESUME, set()),
         (frame("doubles", place=4), "resume", RESUME, {"ids.unique"}),
         (frame("swaps"), "replay", REPLAY, {"ids.increasing"}),
         (frame("swaps"), "resume", RESUME, set()),
-        # What is lost in the middle shows when the reader got on, and another stream brought it.
+        # A lost frame in the middle shows if the reader got further and another stream has the frame.
         (frame("drops"), "replay", REPLAY, LOST),
         (frame("drops"), "replay", REPLAY[:1], set()),
         (frame("drops", connection=1), "replay", REPLAY, LOST),
@@ -93,41 +93,41 @@ JOIN = (("original", "done", 9), ("joined", "done", 10))
         (frame("drops"), "join", JOIN[:1], set()),
         (frame("drops"), "join", (JOIN[0], ("joined", "abandoned", 4)), set()),
         (frame("drops"), "join", (JOIN[0], ("joined", "abandoned", 5)), LOST),
-        # Of joiners nobody can say which of them it was.
+        # Any of the joiners may have received the frame.
         (frame("drops", connection=1), "join", (("original", "done", 10), JOIN[1]), LOST),
         (frame("drops", connection=1), "join", (*JOIN, ("joined", "abandoned", 4)), set()),
-        # A last event that is lost shows by itself, to who stayed.
+        # A lost terminal event shows on its own stream, unless that was cut.
         (frame("drops", type="done"), "replay", REPLAY[:1], {"terminal.always"}),
         (frame("drops", type="done"), "resume", RESUME, set()),
     ],
 )
-def test_which_frames_a_reader_could_notice(
+def test_frames_that_a_reader_could_notice(
     one: SpoiltFrame, journey: str, streams: Sequence[tuple[str, str, int]], right: set[str]
 ) -> None:
     assert right_requirements(one, rows(journey, *streams), 10) == right
 
 
 @pytest.mark.parametrize(
-    ("reported", "failed"),
+    ("reported", "missed"),
     [
-        ([Reported("resume.replay", "event 5 is id 100-5 where id 100-4 was expected: 1 lost before it")], 0),
+        ([Reported("resume.replay", "event 5 is id 100-5 instead of id 100-4: 1 event lost before it")], 0),
         ([], 1),
         (
-            [Reported("resume.replay", "event 6 is id 100-6 where id 100-5 was expected")],
+            [Reported("resume.replay", "event 6 is id 100-6 instead of id 100-5")],
             1,
         ),  # of another event
-        ([Reported("ids.unique", "id '100-4' comes twice in one stream")], 1),  # by the wrong requirement
+        ([Reported("ids.unique", "id '100-4' appears twice in one stream")], 1),  # by the wrong requirement
     ],
 )
-def test_what_was_not_reported_rightly_is_missed(reported: list[Reported], missed: int) -> None:
-    told = {"spoilt": [{name: getattr(frame("drops"), name) for name in SpoiltFrame.__slots__}]}
-    visible, found = compare("drops", told, rows("replay", *REPLAY), {"k": reported}, 10)
-    assert (len(visible), len(found)) == (1, missed)
+def test_frames_that_are_not_correctly_reported_are_missed(reported: list[Reported], missed: int) -> None:
+    server_report = {"spoilt": [{name: getattr(frame("drops"), name) for name in SpoiltFrame.__slots__}]}
+    visible, missing = compare("drops", server_report, rows("replay", *REPLAY), {"k": reported}, 10)
+    assert (len(visible), len(missing)) == (1, missed)
     other = {"another": reported}
-    assert len(compare("drops", told, rows("replay", *REPLAY), other, 10)[1]) == 1
+    assert len(compare("drops", server_report, rows("replay", *REPLAY), other, 10)[1]) == 1
 
 
-def test_nothing_seen_and_anything_else_is_no_success() -> None:
+def test_no_visible_frame_or_any_other_problem_is_not_a_success() -> None:
     seen = Found("drops", 10, 1, True, visible=[frame("drops")])
     assert seen.holds
     assert not replace(seen, visible=[]).holds
@@ -135,5 +135,5 @@ def test_nothing_seen_and_anything_else_is_no_success() -> None:
     assert not replace(seen, missed=[(frame("drops"), [], [])]).holds
     wrong = replace(seen, invented=[("other", Reported("ids.unique", "…"))])
     assert not wrong.holds
-    assert "invented for other" in wrong.complaint()
-    assert "load it for longer" in replace(seen, visible=[]).complaint()
+    assert "invented for other" in wrong.problem()
+    assert "run the load for longer" in replace(seen, visible=[]).problem()

@@ -1,4 +1,4 @@
-"""The short form of the long run, and proof that growth is seen."""
+"""The short form of the long run, and proof that growth is detected."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pytest
 from harness.load.distributed.delivery import Deduplicator
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.records import ProcessRecord
-from tests.truth.memory import courses, hold
+from tests.truth.memory import courses, measure
 
 GENEROUS_KB_PER_MIN = 8_000
-"""In a few seconds an allocator's steps weigh. Who kept the bytes that a hundred streams bring would take more."""
+"""Within a few seconds the allocator's steps show. Keeping the bytes of a hundred streams would exceed this."""
 
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_time(tmp_path: Path) -> None:
-    (local,) = hold(tmp_path, streams=100, seconds=20)
+    (local,) = measure(tmp_path, streams=100, seconds=20)
     assert local.worker == "local"
-    assert len(local.settled) >= 8
+    assert len(local.measured) >= 8
     assert local.slope_kb_per_min < GENEROUS_KB_PER_MIN, local.by_minute()
 
 
@@ -30,39 +30,39 @@ def rows(worker: str, sizes_kb: list[int]) -> list[ProcessRecord]:
     ]
 
 
-def test_growth_is_seen_in_the_process_that_grows() -> None:
+def test_growth_is_detected_in_the_process_that_grows() -> None:
     grows = [100_000 + 10 * second for second in range(300)]
     found = courses([*rows("a", [50_000] * 300), *rows("b", grows)], spawn_s=5, seconds=290)
-    assert [one.worker for one in found] == ["a", "b"]
-    assert [round(one.slope_kb_per_min, 6) for one in found] == [0, 600]
-    assert [len(one.rows) for one in found] == [285, 285]
+    assert [course.worker for course in found] == ["a", "b"]
+    assert [round(course.slope_kb_per_min, 6) for course in found] == [0, 600]
+    assert [len(course.rows) for course in found] == [285, 285]
     assert found[1].by_minute()[:2] == [(100_000 + 345) / 1024, (100_000 + 945) / 1024]
     assert len(found[1].by_minute()) == 5
 
 
-def test_what_comes_while_streams_come_up_and_go_does_not_count() -> None:
+def test_ramp_up_and_ramp_down_do_not_count() -> None:
     sizes = [10_000 * second for second in range(10)] + [100_000] * 80 + [500_000] * 10
-    (one,) = courses(rows("a", sizes), spawn_s=10, seconds=90)
-    assert {row.rss_bytes for row in one.rows} == {100_000 * 1024}
-    assert one.slope_kb_per_min == 0
+    (course,) = courses(rows("a", sizes), spawn_s=10, seconds=90)
+    assert {row.rss_bytes for row in course.rows} == {100_000 * 1024}
+    assert course.slope_kb_per_min == 0
 
 
 def test_the_first_fifth_is_warming_up() -> None:
     sizes = list(range(20)) + [20] * 80
-    (one,) = courses(rows("a", sizes), spawn_s=0, seconds=100)
-    assert one.slope_kb_per_min == 0
-    assert len(one.settled) == 80
+    (course,) = courses(rows("a", sizes), spawn_s=0, seconds=100)
+    assert course.slope_kb_per_min == 0
+    assert len(course.measured) == 80
 
 
-def test_a_master_keeps_nothing_of_parcels_that_it_has_merged() -> None:
+def test_the_master_keeps_nothing_of_merged_batches() -> None:
     delivered: list[str] = []
-    inbox = Deduplicator("t", lambda _, worker: delivered.append(worker))
-    parcel = StatsBatch().to_message()
+    deduplicator = Deduplicator("t", lambda _, worker: delivered.append(worker))
+    content = StatsBatch().to_message()
     numbers = [*range(1, 2_000), 0, *range(1_000, 3_000), 3_001, 3_000]
     for number in numbers:
         for client in ("a", "b"):
-            message = {"test": "t", "worker": client, "parcels": [[number, parcel]]}
-            assert inbox.take(client, message) == [number]
+            message = {"test": "t", "worker": client, "batches": [[number, content]]}
+            assert deduplicator.receive(client, message) == [number]
     assert delivered.count("a") == delivered.count("b") == 3_002
-    assert dict(inbox._whole) == {"a": 3_002, "b": 3_002}
-    assert inbox._beyond == {"a": set(), "b": set()}
+    assert dict(deduplicator._received_below) == {"a": 3_002, "b": 3_002}
+    assert deduplicator._received_above == {"a": set(), "b": set()}

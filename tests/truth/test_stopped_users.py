@@ -1,4 +1,4 @@
-"""A user who is stopped after their streams have ended leaves none of them uncompared."""
+"""When a user is stopped after its streams have ended, they are still compared."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def test_a_loss_is_found_whether_or_not_its_user_was_stopped(
     wait = StreamGroup.wait
 
     def wait_and_be_stopped(self: StreamGroup) -> list[Exchange]:
-        found = wait(self)
+        exchanges = wait(self)
         if stopped:
             raise gevent.GreenletExit
-        return found
+        return exchanges
 
     monkeypatch.setattr(StreamGroup, "wait", wait_and_be_stopped)
     with ReferenceServer(["drops-one-frame-in-37"]) as server:
@@ -40,19 +40,19 @@ def test_a_loss_is_found_whether_or_not_its_user_was_stopped(
         file.write_text(tomlkit.dumps(demo_config(server.base_url)))
         settings = load_settings(file)
         target, collector = Target(settings), Collector("w")
-        traveller = StreamRunner(
+        runner = StreamRunner(
             GeventClient(target.endpoint, settings.expectations.budgets),
             target,
             collector,
             stopping=lambda: stopped,
             rng=random.Random(3),
-            usual_events={"long": 21},
+            run_lengths={"long": 21},
         )
         if stopped:
             with pytest.raises(gevent.GreenletExit):
-                JOURNEYS["join"](traveller, None)
+                JOURNEYS["join"](runner, None)
         else:
-            JOURNEYS["join"](traveller, None)
-    delta = collector.take()
-    assert sum(delta.violations.values()) == 1
-    assert [row.outcome for row in delta.rows] == ["done", "abandoned"]
+            JOURNEYS["join"](runner, None)
+    batch = collector.take()
+    assert sum(batch.violations.values()) == 1
+    assert [row.outcome for row in batch.rows] == ["done", "abandoned"]

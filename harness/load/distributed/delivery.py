@@ -1,7 +1,7 @@
-"""Counts on their way between processes: numbered parcels, each delivered once however often it is sent.
+"""At-least-once delivery of StatsBatches from workers to the master, with sequence numbers to drop duplicates.
 
-A parcel is kept and sent again until the master says that it has it. Everything carries the test's id:
-what is left over from an earlier test of the same session counts for nothing in the next.
+A worker keeps a batch and sends it again until the master confirms it. Every message names its test: leftovers of
+an earlier test of the same session are not counted in the next.
 """
 
 from __future__ import annotations
@@ -18,62 +18,60 @@ logger = logging.getLogger(__name__)
 
 
 class SendQueue:
-    """A worker's parcels of one test, kept until the master has them."""
+    """A worker's batches of one test that the master has not confirmed."""
 
     def __init__(self, test: str, collector: Collector) -> None:
         self.test = test
         self._collector = collector
-        self._parcels: dict[int, dict[str, Any]] = {}
+        self._unconfirmed: dict[int, dict[str, Any]] = {}  # by sequence number
         self._next = 0
 
     def __len__(self) -> int:
-        return len(self._parcels)
+        return len(self._unconfirmed)
 
     def message(self) -> dict[str, Any]:
-        """Everything that the master has not confirmed; what is new becomes a parcel first."""
-        delta = self._collector.take()
-        if delta:
-            self._parcels[self._next] = delta.to_message()
+        """A message with every unconfirmed batch, including a new one if anything happened since the last call."""
+        batch = self._collector.take()
+        if batch:
+            self._unconfirmed[self._next] = batch.to_message()
             self._next += 1
-        parcels = [[number, parcel] for number, parcel in self._parcels.items()]
-        return {"test": self.test, "worker": self._collector.worker, "parcels": parcels}
+        batches = [[number, content] for number, content in self._unconfirmed.items()]
+        return {"test": self.test, "worker": self._collector.worker, "batches": batches}
 
     def confirmed(self, test: str, numbers: list[int]) -> None:
-        """The master has these."""
+        """The master has received these batches."""
         if test == self.test:
             for number in numbers:
-                self._parcels.pop(number, None)
+                self._unconfirmed.pop(number, None)
 
 
 class Deduplicator:
-    """The master's side: merges each parcel of its test once, whoever sends it how often."""
+    """The master's side: delivers each batch of its test once."""
 
     def __init__(self, test: str, deliver: Callable[[StatsBatch, str], None]) -> None:
         self.test = test
         self._deliver = deliver
-        self._whole: Counter[str] = Counter()  # by sender: every number below has come
-        self._beyond: dict[str, set[int]] = {}  # and these, while one below them is still to come
+        self._received_below: Counter[str] = Counter()  # by client: every lower number has been received
+        self._received_above: dict[str, set[int]] = {}  # by client: numbers received out of order
 
-    def take(self, client: str, message: dict[str, Any]) -> list[int]:
-        """Merge what is new; returns the numbers to confirm."""
-        parcels = message["parcels"]
+    def receive(self, client: str, message: dict[str, Any]) -> list[int]:
+        """Deliver the batches that are new. Returns the sequence numbers to confirm."""
+        batches = message["batches"]
         if message["test"] == self.test:
-            for number, parcel in parcels:
+            for number, content in batches:
                 if self._is_new(client, number):
-                    self._deliver(StatsBatch.from_message(parcel), message["worker"])
+                    self._deliver(StatsBatch.from_message(content), message["worker"])
                     self._remember(client, number)
-        elif parcels:
-            logger.error(
-                "%s sent counts of an earlier test when it was too late to add them", message["worker"]
-            )
-        return [number for number, _ in parcels]
+        elif batches:
+            logger.error("%s sent results of an earlier test too late to count them", message["worker"])
+        return [number for number, _ in batches]
 
     def _is_new(self, client: str, number: int) -> bool:
-        return number >= self._whole[client] and number not in self._beyond.get(client, ())
+        return number >= self._received_below[client] and number not in self._received_above.get(client, ())
 
     def _remember(self, client: str, number: int) -> None:
-        beyond = self._beyond.setdefault(client, set())
-        beyond.add(number)
-        while self._whole[client] in beyond:
-            beyond.remove(self._whole[client])
-            self._whole[client] += 1
+        above = self._received_above.setdefault(client, set())
+        above.add(number)
+        while self._received_below[client] in above:
+            above.remove(self._received_below[client])
+            self._received_below[client] += 1

@@ -1,8 +1,8 @@
-"""How the workers' counts reach the process that writes them, and that none are left behind at the end.
+"""Delivers the workers' results to the master, and makes sure that none are missing at the end of a test.
 
-Parcels travel with Locust's own reports. At the end of a test Locust's master would wait half a second
-for its workers and then leave; so while it is stopping it asks each of them to drain (stop its users,
-close its books, ship all, and say so) and waits until they have, or are gone.
+Batches are sent with Locust's own reports. At the end of a test Locust's master would wait half a second for its
+workers and then leave. So while it is stopping, it tells each worker to drain (stop its users, close its collector,
+send every batch, confirm), and waits until all have drained or are gone.
 """
 
 from __future__ import annotations
@@ -29,87 +29,87 @@ READY = "harness-ready"
 DRAIN = "harness-drain"
 DRAINED = "harness-drained"
 RECEIVED = "harness-received"
-PUMPED = "harness-pumped"
+ARRIVALS_FINISHED = "harness-arrivals-finished"
 _PLAN_OPTION = "harness_plan"
-_KEY = "harness"  # under which parcels stand in Locust's reports
+_REPORT_KEY = "harness"  # holds the batches in Locust's reports
 
-_SHIP_AGAIN_S = 1.0
-_GIVE_UP_SHIPPING_S = 10.0
+_RESEND_AFTER_S = 1.0
+_GIVE_UP_SENDING_S = 10.0
 _READY_WITHIN_S = 5.0
-_DRAIN_GRACE_S = 15.0  # beyond the time that users have to finish
-_LOOK_AT_PUMPS_S = 0.1
-_START_AFTER_S = 0.5  # so that every worker has its pump before the first arrival is due
+_DRAIN_GRACE_S = 15.0  # in addition to the time that users have to finish
+_CHECK_WORKERS_EVERY_S = 0.1
+_START_AFTER_S = 0.5  # every worker must have its pacer before the first arrival is due
 
 logger = logging.getLogger(__name__)
 
 
 class WorkerLink:
-    """A worker's end."""
+    """The worker's end."""
 
     def __init__(self, environment: Environment, runner: WorkerRunner) -> None:
         self._environment = environment
         self._events: Any = environment.events
         self._runner = runner
-        self._outbox: SendQueue | None = None
-        self._received = Event()
+        self._queue: SendQueue | None = None
+        self._confirmed = Event()
         self._draining = RLock()
-        runner.register_message(DRAIN, self._asked_to_drain, concurrent=True)
-        runner.register_message(RECEIVED, self._take_receipt)
+        runner.register_message(DRAIN, self._on_drain, concurrent=True)
+        runner.register_message(RECEIVED, self._on_received)
         events: Any = environment.events
-        events.report_to_master.add_listener(self._report)
+        events.report_to_master.add_listener(self._on_report)
         runner.send_message(READY)
 
     def plan(self) -> LoadPlan | None:
-        """The test that the master is starting; None where it named none.
+        """The test that the master is starting, or None if it sent no plan.
 
-        Raises SettingsError where it cannot be done here.
+        Raises SettingsError if this worker cannot follow the plan.
         """
         message = getattr(self._environment.parsed_options, _PLAN_OPTION, None)
         return None if message is None else LoadPlan.from_message(message, self._runner.client_id)
 
-    def pumped(self) -> None:
-        """Tell the master that this process's arrivals have all begun and ended."""
+    def arrivals_finished(self) -> None:
+        """Tell the master that all arrivals of this process have started and ended."""
         message = getattr(self._environment.parsed_options, _PLAN_OPTION, None)
         if message is not None:
-            self._runner.send_message(PUMPED, {"test": message["test"]})
+            self._runner.send_message(ARRIVALS_FINISHED, {"test": message["test"]})
 
     def open(self, test: str, collector: Collector) -> None:
-        """From here on ship that collector's counts."""
-        if self._outbox:
-            logger.error("%d parcels of an earlier test never reached the master", len(self._outbox))
-        self._outbox = SendQueue(test, collector)
+        """Send this collector's batches from now on."""
+        if self._queue:
+            logger.error("%d batches of an earlier test never reached the master", len(self._queue))
+        self._queue = SendQueue(test, collector)
 
-    def _take_receipt(self, msg: Any, **_: Any) -> None:
-        if self._outbox is not None:
-            self._outbox.confirmed(msg.data["test"], msg.data["numbers"])
-            self._received.set()
+    def _on_received(self, msg: Any, **_: Any) -> None:
+        if self._queue is not None:
+            self._queue.confirmed(msg.data["test"], msg.data["numbers"])
+            self._confirmed.set()
 
-    def _report(self, data: dict[str, Any], **_: Any) -> None:
-        if self._outbox is not None:
-            data[_KEY] = self._outbox.message()
+    def _on_report(self, data: dict[str, Any], **_: Any) -> None:
+        if self._queue is not None:
+            data[_REPORT_KEY] = self._queue.message()
 
-    def _asked_to_drain(self, **_: Any) -> None:
+    def _on_drain(self, **_: Any) -> None:
         self.drain()
 
     def drain(self) -> None:
-        """Stop the users, ship until the master has everything, and say so. Gives up after ten seconds."""
+        """Stop the users, send until the master has confirmed every batch, and tell it so. Gives up after 10 s."""
         with self._draining:
-            if self._outbox is None:
+            if self._queue is None:
                 return
-            self._runner.stop()  # it fires test_stop, which closes the books
-            give_up = time.monotonic() + _GIVE_UP_SHIPPING_S
-            self._ship()
-            while self._outbox and time.monotonic() < give_up:
-                self._received.clear()
-                if not self._received.wait(_SHIP_AGAIN_S):
-                    self._ship()
-            if self._outbox:
-                logger.error("the master did not confirm the last %d parcels of counts", len(self._outbox))
+            self._runner.stop()  # fires test_stop, which closes the collector
+            give_up = time.monotonic() + _GIVE_UP_SENDING_S
+            self._send()
+            while self._queue and time.monotonic() < give_up:
+                self._confirmed.clear()
+                if not self._confirmed.wait(_RESEND_AFTER_S):
+                    self._send()
+            if self._queue:
+                logger.error("the master did not confirm the last %d batches of results", len(self._queue))
             else:
-                self._runner.send_message(DRAINED, {"test": self._outbox.test})
+                self._runner.send_message(DRAINED, {"test": self._queue.test})
 
-    def _ship(self) -> None:
-        # Locust's own numbers go with ours, so that its summary and the ledger speak of the same streams.
+    def _send(self) -> None:
+        # With Locust's own numbers, so that its summary and the ledger cover the same streams.
         data: dict[str, Any] = {}
         self._events.report_to_master.fire(client_id=self._runner.client_id, data=data)
         self._runner.send_message("stats", data)
@@ -118,8 +118,8 @@ class WorkerLink:
 class MasterLink:
     """The master's end.
 
-    deliver: given each worker's counts, with its name. arrived: called when every worker that has a share
-    of an open loop's arrivals, and lives, has seen the last of them end.
+    deliver: called with each worker's batch and its name. arrivals_finished: called when every worker that has a
+    share of an open loop's arrivals has finished it or is gone.
     """
 
     def __init__(
@@ -128,105 +128,110 @@ class MasterLink:
         runner: MasterRunner,
         deliver: Callable[[StatsBatch, str], None],
         *,
-        arrived: Callable[[], None],
+        arrivals_finished: Callable[[], None],
     ) -> None:
         self._environment = environment
         self._runner = runner
         self._deliver = deliver
-        self._arrived = arrived
-        self._inbox: Deduplicator | None = None
-        self._pumping: set[str] = set()  # who has a share of the arrivals, and has not done with it
-        self._watching: gevent.Greenlet | None = None
+        self._arrivals_finished = arrivals_finished
+        self._deduplicator: Deduplicator | None = None
+        self._with_arrivals: set[str] = set()  # workers that have not finished their arrivals
+        self._watcher: gevent.Greenlet | None = None
         self._ready: set[str] = set()
-        self._taking_part: set[str] = set()
+        self._participants: set[str] = set()
         self._drained: set[str] = set()
-        self._news = Event()
-        runner.register_message(READY, self._take_ready)
-        runner.register_message(DRAINED, self._take_drained)
-        runner.register_message(PUMPED, self._take_pumped)
+        self._changed = Event()
+        runner.register_message(READY, self._on_ready)
+        runner.register_message(DRAINED, self._on_drained)
+        runner.register_message(ARRIVALS_FINISHED, self._on_arrivals_finished)
         events: Any = environment.events
-        events.worker_report.add_listener(self._take_report)
+        events.worker_report.add_listener(self._on_report)
 
     def start(self, settings: Settings) -> int:
-        """Begin a test: each worker will be told its id and its share of the arrivals as it is started.
+        """Begin a test: each worker receives the test's id and its share of the arrivals when it is started.
 
-        Returns when its schedule begins, epoch ns.
+        Returns the start of the schedule, epoch ns.
         """
         runner = self._runner
         workers = [
-            one.id for one in (*runner.clients.ready, *runner.clients.running, *runner.clients.spawning)
+            client.id for client in (*runner.clients.ready, *runner.clients.running, *runner.clients.spawning)
         ]
         self._wait_until_ready(set(workers))
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
         start_wall_ns = time.time_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
         load = settings.load
         plan = LoadPlan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
-        self._inbox = Deduplicator(plan.test, self._deliver)
-        self._taking_part = set(workers)
+        self._deduplicator = Deduplicator(plan.test, self._deliver)
+        self._participants = set(workers)
         self._drained = set()
         if load.is_open:
-            self._pumping = set(workers)
-            self._watching = gevent.spawn(self._watch_pumps)
-        # Locust sends the options with the order to start, so a worker knows the plan before it has users.
+            self._with_arrivals = set(workers)
+            self._watcher = gevent.spawn(self._wait_for_arrivals)
+        # Locust sends the options with its start message, so a worker has the plan before it has users.
         setattr(self._environment.parsed_options, _PLAN_OPTION, plan.to_message(workers))
         return start_wall_ns
 
     def _wait_until_ready(self, workers: set[str]) -> None:
-        """Locust counts a worker as ready a moment before its locustfile takes part."""
+        """Locust counts a worker as ready shortly before its locustfile has registered with the harness."""
         give_up = time.monotonic() + _READY_WITHIN_S
         while missing := workers - self._ready:
             if time.monotonic() > give_up:
-                logger.error("%s take no part: do they run the same locustfile?", ", ".join(sorted(missing)))
+                logger.error(
+                    "no answer from %s: do they run the same locustfile?", ", ".join(sorted(missing))
+                )
                 return
-            self._news.clear()
-            self._news.wait(0.2)
+            self._changed.clear()
+            self._changed.wait(0.2)
 
-    def _watch_pumps(self) -> None:
-        # A worker that dies sends nothing, so it does not do to wait for news alone.
-        while self._pumping & self._present():
-            gevent.sleep(_LOOK_AT_PUMPS_S)
-        self._arrived()
+    def _wait_for_arrivals(self) -> None:
+        # Polling, because a worker that dies sends no message.
+        while self._with_arrivals & self._present():
+            gevent.sleep(_CHECK_WORKERS_EVERY_S)
+        self._arrivals_finished()
 
     def finish(self) -> list[str]:
-        """Have every worker drain; returns the names of those whose last counts did not come."""
-        if self._watching is not None:
-            self._watching.kill()
-            self._watching = None
-        if self._inbox is None:
+        """Drain every worker: on return, all batches of those that drained have been delivered.
+
+        Returns the names of the workers whose final batch is missing.
+        """
+        if self._watcher is not None:
+            self._watcher.kill()
+            self._watcher = None
+        if self._deduplicator is None:
             return []
         for client in self._present():
-            self._runner.send_message(DRAIN, {"test": self._inbox.test}, client)
+            self._runner.send_message(DRAIN, {"test": self._deduplicator.test}, client)
         deadline = time.monotonic() + float(self._environment.stop_timeout) + _DRAIN_GRACE_S
-        while (self._taking_part & self._present()) - self._drained and time.monotonic() < deadline:
-            self._news.clear()
-            self._news.wait(0.2)
+        while (self._participants & self._present()) - self._drained and time.monotonic() < deadline:
+            self._changed.clear()
+            self._changed.wait(0.2)
         index_of: Any = self._runner.get_worker_index
-        return sorted(f"worker-{index_of(client)}" for client in self._taking_part - self._drained)
+        return sorted(f"worker-{index_of(client)}" for client in self._participants - self._drained)
 
     def _present(self) -> set[str]:
-        return {one.id for one in self._runner.clients.all if one.state != STATE_MISSING}
+        return {client.id for client in self._runner.clients.all if client.state != STATE_MISSING}
 
-    def _take_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        message = data.pop(_KEY, None)
-        if message is None or self._inbox is None:
+    def _on_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        message = data.pop(_REPORT_KEY, None)
+        if message is None or self._deduplicator is None:
             return
-        if message["test"] == self._inbox.test:
-            self._taking_part.add(client_id)  # also one that came late
-        numbers = self._inbox.take(client_id, message)
+        if message["test"] == self._deduplicator.test:
+            self._participants.add(client_id)  # including one that joined late
+        numbers = self._deduplicator.receive(client_id, message)
         if numbers:
             self._runner.send_message(RECEIVED, {"test": message["test"], "numbers": numbers}, client_id)
 
-    def _take_ready(self, msg: Any, **_: Any) -> None:
+    def _on_ready(self, msg: Any, **_: Any) -> None:
         self._ready.add(msg.node_id)
-        self._news.set()
-        if self._watching is not None and msg.node_id not in self._taking_part:
-            logger.warning("%s came in mid-test, and gets no share of its arrivals", msg.node_id)
+        self._changed.set()
+        if self._watcher is not None and msg.node_id not in self._participants:
+            logger.warning("%s joined during the test and gets no share of the arrivals", msg.node_id)
 
-    def _take_pumped(self, msg: Any, **_: Any) -> None:
-        if self._inbox is not None and msg.data["test"] == self._inbox.test:
-            self._pumping.discard(msg.node_id)
+    def _on_arrivals_finished(self, msg: Any, **_: Any) -> None:
+        if self._deduplicator is not None and msg.data["test"] == self._deduplicator.test:
+            self._with_arrivals.discard(msg.node_id)
 
-    def _take_drained(self, msg: Any, **_: Any) -> None:
-        if self._inbox is not None and msg.data["test"] == self._inbox.test:
+    def _on_drained(self, msg: Any, **_: Any) -> None:
+        if self._deduplicator is not None and msg.data["test"] == self._deduplicator.test:
             self._drained.add(msg.node_id)
-            self._news.set()
+            self._changed.set()

@@ -1,9 +1,8 @@
-"""Keeps long stretches of computing from standing in the way of the reading of sockets.
+"""CPU-bound work yields to the event loop every 3 ms, so sockets are read on time.
 
-The hub looks at sockets only between batches of up to fifty wake-ups. When fifty streams end together,
-and each takes some milliseconds to decode and judge, nothing is read for a quarter of a second, and
-what came meanwhile is found in one lump with the stamp of its last segment: the harness would measure
-itself. So who has much to compute takes turns, and before each turn the hub looks at the sockets.
+gevent polls sockets only between batches of up to 50 callbacks. When 50 streams end together and each takes some
+milliseconds to decode and check, nothing is read for 250 ms: the waiting data is then read in one piece, with the
+timestamp of its last segment, and the harness would measure itself.
 """
 
 from __future__ import annotations
@@ -13,32 +12,32 @@ import time
 import gevent
 from gevent.lock import Semaphore
 
-_LONGEST_STRETCH_S = 0.003
-_JUST_NOW_S = 0.002
+_LONGEST_SLICE_S = 0.003
+_RECENT_POLL_S = 0.002
 
 
 class CpuYield:
-    """One process's turns. Greenlets come in the order in which they ask."""
+    """Gives CPU slices to the greenlets of one process, first come, first served."""
 
     def __init__(self) -> None:
         self._waiting = Semaphore(1)
-        self._began_s = 0.0
+        self._polled_s = 0.0
 
     def acquire(self) -> None:
-        """Wait until it is this greenlet's turn to compute; at once while the hub has just been there."""
-        if time.perf_counter() - self._began_s < _JUST_NOW_S:
+        """Wait for a CPU slice. Returns at once if the event loop has just polled its sockets."""
+        if time.perf_counter() - self._polled_s < _RECENT_POLL_S:
             return
         with self._waiting:
             hub = gevent.get_hub()
-            # A timer that is due at once, unlike sleep(0), has the hub look at the sockets; what it found
-            # there is read after the timer and before the next callback, which is what sleep(0) waits for.
+            # Unlike sleep(0), a timer that is due at once makes the loop poll the sockets. Their greenlets run
+            # after the timer and before the next callback, which is what sleep(0) waits for.
             with hub.loop.timer(0) as due:
                 hub.wait(due)
             gevent.sleep(0)
-            self._began_s = time.perf_counter()
+            self._polled_s = time.perf_counter()
 
     def yield_if_due(self) -> None:
-        """Take another turn if this one has lasted long."""
-        if time.perf_counter() - self._began_s > _LONGEST_STRETCH_S:
-            gevent.sleep(0)  # who waited longer comes first
+        """Wait for a new slice if this one has lasted too long."""
+        if time.perf_counter() - self._polled_s > _LONGEST_SLICE_S:
+            gevent.sleep(0)  # greenlets that have waited longer go first
             self.acquire()

@@ -1,4 +1,4 @@
-"""A journey as users write it in a locustfile of their own: streams by name, everything else as in the shipped ones."""
+"""A journey written in a user's own locustfile: streams with named steps, timed, checked and recorded."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from harness.transport.receiver import Cut, Pace
 
 
 class CustomJourney:
-    """Sends one user's streams, each entered in the books and judged under the name of its journey and step."""
+    """Sends one user's streams. Results keep each under the journey's name and the step's."""
 
-    def __init__(self, traveller: StreamRunner, name: str) -> None:
-        self.runner = traveller
+    def __init__(self, runner: StreamRunner, name: str) -> None:
+        self.runner = runner
         self.name = name
         self._keys: set[str] = set()
 
     @property
     def target(self) -> Target:
-        """Makes requests: `run` of a configured action, `post` of any body."""
+        """Builds requests: `run` of a configured action, `post` of any body."""
         return self.runner.target
 
     def stream(
@@ -32,46 +32,48 @@ class CustomJourney:
         step: str,
         request: HttpRequest,
         *,
-        wants: Sequence[str] | None = None,
-        judge: Check | None = None,
+        expects: Sequence[str] | None = None,
+        check: Check | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Exchange:
         """Send `request` and read its stream to the end.
 
-        wants: the endings that are no failure, in the ledger's words; ``done`` unless told, and ``abandoned``
-        where it is cut. judge: what it is held to beside the rules for any one stream. cut: leave it after
-        some events. pace: read slowly. Raises CollectorClosedError when the test is over, which
-        ``AgentRunUser.journey`` takes for its end.
+        expects: the ledger outcomes that are not failures; by default ``done``, with a cut also ``abandoned``.
+        check: applied in addition to the rules for every stream. cut: cut the connection after some events.
+        pace: read slowly. Raises CollectorClosedError when the test has ended; ``AgentRunUser.journey`` handles it.
         """
         return self.runner.run(
-            self.name, self.step(step, request, wants, cut, pace), request, judge=judge, cut=cut, pace=pace
+            self.name, self.step(step, request, expects, cut, pace), request, check=check, cut=cut, pace=pace
         )
 
     def retry(self, step: str, original: Exchange) -> Exchange:
-        """Send the request of a run that ended once more: the same events have to come back."""
-        judge = partial(check_retry, original, expect=self.target.expectations)
-        return self.stream(step, original.request, judge=judge if original.outcome else None)
+        """Send the request of a finished run again. The same events must come back."""
+        check = partial(check_retry, original, expect=self.target.expectations)
+        return self.stream(step, original.request, check=check if original.outcome else None)
 
-    def together(self) -> StreamGroup:
-        """Several streams at once, judged when all have ended: open them in a with-block, with steps of `step`."""
+    def group(self) -> StreamGroup:
+        """Several concurrent streams, as a context manager; build their steps with `step`."""
         return self.runner.group(self.name)
 
     def step(
         self,
         name: str,
         request: HttpRequest,
-        wants: Sequence[str] | None = None,
+        expects: Sequence[str] | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamStep:
-        """A stream's part in this journey. A run's metrics are taken from the first stream under its key."""
+        """A stream's part in this journey. Run metrics come from the first stream with its idempotency key."""
         key = request.header("idempotency-key")
         begins_run = key is None or key not in self._keys
         if key is not None:
             self._keys.add(key)
-        usual = ("done",) if cut is None else ("abandoned", "done")
-        at_once = pace is None
+        default = ("done",) if cut is None else ("abandoned", "done")
+        reads_at_once = pace is None
         return StreamStep(
-            name, tuple(wants or usual), begins_run=begins_run and at_once, reads_at_once=at_once
+            name,
+            tuple(expects or default),
+            begins_run=begins_run and reads_at_once,
+            reads_at_once=reads_at_once,
         )

@@ -1,8 +1,8 @@
-"""What a journey travels with: streams that are entered in the books, read, crossed out and judged.
+"""Runs a journey's streams: register, send, record the outcome, check the rules.
 
-Every stream goes through the books exactly once, whatever stops it: it is entered before it is sent,
-crossed out when it ends, and settled when it is judged. A journey with one stream at a time calls `stream`;
-one whose streams are compared with each other opens them `together`, and they are judged when all are there.
+Every stream is counted exactly once, whatever stops it: scheduled before it is sent, ended when its response ends,
+finalized when it has been checked. `StreamRunner.run` does this for one stream. `StreamRunner.group` is for
+journeys that compare streams with each other: they are checked once all have ended.
 """
 
 from __future__ import annotations
@@ -28,45 +28,45 @@ from harness.transport.receiver import Cut, CutHow, Pace
 Check = Callable[[Exchange], list[Finding]]
 
 SLOW_READ_BYTES = 1024
-_FIRST_GUESS_EVENTS = 4
-_USUAL_EVENT_BYTES = 256  # with its framing, and rather too many than too few
-_HELD_BACK_READS = 8  # how many such reads what waits in the kernel's buffers may make
+_DEFAULT_RUN_EVENTS = 4  # until a run of the action has been seen
+_EVENT_BYTES = 256  # estimate with framing, on the high side
+_BUFFERED_READS = 8  # slow reads that the kernel's receive buffer may hold
 _LONGEST_PAUSE_S = 0.25
-_STOPS = (gevent.GreenletExit, KeyboardInterrupt, SystemExit)
+_STOP_EXCEPTIONS = (gevent.GreenletExit, KeyboardInterrupt, SystemExit)
 
 
 class StreamHandle:
-    """One stream on its way: its entry in the books, the reading of it, and what it will be held to.
+    """One stream: its counts, its exchange, and the checks that it will get.
 
-    findings: what its judges said. fault: what of ours broke, so that it cannot be judged; None where nothing did.
+    unchecked: it has ended and is not finalized. findings: the results of its checks. fault: the harness fault
+    that keeps it from being checked, or None.
     """
 
-    __slots__ = ("_exchange", "checks", "fault", "findings", "greenlet", "live", "stream", "unfinished")
+    __slots__ = ("_exchange", "checks", "fault", "findings", "greenlet", "live", "stream", "unchecked")
 
-    def __init__(self, stream: PendingStream, live: GeventExchange, judge: Check) -> None:
+    def __init__(self, stream: PendingStream, live: GeventExchange, check: Check) -> None:
         self.stream = stream
         self.live = live
-        self.checks = [judge]
+        self.checks = [check]
         self.greenlet: gevent.Greenlet | None = None
-        self.unfinished = False
+        self.unchecked = False
         self.findings: list[Finding] = []
         self.fault: str | None = None
         self._exchange: Exchange | None = None
 
     @property
     def exchange(self) -> Exchange:
-        """What came of it; the same object whenever it is asked for. Raises RuntimeError before its end."""
+        """The finished exchange, always the same object. Raises RuntimeError before its end."""
         if self._exchange is None:
             self._exchange = self.live.exchange()
         return self._exchange
 
 
 class StreamRunner:
-    """What every journey of one process shares.
+    """Runs the streams of one user or one arrival.
 
-    stopping: says whether the test is being stopped. usual_events: how many events a run of an action has,
-    by the action's name; learnt on the way. It and `turns` are shared by the travellers of a process.
-    `refused` is set by a stream for which there was no connection.
+    stopping: whether the test is being stopped. run_lengths: events per run by action, learned during the test.
+    run_lengths and cpu_yield are shared by all runners of a process. `refused` is set when a connection is refused.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class StreamRunner:
         *,
         stopping: Callable[[], bool],
         rng: random.Random | None = None,
-        usual_events: dict[str, int] | None = None,
-        turns: CpuYield | None = None,
+        run_lengths: dict[str, int] | None = None,
+        cpu_yield: CpuYield | None = None,
     ) -> None:
         self.target = target
         self.refused = False
@@ -86,9 +86,9 @@ class StreamRunner:
         self.collector = collector
         self._client = client
         self._stopping = stopping
-        self._turns = turns or CpuYield()
-        self._in_haste = False
-        self._usual_events = {} if usual_events is None else usual_events
+        self._cpu_yield = cpu_yield or CpuYield()
+        self._may_yield = True
+        self._run_lengths = {} if run_lengths is None else run_lengths
 
     def run(
         self,
@@ -96,27 +96,27 @@ class StreamRunner:
         step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Check | None = None,
+        check: Check | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Exchange:
-        """One stream from its entry in the books to its judgement.
+        """Run one stream to its end and check it.
 
-        judge: what it is held to beside the rules for any one stream. intended_ns: when it was due, on the
-        monotonic clock. cut: leave it after some events. pace: read slowly. Raises CollectorClosedError when
-        the test is over.
+        check: applied in addition to the rules for every stream. intended_ns: when it was due, monotonic clock.
+        cut: cut the connection after some events. pace: read slowly. Raises CollectorClosedError when the test
+        has ended.
         """
-        reader = self.begin(journey, step, request, intended_ns=intended_ns, cut=cut, pace=pace)
-        if judge is not None:
-            reader.checks.append(judge)
+        handle = self.begin(journey, step, request, intended_ns=intended_ns, cut=cut, pace=pace)
+        if check is not None:
+            handle.checks.append(check)
         try:
-            return self.execute(reader)
+            return self.execute(handle)
         finally:
-            self.finalize(reader)
+            self.finalize(handle)
 
     def group(self, journey: str, intended_ns: int | None = None) -> StreamGroup:
-        """Several streams of one journey, to be opened in a with-block. intended_ns: when the first is due."""
+        """Several streams of one journey, as a context manager. intended_ns: when the first is due."""
         return StreamGroup(self, journey, intended_ns)
 
     def begin(
@@ -125,156 +125,157 @@ class StreamRunner:
         step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Check | None = None,
+        only_check: Check | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
-        """Enter a stream in the books; `follow` sends it. judge: in place of the rules for any one stream."""
+        """Count a stream as scheduled; `execute` sends it. only_check: replaces the rules for every stream."""
         stream = self.collector.schedule(journey, step, intended_ns)
         label = f"{journey}: {step.name}"
         live = self._client.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace)
-        return StreamHandle(stream, live, judge or self.check_alone)
+        return StreamHandle(stream, live, only_check or self.check_stream)
 
-    def execute(self, reader: StreamHandle) -> Exchange:
-        """Send it, wait for its end, and cross it out; `settle` must follow.
+    def execute(self, handle: StreamHandle) -> Exchange:
+        """Send the request, wait for the end of the stream and count its outcome; `finalize` must follow.
 
-        Whatever stops it, the books know: at the end of the test it is in flight, before it abandoned.
+        A stopped stream is counted too: as in flight at the end of the test, else as abandoned.
         """
         try:
-            reader.live.run()
-        except _STOPS:
-            self.stopped(reader)
+            handle.live.run()
+        except _STOP_EXCEPTIONS:
+            self.record_stop(handle)
             raise
         except BaseException as problem:
-            self.stopped(reader, fault=f"while reading it: {problem!r}")
+            self.record_stop(handle, fault=f"while reading it: {problem!r}")
             raise
         try:
-            self._turns.acquire()
-        finally:  # it has ended, also for one who is stopped before its turn
-            self._ended(reader)
-        return reader.exchange
+            self._cpu_yield.acquire()
+        finally:  # it has ended, even if this greenlet is stopped while it waits
+            self._record_end(handle)
+        return handle.exchange
 
-    def _ended(self, reader: StreamHandle) -> None:
+    def _record_end(self, handle: StreamHandle) -> None:
         try:
-            word = self.collector.end(reader.stream, reader.exchange)
+            outcome = self.collector.end(handle.stream, handle.exchange)
         except Exception as problem:
-            self.collector.give_up(reader.stream, reader.exchange, f"while measuring it: {problem!r}")
+            self.collector.abort(handle.stream, handle.exchange, f"while measuring it: {problem!r}")
             raise
-        reader.unfinished = word != "in flight"  # the books were closed before it: it stays that
-        if word == "refused":
+        handle.unchecked = outcome != "in flight"  # the collector was closed before; it stays in flight
+        if outcome == "refused":
             self.refused = True
 
-    def stopped(self, reader: StreamHandle, *, fault: str | None = None) -> None:
-        """Enter what there is of a stream whose greenlet was stopped; fault: what broke, if something did.
+    def record_stop(self, handle: StreamHandle, *, fault: str | None = None) -> None:
+        """Count a stream whose greenlet was stopped. fault: the harness fault that stopped it, if any.
 
-        One that ended a moment before, of which its greenlet did not get to know, has ended.
+        If the stream had ended before its greenlet noticed, it counts as ended.
         """
         if self._stopping():
-            self._client.hold()
-        reader.live.stop()
-        if fault is None and reader.live.fault is not None:  # its greenlet was stopped before it heard of it
-            fault = f"while reading it: {reader.live.fault!r}"
-        if fault is None and reader.exchange.ending is not Ending.STOPPED:
-            self._ended(reader)
+            self._client.pause_reading()
+        handle.live.stop()
+        if fault is None and handle.live.error is not None:  # raised, but its greenlet was stopped first
+            fault = f"while reading it: {handle.live.error!r}"
+        if fault is None and handle.exchange.ending is not Ending.STOPPED:
+            self._record_end(handle)
             return
-        reader.stream.exchange = reader.exchange
+        handle.stream.exchange = handle.exchange
         if (fault is not None or not self._stopping()) and not self.collector.closed:
-            self.collector.give_up(reader.stream, reader.exchange, fault)
+            self.collector.abort(handle.stream, handle.exchange, fault)
 
-    def finalize(self, reader: StreamHandle) -> None:
-        """Have it judged, and enter what was found. A stream that did not come to its end is settled already.
+    def finalize(self, handle: StreamHandle) -> None:
+        """Check an ended stream and record the findings. Does nothing for a stream that was stopped.
 
-        What a judge raises is our fault, and raises on; its stream is neither a success nor a failure.
+        An exception in a check is a harness fault and is re-raised; the stream is then neither a success nor a
+        failure.
         """
-        if not reader.unfinished:
+        if not handle.unchecked:
             return
-        reader.unfinished = False
+        handle.unchecked = False
         try:
-            if reader.fault is None:
-                self._check(reader)
-        except _STOPS:  # it was waiting for its turn; what it read is judged all the same, without turns
-            self._in_haste = True
-            self._check(reader)
+            if handle.fault is None:
+                self._check(handle)
+        except _STOP_EXCEPTIONS:  # stopped while it yielded: check it now, without yielding
+            self._may_yield = False
+            self._check(handle)
             raise
         finally:
             if not self.collector.closed:
-                self.collector.finalize(reader.stream, reader.findings, fault=reader.fault)
+                self.collector.finalize(handle.stream, handle.findings, fault=handle.fault)
 
-    def _check(self, reader: StreamHandle) -> None:
-        """Hold it to its judges, all of them: one that was judged by some alone has a fault."""
+    def _check(self, handle: StreamHandle) -> None:
+        """Apply all checks. If any of them does not complete, the stream has a fault and no findings."""
         findings: list[Finding] = []
-        reader.fault = "before it was judged"
+        handle.fault = "before it was checked"
         try:
-            for judge in reader.checks:
+            for check in handle.checks:
                 self._yield_if_due()
-                findings += judge(reader.exchange)
-        except _STOPS:
+                findings += check(handle.exchange)
+        except _STOP_EXCEPTIONS:
             raise
         except BaseException as problem:
-            reader.fault = f"while judging it: {problem!r}"
+            handle.fault = f"while checking it: {problem!r}"
             raise
-        reader.findings, reader.fault = findings, None
+        handle.findings, handle.fault = findings, None
 
     def _yield_if_due(self) -> None:
-        if not self._in_haste:
-            self._turns.yield_if_due()
+        if self._may_yield:
+            self._cpu_yield.yield_if_due()
 
-    def check_alone(self, exchange: Exchange) -> list[Finding]:
-        """What any one stream can be held to; nothing where no stream began."""
+    def check_stream(self, exchange: Exchange) -> list[Finding]:
+        """The rules for every stream; nothing if no stream began."""
         if exchange.status != 200:
             return []
         findings: list[Finding] = []
-        for judge in rules_for(exchange):
+        for rule in rules_for(exchange):
             self._yield_if_due()
-            findings.append(judge(exchange, expect=self.target.expectations))
+            findings.append(rule(exchange, expect=self.target.expectations))
         return findings
 
     def random_cut(self, action_name: str, *, seen: int = 0) -> Cut:
-        """A cut after a random event that is not the last, going by earlier runs of that action.
+        """A cut after a random event that is probably not the last, judging by earlier runs of the action.
 
-        seen: how many of the run's events will not come on this stream, because they came before it.
+        seen: the run's events that this stream will not repeat.
         """
         return Cut(self.random_event_index(action_name, seen=seen), self.rng.choice((CutHow.FIN, CutHow.RST)))
 
     def random_event_index(self, action_name: str, *, seen: int = 0) -> int:
-        """The number, from 1, of a random event that is not the run's last, after the first `seen`."""
-        usual = self._usual_events.get(action_name, _FIRST_GUESS_EVENTS)
-        return self.rng.randint(1, max(1, usual - 1 - seen))
+        """The index, from 1, of a random event after the first `seen` that is probably not the run's last."""
+        length = self._run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
+        return self.rng.randint(1, max(1, length - 1 - seen))
 
     def slow_pace(self, action_name: str) -> Pace:
-        """So slow that the server has to wait for its reader, and quick enough for the budgets of its run.
+        """A pace so slow that the server must wait for the reader, but fast enough for the run's budgets.
 
-        Going by earlier runs of that action, it takes a quarter of the time that a run may take at most. So
-        does what the kernel holds back, the terminal event in it, of the time for closing after that.
+        Judging by earlier runs of the action, reading takes a quarter of the run budget. What the kernel buffers,
+        including the terminal event, takes a quarter of the closing budget.
         """
         budgets = self.target.expectations.budgets
-        usual = self._usual_events.get(action_name, _FIRST_GUESS_EVENTS)
-        reads = max(1.0, usual * _USUAL_EVENT_BYTES / SLOW_READ_BYTES)
-        close_s = budgets.terminal_close_s / _HELD_BACK_READS
+        length = self._run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
+        reads = max(1.0, length * _EVENT_BYTES / SLOW_READ_BYTES)
+        close_s = budgets.terminal_close_s / _BUFFERED_READS
         pause_s = min(_LONGEST_PAUSE_S, budgets.run_s / 4 / reads, close_s / 4)
         return Pace(pause_s, SLOW_READ_BYTES)
 
     def record_length(self, action_name: str, *parts: Exchange) -> None:
-        """Remember how many events a run of that action has, from all that was seen of one."""
+        """Remember how many events a run of the action has. parts: all streams of one run."""
         if parts[-1].ending is Ending.COMPLETE and parts[-1].outcome is not None:
-            self._usual_events[action_name] = len({event for part in parts for event in part.sequence})
+            self._run_lengths[action_name] = len({event for part in parts for event in part.sequence})
 
 
 class StreamGroup:
-    """Streams of one journey that are judged together, once all have ended: open them in a with-block.
+    """Streams of one journey that are checked together, once all have ended. A context manager.
 
-    The block's end waits for those that are still read. When it is left by an exception, as when its user is
-    stopped, they are stopped with it; the books have each of them once in either case.
+    Leaving the block waits for streams that are still being read. If it is left by an exception, for example when
+    its user is stopped, they are stopped too. Each stream is counted once in either case.
 
-    compare: called at the end, however that came, with the streams that have ended by themselves, to say what
-    each is held to beside the others. Set it before waiting: a stream that ended is never left uncompared.
+    compare: called at the end, also after an exception, with the streams that ended on their own; it adds checks
+    that compare them. Set it before waiting: a stream that ended is never left uncompared.
     """
 
-    def __init__(self, traveller: StreamRunner, journey: str, intended_ns: int | None = None) -> None:
-        self.readers: list[StreamHandle] = []
+    def __init__(self, runner: StreamRunner, journey: str, intended_ns: int | None = None) -> None:
+        self.handles: list[StreamHandle] = []
         self.compare: Callable[[list[StreamHandle]], None] | None = None
-        self._traveller = traveller
+        self._runner = runner
         self._journey = journey
         self._intended_ns = intended_ns
 
@@ -283,59 +284,59 @@ class StreamGroup:
         step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Check | None = None,
-        beside: Check | None = None,
+        check: Check | None = None,
+        only_check: Check | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
-        """A stream that is read beside what follows here.
+        """Start a stream and return at once.
 
-        judge: what it is held to in place of the rules for any one stream. beside: what it is held to with
-        them. Raises CollectorClosedError when the test is over.
+        check: applied in addition to the rules for every stream. only_check: replaces them. Raises
+        CollectorClosedError when the test has ended.
         """
-        reader = self._begin(step, request, judge, beside, cut, pace)
-        reader.greenlet = gevent.spawn(self._traveller.execute, reader)
-        return reader
+        handle = self._begin(step, request, check, only_check, cut, pace)
+        handle.greenlet = gevent.spawn(self._runner.execute, handle)
+        return handle
 
     def read(
         self,
         step: StreamStep,
         request: HttpRequest,
         *,
-        judge: Check | None = None,
-        beside: Check | None = None,
+        check: Check | None = None,
+        only_check: Check | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
-        """A stream that is read to its end here and now. Arguments and errors are those of `start`."""
-        reader = self._begin(step, request, judge, beside, cut, pace)
-        self._traveller.execute(reader)
-        return reader
+        """Run a stream to its end. Arguments and errors as in `start`."""
+        handle = self._begin(step, request, check, only_check, cut, pace)
+        self._runner.execute(handle)
+        return handle
 
     def wait(self) -> list[Exchange]:
-        """Wait until every stream has ended; returns what came of them, in the order of their beginning."""
-        for reader in self.readers:
-            if reader.greenlet is not None:
-                reader.greenlet.get()
-        return [reader.exchange for reader in self.readers]
+        """Wait until every stream has ended. Returns their exchanges in starting order."""
+        for handle in self.handles:
+            if handle.greenlet is not None:
+                handle.greenlet.get()
+        return [handle.exchange for handle in self.handles]
 
     def _begin(
         self,
         step: StreamStep,
         request: HttpRequest,
-        judge: Check | None,
-        beside: Check | None,
+        check: Check | None,
+        only_check: Check | None,
         cut: Cut | None,
         pace: Pace | None,
     ) -> StreamHandle:
         intended_ns, self._intended_ns = self._intended_ns, None
-        reader = self._traveller.begin(
-            self._journey, step, request, judge=judge, intended_ns=intended_ns, cut=cut, pace=pace
+        handle = self._runner.begin(
+            self._journey, step, request, only_check=only_check, intended_ns=intended_ns, cut=cut, pace=pace
         )
-        if beside is not None:
-            reader.checks.append(beside)
-        self.readers.append(reader)
-        return reader
+        if check is not None:
+            handle.checks.append(check)
+        self.handles.append(handle)
+        return handle
 
     def __enter__(self) -> Self:
         return self
@@ -354,28 +355,28 @@ class StreamGroup:
                 self._finalize_all()
 
     def _compare(self) -> None:
-        ended = [reader for reader in self.readers if reader.unfinished]
+        ended = [handle for handle in self.handles if handle.unchecked]
         try:
             if self.compare is not None:
                 self.compare(ended)
-        except BaseException as problem:  # judged alone they would look as if they had been compared
-            for reader in ended:
-                reader.fault = f"while comparing it: {problem!r}"
+        except BaseException as problem:  # without the comparison they would wrongly look compared
+            for handle in ended:
+                handle.fault = f"while comparing it: {problem!r}"
             raise
 
     def _stop_all(self) -> None:
-        gevent.killall([one.greenlet for one in self.readers if one.greenlet is not None])
-        for reader in self.readers:
-            if not reader.live.finished:  # its greenlet was stopped before it ran at all
-                self._traveller.stopped(reader)
+        gevent.killall([handle.greenlet for handle in self.handles if handle.greenlet is not None])
+        for handle in self.handles:
+            if not handle.live.finished:  # its greenlet was stopped before it ran
+                self._runner.record_stop(handle)
 
     def _finalize_all(self) -> None:
-        """Judge all, also when the judging of one of them breaks or is stopped; what came first is raised."""
-        broken: BaseException | None = None
-        for reader in self.readers:
+        """Finalize every stream even if one raises, then raise the first exception."""
+        first_problem: BaseException | None = None
+        for handle in self.handles:
             try:
-                self._traveller.finalize(reader)
+                self._runner.finalize(handle)
             except BaseException as problem:  # noqa: BLE001 - raised below
-                broken = broken or problem
-        if broken is not None:
-            raise broken
+                first_problem = first_problem or problem
+        if first_problem is not None:
+            raise first_problem

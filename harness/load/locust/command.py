@@ -1,4 +1,4 @@
-"""Headless Locust as a command line, for a subprocess: its monkey patching must not reach the caller."""
+"""Command lines that run Locust in a subprocess, so that its monkey patching does not affect the caller."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from harness.config.settings import CONFIG_VARIABLE, BudgetSettings
 
 DEFAULT_USERS = 10
 STOP_TIMEOUT_S = 5
-"""How long streams may go on when the test is over; after that they count as in flight."""
+"""How long streams may continue at the end of the test. After that they count as in flight."""
 
-_STREAMS_A_JOURNEY = 6
-"""More than a journey has one after the other, so that its budgets end it before Locust does."""
+_STREAMS_PER_JOURNEY = 6
+"""More than any journey has in sequence, so that the budgets end a journey before Locust does."""
 
-_STARTING_S = 30
-"""More than workers take to be ready for an open loop's first arrival."""
+_STARTUP_S = 30
+"""More than workers need until the first arrival of an open loop."""
 
 _LOCUST = (sys.executable, "-m", "harness.load.locust.main", "-f")
 _RUN_BUDGET_S: float = BudgetSettings().run
@@ -29,7 +29,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 def locustfile() -> Path:
-    """The shipped locustfile, in a checkout as in an installation."""
+    """The shipped locustfile, in a checkout or an installation. Raises FileNotFoundError."""
     spec = find_spec("harness.locustfiles.agent_runs")
     if spec is None or spec.origin is None:
         raise FileNotFoundError("harness.locustfiles is not installed")
@@ -44,21 +44,20 @@ def load_command(
     run_budget_s: float = _RUN_BUDGET_S,
     live: Path | None = None,
 ) -> list[str]:
-    """The command that runs `plan` without a web page. live: a file to keep up to date (harness.load.stats.live).
+    """The command that runs `plan` without a web page.
 
-    It takes the other settings from the environment that `load_environment` makes. Exit codes: 0 every
-    stream went as it should, 1 some failed, 2 wrong settings or results that could not be written,
-    130 interrupted.
+    live: file for the live snapshot (harness.load.stats.live). The other settings come from the environment that
+    `load_environment` builds. Exit codes: 0 every stream ended as expected, 1 some failed, 2 wrong settings or
+    results that cannot be written, 130 interrupted.
 
-    A closed loop is ended by Locust, which counts its run time in whole seconds, so the duration is rounded
-    up. An open loop ends itself, when its last stream has ended; run_budget_s, what the budgets allow a run,
-    says when Locust is to end one that does not.
+    Locust ends a closed loop. Its run time is in whole seconds, so the duration is rounded up. An open loop ends
+    itself when its last stream has ended; run_budget_s, the run budget, sets when Locust ends one that hangs.
     """
     run_time_s = plan.duration
     users, spawn_rate = plan.users or DEFAULT_USERS, plan.spawn_rate
     if plan.is_open:
-        users, spawn_rate = plan.processes, None  # a pump each
-        run_time_s += _STARTING_S + _STREAMS_A_JOURNEY * run_budget_s
+        users, spawn_rate = plan.processes, None  # one pacer per process
+        run_time_s += _STARTUP_S + _STREAMS_PER_JOURNEY * run_budget_s
     command = [*_LOCUST, str(locustfile()), "--headless", "--only-summary"]
     command += _users(users, spawn_rate)
     command += ["--run-time", f"{math.ceil(run_time_s)}s", *_processes(plan)]
@@ -72,9 +71,9 @@ def load_command(
 
 
 def page_command(plan: LoadSettings, *, out: Path, host: str | None, port: int) -> list[str]:
-    """The command that serves Locust's page on that port of this machine, its form filled in with `plan`.
+    """The command that serves Locust's page on a port of the loopback interface, with `plan` in its form.
 
-    Exit codes: 0, 1 when streams of the last test failed, 2 wrong settings, 130 when it was broken off.
+    Exit codes: 0, 1 if streams of the last test failed, 2 wrong settings, 130 if the last test was interrupted.
     """
     users = plan.processes if plan.is_open else plan.users or DEFAULT_USERS
     command = [*_LOCUST, str(locustfile()), "--web-host", _LOOPBACK, "--web-port", str(port)]
@@ -96,7 +95,7 @@ def _processes(plan: LoadSettings) -> list[str]:
 
 
 def load_environment(settings_file: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for that command. settings_file: what every one of its processes reads."""
+    """The environment for these commands. settings_file: read by each of their processes."""
     return {**(os.environ if base is None else base), CONFIG_VARIABLE: str(settings_file.absolute())}
 
 

@@ -1,7 +1,7 @@
-"""Locust for our own commands: ``python -m harness.load.locust.main`` takes Locust's command line, and that alone.
+"""Locust without config files: ``python -m harness.load.locust.main`` takes Locust's command line only.
 
-Locust also reads ``~/.locust.conf``, and ``locust.conf`` and ``pyproject.toml`` of the working directory. What these
-say (another host, no users, a tag) would outrank the plan that a test was asked for, or keep it from starting.
+Locust also reads ``~/.locust.conf``, ``locust.conf`` and ``pyproject.toml``. Their settings (a host, users, tags) would
+override the test's plan or keep it from starting.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from locust import argument_parser, main
 
 
 class _WithoutFiles(argument_parser.LocustArgumentParser):
-    """Locust's parser, which looks for no settings files."""
+    """Locust's parser without default config files."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **{**options, "default_config_files": []})
 
 
 def run() -> None:
-    """Run Locust by sys.argv."""
+    """Run Locust with sys.argv."""
     argument_parser.LocustArgumentParser = _WithoutFiles  # type: ignore[misc]
     main.main()  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""A test that is going on, as one process with users sees it: its target, its books, what its users share."""
+"""A running test in a process that has users: its target, its collector, and what its users share."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.process_monitor import ProcessMonitor
 from harness.transport.gevent_client import GeventClient
 
-_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
+_LOCUST_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
 
 
 class StreamFailedError(Exception):
-    """Why a stream failed, as Locust's table of failures shows and groups it."""
+    """A failed stream in Locust's table of failures, which groups by repr."""
 
     def __repr__(self) -> str:
         return str(self)
 
 
 class RunContext:
-    """A test that is going on, in a process that has users.
+    """One running test.
 
-    timetable: of this process's arrivals; None in a closed loop, and where it has no share of them.
-    has_pump: whether somebody follows it. pumped: to be called when they have all begun, and ended.
+    schedule: this process's arrivals; None in a closed loop, or if it has no share. has_pacer: whether a user
+    follows the schedule. arrivals_finished: to be called when all arrivals have started and ended.
     """
 
     def __init__(
@@ -44,23 +44,24 @@ class RunContext:
         settings: Settings,
         plan: LoadPlan,
         worker: str,
-        pumped: Callable[[], None],
+        arrivals_finished: Callable[[], None],
     ) -> None:
         settings = settings.model_copy(update={"load": plan.load, "objectives": dict(plan.objectives)})
         self.settings = settings
-        self.timetable = Schedule.of(plan)
-        self.has_pump = False
-        self.pumped = pumped
+        self.schedule = Schedule.of(plan)
+        self.has_pacer = False
+        self.arrivals_finished = arrivals_finished
         self.target = Target(settings)
-        self.health = ProcessMonitor(worker, lambda: self.collector.open_streams)
+        self.monitor = ProcessMonitor(worker, lambda: self.collector.open_streams)
+        objectives = parse_objectives(settings.objectives)
         self.collector = Collector(
             worker,
             settings.secrets(),
-            run_limits=run_limits(parse_objectives(settings.objectives)),
-            journey_limits=journey_limits(parse_objectives(settings.objectives)),
-            beside=self.health.report_to,
+            run_limits=run_limits(objectives),
+            journey_limits=journey_limits(objectives),
+            extra_stats=self.monitor.report_to,
             base_url=settings.target.base_url or "",
-            on_settled=self._tell_locust,
+            on_finalized=self._report_to_locust,
         )
         self.stopping = Event()
         self.test = plan.test
@@ -71,46 +72,47 @@ class RunContext:
             reuse=settings.target.connections == "reuse",
         )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
-        self._usual_events: dict[str, int] = {}
-        self._turns = CpuYield()
+        self._run_lengths: dict[str, int] = {}
+        self._cpu_yield = CpuYield()
 
     def close(self) -> None:
-        """The test is over: close its books, and the connections that are not in use."""
-        self.health.stop()
+        """End the test: close the collector and the idle connections."""
+        self.monitor.stop()
         self.collector.close()
         self._client.close()
 
     def stream_runner(self) -> StreamRunner:
-        """What one user, or one arrival, travels with."""
+        """A runner for one user or one arrival."""
         return StreamRunner(
             self._client,
             self.target,
             self.collector,
             stopping=self.stopping.is_set,
             rng=self._rng,
-            usual_events=self._usual_events,
-            turns=self._turns,
+            run_lengths=self._run_lengths,
+            cpu_yield=self._cpu_yield,
         )
 
-    def _tell_locust(self, stream: PendingStream) -> None:
+    def _report_to_locust(self, stream: PendingStream) -> None:
         exchange = stream.exchange
         if exchange is None:
             return
         events: Any = self._environment.events
-        # Of one that we broke on, its decoding may be what broke.
-        over_ns = None if stream.unjudged else exchange.summary.terminal_ns
+        # After a harness fault, decoding itself may raise.
+        terminal_ns = None if stream.harness_fault else exchange.summary.terminal_ns
         events.request.fire(
             request_type="POST",
             name=f"{self.settings.target.path} [{stream.journey}: {stream.step.name}]",
-            response_time=max(0, (over_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns) / 1e6,
+            response_time=max(0, (terminal_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns)
+            / 1e6,
             response_length=exchange.size_bytes,
             response=None,
             context={},
             exception=None if stream.kind is None else StreamFailedError(stream.kind),
             start_time=stream.intended_wall_ns / 1e9,
         )
-        # Straight into the table: as requests they would count twice in what Locust adds up.
-        for metric, row in _ROWS:
-            value_ms = stream.measured.per_run.get(metric)
+        # Logged directly: as request events they would count twice in Locust's totals.
+        for metric, row in _LOCUST_ROWS:
+            value_ms = stream.measured.values.get(metric)
             if value_ms is not None:
                 self._environment.stats.get(row, "SSE").log(value_ms, 0)  # type: ignore[arg-type]

@@ -1,11 +1,10 @@
-"""When streams are due in an open loop, and which journey each begins: a schedule that waits for nobody.
+"""When the arrivals of an open loop are due.
 
-The schedule is one for the whole test and absolute: arrival i is due at a fixed distance from the start,
-whoever sends it and however late the one before it was. So nothing drifts, splitting it over workers
-changes nothing, and a server that backs up is seen in the latencies instead of slowing its own test.
+There is one absolute schedule for the whole test: arrival i is due at a fixed time after the start, whichever
+worker sends it and however late the previous one was. So nothing drifts, splitting the schedule over workers does
+not change it, and a server that backs up shows in the latencies instead of slowing the test down.
 
-What is random comes from a generator that is addressed by seed and number: any process computes any
-arrival alone, and all of them the same.
+Random numbers are addressed by seed and index, so every process computes the same arrivals independently.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ class Arrivals(Protocol):
     """A schedule of arrivals."""
 
     def due_s(self, index: int) -> float:
-        """Seconds from the start at which arrival `index`, from 0, is due; never falls as `index` grows.
+        """Seconds from the start at which arrival `index`, from 0, is due; non-decreasing in `index`.
 
-        Infinity where the schedule has ended before it.
+        Infinity after the end of the schedule.
         """
         ...
 
 
 class Rate(Protocol):
-    """Arrivals per second over time, by its cumulative function. Used as a schedule it is an even one."""
+    """Arrivals per second over time, defined by its cumulative function. As a schedule it is evenly spaced."""
 
     def when_s(self, count: float) -> float:
-        """The inverse of the cumulative rate: when so many arrivals are expected; infinity for never."""
+        """The inverse of the cumulative rate: when this many arrivals are expected; infinity for never."""
         ...
 
     def due_s(self, index: int) -> float:
-        """Arrival `index` when so many are expected before it."""
+        """Arrival `index` is due when that many arrivals are expected."""
         ...
 
 
@@ -60,7 +59,7 @@ class Constant:
             raise ValueError(f"the rate must be above 0 per second, not {self.rate}")
 
     def when_s(self, count: float) -> float:
-        """Computed anew for each arrival, so that no rounding error adds up."""
+        """Computed from the index, so rounding errors do not accumulate."""
         return count / self.rate
 
     def due_s(self, index: int) -> float:
@@ -69,7 +68,7 @@ class Constant:
 
 
 class RateSegment(NamedTuple):
-    """A stretch of time in which the rate changes evenly: arrivals per second, seconds."""
+    """A stretch of time in which the rate changes linearly: arrivals per second, seconds."""
 
     from_rate: float
     to_rate: float
@@ -77,49 +76,53 @@ class RateSegment(NamedTuple):
 
     @property
     def arrivals(self) -> float:
-        """How many are expected in it: the area of a trapezium."""
+        """The expected number of arrivals: the area of a trapezium."""
         return (
             0.0 if self.from_rate == self.to_rate == 0 else (self.from_rate + self.to_rate) / 2 * self.for_s
         )
 
     def when_s(self, count: float) -> float:
-        """Seconds into it at which so many are expected.
+        """Seconds into the segment at which this many arrivals are expected.
 
-        With slope k the count after t is from_rate·t + k·t²/2. This form of its inverse subtracts nothing
-        where the rate rises, and is exactly count / rate where it is constant.
+        With slope k the count after t is from_rate·t + k·t²/2. This form of its inverse subtracts nothing while
+        the rate rises, and is exactly count / rate for a constant rate.
         """
         if count <= 0:
             return 0.0
         slope = 0.0 if self.from_rate == self.to_rate else (self.to_rate - self.from_rate) / self.for_s
         root = math.sqrt(max(0.0, self.from_rate**2 + 2 * slope * count))
-        # A count too small to be seen in the root is expected at once.
+        # The root may be 0 for a tiny count, which is then expected at once.
         return min(2 * count / (self.from_rate + root), self.for_s) if self.from_rate + root else 0.0
 
 
 class PiecewiseRate:
-    """A rate that is made of linear pieces, one after the other; with the last of them it ends.
+    """Consecutive linear segments. The schedule ends with the last.
 
-    Raises ValueError for pieces in which nothing arrives, and for impossible ones.
+    Raises ValueError for an invalid segment, or if nothing ever arrives.
     """
 
-    def __init__(self, pieces: Sequence[RateSegment]) -> None:
-        for piece in pieces:
-            if not (0 <= piece.from_rate < math.inf and 0 <= piece.to_rate < math.inf and piece.for_s > 0):
-                raise ValueError(f"no such piece of a rate: {piece}")
-        self._pieces = [piece for piece in pieces if piece.arrivals > 0]
-        if not self._pieces:
-            raise ValueError("nothing ever arrives at a rate of 0")
-        starts_s = accumulate((piece.for_s for piece in pieces), initial=0.0)
-        self._starts_s = [start for start, piece in zip(starts_s, pieces, strict=False) if piece.arrivals > 0]
-        self._counts = list(accumulate(piece.arrivals for piece in self._pieces))
+    def __init__(self, segments: Sequence[RateSegment]) -> None:
+        for segment in segments:
+            if not (
+                0 <= segment.from_rate < math.inf and 0 <= segment.to_rate < math.inf and segment.for_s > 0
+            ):
+                raise ValueError(f"invalid rate segment: {segment}")
+        self._segments = [segment for segment in segments if segment.arrivals > 0]
+        if not self._segments:
+            raise ValueError("the rate is always 0, so nothing ever arrives")
+        starts_s = accumulate((segment.for_s for segment in segments), initial=0.0)
+        self._starts_s = [
+            start for start, segment in zip(starts_s, segments, strict=False) if segment.arrivals > 0
+        ]
+        self._counts = list(accumulate(segment.arrivals for segment in self._segments))
 
     def when_s(self, count: float) -> float:
-        """See Rate. What is expected exactly at the end of a piece falls to the beginning of the next."""
-        place = bisect_right(self._counts, count)
-        if place == len(self._pieces):
+        """See Rate. A count reached exactly at the end of a segment is due at the start of the next."""
+        index = bisect_right(self._counts, count)
+        if index == len(self._segments):
             return math.inf
-        before = self._counts[place - 1] if place else 0.0
-        return self._starts_s[place] + self._pieces[place].when_s(count - before)
+        before = self._counts[index - 1] if index else 0.0
+        return self._starts_s[index] + self._segments[index].when_s(count - before)
 
     def due_s(self, index: int) -> float:
         """See Arrivals."""
@@ -127,7 +130,7 @@ class PiecewiseRate:
 
 
 def ramp(from_rate: float, to_rate: float, over_s: float) -> PiecewiseRate:
-    """The rate goes evenly from one to another, and stays there.
+    """The rate changes linearly from `from_rate` to `to_rate`, then stays there.
 
     From 0 to 2 per second over 4 s: 0, 2, 2.83, 3.46, 4, 4.5, 5, 5.5 …
     """
@@ -135,7 +138,7 @@ def ramp(from_rate: float, to_rate: float, over_s: float) -> PiecewiseRate:
 
 
 def steps(plan: Sequence[tuple[float, float]]) -> PiecewiseRate:
-    """One (rate, seconds) after the other; with the last the schedule ends.
+    """Constant rates, one (rate, seconds) after the other. The schedule ends with the last.
 
     1 per second for 2 s, then 2 for 1 s: 0, 1, 2, 2.5, and no more.
     """
@@ -143,7 +146,7 @@ def steps(plan: Sequence[tuple[float, float]]) -> PiecewiseRate:
 
 
 def spike(base: float, peak: float, at_s: float, for_s: float) -> PiecewiseRate:
-    """A base rate without end, and another one from `at_s` on for `for_s`.
+    """An endless base rate, with a peak rate from `at_s` for `for_s` seconds.
 
     1 per second, and 4 from 2 s on for 0.5 s: 0, 1, 2, 2.25, 2.5, 3.5 …
     """
@@ -152,11 +155,11 @@ def spike(base: float, peak: float, at_s: float, for_s: float) -> PiecewiseRate:
 
 
 class Poisson:
-    """Arrivals that know nothing of each other, at a given rate.
+    """A Poisson process: independent arrivals at a given rate.
 
-    A process of rate 1, whose gaps are exponential (-ln(1 - u)), is mapped through the inverse of the
-    cumulative rate: so it has the shape of any rate (Çinlar, 1975). Memory is one block, whatever the
-    index; to go back costs as much as to begin anew.
+    A process of rate 1, with exponential gaps (-ln(1 - u)), is mapped through the inverse of the cumulative rate,
+    which gives it the shape of any rate (Çinlar, 1975). Memory is one block for any index; going back restarts from
+    the first block.
     """
 
     def __init__(self, rate: Rate, seed: int) -> None:
@@ -170,18 +173,18 @@ class Poisson:
 
     def due_s(self, index: int) -> float:
         """See Arrivals."""
-        block, place = divmod(index, BLOCK_SIZE)
+        block, offset = divmod(index, BLOCK_SIZE)
         if block < self._block:
             self._restart()
         while self._block < block:
             self._block += 1
             gaps = -np.log1p(-self._random.block(self._block))
             self._counts = (self._counts[-1] + np.cumsum(gaps)).tolist()
-        return self._rate.when_s(self._counts[place])
+        return self._rate.when_s(self._counts[offset])
 
 
 class Trace:
-    """Arrivals at given times, in seconds from the start, which never fall; then no more."""
+    """Arrivals at given non-decreasing times, in seconds from the start."""
 
     def __init__(self, times_s: Sequence[float]) -> None:
         self._times_s = times_s
@@ -194,7 +197,7 @@ class Trace:
 def arrivals_for(load: LoadSettings) -> Arrivals | None:
     """The arrivals that the settings describe; None for a closed loop.
 
-    Raises SettingsError when a trace can no longer be read.
+    Raises SettingsError if a trace cannot be read.
     """
     if load.trace is not None:
         try:

@@ -1,4 +1,4 @@
-"""The open loop's pump: begins arrivals when they are due, whatever became of those before. No Locust here."""
+"""The open loop's pacer: starts each arrival when it is due, however earlier ones fare. Independent of Locust."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
 from harness.load.schedule.precise_timer import PreciseTimer
 
 _SECOND_NS = 1_000_000_000
-_PRECISE_NS = 20_000_000  # who waits for longer can be stopped meanwhile; the alarm can only be on time
+_PRECISE_NS = (
+    20_000_000  # the precise timer cannot be interrupted, so it covers only the last stretch of a wait
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
     """One process's part of an open loop.
 
-    arrivals: of the whole test; those due before `duration_s` begin. start_ns: the schedule's zero on the
-    monotonic clock. max_in_flight: how many may be on their way in this process.
+    arrivals: of the whole test; those due before `duration_s` start. start_ns: the schedule's zero, monotonic clock.
+    max_in_flight: limit for this process.
     """
 
     arrivals: Arrivals
@@ -36,7 +38,7 @@ class Schedule:
 
     @classmethod
     def of(cls, plan: LoadPlan) -> Self | None:
-        """None in a closed loop, and where this process has no share. Raises SettingsError."""
+        """None in a closed loop, or if this process has no share. Raises SettingsError."""
         load, share, arrivals = plan.load, plan.share, arrivals_for(plan.load)
         if arrivals is None or share is None or load.seed is None:
             return None
@@ -46,11 +48,11 @@ class Schedule:
 
     @property
     def end_ns(self) -> int:
-        """The end of the duration on the monotonic clock."""
+        """The end of the duration, monotonic clock."""
         return self.start_ns + round(self.duration_s * _SECOND_NS)
 
     def due(self, weights: Mapping[str, int]) -> Iterator[tuple[int, str]]:
-        """Its arrivals: when on the monotonic clock, and which journey. weights: of the journeys."""
+        """The process's arrivals: due time (monotonic clock) and journey. weights: of the journeys."""
         mix = JourneyMix(weights, self.seed)
         for number in self.share.arrivals():
             due_s = self.arrivals.due_s(number)
@@ -61,48 +63,48 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Pacer:
-    """Follows a timetable, until its end or until `stopping` is set.
+    """Follows a schedule to its end, or until `stopping` is set.
 
-    begin: travels one journey that was due at that moment; it is called in a greenlet of its own. drop:
-    told of each arrival that is not begun because too many are on their way.
+    begin: runs one journey that was due at the given time; called in its own greenlet. drop: called for each
+    arrival that does not start because max_in_flight is reached.
     """
 
-    timetable: Schedule
+    schedule: Schedule
     stopping: Event
     begin: Callable[[str, int], None]
     drop: Callable[[str, int], None]
 
     def run(self, weights: Mapping[str, int]) -> None:
-        """Begin the arrivals and wait for their ends. Killed, it kills those that are on their way."""
-        arriving = gevent.pool.Group()
-        alarm = PreciseTimer()
+        """Start the arrivals and wait until they end. If killed, kills those in flight."""
+        in_flight = gevent.pool.Group()
+        timer = PreciseTimer()
         try:
-            self._begin_all(self.timetable.due(weights), arriving, alarm)
-            arriving.join()
+            self._begin_all(self.schedule.due(weights), in_flight, timer)
+            in_flight.join()
         finally:
-            arriving.kill()
-            alarm.close()
+            in_flight.kill()
+            timer.close()
 
     def _begin_all(
-        self, due: Iterator[tuple[int, str]], arriving: gevent.pool.Group, alarm: PreciseTimer
+        self, due: Iterator[tuple[int, str]], in_flight: gevent.pool.Group, timer: PreciseTimer
     ) -> None:
-        limit = self.timetable.max_in_flight
+        limit = self.schedule.max_in_flight
         for due_ns, journey in due:
-            if not self._wait_until(due_ns, alarm):
+            if not self._wait_until(due_ns, timer):
                 return
-            if limit is not None and len(arriving) >= limit:
+            if limit is not None and len(in_flight) >= limit:
                 self.drop(journey, due_ns)
             else:
-                arriving.spawn(self.begin, journey, due_ns)
-        self._wait_until(self.timetable.end_ns, alarm)
+                in_flight.spawn(self.begin, journey, due_ns)
+        self._wait_until(self.schedule.end_ns, timer)
 
-    def _wait_until(self, due_ns: int, alarm: PreciseTimer) -> bool:
-        """Wait for that moment of the monotonic clock; False when the test is stopped before or at it."""
+    def _wait_until(self, due_ns: int, timer: PreciseTimer) -> bool:
+        """Wait until this time of the monotonic clock. False if the test is being stopped."""
         left_ns = due_ns - time.monotonic_ns()
         if left_ns <= 0:
-            gevent.sleep(0)  # a pump that is behind lets the others read
+            gevent.sleep(0)  # when behind schedule, still let the streams read
         if left_ns > _PRECISE_NS:
             self.stopping.wait((left_ns - _PRECISE_NS / 2) / _SECOND_NS)
         if not self.stopping.is_set():
-            alarm.sleep_until(due_ns)
+            timer.sleep_until(due_ns)
         return not self.stopping.is_set()

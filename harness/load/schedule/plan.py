@@ -1,4 +1,4 @@
-"""The schedule of an open loop: the mix of journeys, one process's share, and the whole plan."""
+"""What a load test's processes share: the plan, the journey mix, and each worker's part of the arrivals."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from harness.load.schedule.random_blocks import BLOCK_SIZE, JOURNEYS, RandomBloc
 
 
 class JourneyMix:
-    """Which journey each arrival begins, as often as it weighs: a part of the schedule, by the same seed."""
+    """The journey of each arrival, drawn by weight from the schedule's seed. Raises ValueError if every weight is 0."""
 
     def __init__(self, weights: Mapping[str, int], seed: int) -> None:
         self._names = [name for name, weight in weights.items() if weight > 0]
         self._bounds = list(accumulate(weights[name] for name in self._names))
         if not self._names:
-            raise ValueError("every weight is 0, so there is no journey to take")
+            raise ValueError("every journey has weight 0; give at least one a positive weight")
         self._random = RandomBlocks(seed, JOURNEYS)
         self._block = -1
         self._numbers: list[float] = []
 
     def journey(self, index: int) -> str:
         """The journey of arrival `index`."""
-        block, place = divmod(index, BLOCK_SIZE)
+        block, offset = divmod(index, BLOCK_SIZE)
         if block != self._block:
             self._numbers = self._random.block(block).tolist()
             self._block = block
-        return self._names[bisect_right(self._bounds, self._numbers[place] * self._bounds[-1])]
+        return self._names[bisect_right(self._bounds, self._numbers[offset] * self._bounds[-1])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +45,24 @@ class WorkerShare:
             raise ValueError(f"worker {self.index} of {self.count} has no share")
 
     def arrivals(self) -> Iterator[int]:
-        """The numbers of its arrivals, without end."""
+        """The indexes of its arrivals, without end."""
         number = self.index
         while True:
             yield number
             number += self.count
 
     def of(self, total: int) -> int:
-        """Its part of something that is counted; the parts of all workers add up to `total`."""
+        """Its part of a number; the parts of all workers add up to `total`."""
         return total // self.count + (self.index < total % self.count)
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """What the workers of one test have in common, and what is each one's own.
+    """One test as a worker sees it.
 
-    test: the test's id, under which its counts travel. start_wall_ns: the schedule's zero, epoch ns.
-    load, objectives: the settings of the process that started it, which all go by. share: None where the worker
-    came too late to have one.
+    test: the test's id, in every message about it. start_wall_ns: the schedule's zero, epoch ns. load, objectives:
+    the settings of the process that started the test; they override the worker's own. share: None if the worker
+    joined too late to have one.
     """
 
     test: str
@@ -72,20 +72,20 @@ class LoadPlan:
     objectives: Mapping[str, float] = field(default_factory=dict)
 
     def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
-        """A form that travels to the workers, whose order decides their shares."""
+        """The plan as a message to the workers. Their order decides their shares."""
         return {
             "test": self.test,
             "start_wall_ns": self.start_wall_ns,
-            "load": self.load.model_dump(mode="json", exclude_none=True),
+            "load": self.load.to_message(),
             "objectives": dict(self.objectives),
             "workers": list(workers),
         }
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any], worker: str) -> Self:
-        """What `to_message` made, as that worker sees it: without a share, where it was not among them.
+        """The plan that `to_message` encoded, for one worker; without a share if it is not among the workers.
 
-        Raises SettingsError where the settings cannot be followed here, as with a trace that is missing.
+        Raises SettingsError if this process cannot follow the settings, for example because a trace is missing.
         """
         workers = message["workers"]
         share = WorkerShare(workers.index(worker), len(workers)) if worker in workers else None

@@ -1,4 +1,4 @@
-"""Waking on time: an event loop's timers count in whole milliseconds, and arrivals shall not be late by one."""
+"""A precise timer: the event loop's timers have 1 ms resolution, which would make arrivals late."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class _Setting(ctypes.Structure):
 
 
 class PreciseTimer:
-    """Wakes one greenlet at a time, at moments of the monotonic clock.
+    """Wakes one greenlet at a time, at a given time of the monotonic clock.
 
-    On Linux by a timerfd (timerfd_create(2)), which the hub watches as it watches sockets: some 0.05 ms
-    late where the hub has nothing else to do. Elsewhere by the hub's own timer, up to 1 ms late.
+    On Linux it is a timerfd (timerfd_create(2)) in the event loop: about 0.05 ms late when the loop is idle.
+    Elsewhere it is the event loop's timer, up to 1 ms late.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class PreciseTimer:
             self._watcher = gevent.get_hub().loop.io(self._descriptor, _READABLE)
 
     def sleep_until(self, due_ns: int) -> None:
-        """Block this greenlet until then; not at all where that has passed."""
+        """Block this greenlet until this time. Returns at once if it has passed."""
         while (left_ns := due_ns - time.monotonic_ns()) > 0:
             if self._descriptor is None:
                 gevent.sleep(left_ns / _SECOND_NS)
@@ -52,7 +52,7 @@ class PreciseTimer:
     def _wait(self, descriptor: int, due_ns: int) -> None:
         due = self._setting.due
         due.seconds, due.nanoseconds = divmod(due_ns, _SECOND_NS)
-        # This also takes back what a sleep that was broken off has left.
+        # This also replaces the time left by an interrupted sleep.
         self._checked(self._libc.timerfd_settime(descriptor, _ABSOLUTE, ctypes.byref(self._setting), None))
         gevent.get_hub().wait(self._watcher)
 
@@ -63,7 +63,7 @@ class PreciseTimer:
         return result
 
     def close(self) -> None:
-        """Give the descriptor back; a second call does nothing."""
+        """Close the descriptor. Further calls do nothing."""
         if self._descriptor is not None:
             self._watcher.stop()
             self._watcher.close()

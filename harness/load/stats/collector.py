@@ -1,7 +1,7 @@
-"""The books of one process: every stream is entered before it is sent, and crossed out exactly once.
+"""Counts every stream of one process: scheduled before it is sent, ended exactly once.
 
-Nothing here waits or switches greenlets, so the counts need no locks and no reader sees half an entry.
-What was gathered leaves as a Delta, which is merged by addition wherever it is put.
+Nothing here waits or switches greenlets, so the counts need no locks and a reader never sees half an update.
+Results leave as StatsBatches, which are merged by addition.
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ from harness.load.stats.stream_metrics import (
     StreamMeasurement,
     StreamStep,
     broken_requirements,
-    kind_of,
+    failure_kind,
+    failure_reason,
     measure,
     one_line,
     outcome_of,
-    reason_of,
+    to_wall_ns,
     unmet_recommendations,
-    wall_now_ns,
 )
 from harness.load.stats.violation_evidence import excerpts
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
 
 _SECOND_NS = 1_000_000_000
-_DIFFERENT_FAULTS = 10  # of one process that are told apart
-_NAME_CHARACTERS = 200  # of keys and run ids, which a server may make as long as it likes
+_MOST_FAULT_REASONS = 10  # per process; further reasons are counted together
+_ID_CHARACTERS = 200  # limit for keys and run ids, which a server may make as long as it likes
 
 
 class CollectorClosedError(RuntimeError):
-    """The test is over, and its books are closed: nothing more may be sent."""
+    """The test has ended; no stream may be sent any more."""
 
 
 @dataclass(slots=True)
 class PendingStream:
-    """One entry. Times are wall clock, epoch ns; `exchange` is what came of it, also when it was stopped.
+    """A stream from its scheduling to its record. Times are wall clock, epoch ns.
 
-    reason, kind: why it failed, in full and without what differs from stream to stream. unjudged: neither is
-    the server's doing, but a fault of ours.
+    exchange: what was exchanged, also if the stream was stopped. reason: why it failed, in full. kind: the reason
+    without details of the single stream. harness_fault: a fault of the harness kept it from being checked; then
+    reason and kind describe that fault.
     """
 
     journey: str
@@ -59,16 +60,16 @@ class PendingStream:
     findings: list[Finding] = field(default_factory=list)
     reason: str | None = None
     kind: str | None = None
-    unjudged: bool = False
+    harness_fault: bool = False
 
 
 class Collector:
-    """One process's books for one test.
+    """One process's streams of one test.
 
-    worker: the name under which they are kept. secrets: texts that must stand in no evidence. base_url: of
-    the target, for its curl commands. run_limits: what a run has to meet to be good, by metric, and
-    journey_limits, of the journeys that have limits of their own (harness.gate.evaluate). beside: adds to
-    what leaves the process. on_settled: told of each stream that ended, once it is known whether it failed.
+    worker: the process's name in the results. secrets: masked in evidence. base_url: of the target, for curl
+    commands in the evidence. run_limits: the per-run objectives by metric; journey_limits: those of journeys with
+    their own (harness.gate.goodput). extra_stats: adds process statistics to each batch. on_finalized: called with
+    each finished stream once it is known whether it failed.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class Collector:
         base_url: str = "",
         run_limits: Mapping[str, float] | None = None,
         journey_limits: Mapping[str, Mapping[str, float]] | None = None,
-        beside: Callable[[StatsBatch], None] = lambda _: None,
-        on_settled: Callable[[PendingStream], None] = lambda _: None,
+        extra_stats: Callable[[StatsBatch], None] = lambda _: None,
+        on_finalized: Callable[[PendingStream], None] = lambda _: None,
     ) -> None:
         self.worker = worker
         self.closed = False
@@ -88,50 +89,49 @@ class Collector:
         self._base_url = base_url
         self._run_limits = run_limits or {}
         self._journey_limits = journey_limits or {}
-        self._beside = beside
-        self._on_settled = on_settled
-        self._open: dict[int, PendingStream] = {}  # entered, not ended
-        self._unsettled: dict[int, PendingStream] = {}  # ended, and still to be judged
-        self._delta = StatsBatch()
+        self._extra_stats = extra_stats
+        self._on_finalized = on_finalized
+        self._open: dict[int, PendingStream] = {}
+        self._unchecked: dict[int, PendingStream] = {}  # ended, not yet finalized
+        self._batch = StatsBatch()
         self._examples: Counter[str] = Counter()
-        self._faults: set[str] = set()
+        self._fault_reasons: set[str] = set()
 
     @property
     def open_streams(self) -> int:
-        """How many streams have been entered and have not ended."""
+        """The number of streams that were scheduled and have not ended."""
         return len(self._open)
 
     def schedule(self, journey: str, step: StreamStep, intended_ns: int | None = None) -> PendingStream:
-        """Enter a stream; call it before anything is sent.
+        """Count a stream before anything is sent.
 
-        intended_ns: when it was due, on the monotonic clock (open loop); None for now.
+        intended_ns: when it was due, monotonic clock (open loop); None for now.
         Raises CollectorClosedError after `close`.
         """
         if self.closed:
-            raise CollectorClosedError("the test is over; no stream may begin")
-        wall_ns = time.time_ns() if intended_ns is None else wall_now_ns(intended_ns)
+            raise CollectorClosedError("the test has ended; no stream may start")
+        wall_ns = time.time_ns() if intended_ns is None else to_wall_ns(intended_ns)
         stream = PendingStream(journey, step, wall_ns, scheduled=intended_ns is not None)
         self._open[id(stream)] = stream
-        self._delta.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
+        self._batch.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
         return stream
 
     def drop(self, journey: str, intended_ns: int) -> None:
-        """Enter an arrival that is not begun, because as many as may be are under way.
+        """Count an arrival that does not start because max_in_flight is reached.
 
-        intended_ns: when it was due, on the monotonic clock. Raises CollectorClosedError after `close`.
+        intended_ns: when it was due, monotonic clock. Raises CollectorClosedError after `close`.
         """
         if self.closed:
-            raise CollectorClosedError("the test is over; no arrival is due")
-        second = wall_now_ns(intended_ns) // _SECOND_NS
-        self._delta.ledger[second, journey, "scheduled"] += 1
-        self._delta.ledger[second, journey, "dropped"] += 1
+            raise CollectorClosedError("the test has ended; no arrival is due")
+        second = to_wall_ns(intended_ns) // _SECOND_NS
+        self._batch.ledger[second, journey, "scheduled"] += 1
+        self._batch.ledger[second, journey, "dropped"] += 1
 
     def end(self, stream: PendingStream, exchange: Exchange) -> str:
-        """Cross a stream out under the word for how it ended, which is returned; `settle` must follow.
+        """Count how a stream ended and return its outcome; `finalize` must follow.
 
-        In closed books it stays what it was when they were closed, in flight. Raises ValueError when it has
-        ended before, and for one that was stopped, which stays open. Of whatever else it raises, which is a fault
-        of ours, `give_up` is to be told.
+        After `close` it stays "in flight". Raises ValueError if the stream has already ended or was stopped (a
+        stopped stream stays open). After any other exception, which is a harness fault, call `abort`.
         """
         if self.closed:
             return "in flight"
@@ -140,16 +140,16 @@ class Collector:
         self._measure(stream, exchange, outcome)
         return outcome
 
-    def give_up(self, stream: PendingStream, exchange: Exchange, fault: str | None = None) -> None:
-        """A user was stopped in mid-test, and its stream with it: it was abandoned by us.
+    def abort(self, stream: PendingStream, exchange: Exchange, fault: str | None = None) -> None:
+        """Count a stream as abandoned: its user was stopped during the test.
 
-        fault: what of ours broke, where it was no orderly stop; then it is not measured. One on which `end`
-        broke keeps its word if it had one by then. Raises ValueError for one that is settled already.
+        fault: the harness fault that stopped it, if any; then it is not measured, and a stream for which `end`
+        already counted an outcome keeps it. Raises ValueError if the stream is already finalized.
         """
         if fault is None:
             self._record_outcome(stream, exchange, "abandoned")
             self._measure(stream, exchange, "abandoned")
-        elif id(stream) not in self._unsettled:
+        elif id(stream) not in self._unchecked:
             self._record_outcome(stream, exchange, "abandoned")
         self.finalize(stream, [], fault=fault)
 
@@ -158,90 +158,90 @@ class Collector:
             raise ValueError(f"a {stream.journey} stream ended twice, or was never scheduled")
         stream.exchange = exchange
         stream.outcome = outcome
-        second = wall_now_ns(exchange.timing.ended_ns) // _SECOND_NS
-        self._delta.ledger[second, stream.journey, outcome] += 1
-        self._unsettled[id(stream)] = stream
+        second = to_wall_ns(exchange.timing.ended_ns) // _SECOND_NS
+        self._batch.ledger[second, stream.journey, outcome] += 1
+        self._unchecked[id(stream)] = stream
 
     def _measure(self, stream: PendingStream, exchange: Exchange, outcome: str) -> None:
         measured = measure(exchange, stream.step, outcome, scheduled=stream.scheduled)
         stream.measured = measured
-        delta, journey = self._delta, stream.journey
+        batch, journey = self._batch, stream.journey
         second = stream.intended_wall_ns // _SECOND_NS
-        for metric, value in measured.per_run.items():
-            delta.record(metric, journey, second, value)
+        for metric, value in measured.values.items():
+            batch.record(metric, journey, second, value)
         for arrival_second, gaps_ms in measured.gaps_ms.items():
-            delta.record_many("inter_token_ms", journey, arrival_second, gaps_ms)
+            batch.record_many("inter_token_ms", journey, arrival_second, gaps_ms)
         for arrival_second, lags_ms in measured.lags_ms.items():
-            delta.record_many("receive_lag_ms", journey, arrival_second, lags_ms)
-        delta.totals["tokens"] += measured.tokens
-        delta.totals["coalesced_tokens"] += measured.coalesced
-        delta.totals["reads_stamped"] += measured.stamped
-        delta.totals["reads_unstamped"] += measured.unstamped
+            batch.record_many("receive_lag_ms", journey, arrival_second, lags_ms)
+        batch.totals["tokens"] += measured.tokens
+        batch.totals["coalesced_tokens"] += measured.coalesced
+        batch.totals["reads_stamped"] += measured.stamped
+        batch.totals["reads_unstamped"] += measured.unstamped
 
     def finalize(self, stream: PendingStream, findings: list[Finding], *, fault: str | None = None) -> None:
-        """Enter what the judges found in a stream that ended, and so whether it failed and why.
+        """Record the findings of an ended stream, and so whether it failed and why.
 
-        fault: what of ours broke, so that it could not be judged; it counts neither for nor against the server
-        then, and findings are not entered. Raises ValueError when it is settled already.
+        fault: the harness fault that kept it from being checked; then it counts neither for nor against the server
+        and findings are ignored. Raises ValueError if the stream is already finalized or has not ended.
         """
         exchange, outcome = stream.exchange, stream.outcome
-        if self._unsettled.pop(id(stream), None) is None or exchange is None or outcome is None:
-            raise ValueError(f"a {stream.journey} stream is settled already, or has not ended")
+        if self._unchecked.pop(id(stream), None) is None or exchange is None or outcome is None:
+            raise ValueError(f"a {stream.journey} stream is already finalized, or has not ended")
         if fault is None:
-            self._judged(stream, exchange, outcome, findings)
+            self._record_findings(stream, exchange, outcome, findings)
         else:
-            self._broke_on(stream, fault)
-        self._delta.rows.append(self._row(stream, exchange, outcome))
-        self._on_settled(stream)
+            self._record_fault(stream, fault)
+        self._batch.rows.append(self._row(stream, exchange, outcome))
+        self._on_finalized(stream)
 
-    def _broke_on(self, stream: PendingStream, fault: str) -> None:
-        said = one_line(Redactor(self._secrets).text(f"{HARNESS_FAULT} {fault}"))
-        stream.unjudged, stream.reason, stream.kind = True, said, said
-        if said not in self._faults and len(self._faults) == _DIFFERENT_FAULTS:
-            said = f"{HARNESS_FAULT} for other reasons"
+    def _record_fault(self, stream: PendingStream, fault: str) -> None:
+        reason = one_line(Redactor(self._secrets).text(f"{HARNESS_FAULT} {fault}"))
+        stream.harness_fault, stream.reason, stream.kind = True, reason, reason
+        if reason not in self._fault_reasons and len(self._fault_reasons) == _MOST_FAULT_REASONS:
+            reason = f"{HARNESS_FAULT} for other reasons"
         else:
-            self._faults.add(said)
-        self._delta.faults[said] += 1
+            self._fault_reasons.add(reason)
+        self._batch.faults[reason] += 1
 
-    def _judged(
+    def _record_findings(
         self, stream: PendingStream, exchange: Exchange, outcome: str, findings: list[Finding]
     ) -> None:
         broken = broken_requirements(findings)
         stream.findings = broken
-        stream.reason = reason_of(exchange, outcome, stream.step, broken)
-        stream.kind = kind_of(exchange, outcome, stream.step, broken)
-        at_ns = wall_now_ns(exchange.timing.ended_ns)
+        stream.reason = failure_reason(exchange, outcome, stream.step, broken)
+        stream.kind = failure_kind(exchange, outcome, stream.step, broken)
+        ended_wall_ns = to_wall_ns(exchange.timing.ended_ns)
         if stream.reason is not None:
-            self._delta.failures[at_ns // _SECOND_NS, stream.journey] += 1
+            self._batch.failures[ended_wall_ns // _SECOND_NS, stream.journey] += 1
         self._count_rates(stream, outcome, broken)
         for finding in broken:
-            self._violation(finding, stream.journey, at_ns)
+            self._record_violation(finding, stream.journey, ended_wall_ns)
         for finding in unmet_recommendations(findings):
-            self._delta.warnings[finding.requirement] += 1
+            self._batch.warnings[finding.requirement] += 1
 
     def _count_rates(self, stream: PendingStream, outcome: str, broken: list[Finding]) -> None:
-        step, values = stream.step, stream.measured.per_run
-        self._delta.count_rates(
+        step = stream.step
+        self._batch.count_rates(
             stream.intended_wall_ns // _SECOND_NS,
             stream.journey,
             judged=outcome != "abandoned",
             failed=stream.reason is not None,
-            run=step.wants[0] == "done",
+            run=step.expects[0] == "done",
             good=outcome == "done"
             and not broken
             and is_good(
-                values,
+                stream.measured.values,
                 self._journey_limits.get(stream.journey, self._run_limits),
                 begins_run=step.begins_run,
             ),
         )
 
-    def _violation(self, finding: Finding, journey: str, at_ns: int) -> None:
-        self._delta.violations[finding.requirement, journey] += 1
-        self._delta.violated_at[at_ns // _SECOND_NS] += 1
+    def _record_violation(self, finding: Finding, journey: str, at_ns: int) -> None:
+        self._batch.violations[finding.requirement, journey] += 1
+        self._batch.violated_at[at_ns // _SECOND_NS] += 1
         if self._examples[finding.requirement] < EXAMPLES_PER_REQUIREMENT:
             self._examples[finding.requirement] += 1
-            self._delta.examples.append(
+            self._batch.examples.append(
                 ViolationRecord(
                     requirement=finding.requirement,
                     journey=journey,
@@ -253,12 +253,13 @@ class Collector:
 
     def _row(self, stream: PendingStream, exchange: Exchange | None, outcome: str) -> StreamRecord:
         measured = stream.measured
-        value = measured.per_run.get
+        value = measured.values.get
         sent_ns = status = key = run_id = None
         if exchange is not None:
             sent_ns = exchange.timing.sent_wall_ns
             key = _shortened(exchange.request.header("idempotency-key"))
-            with suppress(Exception) if stream.unjudged else nullcontext():  # its decoding may be what broke
+            # After a harness fault, decoding itself may raise.
+            with suppress(Exception) if stream.harness_fault else nullcontext():
                 status, run_id = exchange.status, _shortened(exchange.run_id)
         return StreamRecord(
             journey=stream.journey,
@@ -285,43 +286,47 @@ class Collector:
         )
 
     def close(self) -> None:
-        """The test is over: what is open now is in flight. Nothing can be scheduled after it.
+        """End the test: open streams count as in flight, and nothing can be scheduled any more.
 
-        A stream that ended and was not judged any more is no success: it counts only where it ended as a failure.
-        A second call does nothing.
+        A stream that ended but was not checked counts in rates only if its outcome alone makes it a failure.
+        Further calls do nothing.
         """
         if self.closed:
             return
         self.closed = True
-        for stream in list(self._unsettled.values()):
-            self._leave(stream)
+        for stream in list(self._unchecked.values()):
+            self._finalize_unchecked(stream)
         second = time.time_ns() // _SECOND_NS
         for stream in self._open.values():
-            self._delta.ledger[second, stream.journey, "in flight"] += 1
+            self._batch.ledger[second, stream.journey, "in flight"] += 1
             if stream.exchange is not None:
                 self._measure(stream, stream.exchange, "in flight")
-            self._delta.rows.append(self._row(stream, stream.exchange, "in flight"))
+            self._batch.rows.append(self._row(stream, stream.exchange, "in flight"))
 
-    def _leave(self, stream: PendingStream) -> None:
-        """Enter a stream that nobody came to judge: in no rate, unless it failed by its ending alone."""
+    def _finalize_unchecked(self, stream: PendingStream) -> None:
+        """Record an ended stream that no rule has checked: in no rate, unless its outcome makes it a failure."""
         exchange, outcome = stream.exchange, stream.outcome
-        if exchange is None or outcome is None or reason_of(exchange, outcome, stream.step, []) is not None:
+        if (
+            exchange is None
+            or outcome is None
+            or failure_reason(exchange, outcome, stream.step, []) is not None
+        ):
             self.finalize(stream, [])
             return
-        del self._unsettled[id(stream)]
-        self._delta.rows.append(self._row(stream, exchange, outcome))
-        self._on_settled(stream)
+        del self._unchecked[id(stream)]
+        self._batch.rows.append(self._row(stream, exchange, outcome))
+        self._on_finalized(stream)
 
     def take(self) -> StatsBatch:
-        """What happened since the last call."""
-        delta, self._delta = self._delta, StatsBatch()
-        self._beside(delta)
+        """What happened since the previous call."""
+        batch, self._batch = self._batch, StatsBatch()
+        self._extra_stats(batch)
         if self.closed:
-            delta.open = {}
+            batch.open = {}
         else:
-            delta.open = dict(Counter(stream.journey for stream in self._open.values()))
-        return delta
+            batch.open = dict(Counter(stream.journey for stream in self._open.values()))
+        return batch
 
 
 def _shortened(text: str | None) -> str | None:
-    return None if text is None else text[:_NAME_CHARACTERS]
+    return None if text is None else text[:_ID_CHARACTERS]

@@ -1,7 +1,7 @@
-"""Pushes a load's numbers to an OpenTelemetry collector while it goes on, and a last time at its end.
+"""Pushes a load test's metrics to an OpenTelemetry collector, periodically and once at the end.
 
-A collector that is slow or gone must cost neither streams nor results, so pushes have a native thread of their own,
-which gets finished numbers and nothing that others still change; while it is at work, nothing waits for it.
+A slow or unreachable collector must not affect streams or results, so a native thread does the pushing. It gets
+finished metric families, never shared state, and nothing waits for it during the test.
 """
 
 from __future__ import annotations
@@ -13,34 +13,35 @@ from typing import Any, Protocol
 
 from gevent.monkey import get_original
 
-from harness.export.metric_families import Family, load_families
+from harness.export.load_families import load_families
+from harness.export.metric_families import Family
 from harness.load.stats.live import LiveStats
 from harness.load.stats.stats_batch import StatsBatch
 
 _LAST_PUSH_S = 25.0
-"""The SDK gives a push ten seconds, and one may be under way when the last one comes."""
+"""The SDK allows a push 10 s, and one may be in progress when the last one is queued."""
 
 logger = logging.getLogger(__name__)
 
 
 class Sender(Protocol):
-    """Where the numbers go; harness.export.otel.Pusher is one."""
+    """The destination, for example harness.export.otel.Pusher."""
 
     url: str
 
     def push(self, families: Sequence[Family]) -> bool:
-        """Send them; whether they arrived. Called in a thread of its own."""
+        """Send the families. Returns whether they arrived. Called in the pushing thread."""
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
 class OtlpPush:
-    """Hears what the books are told (harness.load.stats.recorder.Listener), and pushes it.
+    """A harness.load.stats.recorder.Listener that pushes metrics.
 
-    has_warmup: whether a beginning will be left out. every_s: the time from push to push.
+    has_warmup: whether there is a warm-up, which is left out. every_s: the push interval.
     """
 
     def __init__(
@@ -61,37 +62,37 @@ class OtlpPush:
         self._sender = sender
         self._idle = True
         self._arrived = False
-        # Not gevent's: whoever waits here is a native thread, and so is who answers.
+        # Unpatched: both sides of the queue and the lock are native threads.
         self._queue: Any = get_original("queue", "SimpleQueue")()
-        self._over: Any = get_original("_thread", "allocate_lock")()
-        self._over.acquire()
+        self._finished: Any = get_original("_thread", "allocate_lock")()
+        self._finished.acquire()
         get_original("_thread", "start_new_thread")(self._push_all, ())
 
     def started(self, start_wall_ns: int, measured_from: int | None) -> None:
-        """The load begins."""
+        """See Listener."""
         self._live.started(start_wall_ns, measured_from)
 
-    def add(self, delta: StatsBatch, worker: str) -> None:
-        """Count what happened in one process."""
-        self._live.add(delta, worker)
+    def add(self, batch: StatsBatch, worker: str) -> None:
+        """See Listener."""
+        self._live.add(batch, worker)
 
     def flush(self) -> None:
-        """Push when it is time, and the push before has ended."""
+        """Push if the interval is over and the previous push has ended."""
         if self._idle and self._clock() - self._pushed_at >= self._every_s:
             self._pushed_at = self._clock()
             self._idle = False
             self._queue.put(self._families())
 
-    def close(self, state: str, lost: Sequence[str]) -> None:  # noqa: ARG002 - a listener's
-        """Push the final numbers, and wait until they are there, or the collector has had its time."""
+    def close(self, state: str, lost: Sequence[str]) -> None:  # noqa: ARG002 - Listener
+        """Push the final metrics and wait for the push, at most 25 s."""
         self._queue.put(self._families())
         self._queue.put(None)
-        if not self._over.acquire(timeout=_LAST_PUSH_S):
-            logger.error("the final numbers did not reach %s within %g s", self._sender.url, _LAST_PUSH_S)
+        if not self._finished.acquire(timeout=_LAST_PUSH_S):
+            logger.error("the final metrics did not reach %s within %g s", self._sender.url, _LAST_PUSH_S)
         elif not self._arrived:
-            logger.error("the final numbers did not reach %s", self._sender.url)
+            logger.error("the final metrics did not reach %s", self._sender.url)
         else:
-            logger.info("the numbers were pushed to %s %d times", self._sender.url, self.pushed)
+            logger.info("pushed metrics to %s %d times", self._sender.url, self.pushed)
 
     def _families(self) -> list[Family]:
         return load_families(self._live, self._target)
@@ -103,18 +104,19 @@ class OtlpPush:
                 self._idle = True
             self._sender.close()
         finally:
-            self._over.release()
+            self._finished.release()
 
     def _push(self, families: list[Family]) -> bool:
         try:
             arrived = self._sender.push(families)
         except Exception:
-            logger.exception("the numbers could not be pushed to %s", self._sender.url)
+            logger.exception("pushing metrics to %s failed", self._sender.url)
             arrived = False
         self.pushed += arrived
         self.failed += not arrived
         if self.failed == 1 and not arrived:
             logger.error(
-                "the numbers did not reach %s; the test goes on, and so do the tries", self._sender.url
+                "metrics did not reach %s; the test continues and later pushes are still tried",
+                self._sender.url,
             )
         return arrived

@@ -1,8 +1,7 @@
-"""How busy a process of the harness is: what it adds to what it measures, so that this can be told apart.
+"""CPU, memory and event-loop delay of a harness process: how much the harness itself distorts a measurement.
 
-A greenlet that asks to be woken every 20 ms finds out how late the hub wakes whoever waits for it. What was
-due while the hub was held up counts too, each due time with its own delay, or a long stall would be a
-single value among many good ones.
+A greenlet asks to be woken every 20 ms and records how late it wakes. Every due time that passes during a stall
+counts with its own delay; otherwise a long stall would be a single value among many good ones.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from harness.results.records import ProcessRecord
 
 PERIOD_NS = 20_000_000
 _SECOND_NS = 1_000_000_000
-_MOST_DUE = 60 * _SECOND_NS // PERIOD_NS  # of a stall, which may be a machine that was asleep for hours
+_MOST_DUE = 60 * _SECOND_NS // PERIOD_NS  # recorded per stall, which may be a suspended machine
 _STATM = Path("/proc/self/statm")
 
 
 class ProcessMonitor:
-    """Watches this process from `start` to `stop`; `report_to` hands over what was seen.
+    """Watches this process from `start` to `stop`.
 
-    worker: the process's name in the results. open_streams: how many it has at the moment.
+    worker: the process's name in the results. open_streams: the number of open streams now.
     """
 
     def __init__(self, worker: str, open_streams: Callable[[], int] = lambda: 0) -> None:
@@ -40,23 +39,23 @@ class ProcessMonitor:
         self._watching: gevent.Greenlet | None = None
 
     def start(self) -> None:
-        """Begin to watch; once it is watching it does nothing."""
+        """Start watching. Further calls do nothing."""
         if self._watching is None:
             self._watching = gevent.spawn(self._watch)
 
     def stop(self) -> None:
-        """Watch no longer. What was seen and not handed over stays."""
+        """Stop watching. What was recorded since the last `report_to` is kept."""
         if self._watching is not None:
             self._watching.kill()
             self._watching = None
 
-    def report_to(self, delta: StatsBatch) -> None:
-        """Move what was seen since the last call into a Delta of this process."""
+    def report_to(self, batch: StatsBatch) -> None:
+        """Move everything recorded since the last call into `batch`."""
         delays, self._delays = self._delays, {}
         for second, histogram in delays.items():
-            delta.histograms.setdefault(("hub_delay_ms", "", second), Histogram()).merge(histogram)
+            batch.histograms.setdefault(("hub_delay_ms", "", second), Histogram()).merge(histogram)
         rows, self._rows = self._rows, []
-        delta.processes += rows
+        batch.processes += rows
 
     def _watch(self) -> None:
         due_ns = time.monotonic_ns() + PERIOD_NS
@@ -70,40 +69,40 @@ class ProcessMonitor:
                 second = _Second()
 
     def _record(self, due_ns: int, now_ns: int) -> int:
-        """Count every due time up to now with its delay; returns the next one."""
+        """Record the delay of every due time up to now. Returns the next due time."""
         if due_ns > now_ns:
             return due_ns
         next_ns = due_ns + ((now_ns - due_ns) // PERIOD_NS + 1) * PERIOD_NS
         delays = self._delays.setdefault(time.time_ns() // _SECOND_NS, Histogram())
-        for one_ns in range(max(due_ns, next_ns - _MOST_DUE * PERIOD_NS), next_ns, PERIOD_NS):
-            delays.record((now_ns - one_ns) / 1e6)
+        for missed_ns in range(max(due_ns, next_ns - _MOST_DUE * PERIOD_NS), next_ns, PERIOD_NS):
+            delays.record((now_ns - missed_ns) / 1e6)
         return next_ns
 
 
 class _Second:
-    """A second of this process, from when it is made."""
+    """CPU use of this process over one second from construction."""
 
     def __init__(self) -> None:
         self._epoch_s = time.time_ns() // _SECOND_NS
-        self._began_ns = time.monotonic_ns()
+        self._start_ns = time.monotonic_ns()
         self._cpu_ns = time.process_time_ns()
 
     def is_over(self, now_ns: int) -> bool:
-        return now_ns - self._began_ns >= _SECOND_NS
+        return now_ns - self._start_ns >= _SECOND_NS
 
     def row(self, now_ns: int, worker: str, open_streams: int) -> ProcessRecord:
-        """It stands under the epoch second in which it began."""
+        """The row, keyed by the epoch second in which it began."""
         return ProcessRecord(
             worker=worker,
             second=self._epoch_s,
-            cpu=(time.process_time_ns() - self._cpu_ns) / (now_ns - self._began_ns),
+            cpu=(time.process_time_ns() - self._cpu_ns) / (now_ns - self._start_ns),
             rss_bytes=resident_bytes(),
             open_streams=open_streams,
         )
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM, in bytes; where the system tells only of its peak, that."""
+    """Resident memory of this process, in bytes; its peak where the system reports only that."""
     try:
         pages = int(_STATM.read_text(encoding="ascii").split()[1])
     except OSError:

@@ -1,14 +1,13 @@
-"""What happened in one process since the last time it was asked: counts, histograms, rows and examples.
+"""What happened in one process since its last report: counters, histograms, rows and examples.
 
-A Delta is merged by addition, wherever it is put and in whatever order; only of how many streams are open
-does the newest count alone.
+Batches are merged by addition, in any order. Only `open` is a gauge: the newest value replaces the previous one.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Self
@@ -16,37 +15,46 @@ from typing import Any, Self
 import numpy.typing as npt
 
 from harness.results.histogram import Histogram
+from harness.results.rate_counts import counters_of
 from harness.results.records import ProcessRecord, StreamRecord, ViolationRecord
 from harness.results.writer import ResultsWriter
 
-_COLUMNS = tuple(column.name for column in fields(StreamRecord))
-_VALUES = attrgetter(*_COLUMNS)  # a tenth of what dataclasses.asdict takes, and no stream is read meanwhile
+_STREAM_COLUMNS = tuple(column.name for column in fields(StreamRecord))
+_STREAM_VALUES = attrgetter(*_STREAM_COLUMNS)  # takes a tenth of the time of dataclasses.asdict
 
 
 @dataclass(slots=True)
 class StatsBatch:
-    """What happened in one process since the last one was taken.
+    """What happened in one process since the previous batch.
 
-    open: streams of each journey that have not ended, at the moment of taking it; None from who knows of none,
-    such as a process without users.
+    Every counter is declared here, with how it is stored in COUNTERS; messages and results files follow these two.
+    Their keys, with seconds since the epoch:
+
+    - ledger: second, journey, outcome. failures: second, journey. rate_counts: second due, journey, counter.
+    - violations: requirement, journey. violated_at: second (all requirements together). warnings: requirement.
+    - faults: reason of a harness fault, as in the stream's row.
+    - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped".
+
+    open: streams in flight by journey when the batch was taken; None from a process without users.
+    histograms: by metric, journey and second.
     """
 
-    ledger: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # second, journey, outcome
-    failures: Counter[tuple[int, str]] = field(default_factory=Counter)  # second, journey
-    tallies: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # second due, journey, word
-    open: dict[str, int] | None = None
-    violations: Counter[tuple[str, str]] = field(default_factory=Counter)  # requirement, journey
-    violated_at: Counter[int] = field(default_factory=Counter)  # second: violations of all requirements
-    warnings: Counter[str] = field(default_factory=Counter)  # requirement
-    faults: Counter[str] = field(default_factory=Counter)  # why we broke on a stream, as its row says
+    ledger: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    failures: Counter[tuple[int, str]] = field(default_factory=Counter)
+    rate_counts: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    violations: Counter[tuple[str, str]] = field(default_factory=Counter)
+    violated_at: Counter[int] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
+    open: dict[str, int] | None = None
     rows: list[StreamRecord] = field(default_factory=list)
     examples: list[ViolationRecord] = field(default_factory=list)
-    histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)  # metric, journey, second
+    histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        # Whatever changes the number of open streams stands in the ledger as well.
+        # A change of `open` alone cannot happen: the ledger changes with it.
         return any(getattr(self, part.name) for part in fields(self) if part.name != "open")
 
     def record(self, metric: str, journey: str, second: int, value_ms: float) -> None:
@@ -74,58 +82,40 @@ class StatsBatch:
         run: bool = False,
         good: bool = False,
     ) -> None:
-        """Count a stream for rates, at the epoch second in which it was due; see harness.results.rate_counts.
+        """Count a stream for rates, at the epoch second in which it was due.
 
-        judged: its ending was the server's doing. run: it was meant to come to the end of a run. What failed
-        is judged, and only a run that was judged and did not fail can be good.
+        The flags are those of harness.results.rate_counts.counters_of.
         """
-        judged = judged or failed
-        run = run and judged
-        words = {"judged": judged, "failed": failed, "runs": run, "good": run and good and not failed}
-        for word, holds in words.items():
-            if holds:
-                self.tallies[second, journey, word] += 1
+        for counter in counters_of(judged=judged, failed=failed, run=run, good=good):
+            self.rate_counts[second, journey, counter] += 1
 
     def to_message(self) -> dict[str, Any]:
-        """A form that travels between processes: JSON text, which alone can hold a server's lone surrogates,
-        and the histograms' bytes.
+        """The batch as a message between processes: JSON text, and the histograms as bytes.
+
+        JSON because msgpack, Locust's format, cannot encode lone surrogates, which a server may send.
         """
-        books = {
-            "ledger": _listed(self.ledger),
-            "failures": _listed(self.failures),
-            "violations": _listed(self.violations),
-            "violated_at": list(self.violated_at.items()),
-            "warnings": dict(self.warnings),
-            "faults": dict(self.faults),
-            "totals": dict(self.totals),
-            "tallies": _listed(self.tallies),
+        content = {
+            "counters": {name: _pairs(getattr(self, name)) for name in COUNTERS},
             "open": self.open,
-            "rows": [_VALUES(row) for row in self.rows],
+            "rows": [_STREAM_VALUES(row) for row in self.rows],
             "processes": [asdict(row) for row in self.processes],
             "examples": [asdict(example) for example in self.examples],
         }
         return {
-            "books": json.dumps(books),
+            "content": json.dumps(content),
             "histograms": [[*key, histogram.to_bytes()] for key, histogram in self.histograms.items()],
         }
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> Self:
-        """What `to_message` made."""
-        books = json.loads(message["books"])
+        """The batch that `to_message` encoded."""
+        content = json.loads(message["content"])
         return cls(
-            ledger=_counted(books["ledger"]),
-            failures=_counted(books["failures"]),
-            violations=_counted(books["violations"]),
-            violated_at=Counter(dict(books["violated_at"])),
-            warnings=Counter(books["warnings"]),
-            faults=Counter(books["faults"]),
-            totals=Counter(books["totals"]),
-            tallies=_counted(books["tallies"]),
-            open=books["open"],
-            rows=[StreamRecord(**dict(zip(_COLUMNS, row, strict=True))) for row in books["rows"]],
-            processes=[ProcessRecord(**row) for row in books["processes"]],
-            examples=[ViolationRecord(**example) for example in books["examples"]],
+            **{name: _counter_of(pairs) for name, pairs in content["counters"].items()},
+            open=content["open"],
+            rows=[StreamRecord(**dict(zip(_STREAM_COLUMNS, row, strict=True))) for row in content["rows"]],
+            processes=[ProcessRecord(**row) for row in content["processes"]],
+            examples=[ViolationRecord(**example) for example in content["examples"]],
             histograms={
                 (metric, journey, second): Histogram.from_bytes(counts)
                 for metric, journey, second, counts in message["histograms"]
@@ -133,9 +123,14 @@ class StatsBatch:
         )
 
     def write_to(self, writer: ResultsWriter, worker: str) -> None:
-        """Add it to a results file, under its process's name and as a whole."""
+        """Add it to a results file under its process's name, in one transaction."""
         with writer.transaction():
-            self._write_counts(writer, worker)
+            for name, add in COUNTERS.items():
+                if add is not None:
+                    for key, count in getattr(self, name).items():
+                        add(writer, worker, key, count)
+            if self.open is not None:
+                writer.set_open(worker, self.open)
             for example in self.examples:
                 writer.add_violation(
                     example.requirement, example.journey, example.at_ns, example.detail, example.evidence
@@ -145,22 +140,26 @@ class StatsBatch:
             writer.add_streams(self.rows)
             writer.add_processes(self.processes)
 
-    def _write_counts(self, writer: ResultsWriter, worker: str) -> None:
-        for (second, journey, outcome), count in self.ledger.items():
-            writer.add_ledger(worker, second, journey, outcome, count)
-        if self.open is not None:
-            writer.set_open(worker, self.open)
-        for (second, journey), count in self.failures.items():
-            writer.add_failures(worker, second, journey, count)
-        for (second, journey, word), count in self.tallies.items():
-            writer.add_rate_counts(worker, second, journey, word, count)
-        for (requirement, journey), count in self.violations.items():
-            writer.count_violation(requirement, journey, worker, count)
+
+COUNTERS: dict[str, Callable[[ResultsWriter, str, Any, int], None] | None] = {
+    "ledger": lambda writer, worker, key, n: writer.add_ledger(worker, key[0], key[1], key[2], n),
+    "failures": lambda writer, worker, key, n: writer.add_failures(worker, key[0], key[1], n),
+    "rate_counts": lambda writer, worker, key, n: writer.add_rate_counts(worker, key[0], key[1], key[2], n),
+    "violations": lambda writer, worker, key, n: writer.count_violation(key[0], key[1], worker, n),
+    "violated_at": None,
+    "warnings": None,
+    "faults": None,
+    "totals": None,
+}
+"""Every counter of StatsBatch, with the function that adds one count (writer, worker, key, count) to a results file.
+
+None: the manifest holds its total, or the file does not need it.
+"""
 
 
-def _listed(counter: Counter[Any]) -> list[list[Any]]:
-    return [[*key, count] for key, count in counter.items()]
+def _pairs(counter: Counter[Any]) -> list[tuple[Any, int]]:
+    return list(counter.items())
 
 
-def _counted(listed: list[list[Any]]) -> Counter[Any]:
-    return Counter({tuple(key): count for *key, count in listed})
+def _counter_of(pairs: list[tuple[Any, int]]) -> Counter[Any]:
+    return Counter({tuple(key) if isinstance(key, list) else key: count for key, count in pairs})

@@ -1,7 +1,7 @@
-"""What one stream says in numbers and words: its ledger word, its durations, and why it failed.
+"""One stream's ledger outcome, metrics and failure reason.
 
-The formulas are those of harness.results.metrics. Metrics of a run (TTFT, gaps, duration) are taken
-where the run is first asked for, and not from a replay of it, whose tokens were not made then.
+The formulas are those of harness.results.metrics. Run metrics (TTFT, gaps, duration) come from the stream that
+started the run, not from a replay, whose tokens were generated earlier.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _SECOND_NS = 1_000_000_000
 class StreamStep:
     """A stream's part in its journey.
 
-    wants: the ledger words that are no failure; the first is what a sentence says was expected.
-    begins_run: whether it is the run's first stream, so that the run's metrics are taken from it.
-    reads_at_once: whether it reads as soon as something comes; else its receive lag is our own doing.
+    expects: the ledger outcomes that are not failures; failure reasons name the first.
+    begins_run: whether it is the run's first stream, from which run metrics are taken.
+    reads_at_once: whether it reads as soon as data arrives. If not, its receive lag is intended and not recorded.
     """
 
     name: str
-    wants: tuple[str, ...] = ("done",)
+    expects: tuple[str, ...] = ("done",)
     begins_run: bool = False
     reads_at_once: bool = True
 
@@ -39,18 +39,18 @@ class StreamStep:
 RUN = StreamStep("run", begins_run=True)
 ORIGINAL = StreamStep("original", begins_run=True)
 RETRY = StreamStep("retry")
-CUT = StreamStep("cut", wants=("abandoned", "done"), begins_run=True)  # done: it ended before it could be cut
+CUT = StreamStep("cut", expects=("abandoned", "done"), begins_run=True)  # done: it ended before the cut
 RESUMED = StreamStep("resumed")
-RESUMED_AND_CUT = StreamStep("resumed", wants=("abandoned", "done"))
+RESUMED_AND_CUT = StreamStep("resumed", expects=("abandoned", "done"))
 REREAD = StreamStep("reread")
-CONFLICTING = StreamStep("conflicting", wants=("rejected",))
+CONFLICTING = StreamStep("conflicting", expects=("rejected",))
 JOINED = StreamStep("joined")
-JOINED_AND_CUT = StreamStep("joined", wants=("abandoned", "done"))
-RACING = StreamStep("racing")  # the first of those that race is the original
-ABANDONED = StreamStep("abandoned", wants=("abandoned", "done"), begins_run=True)
-SLOW = StreamStep("slow", reads_at_once=False)  # begins a run, but its times are those of our reading
+JOINED_AND_CUT = StreamStep("joined", expects=("abandoned", "done"))
+RACING = StreamStep("racing")  # the first of the race is ORIGINAL
+ABANDONED = StreamStep("abandoned", expects=("abandoned", "done"), begins_run=True)
+SLOW = StreamStep("slow", reads_at_once=False)  # begins a run, but its times depend on our reading pace
 
-_ENDING_WORDS = {
+_ENDING_OUTCOMES = {
     Ending.REFUSED: "refused",
     Ending.TIMED_OUT: "timed out",
     Ending.CUT: "abandoned",
@@ -62,86 +62,89 @@ _BROKEN_OFF = frozenset({"truncated", "timed out", "refused"})
 
 
 def outcome_of(exchange: Exchange) -> str:
-    """The ledger's word for a stream that ended.
+    """The ledger outcome of a stream that ended.
 
-    Raises ValueError for one that was stopped: whether that is "in flight" or "abandoned" depends on why.
+    Raises ValueError for a stopped stream: whether it is "in flight" or "abandoned" depends on why it was stopped.
     """
     if exchange.ending is Ending.STOPPED:
-        raise ValueError("a stream that was stopped has no ending of its own")
-    word = _ENDING_WORDS.get(exchange.ending)
-    # A reset may overtake the message's end, but not the terminal event that was already read.
+        raise ValueError("a stopped stream has no outcome")
+    outcome = _ENDING_OUTCOMES.get(exchange.ending)
+    # A reset can overtake the end of the response body, but the terminal event was already read.
     if exchange.ending is Ending.RESET and exchange.status == 200 and exchange.outcome is not None:
-        word = None
-    if word is not None:
-        return word
+        outcome = None
+    if outcome is not None:
+        return outcome
     if exchange.status != 200 or exchange.is_rejection_event:
         return "rejected"
     return exchange.outcome or "truncated"
 
 
 def broken_requirements(findings: list[Finding]) -> list[Finding]:
-    """The findings that say that a MUST is not met, one a requirement."""
-    return list({one.requirement: one for one in findings if one.verdict is Verdict.FAIL}.values())
+    """The findings of broken MUSTs, one per requirement."""
+    return list(
+        {finding.requirement: finding for finding in findings if finding.verdict is Verdict.FAIL}.values()
+    )
 
 
 def unmet_recommendations(findings: list[Finding]) -> list[Finding]:
-    """The findings that say that a SHOULD is not met, one a requirement."""
-    return list({one.requirement: one for one in findings if one.verdict is Verdict.WARN}.values())
+    """The findings of unmet SHOULDs, one per requirement."""
+    return list(
+        {finding.requirement: finding for finding in findings if finding.verdict is Verdict.WARN}.values()
+    )
 
 
-def reason_of(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
-    """Why the stream failed, in one line; None when it went as its step wanted and broke no MUST."""
-    reason = _unwanted(exchange, outcome, step)
+def failure_reason(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
+    """Why the stream failed, in one line; None if it ended as its step expects and broke no MUST."""
+    reason = _unexpected_ending(exchange, outcome, step)
     if reason is None and broken:
         reason = f"{broken[0].requirement}: {broken[0].detail}"
     return None if reason is None else one_line(reason)
 
 
-def _unwanted(exchange: Exchange, outcome: str, step: StreamStep) -> str | None:
+def _unexpected_ending(exchange: Exchange, outcome: str, step: StreamStep) -> str | None:
     if outcome in _BROKEN_OFF:
-        detail = exchange.ending_detail or "the message ended without a terminal event"
+        detail = exchange.ending_detail or "the response ended without a terminal event"
         return f"{outcome}: {detail}"
-    if outcome in step.wants or exchange.ending is Ending.STOPPED:
+    if outcome in step.expects or exchange.ending is Ending.STOPPED:
         return None
     if outcome == "rejected":
-        return f"rejected with status {exchange.status}, {step.wants[0]} was expected"
-    return f"ended with {outcome}, {step.wants[0]} was expected"
+        return f"rejected with status {exchange.status}, expected {step.expects[0]}"
+    return f"ended with {outcome}, expected {step.expects[0]}"
 
 
-def kind_of(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
-    """The reason without what differs from stream to stream: for tables that group by it."""
-    unwanted = _unwanted(exchange, outcome, step)
-    if unwanted is not None:
-        return one_line(unwanted)
-    return f"violates {', '.join(one.requirement for one in broken)}" if broken else None
+def failure_kind(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
+    """The failure reason without details of the single stream, for grouping in tables."""
+    unexpected = _unexpected_ending(exchange, outcome, step)
+    if unexpected is not None:
+        return one_line(unexpected)
+    return f"violates {', '.join(finding.requirement for finding in broken)}" if broken else None
 
 
 def one_line(text: str) -> str:
-    """A text as a reason has it: on one line, and bounded."""
+    """The text on one line, shortened to the maximum length of a reason."""
     line = " ".join(text.split())
     return line if len(line) <= _REASON_CHARACTERS else f"{line[:_REASON_CHARACTERS]}…"
 
 
-def wall_now_ns(monotonic_ns: int) -> int:
-    """A monotonic clock reading as wall clock time, Unix epoch in ns, by the clocks' distance now."""
+def to_wall_ns(monotonic_ns: int) -> int:
+    """A monotonic clock reading as wall clock time, epoch ns, by the current offset between the clocks."""
     return monotonic_ns + time.time_ns() - time.monotonic_ns()
 
 
 _Numbers = npt.NDArray[np.int64]
 BySecond = dict[int, list[float]]
-"""Values in ms, by the epoch second of the arrival that they end with."""
+"""Values in ms, by the epoch second of the arrival that ends each gap or lag."""
 
 
 @dataclass(slots=True)
 class StreamMeasurement:
     """One stream's numbers.
 
-    per_run: metric of harness.results.metrics to value, at most one each. coalesced: tokens that came in one
-    read with the token before them: they have no gap of their own. stamped, unstamped: reads whose arrival
-    time is the kernel's, or this process's.
+    values: at most one value per metric of harness.results.metrics. coalesced: tokens in the same read as the
+    previous token, which therefore have no gap. stamped, unstamped: reads with and without a kernel timestamp.
     """
 
-    per_run: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
     gaps_ms: BySecond = field(default_factory=dict)
     lags_ms: BySecond = field(default_factory=dict)
     events: int = 0
@@ -152,25 +155,27 @@ class StreamMeasurement:
 
 
 def measure(exchange: Exchange, step: StreamStep, outcome: str, *, scheduled: bool) -> StreamMeasurement:
-    """Take every metric that this stream gives. scheduled: it had a due time (open loop)."""
+    """Measure a stream. scheduled: whether it had a due time (open loop)."""
     timing, summary = exchange.timing, exchange.summary
     measured = StreamMeasurement(events=summary.events, tokens=len(summary.token_arrivals_ns))
     if timing.connected_ns is not None:
-        measured.per_run["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
+        measured.values["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
     if scheduled:
-        measured.per_run["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
+        measured.values["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
     if timing.sent_ns is not None:
-        _measure_answer(measured, exchange, step, outcome)
-        to_wall_ns = (timing.sent_wall_ns or 0) - timing.sent_ns
+        _measure_response(measured, exchange, step, outcome)
+        wall_offset_ns = (timing.sent_wall_ns or 0) - timing.sent_ns
         if step.begins_run and outcome != "rejected":
-            _measure_gaps(measured, summary.token_arrivals_ns, to_wall_ns)
+            _measure_gaps(measured, summary.token_arrivals_ns, wall_offset_ns)
         if step.reads_at_once:
-            _measure_lags(measured, exchange, to_wall_ns)
+            _measure_lags(measured, exchange, wall_offset_ns)
     return measured
 
 
-def _measure_answer(measured: StreamMeasurement, exchange: Exchange, step: StreamStep, outcome: str) -> None:
-    timing, summary, values = exchange.timing, exchange.summary, measured.per_run
+def _measure_response(
+    measured: StreamMeasurement, exchange: Exchange, step: StreamStep, outcome: str
+) -> None:
+    timing, summary, values = exchange.timing, exchange.summary, measured.values
     sent_ns = timing.sent_ns or 0
     if exchange.head_ns is not None:
         values["head_ms"] = _ms(exchange.head_ns - sent_ns)
@@ -191,49 +196,51 @@ def _measure_answer(measured: StreamMeasurement, exchange: Exchange, step: Strea
             values["duration_ms"] = _ms(summary.terminal_ns - timing.intended_ns)
 
 
-def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], to_wall_ns: int) -> None:
-    # Tokens of one read share its arrival time: what lay between them is not known, and not invented.
+def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_offset_ns: int) -> None:
+    # Tokens of one read share its arrival time; the gap between them is unknown.
     if len(arrivals_ns) < 2:
         return
     if arrivals_ns[0] == arrivals_ns[-1]:
         measured.coalesced = len(arrivals_ns) - 1
         return
-    came_ns = np.asarray(arrivals_ns)
-    gaps_ns = np.diff(came_ns)
-    apart = gaps_ns > 0
-    measured.coalesced = len(apart) - int(np.count_nonzero(apart))
-    measured.gaps_ms = _by_second(came_ns[1:][apart], gaps_ns[apart], to_wall_ns)
-    measured.per_run["stall_ms"] = int(gaps_ns.max()) / 1e6
+    arrival_ns = np.asarray(arrivals_ns)
+    gaps_ns = np.diff(arrival_ns)
+    positive = gaps_ns > 0
+    measured.coalesced = len(positive) - int(np.count_nonzero(positive))
+    measured.gaps_ms = _by_second(arrival_ns[1:][positive], gaps_ns[positive], wall_offset_ns)
+    measured.values["stall_ms"] = int(gaps_ns.max()) / 1e6
     spread_s = (arrivals_ns[-1] - arrivals_ns[0]) / 1e9
-    measured.per_run["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
+    measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
 
 
-def _measure_lags(measured: StreamMeasurement, exchange: Exchange, to_wall_ns: int) -> None:
-    came_ns, lags_ns = (np.asarray(one) for one in exchange.stamps_ns())
+def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_ns: int) -> None:
+    arrival_ns, lags_ns = (np.asarray(column) for column in exchange.stamps_ns())
     measured.stamped = len(lags_ns)
     if lags_ns.size and lags_ns.min() < 0:
         stamped = lags_ns >= 0
-        came_ns, lags_ns = came_ns[stamped], lags_ns[stamped]
+        arrival_ns, lags_ns = arrival_ns[stamped], lags_ns[stamped]
     measured.unstamped, measured.stamped = measured.stamped - len(lags_ns), len(lags_ns)
     if measured.stamped:
-        measured.lags_ms = _by_second(came_ns, lags_ns, to_wall_ns)
+        measured.lags_ms = _by_second(arrival_ns, lags_ns, wall_offset_ns)
 
 
-def _by_second(at_ns: _Numbers, values_ns: _Numbers, to_wall_ns: int) -> BySecond:
-    """Values, in ms, by the second in which each was taken; the times rise, and there is at least one."""
-    first, last = (int(at_ns[place] + to_wall_ns) // _SECOND_NS for place in (0, -1))
+def _by_second(at_ns: _Numbers, values_ns: _Numbers, wall_offset_ns: int) -> BySecond:
+    """Values in ms by epoch second. The times rise, and there is at least one."""
+    first, last = (int(at_ns[index] + wall_offset_ns) // _SECOND_NS for index in (0, -1))
     values_ms = (values_ns / 1e6).tolist()
     if first == last:
         return {first: values_ms}
-    ends = np.searchsorted(at_ns, [second * _SECOND_NS - to_wall_ns for second in range(first + 1, last + 1)])
-    places = [0, *ends.tolist(), len(values_ms)]
+    ends = np.searchsorted(
+        at_ns, [second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)]
+    )
+    bounds = [0, *ends.tolist(), len(values_ms)]
     return {
         second: values_ms[start:end]
-        for second, (start, end) in enumerate(pairwise(places), start=first)
+        for second, (start, end) in enumerate(pairwise(bounds), start=first)
         if end > start
     }
 
 
 def _ms(nanoseconds: int) -> float:
-    # A kernel's stamp is carried over between clocks that are read a moment apart, and may come out early.
+    # Kernel timestamps are converted between clocks read a moment apart, so a difference may come out negative.
     return max(0, nanoseconds) / 1e6

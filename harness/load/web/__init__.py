@@ -1,1 +1,1 @@
-"""What this harness adds to Locust's own web page: settings in its form, a tab, charts, a report."""
+"""Extensions of Locust's web page: settings in its form, a Streams tab, live charts, the report."""

@@ -1,8 +1,7 @@
-"""The settings that can be chosen in the start form of Locust's page, each a command line option as well.
+"""Load settings as fields of Locust's start form, which are command-line options too.
 
-Locust makes a field of the form from an option of its parser, and an option's value from the field. All of
-them are texts here, as a settings file has them, and empty for nothing; what they mean is for the settings to
-say, so a mistake is found by the same rules and said in the same words.
+Locust derives form fields from its parser's options. Here every value is text, as in a settings file, and empty for
+"not set". LoadSettings parses and validates it, so a mistake gives the same message as in a settings file.
 """
 
 from __future__ import annotations
@@ -20,43 +19,43 @@ from harness.gate.expressions import EXPRESSIONS, limits_of
 from harness.gate.objective import parse_objectives
 
 UNTIL_STOPPED_S = 86_400.0
-"""The duration, a day, in the settings of a closed loop that only somebody's click ends."""
+"""The duration, a day, in the settings of a closed loop that runs until it is stopped on the page."""
 
-_KEPT = ("processes", "spawn_rate", "keep_runs")  # load settings that the form does not have
-_NOT_A_TEXT = ("float_parsing", "int_parsing")
+_KEPT = ("processes", "spawn_rate", "keep_streams")  # load settings that the form does not have
+_NOT_A_NUMBER = ("float_parsing", "int_parsing")
 
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One field. name: in the form, and of the option's value. setting: its name in the load settings."""
+    """One form field and option, called `name`. setting: its name in LoadSettings. to_text: its value as text."""
 
     name: str
     option: str
     help: str
     setting: str
-    shown: Callable[[LoadSettings], str]
+    to_text: Callable[[LoadSettings], str]
     choices: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
-        """What the page calls it."""
+        """The field's label on the page."""
         return self.name.replace("_", " ").capitalize()
 
 
 def _plain(setting: str) -> Callable[[LoadSettings], str]:
-    def shown(load: LoadSettings) -> str:
+    def to_text(load: LoadSettings) -> str:
         value = getattr(load, setting)
         return "" if value is None else f"{value:.12g}" if isinstance(value, float) else str(value)
 
-    return shown
+    return to_text
 
 
-def _if_given(setting: str) -> Callable[[LoadSettings], str]:
-    """Of what is otherwise drawn, or follows from other fields."""
+def _if_set(setting: str) -> Callable[[LoadSettings], str]:
+    """For a setting whose default is random or derived from others."""
     return lambda load: _plain(setting)(load) if setting in load.model_fields_set else ""
 
 
-def _open_loops_duration(load: LoadSettings) -> str:
+def _open_loop_duration(load: LoadSettings) -> str:
     return f"{load.duration:.12g}s" if load.is_open and "duration" in load.model_fields_set else ""
 
 
@@ -67,14 +66,14 @@ def _weights(load: LoadSettings) -> str:
 JOURNEYS = FormField(
     "journeys",
     "--harness-journeys",
-    "weights, as fresh=7 resume=3; what is not named is not travelled",
+    "weights, for example fresh=7 resume=3; journeys without a weight do not run",
     "journeys",
     _weights,
 )
 WARM_UP = FormField(
     "warm_up",
     "--harness-warmup",
-    "how much of the beginning is left out, as 10s",
+    "time at the start that is left out of metrics and rates, for example 10s",
     "warmup",
     lambda load: f"{load.warmup:.12g}s" if load.warmup else "",
 )
@@ -82,24 +81,34 @@ _OPEN_LOOP = (
     FormField(
         "open_loop_rate",
         "--harness-rate",
-        "runs begun per second; leave all of open loop empty for a closed loop of users",
+        "runs started per second; leave all open loop fields empty for a closed loop",
         "rate",
         _plain("rate"),
     ),
-    FormField("open_loop_ramp", "--harness-ramp", "FROM:TO:OVER, as 1:100:60s", "ramp", _plain("ramp")),
     FormField(
-        "open_loop_steps", "--harness-steps", "RATE:FOR,RATE:FOR, as 10:30s,20:30s", "steps", _plain("steps")
+        "open_loop_ramp", "--harness-ramp", "FROM:TO:OVER, for example 1:100:60s", "ramp", _plain("ramp")
     ),
     FormField(
-        "open_loop_spike", "--harness-spike", "BASE:PEAK:AT:FOR, as 10:100:20s:5s", "spike", _plain("spike")
+        "open_loop_steps",
+        "--harness-steps",
+        "RATE:FOR,RATE:FOR, for example 10:30s,20:30s",
+        "steps",
+        _plain("steps"),
     ),
     FormField(
-        "open_loop_trace", "--harness-trace", "file of arrival times, one a line", "trace", _plain("trace")
+        "open_loop_spike",
+        "--harness-spike",
+        "BASE:PEAK:AT:FOR, for example 10:100:20s:5s",
+        "spike",
+        _plain("spike"),
+    ),
+    FormField(
+        "open_loop_trace", "--harness-trace", "file of arrival times, one per line", "trace", _plain("trace")
     ),
     FormField(
         "open_loop_arrivals",
         "--harness-arrivals",
-        "gaps all alike, or random",
+        "constant or random (Poisson) gaps",
         "arrivals",
         _plain("arrivals"),
         ("constant", "poisson"),
@@ -107,42 +116,42 @@ _OPEN_LOOP = (
     FormField(
         "open_loop_duration",
         "--harness-duration",
-        "how long arrivals begin, as 5m",
+        "how long arrivals start, for example 5m",
         "duration",
-        _open_loops_duration,
+        _open_loop_duration,
     ),
     FormField(
         "open_loop_max_in_flight",
         "--harness-max-in-flight",
-        "drop arrivals beyond so many",
+        "drop arrivals while this many streams are in flight",
         "max_in_flight",
         _plain("max_in_flight"),
     ),
     FormField(
         "open_loop_seed",
         "--harness-seed",
-        "repeats the schedule of that seed",
+        "repeats the schedule with this seed",
         "seed",
-        _if_given("seed"),
+        _if_set("seed"),
     ),
 )
 _OBJECTIVES = "objectives"
 
 
 class LoadForm:
-    """The form as a settings file fills it in.
+    """The start form, filled in from the settings.
 
-    drives: whether the load settings rule what users do, as they do with the shipped locustfile; users of
-    one's own have their tasks, so then only warm-up and objectives are asked for.
+    has_load_fields: whether the users follow the load settings, as with the shipped locustfile. Users with their own
+    tasks do not, so the form has only warm-up and objectives. defaults: the initial text of each field.
     """
 
-    def __init__(self, settings: Settings, *, drives: bool) -> None:
-        self._drives = drives
-        self.fields = (JOURNEYS, WARM_UP, *_OPEN_LOOP) if drives else (WARM_UP,)
+    def __init__(self, settings: Settings, *, has_load_fields: bool) -> None:
+        self._has_load_fields = has_load_fields
+        self.fields = (JOURNEYS, WARM_UP, *_OPEN_LOOP) if has_load_fields else (WARM_UP,)
         objectives = parse_objectives(settings.objectives)
-        self.filled = {
-            **{field.name: field.shown(settings.load) for field in self.fields},
-            _OBJECTIVES: "; ".join(one.expression for one in objectives),
+        self.defaults = {
+            **{field.name: field.to_text(settings.load) for field in self.fields},
+            _OBJECTIVES: "; ".join(objective.expression for objective in objectives),
         }
 
     def add_to(self, parser: Any) -> None:
@@ -151,7 +160,7 @@ class LoadForm:
             parser.add_argument(
                 field.option,
                 dest=field.name,
-                default=self.filled[field.name],
+                default=self.defaults[field.name],
                 choices=list(field.choices) if field.choices else None,
                 help=field.help,
                 metavar=None if field.choices else "TEXT",
@@ -159,16 +168,16 @@ class LoadForm:
         parser.add_argument(
             "--harness-objectives",
             dest=_OBJECTIVES,
-            default=self.filled[_OBJECTIVES],
-            help="what has to hold, as ttft_p95_ms < 800; violations == 0",
+            default=self.defaults[_OBJECTIVES],
+            help="for example ttft_p95_ms < 800; violations == 0",
             metavar="TEXT",
         )
 
     def values(self, options: Mapping[str, Any]) -> dict[str, str]:
-        """Its fields among Locust's options, or a posted form; what is missing there, as it was filled in."""
+        """The fields from Locust's options or a posted form; defaults for missing fields."""
         return {
-            name: str(options.get(name, filled) or "").strip() or _nothing(name)
-            for name, filled in self.filled.items()
+            name: str(options.get(name, default) or "").strip() or _empty_value(name)
+            for name, default in self.defaults.items()
         }
 
     def settings(
@@ -179,9 +188,9 @@ class LoadForm:
         users: int | None = None,
         run_time_s: float | None = None,
     ) -> Settings:
-        """The settings with what the form says in the place of their own.
+        """The settings, overridden by the form's values.
 
-        users, run_time_s: what Locust's fields say of a closed loop. Raises SettingsError, a sentence.
+        users, run_time_s: Locust's own fields, for a closed loop. Raises SettingsError with one sentence.
         """
         load = self._load(settings.load, values, users, run_time_s)
         return settings.model_copy(update={"load": load, "objectives": _objectives(values[_OBJECTIVES])})
@@ -189,45 +198,46 @@ class LoadForm:
     def _load(
         self, before: LoadSettings, values: Mapping[str, str], users: int | None, run_time_s: float | None
     ) -> LoadSettings:
-        kept = before.model_dump(include=None if not self._drives else set(_KEPT), exclude_none=True)
-        plain: dict[str, Any] = {**kept}
+        plain = before.to_message()
+        if self._has_load_fields:
+            plain = {name: value for name, value in plain.items() if name in _KEPT}
         for field in self.fields:
             plain.pop(field.setting, None)
             if values[field.name]:
                 plain[field.setting] = values[field.name]
-        if self._drives:
+        if self._has_load_fields:
             plain["journeys"] = parse_journeys(values[JOURNEYS.name].replace(",", " ").split())
         if not any(plain.get(field.setting) for field in _OPEN_LOOP[:5]):
-            if self._drives and "duration" in plain:
+            if self._has_load_fields and "duration" in plain:
                 raise SettingsError(
-                    "Open loop duration is of an open loop; give a closed one a Run time, under Advanced options"
+                    "Open loop duration applies to an open loop; for a closed loop set Run time under Advanced options"
                 )
             plain |= {"users": users or before.users, "duration": run_time_s or UNTIL_STOPPED_S}
         try:
             return LoadSettings.model_validate(plain)
         except ValidationError as problem:
-            raise SettingsError(_sentence(problem, self.fields, values)) from None
+            raise SettingsError(_message(problem, self.fields, values)) from None
 
 
-def _nothing(name: str) -> str:
-    """What an empty field stands for, where it is not nothing."""
+def _empty_value(name: str) -> str:
+    """The value of an empty field."""
     return "constant" if name == "open_loop_arrivals" else ""
 
 
 def _objectives(text: str) -> dict[str, float]:
     try:
-        return limits_of({EXPRESSIONS: [one for one in text.split(";") if one.strip()]})
+        return limits_of({EXPRESSIONS: [expression for expression in text.split(";") if expression.strip()]})
     except ValueError as problem:
         raise SettingsError(str(problem).partition("\n")[0]) from None
 
 
-def _sentence(problem: ValidationError, fields: Iterable[FormField], values: Mapping[str, str]) -> str:
+def _message(problem: ValidationError, fields: Iterable[FormField], values: Mapping[str, str]) -> str:
     first = problem.errors(include_url=False)[0]
     message = first["msg"].removeprefix("Value error, ")
-    place = first["loc"][0] if first["loc"] else ""
+    setting = first["loc"][0] if first["loc"] else ""
     for field in fields:
-        if field.setting == place:
-            if first["type"] in _NOT_A_TEXT:
-                message = f"{values[field.name]!r} is no number"
+        if field.setting == setting:
+            if first["type"] in _NOT_A_NUMBER:
+                message = f"{values[field.name]!r} is not a number"
             return f"{field.label}: {message[:1].lower()}{message[1:]} ({field.help})"
     return message

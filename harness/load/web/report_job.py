@@ -1,4 +1,4 @@
-"""The HTML report of a results file, made by another process: drawing it would stop every stream of this one."""
+"""Makes the HTML report of a results file in a subprocess: in this process it would stop every stream."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _one_at_a_time = Semaphore(1)
 
 
 class ReportFailedError(RuntimeError):
-    """The report was not made; the text says why."""
+    """The report could not be made; the message says why."""
 
 
-def report_of(results: Path) -> bytes:
-    """The page, from what stands in the results file now. Raises ReportFailedError."""
+def make_report(results: Path) -> bytes:
+    """The HTML page of the results file as it is now. Raises ReportFailedError."""
     with _one_at_a_time, tempfile.TemporaryDirectory(prefix="harness-report-") as folder:
         page = Path(folder) / "report.html"
-        # What is measured goes before what is drawn.
-        polite = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
-        command = [*polite, sys.executable, "-m", "harness", "report", str(results), "--out", str(page)]
+        # The measurement has priority over the report.
+        low_priority = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
+        command = [*low_priority, sys.executable, "-m", "harness", "report", str(results), "--out", str(page)]
         try:
             done = subprocess.run(
                 command,
@@ -37,7 +37,7 @@ def report_of(results: Path) -> bytes:
         except subprocess.TimeoutExpired:
             raise ReportFailedError(f"the report was not ready after {_TIMEOUT_S:.0f} s") from None
         if done.returncode != 0 or not page.exists():
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            why = said[-1] if said else f"its process ended with {done.returncode}"
-            raise ReportFailedError(f"the report could not be made: {why}")
+            output = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            reason = output[-1] if output else f"harness report exited with code {done.returncode}"
+            raise ReportFailedError(f"the report could not be made: {reason}")
         return page.read_bytes()

@@ -1,4 +1,4 @@
-"""The table of the *Streams* tab: rows of texts, because Locust's page shows cells as they are."""
+"""The table of the *Streams* tab: rows of text, because Locust's page shows cells unformatted."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ METRICS = {
     "resume_ms": "Resume",
     "conflict_ms": "409",
 }
-"""Those of the tab, by the field's short words, in its order."""
+"""The metrics of the tab, with their short names, in display order."""
 
-OWN = {"lag_ms": "receive lag", "schedule_lag_ms": "schedule lag", "hub_delay_ms": "hub delay"}
-_WORDS = {"p50": "p50", "p95": "p95", "p99": "p99", "max": "longest"}
+HARNESS_METRICS = {"lag_ms": "receive lag", "schedule_lag_ms": "schedule lag", "hub_delay_ms": "hub delay"}
+_COLUMN_OF = {"p50": "p50", "p95": "p95", "p99": "p99", "max": "longest"}
 
 TableRow = dict[str, str]
 
 
 def rows(document: SnapshotDocument) -> list[TableRow]:
-    """What a document of harness.load.stats.live says, row by row."""
-    found = [*_state(document)]
+    """The rows of a snapshot (harness.load.stats.live)."""
+    table = [*_state(document)]
     if document["run"] is not None:
-        found += [
+        table += [
             *_violations(document),
             *_metrics(document["metrics"]),
             *_rates(document["rates"]),
             *_ledger(document["ledger"]),
             *_harness(document["harness"]),
         ]
-    # The page sorts by "name", whether there is such a column or not.
-    return [{**row, "name": f"{place:04}"} for place, row in enumerate(found)]
+    # The page sorts by "name" even if there is no such column.
+    return [{**row, "name": f"{index:04}"} for index, row in enumerate(table)]
 
 
 def _row(what: str, journey: str = "", **cells: Any) -> TableRow:
@@ -58,12 +58,12 @@ def _row(what: str, journey: str = "", **cells: Any) -> TableRow:
 def _state(document: SnapshotDocument) -> Iterator[TableRow]:
     if document.get("problem"):
         yield _row("Problem", str(document["problem"]))
-    said = document["state"]
+    state = document["state"]
     if document["warming_up"]:
-        said = "warming up: what begins now is left out of the percentiles and rates"
+        state = "warming up: streams due now are left out of percentiles and rates"
     if document["workers_lost"]:
-        said += f"; {', '.join(document['workers_lost'])} died, with what had not been told yet"
-    yield _row("Test", said)
+        state += f"; {', '.join(document['workers_lost'])} lost; the last results are missing"
+    yield _row("Test", state)
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterator[TableRow]:
@@ -71,30 +71,29 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[TableRow]:
         if name not in metrics:
             yield _row(label, "all", count="0")
             continue
-        found = metrics[name]
-        for journey, numbers in (("all", found["all"]), *found["journeys"].items()):
-            cells = {cell: shown(numbers[word]) for word, cell in _WORDS.items()}
-            yield _row(label, journey, count=f"{numbers['count']:,}", unit=found["unit"], **cells)
+        metric = metrics[name]
+        for journey, numbers in (("all", metric["all"]), *metric["journeys"].items()):
+            cells = {column: format_number(numbers[percentile]) for percentile, column in _COLUMN_OF.items()}
+            yield _row(label, journey, count=f"{numbers['count']:,}", unit=metric["unit"], **cells)
 
 
 def _rates(rates: Mapping[str, Any]) -> Iterator[TableRow]:
     streams = rates["all"]
     if streams["judged"]:
-        counts = f"{streams['failed']:,}/{streams['judged']:,}"
-        yield _row("Error rate", "all", count=counts, p50=_share(streams["error_rate"]))
-    for journey, one in (("all", streams), *rates["journeys"].items()):
-        if one["runs"]:
-            yield _row(
-                "Goodput", journey, count=f"{one['good']:,}/{one['runs']:,}", p50=_share(one["goodput"])
-            )
+        count = f"{streams['failed']:,}/{streams['judged']:,}"
+        yield _row("Error rate", "all", count=count, p50=_percent(streams["error_rate"]))
+    for journey, counts in (("all", streams), *rates["journeys"].items()):
+        if counts["runs"]:
+            count = f"{counts['good']:,}/{counts['runs']:,}"
+            yield _row("Goodput", journey, count=count, p50=_percent(counts["goodput"]))
 
 
 def _violations(document: SnapshotDocument) -> Iterator[TableRow]:
     if not document["violations"]:
         yield _row("Violations", "none", count="0")
-    for requirement, found in document["violations"].items():
-        journeys = ", ".join(f"{journey} {count:,}" for journey, count in found["journeys"].items())
-        yield _row(f"Violation of {requirement}", journeys, count=f"{found['count']:,}")
+    for requirement, violations in document["violations"].items():
+        journeys = ", ".join(f"{journey} {count:,}" for journey, count in violations["journeys"].items())
+        yield _row(f"Violation of {requirement}", journeys, count=f"{violations['count']:,}")
     for requirement, count in document["warnings"].items():
         yield _row(f"Warning: {requirement}", count=f"{count:,}")
 
@@ -102,31 +101,31 @@ def _violations(document: SnapshotDocument) -> Iterator[TableRow]:
 def _ledger(ledger: Mapping[str, Any]) -> Iterator[TableRow]:
     for outcome, count in ledger["counts"].items():
         if count or outcome == "scheduled":
-            journeys = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
-            said = ", ".join(f"{name} {number:,}" for name, number in journeys.items() if number)
-            yield _row(f"Ledger: {outcome}", said, count=f"{count:,}")
+            by_journey = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
+            journeys = ", ".join(f"{name} {number:,}" for name, number in by_journey.items() if number)
+            yield _row(f"Ledger: {outcome}", journeys, count=f"{count:,}")
     adds_up = "adds up" if ledger["adds_up"] else f"DOES NOT ADD UP: {ledger['missing']:,} missing"
     yield _row("Ledger", adds_up)
 
 
 def _harness(harness: Mapping[str, Any]) -> Iterator[TableRow]:
-    for name, label in OWN.items():
+    for name, label in HARNESS_METRICS.items():
         numbers = harness[name]
         if numbers["max"] is not None:
-            cells = {_WORDS[word]: shown(value) for word, value in numbers.items()}
+            cells = {_COLUMN_OF[percentile]: format_number(value) for percentile, value in numbers.items()}
             yield _row(f"Harness: {label}", unit="ms", **cells)
     for sentence in harness["why"]:
-        yield _row("Harness: client-saturated", sentence)
+        yield _row("Harness: saturated", sentence)
     if harness["faults"]["streams"]:
         yield _row("Harness: fault", harness["faults"]["sentence"], count=f"{harness['faults']['streams']:,}")
 
 
-def shown(value: float | None) -> str:
-    """A number of milliseconds or tokens/s, with as many digits as tell something."""
+def format_number(value: float | None) -> str:
+    """Milliseconds or tokens/s, with about three significant digits; empty for None."""
     if value is None:
         return ""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
-def _share(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return "" if value is None else f"{value * 100:.2f}%"

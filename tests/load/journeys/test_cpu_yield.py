@@ -8,8 +8,8 @@ import pytest
 from harness.load.journeys.cpu_yield import CpuYield
 
 
-def test_sockets_are_read_between_turns() -> None:
-    turns = CpuYield()
+def test_sockets_are_read_between_slices() -> None:
+    cpu = CpuYield()
     log: list[str] = []
     near, far = socket.socketpair()
     watcher = gevent.get_hub().loop.io(near.fileno(), 1)
@@ -18,7 +18,7 @@ def test_sockets_are_read_between_turns() -> None:
         log.append(f"read {near.recv(10).decode()}")
 
     def compute(name: str) -> None:
-        turns.acquire()
+        cpu.acquire()
         log.append(name)
         far.send(name.encode())
 
@@ -32,18 +32,18 @@ def test_sockets_are_read_between_turns() -> None:
     assert log == ["a", "read a", "b", "read b", "c", "read c"]
 
 
-def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_slice_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(1000))
     monkeypatch.setattr("harness.load.journeys.cpu_yield.time.perf_counter", lambda: next(clock) * tick_s)
     tick_s = 1.0
-    turns = CpuYield()
+    cpu = CpuYield()
     log: list[str] = []
 
     def compute(name: str) -> None:
-        turns.acquire()
+        cpu.acquire()
         for step in range(2):
             log.append(f"{name}{step}")
-            turns.yield_if_due()
+            cpu.yield_if_due()
 
     gevent.joinall([gevent.spawn(compute, "a"), gevent.spawn(compute, "b")])
     assert log == ["a0", "b0", "a1", "b1"]
@@ -53,13 +53,13 @@ def test_a_long_stretch_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     assert log == ["a0", "a1", "b0", "b1"]
 
 
-def test_one_who_is_killed_while_waiting_holds_up_nobody() -> None:
-    turns = CpuYield()
-    first = gevent.spawn(turns.acquire)
-    second = gevent.spawn(turns.acquire)
+def test_a_greenlet_killed_while_waiting_does_not_block_others() -> None:
+    cpu = CpuYield()
+    first = gevent.spawn(cpu.acquire)
+    second = gevent.spawn(cpu.acquire)
     gevent.sleep(0)
     second.kill()
     first.join()
-    third = gevent.spawn(turns.acquire)
+    third = gevent.spawn(cpu.acquire)
     third.join(timeout=1)
     assert third.ready()

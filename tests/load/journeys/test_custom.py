@@ -1,4 +1,4 @@
-"""The README's locustfile, as a user would save and run it, and what it is made of."""
+"""The README's locustfile, saved and run like a user would, and the API that it uses."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from harness.load.stats.collector import CollectorClosedError
 from harness.reference.settings import demo_config
 from harness.results.reader import Results
 from harness.transport.receiver import Cut, Pace
-from tests.load.journeys.test_builtin import trip
+from tests.load.journeys.rig import journey_rig
 from tests.load.run_server import Connection, Run
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 
 
 def the_example() -> str:
@@ -49,10 +49,10 @@ def test_the_readmes_example(tmp_path: Path) -> None:
             timeout=90,
             check=False,
         )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert "Traceback" not in said
-    assert "[draft: first draft]" in said
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    assert "Traceback" not in output
+    assert "[draft: first draft]" in output
     with Results(out / "results.sqlite") as results:
         rows = list(results.streams())
         assert results.ledger().adds_up
@@ -66,20 +66,20 @@ def test_the_readmes_example(tmp_path: Path) -> None:
     assert {row.reason for row in rows} == {None}
 
 
-def test_streams_of_an_own_journey(tmp_path: Path) -> None:
-    with trip(tmp_path, tokens=6, gap_s=0.005) as one:
-        own = CustomJourney(one.traveller, "mine")
-        draft = own.stream("draft", own.target.run("success"))
-        again = own.retry("again", draft)
+def test_streams_of_a_custom_journey(tmp_path: Path) -> None:
+    with journey_rig(tmp_path, tokens=6, gap_s=0.005) as rig:
+        journey = CustomJourney(rig.runner, "mine")
+        draft = journey.stream("draft", journey.target.run("success"))
+        again = journey.retry("again", draft)
         assert again.sequence == draft.sequence
-        own.stream("left", own.target.run("long"), cut=Cut(2))
-        own.stream("slowly", own.target.run("long"), pace=Pace(0.001))
-        own.stream("keyless", own.target.post({"a": 1}, key="k"), wants=["error", "done"])
-        with own.together() as streams:
-            request = own.target.run("success")
+        journey.stream("left", journey.target.run("long"), cut=Cut(2))
+        journey.stream("slowly", journey.target.run("long"), pace=Pace(0.001))
+        journey.stream("keyless", journey.target.post({"a": 1}, key="k"), expects=["error", "done"])
+        with journey.group() as streams:
+            request = journey.target.run("success")
             for number in (1, 2):
-                streams.start(own.step(f"reader {number}", request), request)
-        rows = one.collector.take().rows
+                streams.start(journey.step(f"reader {number}", request), request)
+        rows = rig.collector.take().rows
     assert [(row.journey, row.step, row.outcome, row.reason) for row in rows] == [
         ("mine", "draft", "done", None),
         ("mine", "again", "done", None),
@@ -89,46 +89,46 @@ def test_streams_of_an_own_journey(tmp_path: Path) -> None:
         ("mine", "reader 1", "done", None),
         ("mine", "reader 2", "done", None),
     ]
-    # The run's metrics come from the first stream under its key, and not from one that we read slowly.
+    # Run metrics come from the first stream with its key, and not from one that is read slowly.
     timed = [row.step for row in rows if row.ttft_ms is not None]
     assert timed == ["draft", "left", "keyless", "reader 1"]
 
 
-def test_a_retry_is_held_to_its_original(tmp_path: Path) -> None:
+def test_a_retry_is_compared_with_its_original(tmp_path: Path) -> None:
     class Forgetful(Connection):
         def play(self, sock: object, run: Run, fault: str, last_event_id: str | None) -> None:
-            if self.server.books.counts["requests"] == 2:
+            if self.server.stats.counts["requests"] == 2:
                 run = Run(run.body, [run.events[0], *run.events[2:]], run.started, run.gap_s)
             super().play(sock, run, fault, last_event_id)  # type: ignore[arg-type]
 
-    with trip(tmp_path) as one:
-        assert one.server is not None
-        one.server.RequestHandlerClass = Forgetful
-        own = CustomJourney(one.traveller, "mine")
-        own.retry("again", own.stream("draft", own.target.run("success")))
-        delta = one.collector.take()
-    assert delta.violations == {("resume.replay", "mine"): 1}
-    assert [row.reason is None for row in delta.rows] == [True, False]
+    with journey_rig(tmp_path) as rig:
+        assert rig.server is not None
+        rig.server.RequestHandlerClass = Forgetful
+        journey = CustomJourney(rig.runner, "mine")
+        journey.retry("again", journey.stream("draft", journey.target.run("success")))
+        batch = rig.collector.take()
+    assert batch.violations == {("resume.replay", "mine"): 1}
+    assert [row.reason is None for row in batch.rows] == [True, False]
 
 
-def test_a_judge_of_ones_own(tmp_path: Path) -> None:
+def test_a_check_of_ones_own(tmp_path: Path) -> None:
     def too_short(run: Exchange) -> list[Finding]:
         return [Finding("events.schema", Verdict.FAIL, f"only {run.text!r}")]
 
-    with trip(tmp_path) as one:
-        own = CustomJourney(one.traveller, "mine")
-        own.stream("run", own.target.run("success"), judge=too_short)
-        own.stream("unwanted", own.target.run("success"), wants=["error"])
-        rows = one.collector.take().rows
+    with journey_rig(tmp_path) as rig:
+        journey = CustomJourney(rig.runner, "mine")
+        journey.stream("run", journey.target.run("success"), check=too_short)
+        journey.stream("unwanted", journey.target.run("success"), expects=["error"])
+        rows = rig.collector.take().rows
     assert [row.reason for row in rows] == [
         "events.schema: only 't0 t1 t2 t3 '",
-        "ended with done, error was expected",
+        "ended with done, expected error",
     ]
 
 
 def test_after_the_end_nothing_is_sent(tmp_path: Path) -> None:
-    with trip(tmp_path) as one:
-        one.collector.close()
-        own = CustomJourney(one.traveller, "mine")
+    with journey_rig(tmp_path) as rig:
+        rig.collector.close()
+        journey = CustomJourney(rig.runner, "mine")
         with pytest.raises(CollectorClosedError):
-            own.stream("run", own.target.run("success"))
+            journey.stream("run", journey.target.run("success"))

@@ -43,22 +43,22 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_no_settings_file_of_locust_is_read(tmp_path: Path, name: str) -> None:
-    """Of each, what a plain Locust would take from it shows, or keeps it from starting."""
+    """Plain Locust shows the file's settings, or does not start because of them."""
     (tmp_path / "home").mkdir()
     (tmp_path / name).write_text(FILES[name], encoding="utf-8")
     (tmp_path / "show.py").write_text(SHOW, encoding="utf-8")
     command = load_command(LoadSettings(users=1, duration=1))
     command[command.index("-f") + 1] = "show.py"
     environment = {**clean_environment(), "HOME": str(tmp_path / "home")}
-    said = {}
+    output = {}
     for module in ("locust", "harness.load.locust.main"):
         command[2] = module
         done = subprocess.run(
             command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-        said[module] = f"{done.returncode} {done.stdout}"
-    assert said["harness.load.locust.main"] == "7 host None tags None users 1\n"
-    assert said["locust"] != said["harness.load.locust.main"]
+        output[module] = f"{done.returncode} {done.stdout}"
+    assert output["harness.load.locust.main"] == "7 host None tags None users 1\n"
+    assert output["locust"] != output["harness.load.locust.main"]
 
 
 SHOW = """
@@ -66,7 +66,7 @@ import sys
 from locust import User, events
 
 
-class Nobody(User):
+class NoUser(User):
     pass
 
 
@@ -91,7 +91,7 @@ def test_a_slow_ramp() -> None:
 
 
 @pytest.mark.parametrize("shape", [{"rate": 100}, {"ramp": "1:100:20s"}, {"steps": "5:20s"}])
-def test_an_open_loop_has_a_pump_a_process(shape: dict[str, Any]) -> None:
+def test_an_open_loop_has_one_user_per_process(shape: dict[str, Any]) -> None:
     command = load_command(LoadSettings(**shape, processes=3, spawn_rate=1))
     assert (
         option(command, "--users") == option(command, "--spawn-rate") == option(command, "--processes") == "3"
@@ -101,12 +101,12 @@ def test_an_open_loop_has_a_pump_a_process(shape: dict[str, Any]) -> None:
 @pytest.mark.parametrize("run_budget_s", [5, 120])
 def test_an_open_loop_ends_itself_before_locust_does(run_budget_s: float) -> None:
     command = load_command(LoadSettings(rate=100, duration=12.2), run_budget_s=run_budget_s)
-    longest_journey_s = 4 * run_budget_s  # a run that is cut three times
+    longest_journey_s = 4 * run_budget_s  # a run cut three times
     run_time_s = int(option(command, "--run-time").removesuffix("s"))
     assert 12.2 + longest_journey_s + 10 < run_time_s < 12.2 + 10 * run_budget_s + 60
 
 
-def test_a_closed_loop_is_as_long_as_it_was_told() -> None:
+def test_a_closed_loop_has_the_planned_duration() -> None:
     assert option(load_command(LoadSettings(users=1, duration=9), run_budget_s=500), "--run-time") == "9s"
 
 
@@ -118,5 +118,5 @@ def test_processes_stay_on_this_machine() -> None:
 
 def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    made = load_environment(Path("s.toml"), {"A": "b", "HARNESS_CONFIG": "old"})
-    assert made == {"A": "b", "HARNESS_CONFIG": str(tmp_path / "s.toml")}
+    environment = load_environment(Path("s.toml"), {"A": "b", "HARNESS_CONFIG": "old"})
+    assert environment == {"A": "b", "HARNESS_CONFIG": str(tmp_path / "s.toml")}

@@ -98,7 +98,7 @@ def test_a_constant_rate_over_a_duration_is_exactly_that_many(rate: float) -> No
 
 
 @pytest.mark.parametrize(
-    "pieces",
+    "segments",
     [
         [],
         [RateSegment(0, 0, 5)],
@@ -108,21 +108,21 @@ def test_a_constant_rate_over_a_duration_is_exactly_that_many(rate: float) -> No
         [RateSegment(1, 1, -1)],
     ],
 )
-def test_pieces_in_which_nothing_can_arrive(pieces: list[RateSegment]) -> None:
-    with pytest.raises(ValueError, match=r"nothing ever arrives|no such piece"):
-        PiecewiseRate(pieces)
+def test_segments_in_which_nothing_can_arrive(segments: list[RateSegment]) -> None:
+    with pytest.raises(ValueError, match=r"nothing ever arrives|invalid rate segment"):
+        PiecewiseRate(segments)
 
 
 RATES = st.one_of(st.just(0.0), st.floats(0.01, 1000))
-PIECES = st.lists(st.builds(RateSegment, RATES, RATES, st.floats(0.01, 100)), min_size=1, max_size=5).filter(
-    lambda pieces: any(piece.from_rate or piece.to_rate for piece in pieces)
-)
+SEGMENTS = st.lists(
+    st.builds(RateSegment, RATES, RATES, st.floats(0.01, 100)), min_size=1, max_size=5
+).filter(lambda segments: any(segment.from_rate or segment.to_rate for segment in segments))
 
 
-def cumulative(pieces: list[RateSegment], time_s: float) -> float:
-    """How many are expected up to then, by the area under each piece."""
+def cumulative(segments: list[RateSegment], time_s: float) -> float:
+    """How many are expected up to then, by the area under each segment."""
     expected, start_s = 0.0, 0.0
-    for from_rate, to_rate, for_s in pieces:
+    for from_rate, to_rate, for_s in segments:
         within_s = min(max(time_s - start_s, 0.0), for_s)
         now = from_rate + (to_rate - from_rate) * within_s / for_s
         expected += (from_rate + now) / 2 * within_s
@@ -130,24 +130,24 @@ def cumulative(pieces: list[RateSegment], time_s: float) -> float:
     return expected
 
 
-@given(PIECES, st.floats(0, 0.999999))
-def test_it_is_the_inverse_of_the_cumulative_rate(pieces: list[RateSegment], part: float) -> None:
-    total = cumulative(pieces, math.inf)
-    assert cumulative(pieces, PiecewiseRate(pieces).when_s(part * total)) == pytest.approx(
+@given(SEGMENTS, st.floats(0, 0.999999))
+def test_it_is_the_inverse_of_the_cumulative_rate(segments: list[RateSegment], part: float) -> None:
+    total = cumulative(segments, math.inf)
+    assert cumulative(segments, PiecewiseRate(segments).when_s(part * total)) == pytest.approx(
         part * total, rel=1e-6, abs=1e-6
     )
 
 
-@given(PIECES)
-def test_it_ends_with_its_last_piece(pieces: list[RateSegment]) -> None:
-    total = cumulative(pieces, math.inf)
-    assert PiecewiseRate(pieces).when_s(total * 1.000001 + 1e-6) == NEVER
-    assert PiecewiseRate(pieces).when_s(total * 0.999999) <= sum(piece.for_s for piece in pieces)
+@given(SEGMENTS)
+def test_it_ends_with_its_last_segment(segments: list[RateSegment]) -> None:
+    total = cumulative(segments, math.inf)
+    assert PiecewiseRate(segments).when_s(total * 1.000001 + 1e-6) == NEVER
+    assert PiecewiseRate(segments).when_s(total * 0.999999) <= sum(segment.for_s for segment in segments)
 
 
-@given(PIECES, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
-def test_it_never_falls(pieces: list[RateSegment], seed: int, first: int) -> None:
-    shape = PiecewiseRate(pieces)
+@given(SEGMENTS, st.integers(0, 2**63 - 1), st.integers(0, 20_000))
+def test_it_never_falls(segments: list[RateSegment], seed: int, first: int) -> None:
+    shape = PiecewiseRate(segments)
     for arrivals in (shape, Poisson(shape, seed)):
         due_s = [arrivals.due_s(index) for index in range(first, first + 50)]
         assert due_s == sorted(due_s)
@@ -156,7 +156,7 @@ def test_it_never_falls(pieces: list[RateSegment], seed: int, first: int) -> Non
 # Poisson
 
 
-def test_a_seed_repeats_a_schedule_for_ever() -> None:
+def test_a_seed_repeats_a_schedule() -> None:
     # Fixed by Philox4x64-10 and -ln(1 - u): whoever repeats a test of last year gets last year's arrivals.
     arrivals = Poisson(Constant(10), 42)
     found = [arrivals.due_s(index) for index in (0, 1, 2, 4095, 4096, 10_000)]
@@ -165,11 +165,11 @@ def test_a_seed_repeats_a_schedule_for_ever() -> None:
     assert found == pytest.approx(known, rel=1e-12)
 
 
-def test_another_seed_is_another_schedule() -> None:
+def test_a_different_seed_gives_a_different_schedule() -> None:
     assert Poisson(Constant(10), 1).due_s(5) != Poisson(Constant(10), 2).due_s(5)
 
 
-def test_it_can_be_asked_in_any_order() -> None:
+def test_due_times_can_be_read_in_any_order() -> None:
     onward = Poisson(Constant(10), 3)
     numbers = [0, 1, 4095, 4096, 20_000, 20_001]
     due_s = {number: onward.due_s(number) for number in numbers}
@@ -197,7 +197,7 @@ def test_merged_arrivals_are_as_scattered_as_poissons(workers: int, mean: float,
 
 
 @pytest.mark.parametrize("workers", [2, 8])
-def test_workers_change_nothing(workers: int) -> None:
+def test_the_number_of_workers_does_not_change_the_schedule(workers: int) -> None:
     load = LoadSettings(rate=100, arrivals="poisson", seed=11)
     assert merged(load, workers, 300) == merged(load, 1, 300)
 
@@ -221,14 +221,14 @@ def test_gaps_are_exponential() -> None:
 # The mix of journeys
 
 
-def test_journeys_come_as_often_as_they_weigh() -> None:
+def test_journeys_occur_by_their_weights() -> None:
     mix = JourneyMix({"fresh": 3, "replay": 0, "resume": 1}, 7)
     counts = Counter(mix.journey(index) for index in range(20_000))
     assert set(counts) == {"fresh", "resume"}
     assert counts["resume"] == pytest.approx(5_000, abs=250)  # four standard deviations
 
 
-def test_the_mix_is_the_seeds() -> None:
+def test_the_seed_decides_the_mix() -> None:
     def journeys(seed: int, numbers: range) -> list[str]:
         mix = JourneyMix({"a": 1, "b": 1}, seed)
         return [mix.journey(number) for number in numbers]
@@ -238,7 +238,7 @@ def test_the_mix_is_the_seeds() -> None:
     assert journeys(2, range(9000)) != whole
 
 
-def test_journeys_do_not_go_with_gaps() -> None:
+def test_journeys_are_independent_of_gaps() -> None:
     # The two must come from different numbers, or "a" would always be what follows a long gap.
     arrivals, mix = Poisson(Constant(1), 4), JourneyMix({"a": 1, "b": 1}, 4)
     gaps = np.diff([arrivals.due_s(index) for index in range(10_001)])
@@ -247,7 +247,7 @@ def test_journeys_do_not_go_with_gaps() -> None:
 
 
 def test_a_mix_of_nothing() -> None:
-    with pytest.raises(ValueError, match="no journey to take"):
+    with pytest.raises(ValueError, match="every journey has weight 0"):
         JourneyMix({"fresh": 0}, 1)
 
 
@@ -269,7 +269,7 @@ def test_the_schedule_of_settings(load: dict[str, float | str], due_s: list[floa
     assert [arrivals.due_s(index) for index in range(len(due_s))] == pytest.approx(due_s)
 
 
-def test_a_closed_loop_has_none() -> None:
+def test_a_closed_loop_has_no_arrivals() -> None:
     assert arrivals_for(LoadSettings(users=3)) is None
 
 
@@ -293,7 +293,7 @@ def test_the_split_gives_every_arrival_to_one_worker(workers: int) -> None:
 
 
 @pytest.mark.parametrize(("index", "workers"), [(2, 2), (-1, 2), (0, 0)])
-def test_no_such_share(index: int, workers: int) -> None:
+def test_an_invalid_share(index: int, workers: int) -> None:
     with pytest.raises(ValueError, match="has no share"):
         WorkerShare(index, workers)
 
@@ -309,7 +309,7 @@ def test_parts_add_up(workers: int, total: int) -> None:
     ("worker", "share"), [("a", WorkerShare(0, 2)), ("b", WorkerShare(1, 2)), ("late", None)]
 )
 @pytest.mark.parametrize("load", [LoadSettings(users=3), LoadSettings(ramp="1:2:5s", arrivals="poisson")])
-def test_a_plan_travels(worker: str, share: WorkerShare | None, load: LoadSettings) -> None:
+def test_a_plan_survives_the_message(worker: str, share: WorkerShare | None, load: LoadSettings) -> None:
     message = LoadPlan("test", 123, load, None).to_message(["a", "b"])
     assert LoadPlan.from_message(message, worker) == LoadPlan("test", 123, load, share)
 
@@ -319,5 +319,5 @@ def test_a_plan_that_cannot_be_followed_here(tmp_path: Path) -> None:
     file.write_text("0\n")
     message = LoadPlan("test", 123, LoadSettings(trace=str(file)), None).to_message(["a"])
     file.unlink()
-    with pytest.raises(SettingsError, match="cannot be driven here: cannot read the trace"):
+    with pytest.raises(SettingsError, match="cannot run the master's load: cannot read the trace"):
         LoadPlan.from_message(message, "a")

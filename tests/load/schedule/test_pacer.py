@@ -1,4 +1,4 @@
-"""The pump alone, without Locust and without a server."""
+"""The pacer alone, without Locust and without a server."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def soon_ns() -> int:
     return time.monotonic_ns() + 5 * MS
 
 
-class Pumped:
-    """A pump whose journeys last `for_s`, and what it did."""
+class PacedRun:
+    """A pacer whose journeys last `for_s`, and what it did."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Pumped:
         on_begin: Callable[[], None] = lambda: None,
     ) -> None:
         start_ns = soon_ns() if start_ns is None else start_ns
-        self.timetable = Schedule(arrivals, share, 3, start_ns, duration_s, max_in_flight)
+        self.schedule = Schedule(arrivals, share, 3, start_ns, duration_s, max_in_flight)
         self.stopping = Event()
         self.begun: list[tuple[str, int]] = []
         self.begun_ns: list[int] = []
@@ -49,10 +49,10 @@ class Pumped:
         self.killed = 0
         self._for_s = for_s
         self._on_begin = on_begin
-        self.pump = Pacer(self.timetable, self.stopping, self._begin, self._drop)
+        self.pacer = Pacer(self.schedule, self.stopping, self._begin, self._drop)
 
-    def run(self) -> Pumped:
-        self.pump.run(MIX)
+    def run(self) -> PacedRun:
+        self.pacer.run(MIX)
         return self
 
     def _begin(self, journey: str, due_ns: int) -> None:
@@ -72,187 +72,190 @@ class Pumped:
     def due(self, numbers: Sequence[int], rate: float) -> list[tuple[str, int]]:
         """What is right: each of these arrivals with its journey."""
         mix = JourneyMix(MIX, 3)
-        start_ns = self.timetable.start_ns
+        start_ns = self.schedule.start_ns
         return [(mix.journey(number), start_ns + round(number / rate * 1e9)) for number in numbers]
 
 
 def test_every_arrival_within_the_duration_begins_when_it_is_due() -> None:
-    pumped = Pumped(Constant(500), duration_s=0.2).run()
-    assert pumped.begun == pumped.due(range(100), 500)
-    assert all(
-        began_ns >= due_ns for began_ns, (_, due_ns) in zip(pumped.begun_ns, pumped.begun, strict=True)
-    )
-    assert pumped.ended == 100
-    assert pumped.dropped == []
-    assert time.monotonic_ns() >= pumped.timetable.end_ns
+    paced = PacedRun(Constant(500), duration_s=0.2).run()
+    assert paced.begun == paced.due(range(100), 500)
+    assert all(began_ns >= due_ns for began_ns, (_, due_ns) in zip(paced.begun_ns, paced.begun, strict=True))
+    assert paced.ended == 100
+    assert paced.dropped == []
+    assert time.monotonic_ns() >= paced.schedule.end_ns
 
 
 def test_a_worker_begins_its_share() -> None:
-    pumped = Pumped(Constant(500), duration_s=0.2, share=WorkerShare(1, 3)).run()
-    assert pumped.begun == pumped.due(range(1, 100, 3), 500)
+    paced = PacedRun(Constant(500), duration_s=0.2, share=WorkerShare(1, 3)).run()
+    assert paced.begun == paced.due(range(1, 100, 3), 500)
 
 
-def test_a_pump_that_comes_late_begins_all_of_them_with_their_due_times() -> None:
-    pumped = Pumped(Constant(500), duration_s=0.1, start_ns=time.monotonic_ns() - 80 * MS).run()
-    assert pumped.begun == pumped.due(range(50), 500)
+def test_a_pacer_that_comes_late_begins_all_of_them_with_their_due_times() -> None:
+    paced = PacedRun(Constant(500), duration_s=0.1, start_ns=time.monotonic_ns() - 80 * MS).run()
+    assert paced.begun == paced.due(range(50), 500)
 
 
-def test_a_pump_that_is_behind_lets_others_run() -> None:
+def test_a_pacer_that_is_behind_lets_others_run() -> None:
     seen: list[int] = []
-    pumped = Pumped(Constant(1000), duration_s=0.1, start_ns=time.monotonic_ns() - 200 * MS)
+    paced = PacedRun(Constant(1000), duration_s=0.1, start_ns=time.monotonic_ns() - 200 * MS)
 
     def look() -> None:
         while True:
-            seen.append(len(pumped.begun))
+            seen.append(len(paced.begun))
             gevent.sleep(0)
 
     other = gevent.spawn(look)
-    pumped.run()
+    paced.run()
     other.kill()
-    assert len(pumped.begun) == 100
+    assert len(paced.begun) == 100
     assert len(set(seen)) > 50
 
 
-def test_slow_journeys_hold_up_nobody() -> None:
-    pumped = Pumped(Constant(200), duration_s=0.1, for_s=0.8).run()
-    assert pumped.begun == pumped.due(range(20), 200)
-    assert pumped.begun_ns[-1] < pumped.timetable.start_ns + 800 * MS  # nobody had ended
-    assert pumped.ended == 20
+def test_slow_journeys_do_not_delay_arrivals() -> None:
+    paced = PacedRun(Constant(200), duration_s=0.1, for_s=0.8).run()
+    assert paced.begun == paced.due(range(20), 200)
+    assert paced.begun_ns[-1] < paced.schedule.start_ns + 800 * MS  # none had ended
+    assert paced.ended == 20
 
 
-def test_a_schedule_that_ends_sooner_is_waited_out() -> None:
-    pumped = Pumped(Trace([0, 0.01]), duration_s=0.1).run()
-    assert len(pumped.begun) == 2
-    assert time.monotonic_ns() >= pumped.timetable.end_ns
+def test_the_pacer_waits_until_the_end_of_the_duration() -> None:
+    paced = PacedRun(Trace([0, 0.01]), duration_s=0.1).run()
+    assert len(paced.begun) == 2
+    assert time.monotonic_ns() >= paced.schedule.end_ns
 
 
-def test_what_is_due_at_the_end_is_not_begun() -> None:
-    assert len(Pumped(Trace([0, 0.05, 0.1, 0.2]), duration_s=0.1).run().begun) == 2
+def test_an_arrival_due_at_the_end_does_not_start() -> None:
+    assert len(PacedRun(Trace([0, 0.05, 0.1, 0.2]), duration_s=0.1).run().begun) == 2
 
 
-def test_arrivals_beyond_the_limit_are_dropped_and_said() -> None:
-    pumped = Pumped(Constant(200), duration_s=0.1, for_s=30, max_in_flight=3)
-    running = gevent.spawn(pumped.run)
-    while time.monotonic_ns() < pumped.timetable.end_ns:
+def test_arrivals_beyond_the_limit_are_dropped_and_reported() -> None:
+    paced = PacedRun(Constant(200), duration_s=0.1, for_s=30, max_in_flight=3)
+    running = gevent.spawn(paced.run)
+    while time.monotonic_ns() < paced.schedule.end_ns:
         gevent.sleep(0.01)
     gevent.sleep(0.01)
-    assert pumped.begun == pumped.due(range(3), 200)
-    assert pumped.dropped == pumped.due(range(3, 20), 200)
+    assert paced.begun == paced.due(range(3), 200)
+    assert paced.dropped == paced.due(range(3, 20), 200)
     running.kill()
-    assert pumped.killed == 3
+    assert paced.killed == 3
 
 
-def test_who_has_ended_makes_room() -> None:
-    pumped = Pumped(Trace([0, 0.001, 0.5, 0.501]), duration_s=0.6, for_s=0.05, max_in_flight=1).run()
-    numbers = [round((due_ns - pumped.timetable.start_ns) / MS) for _, due_ns in pumped.begun]
+def test_ended_journeys_make_room() -> None:
+    paced = PacedRun(Trace([0, 0.001, 0.5, 0.501]), duration_s=0.6, for_s=0.05, max_in_flight=1).run()
+    numbers = [round((due_ns - paced.schedule.start_ns) / MS) for _, due_ns in paced.begun]
     assert numbers == [0, 500]
-    assert [round((due_ns - pumped.timetable.start_ns) / MS) for _, due_ns in pumped.dropped] == [1, 501]
+    assert [round((due_ns - paced.schedule.start_ns) / MS) for _, due_ns in paced.dropped] == [1, 501]
 
 
 def test_no_room_for_a_share_of_nothing() -> None:
-    pumped = Pumped(Constant(100), duration_s=0.05, max_in_flight=0).run()
-    assert (pumped.begun, len(pumped.dropped)) == ([], 5)
+    paced = PacedRun(Constant(100), duration_s=0.05, max_in_flight=0).run()
+    assert (paced.begun, len(paced.dropped)) == ([], 5)
 
 
 @pytest.mark.parametrize("rate", [1000, 1])
 def test_a_test_that_is_stopped_begins_nothing_more(rate: float) -> None:
-    pumped = Pumped(Constant(rate), duration_s=600, for_s=0.05)
-    running = gevent.spawn(pumped.run)
-    while not pumped.begun:
+    paced = PacedRun(Constant(rate), duration_s=600, for_s=0.05)
+    running = gevent.spawn(paced.run)
+    while not paced.begun:
         gevent.sleep(0.001)
-    begun = len(pumped.begun)
-    pumped.stopping.set()
+    begun = len(paced.begun)
+    paced.stopping.set()
     running.join(timeout=10)
     assert running.successful()  # it did not wait for the next, a second away
-    assert len(pumped.begun) <= begun + 1
-    assert pumped.ended == len(pumped.begun)
+    assert len(paced.begun) <= begun + 1
+    assert paced.ended == len(paced.begun)
 
 
 def test_a_test_that_is_stopped_before_it_begins() -> None:
-    pumped = Pumped(Constant(10), duration_s=1, start_ns=time.monotonic_ns() + 10**12)
-    pumped.stopping.set()
-    assert pumped.run().begun == []
+    paced = PacedRun(Constant(10), duration_s=1, start_ns=time.monotonic_ns() + 10**12)
+    paced.stopping.set()
+    assert paced.run().begun == []
 
 
-def test_a_pump_that_is_killed_leaves_nobody_behind() -> None:
-    pumped = Pumped(Constant(100), duration_s=600, for_s=600)
-    running = gevent.spawn(pumped.run)
-    while len(pumped.begun) < 3:
+def test_a_pacer_that_is_killed_kills_those_in_flight() -> None:
+    paced = PacedRun(Constant(100), duration_s=600, for_s=600)
+    running = gevent.spawn(paced.run)
+    while len(paced.begun) < 3:
         gevent.sleep(0.01)
     running.kill()
-    assert pumped.killed == len(pumped.begun)
+    assert paced.killed == len(paced.begun)
     gevent.sleep(0.05)
-    assert pumped.killed == len(pumped.begun)
+    assert paced.killed == len(paced.begun)
 
 
-# Timetables
+# Schedules
 
 
 def plan(share: WorkerShare | None, **load: object) -> LoadPlan:
     return LoadPlan("t", time.time_ns() + 10**9, LoadSettings.model_validate(load), share)
 
 
-def test_the_timetable_of_a_plan() -> None:
-    table = Schedule.of(plan(WorkerShare(1, 3), rate=10, duration=2, seed=4, max_in_flight=8))
-    assert table is not None
-    assert (table.share, table.seed, table.duration_s, table.max_in_flight) == (WorkerShare(1, 3), 4, 2.0, 3)
-    assert table.start_ns == pytest.approx(time.monotonic_ns() + 10**9, abs=10**8)
-    assert table.end_ns - table.start_ns == 2 * 10**9
-    assert len(list(table.due({"fresh": 1}))) == 7  # 1, 4, 7 … 19
+def test_the_schedule_of_a_plan() -> None:
+    schedule = Schedule.of(plan(WorkerShare(1, 3), rate=10, duration=2, seed=4, max_in_flight=8))
+    assert schedule is not None
+    assert (schedule.share, schedule.seed, schedule.duration_s, schedule.max_in_flight) == (
+        WorkerShare(1, 3),
+        4,
+        2.0,
+        3,
+    )
+    assert schedule.start_ns == pytest.approx(time.monotonic_ns() + 10**9, abs=10**8)
+    assert schedule.end_ns - schedule.start_ns == 2 * 10**9
+    assert len(list(schedule.due({"fresh": 1}))) == 7  # 1, 4, 7 … 19
 
 
-def test_who_has_no_timetable() -> None:
+def test_no_schedule_without_a_share_or_in_a_closed_loop() -> None:
     assert Schedule.of(plan(None, rate=10)) is None
     assert Schedule.of(plan(WorkerShare(0, 1), users=10)) is None
 
 
-# The alarm
+# The timer
 
 
-def test_an_alarm_is_not_early_and_wakes_again_and_again() -> None:
-    alarm = PreciseTimer()
+def test_a_timer_is_not_early_and_wakes_again_and_again() -> None:
+    timer = PreciseTimer()
     for wait_ns in (3 * MS, 0, -MS, MS // 10, 20 * MS):
         due_ns = time.monotonic_ns() + wait_ns
-        alarm.sleep_until(due_ns)
+        timer.sleep_until(due_ns)
         assert time.monotonic_ns() >= due_ns
-    alarm.close()
-    alarm.close()
+    timer.close()
+    timer.close()
 
 
-def test_an_alarm_lets_others_run() -> None:
-    alarm, seen = PreciseTimer(), []
+def test_a_timer_lets_others_run() -> None:
+    timer, seen = PreciseTimer(), []
     other = gevent.spawn_later(0.001, lambda: seen.append(True))
-    alarm.sleep_until(time.monotonic_ns() + 100 * MS)
+    timer.sleep_until(time.monotonic_ns() + 100 * MS)
     assert seen
     other.join()
-    alarm.close()
+    timer.close()
 
 
-def test_an_alarm_that_was_broken_off_can_be_set_again() -> None:
-    alarm = PreciseTimer()
-    sleeper = gevent.spawn(alarm.sleep_until, time.monotonic_ns() + 10 * MS)
+def test_a_timer_that_was_interrupted_can_be_set_again() -> None:
+    timer = PreciseTimer()
+    sleeper = gevent.spawn(timer.sleep_until, time.monotonic_ns() + 10 * MS)
     gevent.sleep(0)
     sleeper.kill()
-    gevent.sleep(0.02)  # it rings, and nobody listens
+    gevent.sleep(0.02)  # it expires while no greenlet waits
     due_ns = time.monotonic_ns() + 30 * MS
-    alarm.sleep_until(due_ns)
+    timer.sleep_until(due_ns)
     assert time.monotonic_ns() >= due_ns
-    alarm.close()
+    timer.close()
 
 
-def test_an_alarm_gives_its_descriptor_back() -> None:
+def test_a_timer_closes_its_descriptor() -> None:
     process = psutil.Process()
     before = process.num_fds()
-    alarm = PreciseTimer()
+    timer = PreciseTimer()
     assert process.num_fds() == before + 1
-    alarm.close()
+    timer.close()
     assert process.num_fds() == before
 
 
-def test_an_alarm_where_there_is_no_timerfd(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_timer_without_timerfd(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "darwin")
-    alarm = PreciseTimer()
+    timer = PreciseTimer()
     due_ns = time.monotonic_ns() + 5 * MS
-    alarm.sleep_until(due_ns)
+    timer.sleep_until(due_ns)
     assert time.monotonic_ns() >= due_ns
-    alarm.close()
+    timer.close()

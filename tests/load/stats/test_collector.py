@@ -22,14 +22,14 @@ WHOLE = exchange((30, HEAD + TOKEN), (40, TOKEN), (45, DONE + END))
 BROKEN = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone")
 
 
-def ledger(delta: StatsBatch) -> dict[str, int]:
+def ledger(batch: StatsBatch) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for (_, _, outcome), count in delta.ledger.items():
+    for (_, _, outcome), count in batch.ledger.items():
         counts[outcome] = counts.get(outcome, 0) + count
     return counts
 
 
-def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
+def test_a_stream_is_scheduled_and_ended_once() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     assert collector.open_streams == 1
@@ -37,14 +37,14 @@ def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
     assert collector.end(stream, WHOLE) == "done"
     assert collector.open_streams == 0
     collector.finalize(stream, [])
-    delta = collector.take()
-    assert ledger(delta) == {"done": 1}
-    (row,) = delta.rows
+    batch = collector.take()
+    assert ledger(batch) == {"done": 1}
+    (row,) = batch.rows
     assert (row.journey, row.step, row.worker, row.outcome) == ("fresh", "run", "w", "done")
     assert (row.status, row.events, row.tokens, row.run_id) == (200, 3, 2, "r")
     assert (row.ttft_ms, row.stall_ms, row.duration_ms, row.reason) == (20, 10, 35, None)
-    assert not delta.failures
-    assert {key[0]: histogram.count for key, histogram in delta.histograms.items()} == {
+    assert not batch.failures
+    assert {key[0]: histogram.count for key, histogram in batch.histograms.items()} == {
         "connect_ms": 1,
         "head_ms": 1,
         "first_event_ms": 1,
@@ -56,11 +56,11 @@ def test_a_stream_is_entered_before_and_crossed_out_once() -> None:
         "inter_token_ms": 1,
         "receive_lag_ms": 3,
     }
-    assert delta.totals == {"tokens": 2, "coalesced_tokens": 0, "reads_stamped": 3, "reads_unstamped": 0}
+    assert batch.totals == {"tokens": 2, "coalesced_tokens": 0, "reads_stamped": 3, "reads_unstamped": 0}
     assert not collector.take()
 
 
-def test_no_stream_ends_or_is_settled_twice() -> None:
+def test_no_stream_ends_or_is_finalized_twice() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     with pytest.raises(ValueError, match="has not ended"):
@@ -69,7 +69,7 @@ def test_no_stream_ends_or_is_settled_twice() -> None:
     with pytest.raises(ValueError, match="ended twice"):
         collector.end(stream, WHOLE)
     collector.finalize(stream, [])
-    with pytest.raises(ValueError, match="settled already"):
+    with pytest.raises(ValueError, match="already finalized"):
         collector.finalize(stream, [])
     assert ledger(collector.take()) == {"scheduled": 1, "done": 1}
 
@@ -86,72 +86,72 @@ def test_the_intended_start_decides_the_second() -> None:
 
 
 def test_a_failed_stream() -> None:
-    told: list[PendingStream] = []
-    collector = Collector("w", on_settled=told.append)
+    finalized: list[PendingStream] = []
+    collector = Collector("w", on_finalized=finalized.append)
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, BROKEN)
     collector.finalize(stream, [Finding("terminal.always", Verdict.FAIL, "none", (Location(BROKEN),))])
-    delta = collector.take()
-    assert sum(delta.failures.values()) == 1
-    assert delta.violations == {("terminal.always", "fresh"): 1}
-    assert delta.rows[0].reason == "truncated: gone"
-    assert delta.rows[0].violations == 1
-    assert told == [stream]
-    (example,) = delta.examples
+    batch = collector.take()
+    assert sum(batch.failures.values()) == 1
+    assert batch.violations == {("terminal.always", "fresh"): 1}
+    assert batch.rows[0].reason == "truncated: gone"
+    assert batch.rows[0].violations == 1
+    assert finalized == [stream]
+    (example,) = batch.examples
     assert (example.requirement, example.detail) == ("terminal.always", "none")
     assert example.evidence[0]["ending"] == "truncated"
 
 
-def test_a_recommendation_is_a_warning_and_no_failure() -> None:
+def test_an_unmet_recommendation_is_a_warning_not_a_failure() -> None:
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
     collector.finalize(stream, [Finding("headers.no-cache", Verdict.WARN, "absent")])
-    delta = collector.take()
-    assert (delta.warnings, delta.violations, delta.failures) == ({"headers.no-cache": 1}, {}, {})
+    batch = collector.take()
+    assert (batch.warnings, batch.violations, batch.failures) == ({"headers.no-cache": 1}, {}, {})
 
 
-def test_examples_are_bounded_and_counts_are_not() -> None:
+def test_examples_are_limited_and_counts_are_not() -> None:
     collector = Collector("w")
     for _ in range(30):
         stream = collector.schedule("fresh", RUN)
         collector.end(stream, WHOLE)
         collector.finalize(stream, [Finding("ids.unique", Verdict.FAIL, "twice", (Location(WHOLE),))])
-    delta = collector.take()
-    assert delta.violations == {("ids.unique", "fresh"): 30}
-    assert len(delta.examples) == 20
+    batch = collector.take()
+    assert batch.violations == {("ids.unique", "fresh"): 30}
+    assert len(batch.examples) == 20
 
 
 def test_a_fault_of_the_harness_counts_neither_for_nor_against_the_server() -> None:
-    told: list[PendingStream] = []
-    collector = Collector("w", secrets=["s3cret"], on_settled=told.append)
+    finalized: list[PendingStream] = []
+    collector = Collector("w", secrets=["s3cret"], on_finalized=finalized.append)
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
     broken = Finding("ids.unique", Verdict.FAIL, "twice", (Location(WHOLE),))
-    collector.finalize(stream, [broken], fault="while judging it: KeyError('s3cret')")
-    delta = collector.take()
-    assert ledger(delta) == {"scheduled": 1, "done": 1}
-    assert (delta.failures, delta.tallies, delta.violations, delta.examples) == ({}, {}, {}, [])
-    assert delta.faults == {"the harness broke while judging it: KeyError('******')": 1}
-    (row,) = delta.rows
+    collector.finalize(stream, [broken], fault="while checking it: KeyError('s3cret')")
+    batch = collector.take()
+    assert ledger(batch) == {"scheduled": 1, "done": 1}
+    assert (batch.failures, batch.rate_counts, batch.violations, batch.examples) == ({}, {}, {}, [])
+    assert batch.faults == {"harness fault while checking it: KeyError('******')": 1}
+    (row,) = batch.rows
     assert row.unjudged
-    assert (row.outcome, row.reason, row.violations) == ("done", next(iter(delta.faults)), 0)
+    assert (row.outcome, row.reason, row.violations) == ("done", next(iter(batch.faults)), 0)
     assert (row.status, row.run_id, row.ttft_ms) == (200, "r", 20)
-    assert [one.kind for one in told] == [row.reason]
+    assert [stream.kind for stream in finalized] == [row.reason]
 
 
-def test_different_faults_are_bounded_and_their_number_is_not() -> None:
+def test_fault_reasons_are_limited_and_counts_are_not() -> None:
     collector = Collector("w")
     for number in range(30):
         stream = collector.schedule("fresh", RUN)
         collector.end(stream, WHOLE)
-        collector.finalize(stream, [], fault=f"while judging it: {number % 15}")
-    delta = collector.take()
-    assert (len(delta.faults), delta.faults.total()) == (11, 30)
-    assert delta.faults["the harness broke for other reasons"] == 10
+        collector.finalize(stream, [], fault=f"while checking it: {number % 15}")
+    batch = collector.take()
+    assert (len(batch.faults), batch.faults.total()) == (11, 30)
+    assert batch.faults["harness fault for other reasons"] == 10
 
 
-def test_a_stream_whose_measuring_breaks_keeps_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_whose_measuring_fails_keeps_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
@@ -160,26 +160,26 @@ def test_a_stream_whose_measuring_breaks_keeps_its_word(monkeypatch: pytest.Monk
     monkeypatch.setattr("harness.load.stats.collector.measure", broken)
     with pytest.raises(ZeroDivisionError):
         collector.end(stream, WHOLE)
-    collector.give_up(stream, WHOLE, "while measuring it: X")
+    collector.abort(stream, WHOLE, "while measuring it: X")
     monkeypatch.setattr("harness.load.stats.collector.outcome_of", broken)
     with pytest.raises(ZeroDivisionError):
         collector.end(unknown, WHOLE)
-    collector.give_up(unknown, WHOLE, "while measuring it: X")
-    delta = collector.take()
-    assert ledger(delta) == {"scheduled": 2, "done": 1, "abandoned": 1}
-    assert [row.reason for row in delta.rows] == ["the harness broke while measuring it: X"] * 2
+    collector.abort(unknown, WHOLE, "while measuring it: X")
+    batch = collector.take()
+    assert ledger(batch) == {"scheduled": 2, "done": 1, "abandoned": 1}
+    assert [row.reason for row in batch.rows] == ["harness fault while measuring it: X"] * 2
     assert collector.open_streams == 0
 
 
-def test_an_answer_that_cannot_be_decoded_has_its_row_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_response_that_cannot_be_decoded_still_has_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
-    monkeypatch.setattr("harness.contract.exchange.Exchange._answer", property(broken))
+    monkeypatch.setattr("harness.contract.exchange.Exchange._response", property(broken))
     stopped = exchange((30, HEAD + TOKEN), ending=Ending.STOPPED)
-    collector.give_up(stream, stopped, "while reading it: X")
+    collector.abort(stream, stopped, "while reading it: X")
     (row,) = collector.take().rows
     assert (row.outcome, row.status, row.run_id, row.sent_ns is None) == ("abandoned", None, None, False)
 
@@ -191,29 +191,29 @@ def test_what_is_open_at_the_end_is_in_flight() -> None:
     collector.end(unsettled, WHOLE)
     collector.close()
     collector.close()
-    delta = collector.take()
-    assert ledger(delta) == {"scheduled": 3, "done": 1, "in flight": 2}
-    assert [row.outcome for row in delta.rows] == ["done", "in flight", "in flight"]
-    assert delta.rows[1].ttft_ms == 20
-    assert [row.reason for row in delta.rows] == [None] * 3
-    assert not delta.failures
+    batch = collector.take()
+    assert ledger(batch) == {"scheduled": 3, "done": 1, "in flight": 2}
+    assert [row.outcome for row in batch.rows] == ["done", "in flight", "in flight"]
+    assert batch.rows[1].ttft_ms == 20
+    assert [row.reason for row in batch.rows] == [None] * 3
+    assert not batch.failures
     assert never_begun.outcome is None
 
 
-def test_what_nobody_judged_before_the_end_is_no_success() -> None:
+def test_a_stream_not_checked_before_the_end_is_not_a_success() -> None:
     collector = Collector("w")
     whole, broken = (collector.schedule("fresh", RUN) for _ in range(2))
     collector.end(whole, WHOLE)
     collector.end(broken, BROKEN)
     collector.close()
-    delta = collector.take()
-    assert ledger(delta) == {"scheduled": 2, "done": 1, "truncated": 1}
-    words = [word for _, _, word in delta.tallies]
-    assert sorted(words) == ["failed", "judged", "runs"]  # of the one that was broken
-    assert [row.reason for row in delta.rows] == [None, "truncated: gone"]
+    batch = collector.take()
+    assert ledger(batch) == {"scheduled": 2, "done": 1, "truncated": 1}
+    counters = [counter for _, _, counter in batch.rate_counts]
+    assert sorted(counters) == ["failed", "judged", "runs"]  # of the failed stream
+    assert [row.reason for row in batch.rows] == [None, "truncated: gone"]
 
 
-def test_closed_books_take_no_stream() -> None:
+def test_a_closed_collector_takes_no_stream() -> None:
     collector = Collector("w")
     collector.close()
     with pytest.raises(CollectorClosedError):
@@ -229,22 +229,22 @@ def test_what_ends_after_the_end_stays_in_flight() -> None:
     assert ledger(collector.take()) == {"scheduled": 1, "in flight": 1}
 
 
-def test_a_user_stopped_in_mid_test_abandons_its_stream() -> None:
+def test_a_user_stopped_during_the_test_abandons_its_stream() -> None:
     collector = Collector("w")
     stream = collector.schedule("resume", CUT)
-    collector.give_up(stream, exchange((30, HEAD + TOKEN), ending=Ending.STOPPED))
-    delta = collector.take()
-    assert ledger(delta) == {"scheduled": 1, "abandoned": 1}
-    assert delta.rows[0].reason is None
+    collector.abort(stream, exchange((30, HEAD + TOKEN), ending=Ending.STOPPED))
+    batch = collector.take()
+    assert ledger(batch) == {"scheduled": 1, "abandoned": 1}
+    assert batch.rows[0].reason is None
     stream = collector.schedule("fresh", RUN)
-    collector.give_up(stream, exchange(ending=Ending.STOPPED), "while reading it: X")
-    delta = collector.take()
-    assert delta.rows[0].outcome == "abandoned"
-    assert not delta.failures
-    assert not delta.tallies
+    collector.abort(stream, exchange(ending=Ending.STOPPED), "while reading it: X")
+    batch = collector.take()
+    assert batch.rows[0].outcome == "abandoned"
+    assert not batch.failures
+    assert not batch.rate_counts
 
 
-def hostile_delta() -> StatsBatch:
+def hostile_batch() -> StatsBatch:
     collector = Collector("w", secrets=["secret-token"])
     hostile = exchange(
         (30, HEAD + frame(type="token", content="\ud800 secret-token <b>") + TOKEN),
@@ -258,20 +258,20 @@ def hostile_delta() -> StatsBatch:
     return collector.take()
 
 
-def test_a_delta_survives_the_journey_between_processes() -> None:
-    delta = hostile_delta()
-    travelled = StatsBatch.from_message(msgpack.loads(msgpack.dumps(delta.to_message())))
+def test_a_batch_survives_the_message_between_processes() -> None:
+    batch = hostile_batch()
+    received = StatsBatch.from_message(msgpack.loads(msgpack.dumps(batch.to_message())))
     for part in ("ledger", "failures", "violations", "warnings", "totals", "rows", "examples"):
-        assert getattr(travelled, part) == getattr(delta, part)
-    assert {key: one.to_bytes() for key, one in travelled.histograms.items()} == {
-        key: one.to_bytes() for key, one in delta.histograms.items()
+        assert getattr(received, part) == getattr(batch, part)
+    assert {key: one.to_bytes() for key, one in received.histograms.items()} == {
+        key: one.to_bytes() for key, one in batch.histograms.items()
     }
 
 
-def test_a_delta_in_the_results_file(tmp_path: Path) -> None:
+def test_a_batch_in_the_results_file(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "r.sqlite") as writer:
-        hostile_delta().write_to(writer, "w")
-        hostile_delta().write_to(writer, "v")
+        hostile_batch().write_to(writer, "w")
+        hostile_batch().write_to(writer, "v")
     with Results(tmp_path / "r.sqlite") as results:
         assert results.ledger() == Ledger({"scheduled": 4, "done": 2, "in flight": 2})
         assert results.failures() == 2
@@ -293,6 +293,8 @@ def test_a_run_is_good_by_the_limits_of_its_own_journey() -> None:
         collector.end(stream, WHOLE)  # its TTFT is 20 ms
         collector.finalize(stream, [])
     good = {
-        journey: count for (_, journey, word), count in collector.take().tallies.items() if word == "good"
+        journey: count
+        for (_, journey, counter), count in collector.take().rate_counts.items()
+        if counter == "good"
     }
     assert good == {"join": 1, "replay": 1}

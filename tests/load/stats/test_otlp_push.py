@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from harness.contract.finding import Finding, Verdict
-from harness.export.metric_families import Distribution, Family, load_families
+from harness.export.load_families import load_families
+from harness.export.metric_families import Distribution, Family
 from harness.load.stats.collector import Collector
 from harness.load.stats.otlp_push import OtlpPush
 from harness.load.stats.stats_batch import StatsBatch
@@ -89,7 +90,7 @@ def until_idle(one: OtlpPush) -> None:
     raise AssertionError("the push never ended")
 
 
-def test_it_pushes_what_came_so_far_when_it_is_time(sender: Sender, clock: Clock) -> None:
+def test_it_pushes_at_every_interval(sender: Sender, clock: Clock) -> None:
     one = telemetry(sender, clock)
     one.started(0, None)
     one.add(one_run(), "w")
@@ -122,7 +123,7 @@ def test_the_last_push_has_everything(sender: Sender, clock: Clock, caplog: pyte
     assert isinstance(ttft.value, Distribution)
     assert (ttft.value.count, ttft.labels["target"]) == (1, "t")
     assert (sender.closed, one.pushed, one.failed) == (True, 1, 0)
-    assert "pushed to http://collector 1 times" in caplog.text
+    assert "pushed metrics to http://collector 1 times" in caplog.text
 
 
 def test_warm_up_is_left_out_and_nothing_counts_before_it_is_known(sender: Sender, clock: Clock) -> None:
@@ -137,7 +138,7 @@ def test_warm_up_is_left_out_and_nothing_counts_before_it_is_known(sender: Sende
     assert [sample.value for sample in push["agent.run.streams.judged"].samples] == [0]
 
 
-def test_a_slow_collector_holds_up_nobody_and_skips_pushes(sender: Sender, clock: Clock) -> None:
+def test_a_slow_collector_blocks_nothing_and_skips_pushes(sender: Sender, clock: Clock) -> None:
     one = telemetry(sender, clock)
     sender.may_go.clear()
     for clock.now_s in (10.0, 20.0, 30.0):
@@ -149,7 +150,7 @@ def test_a_slow_collector_holds_up_nobody_and_skips_pushes(sender: Sender, clock
     assert [scheduled(push) for push in sender.pushes] == [{"fresh": 1}, {"fresh": 3}]
 
 
-def test_a_push_that_fails_is_said_once_and_tried_again(
+def test_a_failed_push_is_logged_once_and_retried(
     sender: Sender, clock: Clock, caplog: pytest.LogCaptureFixture
 ) -> None:
     one = telemetry(sender, clock)
@@ -164,13 +165,11 @@ def test_a_push_that_fails_is_said_once_and_tried_again(
     assert caplog.text.count("did not reach") == 1
 
 
-def test_a_last_push_that_fails_is_said(
-    sender: Sender, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_last_push_is_logged(sender: Sender, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     one = telemetry(sender, clock)
     sender.arrives = False
     one.close("interrupted", [])
-    assert "the final numbers did not reach http://collector" in caplog.text
+    assert "the final metrics did not reach http://collector" in caplog.text
 
 
 def test_a_sender_that_breaks_does_not_end_the_thread(
@@ -201,7 +200,7 @@ def test_what_is_pushed_is_what_the_results_file_says(
 ) -> None:
     one = telemetry(sender, clock, has_warmup=measured_from is not None)
     one.started(0, measured_from)
-    deltas = [
+    batches = [
         one_run(),
         one_run("replay"),
         broken_run("replay", "ids.increasing"),
@@ -209,18 +208,18 @@ def test_what_is_pushed_is_what_the_results_file_says(
     ]
     still_open = Collector("v")
     still_open.schedule("resume", RUN)
-    deltas.append(still_open.take())
-    deltas.append(
+    batches.append(still_open.take())
+    batches.append(
         StatsBatch(processes=[ProcessRecord(worker="v", second=5, cpu=1.0, rss_bytes=1, open_streams=1)])
     )
-    deltas[-1].record("hub_delay_ms", "", 5, 0.25)
+    batches[-1].record("hub_delay_ms", "", 5, 0.25)
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         if measured_from is not None:
             writer.set_manifest(measured_from=measured_from)
-        for number, delta in enumerate(deltas):
-            one.add(delta, f"w{number}")
-            delta.write_to(writer, f"w{number}")
+        for number, batch in enumerate(batches):
+            one.add(batch, f"w{number}")
+            batch.write_to(writer, f"w{number}")
     one.close("finished", [])
     with Results(path) as results:
         expected = {family.name: family for family in load_families(results, "t")}

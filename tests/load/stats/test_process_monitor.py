@@ -13,14 +13,14 @@ from harness.results.histogram import Histogram
 from harness.results.records import ProcessRecord
 
 
-def seen(watch: ProcessMonitor) -> tuple[Histogram, list[ProcessRecord]]:
-    delta, total = StatsBatch(), Histogram()
-    watch.report_to(delta)
-    for (metric, journey, second), histogram in delta.histograms.items():
+def seen(monitor: ProcessMonitor) -> tuple[Histogram, list[ProcessRecord]]:
+    batch, total = StatsBatch(), Histogram()
+    monitor.report_to(batch)
+    for (metric, journey, second), histogram in batch.histograms.items():
         assert (metric, journey) == ("hub_delay_ms", "")
         assert abs(second - time.time()) < 60
         total.merge(histogram)
-    return total, delta.processes
+    return total, batch.processes
 
 
 def until(done: Callable[[], bool]) -> None:
@@ -31,58 +31,58 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def test_every_due_time_counts_with_its_own_delay() -> None:
-    watch = ProcessMonitor("w")
+    monitor = ProcessMonitor("w")
     ms = 1_000_000
-    assert watch._record(100 * ms, 99 * ms) == 100 * ms
-    assert watch._record(100 * ms, 101 * ms) == 120 * ms
-    assert watch._record(120 * ms, 120 * ms) == 140 * ms
-    assert watch._record(140 * ms, 205 * ms) == 220 * ms
-    delays, _ = seen(watch)
+    assert monitor._record(100 * ms, 99 * ms) == 100 * ms
+    assert monitor._record(100 * ms, 101 * ms) == 120 * ms
+    assert monitor._record(120 * ms, 120 * ms) == 140 * ms
+    assert monitor._record(140 * ms, 205 * ms) == 220 * ms
+    delays, _ = seen(monitor)
     # 1 and 0, then 65, 45, 25 and 5 of a stall of 65 ms.
     assert (delays.count, delays.sum, delays.max) == (6, 141.0, 65.0)
-    assert seen(watch)[0].count == 0
+    assert seen(monitor)[0].count == 0
 
 
-def test_of_an_endless_stall_only_so_much_is_counted() -> None:
-    watch = ProcessMonitor("w")
+def test_the_values_of_an_endless_stall_are_limited() -> None:
+    monitor = ProcessMonitor("w")
     hours_ns = 8 * 3600 * 10**9
-    assert watch._record(0, hours_ns) == hours_ns + PERIOD_NS
-    assert seen(watch)[0].count == process_monitor._MOST_DUE
+    assert monitor._record(0, hours_ns) == hours_ns + PERIOD_NS
+    assert seen(monitor)[0].count == process_monitor._MOST_DUE
 
 
-def test_a_hub_that_is_held_up_is_found_out() -> None:
-    watch = ProcessMonitor("w")
-    watch.start()
+def test_a_blocked_event_loop_is_detected() -> None:
+    monitor = ProcessMonitor("w")
+    monitor.start()
     gevent.sleep(0.1)
-    held_up_until = time.monotonic() + 0.3
-    while time.monotonic() < held_up_until:
+    busy_until = time.monotonic() + 0.3
+    while time.monotonic() < busy_until:
         pass
     gevent.sleep(0.1)
-    watch.stop()
-    delays, _ = seen(watch)
+    monitor.stop()
+    delays, _ = seen(monitor)
     assert delays.max is not None
     assert delays.max >= 270
-    assert delays.count >= 20  # of 0.5 s at 20 ms, also what was due while nothing could run
+    assert delays.count >= 20  # 0.5 s at 20 ms, including due times during the stall
 
 
-def test_each_second_tells_cpu_memory_and_open_streams() -> None:
-    watch = ProcessMonitor("worker-3", lambda: 17)
+def test_each_second_records_cpu_memory_and_open_streams() -> None:
+    monitor = ProcessMonitor("worker-3", lambda: 17)
     before = time.time()
-    watch.start()
-    watch.start()
+    monitor.start()
+    monitor.start()
     cpu_s = time.process_time()
-    until(lambda: len(watch._rows) == 1)
+    until(lambda: len(monitor._rows) == 1)
     used_s = time.process_time() - cpu_s
-    watch.stop()
-    watch.stop()
-    _, (row,) = seen(watch)
+    monitor.stop()
+    monitor.stop()
+    _, (row,) = seen(monitor)
     assert (row.worker, row.open_streams) == ("worker-3", 17)
     assert before - 1 <= row.second <= time.time()
     assert 0 <= row.cpu <= used_s + 0.05  # over a second or more
     assert row.rss_bytes > 5_000_000
 
 
-def test_cpu_is_processor_time_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cpu_is_processor_time_divided_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = {"monotonic": 0, "cpu": 0}
     monkeypatch.setattr(process_monitor.time, "monotonic_ns", lambda: clock["monotonic"])
     monkeypatch.setattr(process_monitor.time, "process_time_ns", lambda: clock["cpu"])
@@ -94,13 +94,13 @@ def test_cpu_is_processor_time_by_wall_time(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_it_stops_watching() -> None:
-    watch = ProcessMonitor("w")
-    watch.start()
+    monitor = ProcessMonitor("w")
+    monitor.start()
     gevent.sleep(0.05)
-    watch.stop()
-    seen(watch)
+    monitor.stop()
+    seen(monitor)
     gevent.sleep(0.1)
-    assert seen(watch)[0].count == 0
+    assert seen(monitor)[0].count == 0
 
 
 def test_memory_without_proc_is_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,18 +32,20 @@ def one_run() -> StatsBatch:
 
 def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.sqlite"
-    own = [one_run()]
-    books = ResultsRecorder(
-        path, {"command": "c", "state": "?"}, lambda: books.add(own.pop(), "late") if own else None
+    own_batches = [one_run()]
+    recorder = ResultsRecorder(
+        path,
+        {"command": "c", "state": "?"},
+        lambda: recorder.add(own_batches.pop(), "late") if own_batches else None,
     )
-    books.add(one_run(), "w")
-    books.add(one_run(), "v")
-    assert not books.closing
-    books.close("finished", ["worker-9"])
-    assert books.closing
-    assert books.problem is None
+    recorder.add(one_run(), "w")
+    recorder.add(one_run(), "v")
+    assert not recorder.closing
+    recorder.close("finished", ["worker-9"])
+    assert recorder.closing
+    assert recorder.problem is None
     with Results(path) as results:
-        assert results.ledger() == books.ledger == Ledger({"scheduled": 3, "done": 3})
+        assert results.ledger() == recorder.ledger == Ledger({"scheduled": 3, "done": 3})
         assert {row.worker for row in results.streams()} == {"w"}
         manifest = results.manifest
     assert manifest["state"] == "finished"
@@ -59,10 +61,10 @@ def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
     assert summary["metrics"]["ttft_ms"]["count"] == 3
 
 
-def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
+def test_it_is_written_during_the_test(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None)
-    books.add(one_run(), "w")
+    recorder = ResultsRecorder(path, {}, lambda: None)
+    recorder.add(one_run(), "w")
     for _ in range(40):
         gevent.sleep(0.1)
         with Results(path) as results:
@@ -71,13 +73,13 @@ def test_it_is_written_while_the_test_goes_on(tmp_path: Path) -> None:
     with Results(path) as results:
         assert results.ledger() == Ledger({"scheduled": 1, "done": 1})
         assert (results.manifest["state"], results.manifest["load_state"]) == ("running", "running")
-    books.close("interrupted", [])
+    recorder.close("interrupted", [])
     with Results(path) as results:
         assert (results.manifest["state"], results.manifest["load_state"]) == ("interrupted", "interrupted")
 
 
-def broken_on(reason: str) -> StatsBatch:
-    """A run that a judge broke on."""
+def faulty_batch(reason: str) -> StatsBatch:
+    """A run whose check failed with a harness fault."""
     collector = Collector("w")
     stream = collector.schedule("fresh", RUN)
     collector.end(stream, WHOLE)
@@ -85,24 +87,24 @@ def broken_on(reason: str) -> StatsBatch:
     return collector.take()
 
 
-def test_what_the_harness_broke_on_adds_up_over_processes_and_is_told_before_the_end(tmp_path: Path) -> None:
+def test_harness_faults_add_up_over_processes_and_are_written_during_the_test(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None)
+    recorder = ResultsRecorder(path, {}, lambda: None)
     for worker, reason in (("w", "on X"), ("v", "on Y"), ("v", "on X")):
-        books.add(broken_on(reason), worker)
-    books.add(one_run(), "w")
-    books.flush()
-    expected = {"the harness broke on X": 2, "the harness broke on Y": 1}
+        recorder.add(faulty_batch(reason), worker)
+    recorder.add(one_run(), "w")
+    recorder.flush()
+    expected = {"harness fault on X": 2, "harness fault on Y": 1}
     with Results(path) as results:
         assert results.harness_faults == expected
-    books.close("finished", [])
-    assert books.summary_line() == (
-        "streams: 4 scheduled = 4 done; 0 failed; violations: none; the harness itself broke on 3 streams, which "
-        "were not judged, for or against the server: on X (2); on Y (1)"
+    recorder.close("finished", [])
+    assert recorder.summary_line() == (
+        "streams: 4 scheduled = 4 done; 0 failed; violations: none; 3 streams "
+        "were not judged because of a harness fault: on X (2); on Y (1)"
     )
     with Results(path) as results:
         assert results.harness_faults == expected
-        assert results.ledger() == books.ledger == Ledger({"scheduled": 4, "done": 4})
+        assert results.ledger() == recorder.ledger == Ledger({"scheduled": 4, "done": 4})
         assert results.rate_counts() == RateCounts(judged=1, failed=0, runs=1, good=1)
         assert results.failure_reasons(9) == ([], 0)
         assert (results.kept_failed(), results.failures()) == (3, 0)
@@ -111,12 +113,12 @@ def test_what_the_harness_broke_on_adds_up_over_processes_and_is_told_before_the
     assert summary["harness"]["faults"]["reasons"] == expected
 
 
-def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
+def test_the_manifest_of_another_process_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(command="harness check", state="running")
-    books = ResultsRecorder(path, {"command": "locust", "machine": {}}, lambda: None)
-    books.close("finished", [])
+    recorder = ResultsRecorder(path, {"command": "locust", "machine": {}}, lambda: None)
+    recorder.close("finished", [])
     with Results(path) as results:
         assert results.manifest["command"] == "harness check"
         assert results.manifest["machine"] == {}
@@ -125,7 +127,7 @@ def test_what_another_process_said_of_the_test_stays(tmp_path: Path) -> None:
         assert "ended_at" not in results.manifest
 
 
-def test_a_test_of_its_own_that_was_broken_off_is_begun_and_ended_again(tmp_path: Path) -> None:
+def test_an_interrupted_test_can_be_started_and_finished_again(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="running", load_state="running")
@@ -136,27 +138,27 @@ def test_a_test_of_its_own_that_was_broken_off_is_begun_and_ended_again(tmp_path
 
 
 def running(worker: str, ended: int, open_streams: dict[str, int]) -> StatsBatch:
-    """What a worker tells that has ended so many fresh runs and has others open."""
-    delta = StatsBatch(open=open_streams)
-    delta.ledger[5, "fresh", "scheduled"] = ended
-    delta.ledger[6, "fresh", "done"] = ended
+    """A batch of a worker that has ended this many fresh runs and has others open."""
+    batch = StatsBatch(open=open_streams)
+    batch.ledger[5, "fresh", "scheduled"] = ended
+    batch.ledger[6, "fresh", "done"] = ended
     for journey, count in open_streams.items():
-        delta.ledger[5, journey, "scheduled"] += count
-    return delta
+        batch.ledger[5, journey, "scheduled"] += count
+    return batch
 
 
-def test_what_a_dead_worker_had_open_is_lost_and_the_ledger_says_so(tmp_path: Path) -> None:
+def test_open_streams_of_a_lost_worker_count_as_lost(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None)
-    books.add(running("worker-0", 3, {"fresh": 2, "resume": 1}), "worker-0")
-    books.add(running("worker-1", 4, {"fresh": 1}), "worker-1")
-    books.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={}), "worker-1")
+    recorder = ResultsRecorder(path, {}, lambda: None)
+    recorder.add(running("worker-0", 3, {"fresh": 2, "resume": 1}), "worker-0")
+    recorder.add(running("worker-1", 4, {"fresh": 1}), "worker-1")
+    recorder.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={}), "worker-1")
     before = time.time()
-    books.close("finished", ["worker-0", "worker-9"])
-    assert books.ledger == Ledger({"scheduled": 11, "done": 8, "lost": 3})
-    assert books.summary_line() == "streams: 11 scheduled = 8 done + 3 lost; 0 failed; violations: none"
+    recorder.close("finished", ["worker-0", "worker-9"])
+    assert recorder.ledger == Ledger({"scheduled": 11, "done": 8, "lost": 3})
+    assert recorder.summary_line() == "streams: 11 scheduled = 8 done + 3 lost; 0 failed; violations: none"
     with Results(path) as results:
-        assert results.ledger() == books.ledger
+        assert results.ledger() == recorder.ledger
         assert results.ledger("resume") == Ledger({"scheduled": 1, "lost": 1})
         (at,) = [second for second, ledger in results.ledger_by_second().items() if ledger["lost"]]
         assert abs(at - before) < 60
@@ -168,29 +170,29 @@ def test_what_a_dead_worker_had_open_is_lost_and_the_ledger_says_so(tmp_path: Pa
     )
 
 
-def test_open_streams_of_a_worker_that_lives_are_not_written_off(tmp_path: Path) -> None:
+def test_open_streams_of_a_live_worker_do_not_count_as_lost(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None)
-    books.add(StatsBatch(ledger=Counter({(5, "fresh", "scheduled"): 2}), open={"fresh": 1}), "worker-0")
-    books.close("finished", [])
+    recorder = ResultsRecorder(path, {}, lambda: None)
+    recorder.add(StatsBatch(ledger=Counter({(5, "fresh", "scheduled"): 2}), open={"fresh": 1}), "worker-0")
+    recorder.close("finished", [])
     with Results(path) as results:
         assert results.ledger().missing == 1
 
 
 def test_the_file_of_a_test_that_was_killed_adds_up(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None)
-    books.add(running("local", 3, {"fresh": 2}), "local")
-    books.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={"fresh": 1}), "local")
+    recorder = ResultsRecorder(path, {}, lambda: None)
+    recorder.add(running("local", 3, {"fresh": 2}), "local")
+    recorder.add(StatsBatch(ledger=Counter({(7, "fresh", "done"): 1}), open={"fresh": 1}), "local")
     deadline = time.monotonic() + 30
     with Results(path) as results:
         while not results.ledger().scheduled and time.monotonic() < deadline:
             gevent.sleep(0.1)
         assert results.ledger() == Ledger({"scheduled": 5, "done": 4, "in flight": 1})
-    books.close("interrupted", [])
+    recorder.close("interrupted", [])
 
 
-def test_what_begins_in_warm_up_is_told_apart_from_the_next_whole_second(tmp_path: Path) -> None:
+def test_warm_up_ends_at_the_next_whole_second(tmp_path: Path) -> None:
     for start_wall_ns, warmup_s, measured_from in (
         (1_790_000_000_000_000_000, 2.0, 1_790_000_002),
         (1_790_000_000_000_000_001, 2.0, 1_790_000_003),
@@ -198,20 +200,20 @@ def test_what_begins_in_warm_up_is_told_apart_from_the_next_whole_second(tmp_pat
         (1_790_000_000_600_000_000, 0.0, None),
     ):
         path = tmp_path / f"{start_wall_ns}-{warmup_s}.sqlite"
-        books = ResultsRecorder(path, {}, lambda: None)
-        books.started(start_wall_ns, warmup_s)
+        recorder = ResultsRecorder(path, {}, lambda: None)
+        recorder.started(start_wall_ns, warmup_s)
         with Results(path) as results:  # at once: a test that is killed must say it as well
             assert results.measured_from == measured_from
             assert results.manifest.get("warmup_s") == (warmup_s or None)
-        books.close("finished", [])
+        recorder.close("finished", [])
 
 
-def test_it_keeps_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
+def test_it_keeps_at_most_keep_streams_rows(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
-    books = ResultsRecorder(path, {}, lambda: None, keep_runs=2)
+    recorder = ResultsRecorder(path, {}, lambda: None, keep_streams=2)
     for _ in range(5):
-        books.add(one_run(), "w")
-    books.close("finished", [])
+        recorder.add(one_run(), "w")
+    recorder.close("finished", [])
     with Results(path) as results:
         assert results.sample() == (2, 5)
         assert results.ledger() == Ledger({"scheduled": 5, "done": 5})
@@ -219,32 +221,32 @@ def test_it_keeps_as_many_rows_as_it_is_told(tmp_path: Path) -> None:
 
 
 def test_without_a_file_it_still_counts() -> None:
-    books = ResultsRecorder(None, {}, lambda: None)
-    books.add(one_run(), "w")
-    books.close("finished", [])
-    assert books.ledger == Ledger({"scheduled": 1, "done": 1})
-    assert books.summary_line() == "streams: 1 scheduled = 1 done; 0 failed; violations: none"
+    recorder = ResultsRecorder(None, {}, lambda: None)
+    recorder.add(one_run(), "w")
+    recorder.close("finished", [])
+    assert recorder.ledger == Ledger({"scheduled": 1, "done": 1})
+    assert recorder.summary_line() == "streams: 1 scheduled = 1 done; 0 failed; violations: none"
 
 
-def test_the_sentence_says_when_it_does_not_add_up() -> None:
-    books = ResultsRecorder(None, {}, lambda: None)
+def test_the_summary_line_says_when_it_does_not_add_up() -> None:
+    recorder = ResultsRecorder(None, {}, lambda: None)
     collector = Collector("w")
     collector.schedule("fresh", RUN)
-    books.add(collector.take(), "w")
-    books.violations["ids.unique"] = 2
-    books.close("finished", [])
-    assert books.summary_line() == (
+    recorder.add(collector.take(), "w")
+    recorder.totals.violations["ids.unique", "fresh"] = 2
+    recorder.close("finished", [])
+    assert recorder.summary_line() == (
         "streams: 1 scheduled = 0; THIS DOES NOT ADD UP: 1 missing; 0 failed; violations: ids.unique (2)"
     )
 
 
-def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    books = ResultsRecorder(tmp_path / "file" / "results.sqlite", {}, lambda: None)
-    books.add(one_run(), "w")
-    books.close("finished", [])
-    assert books.problem is not None
-    assert "cannot create the results file" in books.problem
+    recorder = ResultsRecorder(tmp_path / "file" / "results.sqlite", {}, lambda: None)
+    recorder.add(one_run(), "w")
+    recorder.close("finished", [])
+    assert recorder.problem is not None
+    assert "cannot create the results file" in recorder.problem
 
 
 def test_two_tests_never_share_a_file(tmp_path: Path) -> None:
@@ -255,12 +257,12 @@ def test_two_tests_never_share_a_file(tmp_path: Path) -> None:
     for name in ("results.sqlite", "results-2.sqlite"):
         with ResultsWriter(tmp_path / name) as writer:
             writer.add_ledger("w", 1, "fresh", "scheduled")
-    with pytest.raises(SettingsError, match="holds an earlier load test; choose another directory"):
+    with pytest.raises(SettingsError, match="already holds a load test; choose a different directory"):
         free_file(tmp_path, first=True)
     assert free_file(tmp_path, first=False) == tmp_path / "results-3.sqlite"
 
 
-def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_results_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.sqlite").write_text("diary")
     with pytest.raises(ResultsError):
         free_file(tmp_path, first=True)

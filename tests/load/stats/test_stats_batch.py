@@ -27,27 +27,27 @@ ROW = StreamRecord(
 
 
 def everything() -> StatsBatch:
-    delta = StatsBatch(
+    batch = StatsBatch(
         ledger=Counter({(1, "fresh", "scheduled"): 3, (1, "fresh", "done"): 2}),
         failures=Counter({(1, "fresh"): 1}),
         violations=Counter({("ids.unique", "fresh"): 2}),
         violated_at=Counter({1: 2}),
         warnings=Counter({"ids.clock": 1}),
         totals=Counter({"tokens": 7}),
-        faults=Counter({"the harness broke while judging it: X": 2}),
+        faults=Counter({"harness fault while checking it: X": 2}),
         open={"fresh": 1},
         rows=[ROW],
         examples=[ViolationRecord(requirement="ids.unique", journey="fresh", at_ns=1, detail="\udfff")],
         processes=[ProcessRecord(worker="w", second=1, cpu=0.5, rss_bytes=9, open_streams=1)],
     )
-    delta.record("ttft_ms", "fresh", 1, 1.5)
-    delta.count_rates(1, "fresh", judged=True, run=True, good=True)
-    return delta
+    batch.record("ttft_ms", "fresh", 1, 1.5)
+    batch.count_rates(1, "fresh", judged=True, run=True, good=True)
+    return batch
 
 
-def test_it_travels_whole() -> None:
+def test_it_survives_the_message() -> None:
     sent = everything()
-    came = StatsBatch.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
+    received = StatsBatch.from_message(msgpack.loads(msgpack.dumps(sent.to_message())))
     parts = (
         "ledger",
         "failures",
@@ -56,18 +56,18 @@ def test_it_travels_whole() -> None:
         "warnings",
         "totals",
         "faults",
-        "tallies",
+        "rate_counts",
         "open",
         "processes",
     )
     for part in parts:
-        assert getattr(came, part) == getattr(sent, part), part
-    assert (came.rows, came.examples) == (sent.rows, sent.examples)
-    assert [(key, one.sum) for key, one in came.histograms.items()] == [(("ttft_ms", "fresh", 1), 1.5)]
+        assert getattr(received, part) == getattr(sent, part), part
+    assert (received.rows, received.examples) == (sent.rows, sent.examples)
+    assert [(key, one.sum) for key, one in received.histograms.items()] == [(("ttft_ms", "fresh", 1), 1.5)]
     assert StatsBatch.from_message(StatsBatch().to_message()) == StatsBatch()
 
 
-def test_only_what_happened_makes_it_worth_sending() -> None:
+def test_an_empty_batch_is_false() -> None:
     assert not StatsBatch()
     assert not StatsBatch(open={"fresh": 3})
     assert StatsBatch(ledger=Counter({(1, "fresh", "scheduled"): 1}))
@@ -87,12 +87,10 @@ def test_only_what_happened_makes_it_worth_sending() -> None:
         ({"failed": True, "run": True, "good": True}, {"judged", "failed", "runs"}),
     ],
 )
-def test_what_failed_is_judged_and_only_a_judged_run_is_good(
-    words: dict[str, bool], counted: set[str]
-) -> None:
-    delta = StatsBatch()
-    delta.count_rates(9, "fresh", **words)
-    assert delta.tallies == {(9, "fresh", word): 1 for word in counted}
+def test_which_counters_a_stream_adds_to(words: dict[str, bool], counted: set[str]) -> None:
+    batch = StatsBatch()
+    batch.count_rates(9, "fresh", **words)
+    assert batch.rate_counts == {(9, "fresh", word): 1 for word in counted}
 
 
 def test_it_is_written_whole(tmp_path: Path) -> None:
@@ -108,7 +106,7 @@ def test_it_is_written_whole(tmp_path: Path) -> None:
         assert results.histogram("ttft_ms").count == 1
 
 
-def test_no_death_of_the_writer_parts_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_committed_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.results.writer.COMMIT_AT_ROWS", 1)
     path = tmp_path / "results.sqlite"
     commits = []
@@ -121,9 +119,9 @@ def test_no_death_of_the_writer_parts_it(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_histograms_of_one_key_are_one() -> None:
-    delta = StatsBatch()
-    delta.record("ttft_ms", "fresh", 1, 1.0)
-    delta.record("ttft_ms", "fresh", 1, 3.0)
-    (histogram,) = delta.histograms.values()
+    batch = StatsBatch()
+    batch.record("ttft_ms", "fresh", 1, 1.0)
+    batch.record("ttft_ms", "fresh", 1, 3.0)
+    (histogram,) = batch.histograms.values()
     assert isinstance(histogram, Histogram)
     assert histogram.sum == 4.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.contract.decoding.full_decoder import Read
+from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.finding import Finding, Verdict
 from harness.load.stats.stream_metrics import (
@@ -17,10 +17,10 @@ from harness.load.stats.stream_metrics import (
     BySecond,
     StreamStep,
     broken_requirements,
-    kind_of,
+    failure_kind,
+    failure_reason,
     measure,
     outcome_of,
-    reason_of,
 )
 from harness.protocol.request import HttpRequest
 from tests.load.run_server import HEAD
@@ -70,7 +70,7 @@ def exchange(
 
 
 @pytest.mark.parametrize(
-    ("reads", "ending", "word"),
+    ("reads", "ending", "outcome"),
     [
         ([(30, HEAD + TOKEN + DONE + END)], Ending.COMPLETE, "done"),
         ([(30, HEAD + frame(type="error") + END)], Ending.COMPLETE, "error"),
@@ -92,11 +92,11 @@ def exchange(
         ([], Ending.REFUSED, "refused"),
     ],
 )
-def test_the_ledgers_word(reads: list[tuple[float, bytes]], ending: Ending, word: str) -> None:
-    assert outcome_of(exchange(*reads, ending=ending)) == word
+def test_the_ledger_outcome(reads: list[tuple[float, bytes]], ending: Ending, outcome: str) -> None:
+    assert outcome_of(exchange(*reads, ending=ending)) == outcome
 
 
-def test_a_stopped_stream_has_no_word_of_its_own() -> None:
+def test_a_stopped_stream_has_no_outcome() -> None:
     with pytest.raises(ValueError, match="stopped"):
         outcome_of(exchange(ending=Ending.STOPPED))
 
@@ -112,10 +112,10 @@ def finding(requirement: str, verdict: Verdict = Verdict.FAIL, detail: str = "on
         (CUT, "abandoned", [], None, None),
         (CUT, "done", [], None, None),
         (CONFLICTING, "rejected", [], None, None),
-        (RUN, "abandoned", [], "ended with abandoned, done was expected", ...),
-        (RETRY, "error", [], "ended with error, done was expected", ...),
-        (RUN, "rejected", [], "rejected with status 200, done was expected", ...),
-        (CONFLICTING, "done", [], "ended with done, rejected was expected", ...),
+        (RUN, "abandoned", [], "ended with abandoned, expected done", ...),
+        (RETRY, "error", [], "ended with error, expected done", ...),
+        (RUN, "rejected", [], "rejected with status 200, expected done", ...),
+        (CONFLICTING, "done", [], "ended with done, expected rejected", ...),
         (RUN, "truncated", [finding("terminal.always")], "truncated: gone", ...),
         (CUT, "truncated", [], "truncated: gone", ...),
         (CONFLICTING, "timed out", [], "timed out: gone", ...),
@@ -127,25 +127,27 @@ def test_why_it_failed(
     step: StreamStep, outcome: str, broken: list[Finding], reason: str | None, kind: object
 ) -> None:
     one = exchange((30, HEAD + TOKEN), detail="gone")
-    assert reason_of(one, outcome, step, broken) == reason
+    assert failure_reason(one, outcome, step, broken) == reason
     expected = {"both": "violates ids.unique, ids.increasing", ...: reason, None: None}[kind]  # type: ignore[index]
-    assert kind_of(one, outcome, step, broken) == expected
+    assert failure_kind(one, outcome, step, broken) == expected
 
 
-def test_a_message_that_ends_without_a_terminal_event_says_so() -> None:
+def test_a_response_without_a_terminal_event_says_so() -> None:
     one = exchange((30, HEAD + TOKEN + END))
-    assert reason_of(one, "truncated", RUN, []) == "truncated: the message ended without a terminal event"
+    assert (
+        failure_reason(one, "truncated", RUN, []) == "truncated: the response ended without a terminal event"
+    )
 
 
 def test_a_reason_is_bounded() -> None:
-    reason = reason_of(exchange(), "done", RUN, [finding("ids.unique", detail="x" * 10_000)])
+    reason = failure_reason(exchange(), "done", RUN, [finding("ids.unique", detail="x" * 10_000)])
     assert reason is not None
     assert len(reason) == 501
 
 
 def test_only_a_broken_must_is_broken() -> None:
     findings = [finding("a", Verdict.WARN), finding("b"), finding("b"), finding("c", Verdict.INCONCLUSIVE)]
-    assert [one.requirement for one in broken_requirements(findings)] == ["b"]
+    assert [finding.requirement for finding in broken_requirements(findings)] == ["b"]
 
 
 WHOLE = (
@@ -159,12 +161,12 @@ WHOLE = (
 
 
 def plain(values: BySecond) -> dict[int, list[float]]:
-    return {second: list(of_it) for second, of_it in values.items()}
+    return {second: list(of_second) for second, of_second in values.items()}
 
 
 def test_the_metrics_of_a_run() -> None:
     measured = measure(exchange(*WHOLE, intended_ms=4), RUN, "done", scheduled=True)
-    assert measured.per_run == {
+    assert measured.values == {
         "connect_ms": 2,
         "schedule_lag_ms": 6,
         "head_ms": 10,
@@ -190,35 +192,35 @@ def test_arrivals_belong_to_their_own_second() -> None:
 
 
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
-def test_a_replay_says_nothing_of_the_run(step: StreamStep, extra: dict[str, float]) -> None:
+def test_a_replay_has_no_run_metrics(step: StreamStep, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
-    assert measured.per_run == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
+    assert measured.values == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
     assert plain(measured.gaps_ms) == {}
     assert measured.coalesced == 0
     assert sum(map(len, measured.lags_ms.values())) == 6
 
 
-def test_what_a_cut_run_still_says() -> None:
+def test_the_metrics_of_a_cut_run() -> None:
     measured = measure(exchange(*WHOLE[:4], ending=Ending.CUT), CUT, "abandoned", scheduled=False)
-    assert measured.per_run["ttft_ms"] == 50
-    assert measured.per_run["stall_ms"] == 15
-    assert "duration_ms" not in measured.per_run
+    assert measured.values["ttft_ms"] == 50
+    assert measured.values["stall_ms"] == 15
+    assert "duration_ms" not in measured.values
 
 
 @pytest.mark.parametrize("form", [HEAD_409, HEAD + frame(type="error", code=409) + END])
 def test_a_rejection(form: bytes) -> None:
     measured = measure(exchange((33, form)), CONFLICTING, "rejected", scheduled=False)
-    assert measured.per_run == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
+    assert measured.values == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
 
 
-def test_a_rejected_run_is_no_run() -> None:
+def test_a_rejected_run_has_no_run_metrics() -> None:
     measured = measure(exchange((33, HEAD_409)), ORIGINAL, "rejected", scheduled=False)
-    assert measured.per_run == {"connect_ms": 2, "head_ms": 13}
+    assert measured.values == {"connect_ms": 2, "head_ms": 13}
 
 
-def test_what_never_was_sent_measures_nothing() -> None:
+def test_a_request_that_was_not_sent_has_no_metrics() -> None:
     measured = measure(exchange(sent=False, ending=Ending.REFUSED), RUN, "refused", scheduled=False)
-    assert measured.per_run == {}
+    assert measured.values == {}
 
 
 def test_reads_without_a_kernel_stamp_are_counted() -> None:
@@ -228,5 +230,5 @@ def test_reads_without_a_kernel_stamp_are_counted() -> None:
 
 def test_no_latency_is_negative() -> None:
     measured = measure(exchange((19.9, HEAD + TOKEN + DONE + END)), RUN, "done", scheduled=False)
-    assert measured.per_run["head_ms"] == 0
-    assert measured.per_run["service_ttft_ms"] == 0
+    assert measured.values["head_ms"] == 0
+    assert measured.values["service_ttft_ms"] == 0

@@ -14,7 +14,7 @@ from tests.load.stats.test_stream_metrics import DONE, END, TOKEN, exchange, fra
 URL = "http://h"
 
 
-def test_secrets_stand_nowhere() -> None:
+def test_secrets_are_masked() -> None:
     one = exchange((30, HEAD + frame(type="token", content="s3cret") + DONE + END))
     request = HttpRequest("POST", "/x", (("Authorization", "Bearer s3cret"),), b'{"a":"s3cret it\'s"}')
     leaky = type(one)(one.label, request, one.timing, one.reads, one.ending, one.ending_detail)
@@ -35,7 +35,7 @@ def test_it_is_bounded() -> None:
     assert len(json.dumps(shown)) < 120_000
 
 
-def test_what_is_pointed_at_is_kept_with_its_neighbours_in_one_read_as_in_many() -> None:
+def test_pointed_at_frames_are_kept_with_their_neighbours() -> None:
     for reads in (1, 400):
         one = in_one_read(400, reads)
         (shown,) = excerpts([Location(one, one.frames[200]), Location(one, one.frames[3])], URL, ())
@@ -46,7 +46,7 @@ def test_what_is_pointed_at_is_kept_with_its_neighbours_in_one_read_as_in_many()
         assert ["word3 " in here[0], "word200 " in here[1], len(here)] == [True, True, 2]
 
 
-def test_a_secret_beside_what_is_pointed_at_is_masked() -> None:
+def test_a_secret_next_to_the_pointed_at_frame_is_masked() -> None:
     secrets = ("word199", "word200")
     one = in_one_read(400)
     (shown,) = excerpts([Location(one, one.frames[200])], URL, secrets)
@@ -55,7 +55,7 @@ def test_a_secret_beside_what_is_pointed_at_is_masked() -> None:
     assert "word201" in text
 
 
-def test_each_exchange_once_with_what_is_pointed_at() -> None:
+def test_each_exchange_once_with_its_pointed_at_frames() -> None:
     one = exchange((30, HEAD + b"3\r\n:c\n\r\n1\r\n\n\r\n" + TOKEN + DONE + END))
     other = exchange((30, HEAD + DONE + END))
     places = [Location(one, one.frames[1], "first"), Location(other), Location(one, one.frames[0])]

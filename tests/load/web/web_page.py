@@ -1,4 +1,4 @@
-"""Locust's page over real processes, in each of the ways in which people run it."""
+"""Serves Locust's page with real processes, in each process layout."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import tomlkit
 
 from harness.load.locust.command import load_environment, locustfile
 from harness.results.reader import Results
-from tests.load.locust.test_processes import Page, is_group_alive, wait_for
+from tests.load.locust_process import Page, is_group_alive, wait_for
 from tests.load.run_server import config
 
 Mode = Literal["local", "processes", "master and worker"]
@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 class Served(Page):
-    """The page while it is served. out: where its results go; None where it was not told."""
+    """A served page. out: the results directory, or None."""
 
     def __init__(self, port: int, out: Path | None, where: Path) -> None:
         super().__init__(port)
@@ -49,7 +49,7 @@ class Served(Page):
         return self.live()
 
     def report(self, path: str) -> str:
-        """The HTML report, which another process makes: on a busy machine it takes its time."""
+        """The HTML report, made by a subprocess, which may be slow on a busy machine."""
         with urllib.request.urlopen(f"{self.url}{path}", timeout=100) as answer:  # our own loopback
             text: str = answer.read().decode()
         return text
@@ -73,15 +73,15 @@ def served(
     budgets: dict[str, float] | None = None,
     **load: Any,
 ) -> Iterator[Served]:
-    """Locust with its page, ended by Ctrl-C when the block is left. load: settings of a harness.toml.
+    """Locust with its page, ended by Ctrl-C when the block is left. load: load settings.
 
-    keep: whether it is told where to put its results.
+    keep: whether to pass a results directory.
     """
     settings_file = where / "harness.toml"
-    given = config(base_url, **load)
-    given["budgets"] |= budgets or {}
-    given |= {"objectives": {"ttft_p95_ms": 900, "violations": 0}}
-    settings_file.write_text(tomlkit.dumps(given))
+    document = config(base_url, **load)
+    document["budgets"] |= budgets or {}
+    document |= {"objectives": {"ttft_p95_ms": 900, "violations": 0}}
+    settings_file.write_text(tomlkit.dumps(document))
     page = Served(free_port(), where / "out" if keep else None, where)
     options = ["--web-host", "127.0.0.1", "--web-port", page.url.rpartition(":")[2], "--stop-timeout", "5"]
     port = str(free_port())

@@ -1,6 +1,6 @@
 "use strict";
-// Draws the document of harness/load/live.py once a second, also after the test: its last numbers come then.
-// Nothing here computes a metric; a rate is a count of the document over the length of its bin.
+// Draws the snapshot of harness/load/stats/live.py once a second, also after the test, for its final numbers.
+// Nothing here computes a metric; a rate is a count of the snapshot divided by the length of its bin.
 
 const POLL_MS = 1000;
 const SVG = "http://www.w3.org/2000/svg";
@@ -8,8 +8,8 @@ const LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 24, HEIGHT = 240;
 const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["stall_ms", "Stall"], ["duration_ms", "Duration"],
   ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"]];
 const PERCENTILES = [["p50", "c1", ""], ["p95", "c2", "thick"], ["p99", "c3", "dotted"]];
-const percentileLines = (metric) => PERCENTILES.map(([word, color, look]) =>
-  ({ label: word, color, look, values: (series) => series[metric][word] }));
+const percentileLines = (metric) => PERCENTILES.map(([percentile, color, look]) =>
+  ({ label: percentile, color, look, values: (series) => series[metric][percentile] }));
 const perSecond = (name) => (series) => series[name].map((count) => count / series.bin_s);
 const CHARTS = [
   { id: "ttft", title: "TTFT", unit: "ms", metric: "ttft_ms", lines: percentileLines("ttft_ms") },
@@ -50,18 +50,18 @@ function clock(seconds) {
   return s < 3600 ? `${Math.floor(s / 60)}:${pad(s % 60)}` : `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}`;
 }
 
-// The smallest of 1, 2, 5 × 10^n steps of which at most five make up `highest`; never below 1 where only whole ones exist.
+// The smallest step of 1, 2 or 5 × 10^n that reaches `highest` in at most five steps; at least 1 for whole numbers.
 function step(highest, whole) {
   const rough = Math.max(highest / 5, whole ? 1 : 1e-9), power = 10 ** Math.floor(Math.log10(rough));
-  return power * [1, 2, 5, 10].find((one) => one * power >= rough * 0.999999);
+  return power * [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999999);
 }
 
 function timeStep(seconds, most) {
-  return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400].find((one) => seconds / one <= most) || 172800;
+  return [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400].find((length) => seconds / length <= most) || 172800;
 }
 
-function objectivesOf(chart, found) {
-  return chart.metric ? found.objectives.filter((one) => one.metric === chart.metric && !one.at_least) : [];
+function objectivesOf(chart, snapshot) {
+  return chart.metric ? snapshot.objectives.filter((objective) => objective.metric === chart.metric && !objective.at_least) : [];
 }
 
 function linesOf(chart, series) {
@@ -79,7 +79,7 @@ function build() {
     chart.readout = make(figure, "p", { class: "readout" });
     chart.text = make(figure, "p", { class: "hidden", id: `text-${chart.id}` });
     const details = make(figure, "details");
-    make(details, "summary", {}, "Last values as a table");
+    make(details, "summary", {}, "Latest values as a table");
     chart.table = make(details, "div", { class: "scroll" });
     chart.svg.addEventListener("pointermove", (event) => point(chart, event));
     chart.svg.addEventListener("pointerleave", () => { delete cursors[chart.id]; draw(chart); });
@@ -93,8 +93,8 @@ function point(chart, event) {
   if (!newest || !newest.series.t_s.length) return;
   const box = chart.svg.getBoundingClientRect(), series = newest.series;
   const share = (event.clientX - box.left - LEFT) / Math.max(1, box.width - LEFT - RIGHT);
-  const place = Math.floor(share * span(series) / series.bin_s);
-  cursors[chart.id] = Math.min(Math.max(place, 0), series.t_s.length - 1);
+  const index = Math.floor(share * span(series) / series.bin_s);
+  cursors[chart.id] = Math.min(Math.max(index, 0), series.t_s.length - 1);
   draw(chart);
 }
 
@@ -115,9 +115,9 @@ function draw(chart) {
   const width = Math.max(240, chart.svg.clientWidth), right = width - RIGHT, bottom = HEIGHT - BOTTOM;
   const values = lines.flatMap((line) => line.points).filter((value) => value !== null);
   const measured = Math.max(0, ...values);
-  // A limit far above what was measured would flatten it; it is named in the legend then.
-  const near = limits.filter((one) => one.limit <= Math.max(measured * 4, 1e-9) || !values.length);
-  const highest = Math.max(measured, ...near.map((one) => one.limit), chart.whole ? 1 : 0) || 1;
+  // A limit far above the measured values would flatten the curve, so the legend names it instead.
+  const near = limits.filter((objective) => objective.limit <= Math.max(measured * 4, 1e-9) || !values.length);
+  const highest = Math.max(measured, ...near.map((objective) => objective.limit), chart.whole ? 1 : 0) || 1;
   const up = step(highest * 1.02, chart.whole), top = Math.ceil(highest * 1.02 / up) * up, total = span(series);
   const x = (seconds) => LEFT + (right - LEFT) * seconds / total;
   const y = (value) => bottom - (bottom - TOP) * value / top;
@@ -150,17 +150,17 @@ function draw(chart) {
     const at = x(series.t_s[cursors[chart.id]] + series.bin_s / 2);
     make(chart.svg, "svg:line", { class: "cursor", x1: at, x2: at, y1: TOP, y2: bottom });
   }
-  if (!values.length) make(chart.svg, "svg:text", { x: (LEFT + right) / 2, y: (TOP + bottom) / 2, "text-anchor": "middle" }, "nothing yet");
+  if (!values.length) make(chart.svg, "svg:text", { x: (LEFT + right) / 2, y: (TOP + bottom) / 2, "text-anchor": "middle" }, "no data yet");
   describe(chart, lines, limits, near, series);
 }
 
 function curve(chart, line, series, x, y) {
   const group = make(chart.svg, "svg:g", { class: line.color });
   let path = "", run = 0;
-  line.points.forEach((value, place) => {
+  line.points.forEach((value, index) => {
     if (value === null) { run = 0; return; }
-    const at = `${x(series.t_s[place] + series.bin_s / 2).toFixed(1)} ${y(value).toFixed(1)}`;
-    const alone = run === 0 && (line.points[place + 1] ?? null) === null;
+    const at = `${x(series.t_s[index] + series.bin_s / 2).toFixed(1)} ${y(value).toFixed(1)}`;
+    const alone = run === 0 && (line.points[index + 1] ?? null) === null;
     if (alone) make(group, "svg:circle", { class: "dot", cx: at.split(" ")[0], cy: at.split(" ")[1], r: 2.5 });
     path += `${run ? "L" : "M"}${at}`;
     run += 1;
@@ -168,12 +168,12 @@ function curve(chart, line, series, x, y) {
   if (path) make(group, "svg:path", { class: `mark ${line.look}`, d: path });
 }
 
-function bars(chart, line, index, count, series, x, y, bottom) {
+function bars(chart, line, lineIndex, count, series, x, y, bottom) {
   const group = make(chart.svg, "svg:g", { class: line.color });
   const wide = Math.max(1, (x(series.bin_s) - x(0)) * 0.8 / count);
-  line.points.forEach((value, place) => {
+  line.points.forEach((value, index) => {
     if (!value) return;
-    const left = x(series.t_s[place] + series.bin_s * 0.1) + index * wide;
+    const left = x(series.t_s[index] + series.bin_s * 0.1) + lineIndex * wide;
     make(group, "svg:rect", { class: "mark bar", x: left.toFixed(1), y: y(value).toFixed(1), width: wide.toFixed(1), height: (bottom - y(value)).toFixed(1) });
   });
 }
@@ -191,37 +191,38 @@ function describe(chart, lines, limits, near, series) {
     if (!near.includes(limit)) legend.push(make(null, "li", { class: "limit" }, `${limit.expression} (above the chart)`));
   }
   chart.legend.replaceChildren(...legend);
-  const place = cursors[chart.id] ?? series.t_s.length - 1;
-  const said = lines.map((line) => `${line.label} ${number(line.points[place], chart.whole)}`).join(", ");
-  const readout = place >= 0 ? `${clock(series.t_s[place])}: ${said}` : "";
+  const index = cursors[chart.id] ?? series.t_s.length - 1;
+  const values = lines.map((line) => `${line.label} ${number(line.points[index], chart.whole)}`).join(", ");
+  const readout = index >= 0 ? `${clock(series.t_s[index])}: ${values}` : "";
   if (chart.readout.textContent !== readout) chart.readout.textContent = readout;
-  const wanted = limits.map((one) => one.expression).join(", ");
-  chart.text.textContent = `${series.t_s.length} bins of ${series.bin_s} s. ${readout ? `At ${readout}.` : "Nothing measured yet."}${wanted ? ` Wanted: ${wanted}.` : ""}`;
-  const last = series.t_s.map((_, index) => index).slice(-10);
-  chart.table.replaceChildren(table(["", ...last.map((index) => clock(series.t_s[index]))],
-    lines.map((line) => [line.label, ...last.map((index) => number(line.points[index], chart.whole))])));
+  const objectives = limits.map((objective) => objective.expression).join(", ");
+  chart.text.textContent = `${series.t_s.length} bins of ${series.bin_s} s. ${readout ? `At ${readout}.` : "No data yet."}${objectives ? ` Objectives: ${objectives}.` : ""}`;
+  const latest = series.t_s.map((_, bin) => bin).slice(-10);
+  chart.table.replaceChildren(table(["", ...latest.map((bin) => clock(series.t_s[bin]))],
+    lines.map((line) => [line.label, ...latest.map((bin) => number(line.points[bin], chart.whole))])));
 }
 
 function table(head, rows, texts = []) {
-  const found = make(null, "table"), top = make(make(found, "thead"), "tr");
+  const element = make(null, "table"), top = make(make(element, "thead"), "tr");
   head.forEach((cell, index) => make(top, "th", { scope: "col", ...(texts.includes(index) ? { class: "text" } : {}) }, cell));
-  const body = make(found, "tbody");
+  const body = make(element, "tbody");
   for (const row of rows) {
     const line = make(body, "tr", row.all ? { class: "all" } : {});
     (row.cells || row).forEach((cell, index) => index
       ? make(line, "td", texts.includes(index) ? { class: "text" } : {}, cell)
       : make(line, "th", { scope: "row" }, cell));
   }
-  return found;
+  return element;
 }
 
-function tiles(found) {
-  const all = found.rates.all, series = found.series, last = series.t_s.length - 1, metric = (name, word) => found.metrics[name]?.all[word] ?? null;
-  const violations = Object.values(found.violations).reduce((sum, one) => sum + one.count, 0);
-  const lag = found.harness.lag_ms.p99;
+function tiles(snapshot) {
+  const all = snapshot.rates.all, series = snapshot.series, last = series.t_s.length - 1;
+  const metric = (name, percentile) => snapshot.metrics[name]?.all[percentile] ?? null;
+  const violations = Object.values(snapshot.violations).reduce((sum, violation) => sum + violation.count, 0);
+  const lag = snapshot.harness.lag_ms.p99;
   const rows = [
-    ["In flight", number(found.in_flight, true), "", ""],
-    ["Arrivals", last < 0 || found.state !== "running" ? "–" : number(series.arrivals[last] / series.bin_s), "/s", ""],
+    ["In flight", number(snapshot.in_flight, true), "", ""],
+    ["Arrivals", last < 0 || snapshot.state !== "running" ? "–" : number(series.arrivals[last] / series.bin_s), "/s", ""],
     ["TTFT p50", number(metric("ttft_ms", "p50")), "ms", ""],
     ["TTFT p95", number(metric("ttft_ms", "p95")), "ms", ""],
     ["TTFT p99", number(metric("ttft_ms", "p99")), "ms", ""],
@@ -229,8 +230,8 @@ function tiles(found) {
     ["Goodput", share(all.goodput), "", ""],
     ["Error rate", share(all.error_rate), "", all.failed ? "bad" : ""],
     ["Violations", number(violations, true), "", violations ? "bad" : ""],
-    ["Ledger", found.ledger.adds_up ? "adds up" : `${found.ledger.missing} missing`, "", found.ledger.adds_up ? "" : "bad"],
-    ["Own lag p99", number(lag), "ms", found.harness.saturated ? "warn" : ""],
+    ["Ledger", snapshot.ledger.adds_up ? "adds up" : `${snapshot.ledger.missing} missing`, "", snapshot.ledger.adds_up ? "" : "bad"],
+    ["Harness lag p99", number(lag), "ms", snapshot.harness.saturated ? "warn" : ""],
   ];
   document.getElementById("tiles").replaceChildren(...rows.map(([label, value, unit, look]) => {
     const tile = make(null, "div");
@@ -241,75 +242,75 @@ function tiles(found) {
   }));
 }
 
-function tables(found) {
+function tables(snapshot) {
   const rows = METRICS.flatMap(([name, label]) => {
-    const metric = found.metrics[name];
+    const metric = snapshot.metrics[name];
     if (!metric) return [];
-    return [["all", metric.all], ...Object.entries(metric.journeys)].map(([journey, one]) => ({
+    return [["all", metric.all], ...Object.entries(metric.journeys)].map(([journey, values]) => ({
       all: journey === "all",
-      cells: [label, journey, number(one.count, true), ...["p50", "p95", "p99", "max"].map((word) => number(one[word])), metric.unit],
+      cells: [label, journey, number(values.count, true), ...["p50", "p95", "p99", "max"].map((name) => number(values[name])), metric.unit],
     }));
   });
-  put("metrics", rows.length ? table(["Metric", "Journey", "Count", "p50", "p95", "p99", "Max", "Unit"], rows, [1]) : "Nothing measured yet.");
-  const broken = Object.entries(found.violations).map(([id, one]) =>
-    [id, Object.entries(one.journeys).map(([journey, count]) => `${journey} ${number(count, true)}`).join(", "), number(one.count, true)]);
-  put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "None so far.");
-  const ledger = Object.entries(found.ledger.counts).filter(([word, count]) => count || word === "scheduled").map(([word, count]) => [word, number(count, true)]);
-  put("ledger", table(["Streams", "Count"], ledger), make(null, "p", { class: found.ledger.adds_up ? "good" : "bad" },
-    found.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${found.ledger.missing} missing.`));
+  put("metrics", rows.length ? table(["Metric", "Journey", "Count", "p50", "p95", "p99", "Max", "Unit"], rows, [1]) : "No data yet.");
+  const broken = Object.entries(snapshot.violations).map(([id, violation]) =>
+    [id, Object.entries(violation.journeys).map(([journey, count]) => `${journey} ${number(count, true)}`).join(", "), number(violation.count, true)]);
+  put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "No violations.");
+  const ledger = Object.entries(snapshot.ledger.counts).filter(([outcome, count]) => count || outcome === "scheduled").map(([outcome, count]) => [outcome, number(count, true)]);
+  put("ledger", table(["Streams", "Count"], ledger), make(null, "p", { class: snapshot.ledger.adds_up ? "good" : "bad" },
+    snapshot.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${snapshot.ledger.missing} missing.`));
   const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Hub delay", "hub_delay_ms"]]
-    .map(([label, key]) => [label, ...["p50", "p99", "max"].map((word) => number(found.harness[key][word]))]);
-  const processes = Object.entries(found.harness.processes).map(([worker, one]) =>
-    [worker, share(one.cpu_mean), share(one.cpu_max), `${number(one.rss_max_bytes / 1048576, true)} MiB`]);
+    .map(([label, key]) => [label, ...["p50", "p99", "max"].map((name) => number(snapshot.harness[key][name]))]);
+  const processes = Object.entries(snapshot.harness.processes).map(([worker, usage]) =>
+    [worker, share(usage.cpu_mean), share(usage.cpu_max), `${number(usage.rss_max_bytes / 1048576, true)} MiB`]);
   put("own", table(["ms", "p50", "p99", "Max"], own), table(["Process", "CPU mean", "CPU max", "Memory"], processes),
-    ...found.harness.why.map((one) => make(null, "p", { class: "warn" }, `Client-saturated: ${one}.`)),
-    ...(found.harness.faults.streams ? [make(null, "p", { class: "bad" }, `Harness fault: ${found.harness.faults.sentence}.`)] : []));
+    ...snapshot.harness.why.map((reason) => make(null, "p", { class: "warn" }, `Harness saturated: ${reason}.`)),
+    ...(snapshot.harness.faults.streams ? [make(null, "p", { class: "bad" }, `Harness faults: ${snapshot.harness.faults.sentence}.`)] : []));
 }
 
 function put(id, ...content) {
   document.getElementById(id).replaceChildren(...content);
 }
 
-function head(found) {
-  const left = found.left_s === null ? "" : `, ${clock(found.left_s)} left`;
-  const words = { ready: "no test yet", running: found.warming_up ? "warming up" : "running", stopping: "the last streams end" };
-  const said = `${words[found.state] || found.state}${found.run ? ` ${clock(found.elapsed_s)}${left}` : ""}`;
+function head(snapshot) {
+  const left = snapshot.left_s === null ? "" : `, ${clock(snapshot.left_s)} left`;
+  const texts = { ready: "no test yet", running: snapshot.warming_up ? "warming up" : "running", stopping: "waiting for the last streams" };
+  const text = `${texts[snapshot.state] || snapshot.state}${snapshot.run ? ` ${clock(snapshot.elapsed_s)}${left}` : ""}`;
   const state = document.getElementById("state");
-  state.dataset.state = found.state;
-  state.dataset.run = found.run || "";
+  state.dataset.state = snapshot.state;
+  state.dataset.run = snapshot.run || "";
   state.setAttribute("aria-live", "off");
-  state.textContent = said;
-  document.getElementById("plan").textContent = found.run ? [found.plan, found.target].filter(Boolean).join(" → ") : "";
-  const lost = found.workers_lost.length ? `${found.workers_lost.join(", ")} died, with what had not been told yet.` : "";
-  complain(found.problem || lost);
-  document.getElementById("coarse").textContent = found.series.bin_s > 1 ? `The test is long: a point stands for ${found.series.bin_s} s.` : "";
+  state.textContent = text;
+  document.getElementById("plan").textContent = snapshot.run ? [snapshot.plan, snapshot.target].filter(Boolean).join(" → ") : "";
+  const lost = snapshot.workers_lost.length ? `${snapshot.workers_lost.join(", ")} lost; the last results are missing.` : "";
+  showProblem(snapshot.problem || lost);
+  document.getElementById("coarse").textContent = snapshot.series.bin_s > 1 ? `Each point covers ${snapshot.series.bin_s} s.` : "";
 }
 
-function complain(sentence) {
+function showProblem(message) {
   const problem = document.getElementById("problem");
-  problem.hidden = !sentence;
-  if (problem.textContent !== sentence) problem.textContent = sentence;
+  problem.hidden = !message;
+  if (problem.textContent !== message) problem.textContent = message;
 }
 
 async function poll() {
   try {
-    const answer = await fetch("./live.json", { cache: "no-store" });
-    if (!answer.ok) throw new Error(`status ${answer.status}`);
-    const text = await answer.text();
+    const response = await fetch("./live.json", { cache: "no-store" });
+    if (!response.ok) throw new Error(`status ${response.status}`);
+    const text = await response.text();
     if (text !== shown) {
-      const found = JSON.parse(text);
-      if (String(found.version) !== document.body.dataset.version) location.reload();
-      if (newest && newest.run !== found.run) CHARTS.forEach((chart) => delete cursors[chart.id]);
-      newest = found;
-      head(found);
-      tiles(found);
-      tables(found);
+      const snapshot = JSON.parse(text);
+      if (String(snapshot.version) !== document.body.dataset.version) location.reload();
+      if (newest && newest.run !== snapshot.run) CHARTS.forEach((chart) => delete cursors[chart.id]);
+      newest = snapshot;
+      head(snapshot);
+      tiles(snapshot);
+      tables(snapshot);
       CHARTS.forEach(draw);
       shown = text;
     } else if (newest) head(newest);
   } catch (problem) {
     shown = "";
-    complain(`The numbers cannot be fetched (${problem.message}); trying again. What is shown is the last that came.`);
+    showProblem(`Cannot fetch the numbers (${problem.message}); retrying. The page shows the latest ones received.`);
   }
   setTimeout(poll, POLL_MS);
 }
@@ -319,7 +320,7 @@ function theme(name) {
   document.getElementById("theme").textContent = name === "dark" ? "Light theme" : "Dark theme";
 }
 
-// Locust's own page keeps its theme under the same name.
+// Locust's page stores its theme under the same name.
 theme(localStorage.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
 document.getElementById("theme").addEventListener("click", () => {
   localStorage.theme = document.documentElement.dataset.theme === "dark" ? "light" : "dark";

@@ -1,0 +1,125 @@
+"""Everything that one test's results go to: the results file, the live snapshot and the OTLP push."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from harness.config.settings import Settings
+from harness.export.otel import Pusher, interval_s
+from harness.gate.objective import parse_objectives
+from harness.load.stats.live import LiveStats, SnapshotDocument
+from harness.load.stats.otlp_push import OtlpPush
+from harness.load.stats.recorder import ResultsRecorder
+from harness.load.stats.stats_batch import StatsBatch
+from harness.results.manifest import manifest_at_start
+
+Publish = Callable[[SnapshotDocument], None]
+Collect = Callable[[], Iterable[tuple[StatsBatch, str]]]
+"""Takes this process's own batches, each with the name under which it is recorded."""
+
+logger = logging.getLogger(__name__)
+
+
+class RunRecording:
+    """Records one test.
+
+    path: the results file, or None. collect: called about once a second and once at the end. publish: receives the
+    live snapshots; None for none. users: of a closed loop, else None. lasts_s: planned length of the test, or None.
+    Raises ResultsError if the push to a collector cannot be set up.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        path: Path | None,
+        collect: Collect,
+        *,
+        publish: Publish | None = None,
+        users: int | None = None,
+        lasts_s: float | None = None,
+    ) -> None:
+        self._warmup_s = settings.load.warmup
+        self._collect_batches = collect
+        self.live = None if publish is None else _live_stats(settings, path, publish, users, lasts_s)
+        self._recorder = ResultsRecorder(
+            path,
+            manifest_at_start(settings.document(), sys.argv),
+            self._collect,
+            keep_streams=settings.load.keep_streams,
+            listeners=[*([] if self.live is None else [self.live]), *_otlp_push(settings)],
+        )
+        if self.live is not None:
+            self.live.flush()
+
+    def started(self, start_wall_ns: int) -> None:
+        """The load begins at this moment, epoch ns."""
+        self._recorder.started(start_wall_ns, self._warmup_s)
+
+    def add(self, batch: StatsBatch, worker: str) -> None:
+        """Record one process's batch."""
+        self._recorder.add(batch, worker)
+
+    def flush(self) -> None:
+        """Write everything known so far."""
+        self._recorder.flush()
+
+    @property
+    def closing(self) -> bool:
+        """Whether `close` was called."""
+        return self._recorder.closing
+
+    def close(self, state: str, lost: list[str]) -> int | None:
+        """Write the end of the results; every batch has been added. Returns the exit code that the results require.
+
+        state: "finished" or "interrupted". lost: workers whose final batch is missing. Exit code: 2 if the results
+        could not be written, 1 if they are incomplete or streams failed, else None.
+        """
+        self._recorder.close(state, lost)
+        logger.info("%s", self._recorder.summary_line())
+        if self._recorder.problem is not None:
+            return 2
+        ledger = self._recorder.ledger
+        if lost:
+            logger.error("the last results of %s are missing: lost, or unable to stop", ", ".join(lost))
+        if not ledger.adds_up:
+            logger.error("the ledger does not add up: %d streams are missing", ledger.missing)
+        return 1 if lost or self._recorder.totals.faults or not ledger.adds_up else None
+
+    def _collect(self) -> None:
+        if self.live is not None:
+            self.live.problem = self._recorder.problem
+        for batch, worker in self._collect_batches():
+            self._recorder.add(batch, worker)
+
+
+def _live_stats(
+    settings: Settings, path: Path | None, publish: Publish, users: int | None, lasts_s: float | None
+) -> LiveStats:
+    load = settings.load
+    return LiveStats(
+        uuid.uuid4().hex,
+        publish,
+        target=settings.target.base_url or "",
+        plan=load.describe if load.is_open else "",
+        users=users,
+        results=path,
+        objectives=parse_objectives(settings.objectives),
+        has_warmup=load.warmup > 0,
+        lasts_s=lasts_s,
+    )
+
+
+def _otlp_push(settings: Settings) -> Iterator[OtlpPush]:
+    """The push to an OpenTelemetry collector, if one is configured. Raises ResultsError."""
+    if settings.export.otlp_endpoint is not None:
+        yield OtlpPush(
+            Pusher(settings.export.otlp_endpoint, time.time_ns()),
+            target=settings.target.base_url or "",
+            has_warmup=settings.load.warmup > 0,
+            every_s=interval_s(),
+        )
