@@ -1,1 +1,1 @@
-"""The conformance suite: fixtures are scenarios, tests are judgements."""
+"""The conformance suite: fixtures run scenarios, tests apply rules to their Exchanges."""

@@ -1,4 +1,4 @@
-"""Turns each scenario into a fixture of its name, played once a session."""
+"""Makes a session fixture of each scenario, with the scenario's name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import harness.suite.pytest_plugin
+import harness.suite.session
 from harness.contract.exchange import Exchange
 from harness.suite.scenario import ScenarioRunner
 
@@ -27,20 +27,19 @@ for _name, _scenario in SCENARIOS.items():
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    harness.suite.pytest_plugin.select_target(config)
+    harness.suite.session.select_target(config)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Tell the plugin what the selected tests ask for, in their order."""
-    asked: dict[str, None] = {}
+    """Tell the session which scenarios the selected tests need, in the order of the tests."""
+    needed: dict[str, None] = {}
     for item in session.items:
-        params = getattr(item, "callspec", None)
-        asked.update(dict.fromkeys(getattr(item, "fixturenames", ())))
-        asked.update(
-            dict.fromkeys(value for value in (params.params.values() if params else ()) if value in SCENARIOS)
-        )
-    session.config.stash[harness.suite.pytest_plugin.SCENARIOS] = [
-        SCENARIOS[name] for name in asked if name in SCENARIOS
+        callspec = getattr(item, "callspec", None)
+        parameters = callspec.params.values() if callspec else ()
+        needed.update(dict.fromkeys(getattr(item, "fixturenames", ())))
+        needed.update(dict.fromkeys(value for value in parameters if value in SCENARIOS))
+    session.config.stash[harness.suite.session.SCENARIOS] = [
+        SCENARIOS[name] for name in needed if name in SCENARIOS
     ]
 
 
@@ -49,7 +48,7 @@ STREAMS = ("completed_run", "long_run", "failing_run", "cancelled_run", "silent_
 
 @pytest.fixture(params=STREAMS)
 def stream(request: pytest.FixtureRequest) -> Exchange:
-    """A run of each configured action in turn: what holds for one must hold for all."""
+    """A run of each configured action in turn."""
     run: Exchange = request.getfixturevalue(request.param)
     return run
 
@@ -64,6 +63,6 @@ REPLAYS = (
 
 @pytest.fixture(params=REPLAYS)
 def replayed(request: pytest.FixtureRequest) -> tuple[Exchange, Exchange]:
-    """A run of each configured action with its retry after the end."""
+    """A run of each configured action and its retry after the end, in turn."""
     pair: tuple[Exchange, Exchange] = request.getfixturevalue(request.param)
     return pair

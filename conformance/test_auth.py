@@ -1,4 +1,4 @@
-"""Who asks is settled before anything is told or done."""
+"""The server authenticates and authorizes a request before it reveals or does anything."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_401_says_how_to_authenticate(
 
 
 @decides(auth.before_key)
-def test_a_known_key_tells_nothing_without_a_token(
+def test_without_a_token_a_known_key_reveals_nothing(
     check: CheckFunction,
     completed_run: Exchange,
     keys_without_token: tuple[Exchange, Exchange, Exchange, Exchange],
@@ -45,7 +45,7 @@ def test_a_foreign_organization_is_rejected(
 
 
 @decides(auth.org_before_conflict)
-def test_a_foreign_organization_is_not_told_of_a_conflict(
+def test_a_foreign_organization_learns_nothing_of_a_conflict(
     check: CheckFunction, completed_run: Exchange, foreign_org_with_known_key: Exchange
 ) -> None:
     check(completed_run, foreign_org_with_known_key)
@@ -59,7 +59,7 @@ def test_a_key_belongs_to_its_organization(
 
 
 @decides(auth.query_token)
-def test_a_token_in_the_query_string_is_refused(
+def test_a_token_in_the_query_string_is_rejected(
     check: CheckFunction, completed_run: Exchange, token_in_query: Exchange
 ) -> None:
     check(completed_run, token_in_query)

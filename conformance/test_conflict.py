@@ -1,4 +1,4 @@
-"""A key used again with another body is rejected, and nothing else happens."""
+"""Reusing a key with a different body is rejected and has no other effect."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(conflict.rejected)
-def test_another_body_is_rejected_with_409(
+def test_a_different_body_is_rejected_with_409(
     check: CheckFunction, conflicts: list[tuple[Exchange, Exchange]]
 ) -> None:
     check(conflicts)
@@ -29,14 +29,14 @@ def test_a_change_in_any_field_is_a_conflict(
 
 
 @decides(conflict.in_flight)
-def test_another_body_conflicts_while_the_run_goes_on(
+def test_a_different_body_conflicts_while_the_run_is_in_flight(
     check: CheckFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
 ) -> None:
     check(*conflict_in_flight[:2])
 
 
 @decides(conflict.after_completion)
-def test_another_body_conflicts_after_the_run_has_ended(
+def test_a_different_body_conflicts_after_the_run_has_ended(
     check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
 ) -> None:
     check(*conflict_after_completion[:2])
@@ -50,7 +50,7 @@ def test_the_rejected_request_starts_no_run(
 
 
 @decides(conflict.original_untouched)
-def test_the_first_run_goes_on_whole(
+def test_the_first_run_continues_to_its_end(
     check: CheckFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
 ) -> None:
     check(*conflict_in_flight)
@@ -64,7 +64,7 @@ def test_the_first_body_still_resumes_its_run(
 
 
 @decides(conflict.leaks_nothing)
-def test_the_rejection_tells_nothing_of_the_first_run(
+def test_the_rejection_reveals_nothing_of_the_first_run(
     check: CheckFunction, conflict_with_secret: tuple[Exchange, Exchange, str]
 ) -> None:
     check(*conflict_with_secret)

@@ -1,4 +1,4 @@
-"""Each frame's data is a RunEvent."""
+"""The data of each frame is a RunEvent."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ def test_an_error_says_what_failed(check: CheckFunction, failing_run: Exchange) 
 
 
 @decides(events.unknown_types)
-def test_types_beyond_the_four_are_listed(check: CheckFunction, long_run: Exchange) -> None:
+def test_which_event_types_exist_beyond_the_documented_four(check: CheckFunction, long_run: Exchange) -> None:
     check(long_run)

@@ -1,4 +1,4 @@
-"""What stands on the wire is an event stream (WHATWG HTML 9.2)."""
+"""The bytes on the wire are a valid event stream (WHATWG HTML 9.2)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 @decides(framing.utf8)
 def test_the_stream_is_strict_utf8(check: CheckFunction, stream: Exchange) -> None:
-    check(8, stream)
+    check(stream)
 
 
 @decides(framing.bom)
-def test_a_bom_stands_only_at_the_very_start(check: CheckFunction, stream: Exchange) -> None:
+def test_a_bom_appears_only_at_the_start(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
@@ -24,12 +24,12 @@ def test_only_known_fields_are_sent(check: CheckFunction, stream: Exchange) -> N
 
 
 @decides(framing.id_no_nul)
-def test_no_id_holds_a_nul(check: CheckFunction, stream: Exchange) -> None:
+def test_no_id_contains_a_nul(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
 @decides(framing.retry_digits)
-def test_retry_holds_digits_only(check: CheckFunction, stream: Exchange) -> None:
+def test_retry_contains_only_digits(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP message around the stream."""
+"""The HTTP response that carries the stream."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def test_charset_is_absent_or_utf8(check: CheckFunction, stream: Exchange) -> No
 
 
 @decides(headers.complete)
-def test_the_message_ends_properly(check: CheckFunction, stream: Exchange) -> None:
+def test_the_message_is_complete(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
 @decides(headers.no_cache)
-def test_no_cache_keeps_the_stream(check: CheckFunction, stream: Exchange) -> None:
+def test_caches_must_not_store_the_stream(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
 @decides(headers.incremental)
-def test_events_arrive_as_they_are_made(check: CheckFunction, long_run: Exchange) -> None:
+def test_events_arrive_as_they_are_produced(check: CheckFunction, long_run: Exchange) -> None:
     check(long_run)
 
 
 @decides(headers.method)
-def test_another_method_gets_405_with_allow(check: CheckFunction, get_answer: Exchange) -> None:
-    check(get_answer)
+def test_a_wrong_method_gets_405_with_allow(check: CheckFunction, get_response: Exchange) -> None:
+    check(get_response)

@@ -1,4 +1,4 @@
-"""What a client resumes by."""
+"""What a client resumes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_each_event_has_an_id(check: CheckFunction, stream: Exchange) -> None:
 
 
 @decides(ids.unique)
-def test_no_id_comes_twice(check: CheckFunction, stream: Exchange) -> None:
+def test_no_id_appears_twice(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
@@ -23,5 +23,5 @@ def test_ids_increase_as_pairs_of_numbers(check: CheckFunction, stream: Exchange
 
 
 @decides(ids.clock)
-def test_ids_tell_the_wall_clock(check: CheckFunction, stream: Exchange) -> None:
+def test_ids_follow_the_wall_clock(check: CheckFunction, stream: Exchange) -> None:
     check(stream)

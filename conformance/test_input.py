@@ -1,4 +1,4 @@
-"""A request that is not what the documentation describes is refused."""
+"""A request that violates the documentation is rejected."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(input.not_json)
-def test_what_is_no_json_object_is_a_4xx(
+def test_a_body_that_is_not_a_json_object_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_not_json: dict[str, Exchange]
 ) -> None:
     check(completed_run, bodies_not_json)
@@ -36,14 +36,14 @@ def test_a_field_of_the_wrong_type_is_a_4xx(
 
 
 @decides(input.source)
-def test_a_source_outside_the_three_is_a_4xx(
+def test_an_undocumented_source_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_with_bad_source: dict[str, Exchange]
 ) -> None:
     check(completed_run, bodies_with_bad_source)
 
 
 @decides(input.timezone)
-def test_a_timezone_that_is_none_is_a_4xx(
+def test_an_unknown_time_zone_is_a_4xx(
     check: CheckFunction, completed_run: Exchange, bodies_with_bad_timezone: dict[str, Exchange]
 ) -> None:
     check(completed_run, bodies_with_bad_timezone)
@@ -64,19 +64,21 @@ def test_no_generated_body_breaks_the_server(
 
 
 @decides(input.media_type)
-def test_another_media_type_is_refused(
+def test_a_wrong_media_type_is_rejected(
     check: CheckFunction, completed_run: Exchange, body_as_text: Exchange
 ) -> None:
     check(completed_run, body_as_text)
 
 
 @decides(input.too_large)
-def test_an_oversized_body_is_refused(
+def test_an_oversized_body_is_rejected(
     check: CheckFunction, completed_run: Exchange, body_too_large: Exchange
 ) -> None:
     check(completed_run, body_too_large)
 
 
 @decides(input.error_shape)
-def test_every_rejection_has_one_shape(check: CheckFunction, every_answer: list[Exchange]) -> None:
-    check(every_answer)
+def test_all_rejections_have_the_same_shape(
+    check: CheckFunction, every_kind_of_response: list[Exchange]
+) -> None:
+    check(every_kind_of_response)

@@ -1,4 +1,4 @@
-"""What an Idempotency-Key is, and what it is not."""
+"""Which values work as an Idempotency-Key, and what a key must not do."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_bad_key_is_a_400(
 
 
 @decides(key.inert)
-def test_an_injection_in_the_key_changes_nothing(
+def test_an_injection_in_the_key_has_no_effect(
     check: CheckFunction, completed_run: Exchange, injected_keys: dict[str, Exchange]
 ) -> None:
     check(completed_run, injected_keys)
@@ -45,7 +45,7 @@ def test_whether_the_other_route_shares_keys(
 
 
 @decides(key.body_canonical)
-def test_whether_other_bytes_are_another_body(
-    check: CheckFunction, same_value_in_other_bytes: tuple[Exchange, Exchange, Exchange]
+def test_whether_key_order_and_whitespace_make_a_different_body(
+    check: CheckFunction, same_body_in_different_bytes: tuple[Exchange, Exchange, Exchange]
 ) -> None:
-    check(*same_value_in_other_bytes)
+    check(*same_body_in_different_bytes)

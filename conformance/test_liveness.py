@@ -8,25 +8,25 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(liveness.first_event)
-def test_head_and_first_event_come_in_time(check: CheckFunction, stream: Exchange) -> None:
+def test_the_first_event_arrives_in_time(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
 @decides(liveness.heartbeat)
-def test_silence_carries_comments(check: CheckFunction, quiet_run: Exchange) -> None:
+def test_comments_break_a_silence(check: CheckFunction, quiet_run: Exchange) -> None:
     check(quiet_run)
 
 
 @decides(liveness.heartbeat_inert)
-def test_a_heartbeat_is_no_event(check: CheckFunction, quiet_run: Exchange) -> None:
+def test_a_heartbeat_is_not_an_event(check: CheckFunction, quiet_run: Exchange) -> None:
     check(quiet_run)
 
 
 @decides(liveness.heartbeat_interval)
-def test_how_often_silence_carries_a_comment(check: CheckFunction, quiet_run: Exchange) -> None:
+def test_how_often_a_silent_stream_sends_a_comment(check: CheckFunction, quiet_run: Exchange) -> None:
     check(quiet_run)
 
 
 @decides(liveness.retry_hint)
-def test_which_reconnection_time_is_asked_for(check: CheckFunction, long_run: Exchange) -> None:
+def test_which_reconnection_time_is_requested(check: CheckFunction, long_run: Exchange) -> None:
     check(long_run)

@@ -1,4 +1,4 @@
-"""Requests that arrive together, and streams beside each other."""
+"""Simultaneous requests, and concurrent streams."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(race.same_body)
-def test_equal_requests_together_are_one_run(
+def test_simultaneous_equal_requests_are_one_run(
     check: CheckFunction, equal_requests_together: list[list[Exchange]]
 ) -> None:
     check(equal_requests_together)
 
 
 @decides(race.different_bodies)
-def test_different_bodies_together_have_one_winner(
+def test_simultaneous_different_bodies_have_one_winner(
     check: CheckFunction, different_bodies_together: list[list[Exchange]]
 ) -> None:
     check(different_bodies_together)
@@ -29,14 +29,14 @@ def test_interleaved_runs_show_nothing_of_each_other(
 
 
 @decides(race.close_one)
-def test_closing_one_stream_leaves_the_others_whole(
+def test_closing_one_stream_leaves_the_others_intact(
     check: CheckFunction, one_of_several_closed: tuple[Exchange, list[Exchange]]
 ) -> None:
     check(*one_of_several_closed)
 
 
 @decides(race.slow_reader)
-def test_a_stalled_reader_slows_nobody(
-    check: CheckFunction, runs_beside_a_stalled_reader: tuple[Exchange, list[Exchange]]
+def test_a_stalled_reader_does_not_slow_the_others(
+    check: CheckFunction, runs_with_a_stalled_reader: tuple[Exchange, list[Exchange]]
 ) -> None:
-    check(*runs_beside_a_stalled_reader)
+    check(*runs_with_a_stalled_reader)

@@ -1,14 +1,15 @@
-"""A retry with the same key and body brings the same run, whole."""
+"""A retry with the same key and body returns the same run, complete."""
 
 from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import resume
+from harness.contract.rules.cuts import CutRun
 from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(resume.replay)
-def test_a_retry_after_completion_brings_the_same_sequence(
+def test_a_retry_after_completion_returns_the_same_sequence(
     check: CheckFunction, replayed: tuple[Exchange, Exchange]
 ) -> None:
     check(*replayed)
@@ -27,40 +28,40 @@ def test_a_retry_in_flight_joins_the_run(
 
 
 @decides(resume.first_reader_kept)
-def test_a_second_reader_leaves_the_first_one_whole(
+def test_a_second_reader_does_not_affect_the_first_one(
     check: CheckFunction, joined_run: tuple[Exchange, Exchange, Exchange]
 ) -> None:
     check(*joined_run)
 
 
 @decides(resume.every_cut)
-def test_nothing_is_lost_wherever_a_run_is_cut(check: CheckFunction, cut_runs: list[resume.CutRun]) -> None:
+def test_nothing_is_lost_wherever_a_run_is_cut(check: CheckFunction, cut_runs: list[CutRun]) -> None:
     check(cut_runs)
 
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_after_a_cut_with_last_event_id(
-    check: CheckFunction, cut_runs_by_id: list[resume.CutRun]
+    check: CheckFunction, cut_runs_by_id: list[CutRun]
 ) -> None:
     check(cut_runs_by_id)
 
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_by_resuming_a_finished_run(
-    check: CheckFunction, cut_after_the_end: list[resume.CutRun]
+    check: CheckFunction, cut_after_the_end: list[CutRun]
 ) -> None:
     check(cut_after_the_end)
 
 
 @decides(resume.survives_disconnect)
 def test_a_dropped_connection_does_not_end_the_run(
-    check: CheckFunction, runs_cut_each_way: list[resume.CutRun]
+    check: CheckFunction, runs_cut_each_way: list[CutRun]
 ) -> None:
     check(runs_cut_each_way)
 
 
 @decides(resume.last_event_id)
-def test_last_event_id_brings_exactly_what_follows(
+def test_last_event_id_returns_exactly_the_later_events(
     check: CheckFunction, resumed_after_each_id: tuple[Exchange, list[Exchange]]
 ) -> None:
     check(*resumed_after_each_id)
@@ -88,5 +89,5 @@ def test_a_retry_that_races_the_terminal_event_loses_nothing(
 
 
 @decides(resume.start)
-def test_where_a_resumed_stream_starts(check: CheckFunction, cut_runs: list[resume.CutRun]) -> None:
+def test_where_a_resumed_stream_starts(check: CheckFunction, cut_runs: list[CutRun]) -> None:
     check(cut_runs)

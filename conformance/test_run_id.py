@@ -1,4 +1,4 @@
-"""A run's name, and its standing beside the key."""
+"""The runId, and how it relates to the key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(run_id.echoed)
-def test_the_clients_run_id_is_the_runs(check: CheckFunction, runs_with_run_id: list[Exchange]) -> None:
+def test_the_clients_run_id_is_echoed(check: CheckFunction, runs_with_run_id: list[Exchange]) -> None:
     check(runs_with_run_id)
 
 
@@ -27,16 +27,16 @@ def test_the_run_id_is_the_same_on_a_retry(
 
 
 @decides(run_id.key_wins)
-def test_the_key_decides_before_the_run_id(
+def test_the_key_takes_precedence_over_the_run_id(
     check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
-    run_id_beside_key: tuple[Exchange, Exchange, Exchange],
+    run_id_and_key: tuple[Exchange, Exchange, Exchange],
 ) -> None:
-    check(replayed_run, *run_id_beside_key)
+    check(replayed_run, *run_id_and_key)
 
 
 @decides(run_id.resumes)
-def test_the_run_id_resumes_where_there_is_no_key(
+def test_without_a_key_the_run_id_resumes(
     check: CheckFunction,
     replayed_run: tuple[Exchange, Exchange],
     resumed_by_run_id: tuple[Exchange, Exchange],
@@ -45,7 +45,7 @@ def test_the_run_id_resumes_where_there_is_no_key(
 
 
 @decides(run_id.without_key)
-def test_whether_a_run_id_does_the_keys_work(
+def test_whether_a_run_id_acts_as_a_key(
     check: CheckFunction, resumed_by_run_id: tuple[Exchange, Exchange]
 ) -> None:
     check(*resumed_by_run_id)

@@ -1,4 +1,4 @@
-"""No answer gives away what it must not."""
+"""No response leaks secrets or weakens the browser's protection."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .scenarios.auth import GARBAGE_TOKEN
 
 
 @decides(security.cors)
-def test_no_foreign_page_may_use_credentials(check: CheckFunction, cors_answers: list[Exchange]) -> None:
-    check(cors_answers)
+def test_no_foreign_page_may_use_credentials(check: CheckFunction, cors_responses: list[Exchange]) -> None:
+    check(cors_responses)
 
 
 @decides(security.nosniff)
-def test_no_answer_may_be_sniffed(check: CheckFunction, every_answer: list[Exchange]) -> None:
-    check(every_answer)
+def test_no_response_may_be_sniffed(check: CheckFunction, every_kind_of_response: list[Exchange]) -> None:
+    check(every_kind_of_response)
 
 
 @decides(security.no_secrets)
-def test_no_answer_echoes_a_token(
-    check: CheckFunction, scenario_runner: ScenarioRunner, every_answer: list[Exchange]
+def test_no_response_echoes_a_token(
+    check: CheckFunction, scenario_runner: ScenarioRunner, every_kind_of_response: list[Exchange]
 ) -> None:
-    check(every_answer, (*scenario_runner.context.target.secrets, GARBAGE_TOKEN))
+    check(every_kind_of_response, (*scenario_runner.context.target.secrets, GARBAGE_TOKEN))

@@ -1,4 +1,4 @@
-"""A run's stream ends with exactly one of done, error, cancelled, and then it closes."""
+"""A run's stream ends with exactly one of done, error or cancelled, and then closes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.suite.pytest_plugin import CheckFunction, decides
 
 
 @decides(terminal.always)
-def test_no_stream_ends_without_a_terminal_event(check: CheckFunction, stream: Exchange) -> None:
+def test_every_stream_ends_with_a_terminal_event(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 

@@ -1,4 +1,4 @@
-"""Writes docs/requirements.md from the catalogue, the suite, its scenarios and the faults."""
+"""Generates docs/requirements.md from the catalogue, the suite's scenarios and the faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from harness.conformance.conftest import REPLAYS, STREAMS
 from harness.conformance.scenarios import every_scenario
 from harness.contract.requirements import CATALOGUE, Requirement, areas
 from harness.reference.faults import FAULTS
-from harness.suite.pytest_plugin import MARKER
+from harness.suite.selection import MARKER
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "requirements.md"
 
@@ -41,7 +41,7 @@ def _modules() -> Iterator[ModuleType]:
 
 
 def _tests() -> dict[str, list[tuple[str, tuple[str, ...]]]]:
-    """Requirement id to the suite's tests, each with the names of its fixtures."""
+    """The suite's tests by requirement id, each with the names of its fixtures."""
     tests: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
     for module in _modules():
         for name, function in inspect.getmembers(module, inspect.isfunction):

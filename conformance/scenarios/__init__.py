@@ -1,4 +1,4 @@
-"""Situations brought about on the target, one module a kind. Each becomes a fixture of its name."""
+"""The scenarios, one module per kind. Each becomes a fixture with its name."""
 
 from __future__ import annotations
 

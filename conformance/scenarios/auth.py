@@ -1,4 +1,4 @@
-"""Requests of those who may not: no token, a garbage one, a foreign organization, the token elsewhere."""
+"""Unauthorized requests: no token, a garbage token, a foreign organization, the token in the query string."""
 
 from __future__ import annotations
 
@@ -20,33 +20,33 @@ GARBAGE_TOKEN = f"garbage-{uuid.uuid4().hex}"
 async def _refused_then_used(
     context: ScenarioContext, refused: HttpRequest, label: str
 ) -> tuple[Exchange, Exchange]:
-    """A request to be refused, and its key in a valid request with another body: is the key still free?"""
+    """A request to reject, then a valid request with its key and a different body: is the key still free?"""
     first = await context.send(refused, label)
     valid = context.request("success", key=refused.header("idempotency-key"))
     return first, await context.send(valid, f"a valid request with the key of {label}")
 
 
 async def without_token(context: ScenarioContext) -> tuple[Exchange, Exchange]:
-    """A request without a token, then its key used validly."""
+    """A request without a token, then a valid request with its key."""
     request = context.request("success").with_header("Authorization", None)
     return await _refused_then_used(context, request, "a request without a token")
 
 
 async def with_garbage_token(context: ScenarioContext) -> tuple[Exchange, Exchange]:
-    """A request with a garbage token, then its key used validly."""
+    """A request with a garbage token, then a valid request with its key."""
     request = context.request("success").with_header("Authorization", f"Bearer {GARBAGE_TOKEN}")
     return await _refused_then_used(context, request, "a request with a garbage token")
 
 
 async def keys_without_token(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange, Exchange]:
-    """Without a token: a known key with its body, the same with another body, two unknown keys."""
+    """Without a token: a known key with its body, the same key with a different body, two unknown keys."""
     known = (await context.run_once(completed_run)).request.with_header("Authorization", None)
     return (
         await context.send(known, "a known key without a token"),
-        await context.send(with_different_body(known), "a known key and another body without a token"),
+        await context.send(with_different_body(known), "a known key and a different body without a token"),
         await context.send(known.with_header("Idempotency-Key", new_key()), "an unknown key without a token"),
         await context.send(
-            known.with_header("Idempotency-Key", new_key()), "another unknown key without a token"
+            known.with_header("Idempotency-Key", new_key()), "a second unknown key without a token"
         ),
     )
 
@@ -57,16 +57,16 @@ def _foreign(context: ScenarioContext, key: str) -> HttpRequest:
 
 
 async def with_foreign_org(context: ScenarioContext) -> tuple[Exchange, Exchange]:
-    """A request with a foreign organizationId, then its key used validly."""
+    """A request with a foreign organizationId, then a valid request with its key."""
     return await _refused_then_used(
         context, _foreign(context, new_key()), "a request for a foreign organization"
     )
 
 
 async def foreign_org_with_known_key(context: ScenarioContext) -> Exchange:
-    """A foreign organizationId under a key that the principal's own organization has used."""
+    """A request with a foreign organizationId and a key that the principal's own organization has used."""
     key = (await context.run_once(completed_run)).request.header("idempotency-key") or ""
-    return await context.send(_foreign(context, key), "a foreign organization under a known key")
+    return await context.send(_foreign(context, key), "a foreign organization with a known key")
 
 
 async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Exchange, Exchange]:
@@ -81,7 +81,7 @@ async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Excha
 
 
 async def token_in_query(context: ScenarioContext) -> Exchange:
-    """A request with its token in the query string."""
+    """A request with the token in the query string."""
     request = context.request("success").with_header("Authorization", None)
     target = f"{request.target}?access_token={quote(context.target.principal.token, safe='')}"
     return await context.send(

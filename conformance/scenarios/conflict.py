@@ -1,4 +1,4 @@
-"""The same key with another body: after the end, in flight, and in each single field."""
+"""The same key with a different body: after the end, in flight, and with each single field changed."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ from harness.suite.scenario import ScenarioContext
 async def conflict_after_completion(
     context: ScenarioContext,
 ) -> tuple[Exchange, Exchange, Exchange, Exchange]:
-    """A completed run, another body under its key, the first body again, the other body again."""
+    """A completed run, its key with a different body, the first body again, the different body again."""
     request = context.request("success")
     other = with_different_body(request)
     return (
         await context.send(request, "a completed run"),
-        await context.send(other, "another body under its key"),
+        await context.send(other, "a different body with its key"),
         await context.send(request, "the first body again"),
-        await context.send(other, "the other body again"),
+        await context.send(other, "the different body again"),
     )
 
 
 async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
-    """A long run, another body under its key while it is going on, and the first body again after its end."""
+    """A long run, its key with a different body while it is in flight, and the first body again after its end."""
     request = context.request("long")
     async with context.connections(2):
         first = context.open(request, "a long run")
         await first.events(2)
-        second = context.open(with_different_body(request), "another body while the run is in flight")
+        second = context.open(with_different_body(request), "a different body while the run is in flight")
         original, conflicting = await asyncio.gather(first.result(), second.result())
     return original, conflicting, await context.send(request, "the first body again")
 
 
 async def conflicts(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
-    """Runs with another body under their keys: after the end, and in flight where there is a long action."""
+    """Runs, and their keys with a different body: after the end, and in flight if a long action is configured."""
     after = await context.run_once(conflict_after_completion)
-    found = [after[:2]]
+    pairs = [after[:2]]
     if context.target.action("long") is not None:
         in_flight = await context.run_once(conflict_in_flight)
-        found.append(in_flight[:2])
-    return found
+        pairs.append(in_flight[:2])
+    return pairs
 
 
 async def conflict_with_secret(context: ScenarioContext) -> tuple[Exchange, Exchange, str]:
-    """A run whose body holds a text of its own, and another body under its key."""
+    """A run with a unique text in its body, and its key with a different body."""
     secret = f"secret-{uuid.uuid4()}"
     request = context.request("success")
     request = request.with_json({**request.json(), "fileThreadId": secret})
     original = await context.send(request, "a run with a secret in its body")
     other = request.with_json({**request.json(), "fileThreadId": "another"})
-    return original, await context.send(other, "another body under its key"), secret
+    return original, await context.send(other, "a different body with its key"), secret
 
 
 async def conflicts_by_field(context: ScenarioContext) -> tuple[Exchange, dict[str, Exchange]]:
-    """A run with every optional field, and bodies that differ from its own in one value each."""
+    """A run with every optional field, and its key with bodies that differ in one value each."""
     action = copy.deepcopy(context.request("success").json()["workflowAction"])
     body = {
         **context.target.body(action),
@@ -72,13 +72,13 @@ async def conflicts_by_field(context: ScenarioContext) -> tuple[Exchange, dict[s
     key = new_key()
     original = await context.send(context.target.post(body, key=key), "a run with every field")
     requests = {name: context.target.post(other, key=key) for name, other in _variations(body)}
-    return original, await context.send_all(requests, "another body")
+    return original, await context.send_all(requests, "a different body")
 
 
 def _variations(body: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By name, copies of `body` with one value changed, at each depth, valid as before.
+    """Valid copies of `body` with one value changed, at each depth, with the name of the change.
 
-    toolId and runtimeScope stay: a server may know only certain values of them.
+    toolId and runtimeScope stay: a server may accept only certain values of them.
     """
 
     def changed(name: str, change: Callable[[dict[str, Any]], object]) -> tuple[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A search for a request body that makes the server fail, by Hypothesis: what it finds, it makes small."""
+"""Searches with Hypothesis for a request body that breaks the server, and shrinks what it finds."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from harness.suite.scenario import ScenarioContext
 from harness.transport.receiver import Cut
 
 EXAMPLES = 80
-_LOOK_S = 0.2
-SEARCH_S = 8.0  # a slow target is asked less, not longer
+_POLL_S = 0.2
+SEARCH_S = 8.0  # a slow target gets fewer requests, not a longer search
 _FIELDS = (
     "organizationId",
     "sessionId",
@@ -35,14 +35,14 @@ _FIELDS = (
     "unknownField",
 )
 
-#: A number as JSON text, of sizes that no parser expects.
+#: Numbers as JSON text, of sizes that parsers do not expect.
 _NUMBERS = st.one_of(
     st.integers().map(str),
     st.integers(1, 6000).map(lambda digits: "9" * digits),
     st.integers(-600, 600).map(lambda exponent: f"1e{exponent}"),
     st.sampled_from(("-0", "0.0", "1E+2", "NaN", "Infinity", "-Infinity", "01", "0x1F", "+1")),
 )
-#: A text, with every code point there is and some that stand alone: surrogates, NUL, non-characters.
+#: Strings of any code points, and of special ones: lone surrogates, NUL, noncharacters.
 _TEXTS = st.text(st.characters(codec=None), max_size=200).map(json.dumps)
 _ODD_TEXTS = st.text(st.sampled_from("\ud800\udfff\x00\x1f\u2028\ufeff\uffffa"), min_size=1, max_size=4).map(
     json.dumps
@@ -67,61 +67,61 @@ _VALUES = st.recursive(
 
 
 class _BodySearch:
-    """Asks the target, example by example, and remembers what it answered."""
+    """Sends the generated bodies to the target, and keeps the responses."""
 
     def __init__(self, context: ScenarioContext, loop: asyncio.AbstractEventLoop) -> None:
         self._context = context
         self._loop = loop
         self._template = context.request("success")
         self._until = time.monotonic() + SEARCH_S
-        self._answers: dict[str, Exchange] = {}
+        self._responses: dict[str, Exchange] = {}
         self.last: tuple[str, Exchange] | None = None
         self.failed = False
         self._over = threading.Event()
 
     def stop(self) -> None:
-        """Nobody waits for an outcome any more: the thread that searches is to end, whatever it waits for."""
+        """End the search, whatever its thread waits for: nobody needs its outcome any more."""
         self._over.set()
 
     @property
     def tried(self) -> int:
-        """How many bodies were sent."""
-        return len(self._answers)
+        """The number of bodies sent."""
+        return len(self._responses)
 
-    def ask(self, field: str, value: str) -> None:
-        """Send a body with `value`, as JSON text, in `field`. Raises AssertionError when that broke the server."""
+    def send(self, field: str, value: str) -> None:
+        """Send a body with `value`, as JSON text, in `field`. Raises AssertionError if that breaks the server."""
         text = self._body(field, value)
-        if text not in self._answers:
+        if text not in self._responses:
             if time.monotonic() > self._until or self._over.is_set():
                 return
-            answer = self._answer(text)
-            if answer is None:
+            response = self._response_to(text)
+            if response is None:
                 return
-            self._answers[text] = answer
-        answer = self._answers[text]
-        if not survives(answer):
+            self._responses[text] = response
+        response = self._responses[text]
+        if not survives(response):
             self.failed = True
             self.last = (
                 f'"{field}": {value if len(value) < 200 else f"{value[:100]}… ({len(value)} characters)"}',
-                answer,
+                response,
             )
             raise AssertionError(field)
         if not self.failed:
-            self.last = f"{self.tried} generated bodies", answer
+            self.last = f"{self.tried} generated bodies", response
 
-    def _answer(self, text: str) -> Exchange | None:
-        """The answer to a body; None when it is not waited for any more, as the loop that sends may have ended."""
+    def _response_to(self, text: str) -> Exchange | None:
+        """The response to a body; None once the search is stopped, as the event loop may have ended."""
         sending = asyncio.run_coroutine_threadsafe(self._send(text), self._loop)
         while not self._over.is_set():
-            done, _ = wait([sending], _LOOK_S)
+            done, _ = wait([sending], _POLL_S)
             if done:
                 return sending.result()
         return None
 
     def _body(self, field: str, value: str) -> str:
-        members = {name: json.dumps(one) for name, one in self._template.json().items()}
+        members = {name: json.dumps(member) for name, member in self._template.json().items()}
         members[field] = value
-        return "{" + ", ".join(f"{json.dumps(name)}: {one}" for name, one in members.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(name)}: {text}" for name, text in members.items()) + "}"
 
     async def _send(self, text: str) -> Exchange:
         request = HttpRequest(
@@ -130,21 +130,21 @@ class _BodySearch:
             self._template.headers,
             text.encode("utf-8", "surrogatepass"),
         )
-        # The first event is enough: whether the run ends is not asked here.
+        # The first event is enough: whether the run ends is not checked here.
         return await self._context.send(
             request.with_header("Idempotency-Key", new_key()), "a generated body", cut=Cut(after_events=1)
         )
 
 
 async def searched_bodies(context: ScenarioContext) -> dict[str, Exchange]:
-    """The smallest generated body that made the server fail, else the last of those that did not."""
+    """Generated bodies: the smallest one that broke the server, else the last one."""
     context.forbid_when_read_only("hostile bodies")
     search = _BodySearch(context, asyncio.get_running_loop())
 
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
-        derandomize=True,  # the same search every time: what was found once is found again
+        derandomize=True,  # the same search every time, so a finding is reproducible
         database=None,
         phases=(Phase.generate, Phase.shrink),
         suppress_health_check=list(HealthCheck),
@@ -152,17 +152,17 @@ async def searched_bodies(context: ScenarioContext) -> dict[str, Exchange]:
     )
     @given(field=st.sampled_from(_FIELDS), value=st.one_of(_VALUES, _NESTED))
     def no_body_breaks_it(field: str, value: str) -> None:
-        search.ask(field, value)
+        search.send(field, value)
 
-    def hunt() -> None:
+    def run_search() -> None:
         run: Any = no_body_breaks_it
         try:
             run()
         except (AssertionError, Flaky):
-            return  # `search.last` is what was found
+            return  # the finding is in `search.last`
 
     try:
-        await asyncio.to_thread(hunt)
+        await asyncio.to_thread(run_search)
     finally:
-        search.stop()  # where this is called off, an interpreter that ends would wait for the thread for ever
+        search.stop()  # else, after a cancellation, the interpreter would wait for the thread at exit
     return dict([search.last]) if search.last is not None else {}

@@ -1,4 +1,4 @@
-"""Bodies that the documentation does not describe."""
+"""Requests with bodies that violate the documentation."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _body(context: ScenarioContext) -> dict[str, Any]:
 
 
 async def bodies_not_json(context: ScenarioContext) -> dict[str, Exchange]:
-    """What is posted in place of a JSON object."""
+    """Bodies that are not a JSON object."""
     bodies = {
         "malformed JSON": b'{"organizationId": "org',
         "an array": b"[]",
@@ -44,14 +44,14 @@ async def bodies_not_json(context: ScenarioContext) -> dict[str, Exchange]:
 
 
 async def bodies_without_a_field(context: ScenarioContext) -> dict[str, Exchange]:
-    """By the required field that is left out."""
+    """Bodies without one required field."""
     body = _body(context)
     bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
     return await _with_bodies(context, bodies, "a body without")
 
 
 async def bodies_with_wrong_types(context: ScenarioContext) -> dict[str, Exchange]:
-    """By what stands where another type is documented."""
+    """Bodies with one value of the wrong type."""
     wrong: dict[str, dict[str, Any]] = {
         "a number as organizationId": {"organizationId": 7},
         "an object as sessionId": {"sessionId": {}},
@@ -69,7 +69,7 @@ async def bodies_with_wrong_types(context: ScenarioContext) -> dict[str, Exchang
 
 
 async def bodies_with_bad_source(context: ScenarioContext) -> dict[str, Exchange]:
-    """By a `source` that is none of the documented three."""
+    """Bodies with an undocumented `source`."""
     body = _body(context)
     values: tuple[Any, ...] = ("robot", "", "API", 7)
     return await _with_bodies(
@@ -78,7 +78,7 @@ async def bodies_with_bad_source(context: ScenarioContext) -> dict[str, Exchange
 
 
 async def bodies_with_bad_timezone(context: ScenarioContext) -> dict[str, Exchange]:
-    """By a `userTimezone` that is no IANA zone."""
+    """Bodies with a `userTimezone` that is not an IANA time zone."""
     body = _body(context)
     values = ("Mars/Olympus_Mons", "not a zone", "../../etc/passwd")
     return await _with_bodies(
@@ -87,7 +87,7 @@ async def bodies_with_bad_timezone(context: ScenarioContext) -> dict[str, Exchan
 
 
 async def hostile_bodies(context: ScenarioContext) -> dict[str, Exchange]:
-    """JSON that breaks what is not built for it."""
+    """Bodies that break naive JSON parsers."""
     context.forbid_when_read_only("hostile bodies")
     body = json.dumps(_body(context))
     opened = body[:-1]
@@ -114,14 +114,14 @@ async def hostile_bodies(context: ScenarioContext) -> dict[str, Exchange]:
 
 
 async def body_as_text(context: ScenarioContext) -> Exchange:
-    """A valid body that claims to be plain text."""
+    """A valid body with Content-Type text/plain."""
     return await context.send(
         context.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
     )
 
 
 async def body_too_large(context: ScenarioContext) -> Exchange:
-    """A valid body with a very long value in it."""
+    """A valid body with one very long value."""
     context.forbid_when_read_only("oversized bodies")
     body = {**_body(context), "fileThreadId": "x" * TOO_LARGE_BYTES}
     return await context.send(context.target.post(body, key=new_key()), "an oversized body")

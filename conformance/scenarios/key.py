@@ -1,4 +1,4 @@
-"""Keys of every kind, no key, and the client's runId beside or instead of one."""
+"""Keys of every kind, no key, and a runId with or without a key."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ async def keyless_runs(context: ScenarioContext) -> tuple[Exchange, Exchange]:
 
 
 async def opaque_keys(context: ScenarioContext) -> dict[str, tuple[Exchange, Exchange]]:
-    """Runs under keys of different forms, and their retries."""
+    """Runs with keys of different forms, and their retries."""
     unique = uuid.uuid4().hex
     keys = {
         "a UUID": new_key(),
         "a quoted structured-field string": f'"{new_key()}"',
         "a plain token": f"run_{unique}.1",
     }
-    found: dict[str, tuple[Exchange, Exchange]] = {}
+    pairs: dict[str, tuple[Exchange, Exchange]] = {}
     for kind, key in keys.items():
         request = context.request("success", key=key)
         original = await context.send(request, f"a run with {kind} as key")
-        found[kind] = original, await context.send(request, f"its retry, with {kind} as key")
-    return found
+        pairs[kind] = original, await context.send(request, f"its retry, with {kind} as key")
+    return pairs
 
 
 async def bad_keys(context: ScenarioContext) -> dict[str, Exchange]:
-    """Requests with keys that are none."""
+    """Requests with invalid keys."""
     keys = {
         "an empty text": "",
         "20,000 characters": "k" * 20_000,
@@ -55,7 +55,7 @@ async def bad_keys(context: ScenarioContext) -> dict[str, Exchange]:
 
 
 async def injected_keys(context: ScenarioContext) -> dict[str, Exchange]:
-    """Requests whose keys try to be something else. A raw line break cannot be sent; its escapes are."""
+    """Requests with injections as keys; line breaks are escaped, as raw ones cannot be sent."""
     context.forbid_when_read_only("injections")
     unique = uuid.uuid4().hex
     keys = (
@@ -83,8 +83,8 @@ async def key_on_other_route(context: ScenarioContext) -> tuple[Exchange, Exchan
     return original, await context.send(request, "the same key on the other route")
 
 
-async def same_value_in_other_bytes(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
-    """A run, and the same JSON value under its key with another key order, and with other white space."""
+async def same_body_in_different_bytes(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
+    """A run, and its key with the same JSON value in a different key order and with different whitespace."""
     request = context.request("success")
     body = request.json()
     reordered = request.with_json(dict(reversed(body.items())))
@@ -97,23 +97,21 @@ async def same_value_in_other_bytes(context: ScenarioContext) -> tuple[Exchange,
     original = await context.send(request, "a run")
     return (
         original,
-        await context.send(reordered, "its body with another key order"),
-        await context.send(spaced, "its body with other white space"),
+        await context.send(reordered, "its body with a different key order"),
+        await context.send(spaced, "its body with different whitespace"),
     )
 
 
 async def runs_with_run_id(context: ScenarioContext) -> list[Exchange]:
-    """Runs whose runId the client gave, with a fresh key and without one."""
+    """Runs with a runId from the client, with a fresh key and without one."""
     return [
-        await context.send(
-            context.request("success", run_id=new_key()), "a run with a runId of the client's"
-        ),
+        await context.send(context.request("success", run_id=new_key()), "a run with a runId"),
         await context.send(_keyless(context, new_key()), "a run with a runId and without a key"),
     ]
 
 
-async def run_id_beside_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
-    """A run with key and runId; its runId under a new key; another runId under its key."""
+async def run_id_and_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
+    """A run with key and runId; its runId with a new key; its key with a new runId."""
     request = context.request("success", run_id=f"run-{uuid.uuid4()}")
     original = await context.send(request, "a run with key and runId")
     new_key_old_id = await context.send(

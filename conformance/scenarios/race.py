@@ -1,4 +1,4 @@
-"""Requests that arrive together, and streams beside each other."""
+"""Simultaneous requests, and concurrent streams."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def _together(context: ScenarioContext, requests: list[HttpRequest], label
 
 
 async def equal_requests_together(context: ScenarioContext) -> list[list[Exchange]]:
-    """Rounds of equal requests that arrive together."""
+    """Rounds of simultaneous equal requests."""
     return [
         await _together(context, [context.request("success")] * PARTIES, f"round {number} of equal requests")
         for number in range(1, ROUNDS + 1)
@@ -40,7 +40,7 @@ async def equal_requests_together(context: ScenarioContext) -> list[list[Exchang
 
 
 async def different_bodies_together(context: ScenarioContext) -> list[list[Exchange]]:
-    """Rounds of requests with one key and different bodies that arrive together."""
+    """Rounds of simultaneous requests with one key and different bodies."""
     rounds = []
     for number in range(1, ROUNDS + 1):
         request = context.request("success")
@@ -50,43 +50,43 @@ async def different_bodies_together(context: ScenarioContext) -> list[list[Excha
 
 
 async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
-    """Runs beside each other, each under the text that it alone gives back."""
+    """Concurrent runs, each of which echoes a unique text."""
     texts = [f"only-{uuid.uuid4().hex}" for _ in range(PARTIES)]
     requests = [echo_request(context, text) for text in texts]
     return dict(zip(texts, await _together(context, requests, "an interleaved run"), strict=True))
 
 
 async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
-    """One stream closed in mid-run, and the others: two readers of the same run, three runs of their own."""
+    """A stream that is closed mid-run, and the others: two more readers of its run, and three other runs."""
     shared = context.request("long")
     async with context.connections(6):
-        victim = context.open(shared, "the stream that is closed")
-        await victim.events(1)
+        closing = context.open(shared, "the stream that is closed")
+        await closing.events(1)
         others = [
             *(context.open(shared, f"another reader of the same run, {number}") for number in (1, 2)),
-            *(context.open(context.request("long"), f"a run beside it, {number}") for number in (1, 2, 3)),
+            *(context.open(context.request("long"), f"a concurrent run, {number}") for number in (1, 2, 3)),
         ]
-        await victim.events(3)
-        closed = await victim.cut()
-        return closed, list(await asyncio.gather(*(one.result() for one in others)))
+        await closing.events(3)
+        closed = await closing.cut()
+        return closed, list(await asyncio.gather(*(reader.result() for reader in others)))
 
 
-async def runs_beside_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
-    """A long run alone, and long runs beside connections whose reader has stalled."""
+async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
+    """A long run alone, and long runs next to connections with a stalled reader."""
     async with context.connections(6):
         alone = await context.send(context.request("long"), "a run alone")
         stalled = [
             context.open(context.request("long"), f"a stalled reader, {number}") for number in (1, 2, 3)
         ]
-        for one in stalled:
-            await one.events(1)
-            one.stall()
-        beside = await asyncio.gather(
+        for reader in stalled:
+            await reader.events(1)
+            reader.stop_reading()
+        concurrent = await asyncio.gather(
             *(
-                context.send(context.request("long"), f"a run beside stalled readers, {number}")
+                context.send(context.request("long"), f"a run next to stalled readers, {number}")
                 for number in (1, 2, 3)
             )
         )
-        for one in stalled:
-            await one.cut()
-        return alone, list(beside)
+        for reader in stalled:
+            await reader.cut()
+        return alone, list(concurrent)

@@ -1,4 +1,4 @@
-"""Retries: after the end, in flight, after a cut at every place and of every kind."""
+"""Retries: after the end, in flight, and after a cut at every event and of every kind."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Coroutine
 from itertools import cycle
 from typing import Any
 
-from harness.contract.decoding.full_decoder import DecodedFrame
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
-from harness.contract.rules.resume import CutRun, terminal_lead_ms
+from harness.contract.rules.cuts import CutRun
+from harness.contract.rules.resume import terminal_lead_ms
 from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 from harness.transport.receiver import Cut, CutHow
 
 from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
 
-MAX_CUTS = 24  # of a run with more events, cuts are spread evenly
+MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
 _LAST_EVENT_ID = "Last-Event-ID"
 _RACES = 12
@@ -30,7 +31,7 @@ async def replayed_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
 
 
 async def replayed_long_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
-    """A long run, of ten events or more where the action makes them, and its retry."""
+    """A long run and its retry."""
     return await _with_retry(context, long_run)
 
 
@@ -57,7 +58,7 @@ async def _with_retry(
 
 
 async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
-    """A long run, a second connection that joined it in flight, and the run read again after its end."""
+    """A long run, a second connection that joins it in flight, and the run read again after its end."""
     request = context.request("long")
     async with context.connections(2):
         first = context.open(request, "a long run with a second reader")
@@ -113,8 +114,8 @@ async def _cut_and_resume(context: ScenarioContext, cut: Cut, *, name_last_event
     )
     again = request
     if name_last_event and before.events:
-        owned = before.events[: cut.after_events][-1]  # what came in the same packet is taken as unseen
-        again = request.with_header(_LAST_EVENT_ID, owned.frame.id)
+        last_seen = before.events[: cut.after_events][-1]  # later events of the same packet count as unseen
+        again = request.with_header(_LAST_EVENT_ID, last_seen.frame.id)
     resumed = await context.send(again, f"the resumption after event {cut.after_events}")
     canonical = await context.send(
         request, f"the run cut after event {cut.after_events}, read again after its end"
@@ -123,7 +124,7 @@ async def _cut_and_resume(context: ScenarioContext, cut: Cut, *, name_last_event
 
 
 async def runs_cut_each_way(context: ScenarioContext) -> list[CutRun]:
-    """Long runs broken off by FIN, RST, half-close, and each of them before the head."""
+    """Long runs cut by FIN, RST and half-close, each after two events and before the head."""
     if not (await context.run_once(long_run)).started_run:
         return []
     cuts = [Cut(after, how) for how in CutHow for after in (2, 0)]
@@ -131,9 +132,9 @@ async def runs_cut_each_way(context: ScenarioContext) -> list[CutRun]:
 
 
 async def resumed_after_each_id(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
-    """A long run after its end, and a resumption of it after each event but the last."""
+    """A finished long run, and its resumption after each event but the last."""
     original = await context.run_once(long_run)
-    ids = [one.frame.id for one in original.events if one.stream_id]
+    ids = [event.frame.id for event in original.events if event.stream_id]
     named = [ids[place] for place in _spread(0, len(ids) - 2)]
     return original, await gather_some(
         [
@@ -147,17 +148,17 @@ async def resumed_after_each_id(context: ScenarioContext) -> tuple[Exchange, lis
 
 
 async def cut_after_the_end(context: ScenarioContext) -> list[CutRun]:
-    """The resumptions of a finished run after each of its events, as cuts of it."""
+    """A finished long run, and its resumption after each event, as if it had been cut there."""
     _needs_last_event_id(context)
     original, resumed = await context.run_once(resumed_after_each_id)
-    return [CutRun(original, one, original) for one in resumed]
+    return [CutRun(original, stream, original) for stream in resumed]
 
 
 async def retries_with_bad_ids(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
-    """A finished run, and retries of it that name ids which no event of it has."""
+    """A finished run, and retries with a Last-Event-ID that none of its events has."""
     original = await context.run_once(long_run)
-    stranger = await context.run_once(completed_run)
-    foreign = stranger.events[0].frame.id if stranger.events else None
+    other = await context.run_once(completed_run)
+    foreign = other.events[0].frame.id if other.events else None
     bad = ["none", "-", "1-", "-1-0", "1-2-3", "9" * 40, "99999999999999-0", "0-0", foreign or "1-1"]
     return original, await gather_some(
         [
@@ -170,17 +171,17 @@ async def retries_with_bad_ids(context: ScenarioContext) -> tuple[Exchange, list
 
 
 def _between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:
-    """How long the second event came after the first: as it arrived, or as it was made where packets merged."""
+    """The time between two events: between their arrivals, or between their ids if packets were merged."""
     arrived_ms = (later.arrival_ns - earlier.arrival_ns) / 1e6
-    made_ms = later.stream_id.ms - earlier.stream_id.ms if earlier.stream_id and later.stream_id else 0.0
-    return max(arrived_ms, min(made_ms, _LONGEST_GAP_MS))
+    produced_ms = later.stream_id.ms - earlier.stream_id.ms if earlier.stream_id and later.stream_id else 0.0
+    return max(arrived_ms, min(produced_ms, _LONGEST_GAP_MS))
 
 
 async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
-    """Long runs with a retry that was sent at some moment around their terminal event.
+    """Long runs, each with a retry that is sent around the time of its terminal event.
 
-    The moments are spread over the time from the last event but three to the end. A busy machine sends
-    late, so there are rounds until enough retries came shortly before the terminal event.
+    The retries are spread over the time from the last event but three to the end. A busy machine sends late, so there
+    are several rounds, until enough retries were sent shortly before the terminal event.
     """
     context.forbid_when_read_only("races")
     whole = await context.run_once(long_run)
@@ -191,7 +192,7 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
     async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
         request = context.request("long")
         async with context.connections(2):
-            first = context.open(request, "a run whose end is raced")
+            first = context.open(request, "a run that a retry races")
             if await first.events(len(whole.events) - _RACE_FROM + 1):
                 await asyncio.sleep(wait_ms / 1000)
             second = context.open(request, "a retry around the terminal event")

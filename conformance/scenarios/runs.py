@@ -1,4 +1,4 @@
-"""Runs of each configured action, read to their end."""
+"""A run of each configured action, read to its end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def cancelled_run(context: ScenarioContext) -> Exchange:
 
 
 async def silent_run(context: ScenarioContext) -> Exchange:
-    """A run that makes no token."""
+    """A run without tokens."""
     return await context.send(context.request("silent"), "a silent run")
 
 
@@ -43,18 +43,18 @@ async def quiet_run(context: ScenarioContext) -> Exchange:
 
 
 async def echoed_run(context: ScenarioContext) -> Exchange:
-    """A run that was asked to give hostile text back."""
+    """A run that echoes hostile text."""
     return await context.send(echo_request(context, HOSTILE_TEXT), "a run that echoes hostile text")
 
 
-async def get_answer(context: ScenarioContext) -> Exchange:
-    """What GET gets where POST is documented."""
+async def get_response(context: ScenarioContext) -> Exchange:
+    """A GET request to the POST endpoint."""
     request = context.request("success").with_header("Content-Type", None)
     return await context.send(HttpRequest("GET", request.target, request.headers), "a GET request")
 
 
 def echo_request(context: ScenarioContext, text: str) -> HttpRequest:
-    """A request that asks for `text` back: by the echo action, else in the description of the success action."""
+    """A request to echo `text`: with the echo action if configured, else in the success action's description."""
     action = context.target.action("echo")
     if action is not None:
         return context.target.post(context.target.body(_filled(action, text)), key=new_key())

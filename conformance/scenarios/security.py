@@ -1,4 +1,4 @@
-"""Answers of every kind, to look through for what must not be in them."""
+"""Responses of every kind."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .input import bodies_not_json, bodies_without_a_field
 from .runs import completed_run
 
 
-async def every_answer(context: ScenarioContext) -> list[Exchange]:
-    """An accepted request, and one rejection for each reason there is."""
+async def every_kind_of_response(context: ScenarioContext) -> list[Exchange]:
+    """An accepted request, and a rejection for each reason."""
     refused = await asyncio.gather(
         *(context.run_once(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
     )
@@ -35,11 +35,11 @@ async def every_answer(context: ScenarioContext) -> list[Exchange]:
     conflict = await context.run_once(conflict_after_completion)
     not_json = await context.run_once(bodies_not_json)
     without = await context.run_once(bodies_without_a_field)
-    return [*others, *(answer for answer, _ in refused), conflict[1], *not_json.values(), *without.values()]
+    return [*others, *(first for first, _ in refused), conflict[1], *not_json.values(), *without.values()]
 
 
-async def cors_answers(context: ScenarioContext) -> list[Exchange]:
-    """Answers to a run's request and to a rejected one, both sent as a foreign web page would."""
+async def cors_responses(context: ScenarioContext) -> list[Exchange]:
+    """A valid request, a request without a token, and a CORS preflight, as a foreign web page sends them."""
     request = context.request("success").with_header("Origin", "https://elsewhere.example")
     accepted = await context.send(request, "a request with a foreign Origin")
     refused = await context.send(

@@ -1,1 +1,1 @@
-"""What the API promises: observations (Exchange), requirements, and the judges that hold one to the other."""
+"""The contract of the API: its requirements, the rules that decide them, and the Exchanges that they check."""

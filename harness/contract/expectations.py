@@ -1,4 +1,4 @@
-"""What a judge may take for granted about this one target: time budgets, and readings it declares."""
+"""What rules may expect of a target: its time budgets, and its declared behaviour."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """How long things may take, in seconds.
+    """Time budgets, in seconds.
 
-    first_event_s: from the request to the first event. terminal_close_s: from the terminal event to the
-    end of the message. heartbeat_s: the longest silence in a stream. run_s: a whole stream.
+    first_event_s: from the request to the first event. terminal_close_s: from the terminal event to the end of the
+    message. heartbeat_s: the longest silence in a stream. run_s: a whole stream.
     """
 
     first_event_s: float = 10.0
@@ -21,22 +21,20 @@ class Budgets:
 
     @property
     def patience_s(self) -> float:
-        """How long a client waits for a first event at all: twice its budget, so that late is not never."""
+        """How long to wait for the first event: twice its budget, to tell late from never."""
         return 2 * self.first_event_s
 
     @property
     def silence_s(self) -> float:
-        """After how much silence inside a stream a client gives it up.
-
-        Twice the heartbeat budget, so that a missing heartbeat is still seen as that; never less than the
-        budget for the first event.
+        """How much silence in a stream to wait for: twice the heartbeat budget, to tell a missing heartbeat from a dead
+        stream, and at least the budget for the first event.
         """
         return max(2 * self.heartbeat_s, self.first_event_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
-    """Budgets, and the readings of the documentation that the target declares (``any``: discover it)."""
+    """Time budgets, and the behaviour that the target declares (``any``: not declared, so any is accepted)."""
 
     budgets: Budgets = field(default_factory=Budgets)
     conflict: Literal["any", "http-409", "event"] = "any"

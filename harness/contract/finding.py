@@ -1,29 +1,29 @@
-"""Findings: what a judge says of the Exchanges it saw, and where in them."""
+"""Findings: the verdict of a rule, its reason, and where in the Exchanges to look."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.contract.decoding.full_decoder import DecodedFrame
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 
 
 class Verdict(StrEnum):
-    """The catalogue's words. Only `PASS` counts as a pass."""
+    """The verdict on a requirement. Only `PASS` counts as a pass."""
 
     PASS = "pass"  # noqa: S105 - a verdict
     FAIL = "fail"
-    WARN = "warn"  # a SHOULD that is not met
+    WARN = "warn"  # a SHOULD is not met
     INFO = "info"
-    NOT_APPLICABLE = "not applicable"  # the target does not offer what the check needs
-    INCONCLUSIVE = "inconclusive"  # the situation could not be brought about
-    ERROR = "error"  # the harness's own fault
-    KNOWN = "known"  # failing, and listed in the baseline
-    STALE = "stale"  # listed in the baseline, and passing
+    NOT_APPLICABLE = "not applicable"  # the target does not offer what the rule needs
+    INCONCLUSIVE = "inconclusive"  # the situation to check did not occur
+    ERROR = "error"  # the harness itself failed
+    KNOWN = "known"  # failing, and listed as a known failure
+    STALE = "stale"  # listed as a known failure, and passing
 
 
-#: From what hides the others to what is hidden by them: a requirement with several checks gets the first.
+#: Most severe first. A requirement with several checks gets its most severe verdict.
 SEVERITY = (
     Verdict.FAIL,
     Verdict.ERROR,
@@ -39,7 +39,7 @@ SEVERITY = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a finding points: an Exchange, and one of its frames where there is one."""
+    """Where a finding points: an Exchange, and one of its frames if any."""
 
     exchange: Exchange
     frame: DecodedFrame | None = None
@@ -48,7 +48,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class RuleResult:
-    """What a judge's rule found, before it is known how grave that is."""
+    """What a rule's function returns, before the requirement's level turns a failure into FAIL or WARN."""
 
     verdict: Verdict
     detail: str
@@ -66,23 +66,23 @@ def failed(detail: str, *places: Location) -> RuleResult:
 
 
 def info(detail: str) -> RuleResult:
-    """A policy of the server, discovered."""
+    """What the server does, where the requirement leaves it open."""
     return RuleResult(Verdict.INFO, detail)
 
 
 def inconclusive(detail: str, *places: Location) -> RuleResult:
-    """What the requirement speaks of did not happen."""
+    """The situation that the requirement is about did not occur."""
     return RuleResult(Verdict.INCONCLUSIVE, detail, places)
 
 
 def not_applicable(detail: str) -> RuleResult:
-    """The target does not offer what the requirement speaks of; `detail` says what to configure."""
+    """The target does not offer what the requirement is about; `detail` says what to configure."""
     return RuleResult(Verdict.NOT_APPLICABLE, detail)
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A judgement under its requirement, at its requirement's level."""
+    """The result of a rule, with the verdict at its requirement's level."""
 
     requirement: str
     verdict: Verdict
@@ -91,5 +91,5 @@ class Finding:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """The one verdict that several checks of a requirement add up to."""
+    """The most severe of the verdicts."""
     return min(verdicts, key=SEVERITY.index)

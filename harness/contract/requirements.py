@@ -1,7 +1,7 @@
 """The requirement catalogue: the requirement of every rule, in the order of diagnosis.
 
-What breaks first comes first, so that the first failure of a run is the one nearest to its cause: areas in the
-order of AREAS, and within an area in the order in which its module defines the rules.
+The order puts causes before their consequences, so the first failure of a session is the one nearest to the cause:
+areas in the order of AREAS, and within an area in the order in which its module defines the rules.
 """
 
 from __future__ import annotations
@@ -61,17 +61,17 @@ CATALOGUE: dict[str, Requirement] = {name: rule.requirement for name, rule in RU
 
 
 def find(requirement_id: str) -> Requirement:
-    """The requirement with that id. Raises KeyError that names the nearest id."""
+    """The requirement with that id. Raises KeyError with the nearest id in its message."""
     try:
         return CATALOGUE[requirement_id]
     except KeyError:
         near = get_close_matches(requirement_id, CATALOGUE, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise KeyError(f"there is no requirement {requirement_id!r}{hint}") from None
+        raise KeyError(f"unknown requirement {requirement_id!r}{hint}") from None
 
 
 def areas() -> tuple[str, ...]:
-    """The areas, in the order of the catalogue."""
+    """The areas, in catalogue order."""
     return tuple(dict.fromkeys(requirement.area for requirement in CATALOGUE.values()))
 
 

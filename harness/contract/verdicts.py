@@ -1,4 +1,4 @@
-"""From single findings to one verdict per requirement, and the documents that carry them."""
+"""Combines the outcomes of single checks into one verdict per requirement."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from harness.contract.requirements import CATALOGUE, Level, Requirement
 
 SCHEMA = 1
 
-#: Verdicts that mean that something was judged.
-JUDGED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.KNOWN, Verdict.STALE, Verdict.INFO})
+#: Verdicts that mean that a rule was decided.
+DECIDED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.KNOWN, Verdict.STALE, Verdict.INFO})
 
 
 @dataclass(frozen=True, slots=True)
 class CheckOutcome:
-    """What one test said of its requirement. `evidence` holds {"exchange": id, "event": index, "note": text}."""
+    """The verdict of one test. evidence: rows of {"exchange": id, "event": index, "note": text}."""
 
     requirement: str
     verdict: Verdict
@@ -26,23 +26,23 @@ class CheckOutcome:
     test: str
     duration_s: float = 0.0
     evidence: tuple[Mapping[str, Any], ...] = ()
-    packed: Any = None  # what the judge was given, where results are kept
+    packed: Any = None  # the rule's evidence (evidence.serialization.pack), if results are stored
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, to travel between processes."""
+        """As JSON values, to send between processes."""
         return {
             "requirement": self.requirement,
             "verdict": str(self.verdict),
             "detail": self.detail,
             "test": self.test,
             "duration_s": self.duration_s,
-            "evidence": [dict(one) for one in self.evidence],
+            "evidence": [dict(row) for row in self.evidence],
             "packed": self.packed,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CheckOutcome:
-        """The Result that `to_json` made `value` of."""
+        """The inverse of `to_json`."""
         return cls(
             value["requirement"],
             Verdict(value["verdict"]),
@@ -56,14 +56,14 @@ class CheckOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One requirement's verdict, over all the tests that cite it."""
+    """One requirement's verdict, over all tests that decide it."""
 
     requirement: Requirement
     verdict: Verdict
     detail: str
     duration_s: float = 0.0
     evidence: tuple[Mapping[str, Any], ...] = ()
-    tested: bool = True  # False where no check of it was run
+    tested: bool = True  # False if no test of it ran
 
     def to_json(self) -> dict[str, Any]:
         """The row of the JSON report."""
@@ -72,24 +72,24 @@ class Check:
             "level": str(self.requirement.level),
             "verdict": str(self.verdict),
             "detail": self.detail,
-            "evidence": [dict(one) for one in self.evidence],
+            "evidence": [dict(row) for row in self.evidence],
         }
 
 
 @dataclass(slots=True)
 class Verdicts:
-    """Collects results, and tells each requirement's verdict: every one in the catalogue has one."""
+    """Collects the outcomes of tests, and gives every requirement in the catalogue its verdict."""
 
     results: list[CheckOutcome] = field(default_factory=list)
-    known: Mapping[str, str] = field(default_factory=dict)  # requirement to why its failure is accepted
-    untested: str = "no check of it was run"
+    known: Mapping[str, str] = field(default_factory=dict)  # requirement id: why its failure is accepted
+    untested: str = "not tested"
 
     def add(self, result: CheckOutcome) -> None:
-        """Take one test's result."""
+        """Add the outcome of one test."""
         self.results.append(result)
 
     def accept(self, requirement_id: str, verdict: Verdict, detail: str) -> tuple[Verdict, str]:
-        """A test's verdict and detail, where the failure of its requirement is known."""
+        """The test's verdict and detail, or KNOWN if the requirement's failure is a known one."""
         reason = self.known.get(requirement_id)
         if reason is not None and verdict in {Verdict.FAIL, Verdict.WARN}:
             return Verdict.KNOWN, f"{reason}; {detail}"
@@ -97,7 +97,7 @@ class Verdicts:
 
     @property
     def checks(self) -> list[Check]:
-        """The catalogue, row by row, with what was found."""
+        """One row per requirement, in the order of the catalogue."""
         by_id: dict[str, list[CheckOutcome]] = {}
         for result in self.results:
             by_id.setdefault(result.requirement, []).append(result)
@@ -109,26 +109,28 @@ class Verdicts:
         verdict = worst([result.verdict for result in results])
         accepted = self.known.get(row.id)
         if accepted is not None and verdict is Verdict.PASS:
-            return Check(row, Verdict.STALE, f"it passes; take it out of the list ({accepted})")
-        saying = [result for result in results if result.verdict is verdict]
-        details = list(dict.fromkeys(result.detail for result in saying))
+            return Check(
+                row, Verdict.STALE, f"it passes; remove it from the list of known failures ({accepted})"
+            )
+        decisive = [result for result in results if result.verdict is verdict]
+        details = list(dict.fromkeys(result.detail for result in decisive))
         detail = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
-        evidence = tuple(one for result in saying for one in result.evidence)
+        evidence = tuple(evidence_row for result in decisive for evidence_row in result.evidence)
         return Check(row, verdict, detail, sum(result.duration_s for result in results), evidence)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many requirements have which verdict."""
-        found = Counter(check.verdict for check in self.checks)
-        return {str(verdict): found[verdict] for verdict in Verdict}
+        """The number of requirements by verdict."""
+        counts = Counter(check.verdict for check in self.checks)
+        return {str(verdict): counts[verdict] for verdict in Verdict}
 
     @property
     def tested(self) -> bool:
-        """Whether anything at all was judged."""
-        return any(result.verdict in JUDGED for result in self.results)
+        """Whether any rule was decided."""
+        return any(result.verdict in DECIDED for result in self.results)
 
     def to_json(self, target: Mapping[str, Any]) -> dict[str, Any]:
-        """The whole as one document."""
+        """The document that --harness-json writes."""
         return {
             "schema": SCHEMA,
             "target": dict(target),
@@ -138,19 +140,19 @@ class Verdicts:
 
 
 def fails(verdict: Verdict, level: Level, *, strict: bool) -> bool:
-    """Whether a verdict makes the run red: under `strict` warnings and inconclusive MUSTs do too."""
+    """Whether a verdict fails the session. With `strict`, warnings and inconclusive MUSTs do too."""
     if verdict in {Verdict.FAIL, Verdict.ERROR, Verdict.STALE}:
         return True
     return strict and (verdict is Verdict.WARN or (verdict is Verdict.INCONCLUSIVE and level is Level.MUST))
 
 
 def failing(checks: Iterable[Check]) -> list[Check]:
-    """Those that make a run red."""
+    """The checks that fail the session."""
     return [check for check in checks if fails(check.verdict, check.requirement.level, strict=False)]
 
 
 def by_area(checks: Iterable[Check]) -> dict[str, Counter[Verdict]]:
-    """How many requirements of each area have which verdict."""
+    """The number of requirements by area and verdict."""
     table: dict[str, Counter[Verdict]] = {}
     for check in checks:
         table.setdefault(check.requirement.area, Counter())[check.verdict] += 1

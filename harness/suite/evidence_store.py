@@ -1,9 +1,9 @@
-"""Keeps what verdicts rest on: Exchanges get their ids and documents, judgements their packed evidence."""
+"""The evidence of verdicts: gives Exchanges their ids and documents, and packs what each rule was given."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,48 +20,49 @@ from harness.results.writer import ResultsWriter
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a test came to. It is left with the test, not raised: a traceback would say nothing, and costs."""
+    """The finding of a test and its evidence. Left on the test, not raised: a traceback is slow and of no use."""
 
     finding: Finding
     evidence: tuple[Any, ...]
 
 
 def exchanges_in(evidence: Any) -> list[Exchange]:
-    """Every Exchange in a judge's evidence, however nested, each once."""
+    """Every Exchange in a rule's evidence, at any depth, each once."""
     found: dict[int, Exchange] = {}
 
-    def look(value: Any) -> None:
+    def search(value: Any) -> None:
         if isinstance(value, Exchange):
             found.setdefault(id(value), value)
         elif isinstance(value, Mapping):
-            look(list(value.values()))
+            search(list(value.values()))
         elif isinstance(value, list | tuple):
-            for one in value:
-                look(one)
+            for item in value:
+                search(item)
         elif is_dataclass(value) and not isinstance(value, type):
-            look([getattr(value, one.name) for one in fields(value)])
+            search([getattr(value, member.name) for member in fields(value)])
 
-    look(evidence)
+    search(evidence)
     return list(found.values())
 
 
 @dataclass(slots=True)
 class EvidenceStore:
-    """Gives Exchanges their ids, and their documents once each."""
+    """Gives each Exchange an id, and makes its document once. prefix: of the ids, different in each xdist worker."""
 
     settings: Settings
     prefix: str
-    keeps_documents: bool
-    _numbers: dict[int, tuple[str, Exchange]]
+    stores_documents: bool
+    # By id(exchange); the Exchange is kept so that its id() is not reused:
+    _numbered: dict[int, tuple[str, Exchange]] = field(default_factory=dict)
 
     def id_of(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
-        """The id of `exchange`; its document goes into `documents` when it is new."""
-        known = self._numbers.get(id(exchange))
-        if known is not None:
-            return known[0]
-        name = f"{self.prefix}{len(self._numbers) + 1}"
-        self._numbers[id(exchange)] = name, exchange
-        if not self.keeps_documents:
+        """The id of `exchange`. The document of a new one is added to `documents`."""
+        numbered = self._numbered.get(id(exchange))
+        if numbered is not None:
+            return numbered[0]
+        name = f"{self.prefix}{len(self._numbered) + 1}"
+        self._numbered[id(exchange)] = name, exchange
+        if not self.stores_documents:
             return name
         documents[name] = {
             "scenario": scenario,
@@ -72,38 +73,40 @@ class EvidenceStore:
         }
         return name
 
-    def references(self, judged: Evaluated, scenario: str, documents: dict[str, Any]) -> list[dict[str, Any]]:
-        """Where a finding points, and after that every other Exchange that its judge saw."""
+    def references(
+        self, evaluated: Evaluated, scenario: str, documents: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """The places that a finding points at, then every other Exchange in its evidence."""
         pointed = [
             {
                 "exchange": self.id_of(place.exchange, scenario, documents),
                 "event": place.frame.index if place.frame is not None else None,
                 "note": place.note,
             }
-            for place in judged.finding.places
+            for place in evaluated.finding.places
         ]
-        known = {one["exchange"] for one in pointed}
-        others = [self.id_of(exchange, scenario, documents) for exchange in exchanges_in(judged.evidence)]
+        listed = {row["exchange"] for row in pointed}
+        others = [self.id_of(exchange, scenario, documents) for exchange in exchanges_in(evaluated.evidence)]
         return pointed + [
-            {"exchange": name, "event": None, "note": ""} for name in others if name not in known
+            {"exchange": name, "event": None, "note": ""} for name in others if name not in listed
         ]
 
-    def pack(self, judged: Evaluated, scenario: str, documents: dict[str, Any]) -> Any:
-        """The judge's evidence for the results file; None where none is kept."""
-        if not self.keeps_documents:
+    def pack(self, evaluated: Evaluated, scenario: str, documents: dict[str, Any]) -> Any:
+        """The rule's evidence for the results file; None if there is no results file."""
+        if not self.stores_documents:
             return None
-        packed = pack(judged.evidence, lambda exchange: self.id_of(exchange, scenario, documents))
+        packed = pack(evaluated.evidence, lambda exchange: self.id_of(exchange, scenario, documents))
         return Redactor(self.settings.secrets()).value(packed)
 
 
 def store_verdicts(
     path: Path, verdicts: Verdicts, documents: Mapping[str, Any], *, interrupted: bool = False
 ) -> None:
-    """Write verdicts and evidence into a results file. interrupted: the suite did not come to its end."""
+    """Write verdicts and evidence into a results file. interrupted: the suite did not finish."""
     with ResultsWriter(path) as writer:
         writer.set_manifest(suite_state="interrupted" if interrupted else "finished")
-        for name, one in documents.items():
-            writer.add_exchange(name, one["scenario"], one["label"], one["document"])
+        for name, entry in documents.items():
+            writer.add_exchange(name, entry["scenario"], entry["label"], entry["document"])
         writer.add_checks(
             CheckRecord(
                 id=check.requirement.id,
@@ -111,7 +114,7 @@ def store_verdicts(
                 verdict=str(check.verdict),
                 detail=check.detail,
                 duration_s=check.duration_s,
-                evidence=[dict(one) for one in check.evidence],
+                evidence=[dict(row) for row in check.evidence],
             )
             for check in verdicts.checks
         )

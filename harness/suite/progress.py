@@ -1,4 +1,4 @@
-"""How far the suite is, in a small file that whoever started it can look at."""
+"""The progress of the suite, in a small file for the process that started it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 from harness.atomic_file import atomic_write_text
 from harness.contract.finding import Verdict
 
-_BAD = frozenset((Verdict.FAIL, Verdict.ERROR, Verdict.STALE))
+_FAILED = frozenset((Verdict.FAIL, Verdict.ERROR, Verdict.STALE))
 
 
 class Progress:
-    """Counts verdicts as they come.
+    """Counts verdicts as tests finish.
 
-    The file holds {"done", "total", "verdicts": {verdict: count}, "failed": [requirement]} and is replaced as a
-    whole. Raises FileWriteError.
+    The file contains {"done", "total", "verdicts": {verdict: count}, "failed": [requirement]} and is replaced
+    atomically. Raises FileWriteError.
     """
 
     def __init__(self, file: Path, total: int) -> None:
@@ -27,9 +27,9 @@ class Progress:
         self._write()
 
     def count(self, requirement: str, verdict: Verdict) -> None:
-        """One test more has come to its verdict."""
+        """Count the verdict of one more test."""
         self._verdicts[verdict] += 1
-        if verdict in _BAD and requirement not in self._failed:
+        if verdict in _FAILED and requirement not in self._failed:
             self._failed.append(requirement)
         self._write()
 
@@ -37,7 +37,9 @@ class Progress:
         document = {
             "done": self._verdicts.total(),
             "total": self._total,
-            "verdicts": {str(one): self._verdicts[one] for one in Verdict if self._verdicts[one]},
+            "verdicts": {
+                str(verdict): self._verdicts[verdict] for verdict in Verdict if self._verdicts[verdict]
+            },
             "failed": self._failed,
         }
         atomic_write_text(self._file, json.dumps(document))

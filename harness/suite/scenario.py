@@ -1,8 +1,7 @@
-"""Scenarios: situations brought about on the target, each once, all at the same time.
+"""Scenarios: situations that are set up on the target, each once per session, concurrently.
 
-A scenario is a coroutine function over a World. It may play others it builds on; each is played once a
-session. They run on an event loop of their own thread, so that the suite's tests, which only judge,
-wait for none but the scenario they ask for.
+A scenario is a coroutine function that takes a ScenarioContext. It may use the outcome of other scenarios. All run on
+one event loop in their own thread, so a test waits only for the scenarios that it needs.
 """
 
 from __future__ import annotations
@@ -25,24 +24,24 @@ from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 from harness.transport.receiver import Cut
 
-_HOLDS: ContextVar[bool] = ContextVar("_HOLDS", default=False)
+_HAS_CONNECTIONS: ContextVar[bool] = ContextVar("_HAS_CONNECTIONS", default=False)
 _TOO_MANY_REQUESTS = 429
-_TRIES_AFTER_429 = 3
-_LONGEST_WAIT_S = 30.0
+_RETRIES_AFTER_429 = 3
+_MAX_WAIT_S = 30.0
 
 T = TypeVar("T")
 K = TypeVar("K")
 
 
 class NotApplicable(Exception):  # noqa: N818 - a verdict, not an error
-    """The target does not offer what the scenario needs; the text says what to configure."""
+    """The target does not offer what the scenario needs; the message says what to configure."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How to treat a target that others use too.
+    """Limits for a shared target.
 
-    max_connections: at most that many at once; None sets no limit. read_only: no races, no hostile input.
+    max_connections: at the same time; None for no limit. read_only: no races, no hostile input.
     """
 
     max_connections: int | None = None
@@ -50,7 +49,7 @@ class Limits:
 
 
 class ScenarioContext:
-    """What a scenario acts on: the target, a client to it, and the scenarios played so far."""
+    """What a scenario works with: the target, a client, and the other scenarios."""
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.target = Target(settings)
@@ -59,60 +58,57 @@ class ScenarioContext:
         self._limits = limits or Limits()
         self._free = self._limits.max_connections or 0
         self._freed = asyncio.Condition()
-        self._played: dict[Callable[..., Any], asyncio.Task[Any]] = {}
+        self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
 
     async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
-        """The outcome of `scenario`; it is played when it is first asked for.
-
-        Raises NotApplicable, or whatever else the scenario raises.
-        """
-        if scenario not in self._played:
-            # In a context of its own: connections that the caller holds are not the scenario's.
-            self._played[scenario] = asyncio.create_task(
+        """The outcome of `scenario`, which runs only once. Raises NotApplicable, or what the scenario raises."""
+        if scenario not in self._started:
+            # In its own context: the caller's connections are not the scenario's.
+            self._started[scenario] = asyncio.create_task(
                 scenario(self), name=scenario.__name__, context=Context()
             )
-        outcome: T = await asyncio.shield(self._played[scenario])
+        outcome: T = await asyncio.shield(self._started[scenario])
         return outcome
 
     def request(self, action: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
-        """A valid request for a new run of a configured action. Raises NotApplicable without the action."""
+        """A valid request for a new run of an action. Raises NotApplicable if the action is not configured."""
         try:
             return self.target.run(action, key=key, run_id=run_id)
         except LookupError:
             raise NotApplicable(f"configure [target.actions.{action}]") from None
 
     def require(self, need: Need) -> None:
-        """Raises NotApplicable when the target does not offer what a rule needs."""
+        """Raises NotApplicable if the target does not offer `need`."""
         if not self.target.offers(need):
             raise NotApplicable(f"configure {need.setting}")
 
     def forbid_when_read_only(self, what: str) -> None:
-        """Raises NotApplicable where the target is not to be sent `what`."""
+        """Raises NotApplicable with --harness-read-only; `what` names what is not sent."""
         if self._limits.read_only:
             raise NotApplicable(f"{what} are left out by --harness-read-only")
 
     @asynccontextmanager
     async def connections(self, count: int) -> AsyncIterator[None]:
-        """Hold `count` connections for what is opened in the block: all at once, so that nobody waits in a ring.
+        """Reserve `count` connections for the block, all at once, so that scenarios cannot deadlock.
 
-        Raises NotApplicable when there may never be as many.
+        Raises NotApplicable if the limit is lower than `count`.
         """
         limit = self._limits.max_connections
-        if limit is None or _HOLDS.get():
+        if limit is None or _HAS_CONNECTIONS.get():
             yield
             return
         if count > limit:
             raise NotApplicable(
-                f"it takes {count} connections at once; --harness-max-concurrency allows {limit}"
+                f"{count} simultaneous connections needed; --harness-max-concurrency allows {limit}"
             )
         async with self._freed:
             await self._freed.wait_for(lambda: self._free >= count)
             self._free -= count
-        token = _HOLDS.set(True)
+        token = _HAS_CONNECTIONS.set(True)
         try:
             yield
         finally:
-            _HOLDS.reset(token)
+            _HAS_CONNECTIONS.reset(token)
             async with self._freed:
                 self._free += count
                 self._freed.notify_all()
@@ -125,18 +121,18 @@ class ScenarioContext:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> Exchange:
-        """Send `request` and wait for the end of its answer.
+        """Send `request` and wait for the end of the response.
 
-        A 429 is honoured: the request is sent again after the time that Retry-After asks for, a few times.
+        After a 429 the request is sent again when Retry-After has passed, up to three times.
         """
         async with self.connections(1):
-            answer = await self.open(request, label, cut=cut, barrier=barrier).result()
-            for _ in range(_TRIES_AFTER_429):
-                if answer.status != _TOO_MANY_REQUESTS or barrier is not None:
+            response = await self.open(request, label, cut=cut, barrier=barrier).result()
+            for _ in range(_RETRIES_AFTER_429):
+                if response.status != _TOO_MANY_REQUESTS or barrier is not None:
                     break
-                await asyncio.sleep(retry_after_s(answer))
-                answer = await self.open(request, f"{label} (again, after a 429)", cut=cut).result()
-            return answer
+                await asyncio.sleep(retry_after_s(response))
+                response = await self.open(request, f"{label} (again, after a 429)", cut=cut).result()
+            return response
 
     def open(
         self,
@@ -146,50 +142,50 @@ class ScenarioContext:
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
     ) -> AsyncExchange:
-        """Begin to send `request`. Several at once are opened within a block of `connections`."""
+        """Start to send `request`. Open several at once only inside a `connections` block."""
         return self.client.open(request, label, cut=cut, barrier=barrier)
 
     async def send_all(self, requests: dict[K, HttpRequest], label: str) -> dict[K, Exchange]:
-        """Send independent requests, a few at a time, and wait for all answers."""
+        """Send independent requests, a few at a time, and wait for all responses."""
         answers = await gather_some(
             [self.send(request, f"{label}: {name}") for name, request in requests.items()]
         )
         return dict(zip(requests, answers, strict=True))
 
     async def close(self) -> None:
-        """Stop whatever is still being played."""
-        for task in self._played.values():
+        """Cancel the scenarios that are still running."""
+        for task in self._started.values():
             task.cancel()
-        await asyncio.gather(*self._played.values(), return_exceptions=True)
+        await asyncio.gather(*self._started.values(), return_exceptions=True)
         await self.client.close()
 
 
-def retry_after_s(answer: Exchange) -> float:
-    """How long an answer asks to wait, in seconds, up to half a minute; a second where it does not say."""
-    asked = (answer.head.value("retry-after") if answer.head else None) or ""
-    if asked.isascii() and asked.strip().isdigit():
-        return min(float(asked), _LONGEST_WAIT_S)
+def retry_after_s(response: Exchange) -> float:
+    """The wait that Retry-After requests, in seconds: at most 30, and 1 without a valid header."""
+    value = (response.head.value("retry-after") if response.head else None) or ""
+    if value.isascii() and value.strip().isdigit():
+        return min(float(value), _MAX_WAIT_S)
     try:
-        until = parsedate_to_datetime(asked)
+        until = parsedate_to_datetime(value)
     except ValueError:
         return 1.0
-    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # "-0000" is UTC, RFC 5322 has it
-    return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), _LONGEST_WAIT_S)
+    until = until if until.tzinfo else until.replace(tzinfo=UTC)  # "-0000" is UTC (RFC 5322)
+    return min(max(0.0, (until - datetime.now(UTC)).total_seconds()), _MAX_WAIT_S)
 
 
 async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T]:
-    """Await all `jobs`, at most `at_once` at the same time, and keep their order."""
+    """Await all `jobs`, at most `at_once` at the same time; returns their results in order."""
     slots = asyncio.Semaphore(at_once)
 
-    async def one(job: Awaitable[T]) -> T:
+    async def limited(job: Awaitable[T]) -> T:
         async with slots:
             return await job
 
-    return list(await asyncio.gather(*(one(job) for job in jobs)))
+    return list(await asyncio.gather(*(limited(job) for job in jobs)))
 
 
 class ScenarioRunner:
-    """A World on an event loop in a thread of its own, for callers that are not asynchronous."""
+    """Runs scenarios on an event loop in its own thread, for synchronous callers."""
 
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self._loop = asyncio.new_event_loop()
@@ -215,17 +211,17 @@ class ScenarioRunner:
         return self.run(self.context.run_once(scenario))
 
     def begin(self, scenarios: Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]) -> None:
-        """Begin to play `scenarios`, without waiting for them."""
+        """Start `scenarios` without waiting for them."""
 
         def start() -> None:
             for scenario in scenarios:
                 task = asyncio.ensure_future(self.context.run_once(scenario))
-                task.add_done_callback(_look_at)
+                task.add_done_callback(_retrieve_exception)
 
         self._loop.call_soon_threadsafe(start)
 
 
-def _look_at(task: asyncio.Future[Any]) -> None:
-    """Whoever asks for the scenario gets its exception; asyncio need not warn that nobody did."""
+def _retrieve_exception(task: asyncio.Future[Any]) -> None:
+    """Stops asyncio's warning about an exception that was never retrieved: the scenario's tests raise it."""
     if not task.cancelled():
         task.exception()

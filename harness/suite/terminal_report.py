@@ -1,8 +1,8 @@
-"""Verdicts for people at a terminal: why one test failed, and the table at the end."""
+"""Verdicts in the terminal: why a test failed, and the summary at the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from harness.config.settings import Settings
@@ -11,12 +11,13 @@ from harness.contract.evidence.document import parts_of, printable
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import Requirement
-from harness.contract.verdicts import Check, Verdicts, by_area
+from harness.contract.verdicts import Check, by_area
+from harness.formatting import counted
 
-_READS_BEFORE = 4  # of the place that is pointed at
+_READS_BEFORE = 4  # the one that is pointed at
 _READS_AFTER = 3
 _READ_CHARS = 240
-_PLACE_BYTES = 600  # around the place, of its read
+_PLACE_BYTES = 600  # of a read, around the event that is pointed at
 _COLUMNS = (
     Verdict.PASS,
     Verdict.FAIL,
@@ -30,8 +31,6 @@ _COLUMNS = (
 )
 
 
-TABLE_TITLE = "conformance by area"
-
 _UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE)
 
 
@@ -43,29 +42,32 @@ class Terminal(Protocol):
     def write_line(self, line: str, **markup: bool) -> None: ...
 
 
-class Lines:
-    """A Terminal for when there is no pytest: plain lines on standard output."""
+class LineWriter:
+    """A Terminal without pytest. write: takes a line and its style, for example "red"; None prints plain lines."""
 
-    def write_sep(self, sep: str, title: str | None = None, **markup: bool) -> None:  # noqa: ARG002
-        print(f" {title} ".center(80, sep) if title else sep * 80)
+    def __init__(self, write: Callable[[str, str], None] | None = None) -> None:
+        self._write = write or (lambda line, _style: print(line))
 
-    def write_line(self, line: str, **markup: bool) -> None:  # noqa: ARG002
-        print(line)
+    def write_sep(self, sep: str, title: str | None = None, **markup: bool) -> None:
+        self.write_line(f" {title} ".center(80, sep) if title else sep * 80, **markup)
+
+    def write_line(self, line: str, **markup: bool) -> None:
+        self._write(line, " ".join(style for style, on in markup.items() if on))
 
 
 def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
-    """A failure as a reader needs it: the rule, what happened, where on the wire, and how to repeat it."""
+    """A failure, explained: the requirement, what happened, the place on the wire, and a command to reproduce it."""
     lines = [
         f"{row.id} ({row.level}): {row.text}  [{row.source}]",
         f"{finding.verdict.upper()}: {finding.detail}",
     ]
     redact = Redactor(settings.secrets())
     for place in finding.places[:3]:
-        lines += ["", *_show(place, settings, redact)]
+        lines += ["", *_place_lines(place, settings, redact)]
     return redact.text("\n".join(lines))
 
 
-def _show(place: Location, settings: Settings, redact: Redactor) -> Iterator[str]:
+def _place_lines(place: Location, settings: Settings, redact: Redactor) -> Iterator[str]:
     exchange = place.exchange
     yield f"{exchange.label}: {exchange.describe()}{f' ({place.note})' if place.note else ''}"
     if exchange.head is not None:
@@ -74,16 +76,16 @@ def _show(place: Location, settings: Settings, redact: Redactor) -> Iterator[str
     pointed_at = [] if place.frame is None else [place.frame.index]
     parts = parts_of(exchange.reads, pointed_at, _PLACE_BYTES, masked)
     first, end = 0, _READS_BEFORE + _READS_AFTER
-    for at in parts:
-        first, end = max(0, at - _READS_BEFORE), at + 1 + _READS_AFTER
+    for shown in parts:
+        first, end = max(0, shown - _READS_BEFORE), shown + 1 + _READS_AFTER
     for number, read in enumerate(exchange.reads[first:end], first):
-        lines = list(_lines(parts[number])) if number in parts else [(" ", _beginning(masked[number]))]
+        lines = list(_part_lines(parts[number])) if number in parts else [(" ", _beginning(masked[number]))]
         for line, (mark, text) in enumerate(lines):
             at_ms = f"{exchange.offset_ms(read.arrival_ns):9.1f} ms" if line == 0 else ""
             yield f"  {mark} {at_ms:12}  {text}"
-    left = len(exchange.reads) - end
-    if left > 0:
-        yield f"    … {left} more reads"
+    remaining = len(exchange.reads) - end
+    if remaining > 0:
+        yield f"    … {counted(remaining, 'more read')}"
     body = exchange.request.body
     command = curl(exchange.request, settings.target.base_url or "", settings.secrets())
     yield f"    {command}" if len(body) < 2000 else f"    {command[:400]}… (a body of {len(body)} bytes)"
@@ -94,8 +96,8 @@ def _beginning(data: bytes) -> str:
     return text if len(text) <= _READ_CHARS else f"{text[:_READ_CHARS]}… ({len(data)} bytes)"
 
 
-def _lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """The parts of a read that holds the place, each with its mark."""
+def _part_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """The parts of a read with the event that is pointed at, each with its mark."""
     for part in parts:
         if "left_out" in part:
             yield " ", f"… ({part['left_out']} bytes left out)"
@@ -103,9 +105,8 @@ def _lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
             yield ">" if part["here"] else " ", part["text"]
 
 
-def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:
-    """The table by area, and a line for each requirement that did not simply pass."""
-    checks = verdicts.checks
+def write_summary(terminal: Terminal, checks: Sequence[Check]) -> None:
+    """Write the table by area, and a line for each requirement that did not pass."""
     _write_table(terminal, checks)
     for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.STALE):
         _write_lines(terminal, checks, verdict, red=True)
@@ -122,28 +123,28 @@ def write_summary(terminal: Terminal, verdicts: Verdicts) -> None:
             _write_lines(terminal, [check for check in checks if check.tested], verdict)
     untested = sum(not check.tested for check in checks)
     if untested:
-        terminal.write_line(f"{untested} requirements were not selected, or not reached")
+        terminal.write_line(f"{counted(untested, 'requirement')} not selected or not reached")
 
 
 def _write_table(terminal: Terminal, checks: Sequence[Check]) -> None:
-    terminal.write_sep("=", TABLE_TITLE)
+    terminal.write_sep("=", "conformance by area")
     used = [column for column in _COLUMNS if any(check.verdict is column for check in checks)]
     terminal.write_line("  ".join([f"{'area':10}", *(f"{column!s:>{_width(column)}}" for column in used)]))
-    for area, counted in by_area(checks).items():
-        cells = (f"{counted[column] or '·':>{_width(column)}}" for column in used)
-        markup = {"red": True} if counted[Verdict.FAIL] or counted[Verdict.ERROR] else {}
+    for area, counts in by_area(checks).items():
+        cells = (f"{counts[column] or '·':>{_width(column)}}" for column in used)
+        markup = {"red": True} if counts[Verdict.FAIL] or counts[Verdict.ERROR] else {}
         terminal.write_line("  ".join([f"{area:10}", *cells]), **markup)
 
 
 def _write_lines(terminal: Terminal, checks: Sequence[Check], verdict: Verdict, **markup: bool) -> None:
     for check in checks:
         if check.verdict is verdict:
-            terminal.write_line(_line(check), **markup)
+            terminal.write_line(_check_line(check), **markup)
 
 
 def _width(verdict: Verdict) -> int:
     return max(4, len(str(verdict)))
 
 
-def _line(check: Check) -> str:
+def _check_line(check: Check) -> str:
     return f"{check.verdict!s}: {check.requirement.id} ({check.requirement.level}): {check.detail}"

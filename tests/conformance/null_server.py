@@ -1,4 +1,4 @@
-"""Servers that do nothing right: what passes on one of them was not tested."""
+"""Servers that do nothing right: a requirement that passes on one of them is not really tested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: 
 
 
 def fixed(status: str, *headers: str, body: bytes = b"") -> Answer:
-    """The same complete answer to everything."""
+    """The same complete response to every request."""
     lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "Connection: close", "", ""]
     answer = "\r\n".join(lines).encode() + body
     return lambda _: answer
@@ -71,7 +71,7 @@ ECHOES: dict[str, Answer] = {
 
 
 class NullServer(RawServer):
-    """Gives every request the same answer, or none."""
+    """Gives every request the same response, or none."""
 
     def __init__(self, behave: Callable[[socket.socket], Coroutine[Any, Any, None]]) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class NullServer(RawServer):
 
 
 def answering(answer: Answer) -> NullServer:
-    """Reads each request, and answers it."""
+    """Reads each request and responds to it."""
 
     async def behave(connection: socket.socket) -> None:
         request = await read_request(connection)
@@ -114,7 +114,7 @@ SILENCES: dict[str, Callable[[], NullServer]] = {
     "head of an event stream, then silence": lambda: NullServer(_begins),
 }
 
-#: By kind, those of a kind to be asked beside each other.
+#: By kind; the servers of one kind are tested concurrently.
 KINDS: dict[str, dict[str, Callable[[], NullServer]]] = {
     **{
         kind: {name: partial(answering, answer) for name, answer in answers.items()}

@@ -1,7 +1,7 @@
-"""Runs the shipped suite on a target: in this process, which is fast, or as its users do, in a pytest of its own.
+"""Runs the shipped suite on a target: in this process, which is fast, or in a separate pytest, as users do.
 
-In this process the suite's own scenarios are played and its own tests are called, with all that pytest
-would do left out; what pytest does is tested apart, in test_plugin.
+In this process, the suite's scenarios and test functions are called without pytest. The pytest side is tested in
+tests/suite/test_pytest_plugin.py.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import inspect
 import json
 import os
 import pkgutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,18 +26,21 @@ from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
-from harness.suite.pytest_plugin import MARKER
 from harness.suite.scenario import NotApplicable, ScenarioRunner
+from harness.suite.selection import MARKER
+from tests.forked import run_module
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
-_OWN = {"check", "scenario_runner"}
-_BESIDE = 3
+#: Installed for this project's own tests, and slow to import.
+_OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
+_FIXTURES = {"check", "scenario_runner"}
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of the suite, with the scenarios that its arguments name."""
+    """One test of the suite. arguments: the scenario for each parameter."""
 
     requirement: str
     test: Callable[..., None]
@@ -54,23 +55,23 @@ def cases() -> Iterator[Case]:
         for name, test in vars(importlib.import_module(f"harness.conformance.{module.name}")).items():
             if not name.startswith("test_"):
                 continue
-            (cited,) = [mark.args[0] for mark in test.pytestmark if mark.name == MARKER]
-            names = [one for one in inspect.signature(test).parameters if one not in _OWN]
-            for chosen in product(*(_PARAMETERS.get(one, (one,)) for one in names)):
-                yield Case(cited, test, dict(zip(names, chosen, strict=True)))
+            (requirement,) = [mark.args[0] for mark in test.pytestmark if mark.name == MARKER]
+            names = [name for name in inspect.signature(test).parameters if name not in _FIXTURES]
+            for scenarios in product(*(_PARAMETERS.get(name, (name,)) for name in names)):
+                yield Case(requirement, test, dict(zip(names, scenarios, strict=True)))
 
 
 def verdicts_on(settings: Settings) -> Verdicts:
-    """Play every scenario on the target and judge it."""
-    found = Verdicts()
+    """Run every scenario on the target, and every test on its outcome."""
+    verdicts = Verdicts()
     with ScenarioRunner(settings) as runner:
         runner.begin(SCENARIOS.values())
         for case in cases():
-            found.add(_result(case, runner))
-    return found
+            verdicts.add(_outcome(case, runner))
+    return verdicts
 
 
-def _result(case: Case, runner: ScenarioRunner) -> CheckOutcome:
+def _outcome(case: Case, runner: ScenarioRunner) -> CheckOutcome:
     findings: list[Finding] = []
 
     def check(*evidence: Any) -> None:
@@ -80,24 +81,22 @@ def _result(case: Case, runner: ScenarioRunner) -> CheckOutcome:
         needs = RULES[case.requirement].requirement.needs
         if needs is not None:
             runner.context.require(needs)
-        given = {name: runner.outcome(SCENARIOS[scenario]) for name, scenario in case.arguments.items()}
-        own = {"check": check, "scenario_runner": runner}
-        wanted = {
-            name: value for name, value in own.items() if name in inspect.signature(case.test).parameters
-        }
-        case.test(**wanted, **given)
+        outcomes = {name: runner.outcome(SCENARIOS[scenario]) for name, scenario in case.arguments.items()}
+        fixtures = {"check": check, "scenario_runner": runner}
+        parameters = inspect.signature(case.test).parameters
+        case.test(**{name: value for name, value in fixtures.items() if name in parameters}, **outcomes)
         (finding,) = findings
     except NotApplicable as reason:
         return CheckOutcome(case.requirement, Verdict.NOT_APPLICABLE, str(reason), case.test.__name__)
-    except Exception as problem:  # noqa: BLE001 - what the plugin calls an error, this does too
+    except Exception as problem:  # noqa: BLE001 - an error verdict, as in the plugin
         return CheckOutcome(case.requirement, Verdict.ERROR, repr(problem), case.test.__name__)
     assert finding.requirement == case.requirement
     return CheckOutcome(case.requirement, finding.verdict, finding.detail, case.test.__name__)
 
 
 def together(jobs: Sequence[Callable[[], Verdicts]]) -> list[Verdicts]:
-    """Several runs of the suite, some beside each other: most of each is waiting."""
-    with ThreadPoolExecutor(_BESIDE) as threads:
+    """Run several suites, some concurrently: they mostly wait."""
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
         return [job.result() for job in [threads.submit(job) for job in jobs]]
 
 
@@ -110,7 +109,7 @@ def write_config(folder: Path, values: dict[str, Any]) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """A process that has ended."""
+    """A finished process."""
 
     code: int
     output: str
@@ -123,21 +122,15 @@ class Ran:
 
 
 def run(*command: str, folder: Path, **environment: str) -> Ran:
-    """Run a Python module as a user would, in `folder`, with no settings but those given.
+    """Run a Python module as a user would, in `folder`, with only the given settings.
 
-    Without the pytest plugins that only this checkout's own tests use: loading them takes half a second each time.
+    Without the pytest plugins that only this project's own tests use: loading them takes half a second.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTEST_"))}
-    kept["PYTEST_ADDOPTS"] = "-p no:schemathesis -p no:benchmark -p no:anyio"
-    done = subprocess.run(
-        [sys.executable, "-m", *command],
-        cwd=folder,
-        env={**kept, **environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=180,
-        check=False,
+    kept["PYTEST_ADDOPTS"] = " ".join(
+        [*(f"-p no:{plugin}" for plugin in _OTHER_PLUGINS), "-W ignore::pytest.PytestAssertRewriteWarning"]
+    )
+    done = run_module(
+        command, folder=folder, environment={**kept, **environment}, timeout_s=180, merge_output=True
     )
     return Ran(done.returncode, done.stdout)

@@ -1,7 +1,7 @@
-"""A correct server must not be called wrong, however unusual its answers look: the must-not-flag corpus.
+"""The must-not-flag corpus: a correct server must not fail, however unusual its responses look.
 
-Each style alone has its exact verdicts asserted: everything passes, but for what is listed beside it with the
-reason. So a style is not only free of red: it was really judged.
+The exact verdicts of each style are asserted: everything passes except what is listed with a reason. So it is certain
+that each style was really tested.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from tests.conformance.suite import together, verdicts_on
 
 pytestmark = pytest.mark.slow
 
-#: A busy machine may bring a situation about too late: then a check is inconclusive, or one of these warns, and
-#: the style is asked again, alone. A red MUST is never asked again.
+#: On a busy machine, a situation may occur too late. Then a check is inconclusive, or one of these warns, and the style
+#: is tested again, alone. A failed MUST is never retried.
 SLOW = {
     ("liveness.first-event", "warn"),
     ("liveness.heartbeat", "warn"),
     ("race.slow-reader", "warn"),
-    ("input.too-large", "warn"),  # tens of megabytes have to be sent within the budget
+    ("input.too-large", "warn"),  # tens of megabytes must be sent within the budget
 }
 TRIES = 3
-#: These may be inconclusive at any time: requests that have to come within a tenth of a second, pauses and
-#: spreads that a slow way evens out, a reset that takes the last bytes along. They may never fail.
+#: These may be inconclusive at any time, but never fail: requests that must arrive within a tenth of a second, pauses
+#: and spreads that a slow network evens out, a reset that loses the last bytes.
 TIMING = {
     "race.same-body",
     "race.different-bodies",
@@ -44,20 +44,20 @@ TIMING = {
 }
 COMBINATIONS = 5
 
-UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: no client knows them
+UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: clients ignore them
 COUNTER = {
-    "ids.clock": "warn",  # a SHOULD: 1-0 is no time of day
-    # Two runs with the client's runId differ in nothing but ids, and here not even in those.
+    "ids.clock": "warn",  # a SHOULD: 1-0 is not a time of day
+    # Two runs with the client's runId differ only in their ids, and here not even in those.
     "run-id.key-wins": "inconclusive",
 }
-RESET_WITHOUT_LENGTH = {"headers.complete": "inconclusive"}  # the reset may have taken the end with it
-JSON_CONFLICT = {"conflict.error-event": "warn"}  # a SHOULD: it is no event
+RESET_WITHOUT_LENGTH = {"headers.complete": "inconclusive"}  # the end may have been lost in the reset
+JSON_CONFLICT = {"conflict.error-event": "warn"}  # a SHOULD: it is not an event
 ID_IGNORED = {"resume.last-event-id": "warn"}  # a SHOULD, unless the target declares it
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One style of the corpus. `target` holds readings that the target declares."""
+    """One style of the corpus. target: the behaviour that the target declares."""
 
     style: Style
     unusual: Mapping[str, str] = field(default_factory=dict)
@@ -156,30 +156,30 @@ CORPUS: dict[str, list[Entry]] = {
 }
 
 
-def _judged(style: Style, target: Mapping[str, Any]) -> Verdicts:
+def _verdicts(style: Style, target: Mapping[str, Any]) -> Verdicts:
     with serving_apart(style) as base_url:
         return verdicts_on(Settings.model_validate(settings_values(base_url, **target)))
 
 
-def _all_judged(entries: Sequence[Entry]) -> list[Verdicts]:
-    found = together([partial(_judged, entry.style, entry.target) for entry in entries])
+def _all_verdicts(entries: Sequence[Entry]) -> list[Verdicts]:
+    found = together([partial(_verdicts, entry.style, entry.target) for entry in entries])
     return [_asked_again(entry, verdicts) for entry, verdicts in zip(entries, found, strict=True)]
 
 
 def _asked_again(entry: Entry, verdicts: Verdicts) -> Verdicts:
-    """The verdicts, or new ones where the old differ from the expected in a way that lateness explains."""
+    """The verdicts, or new ones if they differ from the expected ones in a way that a busy machine explains."""
     for _ in range(TRIES - 1):
         differing = _unusual(verdicts).items() - entry.unusual.items()
         if not differing or any(
             said != "inconclusive" and (name, said) not in SLOW for name, said in differing
         ):
             break
-        verdicts = _judged(entry.style, entry.target)
+        verdicts = _verdicts(entry.style, entry.target)
     return verdicts
 
 
 def _unusual(verdicts: Verdicts) -> dict[str, str]:
-    """What neither passed nor merely informs."""
+    """The verdicts other than pass and info."""
     usual = {Verdict.PASS, Verdict.INFO}
     return {
         check.requirement.id: str(check.verdict) for check in verdicts.checks if check.verdict not in usual
@@ -191,10 +191,10 @@ def _without_bad_timing(unusual: Mapping[str, str]) -> dict[str, str]:
 
 
 def _wrong(entries: Sequence[Entry]) -> dict[str, str]:
-    """By the style that was not judged as it should be, what was said of it."""
+    """The unexpected verdicts, by style."""
     return {
         repr(entry): _details(verdicts)
-        for entry, verdicts in zip(entries, _all_judged(entries), strict=True)
+        for entry, verdicts in zip(entries, _all_verdicts(entries), strict=True)
         if _without_bad_timing(_unusual(verdicts)) != _without_bad_timing(entry.unusual)
     }
 
@@ -208,7 +208,7 @@ def _details(verdicts: Verdicts) -> str:
 
 
 @pytest.mark.parametrize("kind", CORPUS)
-def test_each_style_is_judged_and_found_right(kind: str) -> None:
+def test_each_style_gets_its_exact_verdicts(kind: str) -> None:
     assert _wrong(CORPUS[kind]) == {}
 
 
@@ -220,7 +220,7 @@ def test_each_style_is_judged_and_found_right(kind: str) -> None:
             {
                 "resume.start": "a resume without Last-Event-ID starts with: tail",
                 "key.body-canonical": "another key order makes another body; other white space makes another body",
-                "events.unknown-types": "types beyond the four: 'step', 'usage.reported'",
+                "events.unknown-types": "types beyond the documented four: 'step', 'usage.reported'",
             },
         ),
         (
@@ -236,8 +236,8 @@ def test_each_style_is_judged_and_found_right(kind: str) -> None:
     ids=str,
 )
 def test_what_the_documentation_leaves_open_is_found_out(style: Style, policies: dict[str, str]) -> None:
-    told = {check.requirement.id: check.detail for check in _judged(style, {}).checks}
-    assert {name: told[name] for name in policies} == policies
+    details = {check.requirement.id: check.detail for check in _verdicts(style, {}).checks}
+    assert {name: details[name] for name in policies} == policies
 
 
 def _random_styles() -> strategies.SearchStrategy[Style]:
@@ -260,7 +260,7 @@ def _random_styles() -> strategies.SearchStrategy[Style]:
 
 
 def _allowed(style: Style) -> dict[str, str]:
-    """What may be unusual about a combination: what its parts bring about, and nothing of its own."""
+    """The unusual verdicts that a combination may have: those of its parts."""
     allowed: dict[str, str] = {}
     if style.unknown_fields:
         allowed |= UNKNOWN_FIELDS
@@ -280,11 +280,11 @@ def _allowed(style: Style) -> dict[str, str]:
     deadline=None,
     database=None,
     print_blob=True,
-    phases=[Phase.generate],  # each example plays the whole suite many times: shrinking would take an hour
+    phases=[Phase.generate],  # each example runs the whole suite many times: shrinking would take an hour
     suppress_health_check=list(HealthCheck),
 )
 @given(strategies.lists(_random_styles(), min_size=COMBINATIONS, max_size=COMBINATIONS, unique=True))
-def test_combinations_are_judged_and_found_right(styles: list[Style]) -> None:
+def test_combinations_get_no_unexpected_verdict(styles: list[Style]) -> None:
     assert _wrong([Entry(style, _allowed(style)) for style in styles]) == {}
 
 

@@ -1,4 +1,4 @@
-"""A server that does nothing right must not get a single pass: what passes there was not tested."""
+"""A server that does nothing right must not get a single pass."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tests.conformance.suite import run, together, verdicts_on, write_config
 BUDGETS = {"first_event": 1, "terminal_close": 0.5, "heartbeat": 0.5, "run": 5}
 GREEN = {Verdict.PASS, Verdict.INFO}
 
-#: headers.method asks what GET gets, and needs no run for it: a server that answers GET with 405 and Allow does
-#: as it should, whatever it does with POST. There is no other exception: what judges a rejection, a header of an
-#: error or the absence of a secret first wants to see a valid request accepted.
+#: headers.method checks the response to GET, and needs no run: 405 with Allow is correct, whatever the server does with
+#: POST. It is the only exception: rules about rejections, headers of errors or secrets first require that a valid
+#: request is accepted.
 EXPECTED: dict[str, set[str]] = {"405": {"headers.method"}}
 
-#: Asked as users ask, in a process of its own: for the exit code.
+#: Tested as users do, in a separate process, for the exit code.
 AS_USERS_DO = ("empty 200", "empty 200 event stream", "500", "instant close", "echo of the body as an event")
 
 
@@ -77,7 +77,7 @@ def test_a_server_that_refuses_everybody_was_not_tested(status: str, tmp_path: P
         report = tmp_path / "verdicts.json"
         done = run("harness", "conformance", "--config", str(config), "--json", str(report), folder=tmp_path)
     assert done.code == 2, done.output
-    assert "refused the token" in done.output
+    assert "rejected the token" in done.output
     document = done.report(report)
     assert {check["verdict"] for check in document["checks"]} == {"inconclusive"}
 

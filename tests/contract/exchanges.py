@@ -1,7 +1,7 @@
-"""Exchanges made up for a judge: a script of (at_ms, bytes), or events that the script is written for.
+"""Synthetic Exchanges for tests of rules: from a script of (at_ms, bytes), or from events.
 
-Times are milliseconds since the request was sent. Events have ids on the wall clock that the request was
-sent by, so that a run which says nothing else about itself holds whatever a judge asks of it.
+Times are milliseconds since the request was sent. Event ids follow the wall clock at which it was sent, so that a run
+meets every rule by default.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.contract.decoding.full_decoder import Read
+from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending, Exchange, Timing
+from harness.formatting import counted
 from harness.protocol.request import HttpRequest
 
 EPOCH_MS = 1_717_000_000_000  # the wall clock, and the ids' first part, when a request is sent
 SENT_NS = 50_000_000_000  # the monotonic clock then
-EVERY_MS = 10.0  # between two events, where nothing else is said
+EVERY_MS = 10.0  # between two events, by default
 
 BODY = {
     "organizationId": "org-1",
@@ -45,7 +46,7 @@ def scripted(
     sent_ms: float | None = 0.0,
     ended_ms: float | None = None,
 ) -> Exchange:
-    """The Exchange of these reads. `sent_ms` shifts all of it on the clock; None: it was never sent whole."""
+    """The Exchange of these reads. sent_ms: shifts all of it on the clock; None if it was never sent completely."""
     base_ns = SENT_NS + int((sent_ms or 0.0) * 1e6)
     last_ms = parts[-1][0] if parts else 0.0
     return Exchange(
@@ -66,7 +67,7 @@ def scripted(
 
 
 def head(status: int = 200, headers: Mapping[str, str | None] | None = None) -> bytes:
-    """A response head; fields whose value is None are left out."""
+    """A response head, without the fields whose value is None."""
     lines = [f"HTTP/1.1 {status} Because"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items() if value is not None]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
@@ -78,21 +79,21 @@ def chunk(data: bytes) -> bytes:
 
 
 def frame(data: Any, event_id: str | None = None, extra: str = "") -> bytes:
-    """One event; `data` is JSON unless it is text already. `extra` are lines with their ends, put first."""
+    """One event. data: text, or a value to encode as JSON. extra: lines to put first, with their line ends."""
     text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
     own_id = f"id: {event_id}\n" if event_id is not None else ""
     return f"{extra}{own_id}data: {text}\n\n".encode()
 
 
 def id_at(place: int, base_ms: int = EPOCH_MS) -> str:
-    """The id of a run's event number `place`, from 0."""
+    """The id of event number `place` of a run, from 0."""
     return f"{base_ms + int(place * EVERY_MS)}-0"
 
 
 def token(place: int, text: str | None = None, base_ms: int = EPOCH_MS) -> bytes:
     """A token event."""
-    said = f"word{place} " if text is None else text
-    return frame({"type": "token", "content": said}, id_at(place, base_ms))
+    content = f"word{place} " if text is None else text
+    return frame({"type": "token", "content": content}, id_at(place, base_ms))
 
 
 def done(place: int, run_id: str = "run-1", base_ms: int = EPOCH_MS) -> bytes:
@@ -100,9 +101,9 @@ def done(place: int, run_id: str = "run-1", base_ms: int = EPOCH_MS) -> bytes:
     return frame({"type": "done", "runId": run_id}, id_at(place, base_ms))
 
 
-def error(place: int, base_ms: int = EPOCH_MS, **told: Any) -> bytes:
+def error(place: int, base_ms: int = EPOCH_MS, **fields: Any) -> bytes:
     """An error event."""
-    return frame({"type": "error", **(told or {"code": "boom"})}, id_at(place, base_ms))
+    return frame({"type": "error", **(fields or {"code": "boom"})}, id_at(place, base_ms))
 
 
 def cancelled(place: int, run_id: str = "run-1") -> bytes:
@@ -116,25 +117,25 @@ def run(
     headers: Mapping[str, str | None] | None = None,
     status: int = 200,
     ending: Ending = Ending.COMPLETE,
-    **said: Any,
+    **options: Any,
 ) -> Exchange:
-    """A chunked stream of these frames, one a read, every 10 ms or `at` these milliseconds."""
+    """A chunked stream of these frames, one per read, every 10 ms or `at` these milliseconds."""
     times = [EVERY_MS * place for place in range(len(frames))] if at is None else list(at)
     parts = [(0.0, head(status, {**STREAM, **(headers or {}), "Transfer-Encoding": "chunked"}))]
     parts += [(at_ms, chunk(data)) for at_ms, data in zip(times, frames, strict=True)]
     if ending is Ending.COMPLETE:
         parts.append((times[-1] if times else 0.0, LAST_CHUNK))
-    return scripted(*parts, ending=ending, **said)
+    return scripted(*parts, ending=ending, **options)
 
 
-def whole_run(tokens: int = 3, run_id: str = "run-1", base_ms: int = EPOCH_MS, **said: Any) -> Exchange:
-    """A run of some tokens and done. Another `base_ms` makes it another run's."""
+def whole_run(tokens: int = 3, run_id: str = "run-1", base_ms: int = EPOCH_MS, **options: Any) -> Exchange:
+    """A run of some tokens and done. A different `base_ms` makes it a different run."""
     frames = [token(place, base_ms=base_ms) for place in range(tokens)]
-    return run(*frames, done(tokens, run_id, base_ms), **said)
+    return run(*frames, done(tokens, run_id, base_ms), **options)
 
 
 def in_one_read(events: int, reads: int = 1) -> Exchange:
-    """A run of that many events, the last of them done, whose bytes came in so many reads of whole events."""
+    """A run of `events` events, the last one done, in `reads` reads of whole events."""
     frames = [chunk(token(place)) for place in range(events - 1)] + [chunk(done(events - 1)) + LAST_CHUNK]
     frames[0] = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + frames[0]
     each = events // reads
@@ -142,59 +143,62 @@ def in_one_read(events: int, reads: int = 1) -> Exchange:
     return scripted(*((EVERY_MS * place, data) for place, data in enumerate(parts)))
 
 
-def another_run(**said: Any) -> Exchange:
-    """A run that is not `whole_run`'s, by its ids and its runId."""
-    return whole_run(run_id="run-2", base_ms=EPOCH_MS + 1000, **said)
+def another_run(**options: Any) -> Exchange:
+    """A different run than `whole_run`, by its ids and its runId."""
+    return whole_run(run_id="run-2", base_ms=EPOCH_MS + 1000, **options)
 
 
-def tail(after: int, tokens: int = 3, **said: Any) -> Exchange:
-    """What `whole_run` brings after its first `after` events."""
+def tail(after: int, tokens: int = 3, **options: Any) -> Exchange:
+    """The events of `whole_run` after its first `after` events."""
     frames = [*(token(place) for place in range(tokens)), done(tokens)]
-    return run(*frames[after:], **said)
+    return run(*frames[after:], **options)
 
 
-def cut_run(after: int, **said: Any) -> Exchange:
+CUT = "the harness cut the connection (FIN)"
+
+
+def cut_run(after: int, **options: Any) -> Exchange:
     """The first `after` events of `whole_run`, then a cut of ours; a cut at 0 is before the head."""
-    detail = f"cut by us (fin) after {after} events" if after else "cut by us (fin) before the head"
-    said = {"ending": Ending.CUT, "detail": detail, "label": "a cut run", **said}
-    return run(*(token(place) for place in range(after)), **said) if after else scripted(**said)
+    detail = f"{CUT} after {counted(after, 'event')}" if after else f"{CUT} before the response head"
+    options = {"ending": Ending.CUT, "detail": detail, "label": "a cut run", **options}
+    return run(*(token(place) for place in range(after)), **options) if after else scripted(**options)
 
 
 def reply(
     status: int,
     body: Any = None,
     headers: Mapping[str, str | None] | None = None,
-    **said: Any,
+    **options: Any,
 ) -> Exchange:
-    """An answer that is no stream; `body` is JSON unless it is bytes already."""
+    """A response that is not a stream. body: bytes, or a value to encode as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body or {"title": "no"}).encode()
     fields = {
         "Content-Type": "application/json",
         "X-Content-Type-Options": "nosniff",
         "Content-Length": str(len(content)),
     }
-    return scripted((0.0, head(status, {**fields, **(headers or {})}) + content), **said)
+    return scripted((0.0, head(status, {**fields, **(headers or {})}) + content), **options)
 
 
-def rejected_event(status: int = 409, **told: Any) -> Exchange:
-    """A rejection with `status` in the form of a stream of one error event."""
-    return run(error(0, **(told or {"code": 409})), status=status)
+def rejected_event(status: int = 409, **fields: Any) -> Exchange:
+    """A rejection with `status`, in the form of a stream of one error event."""
+    return run(error(0, **(fields or {"code": 409})), status=status)
 
 
 def no_answer(
-    ending: Ending = Ending.TIMED_OUT, detail: str = "no event within 10 s", **said: Any
+    ending: Ending = Ending.TIMED_OUT, detail: str = "no event within 10 s", **options: Any
 ) -> Exchange:
-    """Nothing came."""
-    return scripted(ending=ending, detail=detail, **said)
+    """No response."""
+    return scripted(ending=ending, detail=detail, **options)
 
 
-def empty_stream(**said: Any) -> Exchange:
+def empty_stream(**options: Any) -> Exchange:
     """A 200 without any event."""
-    return run(**said)
+    return run(**options)
 
 
 def asking(request: HttpRequest = POST, **headers: str | None) -> HttpRequest:
-    """The request with these header fields set, `_` in a name standing for a hyphen."""
+    """The request with these headers set; `_` in a name is a hyphen."""
     for name, value in headers.items():
         request = request.with_header(name.replace("_", "-"), value)
     return request

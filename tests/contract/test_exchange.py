@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract.decoding.full_decoder import FullDecoder, Read, carries_409
+from harness.contract.decoding.decoded_frame import carries_409
+from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending
 from harness.profiles.workflow_actions.events import OtherEvent, TokenEvent
 from tests.contract.exchanges import (
@@ -42,45 +45,50 @@ WHOLE = (
 
 
 def test_head_frames_and_events_are_decoded_from_the_reads() -> None:
-    one = run(b": hello\n\n", token(0), frame({"type": "progress"}, "9-1"), done(3), at=[1, 5, 6, 9])
-    assert (one.status, one.outcome, one.run_id, one.text) == (200, "done", "run-1", "word0 ")
-    assert one.head_ns == SENT_NS
-    assert [received.is_event for received in one.frames] == [False, True, True, True]
-    assert [received.index for received in one.events] == [1, 2, 3]
-    assert [one.offset_ms(received.arrival_ns) for received in one.frames] == [1, 5, 6, 9]
-    assert isinstance(one.events[0].event, TokenEvent)
-    assert isinstance(one.events[1].event, OtherEvent)
-    assert one.events[1].stream_id == (9, 1)
-    assert one.terminals == (one.frames[3],)
-    assert one.tokens == (one.frames[1],)
-    assert one.pending == b""
+    exchange = run(b": hello\n\n", token(0), frame({"type": "progress"}, "9-1"), done(3), at=[1, 5, 6, 9])
+    assert (exchange.status, exchange.outcome, exchange.run_id, exchange.text) == (
+        200,
+        "done",
+        "run-1",
+        "word0 ",
+    )
+    assert exchange.head_ns == SENT_NS
+    assert [received.is_event for received in exchange.frames] == [False, True, True, True]
+    assert [received.index for received in exchange.events] == [1, 2, 3]
+    assert [exchange.offset_ms(received.arrival_ns) for received in exchange.frames] == [1, 5, 6, 9]
+    assert isinstance(exchange.events[0].event, TokenEvent)
+    assert isinstance(exchange.events[1].event, OtherEvent)
+    assert exchange.events[1].stream_id == (9, 1)
+    assert exchange.terminals == (exchange.frames[3],)
+    assert exchange.tokens == (exchange.frames[1],)
+    assert exchange.pending == b""
 
 
 def test_an_event_came_with_the_read_that_completed_it() -> None:
     data = token(0)
-    one = scripted((0, head(200, STREAM)), (5, data[:-1]), (9, data[-1:]), (9, done(1)))
-    assert [one.offset_ms(received.arrival_ns) for received in one.events] == [9, 9]
+    exchange = scripted((0, head(200, STREAM)), (5, data[:-1]), (9, data[-1:]), (9, done(1)))
+    assert [exchange.offset_ms(received.arrival_ns) for received in exchange.events] == [9, 9]
 
 
 @given(st.lists(st.integers(0, len(WHOLE)), max_size=20))
 def test_however_the_bytes_were_cut_the_answer_is_the_same(places: list[int]) -> None:
     cuts = [0, *sorted(places), len(WHOLE)]
     parts = [(float(n), WHOLE[a:b]) for n, (a, b) in enumerate(pairwise(cuts))]
-    one, whole = scripted(*parts), scripted((0, WHOLE))
-    assert one.sequence == whole.sequence
-    assert [received.frame for received in one.frames] == [received.frame for received in whole.frames]
-    assert (one.head, one.body, one.text) == (whole.head, whole.body, "café word1 ")
+    exchange, whole = scripted(*parts), scripted((0, WHOLE))
+    assert exchange.sequence == whole.sequence
+    assert [received.frame for received in exchange.frames] == [received.frame for received in whole.frames]
+    assert (exchange.head, exchange.body, exchange.text) == (whole.head, whole.body, "café word1 ")
 
 
 def test_an_event_of_no_known_shape_says_what_is_wrong_with_it() -> None:
-    one = run(frame("[1]", "1-0"), frame("", "x"), b"id: 7-7\n\n", frame({"type": "token"}, "1-1"))
-    assert [received.event for received in one.frames] == [None] * 4
-    problems = [received.problem for received in one.frames]
+    exchange = run(frame("[1]", "1-0"), frame("", "x"), b"id: 7-7\n\n", frame({"type": "token"}, "1-1"))
+    assert [received.event for received in exchange.frames] == [None] * 4
+    problems = [received.problem for received in exchange.frames]
     assert problems[1:] == ["the data is empty", None, "content: Field required"]
     assert problems[0] is not None
-    assert [received.stream_id for received in one.frames] == [(1, 0), None, (7, 7), (1, 1)]
-    assert one.terminals == ()
-    assert one.outcome is None
+    assert [received.stream_id for received in exchange.frames] == [(1, 0), None, (7, 7), (1, 1)]
+    assert exchange.terminals == ()
+    assert exchange.outcome is None
 
 
 @pytest.mark.parametrize(
@@ -108,18 +116,18 @@ def test_what_must_be_the_same_leaves_the_run_id_out_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("exchange", "description"),
     [
         (whole_run(), "status 200 with 4 events, complete"),
         (run(token(0), ending=Ending.TRUNCATED, detail="closed"), "status 200 with 1 event, closed"),
         (empty_stream(), "status 200 with no event, complete"),
         (reply(409), "status 409 with no event, complete"),
-        (no_answer(), "no answer (no event within 10 s)"),
-        (scripted(ending=Ending.REFUSED), "no answer (refused)"),
+        (no_answer(), "no response (no event within 10 s)"),
+        (scripted(ending=Ending.REFUSED), "no response (refused)"),
     ],
 )
-def test_what_came_back_in_a_few_words(answer: object, said: str) -> None:
-    assert answer.describe() == said
+def test_what_came_back_in_a_few_words(exchange: object, description: str) -> None:
+    assert exchange.describe() == description
 
 
 def test_what_counts_as_a_run() -> None:
@@ -165,18 +173,18 @@ def test_what_carries_409(data: str, carries: bool) -> None:
 
 def test_the_body_is_without_its_framing() -> None:
     split = head(400, {"Transfer-Encoding": "chunked"}) + chunk(b'{"a":') + chunk(b"1}") + LAST_CHUNK
-    one = scripted((0, split[:60]), (1, split[60:]))
-    assert one.body == b'{"a":1}'
-    assert one.holds(b'{"a":1}')
-    assert one.holds(b"HTTP/1.1 400")
-    assert not one.holds(b'{"a":2')
+    exchange = scripted((0, split[:60]), (1, split[60:]))
+    assert exchange.body == b'{"a":1}'
+    assert exchange.holds(b'{"a":1}')
+    assert exchange.holds(b"HTTP/1.1 400")
+    assert not exchange.holds(b'{"a":2')
 
 
 def test_what_was_decoded_before_malformed_bytes_stays() -> None:
     bad = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + b"zz\r\n"
-    one = scripted((0, bad), (1, b"more"), ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
-    assert one.outcome == "done"
-    assert one.body == done(0)
+    exchange = scripted((0, bad), (1, b"more"), ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
+    assert exchange.outcome == "done"
+    assert exchange.body == done(0)
 
 
 def test_a_message_that_ends_with_the_connection_is_complete_only_when_it_was_closed() -> None:
@@ -201,10 +209,11 @@ def test_offsets_count_from_the_sending_or_from_the_start_where_nothing_was_sent
 
 
 def test_lags_are_of_the_reads_that_the_kernel_stamped() -> None:
-    one = whole_run()
-    assert list(one.stamps_ns()[1]) == [1000] * len(one.reads)
+    exchange = whole_run()
+    assert list(exchange.stamps_ns()[1]) == [1000] * len(exchange.reads)
     decoder = FullDecoder()
-    assert decoder.feed(Read(5, None, WHOLE))[0].arrival_ns == 5
+    decoder.feed(5, WHOLE)
+    assert decoder.frames[0].arrival_ns == 5
     assert decoder.head_ns == 5
     assert decoder.terminal_ns == 5
     assert decoder.complete
@@ -212,11 +221,12 @@ def test_lags_are_of_the_reads_that_the_kernel_stamped() -> None:
 
 def test_a_decoder_gives_up_at_the_first_malformed_byte() -> None:
     decoder = FullDecoder()
-    assert decoder.feed(Read(1, None, b"SSH-2.0-x\r\n")) == []
+    assert decoder.feed(1, b"SSH-2.0-x\r\n") == 0
     assert decoder.malformed is not None
     assert decoder.malformed.startswith("not an HTTP/1.1 response")
-    assert decoder.feed(Read(2, None, WHOLE)) == []
-    assert decoder.http.head is None
+    assert decoder.feed(2, WHOLE) == 0
+    assert decoder.frames == []
+    assert decoder.head is None
 
 
 def test_the_ids_that_the_helper_gives_are_those_of_the_wall_clock() -> None:
@@ -227,15 +237,26 @@ def test_the_ids_that_the_helper_gives_are_those_of_the_wall_clock() -> None:
 def test_where_malformed_bytes_begin_does_not_depend_on_the_packets(at_once: bool) -> None:
     good = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(token(0)) + chunk(done(1))
     parts = [(0.0, good + b"zz\r\n")] if at_once else [(0.0, good), (0.0, b"zz\r\n")]
-    one = scripted(*parts, ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
-    assert (one.status, one.outcome, len(one.events)) == (200, "done", 2)
-    assert one.head_ns == SENT_NS
+    exchange = scripted(*parts, ending=Ending.MALFORMED, detail="not an HTTP/1.1 response")
+    assert (exchange.status, exchange.outcome, len(exchange.events)) == (200, "done", 2)
+    assert exchange.head_ns == SENT_NS
 
 
 def test_an_event_that_outgrew_the_limit_leaves_those_before_it() -> None:
     decoder = FullDecoder()
-    decoder.feed(Read(1, None, head(200, STREAM)))
+    decoder.feed(1, head(200, STREAM))
     huge = token(0) + b"data: " + b"x" * (8 * 1024 * 1024 + 1)
-    assert [one.index for one in decoder.feed(Read(2, None, huge))] == [0]
+    assert decoder.feed(2, huge) == 1
+    assert [frame.index for frame in decoder.frames] == [0]
     assert decoder.malformed is not None
-    assert "larger than" in decoder.malformed
+    assert "exceeds" in decoder.malformed
+
+
+def test_a_received_response_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded = whole_run()
+    received = Response.from_reads(recorded.reads, connection_ended=True)
+    exchange = replace(recorded, received=received)
+    monkeypatch.setattr(Response, "feed", lambda *_: pytest.fail("it was decoded again"))
+    assert (exchange.head, exchange.outcome, exchange.is_regular) == (received.head, "done", True)
+    assert len(exchange.sequence) == len(exchange.events) == 4
+    assert exchange == recorded

@@ -1,4 +1,4 @@
-"""The catalogue, and that the shipped suite tests all of it with the judges that decide it."""
+"""The catalogue, and that the shipped suite tests all of it with the rules that decide it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_order_is_that_of_diagnosis() -> None:
 
 def test_a_row_is_found_by_its_id() -> None:
     assert find("terminal.last").level is Level.MUST
-    with pytest.raises(KeyError, match=r"there is no requirement 'terminal\.lost'; did you mean 'term"):
+    with pytest.raises(KeyError, match=r"unknown requirement 'terminal\.lost'; did you mean 'term"):
         find("terminal.lost")
-    with pytest.raises(KeyError, match=r"there is no requirement 'xyzzy'\"$"):
+    with pytest.raises(KeyError, match=r"unknown requirement 'xyzzy'\"$"):
         find("xyzzy")

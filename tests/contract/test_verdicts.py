@@ -57,7 +57,7 @@ def test_several_tests_of_one_requirement() -> None:
         (Verdict.ERROR, False),
     ],
 )
-def test_whether_anything_was_judged(verdict: Verdict, tested: bool) -> None:
+def test_whether_any_rule_was_decided(verdict: Verdict, tested: bool) -> None:
     found = Verdicts()
     found.add(result("ids.unique", verdict))
     assert found.tested is tested
@@ -73,7 +73,10 @@ def test_a_known_failure_and_a_stale_one() -> None:
     found.add(result("ids.clock", Verdict.PASS))
     assert check_of(found, "ids.unique").verdict is Verdict.KNOWN
     stale = check_of(found, "ids.clock")
-    assert (stale.verdict, stale.detail) == (Verdict.STALE, "it passes; take it out of the list (ticket 8)")
+    assert (stale.verdict, stale.detail) == (
+        Verdict.STALE,
+        "it passes; remove it from the list of known failures (ticket 8)",
+    )
 
 
 def test_the_document() -> None:

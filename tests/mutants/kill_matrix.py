@@ -1,9 +1,9 @@
 """The kill matrix: the whole suite on every defect of the embedded server.
 
-A mutant is killed when the requirement that its defect breaks is the first, in the catalogue's order of
-diagnosis, that is not met. Run as a program it prints the matrix, and exits with 1 unless it is complete.
+A mutant is killed if the requirement that its defect violates is the first violated one in the order of the catalogue.
+As a program it prints the matrix, and exits with 1 unless all mutants are killed.
 
-Servers and suites are forked off this process after its imports, which is a third of the time otherwise.
+Servers and suites are forked from this process after its imports, which would take a third of the time otherwise.
 """
 
 from __future__ import annotations
@@ -22,26 +22,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis  # noqa: F401 - imported before the forks
 import pytest
 import tomlkit
 
 import harness.suite.pytest_plugin  # noqa: F401 - imported before the forks
-from harness.commands.conformance import SUITE
 from harness.commands.processes import clean_environment
-from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.rules.rule import RULES
+from harness.commands.suite_process import SUITE
+from harness.contract.requirements import CATALOGUE, RULES, Level
 from harness.reference.faults.base import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
 
 TRIES = 3
+AT_ONCE = 2 * (os.cpu_count() or 2)  # half of the time a suite waits
 UNMET = ("fail", "error", "warn")
 BUDGETS = {"first_event": 3, "terminal_close": 1, "heartbeat": 1, "run": 20}
 
 
 @dataclass(frozen=True)
 class Kill:
-    """What the suite found on one mutant: unmet requirements in the order of diagnosis."""
+    """The result of the suite on one mutant. unmet: the violated requirements, in catalogue order."""
 
     mutant: str
     breaks: str
@@ -51,7 +52,7 @@ class Kill:
 
     @property
     def verdict(self) -> str:
-        """``killed``, ``wrong kill`` (others came first), ``unrelated`` (only others), or ``survived``."""
+        """``killed``, ``wrong kill`` (others first), ``unrelated`` (only others), or ``survived`` (none)."""
         if not self.unmet:
             return "survived"
         if self.breaks not in self.unmet:
@@ -60,7 +61,7 @@ class Kill:
 
 
 def _forked(work: Callable[[], object], log: Path) -> int:
-    """Do `work` in a forked process with its output in `log`; returns the process id."""
+    """Run `work` in a forked process with its output in `log`; returns the process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -95,7 +96,7 @@ def _server(fault: str | None, log: Path) -> Any:
 
 
 def run_mutant(fault: str | None) -> Kill:
-    """The suite on the embedded server with that defect; None is the correct server."""
+    """Run the suite on the embedded server with this fault; None for the correct server."""
     with (
         tempfile.TemporaryDirectory(prefix="mutant-") as name,
         _server(fault, Path(name) / "server.log") as url,
@@ -104,8 +105,8 @@ def run_mutant(fault: str | None) -> Kill:
         config = {**demo_config(url), "budgets": BUDGETS}
         (folder / "harness.toml").write_text(tomlkit.dumps(config), encoding="utf-8")
         verdicts = folder / "verdicts.json"
-        arguments = [str(SUITE), "-q", "--harness-config", str(folder / "harness.toml")]
-        arguments += ["--harness-json", str(verdicts), "-p", "no:xdist", "-p", "no:benchmark"]
+        arguments = ["--disable-plugin-autoload", "-p", "harness", str(SUITE), "-q"]
+        arguments += ["--harness-config", str(folder / "harness.toml"), "--harness-json", str(verdicts)]
 
         def suite() -> int:
             os.environ.clear()
@@ -117,16 +118,18 @@ def run_mutant(fault: str | None) -> Kill:
         exit_code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if not verdicts.exists():
             raise RuntimeError(f"no verdicts on {fault}: {(folder / 'suite.log').read_text()[-2000:]}")
-        found = {check["id"]: check["verdict"] for check in json.loads(verdicts.read_text())["checks"]}
-    unmet = tuple(name for name in CATALOGUE if found[name] in UNMET)
+        verdict_by_id = {
+            check["id"]: check["verdict"] for check in json.loads(verdicts.read_text())["checks"]
+        }
+    unmet = tuple(name for name in CATALOGUE if verdict_by_id[name] in UNMET)
     return Kill(fault or "", FAULTS[fault].breaks if fault else "", unmet, exit_code)
 
 
-def tried_again(kill: Kill) -> Kill:
-    """What the suite says of a mutant that was not killed rightly, on a machine that does nothing else.
+def retried(kill: Kill) -> Kill:
+    """Run a mutant that was not killed again, with nothing else running; returns the last result.
 
-    Some defects show only within milliseconds, which a busy machine does not always hit. The matrix says
-    how many tries it took.
+    Some defects show only within milliseconds, which a busy machine does not always hit. The matrix shows the number
+    of tries.
     """
     for tries in range(2, TRIES + 1):
         if kill.verdict == "killed":
@@ -135,14 +138,14 @@ def tried_again(kill: Kill) -> Kill:
     return kill
 
 
-def kill_matrix(mutants: Iterable[str | None], at_once: int = 3) -> Iterable[Kill]:
-    """Run the suite on `mutants`, some at the same time; in their order."""
+def kill_matrix(mutants: Iterable[str | None], at_once: int = AT_ONCE) -> Iterable[Kill]:
+    """Run the suite on `mutants`, `at_once` at the same time; results in order."""
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("fork")) as pool:
         yield from pool.map(run_mutant, mutants)
 
 
 def uncovered() -> list[str]:
-    """The MUSTs that no mutant breaks."""
+    """The MUST requirements that no mutant violates."""
     broken = {fault.breaks for fault in FAULTS.values()}
     return [
         row.id
@@ -151,16 +154,16 @@ def uncovered() -> list[str]:
     ]
 
 
-def complaints(kills: Iterable[Kill]) -> list[str]:
-    """What is wrong with the matrix: a mutant that is not killed rightly, a MUST without a mutant."""
-    found = [f"{name}: no mutant breaks this MUST" for name in uncovered()]
+def problems_of(kills: Iterable[Kill]) -> list[str]:
+    """What is wrong with the matrix: a mutant that is not killed, a MUST without a mutant."""
+    problems = [f"{name}: no mutant breaks this MUST" for name in uncovered()]
     for kill in kills:
         level = CATALOGUE[kill.breaks].level
         if kill.verdict != "killed":
-            found.append(f"{kill.mutant}: {kill.verdict}: {', '.join(kill.unmet[:3]) or 'nothing unmet'}")
+            problems.append(f"{kill.mutant}: {kill.verdict}: {', '.join(kill.unmet[:3]) or 'nothing unmet'}")
         elif level is Level.MUST and kill.exit_code != 1:
-            found.append(f"{kill.mutant}: breaks a MUST, but the suite's exit code is {kill.exit_code}")
-    return found
+            problems.append(f"{kill.mutant}: breaks a MUST, but the suite's exit code is {kill.exit_code}")
+    return problems
 
 
 def _line(kill: Kill) -> str:
@@ -170,27 +173,27 @@ def _line(kill: Kill) -> str:
         else ""
     )
     first = kill.unmet[0] if kill.unmet else "-"
-    mark = "" if kill.verdict == "killed" else f"  <-- {kill.verdict}, wanted {kill.breaks}"
-    again = f"  [try {kill.tries}]" if kill.tries > 1 else ""
-    return f"{kill.mutant:30} {first:28}{mark}{others}{again}"
+    mark = "" if kill.verdict == "killed" else f"  <-- {kill.verdict}, expected {kill.breaks}"
+    tries = f"  [try {kill.tries}]" if kill.tries > 1 else ""
+    return f"{kill.mutant:30} {first:28}{mark}{others}{tries}"
 
 
 def main() -> None:
     """Print the matrix."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("mutants", nargs="*", help="only these")
-    parser.add_argument("--json", type=Path, help="write the matrix to a file too")
-    chosen = parser.parse_args()
-    names = chosen.mutants or list(FAULTS)
+    parser.add_argument("mutants", nargs="*", help="only these faults")
+    parser.add_argument("--json", type=Path, help="also write the matrix to this file")
+    options = parser.parse_args()
+    names = options.mutants or list(FAULTS)
     kills = []
     for kill in kill_matrix(names):
         kills.append(kill)
         print(_line(kill), flush=True)
     for place, kill in enumerate(kills):
         if kill.verdict != "killed":
-            kills[place] = tried_again(kill)
+            kills[place] = retried(kill)
             print(_line(kills[place]), flush=True)
-    if chosen.json:
+    if options.json:
         rows = [
             {
                 "mutant": kill.mutant,
@@ -201,14 +204,14 @@ def main() -> None:
             }
             for kill in kills
         ]
-        chosen.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    wrong = complaints(kills) if not chosen.mutants else []
+        options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    problems = problems_of(kills) if not options.mutants else []
     print(
         f"{sum(kill.verdict == 'killed' for kill in kills)} of {len(kills)} mutants killed by what they break"
     )
-    for line in wrong:
+    for line in problems:
         print(f"WRONG {line}")
-    sys.exit(1 if wrong else 0)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

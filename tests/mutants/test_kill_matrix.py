@@ -1,4 +1,4 @@
-"""Each requirement is proven by a mutant: the suite is run on every defect of the embedded server."""
+"""Each MUST is proven by a mutant: the suite runs on every fault of the embedded server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.mutants
 
 
 @pytest.mark.slow
-def test_every_mutant_is_killed_by_the_requirement_that_it_breaks(tmp_path: Path) -> None:
+def test_every_mutant_is_killed_by_the_requirement_that_it_violates(tmp_path: Path) -> None:
     matrix = tmp_path / "matrix.json"
     command = [sys.executable, "-m", "tests.mutants.kill_matrix", "--json", str(matrix)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1500)

@@ -9,7 +9,7 @@ from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.suite.preflight import PreflightError, preflight
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head
-from tests.transport.servers import Script, bounded, listening, saying, saying_and_waiting
+from tests.transport.servers import Script, bounded, listening, sending, sending_and_waiting
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + LAST_CHUNK
@@ -36,26 +36,26 @@ def answer(status: int) -> bytes:
 
 
 def test_a_target_that_runs() -> None:
-    one = asked(saying(WHOLE))
+    one = asked(sending(WHOLE))
     assert (one.label, one.outcome) == ("preflight", "done")
     assert one.request.target == "/agent/workflow-actions"
 
 
 @pytest.mark.parametrize(
-    "script", [saying(answer(500)), saying(answer(404)), saying(b""), saying_and_waiting()]
+    "script", [sending(answer(500)), sending(answer(404)), sending(b""), sending_and_waiting()]
 )
-def test_what_an_answering_server_says_is_for_the_suite_to_judge(script: Script) -> None:
+def test_any_other_response_is_left_to_the_suite(script: Script) -> None:
     assert asked(script).label == "preflight"
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_token(status: int) -> None:
     with pytest.raises(
-        PreflightError, match=f"refused the token for organization 'org-1' with status {status}"
+        PreflightError, match=f"rejected the token for organization 'org-1' with status {status}"
     ):
-        asked(saying(answer(status)))
+        asked(sending(answer(status)))
     with pytest.raises(PreflightError) as caught:
-        asked(saying(answer(status)))
+        asked(sending(answer(status)))
     assert "s3cret" not in str(caught.value)
     assert "127.0.0.1" in str(caught.value)
     assert "//agent" not in str(caught.value)
@@ -63,9 +63,9 @@ def test_a_refused_token(status: int) -> None:
 
 def test_no_token_where_one_is_asked_for() -> None:
     with pytest.raises(
-        PreflightError, match="asks for a token and none is configured: set HARNESS_TARGET__TO"
+        PreflightError, match="requires a token, and none is configured: set HARNESS_TARGET__TO"
     ):
-        asked(saying(answer(401)), token=None)
+        asked(sending(answer(401)), token=None)
 
 
 def test_nobody_there() -> None:

@@ -112,7 +112,7 @@ def verdicts(document: dict[str, Any]) -> dict[str, str]:
 
 
 def checked(document: dict[str, Any]) -> set[str]:
-    return {check["id"] for check in document["checks"] if check["detail"] != "no check of it was run"}
+    return {check["id"] for check in document["checks"] if check["detail"] != "not tested"}
 
 
 def assert_well_formed(document: dict[str, Any]) -> None:
@@ -249,7 +249,7 @@ def test_a_failure_says_what_where_and_how_to_repeat_it(
 ) -> None:
     null, done, document = stopped
     assert done.code == 1
-    assert "headers.event-stream (MUST): Success is 200" in done.output
+    assert "headers.event-stream (MUST): A successful response is 200" in done.output
     assert "a valid request got status 500, not 200" in done.output
     assert "HTTP/1.1 500 Internal Server Error" in done.output
     assert "curl" in done.output
@@ -273,7 +273,7 @@ def test_an_inconclusive_must_fails_only_under_strict(
 ) -> None:
     done, document = with_gaps
     assert (done.code, verdicts(document)["terminal.no-tokens"]) == (0, "inconclusive"), done.output
-    assert "configure one that makes none" in done.output
+    assert "configure one that produces none" in done.output
     values = settings_values(server.base_url)
     values["target"]["actions"]["silent"] = values["target"]["actions"]["success"]
     done, document = suite(write_config(tmp_path, values), *OF_GAPS, "--harness-strict")
@@ -348,16 +348,16 @@ def assert_untested(done: Ran, *words: str) -> None:
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["in one process", "distributed"])
 def test_without_a_target_pytest_says_what_to_give(tmp_path: Path, workers: tuple[str, ...]) -> None:
     done = run("pytest", str(SUITE), "--harness-json", "v.json", *workers, folder=tmp_path)
-    assert_untested(done, "no target is given", "--harness-target")
+    assert_untested(done, "no target is set", "--harness-target")
     document = done.report(tmp_path / "v.json")
     assert_well_formed(document)
     assert {check["verdict"] for check in document["checks"]} == {UNTESTED}
-    assert "no target is given" in document["checks"][0]["detail"]
+    assert "no target is set" in document["checks"][0]["detail"]
 
 
 def test_without_a_target_the_command_says_what_to_give(tmp_path: Path) -> None:
     done = run("harness", "conformance", "--json", "v.json", folder=tmp_path)
-    assert_untested(done, "no target is given", "--target")
+    assert_untested(done, "no target is set", "--target")
     assert_well_formed(done.report(tmp_path / "v.json"))
 
 
@@ -372,7 +372,7 @@ def test_a_target_that_is_not_there(tmp_path: Path) -> None:
 def test_a_wrong_token(server: RawServer, tmp_path: Path) -> None:
     values = settings_values(server.base_url, token="of-nobody-77aa")
     done, document = suite(write_config(tmp_path, values), "--harness-results", "results.sqlite")
-    assert_untested(done, "refused the token", "401", "HARNESS_TARGET__TOKEN")
+    assert_untested(done, "rejected the token", "401", "HARNESS_TARGET__TOKEN")
     assert document["counts"]["inconclusive"] == len(CATALOGUE)
     assert suite_state(tmp_path / "results.sqlite") == "interrupted"
     assert "of-nobody-77aa" not in done.output
@@ -382,7 +382,7 @@ def test_a_missing_token(server: RawServer, tmp_path: Path) -> None:
     values = settings_values(server.base_url)
     del values["target"]["token"]
     done, _ = suite(write_config(tmp_path, values))
-    assert_untested(done, "asks for a token", "HARNESS_TARGET__TOKEN")
+    assert_untested(done, "requires a token", "HARNESS_TARGET__TOKEN")
 
 
 def test_a_foreign_organization(server: RawServer, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A results file judged again offline gives the same verdicts; an edited Exchange gives another one, and says where."""
+"""Rechecking a results file gives the same verdicts; for an edited Exchange, a different one with its location."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def results_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results file of a whole suite on the embedded server."""
-    folder = tmp_path_factory.mktemp("judged")
+    folder = tmp_path_factory.mktemp("recheck")
     with ReferenceServer() as server:
         done = harness("conformance", "--target", server.base_url, "--out", "out", "-q", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out" / "results.sqlite"
 
 
-def copy(judged: Path, folder: Path) -> Path:
+def copy(results_file: Path, folder: Path) -> Path:
     path = folder / "results.sqlite"
-    path.write_bytes(judged.read_bytes())
+    path.write_bytes(results_file.read_bytes())
     return path
 
 
-def test_the_verdicts_are_the_same(judged: Path) -> None:
-    verdicts, changed = recheck(judged)
+def test_the_verdicts_are_the_same(results_file: Path) -> None:
+    verdicts, changed = recheck(results_file)
     assert changed == []
-    with Results(judged) as results:
+    with Results(results_file) as results:
         before = {check.id: (check.verdict, check.detail) for check in results.checks()}
     assert {check.requirement.id: (str(check.verdict), check.detail) for check in verdicts.checks} == before
     assert verdicts.counts["pass"] > 80
 
 
-def test_a_frame_that_is_taken_out_by_hand_is_missed_at_its_place(judged: Path, tmp_path: Path) -> None:
-    path = copy(judged, tmp_path)
+def test_a_frame_that_is_taken_out_by_hand_is_missed_at_its_place(results_file: Path, tmp_path: Path) -> None:
+    path = copy(results_file, tmp_path)
     with Results(path) as results:
         row = next(
             row for row in results.rule_results() if row.test.startswith("test_a_retry_after_completion")
@@ -70,15 +70,15 @@ def test_a_frame_that_is_taken_out_by_hand_is_missed_at_its_place(judged: Path, 
     found = next(now for before, now in changed if before.test == row.test)
     assert found.verdict is Verdict.FAIL
     assert "event 3 is" in found.detail
-    assert "1 lost before it" in found.detail
+    assert "1 event lost before it" in found.detail
     assert any(place["exchange"] == name and place["event"] == 2 for place in found.evidence)
     said = harness("judge", str(path), folder=tmp_path)
     assert said.returncode == 1
     assert name in said.stdout
 
 
-def test_the_command_on_untouched_results(judged: Path, tmp_path: Path) -> None:
-    done = harness("judge", str(judged.parent), "--json", "again.json", folder=tmp_path)
+def test_the_command_on_untouched_results(results_file: Path, tmp_path: Path) -> None:
+    done = harness("judge", str(results_file.parent), "--json", "again.json", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "changed" not in done.stdout
     assert json.loads((tmp_path / "again.json").read_text())["counts"]["fail"] == 0
@@ -88,5 +88,5 @@ def test_results_without_evidence_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with ResultsWriter(path) as writer:
         writer.set_manifest(state="finished")
-    with pytest.raises(ResultsError, match="does not say by which settings"):
+    with pytest.raises(ResultsError, match="does not contain the settings"):
         recheck(path)

@@ -19,7 +19,7 @@ from harness.suite.scenario import (
     retry_after_s,
 )
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, no_answer, reply
-from tests.transport.servers import Connection, bounded, listening, saying, saying_and_waiting
+from tests.transport.servers import Connection, bounded, listening, sending, sending_and_waiting
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + LAST_CHUNK
@@ -93,7 +93,7 @@ def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
 
 def test_closing_the_world_stops_what_is_played_and_sent() -> None:
     async def job() -> None:
-        async with listening(saying_and_waiting(head(200, STREAM))) as server:
+        async with listening(sending_and_waiting(head(200, STREAM))) as server:
             context = ScenarioContext(settings(server.port))
             live = context.open(context.request("success"), "a run")
 
@@ -113,7 +113,7 @@ def test_closing_the_world_stops_what_is_played_and_sent() -> None:
 
 def test_requests_of_one_kind_keep_their_names_and_order() -> None:
     async def job() -> None:
-        async with listening(saying(WHOLE)) as server:
+        async with listening(sending(WHOLE)) as server:
             context = ScenarioContext(settings(server.port))
             requests = {number: context.request("success", key=f"k{number}") for number in range(20)}
             answers = await context.send_all(requests, "number")
@@ -142,7 +142,7 @@ def test_at_most_so_many_jobs_at_a_time() -> None:
     bounded(job())
 
 
-# Manners
+# Limits and retries
 
 
 def test_what_a_target_is_not_to_be_sent() -> None:
@@ -162,7 +162,7 @@ def test_connections_are_held_within_the_limit() -> None:
         open_now[1] = max(open_now)
         await asyncio.sleep(0.03)
         open_now[0] -= 1
-        await one.say(WHOLE)
+        await one.send(WHOLE)
 
     async def job() -> None:
         async with listening(script) as server:
@@ -175,7 +175,7 @@ def test_connections_are_held_within_the_limit() -> None:
             singles = [context.send(context.request("success"), "single") for _ in range(8)]
             await asyncio.gather(*singles, context.run_once(together), context.run_once(together))
             assert len(server.connections) == 11
-            with pytest.raises(NotApplicable, match=r"takes 4 connections at once; .* allows 3"):
+            with pytest.raises(NotApplicable, match=r"4 simultaneous connections needed; .* allows 3"):
                 async with context.connections(4):
                     pytest.fail("it must not begin")
             await context.close()
@@ -190,7 +190,7 @@ def test_a_429_is_honoured_a_few_times() -> None:
     async def script(one: Connection) -> None:
         counts["/first"] += 1
         busy = head(429, {"Content-Length": "0", "Retry-After": "0"})
-        await one.say(busy if counts["/first"] <= 2 else WHOLE)
+        await one.send(busy if counts["/first"] <= 2 else WHOLE)
 
     async def job() -> None:
         async with listening(script) as server:
@@ -199,7 +199,7 @@ def test_a_429_is_honoured_a_few_times() -> None:
             assert (answer.status, counts["/first"]) == (200, 3)
             assert answer.label == "a run (again, after a 429)"
             await context.close()
-        async with listening(saying(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
+        async with listening(sending(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
             context = ScenarioContext(settings(server.port))
             assert (await context.send(context.request("success"), "a run")).status == 429
             assert len(server.connections) == 4

@@ -1,4 +1,4 @@
-"""What a failure says at a terminal."""
+"""How a failure is explained in the terminal."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from harness.suite.terminal_report import explain
 from tests.contract.exchanges import in_one_read
 
 
-def said(event: int, reads: int = 1) -> list[str]:
-    one = in_one_read(400, reads)
-    finding = Finding("ids.unique", Verdict.FAIL, "twice", (Location(one, one.frames[event]),))
+def explanation(event: int, reads: int = 1) -> list[str]:
+    run = in_one_read(400, reads)
+    finding = Finding("ids.unique", Verdict.FAIL, "twice", (Location(run, run.frames[event]),))
     return explain(finding, find("ids.unique"), Settings()).splitlines()
 
 
 @pytest.mark.parametrize("event", [3, 200, 399])
 def test_the_place_is_shown_and_marked_also_in_a_read_of_hundreds(event: int) -> None:
-    lines = said(event)
+    lines = explanation(event)
     (here,) = [place for place, line in enumerate(lines) if line.startswith("  > ")]
     assert lines[here].count("id: ") == 1
     assert f"id: {1717000000000 + event * 10}-0" in lines[here]
@@ -28,7 +28,7 @@ def test_the_place_is_shown_and_marked_also_in_a_read_of_hundreds(event: int) ->
 
 
 def test_a_place_in_a_read_of_its_own_is_one_line() -> None:
-    lines = said(200, reads=400)
+    lines = explanation(200, reads=400)
     (here,) = [line for line in lines if line.startswith("  > ")]
     assert "2000.0 ms" in here
     assert "word200 " in here

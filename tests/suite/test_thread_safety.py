@@ -1,4 +1,4 @@
-"""What scenarios do in threads of theirs must end no session, and outlive none."""
+"""Threads that scenarios start must not crash the session, nor outlive it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_search_that_is_called_off_waits_for_no_loop() -> None:
     settings = Settings.model_validate(settings_values("http://127.0.0.1:1"))
     loop = asyncio.new_event_loop()  # it never runs, as after the end of a session
     search = _BodySearch(ScenarioContext(settings), loop)
-    thread = threading.Thread(target=search.ask, args=("source", "1"), daemon=True)
+    thread = threading.Thread(target=search.send, args=("source", "1"), daemon=True)
     thread.start()
     thread.join(0.5)
     assert thread.is_alive()

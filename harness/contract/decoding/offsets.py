@@ -1,20 +1,21 @@
-"""Where in an answer's reads the bytes of an event lie: for whoever shows it, as a read may hold hundreds of them."""
+"""Finds the bytes of an event in the reads of a response, to show them. A read may contain hundreds of events."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import accumulate
+from itertools import pairwise
 from typing import NamedTuple
 
-from harness.contract.decoding.full_decoder import FullDecoder, Read
+from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.read_log import Read
 
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 _CRLF = b"\r\n"
 
 
 class ByteSpan(NamedTuple):
-    """Bytes of one read, from `start` to before `end`. read: its number, from 0."""
+    """The bytes `start` to `end` (exclusive) of one read. read: its number, from 0."""
 
     read: int
     start: int
@@ -22,7 +23,7 @@ class ByteSpan(NamedTuple):
 
 
 class ByteSegment(NamedTuple):
-    """A part of one read. start, end: its bytes in that. here: they are an event's that was asked for."""
+    """A part of one read. start, end: its bytes. here: whether they belong to one of the requested events."""
 
     start: int
     end: int
@@ -30,48 +31,54 @@ class ByteSegment(NamedTuple):
 
 
 def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan]:
-    """Where the frames of these indexes (Received.index) lie, with their chunk's framing.
+    """The spans of the frames with these indexes (DecodedFrame.index), with their chunk framing.
 
-    Of a frame in several reads it is its part of the last, which completed it. Those that there are not, are
-    left out.
+    For a frame in several reads it is the part in the last one, which completed it. Unknown indexes are left out.
     """
-    decoder = FullDecoder()
-    ends = list(accumulate(len(decoder.feed(read)) for read in reads))  # frames there are after each read
-    decoder, found = FullDecoder(), dict[int, ByteSpan]()
-    first = 0
-    for number, (read, end) in enumerate(zip(reads, ends, strict=True)):
+    frames_before = _frame_counts(reads)
+    decoder, spans_by_index = FullDecoder(), dict[int, ByteSpan]()
+    for number, (read, (first, end)) in enumerate(zip(reads, pairwise(frames_before), strict=True)):
         if any(first <= index < end for index in indexes):
-            found.update((span[0], span[1]) for span in _in_lines(decoder, read, number, first))
+            spans_by_index.update(_spans_in_read(decoder, read, number))
         else:
-            decoder.feed(read)
-        first = end
-    return {index: span for index, span in found.items() if index in indexes}
+            decoder.feed(read.arrival_ns, read.data)
+    return {index: span for index, span in spans_by_index.items() if index in indexes}
 
 
-def _in_lines(decoder: FullDecoder, read: Read, number: int, index: int) -> list[tuple[int, ByteSpan]]:
-    """Feed a read line by line, and see which of them completes which frame. index: of its first frame."""
-    found: list[tuple[int, ByteSpan]] = []
+def _frame_counts(reads: Sequence[Read]) -> list[int]:
+    """The number of frames completed before each read, and after the last."""
+    decoder, counts = FullDecoder(), [0]
+    for read in reads:
+        decoder.feed(read.arrival_ns, read.data)
+        counts.append(len(decoder.frames))
+    return counts
+
+
+def _spans_in_read(decoder: FullDecoder, read: Read, number: int) -> dict[int, ByteSpan]:
+    """Feed a read line by line, to see which line completes which frame; the span of each by its index."""
+    found: dict[int, ByteSpan] = {}
+    last: int | None = None
     start = end = 0
     for line in _LINE.findall(read.data):
         had_head = decoder.head_ns is not None
-        completed = decoder.feed(Read(read.arrival_ns, read.lag_ns, line))
-        if found and start == end and line == _CRLF:  # the end of its chunk
-            last, span = found[-1]
-            found[-1] = last, span._replace(end=end + len(line))
+        first = len(decoder.frames)
+        decoder.feed(read.arrival_ns, line)
+        if last is not None and start == end and line == _CRLF:  # the end of its chunk
+            found[last] = found[last]._replace(end=end + len(line))
             start = end + len(line)
         end += len(line)
         if not had_head and decoder.head_ns is not None:
             start = end
-        for _ in completed:
-            found.append((index + len(found), ByteSpan(number, start, end)))
+        for last in range(first, len(decoder.frames)):
+            found[last] = ByteSpan(number, start, end)
             start = end
     return found
 
 
 def around(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[ByteSegment]:
-    """The bytes of one read that are to be shown: about `limit` of them, whole lines, around those spans of it.
+    """The segments of one read to show: about `limit` bytes of whole lines around its spans `here`.
 
-    What lies between two pieces, before the first and after the last, is left out.
+    The bytes before, between and after the segments are left out.
     """
     each = limit // max(1, len(here))
     windows: list[list[int]] = []
@@ -81,11 +88,11 @@ def around(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[ByteSegmen
             windows[-1][1] = max(end, windows[-1][1])
         else:
             windows.append([start, end])
-    return [piece for start, end in windows for piece in _parted(start, end, sorted(here))]
+    return [segment for start, end in windows for segment in _segments(start, end, sorted(here))]
 
 
 def _window(data: bytes, span: ByteSpan, size: int) -> tuple[int, int]:
-    """`size` bytes with the span in their middle, or as much of it as there is room for, from its beginning."""
+    """About `size` bytes around the span; only the beginning of a span that is longer."""
     room = max(0, size - (span.end - span.start))
     start = max(0, min(span.start - room // 2, len(data) - size))
     end = min(len(data), start + size)
@@ -96,8 +103,8 @@ def _window(data: bytes, span: ByteSpan, size: int) -> tuple[int, int]:
     return start, end
 
 
-def _parted(start: int, end: int, here: Sequence[ByteSpan]) -> list[ByteSegment]:
-    """A window as pieces: those of the spans, and what lies between them."""
+def _segments(start: int, end: int, here: Sequence[ByteSpan]) -> list[ByteSegment]:
+    """A window, split into the spans and the bytes between them."""
     found: list[ByteSegment] = []
     for span in here:
         first, last = max(start, span.start), min(end, span.end)

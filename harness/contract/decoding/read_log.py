@@ -1,28 +1,48 @@
-"""The reads of one response: offset and arrival time of each, in compact arrays."""
+"""The reads of one response: bytes and arrival time of each, in compact arrays."""
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
-from typing import overload
+from typing import NamedTuple, overload
 
-from harness.contract.decoding.full_decoder import Read
+from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
-MAX_ANSWER_READS = 1_000_000
-
-
+MAX_READS = 1_000_000
 _NO_LAG = -1
+_READS_PER_BLOCK = 8
 
 
-_READS_A_BLOCK = 8
+class Read(NamedTuple):
+    """One read from the connection: its bytes (decrypted, with HTTP framing) and their arrival time.
+
+    arrival_ns: monotonic clock; the kernel's receive timestamp if there is one. lag_ns: how much later the harness read
+    them; None without a kernel timestamp.
+    """
+
+    arrival_ns: int
+    lag_ns: int | None
+    data: bytes
+
+
+def body_of(reads: Iterable[Read]) -> bytes:
+    """The body without its HTTP framing, as far as the bytes are HTTP."""
+    parser, body = ResponseParser(), bytearray()
+    try:
+        for read in reads:
+            body += parser.feed(read.data)
+    except HttpSyntaxError as problem:
+        body += problem.body
+    parser.close()
+    return bytes(body)
 
 
 class ReadLog(Sequence[Read]):
-    """The reads of one answer in little memory, and at little cost: under load thousands of these take turns,
-    and each thing that one read touches has left the processor's cache since the last.
+    """The reads of one response, with little memory and few cache misses.
 
-    size_bytes: how many bytes there are.
+    Under load, thousands of responses take turns: whatever a read touches has left the CPU cache since the last read
+    of the same response. So reads are kept in small blocks. size_bytes: of all reads.
     """
 
     __slots__ = ("_arrivals_ns", "_blocks", "_ends", "_lags_ns", "_recent", "_tokens", "size_bytes")
@@ -30,7 +50,7 @@ class ReadLog(Sequence[Read]):
     def __init__(self, reads: Iterable[Read] = ()) -> None:
         self.size_bytes = 0
         self._recent: list[tuple[int, int, bytes, int]] = []
-        # What was recent, a dozen reads at a time:
+        # Packed from _recent, _READS_PER_BLOCK reads at a time:
         self._blocks: list[bytes] = []
         self._ends = array("q")
         self._arrivals_ns = array("q")
@@ -40,11 +60,11 @@ class ReadLog(Sequence[Read]):
             self.append(read.arrival_ns, read.lag_ns, read.data)
 
     def append(self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0) -> None:
-        """Add one read. tokens: how many tokens with content it completed, where that was counted."""
+        """Add one read. tokens: number of tokens with content that it completed, if counted."""
         recent = self._recent
         self.size_bytes += len(data)
         recent.append((arrival_ns, _NO_LAG if lag_ns is None else lag_ns, data, tokens))
-        if len(recent) == _READS_A_BLOCK:
+        if len(recent) == _READS_PER_BLOCK:
             self._pack()
 
     def _pack(self) -> None:
@@ -70,12 +90,12 @@ class ReadLog(Sequence[Read]):
 
     @property
     def lags_ns(self) -> array[int]:
-        """Lag of each read; below 0 where it has none."""
+        """Lag of each read; negative if it has none."""
         self._pack()
         return self._lags_ns
 
     def token_arrivals_ns(self) -> array[int]:
-        """Arrival of each token that was counted."""
+        """Arrival of each counted token."""
         self._pack()
         arrivals = array("q")
         for arrival_ns, tokens in zip(self._arrivals_ns, self._tokens, strict=True):
@@ -92,25 +112,25 @@ class ReadLog(Sequence[Read]):
     def __getitem__(self, index: int | slice) -> Read | tuple[Read, ...]:
         if isinstance(index, slice):
             return tuple(self)[index]
-        return next(islice(self._from(range(len(self))[index]), 1))
+        return next(islice(self._starting_at(range(len(self))[index]), 1))
 
     def __iter__(self) -> Iterator[Read]:
-        return self._from(0)
+        return self._starting_at(0)
 
-    def _from(self, place: int) -> Iterator[Read]:
+    def _starting_at(self, place: int) -> Iterator[Read]:
         self._pack()
-        everything, ends = b"".join(self._blocks), self._ends
+        data, ends = b"".join(self._blocks), self._ends
         start = ends[place - 1] if place else 0
-        for at in range(place, len(ends)):
-            lag_ns = self._lags_ns[at]
+        for number in range(place, len(ends)):
+            lag_ns = self._lags_ns[number]
             yield Read(
-                self._arrivals_ns[at], None if lag_ns == _NO_LAG else lag_ns, everything[start : ends[at]]
+                self._arrivals_ns[number], None if lag_ns == _NO_LAG else lag_ns, data[start : ends[number]]
             )
-            start = ends[at]
+            start = ends[number]
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ReadLog | tuple):
             return tuple(self) == tuple(other)
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it grows
+    __hash__ = None  # type: ignore[assignment]  # mutable

@@ -7,44 +7,45 @@ from collections.abc import Iterable
 
 from harness.protocol.request import HttpRequest
 
-#: Where the harness itself takes the tokens from, in the order of `Settings.secrets`.
+#: Environment variables from which the harness reads the tokens, in the order of `Settings.secrets`.
 TOKEN_VARIABLES = ("HARNESS_TARGET__TOKEN", "HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN")
 
 
 _BEARER = "Bearer "
 
 
-_CURL_BODY_BYTES = 16_384  # a longer body is named, not shown
+_MAX_BODY_BYTES = 16_384
 
 
 def curl(request: HttpRequest, base_url: str, secrets: Iterable[str] = ()) -> str:
     """The request as a command for a POSIX shell.
 
-    A configured token is taken from the environment, as the harness takes it: `secrets` are in the order
-    of TOKEN_VARIABLES.
+    A configured token is replaced by its environment variable. secrets: in the order of TOKEN_VARIABLES.
     """
-    known = {
+    variables = {
         f"{_BEARER}{secret}": name for secret, name in zip(secrets, TOKEN_VARIABLES, strict=False) if secret
     }
-    words = ["curl", "-sNg", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
+    command = ["curl", "-sNg", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
     for name, value in request.headers:
-        if value in known:
-            words += ["-H", f'"{name}: {_BEARER}${known[value]}"']
-        else:  # curl leaves a field out that has nothing after its colon
-            words += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
+        if value in variables:
+            command += ["-H", f'"{name}: {_BEARER}${variables[value]}"']
+        else:  # curl omits a header with nothing after the colon
+            command += ["-H", shlex.quote(f"{name}: {value}" if value else f"{name};")]
     if request.header("content-type") is None and request.method != "GET":
-        words += ["-H", "Content-Type:"]  # curl would call it a form
-    if len(request.body) > _CURL_BODY_BYTES:
-        return " ".join([*words, f"--data-binary @body.json  # {len(request.body)} bytes, too many to show"])
+        command += ["-H", "Content-Type:"]  # curl's default is a form
+    if len(request.body) > _MAX_BODY_BYTES:
+        return " ".join(
+            [*command, f"--data-binary @body.json  # {len(request.body)} bytes, too long to show"]
+        )
     if request.body and not _is_plain(request.body):
-        return " ".join([f"printf -- '{_octal(request.body)}' |", *words, "--data-binary @-"])
+        return " ".join([f"printf -- '{_octal(request.body)}' |", *command, "--data-binary @-"])
     if request.body or request.method != "GET":
-        words += ["--data-raw", shlex.quote(request.body.decode("utf-8"))]
-    return " ".join(words)
+        command += ["--data-raw", shlex.quote(request.body.decode("utf-8"))]
+    return " ".join(command)
 
 
 def _is_plain(data: bytes) -> bool:
-    """Whether `data` is text on one line, which a quoted shell word can hold."""
+    """Whether `data` is text on one line, so that it can be quoted for the shell."""
     try:
         return data.decode("utf-8").isprintable()
     except UnicodeDecodeError:
@@ -52,7 +53,7 @@ def _is_plain(data: bytes) -> bool:
 
 
 def _octal(data: bytes) -> str:
-    """A format of printf that prints `data`, whatever it is, NUL too."""
+    """A printf format that prints `data`, NUL included."""
     return "".join(
         "%%" if byte == 0x25 else chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}"
         for byte in data

@@ -1,7 +1,7 @@
-"""Exchanges as documents: what a reader needs to see, and enough to judge them again. Secrets are masked.
+"""Exchanges as JSON documents, for readers and to check them again. Secrets are masked.
 
-A secret is masked by as many asterisks as it has bytes, so that chunk sizes and offsets stay true and a
-stored Exchange decodes as it did when it was received.
+A secret is replaced by as many asterisks as it has bytes, so chunk sizes and offsets stay correct and a stored Exchange
+decodes as when it was received.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from harness.contract.decoding.full_decoder import DecodedFrame, Read
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.offsets import ByteSpan, around, spans
-from harness.contract.decoding.read_log import ReadLog
+from harness.contract.decoding.read_log import Read, ReadLog
 from harness.contract.evidence.curl import curl
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.protocol.request import HttpRequest
 
-_EXCERPT_ROWS = 60  # of the beginning, and as many of the end
+_EXCERPT_ROWS = 60  # at the beginning, and as many at the end
 _EXCERPT_BYTES = 2_000
-_NEIGHBOURS = 2  # rows that are kept on either side of one that is pointed at
-_MOST_POINTED_AT = 8  # events of one Exchange
+_NEIGHBOURS = 2  # rows kept before and after a row that is pointed at
+_MAX_POINTED_AT = 8  # events per Exchange
 _COMPRESSED_FROM_BYTES = 4096
 
 
 def printable(data: bytes, limit: int | None = None) -> str:
-    """Bytes as readable text on one line: line breaks, and what is not printable or not UTF-8, are escaped."""
+    """Bytes as text on one line. Line breaks, unprintable characters and bytes that are not UTF-8 are escaped."""
     shown = data if limit is None else data[:limit]
     escaped = "".join(map(_printable, shown.decode("utf-8", "surrogateescape")))
     left = len(data) - len(shown)
-    return f"{escaped}… ({left} bytes more)" if left else escaped
+    return f"{escaped}… ({left} more bytes)" if left else escaped
 
 
 def _printable(char: str) -> str:
@@ -43,18 +43,18 @@ def _printable(char: str) -> str:
 
 
 def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
-    """The Exchange as a JSON value: for readers (curl, head, wire, events) and for `restore` (recorded)."""
+    """The Exchange as a JSON value, for readers (curl, head, wire, events) and for `restore` (recorded)."""
     secrets = tuple(secrets)
     redact = Redactor(secrets)
     reads = redact.pieces([read.data for read in exchange.reads])
     shown: dict[str, Any] = redact.value(
         {
-            **_around(exchange, base_url, secrets),
+            **_description(exchange, base_url, secrets),
             "wire": [
                 _wire_row(exchange, place, read, shown)
                 for place, (read, shown) in enumerate(zip(exchange.reads, reads, strict=True))
             ],
-            "events": [_event_row(exchange, one, redact) for one in exchange.frames],
+            "events": [_event_row(exchange, frame, redact) for frame in exchange.frames],
         }
     )
     return {**shown, "recorded": _recorded(exchange, redact, reads)}
@@ -63,23 +63,22 @@ def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) 
 def excerpt(
     exchange: Exchange, *, base_url: str, secrets: Iterable[str] = (), pointed_at: Collection[int] = ()
 ) -> dict[str, Any]:
-    """The Exchange for readers alone, and bounded: under load a server decides how much there is.
+    """The Exchange for readers only, and bounded: under load the server decides how large a response is.
 
-    Of reads and events the first and the last ones are kept, and those around the events that are pointed at (by
-    index); ``…_left_out`` says how many are not, and ``index`` which ones are. A read that holds such an event
-    has ``parts`` too, as `parts_of`.
+    It keeps the first and last reads and events, and those around the events that are pointed at (by index).
+    ``…_left_out`` counts the others. A read with such an event also has ``parts``, as from `parts_of`.
     """
     secrets = tuple(secrets)
     redact = Redactor(secrets)
     raw = tuple(exchange.reads)
     reads = redact.pieces([read.data for read in raw])
     received = exchange.frames
-    here = _by_read(spans(raw, sorted(pointed_at)[:_MOST_POINTED_AT]))
+    here = _by_read(spans(raw, sorted(pointed_at)[:_MAX_POINTED_AT]))
     wire = _kept(len(reads), here)
-    events = _kept(len(received), sorted(pointed_at)[:_MOST_POINTED_AT])
+    events = _kept(len(received), sorted(pointed_at)[:_MAX_POINTED_AT])
     shown: dict[str, Any] = redact.value(
         {
-            **_around(exchange, base_url, secrets),
+            **_description(exchange, base_url, secrets),
             "wire": [
                 _wire_row(exchange, place, raw[place], reads[place], _EXCERPT_BYTES)
                 | ({"parts": _parts(reads[place], here[place], _EXCERPT_BYTES)} if place in here else {})
@@ -96,23 +95,23 @@ def excerpt(
 def parts_of(
     reads: Sequence[Read], pointed_at: Collection[int], limit: int, shown: Sequence[bytes] | None = None
 ) -> dict[int, list[dict[str, Any]]]:
-    """The reads in which events lie that are pointed at, by number, each around these: about `limit` bytes.
+    """The parts to show of each read with an event that is pointed at, by the read's number: about `limit` bytes each.
 
-    pointed_at: indexes of events. shown: the reads' bytes with secrets masked, where `reads` are not. A part is
-    {"text": printable text, "here": whether it is such an event's} or {"left_out": how many bytes}.
+    pointed_at: indexes of events. shown: the bytes of the reads with secrets masked, if they are not masked in `reads`.
+    A part is {"text": printable text, "here": whether it belongs to such an event} or {"left_out": number of bytes}.
     """
     reads = tuple(reads)
-    here = _by_read(spans(reads, sorted(pointed_at)[:_MOST_POINTED_AT]))
+    here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
     return {
-        number: _parts(reads[number].data if shown is None else shown[number], found, limit)
-        for number, found in here.items()
+        number: _parts(reads[number].data if shown is None else shown[number], read_spans, limit)
+        for number, read_spans in here.items()
     }
 
 
 def recorded_parts(
     stored: Mapping[str, Any], pointed_at: Collection[int], limit: int
 ) -> dict[int, list[dict[str, Any]]]:
-    """`parts_of` the Exchange that `document` made `stored` of; nothing of what is no such document."""
+    """`parts_of` for a document from `document`; empty if `stored` is not one."""
     try:
         reads = _reads(stored["recorded"]["reads"])
     except (KeyError, TypeError, ValueError):
@@ -120,25 +119,25 @@ def recorded_parts(
     return parts_of(reads, pointed_at, limit)
 
 
-def _by_read(found: Mapping[int, ByteSpan]) -> dict[int, list[ByteSpan]]:
+def _by_read(spans_by_index: Mapping[int, ByteSpan]) -> dict[int, list[ByteSpan]]:
     by_read: dict[int, list[ByteSpan]] = {}
-    for span in found.values():
+    for span in spans_by_index.values():
         by_read.setdefault(span.read, []).append(span)
     return by_read
 
 
 def _parts(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    told = 0
-    for piece in around(data, here, limit):
-        if piece.start > told:
-            parts.append({"left_out": piece.start - told})
-        parts.append({"text": printable(data[piece.start : piece.end]), "here": piece.here})
-        told = piece.end
-    return [*parts, {"left_out": len(data) - told}] if told < len(data) else parts
+    shown_to = 0
+    for segment in around(data, here, limit):
+        if segment.start > shown_to:
+            parts.append({"left_out": segment.start - shown_to})
+        parts.append({"text": printable(data[segment.start : segment.end]), "here": segment.here})
+        shown_to = segment.end
+    return [*parts, {"left_out": len(data) - shown_to}] if shown_to < len(data) else parts
 
 
-def _around(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict[str, Any]:
+def _description(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict[str, Any]:
     wall_ns = exchange.timing.sent_wall_ns
     return {
         "label": exchange.label,
@@ -164,22 +163,22 @@ def _wire_row(
 
 
 def _event_row(
-    exchange: Exchange, one: DecodedFrame, redact: Redactor, limit: int | None = None
+    exchange: Exchange, frame: DecodedFrame, redact: Redactor, limit: int | None = None
 ) -> dict[str, Any]:
-    # Masked before it is cut: half a secret would not be known as one.
+    # Mask before cutting: half a secret would not be recognized.
     return {
-        "at_ms": round(exchange.offset_ms(one.arrival_ns), 3),
-        "index": one.index,
-        "id": None if one.frame.id is None else redact.text(one.frame.id)[:limit],
-        "data": None if one.frame.data is None else redact.text(one.frame.data)[:limit],
+        "at_ms": round(exchange.offset_ms(frame.arrival_ns), 3),
+        "index": frame.index,
+        "id": None if frame.frame.id is None else redact.text(frame.frame.id)[:limit],
+        "data": None if frame.frame.data is None else redact.text(frame.frame.data)[:limit],
     }
 
 
 def _kept(count: int, pointed_at: Iterable[int]) -> list[int]:
-    """Which of so many rows are kept: all, or the first, the last, and those around what is pointed at."""
+    """Numbers of the rows to keep: all, or the first, the last, and those around the ones that are pointed at."""
     if count <= 2 * _EXCERPT_ROWS:
         return list(range(count))
-    near = {row for one in pointed_at for row in range(one - _NEIGHBOURS, one + _NEIGHBOURS + 1)}
+    near = {row for index in pointed_at for row in range(index - _NEIGHBOURS, index + _NEIGHBOURS + 1)}
     ends = {*range(_EXCERPT_ROWS), *range(count - _EXCERPT_ROWS, count)}
     return sorted(ends | {row for row in near if 0 <= row < count})
 
@@ -210,9 +209,9 @@ def _recorded(exchange: Exchange, redact: Redactor, reads: Sequence[bytes]) -> d
 
 
 def restore(stored: Mapping[str, Any]) -> Exchange:
-    """The Exchange that `document` made `stored` of, but for masked secrets.
+    """The Exchange in a document from `document`, with its secrets masked.
 
-    Raises KeyError, TypeError or ValueError when it is not such a document.
+    Raises KeyError, TypeError or ValueError if `stored` is not such a document.
     """
     recorded = stored["recorded"]
     request = recorded["request"]
@@ -236,7 +235,7 @@ def _reads(stored: Iterable[tuple[int, int | None, str]]) -> ReadLog:
 
 
 def _pack(data: bytes) -> dict[str, str]:
-    """Request bodies may be megabytes of one letter: the long ones are deflated."""
+    """Long request bodies are deflated: they may be megabytes of one letter."""
     if len(data) < _COMPRESSED_FROM_BYTES:
         return {"base64": _to_text(data)}
     return {"deflated": _to_text(zlib.compress(data))}

@@ -1,4 +1,4 @@
-"""Masks secrets in evidence, in every spelling in which a server may echo them."""
+"""Masks secrets in evidence, in every encoding in which a server may echo them."""
 
 from __future__ import annotations
 
@@ -17,31 +17,32 @@ _PERCENT = re.compile(r"%[0-9A-F]{2}")
 
 
 class Redactor:
-    """Masks secrets in texts and bytes: as they are, and as URLs, JSON and HTML spell them."""
+    """Masks secrets in strings and bytes: as they are, and encoded for URLs, JSON and HTML."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        spelt = {spelling for secret in secrets if secret for spelling in _spellings(secret)}
-        self._spelt = sorted(spelt, key=len, reverse=True)
-        cut = b"(?:%s)?" % _CHUNK_FRAMING
+        encoded = {encoding for secret in secrets if secret for encoding in _encodings(secret)}
+        self._encoded = sorted(encoded, key=len, reverse=True)
+        framing = b"(?:%s)?" % _CHUNK_FRAMING
         alternatives = (
-            cut.join(re.escape(bytes((byte,))) for byte in spelling.encode()) for spelling in self._spelt
+            framing.join(re.escape(bytes((byte,))) for byte in encoding.encode())
+            for encoding in self._encoded
         )
-        self._torn = re.compile(b"|".join(alternatives)) if self._spelt else None
+        self._pattern = re.compile(b"|".join(alternatives)) if self._encoded else None
 
     def text(self, text: str) -> str:
         """`text` with every secret masked."""
-        for secret in self._spelt:
+        for secret in self._encoded:
             text = text.replace(secret, "*" * len(secret.encode()))
         return text
 
     def pieces(self, pieces: Sequence[bytes]) -> list[bytes]:
-        """Consecutive `pieces` of one message, each as long as before.
+        """Consecutive `pieces` of one message with every secret masked, each as long as before.
 
-        A secret is masked also where it was cut in two by a read's end or by the framing of a chunk.
+        A secret that is split by the end of a read or by chunk framing is masked too.
         """
-        if self._torn is None:
+        if self._pattern is None:
             return list(pieces)
-        whole = self._torn.sub(_mask, b"".join(pieces))
+        whole = self._pattern.sub(_mask, b"".join(pieces))
         ends = list(accumulate(map(len, pieces), initial=0))
         return [whole[start:end] for start, end in pairwise(ends)]
 
@@ -50,29 +51,29 @@ class Redactor:
         return self.pieces([data])[0]
 
     def value(self, value: Any) -> Any:
-        """A JSON value with every secret in its texts masked."""
+        """A JSON value with every secret in its strings masked."""
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, Mapping):
-            return {self.text(key): self.value(one) for key, one in value.items()}
+            return {self.text(key): self.value(member) for key, member in value.items()}
         if isinstance(value, list | tuple):
-            return [self.value(one) for one in value]
+            return [self.value(item) for item in value]
         return value
 
 
-def _spellings(secret: str) -> set[str]:
-    quoted = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
+def _encodings(secret: str) -> set[str]:
+    in_url = {quote(secret, safe=""), quote(secret), quote_plus(secret)}
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     return {
         secret,
-        *quoted,
-        *(_PERCENT.sub(lambda escape: escape[0].lower(), one) for one in quoted),
+        *in_url,
+        *(_PERCENT.sub(lambda escape: escape[0].lower(), encoding) for encoding in in_url),
         *in_json,
-        *(one.replace("/", "\\/") for one in in_json),
+        *(encoding.replace("/", "\\/") for encoding in in_json),
         html.escape(secret),
     }
 
 
-def _mask(found: re.Match[bytes]) -> bytes:
-    parts = re.split(b"(%s)" % _CHUNK_FRAMING, found[0])
-    return b"".join(part if place % 2 else b"*" * len(part) for place, part in enumerate(parts))
+def _mask(match: re.Match[bytes]) -> bytes:
+    parts = re.split(b"(%s)" % _CHUNK_FRAMING, match[0])
+    return b"".join(part if number % 2 else b"*" * len(part) for number, part in enumerate(parts))

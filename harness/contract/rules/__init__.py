@@ -1,1 +1,1 @@
-"""The rules: one module for each area of requirements; ``stream`` and ``comparisons`` say which apply when."""
+"""The rules: one module per area. ``stream`` and ``comparisons`` say which apply when."""

@@ -1,4 +1,4 @@
-"""auth: who asks is settled before anything is told or done."""
+"""auth: the server authenticates and authorizes a request before it reveals or does anything."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.rule import Level, Need, is_same_run, quoted, require_accepted, rule
 
 
-def _refused(answer: Exchange, statuses: Collection[int], what: str) -> RuleResult:
-    at = answer.events[0] if answer.events else None
+def _refused(response: Exchange, statuses: Collection[int], what: str) -> RuleResult:
+    first_event = response.events[0] if response.events else None
     allowed = ", ".join(map(str, sorted(statuses)))
-    if answer.started_run:
-        return failed(f"{what} was let in: {answer.describe()}", Location(answer, at))
-    if answer.status not in statuses:
-        return failed(f"{what} got {answer.describe()}, not {allowed}", Location(answer))
-    kinds = {one.event.type for one in answer.events if one.event}
+    if response.started_run:
+        return failed(f"{what} was accepted: {response.describe()}", Location(response, first_event))
+    if response.status not in statuses:
+        return failed(f"{what} got {response.describe()}, not {allowed}", Location(response))
+    kinds = {event.event.type for event in response.events if event.event}
     if kinds - {"error"}:
-        return failed(f"{what} got {answer.status}, but with run events", Location(answer, at))
-    return passed(f"{what} got {answer.status}")
+        return failed(f"{what} got {response.status}, but with run events", Location(response, first_event))
+    return passed(f"{what} got {response.status}")
 
 
 def _no_run(followup: Exchange, what: str) -> RuleResult | None:
-    """`followup` used the refused request's key with another, valid body: a clash means there was a run."""
+    """Fail if the rejected request started a run.
+
+    `followup` is a valid request with the same key and a different body: a conflict shows that the key is taken.
+    """
     if rejection_form(followup) is not None:
         return failed(
-            f"{what} started a run all the same: its key is taken when it is used for a valid request",
+            f"{what} started a run: its key is already taken when a valid request uses it",
             Location(followup),
         )
     return None
@@ -39,7 +42,7 @@ def _no_run(followup: Exchange, what: str) -> RuleResult | None:
     "auth.missing",
     Level.MUST,
     "No token: 401, and no run",
-    why="Anybody could run actions in somebody's name.",
+    why="Anyone could run actions in someone else's name.",
     source="api",
 )
 def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -51,7 +54,7 @@ def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleRes
     "auth.bad",
     Level.MUST,
     "A garbage token: 401 (403 tolerated), and no run",
-    why="A check that a token is there is no check that it is good.",
+    why="Checking that a token is present is not checking that it is valid.",
     source="api",
 )
 def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -63,14 +66,14 @@ def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     "auth.challenge",
     Level.SHOULD,
     "A 401 carries WWW-Authenticate",
-    why="A generic client learns from it how to authenticate.",
+    why="It tells a generic client how to authenticate.",
     source="RFC 9110",
 )
 def challenge(control: Exchange, refused: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
     if refused.status != 401 or refused.head is None:
-        return inconclusive(f"there was no 401 to judge: {refused.describe()}", Location(refused))
+        return inconclusive(f"no 401 to check: {refused.describe()}", Location(refused))
     sent = refused.head.value("www-authenticate")
     if sent is None:
         return failed("the 401 carries no WWW-Authenticate (RFC 9110, 11.6.1)", Location(refused))
@@ -78,71 +81,71 @@ def challenge(control: Exchange, refused: Exchange) -> RuleResult:
 
 
 def _leaves(value: Any, path: str = "") -> dict[str, Any]:
-    """A JSON value's scalars by their place in it."""
+    """The scalars of a JSON value by their path."""
     if isinstance(value, Mapping):
         return {
-            place: leaf
-            for name, one in value.items()
-            for place, leaf in _leaves(one, f"{path}.{name}").items()
+            leaf_path: leaf
+            for name, member in value.items()
+            for leaf_path, leaf in _leaves(member, f"{path}.{name}").items()
         }
     if isinstance(value, list):
         return {
-            place: leaf
-            for number, one in enumerate(value)
-            for place, leaf in _leaves(one, f"{path}[{number}]").items()
+            leaf_path: leaf
+            for number, item in enumerate(value)
+            for leaf_path, leaf in _leaves(item, f"{path}[{number}]").items()
         }
     return {path: value}
 
 
-def _told(answer: Exchange) -> dict[str, Any]:
-    """What an answer tells: its status, and its body by its parts."""
+def _content(response: Exchange) -> dict[str, Any]:
+    """The status, and the scalars of the body by their path."""
     try:
-        body = json.loads(answer.body)
+        body = json.loads(response.body)
     except (ValueError, RecursionError):
-        body = answer.body.decode("utf-8", "replace")
-    return {"status": answer.status, **_leaves(body, "body")}
+        body = response.body.decode("utf-8", "replace")
+    return {"status": response.status, **_leaves(body, "body")}
 
 
 @rule(
     "auth.before-key",
     Level.MUST,
-    "Without a valid token a known key tells nothing (same answer as an unknown one)",
-    why="Answers that differ tell a stranger which keys, and so which runs, exist.",
+    "Without a valid token, a known key gets the same response as an unknown one",
+    why="A different response reveals to an unauthenticated client which keys, and so which runs, exist.",
     source="ours",
 )
 def before_key(
     control: Exchange, known: Exchange, clashing: Exchange, unknown: Exchange, unknown_too: Exchange
 ) -> RuleResult:
-    """Without a valid token: a known key with its body, the same with another body, and two unknown keys.
+    """Without a valid token: a known key with its body, the same key with a different body, and two unknown keys.
 
-    What differs between the answers to the two unknown keys (a time, a request's id) tells nothing; all
-    else must be as in the answers to the known one.
+    Values that differ between the two unknown keys (a timestamp, a request id) are ignored; all others must be
+    the same for the known key.
     """
     if problem := require_accepted(control):
         return problem
     if unknown.started_run:
-        return inconclusive("requests without a valid token are let in", Location(unknown))
-    first, second = _told(unknown), _told(unknown_too)
-    constant = {place: value for place, value in first.items() if second.get(place) == value}
-    for answer, what in ((known, "a known key"), (clashing, "a known key with another body")):
-        told = _told(answer)
-        place = next((one for one in constant if told.get(one) != constant[one]), None)
-        place = place or next((one for one in told if one not in first and one not in second), None)
-        if place is not None:
+        return inconclusive("requests without a valid token are accepted", Location(unknown))
+    first, second = _content(unknown), _content(unknown_too)
+    constant = {path: value for path, value in first.items() if second.get(path) == value}
+    for response, what in ((known, "a known key"), (clashing, "a known key with a different body")):
+        content = _content(response)
+        path = next((path for path in constant if content.get(path) != constant[path]), None)
+        path = path or next((path for path in content if path not in first and path not in second), None)
+        if path is not None:
             return failed(
-                f"without a valid token {what} is told apart from an unknown one: {place} is "
-                f"{quoted(str(told.get(place)))} instead of {quoted(str(constant.get(place)))}",
-                Location(answer),
+                f"without a valid token, {what} gets a different response than an unknown one: {path} is "
+                f"{quoted(str(content.get(path)))} instead of {quoted(str(constant.get(path)))}",
+                Location(response),
                 Location(unknown),
             )
-    return passed(f"known or not, the answer is {unknown.status}")
+    return passed(f"known and unknown keys both get {unknown.status}")
 
 
 @rule(
     "auth.org-mismatch",
     Level.MUST,
     "A foreign organizationId is rejected before any run event",
-    why="A run in a foreign organization reads and writes what is not the caller's.",
+    why="A run in a foreign organization reads and writes data that the caller must not touch.",
     source="api",
 )
 def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -153,24 +156,24 @@ def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> Ru
 @rule(
     "auth.org-before-conflict",
     Level.MUST,
-    "A foreign org is told about the org, not about a conflict",
-    why="Being told of a conflict tells a stranger that the key exists.",
+    "A foreign organizationId with a known key is rejected as foreign, not as a conflict",
+    why="A conflict response reveals that the key exists.",
     source="reading 7",
 )
 def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
-    """`refused` is a foreign organizationId under the key of `control`, thus with another body too."""
+    """`refused` has a foreign organizationId (so a different body) and the key of `control`."""
     if problem := require_accepted(control):
         return problem
     if rejection_form(refused) is not None:
-        return failed("a foreign organizationId under a known key is told of a conflict", Location(refused))
-    return _refused(refused, {403, 401, 404}, "a foreign organizationId under a known key")
+        return failed("a foreign organizationId with a known key got a conflict", Location(refused))
+    return _refused(refused, {403, 401, 404}, "a foreign organizationId with a known key")
 
 
 @rule(
     "auth.key-scope",
     Level.MUST,
     "The same key in two organizations is two runs, and neither sees the other's events",
-    why="A key chosen alike by two customers would show one the other's run.",
+    why="If two customers choose the same key, one would see the other's run.",
     source="reading 7",
     needs=Need.SECOND_PRINCIPAL,
 )
@@ -181,19 +184,20 @@ def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     places = (Location(first), Location(second))
     if rejection_form(second) is not None:
         return failed(
-            "another organization's use of the same key is a conflict: it learns that the key exists", *places
+            "the same key in a different organization is a conflict, which reveals that the key exists",
+            *places,
         )
     if not second.started_run:
         return inconclusive(f"the second principal's request was not accepted: {second.describe()}", *places)
     if is_same_run(first, second):
-        return failed("the same key in another organization brings the first one's run", *places)
+        return failed("the same key in a different organization returns the first one's run", *places)
     return passed("the same key in two organizations is two runs")
 
 
 @rule(
     "auth.query-token",
     Level.SHOULD,
-    "A token in the query string is refused",
+    "A token in the query string is rejected",
     why="Query strings end up in logs, and tokens with them.",
     source="RFC 6750",
 )

@@ -1,4 +1,4 @@
-"""The rules that apply to streams of one run: retries, resumed parts, joined readers, races, conflicts."""
+"""Applies the rules for several streams of one run: retries, resumed parts, joined readers, races, conflicts."""
 
 from __future__ import annotations
 
@@ -8,16 +8,13 @@ from dataclasses import dataclass
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules import (
-    conflict,
-    race,
-    resume,
-    run_id,
-)
+from harness.contract.rules import conflict, race, resume, run_id
+from harness.contract.rules.cuts import CutRun
+from harness.contract.rules.sequences import EventIdentity
 
 
 def check_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:
-    """A retry after completion against the run it repeats."""
+    """Check a retry after completion against the original run."""
     return [
         resume.replay(original, retry, expect=expect),
         resume.no_new_run(original, retry, expect=expect),
@@ -28,28 +25,28 @@ def check_retry(original: Exchange, retry: Exchange, expect: Expectations) -> li
 def check_resumed(
     cut: Exchange, resumed: Exchange, canonical: Exchange | None, expect: Expectations
 ) -> list[Finding]:
-    """A resumed stream against what was seen before the cut, and against the whole run where it is known."""
-    return [resume.every_cut([resume.CutRun(cut, resumed, canonical)], expect=expect)]
+    """Check a resumed stream against the events before the cut, and against the whole run if known."""
+    return [resume.every_cut([CutRun(cut, resumed, canonical)], expect=expect)]
 
 
 @dataclass(frozen=True, slots=True)
-class LaterCut(resume.CutRun):
-    """A cut of a stream that was a resumption itself. had: what the client kept from the streams before it."""
+class LaterCut(CutRun):
+    """A cut of a stream that is itself a resumption. kept: the events the client kept from earlier streams."""
 
-    had: tuple[resume.EventIdentity, ...] = ()
+    kept: tuple[EventIdentity, ...] = ()
 
     @property
-    def seen(self) -> tuple[resume.EventIdentity, ...]:
-        """All that the client had before the cut; with Last-Event-ID, what it owned up to."""
-        return _up_to((*self.had, *self.before.sequence), self.resumed.request.header("last-event-id"))
+    def seen(self) -> tuple[EventIdentity, ...]:
+        """All events the client had before the cut; with Last-Event-ID, only up to that id."""
+        return _up_to((*self.kept, *self.before.sequence), self.resumed.request.header("last-event-id"))
 
 
 def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expectations) -> list[Finding]:
-    """A run that was cut, resumed, cut again and so on: together its parts are the run, nothing lost or doubled.
+    """Check a run that was cut and resumed several times: its parts together are the run, nothing lost or repeated.
 
-    parts: its streams in order, each cut by us but the last. reread: the run read again after its end, without
-    Last-Event-ID. Where the last part starts with the run's first event it may be None; elsewhere what was
-    lost between two parts shows in the reread alone. Raises ValueError for fewer than two parts.
+    parts: its streams in order; the harness cut all but the last. reread: the run read again after its end, without
+    Last-Event-ID. It may be None if the last part starts with the run's first event; otherwise only the reread
+    shows what was lost between two parts. Raises ValueError for fewer than two parts.
     """
     *cut, last = parts
     if not cut:
@@ -60,44 +57,47 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
     named = last.request.header("last-event-id")
     if whole is not None and last.terminals and named in {event_id for event_id, _ in whole.sequence}:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
-    if last.outcome == "cancelled":  # not so with error: that may befall a run whether it is cut or not
-        findings.append(resume.survives_disconnect([resume.CutRun(cut[0], last, None)], expect=expect))
+    if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
+        findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))
     return findings
 
 
 def _cuts(
     cut: Sequence[Exchange], last: Exchange, whole: Exchange | None, expect: Expectations
-) -> list[resume.CutRun]:
-    """The cuts, each to be held to the last part. With Last-Event-ID that continues all of them as one."""
-    had: tuple[resume.EventIdentity, ...] = ()
-    found: list[resume.CutRun] = []
+) -> list[CutRun]:
+    """The cuts, each to be checked against the last part. With Last-Event-ID, the last part continues them all."""
+    received: tuple[EventIdentity, ...] = ()
+    cuts: list[CutRun] = []
     for part in cut:
-        had = _kept(had, part, whole, expect)
-        found.append(LaterCut(part, last, whole, had))
-        had = (*had, *part.sequence)
-    return found if last.request.header("last-event-id") is None else found[-1:]
+        kept = _kept(received, part, whole, expect)
+        cuts.append(LaterCut(part, last, whole, kept))
+        received = (*kept, *part.sequence)
+    return cuts if last.request.header("last-event-id") is None else cuts[-1:]
 
 
 def _kept(
-    had: tuple[resume.EventIdentity, ...], part: Exchange, whole: Exchange | None, expect: Expectations
-) -> tuple[resume.EventIdentity, ...]:
-    """What a client keeps of what it had when `part` begins: nothing where that starts from the first event."""
-    got = part.sequence
-    named = part.request.header("last-event-id")
-    if got and had and got[0] == had[0]:
+    received: tuple[EventIdentity, ...], part: Exchange, whole: Exchange | None, expect: Expectations
+) -> tuple[EventIdentity, ...]:
+    """The events a client keeps when `part` starts: none if `part` starts with the first event."""
+    actual = part.sequence
+    last_id = part.request.header("last-event-id")
+    if actual and received and actual[0] == received[0]:
         return ()
-    if named is not None:
-        return _up_to(had, named)
-    sequence = whole.sequence if whole is not None and had else ()
-    if expect.resume_start != "replay" and got and got[0] in sequence and sequence.index(got[0]) >= len(had):
-        return sequence[: sequence.index(got[0])]  # a tail is not to bring what came while nobody read
+    if last_id is not None:
+        return _up_to(received, last_id)
+    sequence = whole.sequence if whole is not None and received else ()
+    if (
+        expect.resume_start != "replay"
+        and actual
+        and actual[0] in sequence
+        and sequence.index(actual[0]) >= len(received)
+    ):
+        return sequence[: sequence.index(actual[0])]  # a tail omits events sent while nobody was connected
     return ()
 
 
-def _up_to(
-    sequence: tuple[resume.EventIdentity, ...], last_id: str | None
-) -> tuple[resume.EventIdentity, ...]:
-    """What a client had when it named that id: all there is where no event bears it, or none was named."""
+def _up_to(sequence: tuple[EventIdentity, ...], last_id: str | None) -> tuple[EventIdentity, ...]:
+    """The events up to and including `last_id`; all of them if it is None or no event has it."""
     for place in range(len(sequence), 0, -1):
         if sequence[place - 1][0] == last_id is not None:
             return sequence[:place]
@@ -105,35 +105,35 @@ def _up_to(
 
 
 def canonical_stream(readers: Sequence[Exchange], expect: Expectations) -> Exchange:
-    """The stream that stands for the run: of those that are whole and have no event twice, the longest.
+    """The stream that represents the run: the longest of the complete streams without repeated events.
 
-    Of several that long, the one that most of the others agree with, and then the first. So one that lost,
-    doubled or swapped something does not put the others in the wrong. Raises ValueError without readers.
+    Ties go to the stream that agrees with most of the others, then to the first. So a stream that lost, repeated or
+    swapped an event does not make the correct ones fail. Raises ValueError without readers.
     """
-    sequences = [one.sequence for one in readers]
+    sequences = [reader.sequence for reader in readers]
 
     def rank(place: int) -> tuple[bool, bool, int, int]:
-        one, sequence = readers[place], sequences[place]
+        reader, sequence = readers[place], sequences[place]
         agreeing = sum(_agrees(sequence, other, expect) for other in sequences)
-        is_whole = one.started_run and bool(one.terminals)
-        return is_whole, len(set(sequence)) == len(sequence), len(sequence), agreeing
+        is_complete = reader.started_run and bool(reader.terminals)
+        return is_complete, len(set(sequence)) == len(sequence), len(sequence), agreeing
 
     return readers[max(range(len(readers)), key=rank)]
 
 
 def _agrees(
-    sequence: tuple[resume.EventIdentity, ...], got: tuple[resume.EventIdentity, ...], expect: Expectations
+    sequence: tuple[EventIdentity, ...], other: tuple[EventIdentity, ...], expect: Expectations
 ) -> bool:
-    if expect.resume_start != "replay" and got and got[0] in sequence:
-        sequence = sequence[sequence.index(got[0]) :]
-    return got == sequence
+    if expect.resume_start != "replay" and other and other[0] in sequence:
+        sequence = sequence[sequence.index(other[0]) :]
+    return other == sequence
 
 
 def check_joined(canonical: Exchange, joined: Exchange, expect: Expectations) -> list[Finding]:
-    """A stream that came to a run beside other readers, against the run's canonical sequence.
+    """Check a stream that joined a run with other readers against the run's canonical sequence.
 
-    An equal request gets the run, also while that is in flight: a 409 for it is a violation like any other
-    loss. The documentation's 409 is for another body.
+    An equal request gets the run, even in flight: a 409 is a violation here. The documented 409 is for a different
+    body.
     """
     over_ns = canonical.terminals[0].arrival_ns if canonical.terminals else None
     sent_ns = joined.timing.sent_ns
@@ -148,36 +148,35 @@ def check_joined(canonical: Exchange, joined: Exchange, expect: Expectations) ->
 def check_first_reader(
     first: Exchange, joined: Exchange, canonical: Exchange, expect: Expectations
 ) -> list[Finding]:
-    """The first reader of a run that others joined, `joined` the earliest of them: it lost nothing by that."""
+    """Check that the first reader of a run lost nothing when others joined; `joined` is the earliest of them."""
     over_ns = first.terminals[0].arrival_ns if first.terminals else None
     sent_ns = joined.timing.sent_ns
     if over_ns is not None and sent_ns is not None and sent_ns >= over_ns and canonical is not first:
-        return check_retry(first, canonical, expect)  # they came after its end, so they are its retries
+        return check_retry(first, canonical, expect)  # they joined after its end, so they are retries
     return [resume.first_reader_kept(first, joined, canonical, expect=expect)]
 
 
-def check_abandoned(canonical: Exchange, left: Exchange, expect: Expectations) -> list[Finding]:
-    """A reader that joined a run and left it again: what it had is what the run begins with.
+def check_abandoned(canonical: Exchange, abandoned: Exchange, expect: Expectations) -> list[Finding]:
+    """Check a reader that joined a run and abandoned: its events are the start of the run.
 
-    Whether the others lost by its leaving shows in their own streams. Nothing can be said where a joiner may
-    be given the tail.
+    No findings if a joiner may get the tail. Whether its leaving affected the others shows in their own streams.
     """
-    if expect.resume_start != "replay" or not canonical.terminals or not left.sequence:
+    if expect.resume_start != "replay" or not canonical.terminals or not abandoned.sequence:
         return []
-    return [resume.every_cut([resume.CutRun(left, canonical, None)], expect=expect)]
+    return [resume.every_cut([CutRun(abandoned, canonical, None)], expect=expect)]
 
 
-def check_race(canonical: Exchange, answer: Exchange, expect: Expectations) -> list[Finding]:
-    """One of several equal requests sent at once, against the answer that stands for them all.
+def check_race(canonical: Exchange, response: Exchange, expect: Expectations) -> list[Finding]:
+    """Check one of several simultaneous equal requests against the stream that represents them all.
 
-    Where the two were not sent together after all, the later one joined the other's run or retried it.
+    If the two were not sent simultaneously after all, the later one joined the other's run or retried it.
     """
-    finding = race.same_body([[canonical, answer]], expect=expect)
+    finding = race.same_body([[canonical, response]], expect=expect)
     if finding.verdict is Verdict.INCONCLUSIVE:
-        return [finding, *check_joined(canonical, answer, expect)]
+        return [finding, *check_joined(canonical, response, expect)]
     return [finding]
 
 
 def check_conflict(original: Exchange, conflicting: Exchange, expect: Expectations) -> list[Finding]:
-    """The same key with another body while the first run is going on."""
+    """Check the response to the same key with a different body while the first run is in flight."""
     return [conflict.in_flight(original, conflicting, expect=expect)]

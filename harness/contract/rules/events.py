@@ -1,4 +1,4 @@
-"""events: each frame's data is a RunEvent of the documented shape."""
+"""events: the data of each frame is a RunEvent of the documented shape."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def _object(data: str | None) -> dict[str, Any] | None:
 @rule(
     "events.schema",
     Level.MUST,
-    "Each event of a known type has its fields: token.content string, done.runId string",
-    why="Clients read token.content and done.runId without asking; a missing one breaks them.",
+    "Each event of a known type has its fields: token.content (string), done.runId (string)",
+    why="Clients read token.content and done.runId unchecked; a missing field breaks them.",
     source="api",
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def schema(run: Exchange) -> RuleResult:
-    for one in run.events:
-        value = _object(one.frame.data)
+    for event in run.events:
+        value = _object(event.frame.data)
         if (
             value is not None
             and isinstance(kind := value.get("type"), str)
             and kind in KNOWN_TYPES
-            and one.problem
+            and event.problem
         ):
-            return failed(f"{event_label(one)}, of type {kind!r}: {one.problem}", Location(run, one))
+            return failed(f"{event_label(event)}, of type {kind!r}: {event.problem}", Location(run, event))
     return passed("each event of a documented type has its fields")
 
 
@@ -54,86 +54,89 @@ def schema(run: Exchange) -> RuleResult:
     "events.type",
     Level.MUST,
     "Each event has a string `type`",
-    why="The type decides what a client does with an event; without it there is nothing to do.",
+    why="Clients dispatch on the type; without it they cannot handle the event.",
     source="api",
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def type_(run: Exchange) -> RuleResult:
-    for one in run.events:
-        value = _object(one.frame.data)
+    for event in run.events:
+        value = _object(event.frame.data)
         if value is not None and not isinstance(value.get("type"), str):
-            said = quoted(repr(value["type"])) if "type" in value else "missing"
-            return failed(f"{event_label(one)}: its type is {said}", Location(run, one))
+            kind = quoted(repr(value["type"])) if "type" in value else "missing"
+            return failed(f"{event_label(event)}: its type is {kind}", Location(run, event))
     return passed("each event has a type")
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in a JSON value, unescaped."""
+    """Every string in a JSON value, unescaped."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _texts(member)
 
 
 @rule(
     "events.error-detail",
     Level.SHOULD,
     "An `error` event says what failed (a code or a message), without a stack trace",
-    why="A user told only that something failed can do nothing; one shown a stack trace knows too much.",
+    why="Without a code or message the user cannot act; a stack trace exposes internals.",
     source="ours",
     needs=Need.FAILING_ACTION,
 )
 @needs_events
 def error_detail(run: Exchange) -> RuleResult:
-    errors = [one for one in run.terminals if isinstance(one.event, ErrorEvent)]
+    errors = [event for event in run.terminals if isinstance(event.event, ErrorEvent)]
     if not errors:
         return inconclusive(f"the failing action sent no error event: {run.describe()}", Location(run))
-    one = errors[0]
-    value = _object(one.frame.data) or {}
+    error = errors[0]
+    value = _object(error.frame.data) or {}
     if any(map(_STACK_TRACE.search, _texts(value))):
-        return failed("the error event holds a stack trace", Location(run, one))
-    told = [name for name in _DETAIL_FIELDS if value.get(name)]
-    if not told:
+        return failed("the error event contains a stack trace", Location(run, error))
+    present = [name for name in _DETAIL_FIELDS if value.get(name)]
+    if not present:
         return failed(
-            f"the error event says nothing of what failed: {quoted(one.frame.data or '')}", Location(run, one)
+            f"the error event does not say what failed: {quoted(error.frame.data or '')}",
+            Location(run, error),
         )
-    return passed(f"the error event tells its {', '.join(told)}")
+    return passed(f"the error event has {', '.join(present)}")
 
 
 @rule(
     "events.strict-json",
     Level.SHOULD,
-    "No NaN or Infinity, no duplicate keys",
-    why="NaN and repeated keys are read in different ways by different clients, or not at all.",
+    "No NaN, no Infinity, no duplicate keys",
+    why="Parsers disagree on NaN and duplicate keys, or reject them.",
     source="RFC 8259",
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def strict_json(run: Exchange) -> RuleResult:
-    for one in run.events:
-        if _object(one.frame.data) is None:
-            continue  # framing.one-json-object has that
+    for event in run.events:
+        if _object(event.frame.data) is None:
+            continue  # framing.one-json-object reports that
         try:
-            loads_strict(one.frame.data or "")
+            loads_strict(event.frame.data or "")
         except ValueError as problem:
-            return failed(f"{event_label(one)}: {problem}", Location(run, one))
-    return passed("no NaN, no Infinity, no key twice")
+            return failed(f"{event_label(event)}: {problem}", Location(run, event))
+    return passed("no NaN, no Infinity, no duplicate keys")
 
 
 @rule(
     "events.unknown-types",
     Level.INFO,
-    "Types beyond the four are listed",
-    why="New types are allowed; a client's author wants to know which there are.",
+    "Which event types exist beyond the four documented ones",
+    why="New types are allowed; client authors need to know which ones exist.",
     source="reading 6",
 )
 @needs_events
 def unknown_types(run: Exchange) -> RuleResult:
-    kinds = sorted({one.event.type for one in run.events if one.event} - KNOWN_TYPES)
+    kinds = sorted({event.event.type for event in run.events if event.event} - KNOWN_TYPES)
     return info(
-        "types beyond the four: " + ", ".join(quoted(kind, 40) for kind in kinds) if kinds else "none"
+        "types beyond the documented four: " + ", ".join(quoted(kind, 40) for kind in kinds)
+        if kinds
+        else "none"
     )

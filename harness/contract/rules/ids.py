@@ -1,4 +1,4 @@
-"""ids: what a client resumes by. Pairs of numbers, each once, always growing."""
+"""ids: what a client resumes from. Pairs of numbers, unique and strictly increasing."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from itertools import pairwise
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.rule import Level, event_label, needs_events, quoted, rule
+from harness.formatting import counted
 
-_NEAR_MS = 300_000.0  # clocks of two machines without time service drift by seconds, time zones by hours
+_NEAR_MS = 300_000.0  # clocks without time sync drift by seconds; a wrong time zone is off by hours
 
 
 def clock_offset_ms(run: Exchange) -> float | None:
-    """How far the ids' clock was ahead of ours at the first event; None where that cannot be said."""
+    """How far the ids' clock was ahead of this machine's at the first event; None if unknown or not plausible."""
     first_id, first_ns, timing = run.summary.first_id, run.summary.first_id_ns, run.timing
     if first_id is None or first_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
         return None
@@ -25,31 +26,31 @@ def clock_offset_ms(run: Exchange) -> float | None:
     "ids.present",
     Level.MUST,
     "Each event has an id of the form `<ms>-<seq>`",
-    why="An event without an id is one that no client can resume after.",
+    why="A client cannot resume after an event that has no id.",
     source="api",
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def present(run: Exchange) -> RuleResult:
-    for one in run.events:
-        if one.frame.id is None:
+    for event in run.events:
+        if event.frame.id is None:
             return failed(
-                f"{event_label(one)} has no id, so no client can resume after it", Location(run, one)
+                f"{event_label(event)} has no id, so a client cannot resume after it", Location(run, event)
             )
-        if one.stream_id is None:
+        if event.stream_id is None:
             return failed(
-                f"{event_label(one)}: id {quoted(one.frame.id)} is not of the form <ms>-<seq>",
-                Location(run, one),
+                f"{event_label(event)}: id {quoted(event.frame.id)} is not of the form <ms>-<seq>",
+                Location(run, event),
             )
-    return passed(f"each of {len(run.events)} events has an id")
+    return passed(f"every event has an id ({counted(len(run.events), 'event')})")
 
 
 @rule(
     "ids.unique",
     Level.MUST,
-    "No id comes twice in a run",
-    why="A client that keeps what it saw by id drops the second event of the same one.",
+    "No id appears twice in a run",
+    why="A client that deduplicates by id drops the second event.",
     source="reading 8",
     any_stream=True,
     format_only=True,
@@ -57,42 +58,42 @@ def present(run: Exchange) -> RuleResult:
 @needs_events
 def unique(run: Exchange) -> RuleResult:
     seen: set[str] = set()
-    for one in run.events:
-        if one.frame.id is None:
+    for event in run.events:
+        if event.frame.id is None:
             continue
-        if one.frame.id in seen:
-            return failed(f"id {quoted(one.frame.id)} comes twice in one stream", Location(run, one))
-        seen.add(one.frame.id)
-    return (
-        passed(f"{len(seen)} ids, each once") if seen else inconclusive("no event has an id", Location(run))
-    )
+        if event.frame.id in seen:
+            return failed(f"id {quoted(event.frame.id)} appears twice in one stream", Location(run, event))
+        seen.add(event.frame.id)
+    if not seen:
+        return inconclusive("no event has an id", Location(run))
+    return passed(f"no id appears twice ({counted(len(seen), 'id')})")
 
 
 @rule(
     "ids.increasing",
     Level.MUST,
-    "Ids strictly increase, as pairs of numbers",
-    why="Clients and gateways order and skip by id; compared as text, seq 10 comes before 9.",
+    "Ids strictly increase, compared as pairs of numbers",
+    why="Clients and gateways order and skip events by id; compared as text, seq 10 sorts before 9.",
     source="reading 8",
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def increasing(run: Exchange) -> RuleResult:
-    numbered = [one for one in run.events if one.stream_id]
+    numbered = [event for event in run.events if event.stream_id]
     if not numbered:
         return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
     for before, after in pairwise(numbered):
         if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
             return failed(f"id {after.stream_id} follows {before.stream_id}", Location(run, after))
-    return passed(f"{len(numbered)} ids strictly increase")
+    return passed(f"ids strictly increase ({counted(len(numbered), 'id')})")
 
 
 @rule(
     "ids.clock",
     Level.SHOULD,
-    "The ms part is near the wall clock",
-    why="The milliseconds are used to measure delay and to expire; off by hours they mislead.",
+    "The ms part is close to the wall clock",
+    why="Ids are used to measure delay and to expire events; a clock that is hours off breaks both.",
     source="api",
     any_stream=True,
 )
@@ -101,12 +102,12 @@ def clock(run: Exchange) -> RuleResult:
     if run.summary.first_id is None:
         return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
     if run.timing.sent_ns is None:
-        return inconclusive("it is not known when the request was sent", Location(run))
+        return inconclusive("the time at which the request was sent is unknown", Location(run))
     offset_ms = clock_offset_ms(run)
     if offset_ms is None:
-        first = next(one for one in run.events if one.stream_id)
+        first = next(event for event in run.events if event.stream_id)
         return failed(
             f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
             Location(run, first),
         )
-    return passed(f"the ids' clock is within {abs(offset_ms):.0f} ms of ours")
+    return passed(f"the ids' clock is within {abs(offset_ms):.0f} ms of this machine's clock")

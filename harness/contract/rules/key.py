@@ -1,4 +1,4 @@
-"""key: what an Idempotency-Key is, and what it is not."""
+"""key: which values work as an Idempotency-Key, and what a key must not do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.resume import first_difference, retries_resume
+from harness.contract.rules.resume import require_resume
 from harness.contract.rules.rule import (
     Level,
     Need,
@@ -18,13 +18,15 @@ from harness.contract.rules.rule import (
     require_terminal,
     rule,
 )
+from harness.contract.rules.sequences import first_difference
+from harness.formatting import counted
 
 
 @rule(
     "key.none-independent",
     Level.MUST,
     "Without key and runId, equal bodies are independent runs",
-    why="Who sends no key asks for a new run each time.",
+    why="A client that sends no key expects a new run each time.",
     source="api",
 )
 def none_independent(first: Exchange, second: Exchange) -> RuleResult:
@@ -41,12 +43,12 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     "key.opaque",
     Level.SHOULD,
     "A UUID, a quoted structured-field string and a plain token all work as keys",
-    why="A key is the client's choice; a server that wants one form breaks the others.",
+    why="The client chooses the key; a server that accepts only one form breaks other clients.",
     source="api, D",
 )
 def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchange, Exchange]]) -> RuleResult:
-    """By the kind of key, a run under such a key and its retry. `control` is a run and its retry."""
-    if problem := retries_resume(*control):
+    """`pairs`: by the kind of key, a run with such a key and its retry. `control` is a run and its retry."""
+    if problem := require_resume(*control):
         return problem
     return combine(
         [_works(kind, *pair) for kind, pair in pairs.items()], "each works as a key: " + ", ".join(pairs)
@@ -55,10 +57,10 @@ def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchang
 
 def _works(kind: str, original: Exchange, retry: Exchange) -> RuleResult:
     if not original.started_run:
-        return failed(f"{kind} is not taken as a key: {original.describe()}", Location(original))
+        return failed(f"{kind} is not accepted as a key: {original.describe()}", Location(original))
     if difference := first_difference(original.sequence, retry.sequence):
         return failed(
-            f"{kind} does not work as a key: its retry differs: {difference}",
+            f"{kind} does not work as a key: the retry differs: {difference}",
             Location(original),
             Location(retry),
         )
@@ -69,49 +71,48 @@ def _works(kind: str, original: Exchange, retry: Exchange) -> RuleResult:
     "key.bad",
     Level.SHOULD,
     "An empty, oversized or control-character key is a 400",
-    why="A key that cannot be kept must be refused, not cut short: two long keys could become one.",
+    why="A key that cannot be stored must be rejected, not truncated: two long keys could become one.",
     source="D",
 )
-def bad(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
+def bad(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
         return problem
     return combine(
         [
             passed("got 400")
-            if answer.status == 400
-            else failed(f"{kind} as key got {answer.describe()}, not 400", Location(answer))
-            for kind, answer in answers.items()
+            if response.status == 400
+            else failed(f"{kind} as key got {response.describe()}, not 400", Location(response))
+            for kind, response in responses.items()
         ],
-        "each got 400: " + ", ".join(answers),
+        "each got 400: " + ", ".join(responses),
     )
 
 
 @rule(
     "key.inert",
     Level.MUST,
-    "Injection in the key (CRLF, markup, SQL, path) changes nothing and is never echoed raw",
-    why="A key goes into headers, logs and queries; there it must be nothing but a text.",
+    "Injection in the key (CRLF, markup, SQL, path) has no effect and is never echoed raw",
+    why="Keys end up in headers, logs and queries, where they must stay plain text.",
     source="ours",
 )
-def inert(control: Exchange, answers: Mapping[str, Exchange]) -> RuleResult:
-    """`answers` by the injection that was sent as the key."""
+def inert(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
+    """`responses` by the injection sent as the key."""
     if problem := require_accepted(control):
         return problem
     return combine(
-        [_harmless(answer) for answer in answers.values()], f"{len(answers)} injections changed nothing"
+        [_is_inert(response) for response in responses.values()],
+        f"{counted(len(responses), 'injection')} had no effect",
     )
 
 
-def _harmless(answer: Exchange) -> RuleResult:
-    key = answer.request.header("idempotency-key") or ""
-    if answer.status is None or answer.status >= 500 or answer.ending is Ending.TIMED_OUT:
-        return failed(f"the key {quoted(key)} made the server fail: {answer.describe()}", Location(answer))
-    if answer.holds(key.encode()):
-        return failed(f"the key {quoted(key)} is echoed raw", Location(answer))
-    if answer.head and answer.head.values("x-injected"):
-        return failed(
-            f"the key {quoted(key)} put a header field of its own into the answer", Location(answer)
-        )
+def _is_inert(response: Exchange) -> RuleResult:
+    key = response.request.header("idempotency-key") or ""
+    if response.status is None or response.status >= 500 or response.ending is Ending.TIMED_OUT:
+        return failed(f"the key {quoted(key)} broke the server: {response.describe()}", Location(response))
+    if response.holds(key.encode()):
+        return failed(f"the key {quoted(key)} is echoed raw", Location(response))
+    if response.head and response.head.values("x-injected"):
+        return failed(f"the key {quoted(key)} injected a header into the response", Location(response))
     return passed("inert")
 
 
@@ -119,46 +120,46 @@ def _harmless(answer: Exchange) -> RuleResult:
     "key.other-route",
     Level.INFO,
     "Whether a key used on the other route is the same key",
-    why="Who uses both routes must know whether to share keys.",
+    why="A client of both routes must know whether they share keys.",
     source="D",
     needs=Need.SECOND_ROUTE,
 )
-def other_route(first: Exchange, there: Exchange) -> RuleResult:
-    """`there` used the key of `first` on the other route."""
+def other_route(first: Exchange, other: Exchange) -> RuleResult:
+    """`other` used the key of `first` on the other route."""
     if problem := require_terminal(first):
         return problem
-    if rejection_form(there) is not None:
+    if rejection_form(other) is not None:
         return info("a key used on the other route is the same key: a conflict")
-    if not there.started_run:
+    if not other.started_run:
         return inconclusive(
-            f"the other route did not accept the request: {there.describe()}", Location(there)
+            f"the other route did not accept the request: {other.describe()}", Location(other)
         )
-    same = first.run_id is not None and first.run_id == there.run_id
-    return info("a key used on the other route is " + ("the same key" if same else "another key"))
+    same = first.run_id is not None and first.run_id == other.run_id
+    return info("a key used on the other route is " + ("the same key" if same else "a different key"))
 
 
 @rule(
     "key.body-canonical",
     Level.INFO,
-    "Whether key order and white space make another body",
-    why="A retry through another library orders its keys otherwise: is that another body?",
+    "Whether key order and whitespace make a different body",
+    why="A retry through a different JSON library may order keys differently.",
     source="reading 4",
 )
 def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) -> RuleResult:
-    """The same JSON value under the same key, with its keys in another order, and with other white space."""
+    """The same JSON value with the same key: with the members in a different order, and with different whitespace."""
     if problem := require_terminal(original):
         return problem
 
-    said: list[str] = []
-    for what, answer in (("another key order", reordered), ("other white space", spaced)):
-        if rejection_form(answer) is not None:
-            said.append(f"{what} makes another body")
-        elif answer.started_run and is_same_run(original, answer):
-            said.append(f"{what} makes the same body")
+    results: list[str] = []
+    for what, response in (("a different key order", reordered), ("different whitespace", spaced)):
+        if rejection_form(response) is not None:
+            results.append(f"{what} makes a different body")
+        elif response.started_run and is_same_run(original, response):
+            results.append(f"{what} makes the same body")
         else:
             return inconclusive(
-                f"{what} is neither resumed nor a conflict: {answer.describe()}",
+                f"{what} is neither resumed nor a conflict: {response.describe()}",
                 Location(original),
-                Location(answer),
+                Location(response),
             )
-    return info("; ".join(said))
+    return info("; ".join(results))

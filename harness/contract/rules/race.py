@@ -1,4 +1,4 @@
-"""race: requests that arrive together are one run or one winner, and runs do not touch each other."""
+"""race: simultaneous requests yield one run or one winner, and runs do not affect each other."""
 
 from __future__ import annotations
 
@@ -8,68 +8,73 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejections
-from harness.contract.rules.resume import divergence, first_difference
 from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
+from harness.contract.rules.sequences import divergence, first_difference
+from harness.formatting import counted
 
-_WINDOW_MS = 100.0  # requests whose last bytes were sent within it count as simultaneous
-_SLOWED = 2.0  # times as long as undisturbed
+_WINDOW_MS = 100.0  # requests whose last bytes were sent within this window count as simultaneous
+_SLOWED = 2.0  # times the undisturbed duration
 _SLOWED_MS = 1000.0
 
 
-def _overlap(answers: Sequence[Exchange]) -> bool:
-    sent = [answer.timing.sent_ns for answer in answers if answer.timing.sent_ns is not None]
-    return len(sent) == len(answers) and (max(sent) - min(sent)) / 1e6 <= _WINDOW_MS
+def _are_simultaneous(responses: Sequence[Exchange]) -> bool:
+    sent = [response.timing.sent_ns for response in responses if response.timing.sent_ns is not None]
+    return len(sent) == len(responses) and (max(sent) - min(sent)) / 1e6 <= _WINDOW_MS
 
 
-def _round(number: int, rounds: Sequence[object]) -> str:
+def _round_suffix(number: int, rounds: Sequence[object]) -> str:
     return f" (round {number} of {len(rounds)})" if len(rounds) > 1 else ""
 
 
 @rule(
     "race.same-body",
     Level.MUST,
-    "N simultaneous equal posts: one execution, N identical streams",
-    why="A double click, or a proxy's retry, arrives before the first one is stored.",
+    "N simultaneous equal requests: one execution, N identical streams",
+    why="A double click, or a proxy's retry, arrives before the first request is stored.",
     source="api",
 )
 def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> RuleResult:
-    """Each round is the answers to equal requests that were sent together."""
-    together = [answers for answers in rounds if _overlap(answers)]
+    """Each round holds the responses to equal requests that were sent simultaneously."""
+    together = [responses for responses in rounds if _are_simultaneous(responses)]
     if not together:
-        return inconclusive("the requests could not be sent together")
+        return inconclusive("the requests could not be sent simultaneously")
     return combine(
-        [_one_run(answers, _round(number, together), expect) for number, answers in enumerate(together, 1)],
-        f"{len(together)} rounds of {len(together[0])} equal requests: one run each, the same for all",
+        [
+            _one_run(responses, _round_suffix(number, together), expect)
+            for number, responses in enumerate(together, 1)
+        ],
+        f"{counted(len(together), 'round')} of {len(together[0])} equal requests: one run each, identical streams",
     )
 
 
-def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> RuleResult:
-    silent = [answer for answer in answers if not answer.started_run]
-    if len(silent) == len(answers):
+def _one_run(responses: Sequence[Exchange], round_suffix: str, expect: Expectations) -> RuleResult:
+    rejected = [response for response in responses if not response.started_run]
+    if len(rejected) == len(responses):
         return inconclusive(
-            f"none of the requests was accepted: {answers[0].describe()}", Location(answers[0])
+            f"none of the requests was accepted: {responses[0].describe()}", Location(responses[0])
         )
-    if silent:
+    if rejected:
         return failed(
-            f"{len(silent)} of {len(answers)} equal requests sent together got no run: {silent[0].describe()}{said}",
-            Location(silent[0]),
+            f"{len(rejected)} of {len(responses)} simultaneous equal requests got no run: "
+            f"{rejected[0].describe()}{round_suffix}",
+            Location(rejected[0]),
         )
-    run_ids = {answer.run_id for answer in answers if answer.run_id is not None}
-    if len(run_ids) > 1:  # ids do not tell: runs of the same millisecond may bear the same
-        two = list({answer.run_id: answer for answer in answers}.values())[:2]
+    run_ids = {response.run_id for response in responses if response.run_id is not None}
+    if len(run_ids) > 1:  # event ids prove nothing: runs of the same millisecond may use the same ids
+        examples = list({response.run_id: response for response in responses}.values())[:2]
         return failed(
-            f"{len(answers)} equal requests sent together were executed as {len(run_ids)} runs{said}",
-            *(Location(answer) for answer in two),
+            f"{len(responses)} simultaneous equal requests were executed as {len(run_ids)} runs{round_suffix}",
+            *(Location(response) for response in examples),
         )
-    longest = max(answers, key=lambda answer: len(answer.events))
-    for answer in answers:
+    longest = max(responses, key=lambda response: len(response.events))
+    for response in responses:
         sequence = longest.sequence
-        if expect.resume_start != "replay" and answer.sequence and answer.sequence[0] in sequence:
-            sequence = sequence[sequence.index(answer.sequence[0]) :]
-        if difference := first_difference(sequence, answer.sequence):
+        if expect.resume_start != "replay" and response.sequence and response.sequence[0] in sequence:
+            sequence = sequence[sequence.index(response.sequence[0]) :]
+        if difference := first_difference(sequence, response.sequence):
             return failed(
-                f"two equal requests sent together differ: {difference}{said}",
-                *divergence(longest, sequence, answer, answer.sequence),
+                f"the streams of two simultaneous equal requests differ: {difference}{round_suffix}",
+                *divergence(longest, sequence, response, response.sequence),
             )
     return require_terminal(longest) or passed("one run")
 
@@ -77,38 +82,43 @@ def _one_run(answers: Sequence[Exchange], said: str, expect: Expectations) -> Ru
 @rule(
     "race.different-bodies",
     Level.MUST,
-    "N simultaneous different posts: exactly one winner, the rest 409",
-    why="Check-then-act lets two through under load, and never in a test that goes one by one.",
+    "N simultaneous different requests with one key: exactly one winner, the rest 409",
+    why="A check-then-act bug lets two through under load, but not in a sequential test.",
     source="api",
 )
 def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
-    """Each round is the answers to requests with one key and different bodies that were sent together."""
-    together = [answers for answers in rounds if _overlap(answers)]
+    """Each round holds the responses to simultaneous requests with one key and different bodies."""
+    together = [responses for responses in rounds if _are_simultaneous(responses)]
     if not together:
-        return inconclusive("the requests could not be sent together")
+        return inconclusive("the requests could not be sent simultaneously")
     return combine(
-        [_one_winner(answers, _round(number, together)) for number, answers in enumerate(together, 1)],
-        f"{len(together)} rounds of {len(together[0])} different bodies: one winner each, the rest 409",
+        [
+            _one_winner(responses, _round_suffix(number, together))
+            for number, responses in enumerate(together, 1)
+        ],
+        f"{counted(len(together), 'round')} of {len(together[0])} different bodies: one winner each, the rest 409",
     )
 
 
-def _one_winner(answers: Sequence[Exchange], said: str) -> RuleResult:
-    losers = rejections(answers)
-    winners = [answer for answer in answers if answer not in losers and answer.started_run]
-    others = [answer for answer in answers if answer not in losers and answer not in winners]
+def _one_winner(responses: Sequence[Exchange], round_suffix: str) -> RuleResult:
+    losers = rejections(responses)
+    winners = [response for response in responses if response not in losers and response.started_run]
+    others = [response for response in responses if response not in losers and response not in winners]
     if not winners and not losers:
         return inconclusive(
-            f"none of the requests was accepted: {answers[0].describe()}", Location(answers[0])
+            f"none of the requests was accepted: {responses[0].describe()}", Location(responses[0])
         )
     if len(winners) != 1:
         return failed(
-            f"{len(winners)} winners among {len(answers)} different bodies under one key{said}",
-            *(Location(answer) for answer in (winners or losers)[:2]),
+            f"{counted(len(winners), 'winner')} among {len(responses)} different bodies with one key{round_suffix}",
+            *(Location(response) for response in (winners or losers)[:2]),
         )
     if others:
-        return failed(f"a loser got {others[0].describe()}, not a 409{said}", Location(others[0]))
+        return failed(f"a loser got {others[0].describe()}, not a 409{round_suffix}", Location(others[0]))
     if not winners[0].terminals:
-        return failed(f"the winner's stream did not end: {winners[0].describe()}{said}", Location(winners[0]))
+        return failed(
+            f"the winner's stream did not end: {winners[0].describe()}{round_suffix}", Location(winners[0])
+        )
     return passed("one winner")
 
 
@@ -116,38 +126,38 @@ def _one_winner(answers: Sequence[Exchange], said: str) -> RuleResult:
     "race.no-crosstalk",
     Level.MUST,
     "Interleaved runs never show each other's events",
-    why="One user's tokens in another's stream is the worst thing that can happen.",
+    why="One user's tokens in another user's stream are a data breach.",
     source="ours",
     needs=Need.ECHO_ACTION,
 )
 def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
-    """`runs` were interleaved; each is under the text that it alone was asked to give back."""
+    """`runs` maps a unique text to the interleaved run that was asked to echo it."""
     if any(not run.started_run for run in runs.values()):
         return inconclusive("not every interleaved run was accepted")
     if not any(text in run.text for text, run in runs.items()):
-        return inconclusive("the action does not give back the text it is sent")
+        return inconclusive("the action does not echo the text it is sent")
     for text, run in runs.items():
-        stranger = next((other for other in runs if other != text and other in run.text), None)
-        if stranger is not None:
-            return failed("a run shows another run's text", Location(run), Location(runs[stranger]))
+        foreign = next((other for other in runs if other != text and other in run.text), None)
+        if foreign is not None:
+            return failed("a run contains another run's text", Location(run), Location(runs[foreign]))
         if text not in run.text:
-            return failed("an interleaved run lost text of its own", Location(run))
+            return failed("an interleaved run lost its own text", Location(run))
     ids = [run.run_id for run in runs.values() if run.run_id]
     if len(set(ids)) < len(ids):
         return failed("two independent runs have one runId", *(Location(run) for run in runs.values()))
-    return passed(f"{len(runs)} interleaved runs, each with its own text alone")
+    return passed(f"{len(runs)} interleaved runs, each with only its own text")
 
 
 @rule(
     "race.close-one",
     Level.MUST,
-    "Closing one stream leaves the others whole",
-    why="A shared producer that dies with its first reader takes the others along.",
+    "Closing one stream leaves the others intact",
+    why="A shared producer that dies with its first reader takes the others down.",
     source="ours",
 )
 def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     if not closed.started_run or not others:
-        return inconclusive(f"no stream was open to be closed: {closed.describe()}", Location(closed))
+        return inconclusive(f"no open stream to close: {closed.describe()}", Location(closed))
     if closed.ending is not Ending.CUT:
         return inconclusive(
             f"the stream ended before it could be closed: {closed.describe()}; configure a longer "
@@ -157,43 +167,43 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     for other in others:
         if other.outcome != "done":
             return failed(
-                f"closing one stream harmed another: {other.describe()}", Location(closed), Location(other)
+                f"closing one stream affected another: {other.describe()}", Location(closed), Location(other)
             )
-    longest = max((one for one in others), key=lambda one: len(one.events))
+    longest = max(others, key=lambda other: len(other.events))
     for other in others:
         if other.run_id != longest.run_id:
             continue
         expected = longest.sequence
-        if other.sequence[0] in expected:  # where the server resumes with the tail, a reader may come later
+        if other.sequence[0] in expected:  # a server that resumes with the tail may start a reader later
             expected = expected[expected.index(other.sequence[0]) :]
         if difference := first_difference(expected, other.sequence):
             where = divergence(longest, expected, other, other.sequence)[1]
-            return failed(f"closing one stream harmed another: {difference}", Location(closed), where)
-    return passed(f"{len(others)} streams stayed whole when another one was closed")
+            return failed(f"closing one stream affected another: {difference}", Location(closed), where)
+    return passed(f"{counted(len(others), 'stream')} stayed intact when another one was closed")
 
 
 @rule(
     "race.slow-reader",
     Level.SHOULD,
     "A stalled reader does not slow the others",
-    why="A laptop that was closed must not stop everybody else's stream.",
+    why="One closed laptop must not stop everyone else's stream.",
     source="ours",
     needs=Need.LONG_ACTION,
 )
-def slow_reader(undisturbed: Exchange, beside: Sequence[Exchange]) -> RuleResult:
-    """`beside` ran while another connection to the server was open and unread."""
-    if not beside:
-        return inconclusive("there was no run beside the stalled reader", Location(undisturbed))
+def slow_reader(undisturbed: Exchange, concurrent: Sequence[Exchange]) -> RuleResult:
+    """`concurrent` ran while another connection to the server was open and unread."""
+    if not concurrent:
+        return inconclusive("no run next to the stalled reader", Location(undisturbed))
     if not undisturbed.started_run or not undisturbed.terminals:
         return inconclusive(f"the run did not end: {undisturbed.describe()}", Location(undisturbed))
     normal_ms = undisturbed.offset_ms(undisturbed.terminals[0].arrival_ns)
-    for run in beside:
+    for run in concurrent:
         if not run.terminals:
-            return failed(f"beside a stalled reader a run did not end: {run.describe()}", Location(run))
+            return failed(f"next to a stalled reader a run did not end: {run.describe()}", Location(run))
         took_ms = run.offset_ms(run.terminals[0].arrival_ns)
         if took_ms > normal_ms * _SLOWED and took_ms > normal_ms + _SLOWED_MS:
             return failed(
-                f"beside a stalled reader a run took {took_ms:.0f} ms instead of {normal_ms:.0f} ms",
+                f"next to a stalled reader a run took {took_ms:.0f} ms instead of {normal_ms:.0f} ms",
                 Location(run),
             )
-    return passed("runs beside a stalled reader took no longer than alone")
+    return passed("runs next to a stalled reader took no longer than alone")

@@ -1,9 +1,8 @@
-"""What a rule is: a check over Exchanges, with the one requirement that it decides.
+"""A rule: a check of Exchanges that decides one requirement.
 
-A rule is a pure function that returns a RuleResult. Its requirement (id, level, words, source, what it needs)
-stands on it, as the arguments of the ``rule`` decorator; ``harness.contract.requirements`` collects all of them
-into the catalogue. Rules about a run's events are inconclusive where there are none: an empty response must
-never pass for a correct one.
+A rule is a pure function that returns a RuleResult. The arguments of the ``rule`` decorator are its requirement;
+``harness.contract.requirements`` collects them into the catalogue. Rules about a run's events are inconclusive if
+there are no events: an empty response must never pass.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from enum import StrEnum
 from functools import wraps
 from typing import Any
 
-from harness.contract.decoding.full_decoder import DecodedFrame
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive
@@ -24,7 +23,7 @@ _DEFAULT = Expectations()
 
 
 class Level(StrEnum):
-    """How severe it is when a requirement is not met."""
+    """How severe a violation of the requirement is."""
 
     MUST = "MUST"  # fails the run
     SHOULD = "SHOULD"  # warns; fails under --strict
@@ -32,7 +31,7 @@ class Level(StrEnum):
 
 
 class Need(StrEnum):
-    """What the target must offer for a rule to apply; without it the verdict is *not applicable*."""
+    """What the target must offer for a rule to apply. Without it the verdict is *not applicable*."""
 
     LONG_ACTION = "long action"
     FAILING_ACTION = "failing action"
@@ -45,7 +44,7 @@ class Need(StrEnum):
 
     @property
     def setting(self) -> str:
-        """The table of the settings file that declares it."""
+        """The table in the settings file that declares it."""
         return _SETTINGS[self]
 
 
@@ -65,10 +64,10 @@ _SETTINGS = {
 class Requirement:
     """One row of the catalogue.
 
-    id: ``area.slug``; never renumbered, never reused. text: what is required. why: what goes wrong if it is not met.
-    source: ``api`` (the API's documentation), ``reading n`` (how we read it where it is silent), ``W`` (WHATWG HTML
+    id: ``area.slug``; never renumbered, never reused. text: what is required. why: what breaks if it is violated.
+    source: ``api`` (the API's documentation), ``reading n`` (our interpretation of a gap in it), ``W`` (WHATWG HTML
     9.2, server-sent events), an RFC number, ``D`` (draft-ietf-httpapi-idempotency-key-header), ``Fetch`` (the Fetch
-    standard), ``ours`` (what users of such an API rely on although nobody documented it).
+    standard), ``ours`` (undocumented behaviour that clients rely on).
     """
 
     id: str
@@ -86,11 +85,11 @@ class Requirement:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Decides one requirement. Call it with the evidence that its function names.
+    """Decides one requirement. Call it with the evidence that its function takes.
 
-    any_stream: it applies to any single stream, whatever was requested. format_only: it concerns the format of a
-    stream alone, so every regular stream (Exchange.is_regular) meets it. escalates: whether this target's
-    declarations make a SHOULD a MUST. Raises TypeError when the evidence does not fit the function.
+    any_stream: applies to any single stream, whatever was requested. format_only: concerns only the format of a
+    stream, so every regular stream (Exchange.is_regular) meets it. escalates: whether this target's declarations
+    make a SHOULD a MUST. Raises TypeError if the evidence does not fit the function.
     """
 
     requirement: Requirement
@@ -133,18 +132,17 @@ def rule(
 
 
 def needs_events(function: Callable[..., RuleResult]) -> Callable[..., RuleResult]:
-    """Makes a rule inconclusive when its first Exchange has no events.
+    """Make a rule inconclusive if its first Exchange has no events.
 
-    A stream without a single RunEvent is not a run, so a pass on it is inconclusive too; a failure on it stays a
-    failure.
+    A stream without a RunEvent is not a run, so a pass on it becomes inconclusive too. A failure stays a failure.
     """
 
     @wraps(function)
     def guarded(run: Exchange, *rest: Any, **options: Any) -> RuleResult:
-        if run.is_regular:  # then it is a 200, and its events are RunEvents
+        if run.is_regular:  # so it is a 200, and its events are RunEvents
             return function(run, *rest, **options)
         if not run.started_run:
-            return inconclusive(f"there is no run to check: {run.describe()}", Location(run))
+            return inconclusive(f"no run to check: {run.describe()}", Location(run))
         result = function(run, *rest, **options)
         if result.verdict in {Verdict.PASS, Verdict.INFO} and not was_accepted(run):
             return inconclusive(f"no event of the stream is a RunEvent: {run.describe()}", Location(run))
@@ -154,23 +152,23 @@ def needs_events(function: Callable[..., RuleResult]) -> Callable[..., RuleResul
 
 
 def require_terminal(run: Exchange) -> RuleResult | None:
-    """None when `run` is a stream that reached its terminal event; else why it can prove nothing."""
+    """None if `run` reached its terminal event; otherwise an inconclusive result."""
     if run.started_run and run.outcome is not None:
         return None
     return inconclusive(f"{run.label} did not reach a terminal event: {run.describe()}", Location(run))
 
 
-def was_accepted(answer: Exchange) -> bool:
-    """Whether a request got a run: events, at least one of them a RunEvent. An echo of the request is not one."""
-    return answer.started_run and answer.summary.run_events > 0
+def was_accepted(response: Exchange) -> bool:
+    """Whether a request got a run: at least one of the events is a RunEvent. An echo of the request is not one."""
+    return response.started_run and response.summary.run_events > 0
 
 
 def require_accepted(*controls: Exchange) -> RuleResult | None:
-    """None when the valid requests were accepted; else there is nothing to compare a rejection with."""
+    """None if the valid requests were accepted; otherwise an inconclusive result, as a rejection proves nothing."""
     for control in controls:
         if not was_accepted(control):
             return inconclusive(
-                f"{control.label}, a valid request, was not accepted either: {control.describe()}",
+                f"a valid request ({control.label}) was not accepted either: {control.describe()}",
                 Location(control),
             )
     return None
@@ -179,7 +177,7 @@ def require_accepted(*controls: Exchange) -> RuleResult | None:
 def is_same_run(first: Exchange, second: Exchange) -> bool:
     """Whether two responses are of the same run: by runId if both have one, else by their events.
 
-    Ids are weaker evidence than a runId: runs that start at the same moment may number their events alike.
+    Event ids are weaker evidence than a runId: runs that start in the same millisecond may use the same ids.
     """
     if first.run_id is not None and second.run_id is not None:
         return first.run_id == second.run_id
@@ -187,7 +185,7 @@ def is_same_run(first: Exchange, second: Exchange) -> bool:
 
 
 def combine(results: list[RuleResult], all_passed: str) -> RuleResult:
-    """Several results for the same requirement as one: failed if any failed, passed only if all passed."""
+    """Several results for one requirement as one: failed if any failed, passed only if all passed."""
     failures = [result for result in results if result.verdict is Verdict.FAIL]
     if failures:
         places = tuple(place for failure in failures for place in failure.places)
@@ -197,16 +195,16 @@ def combine(results: list[RuleResult], all_passed: str) -> RuleResult:
         if result.verdict is not Verdict.PASS:
             return result
     if not results:
-        return inconclusive("nothing was tried")
+        return inconclusive("nothing was tested")
     return RuleResult(Verdict.PASS, all_passed)
 
 
 def event_label(frame: DecodedFrame) -> str:
-    """How a sentence names an event: by its position from 1, and its id if it has one."""
+    """An event in a sentence: its position from 1, and its id if it has one."""
     return f"event {frame.index + 1}" + (f" (id {frame.frame.id})" if frame.frame.id is not None else "")
 
 
 def quoted(text: str, limit: int = 80) -> str:
-    """Text from the server for use in a sentence: shortened, with unprintable characters escaped."""
+    """Text from the server in a sentence: shortened, with unprintable characters escaped."""
     shown = text if len(text) <= limit else f"{text[:limit]}… ({len(text)} characters)"
     return repr(shown)

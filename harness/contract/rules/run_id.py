@@ -1,4 +1,4 @@
-"""run-id: a run's name, the client's or the server's, and its standing beside the key."""
+"""run-id: the id of a run, chosen by the client or the server, and how it relates to the key."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.resume import first_difference, retries_resume
+from harness.contract.rules.resume import require_resume
 from harness.contract.rules.rule import Level, combine, quoted, require_terminal, rule
+from harness.contract.rules.sequences import first_difference
+from harness.formatting import counted
 
 
-def _asked(run: Exchange) -> str | None:
+def _requested_run_id(run: Exchange) -> str | None:
     value = run.request.json().get("runId")
     return value if isinstance(value, str) else None
 
@@ -20,31 +22,33 @@ def _asked(run: Exchange) -> str | None:
     "run-id.constant",
     Level.MUST,
     "`runId` is the same on every connection to a run",
-    why="A client that reconnects looks the run up by its id; another id is another run.",
+    why="A client that reconnects looks the run up by its id; a different id points to a different run.",
     source="api",
 )
 def constant(connections: Sequence[Exchange]) -> RuleResult:
-    """Connections to one run."""
-    shared = set.intersection(*({one.frame.id for one in run.events} for run in connections))
+    """`connections` are streams of one run."""
+    shared = set.intersection(*({event.frame.id for event in run.events} for run in connections))
     if not shared:
-        return inconclusive("the connections have no event in common, so they are not to one run")
-    told = {run.run_id: run for run in connections if run.run_id is not None}
+        return inconclusive("the connections have no event in common, so they are not connections to one run")
+    by_run_id = {run.run_id: run for run in connections if run.run_id is not None}
     if sum(run.run_id is not None for run in connections) < 2:
-        return inconclusive("no two connections told a runId", *(Location(run) for run in connections[:1]))
-    if len(told) > 1:
-        return failed(
-            "connections to one run tell different runIds: " + ", ".join(map(quoted, told)),
-            *(Location(run, run.terminals[0]) for run in told.values()),
+        return inconclusive(
+            "fewer than two connections have a runId", *(Location(run) for run in connections[:1])
         )
-    return passed(f"the same on {len(connections)} connections")
+    if len(by_run_id) > 1:
+        return failed(
+            "connections to one run have different runIds: " + ", ".join(map(quoted, by_run_id)),
+            *(Location(run, run.terminals[0]) for run in by_run_id.values()),
+        )
+    return passed(f"the same on {counted(len(connections), 'connection')}")
 
 
 def _echoes(run: Exchange) -> RuleResult:
     if problem := require_terminal(run):
         return problem
-    if run.run_id != _asked(run):
+    if run.run_id != _requested_run_id(run):
         return failed(
-            f"the client's runId {quoted(_asked(run) or '')} came back as {quoted(run.run_id or '')}",
+            f"the client's runId {quoted(_requested_run_id(run) or '')} came back as {quoted(run.run_id or '')}",
             Location(run, run.terminals[0]),
         )
     return passed("echoed")
@@ -53,30 +57,30 @@ def _echoes(run: Exchange) -> RuleResult:
 @rule(
     "run-id.echoed",
     Level.MUST,
-    "A client's `runId`, sent with a fresh key or none, is the terminal event's `runId`",
+    "A `runId` from the client, sent with a fresh key or none, is the terminal event's `runId`",
     why="The client chose the id to find the run again.",
     source="api",
 )
 def echoed(runs: Sequence[Exchange]) -> RuleResult:
-    """Each run's request names a runId of the client's, with a fresh key or without one."""
+    """Each of `runs` was requested with a runId, with a fresh key or without one."""
     return combine([_echoes(run) for run in runs], "the terminal event's runId is the client's")
 
 
 @rule(
     "run-id.key-wins",
     Level.MUST,
-    "With both, the key alone decides: new key + old runId is a new run; old key + new runId is judged by the key",
-    why="Two names for one thing need a rule which one counts, or retries go astray.",
+    "With both, the key decides: new key + old runId is a new run; old key + new runId is a retry or a conflict",
+    why="With two identifiers, one must take precedence, or retries reach the wrong run.",
     source="api",
 )
 def key_wins(
     control: tuple[Exchange, Exchange], original: Exchange, new_key_old_id: Exchange, old_key_new_id: Exchange
 ) -> RuleResult:
-    """A run with key and runId; then its runId under a new key; then another runId under its key.
+    """A run with key and runId; its runId with a new key; its key with a new runId.
 
-    `control` is a run with a key alone, and its retry.
+    `control` is a run with only a key, and its retry.
     """
-    if problem := require_terminal(original) or retries_resume(*control):
+    if problem := require_terminal(original) or require_resume(*control):
         return problem
     if not new_key_old_id.started_run or rejection_form(new_key_old_id) is not None:
         return failed(
@@ -85,12 +89,14 @@ def key_wins(
             Location(new_key_old_id),
         )
     if new_key_old_id.sequence == original.sequence:
-        if control[0].sequence == original.sequence:  # both runs bear the client's runId: only ids could tell
+        if (
+            control[0].sequence == original.sequence
+        ):  # the runId is the client's, so only event ids could differ
             return inconclusive(
-                "runs that are independent have the same ids and data here", Location(original)
+                "independent runs have the same ids and data on this target", Location(original)
             )
         return failed(
-            "a new key with an old runId got the old run: the runId was put before the key",
+            "a new key with an old runId got the old run: the runId took precedence over the key",
             Location(original),
             Location(new_key_old_id),
         )
@@ -112,17 +118,17 @@ def key_wins(
     "run-id.resumes",
     Level.SHOULD,
     "Without a key, same runId + same body resumes",
-    why="A client without keys has only the runId to retry by.",
+    why="A client without keys can only retry by runId.",
     source="reading 5",
 )
 def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key. `control` is a run with a key, and its retry."""
-    if problem := require_terminal(original) or retries_resume(*control):
+    if problem := require_terminal(original) or require_resume(*control):
         return problem
     if difference := first_difference(original.sequence, retry.sequence):
-        said = difference if retry.started_run else retry.describe()
+        reason = difference if retry.started_run else retry.describe()
         return failed(
-            f"without a key, the same runId and body do not resume: {said}",
+            f"without a key, the same runId and body do not resume: {reason}",
             Location(original),
             Location(retry),
         )
@@ -132,7 +138,7 @@ def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Excha
 @rule(
     "run-id.without-key",
     Level.INFO,
-    "Whether a runId without a key does the key's work",
+    "Whether a runId without a key acts as a key",
     why="It tells clients whether a runId makes a retry safe.",
     source="reading 5",
 )
@@ -142,4 +148,4 @@ def without_key(original: Exchange, retry: Exchange) -> RuleResult:
         return problem
     if first_difference(original.sequence, retry.sequence) is None:
         return info("a runId without a key resumes its run")
-    return info(f"a runId without a key does not resume: its second use got {retry.describe()}")
+    return info(f"a runId without a key does not resume: the second request got {retry.describe()}")

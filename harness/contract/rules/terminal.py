@@ -1,4 +1,4 @@
-"""terminal: a run's stream ends with exactly one of done, error, cancelled, and then it closes."""
+"""terminal: a run's stream ends with exactly one of done, error or cancelled, and then closes."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, rule
+from harness.formatting import counted
 
 
 def _types(run: Exchange) -> str:
-    return ", ".join(one.event.type for one in run.terminals if one.event)
+    return ", ".join(event.event.type for event in run.terminals if event.event)
 
 
 @rule(
     "terminal.no-tokens",
     Level.MUST,
-    "A run that makes no token still ends with its terminal event",
-    why="Code that ends a run after its last token forgets the run that has none.",
+    "A run without tokens still ends with its terminal event",
+    why="A server that ends a run after its last token never ends a run without tokens.",
     source="api",
     needs=Need.SILENT_ACTION,
 )
 def no_tokens(run: Exchange) -> RuleResult:
     if run.status != 200 or run.is_rejection_event:
-        return inconclusive(f"there is no stream to check: {run.describe()}", Location(run))
+        return inconclusive(f"no stream to check: {run.describe()}", Location(run))
     if run.tokens:
         return inconclusive(
-            f"the silent action made {len(run.tokens)} tokens; configure one that makes none", Location(run)
+            f"the silent action produced {counted(len(run.tokens), 'token')}; configure one that produces none",
+            Location(run),
         )
     if run.terminals:
         return passed(f"a run without tokens ended with {_types(run)}")
@@ -36,7 +38,7 @@ def no_tokens(run: Exchange) -> RuleResult:
     "terminal.failure",
     Level.MUST,
     "A failing action ends with `error`, not with a bare close or `done`",
-    why="A failure told as success, or by hanging up, is acted on as if the work were done.",
+    why="A failure reported as success, or as a closed connection, is treated as if the work were done.",
     source="api",
     needs=Need.FAILING_ACTION,
 )
@@ -52,15 +54,15 @@ def failure(run: Exchange) -> RuleResult:
 @rule(
     "terminal.always",
     Level.MUST,
-    "No stream ends without it",
-    why="Without a terminal event a client waits, times out and retries a run that is over.",
+    "Every stream ends with a terminal event",
+    why="Without a terminal event a client waits, times out, and retries a run that is over.",
     source="api",
     any_stream=True,
     format_only=True,
 )
 def always(run: Exchange) -> RuleResult:
     if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive(f"there is no stream to check: {run.describe()}", Location(run))
+        return inconclusive(f"no stream to check: {run.describe()}", Location(run))
     if run.terminals:
         return passed(f"the stream ended with {_types(run)}")
     last_event = run.events[-1] if run.events else None
@@ -70,8 +72,8 @@ def always(run: Exchange) -> RuleResult:
 @rule(
     "terminal.exactly-one",
     Level.MUST,
-    "A run's stream holds exactly one terminal event",
-    why="Two ends of one run charge twice, show both, or end the retry of the first.",
+    "A run's stream has exactly one terminal event",
+    why="A client that sees two may bill the run twice or show both outcomes.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -79,7 +81,7 @@ def always(run: Exchange) -> RuleResult:
 @needs_events
 def exactly_one(run: Exchange) -> RuleResult:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive("the stream was cut by us", Location(run))
+        return inconclusive("the harness cut the stream", Location(run))
     if len(run.terminals) == 1:
         return passed(f"one terminal event, {_types(run)}")
     if not run.terminals:
@@ -90,8 +92,8 @@ def exactly_one(run: Exchange) -> RuleResult:
 @rule(
     "terminal.last",
     Level.MUST,
-    "Nothing but comments follows it",
-    why="What follows the end is lost on clients that stopped reading, and confuses those that did not.",
+    "Only comments may follow the terminal event",
+    why="Clients that stop reading at the terminal event lose what follows; the others misread it.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -99,19 +101,19 @@ def exactly_one(run: Exchange) -> RuleResult:
 @needs_events
 def last(run: Exchange) -> RuleResult:
     if not run.terminals:
-        return inconclusive(f"there was no terminal event: {run.describe()}", Location(run))
+        return inconclusive(f"no terminal event: {run.describe()}", Location(run))
     end = run.terminals[0]
-    for one in run.frames[end.index + 1 :]:
-        if any(name for name, _ in one.frame.fields):
-            return failed(f"{event_label(one)} follows the terminal event", Location(run, one))
-    return passed("nothing but comments, if anything, follows the terminal event")
+    for frame in run.frames[end.index + 1 :]:
+        if any(name for name, _ in frame.frame.fields):
+            return failed(f"{event_label(frame)} follows the terminal event", Location(run, frame))
+    return passed("nothing but comments after the terminal event")
 
 
 @rule(
     "terminal.closes",
     Level.MUST,
-    "The server ends the stream within the time allowed after it",
-    why="A stream left open holds a connection, a worker and a client's spinner.",
+    "The server ends the stream within the time budget after the terminal event",
+    why="A stream left open ties up a connection, a worker and the client's spinner.",
     source="api",
     any_stream=True,
 )
@@ -119,7 +121,7 @@ def last(run: Exchange) -> RuleResult:
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     terminal_ns = run.summary.terminal_ns
     if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive(f"the stream did not come to its terminal event: {run.describe()}", Location(run))
+        return inconclusive(f"the stream did not reach its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
     took_s = (run.timing.ended_ns - terminal_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
@@ -135,15 +137,15 @@ def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
 @rule(
     "terminal.cancelled",
     Level.MUST,
-    "A cancelled run ends with one `cancelled`",
-    why="Who cancelled a run must see that it was, and not an error or a success.",
+    "A cancelled run ends with exactly one `cancelled` event",
+    why="A user who cancelled a run must see that, not an error or a success.",
     source="api",
     needs=Need.CANCELLED_ACTION,
 )
 @needs_events
 def cancelled(run: Exchange) -> RuleResult:
     if run.outcome == "cancelled" and len(run.terminals) == 1:
-        return passed("the cancelled run ended with one cancelled")
+        return passed("the cancelled run ended with one cancelled event")
     if run.outcome is None:
         return failed(f"the cancelled run ended without a terminal event: {run.describe()}", Location(run))
     return failed(f"the cancelled run ended with {_types(run)}", Location(run, run.terminals[-1]))

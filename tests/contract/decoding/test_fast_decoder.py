@@ -1,4 +1,4 @@
-"""The fast path agrees with the full decoder and the judges, whatever comes in whatever pieces."""
+"""The fast decoder agrees with the full decoder and the rules, on any stream in any reads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import pytest
 from hypothesis import event, example, given, settings
 from hypothesis import strategies as st
 
-from harness.contract.decoding.fast_path import FastDecoder, FastPathError
-from harness.contract.decoding.full_decoder import FullDecoder, Read
+from harness.contract.decoding.fast_decoder import FastDecoder
+from harness.contract.decoding.frame_template import FastPathError
+from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
@@ -18,7 +19,7 @@ from harness.contract.rules.stream import STREAM_RULES
 from tests.contract.exchanges import EPOCH_MS, LAST_CHUNK, STREAM, chunk, done, head, scripted, token
 from tests.protocol.cuts import at_places
 
-FORM_JUDGES = [judge for judge in STREAM_RULES if judge.format_only]
+FORMAT_RULES = [rule for rule in STREAM_RULES if rule.format_only]
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
 TEXTS = st.sampled_from(
     ["word ", "", "é", '"', '"type":', '{"a" :1}', " :", "\n\ndata: x\n\n", "\r", "\u2028", "\ufeff", "type"]
@@ -139,17 +140,14 @@ def of_pieces(body: bytes, places: list[int], ending: Ending) -> Exchange:
 
 
 def full_summary(run: Exchange) -> ResponseSummary:
-    decoder, summary = FullDecoder(), ResponseSummary()
-    for read in run.reads:
-        summary.add(decoder.feed(read))
-    return summary
+    return Response.from_reads(run.reads, connection_ended=False, decoder=FullDecoder()).summary
 
 
 _LF_TOKEN = b'id: 1717000000000-0\ndata: {"type":"token","content":"w"}\n\n'
 _DONE = b'id: 1717000000009-0\ndata: {"type":"done","runId":"r"}\n\n'
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=max(300, settings().max_examples), deadline=None)
 @given(
     streams(),
     st.lists(st.integers(0, 400), max_size=8),
@@ -175,7 +173,7 @@ _DONE = b'id: 1717000000009-0\ndata: {"type":"done","runId":"r"}\n\n'
 @example(_LF_TOKEN.replace(b"}", rb',"a\"b":1}') + _DONE, [], Ending.COMPLETE)
 @example(_LF_TOKEN.replace(b"}", rb',"a\nb":1}') + _DONE, [], Ending.COMPLETE)
 @example(_LF_TOKEN.replace(b"}", rb',"\ud800":1}') + _DONE, [], Ending.COMPLETE)
-def test_what_the_fast_path_says_is_what_the_full_decoder_and_the_judges_say(
+def test_the_fast_decoder_agrees_with_the_full_decoder_and_the_rules(
     body: bytes, places: list[int], ending: Ending
 ) -> None:
     run = of_pieces(body, places, ending)
@@ -183,7 +181,7 @@ def test_what_the_fast_path_says_is_what_the_full_decoder_and_the_judges_say(
     assert run.sequence == tuple(one.identity for one in run.events)
     event(f"regular: {run.is_regular}")
     if run.is_regular:
-        found = [judge(run, expect=Expectations()) for judge in FORM_JUDGES]
+        found = [rule(run, expect=Expectations()) for rule in FORMAT_RULES]
         assert [one for one in found if one.verdict in {Verdict.FAIL, Verdict.WARN}] == []
         if ending is Ending.COMPLETE:
             assert {one.verdict for one in found} == {Verdict.PASS}
@@ -239,7 +237,7 @@ def test_the_common_styles_are_regular_however_they_are_cut(each: bytes, last: b
 )
 def test_what_breaks_a_rule_or_is_unusual_is_not_regular(body: bytes) -> None:
     with pytest.raises(FastPathError):
-        FastDecoder().feed(body)
+        FastDecoder().feed_body(body)
 
 
 def test_an_unfinished_event_is_not_regular() -> None:
@@ -254,9 +252,9 @@ def test_no_frame_is_made_of_a_regular_stream_until_it_is_asked_for(monkeypatch:
     fed: list[bytes] = []
     feed = FullDecoder.feed
 
-    def watched(self: FullDecoder, read: Read) -> list[object]:
-        fed.append(read.data)
-        return feed(self, read)  # type: ignore[return-value]
+    def watched(self: FullDecoder, arrival_ns: int, data: bytes) -> int:
+        fed.append(data)
+        return feed(self, arrival_ns, data)
 
     monkeypatch.setattr(FullDecoder, "feed", watched)
     run = of_pieces(token(0) + token(1) + done(2), [20, 70], Ending.COMPLETE)
@@ -267,14 +265,14 @@ def test_no_frame_is_made_of_a_regular_stream_until_it_is_asked_for(monkeypatch:
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.contract.decoding.response.MAX_ANSWER_BYTES", 2 * 2**20)
-    answer = Response()
-    answer.feed(1, None, HEAD)
+    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 2 * 2**20)
+    response = Response()
+    response.feed(1, None, HEAD)
     piece = chunk(b": " + b"x" * 60_000 + b"\n\n")
-    while answer.malformed is None:
-        answer.feed(2, None, piece)
-    assert answer.malformed == "the answer is larger than 2 MiB"
-    assert 2 * 2**20 < answer.log.size_bytes < 2 * 2**20 + 2 * len(piece)
+    while response.malformed is None:
+        response.feed(2, None, piece)
+    assert response.malformed == "the response is larger than 2 MiB"
+    assert 2 * 2**20 < response.log.size_bytes < 2 * 2**20 + 2 * len(piece)
     endless_tokens = Response()
     endless_tokens.feed(1, None, HEAD)
     number = 0
@@ -288,4 +286,4 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     endless_head = Response()
     while endless_head.malformed is None:
         endless_head.feed(1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: b\r\n" * 1000)
-    assert endless_head.malformed == "more than 256 KiB came, and no head yet"
+    assert endless_head.malformed == "no complete response head within 256 KiB"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract.decoding.full_decoder import Read
 from harness.contract.decoding.offsets import ByteSpan, around, spans
+from harness.contract.decoding.read_log import Read
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, frame, head, in_one_read, token
 
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})

@@ -84,7 +84,7 @@ def test_a_stored_exchange_is_the_one_that_was_received(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", EXCHANGES)
-def test_masking_changes_nothing_that_is_judged(what: str) -> None:
+def test_masking_changes_no_verdict(what: str) -> None:
     one = EXCHANGES[what]
     again = through_json(one, (PLAIN,))
     assert again.request.header("authorization") in {None, "Bearer *******"}
@@ -138,7 +138,7 @@ def test_an_excerpt_is_bounded_and_says_what_it_leaves_out() -> None:
     assert (len(shown["events"]), shown["events_left_out"]) == (120, 181)
     assert [one["index"] for one in shown["events"]] == [*range(60), *range(241, 301)]
     assert len(shown["events"][1]["data"]) == 2000
-    assert shown["wire"][2]["bytes"].endswith("bytes more)")
+    assert shown["wire"][2]["bytes"].endswith("more bytes)")
     assert shown["wire"][2]["size"] > 5_000_000
     assert "recorded" not in shown
     assert len(json.dumps(shown)) < 100_000
@@ -387,7 +387,7 @@ def test_the_token_is_taken_from_the_environment() -> None:
 
 def test_a_long_body_is_named_and_not_shown() -> None:
     command = curl(POST.with_json({"x": "y" * 20_000}), URL)
-    assert command.endswith("--data-binary @body.json  # 20009 bytes, too many to show")
+    assert command.endswith("--data-binary @body.json  # 20009 bytes, too long to show")
     assert len(command) < 500
     assert shlex.split(command, comments=True)[-1] == "@body.json"
 
@@ -412,5 +412,5 @@ def test_bytes_as_readable_text_on_one_line(data: bytes, text: str) -> None:
 
 
 def test_what_is_cut_off_is_counted() -> None:
-    assert printable(b"abcdef", 4) == "abcd… (2 bytes more)"
+    assert printable(b"abcdef", 4) == "abcd… (2 more bytes)"
     assert printable(b"abcd", 4) == "abcd"

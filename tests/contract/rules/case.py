@@ -1,4 +1,4 @@
-"""A case of a judge: evidence, and the verdict that it must bring."""
+"""A test case for a rule: evidence, and the expected verdict."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ INCONCLUSIVE, NOT_APPLICABLE = Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE
 
 @dataclass(frozen=True)
 class Case:
-    """`says` must stand in the finding's detail. `points_at` is the index of the event pointed at first."""
+    """says: part of the finding's detail. points_at: index of the event in the finding's first location."""
 
-    judge: Rule
+    rule: Rule
     evidence: tuple[Any, ...]
     verdict: Verdict
     says: str
@@ -25,14 +25,14 @@ class Case:
     expect: Expectations
 
     def __str__(self) -> str:
-        return f"{self.judge.requirement.id}-{self.verdict}-{self.says[:40]}"
+        return f"{self.rule.requirement.id}-{self.verdict}-{self.says[:40]}"
 
     def decide(self) -> Finding:
-        return self.judge(*self.evidence, expect=self.expect)
+        return self.rule(*self.evidence, expect=self.expect)
 
 
 def case(
-    judge: Rule,
+    rule: Rule,
     *evidence: Any,
     is_: Verdict,
     says: str,
@@ -40,17 +40,19 @@ def case(
     expect: Expectations | None = None,
 ) -> Case:
     """One row of a table of cases."""
-    return Case(judge, evidence, is_, says, at, expect or Expectations())
+    return Case(rule, evidence, is_, says, at, expect or Expectations())
 
 
-def check(one: Case) -> None:
-    """Assert that the judge decides as the case says, and shows where."""
-    finding = one.decide()
-    assert (finding.verdict, finding.requirement) == (one.verdict, one.judge.requirement.id), finding.detail
-    assert one.says in finding.detail
-    if one.verdict in {FAIL, WARN}:
+def check(example: Case) -> None:
+    """Assert the verdict, the detail and the location of the finding."""
+    finding = example.decide()
+    assert (finding.verdict, finding.requirement) == (example.verdict, example.rule.requirement.id), (
+        finding.detail
+    )
+    assert example.says in finding.detail
+    if example.verdict in {FAIL, WARN}:
         assert finding.places, "a violation must point at its evidence"
-    if one.points_at is not None:
+    if example.points_at is not None:
         event = finding.places[0].frame
         assert event is not None
-        assert event.index == one.points_at
+        assert event.index == example.points_at

@@ -26,27 +26,34 @@ REFUSING = [(auth.missing, "a request without a token"), (auth.bad, "a garbage t
 FOREIGN = "a foreign organizationId"
 
 
-def unauthorized(**told: object) -> object:
-    return reply(401, {"title": "Unauthorized", **told})
+def unauthorized(**fields: object) -> object:
+    return reply(401, {"title": "Unauthorized", **fields})
 
 
 CASES: list[Case] = [
     *(
         found
-        for judge, what in [*REFUSING, (auth.org_mismatch, FOREIGN)]
+        for rule, what in [*REFUSING, (auth.org_mismatch, FOREIGN)]
         for found in (
-            case(judge, CONTROL, reply(401), UNUSED, is_=PASS, says=f"{what} got 401"),
-            case(judge, CONTROL, run(error(0), status=401), UNUSED, is_=PASS, says=f"{what} got 401"),
-            case(judge, CONTROL, whole_run(), UNUSED, is_=FAIL, says=f"{what} was let in", at=0),
-            case(judge, CONTROL, run(error(0, status=401)), UNUSED, is_=FAIL, says="was let in", at=0),
+            case(rule, CONTROL, reply(401), UNUSED, is_=PASS, says=f"{what} got 401"),
+            case(rule, CONTROL, run(error(0), status=401), UNUSED, is_=PASS, says=f"{what} got 401"),
+            case(rule, CONTROL, whole_run(), UNUSED, is_=FAIL, says=f"{what} was accepted", at=0),
+            case(rule, CONTROL, run(error(0, status=401)), UNUSED, is_=FAIL, says="was accepted", at=0),
             case(
-                judge, CONTROL, run(token(0), status=401), UNUSED, is_=FAIL, says="but with run events", at=0
+                rule, CONTROL, run(token(0), status=401), UNUSED, is_=FAIL, says="but with run events", at=0
             ),
-            case(judge, CONTROL, reply(401), CLASH, is_=FAIL, says=f"{what} started a run all the same"),
-            case(judge, CONTROL, reply(500), UNUSED, is_=FAIL, says=f"{what} got status 500"),
-            case(judge, CONTROL, reply(200), UNUSED, is_=FAIL, says=f"{what} got status 200 with no event"),
-            case(judge, CONTROL, no_answer(), UNUSED, is_=FAIL, says=f"{what} got no answer"),
-            case(judge, reply(401), reply(401), UNUSED, is_=INCONCLUSIVE, says="was not accepted either"),
+            case(
+                rule,
+                CONTROL,
+                reply(401),
+                CLASH,
+                is_=FAIL,
+                says=f"{what} started a run: its key is already taken",
+            ),
+            case(rule, CONTROL, reply(500), UNUSED, is_=FAIL, says=f"{what} got status 500"),
+            case(rule, CONTROL, reply(200), UNUSED, is_=FAIL, says=f"{what} got status 200 with no event"),
+            case(rule, CONTROL, no_answer(), UNUSED, is_=FAIL, says=f"{what} got no response"),
+            case(rule, reply(401), reply(401), UNUSED, is_=INCONCLUSIVE, says="was not accepted either"),
         )
     ),
     case(auth.missing, CONTROL, reply(403), UNUSED, is_=FAIL, says="not 401"),
@@ -61,7 +68,7 @@ CASES: list[Case] = [
         says="WWW-Authenticate: Bearer",
     ),
     case(auth.challenge, CONTROL, reply(401), is_=WARN, says="carries no WWW-Authenticate"),
-    case(auth.challenge, CONTROL, reply(403), is_=INCONCLUSIVE, says="there was no 401"),
+    case(auth.challenge, CONTROL, reply(403), is_=INCONCLUSIVE, says="no 401 to check"),
     case(auth.challenge, reply(401), reply(401), is_=INCONCLUSIVE, says="was not accepted either"),
     case(
         auth.before_key,
@@ -71,7 +78,7 @@ CASES: list[Case] = [
         unauthorized(trace="c"),
         unauthorized(trace="d"),
         is_=PASS,
-        says="known or not, the answer is 401",
+        says="known and unknown keys both get 401",
     ),
     case(
         auth.before_key,
@@ -81,7 +88,7 @@ CASES: list[Case] = [
         unauthorized(),
         unauthorized(),
         is_=FAIL,
-        says="a known key is told apart from an unknown one: status is '409' instead of '401'",
+        says="a known key gets a different response than an unknown one: status is '409' instead of '401'",
     ),
     case(
         auth.before_key,
@@ -91,7 +98,7 @@ CASES: list[Case] = [
         unauthorized(),
         unauthorized(),
         is_=FAIL,
-        says="a known key with another body is told apart from an unknown one: body.why.code is 'clash'",
+        says="a different body gets a different response than an unknown one: body.why.code is 'clash'",
     ),
     case(
         auth.before_key,
@@ -108,38 +115,38 @@ CASES: list[Case] = [
         CONTROL,
         *[reply(401, b"[" * 100_000)] * 4,
         is_=PASS,
-        says="the answer is 401",
+        says="both get 401",
     ),
-    case(auth.before_key, CONTROL, *[whole_run()] * 4, is_=INCONCLUSIVE, says="are let in"),
+    case(auth.before_key, CONTROL, *[whole_run()] * 4, is_=INCONCLUSIVE, says="are accepted"),
     case(auth.before_key, reply(401), *[reply(401)] * 4, is_=INCONCLUSIVE, says="not accepted either"),
     case(auth.org_before_conflict, CONTROL, reply(403), is_=PASS, says="got 403"),
-    case(auth.org_before_conflict, CONTROL, CLASH, is_=FAIL, says="is told of a conflict"),
-    case(auth.org_before_conflict, CONTROL, run(error(0, code=409)), is_=FAIL, says="told of a conflict"),
+    case(auth.org_before_conflict, CONTROL, CLASH, is_=FAIL, says="with a known key got a conflict"),
+    case(auth.org_before_conflict, CONTROL, run(error(0, code=409)), is_=FAIL, says="got a conflict"),
     case(auth.org_before_conflict, CONTROL, rejected_event(403, code="org"), is_=PASS, says="got 403"),
-    case(auth.org_before_conflict, CONTROL, whole_run(), is_=FAIL, says="was let in", at=0),
+    case(auth.org_before_conflict, CONTROL, whole_run(), is_=FAIL, says="was accepted", at=0),
     case(auth.org_before_conflict, reply(500), reply(403), is_=INCONCLUSIVE, says="not accepted either"),
     case(auth.key_scope, whole_run(), another_run(), is_=PASS, says="is two runs"),
-    case(auth.key_scope, whole_run(), whole_run(), is_=FAIL, says="brings the first one's run"),
+    case(auth.key_scope, whole_run(), whole_run(), is_=FAIL, says="returns the first one's run"),
     case(auth.key_scope, whole_run(), run(error(0)), is_=PASS, says="is two runs"),
-    case(auth.key_scope, cut_run(3), cut_run(3), is_=FAIL, says="brings the first one's run"),
+    case(auth.key_scope, cut_run(3), cut_run(3), is_=FAIL, says="returns the first one's run"),
     # A server whose ids start anew with each run: the runIds tell.
     case(auth.key_scope, whole_run(), whole_run(run_id="run-2"), is_=PASS, says="is two runs"),
-    case(auth.key_scope, whole_run(), CLASH, is_=FAIL, says="it learns that the key exists"),
+    case(auth.key_scope, whole_run(), CLASH, is_=FAIL, says="which reveals that the key exists"),
     case(auth.key_scope, whole_run(), reply(401), is_=INCONCLUSIVE, says="second principal's request"),
     case(auth.key_scope, reply(401), whole_run(), is_=INCONCLUSIVE, says="was not accepted either"),
     *(
         case(auth.query_token, CONTROL, reply(status), is_=PASS, says=f"got {status}")
         for status in (400, 401, 403, 404)
     ),
-    case(auth.query_token, CONTROL, whole_run(), is_=WARN, says="in the query string was let in", at=0),
+    case(auth.query_token, CONTROL, whole_run(), is_=WARN, says="in the query string was accepted", at=0),
     case(auth.query_token, CONTROL, reply(302), is_=WARN, says="got status 302"),
     case(auth.query_token, empty_stream(), reply(401), is_=INCONCLUSIVE, says="not accepted either"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 def test_what_differs_from_one_unknown_key_to_the_next_tells_nothing() -> None:

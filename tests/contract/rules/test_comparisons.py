@@ -1,4 +1,4 @@
-"""Which judges apply to a journey's streams, and what they then find: one lost, doubled or changed event anywhere."""
+"""Which rules apply to a journey's streams, and that they find one lost, repeated or changed event anywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from harness.contract.rules.comparisons import (
     check_parts,
     check_race,
 )
+from harness.formatting import counted
 from tests.contract.exchanges import (
+    CUT,
     POST,
     another_run,
     asking,
@@ -40,7 +42,7 @@ BY_ID = Expectations(resume_start="replay", last_event_id=True)
 TOKENS = 6  # of the run, which has one event more
 
 
-def part(*places: int, after: int | None = None, to_end: bool = False, **said: Any) -> Exchange:
+def part(*places: int, after: int | None = None, to_end: bool = False, **options: Any) -> Exchange:
     """The stream that brings the run's events of these places, and done after them or a cut of ours.
 
     after: the place that its Last-Event-ID names.
@@ -48,13 +50,13 @@ def part(*places: int, after: int | None = None, to_end: bool = False, **said: A
     frames = [token(place) for place in places]
     request = POST if after is None else asking(last_event_id=id_at(after))
     if to_end:
-        return run(*frames, done(TOKENS), request=request, **said)
-    detail = f"cut by us (fin) after {len(places)} events"
-    return run(*frames, request=request, **{"ending": Ending.CUT, "detail": detail, **said})
+        return run(*frames, done(TOKENS), request=request, **options)
+    detail = f"{CUT} after {counted(len(places), 'event')}"
+    return run(*frames, request=request, **{"ending": Ending.CUT, "detail": detail, **options})
 
 
 def broken(findings: Sequence[Finding]) -> dict[str, str]:
-    return {one.requirement: one.detail for one in findings if one.verdict is Verdict.FAIL}
+    return {finding.requirement: finding.detail for finding in findings if finding.verdict is Verdict.FAIL}
 
 
 WHOLE = part(*range(TOKENS), to_end=True)
@@ -74,10 +76,10 @@ GOOD: list[tuple[list[Exchange], Exchange | None, Expectations]] = [
 @pytest.mark.parametrize(("parts", "reread", "expect"), GOOD)
 def test_parts_of_one_run(parts: list[Exchange], reread: Exchange | None, expect: Expectations) -> None:
     findings = check_parts(parts, reread, expect)
-    assert [one.verdict for one in findings] == [Verdict.PASS] * len(findings)
+    assert [finding.verdict for finding in findings] == [Verdict.PASS] * len(findings)
     assert findings[0].requirement == "resume.every-cut"
     named = parts[-1].request.header("last-event-id") is not None
-    assert [one.requirement for one in findings[1:]] == (["resume.last-event-id"] if named else [])
+    assert [finding.requirement for finding in findings[1:]] == (["resume.last-event-id"] if named else [])
 
 
 BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
@@ -86,7 +88,7 @@ BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
     ([part(0), part(0, 1, 1), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 3 is id"),
     ([part(0), part(1, 2), part(*range(TOKENS), to_end=True)], None, REPLAY, "event 1 is id"),
     ([part(0), part(0), part(1, 2, 3, 4, 5, to_end=True)], WHOLE, REPLAY, "starts with event 2"),
-    ([part(0, 1), part(3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID, "1 events are lost at the point of"),
+    ([part(0, 1), part(3, 4, 5, after=1, to_end=True)], WHOLE, BY_ID, "1 event lost at the resume point"),
     ([part(0, 1), part(3, after=1), part(4, 5, after=3, to_end=True)], WHOLE, BY_ID, "event 3 is id"),
     ([part(0, 1), part(1, 2, after=1), part(3, 4, 5, after=2, to_end=True)], WHOLE, BY_ID, "event 3 is id"),
     ([part(0, 2), part(3, after=2), part(4, 5, after=3, to_end=True)], WHOLE, BY_ID, "event 2 is id"),
@@ -95,7 +97,7 @@ BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
     ([part(0, 1), part(2, after=1), part(3, 4, after=2)], WHOLE, BY_ID, "the resumed stream did not end"),
     ([part(1, 2), part(3, 4, 5, to_end=True)], WHOLE, ANY, "event 1 is id"),
     ([part(0, 1), part(3, 5), part(5, to_end=True)], WHOLE, ANY, "event 5 is id"),
-    ([part(0, 1), no_answer()], None, REPLAY, "the resumption got no answer"),
+    ([part(0, 1), no_answer()], None, REPLAY, "the resumption got no response"),
     ([part(0, 1), reply(409)], None, REPLAY, "the resumption got status 409"),
 ]
 
@@ -110,24 +112,24 @@ def test_parts_that_are_not_one_run(
 def test_changed_data_in_the_middle_part() -> None:
     middle = run(token(2, "other"), ending=Ending.CUT, request=asking(last_event_id=id_at(1)))
     parts = [part(0, 1), middle, part(3, 4, 5, after=2, to_end=True)]
-    assert "event 3 is id" in broken(check_parts(parts, WHOLE, BY_ID))["resume.every-cut"]
+    assert "event 3 (id" in broken(check_parts(parts, WHOLE, BY_ID))["resume.every-cut"]
 
 
 def test_a_resumption_that_ignores_its_last_event_id() -> None:
     replayed = part(*range(TOKENS), after=1, to_end=True)
-    found = broken(check_parts([part(0, 1), replayed], None, BY_ID))
-    assert found.keys() == {"resume.last-event-id"}
-    assert "replayed from the first event" in found["resume.last-event-id"]
+    failures = broken(check_parts([part(0, 1), replayed], None, BY_ID))
+    assert failures.keys() == {"resume.last-event-id"}
+    assert "replayed from the first event" in failures["resume.last-event-id"]
 
 
 def test_a_run_that_is_cancelled_by_its_cut() -> None:
     last = run(token(0), token(1), cancelled(2))
-    found = broken(check_parts([part(0), part(0, 1), last], None, REPLAY))
-    assert found.keys() == {"resume.survives-disconnect"}
+    failures = broken(check_parts([part(0), part(0, 1), last], None, REPLAY))
+    assert failures.keys() == {"resume.survives-disconnect"}
 
 
 def test_ids_that_the_reread_does_not_have() -> None:
-    """No judge breaks on them: they are a difference like any other."""
+    """No rule raises an exception on them: they are a difference like any other."""
     parts = [part(0, 1), part(2, 3, 4, 5, after=1, to_end=True)]
     assert broken(check_parts(parts, another_run(), BY_ID)).keys() == {"resume.every-cut"}
 
@@ -170,13 +172,21 @@ JOINED_MS = 25.0  # three of the run's events had come
 
 
 @pytest.mark.parametrize(
-    ("joined", "expect", "found"),
+    ("joined", "expect", "expected"),
     [
         (part(*range(TOKENS), to_end=True, sent_ms=JOINED_MS), REPLAY, {}),
         (part(3, 4, 5, to_end=True, sent_ms=JOINED_MS), ANY, {}),
         (part(3, 4, 5, to_end=True, sent_ms=JOINED_MS), REPLAY, {"resume.joins": "event 1 is id"}),
-        (part(0, 3, 4, 5, to_end=True, sent_ms=JOINED_MS), REPLAY, {"resume.joins": "2 lost before it"}),
-        (part(0, 1, 1, 2, 3, 4, 5, to_end=True, sent_ms=JOINED_MS), ANY, {"resume.joins": "it came before"}),
+        (
+            part(0, 3, 4, 5, to_end=True, sent_ms=JOINED_MS),
+            REPLAY,
+            {"resume.joins": "2 events lost before it"},
+        ),
+        (
+            part(0, 1, 1, 2, 3, 4, 5, to_end=True, sent_ms=JOINED_MS),
+            ANY,
+            {"resume.joins": "it was already sent"},
+        ),
         (reply(409, sent_ms=JOINED_MS), ANY, {"resume.joins": "got status 409"}),
         (
             whole_run(TOKENS, run_id="other", sent_ms=JOINED_MS),
@@ -184,21 +194,21 @@ JOINED_MS = 25.0  # three of the run's events had come
             {"run-id.constant": "different runIds"},
         ),
         (part(*range(TOKENS), to_end=True, sent_ms=500), REPLAY, {}),
-        (part(0, 1, 2, 4, 5, to_end=True, sent_ms=500), ANY, {"resume.replay": "1 lost before it"}),
+        (part(0, 1, 2, 4, 5, to_end=True, sent_ms=500), ANY, {"resume.replay": "1 event lost before it"}),
     ],
 )
-def test_joined(joined: Exchange, expect: Expectations, found: dict[str, str]) -> None:
-    said = broken(check_joined(WHOLE, joined, expect))
-    assert said.keys() == found.keys()
-    for requirement, words in found.items():
-        assert words in said[requirement]
+def test_joined(joined: Exchange, expect: Expectations, expected: dict[str, str]) -> None:
+    failures = broken(check_joined(WHOLE, joined, expect))
+    assert failures.keys() == expected.keys()
+    for requirement, detail in expected.items():
+        assert detail in failures[requirement]
 
 
 def test_the_first_reader() -> None:
     joined = part(*range(TOKENS), to_end=True, sent_ms=JOINED_MS)
     assert broken(check_first_reader(WHOLE, joined, joined, REPLAY)) == {}
-    found = broken(check_first_reader(DROPPED, joined, joined, REPLAY))
-    assert "event 3 is id" in found["resume.first-reader-kept"]
+    failures = broken(check_first_reader(DROPPED, joined, joined, REPLAY))
+    assert "event 3 is id" in failures["resume.first-reader-kept"]
 
 
 def test_a_reader_that_left_again() -> None:
@@ -210,17 +220,17 @@ def test_a_reader_that_left_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "found"),
+    ("response", "expected"),
     [
         (part(*range(TOKENS), to_end=True, sent_ms=50), {}),
         (part(0, 1, 3, 4, 5, to_end=True), {"race.same-body": "event 3 is id"}),
-        (reply(409), {"race.same-body": "1 of 2 equal requests sent together got no run: status 409"}),
+        (reply(409), {"race.same-body": "1 of 2 simultaneous equal requests got no run: status 409"}),
         (another_run(), {"race.same-body": "executed as 2 runs"}),
         (part(0, 1, 3, 4, 5, to_end=True, sent_ms=200), {"resume.replay": "event 3 is id"}),
     ],
 )
-def test_race(answer: Exchange, found: dict[str, str]) -> None:
-    said = broken(check_race(WHOLE, answer, REPLAY))
-    assert said.keys() == found.keys()
-    for requirement, words in found.items():
-        assert words in said[requirement]
+def test_race(response: Exchange, expected: dict[str, str]) -> None:
+    failures = broken(check_race(WHOLE, response, REPLAY))
+    assert failures.keys() == expected.keys()
+    for requirement, detail in expected.items():
+        assert detail in failures[requirement]

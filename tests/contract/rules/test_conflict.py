@@ -33,7 +33,7 @@ AS_EVENT = run(error(0, code=409))
 FORMS = {
     "status 409 with a JSON body": AS_JSON,
     "status 409 with an error event": AS_STATUS_AND_EVENT,
-    "an error event that carries 409": AS_EVENT,
+    "an error event that contains 409": AS_EVENT,
 }
 BARE = reply(409, b"conflict", {"Content-Type": "text/plain"})
 HTTP, EVENT = Expectations(conflict="http-409"), Expectations(conflict="event")
@@ -60,25 +60,25 @@ SPLIT = chunk(b'{"was": "secret-in-') + chunk(b'the-first-body"}') + b"0\r\n\r\n
 
 CASES: list[Case] = [
     case(conflict.rejected, [(FIRST, AS_JSON)], is_=PASS, says="status 409 with a JSON body"),
-    case(conflict.rejected, [(FIRST, whole_run()), (FIRST, AS_EVENT)], is_=PASS, says="carries 409"),
+    case(conflict.rejected, [(FIRST, whole_run()), (FIRST, AS_EVENT)], is_=PASS, says="contains 409"),
     case(
         conflict.rejected,
         [(FIRST, whole_run())],
         is_=FAIL,
-        says="the same key with another body was answered with the first body's run",
+        says="the same key with a different body returned the first body's run",
     ),
     case(conflict.rejected, [(FIRST, another_run())], is_=FAIL, says="got status 200 with 4 events"),
-    case(conflict.rejected, [(FIRST, no_answer())], is_=FAIL, says="no answer"),
-    case(conflict.rejected, [(FIRST, reply(422))], is_=FAIL, says="got 422, which the IETF draft"),
+    case(conflict.rejected, [(FIRST, no_answer())], is_=FAIL, says="no response"),
+    case(conflict.rejected, [(FIRST, reply(422))], is_=FAIL, says="got 422, as draft-ietf"),
     case(conflict.rejected, [(FIRST, run(error(0, code=400)))], is_=FAIL, says="not a 409"),
     case(conflict.rejected, [(FIRST, run(token(0), error(1, code=409)))], is_=FAIL, says="not a 409"),
     case(conflict.rejected, [(FIRST, run(token(0), status=409))], is_=FAIL, says="status 409 with 1 event"),
     case(conflict.rejected, [(reply(500), AS_JSON)], is_=INCONCLUSIVE, says="was not accepted either"),
     case(conflict.rejected, [(AS_EVENT, AS_EVENT)], is_=INCONCLUSIVE, says="was not accepted either"),
     case(conflict.rejected, [(reply(500), AS_JSON), (FIRST, reply(422))], is_=FAIL, says="got 422"),
-    case(conflict.rejected, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(conflict.rejected, [], is_=INCONCLUSIVE, says="nothing was tested"),
     *(
-        case(conflict.after_completion, FIRST, answer, is_=PASS, says=f"rejected by {form}")
+        case(conflict.after_completion, FIRST, answer, is_=PASS, says=f"rejected ({form})")
         for form, answer in FORMS.items()
     ),
     case(conflict.after_completion, FIRST, BARE, is_=PASS, says="without an error event"),
@@ -111,80 +111,82 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="did not reach a terminal event",
     ),
-    case(conflict.in_flight, FIRST, reply(409, **IN_FLIGHT), is_=PASS, says="rejected by status 409"),
+    case(conflict.in_flight, FIRST, reply(409, **IN_FLIGHT), is_=PASS, says="rejected (status 409"),
     case(
         conflict.in_flight,
         FIRST,
         in_flight(another_run()),
         is_=FAIL,
-        says="another body while the first run was in flight got status 200",
+        says="a different body while the first run was in flight got status 200",
     ),
-    case(conflict.in_flight, FIRST, reply(409, **LATER), is_=INCONCLUSIVE, says="was over before"),
+    case(conflict.in_flight, FIRST, reply(409, **LATER), is_=INCONCLUSIVE, says="ended before"),
     case(
         conflict.in_flight,
         FIRST,
         no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
         is_=INCONCLUSIVE,
-        says="was over before",
+        says="ended before",
     ),
     case(conflict.in_flight, reply(500), reply(409), is_=INCONCLUSIVE, says="was not accepted either"),
     *(
-        case(conflict.form, FIRST, answer, is_=INFO, says=f"a reused key with another body gets {form}")
+        case(conflict.form, FIRST, answer, is_=INFO, says=f"a reused key with a different body gets {form}")
         for form, answer in FORMS.items()
     ),
-    case(conflict.form, FIRST, whole_run(), is_=INCONCLUSIVE, says="there was no 409"),
+    case(conflict.form, FIRST, whole_run(), is_=INCONCLUSIVE, says="no 409 to check"),
     case(conflict.form, reply(500), AS_JSON, is_=INCONCLUSIVE, says="not accepted either"),
-    case(conflict.error_event, FIRST, AS_EVENT, is_=PASS, says="an error event that carries 409"),
+    case(conflict.error_event, FIRST, AS_EVENT, is_=PASS, says="an error event that contains 409"),
     case(conflict.error_event, FIRST, AS_STATUS_AND_EVENT, is_=PASS, says="409 with an error event"),
     case(conflict.error_event, FIRST, AS_JSON, is_=WARN, says="with a JSON body, not an error event"),
     case(conflict.error_event, FIRST, BARE, is_=WARN, says="without an error event"),
-    case(conflict.error_event, FIRST, reply(422), is_=INCONCLUSIVE, says="there was no 409"),
+    case(conflict.error_event, FIRST, reply(422), is_=INCONCLUSIVE, says="no 409 to check"),
     case(conflict.error_event, reply(500), AS_EVENT, is_=INCONCLUSIVE, says="not accepted either"),
     case(
         conflict.any_field,
         FIRST,
         {"source": AS_JSON, "sessionId": AS_EVENT},
         is_=PASS,
-        says="another source, sessionId",
+        says="is a conflict: source, sessionId",
     ),
     case(
         conflict.any_field,
         FIRST,
         {"source": AS_JSON, "sessionId": whole_run(), "userTimezone": whole_run()},
         is_=FAIL,
-        says="another sessionId was answered with the first body's run (and 1 more)",
+        says="a different sessionId returned the first body's run (and 1 more)",
     ),
     case(
         conflict.any_field,
         FIRST,
         {"source": asked(reply(400), {"source": "automation"}), "sessionId": AS_JSON},
         is_=FAIL,
-        says='another source ("automation") got status 400',
+        says='a different source ("automation") got status 400',
     ),
     case(
         conflict.any_field,
         FIRST,
         {"source": asked(whole_run(), {"source": "automation"})},
         is_=FAIL,
-        says="another source was answered with the first body's run",
+        says="a different source returned the first body's run",
     ),
-    case(conflict.any_field, FIRST, {"source": reply(400)}, is_=FAIL, says="another source got status 400"),
-    case(conflict.any_field, FIRST, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(
+        conflict.any_field, FIRST, {"source": reply(400)}, is_=FAIL, says="a different source got status 400"
+    ),
+    case(conflict.any_field, FIRST, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(conflict.any_field, reply(500), {"source": AS_JSON}, is_=INCONCLUSIVE, says="not accepted"),
-    case(conflict.original_untouched, FIRST, AS_JSON, whole_run(), is_=PASS, says="went on whole"),
+    case(conflict.original_untouched, FIRST, AS_JSON, whole_run(), is_=PASS, says="continued to its end"),
     case(
         conflict.original_untouched,
         run(token(0), error(1)),
         AS_JSON,
         whole_run(),
         is_=FAIL,
-        says="did not come to its end beside a conflict",
+        says="did not end with done after a conflict",
     ),
     case(conflict.original_untouched, FIRST, AS_JSON, reply(409), is_=FAIL, says="no longer resumes"),
     case(conflict.original_untouched, FIRST, AS_JSON, another_run(), is_=FAIL, says="event 1 is id"),
     case(conflict.original_untouched, reply(500), AS_JSON, FIRST, is_=INCONCLUSIVE, says="not accepted"),
-    case(conflict.starts_nothing, FIRST, AS_JSON, whole_run(), AS_JSON, is_=PASS, says="left no run"),
-    case(conflict.starts_nothing, FIRST, AS_EVENT, whole_run(), AS_EVENT, is_=PASS, says="left no run"),
+    case(conflict.starts_nothing, FIRST, AS_JSON, whole_run(), AS_JSON, is_=PASS, says="started no run"),
+    case(conflict.starts_nothing, FIRST, AS_EVENT, whole_run(), AS_EVENT, is_=PASS, says="started no run"),
     case(
         conflict.starts_nothing,
         FIRST,
@@ -192,7 +194,7 @@ CASES: list[Case] = [
         whole_run(),
         another_run(),
         is_=FAIL,
-        says="the rejected body, sent again, has a run",
+        says="the rejected body, sent again, returns a run",
     ),
     case(
         conflict.starts_nothing,
@@ -211,7 +213,7 @@ CASES: list[Case] = [
         another_run(),
         AS_JSON,
         is_=FAIL,
-        says="the key leads to another run: runId 'run-2' instead of 'run-1'",
+        says="the key returns a different run: runId 'run-2' instead of 'run-1'",
     ),
     case(
         conflict.starts_nothing,
@@ -220,7 +222,7 @@ CASES: list[Case] = [
         run(*(token(place) for place in range(3)), token(7)),
         AS_JSON,
         is_=FAIL,
-        says="events it had not",
+        says="events that its run did not have",
         at=3,
     ),
     case(
@@ -232,14 +234,14 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="did not reach a terminal event",
     ),
-    case(conflict.leaks_nothing, FIRST, AS_JSON, SECRET, is_=PASS, says="holds nothing"),
+    case(conflict.leaks_nothing, FIRST, AS_JSON, SECRET, is_=PASS, says="contains nothing"),
     case(
         conflict.leaks_nothing,
         FIRST,
         reply(409, {"was": {"fileThreadId": SECRET}}),
         SECRET,
         is_=FAIL,
-        says="holds a value of the first request's body",
+        says="contains a value of the first request's body",
     ),
     case(
         conflict.leaks_nothing,
@@ -247,7 +249,7 @@ CASES: list[Case] = [
         scripted((0, head(409, {"Transfer-Encoding": "chunked"}) + SPLIT)),
         SECRET,
         is_=FAIL,
-        says="holds a value of the first request's body",
+        says="contains a value of the first request's body",
     ),
     case(
         conflict.leaks_nothing,
@@ -255,7 +257,7 @@ CASES: list[Case] = [
         reply(409, headers={"X-Original": SECRET}),
         SECRET,
         is_=FAIL,
-        says="holds a value",
+        says="contains a value",
     ),
     case(conflict.leaks_nothing, FIRST, reply(409, {"run": "run-1"}), SECRET, is_=FAIL, says="runId"),
     case(
@@ -264,15 +266,15 @@ CASES: list[Case] = [
         reply(409, {"last": id_at(1)}),
         SECRET,
         is_=FAIL,
-        says=f"holds an event of the first run (id {EPOCH_MS + 10}-0)",
+        says=f"contains an event of the first run (id {EPOCH_MS + 10}-0)",
     ),
     case(conflict.leaks_nothing, reply(500), AS_JSON, SECRET, is_=INCONCLUSIVE, says="not accepted"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 @pytest.mark.parametrize(("form", "answer"), FORMS.items())

@@ -13,7 +13,7 @@ GO_TRACE = "panic: boom\n\ngoroutine 1 [running]:\nmain.main()"
 OF_NONE = [events.type_, events.schema, events.strict_json, events.error_detail, events.unknown_types]
 
 CASES: list[Case] = [
-    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for judge in OF_NONE),
+    *(case(rule, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for rule in OF_NONE),
     case(events.type_, whole_run(), is_=PASS, says="each event has a type"),
     case(events.type_, run(token(0), frame({"kind": "x"}, "1-0")), is_=FAIL, says="type is missing", at=1),
     case(events.type_, run(frame({"type": 7}, "1-0")), is_=FAIL, says="its type is '7'", at=0),
@@ -35,16 +35,20 @@ CASES: list[Case] = [
     ),
     case(events.schema, run(frame({"type": "token", "content": 7}, "1-0")), is_=FAIL, says="content:", at=0),
     case(events.schema, run(frame({"type": "done", "runId": None}, "1-0")), is_=FAIL, says="runId:", at=0),
-    case(events.error_detail, run(error(0, code="quota")), is_=PASS, says="tells its code"),
+    case(events.error_detail, run(error(0, code="quota")), is_=PASS, says="has code"),
     case(events.error_detail, run(error(0, message="no", status=500)), is_=PASS, says="message, status"),
-    case(events.error_detail, run(token(0), error(1, code="")), is_=WARN, says="says nothing", at=1),
-    case(events.error_detail, run(error(0, error={}, trace=1)), is_=WARN, says="says nothing", at=0),
+    case(
+        events.error_detail, run(token(0), error(1, code="")), is_=WARN, says="does not say what failed", at=1
+    ),
+    case(
+        events.error_detail, run(error(0, error={}, trace=1)), is_=WARN, says="does not say what failed", at=0
+    ),
     *(
-        case(events.error_detail, run(error(0, message=trace)), is_=WARN, says="holds a stack trace", at=0)
+        case(events.error_detail, run(error(0, message=trace)), is_=WARN, says="contains a stack trace", at=0)
         for trace in (PYTHON_TRACE, NODE_TRACE, JAVA_TRACE, GO_TRACE, "Traceback (most recent call last):")
     ),
     *(
-        case(events.error_detail, run(error(0, message=text)), is_=PASS, says="tells its message")
+        case(events.error_detail, run(error(0, message=text)), is_=PASS, says="has message")
         for text in ("look at section 3 (page 12)", "at 10:15", 'File "a.txt" has no line 3')
     ),
     case(events.error_detail, whole_run(), is_=INCONCLUSIVE, says="sent no error event"),
@@ -62,7 +66,7 @@ CASES: list[Case] = [
         events.strict_json,
         run(frame('{"type":"x","a":{"b":1,"b":2}}')),
         is_=WARN,
-        says="the key 'b' comes twice",
+        says="duplicate key 'b'",
         at=0,
     ),
     case(events.strict_json, run(frame('{"type":"x","p":1e400}')), is_=PASS, says="no NaN"),
@@ -74,11 +78,11 @@ CASES: list[Case] = [
         events.unknown_types,
         run(frame({"type": "tool"}), frame({"type": "progress"}), frame({"type": "tool"})),
         is_=INFO,
-        says="types beyond the four: 'progress', 'tool'",
+        says="types beyond the documented four: 'progress', 'tool'",
     ),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)

@@ -1,4 +1,4 @@
-"""No judge without cases: each must be seen to pass, to fail, and to stay undecided where it may."""
+"""Every rule has test cases in which it passes, fails, and is inconclusive."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from tests.contract.exchanges import (
 )
 from tests.contract.rules.case import Case
 
-#: Judges that have a verdict on whatever comes.
+#: Rules that are never inconclusive.
 ALWAYS_DECIDED = {"headers.method"}
 UNDECIDED = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}
 BROKEN = {Verdict.FAIL, Verdict.WARN}
 
 
 def every_case() -> dict[str, list[Case]]:
-    """The tables of this folder's modules, by requirement."""
+    """The test cases of all modules in this folder, by requirement."""
     found: dict[str, list[Case]] = defaultdict(list)
     for path in sorted(Path(__file__).parent.glob("test_*.py")):
-        for one in getattr(import_module(f"{__package__}.{path.stem}"), "CASES", ()):
-            found[one.judge.requirement.id].append(one)
+        for example in getattr(import_module(f"{__package__}.{path.stem}"), "CASES", ()):
+            found[example.rule.requirement.id].append(example)
     return found
 
 
@@ -47,8 +47,8 @@ CASES = every_case()
 
 
 @pytest.mark.parametrize("requirement_id", RULES)
-def test_each_judge_is_seen_to_decide_both_ways(requirement_id: str) -> None:
-    found = {one.verdict for one in CASES[requirement_id]}
+def test_each_rule_has_cases_of_every_verdict(requirement_id: str) -> None:
+    found = {example.verdict for example in CASES[requirement_id]}
     level = RULES[requirement_id].requirement.level
     if level is Level.INFO:
         assert found == {Verdict.INFO, Verdict.INCONCLUSIVE}
@@ -60,21 +60,21 @@ def test_each_judge_is_seen_to_decide_both_ways(requirement_id: str) -> None:
 
 
 @pytest.mark.parametrize("requirement_id", RULES)
-def test_each_judge_has_cases_in_the_module_of_its_area(requirement_id: str) -> None:
+def test_each_rule_has_cases_in_the_module_of_its_area(requirement_id: str) -> None:
     area = RULES[requirement_id].requirement.area.replace("-", "_")
     module = import_module(f"{__package__}.test_{area}")
-    assert any(one.judge is RULES[requirement_id] for one in module.CASES)
+    assert any(example.rule is RULES[requirement_id] for example in module.CASES)
 
 
-def test_each_requirement_has_a_judge_in_the_module_of_its_area() -> None:
+def test_each_requirement_has_a_rule_in_the_module_of_its_area() -> None:
     assert set(RULES) == set(CATALOGUE)
     for area in areas():
         module = import_module(f"harness.contract.rules.{area.replace('-', '_')}")
-        found = {one.requirement.id for one in vars(module).values() if isinstance(one, Rule)}
+        found = {member.requirement.id for member in vars(module).values() if isinstance(member, Rule)}
         assert found == {row.id for row in CATALOGUE.values() if row.area == area}
 
 
-#: Answers in which there is no run at all, whatever was asked.
+#: Responses without a run.
 NULLS: dict[str, Exchange] = {
     "an empty stream": empty_stream(),
     "a 204": reply(204, b""),
@@ -82,7 +82,7 @@ NULLS: dict[str, Exchange] = {
     "a 400": reply(400),
     "a 409": reply(409),
     "silence": no_answer(),
-    "a closed connection": no_answer(Ending.TRUNCATED, "the server closed the connection before an answer"),
+    "a closed connection": no_answer(Ending.TRUNCATED, "the server closed the connection before a response"),
     "a 409 event": run(error(0, code=409)),
     "an echo": run(b'{"organizationId": "org-1"}\n\n'),
 }
@@ -91,49 +91,49 @@ NULLS: dict[str, Exchange] = {
 @pytest.mark.parametrize("what", NULLS)
 @pytest.mark.parametrize("requirement_id", RULES)
 def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) -> None:
-    """Each judge gets the nothing in every place of its passing evidence where an Exchange is asked for."""
+    """Replace every Exchange in the evidence of each passing case."""
 
     def emptied(value: object) -> object:
         if isinstance(value, Exchange):
             return NULLS[what]
         if isinstance(value, dict):
-            return {name: emptied(one) for name, one in value.items()}
+            return {name: emptied(member) for name, member in value.items()}
         if isinstance(value, list | tuple):
             return type(value)(map(emptied, value))
         if hasattr(value, "canonical"):
             return type(value)(emptied(value.before), emptied(value.resumed), emptied(value.canonical))
         return value
 
-    for one in CASES[requirement_id]:
-        if one.verdict is Verdict.PASS:
-            finding = one.judge(*(emptied(value) for value in one.evidence), expect=one.expect)
+    for example in CASES[requirement_id]:
+        if example.verdict is Verdict.PASS:
+            finding = example.rule(*(emptied(value) for value in example.evidence), expect=example.expect)
             assert finding.verdict is not Verdict.PASS, finding.detail
 
 
-def test_a_streams_judges_hold_a_good_run_to_everything() -> None:
+def test_a_good_run_passes_every_stream_rule() -> None:
     findings = check_stream(whole_run(), Expectations())
-    assert [one.requirement for one in findings] == [judge.requirement.id for judge in STREAM_RULES]
-    assert {one.verdict for one in findings} == {Verdict.PASS}
+    assert [finding.requirement for finding in findings] == [rule.requirement.id for rule in STREAM_RULES]
+    assert {finding.verdict for finding in findings} == {Verdict.PASS}
 
 
-def test_a_streams_judges_say_nothing_of_what_is_no_run() -> None:
-    verdicts = {one.requirement: one.verdict for one in check_stream(reply(503), Expectations())}
+def test_stream_rules_are_inconclusive_without_a_run() -> None:
+    verdicts = {finding.requirement: finding.verdict for finding in check_stream(reply(503), Expectations())}
     assert verdicts.pop("headers.event-stream") is Verdict.FAIL
     assert set(verdicts.values()) == {Verdict.INCONCLUSIVE}
 
 
-def test_a_retrys_judges() -> None:
+def test_a_retrys_rules() -> None:
     good = check_retry(whole_run(), whole_run(), Expectations())
-    assert [(one.requirement, one.verdict) for one in good] == [
+    assert [(finding.requirement, finding.verdict) for finding in good] == [
         ("resume.replay", Verdict.PASS),
         ("resume.no-new-run", Verdict.PASS),
         ("run-id.constant", Verdict.PASS),
     ]
     bad = check_retry(whole_run(), another_run(), Expectations())
-    assert [one.verdict for one in bad] == [Verdict.FAIL, Verdict.FAIL, Verdict.INCONCLUSIVE]
+    assert [finding.verdict for finding in bad] == [Verdict.FAIL, Verdict.FAIL, Verdict.INCONCLUSIVE]
 
 
-def test_a_resumed_streams_and_a_conflicts_judges() -> None:
+def test_a_resumed_streams_and_a_conflicts_rules() -> None:
     (resumed,) = check_resumed(cut_run(2), whole_run(), None, Expectations(resume_start="replay"))
     assert (resumed.requirement, resumed.verdict) == ("resume.every-cut", Verdict.PASS)
     (lost,) = check_resumed(cut_run(2), run(token(3)), None, Expectations(resume_start="replay"))

@@ -44,9 +44,14 @@ OF_NONE = [
 ]
 
 CASES: list[Case] = [
-    *(case(judge, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for judge in OF_NONE),
-    *(case(judge, whole_run(), is_=PASS, says="") for judge in OF_NONE),
-    case(framing.utf8, stream(*(CAFE[at : at + 1] for at in range(len(CAFE)))), is_=PASS, says="1 frames"),
+    *(case(rule, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for rule in OF_NONE),
+    *(case(rule, whole_run(), is_=PASS, says="") for rule in OF_NONE),
+    case(
+        framing.utf8,
+        stream(*(CAFE[at : at + 1] for at in range(len(CAFE)))),
+        is_=PASS,
+        says="all strict UTF-8 (1 frame)",
+    ),
     case(
         framing.utf8,
         stream(token(0), CAFE.replace("é".encode(), b"\xe9")),
@@ -61,14 +66,14 @@ CASES: list[Case] = [
         says="byte 0xed",
         at=1,
     ),
-    case(framing.utf8, stream(token(0), b"data: \xff"), is_=FAIL, says="unfinished end"),
-    case(framing.utf8, stream(token(0), b"data: \xc3"), is_=PASS, says="1 frames"),
-    case(framing.bom, stream(BOM.encode() + token(0)), is_=PASS, says="at the very start"),
+    case(framing.utf8, stream(token(0), b"data: \xff"), is_=FAIL, says="incomplete event"),
+    case(framing.utf8, stream(token(0), b"data: \xc3"), is_=PASS, says="all strict UTF-8 (1 frame)"),
+    case(framing.bom, stream(BOM.encode() + token(0)), is_=PASS, says="no BOM after the start"),
     case(
         framing.bom,
         stream(token(0), BOM.encode() + token(1)),
         is_=FAIL,
-        says="clients then miss the field 'id'",
+        says="clients ignore its field 'id'",
         at=1,
     ),
     case(
@@ -91,7 +96,7 @@ CASES: list[Case] = [
         at=1,
     ),
     case(framing.id_no_nul, stream(b"id: 1\x00-0\n" + token(0)), is_=FAIL, says="'1\\x00-0'", at=0),
-    case(framing.retry_digits, stream(b"retry: 3000\n\n" + token(0)), is_=PASS, says="all digits"),
+    case(framing.retry_digits, stream(b"retry: 3000\n\n" + token(0)), is_=PASS, says="anything but digits"),
     case(framing.retry_digits, stream(b"retry: 3s\n\n" + token(0)), is_=FAIL, says="retry '3s'", at=0),
     case(framing.retry_digits, stream(b"retry\n\n" + token(0)), is_=FAIL, says="retry ''", at=0),
     case(framing.retry_digits, stream("retry: ٣\n\n".encode() + token(0)), is_=FAIL, says="'٣'", at=0),
@@ -100,7 +105,7 @@ CASES: list[Case] = [
         framing.event_name,
         run(frame({"type": "token", "content": "a"}, "1-0", extra="event: message\n"), done(1)),
         is_=PASS,
-        says="event names",
+        says="no event name other than",
     ),
     case(
         framing.event_name,
@@ -117,12 +122,12 @@ CASES: list[Case] = [
     ),
     case(framing.blank_line, stream(done(0), b": goodbye"), is_=PASS, says="each event"),
     case(framing.blank_line, stream(token(0).replace(b"\n", b"\r")), is_=PASS, says="each event"),
-    case(framing.blank_line, cut_run(2), is_=INCONCLUSIVE, says="cut by us"),
+    case(framing.blank_line, cut_run(2), is_=INCONCLUSIVE, says="the harness cut the stream"),
     case(
         framing.one_json_object,
         stream(b'data: {"type":"token",\ndata: "content":"a"}\n\n'),
         is_=PASS,
-        says="each of 1 events",
+        says="(1 event)",
     ),
     case(
         framing.one_json_object,
@@ -148,7 +153,7 @@ CASES: list[Case] = [
         HOSTILE_TEXT,
         whole_run(),
         is_=PASS,
-        says="came back inside it",
+        says="came back inside the token",
     ),
     case(
         framing.content_inert,
@@ -156,7 +161,7 @@ CASES: list[Case] = [
         HOSTILE_TEXT,
         whole_run(),
         is_=FAIL,
-        says="tore or forged event 1",
+        says="broke or forged event 1",
         at=0,
     ),
     case(
@@ -183,7 +188,7 @@ CASES: list[Case] = [
         HOSTILE_TEXT,
         run(token(0), frame("no JSON", "1-0")),
         is_=NOT_APPLICABLE,
-        says="does not return the text",
+        says="does not echo the text",
     ),
     case(
         framing.content_inert,
@@ -204,9 +209,9 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])

@@ -5,6 +5,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.rules import headers
 from tests.contract.exchanges import (
+    CUT,
     LAST_CHUNK,
     STREAM,
     chunk,
@@ -45,14 +46,14 @@ CASES: list[Case] = [
     ),
     case(headers.event_stream, whole_run(headers=with_type(None)), is_=FAIL, says="no Content-Type"),
     case(headers.event_stream, reply(500), is_=FAIL, says="status 500, not 200"),
-    case(headers.event_stream, no_answer(), is_=FAIL, says="no answer (no event within 10 s)"),
+    case(headers.event_stream, no_answer(), is_=FAIL, says="no response (no event within 10 s)"),
     case(headers.event_stream, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(headers.charset, whole_run(), is_=PASS, says="absent"),
     case(
         headers.charset,
         whole_run(headers=with_type('text/event-stream; charset="UTF-8"')),
         is_=PASS,
-        says="UTF-8",
+        says="utf-8",
     ),
     case(
         headers.charset,
@@ -61,24 +62,24 @@ CASES: list[Case] = [
         says="'iso-8859-1'",
     ),
     case(headers.charset, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
-    case(headers.complete, whole_run(), is_=PASS, says="ended properly (chunked)"),
+    case(headers.complete, whole_run(), is_=PASS, says="is complete (chunked)"),
     case(
         headers.complete,
         scripted((0, head(200, STREAM) + done(0)), ending=Ending.COMPLETE),
         is_=PASS,
-        says="ended properly (close)",
+        says="is complete (close)",
     ),
     case(
         headers.complete,
         whole_run(ending=Ending.TRUNCATED),
         is_=FAIL,
-        says="closed before the message's end (chunked)",
+        says="closed before the end of the message (chunked)",
     ),
     case(
         headers.complete,
         run(token(0), ending=Ending.RESET, detail="the connection broke: Connection reset by peer"),
         is_=FAIL,
-        says="Connection reset by peer in mid-message",
+        says="Connection reset by peer mid-message",
     ),
     case(
         headers.complete,
@@ -90,13 +91,13 @@ CASES: list[Case] = [
         headers.complete,
         run(done(0), ending=Ending.MALFORMED, detail="not an HTTP/1.1 response"),
         is_=FAIL,
-        says="cannot be read: not an HTTP/1.1 response",
+        says="cannot be parsed: not an HTTP/1.1 response",
     ),
     case(
         headers.complete,
-        run(token(0), ending=Ending.CUT, detail="cut by us (fin) after 1 events"),
+        run(token(0), ending=Ending.CUT, detail=f"{CUT} after 1 event"),
         is_=INCONCLUSIVE,
-        says="not waited for",
+        says="did not wait for the end",
     ),
     case(headers.no_cache, whole_run(), is_=PASS, says="no-store"),
     case(
@@ -117,32 +118,32 @@ CASES: list[Case] = [
         headers.incremental,
         run(*(token(place * 40) for place in range(4)), at=[0, 400, 800, 1200]),
         is_=PASS,
-        says="4 events came over 1200 ms",
+        says="4 events arrived over 1200 ms",
     ),
-    case(headers.incremental, BUFFERED, is_=FAIL, says="4 events made over 1500 ms came within", at=0),
+    case(headers.incremental, BUFFERED, is_=FAIL, says="4 events produced over 1500 ms arrived within", at=0),
     case(
         headers.incremental,
         run(*(token(place * 40) for place in range(4)), at=[1200.0, 1300.0, 1400.0, 1600.0]),
         is_=INCONCLUSIVE,
-        says="4 events made over 1200 ms came within 400 ms: the server, the way, or this machine held",
+        says="4 events produced over 1200 ms arrived within 400 ms: the server, the network or this machine delayed",
     ),
     case(
         headers.incremental,
         run(*UNTIMED, at=[1500.0, 1500.5, 1501.0, 1501.5]),
         is_=FAIL,
-        says="made over 1000 ms came within 2 ms",
+        says="produced over 1000 ms arrived within 2 ms",
     ),
     case(
         headers.incremental,
         run(*UNTIMED, at=[0, 400, 800, 1200]),
         is_=PASS,
-        says="4 events came over 1200 ms",
+        says="4 events arrived over 1200 ms",
     ),
     case(
         headers.incremental,
         run(*(token(place) for place in range(4))),
         is_=INCONCLUSIVE,
-        says="over within 30 ms",
+        says="ended within 30 ms",
     ),
     case(
         headers.incremental,
@@ -158,13 +159,13 @@ CASES: list[Case] = [
     ),
     case(headers.method, reply(405), is_=WARN, says="without an Allow"),
     case(headers.method, reply(404), is_=WARN, says="status 404"),
-    case(headers.method, no_answer(), is_=WARN, says="no answer"),
+    case(headers.method, no_answer(), is_=WARN, says="no response"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 def test_a_stream_in_one_read_is_complete() -> None:

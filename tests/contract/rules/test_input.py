@@ -24,22 +24,22 @@ EACH = {
 CASES: list[Case] = [
     *(
         found
-        for judge, what in EACH.items()
-        for bad in [WARN if judge is input.timezone else FAIL]
+        for rule, what in EACH.items()
+        for bad in [WARN if rule is input.timezone else FAIL]
         for found in (
-            case(judge, CONTROL, {"this": reply(400), "that": reply(422)}, is_=PASS, says="each is a 4xx"),
-            case(judge, CONTROL, {"this": rejected_event(400, code="x")}, is_=PASS, says="each is a 4xx"),
-            case(judge, CONTROL, {"this": whole_run()}, is_=bad, says=f"{what} was accepted", at=0),
-            case(judge, CONTROL, {"this": run(error(0, code=400))}, is_=bad, says="was accepted", at=0),
-            case(judge, CONTROL, {"this": run(token(0), status=400)}, is_=bad, says="with run events", at=0),
-            case(judge, CONTROL, {"this": reply(500)}, is_=bad, says=f"{what} got status 500"),
-            case(judge, CONTROL, {"this": reply(302)}, is_=bad, says="not a 4xx"),
-            case(judge, CONTROL, {"this": reply(200)}, is_=bad, says="status 200 with no event"),
+            case(rule, CONTROL, {"this": reply(400), "that": reply(422)}, is_=PASS, says="each is a 4xx"),
+            case(rule, CONTROL, {"this": rejected_event(400, code="x")}, is_=PASS, says="each is a 4xx"),
+            case(rule, CONTROL, {"this": whole_run()}, is_=bad, says=f"{what} was accepted", at=0),
+            case(rule, CONTROL, {"this": run(error(0, code=400))}, is_=bad, says="was accepted", at=0),
+            case(rule, CONTROL, {"this": run(token(0), status=400)}, is_=bad, says="with run events", at=0),
+            case(rule, CONTROL, {"this": reply(500)}, is_=bad, says=f"{what} got status 500"),
+            case(rule, CONTROL, {"this": reply(302)}, is_=bad, says="not a 4xx"),
+            case(rule, CONTROL, {"this": reply(200)}, is_=bad, says="status 200 with no event"),
             case(
-                judge, CONTROL, {"a": reply(400), "this": no_answer()}, is_=bad, says=f"{what} got no answer"
+                rule, CONTROL, {"a": reply(400), "this": no_answer()}, is_=bad, says=f"{what} got no response"
             ),
-            case(judge, reply(400), {"this": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
-            case(judge, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+            case(rule, reply(400), {"this": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
+            case(rule, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tested"),
         )
     ),
     case(
@@ -47,7 +47,7 @@ CASES: list[Case] = [
         CONTROL,
         {"sessionId": reply(400, {"detail": "sessionId is missing"}), "b": reply(500)},
         is_=PASS,
-        says="each rejection names the field",
+        says="each rejection names the missing field",
     ),
     case(
         input.required_named,
@@ -68,7 +68,7 @@ CASES: list[Case] = [
         CONTROL,
         {"sessionId": whole_run()},
         is_=INCONCLUSIVE,
-        says="no missing field was refused",
+        says="no request with a missing field was rejected",
     ),
     case(input.required_named, reply(400), {}, is_=INCONCLUSIVE, says="not accepted either"),
     case(
@@ -76,16 +76,16 @@ CASES: list[Case] = [
         CONTROL,
         {"deep nesting": reply(400), "a NUL": whole_run(), "an empty 200": reply(200)},
         is_=PASS,
-        says="3 hostile bodies, no 5xx and no hang",
+        says="3 hostile bodies: no 5xx, no hang",
     ),
     case(
         input.hostile,
         CONTROL,
         {"a NUL": reply(500), "NaN": reply(502)},
         is_=FAIL,
-        says="a NUL made the server fail: status 500 (and 1 more)",
+        says="a NUL caused status 500 (and 1 more)",
     ),
-    case(input.hostile, CONTROL, {"a NUL": no_answer()}, is_=FAIL, says="a NUL got no answer (no event"),
+    case(input.hostile, CONTROL, {"a NUL": no_answer()}, is_=FAIL, says="a NUL got no response (no event"),
     case(
         input.hostile,
         CONTROL,
@@ -96,12 +96,12 @@ CASES: list[Case] = [
     case(
         input.hostile,
         CONTROL,
-        {"a NUL": no_answer(Ending.TRUNCATED, "the server closed the connection before an answer")},
+        {"a NUL": no_answer(Ending.TRUNCATED, "the server closed the connection before a response")},
         is_=FAIL,
-        says="closed the connection before an answer",
+        says="closed the connection before a response",
     ),
     case(input.hostile, reply(500), {"a NUL": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
-    case(input.hostile, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(input.hostile, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(input.media_type, CONTROL, reply(415), is_=PASS, says="text/plain got 415"),
     case(input.media_type, CONTROL, reply(400), is_=PASS, says="text/plain got 400"),
     case(input.media_type, CONTROL, whole_run(), is_=WARN, says="got status 200 with 4 events"),
@@ -113,14 +113,14 @@ CASES: list[Case] = [
         CONTROL,
         no_answer(Ending.REFUSED, "Broken pipe", request=LARGE),
         is_=WARN,
-        says="got no answer (Broken pipe), not 413 or 400",
+        says="got no response (Broken pipe), not 413 or 400",
     ),
     case(input.too_large, reply(500), reply(413), is_=INCONCLUSIVE, says="not accepted either"),
     case(
         input.error_shape,
         [whole_run(), reply(400, PROBLEM), reply(401, {**PROBLEM, "code": "x"}), rejected_event(409)],
         is_=PASS,
-        says="2 rejections have one shape: RFC 9457 problem details",
+        says="2 rejections have the same shape: RFC 9457 problem details",
     ),
     case(
         input.error_shape,
@@ -129,19 +129,19 @@ CASES: list[Case] = [
         says="fields error",
     ),
     case(
-        input.error_shape, [reply(401), reply(401)], is_=INCONCLUSIVE, says="valid requests were refused too"
+        input.error_shape, [reply(401), reply(401)], is_=INCONCLUSIVE, says="valid requests were rejected too"
     ),
     case(
         input.error_shape,
         [reply(400, PROBLEM), reply(401, {"error": "no"}), reply(404, b"Not Found"), reply(413, [1])],
         is_=WARN,
-        says="400: RFC 9457 problem details; 401: fields error; 404: no JSON; 413: no JSON object",
+        says="400: RFC 9457 problem details; 401: fields error; 404: not JSON; 413: not a JSON object",
     ),
-    case(input.error_shape, [reply(400), reply(401, b"[" * 100_000)], is_=WARN, says="401: no JSON"),
-    case(input.error_shape, [whole_run(), reply(400)], is_=INCONCLUSIVE, says="not two rejections"),
+    case(input.error_shape, [reply(400), reply(401, b"[" * 100_000)], is_=WARN, says="401: not JSON"),
+    case(input.error_shape, [whole_run(), reply(400)], is_=INCONCLUSIVE, says="fewer than two rejections"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)

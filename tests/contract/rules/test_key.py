@@ -44,8 +44,8 @@ CASES: list[Case] = [
         is_=PASS,
         says="each works as a key: a UUID, a plain token",
     ),
-    case(key.opaque, CONTROL, {"a UUID": (reply(400), reply(400))}, is_=WARN, says="not taken as a key"),
-    case(key.opaque, CONTROL, {"a UUID": (whole_run(), another_run())}, is_=WARN, says="its retry differs"),
+    case(key.opaque, CONTROL, {"a UUID": (reply(400), reply(400))}, is_=WARN, says="not accepted as a key"),
+    case(key.opaque, CONTROL, {"a UUID": (whole_run(), another_run())}, is_=WARN, says="the retry differs"),
     case(
         key.opaque,
         (whole_run(), another_run()),
@@ -53,17 +53,17 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="see resume.replay",
     ),
-    case(key.opaque, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(key.opaque, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(key.bad, RUN, {"an empty text": reply(400)}, is_=PASS, says="each got 400: an empty text"),
     case(key.bad, RUN, {"a": reply(400), "b": whole_run()}, is_=WARN, says="b as key got status 200"),
     case(key.bad, reply(500), {"a": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
-    case(key.bad, RUN, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(key.bad, RUN, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(
         key.inert,
         RUN,
         {"markup": whole_run(request=INJECTING), "again": reply(400, request=INJECTING)},
         is_=PASS,
-        says="2 injections changed nothing",
+        says="2 injections had no effect",
     ),
     case(
         key.inert,
@@ -79,8 +79,8 @@ CASES: list[Case] = [
         is_=FAIL,
         says="is echoed raw",
     ),
-    case(key.inert, RUN, {"markup": reply(500, request=INJECTING)}, is_=FAIL, says="made the server fail"),
-    case(key.inert, RUN, {"markup": no_answer(request=INJECTING)}, is_=FAIL, says="made the server fail"),
+    case(key.inert, RUN, {"markup": reply(500, request=INJECTING)}, is_=FAIL, says="broke the server"),
+    case(key.inert, RUN, {"markup": no_answer(request=INJECTING)}, is_=FAIL, says="broke the server"),
     case(
         key.inert,
         RUN,
@@ -93,13 +93,13 @@ CASES: list[Case] = [
         RUN,
         {"CRLF": whole_run(headers={"X-Injected": "yes"}, request=asking(Idempotency_Key="a%0d%0ab"))},
         is_=FAIL,
-        says="a header field of its own",
+        says="injected a header",
     ),
     case(key.inert, reply(500), {"markup": RUN}, is_=INCONCLUSIVE, says="not accepted either"),
-    case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tried"),
+    case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(key.other_route, RUN, reply(409), is_=INFO, says="is the same key: a conflict"),
     case(key.other_route, RUN, whole_run(), is_=INFO, says="is the same key"),
-    case(key.other_route, RUN, another_run(), is_=INFO, says="is another key"),
+    case(key.other_route, RUN, another_run(), is_=INFO, says="is a different key"),
     case(key.other_route, RUN, reply(404), is_=INCONCLUSIVE, says="did not accept"),
     case(key.other_route, cut_run(1), another_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     case(
@@ -108,7 +108,7 @@ CASES: list[Case] = [
         whole_run(),
         reply(409),
         is_=INFO,
-        says="another key order makes the same body; other white space makes another body",
+        says="a different key order makes the same body; different whitespace makes a different body",
     ),
     case(
         key.body_canonical,
@@ -125,12 +125,12 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
-def test_runs_without_ids_are_told_apart_by_their_run_ids() -> None:
+def test_runs_without_ids_differ_by_run_id() -> None:
     def without_ids(run_id: str) -> object:
         return run(*NO_IDS, frame({"type": "done", "runId": run_id}))
 

@@ -25,14 +25,14 @@ CASES: list[Case] = [
         says="after 1001 ms (allowed: 1 s)",
         expect=ONE_S,
     ),
-    case(liveness.first_event, empty_stream(), is_=WARN, says="no event came: status 200"),
+    case(liveness.first_event, empty_stream(), is_=WARN, says="no event arrived: status 200"),
     case(liveness.first_event, reply(503), is_=INCONCLUSIVE, says="no run to check"),
     case(liveness.first_event, no_answer(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.heartbeat,
         quiet(BEAT, BEAT, at=[500, 1000]),
         is_=PASS,
-        says="2 comments kept the longest silence to 0.5 s",
+        says="2 comments; the longest silence was 0.5 s",
         expect=ONE_S,
     ),
     case(
@@ -70,7 +70,7 @@ CASES: list[Case] = [
         liveness.heartbeat_interval,
         quiet(BEAT, frame({"type": "x"}, extra=": beside it\n"), at=[100, 200]),
         is_=INCONCLUSIVE,
-        says="1 comments came; it takes two",
+        says="1 comment; an interval needs two",
     ),
     case(liveness.heartbeat_interval, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
@@ -79,13 +79,15 @@ CASES: list[Case] = [
         is_=INFO,
         says="retry: 2500 ms",
     ),
-    case(liveness.retry_hint, quiet(b"retry: soon\n\n", at=[1]), is_=INFO, says="none: clients wait"),
+    case(
+        liveness.retry_hint, quiet(b"retry: soon\n\n", at=[1]), is_=INFO, says="no retry field: clients use"
+    ),
     case(liveness.retry_hint, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.heartbeat,
         run(token(0), b": the beginning", b" of a comment\n\n", done(150), at=[0, 500, 1000, 1500]),
         is_=PASS,
-        says="longest silence to 0.5 s",
+        says="longest silence was 0.5 s",
         expect=ONE_S,
     ),
     case(liveness.heartbeat_inert, quiet(BEAT, at=[500]), is_=PASS, says="heartbeats are comments"),
@@ -104,7 +106,7 @@ CASES: list[Case] = [
             liveness.heartbeat_inert,
             quiet(beat, at=[500]),
             is_=FAIL,
-            says="a heartbeat reaches clients as an event",
+            says="a heartbeat is dispatched as an event",
             at=1,
         )
         for beat in (
@@ -124,11 +126,11 @@ CASES: list[Case] = [
         is_=PASS,
         says="heartbeats are comments",
     ),
-    case(liveness.heartbeat_inert, whole_run(), is_=INCONCLUSIVE, says="no heartbeat was sent within 15 s"),
+    case(liveness.heartbeat_inert, whole_run(), is_=INCONCLUSIVE, says="no heartbeat within 15 s"),
     case(liveness.heartbeat_inert, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)

@@ -44,49 +44,49 @@ CASES: list[Case] = [
         is_=PASS,
         says="2 rounds of 3 equal requests: one run each",
     ),
-    case(race.same_body, [[whole_run(), tail(2), tail(3)]], is_=PASS, says="1 rounds of 3"),
+    case(race.same_body, [[whole_run(), tail(2), tail(3)]], is_=PASS, says="1 round of 3"),
     case(
         race.same_body,
         [[whole_run(), tail(2)]],
         is_=FAIL,
-        says="two equal requests sent together differ: event 1 is id",
+        says="two simultaneous equal requests differ: event 1 is id",
         expect=REPLAY,
     ),
     case(
         race.same_body,
         [[whole_run(), whole_run()], [whole_run(), another_run()]],
         is_=FAIL,
-        says="2 equal requests sent together were executed as 2 runs (round 2 of 2)",
+        says="2 simultaneous equal requests were executed as 2 runs (round 2 of 2)",
     ),
     case(
         race.same_body,
         [[whole_run(), run(*(token(place) for place in range(3)), ending=Ending.TRUNCATED)]],
         is_=FAIL,
-        says="differ: 1 events are missing",
+        says="differ: 1 event missing",
     ),
     case(
         race.same_body,
         [[whole_run(), reply(409), empty_stream()]],
         is_=FAIL,
-        says="2 of 3 equal requests sent together got no run: status 409",
+        says="2 of 3 simultaneous equal requests got no run: status 409",
     ),
-    case(race.same_body, [[whole_run(), AS_EVENT]], is_=FAIL, says="1 of 2 equal requests"),
+    case(race.same_body, [[whole_run(), AS_EVENT]], is_=FAIL, says="1 of 2 simultaneous equal requests"),
     case(
         race.same_body,
         [[run(token(0), done(1)), run(token(0, "other"), done(1))]],
         is_=FAIL,
-        says="differ: event 1 is id",
+        says="differ: event 1 (id",
     ),
     case(race.same_body, [[run(token(0))] * 2], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     case(race.same_body, [[reply(503)] * 3], is_=INCONCLUSIVE, says="none of the requests was accepted"),
-    case(race.same_body, [APART], is_=INCONCLUSIVE, says="could not be sent together"),
+    case(race.same_body, [APART], is_=INCONCLUSIVE, says="could not be sent simultaneously"),
     case(
         race.same_body,
         [[whole_run(), no_answer(Ending.STOPPED, "stopped", sent_ms=None)]],
         is_=INCONCLUSIVE,
-        says="could not be sent together",
+        says="could not be sent simultaneously",
     ),
-    case(race.same_body, [], is_=INCONCLUSIVE, says="could not be sent together"),
+    case(race.same_body, [], is_=INCONCLUSIVE, says="could not be sent simultaneously"),
     case(
         race.different_bodies,
         [[reply(409), whole_run(), reply(409)], [AS_EVENT, AS_EVENT, another_run()]],
@@ -97,7 +97,7 @@ CASES: list[Case] = [
         race.different_bodies,
         [[whole_run(), another_run(), reply(409)]],
         is_=FAIL,
-        says="2 winners among 3 different bodies under one key",
+        says="2 winners among 3 different bodies with one key",
     ),
     case(race.different_bodies, [[reply(409)] * 3], is_=FAIL, says="0 winners among 3"),
     case(
@@ -108,24 +108,24 @@ CASES: list[Case] = [
     ),
     case(race.different_bodies, [[run(token(0)), reply(409)]], is_=FAIL, says="winner's stream did not end"),
     case(race.different_bodies, [[reply(503)] * 2], is_=INCONCLUSIVE, says="none of the requests was"),
-    case(race.different_bodies, [APART], is_=INCONCLUSIVE, says="could not be sent together"),
+    case(race.different_bodies, [APART], is_=INCONCLUSIVE, says="could not be sent simultaneously"),
     case(
         race.no_crosstalk,
         {"only-a": echo("only-a", "1"), "only-b": echo("so only-b", "2")},
         is_=PASS,
-        says="2 interleaved runs, each with its own text alone",
+        says="2 interleaved runs, each with only its own text",
     ),
     case(
         race.no_crosstalk,
         {"only-a": echo("only-a", "1"), "only-b": echo("only-b only-a", "2")},
         is_=FAIL,
-        says="shows another run's text",
+        says="contains another run's text",
     ),
     case(
         race.no_crosstalk,
         {"only-a": echo("only-a", "1"), "only-b": echo("only-", "2")},
         is_=FAIL,
-        says="lost text of its own",
+        says="lost its own text",
     ),
     case(
         race.no_crosstalk,
@@ -133,36 +133,34 @@ CASES: list[Case] = [
         is_=FAIL,
         says="two independent runs have one runId",
     ),
-    case(
-        race.no_crosstalk, {"a1": whole_run(), "b1": whole_run()}, is_=INCONCLUSIVE, says="does not give back"
-    ),
+    case(race.no_crosstalk, {"a1": whole_run(), "b1": whole_run()}, is_=INCONCLUSIVE, says="does not echo"),
     case(race.no_crosstalk, {"a1": echo("a1", "1"), "b1": reply(503)}, is_=INCONCLUSIVE, says="not every"),
     case(
         race.close_one,
         CLOSED,
         [whole_run(), whole_run(), another_run()],
         is_=PASS,
-        says="3 streams stayed whole when another one was closed",
+        says="3 streams stayed intact when another one was closed",
     ),
-    case(race.close_one, CLOSED, [whole_run(), tail(1), tail(2)], is_=PASS, says="3 streams stayed whole"),
+    case(race.close_one, CLOSED, [whole_run(), tail(1), tail(2)], is_=PASS, says="3 streams stayed intact"),
     case(
         race.close_one,
         CLOSED,
         [whole_run(), run(token(0), error(1))],
         is_=FAIL,
-        says="closing one stream harmed another: status 200 with 2 events",
+        says="closing one stream affected another: status 200 with 2 events",
     ),
     case(race.close_one, CLOSED, [OPEN_END], is_=FAIL, says="silent for 30 s"),
-    case(race.close_one, CLOSED, [reply(503)], is_=FAIL, says="harmed another: status 503"),
+    case(race.close_one, CLOSED, [reply(503)], is_=FAIL, says="affected another: status 503"),
     case(
         race.close_one,
         CLOSED,
         [whole_run(), run(token(0), token(2), done(3))],
         is_=FAIL,
-        says="harmed another: event 2 is id",
+        says="affected another: event 2 is id",
     ),
-    case(race.close_one, CLOSED, [], is_=INCONCLUSIVE, says="no stream was open to be closed"),
-    case(race.close_one, reply(500), [whole_run()], is_=INCONCLUSIVE, says="no stream was open"),
+    case(race.close_one, CLOSED, [], is_=INCONCLUSIVE, says="no open stream to close"),
+    case(race.close_one, reply(500), [whole_run()], is_=INCONCLUSIVE, says="no open stream"),
     case(
         race.close_one, whole_run(), [whole_run()], is_=INCONCLUSIVE, says="ended before it could be closed"
     ),
@@ -177,16 +175,16 @@ CASES: list[Case] = [
     ),
     case(race.slow_reader, slow(1000), [OPEN_END], is_=WARN, says="a run did not end: status 200"),
     case(race.slow_reader, OPEN_END, [slow(10)], is_=INCONCLUSIVE, says="the run did not end"),
-    case(race.slow_reader, slow(1000), [], is_=INCONCLUSIVE, says="no run beside"),
+    case(race.slow_reader, slow(1000), [], is_=INCONCLUSIVE, says="no run next to"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
-def test_runs_whose_ids_start_anew_are_told_apart_by_their_run_ids() -> None:
+def test_runs_with_equal_ids_differ_by_run_id() -> None:
     twice = [whole_run(run_id="run-1"), whole_run(run_id="run-2")]
     assert race.same_body([twice]).verdict is FAIL
     assert race.same_body([[whole_run(), whole_run(base_ms=EPOCH_MS + 5)]]).verdict is FAIL

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -8,8 +9,11 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
 from harness.contract.rules import comparisons, resume
-from harness.contract.rules.resume import CutRun, Start, first_difference, stitch
+from harness.contract.rules.cuts import CutRun, Start, stitch
+from harness.contract.rules.sequences import first_difference
+from harness.formatting import counted
 from tests.contract.exchanges import (
+    CUT,
     another_run,
     asking,
     cut_run,
@@ -49,29 +53,34 @@ def named(event_id: str, found: Exchange) -> Exchange:
 
 
 def without_ids(run_id: str | None) -> Exchange:
-    said = {"type": "done", "runId": run_id} if run_id else {"type": "cancelled"}
-    return run(frame({"type": "token", "content": "a"}), frame(said))
+    fields = {"type": "done", "runId": run_id} if run_id else {"type": "cancelled"}
+    return run(frame({"type": "token", "content": "a"}), frame(fields))
 
 
 # A run of five events, 400 ms apart, that is cut after some of them and resumed at once.
 
 
-def spaced(first: int, last: int, **said: object) -> Exchange:
+def spaced(first: int, last: int, **options: Any) -> Exchange:
     frames = [*(token(place * 40) for place in range(4)), done(160)][first:last]
-    at = [max(0.0, SPACED_MS * place - said.get("sent_ms", 0.0)) for place in range(first, last)]
-    return run(*frames, at=at, **said)
+    at = [max(0.0, SPACED_MS * place - options.get("sent_ms", 0.0)) for place in range(first, last)]
+    return run(*frames, at=at, **options)
 
 
 def cut(after: int, start: int, *, last_id: bool = False, canonical: bool = True) -> CutRun:
     """Cut after event `after`, resumed from event `start` on."""
-    before = spaced(0, after, ending=Ending.CUT, detail=f"cut by us (fin) after {after} events")
+    before = spaced(
+        0,
+        after,
+        ending=Ending.CUT,
+        detail=f"{CUT} after {counted(after, 'event')}",
+    )
     request = asking(Last_Event_ID=id_at((after - 1) * 40)) if last_id else asking()
     resumed = spaced(start, 5, sent_ms=SPACED_MS * (after - 1) + 5.0, request=request)
     return CutRun(before, resumed, spaced(0, 5, sent_ms=5000) if canonical else None)
 
 
-def with_resumed(one: CutRun, resumed: Exchange) -> CutRun:
-    return CutRun(one.before, resumed, one.canonical)
+def with_resumed(original: CutRun, resumed: Exchange) -> CutRun:
+    return CutRun(original.before, resumed, original.canonical)
 
 
 BEFORE_HEAD = CutRun(cut_run(0), whole_run(), whole_run())
@@ -82,32 +91,34 @@ CASES: list[Case] = [
     # replay
     case(resume.replay, RUN, whole_run(), is_=PASS, says="the same 4 events"),
     case(resume.replay, RUN, whole_run(run_id="run-2"), is_=PASS, says="the same 4 events"),
-    case(resume.replay, RUN, LOST, is_=FAIL, says=f"event 2 is id {id_at(2)} where id {id_at(1)}"),
+    case(resume.replay, RUN, LOST, is_=FAIL, says=f"event 2 is id {id_at(2)} instead of id {id_at(1)}"),
     case(
         resume.replay, RUN, OTHER_DATA, is_=FAIL, says='instead of \'{"type": "token", "content": "word1 "}'
     ),
-    case(resume.replay, RUN, tail(3), is_=FAIL, says="3 lost before it"),
-    case(resume.replay, RUN, TRUNCATED, is_=FAIL, says=f"3 events are missing from id {id_at(1)} on"),
+    case(resume.replay, RUN, tail(3), is_=FAIL, says="3 events lost before it"),
+    case(resume.replay, RUN, TRUNCATED, is_=FAIL, says=f"3 events missing, from id {id_at(1)} on"),
     case(resume.replay, RUN, reply(409), is_=FAIL, says="status 409 with no event"),
-    case(resume.replay, RUN, no_answer(), is_=FAIL, says="no answer"),
+    case(resume.replay, RUN, no_answer(), is_=FAIL, says="no response"),
     case(resume.replay, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
     case(resume.replay, empty_stream(), empty_stream(), is_=INCONCLUSIVE, says="status 200 with no event"),
     # no-new-run
-    case(resume.no_new_run, RUN, whole_run(), is_=PASS, says="nothing of its own"),
-    case(resume.no_new_run, RUN, tail(3), is_=PASS, says="nothing of its own"),
-    case(resume.no_new_run, RUN, whole_run(run_id="run-2"), is_=PASS, says="nothing of its own"),
+    case(resume.no_new_run, RUN, whole_run(), is_=PASS, says="no new event"),
+    case(resume.no_new_run, RUN, tail(3), is_=PASS, says="no new event"),
+    case(resume.no_new_run, RUN, whole_run(run_id="run-2"), is_=PASS, says="no new event"),
     case(resume.no_new_run, RUN, another_run(), is_=FAIL, says="runId 'run-2' instead of 'run-1'", at=3),
     case(
         resume.no_new_run,
         RUN,
         run(token(0), token(90), ending=Ending.TRUNCATED),
         is_=FAIL,
-        says=f"1 events of its own, the first with id {id_at(90)}: the action was executed again",
+        says=f"1 new event, the first with id {id_at(90)}: the action was executed again",
     ),
     case(resume.no_new_run, without_ids("a"), without_ids("b"), is_=FAIL, says="'b' instead of 'a'"),
-    case(resume.no_new_run, without_ids("a"), without_ids("a"), is_=PASS, says="nothing of its own"),
-    case(resume.no_new_run, without_ids(None), without_ids(None), is_=INCONCLUSIVE, says="neither ids nor"),
-    case(resume.no_new_run, RUN, reply(409), is_=INCONCLUSIVE, says="the retry brought no run"),
+    case(resume.no_new_run, without_ids("a"), without_ids("a"), is_=PASS, says="no new event"),
+    case(
+        resume.no_new_run, without_ids(None), without_ids(None), is_=INCONCLUSIVE, says="cannot be told apart"
+    ),
+    case(resume.no_new_run, RUN, reply(409), is_=INCONCLUSIVE, says="the retry returned no run"),
     case(resume.no_new_run, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     # joins: RUN's events come at 0, 10, 20 and 30 ms
     case(
@@ -122,7 +133,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="differs from it: event 1 is id",
     ),
-    case(resume.joins, RUN, tail(2, sent_ms=15), is_=FAIL, says="2 lost before it", expect=REPLAY),
+    case(resume.joins, RUN, tail(2, sent_ms=15), is_=FAIL, says="2 events lost before it", expect=REPLAY),
     case(resume.joins, RUN, another_run(sent_ms=15), is_=FAIL, says="differs from it: event 1 is id"),
     case(resume.joins, RUN, reply(409, sent_ms=15), is_=FAIL, says="got status 409"),
     case(
@@ -130,15 +141,15 @@ CASES: list[Case] = [
         RUN,
         run(token(0), token(1), ending=Ending.TRUNCATED, sent_ms=15),
         is_=FAIL,
-        says="2 events are missing",
+        says="2 events missing",
     ),
-    case(resume.joins, RUN, whole_run(sent_ms=30), is_=INCONCLUSIVE, says="over before it could be joined"),
+    case(resume.joins, RUN, whole_run(sent_ms=30), is_=INCONCLUSIVE, says="ended before it could be joined"),
     case(
         resume.joins,
         RUN,
         no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
         is_=INCONCLUSIVE,
-        says="over before it could be joined",
+        says="ended before it could be joined",
     ),
     case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
     # every-cut
@@ -149,7 +160,7 @@ CASES: list[Case] = [
         says="5 cuts, each resumed to the canonical sequence",
     ),
     case(resume.every_cut, [cut(after, after) for after in range(1, 5)], is_=PASS, says="4 cuts"),
-    case(resume.every_cut, [cut(2, 3)], is_=PASS, says="1 cuts"),  # a tail, whose reader came late
+    case(resume.every_cut, [cut(2, 3)], is_=PASS, says="1 cut,"),  # a tail, whose reader came late
     case(
         resume.every_cut,
         [cut(after, after, last_id=True) for after in range(1, 5)],
@@ -158,7 +169,7 @@ CASES: list[Case] = [
         expect=DECLARED,
     ),
     case(resume.every_cut, [cut(2, 0), cut(3, 3, last_id=True)], is_=PASS, says="2 cuts"),
-    case(resume.every_cut, [cut(2, 0, canonical=False)], is_=PASS, says="1 cuts"),
+    case(resume.every_cut, [cut(2, 0, canonical=False)], is_=PASS, says="1 cut,"),
     case(
         resume.every_cut,
         [cut(2, 3, last_id=True)],
@@ -170,13 +181,13 @@ CASES: list[Case] = [
         resume.every_cut,
         [cut(3, 2)],
         is_=FAIL,
-        says="1 events come again though the stream is no replay from the first",
+        says="1 event repeated, although the stream is not a full replay",
     ),
     case(
         resume.every_cut,
         [cut(2, 3)],
         is_=FAIL,
-        says="1 events are lost at the point of resume",
+        says="1 event lost at the resume point",
         expect=REPLAY,
     ),
     case(resume.every_cut, [cut(2, 0)], is_=FAIL, says="starts with event 1", expect=TAIL),
@@ -202,13 +213,13 @@ CASES: list[Case] = [
         resume.every_cut,
         [CutRun(cut_run(2), LOST, whole_run())],
         is_=FAIL,
-        says="after the resumption event 2 is id",
+        says="the resumed stream differs: event 2 is id",
     ),
     case(
         resume.every_cut,
         [CutRun(cut_run(2), OTHER_DATA, OTHER_DATA)],
         is_=FAIL,
-        says="what came before it is not what the run replays",
+        says="the events before the cut differ from the run's replay",
     ),
     case(
         resume.every_cut,
@@ -223,7 +234,7 @@ CASES: list[Case] = [
         RUN,
         [named(id_at(0), tail(1)), named(id_at(2), tail(3))],
         is_=PASS,
-        says="after each of 2 ids exactly the events that follow it came",
+        says="each of 2 ids returned exactly the events after it",
     ),
     case(
         resume.last_event_id,
@@ -240,28 +251,28 @@ CASES: list[Case] = [
         says=f"Last-Event-ID {id_at(1)}: event 1 is id {id_at(1)}",
         expect=DECLARED,
     ),
-    case(resume.last_event_id, RUN, [named(id_at(1), tail(3))], is_=WARN, says="1 lost before it"),
+    case(resume.last_event_id, RUN, [named(id_at(1), tail(3))], is_=WARN, says="1 event lost before it"),
     case(resume.last_event_id, RUN, [named(id_at(1), reply(500))], is_=WARN, says="status 500"),
-    case(resume.last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(resume.last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tested"),
     case(resume.last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     # survives-disconnect
     case(
         resume.survives_disconnect,
         [CutRun(cut_run(2), whole_run(), None), CutRun(cut_run(0), whole_run(), None)],
         is_=PASS,
-        says="after cut by us (fin) after 2 events, cut by us (fin) before the head",
+        says=f"after each cut: {CUT} after 2 events, {CUT} before the response head",
     ),
     case(
         resume.survives_disconnect,
         [CutRun(cut_run(2), run(token(0), error(1)), None)],
         is_=FAIL,
-        says="the run came out as error, though it ends with done when nobody hangs up",
+        says="the run ended with error, but ends with done if nobody disconnects",
     ),
     case(
         resume.survives_disconnect,
         [CutRun(cut_run(2), reply(404), None)],
         is_=FAIL,
-        says="cut by us (fin) after 2 events: the retry got status 404",
+        says=f"{CUT} after 2 events: the retry got status 404",
     ),
     case(
         resume.survives_disconnect,
@@ -276,11 +287,11 @@ CASES: list[Case] = [
         RUN,
         [named("-", whole_run()), named("9-9", reply(400)), named("x", run(error(7, code=400)))],
         is_=PASS,
-        says="3 bad ids did no harm",
+        says="3 bad ids: no hang, no 5xx, no forged event",
     ),
-    case(resume.bad_last_event_id, RUN, [named("-", empty_stream())], is_=PASS, says="1 bad ids"),
-    case(resume.bad_last_event_id, RUN, [named("-", reply(500))], is_=FAIL, says="'-' made the server fail"),
-    case(resume.bad_last_event_id, RUN, [named("-", no_answer())], is_=FAIL, says="'-': no answer"),
+    case(resume.bad_last_event_id, RUN, [named("-", empty_stream())], is_=PASS, says="1 bad id:"),
+    case(resume.bad_last_event_id, RUN, [named("-", reply(500))], is_=FAIL, says="'-' caused status 500"),
+    case(resume.bad_last_event_id, RUN, [named("-", no_answer())], is_=FAIL, says="'-': no response"),
     case(
         resume.bad_last_event_id,
         RUN,
@@ -293,16 +304,16 @@ CASES: list[Case] = [
         RUN,
         [named("-", run(token(0), token(77)))],
         is_=FAIL,
-        says=f"brought an event that is not the run's: id {id_at(77)}",
+        says=f"returned an event that is not the run's: id {id_at(77)}",
         at=1,
     ),
     case(resume.bad_last_event_id, RUN, [named("-", another_run())], is_=FAIL, says="is not the run's", at=0),
     case(resume.bad_last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
-    case(resume.bad_last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(resume.bad_last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tested"),
     # failure-replayed
     case(resume.failure_replayed, CONTROL, FAILED, run(token(0), error(1)), is_=PASS, says="replayed"),
-    case(resume.failure_replayed, CONTROL, FAILED, whole_run(), is_=FAIL, says="does not replay its failure"),
-    case(resume.failure_replayed, CONTROL, FAILED, reply(500), is_=FAIL, says="its failure: status 500"),
+    case(resume.failure_replayed, CONTROL, FAILED, whole_run(), is_=FAIL, says="does not replay the failure"),
+    case(resume.failure_replayed, CONTROL, FAILED, reply(500), is_=FAIL, says="the failure: status 500"),
     case(resume.failure_replayed, CONTROL, RUN, whole_run(), is_=INCONCLUSIVE, says="ended with done"),
     case(resume.failure_replayed, NO_RESUME, FAILED, FAILED, is_=INCONCLUSIVE, says="see resume.replay"),
     case(resume.failure_replayed, CONTROL, TRUNCATED, FAILED, is_=INCONCLUSIVE, says="did not reach a"),
@@ -323,12 +334,12 @@ CASES: list[Case] = [
         resume.terminal_race,
         [(RUN, run(*(token(place) for place in range(3)), sent_ms=25, ending=Ending.TRUNCATED))],
         is_=FAIL,
-        says=f"1 events are missing from id {id_at(3)} on",
+        says=f"1 event missing, from id {id_at(3)} on",
     ),
-    case(resume.terminal_race, [(RUN, tail(2, sent_ms=25))], is_=FAIL, says="2 lost", expect=REPLAY),
+    case(resume.terminal_race, [(RUN, tail(2, sent_ms=25))], is_=FAIL, says="2 events lost", expect=REPLAY),
     case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not reach a"),
-    case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry could be"),
-    case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry was sent"),
+    case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tested"),
     # first-reader-kept
     case(
         resume.first_reader_kept,
@@ -344,7 +355,7 @@ CASES: list[Case] = [
         whole_run(sent_ms=15),
         whole_run(),
         is_=FAIL,
-        says="lost by a second one's coming: 2 events are missing",
+        says="a second reader affected the first one: 2 events missing",
     ),
     case(
         resume.first_reader_kept,
@@ -352,7 +363,7 @@ CASES: list[Case] = [
         whole_run(sent_ms=30),
         whole_run(),
         is_=INCONCLUSIVE,
-        says="over before it could be joined",
+        says="ended before it could be joined",
     ),
     case(
         resume.first_reader_kept,
@@ -368,7 +379,7 @@ CASES: list[Case] = [
         whole_run(sent_ms=15),
         tail(1),
         is_=INCONCLUSIVE,
-        says="the run read again lacks what its first reader got",
+        says="lacks events that its first reader got",
     ),
     case(
         resume.first_reader_kept,
@@ -376,7 +387,7 @@ CASES: list[Case] = [
         whole_run(sent_ms=15),
         whole_run(),
         is_=FAIL,
-        says="lost by a second one's coming",
+        says="a second reader affected the first one",
     ),
     # start
     case(resume.start, [cut(1, 0), cut(2, 0)], is_=INFO, says="starts with: replay"),
@@ -387,58 +398,58 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 @pytest.mark.parametrize(
-    ("expected", "got", "said"),
+    ("expected", "actual", "difference"),
     [
         ("abc", "abc", None),
         ("", "", None),
-        ("abc", "ab", "1 events are missing from id c on"),
+        ("abc", "ab", "1 event missing, from id c on"),
         ("ab", "abcd", "2 events too many, from id c on"),
-        ("abcd", "acd", "event 2 is id c where id b was expected: 1 lost before it"),
-        ("abcd", "abab", "event 3 is id a where id c was expected: it came before"),
-        ("ab", "ax", "event 2 is id x where id b was expected"),
-        ("abc", "", "3 events are missing from id a on"),
+        ("abcd", "acd", "event 2 is id c instead of id b: 1 event lost before it"),
+        ("abcd", "abab", "event 3 is id a instead of id c: it was already sent"),
+        ("ab", "ax", "event 2 is id x instead of id b"),
+        ("abc", "", "3 events missing, from id a on"),
     ],
 )
-def test_where_two_sequences_part(expected: str, got: str, said: str | None) -> None:
+def test_first_difference(expected: str, actual: str, difference: str | None) -> None:
     def events(names: str) -> Sequence[tuple[str, str]]:
         return tuple((name, f"data {name}") for name in names)
 
-    assert first_difference(events(expected), events(got)) == said
+    assert first_difference(events(expected), events(actual)) == difference
 
 
 def test_where_the_data_differs_both_are_shown() -> None:
     difference = first_difference((("a", "one"),), (("a", "two"),))
-    assert difference == "event 1 is id a where id a was expected, with data 'two' instead of 'one'"
-    assert first_difference(((None, "one"),), ((None, "two"),)) == (
-        "event 1 is data 'two' where data 'one' was expected, with data 'two' instead of 'one'"
+    assert difference == "event 1 (id a) has data 'two' instead of 'one'"
+    assert (
+        first_difference(((None, "one"),), ((None, "two"),)) == "event 1 is data 'two' instead of data 'one'"
     )
 
 
 @pytest.mark.parametrize("after", range(1, 5))
 def test_the_whole_run_need_not_be_known(after: int) -> None:
-    policy, judgement = stitch(cut(after, 0, canonical=False), REPLAY)
-    assert (policy, judgement.verdict) == (Start.REPLAY, PASS)
-    policy, judgement = stitch(cut(after, after, last_id=True, canonical=False), DECLARED)
-    assert (policy, judgement.verdict) == (Start.AFTER_ID, PASS)
-    policy, judgement = stitch(cut(after, after, canonical=False), TAIL)
-    assert (policy, judgement.verdict) == (Start.TAIL, PASS)
+    policy, result = stitch(cut(after, 0, canonical=False), REPLAY)
+    assert (policy, result.verdict) == (Start.REPLAY, PASS)
+    policy, result = stitch(cut(after, after, last_id=True, canonical=False), DECLARED)
+    assert (policy, result.verdict) == (Start.AFTER_ID, PASS)
+    policy, result = stitch(cut(after, after, canonical=False), TAIL)
+    assert (policy, result.verdict) == (Start.TAIL, PASS)
 
 
-def test_what_came_after_the_id_that_is_named_is_not_held_to_be_seen() -> None:
-    one = CutRun(cut_run(3), named(id_at(0), tail(1)), whole_run())
-    assert one.seen == whole_run().sequence[:1]
-    assert stitch(one, DECLARED)[0] is Start.AFTER_ID
+def test_events_after_the_named_id_count_as_not_seen() -> None:
+    resumed = CutRun(cut_run(3), named(id_at(0), tail(1)), whole_run())
+    assert resumed.seen == whole_run().sequence[:1]
+    assert stitch(resumed, DECLARED)[0] is Start.AFTER_ID
 
 
 def test_a_tail_of_a_finished_run_is_its_terminal_event() -> None:
-    one = CutRun(cut_run(3, ending=Ending.CUT), tail(3), whole_run())
-    assert stitch(one, TAIL)[0] is Start.TAIL
+    resumed = CutRun(cut_run(3, ending=Ending.CUT), tail(3), whole_run())
+    assert stitch(resumed, TAIL)[0] is Start.TAIL
     seen_to_the_end = CutRun(whole_run(ending=Ending.CUT), tail(3), whole_run())
     assert stitch(seen_to_the_end, TAIL)[0] is Start.TAIL
 
@@ -477,7 +488,13 @@ def test_where_a_resumed_stream_lost_events_both_sides_of_the_cut_are_pointed_at
 
 
 def test_what_the_run_does_not_replay_is_pointed_at_on_the_connection_that_brought_it() -> None:
-    strange = run(FRAMES[0], token(1, "other"), FRAMES[2], ending=Ending.CUT, detail="cut by us (fin)")
+    strange = run(
+        FRAMES[0],
+        token(1, "other"),
+        FRAMES[2],
+        ending=Ending.CUT,
+        detail=CUT,
+    )
     assert pointed_at(resume.every_cut([CutRun(strange, run(*FRAMES), None)], expect=REPLAY)) == [1, None]
-    later = comparisons.LaterCut(strange, run(*FRAMES), run(*FRAMES), had=(("9-9", "x"),))
+    later = comparisons.LaterCut(strange, run(*FRAMES), run(*FRAMES), kept=(("9-9", "x"),))
     assert pointed_at(resume.every_cut([later], expect=REPLAY)) == [None, None]

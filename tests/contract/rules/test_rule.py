@@ -56,41 +56,41 @@ def declared(requirement_id: str, level: Level = Level.MUST, **options: Any) -> 
 )
 def test_a_failed_should_is_a_warning(level: Level, verdict: Verdict) -> None:
     @declared("ids.clock", level)
-    def judged_rule(run: Exchange) -> RuleResult:
+    def example(run: Exchange) -> RuleResult:
         return failed("no", Location(run))
 
     seen = whole_run()
-    finding = judged_rule(seen)
+    finding = example(seen)
     assert (finding.requirement, finding.verdict, finding.detail) == ("ids.clock", verdict, "no")
     assert finding.places == (Location(seen),)
 
 
 def test_a_declaration_makes_a_must_of_a_should() -> None:
     @declared("resume.last-event-id", Level.SHOULD, escalates=lambda expect: expect.last_event_id is True)
-    def judged_rule(run: Exchange) -> RuleResult:
+    def example(run: Exchange) -> RuleResult:
         return failed("no", Location(run))
 
-    assert judged_rule(whole_run()).verdict is Verdict.WARN
-    assert judged_rule(whole_run(), expect=Expectations(last_event_id=False)).verdict is Verdict.WARN
-    assert judged_rule(whole_run(), expect=Expectations(last_event_id=True)).verdict is Verdict.FAIL
+    assert example(whole_run()).verdict is Verdict.WARN
+    assert example(whole_run(), expect=Expectations(last_event_id=False)).verdict is Verdict.WARN
+    assert example(whole_run(), expect=Expectations(last_event_id=True)).verdict is Verdict.FAIL
 
 
 @pytest.mark.parametrize("say", [passed, info, inconclusive, not_applicable])
 def test_any_other_verdict_stays_as_it_is(say: object) -> None:
     @declared("ids.clock")
-    def judged_rule(run: Exchange) -> RuleResult:
+    def example(run: Exchange) -> RuleResult:
         return say("so")
 
-    assert judged_rule(whole_run()).verdict is say("so").verdict
+    assert example(whole_run()).verdict is say("so").verdict
 
 
-def test_a_rule_is_told_of_the_target_only_when_it_asks() -> None:
+def test_a_rule_gets_the_expectations_only_if_it_takes_them() -> None:
     @declared("ids.clock")
-    def judged_rule(run: Exchange, *, expect: Expectations) -> RuleResult:
+    def example(run: Exchange, *, expect: Expectations) -> RuleResult:
         return info(expect.conflict)
 
-    assert judged_rule(whole_run()).detail == "any"
-    assert judged_rule(whole_run(), expect=Expectations(conflict="event")).detail == "event"
+    assert example(whole_run()).detail == "any"
+    assert example(whole_run(), expect=Expectations(conflict="event")).detail == "event"
 
     @declared("ids.unique")
     @needs_events
@@ -102,11 +102,11 @@ def test_a_rule_is_told_of_the_target_only_when_it_asks() -> None:
 
 def test_evidence_that_does_not_fit_is_an_error_of_the_caller() -> None:
     @declared("ids.clock")
-    def judged_rule(run: Exchange, other: Exchange) -> RuleResult:
+    def example(run: Exchange, other: Exchange) -> RuleResult:
         return passed("so")
 
     with pytest.raises(TypeError):
-        judged_rule(whole_run())
+        example(whole_run())
 
 
 def test_a_rule_carries_its_requirement() -> None:
@@ -133,14 +133,14 @@ def test_a_rule_carries_its_requirement() -> None:
     assert (clock.function.__name__, clock.function.__doc__) == ("clock", "Docstring.")
 
 
-def test_a_rule_of_events_says_nothing_without_one() -> None:
+def test_needs_events_is_inconclusive_without_events() -> None:
     guarded = needs_events(lambda run: passed("so"))
     assert guarded(whole_run()).verdict is Verdict.PASS
     for nothing in (empty_stream(), reply(500), run(error(0, code=409))):
-        judgement = guarded(nothing)
-        assert judgement.verdict is Verdict.INCONCLUSIVE
-        assert judgement.detail.startswith("there is no run to check: status")
-        assert judgement.places == (Location(nothing),)
+        result = guarded(nothing)
+        assert result.verdict is Verdict.INCONCLUSIVE
+        assert result.detail.startswith("no run to check: status")
+        assert result.places == (Location(nothing),)
 
 
 def test_a_stream_without_a_run_event_can_break_a_rule_but_not_keep_it() -> None:
@@ -152,7 +152,7 @@ def test_a_stream_without_a_run_event_can_break_a_rule_but_not_keep_it() -> None
     assert was_accepted(run(frame({"organizationId": "org-1"}), token(1)))
 
 
-def test_what_proves_nothing() -> None:
+def test_preconditions() -> None:
     assert require_terminal(whole_run()) is None
     for bad in (cut_run(2), empty_stream(), reply(500), run(error(0, code=409))):
         assert require_terminal(bad).verdict is Verdict.INCONCLUSIVE
@@ -160,10 +160,10 @@ def test_what_proves_nothing() -> None:
     assert require_accepted(whole_run(), cut_run(1)) is None
     refused = require_accepted(whole_run(), reply(401, label="the control"))
     assert refused.verdict is Verdict.INCONCLUSIVE
-    assert refused.detail.startswith("the control, a valid request, was not accepted either: status 401")
+    assert refused.detail.startswith("a valid request (the control) was not accepted either: status 401")
 
 
-def test_which_two_answers_are_of_one_run() -> None:
+def test_is_same_run() -> None:
     assert is_same_run(whole_run(), whole_run())
     assert not is_same_run(whole_run(), another_run())
     assert not is_same_run(whole_run(), whole_run(run_id="another"))
@@ -171,22 +171,22 @@ def test_which_two_answers_are_of_one_run() -> None:
     assert not is_same_run(cut_run(2), cut_run(1))
 
 
-def test_several_judgements_as_one() -> None:
+def test_combine() -> None:
     first, second = Location(whole_run()), Location(another_run())
     both = combine([passed("a"), failed("b", first), inconclusive("c"), failed("d", second)], "all")
     assert (both.verdict, both.detail, both.places) == (Verdict.FAIL, "b (and 1 more)", (first, second))
     assert combine([failed("b", first)], "all").detail == "b"
     assert combine([passed("a"), inconclusive("c"), not_applicable("d")], "all").detail == "c"
     assert combine([passed("a"), passed("b")], "all") == passed("all")
-    assert combine([], "all") == inconclusive("nothing was tried")
+    assert combine([], "all") == inconclusive("nothing was tested")
 
 
-def test_an_event_by_its_place_and_id() -> None:
+def test_event_label() -> None:
     one = run(token(0), frame({"type": "x"}))
     assert [event_label(event) for event in one.events] == ["event 1 (id 1717000000000-0)", "event 2"]
 
 
-def test_server_supplied_text_in_a_sentence() -> None:
+def test_quoted() -> None:
     assert quoted("a\nb\x1b[31m") == "'a\\nb\\x1b[31m'"
     assert quoted("x" * 81) == f"'{'x' * 80}… (81 characters)'"
     assert quoted("x" * 80) == f"'{'x' * 80}'"

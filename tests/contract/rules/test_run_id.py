@@ -28,8 +28,8 @@ def asked(run_id: str | None) -> object:
     return POST.with_json({**BODY, "runId": run_id})
 
 
-def connection(run_id: str, **said: object) -> Exchange:
-    return whole_run(run_id=run_id, **said)
+def connection(run_id: str, **options: object) -> Exchange:
+    return whole_run(run_id=run_id, **options)
 
 
 OLD = whole_run(run_id="mine")
@@ -52,7 +52,7 @@ CASES: list[Case] = [
     ),
     case(run_id.echoed, [run(error(0), request=asked("mine"))], is_=FAIL, says="came back as ''", at=0),
     case(run_id.echoed, [cut_run(1, request=asked("mine"))], is_=INCONCLUSIVE, says="did not reach a"),
-    case(run_id.echoed, [], is_=INCONCLUSIVE, says="nothing was tried"),
+    case(run_id.echoed, [], is_=INCONCLUSIVE, says="nothing was tested"),
     case(run_id.constant, [connection("r"), connection("r"), cut_run(2)], is_=PASS, says="3 connections"),
     case(
         run_id.constant,
@@ -63,7 +63,10 @@ CASES: list[Case] = [
     ),
     case(run_id.constant, [whole_run(), another_run()], is_=INCONCLUSIVE, says="no event in common"),
     case(
-        run_id.constant, [whole_run(), cut_run(2)], is_=INCONCLUSIVE, says="no two connections told a runId"
+        run_id.constant,
+        [whole_run(), cut_run(2)],
+        is_=INCONCLUSIVE,
+        says="fewer than two connections have a runId",
     ),
     case(run_id.constant, [whole_run(), reply(500)], is_=INCONCLUSIVE, says="no event in common"),
     case(run_id.key_wins, CONTROL, OLD, NEW, reply(409), is_=PASS, says="is a conflict"),
@@ -84,17 +87,33 @@ CASES: list[Case] = [
     ),
     case(run_id.key_wins, CONTROL, OLD, NEW, reply(500), is_=FAIL, says="neither resumed nor rejected"),
     # A server whose ids start anew with each run: both runs bear the client's runId, so nothing tells.
-    case(run_id.key_wins, (OLD, OLD), OLD, OLD, reply(409), is_=INCONCLUSIVE, says="same ids and data here"),
+    case(
+        run_id.key_wins,
+        (OLD, OLD),
+        OLD,
+        OLD,
+        reply(409),
+        is_=INCONCLUSIVE,
+        says="same ids and data on this target",
+    ),
     case(run_id.key_wins, NO_RESUME, OLD, NEW, OLD, is_=INCONCLUSIVE, says="see resume.replay"),
     case(run_id.key_wins, CONTROL, cut_run(1), NEW, OLD, is_=INCONCLUSIVE, says="did not reach a"),
     case(
         run_id.without_key, whole_run(), whole_run(), is_=INFO, says="a runId without a key resumes its run"
     ),
     case(
-        run_id.without_key, whole_run(), another_run(), is_=INFO, says="does not resume: its second use got"
+        run_id.without_key,
+        whole_run(),
+        another_run(),
+        is_=INFO,
+        says="does not resume: the second request got",
     ),
     case(
-        run_id.without_key, whole_run(), reply(409), is_=INFO, says="does not resume: its second use got sta"
+        run_id.without_key,
+        whole_run(),
+        reply(409),
+        is_=INFO,
+        says="does not resume: the second request got sta",
     ),
     case(run_id.without_key, cut_run(1), whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
     case(run_id.resumes, CONTROL, whole_run(), whole_run(), is_=PASS, says="resume the run"),
@@ -105,12 +124,12 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)
 
 
 def test_a_run_id_says_nothing_of_whether_two_runs_are_the_same_run() -> None:
-    told = [run(token(0), done(1, "a")), run(token(0), done(1, "b"))]
-    assert told[0].sequence == told[1].sequence
-    assert run_id.constant(told).verdict is FAIL
+    connections = [run(token(0), done(1, "a")), run(token(0), done(1, "b"))]
+    assert connections[0].sequence == connections[1].sequence
+    assert run_id.constant(connections).verdict is FAIL

@@ -22,19 +22,19 @@ CASES: list[Case] = [
         [whole_run(), reply(401), no_answer()],
         TOKENS,
         is_=PASS,
-        says="no token in any of 2 answers",
+        says="no token in 2 responses",
     ),
     case(
         security.no_secrets,
         [whole_run(), reply(401, {"detail": "bad token garbage-2"}, label="a request with a garbage token")],
         TOKENS,
         is_=FAIL,
-        says="the answer to a request with a garbage token echoes the bearer token",
+        says="the response to a request with a garbage token echoes the bearer token",
     ),
     case(security.no_secrets, [run(token(0, "a token-1 b"))], TOKENS, is_=FAIL, says="echoes"),
     case(security.no_secrets, [reply(401, headers={"X-T": "token-1"})], TOKENS, is_=FAIL, says="echoes"),
     case(security.no_secrets, [scripted((0, SPLIT[:70]), (1, SPLIT[70:]))], TOKENS, is_=FAIL, says="echoes"),
-    case(security.no_secrets, [no_answer()], TOKENS, is_=INCONCLUSIVE, says="no answer to look through"),
+    case(security.no_secrets, [no_answer()], TOKENS, is_=INCONCLUSIVE, says="no response to search"),
     case(security.cors, [cors(None, None)], is_=PASS, says="no wildcard"),
     case(security.cors, [cors("*", None)], is_=PASS, says="no wildcard"),
     case(security.cors, [cors("https://ours.example", "true")], is_=PASS, says="no wildcard"),
@@ -43,15 +43,20 @@ CASES: list[Case] = [
         security.cors,
         [cors(None, None), cors("https://elsewhere.example", "TRUE")],
         is_=FAIL,
-        says="whatever origin asks (https://elsewhere.example)",
+        says="every origin (it echoes https://elsewhere.example)",
     ),
     case(security.cors, [reply(401, request=FOREIGN), no_answer()], is_=INCONCLUSIVE, says="was accepted"),
-    case(security.nosniff, [whole_run(), reply(401), no_answer()], is_=PASS, says="2 answers, errors too"),
+    case(
+        security.nosniff,
+        [whole_run(), reply(401), no_answer()],
+        is_=PASS,
+        says="2 responses, errors included",
+    ),
     case(
         security.nosniff,
         [whole_run(), reply(401, headers={"X-Content-Type-Options": None}, label="a refused request")],
         is_=WARN,
-        says="the answer to a refused request lacks",
+        says="the response to a refused request lacks",
     ),
     case(
         security.nosniff,
@@ -63,6 +68,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)

@@ -27,7 +27,7 @@ CASES: list[Case] = [
     case(terminal.exactly_one, whole_run(), is_=PASS, says="one terminal event, done"),
     case(terminal.exactly_one, run(token(0)), is_=FAIL, says="no terminal event: status 200 with 1 event"),
     case(terminal.exactly_one, run(done(0), error(1)), is_=FAIL, says="2 terminal events: done, error", at=1),
-    case(terminal.exactly_one, cut_run(2), is_=INCONCLUSIVE, says="cut by us"),
+    case(terminal.exactly_one, cut_run(2), is_=INCONCLUSIVE, says="the harness cut the stream"),
     case(terminal.exactly_one, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         terminal.last,
@@ -37,7 +37,7 @@ CASES: list[Case] = [
     ),
     case(terminal.last, run(token(0), done(1), token(2)), is_=FAIL, says="event 3", at=2),
     case(terminal.last, run(done(0), b"id: 9-9\n\n"), is_=FAIL, says="event 2 (id 9-9) follows", at=1),
-    case(terminal.last, run(token(0)), is_=INCONCLUSIVE, says="there was no terminal event"),
+    case(terminal.last, run(token(0)), is_=INCONCLUSIVE, says="no terminal event"),
     case(terminal.closes, whole_run(ended_ms=40), is_=PASS, says="closed 10 ms after"),
     case(
         terminal.closes,
@@ -54,7 +54,7 @@ CASES: list[Case] = [
         says=f"{OPEN} (allowed: 5 s)",
         at=1,
     ),
-    case(terminal.closes, run(token(0)), is_=INCONCLUSIVE, says="did not come to its terminal event"),
+    case(terminal.closes, run(token(0)), is_=INCONCLUSIVE, says="did not reach its terminal event"),
     case(terminal.closes, run(done(0), ending=Ending.CUT, detail="cut"), is_=INCONCLUSIVE, says="cut"),
     case(terminal.always, run(error(0)), is_=PASS, says="ended with error"),
     case(terminal.always, run(token(0), ending=Ending.TRUNCATED), is_=FAIL, says="without a terminal", at=0),
@@ -76,11 +76,11 @@ CASES: list[Case] = [
     case(terminal.no_tokens, run(done(0)), is_=PASS, says="ended with done"),
     case(terminal.no_tokens, run(token(0, ""), done(1)), is_=PASS, says="ended with done"),
     case(terminal.no_tokens, empty_stream(), is_=FAIL, says="no terminal event: status 200 with no event"),
-    case(terminal.no_tokens, whole_run(), is_=INCONCLUSIVE, says="the silent action made 3 tokens"),
+    case(terminal.no_tokens, whole_run(), is_=INCONCLUSIVE, says="the silent action produced 3 tokens"),
     case(terminal.no_tokens, reply(500), is_=INCONCLUSIVE, says="no stream to check"),
 ]
 
 
-@pytest.mark.parametrize("one", CASES, ids=str)
-def test_verdict(one: Case) -> None:
-    check(one)
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_verdict(example: Case) -> None:
+    check(example)

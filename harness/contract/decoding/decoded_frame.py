@@ -1,0 +1,103 @@
+"""One event-stream frame as it was received, with its data decoded as a RunEvent."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from propcache.api import cached_property
+
+from harness.profiles.workflow_actions.event_id import StreamId
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES, RunEvent, TokenEvent, parse_run_event
+from harness.protocol.sse import Frame
+
+_RUN_ID = re.compile(r'"runId"\s*:\s*"(?:[^"\\]|\\.)*"')
+_HTTP_409 = re.compile(r"\b409\b")
+
+EventIdentity = tuple[str | None, str | None]
+"""An event's id and data: equal wherever the event is received again."""
+
+
+@dataclass(frozen=True)
+class DecodedFrame:
+    """One frame as it was received.
+
+    index: its position among the stream's frames, from 0. arrival_ns: arrival of the read that completed it. event:
+    its data as a RunEvent; None if it has no data, or data that is not a RunEvent (`problem` says why).
+    """
+
+    index: int
+    arrival_ns: int
+    frame: Frame
+    event: RunEvent | None
+    problem: str | None
+
+    @cached_property
+    def stream_id(self) -> StreamId | None:
+        """Its own id as a pair of numbers; None if it has no id of that form."""
+        if self.frame.id is None:
+            return None
+        try:
+            return StreamId.parse(self.frame.id)
+        except ValueError:
+            return None
+
+    @property
+    def is_event(self) -> bool:
+        """Whether a client dispatches an event for it."""
+        return self.frame.dispatches
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether it ends the run."""
+        return self.event is not None and self.event.type in TERMINAL_TYPES
+
+    @property
+    def has_content(self) -> bool:
+        """Whether it is a token with text. The first one determines the time to first token."""
+        return isinstance(self.event, TokenEvent) and bool(self.event.content)
+
+    @cached_property
+    def identity(self) -> EventIdentity:
+        """Its id and data, without the runId of a terminal event: only run-id.constant checks that."""
+        data = self.frame.data
+        if self.is_terminal and data is not None:
+            data = without_run_id(data)
+        return self.frame.id, data
+
+
+def without_run_id(data: str) -> str:
+    """A terminal event's data without the value of its runId."""
+    return _RUN_ID.sub('"runId":…', data)
+
+
+def decode_frame(index: int, arrival_ns: int, frame: Frame) -> DecodedFrame:
+    """Decode the frame's data as a RunEvent."""
+    if not frame.data:
+        problem = "the data is empty" if frame.dispatches else None
+        return DecodedFrame(index, arrival_ns, frame, None, problem)
+    try:
+        return DecodedFrame(index, arrival_ns, frame, parse_run_event(frame.data), None)
+    except ValueError as problem:
+        return DecodedFrame(index, arrival_ns, frame, None, str(problem))
+
+
+def carries_409(data: str) -> bool:
+    """Whether a value in a JSON text is the number 409, or a string that contains it as a word."""
+    try:
+        return _contains_409(json.loads(data))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _contains_409(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_contains_409, value.values()))
+    if isinstance(value, list):
+        return any(map(_contains_409, value))
+    if isinstance(value, str):
+        return _HTTP_409.search(value) is not None
+    return value == 409 and not isinstance(value, bool)

@@ -1,0 +1,80 @@
+"""Compares the event sequences of two streams of a run: where they differ, and how to say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.contract.exchange import Exchange
+from harness.contract.finding import Location
+from harness.contract.rules.rule import quoted
+from harness.formatting import counted
+
+EventIdentity = tuple[str | None, str | None]
+"""An event's id and data: equal wherever the event is seen again."""
+
+
+def first_difference(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity]) -> str | None:
+    """The first difference between two sequences, as part of a sentence; None if they are equal."""
+    if expected == actual:
+        return None
+    place = common_prefix_length(expected, actual)
+    if place < min(len(expected), len(actual)):
+        return _difference_at(expected, actual, place)
+    if len(actual) < len(expected):
+        missing = counted(len(expected) - len(actual), "event")
+        return f"{missing} missing, from {identity_label(expected[len(actual)])} on"
+    extra = counted(len(actual) - len(expected), "event")
+    return f"{extra} too many, from {identity_label(actual[len(expected)])} on"
+
+
+def identity_label(identity: EventIdentity) -> str:
+    """An event in a sentence: its id, or its data if it has no id."""
+    event_id, data = identity
+    return f"id {event_id}" if event_id is not None else f"data {quoted(data or '', 60)}"
+
+
+def _difference_at(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity], place: int) -> str:
+    is_instead_of = (
+        f"event {place + 1} is {identity_label(actual[place])} instead of {identity_label(expected[place])}"
+    )
+    if actual[place] in expected[place + 1 :]:
+        skipped = expected.index(actual[place], place + 1) - place
+        return f"{is_instead_of}: {counted(skipped, 'event')} lost before it"
+    if actual[place] in expected[:place]:
+        return f"{is_instead_of}: it was already sent"
+    (expected_id, expected_data), (actual_id, actual_data) = expected[place], actual[place]
+    if expected_id is not None and expected_id == actual_id:
+        return (
+            f"event {place + 1} (id {actual_id}) has data {quoted(actual_data or '', 60)} instead of "
+            f"{quoted(expected_data or '', 60)}"
+        )
+    return is_instead_of
+
+
+def common_prefix_length(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity]) -> int:
+    """The number of events with which both sequences start."""
+    pairs = enumerate(zip(expected, actual, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(expected), len(actual)))
+
+
+def location_of_difference(
+    run: Exchange, sequence: Sequence[EventIdentity], expected: Sequence[EventIdentity]
+) -> Location:
+    """The first event of `run` that differs from `expected`, or its last. `sequence` is the run's own."""
+    events = run.events
+    for place, identity in enumerate(sequence):
+        if place >= len(expected) or identity != expected[place]:
+            return Location(run, events[place] if place < len(events) else None)
+    return Location(run, events[-1] if events else None)
+
+
+def divergence(
+    run: Exchange, expected: Sequence[EventIdentity], other: Exchange, actual: Sequence[EventIdentity]
+) -> tuple[Location, Location]:
+    """Where two streams differ: in `run`, whose last events are `expected`, and in `other`, whose events are `actual`.
+
+    If events are missing at the end of one, these are the other's first such event and its own last event.
+    """
+    place = common_prefix_length(expected, actual) + len(run.events) - len(expected)
+    event = run.events[min(place, len(run.events) - 1)] if run.events else None
+    return Location(run, event), location_of_difference(other, actual, expected)

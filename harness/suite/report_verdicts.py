@@ -1,0 +1,61 @@
+"""Verdicts on pytest's test reports: how they are attached, read, and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from harness.contract.finding import Verdict
+from harness.contract.verdicts import CheckOutcome
+from harness.suite.scenario import NotApplicable
+
+_STATUS = {
+    Verdict.WARN: ("warned", "W", ("WARNED", {"yellow": True})),
+    Verdict.INCONCLUSIVE: ("inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})),
+    Verdict.NOT_APPLICABLE: ("not applicable", "-", ("NOT APPLICABLE", {"cyan": True})),
+    Verdict.INFO: ("info", "i", ("INFO", {"cyan": True})),
+    Verdict.KNOWN: ("known", "k", ("KNOWN", {"yellow": True})),
+}
+
+
+def attach(report: pytest.TestReport, outcome: CheckOutcome, documents: Mapping[str, Any]) -> None:
+    """Put an outcome and its new Exchange documents on a report, as JSON values: xdist sends them between processes."""
+    report.harness = {"outcome": outcome.to_json(), "documents": dict(documents)}  # type: ignore[attr-defined]
+
+
+def attached(report: pytest.TestReport) -> tuple[CheckOutcome, dict[str, Any]] | None:
+    """The outcome and the documents on a report; None if there are none."""
+    value = getattr(report, "harness", None)
+    return None if value is None else (CheckOutcome.from_json(value["outcome"]), value["documents"])
+
+
+def status(report: pytest.TestReport) -> tuple[str, str, Any] | None:
+    """Category, letter and word of a verdict that pytest would show as skipped."""
+    value = getattr(report, "harness", None)
+    if value is None or report.outcome != "skipped":
+        return None
+    return _STATUS.get(Verdict(value["outcome"]["verdict"]))
+
+
+def show_as_failed(report: pytest.TestReport, message: str) -> None:
+    """Make a report a failure with this text instead of a traceback."""
+    report.outcome = "failed"
+    report.longrepr = message
+
+
+def show_as_skipped(report: pytest.TestReport, item: pytest.Item, reason: str) -> None:
+    """Make a report a skip: the test neither passed nor failed the session."""
+    report.outcome = "skipped"
+    report.longrepr = (str(item.path), (item.location[1] or 0) + 1, reason)
+
+
+def skip_without_source(raised: NotApplicable) -> pytest.ExceptionInfo[BaseException]:
+    """The exception as a skip, for which pytest prints no source.
+
+    To print source, pytest parses it, and so does Hypothesis in the scenarios' thread. CPython 3.11 raises SystemError
+    if two threads do so at once (gh-106905), which would end the session.
+    """
+    skipped = pytest.skip.Exception(str(raised))
+    return pytest.ExceptionInfo.from_exception(skipped.with_traceback(raised.__traceback__))

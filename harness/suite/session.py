@@ -1,0 +1,278 @@
+"""A pytest session that tests a target: starts the scenarios, collects the verdicts, and writes the reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.config.sources import load_settings, read_token
+from harness.contract.finding import Verdict
+from harness.contract.requirements import find
+from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
+from harness.errors import SettingsError
+from harness.exit_codes import INTERRUPTED, NOT_TESTED
+from harness.suite.evidence_store import Evaluated, EvidenceStore, store_verdicts
+from harness.suite.known_failures import load_known_failures, update_known_failures
+from harness.suite.preflight import PreflightError, preflight
+from harness.suite.progress import Progress
+from harness.suite.report_verdicts import (
+    attach,
+    attached,
+    show_as_failed,
+    show_as_skipped,
+    skip_without_source,
+    status,
+)
+from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner
+from harness.suite.selection import requirement_of
+from harness.suite.terminal_report import explain, write_summary
+
+_PLUGIN_NAME = "harness-session"
+_COMPLETED = frozenset({pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED})
+
+#: The scenarios that the selected tests need, set by the suite, so that all of them can start at once.
+SCENARIOS: pytest.StashKey[Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]] = (
+    pytest.StashKey()
+)
+RUNNER: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
+#: On a test: its finding and evidence.
+EVALUATED: pytest.StashKey[Evaluated] = pytest.StashKey()
+_EVIDENCE: pytest.StashKey[EvidenceStore] = pytest.StashKey()
+
+
+def select_target(config: pytest.Config) -> None:
+    """Make this a session that tests a target, unless it is one already.
+
+    A suite's conftest calls it in pytest_configure: a session that distributes its tests (xdist) collects none itself,
+    and one with an empty selection has none, but both have verdicts to write.
+    """
+    if not config.pluginmanager.has_plugin(_PLUGIN_NAME):
+        config.pluginmanager.register(TargetSession(config), _PLUGIN_NAME)
+
+
+def settings_from_options(config: pytest.Config) -> dict[str, Any]:
+    """The settings given as command-line options."""
+    target: dict[str, Any] = {
+        "base_url": config.getoption("harness_target"),
+        "path": config.getoption("harness_path"),
+        "organization_id": config.getoption("harness_organization"),
+    }
+    token_file = config.getoption("harness_token_file")
+    if token_file:
+        target["token"] = read_token(Path(token_file))
+    return {"target": {name: value for name, value in target.items() if value is not None}}
+
+
+class TargetSession:
+    """Plugin for a session that tests a target. With xdist there is one in the controller and one in each worker."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.verdicts = Verdicts()
+        self.documents: dict[str, Any] = {}
+        self.runner: ScenarioRunner | None = None
+        self.settings: Settings | None = None
+        self.progress: Progress | None = None
+        self.interrupted = False
+        self.has_suite_tests = True
+        self._selected_nothing = False
+
+    @property
+    def _is_worker(self) -> bool:
+        return hasattr(self.config, "workerinput")
+
+    @property
+    def _distributes(self) -> bool:
+        return bool(self.config.getoption("numprocesses", None)) and not self._is_worker
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        self.has_suite_tests = not session.items or any(map(requirement_of, session.items))
+        if self.config.option.collectonly or not self.has_suite_tests:
+            return
+        try:
+            runner = self._start()
+        except (SettingsError, PreflightError) as problem:
+            self.verdicts.untested = str(problem)
+            self._finish(interrupted=True)
+            pytest.exit(f"harness: {problem}", returncode=NOT_TESTED)
+        progress_file = self._path_option("harness_progress")
+        if progress_file is not None and not self._is_worker:
+            self.progress = Progress(progress_file, sum(1 for item in session.items if requirement_of(item)))
+        if not self._is_worker and not self._distributes:
+            runner.begin(self.config.stash.get(SCENARIOS, ()))
+
+    def _start(self) -> ScenarioRunner:
+        """Load the known failures and the settings, and check that the target can be tested.
+
+        Raises SettingsError or PreflightError.
+        """
+        if known_failures := self._path_option("harness_known_failures"):
+            self._load_known_failures(known_failures)
+        self.settings = load_settings(self._path_option("harness_config"), settings_from_options(self.config))
+        limits = Limits(
+            self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
+        )
+        runner = ScenarioRunner(self.settings, limits)
+        runner.__enter__()
+        self.runner = runner
+        runner.run(preflight(runner.context.target))
+        stores_documents = bool(self.config.getoption("harness_results"))
+        self.config.stash[_EVIDENCE] = EvidenceStore(
+            self.settings, f"{_worker_prefix(self.config)}exchange-", stores_documents
+        )
+        self.config.stash[RUNNER] = runner
+        return runner
+
+    def _load_known_failures(self, path: Path) -> None:
+        if path.exists() or not self.config.getoption("harness_update_known_failures"):
+            self.verdicts.known = {
+                name: entry.describe() for name, entry in load_known_failures(path).items()
+            }
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self.interrupted = isinstance(excinfo.value, KeyboardInterrupt)  # pytest.exit calls this hook too
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        raised = call.excinfo.value if call.excinfo is not None else None
+        if isinstance(raised, NotApplicable):
+            call.excinfo = skip_without_source(raised)
+        report = yield
+        requirement_id = requirement_of(item)
+        if requirement_id is None or (call.when != "call" and raised is None):
+            return report
+        self._attach_verdict(report, item, call, requirement_id, raised)
+        return report
+
+    def _attach_verdict(
+        self,
+        report: pytest.TestReport,
+        item: pytest.Item,
+        call: pytest.CallInfo[None],
+        requirement_id: str,
+        raised: BaseException | None,
+    ) -> None:
+        """Turn the test's finding, or what it raised, into a verdict on its report."""
+        evaluated = item.stash.get(EVALUATED, None)
+        documents: dict[str, Any] = {}
+        evidence: list[dict[str, Any]] = []
+        packed = None
+        if raised is None and evaluated is not None:
+            store = self.config.stash[_EVIDENCE]
+            finding = evaluated.finding
+            verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
+            evidence = store.references(evaluated, item.name, documents)
+            requirement = find(requirement_id)
+            if fails(verdict, requirement.level, strict=self.config.getoption("harness_strict")):
+                show_as_failed(report, explain(finding, requirement, store.settings))
+            elif verdict is not Verdict.PASS:
+                show_as_skipped(report, item, f"{verdict}: {detail}")
+            packed = store.pack(evaluated, item.name, documents)
+        elif isinstance(raised, NotApplicable):
+            verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
+            show_as_skipped(report, item, f"{verdict}: {detail}")
+        elif raised is not None:
+            verdict, detail = Verdict.ERROR, f"the harness itself failed: {type(raised).__name__}: {raised}"
+        else:
+            verdict, detail = Verdict.ERROR, "the test checked nothing"
+            show_as_failed(report, detail)
+        outcome = CheckOutcome(
+            requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed
+        )
+        attach(report, outcome, documents)
+        item.user_properties += [("requirement", requirement_id), ("verdict", str(verdict))]  # for JUnit XML
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if (value := attached(report)) is None:
+            return
+        outcome, documents = value
+        self.verdicts.add(outcome)
+        if self.progress is not None:
+            self.progress.count(outcome.requirement, outcome.verdict)
+        self.documents.update(documents)
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, Any] | None:
+        return status(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._is_worker or self.config.option.collectonly or not self.has_suite_tests:
+            self._stop_runner()
+            return
+        self._finish(interrupted=self.interrupted or exitstatus not in _COMPLETED)
+        if self.interrupted:
+            session.exitstatus = INTERRUPTED
+        elif exitstatus == pytest.ExitCode.OK and self.stale:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        elif (
+            exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
+            and not self.verdicts.tested
+        ):
+            self._selected_nothing = exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+            session.exitstatus = NOT_TESTED
+
+    @property
+    def stale(self) -> list[Check]:
+        """Requirements that pass although they are listed as known failures; none if the list is being updated."""
+        if self.config.getoption("harness_update_known_failures"):
+            return []
+        return [check for check in self.verdicts.checks if check.verdict is Verdict.STALE]
+
+    def _update_known_failures(self, path: Path) -> None:
+        checks = self.verdicts.checks
+        failing = [
+            check.requirement.id
+            for check in checks
+            if check.verdict in {Verdict.FAIL, Verdict.WARN, Verdict.KNOWN}
+        ]
+        undecided = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE, Verdict.ERROR}
+        update_known_failures(
+            path, failing, {check.requirement.id: check.verdict not in undecided for check in checks}
+        )
+
+    def _stop_runner(self) -> None:
+        if self.runner is not None:
+            self.runner.__exit__()
+            self.runner = None
+
+    def _finish(self, *, interrupted: bool) -> None:
+        """Stop the scenarios, and write every requested file."""
+        self._stop_runner()
+        target = {}
+        if self.settings is not None:
+            target = self.settings.target.model_dump(
+                mode="json", include={"base_url", "path", "organization_id"}
+            )
+        known_failures = self._path_option("harness_known_failures")
+        if known_failures and self.config.getoption("harness_update_known_failures") and self.verdicts.tested:
+            self._update_known_failures(known_failures)
+        if json_file := self._path_option("harness_json"):
+            json_file.parent.mkdir(parents=True, exist_ok=True)
+            document = json.dumps(self.verdicts.to_json(target), indent=2)
+            json_file.write_text(document + "\n", encoding="utf-8")
+        if results_file := self._path_option("harness_results"):
+            store_verdicts(results_file, self.verdicts, self.documents, interrupted=interrupted)
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self.verdicts.results:
+            write_summary(terminalreporter, self.verdicts.checks)
+        elif self._selected_nothing:
+            terminalreporter.write_line("harness: nothing was tested: no test of the suite is selected")
+
+    def _path_option(self, name: str) -> Path | None:
+        value = self.config.getoption(name)
+        return Path(value) if value else None
+
+
+def _worker_prefix(config: pytest.Config) -> str:
+    workerinput = getattr(config, "workerinput", None)
+    return f"{workerinput['workerid']}-" if workerinput else ""
