@@ -24,6 +24,7 @@ from harness.results.manifest import target_address
 from harness.results.metrics import METRICS, PERCENTILES
 from harness.results.reader import Results
 from harness.results.records import CheckRecord
+from harness.results.schema import RESULTS_FILE
 
 from .charts import percentile_curve, percentiles_over_time
 from .text import NOTHING, agree, bounded, count, counted
@@ -147,7 +148,7 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
 
 def _folder(path: Path) -> Path:
     """The output folder of a test, or the path of a file with a different name."""
-    return path.parent if path.name == "results.sqlite" else path.with_suffix("")
+    return path.parent if path.name == RESULTS_FILE else path.with_suffix("")
 
 
 def compare_files(paths: Sequence[Path]) -> ComparisonPage:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from harness.results.measurement_error import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
 from harness.results.metrics import HARNESS_METRICS, METRICS, PERCENTILES
 from harness.results.reader import Results
+from harness.results.saturation import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
 
 from .text import NOTHING, count, counted, milliseconds, percent
 

@@ -14,9 +14,9 @@ from harness.gate.objective import GOODPUT, KEYS
 from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
-from harness.results.measurement_error import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, CheckRecord, ProcessRecord
+from harness.results.saturation import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"

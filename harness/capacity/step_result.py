@@ -17,10 +17,11 @@ from harness.gate.console import format_value
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective
 from harness.gate.report import GateRow
-from harness.results import measurement_error, metrics
+from harness.results import metrics
 from harness.results.histogram import RELATIVE_ERROR
 from harness.results.ledger import TERMINAL, Ledger
 from harness.results.reader import Results
+from harness.results.saturation import saturation_reasons
 
 
 def measure(
@@ -38,7 +39,7 @@ def measure(
         percentiles={metric: _percentiles(results, metric) for metric in dict.fromkeys(measured)},
         goodput=metrics.goodput(results),
         streams=results.ledger().scheduled,
-        saturation=tuple(measurement_error.saturation(results)),
+        saturation=tuple(saturation_reasons(results)),
     )
     return _with_flow(step, results.ledger_by_second(), results.measured_from, step_s)
 
@@ -67,7 +68,7 @@ def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[TrialVe
         missed.append(rows["load"].detail)
     if missed:
         return "failed", "; ".join(missed)
-    busy = measurement_error.saturation(results)
+    busy = saturation_reasons(results)
     dropped = results.ledger()["dropped"]
     if dropped:
         busy.append(f"{counted(dropped, 'arrival')} dropped because max_in_flight streams were open")

@@ -11,9 +11,10 @@ from harness.export.metric_families import Family, make_family
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
 from harness.gate.report import GateOutcome, RowVerdict
-from harness.results import measurement_error, metrics
+from harness.results import metrics
 from harness.results.reader import Results
 from harness.results.records import VERDICTS
+from harness.results.saturation import processes, saturation_reasons
 from harness.results.schema import ResultsError
 
 _GATE_OUTCOMES: tuple[str, ...] = get_args(GateOutcome)
@@ -135,7 +136,7 @@ def _of_harness(results: Results, target: str) -> Iterator[Family]:
         "gauge",
         "",
         "1 if the harness was saturated: its latencies are not those of the server alone.",
-        [({}, bool(measurement_error.saturation(results)))],
+        [({}, bool(saturation_reasons(results)))],
         target,
     )
     yield make_family(
@@ -146,7 +147,7 @@ def _of_harness(results: Results, target: str) -> Iterator[Family]:
         [({}, sum(results.harness_faults.values()))],
         target,
     )
-    usages = measurement_error.processes(results)
+    usages = processes(results)
     yield make_family(
         "harness.cpu.max",
         "gauge",

@@ -15,9 +15,10 @@ from harness.gate.comparison import Comparison, Effects, compare, compare_shares
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import GOODPUT, Objective, parse_objectives
 from harness.gate.report import USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
-from harness.results import measurement_error, metrics
+from harness.results import metrics
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
+from harness.results.saturation import fault_sentence, saturation_reasons
 from harness.results.schema import ResultsError
 
 DROPPED_AT_MOST = 0.01
@@ -46,13 +47,13 @@ def evaluate(
     them are included. intervals: whether rows get a confidence interval. Raises ResultsError.
     """
     objectives = tuple(objectives)
-    saturation = tuple(measurement_error.saturation(results))
+    saturation = tuple(saturation_reasons(results))
     rows = list(_rows(results, objectives, saturated=bool(saturation)))
     if intervals:
         by_name = {objective.name: objective for objective in objectives}
         rows = [_with_interval(row, by_name.get(row.name), results) for row in rows]
     for number, repeat in enumerate(repeats, 1):
-        repeat_rows = _rows(repeat, objectives, saturated=bool(measurement_error.saturation(repeat)))
+        repeat_rows = _rows(repeat, objectives, saturated=bool(saturation_reasons(repeat)))
         rows += [
             replace(row, name=f"repeat {number}: {row.name}")
             for row in repeat_rows
@@ -121,7 +122,7 @@ def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:
         if reason:
             return reason
     unsound = (
-        ("was saturated", measurement_error.saturation),
+        ("was saturated", saturation_reasons),
         ("had faults and left streams unjudged", lambda file: file.harness_faults),
     )
     for problem, has_problem in unsound:
@@ -265,7 +266,7 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
         yield GateRow("dropped", float(ledger["dropped"]), 0.0, "inconclusive", detail)
     faults = results.harness_faults
     if faults:
-        detail = measurement_error.fault_sentence(faults)
+        detail = fault_sentence(faults)
         yield GateRow("harness", float(sum(faults.values())), 0.0, "inconclusive", detail)
     if ledger["lost"] or results.manifest.get("workers_lost"):
         yield GateRow("lost", float(ledger["lost"]), 0.0, "inconclusive", _lost(results))

@@ -38,7 +38,7 @@ from harness.load.stats.run_recording import RunRecording
 from harness.load.stats.snapshot_publisher import SnapshotPublisher
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web.form import LoadForm
-from harness.results import measurement_error
+from harness.results.saturation import MASTER
 from harness.results.schema import ResultsError
 
 _LOCAL_START_AFTER_S = 0.1
@@ -245,7 +245,7 @@ class Session:
             self._users.configure(settings.load)
         self._recording = self._open_recording(settings)
         if self._master_link is not None:
-            self._master_monitor = ProcessMonitor(measurement_error.MASTER)
+            self._master_monitor = ProcessMonitor(MASTER)
             self._master_monitor.start()
             self._recording.started(self._master_link.start(settings))
         else:
@@ -296,7 +296,7 @@ class Session:
         if self._master_monitor is not None:
             batch = StatsBatch()
             self._master_monitor.report_to(batch)
-            yield batch, measurement_error.MASTER
+            yield batch, MASTER
 
     def _add_batch(self, batch: StatsBatch, worker: str) -> None:
         if self._recording is not None:

@@ -7,10 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from harness.results.measurement_error import measurement_error
 from harness.results.metrics import METRICS, distribution, violations
 from harness.results.reader import Results
 from harness.results.records import VERDICTS
+from harness.results.saturation import measurement_error
 from harness.results.stored_histograms import HistogramPart
 
 ALWAYS_SUMMARISED = ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")

@@ -3,10 +3,10 @@ import json
 import pytest
 
 from harness.results.histogram import Histogram
-from harness.results.measurement_error import ProcessUsage, fault_sentence, processes, saturation
 from harness.results.metrics import HARNESS_METRICS, METRICS, error_rate, goodput, violations
 from harness.results.reader import Results
 from harness.results.records import CheckRecord, ProcessRecord
+from harness.results.saturation import ProcessUsage, fault_sentence, processes, saturation_reasons
 from harness.results.summary import summarize
 from harness.results.writer import ResultsWriter
 
@@ -142,10 +142,10 @@ def test_the_summary_of_a_run(writer, results):
 @pytest.mark.parametrize("metric", ["receive_lag_ms", "schedule_lag_ms"])
 def test_either_lag_saturates_by_its_p99(writer, results, metric):
     add(writer, metric, *[1.0] * 99, 500.0)
-    assert saturation(results) == []
+    assert saturation_reasons(results) == []
     add(writer, metric, 500.0, 500.0)
     name = {"receive_lag_ms": "receive lag", "schedule_lag_ms": "schedule lag"}[metric]
-    (why,) = saturation(results)
+    (why,) = saturation_reasons(results)
     assert why.startswith(f"the p99 of {name} is ")
     assert why.endswith(" ms (limit 10 ms)")
     assert summarize(results)["harness"]["saturated"] is True
@@ -163,9 +163,9 @@ def test_one_busy_process_among_many_saturates_by_its_hub_delay(writer, results)
     for number in range(300):
         delays(writer, f"worker-{number}", *[1.0] * 100)
     delays(writer, "master", *[800.0] * 100)
-    assert saturation(results) == []
+    assert saturation_reasons(results) == []
     delays(writer, "worker-7", 12.0, 12.0)
-    assert saturation(results) == ["the p99 of hub delay in worker-7 is 12.0 ms (limit 10 ms)"]
+    assert saturation_reasons(results) == ["the p99 of hub delay in worker-7 is 12.0 ms (limit 10 ms)"]
 
 
 def cpu(writer, worker, *shares, since=1):
@@ -182,14 +182,14 @@ def test_a_process_saturates_by_its_cpu_in_more_than_a_tenth_of_its_seconds(writ
     cpu(writer, "worker-0", *[0.5] * 9, 0.95)
     cpu(writer, "worker-1", *[0.9] * 10)
     cpu(writer, "master", *[1.0] * 10)
-    assert saturation(results) == []
+    assert saturation_reasons(results) == []
     cpu(writer, "worker-0", 0.95, since=9)
-    assert saturation(results) == [
+    assert saturation_reasons(results) == [
         "worker-0 used more than 90% of a core in 20% of its seconds (limit 10%)",
     ]
     writer.set_manifest(measured_from=11)
     writer.commit()
-    assert saturation(results) == []
+    assert saturation_reasons(results) == []
 
 
 def test_how_each_process_fared(writer, results):

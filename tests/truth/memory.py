@@ -19,8 +19,8 @@ from statistics import linear_regression, median
 import psutil
 
 from harness.config.load_settings import LoadSettings
-from harness.results.measurement_error import MASTER
 from harness.results.records import ProcessRecord
+from harness.results.saturation import MASTER
 from tests.benchmarks.target import Rhythm, raise_file_limit, running_target
 from tests.load.locust_process import Load
 

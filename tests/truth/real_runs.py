@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.commands.reference_process import LISTENING
-from harness.results import measurement_error
 from harness.results.reader import Results
+from harness.results.saturation import saturation_reasons
 
 DELAY_S = 0.2
 DURATION_S = 8
@@ -43,7 +43,7 @@ def _is_sound(out: Path) -> bool:
         return False
     with Results(out / "results.sqlite") as results:
         ended = results.manifest.get("load_state") == "finished"
-        return ended and results.tested and not measurement_error.saturation(results)
+        return ended and results.tested and not saturation_reasons(results)
 
 
 @contextmanager

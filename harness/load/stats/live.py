@@ -49,10 +49,11 @@ from harness.gate.objective import Objective
 from harness.load.stats.run_totals import RunTotals
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.time_bins import SERIES_METRICS, TimeBins
-from harness.results import measurement_error, metrics
+from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
+from harness.results.saturation import MASTER, ProcessSeconds, measurement_error_of
 
 VERSION = 1
 
@@ -106,7 +107,7 @@ class LiveStats:
         self._totals = RunTotals(measured_from=math.inf if has_warmup else -math.inf)
         self._histograms: dict[str, dict[str, Histogram]] = {}  # metric, journey
         self._hub_delays: dict[str, Histogram] = {}  # worker
-        self._process_seconds: dict[str, measurement_error.ProcessSeconds] = {}  # worker
+        self._process_seconds: dict[str, ProcessSeconds] = {}  # worker
         self._reported_until: dict[str, int] = {}  # worker, epoch s
         self._lost: list[str] = []
         self._bins = TimeBins()
@@ -130,8 +131,8 @@ class LiveStats:
             self._record(metric, journey, second, worker, histogram)
         for row in batch.processes:
             if row.second >= self._totals.measured_from:
-                self._process_seconds.setdefault(worker, measurement_error.ProcessSeconds()).add(row)
-            if worker != measurement_error.MASTER:
+                self._process_seconds.setdefault(worker, ProcessSeconds()).add(row)
+            if worker != MASTER:
                 self._reported_until[worker] = max(self._reported_until.get(worker, 0), row.second + 1)
 
     def _record(self, metric: str, journey: str, second: int, worker: str, histogram: Histogram) -> None:
@@ -261,7 +262,7 @@ class LiveStats:
 
     def _measurement_error(self) -> SnapshotDocument:
         totals = self._totals.totals
-        return measurement_error.measurement_error_of(
+        return measurement_error_of(
             {name: self.histogram(name) for name in metrics.HARNESS_METRICS},
             dict(sorted(self._hub_delays.items())),
             [

@@ -22,9 +22,9 @@ from harness.errors import SettingsError
 from harness.load.stats.live import receive_stamp
 from harness.load.stats.run_totals import RunTotals
 from harness.load.stats.stats_batch import StatsBatch
-from harness.results import measurement_error
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
+from harness.results.saturation import fault_sentence
 from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
@@ -145,7 +145,7 @@ class ResultsRecorder:
         if not ledger.adds_up:
             line += f"; THIS DOES NOT ADD UP: {ledger.missing} missing"
         line += f"; {self.totals.failures} failed; violations: {', '.join(violations) or 'none'}"
-        return f"{line}; {measurement_error.fault_sentence(faults)}" if faults else line
+        return f"{line}; {fault_sentence(faults)}" if faults else line
 
     def _flush_periodically(self) -> None:
         while not self._closing.wait(_WRITE_EVERY_S):

@@ -85,20 +85,20 @@ def processes(results: Results) -> list[ProcessUsage]:
     return [total.usage(worker, hub_delays.get(worker, Histogram())) for worker, total in seconds.items()]
 
 
-def saturation(results: Results) -> list[str]:
+def saturation_reasons(results: Results) -> list[str]:
     """Why the harness was too busy to measure the server alone, one clause per reason; empty if it was not.
 
     Checks the p99 of receive lag and schedule lag over all processes, and hub delay and CPU of each process
     that carries streams: a single saturated process would not show in the sum of many.
     """
     lags = {name: results.histogram(name) for name in HARNESS_METRICS}
-    return saturation_of(lags, results.histograms_by_worker("hub_delay_ms"), processes(results))
+    return saturation_reasons_from(lags, results.histograms_by_worker("hub_delay_ms"), processes(results))
 
 
-def saturation_of(
+def saturation_reasons_from(
     lags: Mapping[str, Histogram], hub_delays: Mapping[str, Histogram], usages: Iterable[ProcessUsage]
 ) -> list[str]:
-    """`saturation` for numbers in memory. lags: HARNESS_METRICS by name. hub_delays: by process."""
+    """`saturation_reasons` for numbers in memory. lags: HARNESS_METRICS by name. hub_delays: by process."""
     reasons = []
     for name in ("receive_lag_ms", "schedule_lag_ms"):
         lag_ms = lags[name].percentile(99)
@@ -155,9 +155,9 @@ def measurement_error_of(
     receive_stamp: str | None,
     faults: Mapping[str, int],
 ) -> dict[str, Any]:
-    """`measurement_error` for numbers in memory; arguments as in `saturation_of` and `fault_sentence`."""
+    """`measurement_error` for numbers in memory; arguments as in `saturation_reasons_from` and `fault_sentence`."""
     usages = list(usages)
-    reasons = saturation_of(lags, hub_delays, usages)
+    reasons = saturation_reasons_from(lags, hub_delays, usages)
     shown = {
         {"receive_lag_ms": "lag_ms"}.get(name, name): {
             word: lags[name].percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
