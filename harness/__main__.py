@@ -1,4 +1,4 @@
-"""``python -m harness`` is the same as ``harness``."""
+"""Runs ``harness`` as ``python -m harness``."""
 
 from harness.cli import main
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: whoever reads one at any moment reads no half of it."""
+"""Replaces files atomically: a reader sees the old content or the new content, never a part."""
 
 from __future__ import annotations
 
@@ -12,20 +12,42 @@ from harness.errors import FileWriteError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which takes its place when the block ends well and is removed when it does not.
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to `path`. It replaces `path` when the block succeeds, and is removed when it fails.
 
-    Raises FileWriteError when it cannot be written.
+    Raises FileWriteError when the file cannot be written.
     """
-    # The name ends otherwise: a collector that reads *.prom files must not take it for one.
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # The suffix differs, so a collector that reads *.prom files ignores the temporary file.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with draft.open("wb") as file:
-                yield file
-            draft.replace(path)
+            yield temporary
+            temporary.replace(path)
         finally:
-            draft.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
     except OSError as problem:
         raise FileWriteError(f"cannot write {path}: {problem.strerror or problem}") from None
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
+    """Yield a file to write to, which replaces `path` when the block succeeds. Creates missing parent folders.
+
+    Raises FileWriteError when the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            yield file
+
+
+def atomic_write_text(path: Path, text: str) -> None:
+    """Replace the content of `path`, whose folder must exist. Raises FileWriteError."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def atomic_symlink(link: Path, target: str) -> None:
+    """Point `link` to the folder `target`, replacing a link that exists. Raises FileWriteError."""
+    with atomic_path(link) as temporary:
+        temporary.symlink_to(target, target_is_directory=True)

@@ -1,18 +1,19 @@
-"""The errors that end a command with one sentence and exit code 2."""
+"""Errors that end a command with a one-sentence message and exit code 2."""
 
 from __future__ import annotations
 
 
 class HarnessError(Exception):
-    """Input or surroundings that the harness cannot work with.
+    """The harness cannot continue: wrong input, or a problem with the environment.
 
-    The text is one sentence: what is wrong, where, and what to do. The command line prints it without a traceback.
+    The message is one sentence: what is wrong, where, and how to fix it. The command line prints it without a
+    traceback.
     """
 
 
 class FileWriteError(HarnessError):
-    """A file could not be written; the text names it and gives the system's reason."""
+    """A file cannot be written. The message names the file and the operating system's reason."""
 
 
 class SettingsError(HarnessError, ValueError):
-    """A setting is wrong; the text is one sentence that says which, where, and what to do."""
+    """A setting is wrong. The message says which one, where, and how to fix it."""

@@ -1,1 +1,1 @@
-"""What a CI is given of a test: JUnit, annotations, a Markdown summary and a badge, all of one account of it."""
+"""Test outcomes for CI systems: JUnit XML, GitHub annotations, a Markdown summary and a badge."""

@@ -1,4 +1,4 @@
-"""Writes what a CI was promised: the files that were asked for, and what GitHub reads where a test runs there."""
+"""Writes the CI artifacts of a test: the requested files, and in a GitHub workflow annotations, summary and outputs."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness.ci import github
+from harness.ci import github, workflow_commands
 from harness.ci.badge import badge_of, endpoint, svg
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
 from harness.ci.outcome import Outcome
 from harness.errors import SettingsError
+from harness.exit_codes import NOT_TESTED
 
 _BADGES = {".svg": svg, ".json": endpoint}
 
 
 @dataclass(frozen=True, slots=True)
 class Artifacts:
-    """The files that a command is to write. settings_file: where the objectives stand, for annotations."""
+    """The files to write. settings_file: where the objectives are set; annotations point to it."""
 
     junit: Path | None = None
     badges: tuple[Path, ...] = ()
@@ -29,18 +30,16 @@ class Artifacts:
     settings_file: Path | None = None
 
     def ensure_writable(self) -> None:
-        """Make the folders, before a test that may take an hour.
+        """Create the folders and check permissions, before a test that may take an hour.
 
-        Raises SettingsError for a file that could not be written, and for a badge that is neither .svg nor .json.
+        Raises SettingsError for a file that cannot be written and for a badge that is neither .svg nor .json.
         """
         for path in self.badges:
             if path.suffix not in _BADGES:
-                raise SettingsError(
-                    f"--badge {path} is neither .svg nor .json; give the file one of these endings"
-                )
+                raise SettingsError(f"--badge {path} is neither .svg nor .json; use one of these extensions")
         for path in filter(None, (self.junit, *self.badges, self.summary_md)):
             if path.is_dir():
-                raise SettingsError(f"cannot write {path}: it is a folder; name a file in it")
+                raise SettingsError(f"cannot write {path}: it is a folder; name a file")
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as problem:
@@ -50,57 +49,64 @@ class Artifacts:
 
 
 def publish(
-    account: Outcome,
-    wanted: Artifacts,
+    outcome: Outcome,
+    artifacts: Artifacts,
     environment: Mapping[str, str] = os.environ,
     out: TextIO | None = None,
 ) -> int:
-    """Write everything, and return the exit code: the account's, or 2 where it was 0 and a file is missing.
+    """Write all artifacts. Returns the exit code: the outcome's, or 2 if that is 0 and a file could not be written.
 
-    What GitHub offers and cannot be written (in a container its folders may not be there) is said, and no failure.
+    GitHub's own files may be missing in a container; that is a warning, not a failure.
     """
     out = out or sys.stdout
-    code = account.exit_code
-    for path, text in _files(account, wanted):
+    code = outcome.exit_code
+    for path, text in _files(outcome, artifacts):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         except OSError as problem:
             out.write(f"harness: cannot write {path}: {problem.strerror or problem}\n")
-            code = code or 2
-    if github.in_github(environment):
-        _tell_github(account, wanted, environment, out)
+            code = code or NOT_TESTED
+    if workflow_commands.in_github(environment):
+        _publish_to_github(outcome, artifacts, environment, out)
     out.flush()
     return code
 
 
-def _files(account: Outcome, wanted: Artifacts) -> list[tuple[Path, str]]:
-    files = [(path, _BADGES[path.suffix](badge_of(account))) for path in wanted.badges]
-    if wanted.junit is not None:
-        files.append((wanted.junit, junit(account)))
-    if wanted.summary_md is not None:
-        files.append((wanted.summary_md, markdown(account)))
+def _files(outcome: Outcome, artifacts: Artifacts) -> list[tuple[Path, str]]:
+    files = [(path, _BADGES[path.suffix](badge_of(outcome))) for path in artifacts.badges]
+    if artifacts.junit is not None:
+        files.append((artifacts.junit, junit(outcome)))
+    if artifacts.summary_md is not None:
+        files.append((artifacts.summary_md, markdown(outcome)))
     return files
 
 
-def _tell_github(account: Outcome, wanted: Artifacts, environment: Mapping[str, str], out: TextIO) -> None:
+def _publish_to_github(
+    outcome: Outcome, artifacts: Artifacts, environment: Mapping[str, str], out: TextIO
+) -> None:
     workspace = environment.get("GITHUB_WORKSPACE")
     root = Path(workspace) if workspace else None
-    out.writelines(f"{line}\n" for line in github.annotate(account, wanted.settings_file, root))
+    out.writelines(f"{line}\n" for line in github.annotate(outcome, artifacts.settings_file, root))
 
-    def summary(already: int) -> str:
+    def summary(size: int) -> str:
         return markdown(
-            account,
+            outcome,
             artifacts_url=github.artifacts_url(environment),
-            limit_bytes=max(0, LIMIT_BYTES - already),
+            limit_bytes=max(0, LIMIT_BYTES - size),
         )
 
     _append(environment, "GITHUB_STEP_SUMMARY", summary, out)
-    _append(environment, "GITHUB_OUTPUT", lambda _: github.outputs(account, github.new_delimiter()), out)
+    _append(
+        environment,
+        "GITHUB_OUTPUT",
+        lambda _: github.outputs(outcome, workflow_commands.new_delimiter()),
+        out,
+    )
 
 
 def _append(environment: Mapping[str, str], variable: str, make: Callable[[int], str], out: TextIO) -> None:
-    """Add to the file that a variable names. make: gives the text, told how many bytes there are already."""
+    """Append to the file that an environment variable names. make: takes its size, returns the text."""
     name = environment.get(variable)
     if not name:
         return
@@ -108,5 +114,8 @@ def _append(environment: Mapping[str, str], variable: str, make: Callable[[int],
         with Path(name).open("ab") as file:
             file.write(make(file.tell()).encode("utf-8", "backslashreplace"))
     except OSError as problem:
-        text = f"{variable} names {name}, which cannot be written: {problem.strerror or problem}"
-        out.write(f"{github.command('warning', text)}\n")
+        text = f"{variable}: cannot write {name}: {problem.strerror or problem}"
+        out.write(f"{workflow_commands.workflow_command('warning', text)}\n")
+
+
+NO_ARTIFACTS = Artifacts()

@@ -1,17 +1,18 @@
-"""A badge of a test's outcome: an SVG in the flat style, and the JSON of which shields.io makes one."""
+"""A badge of a test's outcome: an SVG in the flat style, and the JSON for a shields.io endpoint badge."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from html import escape
 from typing import Any
-from xml.sax.saxutils import escape, quoteattr
 
-from harness.ci.outcome import Outcome, Word
+from harness.ci.outcome import Outcome, OutcomeStatus
+from harness.formatting import duration
 
 LABEL = "agent runs"
 
-_COLOURS: dict[Word, tuple[str, str]] = {
+_COLOURS: dict[OutcomeStatus, tuple[str, str]] = {
     "passed": ("brightgreen", "#4c1"),
     "failed": ("red", "#e05d44"),
     "inconclusive": ("yellow", "#dfb317"),
@@ -20,18 +21,18 @@ _COLOURS: dict[Word, tuple[str, str]] = {
     "interrupted": ("lightgrey", "#9f9f9f"),
     "incomplete": ("orange", "#fe7d37"),
 }
-"""The name that shields.io gives a colour, and the colour."""
+"""The name of the colour at shields.io, and the colour."""
 
-_SAID: dict[Word, str] = {"passed": "passing", "failed": "failing"}
+_MESSAGES: dict[OutcomeStatus, str] = {"passed": "passing", "failed": "failing"}
 _LABEL_COLOUR = "#555"
-_DARK_TEXT_FROM = 0.65  # of brightness: above it white letters are hard to read
+_DARK_TEXT_BRIGHTNESS = 0.65  # above it, white letters are hard to read
 _FONT_PX = 11
 _HEIGHT_PX = 20
 _PADDING_PX = 6
 
-# Advance widths of Verdana, in 1/2048 of the font's size, as its hmtx table has them. Badges are drawn in it, and
-# `textLength` makes other fonts as wide.
-_EM = 2048
+# Advance widths of Verdana in 1/2048 of the font size, from its hmtx table. Badges use Verdana; `textLength` stretches
+# other fonts to the same width.
+_UNITS_PER_EM = 2048
 _ADVANCES = {
     720: " f",
     550: "'",
@@ -87,7 +88,7 @@ _ADVANCE = {letter: width for width, letters in _ADVANCES.items() for letter in 
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """label: what it is about; message: how it stands. colour_name: shields.io's word for `colour`."""
+    """label: the left half; message: the right half. colour_name: shields.io's name of `colour`."""
 
     label: str
     message: str
@@ -95,23 +96,17 @@ class Badge:
     colour: str
 
 
-def badge_of(account: Outcome) -> Badge:
-    """The badge of a test: passing · p95 TTFT 412 ms. The number stands only where it is the server's."""
-    message = _SAID.get(account.status, account.status)
-    ttft_ms = account.ttft_p95_ms
-    if account.status in ("passed", "failed") and ttft_ms is not None:
-        message += f" · p95 TTFT {_milliseconds(ttft_ms)}"
-    return Badge(LABEL, message, *_COLOURS[account.status])
-
-
-def _milliseconds(value_ms: float) -> str:
-    if value_ms < 10:
-        return f"{value_ms:.1f} ms"
-    return f"{value_ms:.0f} ms" if value_ms < 999.5 else f"{value_ms / 1000:.2f} s"
+def badge_of(outcome: Outcome) -> Badge:
+    """The badge of a test: passing · p95 TTFT 412 ms. Without the number if the harness was saturated."""
+    message = _MESSAGES.get(outcome.status, outcome.status)
+    ttft_ms = outcome.ttft_p95_ms
+    if outcome.status in ("passed", "failed") and ttft_ms is not None:
+        message += f" · p95 TTFT {duration(ttft_ms)}"
+    return Badge(LABEL, message, *_COLOURS[outcome.status])
 
 
 def endpoint(badge: Badge) -> str:
-    """The JSON that shields.io draws a badge of: https://shields.io/badges/endpoint-badge."""
+    """The JSON of an endpoint badge: https://shields.io/badges/endpoint-badge."""
     document: dict[str, Any] = {
         "schemaVersion": 1,
         "label": badge.label,
@@ -122,18 +117,18 @@ def endpoint(badge: Badge) -> str:
 
 
 def text_width_px(text: str) -> float:
-    """How wide a text is in Verdana of the badge's size. A letter that is not in the table counts as the widest."""
-    return sum(_ADVANCE.get(letter, max(_ADVANCES)) for letter in text) * _FONT_PX / _EM
+    """The width of a text in Verdana at the badge's size. Letters that are not in the table count as the widest one."""
+    return sum(_ADVANCE.get(letter, max(_ADVANCES)) for letter in text) * _FONT_PX / _UNITS_PER_EM
 
 
 def svg(badge: Badge) -> str:
-    """The badge as an SVG that needs nothing from outside and says in words what it shows."""
+    """The badge as a self-contained SVG with a text alternative."""
     left, right = (round(text_width_px(text)) + 2 * _PADDING_PX for text in (badge.label, badge.message))
-    said = f"{badge.label}: {badge.message}"
+    title = f"{badge.label}: {badge.message}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + right}" height="{_HEIGHT_PX}" role="img"'
-        f" aria-label={quoteattr(said)}>\n"
-        f"<title>{escape(said)}</title>\n"
+        f' aria-label="{escape(title)}">\n'
+        f"<title>{escape(title)}</title>\n"
         '<linearGradient id="s" x2="0" y2="100%"><stop offset="0" stop-color="#bbb" stop-opacity=".1"/>'
         '<stop offset="1" stop-opacity=".1"/></linearGradient>\n'
         f'<clipPath id="r"><rect width="{left + right}" height="{_HEIGHT_PX}" rx="3"/></clipPath>\n'
@@ -150,18 +145,18 @@ def svg(badge: Badge) -> str:
 
 
 def _text(text: str, middle_px: float, width_px: int, background: str) -> str:
-    """A text and its shadow. The shadow is for the eye only."""
-    dark = _brightness(background) > _DARK_TEXT_FROM
+    """A text and its shadow, which is hidden from screen readers."""
+    dark = _brightness(background) > _DARK_TEXT_BRIGHTNESS
     fill, shadow = ("#333", "#ccc") if dark else ("#fff", "#010101")
-    where = f'x="{middle_px:g}" textLength="{width_px - 2 * _PADDING_PX}"'
+    position = f'x="{middle_px:g}" textLength="{width_px - 2 * _PADDING_PX}"'
     return (
-        f'<text {where} y="15" fill="{shadow}" fill-opacity=".3" aria-hidden="true">{escape(text)}</text>'
-        f'<text {where} y="14" fill="{fill}">{escape(text)}</text>\n'
+        f'<text {position} y="15" fill="{shadow}" fill-opacity=".3" aria-hidden="true">{escape(text)}</text>'
+        f'<text {position} y="14" fill="{fill}">{escape(text)}</text>\n'
     )
 
 
 def _brightness(colour: str) -> float:
-    """Of #rgb or #rrggbb, 0 to 1. https://www.w3.org/TR/AERT/#color-contrast."""
+    """The brightness of #rgb or #rrggbb, 0 to 1. https://www.w3.org/TR/AERT/#color-contrast."""
     digits = colour.removeprefix("#")
     step = len(digits) // 3
     red, green, blue = (int((digits[at : at + step] * 2)[:2], 16) for at in range(0, len(digits), step))

@@ -1,4 +1,4 @@
-"""JUnit XML of a test, in the dialect that Jenkins' xUnit plugin, GitLab and GitHub's reporters all read."""
+"""JUnit XML of a test, in the dialect that Jenkins' xUnit plugin, GitLab and GitHub reporters accept."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from harness.ci.outcome import Case, Group, Outcome
 _SUITES: tuple[Group, ...] = ("test", "gate", "baseline", "conformance")
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
 
-# https://www.w3.org/TR/xml/#charsets; what lies outside can't be written in XML 1.0, not even as a reference.
+# https://www.w3.org/TR/xml/#charsets: XML 1.0 cannot contain other characters, not even as references.
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(account: Outcome) -> str:
-    """A case for each objective, comparison and requirement; one is red exactly if the exit code is not 0.
+def junit(outcome: Outcome) -> str:
+    """A test case per objective, comparison and requirement. At least one fails exactly if the exit code is not 0.
 
-    What was not decided, or is no pass for another reason, is skipped and says why: no case but a pass passes.
+    A case that neither passed nor failed is skipped, with the reason.
     """
-    suites = [(name, [case for case in account.cases if case.group == name]) for name in _SUITES]
-    root = ET.Element("testsuites", {"name": "agent-run-harness", **_counts(account.cases)})
+    suites = [(name, [case for case in outcome.cases if case.group == name]) for name in _SUITES]
+    root = ET.Element("testsuites", {"name": "agent-run-harness", **_counts(outcome.cases)})
     for name, cases in suites:
         if cases:
-            root.append(_suite(account, name, cases))
+            root.append(_suite(outcome, name, cases))
     ET.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
 
@@ -39,20 +39,20 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
     }
 
 
-def _suite(account: Outcome, name: Group, cases: Sequence[Case]) -> ET.Element:
+def _suite(outcome: Outcome, name: Group, cases: Sequence[Case]) -> ET.Element:
     skipped = str(sum(case.result == "skipped" for case in cases))
     suite = ET.Element("testsuite", {"name": name, **_counts(cases), "skipped": skipped})
-    started = account.manifest.get("started_at")
-    if isinstance(started, str) and _is_moment(started):
+    started = outcome.manifest.get("started_at")
+    if isinstance(started, str) and _is_timestamp(started):
         suite.set("timestamp", started)
-    if account.target:
+    if outcome.target:
         properties = ET.SubElement(suite, "properties")
-        ET.SubElement(properties, "property", name="target", value=legal(account.target))
+        ET.SubElement(properties, "property", name="target", value=escape_illegal(outcome.target))
     suite.extend(_case(case) for case in cases)
     return suite
 
 
-def _is_moment(text: str) -> bool:
+def _is_timestamp(text: str) -> bool:
     try:
         return "T" in text and datetime.fromisoformat(text) is not None
     except ValueError:
@@ -63,24 +63,26 @@ def _case(case: Case) -> ET.Element:
     area = case.name.partition(".")[0] if case.group == "conformance" else ""
     element = ET.Element(
         "testcase",
-        name=legal(case.name),
-        classname=legal(f"{case.group}.{area}" if area else case.group),
+        name=escape_illegal(case.name),
+        classname=escape_illegal(f"{case.group}.{area}" if area else case.group),
         time=f"{case.duration_s or 0:.3f}",
     )
     if case.result == "passed":
-        ET.SubElement(element, "system-out").text = legal(case.message)
+        ET.SubElement(element, "system-out").text = escape_illegal(case.message)
         return element
-    message = legal(f"{case.word}: {case.message}")
-    told = ET.SubElement(element, _ELEMENTS[case.result], type=legal(case.word), message=message)
-    told.text = legal(case.text or case.message)
+    message = escape_illegal(f"{case.verdict}: {case.message}")
+    result = ET.SubElement(
+        element, _ELEMENTS[case.result], type=escape_illegal(case.verdict), message=message
+    )
+    result.text = escape_illegal(case.text or case.message)
     return element
 
 
-def legal(text: str) -> str:
-    r"""Text with what XML cannot hold spelt out: a NUL as \x00, half a surrogate pair as \ud800."""
-    return _ILLEGAL.sub(_spelt, text).replace("\r", "\\r")
+def escape_illegal(text: str) -> str:
+    r"""Text with the characters that XML cannot contain escaped: a NUL as \x00, a lone surrogate as \ud800."""
+    return _ILLEGAL.sub(_escape, text).replace("\r", "\\r")
 
 
-def _spelt(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

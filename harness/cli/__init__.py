@@ -1,4 +1,7 @@
-"""The ``harness`` command. Each verb gathers its settings and hands on; what it does stands elsewhere."""
+"""The ``harness`` command. The modules here declare the options of its verbs; harness.commands does the work.
+
+``harness --help`` imports all of them, so they import click and the standard library only, and the rest when they run.
+"""
 
 from __future__ import annotations
 
@@ -9,77 +12,72 @@ from typing import Any
 import click
 
 from harness import __version__
-from harness.ci.github import command, in_github
 from harness.errors import HarnessError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
 
-from .capacity import capacity
-from .check import check
-from .compare import compare
-from .completion import completion
-from .conformance import conformance
-from .doctor import doctor
-from .export import export
-from .gate import gate
-from .init import init
-from .judge import judge
-from .load import load
-from .report import report
-from .requirements import requirements
-from .serve import serve
+from .lazy_group import LazyGroup
+
+_VERBS = (
+    "capacity",
+    "check",
+    "compare",
+    "completion",
+    "conformance",
+    "doctor",
+    "export",
+    "gate",
+    "init",
+    "judge",
+    "load",
+    "report",
+    "requirements",
+    "serve",
+)
 
 
-class _Verbs(click.Group):
-    """Any misuse is one sentence and exit code 2."""
+class _Harness(LazyGroup):
+    """Prints a HarnessError as one sentence and ends with exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
-
         try:
             return super().invoke(ctx)
         except HarnessError as problem:
+            from harness.ci.workflow_commands import in_github, workflow_command
+
             click.echo(f"harness: {problem}", err=True)
             if in_github(os.environ):
-                click.echo(command("error", str(problem), title="harness"))
+                click.echo(workflow_command("error", str(problem), title="harness"))
             sys.exit(NOT_TESTED)
-        except (KeyboardInterrupt, click.Abort):  # where no test was going on that had to be ended first
+        except (KeyboardInterrupt, click.Abort):  # no test was running that handles the signal itself
             click.echo("harness: interrupted", err=True)
             sys.exit(INTERRUPTED)
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=_Harness,
+    package=__name__,
+    names=_VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="harness")
 def main() -> None:
     """Load and conformance harness for APIs that stream an AI agent's run over Server-Sent Events.
 
     \b
-    harness check                                   try it, on the embedded server
-    harness init --target URL                       get to know a server of your own: writes harness.toml
-    harness doctor                                  is this machine, is that server fit for a test?
+    harness check                                   try it on the embedded server
+    harness init --target URL                       set up your own server: writes harness.toml
+    harness doctor                                  check this machine and the server before a test
     harness check --target https://agent.example.com
-    harness conformance --target URL -k resume      the conformance suite alone
-    harness load --target URL --users 50            the load alone
-    harness capacity --objective "ttft_p95_ms<800"  the highest rate that it can take
+    harness conformance --target URL -k resume      run the conformance suite only
+    harness load --target URL --users 50            run the load only
+    harness capacity --objective "ttft_p95_ms<800"  find the highest rate that meets the objectives
 
-    The bearer token comes from HARNESS_TARGET__TOKEN, the settings file or --token-file.
-    Exit codes: 0 all held, 1 a violation, a missed objective, or a measurement too poor to tell, 2 usage,
-    target unreachable or nothing tested, 130 interrupted.
+    Set the bearer token in HARNESS_TARGET__TOKEN, in the settings file or with --token-file.
+
+    \b
+    Exit codes:
+      0    passed
+      1    a violation, a missed objective, or an inconclusive measurement
+      2    wrong usage, target unreachable, or nothing tested
+      130  interrupted
     """
-
-
-for verb in (
-    init,
-    doctor,
-    completion,
-    check,
-    conformance,
-    load,
-    capacity,
-    report,
-    compare,
-    gate,
-    export,
-    judge,
-    serve,
-    requirements,
-):
-    main.add_command(verb)

@@ -1,37 +1,36 @@
-"""``harness capacity``: the highest arrival rate at which the objectives hold."""
+"""``harness capacity``: the highest arrival rate that meets the objectives."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.errors import SettingsError
-from harness.gate.objective import Objective
-from harness.terminal.output import Output
 
 from .options import (
     DurationType,
     ShareType,
     objective_option,
     out_option,
-    settings_of,
+    settings_from_options,
     step_options,
     target_options,
 )
 from .output_options import output_options
 
-_OTHER_LOOPS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
-"""What a settings file may drive a load with, and a search for a rate does not."""
+if TYPE_CHECKING:
+    from harness.gate.objective import Objective
+    from harness.terminal.output import Output
 
+_OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
+"""Load settings of a settings file that a search for a rate ignores."""
 
-_SHORTEST_STEP_S = 2.0  # so that whole seconds lie in it
-
-
-_LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows from that
+_MIN_STEP_S = 2.0  # a step must contain whole seconds
+_PLACEHOLDER_DURATION_S = 86_400.0  # longer than any warm-up; run_capacity sets each step's own duration
 
 
 @click.command()
@@ -42,7 +41,7 @@ _LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows f
     type=click.FloatRange(min=0, min_open=True),
     default=1.0,
     show_default=True,
-    help="Arrivals per second to begin with.",
+    help="Arrivals per second to start with.",
 )
 @click.option(
     "--to",
@@ -50,27 +49,31 @@ _LONG_ENOUGH_S = 86_400.0  # for any warm-up; each step's own duration follows f
     type=click.FloatRange(min=0, min_open=True),
     default=200.0,
     show_default=True,
-    help="Arrivals per second to go up to.",
+    help="Highest rate to try, in arrivals per second.",
 )
 @click.option(
-    "--step-duration", type=DurationType(), default="15s", show_default=True, help="How long at each rate."
+    "--step-duration", type=DurationType(), default="15s", show_default=True, help="Duration of each step."
 )
 @click.option(
     "--repeats",
     type=click.IntRange(min=2),
     default=3,
     show_default=True,
-    help="Runs at either end of the answer that must agree: 3 make it 75% sure, 5 94%.",
+    help="Runs at each end of the result that must agree: 3 give 75% confidence, 5 give 94%.",
 )
 @click.option(
-    "--precision", type=ShareType(), default="10%", show_default=True, help="How far the ends may lie apart."
+    "--precision",
+    type=ShareType(),
+    default="10%",
+    show_default=True,
+    help="Largest distance between the two ends of the result.",
 )
 @click.option(
     "--time-budget",
     type=DurationType(),
     default="30m",
     show_default=True,
-    help="How long it may take in all.",
+    help="Time limit for the whole search.",
 )
 @target_options
 @step_options
@@ -85,12 +88,12 @@ def capacity(
     repeats: int,
     precision: float,
     time_budget: float,
-    screen: Output,
+    output: Output,
     **options: Any,
 ) -> None:
-    """Find the highest arrival rate at which the objectives hold, and how sure that is.
+    """Find the highest arrival rate that meets the objectives.
 
-    Exit codes: 0 found, 1 not found or not for sure.
+    Prints the confidence of the result too. Exit codes: 0 found, 1 not found or not with enough confidence.
 
     \b
     Example: harness capacity --target https://agent.example.com --objective "ttft_p95_ms < 800" --to 100
@@ -99,14 +102,14 @@ def capacity(
     from harness.commands.capacity import run_capacity
 
     if highest <= lowest:
+        raise SettingsError(f"--to {highest:g} must be above --from {lowest:g}")
+    if step_duration < _MIN_STEP_S:
         raise SettingsError(
-            f"--to {highest:g} is not above --from {lowest:g}: there is no rate to search for"
+            f"--step-duration {step_duration:g}s is too short to measure a rate; use 2s or more"
         )
-    if step_duration < _SHORTEST_STEP_S:
-        raise SettingsError(
-            f"--step-duration {step_duration:g}s is too short to measure a rate; give 2s or more"
-        )
-    settings = settings_of(rate=lowest, duration=_LONG_ENOUGH_S, without=_OTHER_LOOPS, **options)
+    settings = settings_from_options(
+        rate=lowest, duration=_PLACEHOLDER_DURATION_S, overrides=_OTHER_LOADS, **options
+    )
     plan = SearchPlan(lowest, highest, repeats, precision)
     sys.exit(
         run_capacity(
@@ -116,6 +119,6 @@ def capacity(
             step_s=step_duration,
             time_budget_s=time_budget,
             out=out,
-            screen=screen,
+            output=output,
         )
     )

@@ -16,9 +16,10 @@ from harness.errors import SettingsError
     "--out", type=click.Path(path_type=Path), default="compare.html", show_default=True, help="HTML file."
 )
 def compare(results: Sequence[Path], out: Path) -> None:
-    """Lay two or more RESULTS side by side: what changed in conformance, which numbers differ and how surely.
+    """Show two or more RESULTS side by side.
 
-    All are compared with the first. It informs and decides nothing: `harness gate --baseline` does that.
+    Lists the verdicts and numbers that differ from the first RESULTS, and how certain each difference is. This is
+    for information only; `harness gate --baseline` sets an exit code.
 
     \b
     Example: harness compare harness-results/before harness-results/after --out compare.html
@@ -32,7 +33,9 @@ def compare(results: Sequence[Path], out: Path) -> None:
 
     if not 2 <= len(results) <= MOST_TESTS:
         raise SettingsError(f"compare takes 2 to {MOST_TESTS} results files or folders, not {len(results)}")
-    page = compare_files([results_file(one) for one in results])
-    written = write_comparison(page, out)  # first: who reads the table may close the pipe
+    page = compare_files([results_file(path) for path in results])
+    written = write_comparison(
+        page, out
+    )  # before the table: the reader of standard output may close the pipe
     print_comparison(page, Console(highlight=False))
     click.echo(f"comparison: {written}")

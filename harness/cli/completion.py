@@ -11,7 +11,7 @@ from harness.errors import SettingsError
 @click.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
-    """Print the script that completes verbs and options in a shell.
+    """Print the completion script for a shell.
 
     \b
     bash: harness completion bash > ~/.local/share/bash-completion/completions/harness
@@ -23,7 +23,7 @@ def completion(shell: str) -> None:
     """
     from . import main
 
-    found = get_completion_class(shell)
-    if found is None:
-        raise SettingsError(f"there is no completion for {shell}")
-    click.echo(found(main, {}, "harness", "_HARNESS_COMPLETE").source())
+    completion_class = get_completion_class(shell)
+    if completion_class is None:
+        raise SettingsError(f"no completion for the shell {shell}")
+    click.echo(completion_class(main, {}, "harness", "_HARNESS_COMPLETE").source())

@@ -1,24 +1,22 @@
-"""``harness conformance``: the conformance suite alone."""
+"""``harness conformance``: the conformance suite only."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.ci.artifacts import Artifacts
 from harness.errors import SettingsError
 
 from .artifact_options import artifact_options
-from .options import (
-    out_option,
-    settings_of,
-    target_options,
-)
+from .options import out_option, settings_from_options, target_options
 from .output_options import suite_output
+
+if TYPE_CHECKING:
+    from harness.ci.artifacts import Artifacts
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -28,12 +26,17 @@ from .output_options import suite_output
     "--json",
     "json_file",
     type=click.Path(path_type=Path, allow_dash=True),
-    help="Write the verdicts as JSON; - is standard output, and all else then goes to stderr.",
+    help="Write the verdicts as JSON. - is standard output; everything else then goes to standard error.",
 )
-@click.option("--quiet", is_flag=True, help="Only the verdict, in one line.")
-@click.option("--baseline", type=click.Path(path_type=Path), help="List of known failures.")
-@click.option("--baseline-update", is_flag=True, help="Write that list from this run.")
-@click.option("--strict", is_flag=True, help="Warnings and inconclusive MUSTs fail too.")
+@click.option("--quiet", is_flag=True, help="Print only the verdict, in one line.")
+@click.option(
+    "--known-failures",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File that lists the known failures; these do not fail the run.",
+)
+@click.option("--update-known-failures", is_flag=True, help="Write the failures of this run to that file.")
+@click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
 @artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(
@@ -41,28 +44,28 @@ def conformance(
     json_file: Path | None,
     quiet: bool,
     artifacts: Artifacts,
-    baseline: Path | None,
-    baseline_update: bool,
+    known_failures: Path | None,
+    update_known_failures: bool,
     strict: bool,
     pytest_args: Sequence[str],
     **options: Any,
 ) -> None:
-    """Run the conformance suite alone. Further arguments go to pytest: -k, -x, -m, -n, -v, …
+    """Run the conformance suite only. Other arguments are passed to pytest: -k, -x, -m, -n, -v, …
 
     \b
     Example: harness conformance --target https://agent.example.com -k resume -x --json verdicts.json
     """
     from harness.commands.conformance import run_conformance, write_untested
 
-    if baseline is not None:
-        pytest_args = ["--harness-baseline", str(baseline), *pytest_args]
-    if baseline_update:
-        if baseline is None:
-            raise SettingsError("--baseline-update needs --baseline FILE: where to write the list")
-        pytest_args = ["--harness-baseline-update", *pytest_args]
-    with suite_output(json_file, quiet=quiet) as (screen, file):
+    if known_failures is not None:
+        pytest_args = ["--harness-known-failures", str(known_failures), *pytest_args]
+    if update_known_failures:
+        if known_failures is None:
+            raise SettingsError("--update-known-failures needs --known-failures FILE: the file to write")
+        pytest_args = ["--harness-update-known-failures", *pytest_args]
+    with suite_output(json_file, quiet=quiet) as (output, file):
         try:
-            settings = settings_of(**options)
+            settings = settings_from_options(**options)
         except SettingsError as problem:
             if file is not None:
                 write_untested(file, str(problem))
@@ -74,6 +77,6 @@ def conformance(
             artifacts=artifacts,
             strict=strict,
             pytest_args=pytest_args,
-            screen=screen,
+            output=output,
         )
     sys.exit(code)

@@ -1,71 +1,78 @@
-"""The verb that hands results to other programs: export."""
+"""``harness export``: results in the formats of other programs."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from harness.errors import SettingsError
-from harness.results.reader import Results
+
+if TYPE_CHECKING:
+    from harness.results.reader import Results
+
+_METRIC_FORMATS = ("prometheus", "otlp-json")
+_STREAM_FORMATS = ("csv", "jsonl", "parquet")
 
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option(
     "--format",
-    "form",
-    type=click.Choice(["prometheus", "otlp-json", "csv", "jsonl", "parquet"]),
+    "format_name",
+    type=click.Choice([*_METRIC_FORMATS, *_STREAM_FORMATS]),
     required=True,
-    help="Metrics for a dashboard (prometheus, otlp-json), or a row for each stream (csv, jsonl, parquet).",
+    help="Metrics (prometheus, otlp-json), or one row per stream (csv, jsonl, parquet).",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File.  [default: stdout]")
-def export(results: Path, form: str, out: Path | None) -> None:
-    """Write results for other programs: dashboards, spreadsheets, data frames.
+def export(results: Path, format_name: str, out: Path | None) -> None:
+    """Convert RESULTS for other programs.
 
-    With --out the file appears whole, and beside rows in CSV or JSON Lines one that explains the columns,
-    FILE.meta.json. What the numbers are: docs/metrics.md; the columns: docs/results-schema.md.
+    With --out the file is replaced atomically. CSV and JSON Lines get a second file, FILE.meta.json, that
+    describes the columns. docs/metrics.md defines the metrics, docs/results-schema.md the columns.
 
     \b
     Example: harness export harness-results/demo --format prometheus --out /var/lib/node_exporter/agent.prom
     """
     from harness.commands.output_dir import results_file
+    from harness.results.reader import Results
 
-    if form == "parquet" and out is None:
-        raise SettingsError("Parquet is no text; say where it goes with --out FILE")
+    if format_name == "parquet" and out is None:
+        raise SettingsError("Parquet is a binary format; name a file with --out FILE")
     with Results(results_file(results)) as opened:
-        if form in ("prometheus", "otlp-json"):
-            _export_metrics(opened, form, out)
+        if format_name in _METRIC_FORMATS:
+            _export_metrics(opened, format_name, out)
         else:
-            _export_rows(opened, form, out)
+            _export_streams(opened, format_name, out)
 
 
-def _export_metrics(results: Results, form: str, out: Path | None) -> None:
-    from harness.atomic_file import whole_file
+def _export_metrics(results: Results, format_name: str, out: Path | None) -> None:
+    from harness.atomic_file import atomic_write
     from harness.export.otel import otlp_json
     from harness.export.prometheus import prometheus_text
 
-    text = (prometheus_text if form == "prometheus" else otlp_json)(results)
+    text = (prometheus_text if format_name == "prometheus" else otlp_json)(results)
     if out is None:
         sys.stdout.buffer.write(text)
         return
-    with whole_file(out) as file:
+    with atomic_write(out) as file:
         file.write(text)
 
 
-def _export_rows(results: Results, form: str, out: Path | None) -> None:
-    from harness.atomic_file import whole_file
+def _export_streams(results: Results, format_name: str, out: Path | None) -> None:
+    from harness.atomic_file import atomic_write
     from harness.export.stream_table import WRITERS, StreamTable
 
     table = StreamTable(results)
     if out is None:
-        WRITERS[form](table, sys.stdout.buffer)
+        WRITERS[format_name](table, sys.stdout.buffer)
     else:
-        with whole_file(out) as file:
-            WRITERS[form](table, file)
-        if form != "parquet":  # which holds the same in itself
-            with whole_file(out.with_name(f"{out.name}.meta.json")) as file:
+        with atomic_write(out) as file:
+            WRITERS[format_name](table, file)
+        if format_name != "parquet":  # Parquet stores the column descriptions in the file itself
+            with atomic_write(out.with_name(f"{out.name}.meta.json")) as file:
                 file.write(json.dumps(table.metadata(), indent=2).encode() + b"\n")
-    click.echo(f"{out or form}: {table.describe()}", err=True)
+    click.echo(f"{out or format_name}: {table.describe()}", err=True)

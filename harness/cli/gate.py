@@ -5,30 +5,30 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.ci.artifacts import Artifacts
-from harness.config.sources import load_settings
 from harness.errors import SettingsError
-from harness.gate.objective import Objective
 
 from .artifact_options import artifact_options
-from .options import objective_option, smallest_effect_option
+from .options import baseline_option, objective_option, smallest_effect_option
+
+if TYPE_CHECKING:
+    from harness.ci.artifacts import Artifacts
+    from harness.gate.objective import Objective
 
 
 @click.command()
 @click.argument("results", type=click.Path(path_type=Path), nargs=-1, required=True)
 @objective_option
+@baseline_option
 @click.option(
-    "--baseline",
-    type=click.Path(path_type=Path),
-    help="Earlier results to compare with: a file, or a folder of a branch's.",
+    "--update-baseline", is_flag=True, help="If the gate passes, add these results to the baseline."
 )
-@click.option("--update-baseline", is_flag=True, help="When the gate holds, put these results there.")
 @click.option("--keep", type=click.IntRange(min=1), help="Results that a folder keeps.  [default: 10]")
 @smallest_effect_option
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives are held.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives to use.")
 @artifact_options
 def gate(
     results: Sequence[Path],
@@ -40,30 +40,32 @@ def gate(
     config: Path | None,
     artifacts: Artifacts,
 ) -> None:
-    """Judge results by the objectives: those they were made with, or those of --config, and --objective.
+    """Evaluate RESULTS against objectives and a baseline.
 
-    Of several RESULTS the first is judged and the others are its repeats; those that a check made of itself
-    are found beside it.
+    The objectives are those of the test, or those of --config, plus --objective. The first of several
+    RESULTS is evaluated, the others count as its repeats. The repeats that a check made itself are found
+    automatically.
 
     \b
     Example: harness gate harness-results/latest --baseline baselines/main --update-baseline
     """
-    from harness.commands.gate import gate_results
+    from harness.commands.gate import run_gate
     from harness.commands.output_dir import results_file
+    from harness.config.sources import load_settings
 
     if update_baseline and baseline is None:
-        raise SettingsError("--update-baseline needs --baseline PATH: the file or folder to put them in")
-    given = {"smallest_effect": smallest_effect, "keep": keep}
-    flags = {name: value for name, value in given.items() if value is not None}
+        raise SettingsError("--update-baseline needs --baseline PATH: the file or folder to update")
+    options = {"smallest_effect": smallest_effect, "keep": keep}
+    flags = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(config, {"gate": flags}) if config else None
     sys.exit(
-        gate_results(
-            [results_file(one) for one in results],
+        run_gate(
+            [results_file(path) for path in results],
             settings.objectives if settings else None,
             baseline,
             artifacts,
-            given=objectives,
-            terms=settings.gate if settings else None,
+            extra_objectives=objectives,
+            gate_settings=settings.gate if settings else None,
             flags=flags,
             update=update_baseline,
         )

@@ -1,4 +1,4 @@
-"""The verbs before a first test: init, doctor, completion."""
+"""``harness init``: write a harness.toml for a server."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ import click
 
 from harness.errors import SettingsError
 
+from .options import organization_option, path_option, token_file_option
+
 
 @click.command()
-@click.option("--target", metavar="URL", help="Server under test; its path may stand in it.")
-@click.option("--path", metavar="PATH", help="Path of the endpoint.  [default: /agent/workflow-actions]")
-@click.option("--organization", metavar="ORG", help="The organization that the token belongs to.")
-@click.option("--token-file", type=click.Path(path_type=Path), help="File that holds the bearer token.")
+@click.option("--target", metavar="URL", help="Server under test; the URL may include the path.")
+@path_option
+@organization_option
+@token_file_option
 @click.option(
     "--from-curl",
     "curl_file",
     type=click.Path(path_type=Path),
-    help="File with a curl command that works: URL, token, organization, action and body are taken from it.",
+    help="File with a working curl command. URL, token, organization, action and body are read from it.",
 )
 @click.option(
     "--action",
     "actions",
     multiple=True,
     metavar="NAME=ACTION",
-    help="The workflowAction for a situation, as JSON; at a terminal its toolId does, and the rest is asked for. "
-    "Situations: success, long, failure, cancelled, silent, quiet, echo.",
+    help="The workflowAction for a situation, as JSON. On a terminal its toolId is enough; you are asked for the "
+    "rest. Situations: success, long, failure, cancelled, silent, quiet, echo.",
 )
 @click.option("--ca-file", type=click.Path(path_type=Path), help="Certificate authority of the target.")
-@click.option("--no-verify-tls", is_flag=True, help="Do not check the target's certificate.")
-@click.option("--once", is_flag=True, help="Run each action once, and try no retry, conflict or cut.")
+@click.option("--no-verify-tls", is_flag=True, help="Do not verify the target's certificate.")
+@click.option("--once", is_flag=True, help="Run each action once; skip the retry, conflict and cut probes.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: harness.toml]"
 )
-@click.option("--force", is_flag=True, help="Overwrite the file that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(
     target: str | None,
     path: str | None,
@@ -51,10 +53,11 @@ def init(
     out: Path | None,
     force: bool,
 ) -> None:
-    """Get to know a server by a few requests, and write a commented harness.toml.
+    """Write a commented harness.toml for your server.
 
-    What it cannot find out it asks for at a terminal; elsewhere flags say it. The token is taken from
-    HARNESS_TARGET__TOKEN, --token-file or the curl command, and is never written.
+    Sends the server a few requests to detect how it behaves. On a terminal you are asked for what cannot be
+    detected; elsewhere, pass options. The token is read from HARNESS_TARGET__TOKEN, --token-file or the
+    curl command, and is never written to the file.
 
     \b
     Example: harness init --target https://agent.example.com/agent/workflow-actions --action success=echo
@@ -63,21 +66,22 @@ def init(
     from harness.setup.prompts import default_prompt
 
     ensure_writable(out or Path("harness.toml"), force=force)
-    questions = default_prompt()
+    prompt = default_prompt()
     draft = first_draft(
-        target, path, organization, token_file, curl_file, _named(actions), questions, os.environ
+        target, path, organization, token_file, curl_file, _parse_actions(actions), prompt, os.environ
     )
     draft.verify_tls = draft.verify_tls and not no_verify_tls
     draft.ca_file = str(ca_file) if ca_file is not None else draft.ca_file
-    sys.exit(run_init(draft, questions, out, force=force, once=once))
+    sys.exit(run_init(draft, prompt, out, force=force, once=once))
 
 
-def _named(actions: Sequence[str]) -> dict[str, str]:
-    named = {}
-    for one in actions:
-        name, equals, text = one.partition("=")
-        if not equals or name in named:
-            wrong = "is given twice" if equals else "has no ="
-            raise SettingsError(f'--action {name} {wrong}; write --action success=\'{{"toolId": "…"}}\'')
-        named[name] = text
-    return named
+def _parse_actions(actions: Sequence[str]) -> dict[str, str]:
+    """``NAME=ACTION`` pairs as a mapping."""
+    parsed = {}
+    for option in actions:
+        name, equals, text = option.partition("=")
+        if not equals or name in parsed:
+            mistake = "is given twice" if equals else "has no ="
+            raise SettingsError(f'--action {name} {mistake}; write --action success=\'{{"toolId": "…"}}\'')
+        parsed[name] = text
+    return parsed

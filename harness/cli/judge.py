@@ -11,11 +11,13 @@ import click
 from harness.exit_codes import FAILED, PASSED
 
 
-@click.command("judge")
+@click.command()
 @click.argument("results", type=click.Path(path_type=Path))
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the verdicts as JSON.")
 def judge(results: Path, json_file: Path | None) -> None:
-    """Judge the Exchanges in a results file again, offline, with today's judges.
+    """Evaluate the stored exchanges of RESULTS again.
+
+    Works offline, with the rules of this version.
 
     \b
     Example: harness judge harness-results/demo
@@ -23,10 +25,10 @@ def judge(results: Path, json_file: Path | None) -> None:
     from harness.commands.output_dir import results_file
     from harness.contract.verdicts import failing
     from harness.suite.recheck import recheck
-    from harness.suite.terminal_report import Lines, write_summary
+    from harness.suite.terminal_report import LineWriter, write_summary
 
     verdicts, changed = recheck(results_file(results))
-    write_summary(Lines(), verdicts)
+    write_summary(LineWriter(), verdicts.checks)
     for before, now in changed:
         click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")
         for place in now.evidence:

@@ -1,26 +1,22 @@
-"""The verbs that test a server: check, conformance, load, capacity."""
+"""``harness load``: the load only, headless or from Locust's web page."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.ci.artifacts import Artifacts
 from harness.errors import SettingsError
-from harness.terminal.output import Output
 
 from .artifact_options import artifact_options
-from .options import (
-    gate_options,
-    load_options,
-    out_option,
-    settings_of,
-    target_options,
-)
+from .options import gate_options, load_options, out_option, settings_from_options, target_options
 from .output_options import output_options
+
+if TYPE_CHECKING:
+    from harness.ci.artifacts import Artifacts
+    from harness.terminal.output import Output
 
 
 @click.command()
@@ -30,24 +26,26 @@ from .output_options import output_options
 @gate_options
 @artifact_options
 @output_options
-@click.option("--web", is_flag=True, help="Serve Locust's web page, and start tests there.")
+@click.option("--web", is_flag=True, help="Serve Locust's web page and start tests from it.")
 @click.option(
     "--web-port",
     type=click.IntRange(1, 65535),
     default=8089,
     show_default=True,
-    help="Port of that page, on this machine alone.",
+    help="Port of the page. It listens on this machine only.",
 )
 def load(
     out: Path | None,
     artifacts: Artifacts,
     baseline: Path | None,
-    screen: Output,
+    output: Output,
     web: bool,
     web_port: int,
     **options: Any,
 ) -> None:
-    """Drive concurrent runs with headless Locust, or in its web page, judging every stream.
+    """Run the load only, and check every stream.
+
+    Runs Locust headless, or with --web from its web page.
 
     \b
     Example: harness load --target https://agent.example.com --rate 5 --duration 2m --processes 2
@@ -59,7 +57,7 @@ def load(
 
         if baseline is not None or artifacts.junit or artifacts.badges or artifacts.summary_md:
             raise SettingsError(
-                "--web starts tests by hand, and gives no verdict: leave baseline and artifacts out"
+                "--web gives no verdict; remove --baseline, --junit, --badge and --summary-md"
             )
-        sys.exit(run_load_web(settings_of(**options), out, web_port))
-    sys.exit(run_load(settings_of(**options), out, artifacts, baseline, screen))
+        sys.exit(run_load_web(settings_from_options(**options), out, web_port))
+    sys.exit(run_load(settings_from_options(**options), out, artifacts, baseline, output))

@@ -1,4 +1,4 @@
-"""The options that say who reads what a test says, and the Screen that they make."""
+"""The options that choose between text for people, one line and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -8,42 +8,49 @@ from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.errors import HarnessError, SettingsError
 from harness.exit_codes import NOT_TESTED
-from harness.terminal.output import Output, OutputMode
 
-STANDARD_OUTPUT = Path("-")
+if TYPE_CHECKING:
+    from harness.terminal.output import Output
+
+_STANDARD_OUTPUT = Path("-")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds --quiet and --json; the command gets what they make as `screen`, entered."""
+    """Add --quiet and --json. The command runs inside an Output and receives it as `output`."""
 
-    @click.option("--quiet", is_flag=True, help="Only the verdict, in one line.")
+    @click.option("--quiet", is_flag=True, help="Print only the verdict, in one line.")
     @click.option(
-        "--json", "as_json", is_flag=True, help="One JSON document on standard output; all else on stderr."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="Print one JSON document to standard output, everything else to standard error.",
     )
     @wraps(command)
-    def with_screen(*, quiet: bool, as_json: bool, **options: Any) -> Any:
-        return output_for(command, quiet=quiet, as_json=as_json, **options)
+    def with_output(*, quiet: bool, as_json: bool, **options: Any) -> Any:
+        return _call(command, quiet=quiet, as_json=as_json, **options)
 
-    return with_screen
+    return with_output
 
 
-def output_for(command: Callable[..., Any], *, quiet: bool, as_json: bool, **options: Any) -> Any:
-    """Call `command` with a Screen; a program is told in JSON also that nothing was tested, and why."""
+def _call(command: Callable[..., Any], *, quiet: bool, as_json: bool, **options: Any) -> Any:
+    """Call `command` with an Output. With --json, a test that cannot start is a JSON document too."""
+    from harness.terminal.output import Output, OutputMode
+
     if quiet and as_json:
-        raise SettingsError("--quiet and --json exclude each other; give one")
-    voice = OutputMode.PROGRAM if as_json else OutputMode.QUIET if quiet else OutputMode.PERSON
-    with Output(voice) as screen:
+        raise SettingsError("--quiet and --json are mutually exclusive; use one of them")
+    mode = OutputMode.PROGRAM if as_json else OutputMode.QUIET if quiet else OutputMode.PERSON
+    with Output(mode) as output:
         try:
-            return command(screen=screen, **options)
+            return command(output=output, **options)
         except HarnessError as problem:
             if as_json:
-                screen.emit_json(
+                output.emit_json(
                     {
                         "version": 1,
                         "verdict": "not begun",
@@ -56,20 +63,22 @@ def output_for(command: Callable[..., Any], *, quiet: bool, as_json: bool, **opt
 
 @contextmanager
 def suite_output(json_file: Path | None, *, quiet: bool) -> Iterator[tuple[Output, Path | None]]:
-    """A Screen for the suite, and the file that its verdicts go to: of ``-`` one whose content is printed at the end.
+    """An Output for the suite, and the file for its JSON. For ``-`` a temporary file, printed when the block ends.
 
-    Raises SettingsError where both were asked for.
+    Raises SettingsError for --quiet together with ``--json -``.
     """
-    if json_file != STANDARD_OUTPUT:
-        with Output(OutputMode.QUIET if quiet else OutputMode.PERSON) as screen:
-            yield screen, json_file
+    from harness.terminal.output import Output, OutputMode
+
+    if json_file != _STANDARD_OUTPUT:
+        with Output(OutputMode.QUIET if quiet else OutputMode.PERSON) as output:
+            yield output, json_file
         return
     if quiet:
-        raise SettingsError("--quiet and --json - exclude each other; give one")
-    with Output(OutputMode.PROGRAM) as screen, TemporaryDirectory(prefix="harness-") as folder:
+        raise SettingsError("--quiet and --json - are mutually exclusive; use one of them")
+    with Output(OutputMode.PROGRAM) as output, TemporaryDirectory(prefix="harness-") as folder:
         file = Path(folder) / "verdicts.json"
         try:
-            yield screen, file
+            yield output, file
         finally:
             if file.exists():
-                screen.emit_json(json.loads(file.read_text(encoding="utf-8")))
+                output.emit_json(json.loads(file.read_text(encoding="utf-8")))

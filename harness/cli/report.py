@@ -1,4 +1,4 @@
-"""The verbs that read results: report, gate, judge."""
+"""``harness report``: the HTML report of a results file."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import click
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="HTML file.  [default: report.html beside it]",
+    help="HTML file.  [default: report.html next to the results file]",
 )
 def report(results: Path, out: Path | None) -> None:
-    """Make the HTML report of a results file.
+    """Write the HTML report of RESULTS.
 
     \b
     Example: harness report harness-results/latest/results.sqlite
     """
-    from harness.commands.output_dir import results_file
+    from harness.commands.output_dir import REPORT_FILE, results_file
     from harness.reports.html import write_report
 
-    found = results_file(results)
-    click.echo(f"report: {write_report(found, out or found.with_name('report.html'))}")
+    path = results_file(results)
+    click.echo(f"report: {write_report(path, out or path.with_name(REPORT_FILE))}")

@@ -1,4 +1,4 @@
-"""The verb that runs the embedded server."""
+"""``harness serve``: the embedded server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 
-from harness.config.sources import load_settings
 from harness.exit_codes import NOT_TESTED
 
 from .options import DurationType
@@ -19,18 +18,26 @@ from .options import DurationType
 
 @click.command()
 @click.option(
-    "--port", default=8080, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
+    "--port",
+    default=8080,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port; 0 chooses a free one.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--fault", "faults", multiple=True, metavar="NAME", help="Switch a defect on (see --faults).")
-@click.option("--faults", "list_faults", is_flag=True, help="List the defects there are.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--fault", "faults", multiple=True, metavar="NAME", help="Enable a fault (see --faults).")
+@click.option("--faults", "list_faults", is_flag=True, help="List the faults.")
 @click.option("--first-token-delay", type=DurationType(), default=0.0, help="Delay every run's first event.")
-@click.option("--config-out", type=click.Path(path_type=Path), help="Write a harness.toml that points at it.")
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="Settings file whose token it shall accept too."
+    "--config-out", type=click.Path(path_type=Path), help="Write a harness.toml that targets this server."
 )
 @click.option(
-    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends: with the parent process."
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file whose path, token and organization the server accepts too.",
+)
+@click.option(
+    "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, that is, with the parent process."
 )
 def serve(
     port: int,
@@ -42,12 +49,15 @@ def serve(
     config: Path | None,
     stop_with_stdin: bool,
 ) -> None:
-    """Run the embedded server: a correct implementation of the API, or one with chosen defects.
+    """Run the embedded server.
+
+    It is a correct implementation of the API, or one with selected faults.
 
     \b
     Example: harness serve --port 8080 --fault two-terminals
     """
     from harness.commands.reference_process import LISTENING
+    from harness.config.sources import load_settings
     from harness.reference.faults import RARE_FAULTS
     from harness.reference.faults.base import FAULTS
     from harness.reference.server import serve as run_server
@@ -69,8 +79,8 @@ def serve(
         path=settings.target.path,
     )
 
-    def on_ready(taken: int) -> None:
-        url = f"http://{host}:{taken}"
+    def on_ready(bound_port: int) -> None:
+        url = f"http://{host}:{bound_port}"
         click.echo(f"embedded server {LISTENING}{url} (Ctrl-C stops it)")
         if config_out is not None:
             import tomlkit
@@ -86,12 +96,14 @@ def serve(
     try:
         run_server(server, faults, on_ready=on_ready)
     except (ValueError, OSError) as problem:
-        said = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
-        click.echo(f"harness: {said}", err=True)
+        reason = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
+        click.echo(f"harness: {reason}", err=True)
         sys.exit(NOT_TESTED)
 
 
 def _stop_at_end_of_input() -> None:
-    while os.read(sys.stdin.fileno(), 1):  # the buffered reader's lock would outlive the interpreter
+    while os.read(
+        sys.stdin.fileno(), 1
+    ):  # not the buffered reader: its lock would block interpreter shutdown
         pass
     os.kill(os.getpid(), signal.SIGTERM)

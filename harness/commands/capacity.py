@@ -1,4 +1,4 @@
-"""The search carried out: a headless load for each step, and rest between them."""
+"""Runs a capacity search: one headless load per step, with a pause between steps until the server is idle."""
 
 from __future__ import annotations
 
@@ -10,32 +10,35 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from harness.atomic_file import atomic_write_text
 from harness.capacity.idle_wait import IdleWait
 from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
 from harness.capacity.search import CapacityResult, SearchPlan, conclude, next_step
-from harness.capacity.step_result import measure, void
+from harness.capacity.step_result import invalid_step, measure
 from harness.commands import output_dir
+from harness.commands.load_process import load_command_for
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
-from harness.exit_codes import FAILED, INTERRUPTED, PASSED
-from harness.gate.console import quantity
+from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED, PASSED
+from harness.formatting import number, percent
+from harness.gate.console import format_value
 from harness.gate.objective import Objective
-from harness.load.locust.command import load_command, load_environment
+from harness.load.locust.command import load_environment
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
+from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
 from harness.suite.preflight import ensure_testable
 from harness.terminal.output import Output
 
 CAPACITY_FILE = "capacity.json"
 DEFAULT_WARMUP_S = 3.0
-"""Left out of each step where nothing else is set: a server at rest is faster than one at work."""
+"""Excluded from each step, because an idle server is faster than a busy one."""
 
-MOST_IN_FLIGHT = 5_000
-"""For each process, where nothing else is set: beyond it a process runs out of file descriptors."""
+MAX_IN_FLIGHT_PER_PROCESS = 5_000
+"""The default limit. With more streams a process runs out of file descriptors."""
 
-_LOAD_COULD_NOT_BE_DONE = 2
-_STARTING_S = 4.0  # what a load takes beside its duration: to start, to end, and to rest
+_STEP_OVERHEAD_S = 4.0  # the time that a step takes in addition to its duration
 
 
 def run_capacity(
@@ -46,20 +49,19 @@ def run_capacity(
     step_s: float,
     time_budget_s: float,
     out: Path | None,
-    screen: Output | None = None,
+    output: Output | None = None,
 ) -> int:
-    """Search for the highest rate at which these objectives and the settings' hold. Returns the exit code.
+    """Search for the highest rate that meets these objectives and those of the settings. Returns the exit code.
 
-    settings: their load is that of each step, but for its rate and its duration. step_s: how long arrivals
-    count in each, after its warm-up. time_budget_s: no step is begun that would not end within it.
+    settings: their load, except for rate and duration, is the load of each step. step_s: the duration of a step after
+    its warm-up. time_budget_s: no step starts that would end after it.
 
-    0: found. 1: not found, or not for sure. 130: interrupted. Raises PreflightError when the target cannot be
-    tested, and SettingsError when the folder cannot be used.
+    Exit codes: 0 found, 1 not found or not with enough confidence, 130 interrupted. Raises PreflightError if the
+    target cannot be tested, and SettingsError if the output folder cannot be used.
     """
-    screen = screen or Output()
-    console = screen.console
+    output = output or Output()
     ensure_testable(settings)
-    settings = for_steps(settings, objectives, step_s)
+    settings = step_settings(settings, objectives, step_s)
     folder = out or output_dir.default_folder()
     path = output_dir.begin(folder, settings)
     record = Record(
@@ -71,40 +73,38 @@ def run_capacity(
     )
     children = ChildProcesses()
     with children.signals():
-        search = _CapacitySearch(settings, record, path, children, screen, time.monotonic() + time_budget_s)
+        search = _CapacitySearch(settings, record, path, children, output, time.monotonic() + time_budget_s)
         search.announce()
         answer = search.run()
         report = output_dir.finish(path, interrupted=children.interrupted)
     for sentence in record.sentences():
-        console.print(sentence)
-    console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
-    code = PASSED if answer.outcome == "found" else FAILED
-    if answer.outcome == "interrupted":
-        code = INTERRUPTED
+        output.console.print(sentence)
+    output.console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
+    code = {"found": PASSED, "interrupted": INTERRUPTED}.get(answer.outcome, FAILED)
     paths = {"results": str(path), "report": str(report)}
-    screen.verdict(record.sentences()[0])
-    screen.emit_json({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
+    output.verdict(record.sentences()[0])
+    output.emit_json({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
     return code
 
 
-def for_steps(settings: Settings, objectives: Iterable[Objective], step_s: float) -> Settings:
-    """The settings of a step, but for its rate.
+def step_settings(settings: Settings, objectives: Iterable[Objective], step_s: float) -> Settings:
+    """The settings of every step; each step sets its own rate.
 
-    An error rate is always held to: of a server that refuses most streams, the latencies are those of the rest.
+    There is always an objective for the error rate: a server that refuses most streams can serve the others quickly.
     """
     load = settings.load
     warmup_s = load.warmup if "warmup" in load.model_fields_set else DEFAULT_WARMUP_S
-    limit = load.max_in_flight or MOST_IN_FLIGHT * load.processes
-    update = {"warmup": warmup_s, "duration": warmup_s + step_s, "max_in_flight": limit}
-    limits = {one.name: one.limit for one in objectives}
+    max_in_flight = load.max_in_flight or MAX_IN_FLIGHT_PER_PROCESS * load.processes
+    update = {"warmup": warmup_s, "duration": warmup_s + step_s, "max_in_flight": max_in_flight}
+    limits = {objective.name: objective.limit for objective in objectives}
     limits |= {key: limit for key, limit in settings.objectives.items() if key not in limits}
-    usual = Settings.model_fields["objectives"].get_default(call_default_factory=True)
-    limits.setdefault("error_rate", usual["error_rate"])
+    defaults = Settings.model_fields["objectives"].get_default(call_default_factory=True)
+    limits.setdefault("error_rate", defaults["error_rate"])
     return settings.model_copy(update={"load": load.model_copy(update=update), "objectives": limits})
 
 
 class _CapacitySearch:
-    """One search on its way. What it knows is in its record, and that in files after every step."""
+    """One search. Its record is saved after every step."""
 
     def __init__(
         self,
@@ -112,124 +112,117 @@ class _CapacitySearch:
         record: Record,
         path: Path,
         children: ChildProcesses,
-        screen: Output,
+        output: Output,
         deadline_s: float,
     ) -> None:
         self._settings = settings
         self._record = record
         self._path = path
         self._children = children
-        self._screen = screen
+        self._output = output
         self._deadline_s = deadline_s
-        self._rest = IdleWait(settings, lambda: children.interrupted)
+        self._idle_wait = IdleWait(settings, lambda: children.interrupted)
 
     def announce(self) -> None:
-        """Say what is searched for, and how."""
+        """Print the plan of the search."""
         record, plan = self._record, self._record.plan
-        limits = ", ".join(one.expression for one in record.limits())
-        self._screen.print(
+        limits = ", ".join(objective.expression for objective in record.limits())
+        self._output.print(
             f"capacity: the highest rate from {plan.lowest:g} to {plan.highest:g}/s with {limits}"
         )
-        self._screen.print(
+        self._output.print(
             f"steps of {record.step_s:g} s after {record.warmup_s:g} s of warm-up, {record.arrivals} arrivals, "
-            f"{plan.repeats} runs at either end, to within {plan.precision:.0%}"
+            f"{plan.repeats} runs at each end, to within {percent(plan.precision)}"
         )
 
     def run(self) -> CapacityResult:
-        """Step after step, until there is an answer or something ends the search."""
+        """Run step after step until the search has a result or is stopped."""
         self._save()
-        self._rest.calibrate()
-        answer = self._next()
+        self._idle_wait.calibrate()
+        answer = self._advance()
         while answer is None:
-            answer = self._next()
+            answer = self._advance()
         self._record.answer = answer
         self._record.state = "interrupted" if answer.outcome == "interrupted" else "finished"
         self._save()
         return answer
 
-    def _next(self) -> CapacityResult | None:
-        """One step more; or the answer, where it is known or cannot be."""
+    def _advance(self) -> CapacityResult | None:
+        """Run the next step, or return the result that ends the search."""
         record = self._record
         move = next_step(record.trials, record.plan)
         if isinstance(move, CapacityResult):
             return move
         if self._children.interrupted:
             return conclude(record.trials, "interrupted", "")
-        took_s = record.steps[-1].duration_s if record.steps else 0.0
-        if time.monotonic() + max(took_s, self._settings.load.duration + _STARTING_S) > self._deadline_s:
+        last_step_s = record.steps[-1].duration_s if record.steps else 0.0
+        next_step_s = max(last_step_s, self._settings.load.duration + _STEP_OVERHEAD_S)
+        if time.monotonic() + next_step_s > self._deadline_s:
             return conclude(record.trials, "time", "another step would not end within the time budget")
-        if record.steps and not self._rest.wait():
+        if record.steps and not self._idle_wait.wait():
             if self._children.interrupted:
                 return conclude(record.trials, "interrupted", "")
-            why = (
-                f"the server did not come to rest within {self._settings.budgets.run:g} s after the last step"
-            )
+            why = f"the server was not idle within {self._settings.budgets.run:g} s after the last step"
             return conclude(record.trials, "stopped", why)
-        step, load_code = self._step(move.rate)
+        step, load_code = self._run_step(move.rate)
         record.steps.append(step)
         self._save()
-        self._tell(step)
-        if load_code == _LOAD_COULD_NOT_BE_DONE:
-            why = f"a load could not be done; see {self._path.parent / step.folder / 'load.log'}"
+        self._print_step(step)
+        if load_code == NOT_TESTED:
+            why = f"a load could not run; see {self._path.parent / step.folder / output_dir.LOAD_LOG}"
             return conclude(record.trials, "stopped", why)
         return None
 
-    def _step(self, rate: float) -> tuple[CapacityStep, int]:
-        """One load at that rate, in a folder of its own, and the load's exit code."""
-        number = len(self._record.steps) + 1
-        name = f"steps/{number:02d}-{rate:g}"
-        started_at, began_s = datetime.now(UTC).isoformat(), time.monotonic()
-        path, load_code = self._drive(rate, number, self._path.parent / name)
-        took_s = time.monotonic() - began_s
+    def _run_step(self, rate: float) -> tuple[CapacityStep, int]:
+        """Run one load in its own folder and measure it. Returns the step and the load's exit code."""
+        step_number = len(self._record.steps) + 1
+        name = f"steps/{step_number:02d}-{rate:g}"
+        started_at, start_s = datetime.now(UTC).isoformat(), time.monotonic()
+        path, load_code = self._run_load(rate, step_number, self._path.parent / name)
+        duration_s = time.monotonic() - start_s
         try:
             with Results(path) as results:
-                step = measure(results, self._record.limits(), number, rate, self._record.step_s)
+                step = measure(results, self._record.limits(), step_number, rate, self._record.step_s)
+            write_summary(path)
         except ResultsError as problem:
-            step = void(number, rate, str(problem))
-        if self._children.interrupted:  # what it measured is of less than a step
+            step = invalid_step(step_number, rate, str(problem))
+        if self._children.interrupted:  # the step is incomplete
             step = replace(step, verdict="invalid", why="interrupted")
-        elif load_code == _LOAD_COULD_NOT_BE_DONE:
-            step = replace(step, verdict="invalid", why="the load could not be done")
-        return replace(step, started_at=started_at, duration_s=took_s, folder=name), load_code
+        elif load_code == NOT_TESTED:
+            step = replace(step, verdict="invalid", why="the load could not run")
+        return replace(step, started_at=started_at, duration_s=duration_s, folder=name), load_code
 
-    def _drive(self, rate: float, number: int, folder: Path) -> tuple[Path, int]:
-        seed = None if self._settings.load.seed is None else (self._settings.load.seed + number) % 2**63
-        load = self._settings.load.model_copy(update={"rate": rate, "seed": seed})
+    def _run_load(self, rate: float, step_number: int, folder: Path) -> tuple[Path, int]:
+        """Run one load. Returns its results file and its exit code."""
+        load = self._settings.load.reseeded(step_number).model_copy(update={"rate": rate})
         settings = self._settings.model_copy(update={"load": load})
         path = output_dir.begin(folder, settings)
         with ExitStack() as stack:
             settings_file = stack.enter_context(private_settings(settings))
-            log = stack.enter_context((folder / "load.log").open("wb"))
+            log = stack.enter_context((folder / output_dir.LOAD_LOG).open("wb"))
             live = settings_file.with_name("live.json")
-            title = f"harness capacity, step {number}"
-            look = stack.enter_context(
-                self._screen.watch(title, live, None, lambda: self._children.interrupted)
+            title = f"harness capacity, step {step_number}"
+            poll = stack.enter_context(
+                self._output.watch(title, live, None, lambda: self._children.interrupted)
             )
-            command = load_command(
-                load,
-                out=folder,
-                host=settings.target.base_url,
-                run_budget_s=settings.budgets.run,
-                live=live,
-            )
+            command = load_command_for(settings, folder, live)
             environment = load_environment(settings_file, clean_environment())
-            return path, self._children.wait(self._children.start(command, environment, log), look)
+            return path, self._children.wait(self._children.start(command, environment, log), poll)
 
-    def _tell(self, step: CapacityStep) -> None:
-        values = [f"{key} {quantity(key, value)}" for key, value in step.values.items()]
+    def _print_step(self, step: CapacityStep) -> None:
+        values = [f"{key} {format_value(key, value)}" for key, value in step.values.items()]
         if step.goodput is not None and "goodput" not in step.values:
-            values.append(f"goodput {step.goodput:.1%}")
+            values.append(f"goodput {percent(step.goodput)}")
         if step.completed_per_s is not None:
-            values.append(f"{step.completed_per_s:.3g} completed/s")
-        self._screen.print(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
+            values.append(f"{number(step.completed_per_s)} completed/s")
+        self._output.print(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
         if step.verdict in ("saturated", "invalid"):
-            self._screen.print(f"    {step.why}")
+            self._output.print(f"    {step.why}")
 
     def _save(self) -> None:
         document = self._record.document()
-        file = self._path.with_name(CAPACITY_FILE)
-        fresh = file.with_suffix(".tmp")
-        fresh.write_text(f"{json.dumps(document, indent=2, allow_nan=False)}\n", encoding="utf-8")
-        fresh.replace(file)
+        atomic_write_text(
+            self._path.with_name(CAPACITY_FILE), f"{json.dumps(document, indent=2, allow_nan=False)}\n"
+        )
         with ResultsWriter(self._path) as writer:
             writer.set_manifest(**{MANIFEST_KEY: document})

@@ -1,4 +1,4 @@
-"""Child processes of a test: started apart from the terminal, told to stop once, waited for."""
+"""Child processes of a test: starts them in their own sessions, forwards signals once, waits for them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import IO
 
 from harness.config.settings import ENV_PREFIX, Settings
 
-_PATIENCE_S = 40.0  # for a child that was told to stop, to write what it has
+_STOP_TIMEOUT_S = 40.0  # for an interrupted child to write its results
 _POLL_S = 0.1
 
 
 class ChildProcesses:
-    """Starts processes, and passes SIGINT and SIGTERM on to them, so that each writes what there is.
+    """Starts processes and forwards SIGINT and SIGTERM to them, so that each can write its results.
 
-    Each child has a session of its own: a Ctrl-C in the terminal reaches it once, through here.
+    Each child has its own session: a Ctrl-C in the terminal reaches it once, through this class.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class ChildProcesses:
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a process; its output goes to the terminal, or into `output`."""
+        """Start a process. Its standard output and error go to `output`, or to the terminal."""
         child = subprocess.Popen(
             command,
             env=dict(environment),
@@ -45,23 +45,23 @@ class ChildProcesses:
             child.send_signal(signal.SIGINT)
         return child
 
-    def wait(self, child: subprocess.Popen[bytes], look: Callable[[], None] | None = None) -> int:
-        """Wait for a child's end, and return its exit code. One that will not stop when told to is killed.
+    def wait(self, child: subprocess.Popen[bytes], poll: Callable[[], None] | None = None) -> int:
+        """Wait for a child's exit code. An interrupted child that does not end in time is killed.
 
-        look: called again and again meanwhile.
+        poll: called repeatedly while waiting.
         """
-        left_s = _PATIENCE_S
+        remaining_s = _STOP_TIMEOUT_S
         while True:
-            if look is not None:
-                look()
+            if poll is not None:
+                poll()
             with suppress(subprocess.TimeoutExpired):
                 return child.wait(_POLL_S)
             if self.interrupted:
-                left_s -= _POLL_S
-            if left_s <= 0:
+                remaining_s -= _POLL_S
+            if remaining_s <= 0:
                 child.kill()
 
-    def _pass_on(self, _number: int, _frame: FrameType | None) -> None:
+    def _forward(self, _number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
             return
         self.interrupted = True
@@ -71,9 +71,9 @@ class ChildProcesses:
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Within the block SIGINT and SIGTERM go to the children, and end nothing here."""
+        """In the block, SIGINT and SIGTERM are forwarded to the children and do not end this process."""
         numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._pass_on) for number in numbers]
+        before = [signal.signal(number, self._forward) for number in numbers]
         try:
             yield
         finally:
@@ -81,12 +81,12 @@ class ChildProcesses:
                 signal.signal(number, handler)
 
 
-_NOT_PASSED_ON = (ENV_PREFIX, "LOCUST_", "PYTEST_")
+_REMOVED_PREFIXES = (ENV_PREFIX, "LOCUST_", "PYTEST_")
 
 
 @contextmanager
 def private_settings(settings: Settings) -> Iterator[Path]:
-    """The settings in a file that only this user can read, for processes of ours, until the block ends."""
+    """The settings, for child processes, in a temporary file that only this user can read."""
     with tempfile.TemporaryDirectory(prefix="harness-") as folder:
         path = Path(folder) / "harness.toml"
         settings.write_private(path)
@@ -94,9 +94,9 @@ def private_settings(settings: Settings) -> Iterator[Path]:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment for load and suite, without what would change what they do behind the settings' back.
+    """The environment for load and suite, without variables that would override the settings.
 
-    HARNESS_* variables are resolved, and must not outrank flags again. LOCUST_* and PYTEST_* are Locust's and
-    pytest's own options: one could take checks away, or users, or keep either from starting.
+    HARNESS_* variables are already in the settings, where command line options have overridden them. LOCUST_* and
+    PYTEST_* are options of Locust and pytest, which could for example deselect checks or change the number of users.
     """
-    return {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(_REMOVED_PREFIXES)}

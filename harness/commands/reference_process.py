@@ -1,4 +1,4 @@
-"""The embedded server as a process of its own, so that it shares no interpreter with what measures it."""
+"""The embedded server in a separate process, so that it does not share an interpreter with the measurement."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Self
 from harness.errors import HarnessError
 
 LISTENING = "listening on "
-_STOP_S = 5.0
+_STOP_TIMEOUT_S = 5.0
 
 
 class ReferenceServerError(HarnessError):
-    """The embedded server did not start; the text says why."""
+    """The embedded server did not start."""
 
 
 class ReferenceServer:
-    """Starts ``harness serve`` on a free port, and stops it when the block ends."""
+    """A context manager that runs ``harness serve`` on a free port. faults: names of the faults to enable."""
 
     def __init__(self, faults: Iterable[str] = ()) -> None:
         self._faults = tuple(faults)
@@ -30,8 +30,8 @@ class ReferenceServer:
         command = [sys.executable, "-m", "harness", "serve", "--port", "0", "--stop-with-stdin"]
         for fault in self._faults:
             command += ["--fault", fault]
-        # In a session of its own: a Ctrl-C is for the test, which stops the server when it has ended. Its
-        # input ends with this process, however that ends.
+        # A separate session, because a Ctrl-C must end the test before the server. The server's standard input closes
+        # when this process ends, even if it is killed.
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -55,7 +55,7 @@ class ReferenceServer:
             return
         process.terminate()
         try:
-            process.wait(_STOP_S)
+            process.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -1,4 +1,4 @@
-"""Parses the durations, shares and load shapes that settings are written in."""
+"""Parses durations, shares and load shapes in settings."""
 
 from __future__ import annotations
 
@@ -24,31 +24,31 @@ _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def parse_duration_s(value: Any) -> Any:
-    """Seconds from a number or from ``"90"``, ``"90s"``, ``"5m"``, ``"1h"``; raises ValueError otherwise."""
+    """Seconds from a number or from ``"90"``, ``"90s"``, ``"5m"`` or ``"1h"``. Raises ValueError for other texts."""
     if not isinstance(value, str):
         return value
     match = _DURATION.fullmatch(value.strip())
     if match is None:
-        raise ValueError(f"{value!r} is no duration; write seconds, or a number with ms, s, m or h")
+        raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
     return float(match[1]) * _UNIT_S[match[2]]
 
 
 def parse_ramp(text: str) -> tuple[float, float, float]:
-    """``FROM:TO:OVER`` as two rates per second, and seconds. Raises ValueError, as the next two do."""
+    """``FROM:TO:OVER`` as two rates per second and a time in seconds. Raises ValueError."""
     *rates, over = _parts(text, "ramp", "FROM:TO:OVER", "1:100:60s")
     from_rate, to_rate = _rates(text, *rates)
     return from_rate, to_rate, _length_s(text, over)
 
 
 def parse_steps(text: str) -> list[tuple[float, float]]:
-    """``RATE:FOR,RATE:FOR…`` as pairs of a rate per second and seconds."""
-    plan = [_parts(step, "plan of steps", "RATE:FOR,RATE:FOR…", "10:30s,20:30s") for step in text.split(",")]
+    """``RATE:FOR,RATE:FOR…`` as pairs of a rate per second and seconds. Raises ValueError."""
+    plan = [_parts(step, "list of steps", "RATE:FOR,RATE:FOR…", "10:30s,20:30s") for step in text.split(",")]
     rates = _rates(text, *(rate for rate, _ in plan))
     return list(zip(rates, (_length_s(text, for_s) for _, for_s in plan), strict=True))
 
 
 def parse_spike(text: str) -> tuple[float, float, float, float]:
-    """``BASE:PEAK:AT:FOR`` as two rates per second, and when it begins and how long it lasts in seconds."""
+    """``BASE:PEAK:AT:FOR`` as two rates per second, the start and the length in seconds. Raises ValueError."""
     *rates, at, for_s = _parts(text, "spike", "BASE:PEAK:AT:FOR", "10:100:20s:5s")
     base, peak = _rates(text, *rates)
     return base, peak, float(parse_duration_s(at)), _length_s(text, for_s)
@@ -57,24 +57,24 @@ def parse_spike(text: str) -> tuple[float, float, float, float]:
 def _parts(text: str, what: str, form: str, example: str) -> list[str]:
     parts = text.strip().split(":")
     if len(parts) != len(form.partition(",")[0].split(":")):
-        raise ValueError(f"{text!r} is no {what}; write {form}, for example {example}")
+        raise ValueError(f"{text!r} is not a {what}; write {form}, for example {example}")
     return parts
 
 
 def _rates(text: str, *parts: str) -> list[float]:
     for part in parts:
         if not _NUMBER.fullmatch(part.strip()):
-            raise ValueError(f"{part!r} in {text!r} is no rate; write how many arrivals per second")
+            raise ValueError(f"{part!r} in {text!r} is not a rate; write arrivals per second")
     rates = [float(part) for part in parts]
     if not any(rates):
-        raise ValueError(f"nothing ever arrives with {text!r}; one of its rates must be above 0")
+        raise ValueError(f"there are no arrivals with {text!r}; one of its rates must be above 0")
     return rates
 
 
 def _length_s(text: str, part: str) -> float:
     length_s = float(parse_duration_s(part))
     if length_s <= 0:
-        raise ValueError(f"{part!r} in {text!r} lasts no time; write a duration above 0")
+        raise ValueError(f"{part!r} in {text!r} has no length; write a duration above 0")
     return length_s
 
 
@@ -89,15 +89,15 @@ class StrictModel(BaseModel):
 
 
 def parse_share(value: Any) -> Any:
-    """A share from a number or from ``"5%"``; raises ValueError otherwise."""
+    """A share from a number or from ``"5%"``. Raises ValueError for other texts."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(%?)", value.strip())
     if match is None:
-        raise ValueError(f"{value!r} is no share; write for example 5%")
+        raise ValueError(f"{value!r} is not a share; write for example 5%")
     return float(match[1]) / (100 if match[2] else 1)
 
 
 def did_you_mean(key: str, known: Mapping[str, Any]) -> str:
     near = get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known here: {', '.join(known)}"
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -1,8 +1,6 @@
-"""Settings of a test: flags over ``HARNESS_*`` variables over ``harness.toml`` over defaults.
+"""The settings of a test.
 
-The file is ``harness.toml``, or ``[tool.harness]`` in ``pyproject.toml``, in the working directory, unless
-one is named. A key that nobody knows is an error, because a misspelt limit that is silently ignored
-would make a test green that is not.
+An unknown key is an error: a misspelt limit that is silently ignored would let a test pass.
 """
 
 from __future__ import annotations
@@ -37,30 +35,30 @@ CONFIG_VARIABLE = "HARNESS_CONFIG"
 CONFIG_FILE = "harness.toml"
 
 
-def _is_token(value: SecretStr) -> SecretStr:
+def _is_header_value(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
         raise ValueError(
-            "it holds a blank, a line break or another character that no Authorization header can"
+            "it contains a blank, a line break or another character that an Authorization header cannot contain"
         )
     return value
 
 
-def _holds_no_null(value: JsonValue) -> JsonValue:
+def _contains_no_null(value: JsonValue) -> JsonValue:
     if value is None:
-        raise ValueError("it holds null, which a settings file cannot")
+        raise ValueError("it contains null, which a settings file cannot contain")
     if isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            _holds_no_null(one)
+        for item in value.values() if isinstance(value, dict) else value:
+            _contains_no_null(item)
     return value
 
 
-Token = Annotated[SecretStr, AfterValidator(_is_token)]
-JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_holds_no_null)]
+Token = Annotated[SecretStr, AfterValidator(_is_header_value)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_contains_no_null)]
 Action = JsonObject
 
 
 class Actions(StrictModel):
-    """The workflowAction objects that bring about what a scenario needs."""
+    """The workflowAction objects that cause the situations that scenarios need."""
 
     success: Action | None = None
     long: Action | None = None
@@ -68,19 +66,19 @@ class Actions(StrictModel):
     cancelled: Action | None = None
     silent: Action | None = None
     quiet: Action | None = None
-    #: an action whose tokens give back a text of its parameters, there written as ``{text}``
+    #: an action whose tokens repeat a text from its parameters, where ``{text}`` is its placeholder
     echo: Action | None = None
 
 
 class SecondPrincipal(StrictModel):
-    """Another organization, to show that keys are kept apart."""
+    """A second organization, to test that idempotency keys are scoped to organizations."""
 
     token: Token
     organization_id: str
 
 
 class OtherRoute(StrictModel):
-    """A second endpoint with the same frames; `body` is merged into what is posted there."""
+    """A second endpoint with the same frames. `body` is merged into the request body."""
 
     path: str
     body: JsonObject = Field(default_factory=dict)
@@ -95,7 +93,7 @@ class TargetSettings(StrictModel):
     token: Token | None = None
     verify_tls: bool = True
     ca_file: str | None = None
-    #: "new": each stream of a load on a connection of its own; "reuse": on one that has answered before
+    #: of a load: "new" opens a connection per stream, "reuse" keeps connections alive
     connections: Literal["new", "reuse"] = "new"
     conflict: Literal["any", "http-409", "event"] = "any"
     resume_start: Literal["any", "replay", "tail"] = "any"
@@ -109,23 +107,21 @@ class TargetSettings(StrictModel):
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and "@" in value:
-            raise ValueError("a URL with a user name is not supported; the token is a setting of its own")
+            raise ValueError("a URL with a user name is not supported; set the token separately")
         if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/*", value):
-            raise ValueError(
-                f"{value!r} is not of the form http[s]://host[:port]; the path is a setting of its own"
-            )
+            raise ValueError(f"{value!r} is not of the form http[s]://host[:port]; set the path separately")
         return value
 
     @field_validator("path")
     @classmethod
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"/[\x21-\x7e]*", value):
-            raise ValueError(f"{value!r} does not begin with a slash, or holds blanks")
+            raise ValueError(f"{value!r} does not start with a slash, or contains blanks")
         return value
 
 
 class BudgetSettings(StrictModel):
-    """How long things may take, in seconds."""
+    """Time limits, in seconds."""
 
     first_event: Seconds = 10.0
     terminal_close: Seconds = 5.0
@@ -133,35 +129,35 @@ class BudgetSettings(StrictModel):
     run: Seconds = 120.0
 
 
-ShareOfIt = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_inf_nan=False)]
 
 
 class GateSettings(StrictModel):
     """How results are compared with a baseline."""
 
-    #: a difference in a latency below this share of the baseline's, or below so many ms, is not worth failing for
-    smallest_effect: ShareOfIt = USUAL_EFFECTS.relative
+    #: differences in latency below this share of the baseline, or below this many ms, do not fail the gate
+    smallest_effect: Share = USUAL_EFFECTS.relative
     smallest_effect_ms: float = Field(USUAL_EFFECTS.ms, ge=0, allow_inf_nan=False)
-    #: likewise of error_rate and goodput: half a percentage point
-    smallest_effect_share: ShareOfIt = USUAL_EFFECTS.share
-    #: whether the gate holds when it cannot tell of some metrics; that it can tell of none never passes
+    #: the same for error_rate and goodput, as a share: 0.005 is half a percentage point
+    smallest_effect_share: Share = USUAL_EFFECTS.share
+    #: whether the gate passes if some comparisons are inconclusive; it never passes if all are
     inconclusive: Literal["pass", "fail"] = "pass"
-    #: how often a check may be repeated while a comparison is inconclusive
+    #: how often a test is repeated while a comparison is inconclusive
     rerun_inconclusive: int = Field(0, ge=0)
-    #: how many files a folder of baselines holds
+    #: the number of files that a baseline folder keeps
     keep: int = Field(KEEP, ge=1)
 
     @property
     def terms(self) -> ComparisonTerms:
-        """What the gate is told."""
+        """The gate's view of these settings."""
         effects = Effects(self.smallest_effect, self.smallest_effect_ms, self.smallest_effect_share)
         return ComparisonTerms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
 
 
 class ExportSettings(StrictModel):
-    """Where numbers go while a load goes on."""
+    """Where metrics are sent during a load."""
 
-    #: base URL of an OpenTelemetry collector that takes OTLP over HTTP
+    #: base URL of an OpenTelemetry collector that accepts OTLP over HTTP
     otlp_endpoint: str | None = None
 
     @field_validator("otlp_endpoint")
@@ -176,7 +172,7 @@ class ExportSettings(StrictModel):
 
 
 class Settings(BaseSettings):
-    """Everything a test is told."""
+    """All settings of a test."""
 
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
@@ -192,48 +188,54 @@ class Settings(BaseSettings):
 
     @field_validator("objectives", mode="before")
     @classmethod
-    def _known(cls, value: Any) -> Any:
+    def _parse_objectives(cls, value: Any) -> Any:
         return limits_of(value) if isinstance(value, Mapping) else value
 
     @property
     def expectations(self) -> Expectations:
-        """What judges are told of the target."""
-        return Expectations(
-            budgets=Budgets(
-                first_event_s=self.budgets.first_event,
-                terminal_close_s=self.budgets.terminal_close,
-                heartbeat_s=self.budgets.heartbeat,
-                run_s=self.budgets.run,
-            ),
-            conflict=self.target.conflict,
-            resume_start=self.target.resume_start,
-            last_event_id=self.target.last_event_id,
-        )
+        """The parts of the settings that the rules use."""
+        return expectations_from(self.model_dump(include={"target", "budgets"}))
 
     def document(self) -> dict[str, Any]:
-        """The settings as plain values, secrets masked: for results and reports."""
+        """The settings as JSON values with secrets masked, for results and reports."""
         document: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
         return document
 
     def secrets(self) -> tuple[str, ...]:
-        """Texts that must stand in no evidence."""
+        """The tokens, which evidence must not contain."""
         second = self.target.second_principal
-        found = (self.target.token, second.token if second else None)
-        return tuple(secret.get_secret_value() for secret in found if secret and secret.get_secret_value())
+        tokens = (self.target.token, second.token if second else None)
+        return tuple(secret.get_secret_value() for secret in tokens if secret and secret.get_secret_value())
 
     def write_private(self, path: Path) -> None:
-        """Write the settings, secrets and all, to a file that only its owner can read."""
-        plain = _revealed(self.model_dump(exclude_none=True))
+        """Write the settings, including secrets, to a file that only its owner can read."""
+        document = _with_secrets(self.model_dump(exclude_none=True))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            os.fchmod(descriptor, 0o600)  # the file may have been there
+            os.fchmod(descriptor, 0o600)  # for a file that existed
             file.truncate()
-            file.write(tomlkit.dumps(plain))
+            file.write(tomlkit.dumps(document))
 
 
-def _revealed(value: Any) -> Any:
+def expectations_from(settings: Mapping[str, Any]) -> Expectations:
+    """The expectations in a settings document, as a manifest contains it. Raises KeyError for other documents."""
+    target, budgets = settings["target"], settings["budgets"]
+    return Expectations(
+        budgets=Budgets(
+            first_event_s=budgets["first_event"],
+            terminal_close_s=budgets["terminal_close"],
+            heartbeat_s=budgets["heartbeat"],
+            run_s=budgets["run"],
+        ),
+        conflict=target["conflict"],
+        resume_start=target["resume_start"],
+        last_event_id=target.get("last_event_id"),
+    )
+
+
+def _with_secrets(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
     if isinstance(value, Mapping):
-        return {key: _revealed(one) for key, one in value.items()}
+        return {key: _with_secrets(item) for key, item in value.items()}
     return value

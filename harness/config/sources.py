@@ -1,4 +1,8 @@
-"""Gathers settings: flags over ``HARNESS_*`` variables over ``harness.toml`` over defaults."""
+"""Loads settings. Command line options override ``HARNESS_*`` variables, which override the settings file.
+
+The file is ``harness.toml``, or ``[tool.harness]`` in ``pyproject.toml``, in the working directory, unless one
+is named.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +26,7 @@ from harness.reference.settings import demo_config
 
 
 def read_token(path: Path) -> str:
-    """The token in a file. Raises SettingsError."""
+    """Read a token from a file. Raises SettingsError."""
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:
@@ -33,21 +37,21 @@ def read_token(path: Path) -> str:
 
 
 def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = None) -> Settings:
-    """Gather the settings.
+    """Load the settings.
 
-    config: the file; None looks at HARNESS_CONFIG, then for harness.toml and pyproject.toml here.
-    flags: nested values that win over all. Where no action is configured, the target is taken to be the
-    embedded server, whose settings then are the defaults. Raises SettingsError.
+    config: the settings file; None uses HARNESS_CONFIG, then harness.toml or pyproject.toml in the working directory.
+    flags: nested values that override all others. Without a configured action, the defaults are the settings of the
+    embedded server. Raises SettingsError.
     """
     file_values, origin = _read_file(config)
     _refuse_unknown_variables()
-    settings = _gather(file_values, origin, flags or {}, {})
+    settings = _load(file_values, origin, flags or {}, {})
     if settings.target.actions == Actions():
-        return _gather(file_values, origin, flags or {}, demo_config(settings.target.base_url))
+        return _load(file_values, origin, flags or {}, demo_config(settings.target.base_url))
     return settings
 
 
-def _gather(
+def _load(
     file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> Settings:
 
@@ -71,9 +75,9 @@ def _gather(
     try:
         return Loaded(**dict(flags))
     except ValidationError as problem:
-        raise SettingsError(_sentence(problem, origin)) from None
+        raise SettingsError(_message(problem, origin)) from None
     except UnreadableVariable as problem:
-        field = next((one for one in Settings.model_fields if f'"{one}"' in str(problem)), "")
+        field = next((name for name in Settings.model_fields if f'"{name}"' in str(problem)), "")
         raise SettingsError(
             f"an environment variable {ENV_PREFIX}{field.upper()}… is not valid JSON: {problem.__cause__}"
         ) from None
@@ -92,7 +96,9 @@ def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
         if isinstance(table, dict):
             return table, "pyproject.toml [tool.harness]"
         if table is not None:
-            raise SettingsError("[tool.harness] in pyproject.toml is no table; write the settings under it")
+            raise SettingsError(
+                "[tool.harness] in pyproject.toml is not a table; write the settings under it"
+            )
     return {}, "the settings"
 
 
@@ -112,21 +118,21 @@ def _refuse_unknown_variables() -> None:
         first = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
         if first not in Settings.model_fields:
             hint = did_you_mean(first, Settings.model_fields)
-            raise SettingsError(f"the environment variable {name} sets no known setting{hint}")
+            raise SettingsError(f"the environment variable {name} does not match a setting{hint}")
 
 
-def _sentence(problem: ValidationError, origin: str) -> str:
+def _message(problem: ValidationError, origin: str) -> str:
     errors = problem.errors(include_url=False)
-    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         *parents, key = (str(part) for part in first["loc"])
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()
         where = f"the environment variable {variable}" if variable in os.environ else origin
         return f"unknown setting {place!r} in {where}{did_you_mean(key, _fields_at(parents))}"
-    message, *picture = first["msg"].removeprefix("Value error, ").splitlines()
+    message, *details = first["msg"].removeprefix("Value error, ").splitlines()
     where = f"setting {place!r}: " if place else ""
-    return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *picture])
+    return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *details])
 
 
 def _fields_at(path: list[str]) -> Mapping[str, Any]:
@@ -134,6 +140,10 @@ def _fields_at(path: list[str]) -> Mapping[str, Any]:
     for part in path:
         annotation = model.model_fields[part].annotation
         candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+        model = next(
+            candidate
+            for candidate in candidates
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+        )
     fields: Mapping[str, Any] = model.model_fields
     return fields

@@ -1,4 +1,4 @@
-"""The target as its users address it: settings in, ready requests out. Suite and load share it."""
+"""Builds the requests for the configured target. Suite and load share it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from harness.transport.endpoint import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks: a bearer token, and the organization it belongs to."""
+    """A bearer token and its organization."""
 
     token: str
     organization_id: str
 
 
 class Target:
-    """Makes the requests that a scenario or a journey needs."""
+    """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack a target or an action."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings: TargetSettings = settings.target
@@ -32,11 +32,11 @@ class Target:
         self.secrets = settings.secrets()
         if self.settings.base_url is None:
             raise SettingsError(
-                "no target is given: name it with --target URL (in pytest --harness-target URL) or target.base_url"
+                "no target is set: use --target URL (in pytest --harness-target URL) or the setting target.base_url"
             )
         if self.settings.actions.success is None:
             raise SettingsError(
-                "no action is configured: [target.actions.success] must hold a workflowAction that ends "
+                "no action is configured: [target.actions.success] must contain a workflowAction that ends "
                 "with done"
             )
         try:
@@ -54,7 +54,7 @@ class Target:
 
     @property
     def second_principal(self) -> Principal | None:
-        """A principal of another organization, where one is configured."""
+        """The principal of the second organization; None if not configured."""
         second = self.settings.second_principal
         return Principal(second.token.get_secret_value(), second.organization_id) if second else None
 
@@ -73,14 +73,14 @@ class Target:
         }[need] is not None
 
     def action(self, name: str) -> Action | None:
-        """The configured workflowAction of that name; None where there is none."""
+        """The configured workflowAction of this name; None if not configured."""
         action: Action | None = getattr(self.settings.actions, name)
         return action
 
     def body(
         self, action: Action, *, run_id: str | None = None, organization_id: str | None = None
     ) -> dict[str, Any]:
-        """A request body for `action`, of a session of its own."""
+        """A request body for `action`, with a new session id."""
         body: dict[str, Any] = {
             "organizationId": organization_id or self.principal.organization_id,
             "sessionId": str(uuid.uuid4()),
@@ -97,10 +97,10 @@ class Target:
         principal: Principal | None = None,
         path: str | None = None,
     ) -> HttpRequest:
-        """The documented request, with `key` as its Idempotency-Key where one is given."""
-        who = principal or self.principal
+        """The documented request, with `key` as its Idempotency-Key if it is not None."""
+        sender = principal or self.principal
         headers: tuple[tuple[str, str], ...] = (
-            ("Authorization", f"Bearer {who.token}"),
+            ("Authorization", f"Bearer {sender.token}"),
             ("Content-Type", "application/json"),
             ("Accept", "text/event-stream"),
         )
@@ -109,9 +109,9 @@ class Target:
         return HttpRequest.post_json(path or self.settings.path, headers, body)
 
     def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
-        """A request for a new run of the configured action, with a fresh key unless one is given.
+        """A request for a new run of the configured action. key: None makes a new one.
 
-        Raises LookupError when the action is not configured.
+        Raises LookupError if the action is not configured.
         """
         action = self.action(action_name)
         if action is None:
@@ -120,7 +120,7 @@ class Target:
 
 
 def with_different_body(request: HttpRequest) -> HttpRequest:
-    """The same request with a body that differs in one documented value and is as valid as before."""
+    """The request with a different body, which is as valid: its session id is new."""
     body = json.loads(request.body)
     body["sessionId"] = str(uuid.uuid4())
     return request.with_json(body)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-_LONGEST_TRACE_S = 8_640_000.0  # what is later is no time in a test, but likely one since 1970
+_MAX_TIME_S = 8_640_000.0  # a larger number is probably a Unix timestamp
 
 
 def read_arrival_times(file: str) -> Sequence[float]:
-    """The arrival times in a trace: seconds from the start, one a line, or the first column of a CSV file.
+    """The arrival times in a trace: seconds from the start, one per line, or in the first column of a CSV file.
 
-    A first line without a digit in that column is a CSV header. Raises ValueError that names the line.
+    A first line without a digit in that column is a CSV header. Raises ValueError, which names the line.
     """
     try:
         stat = Path(file).stat()
@@ -22,10 +22,10 @@ def read_arrival_times(file: str) -> Sequence[float]:
     except OSError as problem:
         raise ValueError(f"cannot read the trace {file}: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise ValueError(f"the trace {file} is no text in UTF-8") from None
+        raise ValueError(f"the trace {file} is not UTF-8 text") from None
 
 
-@lru_cache(maxsize=1)  # settings are gathered several times in a process, and a trace may be long
+@lru_cache(maxsize=1)  # a process loads the settings several times, and a trace can be long
 def _arrival_times(file: str, _changed_ns: int, _size: int) -> array[float]:
     times_s = array("d")
     with Path(file).open(encoding="utf-8-sig") as lines:
@@ -38,7 +38,7 @@ def _arrival_times(file: str, _changed_ns: int, _size: int) -> array[float]:
             except ValueError as problem:
                 raise ValueError(f"line {number} of the trace {file}: {problem}") from None
     if not times_s:
-        raise ValueError(f"the trace {file} holds no arrival time; write one a line, in seconds")
+        raise ValueError(f"the trace {file} contains no arrival time; write one per line, in seconds")
     return times_s
 
 
@@ -46,9 +46,9 @@ def _arrival_time_s(text: str, before_s: float) -> float:
     try:
         time_s = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is no time; write seconds from the start") from None
-    if not 0 <= time_s <= _LONGEST_TRACE_S:  # NaN too
-        raise ValueError(f"{text} is no time in a test; write seconds from the start, from 0 to 100 days")
+        raise ValueError(f"{text!r} is not a time; write seconds from the start") from None
+    if not 0 <= time_s <= _MAX_TIME_S:  # NaN too
+        raise ValueError(f"{text} is not a time in a test; write seconds from the start, from 0 to 100 days")
     if time_s < before_s:
-        raise ValueError(f"{text} comes after {before_s:g}; sort the times, which must never fall")
+        raise ValueError(f"{text} follows {before_s:g}; sort the times in ascending order")
     return time_s

@@ -1,1 +1,1 @@
-"""What a person at a terminal sees while a test goes on, and what a program gets instead."""
+"""The output of a running test: a dashboard, progress lines, or JSON for programs."""

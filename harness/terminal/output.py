@@ -1,7 +1,7 @@
-"""Says what a test does while it goes on, and its verdict at the end: to a person, to a log, to a program.
+"""Shows a test's progress while it runs and its verdict at the end: to a person, a log or a program.
 
-Standard output belongs to whoever reads the verdict. With ``--json`` that is a program: it gets one document, and
-people get theirs on standard error. With ``--quiet`` it gets one line.
+Standard output is for the verdict. With ``--json`` it is one JSON document, and text for people goes to standard error.
+With ``--quiet`` it is one line.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from rich.live import Live
 from rich.text import Text
 
 from harness.terminal.dashboard import Dashboard
-from harness.terminal.progress_line import plain_line
+from harness.terminal.progress_line import progress_line
 from harness.terminal.snapshot import read_document
 
-LINE_EVERY_S = 5.0
-LOOK_EVERY_S = 1.0
-_SMALLEST_HEIGHT = 6
-_NOTES = 8
+LINE_INTERVAL_S = 5.0
+REFRESH_INTERVAL_S = 1.0
+_MIN_DASHBOARD_HEIGHT = 6
+_MAX_NOTES = 8
+_TAIL_LINES = 12
 
 
 class OutputMode(StrEnum):
-    """Who reads standard output."""
+    """The reader of standard output."""
 
     PERSON = "person"
     QUIET = "quiet"
@@ -42,40 +43,41 @@ class OutputMode(StrEnum):
 
 
 class NullStream(TextIOBase):
-    """Takes everything and shows nothing."""
+    """Discards what is written to it."""
 
     def write(self, text: str, /) -> int:
         return len(text)
 
 
 class Output:
-    """Enter it around a test. `console` is for what people read; `verdict` and `give` say what came of it.
+    """Where a test prints. Use it as a context manager around the test.
 
-    live: whether to draw on the terminal; None finds out whether there is one that can be drawn on.
+    `console` is for people; `verdict` and `emit_json` print the result. live: whether to draw a dashboard; None draws
+    one if the terminal supports it.
     """
 
     def __init__(
         self,
-        voice: OutputMode = OutputMode.PERSON,
+        mode: OutputMode = OutputMode.PERSON,
         *,
         live: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._voice = voice
+        self._mode = mode
         self._clock = clock
         self._stdout: TextIO = sys.stdout
         self._stack = ExitStack()
-        self._held_back: list[Text] = []
-        self._told: deque[Text] = deque(maxlen=_NOTES)
-        self._looking: Watch | None = None
-        self.console = Console(highlight=False, soft_wrap=True, stderr=voice is OutputMode.PROGRAM)
+        self._deferred: list[Text] = []
+        self._notes: deque[Text] = deque(maxlen=_MAX_NOTES)
+        self._watch: Watch | None = None
+        self.console = Console(highlight=False, soft_wrap=True, stderr=mode is OutputMode.PROGRAM)
         self._live = self._can_draw() if live is None else live
 
     def __enter__(self) -> Self:
         self._stdout = sys.stdout
-        if self._voice is OutputMode.PROGRAM:
+        if self._mode is OutputMode.PROGRAM:
             self._stack.enter_context(redirect_stdout(sys.stderr))
-        elif self._voice is OutputMode.QUIET:
+        elif self._mode is OutputMode.QUIET:
             self._stack.enter_context(redirect_stdout(NullStream()))
         return self
 
@@ -85,32 +87,32 @@ class Output:
         self._stack.close()
 
     def _can_draw(self) -> bool:
-        if self._voice is OutputMode.QUIET or self.console.is_dumb_terminal:
+        if self._mode is OutputMode.QUIET or self.console.is_dumb_terminal:
             return False
-        return self.console.file.isatty() and self.console.height >= _SMALLEST_HEIGHT
+        return self.console.file.isatty() and self.console.height >= _MIN_DASHBOARD_HEIGHT
 
     @property
     def for_ci(self) -> TextIO:
-        """Where a CI's runner is told of annotations: it reads both streams, also when people want quiet."""
-        return sys.stderr if self._voice is OutputMode.QUIET else sys.stdout
-
-    @property
-    def is_colourful(self) -> bool:
-        """Whether what is printed may have colours."""
-        return self.console.color_system is not None and not self.console.no_color
+        """The stream for annotations of a CI system, which reads both streams. With --quiet it is standard error."""
+        return sys.stderr if self._mode is OutputMode.QUIET else sys.stdout
 
     def print(self, text: str, style: str = "") -> None:
-        """Say something, now, or once the picture is gone; meanwhile it stands in that."""
-        self._told.append(Text(text, style))
+        """Print a line. While a dashboard is drawn, the line is a note on it and is printed when the dashboard ends."""
+        self._notes.append(Text(text, style))
         self._print(Text(text, style))
 
-    def show(self, text: str) -> None:
-        """Print what another process said, colours and all, now, or once the picture is gone."""
-        self._print(Text.from_ansi(text))
+    def show(self, text: Text | str) -> None:
+        """Print a text, which is not a note: at once, or when the dashboard ends."""
+        self._print(Text(text) if isinstance(text, str) else text)
+
+    def show_tail(self, log: Path) -> None:
+        """Show the last lines of another process's log."""
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        self._print(Text.from_ansi("\n".join(lines[-_TAIL_LINES:])))
 
     def _print(self, text: Text) -> None:
-        if self._looking is not None and self._live:
-            self._held_back.append(text)
+        if self._watch is not None and self._live:
+            self._deferred.append(text)
         else:
             self.console.print(text)
 
@@ -118,28 +120,28 @@ class Output:
     def watch(
         self, title: str, load: Path | None, suite: Path | None, is_stopping: Callable[[], bool]
     ) -> Iterator[Callable[[], None]]:
-        """In the block, call what it gives again and again: it looks at the files, and says what is new.
+        """Yield a function to call repeatedly: it reads the files and shows what is new.
 
-        load, suite: the live document, and the progress of the suite; None where there is none. A fault of the
-        picture's own ends the picture, is said, and leaves the test alone.
+        load, suite: the files with the live numbers and the suite's progress; None if there is none. An error in the
+        display ends the display with a message; the test continues.
         """
-        looking = Watch(title, load, suite, is_stopping, self._clock)
-        self._looking = looking
+        watch = Watch(title, load, suite, is_stopping, self._clock)
+        self._watch = watch
         try:
             with ExitStack() as stack:
                 if self._live:
-                    picture = Live(console=self.console, screen=True, auto_refresh=False)
-                    stack.enter_context(picture)
-                    yield self._guarded(lambda: self._draw(picture, looking))
+                    screen = Live(console=self.console, screen=True, auto_refresh=False)
+                    stack.enter_context(screen)
+                    yield self._guarded(lambda: self._draw(screen, watch))
                 else:
-                    yield self._guarded(lambda: self._write_line(looking))
+                    yield self._guarded(lambda: self._write_line(watch))
         finally:
-            self._looking = None
-            held_back, self._held_back = self._held_back, []
-            for text in held_back:
+            self._watch = None
+            deferred, self._deferred = self._deferred, []
+            for text in deferred:
                 self.console.print(text)
 
-    def _guarded(self, look: Callable[[], None]) -> Callable[[], None]:
+    def _guarded(self, update: Callable[[], None]) -> Callable[[], None]:
         failed = False
 
         def guarded() -> None:
@@ -147,43 +149,43 @@ class Output:
             if failed:
                 return
             try:
-                look()
-            except Exception as problem:  # noqa: BLE001 - said, and the test is worth more than its picture
+                update()
+            except Exception as problem:  # noqa: BLE001 - reported, and the test must continue without its display
                 failed = True
                 self.print(
-                    f"the live view broke down ({type(problem).__name__}: {problem}); the test goes on",
+                    f"the live view failed ({type(problem).__name__}: {problem}); the test continues",
                     "yellow",
                 )
 
         return guarded
 
-    def _draw(self, picture: Live, looking: Watch) -> None:
-        if looking.is_due(LOOK_EVERY_S):
-            picture.update(looking.view(tuple(self._told)), refresh=True)
+    def _draw(self, screen: Live, watch: Watch) -> None:
+        if watch.is_due(REFRESH_INTERVAL_S):
+            screen.update(watch.dashboard(tuple(self._notes)), refresh=True)
 
-    def _write_line(self, looking: Watch) -> None:
-        if self._voice is not OutputMode.QUIET and looking.is_due(LINE_EVERY_S):
-            self.console.print(looking.line(), markup=False)
+    def _write_line(self, watch: Watch) -> None:
+        if self._mode is not OutputMode.QUIET and watch.is_due(LINE_INTERVAL_S):
+            self.console.print(watch.line(), markup=False)
 
     def verdict(self, line: str) -> None:
-        """What came of it all, for people who want no more than that."""
-        if self._voice is OutputMode.QUIET:
+        """Print the verdict, with --quiet only."""
+        if self._mode is OutputMode.QUIET:
             self._stdout.write(f"{line}\n")
             self._stdout.flush()
 
     def emit_json(self, document: Mapping[str, Any]) -> None:
-        """The same for a program. Raises ValueError for a document that is not JSON."""
-        if self._voice is OutputMode.PROGRAM:
+        """Print a JSON document, with --json only. Raises ValueError for values that JSON cannot contain."""
+        if self._mode is OutputMode.PROGRAM:
             self._stdout.write(f"{json.dumps(document, indent=2, allow_nan=False)}\n")
             self._stdout.flush()
 
     @contextmanager
-    def output(self) -> Iterator[IO[bytes] | None]:
-        """Where a child process may say what people read: None is where this one does."""
-        if self._voice is OutputMode.QUIET:
-            with Path(os.devnull).open("wb") as nowhere:
-                yield nowhere
-        elif self._voice is OutputMode.PROGRAM:
+    def child_output(self) -> Iterator[IO[bytes] | None]:
+        """The output of a child process that prints text for people; None to inherit this process's."""
+        if self._mode is OutputMode.QUIET:
+            with Path(os.devnull).open("wb") as null:
+                yield null
+        elif self._mode is OutputMode.PROGRAM:
             with os.fdopen(os.dup(2), "wb") as stderr:
                 yield stderr
         else:
@@ -191,7 +193,7 @@ class Output:
 
 
 class Watch:
-    """What is looked at, and when that was last done."""
+    """The files that show a running test, and the time of the last look at them."""
 
     def __init__(
         self,
@@ -206,21 +208,21 @@ class Watch:
         self._suite = suite
         self._is_stopping = is_stopping
         self._clock = clock
-        self._looked_s: float | None = None
+        self._last_look_s: float | None = None
 
-    def is_due(self, every_s: float) -> bool:
-        """Whether it is time to look again; if so, it counts as done."""
+    def is_due(self, interval_s: float) -> bool:
+        """Whether the interval has passed since the last look. If so, this is the new last look."""
         now_s = self._clock()
-        if self._looked_s is not None and now_s - self._looked_s < every_s:
+        if self._last_look_s is not None and now_s - self._last_look_s < interval_s:
             return False
-        self._looked_s = now_s
+        self._last_look_s = now_s
         return True
 
-    def view(self, notes: tuple[Text, ...]) -> Dashboard:
+    def dashboard(self, notes: tuple[Text, ...]) -> Dashboard:
         return Dashboard(self._title, *self._documents(), notes, stopping=self._is_stopping())
 
     def line(self) -> str:
-        return plain_line(*self._documents())
+        return progress_line(*self._documents())
 
     def _documents(self) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
         load, suite = (None if path is None else read_document(path) for path in (self._load, self._suite))

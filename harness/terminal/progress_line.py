@@ -1,4 +1,4 @@
-"""A test on its way in one plain line: for logs, pipes and CI."""
+"""One plain line of progress, for logs, pipes and CI."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from harness.formatting import clock, number
 from harness.terminal.snapshot import LiveDocument, failures, per_second, value_of, violations
 
-_NOT_YET = "starting"
+_NOT_STARTED = "starting"
 
 
-def plain_line(load: LiveDocument | None, suite: LiveDocument | None) -> str:
-    """load: the live document. suite: the progress of the conformance suite. None before they are there."""
+def progress_line(load: LiveDocument | None, suite: LiveDocument | None) -> str:
+    """load: the live numbers. suite: the suite's progress. None before they exist."""
     return ", ".join(_parts(load, suite))
 
 
 def _parts(load: LiveDocument | None, suite: LiveDocument | None) -> Iterator[str]:
     if load is None or load["started_s"] is None:
-        yield _NOT_YET
+        yield _NOT_STARTED
     else:
         yield from _load(load)
     if load is not None and load["problem"] is not None:
@@ -49,4 +49,4 @@ def _load(load: LiveDocument) -> Iterator[str]:
     if load["harness"]["saturated"]:
         yield "HARNESS SATURATED"
     if load["harness"]["faults"]["streams"]:
-        yield f"{load['harness']['faults']['streams']} NOT JUDGED"
+        yield f"{load['harness']['faults']['streams']} NOT CHECKED"

@@ -1,4 +1,4 @@
-"""What came of a test: in one line, and as one document for a program."""
+"""The result of a test as one line and as a JSON document."""
 
 from __future__ import annotations
 
@@ -12,70 +12,74 @@ from typing import Any
 from harness.ci.outcome import Outcome
 
 VERSION = 1
-"""Of the document's shape."""
+"""The version of the document's format."""
 
-_NAMED = 5
-
-
-def verdict_line(account: Outcome, exit_code: int) -> str:
-    """The verdict and what is to blame for it. exit_code: the command's, which may differ from the account's."""
-    red = [case.name for case in account.cases if case.red]
-    named = ", ".join(red[:_NAMED]) + (f" and {len(red) - _NAMED} more" if len(red) > _NAMED else "")
-    said = account.status if exit_code == account.exit_code else "incomplete: not all files could be written"
-    return f"{said}: {named}" if named else said
+_MAX_NAMES = 5
 
 
-def verdict_document(verb: str, account: Outcome, exit_code: int) -> dict[str, Any]:
-    """The same for a program, with the numbers behind it.
+def verdict_line(outcome: Outcome, exit_code: int) -> str:
+    """The verdict and the failed cases. exit_code: the command's, which can differ from the outcome's."""
+    red = [case.name for case in outcome.cases if case.red]
+    names = ", ".join(red[:_MAX_NAMES]) + (
+        f" and {len(red) - _MAX_NAMES} more" if len(red) > _MAX_NAMES else ""
+    )
+    verdict = (
+        outcome.status if exit_code == outcome.exit_code else "incomplete: not all files could be written"
+    )
+    return f"{verdict}: {names}" if names else verdict
+
+
+def verdict_document(verb: str, outcome: Outcome, exit_code: int) -> dict[str, Any]:
+    """The result as JSON values.
 
     Keys: "version", "verb", "verdict", "exit_code", "target"; "reasons", the red cases; "gate", with "outcome", "rows",
     "comparisons", "saturation" and "notes"; "conformance", with "counts" by verdict and "checks"; "violations" under
-    load; "summary", as summary.json has it; "problems", sentences; "paths". A number that is none is null.
+    load; "summary", the content of summary.json; "problems", sentences; "paths". NaN and infinity become null.
     """
-    counts = Counter(check.verdict for check in account.checks)
+    counts = Counter(check.verdict for check in outcome.checks)
     return {
         "version": VERSION,
         "verb": verb,
-        "verdict": account.status,
+        "verdict": outcome.status,
         "exit_code": exit_code,
-        "target": account.target,
+        "target": outcome.target,
         "reasons": [
-            {"of": case.group, "name": case.name, "verdict": case.word, "detail": case.message}
-            for case in account.cases
+            {"of": case.group, "name": case.name, "verdict": case.verdict, "detail": case.message}
+            for case in outcome.cases
             if case.red
         ],
         "gate": {
-            "outcome": account.gate.outcome,
-            "rows": [_plain(row) for row in account.gate.rows],
-            "comparisons": [_plain(one) for one in account.gate.comparisons],
-            "saturation": list(account.gate.saturation),
-            "notes": list(account.gate.notes),
+            "outcome": outcome.gate.outcome,
+            "rows": [_plain(row) for row in outcome.gate.rows],
+            "comparisons": [_plain(comparison) for comparison in outcome.gate.comparisons],
+            "saturation": list(outcome.gate.saturation),
+            "notes": list(outcome.gate.notes),
         },
         "conformance": {
             "counts": dict(counts),
             "checks": [
                 {"id": check.id, "level": check.level, "verdict": check.verdict, "detail": check.detail}
-                for check in account.checks
+                for check in outcome.checks
             ],
         },
-        "violations": [_plain(one) for one in account.violated],
-        "summary": _plain(account.numbers),
-        "problems": list(account.problems),
+        "violations": [_plain(violations) for violations in outcome.violated],
+        "summary": _plain(outcome.summary),
+        "problems": list(outcome.problems),
         "paths": {
-            "results": None if account.results is None else str(account.results),
-            "report": None if account.report is None else str(account.report),
+            "results": None if outcome.results is None else str(outcome.results),
+            "report": None if outcome.report is None else str(outcome.report),
         },
     }
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it."""
+    """A value as JSON can contain it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return str(value) if isinstance(value, Path) else value

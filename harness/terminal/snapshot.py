@@ -1,4 +1,4 @@
-"""Reads the two files in which a test's processes tell how far they are: the load's numbers, the suite's progress."""
+"""Reads the live numbers of the load and the progress of the suite, from the files that their processes replace."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ LiveDocument = Mapping[str, Any]
 
 
 def read_document(path: Path) -> LiveDocument | None:
-    """The JSON object in a file that is replaced as a whole; None before it is there.
+    """The JSON object in a file; None before the file exists.
 
-    Raises ValueError or TypeError for what is no JSON object: the file is our own, so that is a fault of ours.
+    Raises ValueError or TypeError for any other content, which would be a bug in the harness.
     """
     try:
         document = json.loads(path.read_bytes())
@@ -23,30 +23,30 @@ def read_document(path: Path) -> LiveDocument | None:
 
 
 def value_of(document: LiveDocument, metric: str, word: str) -> float | None:
-    """One percentile of a metric over the whole test so far; None where nothing was measured."""
-    found = document["metrics"].get(metric)
-    value: float | None = found["all"][word] if found is not None else None
+    """A percentile of a metric over the whole test so far; None if not measured."""
+    by_journey = document["metrics"].get(metric)
+    value: float | None = by_journey["all"][word] if by_journey is not None else None
     return value
 
 
 def recent(document: LiveDocument, name: str, span_s: float, word: str | None = None) -> list[float | None]:
-    """A series over the last `span_s` seconds, a value a bin."""
+    """A series over the last `span_s` seconds, one value per bin."""
     series = document["series"]
     values = series[name] if word is None else series[name][word]
     return list(values[-max(1, round(span_s / series["bin_s"])) :])
 
 
 def per_second(document: LiveDocument, name: str, span_s: float = 5.0) -> float | None:
-    """How many a second there were of late; None before the first bin is told."""
+    """The rate over the last seconds; None before the first bin."""
     counts = [count for count in recent(document, name, span_s) if count is not None]
     return sum(counts) / (len(counts) * document["series"]["bin_s"]) if counts else None
 
 
 def failures(document: LiveDocument) -> int:
-    """Streams that did not go as they should, of those that count."""
+    """The number of failed streams, excluding warm-up."""
     return int(document["rates"]["all"]["failed"])
 
 
 def violations(document: LiveDocument) -> dict[str, int]:
-    """How often each requirement was violated."""
-    return {name: int(found["count"]) for name, found in document["violations"].items()}
+    """The number of violations of each requirement."""
+    return {name: int(entry["count"]) for name, entry in document["violations"].items()}

@@ -1,4 +1,4 @@
-"""Accounts of tests that never were: results files written the way the harness writes them, and judged by its gate."""
+"""Sample outcomes, made from results files and evaluated by the gate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTILE = (
     "]]></failure>\n::error::mine\r|`<script>alert(1)</script>`|\x00\x1b[31m\ud800%0A @you "
     "https://x.example ![i](j)"
 )
-"""What a server that wants to break out of a report might say."""
+"""Text of a server that tries to break out of a report."""
 
 MANIFEST: dict[str, Any] = {
     "started_at": "2026-09-21T14:13:20+00:00",
@@ -45,7 +45,7 @@ def check(name: str, verdict: str, detail: str = "as it should be", **more: Any)
     )
 
 
-def account(
+def sample_outcome(
     folder: Path,
     *,
     checks: Sequence[CheckRecord] = (),
@@ -58,7 +58,7 @@ def account(
     exit_code: int | None = None,
     **more: Any,
 ) -> Outcome:
-    """What a CI is told of a test with that outcome. exit_code: that of the gate, if not told otherwise."""
+    """The outcome of a test with these results. exit_code: None is that of the gate."""
     path = folder / "results.sqlite"
     path.unlink(missing_ok=True)
     with ResultsWriter(path) as writer:
@@ -102,7 +102,7 @@ def _write_load(writer: ResultsWriter, ttft_ms: Sequence[float], failed: int) ->
 
 
 def cases_of(document: str) -> dict[tuple[str, str], ET.Element]:
-    """The cases of a JUnit document that is valid, by suite and name."""
+    """The cases of a valid JUnit document, by suite and name."""
     JUNIT_SCHEMA.validate(document)
     root = ET.fromstring(document)
     found = {}

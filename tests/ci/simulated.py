@@ -1,4 +1,4 @@
-"""A GitHub runner, as far as our output goes: it sets variables, and reads commands, outputs and summary."""
+"""A simulated GitHub runner: sets variables and reads workflow commands, outputs and summary."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIMEOUT_S = 300
 
 
 class Runner:
-    """One step of a job, in a folder of its own."""
+    """One step of a job, in its own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.workspace = folder / "workspace"
@@ -43,7 +43,7 @@ class Runner:
     def bash(
         self, script: str, variables: Mapping[str, str] | None = None, folder: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script as a step with ``shell: bash`` does."""
+        """Run a script as a step with ``shell: bash``."""
         given = environment(**{**self.variables, **(variables or {})})
         given["PATH"] = f"{BIN}:{given['PATH']}"
         return subprocess.run(
@@ -62,7 +62,7 @@ class Runner:
 
     @property
     def outputs(self) -> dict[str, str]:
-        """By the rules of the runner (FileCommandManager): name=value, or name<<MARK up to a line that is MARK."""
+        """Parse outputs as the runner does (FileCommandManager): name=value, or name<<MARK up to the line MARK."""
         found = {}
         lines = iter(self.output_file.read_text(encoding="utf-8").splitlines())
         for line in lines:
@@ -77,7 +77,7 @@ class Runner:
 
 
 def commands(output: str) -> list[str]:
-    """The lines that a runner carries out: none between ``::stop-commands::MARK`` and ``::MARK::``."""
+    """The lines that a runner executes: none between ``::stop-commands::MARK`` and ``::MARK::``."""
     found, stopped = [], None
     for line in output.splitlines():
         text = line.strip()

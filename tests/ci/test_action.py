@@ -1,4 +1,4 @@
-"""action.yml: valid as GitHub's metadata, and its scripts do in bash what it promises."""
+"""action.yml is valid metadata, and its scripts work in bash."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def test_the_schema_can_refuse(path: tuple[str | int, ...], value: Any) -> None:
         SCHEMA.validate(broken)
 
 
-def test_no_input_is_ever_part_of_a_script() -> None:
+def test_no_input_is_part_of_a_script() -> None:
     for step in STEPS.values():
         assert "${{" not in step.get("run", "")
 
 
-def test_every_input_is_used_and_none_is_used_that_there_is_not() -> None:
+def test_the_script_uses_exactly_the_declared_inputs() -> None:
     text = json.dumps(ACTION["runs"])
     assert set(re.findall(r"inputs\.([\w-]+)", text)) == set(ACTION["inputs"])
 
@@ -74,8 +74,8 @@ def test_every_output_is_one_of_the_step(tmp_path: Path) -> None:
     assert STEPS["Test the server"]["id"] == "check"
 
 
-def test_files_are_kept_also_of_a_red_test() -> None:
-    step = STEPS["Keep what was measured"]
+def test_files_of_a_failed_test_are_kept() -> None:
+    step = STEPS["Upload the results"]
     assert step["uses"].startswith("actions/upload-artifact@v")
     assert "always()" in step["if"]
 
@@ -109,7 +109,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_step(runner: Runner, installed: Path, inputs: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The step that tests, with the variables that GitHub would give it."""
+    """The step that runs the test, with the variables that GitHub sets."""
     step = STEPS["Test the server"]
     values = {name: inputs.get(name, one.get("default", "")) for name, one in ACTION["inputs"].items()}
     assert set(inputs) <= set(values)
@@ -124,7 +124,12 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
     done = run_step(
         runner,
         installed,
-        {"users": "3", "duration": "2s", "args": "--journey fresh=1\n  --keep-runs 5 ", "out": "kept here"},
+        {
+            "users": "3",
+            "duration": "2s",
+            "args": "--journey fresh=1\n  --keep-streams 5 ",
+            "out": "kept here",
+        },
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert runner.outputs == {
@@ -138,7 +143,7 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
     assert ("gate", "ledger") in cases_of((runner.workspace / "kept here" / "junit.xml").read_text())
     assert str(ROOT) not in done.stdout + done.stderr
     assert runner.summary.startswith("### ✅")
-    # The next run of the job has what this one left as its baseline.
+    # The next run of the job uses these results as its baseline.
     again = run_step(
         runner,
         installed,
@@ -151,7 +156,7 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
         },
     )
     assert "duration_p50_ms" in again.stdout
-    # Two seconds say nothing about a change, and a comparison that says nothing is no pass.
+    # Two seconds are too short for a comparison, and an inconclusive comparison does not pass.
     assert (again.returncode, runner.outputs["verdict"]) == (1, "inconclusive")
     assert ("baseline", "duration_p50_ms") in cases_of((runner.workspace / "again" / "junit.xml").read_text())
 
@@ -192,7 +197,7 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
         {"args": "$(touch escaped) ; touch escaped"},
     ],
 )
-def test_what_cannot_be_tested_is_no_pass(tmp_path: Path, installed: Path, inputs: dict[str, str]) -> None:
+def test_an_untestable_target_does_not_pass(tmp_path: Path, installed: Path, inputs: dict[str, str]) -> None:
     runner = Runner(tmp_path)
     done = run_step(runner, installed, inputs)
     assert done.returncode == 2, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The badge: its words and colours for every outcome, and that it looks as it should."""
+"""The badge: text and colour of every outcome, and its SVG."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 from matplotlib.ft2font import FT2Font
 
 from harness.ci.badge import Badge, badge_of, endpoint, svg, text_width_px
-from harness.ci.outcome import Word
-from tests.ci.samples import SCHEMAS, account, check
+from harness.ci.outcome import OutcomeStatus
+from tests.ci.samples import SCHEMAS, check, sample_outcome
 
 SVG = "{http://www.w3.org/2000/svg}"
 ENDPOINT = jsonschema_rs.validator_for(json.loads((SCHEMAS / "shields-endpoint.schema.json").read_text()))
@@ -35,7 +35,7 @@ ENDPOINT = jsonschema_rs.validator_for(json.loads((SCHEMAS / "shields-endpoint.s
     ],
 )
 def test_its_words_and_colour(tmp_path: Path, given: dict, message: str, colour: str) -> None:
-    badge = badge_of(account(tmp_path, **{"ttft_ms": [412.0] * 20, **given}))
+    badge = badge_of(sample_outcome(tmp_path, **{"ttft_ms": [412.0] * 20, **given}))
     # A histogram's bucket is about 2% wide.
     assert (
         badge.message.replace("410 ms", "412 ms").replace("411 ms", "412 ms").replace("413 ms", "412 ms")
@@ -53,19 +53,19 @@ def test_its_words_and_colour(tmp_path: Path, given: dict, message: str, colour:
 
 
 @pytest.mark.parametrize(
-    ("ttft_ms", "said"), [(0.52, "0.5 ms"), (9.94, "9.9 ms"), (42.0, "42 ms"), (1240.0, "1.24 s")]
+    ("ttft_ms", "expected"), [(0.52, "520 µs"), (9.94, "9.9 ms"), (42.0, "42 ms"), (1240.0, "1.24 s")]
 )
-def test_the_number_is_short(tmp_path: Path, ttft_ms: float, said: str) -> None:
-    badge = badge_of(account(tmp_path, ttft_ms=[ttft_ms]))
+def test_the_number_is_short(tmp_path: Path, ttft_ms: float, expected: str) -> None:
+    badge = badge_of(sample_outcome(tmp_path, ttft_ms=[ttft_ms]))
     shown = badge.message.rpartition("TTFT ")[2]
-    assert shown.split()[1] == said.split()[1]
-    assert float(shown.split()[0]) == pytest.approx(float(said.split(maxsplit=1)[0]), rel=0.02, abs=0.01)
+    assert shown.split()[1] == expected.split()[1]
+    assert float(shown.split()[0]) == pytest.approx(float(expected.split(maxsplit=1)[0]), rel=0.02)
 
 
 def test_every_outcome_has_a_colour() -> None:
     from harness.ci.badge import _COLOURS
 
-    assert set(_COLOURS) == set(get_args(Word))
+    assert set(_COLOURS) == set(get_args(OutcomeStatus))
     assert [word for word, (name, _) in _COLOURS.items() if "green" in name] == ["passed"]
 
 
@@ -76,7 +76,7 @@ def test_the_schema_can_refuse() -> None:
             ENDPOINT.validate({**good, **change})
 
 
-def test_the_svg_is_accessible_and_needs_nothing_from_outside() -> None:
+def test_the_svg_is_accessible_and_self_contained() -> None:
     text = svg(Badge("agent runs", "passing · p95 TTFT 412 ms", "brightgreen", "#4c1"))
     root = ET.fromstring(text)
     assert root.tag == f"{SVG}svg"
@@ -84,11 +84,11 @@ def test_the_svg_is_accessible_and_needs_nothing_from_outside() -> None:
     assert root.findtext(f"{SVG}title") == root.get("aria-label")
     seen = [one for one in root.iter(f"{SVG}text") if one.get("aria-hidden") is None]
     assert [one.text for one in seen] == ["agent runs", "passing · p95 TTFT 412 ms"]
-    assert text.count("http") == 1  # the name of SVG itself
+    assert text.count("http") == 1  # the SVG namespace
     assert "<script" not in text
 
 
-def test_texts_lie_in_their_halves() -> None:
+def test_texts_fit_their_halves() -> None:
     root = ET.fromstring(svg(Badge("agent runs", "not measured", "orange", "#fe7d37")))
     width = int(root.get("width"))
     left, right, _ = [one for one in root.iter(f"{SVG}rect") if one.get("fill")]
@@ -111,15 +111,15 @@ def test_light_colours_have_dark_letters() -> None:
     assert letters("#000000") == "#fff"
 
 
-def test_hostile_words_stay_words() -> None:
-    said = "\"><script>alert(1)</script>&'"
-    root = ET.fromstring(svg(Badge(said, said, "red", "#e05d44")))
-    assert root.get("aria-label") == f"{said}: {said}"
+def test_hostile_text_stays_text() -> None:
+    hostile = "\"><script>alert(1)</script>&'"
+    root = ET.fromstring(svg(Badge(hostile, hostile, "red", "#e05d44")))
+    assert root.get("aria-label") == f"{hostile}: {hostile}"
     assert list(root.iter(f"{SVG}script")) == []
 
 
 def test_the_widths_are_those_of_a_font_with_the_same_metrics() -> None:
-    """DejaVu Sans was drawn after Verdana and comes with matplotlib; Verdana itself is not free."""
+    """DejaVu Sans has nearly the widths of Verdana and comes with matplotlib; Verdana is not free."""
     font = FT2Font(str(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"))
     font.set_size(11, 72)
     for text in ("agent runs", "passing · p95 TTFT 412 ms", "nothing tested", "not measured", "interrupted"):

@@ -1,4 +1,4 @@
-"""`harness check` as a step of a GitHub workflow: all that it writes is valid, and says what the exit code says."""
+"""`harness check` as a step of a GitHub workflow: every output is valid and agrees with the exit code."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def check(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
-    """Everything that was written is by its schema. Returns the cases of the JUnit document."""
+    """Validate every file against its schema. Returns the cases of the JUnit document."""
     ci = runner.workspace / "ci"
     badge = json.loads((ci / "badge.json").read_text())
     jsonschema_rs.validate(json.loads((SCHEMAS / "shields-endpoint.schema.json").read_text()), badge)
@@ -62,8 +62,8 @@ def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:
     assert {name for suite, name in cases if suite == "conformance"} == set(CATALOGUE)
     assert {("gate", "violations"), ("gate", "error_rate"), ("gate", "ledger")} <= set(cases)
     assert {child.tag for case in cases.values() for child in case} == {"system-out", "skipped"}
-    said = [parsed(line) for line in commands(done.stdout)]
-    assert [name for name, *_ in said if name not in ("group", "endgroup", "warning")] == ["notice"]
+    printed = [parsed(line) for line in commands(done.stdout)]
+    assert [name for name, *_ in printed if name not in ("group", "endgroup", "warning")] == ["notice"]
     assert runner.outputs == {
         "verdict": "passed",
         "exit-code": "0",
@@ -85,12 +85,12 @@ def test_red(tmp_path: Path) -> None:
     cases = assert_valid(runner)
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
     assert cases["gate", "violations"].find("failure") is not None
-    said = [parsed(line) for line in commands(done.stdout)]
-    titles = {properties["title"]: properties for name, properties, _ in said if name == "error"}
+    printed = [parsed(line) for line in commands(done.stdout)]
+    titles = {properties["title"]: properties for name, properties, _ in printed if name == "error"}
     assert "terminal.exactly-one: fail" in titles
     assert titles["violations: failed"]["file"] == "harness.toml"
     assert titles["violations: failed"]["line"] == "2"
-    assert "notice" not in {name for name, *_ in said}
+    assert "notice" not in {name for name, *_ in printed}
     assert (runner.outputs["verdict"], runner.outputs["exit-code"]) == ("failed", "1")
     assert runner.summary.startswith("### ❌ Agent runs: failed\n")
     assert "`terminal.exactly-one`" in runner.summary
@@ -98,7 +98,7 @@ def test_red(tmp_path: Path) -> None:
     assert (badge["message"].split(" ·")[0], badge["color"]) == ("failing", "red")
 
 
-def test_a_gate_says_it_again_of_the_same_results(
+def test_a_gate_repeats_the_verdict_for_the_same_results(
     tmp_path: Path, green: tuple[Runner, subprocess.CompletedProcess[str]]
 ) -> None:
     tested, done = green
@@ -124,15 +124,13 @@ def test_the_suite_alone(tmp_path: Path) -> None:
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
     skipped = cases["conformance", "framing.utf8"].find("skipped")
     assert skipped is not None
-    assert "no check of it was run" in str(skipped.get("message"))
+    assert "not tested" in str(skipped.get("message"))
     assert (runner.outputs["verdict"], runner.outputs["results"]) == ("failed", "")
     assert "::warning" not in "".join(commands(done.stdout))
 
 
 @pytest.mark.parametrize(("verb", "option"), [("check", "--quiet"), ("check", "--json"), ("load", "--json")])
-def test_annotations_come_also_where_people_want_quiet_or_a_program_listens(
-    tmp_path: Path, verb: str, option: str
-) -> None:
+def test_annotations_are_written_with_quiet_and_json_too(tmp_path: Path, verb: str, option: str) -> None:
     runner = Runner(tmp_path)
     with ReferenceServer(["two-terminals"]) as faulty:
         done = runner.bash(f"harness {verb} --users 2 --duration 2s {option} --target {faulty.base_url}")
@@ -142,7 +140,7 @@ def test_annotations_come_also_where_people_want_quiet_or_a_program_listens(
     assert runner.outputs["verdict"] == "failed"
 
 
-def test_a_target_that_is_not_there_is_an_error_too(tmp_path: Path) -> None:
+def test_an_unreachable_target_is_annotated_as_an_error(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     done = check(runner, "--target", "http://127.0.0.1:1")
     assert done.returncode == 2

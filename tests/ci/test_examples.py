@@ -44,7 +44,7 @@ def test_github_keeps_what_the_command_writes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", SCRIPTS)
 def test_the_commands_run(tmp_path: Path, where: str) -> None:
-    """As they stand, but for how long: a minute is for a server, and here it is the embedded one."""
+    """Unchanged, except for the duration."""
     script = SCRIPTS[where]
     assert "harness check " in script
     assert "--users 20 --duration 60s" in script

@@ -1,4 +1,4 @@
-"""JUnit XML: valid, one case for each thing that was decided, and safe from whatever a server says."""
+"""JUnit XML: valid, one case per decision, and safe from text of the server."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 import xmlschema
 
-from harness.ci.junit import junit, legal
-from tests.ci.samples import HOSTILE, JUNIT_SCHEMA, account, cases_of, check
+from harness.ci.junit import escape_illegal, junit
+from tests.ci.samples import HOSTILE, JUNIT_SCHEMA, cases_of, check, sample_outcome
 
 
 def test_a_green_test(tmp_path: Path) -> None:
-    found = account(
+    outcome = sample_outcome(
         tmp_path,
         checks=[check("framing.utf8", "pass", "19 frames")],
         ttft_ms=[100.0],
         objectives={"ttft_p95_ms": 800},
     )
-    cases = cases_of(junit(found))
+    cases = cases_of(junit(outcome))
     assert set(cases) == {
-        ("test", "the test was carried out"),
+        ("test", "test completed"),
         ("gate", "ttft_p95_ms"),
         ("gate", "ledger"),
         ("conformance", "framing.utf8"),
@@ -34,7 +34,7 @@ def test_a_green_test(tmp_path: Path) -> None:
 
 
 def test_a_red_test(tmp_path: Path) -> None:
-    found = account(
+    outcome = sample_outcome(
         tmp_path,
         checks=[
             check("framing.utf8", "fail", "a lone 0x80"),
@@ -44,7 +44,7 @@ def test_a_red_test(tmp_path: Path) -> None:
         ttft_ms=[100.0],
         objectives={"ttft_p95_ms": 8, "resume_p50_ms": 1},
     )
-    cases = cases_of(junit(found))
+    cases = cases_of(junit(outcome))
     failure = cases["conformance", "framing.utf8"].find("failure")
     assert failure is not None
     assert (failure.get("type"), failure.get("message")) == ("fail", "fail: a lone 0x80")
@@ -53,22 +53,22 @@ def test_a_red_test(tmp_path: Path) -> None:
     assert cases["conformance", "resume.start"].find("skipped").get("message") == "info: replay"
     assert cases["gate", "ttft_p95_ms"].find("failure").get("type") == "failed"
     assert cases["gate", "resume_p50_ms"].find("error").get("type") == "not measured"
-    root = ET.fromstring(junit(found))
+    root = ET.fromstring(junit(outcome))
     assert (root.get("failures"), root.get("errors")) == ("2", "2")
     (target,) = {one.get("value") for one in root.iter("property")}
     assert target == "https://agent.example.com/agent/workflow-actions"
     assert {suite.get("timestamp") for suite in root} == {"2026-09-21T14:13:20+00:00"}
 
 
-def test_hostile_words_stay_words(tmp_path: Path) -> None:
-    found = account(
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    outcome = sample_outcome(
         tmp_path,
         checks=[check("framing.utf8", "fail", HOSTILE, evidence=[{"exchange": "cut/run", "note": HOSTILE}])],
         ttft_ms=[1.0],
         violated={"ids.unique": [HOSTILE]},
         manifest={"target": {"base_url": HOSTILE}, "started_at": HOSTILE},
     )
-    document = junit(found)
+    document = junit(outcome)
     document.encode("utf-8")
     cases = cases_of(document)
     assert len(cases) == 4
@@ -89,18 +89,18 @@ def test_hostile_words_stay_words(tmp_path: Path) -> None:
         ("\U0001f600 \ufffd \x7f", "\U0001f600 \ufffd \x7f"),
     ],
 )
-def test_what_xml_cannot_hold_is_spelt_out(text: str, spelt: str) -> None:
-    assert legal(text) == spelt
-    element = ET.Element("x", a=legal(text))
-    element.text = legal(text)
+def test_characters_that_are_illegal_in_xml_are_escaped(text: str, spelt: str) -> None:
+    assert escape_illegal(text) == spelt
+    element = ET.Element("x", a=escape_illegal(text))
+    element.text = escape_illegal(text)
     again = ET.fromstring(ET.tostring(element, encoding="unicode"))
     assert (again.text, again.get("a")) == (spelt, spelt)
 
 
 def test_every_single_character_survives() -> None:
-    """Of the basic plane; what the parser gives back is what `legal` made of it."""
+    """All characters of the basic plane round-trip through escape_illegal and an XML parser."""
     for start in range(0, 0x10000, 0x400):
-        text = legal("".join(map(chr, range(start, start + 0x400))))
+        text = escape_illegal("".join(map(chr, range(start, start + 0x400))))
         element = ET.Element("x")
         element.text = text
         assert ET.fromstring(ET.tostring(element, encoding="unicode")).text == text
@@ -116,7 +116,7 @@ def test_every_single_character_survives() -> None:
     ],
 )
 def test_the_schema_can_refuse(tmp_path: Path, old: str, new: str) -> None:
-    document = junit(account(tmp_path, ttft_ms=[1.0]))
+    document = junit(sample_outcome(tmp_path, ttft_ms=[1.0]))
     JUNIT_SCHEMA.validate(document)
     assert old in document
     with pytest.raises((xmlschema.XMLSchemaException, ET.ParseError)):

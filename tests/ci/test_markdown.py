@@ -1,4 +1,4 @@
-"""The Markdown summary, read as GitHub reads it: what a server said is text there, and nothing else."""
+"""The Markdown summary, rendered as GitHub renders it: text of the server stays text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from harness.ci.markdown import LIMIT_BYTES, code, markdown, plain
 from harness.gate.comparison import Comparison
 from harness.gate.report import GateReport, GateRow
-from tests.ci.samples import HOSTILE, account, check
+from tests.ci.samples import HOSTILE, check, sample_outcome
 
 OURS = {"h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "details", "summary", "em"}
 _RENDERER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -28,13 +28,13 @@ def tags(html: str) -> set[str]:
 
 
 def cell(text: str) -> str:
-    """What a table's cell of that Markdown shows."""
+    """The text that a table cell with this Markdown shows."""
     html = _RENDERER.render(f"| a | b |\n| --- | --- |\n| {text} | end |\n")
-    found = re.findall(r"<td>(.*?)</td>", html, re.DOTALL)
-    assert len(found) == 2, html
-    assert found[1] == "end"
-    assert tags(found[0]) <= {"code"}, html
-    return unescape(re.sub(r"</?code>", "", found[0]))
+    cells = re.findall(r"<td>(.*?)</td>", html, re.DOTALL)
+    assert len(cells) == 2, html
+    assert cells[1] == "end"
+    assert tags(cells[0]) <= {"code"}, html
+    return unescape(re.sub(r"</?code>", "", cells[0]))
 
 
 @pytest.mark.parametrize(
@@ -67,12 +67,12 @@ def test_no_link_and_no_mention_is_made_of_text() -> None:
     assert cell(shown) == "https://evil.example www.evil.example ftp://x @team a@b.example"
 
 
-def test_long_text_is_cut_and_says_so() -> None:
+def test_long_text_is_truncated_with_a_note() -> None:
     assert cell(plain("x" * 10_000)) == "x" * 600 + "… (10000 characters)"
 
 
-def test_the_whole_of_a_red_test(tmp_path: Path) -> None:
-    found = account(
+def test_the_summary_of_a_failed_test(tmp_path: Path) -> None:
+    outcome = sample_outcome(
         tmp_path,
         checks=[
             check("framing.utf8", "fail", "a lone 0x80"),
@@ -86,7 +86,7 @@ def test_the_whole_of_a_red_test(tmp_path: Path) -> None:
         problems=("the load was killed by signal 9",),
         report=Path("out/report.html"),
     )
-    text = markdown(found, artifacts_url="https://github.com/a/b/actions/runs/1#artifacts")
+    text = markdown(outcome, artifacts_url="https://github.com/a/b/actions/runs/1#artifacts")
     lines = text.splitlines()
     assert lines[0] == "### ❌ Agent runs: failed"
     assert "20 streams under load. Conformance: 1 pass, 1 fail, 1 warn." in text
@@ -101,14 +101,14 @@ def test_the_whole_of_a_red_test(tmp_path: Path) -> None:
     assert "| framing | 1 | 1 | · |" in lines
     assert "| headers | · | · | 1 |" in lines
     assert "| `headers.no-cache` | warn | no Cache-Control |" in lines
-    assert lines[-1].startswith("Kept: `out/report.html`, ")
+    assert lines[-1].startswith("Files: `out/report.html`, ")
     html = _RENDERER.render(text)
     assert tags(html) == (OURS | {"a"}) - {"em"}
     assert html.count("<table>") == 5
     assert re.findall(r'href="([^"]*)"', html) == ["https://github.com/a/b/actions/runs/1#artifacts"]
 
 
-def test_a_baseline_has_its_table(tmp_path: Path) -> None:
+def test_a_comparison_with_a_baseline_is_a_table(tmp_path: Path) -> None:
     row = Comparison("ttft_p50_ms", 220.0, 200.0, 0.1, 0.08, 0.123, "worse")
     none = Comparison("stall_p50_ms", None, 5.0, None, None, None, "inconclusive", "not measured here")
     share = Comparison(
@@ -116,8 +116,8 @@ def test_a_baseline_has_its_table(tmp_path: Path) -> None:
     )
     limit = GateRow("ttft_p50_ms", 220.0, 800.0, "passed", interval=(200.0, 240.0))
     gate = GateReport((limit,), (row, none, share), tested=True, notes=("other machine",))
-    found = replace(account(tmp_path, ttft_ms=[1.0]), gate=gate)
-    lines = markdown(found).splitlines()
+    outcome = replace(sample_outcome(tmp_path, ttft_ms=[1.0]), gate=gate)
+    lines = markdown(outcome).splitlines()
     assert "| `ttft_p50_ms` | 200.00 ms | 220.00 ms | +10.0% | +8.0% to +12.3% | ❌ worse |  |" in lines
     assert "| `error_rate` | 1.000% | 2.000% | +1.00 pp | +0.80 pp to +1.20 pp | ❌ worse |  |" in lines
     assert "| `ttft_p50_ms` | 220.00 ms | 800.00 ms | 200 to 240 | 72% | ✅ passed |  |" in lines
@@ -125,8 +125,8 @@ def test_a_baseline_has_its_table(tmp_path: Path) -> None:
     assert "| `stall_p50_ms` | 5.00 ms | - |  |  | ⚠️ inconclusive | not measured here |" in lines
 
 
-def test_hostile_words_make_no_markup(tmp_path: Path) -> None:
-    found = account(
+def test_hostile_text_is_not_markup(tmp_path: Path) -> None:
+    outcome = sample_outcome(
         tmp_path,
         checks=[check("framing.utf8", "fail", HOSTILE), check("ids.unique", "warn", HOSTILE)],
         ttft_ms=[1.0],
@@ -134,27 +134,27 @@ def test_hostile_words_make_no_markup(tmp_path: Path) -> None:
         manifest={"target": {"base_url": HOSTILE}},
         problems=(HOSTILE,),
     )
-    text = markdown(found)
+    text = markdown(outcome)
     assert tags(_RENDERER.render(text)) <= OURS
     assert not re.search(r"^::", text, re.MULTILINE)
 
 
 @pytest.mark.parametrize("limit", [0, 50, 200, 1000, 2000, 100_000])
-def test_it_is_never_longer_than_it_may_be(tmp_path: Path, limit: int) -> None:
-    found = account(
+def test_it_respects_the_size_limit(tmp_path: Path, limit: int) -> None:
+    outcome = sample_outcome(
         tmp_path, checks=[check("framing.utf8", "fail", "ä" * 600), check("ids.unique", "fail", "ö" * 600)]
     )
-    text = markdown(found, limit_bytes=limit)
-    whole = markdown(found)
+    text = markdown(outcome, limit_bytes=limit)
+    whole = markdown(outcome)
     assert len(text.encode()) <= limit
-    assert text == whole or not text or text.endswith("The report has all of it.*\n")
+    assert text == whole or not text or text.endswith("The report is complete.*\n")
     assert (text == whole) == (limit >= len(whole.encode()))
 
 
-def test_the_largest_there_can_be_fits(tmp_path: Path) -> None:
+def test_the_largest_possible_summary_fits(tmp_path: Path) -> None:
     from harness.contract.requirements import CATALOGUE
 
-    found = account(tmp_path, checks=[check(name, "fail", "|" * 10_000) for name in CATALOGUE])
-    text = markdown(found)
+    outcome = sample_outcome(tmp_path, checks=[check(name, "fail", "|" * 10_000) for name in CATALOGUE])
+    text = markdown(outcome)
     assert len(text.encode()) < LIMIT_BYTES
-    assert "cut here" not in text
+    assert "Truncated" not in text

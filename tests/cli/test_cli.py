@@ -1,4 +1,4 @@
-"""The options of the command line, as far as the settings that they make."""
+"""The settings that command line options make."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from harness.config.settings import Settings
 
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LoadSettings]:
-    """The load settings with which `harness load` would have gone on."""
+    """The load settings that `harness load` was called with."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("HARNESS_")]:
         monkeypatch.delenv(name)
@@ -47,8 +47,8 @@ def load(*options: str) -> Result:
         (["--spike", "10:100:20s:5s"], {"spike": "10:100:20s:5s", "duration": 45.0}),
         (["--trace", "trace.csv"], {"trace": "trace.csv", "duration": 8.0}),
         (
-            ["--rate", "5", "--max-in-flight", "9", "--warmup", "5s", "--keep-runs", "0"],
-            {"rate": 5.0, "max_in_flight": 9, "warmup": 5.0, "keep_runs": 0},
+            ["--rate", "5", "--max-in-flight", "9", "--warmup", "5s", "--keep-streams", "0"],
+            {"rate": 5.0, "max_in_flight": 9, "warmup": 5.0, "keep_streams": 0},
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_options_become_settings(
     assert {name: getattr(given[0], name) for name in settings} == settings
 
 
-def test_named_journeys_are_the_only_ones_whatever_the_file_says(given: list[LoadSettings]) -> None:
+def test_named_journeys_replace_those_of_the_file(given: list[LoadSettings]) -> None:
     Path("harness.toml").write_text("[load.journeys]\nreplay = 3\n")
     load("--journey", "join=2", "--journey", "race=1")
     load()
@@ -72,19 +72,19 @@ def test_named_journeys_are_the_only_ones_whatever_the_file_says(given: list[Loa
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        (["--ramp", "1:100"], "harness: setting 'load.ramp': '1:100' is no ramp; write FROM:TO:OVER"),
-        (["--rate", "1", "--users", "1"], "users (closed loop) and rate (open loop) exclude each other"),
-        (["--journey", "frsh=1"], "harness: there is no journey 'frsh'; did you mean 'fresh'?"),
+        (["--ramp", "1:100"], "harness: setting 'load.ramp': '1:100' is not a ramp; write FROM:TO:OVER"),
+        (["--rate", "1", "--users", "1"], "users (closed loop) and rate (open loop) are mutually exclusive"),
+        (["--journey", "frsh=1"], "harness: unknown journey 'frsh'; did you mean 'fresh'?"),
         (["--trace", "none.csv"], "cannot read the trace none.csv: No such file or directory"),
         (["--arrivals", "random", "--rate", "1"], "Invalid value for '--arrivals'"),
-        (["--rate", "1", "--warmup", "soon"], "'soon' is no duration"),
-        (["--seed", "3"], "seed is of an open loop"),
+        (["--rate", "1", "--warmup", "soon"], "'soon' is not a duration"),
+        (["--seed", "3"], "seed applies to an open loop only"),
     ],
 )
-def test_a_wrong_option_is_one_sentence(given: list[LoadSettings], options: list[str], said: str) -> None:
+def test_a_wrong_option_is_one_sentence(given: list[LoadSettings], options: list[str], message: str) -> None:
     result = load(*options)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
     assert given == []

@@ -1,4 +1,4 @@
-"""`harness export`, as far as its files, its words and its exit codes."""
+"""`harness export`: files, messages and exit codes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.cli import main
 from harness.results.reader import Results
 from tests.reports import samples
-from tests.results.files import of_version_1
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments])
 
 
-def test_metrics_go_to_standard_output_and_nothing_else_does(folder: Path) -> None:
+def test_only_metrics_go_to_standard_output(folder: Path) -> None:
     result = export("run", "--format", "prometheus")
     assert result.exit_code == 0
     names = {metric.name for metric in text_string_to_metric_families(result.stdout)}
@@ -40,7 +39,7 @@ def test_metrics_go_to_standard_output_and_nothing_else_does(folder: Path) -> No
     assert result.stderr == ""
 
 
-def test_metrics_are_written_to_a_file_that_others_read_meanwhile(folder: Path) -> None:
+def test_a_metrics_file_is_replaced_atomically(folder: Path) -> None:
     result = export("run/results.sqlite", "--format", "prometheus", "--out", "textfile/agent.prom")
     assert (result.exit_code, result.stdout) == (0, "")
     assert [one.name for one in (folder / "textfile").iterdir()] == ["agent.prom"]
@@ -54,7 +53,7 @@ def test_otlp_is_a_line_of_json(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_rows_are_all_there_and_explained(folder: Path, form: str) -> None:
+def test_every_stream_has_a_row_and_every_column_a_description(folder: Path, form: str) -> None:
     result = export("run", "--format", form, "--out", f"runs.{form}")
     assert (result.exit_code, result.stdout) == (0, "")
     with Results(folder / "run" / "results.sqlite") as results:
@@ -72,61 +71,47 @@ def test_rows_are_all_there_and_explained(folder: Path, form: str) -> None:
         count, names = table.num_rows, table.column_names
     assert count == kept
     if form != "parquet":
-        said = json.loads((folder / f"runs.{form}.meta.json").read_text())
-        assert [column["name"] for column in said["columns"]] == names
-        assert said["rows"] == {"kept": kept, "seen": kept}
+        message = json.loads((folder / f"runs.{form}.meta.json").read_text())
+        assert [column["name"] for column in message["columns"]] == names
+        assert message["rows"] == {"kept": kept, "seen": kept}
 
 
-def test_rows_go_to_standard_output_and_words_about_them_do_not(folder: Path) -> None:
+def test_only_rows_go_to_standard_output(folder: Path) -> None:
     result = export("run", "--format", "jsonl")
     assert all(json.loads(line)["journey"] for line in result.stdout.splitlines())
     assert result.stderr.startswith("jsonl: ")
     assert sorted(one.name for one in folder.iterdir()) == ["run"]
 
 
-def test_a_file_of_the_first_schema_is_exported(folder: Path) -> None:
-    of_version_1(folder / "old.sqlite")
-    before = (folder / "old.sqlite").read_bytes()
-    for form in ("prometheus", "otlp-json", "csv", "jsonl"):
-        result = export("old.sqlite", "--format", form)
-        assert result.exit_code == 0, result.output
-        assert result.stdout
-    text = export("old.sqlite", "--format", "prometheus").stdout
-    assert 'agent_run_streams_scheduled_total{journey="fresh"} 2.0' in text
-    assert 'schema="1"' in text
-    assert "agent_run_streams_good_total" not in text  # nobody counted it then
-    assert (folder / "old.sqlite").read_bytes() == before
-
-
 @pytest.mark.parametrize("form", ["prometheus", "otlp-json", "csv", "jsonl", "parquet"])
-def test_a_newer_file_is_refused_by_name_of_both_versions(folder: Path, form: str) -> None:
+def test_a_different_schema_version_is_refused(folder: Path, form: str) -> None:
     db = sqlite3.connect(folder / "run" / "results.sqlite")
     db.execute("PRAGMA user_version = 99")
     db.close()
     result = export("run", "--format", form, "--out", "new")
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
-    assert line.startswith("harness: run/results.sqlite: this results file has schema version 99, ")
-    assert "up to version 2; use a newer harness" in line
+    assert line.startswith("harness: run/results.sqlite: this results file has schema version 99 ")
+    assert "run the test again, or read the file with the harness version that wrote it" in line
     assert not (folder / "new").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        (["gone", "--format", "csv"], "there is no such results file"),
-        (["run", "--format", "parquet"], "say where it goes with --out FILE"),
+        (["gone", "--format", "csv"], "no such results file"),
+        (["run", "--format", "parquet"], "name a file with --out FILE"),
         (["run", "--format", "csv", "--out", "run/results.sqlite/x"], "cannot write run/results.sqlite/x: "),
-        (["text", "--format", "csv"], "this is no results file"),
+        (["text", "--format", "csv"], "not a results file"),
         (["run", "--format", "xml"], "'xml' is not one of"),
         (["run"], "Missing option '--format'"),
     ],
 )
-def test_misuse_is_a_sentence_and_exit_code_2(folder: Path, arguments: list[str], said: str) -> None:
+def test_misuse_is_a_sentence_and_exit_code_2(folder: Path, arguments: list[str], message: str) -> None:
     (folder / "text").write_text("no database" * 100)
     result = export(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert message in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.output
 

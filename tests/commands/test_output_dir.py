@@ -38,7 +38,7 @@ def test_latest_is_the_newest_default_folder(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     latest = tmp_path / "harness-results" / "latest"
     first = begin_default(FIRST)
-    assert latest.readlink() == Path(FIRST)  # relative: the folders may be moved together
+    assert latest.readlink() == Path(FIRST)  # relative, so that the folders can be moved together
     assert latest.samefile(first)
     second = begin_default(SECOND)
     assert latest.readlink() == Path(SECOND)
@@ -60,9 +60,7 @@ def test_latest_that_points_to_nothing_is_renewed(tmp_path: Path, monkeypatch: p
     assert latest.readlink() == Path(FIRST)
 
 
-def test_a_folder_of_the_users_that_is_called_latest_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_folder_named_latest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     mine = Path("harness-results/latest")
     mine.mkdir(parents=True)
@@ -71,7 +69,7 @@ def test_a_folder_of_the_users_that_is_called_latest_stays(
     assert mine.is_dir()
 
 
-def test_without_links_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_symlinks_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError("links need a privilege")
 
@@ -81,12 +79,12 @@ def test_without_links_there_is_no_latest(tmp_path: Path, monkeypatch: pytest.Mo
     assert [one.name for one in Path("harness-results").iterdir()] == [FIRST]
 
 
-def test_whether_a_suite_belongs_to_the_test(tmp_path: Path) -> None:
+def test_the_manifest_says_whether_the_test_has_a_suite(tmp_path: Path) -> None:
     assert "suite_state" not in manifest(output_dir.begin(tmp_path / "load", SETTINGS))
     path = output_dir.begin(tmp_path / "check", SETTINGS, has_suite=True)
     assert manifest(path)["suite_state"] == "running"
     output_dir.finish(path, interrupted=False)
-    assert manifest(path)["suite_state"] == "running"  # nobody wrote its verdicts
+    assert manifest(path)["suite_state"] == "running"  # its verdicts were never stored
 
 
 def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +103,12 @@ def test_a_test_begins_with_its_manifest(tmp_path: Path, monkeypatch: pytest.Mon
     assert b"s3cret-token" not in path.read_bytes()
 
 
-def test_nothing_that_was_measured_is_overwritten(tmp_path: Path) -> None:
+def test_results_are_never_overwritten(tmp_path: Path) -> None:
     path = output_dir.begin(tmp_path, SETTINGS)
     before = path.read_bytes()
-    with pytest.raises(SettingsError, match=r"results\.sqlite holds an earlier test; choose another --out"):
+    with pytest.raises(
+        SettingsError, match=r"results\.sqlite is from an earlier test; choose a different --out"
+    ):
         output_dir.begin(tmp_path, SETTINGS)
     assert path.read_bytes() == before
 
@@ -138,6 +138,6 @@ def test_a_test_ends_with_summary_and_report(tmp_path: Path, interrupted: bool, 
         assert b"s3cret-token" not in one.read_bytes()
 
 
-def test_the_results_that_a_user_means(tmp_path: Path) -> None:
+def test_a_results_argument_is_a_file_or_a_folder(tmp_path: Path) -> None:
     assert output_dir.results_file(tmp_path) == tmp_path / "results.sqlite"
     assert output_dir.results_file(tmp_path / "other.sqlite") == tmp_path / "other.sqlite"

@@ -36,7 +36,7 @@ def wait_for(path: Path, text: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_child_gets_its_environment_no_input_and_a_session_of_its_own(tmp_path: Path) -> None:
+def test_a_child_has_its_own_environment_and_session_and_no_input(tmp_path: Path) -> None:
     children = ChildProcesses()
     code = "import os, sys; print(os.environ['X'], repr(sys.stdin.read()), os.getsid(0) == os.getpid())"
     output = tmp_path / "output"
@@ -56,7 +56,7 @@ def test_output_and_errors_go_into_one_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_is_passed_on_once_and_waited_for(tmp_path: Path, number: int) -> None:
+def test_an_interruption_is_forwarded_once_and_waited_for(tmp_path: Path, number: int) -> None:
     output = tmp_path / "output"
     children = ChildProcesses()
     before = signal.getsignal(number)
@@ -71,7 +71,7 @@ def test_an_interruption_is_passed_on_once_and_waited_for(tmp_path: Path, number
     assert signal.getsignal(number) == before
 
 
-def test_who_is_started_after_an_interruption_is_told_too() -> None:
+def test_a_child_started_after_an_interruption_is_interrupted() -> None:
     children = ChildProcesses()
     with children.signals():
         signal.raise_signal(signal.SIGINT)
@@ -79,8 +79,8 @@ def test_who_is_started_after_an_interruption_is_told_too() -> None:
         assert children.wait(children.start(python(code), os.environ)) in {-signal.SIGINT, 1, 130}
 
 
-def test_who_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children_module, "_PATIENCE_S", 0.3)
+def test_a_child_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children_module, "_STOP_TIMEOUT_S", 0.3)
     output = tmp_path / "output"
     children = ChildProcesses()
     with output.open("wb") as file, children.signals():
@@ -90,8 +90,8 @@ def test_who_will_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert children.wait(child) == -signal.SIGKILL
 
 
-def test_without_an_interruption_patience_has_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(children_module, "_PATIENCE_S", 0.2)
+def test_without_an_interruption_there_is_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children_module, "_STOP_TIMEOUT_S", 0.2)
     children = ChildProcesses()
     assert children.wait(children.start(python("import time; time.sleep(0.8)"), os.environ)) == 0
     assert not children.interrupted

@@ -44,7 +44,7 @@ def test_it_serves_until_the_block_ends() -> None:
     assert not answers(server.base_url)
 
 
-def test_two_at_once_do_not_meet_and_a_fault_is_passed_on() -> None:
+def test_two_servers_are_independent_and_faults_are_passed_on() -> None:
     def rejection(server: ReferenceServer) -> str:
         request = Request(server.base_url + "/agent/workflow-actions", data=b"{}")
         with pytest.raises(HTTPError) as caught:
@@ -59,20 +59,22 @@ def test_two_at_once_do_not_meet_and_a_fault_is_passed_on() -> None:
         assert rejection(other) == "text/plain"
 
 
-def test_what_does_not_start_says_so_and_leaves_nothing_open(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_server_that_does_not_start_is_reported_and_leaks_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     with (
         pytest.raises(ReferenceServerError, match="the embedded server ended with code 2 before it listened"),
         ReferenceServer(faults=["no-such-fault"]),
     ):
         pytest.fail("it must not start")
-    gc.collect()  # an unclosed pipe would be a warning, and so an error
+    gc.collect()  # an unclosed pipe causes a warning, which is an error
     assert "no-such-fault" in capfd.readouterr().err
 
 
-def test_it_ends_when_its_starter_is_killed() -> None:
+def test_it_ends_when_its_parent_is_killed() -> None:
     code = (
-        "import time\nfrom harness.commands.reference_process import EmbeddedServer\n"
-        "with EmbeddedServer() as server:\n    print(server.base_url, flush=True)\n    time.sleep(60)\n"
+        "import time\nfrom harness.commands.reference_process import ReferenceServer\n"
+        "with ReferenceServer() as server:\n    print(server.base_url, flush=True)\n    time.sleep(60)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as starter:
         assert starter.stdout is not None

@@ -1,3 +1,5 @@
+"""The verdicts that `harness check` prints when the suite has ended."""
+
 from __future__ import annotations
 
 import io
@@ -6,103 +8,75 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.commands.check import _show_suite, verdicts_in
-from harness.commands.load import load_exit_code
-from harness.commands.processes import ChildProcesses
-from harness.contract.verdicts import Verdicts
-from harness.results.writer import ResultsWriter
-from harness.suite.terminal_report import write_summary
+from harness.commands.suite_process import print_verdicts, suite_exit_code
+from harness.config.settings import Settings
+from harness.contract.verdicts import CheckOutcome, Verdict, Verdicts
+from harness.suite.evidence_store import store_verdicts
 from harness.terminal.output import Output
 
-FALL = """\
-..
-INTERNALERROR> Traceback (most recent call last):
-INTERNALERROR>   File "ast.py", line 50, in parse
-INTERNALERROR> SystemError: AST constructor recursion depth mismatch
-"""
-AFTER = """
-!!!!!!!!!!!!!!!!!!! KeyboardInterrupt !!!!!!!!!!!!!!!!!!!
-/some/where/scenario.py:12: KeyboardInterrupt
-2 passed in 1.0s
-"""
+CRASH = "INTERNALERROR> SystemError: AST constructor recursion depth mismatch\n"
 
 
-class Colourful:
-    """pytest's reporter on a terminal with colours."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def write_sep(self, sep: str, title: str | None = None, **_: bool) -> None:
-        self.lines.append(f"\x1b[1m{sep * 20} {title} {sep * 20}\x1b[0m")
-
-    def write_line(self, line: str, **_: bool) -> None:
-        self.lines.append(f"\x1b[31m{line}\x1b[0m")
+def verdicts(*outcomes: tuple[str, Verdict, str]) -> Verdicts:
+    tests = [
+        CheckOutcome(name, verdict, detail, f"test_{number}", duration_s=0.1)
+        for number, (name, verdict, detail) in enumerate(outcomes)
+    ]
+    return Verdicts(tests)
 
 
-def table() -> str:
-    reporter = Colourful()
-    write_summary(reporter, Verdicts())
-    return "\n".join(reporter.lines)
+def printed(folder: Path, stored: Verdicts | None, code: int = 1, *, interrupted: bool = False) -> str:
+    """What is printed for a suite with these verdicts, or one that was killed before it stored any."""
+    path = folder / "results.sqlite"
+    store_verdicts(path, stored or Verdicts(), {}, interrupted=interrupted)
+    (folder / "suite.log").write_text(CRASH, encoding="utf-8")
+    output = Output(live=False)
+    output.console = Console(file=io.StringIO(), soft_wrap=True, highlight=False)
+    print_verdicts(output, path, Settings(), code, interrupted=interrupted)
+    file = output.console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
 
 
-def shown(log: Path, *, interrupted: bool) -> str:
-    screen = Output(live=False)
-    screen.console = Console(file=io.StringIO(), soft_wrap=True, highlight=False)
-    _show_suite(screen, log, interrupted=interrupted)
-    said = screen.console.file
-    assert isinstance(said, io.StringIO)
-    return said.getvalue()
+FAILURE = verdicts(
+    ("framing.utf8", Verdict.FAIL, "a lone 0x80"),
+    ("ids.unique", Verdict.PASS, ""),
+    ("resume.start", Verdict.INFO, "replay"),
+)
 
 
-def test_the_verdicts_in_what_pytest_said() -> None:
-    assert verdicts_in(f"{FALL}{table()}\n{AFTER}").rstrip() == table()
-    assert verdicts_in(f"..\n{table()}\n{FALL[3:]}") == table()
-    assert verdicts_in(FALL) == ""
-    assert verdicts_in("") == ""
+def test_failures_and_the_table_come_from_the_results_file(tmp_path: Path) -> None:
+    lines = printed(tmp_path, FAILURE).splitlines()
+    assert lines[0].strip("_") == " framing.utf8 "
+    assert lines[1].startswith("framing.utf8 (MUST): The stream is strict UTF-8")
+    assert lines[2] == "FAIL: a lone 0x80"
+    assert "conformance by area" in lines[3]
+    assert "fail: framing.utf8 (MUST): a lone 0x80" in lines
+    assert "resume.start: replay" in lines
+    assert lines[-1].endswith("requirements not selected or not reached")
+    assert CRASH.strip() not in lines
 
 
-def test_of_a_suite_that_was_broken_off_the_verdicts_are_shown(tmp_path: Path) -> None:
-    log = tmp_path / "suite.log"
-    log.write_text(f"{FALL}{table()}\n{AFTER}", encoding="utf-8")
-    said = shown(log, interrupted=True)
-    assert "conformance by area" in said
-    assert "requirements were not selected, or not reached" in said
-    assert str(log) in said
-    assert "INTERNALERROR" not in said
-    assert "!!!" not in said
-    whole = shown(log, interrupted=False)
-    assert "INTERNALERROR" in whole
-    assert "2 passed in 1.0s" in whole
+def test_an_interrupted_suite_prints_the_verdicts_it_has(tmp_path: Path) -> None:
+    lines = printed(tmp_path, FAILURE, code=2, interrupted=True).splitlines()
+    assert "fail: framing.utf8 (MUST): a lone 0x80" in lines
+    assert lines[-1] == f"conformance was interrupted (log: {tmp_path / 'suite.log'})"
 
 
-def test_of_a_suite_that_fell_before_it_had_verdicts_one_line_is_shown(tmp_path: Path) -> None:
-    log = tmp_path / "suite.log"
-    log.write_text(FALL, encoding="utf-8")
-    said = shown(log, interrupted=True)
-    assert said == f"conformance was broken off before it had a verdict (log: {log})\n"
+def test_a_suite_interrupted_before_its_first_verdict_prints_one_line(tmp_path: Path) -> None:
+    text = printed(tmp_path, None, code=2, interrupted=True)
+    assert text == f"conformance was interrupted before its first verdict (log: {tmp_path / 'suite.log'})\n"
+
+
+def test_a_suite_that_crashed_prints_the_end_of_its_log(tmp_path: Path) -> None:
+    assert printed(tmp_path, None, code=2) == CRASH
+    text = printed(tmp_path, FAILURE, code=2)
+    assert text.endswith(CRASH)
+    assert "fail: framing.utf8 (MUST): a lone 0x80" in text
 
 
 @pytest.mark.parametrize(
-    ("scheduled", "code", "interrupted", "means"),
-    [
-        (0, 0, False, 2),
-        (0, 1, False, 2),
-        (0, 2, False, 2),
-        (0, -9, False, -9),
-        (0, 130, True, 130),
-        (1, 0, False, 0),
-        (1, 1, False, 1),
-        (1, 2, False, 2),
-    ],
+    ("pytest_code", "code"), [(0, 0), (1, 1), (130, 130), (2, 2), (3, 2), (5, 2), (-9, 2)]
 )
-def test_a_load_that_scheduled_nothing_could_not_be_done(
-    tmp_path: Path, scheduled: int, code: int, interrupted: bool, means: int
-) -> None:
-    path = tmp_path / "results.sqlite"
-    with ResultsWriter(path) as writer:
-        if scheduled:
-            writer.add_ledger("w", 1, "fresh", "scheduled", scheduled)
-    children = ChildProcesses()
-    children.interrupted = interrupted
-    assert load_exit_code(code, path, children) == means
+def test_the_exit_code_of_the_suite(pytest_code: int, code: int) -> None:
+    assert suite_exit_code(pytest_code) == code

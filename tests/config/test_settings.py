@@ -25,7 +25,7 @@ ACTION_TOML = (
 
 @pytest.fixture(autouse=True)
 def _alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory without settings, an environment without variables of ours."""
+    """A working directory without settings and an environment without HARNESS_* variables."""
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.upper().startswith("HARNESS_")]:
         monkeypatch.delenv(name)
@@ -53,7 +53,7 @@ def test_flags_over_environment_over_file_over_defaults(monkeypatch: pytest.Monk
     assert (target.base_url, target.conflict) == ("http://file", "any")
 
 
-def test_a_flag_leaves_what_stands_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flag_keeps_the_other_settings_of_its_section(monkeypatch: pytest.MonkeyPatch) -> None:
     toml(
         "[load]\nusers = 3\nduration = 7\n[load.journeys]\nfresh = 1\n[objectives]\nttft_p95_ms = 5\n"
         + ACTION_TOML
@@ -91,7 +91,7 @@ def test_where_the_file_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert organization(toml(telling("named"), "named.toml")) == "named"
 
 
-def test_a_project_without_settings_of_ours() -> None:
+def test_a_pyproject_without_harness_settings() -> None:
     toml('[project]\nname = "x"\n', "pyproject.toml")
     assert load_settings().target.organization_id == "org-1"
 
@@ -109,7 +109,7 @@ def test_without_an_action_the_target_is_the_embedded_server() -> None:
     assert settings.expectations.resume_start == "replay"
 
 
-def test_what_is_given_wins_over_the_embedded_servers_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_user_settings_override_those_of_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_TARGET__TOKEN", "mine")
     settings = load_settings(flags={"target": {"base_url": "http://127.0.0.1:8080"}})
     assert settings.target.base_url == "http://127.0.0.1:8080"
@@ -117,7 +117,7 @@ def test_what_is_given_wins_over_the_embedded_servers_settings(monkeypatch: pyte
     assert settings.target.actions.long is not None
 
 
-def test_with_an_action_nothing_of_the_embedded_server_is_taken() -> None:
+def test_a_configured_action_disables_the_embedded_defaults() -> None:
     toml(ACTION_TOML)
     settings = load_settings()
     assert settings.target.actions.model_dump(exclude_none=True).keys() == {"success"}
@@ -134,18 +134,18 @@ def test_with_an_action_nothing_of_the_embedded_server_is_taken() -> None:
 def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) -> str:
     with pytest.raises(SettingsError) as caught:
         load_settings(config, flags)
-    said = str(caught.value)
-    assert "\n" not in said.strip()
-    return said
+    message = str(caught.value)
+    assert "\n" not in message.strip()
+    return message
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[targett]\n", "unknown setting 'targett' in harness.toml; did you mean 'target'?"),
         (
             "xyz = 3\n",
-            "unknown setting 'xyz' in harness.toml; known here: target, budgets, load, objectives, gate",
+            "unknown setting 'xyz' in harness.toml; known: target, budgets, load, objectives, gate",
         ),
         (
             '[target]\nbase_ur = "x"\n',
@@ -161,22 +161,22 @@ def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) ->
         ),
         ("[budgets]\nheart_beat = 1\n", "did you mean 'heartbeat'?"),
         ("[load.journeys]\nfrsh = 1\n", "did you mean 'fresh'?"),
-        ("[objectives]\nttft_p95 = 1\n", "objective 'ttft_p95' is unknown; did you mean 'ttft_p95_ms'?"),
+        ("[objectives]\nttft_p95 = 1\n", "unknown objective 'ttft_p95'; did you mean 'ttft_p95_ms'?"),
     ],
 )
-def test_an_unknown_key_in_the_file_names_the_nearest(text: str, said: str) -> None:
+def test_an_unknown_key_in_the_file_names_the_nearest(text: str, message: str) -> None:
     toml(text)
-    assert said in sentence()
+    assert message in sentence()
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         (
             "HARNESS_TARGT__TOKEN",
-            "the environment variable HARNESS_TARGT__TOKEN sets no known setting; did you",
+            "the environment variable HARNESS_TARGT__TOKEN does not match a setting; did you",
         ),
-        ("HARNESS_TOKEN", "the environment variable HARNESS_TOKEN sets no known setting"),
+        ("HARNESS_TOKEN", "the environment variable HARNESS_TOKEN does not match a setting"),
         (
             "HARNESS_TARGET__TOKN",
             "'target.tokn' in the environment variable HARNESS_TARGET__TOKN; did you mean",
@@ -187,47 +187,58 @@ def test_an_unknown_key_in_the_file_names_the_nearest(text: str, said: str) -> N
         ),
     ],
 )
-def test_an_unknown_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch, name: str, said: str) -> None:
+def test_an_unknown_variable_names_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, name: str, message: str
+) -> None:
     monkeypatch.setenv(name, "1")
-    assert said in sentence()
+    assert message in sentence()
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("[load]\nusers = 1\nrate = 2\n", "setting 'load': users (closed loop) and rate (open loop) exclude"),
+        ("[load]\nusers = 1\nrate = 2\n", "setting 'load': users (closed loop) and rate (open loop) are"),
         ("[load]\nusers = 0\n", "setting 'load.users': "),
         ("[load]\nrate = 0\n", "setting 'load.rate': "),
         ("[load]\nrate = inf\n", "setting 'load.rate': "),
         ("[load]\nprocesses = 0\n", "setting 'load.processes': "),
         (
             '[load]\nduration = "5 days"\n',
-            "setting 'load.duration': '5 days' is no duration; write seconds, or",
+            "setting 'load.duration': '5 days' is not a duration; write seconds, or",
         ),
-        ('[load]\nrate = 1\nramp = "1:2:3s"\n', "setting 'load': rate and ramp exclude each other; give one"),
+        (
+            '[load]\nrate = 1\nramp = "1:2:3s"\n',
+            "setting 'load': rate and ramp are mutually exclusive; set one",
+        ),
         (
             '[load]\nusers = 1\nsteps = "1:2s"\n',
-            "users (closed loop) and steps (open loop) exclude each other",
+            "users (closed loop) and steps (open loop) are mutually exclusive",
         ),
-        ('[load]\nramp = "1:2"\n', "setting 'load.ramp': '1:2' is no ramp; write FROM:TO:OVER, for example"),
-        ('[load]\nramp = "-1:2:3s"\n', "'-1' in '-1:2:3s' is no rate; write how many arrivals per second"),
-        ('[load]\nramp = "1:inf:3s"\n', "'inf' in '1:inf:3s' is no rate"),
-        ('[load]\nramp = "0:0:3s"\n', "nothing ever arrives with '0:0:3s'; one of its rates must be above 0"),
-        ('[load]\nramp = "1:2:0"\n', "'0' in '1:2:0' lasts no time; write a duration above 0"),
-        ('[load]\nramp = "1:2:3 days"\n', "setting 'load.ramp': '3 days' is no duration"),
+        (
+            '[load]\nramp = "1:2"\n',
+            "setting 'load.ramp': '1:2' is not a ramp; write FROM:TO:OVER, for example",
+        ),
+        ('[load]\nramp = "-1:2:3s"\n', "'-1' in '-1:2:3s' is not a rate; write arrivals per second"),
+        ('[load]\nramp = "1:inf:3s"\n', "'inf' in '1:inf:3s' is not a rate"),
+        (
+            '[load]\nramp = "0:0:3s"\n',
+            "there are no arrivals with '0:0:3s'; one of its rates must be above 0",
+        ),
+        ('[load]\nramp = "1:2:0"\n', "'0' in '1:2:0' has no length; write a duration above 0"),
+        ('[load]\nramp = "1:2:3 days"\n', "setting 'load.ramp': '3 days' is not a duration"),
         (
             '[load]\nsteps = "1:2s,3"\n',
-            "'3' is no plan of steps; write RATE:FOR,RATE:FOR…, for example 10:30s",
+            "'3' is not a list of steps; write RATE:FOR,RATE:FOR…, for example 10:30s",
         ),
-        ('[load]\nsteps = "1:2s,"\n', "'' is no plan of steps"),
-        ('[load]\nsteps = "0:2s,0:1s"\n', "nothing ever arrives with"),
+        ('[load]\nsteps = "1:2s,"\n', "'' is not a list of steps"),
+        ('[load]\nsteps = "0:2s,0:1s"\n', "there are no arrivals with"),
         (
             '[load]\nspike = "1:2:3s"\n',
-            "'1:2:3s' is no spike; write BASE:PEAK:AT:FOR, for example 10:100:20s:5s",
+            "'1:2:3s' is not a spike; write BASE:PEAK:AT:FOR, for example 10:100:20s:5s",
         ),
         (
             '[load]\nspike = "1:2:3s:1s"\nduration = 3\n',
-            "the spike 1:2:3s:1s begins after the duration of 3 s",
+            "the spike 1:2:3s:1s starts after the duration of 3 s",
         ),
         (
             '[load]\ntrace = "none"\n',
@@ -235,56 +246,56 @@ def test_an_unknown_variable_names_the_nearest(monkeypatch: pytest.MonkeyPatch, 
         ),
         (
             '[load]\narrivals = "poisson"\n',
-            "arrivals is of an open loop; give one of rate, ramp, steps, spike, tr",
+            "arrivals applies to an open loop only; set one of rate, ramp, steps, spike, tr",
         ),
         ('[load]\narrivals = "random"\nrate = 1\n', "setting 'load.arrivals': "),
-        ("[load]\nusers = 1\nseed = 1\n", "seed is of an open loop; give one of rate"),
-        ("[load]\nmax_in_flight = 9\n", "max_in_flight is of an open loop"),
+        ("[load]\nusers = 1\nseed = 1\n", "seed applies to an open loop only; set one of rate"),
+        ("[load]\nmax_in_flight = 9\n", "max_in_flight applies to an open loop only"),
         ("[load]\nrate = 1\nseed = -1\n", "setting 'load.seed': "),
         ("[load]\nrate = 1\nmax_in_flight = 0\n", "setting 'load.max_in_flight': "),
-        ("[load]\nkeep_runs = -1\n", "setting 'load.keep_runs': "),
-        ("[load]\nwarmup = 20\n", "a warmup of 20 s leaves nothing of a duration of 20 s"),
-        ('[load]\nwarmup = "-1s"\n', "setting 'load.warmup': '-1s' is no duration"),
+        ("[load]\nkeep_streams = -1\n", "setting 'load.keep_streams': "),
+        ("[load]\nwarmup = 20\n", "a warmup of 20 s leaves no time in a duration of 20 s"),
+        ('[load]\nwarmup = "-1s"\n', "setting 'load.warmup': '-1s' is not a duration"),
         ("[load.journeys]\nfresh=0\nreplay=0\nresume=0\nconflict=0\n", "every weight is 0"),
         ("[load.journeys]\nfresh = -1\n", "setting 'load.journeys.fresh': "),
         ("[budgets]\nrun = 0\n", "setting 'budgets.run': "),
         ("[budgets]\nrun = inf\n", "setting 'budgets.run': "),
         ("[budgets]\nrun = nan\n", "setting 'budgets.run': "),
-        ('[budgets]\nrun = "inf"\n', "setting 'budgets.run': 'inf' is no duration"),
+        ('[budgets]\nrun = "inf"\n', "setting 'budgets.run': 'inf' is not a duration"),
         ('[target]\nconflict = "422"\n', "setting 'target.conflict': "),
-        ('[target]\npath = "agent"\n', "setting 'target.path': 'agent' does not begin with a slash"),
-        ('[target]\npath = "/a b"\n', "or holds blanks"),
+        ('[target]\npath = "agent"\n', "setting 'target.path': 'agent' does not start with a slash"),
+        ('[target]\npath = "/a b"\n', "or contains blanks"),
         ('[target]\nbase_url = "localhost:80"\n', "'localhost:80' is not of the form http[s]://host[:port]"),
-        ('[target]\nbase_url = "http://h/agent"\n', "the path is a setting of its own"),
+        ('[target]\nbase_url = "http://h/agent"\n', "set the path separately"),
         ('[target]\nbase_url = "http://h?x=1"\n', "is not of the form"),
         ('[target]\nbase_url = "http://a b"\n', "is not of the form"),
         ("target = 3\n", "setting 'target': "),
         ("[target]\nactions = []\n", "setting 'target.actions': "),
-        ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number from 0 up"),
+        ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number >= 0"),
         ("[target\n", "the settings file harness.toml is not valid TOML: "),
         ("a = 1\na = 2\n", "the settings file harness.toml is not valid TOML: "),
     ],
 )
-def test_a_bad_value_is_named_with_its_place(text: str, said: str) -> None:
+def test_a_bad_value_is_named_with_its_place(text: str, message: str) -> None:
     toml(text)
-    assert said in sentence()
+    assert message in sentence()
 
 
 @pytest.mark.parametrize(
     "token", ["two\\nlines", "a\\rb", "tab\\tbed", "caf\\u00e9", "with blank", "\\u0000", "\\u2028"]
 )
-def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token: str) -> None:
+def test_a_token_with_illegal_characters_is_refused_and_not_shown(token: str) -> None:
     toml(f'[target]\ntoken = "secret{token}"\n')
-    said = sentence()
-    assert said.startswith("setting 'target.token': ")
-    assert "secret" not in said
+    message = sentence()
+    assert message.startswith("setting 'target.token': ")
+    assert "secret" not in message
 
 
 def test_a_url_with_credentials_is_refused_and_they_are_not_shown() -> None:
     toml('[target]\nbase_url = "http://user:s3cret@h"\n')
-    said = sentence()
-    assert "target.base_url" in said
-    assert "s3cret" not in said
+    message = sentence()
+    assert "target.base_url" in message
+    assert "s3cret" not in message
 
 
 def test_where_a_bad_value_may_have_come_from(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,8 +341,8 @@ def test_a_duration_in_seconds(given: Any, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "s", "-5s", "5d", "1h30m", "1e3", ".5", "5 s s", "٣s", "inf"])
-def test_what_is_no_duration(given: str) -> None:
-    with pytest.raises(ValueError, match="is no duration; write seconds, or a number with ms, s, m or h"):
+def test_invalid_durations(given: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration; write seconds, or a number with ms, s, m or h"):
         parse_duration_s(given)
 
 
@@ -351,7 +362,7 @@ def load_of(text: str) -> LoadSettings:
 
 
 @pytest.mark.parametrize(
-    ("text", "said", "duration_s"),
+    ("text", "message", "duration_s"),
     [
         ("", "", 20),
         ("users = 3", "3 users", 20),
@@ -363,9 +374,9 @@ def load_of(text: str) -> LoadSettings:
         ('steps = "10:30s,20:30s"\nduration = 7', "steps 10:30s,20:30s", 7),
     ],
 )
-def test_a_test_is_as_long_as_its_schedule_unless_it_is_told(text: str, said: str, duration_s: float) -> None:
+def test_the_default_duration_is_that_of_the_schedule(text: str, message: str, duration_s: float) -> None:
     load = load_of(text)
-    assert (load.describe, load.duration) == (said, duration_s)
+    assert (load.describe, load.duration) == (message, duration_s)
     assert load.is_open == (text != "" and "users" not in text)
 
 
@@ -395,11 +406,11 @@ def test_the_load_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "SEED": "5",
         "WARMUP": "5s",
         "MAX_IN_FLIGHT": "9",
-        "KEEP_RUNS": "0",
+        "KEEP_STREAMS": "0",
     }.items():
         monkeypatch.setenv(f"HARNESS_LOAD__{name}", value)
     load = load_settings().load
-    assert (load.steps, load.seed, load.warmup, load.max_in_flight, load.keep_runs) == (
+    assert (load.steps, load.seed, load.warmup, load.max_in_flight, load.keep_streams) == (
         "10:30s,20:30s",
         5,
         5.0,
@@ -408,9 +419,9 @@ def test_the_load_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_what_the_load_is_when_nothing_is_said() -> None:
+def test_the_default_load() -> None:
     load = load_settings().load
-    assert (load.warmup, load.keep_runs, load.max_in_flight, load.arrivals) == (
+    assert (load.warmup, load.keep_streams, load.max_in_flight, load.arrivals) == (
         0,
         1_000_000,
         None,
@@ -431,7 +442,7 @@ def test_what_the_load_is_when_nothing_is_said() -> None:
 def test_a_load_goes_to_another_process() -> None:
     load = load_of('ramp = "1:2:3s"\nmax_in_flight = 3\n[load.journeys]\njoin = 2')
     assert LoadSettings.from_message(load.model_dump(mode="json", exclude_none=True)) == load
-    with pytest.raises(SettingsError, match=r"cannot be driven here: .* exclude each other"):
+    with pytest.raises(SettingsError, match=r"cannot run the master's load: .* are mutually exclusive"):
         LoadSettings.from_message({"rate": 1, "users": 1})
 
 
@@ -446,18 +457,18 @@ def test_journeys_that_are_named_are_the_only_ones(given: list[str], weights: di
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
-        (["frsh=1"], "there is no journey 'frsh'; did you mean 'fresh'?"),
-        (["=1"], "there is no journey ''; known here: fresh, replay,"),
-        (["fresh"], "journey 'fresh' weighs '', which is no whole number; write fresh=1"),
-        (["fresh=-1"], "journey 'fresh' weighs '-1', which is no whole number; write fresh=1"),
-        (["fresh=1.5"], "weighs '1.5', which is no whole number"),
+        (["frsh=1"], "unknown journey 'frsh'; did you mean 'fresh'?"),
+        (["=1"], "unknown journey ''; known: fresh, replay,"),
+        (["fresh"], "journey 'fresh' has the weight '', which is not a whole number; write fresh=1"),
+        (["fresh=-1"], "journey 'fresh' has the weight '-1', which is not a whole number; write fresh=1"),
+        (["fresh=1.5"], "has the weight '1.5', which is not a whole number"),
         (["fresh=1", "fresh=2"], "journey 'fresh' is given twice; write fresh=1"),
     ],
 )
-def test_journeys_that_are_wrong(given: list[str], said: str) -> None:
-    with pytest.raises(SettingsError, match=re.escape(said)):
+def test_journeys_that_are_wrong(given: list[str], message: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
         parse_journeys(given)
 
 
@@ -478,48 +489,48 @@ def test_a_trace(text: str, times_s: list[float]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ("", "the trace trace.csv holds no arrival time; write one a line, in seconds"),
-        ("seconds\n", "the trace trace.csv holds no arrival time"),
-        ("0\n\n0.5x\n", "line 3 of the trace trace.csv: '0.5x' is no time; write seconds from the start"),
-        ("0\nfirst\n", "line 2 of the trace trace.csv: 'first' is no time"),
-        ("time 1\n2\n", "line 1 of the trace trace.csv: 'time 1' is no time"),
-        ("0\n,5\n", "line 2 of the trace trace.csv: '' is no time"),
+        ("", "the trace trace.csv contains no arrival time; write one per line, in seconds"),
+        ("seconds\n", "the trace trace.csv contains no arrival time"),
+        ("0\n\n0.5x\n", "line 3 of the trace trace.csv: '0.5x' is not a time; write seconds from the start"),
+        ("0\nfirst\n", "line 2 of the trace trace.csv: 'first' is not a time"),
+        ("time 1\n2\n", "line 1 of the trace trace.csv: 'time 1' is not a time"),
+        ("0\n,5\n", "line 2 of the trace trace.csv: '' is not a time"),
         (
             "3\n2.9\n",
-            "line 2 of the trace trace.csv: 2.9 comes after 3; sort the times, which must never fall",
+            "line 2 of the trace trace.csv: 2.9 follows 3; sort the times in ascending order",
         ),
-        ("-1\n", "line 1 of the trace trace.csv: -1 is no time in a test; write seconds from the start"),
-        ("nan1\n", "line 1 of the trace trace.csv: 'nan1' is no time"),
-        ("0\nnan\n", "line 2 of the trace trace.csv: nan is no time in a test"),
-        ("0\ninf\n", "line 2 of the trace trace.csv: inf is no time in a test"),
-        ("1767225600.5\n", "line 1 of the trace trace.csv: 1767225600.5 is no time in a test"),
+        ("-1\n", "line 1 of the trace trace.csv: -1 is not a time in a test; write seconds from the start"),
+        ("nan1\n", "line 1 of the trace trace.csv: 'nan1' is not a time"),
+        ("0\nnan\n", "line 2 of the trace trace.csv: nan is not a time in a test"),
+        ("0\ninf\n", "line 2 of the trace trace.csv: inf is not a time in a test"),
+        ("1767225600.5\n", "line 1 of the trace trace.csv: 1767225600.5 is not a time in a test"),
     ],
 )
-def test_a_trace_that_is_wrong_names_the_line(text: str, said: str) -> None:
+def test_a_trace_that_is_wrong_names_the_line(text: str, message: str) -> None:
     toml(text, "trace.csv")
-    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         read_arrival_times("trace.csv")
 
 
-def test_a_trace_that_is_no_text() -> None:
+def test_a_trace_that_is_not_text() -> None:
     Path("trace.csv").write_bytes(b"0\n\xff\n")
-    with pytest.raises(ValueError, match=r"the trace trace\.csv is no text in UTF-8"):
+    with pytest.raises(ValueError, match=r"the trace trace\.csv is not UTF-8 text"):
         read_arrival_times("trace.csv")
 
 
-def test_a_trace_that_was_rewritten_is_read_anew() -> None:
+def test_a_rewritten_trace_is_read_again() -> None:
     assert list(read_arrival_times(str(toml("1\n", "trace.csv")))) == [1]
     assert list(read_arrival_times(str(toml("1\n2\n", "trace.csv")))) == [1, 2]
 
 
-def test_a_test_of_a_trace_holds_its_last_arrival() -> None:
+def test_a_trace_includes_its_last_arrival() -> None:
     toml("0\n12\n", "trace.csv")
     assert load_of('trace = "trace.csv"').duration == 13
     assert load_of('trace = "trace.csv"\nduration = 5').duration == 5
     toml('[load]\ntrace = "trace.csv"\narrivals = "poisson"\n')
-    assert "a trace says when arrivals are due, so arrivals = 'poisson' cannot be had with it" in sentence()
+    assert "a trace sets the arrival times, so arrivals = 'poisson' cannot be combined with it" in sentence()
 
 
 # Secrets
@@ -533,7 +544,7 @@ SECRET_TOML = (
 )
 
 
-def test_secrets_stand_in_no_document_and_no_repr() -> None:
+def test_documents_and_reprs_contain_no_secrets() -> None:
     settings = load_settings(toml(SECRET_TOML))
     assert settings.secrets() == ("s3cret-one", "s3cret-two")
     document = settings.document()
@@ -545,11 +556,11 @@ def test_secrets_stand_in_no_document_and_no_repr() -> None:
     assert "rate" not in document["load"]
 
 
-def test_an_empty_token_is_no_secret() -> None:
+def test_an_empty_token_is_not_a_secret() -> None:
     assert load_settings(toml('[target]\ntoken = ""\n' + ACTION_TOML)).secrets() == ()
 
 
-def test_the_private_file_is_the_owners_alone_and_brings_the_same_settings(tmp_path: Path) -> None:
+def test_the_private_file_is_readable_by_its_owner_only_and_round_trips(tmp_path: Path) -> None:
     settings = load_settings(toml(SECRET_TOML))
     path = tmp_path / "private.toml"
     path.write_text("as it was before")
@@ -573,11 +584,11 @@ def test_the_embedded_servers_settings_survive_the_private_file(tmp_path: Path) 
 @pytest.mark.parametrize(
     "action", [{"nothing": None}, {"list": [1, {"a": None}]}, {"deep": {"list": [None]}}]
 )
-def test_a_null_which_the_private_file_could_not_hold(
+def test_a_null_is_refused_because_toml_has_none(
     monkeypatch: pytest.MonkeyPatch, action: dict[str, Any]
 ) -> None:
     monkeypatch.setenv("HARNESS_TARGET__ACTIONS", json.dumps({"success": {**ACTION, **action}}))
-    assert "it holds null, which a settings file cannot" in sentence()
+    assert "it contains null, which a settings file cannot contain" in sentence()
 
 
 def test_settings_do_not_change() -> None:
@@ -604,7 +615,7 @@ def test_a_token_file() -> None:
         read_token(Path("none"))
 
 
-def test_objectives_may_be_of_a_journey_and_written_in_several_ways(tmp_path: Path) -> None:
+def test_objectives_can_name_a_journey_and_have_several_notations(tmp_path: Path) -> None:
     (tmp_path / "harness.toml").write_text(
         """
 [objectives]
@@ -627,7 +638,7 @@ expressions = ["fresh.ttft_p50_ms < 300", "violations == 0"]
     assert Settings.model_validate(settings.document()).objectives == settings.objectives
 
 
-def test_objectives_may_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objectives_can_come_from_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_OBJECTIVES__TTFT_P95_MS", "0.8s")
     monkeypatch.setenv("HARNESS_OBJECTIVES__RESUME__ERROR_RATE", "0.01")
     assert load_settings().objectives == {"ttft_p95_ms": 800.0, "resume.error_rate": 0.01}
@@ -638,14 +649,14 @@ def test_a_mistake_in_an_expression_is_pointed_at_below_the_sentence() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert str(caught.value) == (
-        "setting 'objectives': objective 'resume.resume_p99 < 5' names the unknown 'resume_p99'; did you mean "
+        "setting 'objectives': objective 'resume.resume_p99 < 5' has the unknown name 'resume_p99'; did you mean "
         "'resume_p99_ms'? (from flags, HARNESS_* or harness.toml)\n"
         "    resume.resume_p99 < 5\n"
         "           ^^^^^^^^^^"
     )
 
 
-def test_the_gate_has_settings_of_its_own() -> None:
+def test_the_gate_has_its_own_settings() -> None:
     usual = load_settings().gate
     assert (usual.smallest_effect, usual.smallest_effect_ms, usual.smallest_effect_share) == (
         0.05,
@@ -662,9 +673,9 @@ def test_the_gate_has_settings_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
-        ('smallest_effect = "5 percent"', "'5 percent' is no share; write for example 5%"),
+        ('smallest_effect = "5 percent"', "'5 percent' is not a share; write for example 5%"),
         ("smallest_effect = 5", "setting 'gate.smallest_effect': Input should be less than or equal to 1"),
         ("smallest_effect = 0", "setting 'gate.smallest_effect': Input should be greater than 0"),
         ('inconclusive = "maybe"', "setting 'gate.inconclusive': Input should be 'pass' or 'fail'"),
@@ -672,8 +683,8 @@ def test_the_gate_has_settings_of_its_own() -> None:
         ("smallest = 1", "unknown setting 'gate.smallest' in harness.toml; did you mean 'smallest_effect'?"),
     ],
 )
-def test_mistakes_in_the_gates_settings(text: str, said: str) -> None:
+def test_mistakes_in_the_gates_settings(text: str, message: str) -> None:
     Path("harness.toml").write_text(f"[gate]\n{text}\n")
     with pytest.raises(SettingsError) as caught:
         load_settings()
-    assert said in str(caught.value)
+    assert message in str(caught.value)

@@ -31,7 +31,7 @@ def test_a_request_for_a_run() -> None:
     assert body == {"organizationId": "org-7", "sessionId": body["sessionId"], "workflowAction": ACTION}
 
 
-def test_each_run_has_a_key_and_a_session_of_its_own() -> None:
+def test_each_run_has_its_own_key_and_session() -> None:
     one = target()
     first, second = one.run("success"), one.run("success")
     assert first.header("idempotency-key") != second.header("idempotency-key")
@@ -54,7 +54,7 @@ def test_configured_fields_are_in_every_body() -> None:
     }
 
 
-def test_a_second_principal_and_another_path() -> None:
+def test_a_second_principal_and_a_different_path() -> None:
     assert target().second_principal is None
     one = target(second_principal={"token": "two", "organization_id": "org-2"})
     assert one.second_principal == Principal("two", "org-2")
@@ -70,7 +70,7 @@ def test_an_action_that_is_not_configured() -> None:
         target().run("quiet")
 
 
-def test_another_body_differs_in_one_value() -> None:
+def test_a_different_body_differs_in_one_value() -> None:
     request = target().run("success")
     other = with_different_body(request)
     assert other.headers == request.headers
@@ -78,10 +78,10 @@ def test_another_body_differs_in_one_value() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
-        ({"base_url": None}, "no target is given: name it with --target URL"),
-        ({"actions": {"long": ACTION}}, r"no action is configured: \[target.actions.success\] must hold"),
+        ({"base_url": None}, "no target is set: use --target URL"),
+        ({"actions": {"long": ACTION}}, r"no action is configured: \[target.actions.success\] must contain"),
         (
             {"base_url": "https://h", "ca_file": "/none.pem"},
             "cannot read target.ca_file /none.pem: No such file",
@@ -90,6 +90,6 @@ def test_another_body_differs_in_one_value() -> None:
         ({"base_url": "http://a..b"}, "target 'http://a..b' is not a URL of the form"),
     ],
 )
-def test_what_cannot_be_a_target(values: dict[str, Any], said: str) -> None:
-    with pytest.raises(SettingsError, match=said):
+def test_an_invalid_target(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
         target(**values)

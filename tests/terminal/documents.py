@@ -1,4 +1,4 @@
-"""Live documents as harness.load.stats.live makes them: made by it, of deltas that a test says."""
+"""Live documents, made by harness.load.stats.live from numbers that a test chooses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WORKER = "local"
 
 
 def live(**objectives: float) -> LiveStats:
-    """A test that began at START_S, and whose clock stands 20 s later."""
+    """A test that started at START_S, 20 s ago."""
     return LiveStats(
         "run",
         lambda _: None,
@@ -23,29 +23,29 @@ def live(**objectives: float) -> LiveStats:
     )
 
 
-def told(
+def with_streams(
     one: LiveStats, *, seconds: int = 12, failed: int = 0, violations: dict[str, int] | None = None
 ) -> LiveStats:
-    """After so many seconds with ten streams each, whose TTFT was 10 ms in the first, 20 in the second, and so on."""
+    """Add seconds with ten streams each. Their TTFT is 10 ms in the first second, 20 ms in the second, and so on."""
     one.started(START_S * 1_000_000_000, None)
-    delta = StatsBatch()
+    batch = StatsBatch()
     for at in range(seconds):
         second = START_S + at
-        delta.ledger[second, "fresh", "scheduled"] += 10
-        delta.ledger[second, "fresh", "done"] += 10
-        delta.record_many("ttft_ms", "fresh", second, [10.0 * (at + 1)] * 10)
-        delta.record_many("inter_token_ms", "fresh", second, [50.0] * 10)
-        delta.tallies[second, "fresh", "judged"] += 10
-        delta.tallies[second, "fresh", "runs"] += 10
-        delta.tallies[second, "fresh", "good"] += 10
-    delta.tallies[START_S, "fresh", "failed"] += failed
+        batch.ledger[second, "fresh", "scheduled"] += 10
+        batch.ledger[second, "fresh", "done"] += 10
+        batch.record_many("ttft_ms", "fresh", second, [10.0 * (at + 1)] * 10)
+        batch.record_many("inter_token_ms", "fresh", second, [50.0] * 10)
+        batch.rate_counts[second, "fresh", "judged"] += 10
+        batch.rate_counts[second, "fresh", "runs"] += 10
+        batch.rate_counts[second, "fresh", "good"] += 10
+    batch.rate_counts[START_S, "fresh", "failed"] += failed
     for name, count in (violations or {}).items():
-        delta.violations[name, "fresh"] += count
-    one.add(delta, WORKER)
+        batch.violations[name, "fresh"] += count
+    one.add(batch, WORKER)
     one.close("finished", [])
     return one
 
 
 def running(one: LiveStats, **changes: Any) -> dict[str, Any]:
-    """Its document, as if it still went on."""
+    """Its document, as if the test were still running."""
     return {**one.snapshot(), "state": "running", "plan": "6 users", "left_s": 40.0, **changes}

@@ -8,17 +8,17 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.terminal.dashboard import Dashboard
-from tests.terminal.documents import live, running, told
+from tests.terminal.documents import live, running, with_streams
 
 SUITE = {"done": 54, "total": 92, "verdicts": {"pass": 53, "fail": 1}, "failed": ["terminal.last"]}
 BUSY = running(
-    told(live(ttft_p95_ms=100), failed=3, violations={f"area.rule-{at}": at + 1 for at in range(9)}),
+    with_streams(live(ttft_p95_ms=100), failed=3, violations={f"area.rule-{at}": at + 1 for at in range(9)}),
     in_flight=6,
 )
 
 
 def drawn(view: Dashboard, width: int, height: int, **console: Any) -> list[str]:
-    """The lines of a screen of that size."""
+    """The lines of a screen of this size."""
     file = io.StringIO()
     made = Console(file=file, width=width, height=height, force_terminal=False, **console)
     made.print(view, height=height)
@@ -28,7 +28,7 @@ def drawn(view: Dashboard, width: int, height: int, **console: Any) -> list[str]
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 132, 200])
 @pytest.mark.parametrize("height", [1, 3, 6, 14, 24, 50])
 @pytest.mark.parametrize("load", [None, live().snapshot(), BUSY])
-def test_it_fits_whatever_the_size(width: int, height: int, load: Any) -> None:
+def test_it_fits_every_screen_size(width: int, height: int, load: Any) -> None:
     lines = drawn(
         Dashboard("harness check", load, SUITE, (Text("a note"), Text("another\nof two lines"))),
         width,
@@ -39,12 +39,12 @@ def test_it_fits_whatever_the_size(width: int, height: int, load: Any) -> None:
     assert lines[0].startswith("harness check"[:10])
 
 
-def test_everything_is_there_where_there_is_room() -> None:
+def test_a_large_screen_shows_everything() -> None:
     text = "\n".join(drawn(Dashboard("harness check", BUSY, SUITE, (Text("a note"),)), 120, 50))
     for words in (
         "http://127.0.0.1:8080",
         "running  0:20  0:40 left",
-        "10.0 begun   10.0 ended   6 in flight   6 users",
+        "10.0 started   10.0 ended   6 in flight   6 users",
         "120 scheduled   120 done",
         "TTFT p50          59.9",
         "TTFT p95           120",
@@ -53,7 +53,7 @@ def test_everything_is_there_where_there_is_room() -> None:
         "failed               3 of 120 (2.50%)   goodput 100.00%",
         "violations          45",
         "9  area.rule-8",
-        "and 3 requirements more",
+        "and 3 more requirements",
         "not saturated",
         "conformance      54/92",
         "53 pass  1 fail",
@@ -80,17 +80,17 @@ def test_the_last_minute_is_drawn_to_one_scale() -> None:
 def test_a_test_that_is_being_stopped() -> None:
     text = "\n".join(drawn(Dashboard("t", BUSY, None, stopping=True), 80, 40))
     assert "stopping  0:20" in text
-    assert "the last streams end" in text
+    assert "waiting for the last streams" in text
 
 
-def test_streams_that_are_missing_are_told() -> None:
+def test_missing_streams_are_reported() -> None:
     ledger = {**BUSY["ledger"], "adds_up": False, "missing": 3}
     text = "\n".join(drawn(Dashboard("t", {**BUSY, "ledger": ledger, "workers_lost": ["a"]}, None), 100, 40))
     assert "3 MISSING" in text
-    assert "1 workers lost" in text
+    assert "1 worker lost" in text
 
 
-def test_a_terminal_that_has_no_blocks_gets_plain_signs() -> None:
+def test_a_terminal_without_block_characters_gets_ascii() -> None:
     class Ascii(io.StringIO):
         encoding = "ascii"
 
@@ -105,15 +105,15 @@ def test_a_test_that_cannot_write_says_so_first() -> None:
     assert lines[1] == "the disk is full"
 
 
-def test_markup_of_others_is_no_markup() -> None:
+def test_markup_in_data_is_shown_as_text() -> None:
     document = {**BUSY, "target": "http://[red]x[/red]", "plan": "[bold]"}
     text = "\n".join(drawn(Dashboard("t", document, None), 120, 40))
     assert "http://[red]x[/red]" in text
     assert "[bold]" in text
 
 
-def test_streams_that_the_harness_broke_on_are_told_of() -> None:
+def test_streams_with_a_harness_fault_are_reported() -> None:
     faults = {"streams": 12, "reasons": {}, "sentence": "the harness itself broke"}
     document = {**BUSY, "harness": {**BUSY["harness"], "faults": faults}}
-    assert "BROKE ON 12" in "\n".join(drawn(Dashboard("t", document, None), 120, 40))
-    assert "BROKE ON" not in "\n".join(drawn(Dashboard("t", BUSY, None), 120, 40))
+    assert "HARNESS FAULT IN 12 STREAMS" in "\n".join(drawn(Dashboard("t", document, None), 120, 40))
+    assert "HARNESS FAULT" not in "\n".join(drawn(Dashboard("t", BUSY, None), 120, 40))

@@ -13,32 +13,32 @@ HELD = GateRow("ttft_p95_ms", float("nan"), 800.0, "passed")
 GATE = GateReport(rows=(MISSED, HELD), comparisons=(), tested=True, notes=("a note",))
 
 
-def account(*red: str, exit_code: int = 1) -> Outcome:
+def sample_outcome(*red: str, exit_code: int = 1) -> Outcome:
     cases = [Case("conformance", name, "failed", "fail", f"{name} broke") for name in red]
     return Outcome(
         results=Path("out/results.sqlite"),
         report=None,
         manifest={"target": {"base_url": "http://h", "path": "/runs"}},
-        numbers={"metrics": {"ttft_ms": {"p95": float("inf"), "count": 2}}},
+        summary={"metrics": {"ttft_ms": {"p95": float("inf"), "count": 2}}},
         gate=GATE,
         checks=(),
         violated=(),
         exit_code=exit_code,
         problems=("one problem",),
-        cases=(Case("test", "the test was carried out", "passed", "carried out", ""), *cases),
+        cases=(Case("test", "test completed", "passed", "completed", ""), *cases),
     )
 
 
-def test_the_line_names_what_is_to_blame() -> None:
-    assert verdict_line(account("a.b"), 1) == "failed: a.b"
-    assert verdict_line(account(*"abcdefg"), 1) == "failed: a, b, c, d, e and 2 more"
-    held = replace(account(exit_code=0), gate=replace(GATE, rows=(HELD,)))
+def test_the_line_names_the_failed_cases() -> None:
+    assert verdict_line(sample_outcome("a.b"), 1) == "failed: a.b"
+    assert verdict_line(sample_outcome(*"abcdefg"), 1) == "failed: a, b, c, d, e and 2 more"
+    held = replace(sample_outcome(exit_code=0), gate=replace(GATE, rows=(HELD,)))
     assert verdict_line(held, 0) == "passed"
     assert verdict_line(held, 2) == "incomplete: not all files could be written"
 
 
-def test_the_document_is_json_whatever_was_measured() -> None:
-    document = verdict_document("check", account("a.b"), 1)
+def test_the_document_is_json_for_every_measured_value() -> None:
+    document = verdict_document("check", sample_outcome("a.b"), 1)
     text = json.dumps(document, allow_nan=False)
     found = json.loads(text)
     assert (found["version"], found["verb"], found["verdict"], found["exit_code"]) == (

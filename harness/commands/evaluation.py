@@ -1,0 +1,66 @@
+"""Evaluates results files against objectives and a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.config.settings import GateSettings
+from harness.gate.baseline_store import baseline_files
+from harness.gate.console import print_report
+from harness.gate.evaluate import evaluate
+from harness.gate.objective import parse_objectives
+from harness.gate.report import GateReport
+from harness.results.reader import Results
+from harness.results.schema import ResultsError
+
+
+def require_readable(baseline: Path | None) -> None:
+    """Raise ResultsError for an unreadable baseline, before the test instead of after it."""
+    for file in [] if baseline is None else baseline_files(baseline):
+        Results(file).close()
+
+
+def evaluate_results(
+    paths: Sequence[Path],
+    objectives: Mapping[str, float],
+    baseline: Path | None,
+    settings: GateSettings,
+    *,
+    intervals: bool = False,
+) -> GateReport:
+    """Evaluate a test. paths: its results file, then those of its repeats. Raises ResultsError.
+
+    intervals: whether to compute confidence intervals of the values.
+    """
+    with ExitStack() as stack:
+        results, *repeats = [stack.enter_context(Results(path)) for path in paths]
+        files = [] if baseline is None else baseline_files(baseline)
+        before = [stack.enter_context(Results(file)) for file in files]
+        try:
+            parsed = parse_objectives(objectives)
+        except ValueError as problem:
+            raise ResultsError(
+                f"{paths[0]}: {problem}; give --config with objectives of this version"
+            ) from None
+        return evaluate(
+            results,
+            parsed,
+            before,
+            repeats=repeats,
+            terms=replace(settings.terms, looks=max(settings.terms.looks, len(paths))),
+            intervals=intervals,
+        )
+
+
+def print_evaluation(
+    paths: Sequence[Path], objectives: Mapping[str, float], baseline: Path | None, settings: GateSettings
+) -> GateReport:
+    """Evaluate a test, as evaluate_results does, and print the report. Raises ResultsError."""
+    report = evaluate_results(paths, objectives, baseline, settings, intervals=True)
+    print_report(report, Console(highlight=False))
+    return report

@@ -1,0 +1,45 @@
+"""The load as a Locust process: its command, its exit code and its log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.commands.output_dir import LOAD_LOG
+from harness.commands.processes import ChildProcesses
+from harness.config.settings import Settings
+from harness.exit_codes import NOT_TESTED
+from harness.formatting import counted
+from harness.load.locust.command import DEFAULT_USERS, load_command
+from harness.results.reader import Results
+from harness.terminal.output import Output
+
+
+def describe_load(settings: Settings) -> str:
+    """The load in one phrase: "5 runs/s for 120 s in 2 processes"."""
+    load = settings.load
+    users_or_rate = load.describe or counted(load.users or DEFAULT_USERS, "user")
+    return f"{users_or_rate} for {load.duration:g} s in {counted(load.processes, 'process', 'processes')}"
+
+
+def load_command_for(settings: Settings, folder: Path, live: Path) -> list[str]:
+    """The command that runs the configured load. live: the file for its live numbers."""
+    return load_command(
+        settings.load, out=folder, host=settings.target.base_url, run_budget_s=settings.budgets.run, live=live
+    )
+
+
+def load_exit_code(code: int, path: Path, children: ChildProcesses) -> int:
+    """Locust's exit code, or NOT_TESTED if the load ended on its own and scheduled no stream.
+
+    Locust has no exit code for a test that it could not start.
+    """
+    if code < 0 or children.interrupted:
+        return code
+    with Results(path) as results:
+        return code if results.ledger().scheduled else NOT_TESTED
+
+
+def show_load_log(output: Output, load_code: int, folder: Path) -> None:
+    """Print the end of the log of a load that could not run."""
+    if load_code == NOT_TESTED:
+        output.show_tail(folder / LOAD_LOG)

@@ -1,0 +1,60 @@
+"""The command line starts quickly: `--help` imports nothing but click and the standard library."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import click
+import pytest
+from click.shell_completion import ShellComplete
+
+from harness.cli import main
+
+VERBS = main.list_commands(click.Context(main))
+HEAVY = {"pydantic", "rich", "numpy", "msgspec", "tomlkit", "locust", "gevent", "aiohttp", "pytest"}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["load", "--help"], ["conformance", "--help"]], ids=" ".join
+)
+def test_help_imports_no_heavy_module(arguments: list[str]) -> None:
+    code = (
+        "import sys\nfrom harness.cli import main\n"
+        f"main({arguments!r}, standalone_mode=False)\nprint(*sys.modules, sep='\\n', file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Usage: " in done.stdout
+    loaded = set(done.stderr.splitlines())
+    assert loaded & HEAVY == set()
+    assert not {name for name in loaded if name.startswith("harness.results")}
+
+
+def test_every_verb_is_a_module_of_its_name() -> None:
+    assert "check" in VERBS
+    for verb in VERBS:
+        command = main.get_command(click.Context(main), verb)
+        assert command is getattr(import_module(f"harness.cli.{verb}"), verb)
+        assert command.name == verb
+        assert command.help
+
+
+def test_the_help_lists_every_verb_with_a_whole_sentence() -> None:
+    with click.Context(main, info_name="harness") as context:
+        lines = main.get_help(context).partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == VERBS
+    assert all(line.endswith(".") and not line.endswith("...") for line in lines)
+
+
+def test_an_unknown_verb_is_refused() -> None:
+    assert main.get_command(click.Context(main), "lazy_group") is None
+    with pytest.raises(click.UsageError, match="No such command 'chek'"):
+        main(["chek"], standalone_mode=False)
+
+
+def test_the_shell_completes_verbs_and_options() -> None:
+    complete = ShellComplete(main, {}, "harness", "_HARNESS_COMPLETE")
+    assert [item.value for item in complete.get_completions([], "comp")] == ["compare", "completion"]
+    options = [item.value for item in complete.get_completions(["load"], "--ra")]
+    assert options == ["--rate", "--ramp"]
