@@ -1,55 +1,62 @@
-# Everything a contributor does. Needs python3 (3.11 or later), make and pip's package index.
+# Tasks for contributors. Needs python3 (3.11 or later), make, and access to pip's package index.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := harness-results/demo
-# The checkout as it is installed: the folders at the top under one name. Type and import checks read this.
+# The package layout as installed: the top-level directories under one package. Type and import checks run on it.
 TREE := build/tree
 TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 
-.PHONY: help demo test lint format mutants guard bench lock browser clean
+# The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test test-exhaustive lint format mutants guard bench lock browser clean
 
 help:
-	@echo "make demo     test the embedded server and make a report"
-	@echo "make test     set up and run every check that CI runs"
-	@echo "make lint     style, types, import direction"
-	@echo "make format   apply the style"
-	@echo "make mutants  run the suite on every defect of the embedded server: the kill matrix"
-	@echo "make guard    fail where the harness has become slower, by ratios: what CI runs of the benchmarks"
-	@echo "make bench    measure speed, as ratios, into docs/performance.md (QUICK=1: shorter, and only printed)"
-	@echo "make lock     resolve the dependencies anew"
+	@echo "make demo             test the embedded server and write a report"
+	@echo "make test             install everything and run all checks that CI runs"
+	@echo "make test-exhaustive  run the property tests with all their examples"
+	@echo "make lint             check style, types and import direction"
+	@echo "make format           fix style and formatting"
+	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
+	@echo "make guard            fail if the harness became slower; CI runs this part of the benchmarks"
+	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
+	@echo "make lock             update the lock files"
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
 	touch $@
 
 demo: $(VENV)/.runtime
 	rm -rf $(DEMO)
 	$(BIN)/harness check --out $(DEMO)
 
-# Some tests watch servers and load within milliseconds. What fails beside other tests must pass on its own.
-ALONE := $(BIN)/python -m pytest -m "not mutants and not benchmarks" --last-failed --last-failed-no-failures none
+# Two workers per core, because half of the tests mostly wait. tests/conftest.py spreads the tests.
+PARALLEL := -n $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
 test: $(VENV)/.dev browser lint
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not mutants and not benchmarks" || $(ALONE)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not mutants and not benchmarks"
 	$(BIN)/python -m pytest -m mutants
 	$(GUARD)
+
+test-exhaustive: $(VENV)/.dev
+	$(BIN)/python -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile exhaustive
 
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
 	then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; \
-	else echo "no Chromium and no right to install one: the browser tests will be skipped"; fi
+	else echo "Chromium is not installed and cannot be installed without root: browser tests will be skipped"; fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check

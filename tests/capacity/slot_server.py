@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from statistics import fmean
 from typing import Any
 
 from tests.load.run_server import Behaviour, Connection, Run, RunServer
@@ -18,6 +19,7 @@ class SlotConnection(Connection):
         with self.server.slots:
             run.started = time.monotonic()
             super().play(sock, run, fault, last_event_id)
+            self.server.service_times_s.append(time.monotonic() - run.started)
 
 
 class SlotServer(RunServer):
@@ -28,6 +30,13 @@ class SlotServer(RunServer):
         self.RequestHandlerClass = SlotConnection
         self.slots = threading.Semaphore(slots)
         self.capacity = slots / (behaviour.tokens * behaviour.gap_s)
+        self.service_times_s: list[float] = []
+        self._slots = slots
+
+    @property
+    def measured_capacity(self) -> float:
+        """The capacity that the server really had: on a busy machine, runs take longer."""
+        return self._slots / fmean(self.service_times_s)
 
 
 @contextmanager

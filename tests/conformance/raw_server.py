@@ -651,7 +651,7 @@ def _identity(organization: str, key: str | None, body: dict[str, Any]) -> tuple
 
 
 def settings_values(base_url: str, **target: Any) -> dict[str, Any]:
-    """The harness settings that point at a RawServer. It keeps all budgets on a busy machine too, and waits for none."""
+    """The harness settings that point at a RawServer, with budgets that it meets on a busy machine too."""
     return {
         "target": {
             "base_url": base_url,

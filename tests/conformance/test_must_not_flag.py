@@ -219,7 +219,8 @@ def test_each_style_gets_its_exact_verdicts(kind: str) -> None:
             Style(resume_start="tail", body_comparison="bytes", extra_types=True),
             {
                 "resume.start": "a resume without Last-Event-ID starts with: tail",
-                "key.body-canonical": "another key order makes another body; other white space makes another body",
+                "key.body-canonical": "a different key order makes a different body; "
+                "different whitespace makes a different body",
                 "events.unknown-types": "types beyond the documented four: 'step', 'usage.reported'",
             },
         ),
@@ -227,7 +228,8 @@ def test_each_style_gets_its_exact_verdicts(kind: str) -> None:
             Style(),
             {
                 "resume.start": "a resume without Last-Event-ID starts with: replay",
-                "key.body-canonical": "another key order makes the same body; other white space makes the same body",
+                "key.body-canonical": "a different key order makes the same body; "
+                "different whitespace makes the same body",
                 "events.unknown-types": "none",
                 "key.other-route": "a key used on the other route is the same key",
             },

@@ -20,6 +20,7 @@ from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
 from tests.forked import run_module
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -78,10 +79,10 @@ _WRITTEN = {
     "results": (
         "baselines/main",
         "runs.prom",
-        "runs.csv",
-        "runs.csv.meta.json",
-        "runs.jsonl",
-        "runs.parquet",
+        "streams.csv",
+        "streams.csv.meta.json",
+        "streams.jsonl",
+        "streams.parquet",
     ),
     "known failures": ("known.toml",),
 }
@@ -90,11 +91,6 @@ _WRITTEN = {
 def environment() -> dict[str, str]:
     plain = {name: value for name, value in os.environ.items() if not name.startswith(ENV_PREFIX)}
     return {**plain, "PYTHONPATH": str(ROOT), "COLUMNS": "100", "HARNESS_TARGET__TOKEN": "demo-token"}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""Runs the harness command as its users do: as a process, in a folder of its own."""
+"""Runs the harness command as a process in its own folder."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from tests.forked import run_module
 
 TIMEOUT_S = 240
 
@@ -18,26 +19,27 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def harness(
-    *arguments: str, folder: Path, variables: Mapping[str, str] | None = None
+    *arguments: str,
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    patches: Mapping[str, object] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`harness ARGUMENTS` in `folder`."""
-    return subprocess.run(
-        [sys.executable, "-m", "harness", *arguments],
-        cwd=folder,
-        env=environment(**(variables or {})),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
+    """`harness ARGUMENTS` in `folder`. patches: see run_module."""
+    return run_module(
+        ("harness", *arguments),
+        folder=folder,
+        environment=environment(**(variables or {})),
+        timeout_s=TIMEOUT_S,
+        patches=patches,
     )
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:
-    """The command was refused: exit code 2, one line that holds `words`, no traceback."""
-    said = done.stdout + done.stderr
-    assert done.returncode == 2, said
-    assert "Traceback" not in said
-    line = next((line for line in said.splitlines() if line.startswith("harness: ")), "")
-    assert line, said
+    """The command failed with exit code 2 and a one-line message that contains `words`, without a traceback."""
+    output = done.stdout + done.stderr
+    assert done.returncode == 2, output
+    assert "Traceback" not in output
+    line = next((line for line in output.splitlines() if line.startswith("harness: ")), "")
+    assert line, output
     for word in words:
         assert word in line

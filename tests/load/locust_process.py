@@ -51,7 +51,7 @@ class Load:
         self.code: int | None = None
 
     @contextmanager
-    def started(self, timeout_s: float = 60) -> Iterator[subprocess.Popen[str]]:
+    def started(self, timeout_s: float = 120) -> Iterator[subprocess.Popen[str]]:
         """Start it, and wait for it at the end of the block. Then `printed` and `code` are set."""
         with (self.where / "printed").open("w+") as printed:
             process = subprocess.Popen(
@@ -109,7 +109,7 @@ class Load:
         return int(found[1]), int(found[2])
 
 
-def wait_for(what: Callable[[], bool], timeout_s: float = 20.0) -> None:
+def wait_for(what: Callable[[], bool], timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not what():
         assert time.monotonic() < deadline, f"not within {timeout_s} s"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -23,6 +22,7 @@ from harness.load.schedule.arrivals import arrivals_for
 from harness.load.schedule.plan import JourneyMix, WorkerShare
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import config, run_server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -179,8 +179,7 @@ class Cluster(Load):
 
     def __init__(self, where: Path, base_url: str, plan: LoadSettings, expect_workers: int) -> None:
         super().__init__(where, base_url, plan)
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self._port = str(taken.getsockname()[1])
+        self._port = str(free_port())
         self.command += ["--master", "--master-bind-host", "127.0.0.1", "--master-bind-port", self._port]
         self.command += ["--expect-workers", str(expect_workers)]
         self.command += ["--users", str(expect_workers), "--spawn-rate", str(expect_workers)]
@@ -203,7 +202,7 @@ class Cluster(Load):
             )
         try:
             yield process
-            process.wait(timeout=30)
+            process.wait(timeout=120)
         finally:
             process.kill()
             process.wait()
@@ -251,8 +250,7 @@ def test_a_worker_that_joins_during_the_test_has_no_share(tmp_path: Path) -> Non
 
 
 def test_an_open_loop_on_the_web_page_ends_itself(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     plan = LoadSettings(rate=40, duration=1, processes=2, journeys=FRESH)
     with run_server() as server:
         load = Load(tmp_path, server.base_url, plan)

@@ -57,6 +57,8 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
         "harness/conformance/scenarios/runs.py",
         "harness/locustfiles/agent_runs.py",
         "harness/reports/html.py",
+        "harness/reports/templates/base.css",
+        "harness/reports/templates/sections/load_section.html.j2",
         "harness/py.typed",
     ):
         assert name in names

@@ -137,7 +137,7 @@ def test_a_busy_hub_does_not_delay_arrivals() -> None:
         responded_ns = time.monotonic_ns()
         time.sleep(0.2)
         exchange = running.get()
-    assert exchange.events[0].arrival_ns < responded_ns
+    assert exchange.events[0].arrival_ns < responded_ns + 100e6  # and the hub was busy for 200 ms
     assert exchange.timing.ended_ns > responded_ns + 195e6
     assert max(exchange.stamps_ns()[1]) > 195e6
 

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from harness.results.reader import Results
 from tests.benchmarks.target import ROOT
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import RunServer, run_server
+from tests.ports import free_port
 
 _LOCUSTFILE = Path(__file__).with_name("cycling.py")
 _PAGE_CACHE_S = 2.2
@@ -188,8 +188,7 @@ def by_api(where: Path, cycles: int, *, stop_timeout: int, cycle_s: float = 0.8)
 
 def by_web(where: Path, cycles: int, *, stop_timeout: int) -> Session:
     """Requests to the web page start and stop each test."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     with _prepared(where, stop_timeout, {}) as (load, server):
         options = ("--users", "--spawn-rate", "--run-time")
         load.command = _without(load.command, *options, flags=("--headless", "--only-summary"))

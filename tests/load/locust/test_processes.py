@@ -26,6 +26,7 @@ from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import Run, RunServer, run_server
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -331,8 +332,7 @@ def test_a_results_file_with_a_load_test_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_web_page(tmp_path: Path, processes: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    port = free_port()
     plan = LoadSettings(users=4, processes=processes, journeys=EVERY_JOURNEY)
     with run_server(gap_s=0.01) as server:
         # Host and users come from the page.

@@ -22,7 +22,8 @@ from harness.load.web import streams_table
 from harness.load.web.form import UNTIL_STOPPED_S, LoadForm
 from tests.load.locust_process import Page, wait_for
 from tests.load.run_server import config, run_server
-from tests.load.web.web_page import Mode, free_port, served
+from tests.load.web.web_page import Mode, served
+from tests.ports import free_port
 
 FRESH = {"fresh": 1}
 

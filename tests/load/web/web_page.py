@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -19,16 +18,11 @@ from harness.load.locust.command import load_environment, locustfile
 from harness.results.reader import Results
 from tests.load.locust_process import Page, is_group_alive, wait_for
 from tests.load.run_server import config
+from tests.ports import free_port
 
 Mode = Literal["local", "processes", "master and worker"]
 MODES: tuple[Mode, ...] = ("local", "processes", "master and worker")
 WORKERS = {"local": 0, "processes": 2, "master and worker": 1}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Served(Page):
@@ -97,7 +91,7 @@ def served(
         main = stack.enter_context(_process(where, "printed", settings_file, options))
         if mode == "master and worker":
             stack.enter_context(_process(where, "worker", settings_file, ["--worker", *connect]))
-        wait_for(page.is_up, 30)
+        wait_for(page.is_up)
         wait_for(lambda: page.workers() == ["ready"] * WORKERS[mode], 30)
         yield page
         os.kill(main.pid, signal.SIGINT)

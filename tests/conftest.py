@@ -1,0 +1,54 @@
+"""Hypothesis profiles, and how the tests are spread over pytest-xdist's workers."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
+
+#: `make test-exhaustive`: all examples of the properties that have fewer in `make test`.
+settings.register_profile("exhaustive", max_examples=3000)
+
+#: Modules of long tests that share no expensive fixture: each test may run on any worker. The longest come first.
+SPLIT = (
+    "tests/docs/test_commands.py",
+    "tests/commands/test_capacity.py",
+    "tests/browser/test_live_page.py",
+    "tests/setup/test_newcomer.py",
+    "tests/integration/test_check.py",
+    "tests/truth/test_cycles.py",
+    "tests/load/test_users.py",
+    "tests/load/locust/test_processes.py",
+    "tests/export/test_live_push.py",
+    "tests/conformance/test_must_not_flag.py",
+    "tests/conformance/test_null_servers.py",
+    "tests/ci/test_examples.py",
+    "tests/benchmarks/test_clients.py",
+)
+
+
+class ByModule(LoadScopeScheduling):
+    """A module runs on one worker, which sets up its fixtures once; a test of a SPLIT module runs on any."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = nodeid.partition("::")[0]
+        return nodeid if module in SPLIT else module
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On several workers, slow tests first, so that none is left when all others have run."""
+    if not hasattr(config, "workerinput"):
+        return
+    places = {}
+    for item in items:
+        module = item.nodeid.partition("::")[0]
+        is_slow = item.get_closest_marker("slow") is not None
+        place = SPLIT.index(module) if module in SPLIT else -1
+        places[item] = (not is_slow, place)
+    items.sort(key=places.__getitem__)

@@ -1,0 +1,80 @@
+"""Runs Python modules as `python -m` does, each in a process forked from one that has imported the harness.
+
+Importing takes longer than most of what the commands under test do. The fork server has one thread and is
+started on first use; every process has its own working directory, environment and output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+# Not pytest's plugins: pytest warns if one was imported before it could rewrite the assertions in it.
+_CONTEXT.set_forkserver_preload(
+    ["harness.cli", "harness.commands.conformance", "harness.suite.pytest_plugin", "pytest"]
+)
+
+
+def run_module(
+    command: Sequence[str],
+    *,
+    folder: Path,
+    environment: Mapping[str, str],
+    timeout_s: float,
+    merge_output: bool = False,
+    patches: Mapping[str, object] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """`python -m COMMAND` in `folder`, with exactly that environment and no input.
+
+    merge_output: stderr goes where stdout goes. patches: values for MODULE.NAME in that process. Raises TimeoutError
+    if it has not ended in time.
+    """
+    with tempfile.TemporaryDirectory(prefix="forked-") as where:
+        out, err = Path(where) / "stdout", Path(where) / "stderr"
+        for path in (out, err):
+            path.touch()
+        outputs = (str(out), str(out if merge_output else err))
+        process = _CONTEXT.Process(
+            target=_run, args=(tuple(command), str(folder), dict(environment), *outputs, dict(patches or {}))
+        )
+        process.start()
+        process.join(timeout_s)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            output = out.read_text() + err.read_text()
+            raise TimeoutError(f"{command} took more than {timeout_s:g} s:\n{output}")
+        return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
+
+
+def _run(
+    command: Sequence[str],
+    folder: str,
+    environment: Mapping[str, str],
+    out: str,
+    err: str,
+    patches: Mapping[str, object],
+) -> None:
+    for path, number in ((out, 1), (err, 2)):
+        file = os.open(path, os.O_WRONLY | os.O_APPEND)
+        os.dup2(file, number)
+        os.close(file)
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for the life of the process
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path.insert(0, folder)
+    for name, value in patches.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(importlib.import_module(module), attribute, value)
+    sys.argv = list(command)
+    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
