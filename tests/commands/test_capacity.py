@@ -45,25 +45,29 @@ def read(folder: Path) -> Record:
 
 @pytest.mark.slow
 def test_it_finds_a_known_capacity(tmp_path: Path) -> None:
+    """Above its capacity c the queue of the server grows, by 1 - c/rate seconds per second.
+
+    So the p95 of TTFT passes 600 ms within a step of 3 s at 1.26 c, and a delay by other programs does not.
+    """
     with slot_server(5, tokens=4, gap_s=0.025) as server:
         assert server.capacity == 50
         configured(tmp_path, server.base_url, users=7)  # ignored by a search
-        options = ["--objective", "ttft_p95_ms < 200", "--from", "20", "--to", "160", "--precision", "50%"]
+        options = ["--objective", "ttft_p95_ms < 600", "--from", "20", "--to", "160", "--precision", "50%"]
         done = harness("capacity", *options, *QUICK, "--out", "out", folder=tmp_path, patches=NEVER_SATURATED)
         capacity = server.measured_capacity
     assert done.returncode == 0, done.stdout + done.stderr
     found = read(tmp_path / "out")
     assert (found.state, found.objectives["ttft_p95_ms"], found.objectives["error_rate"]) == (
         "finished",
-        200,
+        600,
         0.001,
     )
     assert found.answer is not None
     assert found.answer.outcome == "found"
     assert found.answer.low is not None
     assert found.answer.high is not None
-    assert found.answer.low <= 50
-    assert capacity < 1.15 * found.answer.high
+    assert found.answer.low <= 1.26 * 50 * 1.15
+    assert found.answer.high >= 1.26 * capacity / 1.15
     assert found.answer.high <= 1.5 * found.answer.low
     assert "The limit is " in done.stdout
     for step in found.steps:
@@ -73,7 +77,7 @@ def test_it_finds_a_known_capacity(tmp_path: Path) -> None:
             assert results.manifest["warmup_s"] == 1
             assert results.manifest["settings"]["load"]["rate"] == step.rate
         assert (tmp_path / "out" / step.folder / "summary.json").is_file()
-    over = [step for step in found.steps if step.rate > 60]
+    over = [step for step in found.steps if step.rate > 75]
     assert over
     assert all(step.completed_per_s == pytest.approx(capacity, rel=0.15) for step in over)
     with Results(tmp_path / "out" / "results.sqlite") as results:
