@@ -40,7 +40,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/harness check --out $(DEMO)
 
 # Two workers per core, because half of the tests mostly wait. tests/conftest.py spreads the tests.
-PARALLEL := -n $(shell expr 3 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
+PARALLEL := -n $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 

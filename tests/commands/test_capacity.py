@@ -124,9 +124,12 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
     found = read(tmp_path / "out")
     assert found.state == "interrupted"
     assert found.answer is not None
-    assert (found.answer.outcome, found.answer.low, found.answer.high) == ("interrupted", 5, None)
+    passed = found.steps[0].verdict == "passed"  # on a busy machine the objectives may be missed
+    limits = (5, None) if passed else (None, 5)
+    assert (found.answer.outcome, found.answer.low, found.answer.high) == ("interrupted", *limits)
     assert all((step.verdict, step.why) == ("invalid", "interrupted") for step in found.steps[1:])
-    assert "Interrupted.\nAll objectives were met in 1 of 1 run at 5/s." in message
+    sentence = "All objectives were met" if passed else "Not all objectives were met"
+    assert f"Interrupted.\n{sentence} in 1 of 1 run at 5/s" in message
     assert (tmp_path / "out" / "report.html").exists()
 
 

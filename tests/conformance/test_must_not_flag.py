@@ -32,9 +32,12 @@ SLOW = {
     ("input.too-large", "warn"),  # tens of megabytes must be sent within the budget
 }
 TRIES = 3
-#: These may be inconclusive at any time, but never fail: requests that must arrive within a tenth of a second, pauses
-#: and spreads that a slow network evens out, a reset that loses the last bytes.
+#: These may be inconclusive at any time, but never fail: requests that must arrive within a tenth of a second or while
+#: a run is in flight, pauses and spreads that a slow network evens out, a reset that loses the last bytes.
 TIMING = {
+    "conflict.in-flight",
+    "resume.joins",
+    "resume.first-reader-kept",
     "race.same-body",
     "race.different-bodies",
     "resume.terminal-race",
