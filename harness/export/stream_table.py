@@ -37,7 +37,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
 
-TableRow = Sequence[Any]
+StreamRow = Sequence[Any]
 """Values in the order of COLUMNS; times are epoch nanoseconds."""
 
 
@@ -124,7 +124,7 @@ class StreamTable:
         """Whether there are fewer rows than streams."""
         return self.kept < self.seen
 
-    def rows(self) -> Iterator[TableRow]:
+    def rows(self) -> Iterator[StreamRow]:
         """The rows by intended start. Raises ResultsError, also if the file changed since it was opened."""
         written = 0
         for row in self._results.streams():
@@ -142,7 +142,7 @@ class StreamTable:
                 f"export again when it has ended"
             )
 
-    def batches(self) -> Iterator[list[TableRow]]:
+    def batches(self) -> Iterator[list[StreamRow]]:
         """The rows, BATCH at a time."""
         rows = self.rows()
         while batch := list(islice(rows, BATCH)):
@@ -202,7 +202,7 @@ def write_csv(table: StreamTable, file: BinaryIO) -> None:
         text.detach()  # otherwise it closes the caller's file, which can be standard output
 
 
-def _cells(row: TableRow) -> list[Any]:
+def _cells(row: StreamRow) -> list[Any]:
     cells = list(row)
     for place in _TEXTS:
         cell = cells[place]
@@ -225,7 +225,7 @@ def write_jsonl(table: StreamTable, file: BinaryIO) -> None:
     file.writelines(encoder.encode_lines([_named(names, row) for row in batch]) for batch in table.batches())
 
 
-def _named(names: list[str], row: TableRow) -> dict[str, Any]:
+def _named(names: list[str], row: StreamRow) -> dict[str, Any]:
     values = dict(zip(names, row, strict=True))
     for place in _TIMES:
         values[names[place]] = _iso(row[place])

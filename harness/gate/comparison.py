@@ -23,7 +23,7 @@ from harness.gate.confidence_intervals import (
     BUCKET_SD,
     CONFIDENCE,
     Estimate,
-    Share,
+    ShareName,
     least_sd_of_share,
     percentile_estimate,
     share_estimate,
@@ -174,7 +174,7 @@ def compare_shares(
     results: Files,
     baseline: Files,
     key: str,
-    share: Share,
+    share: ShareName,
     *,
     journey: str | None = None,
     effects: Effects = USUAL_EFFECTS,
@@ -208,7 +208,7 @@ def compare_shares(
     return _decided(comparison, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
 
 
-def _cases(results: Results, share: Share, journey: str | None) -> int:
+def _cases(results: Results, share: ShareName, journey: str | None) -> int:
     counts = results.rate_counts(journey)
     return counts.judged if share == "error_rate" else counts.runs
 

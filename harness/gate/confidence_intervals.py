@@ -46,7 +46,7 @@ BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
 """Standard deviation of a logarithm, due to the width of a bucket."""
 _Floats = npt.NDArray[np.float64]
 _LAST_READ: WeakKeyDictionary[Results, tuple[Any, _SecondBlocks | None]] = WeakKeyDictionary()
-Share = Literal["error_rate", "goodput"]
+ShareName = Literal["error_rate", "goodput"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,9 @@ def percentile_interval(
     return None if isinstance(estimate, str) else (estimate.low, estimate.high)
 
 
-def share_interval(results: Results, share: Share, journey: str | None = None) -> tuple[float, float] | None:
+def share_interval(
+    results: Results, share: ShareName, journey: str | None = None
+) -> tuple[float, float] | None:
     """The interval at CONFIDENCE of error_rate or goodput, 0 to 1; None if there is too little data."""
     estimate = share_estimate(results, share, journey)
     return None if isinstance(estimate, str) else (estimate.low, estimate.high)
@@ -129,7 +131,7 @@ def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks |
     return cached[1]
 
 
-def share_estimate(results: Results, share: Share, journey: str | None = None) -> Estimate | str:
+def share_estimate(results: Results, share: ShareName, journey: str | None = None) -> Estimate | str:
     """error_rate or goodput with its interval, or why there is none.
 
     If nothing (or everything) failed, resampling shows no variation; so the standard error is at least that of
@@ -250,7 +252,7 @@ def _chosen(seconds: int, length: int) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _share_counts(results: Results, share: Share, journey: str | None) -> dict[int, tuple[int, int]]:
+def _share_counts(results: Results, share: ShareName, journey: str | None) -> dict[int, tuple[int, int]]:
     """Numerator and denominator by epoch second, without warm-up."""
     hit, case = ("failed", "judged") if share == "error_rate" else ("good", "runs")
     return {

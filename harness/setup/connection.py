@@ -15,7 +15,7 @@ _TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class ConnectionAttempt:
     """Result of a connection attempt. On failure `problem` explains the failed step, and later steps are None.
 
     expires_at: expiry of the certificate; None if it was not verified.
@@ -30,13 +30,13 @@ class Connection:
     problem: str | None
 
 
-def connect(endpoint: Endpoint, timeout_s: float = _TIMEOUT_S) -> Connection:
+def connect(endpoint: Endpoint, timeout_s: float = _TIMEOUT_S) -> ConnectionAttempt:
     """Resolve the host, connect, do the TLS handshake, close."""
     began_s = time.perf_counter()
     try:
         infos = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
     except OSError as problem:
-        return Connection((), _ms(began_s), None, None, None, None, problem.strerror or str(problem))
+        return ConnectionAttempt((), _ms(began_s), None, None, None, None, problem.strerror or str(problem))
     addresses = tuple(dict.fromkeys(str(info[4][0]) for info in infos))
     lookup_ms = _ms(began_s)
     began_s = time.perf_counter()
@@ -48,22 +48,26 @@ def connect(endpoint: Endpoint, timeout_s: float = _TIMEOUT_S) -> Connection:
             if isinstance(problem, TimeoutError)
             else problem.strerror or str(problem)
         )
-        return Connection(addresses, lookup_ms, None, None, None, None, message)
+        return ConnectionAttempt(addresses, lookup_ms, None, None, None, None, message)
     connect_ms = _ms(began_s)
     with plain:
         if endpoint.tls is None:
-            return Connection(addresses, lookup_ms, connect_ms, None, None, None, None)
+            return ConnectionAttempt(addresses, lookup_ms, connect_ms, None, None, None, None)
         began_s = time.perf_counter()
         try:
             with endpoint.tls.wrap_socket(plain, server_hostname=endpoint.host) as secured:
                 tls_version, expires_at = secured.version(), _expiry(secured)
         except ssl.SSLError as problem:
-            return Connection(addresses, lookup_ms, connect_ms, None, None, None, tls_error_message(problem))
+            return ConnectionAttempt(
+                addresses, lookup_ms, connect_ms, None, None, None, tls_error_message(problem)
+            )
         except OSError as problem:
-            return Connection(
+            return ConnectionAttempt(
                 addresses, lookup_ms, connect_ms, None, None, None, f"TLS: {problem.strerror or problem}"
             )
-        return Connection(addresses, lookup_ms, connect_ms, tls_version, expires_at, _ms(began_s), None)
+        return ConnectionAttempt(
+            addresses, lookup_ms, connect_ms, tls_version, expires_at, _ms(began_s), None
+        )
 
 
 def _ms(began_s: float) -> float:

@@ -18,7 +18,7 @@ from harness.contract.finding import Verdict
 from harness.contract.rules.headers import incremental
 from harness.formatting import counted
 from harness.protocol.http1 import Delimiter
-from harness.setup.connection import Connection, connect
+from harness.setup.connection import ConnectionAttempt, connect
 from harness.setup.finding import SetupFinding, fail, ok, warn
 from harness.setup.probe import Probe, is_long, refusal, status_and_message, stream_problem, streamed_ms
 from harness.transport.endpoint import Endpoint
@@ -77,7 +77,9 @@ async def _send_requests(probe: Probe, action: str) -> tuple[Exchange, Exchange]
     return await probe.anonymous_request(), await probe.run(action)
 
 
-def check_connection(endpoint: Endpoint, connection: Connection, *, verify: bool) -> Iterator[SetupFinding]:
+def check_connection(
+    endpoint: Endpoint, connection: ConnectionAttempt, *, verify: bool
+) -> Iterator[SetupFinding]:
     """DNS lookup, TCP connection, TLS."""
     if not connection.addresses:
         yield fail(
@@ -112,7 +114,7 @@ def check_connection(endpoint: Endpoint, connection: Connection, *, verify: bool
         yield _check_certificate(connection, verify=verify)
 
 
-def _check_certificate(connection: Connection, *, verify: bool) -> SetupFinding:
+def _check_certificate(connection: ConnectionAttempt, *, verify: bool) -> SetupFinding:
     session = f"{connection.tls_version}, {connection.handshake_ms or 0:.0f} ms"
     if not verify:
         return warn(

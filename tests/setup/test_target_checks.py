@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from harness.config.settings import Settings
-from harness.setup.connection import Connection, connect
+from harness.setup.connection import ConnectionAttempt, connect
 from harness.setup.finding import SetupFinding
 from harness.setup.target_checks import check_connection, check_target
 from harness.transport.endpoint import Endpoint
@@ -209,7 +209,7 @@ def test_connection_refused() -> None:
 
 def test_an_unknown_host() -> None:
     endpoint = Endpoint("nowhere.invalid", 80)
-    unresolved = Connection((), 1.0, None, None, None, None, "Name or service not known")
+    unresolved = ConnectionAttempt((), 1.0, None, None, None, None, "Name or service not known")
     (finding,) = check_connection(endpoint, unresolved, verify=True)
     assert (finding.name, finding.status) == ("name", "fail")
     assert finding.detail == "cannot resolve nowhere.invalid: Name or service not known"
@@ -237,6 +237,6 @@ def test_a_server_without_tls(authority: Authority) -> None:  # noqa: F811
 
 def test_a_remote_host_without_tls() -> None:
     endpoint = Endpoint("agent.example.com", 80)
-    connection = Connection(("192.0.2.1",), 1.0, 2.0, None, None, None, None)
+    connection = ConnectionAttempt(("192.0.2.1",), 1.0, 2.0, None, None, None, None)
     found = check_connection(endpoint, connection, verify=True)
     assert [str(finding.status) for finding in found] == ["ok", "ok", "warn"]

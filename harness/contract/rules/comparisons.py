@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
 from harness.contract.rules import conflict, race, resume, run_id
 from harness.contract.rules.cuts import CutRun
-from harness.contract.rules.sequences import EventIdentity
 
 
 def check_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, passed
 from harness.contract.rules.rule import require_terminal
 from harness.contract.rules.sequences import (
-    EventIdentity,
     common_prefix_length,
     first_difference,
     identity_label,

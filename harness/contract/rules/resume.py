@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
 from harness.contract.rules.cuts import CutRun, Start, may_have_ended, stitch, tail_allowed
 from harness.contract.rules.rule import Level, Need, combine, quoted, require_terminal, rule
 from harness.contract.rules.sequences import (
-    EventIdentity,
     divergence,
     first_difference,
     identity_label,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location
 from harness.contract.rules.rule import quoted
 from harness.formatting import counted
 
-EventIdentity = tuple[str | None, str | None]
 """An event's id and data: equal wherever the event is seen again."""
 
 

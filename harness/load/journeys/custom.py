@@ -8,7 +8,7 @@ from functools import partial
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.contract.rules.comparisons import check_retry
-from harness.load.journeys.stream_runner import Check, StreamGroup, StreamRunner
+from harness.load.journeys.stream_runner import StreamCheck, StreamGroup, StreamRunner
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
 from harness.transport.receiver import Cut, Pace
@@ -33,7 +33,7 @@ class CustomJourney:
         request: HttpRequest,
         *,
         expects: Sequence[str] | None = None,
-        check: Check | None = None,
+        check: StreamCheck | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> Exchange:

@@ -25,7 +25,7 @@ from harness.protocol.request import HttpRequest
 from harness.transport.gevent_client import GeventClient, GeventExchange
 from harness.transport.receiver import Cut, CutHow, Pace
 
-Check = Callable[[Exchange], list[Finding]]
+StreamCheck = Callable[[Exchange], list[Finding]]
 
 SLOW_READ_BYTES = 1024
 _DEFAULT_RUN_EVENTS = 4  # until a run of the action has been seen
@@ -44,7 +44,7 @@ class StreamHandle:
 
     __slots__ = ("_exchange", "checks", "fault", "findings", "greenlet", "live", "stream", "unchecked")
 
-    def __init__(self, stream: PendingStream, live: GeventExchange, check: Check) -> None:
+    def __init__(self, stream: PendingStream, live: GeventExchange, check: StreamCheck) -> None:
         self.stream = stream
         self.live = live
         self.checks = [check]
@@ -96,7 +96,7 @@ class StreamRunner:
         step: StreamStep,
         request: HttpRequest,
         *,
-        check: Check | None = None,
+        check: StreamCheck | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
@@ -125,7 +125,7 @@ class StreamRunner:
         step: StreamStep,
         request: HttpRequest,
         *,
-        only_check: Check | None = None,
+        only_check: StreamCheck | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
@@ -284,8 +284,8 @@ class StreamGroup:
         step: StreamStep,
         request: HttpRequest,
         *,
-        check: Check | None = None,
-        only_check: Check | None = None,
+        check: StreamCheck | None = None,
+        only_check: StreamCheck | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
@@ -303,8 +303,8 @@ class StreamGroup:
         step: StreamStep,
         request: HttpRequest,
         *,
-        check: Check | None = None,
-        only_check: Check | None = None,
+        check: StreamCheck | None = None,
+        only_check: StreamCheck | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
@@ -324,8 +324,8 @@ class StreamGroup:
         self,
         step: StreamStep,
         request: HttpRequest,
-        check: Check | None,
-        only_check: Check | None,
+        check: StreamCheck | None,
+        only_check: StreamCheck | None,
         cut: Cut | None,
         pace: Pace | None,
     ) -> StreamHandle:

@@ -33,10 +33,10 @@ METRICS = {
 HARNESS_METRICS = {"lag_ms": "receive lag", "schedule_lag_ms": "schedule lag", "hub_delay_ms": "hub delay"}
 _COLUMN_OF = {"p50": "p50", "p95": "p95", "p99": "p99", "max": "longest"}
 
-TableRow = dict[str, str]
+TabRow = dict[str, str]
 
 
-def rows(document: SnapshotDocument) -> list[TableRow]:
+def rows(document: SnapshotDocument) -> list[TabRow]:
     """The rows of a snapshot (harness.load.stats.live)."""
     table = [*_state(document)]
     if document["run"] is not None:
@@ -51,11 +51,11 @@ def rows(document: SnapshotDocument) -> list[TableRow]:
     return [{**row, "name": f"{index:04}"} for index, row in enumerate(table)]
 
 
-def _row(what: str, journey: str = "", **cells: Any) -> TableRow:
+def _row(what: str, journey: str = "", **cells: Any) -> TabRow:
     return {key: "" for key, _ in COLUMNS} | {"what": what, "journey": journey} | cells
 
 
-def _state(document: SnapshotDocument) -> Iterator[TableRow]:
+def _state(document: SnapshotDocument) -> Iterator[TabRow]:
     if document.get("problem"):
         yield _row("Problem", str(document["problem"]))
     state = document["state"]
@@ -66,7 +66,7 @@ def _state(document: SnapshotDocument) -> Iterator[TableRow]:
     yield _row("Test", state)
 
 
-def _metrics(metrics: Mapping[str, Any]) -> Iterator[TableRow]:
+def _metrics(metrics: Mapping[str, Any]) -> Iterator[TabRow]:
     for name, label in METRICS.items():
         if name not in metrics:
             yield _row(label, "all", count="0")
@@ -77,7 +77,7 @@ def _metrics(metrics: Mapping[str, Any]) -> Iterator[TableRow]:
             yield _row(label, journey, count=f"{numbers['count']:,}", unit=metric["unit"], **cells)
 
 
-def _rates(rates: Mapping[str, Any]) -> Iterator[TableRow]:
+def _rates(rates: Mapping[str, Any]) -> Iterator[TabRow]:
     streams = rates["all"]
     if streams["judged"]:
         count = f"{streams['failed']:,}/{streams['judged']:,}"
@@ -88,7 +88,7 @@ def _rates(rates: Mapping[str, Any]) -> Iterator[TableRow]:
             yield _row("Goodput", journey, count=count, p50=_percent(counts["goodput"]))
 
 
-def _violations(document: SnapshotDocument) -> Iterator[TableRow]:
+def _violations(document: SnapshotDocument) -> Iterator[TabRow]:
     if not document["violations"]:
         yield _row("Violations", "none", count="0")
     for requirement, violations in document["violations"].items():
@@ -98,7 +98,7 @@ def _violations(document: SnapshotDocument) -> Iterator[TableRow]:
         yield _row(f"Warning: {requirement}", count=f"{count:,}")
 
 
-def _ledger(ledger: Mapping[str, Any]) -> Iterator[TableRow]:
+def _ledger(ledger: Mapping[str, Any]) -> Iterator[TabRow]:
     for outcome, count in ledger["counts"].items():
         if count or outcome == "scheduled":
             by_journey = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
@@ -108,7 +108,7 @@ def _ledger(ledger: Mapping[str, Any]) -> Iterator[TableRow]:
     yield _row("Ledger", adds_up)
 
 
-def _harness(harness: Mapping[str, Any]) -> Iterator[TableRow]:
+def _harness(harness: Mapping[str, Any]) -> Iterator[TabRow]:
     for name, label in HARNESS_METRICS.items():
         numbers = harness[name]
         if numbers["max"] is not None:

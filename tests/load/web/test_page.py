@@ -183,7 +183,7 @@ def document(**more: Any) -> dict[str, Any]:
     return stats.snapshot() | more
 
 
-def by_what(found: list[streams_table.TableRow]) -> dict[tuple[str, str], streams_table.TableRow]:
+def by_what(found: list[streams_table.TabRow]) -> dict[tuple[str, str], streams_table.TabRow]:
     return {(row["what"], row["journey"]): row for row in found}
 
 
