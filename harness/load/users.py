@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +22,6 @@ from harness.load.stats.collector import CollectorClosedError
 
 _AFTER_REFUSAL_S = 0.2
 
-logger = logging.getLogger(__name__)
 
 Task = Callable[["AgentRunUser"], None]
 
@@ -87,28 +85,32 @@ class ArrivalUser(User):
     weights: Mapping[str, int] = {"fresh": 1}
 
     def send_arrivals(self) -> None:
-        """Start the arrivals, wait until they have ended, then wait for the end of the test."""
+        """Start the arrivals, wait until they have ended, then wait for the end of the test.
+
+        Locust moves users between workers when a worker joins. The arrivals stay: they run in a greenlet of the test.
+        """
         context = _run_context(self)
-        if context.schedule is not None and not context.has_pacer:
-            context.has_pacer = True
+        if context.schedule is not None and context.pacer is None:
+            context.pacer = gevent.spawn(self._follow, context.schedule, context)
             try:
-                self._follow(context.schedule, context)
-            finally:
-                if not context.stopping.is_set():
-                    context.arrivals_finished()
+                context.pacer.get()
+            except gevent.GreenletExit:
+                if context.stopping.is_set():
+                    context.pacer.kill()
+                raise
         context.stopping.wait()
         raise StopUser
 
     tasks = [send_arrivals]  # noqa: RUF012 - the way Locust declares tasks
 
     def _follow(self, schedule: Schedule, context: RunContext) -> None:
-        pacer = Pacer(schedule, context.stopping, partial(self._arrive, context), context.collector.drop)
         try:
-            pacer.run(self.weights)
-        except gevent.GreenletExit:
+            Pacer(schedule, context.stopping, partial(self._arrive, context), context.collector.drop).run(
+                self.weights
+            )
+        finally:
             if not context.stopping.is_set():
-                logger.error("the user that paces the arrivals was stopped: no more arrivals start")  # noqa: TRY400
-            raise
+                context.arrivals_finished()
 
     def _arrive(self, context: RunContext, journey: str, due_ns: int) -> None:
         try:

@@ -235,7 +235,7 @@ def test_a_worker_that_cannot_follow_does_not_block_the_end(tmp_path: Path) -> N
 
 
 def test_a_worker_that_joins_during_the_test_has_no_share(tmp_path: Path) -> None:
-    # Long enough for the second worker to start on a busy machine.
+    # Long enough for the second worker to start on a busy machine, and for Locust to stop a user that it moves there.
     plan = LoadSettings(rate=30, duration=12, journeys=FRESH)
     with run_server() as server:
         load = Cluster(tmp_path, server.base_url, plan, 1)

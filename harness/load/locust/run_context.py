@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import gevent
 from gevent.event import Event
 from locust.env import Environment
 
@@ -34,8 +35,9 @@ class StreamFailedError(Exception):
 class RunContext:
     """One running test.
 
-    schedule: this process's arrivals; None in a closed loop, or if it has no share. has_pacer: whether a user
-    follows the schedule. arrivals_finished: to be called when all arrivals have started and ended.
+    schedule: this process's arrivals; None in a closed loop, or if it has no share. pacer: the greenlet that
+    follows the schedule, once a user has started it. arrivals_finished: to be called when all arrivals have
+    started and ended.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class RunContext:
         settings = settings.model_copy(update={"load": plan.load, "objectives": dict(plan.objectives)})
         self.settings = settings
         self.schedule = Schedule.of(plan)
-        self.has_pacer = False
+        self.pacer: gevent.Greenlet | None = None  # starts the arrivals of an open loop
         self.arrivals_finished = arrivals_finished
         self.target = Target(settings)
         self.monitor = ProcessMonitor(worker, lambda: self.collector.open_streams)
@@ -78,6 +80,8 @@ class RunContext:
     def close(self) -> None:
         """End the test: close the collector and the idle connections."""
         self.monitor.stop()
+        if self.pacer is not None:
+            self.pacer.kill()  # records what is still in flight
         self.collector.close()
         self._client.close()
 
