@@ -35,6 +35,17 @@ def require_resume(original: Exchange, retry: Exchange) -> RuleResult | None:
     return inconclusive("a plain retry does not resume its run (see resume.replay)", Location(retry))
 
 
+def require_replays(*controls: tuple[Exchange, Exchange]) -> RuleResult | None:
+    """None if each of `controls`, a run that nothing disturbed and its retry, was replayed; otherwise inconclusive.
+
+    For rules that compare a run with its replay: where that is broken, a difference proves nothing.
+    """
+    for control in controls:
+        if problem := require_resume(*control):
+            return problem
+    return None
+
+
 def _difference(retry: Exchange, difference: str) -> str:
     """What a retry got instead: a different sequence, or no run at all."""
     return difference if retry.started_run else retry.describe()
