@@ -67,6 +67,7 @@ def _entry(row: Requirement, tests: list[tuple[str, tuple[str, ...]]]) -> Iterat
     yield f"### {row.id}"
     yield f"**{row.level}** · {row.source}" + (f" · needs: {row.needs}" if row.needs else "")
     yield f"{row.text}. {row.why}"
+    yield f"How to fix it: {row.fix}"
     situations = dict.fromkeys(text for _, fixtures in tests for text in _situations(fixtures))
     yield "Checked on: " + " ".join(situations)
     mutants = [name for name, fault in FAULTS.items() if fault.breaks == row.id]

@@ -236,9 +236,9 @@ def _check_case(results: Results, check: CheckRecord, *, strict: bool) -> Case:
     result: CaseResult = "passed" if verdict is Verdict.PASS else "skipped"
     if fails(verdict, level, strict=strict and check.tested):
         result = "failed" if verdict in (Verdict.FAIL, Verdict.WARN) else "error"
-    lines = (
-        [f"{check.level}: {row.text}", f"Why: {row.why}", f"Source: {row.source}"] if row else [check.level]
-    )
+    lines = [f"{check.level}: {row.text}" if row else check.level]
+    if row:
+        lines += [f"Why: {row.why}", f"How to fix it: {row.fix}", f"Source: {row.source}"]
     if result != "passed":
         lines += _evidence(results, check)
     return Case(

@@ -12,7 +12,7 @@ import click
 def requirements(as_json: bool) -> None:
     """Print the requirement catalogue.
 
-    With --json it includes the reason for each requirement.
+    With --json it includes the reason for each requirement and how to fix a server that does not meet it.
 
     \b
     Example: harness requirements --json
@@ -28,6 +28,7 @@ def requirements(as_json: bool) -> None:
             "level": str(row.level),
             "requirement": row.text,
             "why": row.why,
+            "fix": row.fix,
             "source": row.source,
             "needs": row.needs,
         }

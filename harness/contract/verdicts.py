@@ -72,6 +72,7 @@ class Check:
             "level": str(self.requirement.level),
             "verdict": str(self.verdict),
             "detail": self.detail,
+            "fix": self.requirement.fix,
             "evidence": [dict(row) for row in self.evidence],
         }
 

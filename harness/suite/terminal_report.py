@@ -32,6 +32,7 @@ _COLUMNS = (
 
 
 _UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE)
+_FIXABLE = (Verdict.FAIL, Verdict.WARN)
 
 
 class Terminal(Protocol):
@@ -56,10 +57,11 @@ class LineWriter:
 
 
 def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
-    """A failure, explained: the requirement, what happened, the place on the wire, and a command to reproduce it."""
+    """A failure, explained: the requirement, what happened, how to fix it, where, and a command to reproduce it."""
     lines = [
         f"{row.id} ({row.level}): {row.text}  [{row.source}]",
         f"{finding.verdict.upper()}: {finding.detail}",
+        f"How to fix it: {row.fix}",
     ]
     redact = Redactor(settings.secrets())
     for place in finding.places[:3]:
@@ -106,7 +108,7 @@ def _part_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
 
 
 def write_summary(terminal: Terminal, checks: Sequence[Check]) -> None:
-    """Write the table by area, and a line for each requirement that did not pass."""
+    """Write the table by area, a line for each requirement that did not pass, and how to fix what failed."""
     _write_table(terminal, checks)
     for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.STALE):
         _write_lines(terminal, checks, verdict, red=True)
@@ -140,6 +142,8 @@ def _write_lines(terminal: Terminal, checks: Sequence[Check], verdict: Verdict, 
     for check in checks:
         if check.verdict is verdict:
             terminal.write_line(_check_line(check), **markup)
+            if verdict in _FIXABLE:
+                terminal.write_line(f"    How to fix it: {check.requirement.fix}")
 
 
 def _width(verdict: Verdict) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.ci.outcome import Outcome
+from harness.contract.requirements import CATALOGUE
 
 VERSION = 1
 """The version of the document's format."""
@@ -33,8 +34,9 @@ def verdict_document(verb: str, outcome: Outcome, exit_code: int) -> dict[str, A
     """The result as JSON values.
 
     Keys: "version", "verb", "verdict", "exit_code", "target"; "reasons", the red cases; "gate", with "outcome", "rows",
-    "comparisons", "saturation" and "notes"; "conformance", with "counts" by verdict and "checks"; "violations" under
-    load; "summary", the content of summary.json; "problems", sentences; "paths". NaN and infinity become null.
+    "comparisons", "saturation" and "notes"; "conformance", with "counts" by verdict and "checks" ("fix": what to
+    change in the server to meet the requirement); "violations" under load; "summary", the content of summary.json;
+    "problems", sentences; "paths". NaN and infinity become null.
     """
     counts = Counter(check.verdict for check in outcome.checks)
     return {
@@ -58,7 +60,13 @@ def verdict_document(verb: str, outcome: Outcome, exit_code: int) -> dict[str, A
         "conformance": {
             "counts": dict(counts),
             "checks": [
-                {"id": check.id, "level": check.level, "verdict": check.verdict, "detail": check.detail}
+                {
+                    "id": check.id,
+                    "level": check.level,
+                    "verdict": check.verdict,
+                    "detail": check.detail,
+                    "fix": CATALOGUE[check.id].fix if check.id in CATALOGUE else "",
+                }
                 for check in outcome.checks
             ],
         },

@@ -66,6 +66,18 @@ def test_a_row_is_complete(row: object) -> None:
     assert row.source
 
 
+@pytest.mark.parametrize("row", CATALOGUE.values(), ids=CATALOGUE)
+def test_a_row_has_one_short_sentence_on_how_to_fix_the_server(row: object) -> None:
+    assert re.fullmatch(r"[A-Z][^\n\"]*[^\n\" .]\.", row.fix)
+    assert ". " not in row.fix
+    assert len(row.fix) <= 200
+    assert "  " not in row.fix
+
+
+def test_no_two_rows_have_one_fix() -> None:
+    assert len({row.fix for row in CATALOGUE.values()}) == len(CATALOGUE)
+
+
 def test_the_order_is_that_of_diagnosis() -> None:
     assert areas() == (
         "headers",

@@ -92,6 +92,7 @@ def test_the_document() -> None:
         "level": "MUST",
         "verdict": "fail",
         "detail": "twice",
+        "fix": CATALOGUE["ids.unique"].fix,
         "evidence": [{"exchange": "exchange-1"}],
     }
     assert document["counts"] == found.counts

@@ -7,7 +7,8 @@ import pytest
 from harness.config.settings import Settings
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import find
-from harness.suite.terminal_report import explain
+from harness.contract.verdicts import Check
+from harness.suite.terminal_report import LineWriter, explain, write_summary
 from tests.contract.exchanges import in_one_read
 
 
@@ -15,6 +16,28 @@ def explanation(event: int, reads: int = 1) -> list[str]:
     run = in_one_read(400, reads)
     finding = Finding("ids.unique", Verdict.FAIL, "twice", (Location(run, run.frames[event]),))
     return explain(finding, find("ids.unique"), Settings()).splitlines()
+
+
+def test_how_to_fix_it_follows_what_happened() -> None:
+    assert explanation(3)[1:3] == ["FAIL: twice", f"How to fix it: {find('ids.unique').fix}"]
+
+
+def test_the_summary_says_how_to_fix_what_failed_and_only_that(capsys: pytest.CaptureFixture[str]) -> None:
+    verdicts = {
+        "ids.unique": Verdict.FAIL,
+        "ids.clock": Verdict.WARN,
+        "ids.present": Verdict.INCONCLUSIVE,
+        "ids.increasing": Verdict.PASS,
+    }
+    write_summary(LineWriter(), [Check(find(name), verdict, "so") for name, verdict in verdicts.items()])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "How to fix it" in line] == [
+        f"    How to fix it: {find(name).fix}" for name in ("ids.unique", "ids.clock")
+    ]
+    assert (
+        lines[lines.index("fail: ids.unique (MUST): so") + 1]
+        == f"    How to fix it: {find('ids.unique').fix}"
+    )
 
 
 @pytest.mark.parametrize("event", [3, 200, 399])

@@ -43,6 +43,7 @@ def _no_run(followup: Exchange, what: str) -> RuleResult | None:
     Level.MUST,
     "No token: 401, and no run",
     why="Anyone could run actions in someone else's name.",
+    fix="Check for a token before anything else, and answer 401 if there is none.",
     source="api",
 )
 def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -55,6 +56,10 @@ def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleRes
     Level.MUST,
     "A garbage token: 401 (403 tolerated), and no run",
     why="Checking that a token is present is not checking that it is valid.",
+    fix=(
+        "Verify each token's signature or look the token up, and answer 401 if it is malformed, unknown "
+        "or expired."
+    ),
     source="api",
 )
 def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -67,6 +72,7 @@ def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     Level.SHOULD,
     "A 401 carries WWW-Authenticate",
     why="It tells a generic client how to authenticate.",
+    fix="Send `WWW-Authenticate: Bearer` with each 401.",
     source="RFC 9110",
 )
 def challenge(control: Exchange, refused: Exchange) -> RuleResult:
@@ -111,6 +117,7 @@ def _content(response: Exchange) -> dict[str, Any]:
     Level.MUST,
     "Without a valid token, a known key gets the same response as an unknown one",
     why="A different response reveals to an unauthenticated client which keys, and so which runs, exist.",
+    fix="Check the token before you look up the `Idempotency-Key`.",
     source="ours",
 )
 def before_key(
@@ -146,6 +153,10 @@ def before_key(
     Level.MUST,
     "A foreign organizationId is rejected before any run event",
     why="A run in a foreign organization reads and writes data that the caller must not touch.",
+    fix=(
+        "Compare `organizationId` with the token's organization before the run starts, and answer 403 if "
+        "they differ."
+    ),
     source="api",
 )
 def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
@@ -158,6 +169,7 @@ def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> Ru
     Level.MUST,
     "A foreign organizationId with a known key is rejected as foreign, not as a conflict",
     why="A conflict response reveals that the key exists.",
+    fix="Check the organization before you look up the `Idempotency-Key`.",
     source="reading 7",
 )
 def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
@@ -174,6 +186,7 @@ def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     Level.MUST,
     "The same key in two organizations is two runs, and neither sees the other's events",
     why="If two customers choose the same key, one would see the other's run.",
+    fix="Store and look up keys by organization and key together, for example with a unique index over both.",
     source="reading 7",
     needs=Need.SECOND_PRINCIPAL,
 )
@@ -199,6 +212,7 @@ def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     Level.SHOULD,
     "A token in the query string is rejected",
     why="Query strings end up in logs, and tokens with them.",
+    fix="Read the token from the `Authorization` header only, and ignore the query string.",
     source="RFC 6750",
 )
 def query_token(control: Exchange, refused: Exchange) -> RuleResult:

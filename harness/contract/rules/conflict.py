@@ -84,6 +84,10 @@ def is_conflict(response: Exchange, original: Exchange, situation: str, expect: 
     Level.MUST,
     "Same key, different body is rejected with 409 (three forms, reading 1)",
     why="Reusing a key with a different body is a client bug; running either body hides it.",
+    fix=(
+        "Store a fingerprint of the body with the key, compare it on each request, and answer 409 if it "
+        "differs."
+    ),
     source="api",
 )
 def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
@@ -105,6 +109,7 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
     Level.MUST,
     "Same key, different body is rejected while the first run is in flight",
     why="Different requests with one key collide while the first is running.",
+    fix="Store the body's fingerprint when the run starts, not when it ends, and compare it on each request.",
     source="api",
     needs=Need.LONG_ACTION,
 )
@@ -122,6 +127,7 @@ def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations
     Level.MUST,
     "Same key, different body is rejected after the first run has ended",
     why="Keys are also reused by mistake hours later.",
+    fix="Keep the body's fingerprint as long as the key, and compare it after the run's end too.",
     source="api",
 )
 def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
@@ -135,6 +141,7 @@ def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expec
     Level.MUST,
     "A change in any single field, nested ones too, is a conflict",
     why="A fingerprint over only some fields mistakes a different request for a retry.",
+    fix="Compute the fingerprint over the whole body, nested values included, not over selected fields.",
     source="api",
 )
 def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> RuleResult:
@@ -158,6 +165,7 @@ def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Exp
     Level.MUST,
     "The first run continues to its end, and its key still resumes it",
     why="A mistake with a key must not kill the run that owns it.",
+    fix="Reject the request before you change the stored run; do not cancel, overwrite or delete it.",
     source="ours",
     needs=Need.LONG_ACTION,
 )
@@ -178,6 +186,7 @@ def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchang
     Level.MUST,
     "The rejected request starts no run",
     why="A rejected request that runs anyway is worse than an accepted one.",
+    fix="Compare key and body before you start a run, in the same step that stores the key.",
     source="ours",
 )
 def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> RuleResult:
@@ -227,6 +236,7 @@ def _refused_value(response: Exchange, name: str) -> str:
     Level.MUST,
     "The rejection contains nothing of the first run's body or events",
     why="Guessing a key must not reveal the request that it belongs to.",
+    fix="Use a fixed text for the rejection, and put nothing of the stored body or its events into it.",
     source="D",
 )
 def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> RuleResult:
@@ -254,6 +264,7 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
     Level.SHOULD,
     "The rejection is an error event",
     why="The documentation says so, and stream clients wait for an event.",
+    fix="Send the rejection as a stream with one `error` event that carries 409.",
     source="api",
 )
 def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
@@ -272,6 +283,7 @@ def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
     Level.INFO,
     "Which of the three forms the 409 has",
     why="Clients must know which of the three to look for.",
+    fix="Use one form for every conflict, and document it.",
     source="reading 1",
 )
 def form(original: Exchange, conflicting: Exchange) -> RuleResult:

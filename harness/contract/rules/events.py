@@ -32,6 +32,7 @@ def _object(data: str | None) -> dict[str, Any] | None:
     Level.MUST,
     "Each event of a known type has its fields: token.content (string), done.runId (string)",
     why="Clients read token.content and done.runId unchecked; a missing field breaks them.",
+    fix="Send `content` as a string with each `token`, and `runId` as a string with `done`.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -55,6 +56,7 @@ def schema(run: Exchange) -> RuleResult:
     Level.MUST,
     "Each event has a string `type`",
     why="Clients dispatch on the type; without it they cannot handle the event.",
+    fix="Put a string `type` into the JSON of each event.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -83,6 +85,7 @@ def _texts(value: Any) -> Iterator[str]:
     Level.SHOULD,
     "An `error` event says what failed (a code or a message), without a stack trace",
     why="Without a code or message the user cannot act; a stack trace exposes internals.",
+    fix="Put a `code` or a `message` into the `error` event, and write the stack trace to the server's log.",
     source="ours",
     needs=Need.FAILING_ACTION,
 )
@@ -109,6 +112,10 @@ def error_detail(run: Exchange) -> RuleResult:
     Level.SHOULD,
     "No NaN, no Infinity, no duplicate keys",
     why="Parsers disagree on NaN and duplicate keys, or reject them.",
+    fix=(
+        "Use a strict JSON encoder (in Python `allow_nan=False`), send null for NaN and Infinity, and "
+        "write each key once."
+    ),
     source="RFC 8259",
     any_stream=True,
     format_only=True,
@@ -130,6 +137,7 @@ def strict_json(run: Exchange) -> RuleResult:
     Level.INFO,
     "Which event types exist beyond the four documented ones",
     why="New types are allowed; client authors need to know which ones exist.",
+    fix="List these types in the API's documentation, so that clients can handle or ignore them.",
     source="reading 6",
 )
 @needs_events

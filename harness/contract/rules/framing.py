@@ -32,6 +32,7 @@ def _fields(run: Exchange) -> Iterator[tuple[DecodedFrame, str, str]]:
     Level.MUST,
     "Each event ends with a blank line, the last one too",
     why="A client discards an event without a blank line after it, so the end of the run is lost.",
+    fix="Write two line feeds after each event, after the last one too.",
     source="W",
     any_stream=True,
     format_only=True,
@@ -54,6 +55,7 @@ def blank_line(run: Exchange) -> RuleResult:
     Level.MUST,
     "The stream is strict UTF-8, even where a character is split across packets",
     why="Any other encoding shows as garbage or breaks the client's decoder.",
+    fix="Encode the whole stream as UTF-8, and pass the encoded bytes on as they are.",
     source="W",
     any_stream=True,
     format_only=True,
@@ -82,6 +84,7 @@ def utf8(run: Exchange) -> RuleResult:
     Level.MUST,
     "A BOM appears only at the very start of the stream",
     why="Mid-stream, a BOM becomes part of the field name, and clients ignore the field.",
+    fix="Encode without a BOM (in Python `utf-8`, not `utf-8-sig` or `utf-16`).",
     source="W",
     any_stream=True,
     format_only=True,
@@ -103,6 +106,10 @@ def bom(run: Exchange) -> RuleResult:
     Level.MUST,
     "The joined `data` of an event is one JSON object",
     why="Clients parse an event's data as one JSON object; anything else throws.",
+    fix=(
+        "Write each event's data with a JSON encoder, one object per event; do not use `str()`, `repr()` "
+        "or string formatting."
+    ),
     source="api",
     any_stream=True,
     format_only=True,
@@ -129,6 +136,7 @@ def one_json_object(run: Exchange) -> RuleResult:
     Level.MUST,
     "Line breaks, `data:` or blank lines inside a value never forge a frame",
     why="If a line break in a value reaches the wire unescaped, anyone who controls the text can forge events.",
+    fix="Write the data with a JSON encoder, which escapes line breaks; never put raw text after `data:`.",
     source="ours",
     needs=Need.ECHO_ACTION,
 )
@@ -157,6 +165,7 @@ def content_inert(run: Exchange, text: str, control: Exchange) -> RuleResult:
     Level.MUST,
     "`id` contains no NUL",
     why="Clients ignore an id with a NUL and later resume from an older one.",
+    fix="Make ids only from digits and a hyphen, as in `1717000000000-0`.",
     source="W",
     any_stream=True,
     format_only=True,
@@ -177,6 +186,7 @@ def id_no_nul(run: Exchange) -> RuleResult:
     Level.MUST,
     "`retry` contains ASCII digits only",
     why="Clients ignore a `retry` that is not all digits, so the reconnection time has no effect.",
+    fix="Send `retry:` as whole milliseconds in ASCII digits, for example `retry: 3000`.",
     source="W",
     any_stream=True,
     format_only=True,
@@ -196,6 +206,10 @@ def retry_digits(run: Exchange) -> RuleResult:
     Level.SHOULD,
     "Only `data`, `id`, `event`, `retry` and comment lines",
     why="Clients drop unknown fields, so their content never arrives.",
+    fix=(
+        "Move what other fields carry into the JSON of `data:`, and write notes as comment lines, which "
+        "start with a colon."
+    ),
     source="W",
     any_stream=True,
     format_only=True,
@@ -231,6 +245,7 @@ def _is_json(frame: DecodedFrame) -> bool:
     Level.SHOULD,
     "An `event:` field, if sent, is `message` or the event's type",
     why="A named event does not reach `onmessage`, so browser clients never see it.",
+    fix="Leave `event:` out, or set it to the event's `type`.",
     source="W, ours",
     any_stream=True,
     format_only=True,

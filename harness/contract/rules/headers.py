@@ -55,6 +55,7 @@ def is_proper(head: ResponseHead) -> bool:
     Level.MUST,
     "A successful response is 200 with `text/event-stream`",
     why="An event-stream client rejects any other status or media type.",
+    fix="Answer a valid request with status 200 and `Content-Type: text/event-stream`.",
     source="api, W",
     any_stream=True,
 )
@@ -76,6 +77,7 @@ def event_stream(run: Exchange) -> RuleResult:
     Level.MUST,
     "`charset` is absent or utf-8",
     why="An event stream is always UTF-8; a different charset makes proxies and clients decode it wrongly.",
+    fix="Send `Content-Type: text/event-stream; charset=utf-8`, or leave the charset out.",
     source="W",
     any_stream=True,
 )
@@ -90,6 +92,10 @@ def charset(run: Exchange) -> RuleResult:
     Level.MUST,
     "The HTTP message is complete: last chunk, full Content-Length, or close-delimited",
     why="A truncated message looks like a lost connection, so clients retry work that was done.",
+    fix=(
+        "Let the HTTP library end the response after the terminal event, so that it sends the last chunk; "
+        "do not close the socket before that."
+    ),
     source="RFC 9112",
     any_stream=True,
     format_only=True,
@@ -117,6 +123,7 @@ def complete(run: Exchange) -> RuleResult:
     Level.SHOULD,
     "Cache-Control contains no-store or no-cache",
     why="A cache may replay one user's run to the next user, or hold back tokens.",
+    fix="Send `Cache-Control: no-store` with every stream.",
     source="RFC 9111",
     any_stream=True,
 )
@@ -133,6 +140,10 @@ def no_cache(run: Exchange) -> RuleResult:
     Level.MUST,
     "Events arrive as they are produced, not all at the end",
     why="A stream that is delivered all at once shows users nothing until the end.",
+    fix=(
+        "Flush after each event, and turn off compression and proxy buffering (`X-Accel-Buffering: no`, "
+        "in nginx `proxy_buffering off`)."
+    ),
     source="api",
     needs=Need.LONG_ACTION,
 )
@@ -181,6 +192,7 @@ def incremental(run: Exchange) -> RuleResult:
     Level.SHOULD,
     "A wrong method gets 405 with Allow",
     why="405 with Allow tells a mistaken client what to send instead.",
+    fix="Answer every method other than POST with 405 and `Allow: POST`.",
     source="RFC 9110",
 )
 def method(get: Exchange) -> RuleResult:

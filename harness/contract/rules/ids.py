@@ -27,6 +27,7 @@ def clock_offset_ms(run: Exchange) -> float | None:
     Level.MUST,
     "Each event has an id of the form `<ms>-<seq>`",
     why="A client cannot resume after an event that has no id.",
+    fix="Write an `id:` line of the form `<ms>-<seq>` with each event, with the terminal event too.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -51,6 +52,7 @@ def present(run: Exchange) -> RuleResult:
     Level.MUST,
     "No id appears twice in a run",
     why="A client that deduplicates by id drops the second event.",
+    fix="Increase `<seq>` for each event of the same millisecond, and never reuse an id within a run.",
     source="reading 8",
     any_stream=True,
     format_only=True,
@@ -74,6 +76,10 @@ def unique(run: Exchange) -> RuleResult:
     Level.MUST,
     "Ids strictly increase, compared as pairs of numbers",
     why="Clients and gateways order and skip events by id; compared as text, seq 10 sorts before 9.",
+    fix=(
+        "Take `<ms>` from a clock that never goes back, and increase `<seq>` while the millisecond stays "
+        "the same."
+    ),
     source="reading 8",
     any_stream=True,
     format_only=True,
@@ -94,6 +100,9 @@ def increasing(run: Exchange) -> RuleResult:
     Level.SHOULD,
     "The ms part is close to the wall clock",
     why="Ids are used to measure delay and to expire events; a clock that is hours off breaks both.",
+    fix=(
+        "Use Unix time in milliseconds as the first part of the id, and synchronize the server's clock (NTP)."
+    ),
     source="api",
     any_stream=True,
 )

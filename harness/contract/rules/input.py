@@ -45,6 +45,7 @@ def _each_refused(control: Exchange, responses: Mapping[str, Exchange]) -> RuleR
     Level.MUST,
     "Malformed JSON, an array or an empty body is a 4xx",
     why="A body that cannot be parsed must not start a run, and is the client's error, not the server's.",
+    fix="Parse the body before the run starts, and answer 400 unless it is a JSON object.",
     source="api",
 )
 def not_json(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -57,6 +58,10 @@ def not_json(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
     Level.MUST,
     "Each missing required field is a 4xx",
     why="A run without an organization, session or action cannot be attributed or executed.",
+    fix=(
+        "Validate the body against a schema before the run starts, and answer 400 if a required field is "
+        "missing."
+    ),
     source="api",
 )
 def required(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -71,6 +76,7 @@ def required(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
     Level.SHOULD,
     "The rejection names the missing field",
     why="A rejection that does not say what is missing costs its reader an hour.",
+    fix="Put the name of the missing field into the rejection.",
     source="ours",
 )
 def required_named(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -94,6 +100,7 @@ def required_named(control: Exchange, responses: Mapping[str, Exchange]) -> Rule
     Level.MUST,
     "A field of the wrong type is a 4xx",
     why="A value of the wrong type fails later, deeper in the stack, and less clearly.",
+    fix="Validate types without conversion (in Pydantic `strict=True`), and answer 400 if one is wrong.",
     source="api",
 )
 def types(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -106,6 +113,7 @@ def types(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     Level.MUST,
     "A `source` other than the three documented values is a 4xx",
     why="An unknown source is usually a typo, and skews the statistics.",
+    fix="Declare `source` as an enumeration of the documented values, and answer 400 for any other value.",
     source="api",
 )
 def source(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -118,6 +126,10 @@ def source(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     Level.SHOULD,
     "A `userTimezone` that is not an IANA time zone is a 4xx",
     why="A run with a nonexistent time zone computes wrong dates.",
+    fix=(
+        "Look `userTimezone` up in the IANA database (in Python `zoneinfo.available_timezones()`), and "
+        "answer 400 if it is not there."
+    ),
     source="api",
 )
 def timezone(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -132,6 +144,7 @@ def timezone(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
     Level.MUST,
     "Deep nesting, lone surrogates, NUL, 1e400, huge numbers: no 5xx, no hang",
     why="A body that crashes a parser takes other users' runs down with it.",
+    fix="Catch every error of the JSON parser, limit nesting depth and number length, and answer 400.",
     source="ours",
 )
 def hostile(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -162,6 +175,7 @@ def _survives(response: Exchange, what: str) -> RuleResult:
     Level.SHOULD,
     "A wrong Content-Type is a 415 or 400",
     why="A form post from a foreign page must not start a run.",
+    fix="Answer 415 unless the media type in `Content-Type` is `application/json`.",
     source="RFC 9110",
 )
 def media_type(control: Exchange, response: Exchange) -> RuleResult:
@@ -177,6 +191,7 @@ def media_type(control: Exchange, response: Exchange) -> RuleResult:
     Level.SHOULD,
     "An oversized body is a 413 or 400",
     why="Without a limit, one request can fill the memory.",
+    fix="Limit the size of the body in the server or in the proxy, and answer 413 above the limit.",
     source="RFC 9110",
 )
 def too_large(control: Exchange, response: Exchange) -> RuleResult:
@@ -193,6 +208,7 @@ def too_large(control: Exchange, response: Exchange) -> RuleResult:
     Level.SHOULD,
     "All rejections have the same shape",
     why="Clients handle one shape of rejection; a second one breaks them.",
+    fix="Write all rejections in one error handler, including those of the framework (404, 405, 422).",
     source="RFC 9457",
 )
 def error_shape(responses: Sequence[Exchange]) -> RuleResult:

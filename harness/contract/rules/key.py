@@ -27,6 +27,7 @@ from harness.formatting import counted
     Level.MUST,
     "Without key and runId, equal bodies are independent runs",
     why="A client that sends no key expects a new run each time.",
+    fix="Start a new run for each request without key and `runId`; do not derive a key from the body.",
     source="api",
 )
 def none_independent(first: Exchange, second: Exchange) -> RuleResult:
@@ -44,6 +45,7 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     Level.SHOULD,
     "A UUID, a quoted structured-field string and a plain token all work as keys",
     why="The client chooses the key; a server that accepts only one form breaks other clients.",
+    fix="Treat the key as text of any form; do not parse it, for example as a UUID.",
     source="api, D",
 )
 def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchange, Exchange]]) -> RuleResult:
@@ -72,6 +74,7 @@ def _works(kind: str, original: Exchange, retry: Exchange) -> RuleResult:
     Level.SHOULD,
     "An empty, oversized or control-character key is a 400",
     why="A key that cannot be stored must be rejected, not truncated: two long keys could become one.",
+    fix="Answer 400 to a key that is empty, contains control characters or is longer than you store.",
     source="D",
 )
 def bad(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -93,6 +96,7 @@ def bad(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     Level.MUST,
     "Injection in the key (CRLF, markup, SQL, path) has no effect and is never echoed raw",
     why="Keys end up in headers, logs and queries, where they must stay plain text.",
+    fix="Pass the key to queries as a parameter, escape it in logs, and leave it out of responses.",
     source="ours",
 )
 def inert(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
@@ -121,6 +125,7 @@ def _is_inert(response: Exchange) -> RuleResult:
     Level.INFO,
     "Whether a key used on the other route is the same key",
     why="A client of both routes must know whether they share keys.",
+    fix="Document whether the two routes share keys.",
     source="D",
     needs=Need.SECOND_ROUTE,
 )
@@ -143,6 +148,7 @@ def other_route(first: Exchange, other: Exchange) -> RuleResult:
     Level.INFO,
     "Whether key order and whitespace make a different body",
     why="A retry through a different JSON library may order keys differently.",
+    fix="Document whether a retry must repeat the body's bytes or only its JSON value.",
     source="reading 4",
 )
 def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) -> RuleResult:

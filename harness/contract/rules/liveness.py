@@ -20,6 +20,7 @@ _SLACK = 1.2  # timers on a busy server run late
     Level.MUST,
     "A heartbeat carries no id and no data",
     why="A heartbeat with an id moves the resume point; one with data is dispatched as an event.",
+    fix="Send a heartbeat as a comment line (a colon, then a blank line), without `id:` and `data:`.",
     source="W",
     needs=Need.QUIET_ACTION,
 )
@@ -52,6 +53,10 @@ def _pauses(run: Exchange, limit_s: float) -> bool:
     Level.SHOULD,
     "The response head and the first event arrive within the time budget",
     why="Users and gateways give up on a stream that does not start.",
+    fix=(
+        "Send and flush the response head and a first event when the run starts; do not wait for the "
+        "model's answer."
+    ),
     source="ours",
 )
 def first_event(run: Exchange, *, expect: Expectations) -> RuleResult:
@@ -75,6 +80,10 @@ def first_event(run: Exchange, *, expect: Expectations) -> RuleResult:
     Level.SHOULD,
     "A silence longer than the heartbeat budget is broken by a comment",
     why="Proxies cut idle connections, and a client cannot tell a slow run from a dead one.",
+    fix=(
+        "Write and flush a comment line (`: ping` and a blank line) whenever the stream was silent for "
+        "the heartbeat interval."
+    ),
     source="W",
     needs=Need.QUIET_ACTION,
 )
@@ -105,6 +114,7 @@ def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
     Level.INFO,
     "How often a silent stream sends a comment",
     why="Proxies and clients set their idle timeouts by it.",
+    fix="Document the interval, and keep it below the idle timeout of every proxy in front of the server.",
     source="W",
     needs=Need.QUIET_ACTION,
 )
@@ -122,6 +132,7 @@ def heartbeat_interval(run: Exchange) -> RuleResult:
     Level.INFO,
     "Which reconnection time (`retry`) the stream requests",
     why="It decides how hard all clients hit the server after an outage.",
+    fix="Send `retry:` with the milliseconds after which clients should reconnect, and document the value.",
     source="W",
 )
 @needs_events

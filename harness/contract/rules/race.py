@@ -31,6 +31,10 @@ def _round_suffix(number: int, rounds: Sequence[object]) -> str:
     Level.MUST,
     "N simultaneous equal requests: one execution, N identical streams",
     why="A double click, or a proxy's retry, arrives before the first request is stored.",
+    fix=(
+        "Store the key in one atomic step (a unique index, or `SET NX`), and let the request that comes "
+        "second join the run."
+    ),
     source="api",
 )
 def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> RuleResult:
@@ -84,6 +88,10 @@ def _one_run(responses: Sequence[Exchange], round_suffix: str, expect: Expectati
     Level.MUST,
     "N simultaneous different requests with one key: exactly one winner, the rest 409",
     why="A check-then-act bug lets two through under load, but not in a sequential test.",
+    fix=(
+        "Store key and fingerprint in one atomic step, and answer 409 if the key is there with another "
+        "fingerprint."
+    ),
     source="api",
 )
 def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
@@ -127,6 +135,10 @@ def _one_winner(responses: Sequence[Exchange], round_suffix: str) -> RuleResult:
     Level.MUST,
     "Interleaved runs never show each other's events",
     why="One user's tokens in another user's stream are a data breach.",
+    fix=(
+        "Keep each run's events in a separate channel, named by the run, not in a global or in a shared "
+        "buffer."
+    ),
     source="ours",
     needs=Need.ECHO_ACTION,
 )
@@ -153,6 +165,7 @@ def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
     Level.MUST,
     "Closing one stream leaves the others intact",
     why="A shared producer that dies with its first reader takes the others down.",
+    fix="End only the subscription of the connection that closed; let the run and its other readers go on.",
     source="ours",
 )
 def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
@@ -187,6 +200,10 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     Level.SHOULD,
     "A stalled reader does not slow the others",
     why="One closed laptop must not stop everyone else's stream.",
+    fix=(
+        "Give each connection its own bounded queue, and never wait for one reader before you send to the "
+        "next."
+    ),
     source="ours",
     needs=Need.LONG_ACTION,
 )

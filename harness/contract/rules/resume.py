@@ -56,6 +56,7 @@ def _difference(retry: Exchange, difference: str) -> str:
     Level.MUST,
     "A retry never executes the action again",
     why="A second execution sends the mail, books the flight and bills the tokens twice.",
+    fix="Store the key with the run before the action starts, and answer a retry from the stored run.",
     source="api",
 )
 def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
@@ -93,6 +94,7 @@ def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     Level.MUST,
     "A retry after completion returns the same (id, data) sequence",
     why="A client that lost the response recovers it only if the replay is identical.",
+    fix="Store each event with its id and data as it was sent, and replay the stored events in that order.",
     source="api",
 )
 def replay(original: Exchange, retry: Exchange) -> RuleResult:
@@ -111,6 +113,7 @@ def replay(original: Exchange, retry: Exchange) -> RuleResult:
     Level.MUST,
     "A failed run's retry replays the failure",
     why="A retry that silently runs again hides the failure and repeats its side effects.",
+    fix="Store the events of a failed run like those of any run, and replay them to a retry.",
     source="api, D",
     needs=Need.FAILING_ACTION,
 )
@@ -133,6 +136,7 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     Level.MUST,
     "A retry while the run is in flight joins it: same ids, same data, same terminal event",
     why="A client that reconnects mid-run must see the run it started, not a part of it or a different run.",
+    fix="Subscribe to new events first, then send the stored ones, and skip the ids that you have sent.",
     source="api",
     needs=Need.LONG_ACTION,
 )
@@ -172,6 +176,7 @@ def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> Rule
     Level.MUST,
     "A second connection to a run does not affect the first",
     why="Opening the same run in a second tab must not take it away from the first.",
+    fix="Give each connection its own subscription, so that one reader does not take another's events.",
     source="ours",
     needs=Need.LONG_ACTION,
 )
@@ -208,6 +213,9 @@ def _is_subsequence(part: Sequence[EventIdentity], whole: Sequence[EventIdentity
     Level.MUST,
     "After a cut (FIN, RST, half-close, before the head) the run can be resumed to its own outcome",
     why="Phones lose their connection; the work must not be lost with it.",
+    fix=(
+        "Execute the run in a separate task, which a lost connection does not cancel, and store its events."
+    ),
     source="reading 3",
     needs=Need.LONG_ACTION,
 )
@@ -245,6 +253,7 @@ def _survived(cut: CutRun) -> RuleResult:
     Level.MUST,
     "A retry that races the terminal event loses nothing",
     why="Between reading past events and subscribing to new ones, the terminal event can slip through.",
+    fix="Subscribe before you read the stored events, or do both under one lock.",
     source="ours",
 )
 def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
@@ -286,6 +295,10 @@ def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> 
     Level.MUST,
     "Cut after event k and resumed, the events before and after together are the canonical sequence, for every k",
     why="A frame lost or duplicated at the resume point is a wrong result that looks right.",
+    fix=(
+        "Send stored and live events from one ordered log, and continue after the last event sent; "
+        "compare ids as two numbers, not as text."
+    ),
     source="api, reading 2",
     needs=Need.LONG_ACTION,
 )
@@ -318,6 +331,7 @@ def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     Level.SHOULD,
     "`Last-Event-ID: k` returns exactly the events after k (MUST if the target declares it)",
     why="It is how event-stream clients resume automatically.",
+    fix="Read `Last-Event-ID`, and start with the first event whose id is greater, compared as two numbers.",
     source="W",
     escalates=lambda expect: expect.last_event_id is True,
 )
@@ -350,6 +364,10 @@ def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     Level.MUST,
     "A malformed, foreign or future Last-Event-ID: no hang, no 5xx, no forged event",
     why="Clients reconnect with stale ids, and with ids of other runs and other servers.",
+    fix=(
+        "Look `Last-Event-ID` up among the run's events; if it is not there, send the run from its first "
+        "event."
+    ),
     source="ours",
 )
 def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> RuleResult:
@@ -386,6 +404,7 @@ def _tolerates_bad_id(original: Exchange, retry: Exchange) -> RuleResult:
     Level.INFO,
     "Where a resume without Last-Event-ID starts: replay or tail",
     why="A client must know whether to expect repeated events.",
+    fix="Document whether a stream without `Last-Event-ID` starts with the first event or with the next one.",
     source="reading 2",
 )
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:

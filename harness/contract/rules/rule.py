@@ -65,15 +65,17 @@ class Requirement:
     """One row of the catalogue.
 
     id: ``area.slug``; never renumbered, never reused. text: what is required. why: what breaks if it is violated.
-    source: ``api`` (the API's documentation), ``reading n`` (our interpretation of a gap in it), ``W`` (WHATWG HTML
-    9.2, server-sent events), an RFC number, ``D`` (draft-ietf-httpapi-idempotency-key-header), ``Fetch`` (the Fetch
-    standard), ``ours`` (undocumented behaviour that clients rely on).
+    fix: what to change in the server to meet it, one sentence. source: ``api`` (the API's documentation),
+    ``reading n`` (our interpretation of a gap in it), ``W`` (WHATWG HTML 9.2, server-sent events), an RFC number, ``D``
+    (draft-ietf-httpapi-idempotency-key-header), ``Fetch`` (the Fetch standard), ``ours`` (undocumented behaviour that
+    clients rely on).
     """
 
     id: str
     level: Level
     text: str
     why: str
+    fix: str
     source: str
     needs: Need | None = None
 
@@ -115,6 +117,7 @@ def rule(
     text: str,
     *,
     why: str,
+    fix: str,
     source: str,
     needs: Need | None = None,
     any_stream: bool = False,
@@ -122,7 +125,7 @@ def rule(
     escalates: Callable[[Expectations], bool] | None = None,
 ) -> Callable[[Callable[..., RuleResult]], Rule]:
     """Make a function the rule for a requirement. The arguments are those of Requirement and of Rule."""
-    requirement = Requirement(requirement_id, level, text, why, source, needs)
+    requirement = Requirement(requirement_id, level, text, why, fix, source, needs)
 
     def bind(function: Callable[..., RuleResult]) -> Rule:
         takes_expectations = "expect" in inspect.signature(function).parameters

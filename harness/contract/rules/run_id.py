@@ -23,6 +23,7 @@ def _requested_run_id(run: Exchange) -> str | None:
     Level.MUST,
     "`runId` is the same on every connection to a run",
     why="A client that reconnects looks the run up by its id; a different id points to a different run.",
+    fix="Create the `runId` once, store it with the run, and send the stored one on every connection.",
     source="api",
 )
 def constant(connections: Sequence[Exchange]) -> RuleResult:
@@ -59,6 +60,7 @@ def _echoes(run: Exchange) -> RuleResult:
     Level.MUST,
     "A `runId` from the client, sent with a fresh key or none, is the terminal event's `runId`",
     why="The client chose the id to find the run again.",
+    fix="Use the client's `runId` as the run's id, and send it in the terminal event.",
     source="api",
 )
 def echoed(runs: Sequence[Exchange]) -> RuleResult:
@@ -71,6 +73,7 @@ def echoed(runs: Sequence[Exchange]) -> RuleResult:
     Level.MUST,
     "With both, the key decides: new key + old runId is a new run; old key + new runId is a retry or a conflict",
     why="With two identifiers, one must take precedence, or retries reach the wrong run.",
+    fix="Look a request up by its `Idempotency-Key` first, and by its `runId` only if it has no key.",
     source="api",
 )
 def key_wins(
@@ -119,6 +122,7 @@ def key_wins(
     Level.SHOULD,
     "Without a key, same runId + same body resumes",
     why="A client without keys can only retry by runId.",
+    fix="If a request has no key, look its `runId` and body up, and resume the run that has both.",
     source="reading 5",
 )
 def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
@@ -140,6 +144,7 @@ def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Excha
     Level.INFO,
     "Whether a runId without a key acts as a key",
     why="It tells clients whether a runId makes a retry safe.",
+    fix="Document whether a `runId` alone makes a retry safe.",
     source="reading 5",
 )
 def without_key(original: Exchange, retry: Exchange) -> RuleResult:

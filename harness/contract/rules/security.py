@@ -15,6 +15,7 @@ from harness.formatting import counted
     Level.MUST,
     "No response echoes the token",
     why="An echoed token ends up in logs, error trackers and screenshots.",
+    fix="Leave the request's headers and the token out of events, error messages and response headers.",
     source="ours",
 )
 def no_secrets(responses: Sequence[Exchange], secrets: Sequence[str]) -> RuleResult:
@@ -35,6 +36,10 @@ def no_secrets(responses: Sequence[Exchange], secrets: Sequence[str]) -> RuleRes
     Level.MUST,
     "No wildcard CORS with credentials",
     why="Any web page could act with the user's credentials.",
+    fix=(
+        "List the allowed origins; do not combine `Access-Control-Allow-Credentials` with `*` or with an "
+        "origin that is echoed unchecked."
+    ),
     source="Fetch",
 )
 def cors(responses: Sequence[Exchange]) -> RuleResult:
@@ -59,6 +64,10 @@ def cors(responses: Sequence[Exchange]) -> RuleResult:
     Level.SHOULD,
     "X-Content-Type-Options: nosniff, on errors too",
     why="A browser that sniffs content types can be tricked into running text as a script.",
+    fix=(
+        "Send `X-Content-Type-Options: nosniff` with every response, for example from a middleware that "
+        "covers errors too."
+    ),
     source="ours",
 )
 def nosniff(responses: Sequence[Exchange]) -> RuleResult:

@@ -18,6 +18,7 @@ def _types(run: Exchange) -> str:
     Level.MUST,
     "A run without tokens still ends with its terminal event",
     why="A server that ends a run after its last token never ends a run without tokens.",
+    fix="Write the terminal event when the action ends, not after its last token.",
     source="api",
     needs=Need.SILENT_ACTION,
 )
@@ -39,6 +40,7 @@ def no_tokens(run: Exchange) -> RuleResult:
     Level.MUST,
     "A failing action ends with `error`, not with a bare close or `done`",
     why="A failure reported as success, or as a closed connection, is treated as if the work were done.",
+    fix="Catch the action's failure, write an `error` event, then end the stream.",
     source="api",
     needs=Need.FAILING_ACTION,
 )
@@ -56,6 +58,10 @@ def failure(run: Exchange) -> RuleResult:
     Level.MUST,
     "Every stream ends with a terminal event",
     why="Without a terminal event a client waits, times out, and retries a run that is over.",
+    fix=(
+        "Write `done`, `error` or `cancelled` on every path that ends a run, for example in a `finally` "
+        "block."
+    ),
     source="api",
     any_stream=True,
     format_only=True,
@@ -74,6 +80,7 @@ def always(run: Exchange) -> RuleResult:
     Level.MUST,
     "A run's stream has exactly one terminal event",
     why="A client that sees two may bill the run twice or show both outcomes.",
+    fix="Write the terminal event in one place in the code, and let a run end only once.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -94,6 +101,7 @@ def exactly_one(run: Exchange) -> RuleResult:
     Level.MUST,
     "Only comments may follow the terminal event",
     why="Clients that stop reading at the terminal event lose what follows; the others misread it.",
+    fix="Stop whatever produces events before you write the terminal event, and write no event after it.",
     source="api",
     any_stream=True,
     format_only=True,
@@ -114,6 +122,7 @@ def last(run: Exchange) -> RuleResult:
     Level.MUST,
     "The server ends the stream within the time budget after the terminal event",
     why="A stream left open ties up a connection, a worker and the client's spinner.",
+    fix="End the response right after the terminal event; do not wait for the client to close.",
     source="api",
     any_stream=True,
 )
@@ -139,6 +148,7 @@ def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     Level.MUST,
     "A cancelled run ends with exactly one `cancelled` event",
     why="A user who cancelled a run must see that, not an error or a success.",
+    fix="Write one `cancelled` event when a run is cancelled, in place of `error` or `done`.",
     source="api",
     needs=Need.CANCELLED_ACTION,
 )

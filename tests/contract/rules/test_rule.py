@@ -47,7 +47,15 @@ from tests.contract.exchanges import (
 
 def declared(requirement_id: str, level: Level = Level.MUST, **options: Any) -> Callable[..., Rule]:
     """A rule of a requirement with that id."""
-    return rule(requirement_id, level, "What is required", why="What goes wrong.", source="ours", **options)
+    return rule(
+        requirement_id,
+        level,
+        "What is required",
+        why="What goes wrong.",
+        fix="Change it.",
+        source="ours",
+        **options,
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,6 +123,7 @@ def test_a_rule_carries_its_requirement() -> None:
         Level.SHOULD,
         "The clock is right",
         why="It misleads.",
+        fix="Set it.",
         source="api",
         needs=Need.LONG_ACTION,
         any_stream=True,
@@ -126,7 +135,7 @@ def test_a_rule_carries_its_requirement() -> None:
         return passed("so")
 
     assert clock.requirement == Requirement(
-        "ids.clock", Level.SHOULD, "The clock is right", "It misleads.", "api", Need.LONG_ACTION
+        "ids.clock", Level.SHOULD, "The clock is right", "It misleads.", "Set it.", "api", Need.LONG_ACTION
     )
     assert clock.requirement.area == "ids"
     assert (clock.any_stream, clock.format_only, clock.takes_expectations) == (True, True, False)
