@@ -17,3 +17,7 @@ class FileWriteError(HarnessError):
 
 class SettingsError(HarnessError, ValueError):
     """A setting is wrong. The message says which one, where, and how to fix it."""
+
+
+class LocalResourceError(HarnessError):
+    """A fault of the machine or process that keeps a request from being sent; it says nothing about the server."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import threading
 import time
 from concurrent.futures import wait
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,8 +19,12 @@ from harness.contract.exchange import Exchange
 from harness.contract.rules.input import survives
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
-from harness.suite.scenario import ScenarioContext
+from harness.suite.scenario import ScenarioContext, Undecided
 from harness.transport.receiver import Cut
+
+if not Path(".hypothesis").exists():  # Hypothesis would create it in the user's folder
+    _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(_CACHE / "agent-run-harness" / "hypothesis"))
 
 EXAMPLES = 80
 _POLL_S = 0.2
@@ -77,6 +83,7 @@ class _BodySearch:
         self._responses: dict[str, Exchange] = {}
         self.last: tuple[str, Exchange] | None = None
         self.failed = False
+        self.undecided: Undecided | None = None
         self._over = threading.Event()
 
     def stop(self) -> None:
@@ -115,7 +122,11 @@ class _BodySearch:
         while not self._over.is_set():
             done, _ = wait([sending], _POLL_S)
             if done:
-                return sending.result()
+                try:
+                    return sending.result()
+                except Undecided as reason:
+                    self.undecided = reason
+                    self.stop()
         return None
 
     def _body(self, field: str, value: str) -> str:
@@ -165,4 +176,6 @@ async def searched_bodies(context: ScenarioContext) -> dict[str, Exchange]:
         await asyncio.to_thread(run_search)
     finally:
         search.stop()  # else, after a cancellation, the interpreter would wait for the thread at exit
+    if search.undecided is not None and not search.failed:
+        raise search.undecided
     return dict([search.last]) if search.last is not None else {}

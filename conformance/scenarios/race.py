@@ -34,7 +34,11 @@ async def _together(context: ScenarioContext, requests: list[HttpRequest], label
 async def equal_requests_together(context: ScenarioContext) -> list[list[Exchange]]:
     """Rounds of simultaneous equal requests."""
     return [
-        await _together(context, [context.request("success")] * PARTIES, f"round {number} of equal requests")
+        await _together(
+            context,
+            [context.request("success")] * context.parties(PARTIES),
+            f"round {number} of equal requests",
+        )
         for number in range(1, ROUNDS + 1)
     ]
 
@@ -44,14 +48,14 @@ async def different_bodies_together(context: ScenarioContext) -> list[list[Excha
     rounds = []
     for number in range(1, ROUNDS + 1):
         request = context.request("success")
-        bodies = [request, *(with_different_body(request) for _ in range(PARTIES - 1))]
+        bodies = [request, *(with_different_body(request) for _ in range(context.parties(PARTIES) - 1))]
         rounds.append(await _together(context, bodies, f"round {number} of different bodies"))
     return rounds
 
 
 async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
     """Concurrent runs, each of which echoes a unique text."""
-    texts = [f"only-{uuid.uuid4().hex}" for _ in range(PARTIES)]
+    texts = [f"only-{uuid.uuid4().hex}" for _ in range(context.parties(PARTIES))]
     requests = [echo_request(context, text) for text in texts]
     return dict(zip(texts, await _together(context, requests, "an interleaved run"), strict=True))
 

@@ -1,14 +1,30 @@
-"""The preflight: one valid request before a test, to find out whether the target can be tested at all."""
+"""The preflight: one valid request before a test, to find out whether the target can be tested at all.
+
+Suite, load, check and capacity all start with it. It stops only for what is certainly not the endpoint: no server, a
+different protocol, a different path, a web page, a rejected token. A faulty endpoint is left to the test.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import ssl
 
 from harness.config.settings import Settings
 from harness.config.target import Target
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
-from harness.errors import HarnessError
+from harness.contract.rules.rule import quoted
+from harness.errors import HarnessError, LocalResourceError
+from harness.suite.throttle import is_throttled, retry_after_s
 from harness.transport.asyncio_client import AsyncClient
+from harness.transport.endpoint import Endpoint
+
+_RETRIES_WHEN_THROTTLED = 3
+_PROBE_S = 3.0
+_NO_ENDPOINT = frozenset({404, 405, 410})
+_REDIRECTS = range(300, 400)
+_HTML = frozenset({"text/html", "application/xhtml+xml"})
+_QUOTED_CHARS = 100
 
 
 class PreflightError(HarnessError):
@@ -16,29 +32,159 @@ class PreflightError(HarnessError):
 
 
 async def preflight(target: Target) -> Exchange:
-    """Send one valid request.
+    """Send one valid request. Raises PreflightError if the target is not the endpoint or rejects the token.
 
-    Any response will do, except a rejected token: then nothing after it would be tested. Raises PreflightError.
+    A 429 or 503 is retried after the time in Retry-After.
     """
+    url = f"{target.settings.base_url}".rstrip("/") + target.settings.path
+    try:
+        response = await _first_response(target)
+    except LocalResourceError as fault:
+        raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
+    problem = await _other_protocol(target.endpoint, response) or wrong_target(target, response)
+    if problem is not None:
+        raise PreflightError(f"the target {url} {problem}")
+    return response
+
+
+async def _first_response(target: Target) -> Exchange:
     client = AsyncClient(target.endpoint, target.expectations.budgets)
     response = await client.exchange(target.run("success"), "preflight")
-    url = f"{target.settings.base_url}".rstrip("/") + target.settings.path
+    for _ in range(_RETRIES_WHEN_THROTTLED):
+        if not is_throttled(response):
+            break
+        await asyncio.sleep(retry_after_s(response))
+        response = await client.exchange(target.run("success"), "preflight")
+    return response
+
+
+def wrong_target(target: Target, response: Exchange) -> str | None:
+    """Why the response to a valid request is not from the endpoint, as a predicate with advice; None if it may be."""
     if response.ending is Ending.REFUSED or (
         response.ending is Ending.TIMED_OUT and response.timing.sent_ns is None
     ):
-        raise PreflightError(f"the target {url} cannot be reached: {response.ending_detail}")
-    if response.status == 401 and not target.principal.token:
-        raise PreflightError(
-            f"the target {url} requires a token, and none is configured: set HARNESS_TARGET__TOKEN, target.token in "
-            "the settings file, or --token-file"
+        return _no_connection(response)
+    if response.head is None:
+        return _not_http(response)
+    return _wrong_status(target, response) or _wrong_media_type(response)
+
+
+def _no_connection(response: Exchange) -> str:
+    detail = response.ending_detail
+    if detail.startswith("TLS: certificate"):
+        return (
+            f"cannot be reached: {detail}; set target.ca_file to the certificate of its CA, or, for your own test "
+            "server, target.verify_tls = false"
         )
-    if response.status in {401, 403}:
-        raise PreflightError(
-            f"the target {url} rejected the token for organization {target.principal.organization_id!r} with status "
-            f"{response.status}: check HARNESS_TARGET__TOKEN (or target.token, --token-file) and "
-            "target.organization_id"
+    return f"cannot be reached: {detail}"
+
+
+def _not_http(response: Exchange) -> str | None:
+    """For a response that is none. A server that closes without one may be a faulty endpoint."""
+    if response.ending is Ending.MALFORMED:
+        return f"does not speak HTTP/1.1 on this port: {response.ending_detail}; check host and port"
+    if response.ending_detail.startswith("TLS error"):  # an alert after the handshake
+        return f"cannot be reached: {response.ending_detail}"
+    return None
+
+
+def _wrong_status(target: Target, response: Exchange) -> str | None:
+    status = response.status or 0
+    if status == 401 and not target.principal.token:
+        return (
+            "requires a token, and none is configured: set HARNESS_TARGET__TOKEN, target.token in the settings file, "
+            "or --token-file"
         )
-    return response
+    if status in {401, 403}:
+        return (
+            f"rejected the token for organization {target.principal.organization_id!r} with status {status}: check "
+            "HARNESS_TARGET__TOKEN (or target.token, --token-file) and target.organization_id"
+        )
+    if status in _NO_ENDPOINT:
+        return f"is not an endpoint: POST got status {status}{_page(response)}; check target.path (--path)"
+    if status in _REDIRECTS:
+        location = (response.head.value("location") if response.head else None) or "no Location"
+        to = Redactor(target.secrets).text(location)
+        return (
+            f"redirects (status {status}) to {quoted(to, _QUOTED_CHARS)}: set the target to the final address, "
+            "because the harness follows no redirect"
+        )
+    if is_throttled(response):
+        wait = response.head.value("retry-after") if response.head else None
+        return (
+            f"answered status {status} to each of {_RETRIES_WHEN_THROTTLED + 1} requests"
+            f"{f' (Retry-After: {wait})' if wait else ''}: wait until its rate limit or overload is over, or raise "
+            "the limit for the test"
+        )
+    return None
+
+
+def _wrong_media_type(response: Exchange) -> str | None:
+    """For a 200 without any event. With events, the type is a fault of the endpoint, which the suite reports."""
+    media_type = _media_type(response)
+    if response.status != 200 or response.summary.events or media_type in {"", "text/event-stream"}:
+        return None
+    if response.ending is not Ending.COMPLETE or not response.body.strip():
+        return None
+    what = "a web page" if media_type in _HTML else "no event stream"
+    return (
+        f"answered with {what} (status 200, {quoted(media_type, _QUOTED_CHARS)}): check the target's host, port and "
+        "path (--target, --path)"
+    )
+
+
+def _page(response: Exchange) -> str:
+    return " and a web page" if _media_type(response) in _HTML else ""
+
+
+def _media_type(response: Exchange) -> str:
+    value = (response.head.value("content-type") if response.head else None) or ""
+    return value.partition(";")[0].strip().lower()
+
+
+async def _other_protocol(endpoint: Endpoint, response: Exchange) -> str | None:
+    """Whether the port speaks TLS where http was configured, or plain HTTP where https was.
+
+    Such a server may close the connection, wait, or answer in the other protocol (often with status 400).
+    """
+    if response.head is not None and response.status != 400:
+        return None
+    if endpoint.tls is None and await _speaks_tls(endpoint):
+        return "speaks TLS on this port: use https:// in the target"
+    if endpoint.tls is not None and response.head is None and await _speaks_plain_http(endpoint):
+        return "speaks plain HTTP on this port, not TLS: use http:// in the target, or the port for https"
+    return None
+
+
+async def _speaks_tls(endpoint: Endpoint) -> bool:
+    """Whether a TLS handshake works; the certificate does not matter."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            _, writer = await asyncio.open_connection(endpoint.host, endpoint.port, ssl=context)
+    except (OSError, TimeoutError):
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def _speaks_plain_http(endpoint: Endpoint) -> bool:
+    """Whether a request without TLS gets an HTTP response that does not ask for TLS (status 400)."""
+    writer: asyncio.StreamWriter | None = None
+    try:
+        async with asyncio.timeout(_PROBE_S):
+            reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+            writer.write(
+                f"HEAD / HTTP/1.1\r\nHost: {endpoint.authority}\r\nConnection: close\r\n\r\n".encode()
+            )
+            head = await reader.readexactly(12)
+    except (OSError, TimeoutError, asyncio.IncompleteReadError):
+        return False
+    finally:
+        if writer is not None:
+            writer.transport.abort()
+    return head.startswith(b"HTTP/") and not head.endswith(b" 400")
 
 
 def ensure_testable(settings: Settings) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from harness.contract.finding import Verdict
 from harness.contract.verdicts import CheckOutcome
-from harness.suite.scenario import NotApplicable
 
 _STATUS = {
     Verdict.WARN: ("warned", "W", ("WARNED", {"yellow": True})),
@@ -51,7 +50,7 @@ def show_as_skipped(report: pytest.TestReport, item: pytest.Item, reason: str) -
     report.longrepr = (str(item.path), (item.location[1] or 0) + 1, reason)
 
 
-def skip_without_source(raised: NotApplicable) -> pytest.ExceptionInfo[BaseException]:
+def skip_without_source(raised: BaseException) -> pytest.ExceptionInfo[BaseException]:
     """The exception as a skip, for which pytest prints no source.
 
     To print source, pytest parses it, and so does Hypothesis in the scenarios' thread. CPython 3.11 raises SystemError

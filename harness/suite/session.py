@@ -14,7 +14,7 @@ from harness.config.sources import load_settings, read_token
 from harness.contract.finding import Verdict
 from harness.contract.requirements import find
 from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
-from harness.errors import SettingsError
+from harness.errors import LocalResourceError, SettingsError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.suite.evidence_store import Evaluated, EvidenceStore, store_verdicts
 from harness.suite.known_failures import load_known_failures, update_known_failures
@@ -28,7 +28,7 @@ from harness.suite.report_verdicts import (
     skip_without_source,
     status,
 )
-from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner
+from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner, Undecided
 from harness.suite.selection import requirement_of
 from harness.suite.terminal_report import explain, write_summary
 
@@ -122,6 +122,8 @@ class TargetSession:
         runner.__enter__()
         self.runner = runner
         runner.run(preflight(runner.context.target))
+        runner.context.throttle.accepted()
+        runner.run(runner.context.find_queue())
         stores_documents = bool(self.config.getoption("harness_results"))
         self.config.stash[_EVIDENCE] = EvidenceStore(
             self.settings, f"{_worker_prefix(self.config)}exchange-", stores_documents
@@ -143,7 +145,7 @@ class TargetSession:
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         raised = call.excinfo.value if call.excinfo is not None else None
-        if isinstance(raised, NotApplicable):
+        if isinstance(raised, NotApplicable | Undecided | LocalResourceError):
             call.excinfo = skip_without_source(raised)
         report = yield
         requirement_id = requirement_of(item)
@@ -178,6 +180,9 @@ class TargetSession:
             packed = store.pack(evaluated, item.name, documents)
         elif isinstance(raised, NotApplicable):
             verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
+            show_as_skipped(report, item, f"{verdict}: {detail}")
+        elif isinstance(raised, Undecided | LocalResourceError):
+            verdict, detail = Verdict.INCONCLUSIVE, str(raised)
             show_as_skipped(report, item, f"{verdict}: {detail}")
         elif raised is not None:
             verdict, detail = Verdict.ERROR, f"the harness itself failed: {type(raised).__name__}: {raised}"

@@ -15,6 +15,7 @@ from functools import cached_property, partial
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
+from harness.errors import LocalResourceError
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.connecting import (
@@ -27,6 +28,7 @@ from harness.transport.connecting import (
     request_sent_ns,
 )
 from harness.transport.endpoint import Endpoint
+from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.receiver import Cut, CutHow, Receiver
 from harness.transport.tls import TlsSession
 
@@ -146,6 +148,8 @@ class AsyncClient:
             receiver.end(Ending.STOPPED, "not sent: another request of the same race failed")
         except OSError as problem:
             receiver.fail(problem)
+        except LocalResourceError as fault:
+            receiver.break_off(fault)
         finally:
             if barrier is not None and receiver.sent_ns is None:
                 await barrier.abort()
@@ -172,18 +176,20 @@ class AsyncClient:
         literal = literal_address(host, port)
         if literal is not None:
             return [literal]
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except RuntimeError as problem:  # the thread pool cannot start a thread
+            raise no_threads() from problem
 
     @staticmethod
     async def _connect_to_first(addresses: Sequence[Address]) -> socket.socket:
         problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
         for family, kind, protocol, _, address in addresses:
-            sock = socket.socket(family, kind, protocol)
-            sock.setblocking(False)
+            sock = new_socket(family, kind, protocol)
             try:
                 await asyncio.get_running_loop().sock_connect(sock, address)
             except OSError as error:
-                problem = error
+                problem = problem if local_fault(problem) else error
                 sock.close()
             except BaseException:
                 sock.close()

@@ -24,6 +24,7 @@ import gevent.socket
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
+from harness.errors import LocalResourceError
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.connecting import (
@@ -37,6 +38,7 @@ from harness.transport.connecting import (
 )
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_poller import Poller
+from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.receiver import Cut, CutHow, Pace, Receiver
 from harness.transport.tls import TlsSession
 
@@ -196,6 +198,8 @@ class GeventExchange:
             self._send_and_receive(sock, tls)
         except OSError as problem:
             receiver.fail(problem)
+        except LocalResourceError as fault:
+            receiver.break_off(fault)
         finally:
             receiver.end(Ending.STOPPED, "stopped by the harness before its end")
             if sock is not None:
@@ -226,14 +230,16 @@ class GeventExchange:
         if literal is not None:
             return [literal]
         with gevent.Timeout(self._remaining_s(), TimeoutError):
-            addresses: Sequence[Address] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            try:
+                addresses: Sequence[Address] = gevent.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            except RuntimeError as problem:  # the thread pool cannot start a thread
+                raise no_threads() from problem
             return addresses
 
     def _connect_to_first(self, addresses: Sequence[Address]) -> socket.socket:
         problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
         for family, kind, protocol, _, address in addresses:
-            sock = _native_socket(family, kind, protocol)
-            sock.setblocking(False)
+            sock = new_socket(family, kind, protocol, _native_socket)
             if self._pace is not None:  # with a large buffer the kernel would keep reading at full speed
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER_BYTES)
             try:
@@ -242,7 +248,7 @@ class GeventExchange:
                 sock.close()
                 raise
             except OSError as error:
-                problem = error
+                problem = problem if local_fault(problem) else error
                 sock.close()
             except BaseException:
                 sock.close()

@@ -19,8 +19,10 @@ from enum import StrEnum
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
+from harness.errors import LocalResourceError
 from harness.formatting import counted
 from harness.protocol.request import HttpRequest
+from harness.transport.local_faults import local_fault
 from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
 from harness.transport.tls import TlsSession, tls_error_message
 
@@ -196,7 +198,10 @@ class Receiver:
                 return
 
     def _on_broken(self, problem: OSError) -> None:
-        if self.response.complete:
+        fault = local_fault(problem)
+        if fault is not None:
+            self.break_off(fault)
+        elif self.response.complete:
             self.end(Ending.COMPLETE)
         else:
             self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
@@ -297,8 +302,14 @@ class Receiver:
         return whole, f"no terminal event within {self._budgets.run_s:g} s"
 
     def fail(self, problem: OSError) -> None:
-        """End the exchange because connecting, the TLS handshake or sending failed."""
-        if isinstance(problem, TimeoutError):
+        """End the exchange because connecting, the TLS handshake or sending failed.
+
+        A fault of this machine is kept in `error` for the client to raise.
+        """
+        fault = local_fault(problem)
+        if fault is not None:
+            self.break_off(fault)
+        elif isinstance(problem, TimeoutError):
             self.end(Ending.TIMED_OUT, self.next_deadline()[1])
         elif isinstance(problem, ssl.SSLError):
             self.end(Ending.REFUSED, tls_error_message(problem))
@@ -309,6 +320,12 @@ class Receiver:
                 self.end(ending, os.strerror(problem.errno))
             else:
                 self.end(ending, str(problem.strerror or problem))
+
+    def break_off(self, fault: LocalResourceError) -> None:
+        """End the exchange because of a fault of this machine, which the client raises."""
+        if self.ending is None:
+            self.error = fault
+        self.end(Ending.STOPPED, str(fault))
 
     def end(self, ending: Ending, detail: str = "") -> None:
         """End the exchange; only the first call counts."""

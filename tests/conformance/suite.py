@@ -26,7 +26,8 @@ from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
-from harness.suite.scenario import NotApplicable, ScenarioRunner
+from harness.errors import LocalResourceError
+from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
 from harness.suite.selection import MARKER
 from tests.forked import run_module
 
@@ -65,6 +66,7 @@ def verdicts_on(settings: Settings) -> Verdicts:
     """Run every scenario on the target, and every test on its outcome."""
     verdicts = Verdicts()
     with ScenarioRunner(settings) as runner:
+        runner.run(runner.context.find_queue())
         runner.begin(SCENARIOS.values())
         for case in cases():
             verdicts.add(_outcome(case, runner))
@@ -88,6 +90,8 @@ def _outcome(case: Case, runner: ScenarioRunner) -> CheckOutcome:
         (finding,) = findings
     except NotApplicable as reason:
         return CheckOutcome(case.requirement, Verdict.NOT_APPLICABLE, str(reason), case.test.__name__)
+    except (Undecided, LocalResourceError) as reason:
+        return CheckOutcome(case.requirement, Verdict.INCONCLUSIVE, str(reason), case.test.__name__)
     except Exception as problem:  # noqa: BLE001 - an error verdict, as in the plugin
         return CheckOutcome(case.requirement, Verdict.ERROR, repr(problem), case.test.__name__)
     assert finding.requirement == case.requirement

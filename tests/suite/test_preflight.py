@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+import errno
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -8,8 +11,17 @@ from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.suite.preflight import PreflightError, preflight
+from harness.transport import asyncio_client
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head
-from tests.transport.servers import Script, bounded, listening, sending, sending_and_waiting
+from tests.transport.servers import (
+    Authority,
+    Connection,
+    Script,
+    bounded,
+    listening,
+    sending,
+    sending_and_waiting,
+)
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) + LAST_CHUNK
@@ -41,8 +53,30 @@ def test_a_target_that_runs() -> None:
     assert one.request.target == "/agent/workflow-actions"
 
 
+PAGE = b"<!DOCTYPE html><html><body>Welcome</body></html>"
+
+
+def page(status: int, media_type: str | None = "text/html; charset=utf-8", body: bytes = PAGE) -> bytes:
+    return head(status, {"Content-Type": media_type, "Content-Length": str(len(body))}) + body
+
+
 @pytest.mark.parametrize(
-    "script", [sending(answer(500)), sending(answer(404)), sending(b""), sending_and_waiting()]
+    "script",
+    [
+        sending(answer(500)),
+        sending(page(500)),
+        sending(page(400)),
+        sending(answer(200)),  # an empty response of the endpoint
+        sending(page(200, None)),
+        sending(
+            head(200, {"Content-Type": "text/html", "Transfer-Encoding": "chunked"})
+            + chunk(done(0))
+            + LAST_CHUNK
+        ),
+        sending(head(200, {"Content-Type": "application/json", "Content-Length": "9"}) + b"{"),  # cut off
+        sending(b""),
+        sending_and_waiting(),
+    ],
 )
 def test_any_other_response_is_left_to_the_suite(script: Script) -> None:
     assert asked(script).label == "preflight"
@@ -100,3 +134,157 @@ def test_a_backlog_that_lets_nobody_in() -> None:
             bounded(job())
         for filler in fillers:
             filler.close()
+
+
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        (
+            page(200),
+            "answered with a web page (status 200, 'text/html'): check the target's host, port and path",
+        ),
+        (
+            page(200, "application/json", b"{}"),
+            "answered with no event stream (status 200, 'application/json')",
+        ),
+        (page(200, "text/plain", b"ok"), "answered with no event stream (status 200, 'text/plain')"),
+        (answer(404), "is not an endpoint: POST got status 404; check target.path (--path)"),
+        (page(404), "is not an endpoint: POST got status 404 and a web page; check target.path (--path)"),
+        (answer(405), "is not an endpoint: POST got status 405"),
+        (
+            head(308, {"Location": "https://x.test/?t=s3cret", "Content-Length": "0"}),
+            "redirects (status 308) to 'https",
+        ),
+        (b"SSH-2.0-OpenSSH_9.6\r\n", "does not speak HTTP/1.1 on this port"),
+    ],
+)
+def test_what_is_not_the_endpoint(response: bytes, says: str) -> None:
+    with pytest.raises(PreflightError) as caught:
+        asked(sending(response))
+    assert says in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_target_that_is_busy_for_a_moment_and_one_that_always_is(status: int) -> None:
+    busy = head(status, {"Retry-After": "0", "Content-Length": "0"})
+    counts = [0]
+
+    async def twice(connection: Connection) -> None:
+        counts[0] += 1
+        await connection.send(busy if counts[0] <= 2 else WHOLE)
+
+    assert asked(twice).outcome == "done"
+    with pytest.raises(
+        PreflightError, match=rf"answered status {status} to each of 4 requests \(Retry-After: 0\)"
+    ):
+        asked(sending(busy))
+
+
+def https_target(port: int, **values: object) -> Target:
+    target = {"base_url": f"https://127.0.0.1:{port}", "token": "t", "actions": {"success": ACTION}, **values}
+    return Target(Settings.model_validate({"target": target, "budgets": {"first_event": 2}}))
+
+
+@pytest.mark.parametrize("polite", [True, False])
+def test_plain_http_on_a_tls_port(authority: Authority, polite: bool) -> None:
+    """Some servers answer 400 in plain HTTP; most close the connection."""
+
+    async def job() -> None:
+        async with listening(sending(WHOLE), authority.context) as server:
+            await preflight(target(server.port))
+
+    async def both(connection: Connection) -> None:
+        await connection.send(answer(400))
+
+    with pytest.raises(PreflightError, match="speaks TLS on this port: use https://"):
+        bounded(_behind_a_switch(authority) if polite else job())
+    assert asked(both).status == 400
+
+
+async def _behind_a_switch(authority: Authority) -> None:
+    """A port that answers 400 to plain HTTP and passes everything else to a TLS server."""
+    async with listening(sending(WHOLE), authority.context) as behind:
+        tasks: list[asyncio.Task[None] | None] = []
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            tasks.append(asyncio.current_task())
+            first = await reader.read(65536)
+            if not first.startswith(b"\x16\x03"):
+                writer.write(answer(400))
+                await writer.drain()
+                writer.close()
+                return
+            inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", behind.port)
+            inner_writer.write(first)
+            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+
+        switch = await asyncio.start_server(serve, "127.0.0.1", 0)
+        try:
+            await preflight(target(switch.sockets[0].getsockname()[1]))
+        finally:
+            switch.close()
+            await asyncio.gather(*filter(None, tasks))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+
+
+def test_tls_on_a_plain_port() -> None:
+    async def job() -> None:
+        async with listening(sending(WHOLE)) as server:
+            await preflight(https_target(server.port))
+
+    async def waits(connection: Connection) -> None:
+        """Like a server that waits for the end of a request line, whatever it has read."""
+        first = await connection.reader.readline()
+        if not first.startswith(b"\x16\x03"):
+            await connection.send(page(200))
+        await connection.wait_for_close()
+
+    async def slow() -> None:
+        async with listening(waits, read=False) as server:
+            await preflight(https_target(server.port))
+
+    for attempt in (job(), slow()):
+        with pytest.raises(PreflightError, match="speaks plain HTTP on this port, not TLS: use http://"):
+            bounded(attempt)
+
+
+def test_a_self_signed_certificate(authority: Authority) -> None:
+    async def job(**values: object) -> Exchange:
+        async with listening(sending(WHOLE), authority.context) as server:
+            return await preflight(https_target(server.port, **values))
+
+    with pytest.raises(
+        PreflightError, match=r"certificate not trusted: .*; set target\.ca_file to the certificate"
+    ):
+        bounded(job())
+
+    async def trusted() -> None:
+        assert (await job(ca_file=str(authority.ca_file))).outcome == "done"
+
+    bounded(trusted())
+
+
+def test_a_fault_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_descriptor(*_: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio_client, "new_socket", no_descriptor)
+
+    async def job() -> None:
+        await preflight(target(9))
+
+    with pytest.raises(
+        PreflightError, match=r"cannot be reached: no free file descriptor \(EMFILE\).*ulimit -n"
+    ):
+        bounded(job())

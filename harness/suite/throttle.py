@@ -1,0 +1,101 @@
+"""Targets that limit requests: what a 429 or 503 asks for, and how fast the suite may send.
+
+RFC 6585, 4 and RFC 9110, 15.6.4: both statuses are temporary, and Retry-After says how long to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from harness.contract.exchange import Exchange
+
+STATUSES = frozenset({429, 503})
+MAX_WAIT_S = 30.0
+_DEFAULT_WAIT_S = 1.0
+_FIRST_GAP_S = 0.05
+_LONGEST_GAP_S = 1.0
+_SLOWER, _FASTER = 1.6, 0.99
+_NO_GAP_S = 0.01
+
+
+def is_throttled(response: Exchange) -> bool:
+    """Whether the target asked to send the request again later."""
+    return response.status in STATUSES
+
+
+def retry_after_s(response: Exchange) -> float:
+    """The wait that Retry-After requests, in seconds: at most 30, and 1 without a valid header.
+
+    A date counts from the response's own Date, so the clocks need not agree.
+    """
+    value = _header(response, "retry-after")
+    if value.isascii() and value.strip().isdigit():
+        return min(float(value), MAX_WAIT_S)
+    until = _date(value)
+    if until is None:
+        return _DEFAULT_WAIT_S
+    now = _date(_header(response, "date")) or datetime.now(UTC)
+    return min(max(0.0, (until - now).total_seconds()), MAX_WAIT_S)
+
+
+def _header(response: Exchange, name: str) -> str:
+    return (response.head.value(name) if response.head else None) or ""
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" is UTC (RFC 5322)
+
+
+class Throttle:
+    """Paces the requests to a target that has answered 429 or 503. Until then it delays nothing.
+
+    The gap between requests grows with each 429 or 503 and shrinks slowly with each accepted request, so that it comes
+    close to what the target allows. gave_up: the target accepts nothing any more; nothing is delayed then.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.has_accepted = False
+        self.gave_up = False
+        self._clock = clock
+        self._gap_s = 0.0
+        self._free_s = 0.0  # when the next request may be sent
+        self._blocked_until_s = 0.0
+        self._slowed_ns = 0
+
+    @property
+    def is_active(self) -> bool:
+        """Whether requests are delayed."""
+        return self._gap_s > 0 and not self.gave_up
+
+    async def turn(self, count: int = 1) -> None:
+        """Wait until `count` requests may be sent at once."""
+        while self.is_active:
+            now_s = self._clock()
+            at_s = max(now_s, self._free_s, self._blocked_until_s) + self._gap_s * (count - 1)
+            self._free_s = at_s + self._gap_s
+            await asyncio.sleep(at_s - now_s)
+            if self._clock() >= self._blocked_until_s:
+                return
+
+    def accepted(self) -> None:
+        """A request got a response other than 429 and 503."""
+        self.has_accepted, self.gave_up = True, False
+        self._gap_s *= _FASTER
+        if self._gap_s < _NO_GAP_S:
+            self._gap_s = 0.0
+
+    def rejected(self, response: Exchange) -> None:
+        """A request got 429 or 503: wait as long as it says, and send more slowly from then on."""
+        now_s = self._clock()
+        self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s(response))
+        if response.timing.started_ns >= self._slowed_ns:  # else it was sent at the earlier, faster pace
+            self._gap_s = min(_LONGEST_GAP_S, max(_FIRST_GAP_S, self._gap_s * _SLOWER))
+            self._slowed_ns = time.monotonic_ns()
