@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-exhaustive lint format mutants guard bench lock browser clean
+.PHONY: help demo test test-exhaustive bytecode lint format mutants guard bench lock browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -39,18 +39,19 @@ demo: $(VENV)/.runtime
 	rm -rf $(DEMO)
 	$(BIN)/harness check --out $(DEMO)
 
-# Two workers per core, because half of the tests mostly wait. tests/conftest.py spreads the tests.
-PARALLEL := -n $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
-
-# A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
-ALONE := $(BIN)/python -m pytest -m "not mutants and not benchmarks" --last-failed --last-failed-no-failures none
+# Three workers per core, because most slow tests mostly wait. tests/conftest.py spreads the tests.
+PARALLEL := -n $(shell expr 3 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
-test: $(VENV)/.dev browser lint
-	$(BIN)/python -m pytest $(PARALLEL) -m "not mutants and not benchmarks" || $(ALONE)
-	$(BIN)/python -m pytest -m mutants
+test: $(VENV)/.dev browser
+	$(MAKE) --no-print-directory -j 2 --output-sync lint bytecode
+	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks"
 	$(GUARD)
+
+# Otherwise each worker would compile all tests. If this fails, the workers say why.
+bytecode: $(VENV)/.dev
+	-$(BIN)/python -m pytest --collect-only --quiet >/dev/null 2>&1
 
 test-exhaustive: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile exhaustive

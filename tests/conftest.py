@@ -22,6 +22,7 @@ SPLIT = (
     "tests/load/locust/test_processes.py",
     "tests/export/test_live_push.py",
     "tests/conformance/test_must_not_flag.py",
+    "tests/mutants/test_kill_matrix.py",
     "tests/conformance/test_null_servers.py",
     "tests/ci/test_examples.py",
     "tests/benchmarks/test_clients.py",

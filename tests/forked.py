@@ -1,4 +1,4 @@
-"""Runs Python modules as `python -m` does, each in a process forked from one that has imported the harness.
+"""Runs Python modules as `python -m` does, and servers, each in a process forked from one that has its imports.
 
 Importing takes longer than most of what the commands under test do. The fork server has one thread and is
 started on first use; every process has its own working directory, environment and output.
@@ -6,6 +6,7 @@ started on first use; every process has its own working directory, environment a
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import multiprocessing
 import os
@@ -13,14 +14,26 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
+
+from harness.reference.server import running
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Not pytest's plugins: pytest warns if one was imported before it could rewrite the assertions in it.
 _CONTEXT.set_forkserver_preload(
-    ["harness.cli", "harness.commands.conformance", "harness.suite.pytest_plugin", "pytest"]
+    [
+        "harness.cli",
+        "harness.commands.conformance",
+        "harness.reference.server",
+        "harness.suite.pytest_plugin",
+        "pytest",
+        "tests.conformance.raw_server",
+    ]
 )
+_STOP_S = 10
 
 
 def run_module(
@@ -53,6 +66,47 @@ def run_module(
             output = out.read_text() + err.read_text()
             raise TimeoutError(f"{command} took more than {timeout_s:g} s:\n{output}")
         return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
+
+
+@contextmanager
+def forked_server(serve: Callable[..., None], *arguments: object) -> Iterator[str]:
+    """The base URL of a server in its own process, so that a busy test does not slow it down.
+
+    serve: called there with a connection and `arguments`; it must send the base URL, and return when the connection's
+    other end is closed. Raises EOFError if it ends before it sent the URL.
+    """
+    here, there = _CONTEXT.Pipe()
+    process = _CONTEXT.Process(target=serve, args=(there, *arguments), name="server", daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        here.close()
+        process.join(_STOP_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def embedded_server(faults: Iterable[str] = ()) -> AbstractContextManager[str]:
+    """The base URL of the embedded server with `faults`, in its own process."""
+    return forked_server(_serve_embedded, tuple(faults))
+
+
+def _serve_embedded(parent: Connection, faults: tuple[str, ...]) -> None:
+    async def serve() -> None:
+        async with running(faults=faults, grace_s=0) as server:
+            parent.send(server.base_url)
+            await asyncio.get_running_loop().run_in_executor(None, wait_for_close, parent)
+
+    asyncio.run(serve())
+
+
+def wait_for_close(parent: Connection) -> None:
+    """Return when the other end of the connection is closed, or its process has ended."""
+    with suppress(EOFError):
+        parent.recv()
 
 
 def _run(

@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import hashlib
 import json
-import multiprocessing
 import re
 import socket
 import struct
@@ -22,12 +21,14 @@ import time
 import uuid
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count
 from multiprocessing.connection import Connection
 from typing import Any, Literal, Self
+
+from tests.forked import forked_server, wait_for_close
 
 PATH = "/agent/workflow-actions"
 OTHER_PATH = "/agent/runs"
@@ -530,28 +531,15 @@ class RawServer:
         yield 0.0, end
 
 
-@contextmanager
-def serving_apart(style: Style) -> Iterator[str]:
+def serving_apart(style: Style) -> AbstractContextManager[str]:
     """The base URL of a server of the style in its own process, so that a busy client does not slow it down."""
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    process = spawn.Process(target=_serve_until_told, args=(style, there), name="raw server", daemon=True)
-    process.start()
-    there.close()
-    try:
-        yield here.recv()
-    finally:
-        here.close()
-        process.join(10)
-        if process.is_alive():
-            process.kill()
+    return forked_server(_serve, style)
 
 
-def _serve_until_told(style: Style, parent: Connection) -> None:
+def _serve(parent: Connection, style: Style) -> None:
     with RawServer(style) as server:
         parent.send(server.base_url)
-        with suppress(EOFError):
-            parent.recv()  # raises when the parent closes its side or exits
+        wait_for_close(parent)
 
 
 # Requests: reading and validation.

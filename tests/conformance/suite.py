@@ -24,7 +24,7 @@ import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.contract.finding import Finding, Verdict
-from harness.contract.requirements import RULES
+from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.errors import LocalResourceError
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
@@ -62,13 +62,20 @@ def cases() -> Iterator[Case]:
                 yield Case(requirement, test, dict(zip(names, scenarios, strict=True)))
 
 
-def verdicts_on(settings: Settings) -> Verdicts:
-    """Run every scenario on the target, and every test on its outcome."""
+def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
+    """Run every scenario on the target, and every test on its outcome.
+
+    up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios.
+    """
+    order = list(CATALOGUE)
+    selected = set(order[: order.index(up_to) + 1] if up_to else order)
     verdicts = Verdicts()
     with ScenarioRunner(settings) as runner:
         runner.run(runner.context.find_queue())
-        runner.begin(SCENARIOS.values())
-        for case in cases():
+        chosen = [case for case in cases() if case.requirement in selected]
+        needed = {name for case in chosen for name in case.arguments.values()}
+        runner.begin([scenario for name, scenario in SCENARIOS.items() if name in needed])
+        for case in chosen:
             verdicts.add(_outcome(case, runner))
     return verdicts
 
