@@ -15,6 +15,13 @@ def test_a_retry_after_completion_returns_the_same_sequence(
     check(*replayed)
 
 
+@decides(resume.replay_bytes)
+def test_whether_a_retry_returns_the_same_bytes(
+    check: CheckFunction, replayed: tuple[Exchange, Exchange]
+) -> None:
+    check(*replayed)
+
+
 @decides(resume.no_new_run)
 def test_a_retry_executes_nothing_again(check: CheckFunction, replayed: tuple[Exchange, Exchange]) -> None:
     check(*replayed)

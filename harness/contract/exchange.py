@@ -13,12 +13,13 @@ from enum import StrEnum
 
 from propcache.api import cached_property
 
-from harness.contract.decoding.decoded_frame import DecodedFrame, EventIdentity, carries_409
+from harness.contract.decoding.decoded_frame import DecodedFrame, carries_409
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
 from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
+from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest
 
@@ -149,7 +150,7 @@ class Exchange:
 
     @cached_property
     def sequence(self) -> tuple[EventIdentity, ...]:
-        """The events as (id, data): what other streams of the same run must have in common with this one."""
+        """What other streams of the same run must have in common with this one: its events, by value."""
         return self._response.identities()
 
     @property

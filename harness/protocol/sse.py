@@ -18,6 +18,7 @@ from propcache.api import cached_property
 
 MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_RETRY_MS = 10**18
+DEFAULT_EVENT_NAME = "message"  # of an event without an `event` field
 
 _LINE_END = re.compile(rb"[\r\n]")
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")

@@ -98,6 +98,7 @@ class Style:
     resume_start: Literal["replay", "tail"] = "replay"
     last_event_id: bool = True
     body_comparison: Literal["bytes", "canonical"] = "canonical"
+    store: Literal["bytes", "values", "numbers"] = "bytes"  # what it keeps of an event to replay it
     paced_replay: bool = False
 
     def __str__(self) -> str:
@@ -376,10 +377,12 @@ class RawServer:
 
     async def _events(self, run: Run, index: int, wire: Wire, writer: StreamWriter) -> AsyncIterator[Event]:
         """The run's events from `index` on, as they are produced. What was put is sent before each wait."""
+        stored = len(run.events)  # read from the store, unlike those that follow
         while True:
             while index < len(run.events):
                 index += 1
-                yield run.events[index - 1]
+                event = run.events[index - 1]
+                yield event if index > stored else self._replayed(event)
                 if self.style.paced_replay:
                     await wire.flush()
                     await asyncio.sleep(0.002)
@@ -492,6 +495,19 @@ class RawServer:
             spaced = json.dumps(payload, ensure_ascii=escaped, separators=(" ,  ", " :\t"))
             return f"  {spaced} \t"
         return json.dumps(payload, ensure_ascii=escaped, separators=(",", ":"))
+
+    def _replayed(self, event: Event) -> Event:
+        """The event as the store returns it: a store of values (JSONB) writes them in its own way."""
+        if self.style.store == "bytes":
+            return event
+        escaped = self.style.unicode != "escaped"
+        value = json.loads(event.data)
+        if (
+            self.style.store == "numbers"
+        ):  # a store with one type of number, which writes keys in reverse order
+            value = dict(reversed(_as_floats(value).items()))
+        data = json.dumps(value, ensure_ascii=escaped, sort_keys=self.style.store == "values")
+        return Event(event.id, data, event.type)
 
     def _steps(self, run: Run, action: dict[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
         """The action's payloads, each with the delay before it in seconds."""
@@ -630,6 +646,14 @@ def _key(request: Request) -> str | None:
     if len(values) > 1 or not 0 < len(values[0]) <= 255 or not values[0].isprintable():
         raise Refused(400, "Bad Request", "Idempotency-Key must be one short printable text")
     return values[0]
+
+
+def _as_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_floats(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_as_floats(member) for member in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _identity(organization: str, key: str | None, body: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -147,6 +147,12 @@ CORPUS: dict[str, list[Entry]] = {
         _entry(resume_start="tail", ids="same-ms"),
         _entry(paced_replay=True),
     ],
+    "stores of values": [
+        _entry(store="values"),
+        _entry(store="values", unicode="escaped", json_space=True, extra_fields=True),
+        _entry(store="numbers", extra_types=True, extra_fields=True),
+        _entry(store="numbers", multi_line_data=True, resume_start="tail"),
+    ],
     "declared resumption": [
         _entry(target={"resume_start": "replay", "last_event_id": True}),
         _entry(resume_start="tail", target={"resume_start": "tail", "last_event_id": True}),
@@ -239,6 +245,14 @@ def test_each_style_gets_its_exact_verdicts(kind: str) -> None:
                 "different whitespace makes the same body",
                 "events.unknown-types": "none",
                 "key.other-route": "a key used on the other route is the same key",
+                "resume.replay-bytes": "a retry returns the same bytes",
+            },
+        ),
+        (
+            Style(store="values"),
+            {
+                "resume.replay-bytes": "a retry returns the same values in different bytes (key order, white space, "
+                "escapes or forms of numbers): 6 of 6 events, the first is event 1",
             },
         ),
     ],
@@ -264,6 +278,7 @@ def _random_styles() -> strategies.SearchStrategy[Style]:
         conflict=strategies.sampled_from(["409 stream", "409 json", "200 event"]),
         resume_start=strategies.sampled_from(["replay", "tail"]),
         body_comparison=strategies.sampled_from(["bytes", "canonical"]),
+        store=strategies.sampled_from(["bytes", "bytes", "values", "numbers"]),
         **{name: strategies.booleans() for name in flags},
     )
 

@@ -12,13 +12,10 @@ from propcache.api import cached_property
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES, RunEvent, TokenEvent, parse_run_event
-from harness.protocol.sse import Frame
+from harness.profiles.workflow_actions.identity import EventIdentity
+from harness.protocol.sse import DEFAULT_EVENT_NAME, Frame
 
-_RUN_ID = re.compile(r'"runId"\s*:\s*"(?:[^"\\]|\\.)*"')
 _HTTP_409 = re.compile(r"\b409\b")
-
-EventIdentity = tuple[str | None, str | None]
-"""An event's id and data: equal wherever the event is received again."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +59,9 @@ class DecodedFrame:
 
     @cached_property
     def identity(self) -> EventIdentity:
-        """Its id and data, without the runId of a terminal event: only run-id.constant checks that."""
-        data = self.frame.data
-        if self.is_terminal and data is not None:
-            data = without_run_id(data)
-        return self.frame.id, data
-
-
-def without_run_id(data: str) -> str:
-    """A terminal event's data without the value of its runId."""
-    return _RUN_ID.sub('"runId":…', data)
+        """What must be the same wherever it is received again."""
+        name = self.frame.event
+        return EventIdentity(self.frame.id, self.frame.data, "" if name == DEFAULT_EVENT_NAME else name)
 
 
 def decode_frame(index: int, arrival_ns: int, frame: Frame) -> DecodedFrame:

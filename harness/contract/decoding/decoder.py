@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
+from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 
-from harness.contract.decoding.decoded_frame import EventIdentity, without_run_id
 from harness.contract.decoding.frame_template import (
     FastPathError,
     FrameTemplate,
@@ -22,7 +21,9 @@ from harness.contract.decoding.line_checks import count_tokens, ids_increase, st
 from harness.contract.decoding.read_log import ReadLog, body_of
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES, ErrorEvent, RunEvent, parse_run_event
+from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
+from harness.protocol.sse import DEFAULT_EVENT_NAME
 
 _MAX_PENDING_BYTES = 65536  # copied at each read
 
@@ -155,9 +156,14 @@ class FastDecoder:
         )
         ids = [line[id_starts:] for line in lines[template.id_at :: template.lines]]
         data = [line[data_starts:] for line in lines[template.data_at :: template.lines]]
-        if self.terminal is not None:
-            data[-1] = without_run_id(data[-1])
-        return tuple(zip(ids, data, strict=True))
+        if template.event_at is None:
+            return tuple(map(EventIdentity, ids, data))
+        name_starts = len(template.prefixes[template.event_at])
+        names = [line[name_starts:] for line in lines[template.event_at :: template.lines]]
+        return tuple(
+            EventIdentity(event_id, text, "" if name == DEFAULT_EVENT_NAME else name)
+            for event_id, text, name in zip(ids, data, names, strict=True)
+        )
 
     def feed_body(self, body: bytes) -> None:
         """Decode the next bytes of the body. Raises FastPathError."""

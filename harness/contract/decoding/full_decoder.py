@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from harness.contract.decoding.decoded_frame import DecodedFrame, EventIdentity, decode_frame
+from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
+from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import FrameTooLargeError, SseDecoder
 

@@ -10,7 +10,6 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.decoding.decoder import Decoder
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
@@ -18,6 +17,7 @@ from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.read_log import MAX_READS, Read, ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
+from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
 from harness.contract.rules import conflict, race, resume, run_id
 from harness.contract.rules.cuts import CutRun
+from harness.profiles.workflow_actions.identity import EventIdentity
 
 
 def check_retry(original: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:
@@ -55,7 +55,7 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
     whole = reread or replayed
     findings = [resume.every_cut(_cuts(cut, last, whole, expect), expect=expect)]
     named = last.request.header("last-event-id")
-    if whole is not None and last.terminals and named in {event_id for event_id, _ in whole.sequence}:
+    if whole is not None and last.terminals and named in {event.id for event in whole.sequence}:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
     if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
         findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))
@@ -99,7 +99,7 @@ def _kept(
 def _up_to(sequence: tuple[EventIdentity, ...], last_id: str | None) -> tuple[EventIdentity, ...]:
     """The events up to and including `last_id`; all of them if it is None or no event has it."""
     for place in range(len(sequence), 0, -1):
-        if sequence[place - 1][0] == last_id is not None:
+        if sequence[place - 1].id == last_id is not None:
             return sequence[:place]
     return sequence
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, passed
@@ -17,6 +16,7 @@ from harness.contract.rules.sequences import (
     location_of_difference,
 )
 from harness.formatting import counted
+from harness.profiles.workflow_actions.identity import EventIdentity
 
 
 class Start(StrEnum):
@@ -42,7 +42,7 @@ class CutRun:
         last_id = self.resumed.request.header("last-event-id")
         if last_id is None:
             return sequence
-        ids = [event_id for event_id, _ in sequence]
+        ids = [event.id for event in sequence]
         return sequence[: ids.index(last_id) + 1] if last_id in ids else sequence
 
 

@@ -1,15 +1,14 @@
 """resume: a retry with the same key and body returns the same run, complete, wherever it was cut.
 
-A run has one canonical sequence of (id, data). Every connection to it carries a contiguous part of that sequence, up
-to its end. The server decides where the part starts: at the first event (replay), after Last-Event-ID, or at the next
-event (tail).
+A run has one canonical sequence of events: their ids, names and JSON values (EventIdentity). Every connection
+to it carries a contiguous part of that sequence, up to its end. The server decides where the part starts: at
+the first event (replay), after Last-Event-ID, or at the next event (tail).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
@@ -22,6 +21,7 @@ from harness.contract.rules.sequences import (
     location_of_difference,
 )
 from harness.formatting import counted
+from harness.profiles.workflow_actions.identity import EventIdentity
 
 _RACING_MS = 100.0  # a retry sent up to this long before the terminal event races it
 
@@ -92,9 +92,9 @@ def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
 @rule(
     "resume.replay",
     Level.MUST,
-    "A retry after completion returns the same (id, data) sequence",
-    why="A client that lost the response recovers it only if the replay is identical.",
-    fix="Store each event with its id and data as it was sent, and replay the stored events in that order.",
+    "A retry after completion returns the same events: ids, event names and JSON values",
+    why="A client that lost the response recovers it only if the replay is the same.",
+    fix="Store each event with its id and data, and replay the stored events in that order.",
     source="api",
 )
 def replay(original: Exchange, retry: Exchange) -> RuleResult:
@@ -347,7 +347,7 @@ def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> RuleResult
 
 def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     named = resumed.request.header("last-event-id")
-    ids = [event_id for event_id, _ in original.sequence]
+    ids = [event.id for event in original.sequence]
     expected = original.sequence[ids.index(named) + 1 :]
     if difference := first_difference(expected, resumed.sequence):
         reason = _difference(resumed, difference)
@@ -423,3 +423,29 @@ def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     if not policies:
         return inconclusive("no run was resumed without Last-Event-ID")
     return info("a resume without Last-Event-ID starts with: " + ", ".join(policies))
+
+
+@rule(
+    "resume.replay-bytes",
+    Level.INFO,
+    "Whether a retry after completion returns the events' data byte for byte",
+    why="A client that hashes, signs or compares the text of events needs the same bytes, not only the same values.",
+    fix="If clients compare the text of events, store each event's data as it was sent.",
+    source="ours",
+)
+def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
+    if problem := require_terminal(original):
+        return problem
+    if first_difference(original.sequence, retry.sequence) is not None:
+        return inconclusive("the retry returned different events (see resume.replay)", Location(retry))
+    pairs = zip(original.sequence, retry.sequence, strict=True)
+    # The values are equal, except for a runId that differs (run-id.constant).
+    different = [place for place, (sent, again) in enumerate(pairs, 1) if sent.data != again.data]
+    if original.run_id != retry.run_id and different == [len(original.sequence)]:
+        different = []
+    if not different:
+        return info("a retry returns the same bytes")
+    return info(
+        "a retry returns the same values in different bytes (key order, white space, escapes or forms of numbers): "
+        f"{len(different)} of {counted(len(original.sequence), 'event')}, the first is event {different[0]}"
+    )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.contract.decoding.decoded_frame import EventIdentity
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location
 from harness.contract.rules.rule import quoted
 from harness.formatting import counted
-
-"""An event's id and data: equal wherever the event is seen again."""
+from harness.profiles.workflow_actions.identity import EventIdentity
+from harness.protocol.sse import DEFAULT_EVENT_NAME
 
 
 def first_difference(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity]) -> str | None:
@@ -29,8 +28,7 @@ def first_difference(expected: Sequence[EventIdentity], actual: Sequence[EventId
 
 def identity_label(identity: EventIdentity) -> str:
     """An event in a sentence: its id, or its data if it has no id."""
-    event_id, data = identity
-    return f"id {event_id}" if event_id is not None else f"data {quoted(data or '', 60)}"
+    return f"id {identity.id}" if identity.id is not None else f"data {quoted(identity.data or '', 60)}"
 
 
 def _difference_at(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity], place: int) -> str:
@@ -42,13 +40,18 @@ def _difference_at(expected: Sequence[EventIdentity], actual: Sequence[EventIden
         return f"{is_instead_of}: {counted(skipped, 'event')} lost before it"
     if actual[place] in expected[:place]:
         return f"{is_instead_of}: it was already sent"
-    (expected_id, expected_data), (actual_id, actual_data) = expected[place], actual[place]
-    if expected_id is not None and expected_id == actual_id:
-        return (
-            f"event {place + 1} (id {actual_id}) has data {quoted(actual_data or '', 60)} instead of "
-            f"{quoted(expected_data or '', 60)}"
+    wanted, got = expected[place], actual[place]
+    if wanted.id is None or wanted.id != got.id:
+        return is_instead_of
+    if wanted.name != got.name:
+        names = (
+            f"{quoted(got.name or DEFAULT_EVENT_NAME)} instead of {quoted(wanted.name or DEFAULT_EVENT_NAME)}"
         )
-    return is_instead_of
+        return f"event {place + 1} (id {got.id}) has the event name {names}"
+    return (
+        f"event {place + 1} (id {got.id}) has data {quoted(got.data or '', 60)} instead of "
+        f"{quoted(wanted.data or '', 60)}"
+    )
 
 
 def common_prefix_length(expected: Sequence[EventIdentity], actual: Sequence[EventIdentity]) -> int:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from harness.contract.rules import comparisons, resume
 from harness.contract.rules.cuts import CutRun, Start, stitch
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
+from harness.profiles.workflow_actions.identity import EventIdentity
 from tests.contract.exchanges import (
     CUT,
     another_run,
@@ -56,6 +58,37 @@ def without_ids(run_id: str | None) -> Exchange:
     fields = {"type": "done", "runId": run_id} if run_id else {"type": "cancelled"}
     return run(frame({"type": "token", "content": "a"}), frame(fields))
 
+
+def stored(sent: Exchange) -> Exchange:
+    """The same events from a store that keeps values: sorted keys, spaces, escapes."""
+    return run(
+        *(
+            frame(
+                json.dumps(json.loads(event.frame.data or ""), sort_keys=True, indent=1)
+                .replace("w", "\\u0077")
+                .replace("\n", " "),
+                event.frame.id,
+            )
+            for event in sent.events
+        )
+    )
+
+
+def counting(sent: str, again: str) -> tuple[Exchange, Exchange]:
+    """A run and its replay that write a value in two ways."""
+    first, second = (
+        run(frame(f'{{"type":"token","content":"a","n":{value}}}', id_at(0)), done(1))
+        for value in (sent, again)
+    )
+    return first, second
+
+
+def named_run(name: str) -> Exchange:
+    """The run with event names."""
+    return run(*(frame(event.frame.data or "", event.frame.id, f"event: {name}\n") for event in RUN.events))
+
+
+STORED = stored(RUN)
 
 # A run of five events, 400 ms apart, that is cut after some of them and resumed at once.
 
@@ -395,6 +428,25 @@ CASES: list[Case] = [
     case(resume.start, [cut(1, 0), cut(2, 2)], is_=INFO, says="starts with: replay, tail"),
     case(resume.start, [cut(1, 1, last_id=True)], is_=INCONCLUSIVE, says="no run was resumed without"),
     case(resume.start, [], is_=INCONCLUSIVE, says="no run was resumed without"),
+    # replay-bytes
+    case(resume.replay_bytes, RUN, whole_run(), is_=INFO, says="the same bytes"),
+    case(resume.replay_bytes, RUN, whole_run(run_id="run-2"), is_=INFO, says="the same bytes"),
+    case(resume.replay_bytes, RUN, STORED, is_=INFO, says="bytes (key order"),
+    case(resume.replay_bytes, RUN, STORED, is_=INFO, says=": 4 of 4 events, the first is event 1"),
+    case(resume.replay_bytes, RUN, another_run(), is_=INCONCLUSIVE, says="returned different events"),
+    case(resume.replay_bytes, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
+    # An event is the same when its id, its name and the value of its data are.
+    case(resume.replay, RUN, STORED, is_=PASS, says="the same 4 events"),
+    case(resume.no_new_run, RUN, STORED, is_=PASS, says="no new event"),
+    case(resume.replay, *counting("1", "1.0"), is_=PASS, says="the same"),
+    case(resume.replay, *counting("1" + "0" * 5000, "1e5000"), is_=PASS, says="the same"),
+    case(resume.replay, *counting("9007199254740993", "9007199254740992"), is_=FAIL, says="event 1"),
+    case(resume.replay, *counting("1", '"1"'), is_=FAIL, says="event 1"),
+    case(resume.replay, *counting("1", "true"), is_=FAIL, says="event 1"),
+    case(resume.replay, *counting("null", "{}"), is_=FAIL, says="event 1"),
+    case(resume.replay, *counting('"e\u0301"', '"\u00e9"'), is_=FAIL, says="event 1"),
+    case(resume.replay, RUN, named_run("message"), is_=PASS, says="the same 4 events"),
+    case(resume.replay, RUN, named_run("token"), is_=FAIL, says="event name 'token' instead of 'message'"),
 ]
 
 
@@ -417,18 +469,22 @@ def test_verdict(example: Case) -> None:
     ],
 )
 def test_first_difference(expected: str, actual: str, difference: str | None) -> None:
-    def events(names: str) -> Sequence[tuple[str, str]]:
-        return tuple((name, f"data {name}") for name in names)
+    def events(names: str) -> Sequence[EventIdentity]:
+        return tuple(EventIdentity(name, f"data {name}") for name in names)
 
     assert first_difference(events(expected), events(actual)) == difference
 
 
 def test_where_the_data_differs_both_are_shown() -> None:
-    difference = first_difference((("a", "one"),), (("a", "two"),))
-    assert difference == "event 1 (id a) has data 'two' instead of 'one'"
-    assert (
-        first_difference(((None, "one"),), ((None, "two"),)) == "event 1 is data 'two' instead of data 'one'"
-    )
+    def difference(*events: EventIdentity) -> str | None:
+        return first_difference(events[:1], events[1:])
+
+    one, two = EventIdentity("a", "one"), EventIdentity("a", "two")
+    assert difference(one, two) == "event 1 (id a) has data 'two' instead of 'one'"
+    without_id = difference(EventIdentity(None, "one"), EventIdentity(None, "two"))
+    assert without_id == "event 1 is data 'two' instead of data 'one'"
+    named = difference(one, EventIdentity("a", "one", "token"))
+    assert named == "event 1 (id a) has the event name 'token' instead of 'message'"
 
 
 @pytest.mark.parametrize("after", range(1, 5))
@@ -496,5 +552,5 @@ def test_what_the_run_does_not_replay_is_pointed_at_on_the_connection_that_broug
         detail=CUT,
     )
     assert pointed_at(resume.every_cut([CutRun(strange, run(*FRAMES), None)], expect=REPLAY)) == [1, None]
-    later = comparisons.LaterCut(strange, run(*FRAMES), run(*FRAMES), kept=(("9-9", "x"),))
+    later = comparisons.LaterCut(strange, run(*FRAMES), run(*FRAMES), kept=(EventIdentity("9-9", "x"),))
     assert pointed_at(resume.every_cut([later], expect=REPLAY)) == [None, None]
