@@ -124,6 +124,7 @@ class Run:
     events: list[Event] = field(default_factory=list)
     ended: bool = False
     last_id: tuple[int, int] | None = None
+    was_read: bool = False
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def wake(self) -> None:
@@ -377,7 +378,8 @@ class RawServer:
 
     async def _events(self, run: Run, index: int, wire: Wire, writer: StreamWriter) -> AsyncIterator[Event]:
         """The run's events from `index` on, as they are produced. What was put is sent before each wait."""
-        stored = len(run.events)  # read from the store, unlike those that follow
+        stored = len(run.events) if run.was_read else 0  # a retry reads these from the store
+        run.was_read = True
         while True:
             while index < len(run.events):
                 index += 1
