@@ -44,23 +44,29 @@ def test_a_different_body_conflicts_after_the_run_has_ended(
 
 @decides(conflict.starts_nothing)
 def test_the_rejected_request_starts_no_run(
-    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    replayed_run: tuple[Exchange, Exchange],
+    conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange],
 ) -> None:
-    check(*conflict_after_completion)
+    check(replayed_run, *conflict_after_completion)
 
 
 @decides(conflict.original_untouched)
 def test_the_first_run_continues_to_its_end(
-    check: CheckFunction, conflict_in_flight: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    replayed_long_run: tuple[Exchange, Exchange],
+    conflict_in_flight: tuple[Exchange, Exchange, Exchange],
 ) -> None:
-    check(*conflict_in_flight)
+    check(replayed_long_run, *conflict_in_flight)
 
 
 @decides(conflict.original_untouched)
 def test_the_first_body_still_resumes_its_run(
-    check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    replayed_run: tuple[Exchange, Exchange],
+    conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange],
 ) -> None:
-    check(*conflict_after_completion[:3])
+    check(replayed_run, *conflict_after_completion[:3])
 
 
 @decides(conflict.leaks_nothing)

@@ -16,9 +16,9 @@ def test_simultaneous_equal_requests_are_one_run(
 
 @decides(race.different_bodies)
 def test_simultaneous_different_bodies_have_one_winner(
-    check: CheckFunction, different_bodies_together: list[list[Exchange]]
+    check: CheckFunction, completed_run: Exchange, different_bodies_together: list[list[Exchange]]
 ) -> None:
-    check(different_bodies_together)
+    check(completed_run, different_bodies_together)
 
 
 @decides(race.no_crosstalk)

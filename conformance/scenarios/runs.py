@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.config.settings import Action
 from harness.contract.exchange import Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
@@ -17,29 +19,40 @@ async def completed_run(context: ScenarioContext) -> Exchange:
     return await context.send(context.request("success"), "a completed run")
 
 
+async def _begun(context: ScenarioContext, request: HttpRequest, label: str) -> Exchange:
+    """The run of a request with a new key.
+
+    Its only event may be an error with the code 409. If the target accepts new keys, that is the run's own failure.
+    """
+    run = await context.send(request, label)
+    if not run.has_conflict_event or not (await context.run_once(completed_run)).started_run:
+        return run
+    return replace(run, begins_run=True)
+
+
 async def long_run(context: ScenarioContext) -> Exchange:
     """A run that streams for a second or more."""
-    return await context.send(context.request("long"), "a long run")
+    return await _begun(context, context.request("long"), "a long run")
 
 
 async def failing_run(context: ScenarioContext) -> Exchange:
     """A run that ends with error."""
-    return await context.send(context.request("failure"), "a failing run")
+    return await _begun(context, context.request("failure"), "a failing run")
 
 
 async def cancelled_run(context: ScenarioContext) -> Exchange:
     """A run that ends with cancelled."""
-    return await context.send(context.request("cancelled"), "a cancelled run")
+    return await _begun(context, context.request("cancelled"), "a cancelled run")
 
 
 async def silent_run(context: ScenarioContext) -> Exchange:
     """A run without tokens."""
-    return await context.send(context.request("silent"), "a silent run")
+    return await _begun(context, context.request("silent"), "a silent run")
 
 
 async def quiet_run(context: ScenarioContext) -> Exchange:
     """A run that pauses longer than the heartbeat budget."""
-    return await context.send(context.request("quiet"), "a quiet run")
+    return await _begun(context, context.request("quiet"), "a quiet run")
 
 
 async def echoed_run(context: ScenarioContext) -> Exchange:

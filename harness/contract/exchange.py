@@ -13,11 +13,12 @@ from enum import StrEnum
 
 from propcache.api import cached_property
 
-from harness.contract.decoding.decoded_frame import DecodedFrame, carries_409
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
+from harness.profiles.workflow_actions.conflict import carries_conflict_code
 from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
@@ -62,7 +63,8 @@ class Timing:
 class Exchange:
     """One request and its response. label: its part in the scenario, for readers.
 
-    received: the response as decoded while it was received; None to decode `reads` on demand.
+    received: the response as decoded while it was received; None to decode `reads` on demand. begins_run: whether it
+    certainly began a run: its key was new, and the target accepts new keys.
     """
 
     label: str
@@ -72,6 +74,7 @@ class Exchange:
     ending: Ending
     ending_detail: str
     received: Response | None = field(default=None, repr=False, compare=False)
+    begins_run: bool = False
 
     @cached_property
     def _response(self) -> Response:
@@ -173,13 +176,35 @@ class Exchange:
         return text in b"".join(read.data for read in self.reads) or text in self.body
 
     @cached_property
-    def is_rejection_event(self) -> bool:
-        """Whether its only event is an `error` that contains 409: a rejection in the form of a stream."""
+    def has_conflict_event(self) -> bool:
+        """Whether its only event is an `error` whose code is 409.
+
+        That is a rejection if the key was used before. A run with a new key may fail in the same form, so without
+        that knowledge ask `is_rejection_event`.
+        """
         return (
             self.summary.events == 1
             and isinstance(self.summary.terminal, ErrorEvent)
-            and carries_409(self.events[0].frame.data or "")
+            and carries_conflict_code(self.events[0].frame.data or "")
         )
+
+    @cached_property
+    def is_rejection_event(self) -> bool:
+        """Whether it is a rejection in the form of a stream, as far as the response alone tells.
+
+        A failed run is none: `begins_run` is set, or the event names a run that the client did not name.
+        """
+        if self.begins_run or not self.has_conflict_event:
+            return False
+        return self.run_id is None or self.run_id == self._requested_run_id
+
+    @property
+    def _requested_run_id(self) -> str | None:
+        try:
+            body = self.request.json()
+        except ValueError:
+            return None
+        return body.get("runId") if isinstance(body, dict) else None
 
     @cached_property
     def started_run(self) -> bool:

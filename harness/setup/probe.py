@@ -170,7 +170,7 @@ async def observe(probe: Probe, first: Exchange, long_action: str | None) -> lis
 
 async def _conflict(probe: Probe, first: Exchange) -> Observation:
     answer = await probe.send(with_different_body(first.request), "conflict")
-    form = rejection_form(answer)
+    form = rejection_form(answer, first)
     if form is None:
         reason = f"the same key with a different body got {answer.describe()}, not a 409"
         return Observation("conflict", None, reason, False)

@@ -7,14 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract.decoding.decoded_frame import carries_409
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending
 from harness.profiles.workflow_actions.events import OtherEvent, TokenEvent
 from tests.contract.exchanges import (
+    BODY,
     EPOCH_MS,
     LAST_CHUNK,
+    POST,
     SENT_NS,
     STREAM,
     cancelled,
@@ -151,24 +152,16 @@ def test_a_rejection_in_the_form_of_a_stream() -> None:
     assert not empty_stream().is_rejection_event
 
 
-@pytest.mark.parametrize(
-    ("data", "carries"),
-    [
-        ('{"type":"error","code":409}', True),
-        ('{"type":"error","status":"409"}', True),
-        ('{"type":"error","error":{"errors":[{"status":409}]}}', True),
-        ('{"type":"error","message":"HTTP 409: key reused"}', True),
-        ('{"type":"error","message":"took 1409 ms"}', False),
-        ('{"type":"error","code":"x409"}', False),
-        ('{"type":"error","retry":true,"code":null,"status":400}', False),
-        ('{"409":"conflict"}', False),
-        ("409", True),
-        ("{", False),
-        ("[" * 100_000, False),
-    ],
-)
-def test_what_carries_409(data: str, carries: bool) -> None:
-    assert carries_409(data) is carries
+def test_a_failed_run_is_no_rejection() -> None:
+    named = run(error(0, code=409, runId="r-1"))
+    assert named.has_conflict_event
+    assert not named.is_rejection_event
+    assert named.started_run
+    known = replace(run(error(0, code=409)), begins_run=True)
+    assert not known.is_rejection_event
+    assert known.started_run
+    asked = POST.with_json({**BODY, "runId": "mine"})
+    assert run(error(0, code=409, runId="mine"), request=asked).is_rejection_event
 
 
 def test_the_body_is_without_its_framing() -> None:

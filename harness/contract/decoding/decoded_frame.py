@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from propcache.api import cached_property
 
@@ -14,8 +10,6 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import TERMINAL_TYPES, RunEvent, TokenEvent, parse_run_event
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.sse import DEFAULT_EVENT_NAME, Frame
-
-_HTTP_409 = re.compile(r"\b409\b")
 
 
 @dataclass(frozen=True)
@@ -73,21 +67,3 @@ def decode_frame(index: int, arrival_ns: int, frame: Frame) -> DecodedFrame:
         return DecodedFrame(index, arrival_ns, frame, parse_run_event(frame.data), None)
     except ValueError as problem:
         return DecodedFrame(index, arrival_ns, frame, None, str(problem))
-
-
-def carries_409(data: str) -> bool:
-    """Whether a value in a JSON text is the number 409, or a string that contains it as a word."""
-    try:
-        return _contains_409(json.loads(data))
-    except (ValueError, RecursionError):
-        return False
-
-
-def _contains_409(value: Any) -> bool:
-    if isinstance(value, Mapping):
-        return any(map(_contains_409, value.values()))
-    if isinstance(value, list):
-        return any(map(_contains_409, value))
-    if isinstance(value, str):
-        return _HTTP_409.search(value) is not None
-    return value == 409 and not isinstance(value, bool)

@@ -200,6 +200,7 @@ def _recorded(exchange: Exchange, redact: Redactor, reads: Sequence[bytes]) -> d
             "headers": redact.value(request.headers),
             "body": _pack(redact.bytes(request.body)),
         },
+        "begins_run": exchange.begins_run,
         "timing": asdict(exchange.timing),
         "reads": [
             [read.arrival_ns, read.lag_ns, _to_text(data)]
@@ -227,6 +228,7 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
         reads=_reads(recorded["reads"]),
         ending=Ending(stored["ending"]),
         ending_detail=stored["ending_detail"],
+        begins_run=recorded.get("begins_run", False),
     )
 
 

@@ -25,12 +25,13 @@ def _refused(response: Exchange, statuses: Collection[int], what: str) -> RuleRe
     return passed(f"{what} got {response.status}")
 
 
-def _no_run(followup: Exchange, what: str) -> RuleResult | None:
+def _no_run(control: Exchange, followup: Exchange, what: str) -> RuleResult | None:
     """Fail if the rejected request started a run.
 
     `followup` is a valid request with the same key and a different body: a conflict shows that the key is taken.
+    `control` is a run of the same action.
     """
-    if rejection_form(followup) is not None:
+    if rejection_form(followup, control) is not None:
         return failed(
             f"{what} started a run: its key is already taken when a valid request uses it",
             Location(followup),
@@ -48,7 +49,7 @@ def _no_run(followup: Exchange, what: str) -> RuleResult | None:
 )
 def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a request without a token"
-    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401}, what)
+    return require_accepted(control) or _no_run(control, followup, what) or _refused(refused, {401}, what)
 
 
 @rule(
@@ -64,7 +65,9 @@ def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleRes
 )
 def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a garbage token"
-    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {401, 403}, what)
+    return (
+        require_accepted(control) or _no_run(control, followup, what) or _refused(refused, {401, 403}, what)
+    )
 
 
 @rule(
@@ -161,7 +164,11 @@ def before_key(
 )
 def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a foreign organizationId"
-    return require_accepted(control) or _no_run(followup, what) or _refused(refused, {403, 401, 404}, what)
+    return (
+        require_accepted(control)
+        or _no_run(control, followup, what)
+        or _refused(refused, {403, 401, 404}, what)
+    )
 
 
 @rule(
@@ -176,7 +183,7 @@ def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     """`refused` has a foreign organizationId (so a different body) and the key of `control`."""
     if problem := require_accepted(control):
         return problem
-    if rejection_form(refused) is not None:
+    if rejection_form(refused, control) is not None:
         return failed("a foreign organizationId with a known key got a conflict", Location(refused))
     return _refused(refused, {403, 401, 404}, "a foreign organizationId with a known key")
 
@@ -195,7 +202,7 @@ def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     if problem := require_accepted(first):
         return problem
     places = (Location(first), Location(second))
-    if rejection_form(second) is not None:
+    if rejection_form(second, first) is not None:
         return failed(
             "the same key in a different organization is a conflict, which reveals that the key exists",
             *places,

@@ -1,18 +1,21 @@
 """conflict: reusing a key with a different body is rejected with 409 and has no other effect.
 
-Three forms satisfy the documentation's "409 error event": status 409 with a stream of one ``error`` event; status
-409 with a JSON error body; status 200 with a stream whose only event is an ``error`` that contains 409.
+Status 409 is a rejection, whatever its body. So is status 200 with a stream whose only event is an ``error`` with the
+code 409 (harness.profiles.workflow_actions.conflict). The documentation says "409 error event", so a rejection should
+be an event.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
+from harness.contract.rules.resume import require_replays
 from harness.contract.rules.rule import (
     Level,
     Need,
@@ -21,22 +24,35 @@ from harness.contract.rules.rule import (
     require_accepted,
     require_terminal,
     rule,
-    was_accepted,
 )
 from harness.contract.rules.sequences import first_difference
+from harness.profiles.workflow_actions.conflict import CONFLICT_STATUS
+from harness.profiles.workflow_actions.events import KNOWN_TYPES
+
+_SHORTEST_VALUE = 8  # characters: a shorter number is found by chance
+_SHORTEST_TEXT = 5
 
 
-def rejection_form(response: Exchange) -> str | None:
-    """Which form of a 409 the response has; None if it is not a 409."""
-    types = [event.event.type for event in response.events if event.event]
-    only_error = len(response.events) == 1 and types == ["error"]
-    if response.status == 409 and not response.events:
-        return "status 409" + (" with a JSON body" if _is_json(response.body) else " without an error event")
-    if response.status == 409 and only_error:
-        return "status 409 with an error event"
-    if response.status == 200 and response.is_rejection_event:
-        return "an error event that contains 409"
+def rejection_form(response: Exchange, run: Exchange | None = None) -> str | None:
+    """Which form of a 409 the response to a used key has; None if it is not a 409.
+
+    run: a run of the same action with a different key. If it failed with the code 409 itself, a stream of that form
+    is not evidence of a rejection.
+    """
+    if response.status == CONFLICT_STATUS:
+        return f"status 409 with {_content_form(response)}"
+    if response.status == 200 and response.has_conflict_event and not (run and run.has_conflict_event):
+        return "an error event with the code 409"
     return None
+
+
+def _content_form(response: Exchange) -> str:
+    if response.events:
+        types = [event.event.type if event.event else None for event in response.events]
+        return "an error event" if types == ["error"] else "a stream that is not one error event"
+    if not response.body:
+        return "an empty body"
+    return "a JSON body" if _is_json(response.body) else "a body that is neither JSON nor an event"
 
 
 def _is_json(body: bytes) -> bool:
@@ -47,19 +63,39 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
+def _is_error_event(form: str) -> bool:
+    return form.endswith("with an error event") or form.startswith("an error event")
+
+
 def _is_declared_form(form: str, expect: Expectations) -> bool:
     if expect.conflict == "http-409":
         return form.startswith("status 409")
     if expect.conflict == "event":
-        return "error event" in form and "without" not in form
+        return _is_error_event(form)
     return True
+
+
+def _is_rejected(response: Exchange, run: Exchange) -> bool:
+    """Whether a request was rejected, with 409 or with a different 4xx. 429 is not one: it is too many requests."""
+    status = response.status or 0
+    return rejection_form(response, run) is not None or (400 <= status < 500 and status not in {408, 429})
+
+
+def _require_rejection(response: Exchange, run: Exchange) -> RuleResult | None:
+    """None if the different body was rejected; otherwise an inconclusive result for rules about the rejection."""
+    if _is_rejected(response, run):
+        return None
+    return inconclusive(
+        f"the different body was not rejected (see conflict.rejected): {response.describe()}",
+        Location(response),
+    )
 
 
 def is_conflict(response: Exchange, original: Exchange, situation: str, expect: Expectations) -> RuleResult:
     """Checks that `response`, to the key of `original` with a different body, is a 409."""
     if problem := require_accepted(original):
         return problem
-    form = rejection_form(response)
+    form = rejection_form(response, original)
     places = (Location(original), Location(response, response.events[0] if response.events else None))
     if form is not None and _is_declared_form(form, expect):
         return passed(f"rejected ({form})")
@@ -74,15 +110,27 @@ def is_conflict(response: Exchange, original: Exchange, situation: str, expect: 
             "API documents 409",
             *places,
         )
-    if response.started_run and response.run_id is not None and response.run_id == original.run_id:
+    if response.status == 200 and response.events and _is_run_of(response, original):
         return failed(f"{situation} returned the first body's run", *places)
+    if response.status == 200 and response.has_conflict_event and response.run_id is None:
+        return inconclusive(
+            "the action's own runs fail with an error of code 409, so such a stream may be a rejection or "
+            "a failed run",
+            *places,
+        )
     return failed(f"{situation} got {response.describe()}, not a 409", *places)
+
+
+def _is_run_of(response: Exchange, original: Exchange) -> bool:
+    return (response.run_id is not None and response.run_id == original.run_id) or (
+        response.sequence == original.sequence
+    )
 
 
 @rule(
     "conflict.rejected",
     Level.MUST,
-    "Same key, different body is rejected with 409 (three forms, reading 1)",
+    "Same key, different body is rejected with 409 (status 409, or an error event with the code 409; reading 1)",
     why="Reusing a key with a different body is a client bug; running either body hides it.",
     fix=(
         "Store a fingerprint of the body with the key, compare it on each request, and answer 409 if it "
@@ -104,6 +152,12 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
     )
 
 
+def _was_in_flight(original: Exchange, conflicting: Exchange) -> bool:
+    """Whether `original` was still running when `conflicting` was sent."""
+    over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
+    return conflicting.timing.sent_ns is not None and conflicting.timing.sent_ns < over_ns
+
+
 @rule(
     "conflict.in-flight",
     Level.MUST,
@@ -116,8 +170,7 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
 def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_accepted(original):
         return problem
-    over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
-    if conflicting.timing.sent_ns is None or conflicting.timing.sent_ns >= over_ns:
+    if not _was_in_flight(original, conflicting):
         return inconclusive("the first run ended before the different body could be sent", Location(original))
     return is_conflict(conflicting, original, "a different body while the first run was in flight", expect)
 
@@ -169,12 +222,25 @@ def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Exp
     source="ours",
     needs=Need.LONG_ACTION,
 )
-def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchange) -> RuleResult:
-    if problem := require_accepted(original):
+def original_untouched(
+    control: tuple[Exchange, Exchange], original: Exchange, conflicting: Exchange, retry: Exchange
+) -> RuleResult:
+    """`control` is a run of the same action that nothing disturbs, and its retry."""
+    if problem := require_accepted(original) or _require_rejection(conflicting, original):
         return problem
     places = (Location(original), Location(conflicting), Location(retry))
     if original.outcome != "done":
+        if not _was_in_flight(original, conflicting):
+            return inconclusive(
+                f"the first run had ended before the conflict: {original.describe()}", *places
+            )
+        if control[0].outcome != "done":
+            return inconclusive(
+                f"a run without a conflict does not end with done either: {control[0].describe()}", *places
+            )
         return failed(f"the first run did not end with done after a conflict: {original.describe()}", *places)
+    if problem := require_replays(control):
+        return problem
     if difference := first_difference(original.sequence, retry.sequence):
         reason = difference if retry.started_run else retry.describe()
         return failed(f"after the conflict the first body no longer resumes its run: {reason}", *places)
@@ -189,21 +255,33 @@ def original_untouched(original: Exchange, conflicting: Exchange, retry: Exchang
     fix="Compare key and body before you start a run, in the same step that stores the key.",
     source="ours",
 )
-def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, again: Exchange) -> RuleResult:
-    """After the conflict, `later` is the response to the first body sent again, `again` to the conflicting one."""
-    if problem := require_terminal(original):
+def starts_nothing(
+    control: tuple[Exchange, Exchange],
+    original: Exchange,
+    conflicting: Exchange,
+    later: Exchange,
+    again: Exchange,
+) -> RuleResult:
+    """After the conflict, `later` is the response to the first body sent again, `again` to the conflicting one.
+
+    `control` is a run that nothing disturbs, and its retry.
+    """
+    if problem := require_terminal(original) or _require_rejection(conflicting, original):
         return problem
-    if rejection_form(conflicting) is not None and again.started_run and rejection_form(again) is None:
+    for response in (conflicting, again):
+        if run_event := _run_event(response):
+            return failed(
+                f"the rejection contains an event of a run: {response.describe()}",
+                Location(response, run_event),
+            )
+    if again.started_run and not _is_rejected(again, original):
         return failed(
             f"the rejected body, sent again, returns a run: {again.describe()}",
             Location(conflicting),
             Location(again),
         )
-    if conflicting.started_run and rejection_form(conflicting) is None:
-        return failed(
-            f"the conflicting request got a run's events: {conflicting.describe()}",
-            Location(conflicting, conflicting.events[0]),
-        )
+    if problem := require_replays(control):
+        return problem
     foreign = [event for event in later.events if event.identity not in original.sequence]
     if later.run_id is not None and later.run_id != original.run_id and foreign:
         return failed(
@@ -212,11 +290,19 @@ def starts_nothing(original: Exchange, conflicting: Exchange, later: Exchange, a
             Location(original),
             Location(later),
         )
-    if foreign:
+    if later.started_run and foreign:
         return failed(
             "after the conflict the key returns events that its run did not have", Location(later, foreign[0])
         )
     return passed("the rejected request started no run")
+
+
+def _run_event(response: Exchange) -> DecodedFrame | None:
+    """The first event of a run in a response with status 409."""
+    if response.status != CONFLICT_STATUS:
+        return None
+    kinds = KNOWN_TYPES - {"error"}
+    return next((event for event in response.events if event.event and event.event.type in kinds), None)
 
 
 def _refused_value(response: Exchange, name: str) -> str:
@@ -243,67 +329,97 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
     """`secret` is a string that only the first body contains."""
     if problem := require_accepted(original):
         return problem
+    unrejected = _require_rejection(conflicting, original)
+    if unrejected is not None and (conflicting.status or 0) < 500:
+        return unrejected
     if conflicting.holds(secret.encode()):
         return failed("the rejection contains a value of the first request's body", Location(conflicting))
-    if original.run_id and conflicting.holds(original.run_id.encode()):
+    texts = list(_texts(conflicting))
+    if original.run_id and _contains(texts, original.run_id, conflicting):
         return failed("the rejection contains the first run's runId", Location(conflicting))
-    if was_accepted(conflicting):
-        return inconclusive("the different body was not rejected", Location(conflicting))
-    text = _text(conflicting)
-    leaked = [event for event in original.tokens if event.frame.id and _contains_id(text, event.frame.id)]
-    if leaked:
+    repeated = [event for event in conflicting.events if event.identity in original.sequence]
+    if repeated:
+        return failed("the rejection contains an event of the first run", Location(conflicting, repeated[0]))
+    ids = [event.frame.id for event in original.tokens if event.frame.id]
+    leaked = next((event_id for event_id in ids if _contains(texts, event_id, conflicting)), None)
+    if leaked is not None:
         return failed(
-            f"the rejection contains an event of the first run (id {leaked[0].frame.id})",
+            f"the rejection contains an event of the first run (id {leaked})",
             Location(conflicting),
         )
-    return passed("the rejection contains nothing of the first run")
+    return unrejected or passed("the rejection contains nothing of the first run")
 
 
 @rule(
     "conflict.error-event",
     Level.SHOULD,
-    "The rejection is an error event",
+    "The rejection is an error event (any 409 will do if the target declares `http-409`)",
     why="The documentation says so, and stream clients wait for an event.",
-    fix="Send the rejection as a stream with one `error` event that carries 409.",
-    source="api",
+    fix="Send the rejection as a stream with one `error` event whose `code` or `status` is 409.",
+    source="api, reading 1",
 )
-def error_event(original: Exchange, conflicting: Exchange) -> RuleResult:
+def error_event(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_accepted(original):
         return problem
-    form = rejection_form(conflicting)
+    form = rejection_form(conflicting, original)
     if form is None:
         return inconclusive(f"no 409 to check: {conflicting.describe()}", Location(conflicting))
-    if conflicting.events:
+    if _is_error_event(form):
         return passed(f"the rejection is {form}")
+    if expect.conflict == "http-409":
+        return passed(f"the rejection is {form}, as the target declares (http-409)")
     return failed(f"the rejection is {form}, not an error event", Location(conflicting))
 
 
 @rule(
     "conflict.form",
     Level.INFO,
-    "Which of the three forms the 409 has",
-    why="Clients must know which of the three to look for.",
+    "Which form the 409 has",
+    why="Clients must know which form to look for.",
     fix="Use one form for every conflict, and document it.",
     source="reading 1",
 )
 def form(original: Exchange, conflicting: Exchange) -> RuleResult:
     if problem := require_accepted(original):
         return problem
-    observed = rejection_form(conflicting)
+    observed = rejection_form(conflicting, original)
     if observed is None:
         return inconclusive(f"no 409 to check: {conflicting.describe()}", Location(conflicting))
     return info(f"a reused key with a different body gets {observed}")
 
 
-def _text(response: Exchange) -> str:
-    """The content of a response, without the ids of its events: these may look like the ids of other runs."""
+def _texts(response: Exchange) -> Iterator[str]:
+    """The header values and the content of a response.
+
+    Left out are the status line, and the ids of its events: these may look like the ids of other runs.
+    """
+    if response.head is not None:
+        yield from (value for _, value in response.head.headers)
     if response.events:
-        return "\n".join(event.frame.data or "" for event in response.events)
-    return response.body.decode("utf-8", "replace")
+        contents = [event.frame.data or "" for event in response.events]
+    else:
+        contents = [response.body.decode("utf-8", "replace")]
+    for content in contents:
+        yield content
+        try:
+            yield json.dumps(json.loads(content), ensure_ascii=False)  # escaped text, unescaped
+        except (ValueError, RecursionError):
+            continue
 
 
-def _contains_id(text: str, event_id: str) -> bool:
-    return re.search(rf"(?<![\w-]){re.escape(event_id)}(?![\w-])", text) is not None
+def _contains(texts: Sequence[str], value: str, response: Exchange) -> bool:
+    """Whether one of `texts` contains `value` as a whole.
+
+    A short value may be there by chance, and what the request itself contains reveals nothing.
+    """
+    short = len(value) < (_SHORTEST_TEXT if re.search("[A-Za-z]", value) else _SHORTEST_VALUE)
+    request = response.request
+    if short or value in request.body.decode("utf-8", "replace"):
+        return False
+    if any(value in sent for _, sent in request.headers):
+        return False
+    whole = re.compile(rf"(?<![\w-]){re.escape(value)}(?![\w-])")
+    return any(map(whole.search, texts))
 
 
 def rejections(responses: Sequence[Exchange]) -> list[Exchange]:

@@ -133,7 +133,7 @@ def other_route(first: Exchange, other: Exchange) -> RuleResult:
     """`other` used the key of `first` on the other route."""
     if problem := require_terminal(first):
         return problem
-    if rejection_form(other) is not None:
+    if rejection_form(other, first) is not None:
         return info("a key used on the other route is the same key: a conflict")
     if not other.started_run:
         return inconclusive(
@@ -158,7 +158,7 @@ def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) ->
 
     results: list[str] = []
     for what, response in (("a different key order", reordered), ("different whitespace", spaced)):
-        if rejection_form(response) is not None:
+        if rejection_form(response, original) is not None:
             results.append(f"{what} makes a different body")
         elif response.started_run and is_same_run(original, response):
             results.append(f"{what} makes the same body")

@@ -94,21 +94,30 @@ def _one_run(responses: Sequence[Exchange], round_suffix: str, expect: Expectati
     ),
     source="api",
 )
-def different_bodies(rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
-    """Each round holds the responses to simultaneous requests with one key and different bodies."""
+def different_bodies(control: Exchange, rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
+    """Each round holds the responses to simultaneous requests with one key and different bodies.
+
+    `control` is a run of the same action with a different key.
+    """
     together = [responses for responses in rounds if _are_simultaneous(responses)]
     if not together:
         return inconclusive("the requests could not be sent simultaneously")
     return combine(
         [
-            _one_winner(responses, _round_suffix(number, together))
+            _one_winner(control, responses, _round_suffix(number, together))
             for number, responses in enumerate(together, 1)
         ],
         f"{counted(len(together), 'round')} of {len(together[0])} different bodies: one winner each, the rest 409",
     )
 
 
-def _one_winner(responses: Sequence[Exchange], round_suffix: str) -> RuleResult:
+def _one_winner(control: Exchange, responses: Sequence[Exchange], round_suffix: str) -> RuleResult:
+    if control.has_conflict_event and any(response.has_conflict_event for response in responses):
+        return inconclusive(
+            "the action's own runs fail with an error of code 409, so such a stream may be a rejection or "
+            "a failed run",
+            Location(control),
+        )
     losers = rejections(responses)
     winners = [response for response in responses if response not in losers and response.started_run]
     others = [response for response in responses if response not in losers and response not in winners]

@@ -85,7 +85,7 @@ def key_wins(
     """
     if problem := require_terminal(original) or require_resume(*control):
         return problem
-    if not new_key_old_id.started_run or rejection_form(new_key_old_id) is not None:
+    if not new_key_old_id.started_run or rejection_form(new_key_old_id, original) is not None:
         return failed(
             f"a new key with an old runId is not a new run: {new_key_old_id.describe()}",
             Location(original),
@@ -105,7 +105,7 @@ def key_wins(
         )
     resumed = first_difference(original.sequence, old_key_new_id.sequence) is None
     refused = old_key_new_id.status is not None and 400 <= old_key_new_id.status < 500
-    if not resumed and not refused and rejection_form(old_key_new_id) is None:
+    if not resumed and not refused and rejection_form(old_key_new_id, original) is None:
         return failed(
             f"an old key with a new runId is neither resumed nor rejected with 409: {old_key_new_id.describe()}",
             Location(original),

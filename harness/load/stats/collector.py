@@ -135,7 +135,7 @@ class Collector:
         """
         if self.closed:
             return "in flight"
-        outcome = outcome_of(exchange)
+        outcome = outcome_of(exchange, stream.step)
         self._record_outcome(stream, exchange, outcome)
         self._measure(stream, exchange, outcome)
         return outcome

@@ -61,9 +61,11 @@ _ENDING_OUTCOMES = {
 _BROKEN_OFF = frozenset({"truncated", "timed out", "refused"})
 
 
-def outcome_of(exchange: Exchange) -> str:
+def outcome_of(exchange: Exchange, step: StreamStep) -> str:
     """The ledger outcome of a stream that ended.
 
+    A stream with an error of code 409 is a rejection only where the step sends a used key with a different body. A
+    run that failed with such an error ended with ``error``.
     Raises ValueError for a stopped stream: whether it is "in flight" or "abandoned" depends on why it was stopped.
     """
     if exchange.ending is Ending.STOPPED:
@@ -74,7 +76,7 @@ def outcome_of(exchange: Exchange) -> str:
         outcome = None
     if outcome is not None:
         return outcome
-    if exchange.status != 200 or exchange.is_rejection_event:
+    if exchange.status != 200 or ("rejected" in step.expects and exchange.has_conflict_event):
         return "rejected"
     return exchange.outcome or "truncated"
 

@@ -75,7 +75,7 @@ def exchange(
         ([(30, HEAD + TOKEN + DONE + END)], Ending.COMPLETE, "done"),
         ([(30, HEAD + frame(type="error") + END)], Ending.COMPLETE, "error"),
         ([(30, HEAD + frame(type="cancelled") + END)], Ending.COMPLETE, "cancelled"),
-        ([(30, HEAD + frame(type="error", code=409) + END)], Ending.COMPLETE, "rejected"),
+        ([(30, HEAD + frame(type="error", code=409) + END)], Ending.COMPLETE, "error"),
         ([(30, HEAD + TOKEN + frame(type="error", code=409) + END)], Ending.COMPLETE, "error"),
         ([(30, HEAD_409)], Ending.COMPLETE, "rejected"),
         ([(30, b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n")], Ending.COMPLETE, "rejected"),
@@ -93,12 +93,28 @@ def exchange(
     ],
 )
 def test_the_ledger_outcome(reads: list[tuple[float, bytes]], ending: Ending, outcome: str) -> None:
-    assert outcome_of(exchange(*reads, ending=ending)) == outcome
+    assert outcome_of(exchange(*reads, ending=ending), RUN) == outcome
+
+
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (frame(type="error", code=409), "rejected"),
+        (frame(type="error", status="409", message="key used"), "rejected"),
+        (frame(type="error", code=500, message="the calendar service answered 409"), "error"),
+        (frame(type="error", code="calendar_409"), "error"),
+        (frame(type="error", runId="run-409"), "error"),
+    ],
+)
+def test_only_a_used_key_can_be_rejected_with_an_event(event: bytes, outcome: str) -> None:
+    failed = exchange((30, HEAD + event + END))
+    assert outcome_of(failed, CONFLICTING) == outcome
+    assert {outcome_of(failed, step) for step in (RUN, ORIGINAL, CUT, RETRY, RESUMED)} == {"error"}
 
 
 def test_a_stopped_stream_has_no_outcome() -> None:
     with pytest.raises(ValueError, match="stopped"):
-        outcome_of(exchange(ending=Ending.STOPPED))
+        outcome_of(exchange(ending=Ending.STOPPED), RUN)
 
 
 def finding(requirement: str, verdict: Verdict = Verdict.FAIL, detail: str = "one\ntwo") -> Finding:
