@@ -65,6 +65,21 @@ _TOOLS = ("say", "long", "fail", "cancel", "silent", "quiet", "echo")
 _ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
 
 
+_BODIES = {
+    "409 text": ("text/plain", b"Conflict"),
+    "409 html": ("text/html", b"<h1>409 Conflict</h1>"),
+    "409 empty": ("text/plain", b""),
+}
+#: What the failing action says; all but the usual one send nothing before.
+_FAILURES: dict[str, dict[str, Any]] = {
+    "usual": {"code": "tool_failed", "message": "the tool could not be reached"},
+    "mentions 409": {"code": 500, "message": "the calendar service answered 409 at 10:00:12.409"},
+    "tool's 409": {"code": "calendar_409", "message": "no free slot", "tool": {"status": 409}},
+    "code 409": {"code": 409, "message": "no free slot"},
+    "code 409 without runId": {"code": 409, "message": "no free slot"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Style:
     """How a correct response looks on the wire. Every combination is correct."""
@@ -94,7 +109,12 @@ class Style:
     packets: Literal["event", "byte", "whole"] = "event"
     reset_at_end: bool = False
     # What the documentation leaves open.
-    conflict: Literal["409 stream", "409 json", "200 event"] = "409 stream"
+    conflict: Literal["409 stream", "409 json", "409 text", "409 html", "409 empty", "200 event"] = (
+        "409 stream"
+    )
+    failure: Literal["usual", "mentions 409", "tool's 409", "code 409", "code 409 without runId"] = "usual"
+    run_ids: Literal["uuid", "number"] = "uuid"
+    keys: Literal["printable", "any"] = "printable"
     resume_start: Literal["replay", "tail"] = "replay"
     last_event_id: bool = True
     body_comparison: Literal["bytes", "canonical"] = "canonical"
@@ -268,6 +288,7 @@ class RawServer:
         self.base_url = ""
         self._runs: dict[tuple[str, str, str], Run] = {}
         self._answers = count()
+        self._numbers = count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._loop = asyncio.new_event_loop()
@@ -327,6 +348,13 @@ class RawServer:
         await self._stream(run, index, wire)
 
     async def _refuse(self, refused: Refused, wire: Wire) -> None:
+        if refused.status == 409 and self.style.conflict in _BODIES:
+            content_type, body = _BODIES[self.style.conflict]
+            headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
+            wire.put(self._head(refused.status, refused.reason, headers))
+            wire.put(body)
+            await wire.flush()
+            return
         if refused.status == 409 and self.style.conflict != "409 json":
             document = {"type": "error", "status": 409, "message": refused.detail}
             event = Event(f"{time.time_ns() // 1_000_000}-0", self._json(document), "error")
@@ -421,11 +449,11 @@ class RawServer:
             raise Refused(403, "Forbidden", "organizationId is not that of the token")
         if body["workflowAction"].get("toolId") not in _TOOLS:
             raise Refused(422, "Unprocessable Content", "workflowAction.toolId is not known")
-        identity = _identity(organization, _key(request), body)
+        identity = _identity(organization, _key(request, self.style.keys), body)
         fingerprint = self._fingerprint(request.body or b"", body)
         run = self._runs.get(identity) if identity else None
         if run is None:
-            run = Run(body.get("runId") or str(uuid.uuid4()), fingerprint)
+            run = Run(body.get("runId") or self._run_id(), fingerprint)
             if identity:
                 self._runs[identity] = run
             self._start(run, body["workflowAction"])
@@ -433,6 +461,9 @@ class RawServer:
         if run.fingerprint != fingerprint:
             raise Refused(409, "Conflict", "the key or runId was used with another body")
         return run, self._resume_at(run, request.header("last-event-id"))
+
+    def _run_id(self) -> str:
+        return str(next(self._numbers)) if self.style.run_ids == "number" else str(uuid.uuid4())
 
     def _fingerprint(self, raw: bytes, body: dict[str, Any]) -> str:
         if self.style.body_comparison == "canonical":
@@ -539,14 +570,18 @@ class RawServer:
             yield token("done thinking", QUIET_S)
         elif tool == "echo":
             yield from map(token, re.findall(r"(?s).{1,12}", str(action.get("text", ""))))
-        elif tool in {"fail", "cancel"}:
+        elif tool == "cancel" or (tool == "fail" and self.style.failure == "usual"):
             yield token("about to end ")
-        end: dict[str, Any] = {"type": "done", "runId": run.run_id}
-        if tool == "fail":
-            end = {"type": "error", "code": "tool_failed", "message": "the tool could not be reached"}
-        elif tool == "cancel":
-            end = {"type": "cancelled"}
-        yield 0.0, end
+        yield 0.0, self._end(run, tool)
+
+    def _end(self, run: Run, tool: str) -> dict[str, Any]:
+        """The payload of the terminal event."""
+        if tool == "cancel":
+            return {"type": "cancelled"}
+        if tool != "fail":
+            return {"type": "done", "runId": run.run_id}
+        named = {"runId": run.run_id} if self.style.failure == "code 409" else {}
+        return {"type": "error", **named, **_FAILURES[self.style.failure]}
 
 
 def serving_apart(style: Style) -> AbstractContextManager[str]:
@@ -641,11 +676,15 @@ def _zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _key(request: Request) -> str | None:
+def _key(request: Request, accepted: Literal["printable", "any"]) -> str | None:
     values = request.headers.get("idempotency-key", [])
     if not values:
         return None
-    if len(values) > 1 or not 0 < len(values[0]) <= 255 or not values[0].isprintable():
+    key = values[0]
+    printable = (
+        key.isprintable() if accepted == "printable" else not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", key)
+    )
+    if len(values) > 1 or not 0 < len(key) <= (255 if accepted == "printable" else 4096) or not printable:
         raise Refused(400, "Bad Request", "Idempotency-Key must be one short printable text")
     return values[0]
 

@@ -58,7 +58,10 @@ COUNTER = {
     "run-id.key-wins": "inconclusive",
 }
 RESET_WITHOUT_LENGTH = {"headers.complete": "inconclusive"}  # the end may have been lost in the reset
+NOT_JSON = ("409 text", "409 html", "409 empty")
+NOT_AN_EVENT = ("409 json", *NOT_JSON)
 JSON_CONFLICT = {"conflict.error-event": "warn"}  # a SHOULD: it is not an event
+OTHER_SHAPE = {"input.error-shape": "warn"}  # a SHOULD: the other rejections are problem documents
 ID_IGNORED = {"resume.last-event-id": "warn"}  # a SHOULD, unless the target declares it
 
 
@@ -137,9 +140,24 @@ CORPUS: dict[str, list[Entry]] = {
         _entry(JSON_CONFLICT, conflict="409 json"),
         _entry(conflict="200 event"),
         _entry(conflict="409 stream", target={"conflict": "http-409"}),
-        _entry(JSON_CONFLICT, conflict="409 json", target={"conflict": "http-409"}),
+        _entry(conflict="409 json", target={"conflict": "http-409"}),
         _entry(conflict="200 event", target={"conflict": "event"}),
     ],
+    "more conflicts": [
+        _entry(JSON_CONFLICT | OTHER_SHAPE, conflict="409 text"),
+        _entry(JSON_CONFLICT | OTHER_SHAPE, conflict="409 html"),
+        _entry(JSON_CONFLICT | OTHER_SHAPE, conflict="409 empty"),
+        _entry(OTHER_SHAPE, conflict="409 empty", target={"conflict": "http-409"}),
+        _entry(JSON_CONFLICT, conflict="409 json", run_ids="number"),
+    ],
+    "failures": [
+        _entry(failure="mentions 409", conflict="200 event"),
+        _entry(failure="tool's 409"),
+        _entry(failure="code 409", conflict="200 event"),
+        _entry(failure="code 409 without runId", conflict="200 event"),
+        _entry(failure="code 409 without runId", target={"conflict": "http-409"}),
+    ],
+    "keys": [_entry(keys="any"), _entry(keys="any", body_comparison="bytes")],
     "resumption": [
         _entry(resume_start="tail"),
         _entry(ID_IGNORED, last_event_id=False),
@@ -275,7 +293,10 @@ def _random_styles() -> strategies.SearchStrategy[Style]:
         header_case=strategies.sampled_from(["Title", "lower", "UPPER"]),
         framing=strategies.sampled_from(["chunked", "tiny chunks", "HTTP/1.0", "HTTP/1.1 until close"]),
         packets=strategies.sampled_from(["event", "byte", "whole"]),
-        conflict=strategies.sampled_from(["409 stream", "409 json", "200 event"]),
+        conflict=strategies.sampled_from(["409 stream", *NOT_AN_EVENT, "200 event"]),
+        failure=strategies.sampled_from(["usual", "mentions 409", "tool's 409", "code 409"]),
+        run_ids=strategies.sampled_from(["uuid", "number"]),
+        keys=strategies.sampled_from(["printable", "any"]),
         resume_start=strategies.sampled_from(["replay", "tail"]),
         body_comparison=strategies.sampled_from(["bytes", "canonical"]),
         store=strategies.sampled_from(["bytes", "bytes", "values", "numbers"]),
@@ -292,8 +313,10 @@ def _allowed(style: Style) -> dict[str, str]:
         allowed |= COUNTER
     if style.reset_at_end and style.framing.startswith("HTTP"):
         allowed |= RESET_WITHOUT_LENGTH
-    if style.conflict == "409 json":
+    if style.conflict in NOT_AN_EVENT:
         allowed |= JSON_CONFLICT
+    if style.conflict in NOT_JSON:
+        allowed |= OTHER_SHAPE
     if not style.last_event_id:
         allowed |= ID_IGNORED
     return allowed
