@@ -36,28 +36,35 @@ def test_a_retry_in_flight_joins_the_run(
 
 @decides(resume.first_reader_kept)
 def test_a_second_reader_does_not_affect_the_first_one(
-    check: CheckFunction, joined_run: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    joined_run: tuple[Exchange, Exchange, Exchange],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*joined_run)
+    check(*joined_run, replayed_long_run)
 
 
 @decides(resume.every_cut)
-def test_nothing_is_lost_wherever_a_run_is_cut(check: CheckFunction, cut_runs: list[CutRun]) -> None:
-    check(cut_runs)
+def test_nothing_is_lost_wherever_a_run_is_cut(
+    check: CheckFunction, cut_runs: list[CutRun], replayed_long_run: tuple[Exchange, Exchange]
+) -> None:
+    check(cut_runs, (), replayed_long_run)
 
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_after_a_cut_with_last_event_id(
-    check: CheckFunction, cut_runs_by_id: list[CutRun]
+    check: CheckFunction,
+    cut_runs_by_id: list[CutRun],
+    cut_after_the_end: list[CutRun],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(cut_runs_by_id)
+    check(cut_runs_by_id, cut_after_the_end, replayed_long_run)
 
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_by_resuming_a_finished_run(
-    check: CheckFunction, cut_after_the_end: list[CutRun]
+    check: CheckFunction, cut_after_the_end: list[CutRun], replayed_long_run: tuple[Exchange, Exchange]
 ) -> None:
-    check(cut_after_the_end)
+    check(cut_after_the_end, cut_after_the_end, replayed_long_run)
 
 
 @decides(resume.survives_disconnect)
@@ -69,16 +76,45 @@ def test_a_dropped_connection_does_not_end_the_run(
 
 @decides(resume.last_event_id)
 def test_last_event_id_returns_exactly_the_later_events(
-    check: CheckFunction, resumed_after_each_id: tuple[Exchange, list[Exchange]]
+    check: CheckFunction,
+    resumed_after_each_id: tuple[Exchange, list[Exchange]],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*resumed_after_each_id)
+    check(*resumed_after_each_id, replayed_long_run)
+
+
+@decides(resume.after_terminal)
+def test_a_resumption_after_the_terminal_event_ends(
+    check: CheckFunction,
+    resumed_after_terminal: list[tuple[Exchange, Exchange]],
+    replayed_run: tuple[Exchange, Exchange],
+) -> None:
+    check(resumed_after_terminal, replayed_run)
+
+
+@decides(resume.id_order)
+def test_last_event_id_is_compared_as_numbers(
+    check: CheckFunction, resumed_between_ids: tuple[Exchange, Exchange, list[Exchange]]
+) -> None:
+    check(*resumed_between_ids)
 
 
 @decides(resume.bad_last_event_id)
 def test_a_bad_last_event_id_does_no_harm(
-    check: CheckFunction, retries_with_bad_ids: tuple[Exchange, list[Exchange]]
+    check: CheckFunction,
+    retries_with_bad_ids: list[tuple[Exchange, Exchange]],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*retries_with_bad_ids)
+    check(retries_with_bad_ids, replayed_long_run)
+
+
+@decides(resume.bad_last_event_id)
+def test_a_bad_last_event_id_does_no_harm_in_flight(
+    check: CheckFunction,
+    retries_with_bad_ids_in_flight: list[tuple[Exchange, Exchange]],
+    replayed_long_run: tuple[Exchange, Exchange],
+) -> None:
+    check(retries_with_bad_ids_in_flight, replayed_long_run)
 
 
 @decides(resume.failure_replayed)
@@ -90,11 +126,20 @@ def test_the_retry_of_a_failed_run_replays_its_failure(
 
 @decides(resume.terminal_race)
 def test_a_retry_that_races_the_terminal_event_loses_nothing(
-    check: CheckFunction, retries_at_the_end: list[tuple[Exchange, Exchange]]
+    check: CheckFunction,
+    retries_at_the_end: list[tuple[Exchange, Exchange]],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(retries_at_the_end)
+    check(retries_at_the_end, replayed_long_run)
 
 
 @decides(resume.start)
 def test_where_a_resumed_stream_starts(check: CheckFunction, cut_runs: list[CutRun]) -> None:
     check(cut_runs)
+
+
+@decides(resume.retention)
+def test_a_key_still_works_at_the_end_of_the_suite(
+    check: CheckFunction, retained_key: tuple[Exchange, Exchange, Exchange]
+) -> None:
+    check(*retained_key)

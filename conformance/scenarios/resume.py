@@ -10,7 +10,8 @@ from typing import Any
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cuts import CutRun
-from harness.contract.rules.resume import terminal_lead_ms
+from harness.contract.rules.retries import terminal_lead_ms
+from harness.profiles.workflow_actions.event_id import StreamId
 from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 from harness.transport.receiver import Cut, CutHow
 
@@ -19,10 +20,19 @@ from .runs import cancelled_run, completed_run, failing_run, long_run, silent_ru
 MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
 _LAST_EVENT_ID = "Last-Event-ID"
+_MALFORMED_IDS = ("none", "-", "$", "1-", "-1-0", "1-2-3", "9" * 40)
+_FUTURE_IDS = ("99999999999999-0", f"{2**63}-0", f"{2**64 - 1}-{2**64 - 1}")
+#: Older than any run of today, and as text some are older than its ids and some are not.
+_OLD_IDS = (StreamId(2, 0), StreamId(9, 0), StreamId(10, 0), StreamId(999_999_999_999, 0))
+_MOST_BETWEEN = 4
+_TWO_DIGITS = 10  # less than 2 as text
 _RACES = 12
 _RACE_ROUNDS = 5
 _RACE_FROM = 4
 _LONGEST_GAP_MS = 2000.0
+
+
+_Pair = tuple[Exchange, Exchange]
 
 
 async def replayed_run(context: ScenarioContext) -> tuple[Exchange, Exchange]:
@@ -154,13 +164,61 @@ async def cut_after_the_end(context: ScenarioContext) -> list[CutRun]:
     return [CutRun(original, stream, original) for stream in resumed]
 
 
-async def retries_with_bad_ids(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
+async def resumed_after_terminal(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
+    """Finished runs, of each way to end, and their resumption after their terminal event."""
+
+    async def resumed(scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]) -> _Pair | None:
+        original = await context.run_once(scenario)
+        if not original.terminals or not original.terminals[0].frame.id:
+            return None
+        request = original.request.with_header(_LAST_EVENT_ID, original.terminals[0].frame.id)
+        return original, await context.send(request, f"{original.label}, resumed after its terminal event")
+
+    scenarios = {"success": completed_run, "failure": failing_run, "long": long_run}
+    pairs = await gather_some(
+        [resumed(scenario) for action, scenario in scenarios.items() if context.target.action(action)]
+    )
+    return [pair for pair in pairs if pair is not None]
+
+
+async def resumed_between_ids(context: ScenarioContext) -> tuple[Exchange, Exchange, list[Exchange]]:
+    """A finished run, and its resumption after ids that it does not have: older ones, ones between its own, later ones.
+
+    The second exchange is the resumption after an id that is older than the run by one millisecond.
+    """
+    original = await context.run_once(long_run)
+    own = [event.stream_id for event in original.events if event.stream_id]
+    if not own or len(own) < len(original.events) or own[0].ms == 0:
+        return original, original, []
+    just_older = StreamId(own[0].ms - 1, 0)
+
+    async def after(event_id: StreamId) -> Exchange:
+        request = original.request.with_header(_LAST_EVENT_ID, str(event_id))
+        return await context.send(request, f"a resumption after id {event_id}")
+
+    return original, await after(just_older), await gather_some([after(one) for one in _absent_ids(own)])
+
+
+def _absent_ids(own: list[StreamId]) -> list[StreamId]:
+    """Ids in the order of numbers but not in that of text, and the next ones after some of the run's own."""
+    older = [one for one in _OLD_IDS if one < own[0]]
+    between = [
+        one
+        for place in _spread(0, len(own) - 2)[:: max(1, len(own) // _MOST_BETWEEN)]
+        for one in (StreamId(own[place].ms, own[place].seq + 1), StreamId(own[place].ms, _TWO_DIGITS))
+        if own[place] < one < own[place + 1]
+    ]
+    last = own[-1]
+    return list(dict.fromkeys([*older, *between, StreamId(last.ms, last.seq + 1), StreamId(last.ms + 1, 0)]))
+
+
+async def retries_with_bad_ids(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """A finished run, and retries with a Last-Event-ID that none of its events has."""
     original = await context.run_once(long_run)
-    other = await context.run_once(completed_run)
-    foreign = other.events[0].frame.id if other.events else None
-    bad = ["none", "-", "1-", "-1-0", "1-2-3", "9" * 40, "99999999999999-0", "0-0", foreign or "1-1"]
-    return original, await gather_some(
+    first = original.summary.first_id
+    near = [f"{first.ms - 1}-0", f"{first.ms}-{2**64 - 1}"] if first is not None and first.ms else []
+    bad = [*_MALFORMED_IDS, *_FUTURE_IDS, "0-0", await _foreign_id(context), *near]
+    retries = await gather_some(
         [
             context.send(
                 original.request.with_header(_LAST_EVENT_ID, value), f"a retry with Last-Event-ID {value}"
@@ -168,6 +226,39 @@ async def retries_with_bad_ids(context: ScenarioContext) -> tuple[Exchange, list
             for value in bad
         ]
     )
+    return [(original, retry) for retry in retries]
+
+
+async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
+    """Long runs, each with a retry in flight whose Last-Event-ID none of its events has."""
+    if not (await context.run_once(long_run)).started_run:
+        return []
+
+    async def retried(value: str) -> tuple[Exchange, Exchange]:
+        request = context.request("long")
+        async with context.connections(2):
+            first = context.open(request, f"a long run, retried with Last-Event-ID {value}")
+            await first.events(2)
+            second = context.open(
+                request.with_header(_LAST_EVENT_ID, value), f"a retry in flight with Last-Event-ID {value}"
+            )
+            original, retry = await asyncio.gather(first.result(), second.result())
+        return original, retry
+
+    bad = ("none", "$", "0-0", "2-0", _FUTURE_IDS[0], await _foreign_id(context))
+    return await gather_some([retried(value) for value in bad])
+
+
+async def _foreign_id(context: ScenarioContext) -> str:
+    other = await context.run_once(completed_run)
+    return (other.events[0].frame.id if other.events else None) or "1-1"
+
+
+async def retained_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
+    """A completed run, its retry, and one more retry when every other scenario has ended."""
+    original, early = await context.run_once(replayed_run)
+    await context.others_ended()
+    return original, early, await context.send(original.request, "the last retry of the suite")
 
 
 def _between_ms(earlier: DecodedFrame, later: DecodedFrame) -> float:

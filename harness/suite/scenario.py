@@ -178,6 +178,12 @@ class ScenarioContext:
             "Retry-After; raise its limit, or limit the suite with --harness-max-concurrency"
         )
 
+    async def others_ended(self) -> None:
+        """Wait until every scenario but the calling one has ended. At most one scenario may call this."""
+        own = asyncio.current_task()
+        while running := [task for task in self._started.values() if task is not own and not task.done()]:
+            await asyncio.wait(running)
+
     def request(self, action: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
         """A valid request for a new run of an action. Raises NotApplicable if the action is not configured."""
         try:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
 from harness.contract.rules import conflict, race, resume, run_id
-from harness.contract.rules.cuts import CutRun
+from harness.contract.rules.cuts import CutRun, lost_by_replay, together
 from harness.profiles.workflow_actions.identity import EventIdentity
 
 
@@ -53,13 +53,28 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
         raise ValueError("a run that was cut and resumed has at least two parts")
     replayed = last if last.sequence[:1] == cut[0].sequence[:1] else None
     whole = reread or replayed
-    findings = [resume.every_cut(_cuts(cut, last, whole, expect), expect=expect)]
+    cuts = _cuts(cut, last, whole, expect)
+    if reread is not None and lost_by_replay(
+        [event for part in parts for event in part.sequence], reread.sequence
+    ):
+        return _wrong_reread(cuts, reread, expect)
+    findings = [resume.every_cut(cuts, expect=expect)]
     named = last.request.header("last-event-id")
     if whole is not None and last.terminals and named in {event.id for event in whole.sequence}:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
     if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
         findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))
     return findings
+
+
+def _wrong_reread(cuts: Sequence[CutRun], reread: Exchange, expect: Expectations) -> list[Finding]:
+    """The parts have events that the reread lacks: the reread is wrong. Without it, the parts show what they can."""
+    last, earlier = cuts[-1].resumed, together(cuts[-1])
+    earlier = earlier[: len(earlier) - len(last.sequence)]
+    return [
+        resume.replay(last, reread, earlier, expect=expect),
+        resume.every_cut([replace(cut, canonical=None) for cut in cuts], expect=expect),
+    ]
 
 
 def _cuts(
@@ -83,8 +98,9 @@ def _kept(
     last_id = part.request.header("last-event-id")
     if actual and received and actual[0] == received[0]:
         return ()
-    if last_id is not None:
-        return _up_to(received, last_id)
+    kept = _up_to(received, last_id) if last_id is not None else ()
+    if last_id is not None and (expect.last_event_id or expect.resume_start == "replay"):
+        return kept
     sequence = whole.sequence if whole is not None and received else ()
     if (
         expect.resume_start != "replay"
@@ -93,7 +109,7 @@ def _kept(
         and sequence.index(actual[0]) >= len(received)
     ):
         return sequence[: sequence.index(actual[0])]  # a tail omits events sent while nobody was connected
-    return ()
+    return kept
 
 
 def _up_to(sequence: tuple[EventIdentity, ...], last_id: str | None) -> tuple[EventIdentity, ...]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Location, RuleResult, failed, passed
-from harness.contract.rules.rule import require_terminal
+from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
+from harness.contract.rules.rule import combine, require_terminal
 from harness.contract.rules.sequences import (
     common_prefix_length,
     first_difference,
@@ -16,7 +18,12 @@ from harness.contract.rules.sequences import (
     location_of_difference,
 )
 from harness.formatting import counted
+from harness.profiles.workflow_actions.event_id import read_leniently
 from harness.profiles.workflow_actions.identity import EventIdentity
+
+_STAMPS = 3  # events that show whether the ids follow the clock
+_CLOCK_ERROR = 0.2  # of ids that follow the clock, as a share of the time between two events
+_SUBSCRIBED_WITHIN_MS = 20.0  # a tail may start this long after its response head
 
 
 class Start(StrEnum):
@@ -46,10 +53,13 @@ class CutRun:
         return sequence[: ids.index(last_id) + 1] if last_id in ids else sequence
 
 
-def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]:
+def stitch(
+    cut: CutRun, expect: Expectations, *, honours_ids: bool = False
+) -> tuple[Start | None, RuleResult]:
     """Join the events before and after a cut, and compare them with the canonical sequence.
 
-    Returns where the resumed stream starts (None if unknown), and the result.
+    honours_ids: the server is known to start after Last-Event-ID, so a later start is a loss and no tail. Returns
+    where the resumed stream starts (None if unknown), and the result.
     """
     where = f"cut after event {len(cut.seen)}" if cut.seen else "cut before any event"
     places = (Location(cut.before), Location(cut.resumed))
@@ -59,10 +69,17 @@ def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]
         return None, failed(f"{where}: the resumed stream did not end: {cut.resumed.describe()}", *places)
     canonical = cut.canonical.sequence if cut.canonical is not None else None
     if canonical is None:
-        canonical = _presumed_sequence(cut)
+        canonical = together(cut)
     elif cut.canonical is not None and (problem := require_terminal(cut.canonical)):
         return None, problem
     seen, resumed = cut.seen, cut.resumed.sequence
+    if resumed != canonical and (lost := lost_by_replay(together(cut), canonical)):
+        return None, failed(
+            f"{where}: the run's replay lacks {counted(len(lost), 'event')} that its readers got, from "
+            f"{identity_label(lost[0])} on",
+            Location(cut.canonical or cut.resumed),
+            *places,
+        )
     if difference := first_difference(canonical[: len(seen)], seen):
         return None, failed(
             f"{where}: the events before the cut differ from the run's replay: {difference}",
@@ -70,7 +87,9 @@ def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]
             Location(cut.resumed),
         )
     start = canonical.index(resumed[0]) if resumed[0] in canonical else 0
-    policy = _start_policy(start, len(seen), cut, expect)
+    policy = _start_policy(start, len(seen), cut, expect, honours_ids=honours_ids)
+    if policy is Start.TAIL and start > len(seen) and _was_made_later(cut, canonical[start - 1]):
+        policy = None
     if policy is None:
         return None, failed(
             f"{where}: the resumed stream starts with event {start + 1}, {identity_label(resumed[0])}: "
@@ -85,6 +104,19 @@ def stitch(cut: CutRun, expect: Expectations) -> tuple[Start | None, RuleResult]
             location_of_difference(cut.resumed, resumed, canonical[start:]),
         )
     return policy, passed(f"{where}: complete ({policy})")
+
+
+def honours_ids(after_end: Sequence[CutRun], expect: Expectations) -> bool:
+    """Whether the server starts a resumption of a finished run after its Last-Event-ID, for some id at least.
+
+    Neither a replay nor the tail of a finished run, its terminal event, starts there.
+    """
+    return any(
+        cut.canonical is not None
+        and 0 < len(cut.seen) < len(cut.canonical.sequence) - 1
+        and stitch(cut, expect)[0] is Start.AFTER_ID
+        for cut in after_end
+    )
 
 
 def may_have_ended(cut: CutRun) -> bool:
@@ -114,7 +146,7 @@ def _seen_location(cut: CutRun, place: int) -> Location:
     return Location(cut.before, events[place] if 0 <= place < len(events) else None)
 
 
-def _presumed_sequence(cut: CutRun) -> tuple[EventIdentity, ...]:
+def together(cut: CutRun) -> tuple[EventIdentity, ...]:
     """The run's sequence as far as the cut stream and its resumption show it."""
     seen, resumed = cut.seen, cut.resumed.sequence
     if resumed and resumed[0] in seen:
@@ -122,18 +154,49 @@ def _presumed_sequence(cut: CutRun) -> tuple[EventIdentity, ...]:
     return (*seen, *resumed)
 
 
-def _start_policy(start: int, seen: int, cut: CutRun, expect: Expectations) -> Start | None:
+def _start_policy(
+    start: int, seen: int, cut: CutRun, expect: Expectations, *, honours_ids: bool
+) -> Start | None:
     with_last_event_id = cut.resumed.request.header("last-event-id") is not None
     if with_last_event_id and start == seen:
         return Start.AFTER_ID
     if start == 0:
         allowed = expect.resume_start != "tail" or not seen or may_have_ended(cut)
         return Start.REPLAY if allowed else None
-    if not with_last_event_id and cut.before.terminals:
-        seen -= 1  # the tail of a finished run is its terminal event, even for a client that has seen it
-    if start >= seen and tail_allowed(expect) and not (with_last_event_id and expect.last_event_id):
-        return Start.TAIL
-    return None
+    if not tail_allowed(expect) or (with_last_event_id and (expect.last_event_id or honours_ids)):
+        return None
+    if (
+        cut.before.terminals
+    ):  # the tail of a finished run is its terminal event, even if the client has seen it
+        return Start.TAIL if len(cut.resumed.sequence) == 1 else None
+    return Start.TAIL if start >= seen else None
+
+
+def _was_made_later(cut: CutRun, lost: EventIdentity) -> bool:
+    """Whether the event `lost` was made after the resumption had been answered, so that a tail would have had it.
+
+    The ids tell when. False if they do not: they are not times, or the arrivals differ from them.
+    """
+    head_ns, events = cut.resumed.head_ns, cut.resumed.events
+    made = read_leniently(lost.id or "")
+    stamped = [(event.stream_id.ms, event.arrival_ns) for event in events if event.stream_id]
+    if head_ns is None or made is None or len(stamped) < _STAMPS:
+        return False
+    id_span_ms = stamped[-1][0] - stamped[0][0]
+    arrival_span_ms = (stamped[-1][1] - stamped[0][1]) / 1e6
+    if abs(id_span_ms - arrival_span_ms) > max(_SUBSCRIBED_WITHIN_MS, _CLOCK_ERROR * arrival_span_ms):
+        return False
+    expected_ns = min(arrival_ns + (made.ms - ms) * 1e6 for ms, arrival_ns in stamped)
+    return expected_ns > head_ns + _SUBSCRIBED_WITHIN_MS * 1e6
+
+
+def lost_by_replay(received: Sequence[EventIdentity], replay: Sequence[EventIdentity]) -> list[EventIdentity]:
+    """The events that readers of a run received and its replay lacks: the server sent them, so the replay is wrong.
+
+    Empty if the replay has them with other data: then nothing tells which of the two is right.
+    """
+    replayed_ids = {event.id for event in replay}
+    return [event for event in received if event.id is not None and event.id not in replayed_ids]
 
 
 def _start_error(start: int, seen: int) -> str:
@@ -142,3 +205,64 @@ def _start_error(start: int, seen: int) -> str:
     if start > seen:
         return f"{counted(start - seen, 'event')} lost at the resume point"
     return "only Last-Event-ID or a tail may start there"
+
+
+def survived(cut: CutRun) -> RuleResult:
+    """Whether the run reached its own outcome after the cut."""
+    places = (Location(cut.before), Location(cut.resumed))
+    if cut.before.terminals:
+        return inconclusive(
+            "the run ended before it could be cut; configure a longer [target.actions.long]", *places
+        )
+    if cut.resumed.outcome is None:
+        return failed(f"{cut.before.ending_detail}: the retry got {cut.resumed.describe()}", *places)
+    if cut.resumed.outcome != "done":
+        return failed(
+            f"{cut.before.ending_detail}: the run ended with {cut.resumed.outcome}, but ends with done if nobody "
+            "disconnects",
+            Location(cut.before),
+            Location(cut.resumed, cut.resumed.terminals[0]),
+        )
+    return passed(f"{cut.before.ending_detail}: resumed to done")
+
+
+def judge_cuts(cuts: Sequence[CutRun], by_id: bool, expect: Expectations) -> RuleResult:
+    """Whether the parts of each cut run are its canonical sequence. by_id: the server honours Last-Event-ID."""
+    stitched = [(cut, *stitch(cut, expect, honours_ids=by_id)) for cut in cuts]
+    policies = Counter(str(policy) for _, policy, _ in stitched if policy is not None)
+    result = combine(
+        [cut_result for _, _, cut_result in stitched],
+        f"{counted(len(cuts), 'cut')}, each resumed to the canonical sequence ("
+        + ", ".join(f"{policy}: {count}" for policy, count in sorted(policies.items()))
+        + ")",
+    )
+    if result.verdict is not Verdict.PASS:
+        return result
+    without_last_event_id = {
+        policy: cut
+        for cut, policy, _ in stitched
+        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
+    }
+    if len(without_last_event_id) > 1:
+        return failed(
+            "without Last-Event-ID, some resumed streams replay from the first event and some start later: events "
+            "are lost at the resume point",
+            *(Location(cut.resumed, cut.resumed.events[0]) for cut in without_last_event_id.values()),
+        )
+    return result
+
+
+def start_policies(cuts: Sequence[CutRun], expect: Expectations) -> list[str]:
+    """Where resumptions without Last-Event-ID start: in flight if there are such, otherwise after the end."""
+    without_last_event_id = [
+        cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None
+    ]
+    in_flight = [cut for cut in without_last_event_id if not may_have_ended(cut)]
+    return sorted(
+        {
+            str(policy)
+            for cut in in_flight or without_last_event_id
+            for policy, _ in [stitch(cut, expect)]
+            if policy is not None
+        }
+    )

@@ -8,22 +8,43 @@ the first event (replay), after Last-Event-ID, or at the next event (tail).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from harness.contract.exchange import Ending, Exchange
+from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
-from harness.contract.rules.cuts import CutRun, Start, may_have_ended, stitch, tail_allowed
-from harness.contract.rules.rule import Level, Need, combine, quoted, require_terminal, rule
+from harness.contract.rules.cuts import (
+    CutRun,
+    honours_ids,
+    judge_cuts,
+    lost_by_replay,
+    may_have_ended,
+    start_policies,
+    survived,
+)
+from harness.contract.rules.last_event_id import (
+    ends_after_terminal,
+    exactly_after,
+    judge_answer,
+    judge_order,
+)
+from harness.contract.rules.retries import (
+    belongs_to,
+    joined_in_flight,
+    nothing_lost,
+    retained,
+    terminal_lead_ms,
+)
+from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
 from harness.contract.rules.sequences import (
+    described_difference,
     divergence,
     first_difference,
-    identity_label,
+    is_subsequence,
     location_of_difference,
 )
 from harness.formatting import counted
 from harness.profiles.workflow_actions.identity import EventIdentity
-
-_RACING_MS = 100.0  # a retry sent up to this long before the terminal event races it
 
 
 def require_resume(original: Exchange, retry: Exchange) -> RuleResult | None:
@@ -46,11 +67,6 @@ def require_replays(*controls: tuple[Exchange, Exchange]) -> RuleResult | None:
     return None
 
 
-def _difference(retry: Exchange, difference: str) -> str:
-    """What a retry got instead: a different sequence, or no run at all."""
-    return difference if retry.started_run else retry.describe()
-
-
 @rule(
     "resume.no-new-run",
     Level.MUST,
@@ -60,33 +76,7 @@ def _difference(retry: Exchange, difference: str) -> str:
     source="api",
 )
 def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
-    if problem := require_terminal(original):
-        return problem
-    if not retry.started_run:
-        return inconclusive(f"the retry returned no run: {retry.describe()}", Location(retry))
-    original_ids = {event.frame.id for event in original.events} - {None}
-    retry_ids = {event.frame.id for event in retry.events}
-    if original.run_id and retry.run_id and original.run_id != retry.run_id and not retry_ids <= original_ids:
-        return failed(
-            f"the retry belongs to a different run: runId {quoted(retry.run_id)} instead of "
-            f"{quoted(original.run_id)}",
-            Location(original, original.terminals[0]),
-            Location(retry, retry.terminals[0]),
-        )
-    new_events = [
-        event for event in retry.events if event.frame.id is not None and event.frame.id not in original_ids
-    ]
-    same_run_id = original.run_id is not None and original.run_id == retry.run_id
-    if new_events and not same_run_id:
-        return failed(
-            f"the retry produced {counted(len(new_events), 'new event')}, the first with id "
-            f"{new_events[0].frame.id}: the action was executed again",
-            Location(original),
-            Location(retry, new_events[0]),
-        )
-    if retry_ids == {None} and not same_run_id:
-        return inconclusive("without ids and runIds, runs cannot be told apart", Location(retry))
-    return passed("the retry belongs to the same run" if new_events else "the retry produced no new event")
+    return require_terminal(original) or belongs_to(original, retry)
 
 
 @rule(
@@ -97,13 +87,15 @@ def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     fix="Store each event with its id and data, and replay the stored events in that order.",
     source="api",
 )
-def replay(original: Exchange, retry: Exchange) -> RuleResult:
+def replay(original: Exchange, retry: Exchange, earlier: Sequence[EventIdentity] = ()) -> RuleResult:
+    """earlier: the events that came before `original`, if that is the last part of a run that was cut."""
     if problem := require_terminal(original):
         return problem
-    if difference := first_difference(original.sequence, retry.sequence):
+    whole = (*earlier, *original.sequence)
+    if difference := first_difference(whole, retry.sequence):
         return failed(
-            f"the retry of a finished run differs from it: {_difference(retry, difference)}",
-            *divergence(original, original.sequence, retry, retry.sequence),
+            f"the retry of a finished run differs from it: {described_difference(retry, difference)}",
+            *divergence(original, whole, retry, retry.sequence),
         )
     return passed(f"the retry returned the same {counted(len(retry.events), 'event')}")
 
@@ -125,7 +117,7 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
         return inconclusive(f"the failing action ended with {original.outcome}", Location(original))
     if difference := first_difference(original.sequence, retry.sequence):
         return failed(
-            f"the retry of a failed run does not replay the failure: {_difference(retry, difference)}",
+            f"the retry of a failed run does not replay the failure: {described_difference(retry, difference)}",
             *divergence(original, original.sequence, retry, retry.sequence),
         )
     return passed("the retry replayed the failure")
@@ -141,34 +133,7 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     needs=Need.LONG_ACTION,
 )
 def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> RuleResult:
-    if problem := require_terminal(original):
-        return problem
-    if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
-        return inconclusive(
-            "the run ended before it could be joined; configure a longer [target.actions.long]",
-            Location(original),
-        )
-    if not joined.started_run:
-        return failed(
-            f"a retry while the run was in flight got {joined.describe()}",
-            Location(original),
-            Location(joined),
-        )
-    arrived = sum(event.arrival_ns <= joined.timing.sent_ns for event in original.events)
-    whole_sequence, actual = original.sequence, joined.sequence
-    start = whole_sequence.index(actual[0]) if actual[0] in whole_sequence else -1
-    if start >= max(arrived, 1) and tail_allowed(expect):
-        expected, policy = whole_sequence[start:], Start.TAIL
-    else:
-        expected, policy = whole_sequence, Start.REPLAY
-    if difference := first_difference(expected, actual):
-        return failed(
-            f"a retry while the run was in flight differs from it: {difference}",
-            *divergence(original, expected, joined, actual),
-        )
-    return passed(
-        f"a retry after {arrived} of {counted(len(whole_sequence), 'event')} joined the run ({policy})"
-    )
+    return require_terminal(original) or joined_in_flight(original, joined, expect)
 
 
 @rule(
@@ -180,32 +145,45 @@ def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> Rule
     source="ours",
     needs=Need.LONG_ACTION,
 )
-def first_reader_kept(first: Exchange, second: Exchange, later: Exchange) -> RuleResult:
-    """`second` joined while `first` was reading; `later` is the run read again after its end."""
+def first_reader_kept(
+    first: Exchange,
+    second: Exchange,
+    later: Exchange,
+    control: tuple[Exchange, Exchange] | None = None,
+) -> RuleResult:
+    """`second` joined while `first` was reading; `later` is the run read again after its end.
+
+    control: a run that nobody joined, and its retry.
+    """
     if problem := require_terminal(later):
         return problem
     if second.timing.sent_ns is None or (
         first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
     ):
         return inconclusive("the run ended before it could be joined", Location(first))
-    if first.terminals and _is_subsequence(later.sequence, first.sequence):
+    if first.terminals and is_subsequence(later.sequence, first.sequence):
         return inconclusive(
             "the replay of the run lacks events that its first reader got (see resume.replay), so it proves nothing",
             Location(later),
         )
     if difference := first_difference(later.sequence, first.sequence):
+        if control is not None and (problem := require_replays(control)):
+            return problem
+        if (
+            first.terminals
+            and first.sequence == second.sequence
+            and lost_by_replay(first.sequence, later.sequence)
+        ):
+            return inconclusive(
+                "the replay of the run lacks events that both of its readers got (see resume.replay)",
+                Location(later),
+            )
         return failed(
             f"a second reader affected the first one: {difference}",
             location_of_difference(first, first.sequence, later.sequence),
             Location(second),
         )
     return passed("the first reader got the whole run despite a second one")
-
-
-def _is_subsequence(part: Sequence[EventIdentity], whole: Sequence[EventIdentity]) -> bool:
-    """Whether `whole` has all events of `part` in the same order, at least one more, and none twice."""
-    rest = iter(whole)
-    return len(part) < len(whole) == len(set(whole)) and all(identity in rest for identity in part)
 
 
 @rule(
@@ -224,28 +202,10 @@ def survives_disconnect(cuts: Sequence[CutRun]) -> RuleResult:
     if not cuts:
         return inconclusive("no run could be cut")
     return combine(
-        [_survived(cut) for cut in cuts],
+        [survived(cut) for cut in cuts],
         "resumed to its own outcome after each cut: "
         + ", ".join(dict.fromkeys(cut.before.ending_detail for cut in cuts)),
     )
-
-
-def _survived(cut: CutRun) -> RuleResult:
-    places = (Location(cut.before), Location(cut.resumed))
-    if cut.before.terminals:
-        return inconclusive(
-            "the run ended before it could be cut; configure a longer [target.actions.long]", *places
-        )
-    if cut.resumed.outcome is None:
-        return failed(f"{cut.before.ending_detail}: the retry got {cut.resumed.describe()}", *places)
-    if cut.resumed.outcome != "done":
-        return failed(
-            f"{cut.before.ending_detail}: the run ended with {cut.resumed.outcome}, but ends with done if nobody "
-            "disconnects",
-            Location(cut.before),
-            Location(cut.resumed, cut.resumed.terminals[0]),
-        )
-    return passed(f"{cut.before.ending_detail}: resumed to done")
 
 
 @rule(
@@ -256,38 +216,26 @@ def _survived(cut: CutRun) -> RuleResult:
     fix="Subscribe before you read the stored events, or do both under one lock.",
     source="ours",
 )
-def terminal_race(races: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
-    """Each pair is a run and a retry that was sent at about the time of the terminal event."""
+def terminal_race(
+    races: Sequence[tuple[Exchange, Exchange]],
+    control: tuple[Exchange, Exchange] | None = None,
+    *,
+    expect: Expectations,
+) -> RuleResult:
+    """Each pair is a run and a retry that was sent at about the time of the terminal event.
+
+    control: a run and a retry long after its end. Where that fails, a race proves nothing.
+    """
     racing = sum(terminal_lead_ms(*pair) is not None for pair in races)
     result = combine(
-        [_nothing_lost(original, retry, expect) for original, retry in races],
+        [nothing_lost(original, retry, expect) for original, retry in races],
         f"{len(races)} retries around the terminal event, {racing} of them shortly before it, nothing lost",
     )
+    if result.verdict is Verdict.FAIL and control is not None and (problem := require_replays(control)):
+        return problem
     if result.verdict is Verdict.PASS and not racing:
         return inconclusive("no retry was sent shortly before the terminal event", Location(races[0][0]))
     return result
-
-
-def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
-    """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race."""
-    if not original.terminals or retry.timing.sent_ns is None:
-        return None
-    lead_ms = (original.terminals[0].arrival_ns - retry.timing.sent_ns) / 1e6
-    return lead_ms if 0 <= lead_ms <= _RACING_MS else None
-
-
-def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> RuleResult:
-    if problem := require_terminal(original):
-        return problem
-    sequence, actual = original.sequence, retry.sequence
-    start = sequence.index(actual[0]) if actual and actual[0] in sequence else 0
-    expected = sequence[start:] if tail_allowed(expect) else sequence
-    if difference := first_difference(expected, actual):
-        return failed(
-            f"a retry that raced the terminal event: {_difference(retry, difference)}",
-            *divergence(original, expected, retry, actual),
-        )
-    return passed("complete")
 
 
 @rule(
@@ -302,27 +250,26 @@ def _nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> 
     source="api, reading 2",
     needs=Need.LONG_ACTION,
 )
-def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
+def every_cut(
+    cuts: Sequence[CutRun],
+    after_end: Sequence[CutRun] = (),
+    control: tuple[Exchange, Exchange] | None = None,
+    *,
+    expect: Expectations,
+) -> RuleResult:
+    """Runs that were cut and resumed.
+
+    after_end: resumptions of a finished run by Last-Event-ID. A server that honours ids there must do so in flight.
+    control: a run that was not cut, and its retry. If that fails, the canonical sequence is unknown.
+    """
     if not cuts:
         return inconclusive("no run could be cut")
-    stitched = [(cut, *stitch(cut, expect)) for cut in cuts]
-    result = combine(
-        [cut_result for _, _, cut_result in stitched],
-        f"{counted(len(cuts), 'cut')}, each resumed to the canonical sequence",
-    )
-    if result.verdict is not Verdict.PASS:
-        return result
-    without_last_event_id = {
-        policy: cut
-        for cut, policy, _ in stitched
-        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
-    }
-    if len(without_last_event_id) > 1:
-        return failed(
-            "without Last-Event-ID, some resumed streams replay from the first event and some start later: events "
-            "are lost at the resume point",
-            *(Location(cut.resumed, cut.resumed.events[0]) for cut in without_last_event_id.values()),
-        )
+    broken = require_replays(control) if control is not None else None
+    if broken is not None:
+        cuts = [replace(cut, canonical=None) for cut in cuts if not may_have_ended(cut)]
+    result = judge_cuts(cuts, honours_ids(after_end, expect), expect)
+    if broken is not None and result.verdict is not Verdict.FAIL:
+        return broken
     return result
 
 
@@ -335,68 +282,109 @@ def every_cut(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     source="W",
     escalates=lambda expect: expect.last_event_id is True,
 )
-def last_event_id(original: Exchange, resumed: Sequence[Exchange]) -> RuleResult:
-    """Each of `resumed` names an event of `original`, but not its last, in its Last-Event-ID."""
-    if problem := require_terminal(original):
+def last_event_id(
+    original: Exchange, resumed: Sequence[Exchange], control: tuple[Exchange, Exchange] | None = None
+) -> RuleResult:
+    """Each of `resumed` names an event of `original`, but not its last, in its Last-Event-ID.
+
+    control: a run and its plain retry. If that fails, a retry with an id proves nothing.
+    """
+    if problem := require_terminal(original) or (require_replays(control) if control else None):
         return problem
     return combine(
-        [_exactly_after(original, stream) for stream in resumed],
+        [exactly_after(original, stream) for stream in resumed],
         f"each of {counted(len(resumed), 'id')} returned exactly the events after it",
     )
 
 
-def _exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
-    named = resumed.request.header("last-event-id")
-    ids = [event.id for event in original.sequence]
-    expected = original.sequence[ids.index(named) + 1 :]
-    if difference := first_difference(expected, resumed.sequence):
-        reason = _difference(resumed, difference)
-        if resumed.sequence == original.sequence:
-            reason = "the stream was replayed from the first event"
-        return failed(
-            f"Last-Event-ID {named}: {reason}", *divergence(original, expected, resumed, resumed.sequence)
+@rule(
+    "resume.after-terminal",
+    Level.MUST,
+    "Last-Event-ID of the terminal event: the response ends, and brings at most the terminal event or the whole run",
+    why="A client that lost only the end of the connection asks for what follows, and would wait for it for ever.",
+    fix="After the terminal event of a run send nothing more: end the stream, or send 204.",
+    source="W 9.2.3, api",
+)
+def after_terminal(
+    resumptions: Sequence[tuple[Exchange, Exchange]],
+    control: tuple[Exchange, Exchange] | None = None,
+) -> RuleResult:
+    """Each pair is a finished run, and its resumption after its terminal event.
+
+    control: a run and its plain retry. If that fails, only hangs, 5xx and empty answers are judged.
+    """
+    return combine(
+        [
+            _excused(ends_after_terminal(original, resumed), resumed, control)
+            for original, resumed in resumptions
+        ],
+        "after the terminal event: "
+        + ", ".join(dict.fromkeys(resumed.describe() for _, resumed in resumptions)),
+    )
+
+
+def _excused(result: RuleResult, answer: Exchange, control: tuple[Exchange, Exchange] | None) -> RuleResult:
+    """`result`, unless it is about the events of `answer` and a plain retry does not return those of the run either."""
+    if control is None or result.verdict is not Verdict.FAIL or not answer.started_run:
+        return result
+    return require_replays(control) or result
+
+
+@rule(
+    "resume.id-order",
+    Level.MUST,
+    "Last-Event-ID is compared as two numbers: `2-0` is older than the run, `<ms>-10` comes after `<ms>-9`",
+    why="Compared as text, an old id skips the whole run, and seq 10 the events after 9.",
+    fix="Split ids at the hyphen, and compare both parts as integers of 64 bits.",
+    source="reading 8",
+    needs=Need.LONG_ACTION,
+)
+def id_order(
+    original: Exchange, control: Exchange, resumed: Sequence[Exchange], *, expect: Expectations
+) -> RuleResult:
+    """Each of `resumed` names an id of the documented form that the run does not have.
+
+    control: a resumption from an id that is just older than the run, also as text.
+    """
+    if problem := require_terminal(original):
+        return problem
+    if judge_answer(original, control, expect).verdict is not Verdict.PASS:
+        return inconclusive(
+            "an id that is older than the run in any order does harm too (see resume.bad-last-event-id)",
+            Location(control),
         )
-    return passed(f"Last-Event-ID {named} returned the {counted(len(expected), 'event')} after it")
+    return judge_order(original, resumed, expect)
 
 
 @rule(
     "resume.bad-last-event-id",
     Level.MUST,
-    "A malformed, foreign or future Last-Event-ID: no hang, no 5xx, no forged event",
+    "A malformed, old, foreign or future Last-Event-ID: no hang, no 5xx, no forged event, and nothing lost",
     why="Clients reconnect with stale ids, and with ids of other runs and other servers.",
     fix=(
         "Look `Last-Event-ID` up among the run's events; if it is not there, send the run from its first "
         "event."
     ),
-    source="ours",
+    source="W 9.2.3, ours",
 )
-def bad_last_event_id(original: Exchange, retries: Sequence[Exchange]) -> RuleResult:
-    """Each of `retries` names an id that is malformed, not in the run, or in the future."""
-    if problem := require_terminal(original):
-        return problem
+def bad_last_event_id(
+    retries: Sequence[tuple[Exchange, Exchange]],
+    control: tuple[Exchange, Exchange] | None = None,
+    *,
+    expect: Expectations,
+) -> RuleResult:
+    """Each pair is a run and a retry that names an id that the run does not have.
+
+    The retry was sent after the end of the run or while it was in flight. control: a run and its plain retry. If that
+    fails, only hangs, 5xx and empty answers are judged.
+    """
     return combine(
-        [_tolerates_bad_id(original, retry) for retry in retries],
-        f"{counted(len(retries), 'bad id')}: no hang, no 5xx, no forged event",
+        [
+            require_terminal(original) or _excused(judge_answer(original, retry, expect), retry, control)
+            for original, retry in retries
+        ],
+        f"{counted(len(retries), 'bad id')}: no hang, no 5xx, no forged event, nothing lost",
     )
-
-
-def _tolerates_bad_id(original: Exchange, retry: Exchange) -> RuleResult:
-    named = quoted(retry.request.header("last-event-id") or "")
-    if retry.status is None or retry.ending is Ending.TIMED_OUT:
-        return failed(f"Last-Event-ID {named}: {retry.describe()}", Location(retry))
-    if retry.status >= 500:
-        return failed(f"Last-Event-ID {named} caused status {retry.status}", Location(retry))
-    if retry.started_run:
-        forged = next((event for event in retry.events if event.identity not in original.sequence), None)
-        if forged is not None and not (
-            forged.event and forged.event.type == "error" and len(retry.events) == 1
-        ):
-            return failed(
-                f"Last-Event-ID {named} returned an event that is not the run's: "
-                f"{identity_label(forged.identity)}",
-                Location(retry, forged),
-            )
-    return passed(f"Last-Event-ID {named}: {retry.describe()}")
 
 
 @rule(
@@ -408,18 +396,7 @@ def _tolerates_bad_id(original: Exchange, retry: Exchange) -> RuleResult:
     source="reading 2",
 )
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
-    without_last_event_id = [
-        cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None
-    ]
-    in_flight = [cut for cut in without_last_event_id if not may_have_ended(cut)]
-    policies = sorted(
-        {
-            str(policy)
-            for cut in in_flight or without_last_event_id
-            for policy, _ in [stitch(cut, expect)]
-            if policy is not None
-        }
-    )
+    policies = start_policies(cuts, expect)
     if not policies:
         return inconclusive("no run was resumed without Last-Event-ID")
     return info("a resume without Last-Event-ID starts with: " + ", ".join(policies))
@@ -446,3 +423,16 @@ def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
     return info(
         "a retry returns the same values in different bytes (key order, white space, escapes or forms of numbers)"
     )
+
+
+@rule(
+    "resume.retention",
+    Level.SHOULD,
+    "A key works at least until the end of the suite; for how long it was seen to work is reported",
+    why="A client that is offline for a minute retries after it; if the key is forgotten, the action runs twice.",
+    fix="Keep keys for as long as clients retry, for example 24 hours, and document for how long.",
+    source="D 2.3",
+)
+def retention(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
+    """`early` and `late` are retries of a finished run: at once, and at the end of the suite."""
+    return require_resume(original, early) or retained(original, early, late)

@@ -81,3 +81,14 @@ def divergence(
     place = common_prefix_length(expected, actual) + len(run.events) - len(expected)
     event = run.events[min(place, len(run.events) - 1)] if run.events else None
     return Location(run, event), location_of_difference(other, actual, expected)
+
+
+def is_subsequence(part: Sequence[EventIdentity], whole: Sequence[EventIdentity]) -> bool:
+    """Whether `whole` has all events of `part` in the same order, at least one more, and none twice."""
+    rest = iter(whole)
+    return len(part) < len(whole) == len(set(whole)) and all(identity in rest for identity in part)
+
+
+def described_difference(retry: Exchange, difference: str) -> str:
+    """`difference` in a sentence: what a retry got instead: a different sequence, or no run at all."""
+    return difference if retry.started_run else retry.describe()

@@ -27,3 +27,15 @@ class StreamId(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.ms}-{self.seq}"
+
+
+_LENIENT_FORM = re.compile(r"([0-9]{1,40})(?:-([0-9]{1,40}))?", re.ASCII)
+
+
+def read_leniently(text: str) -> StreamId | None:
+    """What a server that is not strict may take `text` for: numbers of any size, and 0 for a missing sequence number.
+
+    None if no number can be read.
+    """
+    match = _LENIENT_FORM.fullmatch(text)
+    return None if match is None else StreamId(int(match[1]), int(match[2] or 0))

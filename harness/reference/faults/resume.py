@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -98,6 +99,44 @@ class OffByOneDuplicate(Fault, name="off-by-one-duplicate", breaks=resume.every_
         return max(super().resume_index(run, last_seen) - 1, 0)
 
 
+class InFlightGap(Fault, name="in-flight-gap", breaks=resume.every_cut):
+    """Resumes a run in flight one event too late, and a finished run correctly."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        index = super().resume_index(run, last_seen)
+        return index + 1 if index and not run.ended else index
+
+
+class OneInFlightGap(Fault, name="one-in-flight-gap", breaks=resume.every_cut):
+    """Resumes one in four runs in flight one event too late, and a finished run correctly."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._resumed = 0
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        index = super().resume_index(run, last_seen)
+        if run.ended or not index:
+            return index
+        self._resumed += 1
+        return index + 1 if self._resumed % 4 == 0 else index
+
+
+class ResumesByMilliseconds(Fault, name="resumes-by-milliseconds", breaks=resume.every_cut):
+    """Several events have one millisecond; resumes with the first event of the next one."""
+
+    def event_id(self, run: Run) -> StreamId:
+        following = super().event_id(run)
+        is_third = len(run.events) % 3 == 0
+        return following if is_third or run.last_id is None else StreamId(run.last_id.ms, run.last_id.seq + 1)
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        if last_seen is None or run.index_after(last_seen) is None:
+            return super().resume_index(run, last_seen)
+        later = (place for place, event in enumerate(run.events) if event.id.ms > last_seen.ms)
+        return next(later, len(run.events))
+
+
 class LastEventIdIgnored(Fault, name="last-event-id-ignored", breaks=resume.last_event_id):
     """Replays from the first event, whatever the client has seen."""
 
@@ -126,6 +165,35 @@ class EarlyDisconnectCancels(Fault, name="early-disconnect-cancels", breaks=resu
             if gone and not run.ended:
                 self.finish(run, {"type": "cancelled", "runId": run.run_id})
         return await super().stream(http, reader)
+
+
+class WaitsAfterTerminal(Fault, name="waits-after-terminal", breaks=resume.after_terminal):
+    """Waits for the event after the terminal one, with heartbeats."""
+
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
+        while reader.run.ended and reader.index >= len(reader.run.events):
+            yield HEARTBEAT
+            await asyncio.sleep(self.settings.heartbeat_s)
+        async for chunk in super().chunks(reader):
+            yield chunk
+
+
+class IdsComparedAsText(Fault, name="ids-compared-as-text", breaks=resume.id_order):
+    """Resumes with the first event whose id is greater as text: `2-0` is greater than every id."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        if last_seen is None:
+            return super().resume_index(run, last_seen)
+        later = (place for place, event in enumerate(run.events) if str(event.id) > str(last_seen))
+        return next(later, len(run.events))
+
+
+class UnknownIdGetsNothing(Fault, name="unknown-id-gets-nothing", breaks=resume.bad_last_event_id):
+    """Ends the stream at once, without an event, if the run does not have the id."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        unknown = last_seen is not None and run.index_after(last_seen) is None
+        return len(run.events) if unknown else super().resume_index(run, last_seen)
 
 
 class BadLastEventIdBreaks(Fault, name="bad-last-event-id-breaks", breaks=resume.bad_last_event_id):
@@ -193,3 +261,10 @@ class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks=resume.first_r
     def due(self, reader: Connection) -> list[Event]:
         newest = self._newest[reader.run] = max(self._newest.get(reader.run, 0.0), reader.opened_s)
         return super().due(reader) if reader.opened_s >= newest or not reader.started_run else []
+
+
+class KeysExpireEarly(Fault, name="keys-expire-early", breaks=resume.retention):
+    """Forgets a key two seconds after the end of its run: a later retry executes the action again."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(replace(settings, run_ttl_s=min(settings.run_ttl_s, 2.0)))

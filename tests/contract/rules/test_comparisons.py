@@ -128,10 +128,29 @@ def test_a_run_that_is_cancelled_by_its_cut() -> None:
     assert failures.keys() == {"resume.survives-disconnect"}
 
 
-def test_ids_that_the_reread_does_not_have() -> None:
-    """No rule raises an exception on them: they are a difference like any other."""
+@pytest.mark.parametrize(
+    ("reread", "says"),
+    [
+        (another_run(), "event 1 is id"),
+        (part(0, 1, 2, 3, 4, to_end=True), "1 event lost before it"),
+        (run(token(5), done(TOKENS)), "5 events lost before it"),  # all tokens in one
+    ],
+)
+@pytest.mark.parametrize("expect", [BY_ID, ANY])
+def test_a_reread_without_events_that_the_parts_have_is_the_wrong_one(
+    reread: Exchange, says: str, expect: Expectations
+) -> None:
+    """The server sent them, so they are the run's: the resumption is not blamed."""
     parts = [part(0, 1), part(2, 3, 4, 5, after=1, to_end=True)]
-    assert broken(check_parts(parts, another_run(), BY_ID)).keys() == {"resume.every-cut"}
+    failures = broken(check_parts(parts, reread, expect))
+    assert failures.keys() == {"resume.replay"}
+    assert says in failures["resume.replay"]
+
+
+def test_where_the_reread_is_wrong_the_parts_are_still_checked() -> None:
+    repeating = [part(0, 1), part(1, 2, 3, 4, 5, after=1, to_end=True)]
+    failures = broken(check_parts(repeating, part(0, 1, 2, 3, 4, to_end=True), BY_ID))
+    assert failures.keys() >= {"resume.replay", "resume.every-cut"}
 
 
 def test_one_part_is_no_resumption() -> None:

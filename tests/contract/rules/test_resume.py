@@ -116,6 +116,35 @@ def with_resumed(original: CutRun, resumed: Exchange) -> CutRun:
     return CutRun(original.before, resumed, original.canonical)
 
 
+def with_canonical(original: CutRun, canonical: Exchange) -> CutRun:
+    return CutRun(original.before, original.resumed, canonical)
+
+
+def came_back(after: int, start: int, sent_ms: float) -> CutRun:
+    """The same cut, resumed later."""
+    original = cut(after, start)
+    return with_resumed(original, spaced(start, 5, sent_ms=sent_ms))
+
+
+def cut_of_counted_ids(after: int, start: int) -> CutRun:
+    """The same with ids that are no times: 1-0, 2-0 and so on."""
+
+    def counted_ids(first: int, last: int, **options: Any) -> Exchange:
+        frames = [frame({"type": "token", "content": str(place)}, f"{place + 1}-0") for place in range(4)]
+        frames.append(frame({"type": "done", "runId": "run-1"}, "5-0"))
+        at = [max(0.0, SPACED_MS * place - options.get("sent_ms", 0.0)) for place in range(first, last)]
+        return run(*frames[first:last], at=at, **options)
+
+    before = counted_ids(0, after, ending=Ending.CUT, detail=CUT)
+    resumed = counted_ids(start, 5, sent_ms=SPACED_MS * (after - 1) + 5.0)
+    return CutRun(before, resumed, counted_ids(0, 5, sent_ms=5000))
+
+
+AFTER_END = [CutRun(RUN, named(id_at(place), tail(place + 1)), RUN) for place in range(3)]
+IGNORED_AFTER_END = [CutRun(RUN, named(id_at(place), whole_run()), RUN) for place in range(3)]
+TAIL_AFTER_END = [CutRun(RUN, named(id_at(place), tail(3)), RUN) for place in range(3)]
+LOST_LAST = run(token(0), token(1), done(3))
+MERGED = run(token(2, "word0 word1 word2 "), done(3))
 BEFORE_HEAD = CutRun(cut_run(0), whole_run(), whole_run())
 OTHER_DATA = run(token(0), token(1, "changed"), token(2), done(3))
 LOST = run(token(0), token(2), done(3))
@@ -261,6 +290,71 @@ CASES: list[Case] = [
         says="did not reach a terminal event",
     ),
     case(resume.every_cut, [], is_=INCONCLUSIVE, says="no run could be cut"),
+    # what the server does after the end, it must do in flight
+    *(
+        case(
+            resume.every_cut,
+            [cut(1, 1, last_id=True), lossy],
+            AFTER_END,
+            is_=FAIL,
+            says="the resumed stream starts with event 4, id 1717000001200-0: 1 event lost at the resume point",
+        )
+        for lossy in (cut(2, 3, last_id=True), cut(2, 3, last_id=True, canonical=True))
+    ),
+    case(resume.every_cut, [cut(2, 0, last_id=True)], AFTER_END, is_=PASS, says="(replay: 1)"),
+    case(resume.every_cut, [cut(2, 2, last_id=True)], AFTER_END, is_=PASS, says="(after Last-Event-ID: 1)"),
+    case(resume.every_cut, [cut(2, 3, last_id=True)], IGNORED_AFTER_END, is_=PASS, says="(tail: 1)"),
+    case(resume.every_cut, AFTER_END, AFTER_END, is_=PASS, says="(after Last-Event-ID: 3)"),
+    case(resume.every_cut, IGNORED_AFTER_END, IGNORED_AFTER_END, is_=PASS, says="(replay: 3)"),
+    case(
+        resume.every_cut, TAIL_AFTER_END, TAIL_AFTER_END, is_=PASS, says="(after Last-Event-ID: 1, tail: 2)"
+    ),
+    case(
+        resume.every_cut,
+        [*AFTER_END[1:], CutRun(RUN, named(id_at(0), tail(3)), RUN)],
+        AFTER_END[1:],
+        is_=FAIL,
+        says="2 events lost at the resume point",
+    ),
+    case(
+        resume.every_cut,  # a tail of a finished run is its terminal event
+        [CutRun(RUN, named(id_at(0), tail(2)), RUN)],
+        is_=FAIL,
+        says="1 event lost at the resume point",
+    ),
+    # a tail has what was made after it began, which the ids tell
+    case(resume.every_cut, [cut(1, 2)], is_=FAIL, says="1 event lost at the resume point"),
+    case(resume.every_cut, [cut(1, 2, last_id=True)], is_=FAIL, says="1 event lost at the resume point"),
+    case(resume.every_cut, [came_back(1, 2, SPACED_MS + 10.0)], is_=PASS, says="(tail: 1)"),
+    case(resume.every_cut, [cut_of_counted_ids(1, 2)], is_=PASS, says="(tail: 1)"),
+    # which side is wrong
+    case(
+        resume.every_cut,
+        [CutRun(cut_run(2), named(id_at(1), tail(2)), LOST_LAST)],
+        is_=FAIL,
+        says="cut after event 2: the run's replay lacks 1 event that its readers got, from id 1717000000020-0 on",
+    ),
+    *(
+        case(resume.every_cut, cuts, (), (whole_run(), wrong), is_=INCONCLUSIVE, says="see resume.replay")
+        for wrong in (LOST_LAST, MERGED, another_run(), reply(404))
+        for cuts in ([cut(2, 2)], [cut(2, 0)], [with_canonical(cut(2, 2), LOST_LAST)])
+    ),
+    case(
+        resume.every_cut,
+        [with_canonical(cut(3, 2), LOST_LAST)],
+        (),
+        (whole_run(), LOST_LAST),
+        is_=FAIL,
+        says="1 event repeated, although",
+    ),
+    case(
+        resume.every_cut,
+        [with_resumed(cut(2, 0), reply(404))],
+        (),
+        (whole_run(), LOST_LAST),
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
     # last-event-id
     case(
         resume.last_event_id,
@@ -287,6 +381,14 @@ CASES: list[Case] = [
     case(resume.last_event_id, RUN, [named(id_at(1), tail(3))], is_=WARN, says="1 event lost before it"),
     case(resume.last_event_id, RUN, [named(id_at(1), reply(500))], is_=WARN, says="status 500"),
     case(resume.last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tested"),
+    case(
+        resume.last_event_id,
+        RUN,
+        [named(id_at(1), tail(3))],
+        (whole_run(), LOST_LAST),
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
     case(resume.last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
     # survives-disconnect
     case(
@@ -314,35 +416,58 @@ CASES: list[Case] = [
         says="ended before it could be cut",
     ),
     case(resume.survives_disconnect, [], is_=INCONCLUSIVE, says="no run could be cut"),
-    # bad-last-event-id
+    # bad-last-event-id, after-terminal, id-order: more in test_last_event_id.py
     case(
         resume.bad_last_event_id,
-        RUN,
-        [named("-", whole_run()), named("9-9", reply(400)), named("x", run(error(7, code=400)))],
+        [(RUN, named("-", whole_run())), (RUN, named("9-9", reply(400)))],
         is_=PASS,
-        says="3 bad ids: no hang, no 5xx, no forged event",
-    ),
-    case(resume.bad_last_event_id, RUN, [named("-", empty_stream())], is_=PASS, says="1 bad id:"),
-    case(resume.bad_last_event_id, RUN, [named("-", reply(500))], is_=FAIL, says="'-' caused status 500"),
-    case(resume.bad_last_event_id, RUN, [named("-", no_answer())], is_=FAIL, says="'-': no response"),
-    case(
-        resume.bad_last_event_id,
-        RUN,
-        [named("-", run(token(0), ending=Ending.TIMED_OUT, detail="silent for 30 s"))],
-        is_=FAIL,
-        says="silent for 30 s",
+        says="2 bad ids: no hang, no 5xx, no forged event, nothing lost",
     ),
     case(
-        resume.bad_last_event_id,
-        RUN,
-        [named("-", run(token(0), token(77)))],
-        is_=FAIL,
-        says=f"returned an event that is not the run's: id {id_at(77)}",
-        at=1,
+        resume.after_terminal, [(RUN, named(id_at(3), empty_stream()))], is_=PASS, says="status 200 with no"
     ),
-    case(resume.bad_last_event_id, RUN, [named("-", another_run())], is_=FAIL, says="is not the run's", at=0),
-    case(resume.bad_last_event_id, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal event"),
-    case(resume.bad_last_event_id, RUN, [], is_=INCONCLUSIVE, says="nothing was tested"),
+    case(
+        resume.id_order,
+        RUN,
+        named("0-0", whole_run()),
+        [named("2-0", whole_run())],
+        is_=PASS,
+        says="1 id that the run does not have",
+    ),
+    # retention: RUN ends at 30 ms
+    case(
+        resume.retention,
+        RUN,
+        whole_run(sent_ms=530),
+        whole_run(sent_ms=8030),
+        is_=PASS,
+        says="still resumed its run 8.0 s after the end",
+    ),
+    case(
+        resume.retention,
+        RUN,
+        whole_run(sent_ms=530),
+        another_run(sent_ms=8030),
+        is_=WARN,
+        says="0.5 s after the end of its run resumed it, one after 8.0 s did not: event 1 is id",
+    ),
+    case(
+        resume.retention,
+        RUN,
+        whole_run(sent_ms=530),
+        reply(404, sent_ms=8030),
+        is_=WARN,
+        says="did not: status 404",
+    ),
+    case(resume.retention, RUN, another_run(), another_run(), is_=INCONCLUSIVE, says="see resume.replay"),
+    case(
+        resume.retention,
+        RUN,
+        whole_run(),
+        no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
+        is_=INCONCLUSIVE,
+        says="could not be sent",
+    ),
     # failure-replayed
     case(resume.failure_replayed, CONTROL, FAILED, run(token(0), error(1)), is_=PASS, says="replayed"),
     case(resume.failure_replayed, CONTROL, FAILED, whole_run(), is_=FAIL, says="does not replay the failure"),
@@ -370,6 +495,13 @@ CASES: list[Case] = [
         says=f"1 event missing, from id {id_at(3)} on",
     ),
     case(resume.terminal_race, [(RUN, tail(2, sent_ms=25))], is_=FAIL, says="2 events lost", expect=REPLAY),
+    case(
+        resume.terminal_race,
+        [(RUN, run(token(0), token(1), done(3), sent_ms=25))],
+        (whole_run(), LOST_LAST),
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
     case(resume.terminal_race, [(TRUNCATED, whole_run())], is_=INCONCLUSIVE, says="did not reach a"),
     case(resume.terminal_race, [(RUN, whole_run(sent_ms=31))], is_=INCONCLUSIVE, says="no retry was sent"),
     case(resume.terminal_race, [], is_=INCONCLUSIVE, says="nothing was tested"),
@@ -419,6 +551,36 @@ CASES: list[Case] = [
         run(token(0), token(1), token(1), token(2), done(3)),
         whole_run(sent_ms=15),
         whole_run(),
+        is_=FAIL,
+        says="a second reader affected the first one",
+    ),
+    *(
+        case(
+            resume.first_reader_kept,
+            RUN,
+            whole_run(sent_ms=15),
+            later,
+            (whole_run(), later),
+            is_=INCONCLUSIVE,
+            says="(see resume.replay)",
+        )
+        for later in (MERGED, another_run(), LOST_LAST)
+    ),
+    case(
+        resume.first_reader_kept,
+        RUN,
+        whole_run(sent_ms=15),
+        another_run(),
+        (whole_run(), whole_run()),
+        is_=INCONCLUSIVE,
+        says="events that both of its readers got (see resume.replay)",
+    ),
+    case(
+        resume.first_reader_kept,
+        LOST,
+        whole_run(sent_ms=15),
+        whole_run(),
+        (whole_run(), whole_run()),
         is_=FAIL,
         says="a second reader affected the first one",
     ),

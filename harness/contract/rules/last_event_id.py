@@ -1,0 +1,181 @@
+"""Resumptions that name a Last-Event-ID: which part of the run may be the answer.
+
+A server may reject an id that it does not know, ignore it, or compare it with the ids of the run. So the answer is a
+4xx, or the run from its first event, from the first event after the id, or its terminal event only. An id that is not
+older than the terminal event leaves nothing to send. Any other empty answer loses the run: the client has no terminal
+event, and an EventSource reconnects after the end of each 200 (WHATWG HTML 9.2.3), so it asks again for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Location, RuleResult, Verdict, failed, passed
+from harness.contract.rules.cuts import tail_allowed
+from harness.contract.rules.rule import combine, quoted, require_terminal
+from harness.contract.rules.sequences import (
+    described_difference,
+    divergence,
+    first_difference,
+    identity_label,
+    location_of_difference,
+)
+from harness.formatting import counted
+from harness.profiles.workflow_actions.event_id import read_leniently
+from harness.profiles.workflow_actions.identity import EventIdentity
+
+
+def place_of(named: str, sequence: Sequence[EventIdentity]) -> int | None:
+    """The number of the run's events up to and including the id `named`, ids compared as pairs of numbers.
+
+    None if no event has that id, and it or an id of the run is not such a pair.
+    """
+    ids = [event.id for event in sequence]
+    if named in ids:
+        return ids.index(named) + 1
+    wanted = read_leniently(named)
+    own = [read_leniently(event_id or "") for event_id in ids]
+    if wanted is None or any(event_id is None for event_id in own):
+        return None
+    return sum(event_id <= wanted for event_id in own if event_id is not None)
+
+
+def start_of(answer: Exchange, run: Exchange) -> int | None:
+    """The number of the run's event, from 0, with which `answer` starts; None unless it ends with the run's end."""
+    sequence, actual = run.sequence, answer.sequence
+    if not actual:
+        return None
+    start = len(sequence) - len(actual)
+    return start if start >= 0 and sequence[start:] == actual else None
+
+
+def named_id(answer: Exchange) -> str:
+    """The Last-Event-ID of the request."""
+    return answer.request.header("last-event-id") or ""
+
+
+def judge_answer(
+    run: Exchange, answer: Exchange, expect: Expectations, *, own_id: bool = False
+) -> RuleResult:
+    """Whether `answer` is one of those that a resumption of `run` may get.
+
+    own_id: the id is one of the run's own, so an error event is not an answer. An answer that was requested while the
+    run was in flight may also start with the next event.
+    """
+    named, place = named_id(answer), place_of(named_id(answer), run.sequence)
+    what = f"Last-Event-ID {quoted(named)}"
+    if answer.status is None or answer.ending is Ending.TIMED_OUT:
+        return failed(f"{what}: {answer.describe()}", Location(answer))
+    if answer.status >= 500:
+        return failed(f"{what} caused status {answer.status}", Location(answer))
+    if 300 <= answer.status < 500:
+        return passed(f"{what}: {answer.describe()}")
+    if not answer.events:
+        if place is not None and place >= len(run.sequence):
+            return passed(f"{what}: nothing follows it")
+        return failed(
+            f"{what} got {answer.describe()}: the client never learns that the run is over, and an EventSource "
+            "reconnects for ever",
+            Location(answer),
+        )
+    forged = next((event for event in answer.events if event.identity not in run.sequence), None)
+    if forged is not None:
+        if not own_id and forged.event and forged.event.type == "error" and len(answer.events) == 1:
+            return passed(f"{what}: rejected with an error event")
+        return failed(
+            f"{what} returned an event that is not the run's: {identity_label(forged.identity)}",
+            Location(answer, forged),
+        )
+    return _is_a_rest(run, answer, place, expect, what)
+
+
+def judge_order(run: Exchange, answers: Sequence[Exchange], expect: Expectations) -> RuleResult:
+    """Whether each of `answers`, to ids between those of `run` or beyond them, fits the order of the ids as numbers.
+
+    A server that starts such a stream with the last event before the id repeats one event each time: a policy. If it
+    repeats events after some ids only, it has them in a different order.
+    """
+    repeated = {
+        id(answer): place - start
+        for answer in answers
+        if (place := place_of(named_id(answer), run.sequence)) is not None
+        and 0 < (start := start_of(answer, run) or 0) < len(run.sequence) - 1
+    }
+    always_repeats = len(repeated) > 1 and len(set(repeated.values())) == 1
+    return combine(
+        [
+            passed("events are repeated after each such id")
+            if always_repeats and repeated.get(id(answer), 0) > 0
+            else _out_of_order(judge_answer(run, answer, expect))
+            for answer in answers
+        ],
+        f"{counted(len(answers), 'id')} that the run does not have: answered as their numbers say",
+    )
+
+
+def _out_of_order(result: RuleResult) -> RuleResult:
+    if result.verdict is not Verdict.FAIL:
+        return result
+    return replace(result, detail=f"{result.detail} (are ids compared as text, or only in part?)")
+
+
+def _is_a_rest(
+    run: Exchange, answer: Exchange, place: int | None, expect: Expectations, what: str
+) -> RuleResult:
+    sequence, start = run.sequence, start_of(answer, run)
+    if start is None:
+        expected = sequence[sequence.index(answer.sequence[0]) :]
+        return failed(
+            f"{what}: {first_difference(expected, answer.sequence)}",
+            location_of_difference(answer, answer.sequence, expected),
+        )
+    if start in {0, place} or (tail_allowed(expect) and start >= _earliest_tail(run, answer)):
+        return passed(f"{what}: {answer.describe()}")
+    if place is None:
+        reason = f"{counted(start, 'event')} lost before it, though the id is not one of the run's"
+    elif start > place:
+        reason = f"{counted(start - place, 'event')} lost after that id"
+    else:
+        reason = f"{counted(place - start, 'event')} repeated, although the stream is not a full replay"
+    return failed(
+        f"{what}: the stream starts with event {start + 1}, {identity_label(sequence[start])}: {reason}",
+        Location(answer, answer.events[0]),
+    )
+
+
+def _earliest_tail(run: Exchange, answer: Exchange) -> int:
+    """The first event, from 0, with which a tail may start: the next one, or the terminal one of a finished run."""
+    sent_ns = answer.timing.sent_ns
+    if sent_ns is None or not run.terminals or sent_ns >= run.terminals[0].arrival_ns:
+        return len(run.sequence) - 1
+    return sum(event.arrival_ns <= sent_ns for event in run.events)
+
+
+_ANY_START = Expectations()
+
+
+def exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
+    """Whether `resumed` has exactly the events after the one that it names."""
+    named = resumed.request.header("last-event-id")
+    ids = [event.id for event in original.sequence]
+    expected = original.sequence[ids.index(named) + 1 :]
+    if difference := first_difference(expected, resumed.sequence):
+        reason = described_difference(resumed, difference)
+        if resumed.sequence == original.sequence:
+            reason = "the stream was replayed from the first event"
+        return failed(
+            f"Last-Event-ID {named}: {reason}", *divergence(original, expected, resumed, resumed.sequence)
+        )
+    return passed(f"Last-Event-ID {named} returned the {counted(len(expected), 'event')} after it")
+
+
+def ends_after_terminal(original: Exchange, resumed: Exchange) -> RuleResult:
+    """Whether a resumption after the terminal event ends, and brings nothing that the client must not get."""
+    if problem := require_terminal(original):
+        return problem
+    if resumed.status == 409:  # the documented 409 is for a different body
+        return failed(f"the id of the terminal event got {resumed.describe()}", Location(resumed))
+    return judge_answer(original, resumed, _ANY_START, own_id=True)

@@ -1,0 +1,118 @@
+"""Retries of a run: whether they belong to it, and whether those in flight or at its end are complete."""
+
+from __future__ import annotations
+
+from harness.contract.exchange import Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.rules.cuts import Start, tail_allowed
+from harness.contract.rules.rule import quoted, require_terminal
+from harness.contract.rules.sequences import described_difference, divergence, first_difference
+from harness.formatting import counted
+
+_RACING_MS = 100.0  # a retry sent up to this long before the terminal event races it
+
+
+def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
+    """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race."""
+    if not original.terminals or retry.timing.sent_ns is None:
+        return None
+    lead_ms = (original.terminals[0].arrival_ns - retry.timing.sent_ns) / 1e6
+    return lead_ms if 0 <= lead_ms <= _RACING_MS else None
+
+
+def nothing_lost(original: Exchange, retry: Exchange, expect: Expectations) -> RuleResult:
+    """Whether the retry has every event that it may not omit."""
+    if problem := require_terminal(original):
+        return problem
+    sequence, actual = original.sequence, retry.sequence
+    start = sequence.index(actual[0]) if actual and actual[0] in sequence else 0
+    expected = sequence[start:] if tail_allowed(expect) else sequence
+    if difference := first_difference(expected, actual):
+        return failed(
+            f"a retry that raced the terminal event: {described_difference(retry, difference)}",
+            *divergence(original, expected, retry, actual),
+        )
+    return passed("complete")
+
+
+def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
+    """Whether `retry` is a stream of the run of `original`, which ended, and not of a new one."""
+    if not retry.started_run:
+        return inconclusive(f"the retry returned no run: {retry.describe()}", Location(retry))
+    original_ids = {event.frame.id for event in original.events} - {None}
+    retry_ids = {event.frame.id for event in retry.events}
+    if original.run_id and retry.run_id and original.run_id != retry.run_id and not retry_ids <= original_ids:
+        return failed(
+            f"the retry belongs to a different run: runId {quoted(retry.run_id)} instead of "
+            f"{quoted(original.run_id)}",
+            Location(original, original.terminals[0]),
+            Location(retry, retry.terminals[0]),
+        )
+    new_events = [
+        event for event in retry.events if event.frame.id is not None and event.frame.id not in original_ids
+    ]
+    same_run_id = original.run_id is not None and original.run_id == retry.run_id
+    if new_events and not same_run_id:
+        return failed(
+            f"the retry produced {counted(len(new_events), 'new event')}, the first with id "
+            f"{new_events[0].frame.id}: the action was executed again",
+            Location(original),
+            Location(retry, new_events[0]),
+        )
+    if retry_ids == {None} and not same_run_id:
+        return inconclusive("without ids and runIds, runs cannot be told apart", Location(retry))
+    return passed("the retry belongs to the same run" if new_events else "the retry produced no new event")
+
+
+def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations) -> RuleResult:
+    """Whether `joined`, sent while the run of `original` was in flight, is the run or its tail."""
+    if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
+        return inconclusive(
+            "the run ended before it could be joined; configure a longer [target.actions.long]",
+            Location(original),
+        )
+    if not joined.started_run:
+        return failed(
+            f"a retry while the run was in flight got {joined.describe()}",
+            Location(original),
+            Location(joined),
+        )
+    arrived = sum(event.arrival_ns <= joined.timing.sent_ns for event in original.events)
+    whole_sequence, actual = original.sequence, joined.sequence
+    start = whole_sequence.index(actual[0]) if actual[0] in whole_sequence else -1
+    if start >= max(arrived, 1) and tail_allowed(expect):
+        expected, policy = whole_sequence[start:], Start.TAIL
+    else:
+        expected, policy = whole_sequence, Start.REPLAY
+    if difference := first_difference(expected, actual):
+        return failed(
+            f"a retry while the run was in flight differs from it: {difference}",
+            *divergence(original, expected, joined, actual),
+        )
+    return passed(
+        f"a retry after {arrived} of {counted(len(whole_sequence), 'event')} joined the run ({policy})"
+    )
+
+
+def retained(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
+    """Whether `late` still resumes the run of `original`, as `early` did; tells after how long."""
+    if late.timing.sent_ns is None:
+        return inconclusive(f"the late retry could not be sent: {late.describe()}", Location(late))
+    worked_s, age_s = (_age_s(original, retry) for retry in (early, late))
+    if difference := first_difference(original.sequence, late.sequence):
+        return failed(
+            f"a retry {worked_s:.1f} s after the end of its run resumed it, one after {age_s:.1f} s did not: "
+            f"{described_difference(late, difference)}; draft-ietf-httpapi-idempotency-key-header asks servers to "
+            "publish when keys expire",
+            Location(original),
+            Location(late),
+        )
+    return passed(
+        f"a key still resumed its run {age_s:.1f} s after the end, when the suite ended; whether it works for longer "
+        "was not tested"
+    )
+
+
+def _age_s(run: Exchange, retry: Exchange) -> float:
+    return (retry.timing.origin_ns - run.timing.ended_ns) / 1e9
