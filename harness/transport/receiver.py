@@ -83,6 +83,7 @@ class Receiver:
         "_has_terminal",
         "_intended_ns",
         "_label",
+        "_last_arrival_ns",
         "_last_read_ns",
         "_on_earlier_deadline",
         "_on_end",
@@ -136,6 +137,7 @@ class Receiver:
         self._on_end = on_end
         self._sock: socket.socket | None = None
         self._tls: TlsSession | None = None
+        self._last_arrival_ns = 0
         self._last_read_ns = 0
         self._has_terminal = False
         self._sent_wall_ns: int | None = None
@@ -222,8 +224,13 @@ class Receiver:
             self._on_closed()
 
     def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        if (
+            arrival_ns < self._last_arrival_ns
+        ):  # bytes arrive in order; the clocks were compared again in between
+            lag_ns = None if lag_ns is None else max(0, lag_ns - (self._last_arrival_ns - arrival_ns))
+            arrival_ns = self._last_arrival_ns
         response = self.response
-        self._last_read_ns = arrival_ns
+        self._last_arrival_ns = self._last_read_ns = arrival_ns
         if response.feed(arrival_ns, lag_ns, data):
             if self.on_events is not None:
                 self.on_events()

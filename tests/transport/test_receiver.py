@@ -48,6 +48,25 @@ def test_what_the_peer_sees(how: CutHow, unread: bytes) -> None:
         assert (ours.fileno() >= 0) is (how is CutHow.HALF_CLOSE)
 
 
+# Arrivals
+
+
+def test_arrivals_never_fall() -> None:
+    """A stamp is converted by two clocks that are read again every 2 ms, so the next one may be 5 us earlier."""
+    receiver = new_receiver()
+    for arrival_ns, lag_ns, data in (
+        (100_000, 40_000, HEAD),
+        (95_000, 30_000, chunk(token(0))),
+        (95_000, 2_000, chunk(token(1))),
+        (95_000, None, chunk(token(2))),
+        (130_000, 1_000, chunk(token(3))),
+    ):
+        receiver._decode(arrival_ns, lag_ns, data)
+    reads = [(read.arrival_ns, read.lag_ns) for read in receiver.response.log]
+    assert reads == [(100_000, 40_000), (100_000, 25_000), (100_000, 0), (100_000, None), (130_000, 1_000)]
+    assert list(receiver.response.summary.token_arrivals_ns) == [100_000, 100_000, 100_000, 130_000]
+
+
 # Deadlines, on a fake clock
 
 S = 1_000_000_000

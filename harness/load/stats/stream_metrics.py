@@ -202,21 +202,22 @@ def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_
     # Tokens of one read share its arrival time; the gap between them is unknown.
     if len(arrivals_ns) < 2:
         return
-    if arrivals_ns[0] == arrivals_ns[-1]:
+    arrival_ns = _in_order(arrivals_ns)
+    if arrival_ns[0] == arrival_ns[-1]:
         measured.coalesced = len(arrivals_ns) - 1
         return
-    arrival_ns = np.asarray(arrivals_ns)
     gaps_ns = np.diff(arrival_ns)
     positive = gaps_ns > 0
     measured.coalesced = len(positive) - int(np.count_nonzero(positive))
     measured.gaps_ms = _by_second(arrival_ns[1:][positive], gaps_ns[positive], wall_offset_ns)
     measured.values["stall_ms"] = int(gaps_ns.max()) / 1e6
-    spread_s = (arrivals_ns[-1] - arrivals_ns[0]) / 1e9
+    spread_s = int(arrival_ns[-1] - arrival_ns[0]) / 1e9
     measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
 
 
 def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_ns: int) -> None:
-    arrival_ns, lags_ns = (np.asarray(column) for column in exchange.stamps_ns())
+    arrivals_ns, lags = exchange.stamps_ns()
+    arrival_ns, lags_ns = _in_order(arrivals_ns), np.asarray(lags)
     measured.stamped = len(lags_ns)
     if lags_ns.size and lags_ns.min() < 0:
         stamped = lags_ns >= 0
@@ -224,6 +225,12 @@ def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_n
     measured.unstamped, measured.stamped = measured.stamped - len(lags_ns), len(lags_ns)
     if measured.stamped:
         measured.lags_ms = _by_second(arrival_ns, lags_ns, wall_offset_ns)
+
+
+def _in_order(arrivals_ns: Sequence[int]) -> _Numbers:
+    """Arrivals that never fall: stamps that two readings of the clocks converted may fall by microseconds."""
+    in_order: _Numbers = np.maximum.accumulate(np.asarray(arrivals_ns, dtype=np.int64))
+    return in_order
 
 
 def _by_second(at_ns: _Numbers, values_ns: _Numbers, wall_offset_ns: int) -> BySecond:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+from hypothesis import example, given, strategies
 
 from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending, Exchange, Timing
@@ -248,3 +250,22 @@ def test_no_latency_is_negative() -> None:
     measured = measure(exchange((19.9, HEAD + TOKEN + DONE + END)), RUN, "done", scheduled=False)
     assert measured.values["head_ms"] == 0
     assert measured.values["service_ttft_ms"] == 0
+
+
+@example(
+    stamps_us=[60_000, 59_995]
+)  # two stamps of one clock, converted with an offset that was measured again
+@example(stamps_us=[60_000, 59_995, 60_000])
+@example(stamps_us=[60_000, 59_995, 1_060_000, 1_059_995])
+@given(strategies.lists(strategies.integers(0, 3_000_000), min_size=1, max_size=12))
+def test_stamps_in_any_order_give_gaps_of_zero_or_more(stamps_us: list[int]) -> None:
+    stamps_ms = [stamp_us / 1000 for stamp_us in stamps_us]
+    reads = [(0.0, HEAD), *((stamp_ms, TOKEN) for stamp_ms in stamps_ms), (4000.0, DONE + END)]
+    measured = measure(exchange(*reads), RUN, "done", scheduled=True)
+    gaps_ms = [gap_ms for gaps in measured.gaps_ms.values() for gap_ms in gaps]
+    assert all(gap_ms > 0 for gap_ms in gaps_ms)
+    assert len(gaps_ms) + measured.coalesced == len(stamps_ms) - 1
+    assert math.isclose(sum(gaps_ms), max(stamps_ms) - stamps_ms[0], abs_tol=1e-3)
+    assert all(math.isfinite(value) and value >= 0 for value in measured.values.values())
+    assert sum(map(len, measured.lags_ms.values())) == len(reads)
+    assert ("tokens_per_s" in measured.values) is bool(gaps_ms)
