@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from functools import partial
 
 from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
@@ -33,24 +34,23 @@ async def _together(context: ScenarioContext, requests: list[HttpRequest], label
 
 async def equal_requests_together(context: ScenarioContext) -> list[list[Exchange]]:
     """Rounds of simultaneous equal requests."""
-    return [
-        await _together(
-            context,
-            [context.request("success")] * context.parties(PARTIES),
-            f"round {number} of equal requests",
-        )
-        for number in range(1, ROUNDS + 1)
-    ]
+
+    async def race(number: int) -> list[Exchange]:
+        requests = [context.request("success")] * context.parties(PARTIES)
+        return await _together(context, requests, f"round {number} of equal requests")
+
+    return [await context.unrefused(partial(race, number)) for number in range(1, ROUNDS + 1)]
 
 
 async def different_bodies_together(context: ScenarioContext) -> list[list[Exchange]]:
     """Rounds of simultaneous requests with one key and different bodies."""
-    rounds = []
-    for number in range(1, ROUNDS + 1):
+
+    async def race(number: int) -> list[Exchange]:
         request = context.request("success")
-        bodies = [request, *(with_different_body(request) for _ in range(context.parties(PARTIES) - 1))]
-        rounds.append(await _together(context, bodies, f"round {number} of different bodies"))
-    return rounds
+        others = (with_different_body(request) for _ in range(context.parties(PARTIES) - 1))
+        return await _together(context, [request, *others], f"round {number} of different bodies")
+
+    return [await context.unrefused(partial(race, number)) for number in range(1, ROUNDS + 1)]
 
 
 async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
@@ -77,6 +77,7 @@ async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, lis
 
 async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A long run alone, and long runs next to connections with a stalled reader."""
+    context.require_at_once(6)
     async with context.connections(6):
         alone = await context.send(context.request("long"), "a run alone")
         stalled = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from itertools import cycle
 from typing import Any
 
@@ -291,7 +292,10 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
 
     races: list[tuple[Exchange, Exchange]] = []
     for _ in range(_RACE_ROUNDS):
-        races += await gather_some([race(span_ms * step / _RACES) for step in range(_RACES)], _RACES)
+        waits_ms = [span_ms * step / _RACES for step in range(_RACES)]
+        races += await gather_some(
+            [context.unrefused(partial(race, wait_ms)) for wait_ms in waits_ms], _RACES
+        )
         if sum(terminal_lead_ms(*pair) is not None for pair in races) >= _RACES // 2:
             break
     return races

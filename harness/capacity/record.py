@@ -137,7 +137,9 @@ class Record:
         if answer.low is not None:
             yield f"All objectives were met in {_of(answer.low_runs, self.at(answer.low))} at {answer.low:g}/s."
         if answer.high is not None:
-            reasons = [step.why for step in self.at(answer.high) if step.why]
+            # A run at this rate may also have passed, or have no verdict: its reason would explain nothing here.
+            counted_verdict = "saturated" if answer.by_harness else "failed"
+            reasons = [step.why for step in self.at(answer.high) if step.verdict == counted_verdict]
             problem = "The harness was saturated" if answer.by_harness else "Not all objectives were met"
             sentence = f"{problem} in {_of(answer.high_runs, self.at(answer.high))} at {answer.high:g}/s"
             yield f"{sentence}: {reasons[0]}." if reasons else f"{sentence}."

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .artifact_options import artifact_options
-from .options import gate_options, load_options, out_option, settings_from_options, target_options
+from .options import (
+    gate_options,
+    load_options,
+    max_concurrency_option,
+    out_option,
+    settings_from_options,
+    target_options,
+)
 from .output_options import output_options
 
 if TYPE_CHECKING:
@@ -22,10 +29,16 @@ if TYPE_CHECKING:
 @load_options
 @out_option
 @gate_options
+@max_concurrency_option
 @artifact_options
 @output_options
 def check(
-    out: Path | None, artifacts: Artifacts, baseline: Path | None, output: Output, **options: Any
+    out: Path | None,
+    artifacts: Artifacts,
+    baseline: Path | None,
+    max_concurrency: int | None,
+    output: Output,
+    **options: Any,
 ) -> None:
     """Run the load and the conformance suite at the same time.
 
@@ -36,4 +49,5 @@ def check(
     """
     from harness.commands.check import run_check
 
-    sys.exit(run_check(settings_from_options(**options), out, artifacts, baseline, output))
+    settings = settings_from_options(**options)
+    sys.exit(run_check(settings, out, artifacts, baseline, output, max_concurrency=max_concurrency))

@@ -12,7 +12,7 @@ import click
 from harness.errors import SettingsError
 
 from .artifact_options import artifact_options
-from .options import out_option, settings_from_options, target_options
+from .options import max_concurrency_option, out_option, settings_from_options, target_options
 from .output_options import suite_output
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 )
 @click.option("--update-known-failures", is_flag=True, help="Write the failures of this run to that file.")
 @click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
+@max_concurrency_option
 @artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
 def conformance(
@@ -47,6 +48,7 @@ def conformance(
     known_failures: Path | None,
     update_known_failures: bool,
     strict: bool,
+    max_concurrency: int | None,
     pytest_args: Sequence[str],
     **options: Any,
 ) -> None:
@@ -57,6 +59,8 @@ def conformance(
     """
     from harness.commands.conformance import run_conformance, write_untested
 
+    if max_concurrency is not None:
+        pytest_args = ["--harness-max-concurrency", str(max_concurrency), *pytest_args]
     if known_failures is not None:
         pytest_args = ["--harness-known-failures", str(known_failures), *pytest_args]
     if update_known_failures:

@@ -83,6 +83,15 @@ target_options = _options(
         "--config", type=click.Path(path_type=Path), help="Settings file.  [default: ./harness.toml]"
     ),
 )
+max_concurrency_option = click.option(
+    "--max-concurrency",
+    "--harness-max-concurrency",
+    "max_concurrency",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Conformance suite: at most N connections at a time, for a target that limits requests; what needs more is "
+    "not tested.  [default: no limit]",
+)
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

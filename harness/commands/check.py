@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
@@ -31,12 +33,15 @@ def run_check(
     artifacts: Artifacts = NO_ARTIFACTS,
     baseline: Path | None = None,
     output: Output | None = None,
+    *,
+    max_concurrency: int | None = None,
 ) -> int:
     """Test the target, or the embedded server if none is set. Returns the exit code.
 
     baseline: earlier results to compare with. While the comparison is inconclusive, load and suite are repeated, as
-    often as the settings allow. Raises PreflightError if the target cannot be tested, SettingsError for artifacts
-    that cannot be written.
+    often as the settings allow. max_concurrency: the most connections of the suite; None for no limit.
+
+    Raises PreflightError if the target cannot be tested, SettingsError for artifacts that cannot be written.
     """
     artifacts.ensure_writable()
     require_readable(baseline)
@@ -59,12 +64,16 @@ def run_check(
         output.console.print(
             f"conformance: the whole suite at the same time (log: {folder / output_dir.SUITE_LOG})"
         )
-        tests = run_with_repeats(_load_and_suite, settings, folder, baseline, children, output)
+        pytest_args = list(_PYTEST_ARGS)
+        if max_concurrency is not None:
+            pytest_args += ["--harness-max-concurrency", str(max_concurrency)]
+        test = partial(_load_and_suite, pytest_args)
+        tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("check", tests, settings, baseline, children, output, artifacts)
 
 
 def _load_and_suite(
-    settings: Settings, folder: Path, children: ChildProcesses, output: Output
+    pytest_args: Sequence[str], settings: Settings, folder: Path, children: ChildProcesses, output: Output
 ) -> FinishedTest:
     """Run load and suite at the same time."""
     path = output_dir.begin(folder, settings, has_suite=True)
@@ -78,7 +87,7 @@ def _load_and_suite(
         with output.watch("harness check", live, progress, lambda: children.interrupted) as poll:
             load = children.start(load_command_for(settings, folder, live), environment, load_log)
             command = suite_command(
-                settings_file, results_file=path, progress_file=progress, pytest_args=_PYTEST_ARGS
+                settings_file, results_file=path, progress_file=progress, pytest_args=pytest_args
             )
             suite = children.start(command, clean_environment(), suite_log)
             suite_code = suite_exit_code(children.wait(suite, poll))

@@ -25,6 +25,7 @@ from harness.results.reader import Results
 from harness.results.summary import summarize
 from harness.terminal.output import Output
 from harness.terminal.result_document import verdict_document, verdict_line
+from harness.terminal.what_broke import what_broke
 
 
 def evaluate_and_publish(
@@ -43,6 +44,9 @@ def evaluate_and_publish(
         gate = print_evaluation(
             [test.results for test in tests], settings.objectives, baseline, settings.gate
         )
+        with Results(path) as results:
+            for sentence in what_broke(results):
+                output.console.print(sentence, style="red", markup=False)
         output.console.print(f"results: {path}\nreport:  {report}")
     code, problems = _exit_code(gate, tests, interrupted=children.interrupted)
     return publish_outcome(verb, output, path, report, gate, code, problems, artifacts)
@@ -104,6 +108,7 @@ def _print_load(console: Console, path: Path) -> None:
     with Results(path) as results:
         summary = summarize(results)
         adds_up = results.ledger().adds_up
+        notes = results.manifest.get("load_notes", [])
     counts = {word: count for word, count in summary["ledger"].items() if count}
     if not counts:
         console.print("load: no stream was started")
@@ -123,6 +128,8 @@ def _print_load(console: Console, path: Path) -> None:
             cells = (number(values[percentile]) for percentile in metrics.PERCENTILES)
             table.add_row(label, *cells, str(values["count"]))
     console.print(table)
+    for note in notes:
+        console.print(f"note: {note}", style="yellow", markup=False)
     for sentence in summary["harness"]["why"]:
         console.print(f"client-saturated: {sentence}", style="yellow")
     if summary["harness"]["faults"]["streams"]:

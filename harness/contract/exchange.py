@@ -188,6 +188,11 @@ class Exchange:
             and carries_conflict_code(self.events[0].frame.data or "")
         )
 
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the server asked to send the request again later (RFC 6585, 4; RFC 9110, 15.6.4)."""
+        return self.status in {429, 503}
+
     @cached_property
     def is_rejection_event(self) -> bool:
         """Whether it is a rejection in the form of a stream, as far as the response alone tells.

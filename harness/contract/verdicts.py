@@ -12,6 +12,9 @@ from harness.contract.requirements import CATALOGUE, Level, Requirement
 
 SCHEMA = 1
 
+NOT_TESTED = "not tested"
+"""In counts: requirements that no test checked, because they were not selected or not reached."""
+
 #: Verdicts that mean that a rule was decided.
 DECIDED = frozenset({Verdict.PASS, Verdict.FAIL, Verdict.WARN, Verdict.KNOWN, Verdict.STALE, Verdict.INFO})
 
@@ -121,9 +124,10 @@ class Verdicts:
 
     @property
     def counts(self) -> dict[str, int]:
-        """The number of requirements by verdict."""
-        counts = Counter(check.verdict for check in self.checks)
-        return {str(verdict): counts[verdict] for verdict in Verdict}
+        """The number of requirements by verdict, and of those that no test checked, which have no verdict."""
+        counts = Counter(check.verdict for check in self.checks if check.tested)
+        untested = sum(not check.tested for check in self.checks)
+        return {**{str(verdict): counts[verdict] for verdict in Verdict}, NOT_TESTED: untested}
 
     @property
     def tested(self) -> bool:

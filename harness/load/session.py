@@ -272,7 +272,11 @@ class Session:
     def _open_recording(self, settings: Settings) -> RunRecording:
         Target(settings)  # refuse an impossible target before anything is recorded
         path = None
-        if self._out is not None:
+        if self._out is None:
+            logger.warning(
+                "no results are stored: --harness-out DIR stores them, for the report and the gate"
+            )
+        else:
             path = free_file(self._out, first=self._tests_written == 0)
             self._tests_written += 1
         self._newest_results = path

@@ -12,6 +12,7 @@ from locust import User
 from locust.exception import StopUser
 
 from harness.config.load_settings import LoadSettings
+from harness.errors import LocalResourceError
 from harness.load.journeys.builtin import JOURNEYS, Journey
 from harness.load.journeys.custom import CustomJourney
 from harness.load.journeys.stream_runner import StreamRunner
@@ -71,6 +72,8 @@ class AgentRunUser(User):
             yield runner
         except CollectorClosedError:
             raise StopUser from None
+        except LocalResourceError:  # the stream is counted, with this reason
+            gevent.sleep(_AFTER_REFUSAL_S)
         if runner.refused:
             gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
 
@@ -115,7 +118,7 @@ class ArrivalUser(User):
     def _arrive(self, context: RunContext, journey: str, due_ns: int) -> None:
         try:
             JOURNEYS[journey](context.stream_runner(), due_ns)
-        except CollectorClosedError:
+        except (CollectorClosedError, LocalResourceError):  # the stream is counted, with its reason
             return
         except Exception as problem:  # noqa: BLE001 - as Locust does for exceptions in a task
             events: Any = self.environment.events

@@ -23,7 +23,7 @@ def summarize(results: Results) -> dict[str, Any]:
     Everything excludes warm-up, except for "ledger", "violations" and "warmup". Metrics outside
     ALWAYS_SUMMARISED are present only if they have data. Each is in its unit of METRICS.
     """
-    verdicts = Counter(check.verdict for check in results.checks())
+    verdicts = Counter(check.verdict for check in results.checks() if check.tested)
     kept, seen = results.sample()
     return {
         "ledger": results.ledger().as_dict(),

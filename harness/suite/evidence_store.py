@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -100,11 +100,19 @@ class EvidenceStore:
 
 
 def store_verdicts(
-    path: Path, verdicts: Verdicts, documents: Mapping[str, Any], *, interrupted: bool = False
+    path: Path,
+    verdicts: Verdicts,
+    documents: Mapping[str, Any],
+    *,
+    interrupted: bool = False,
+    notes: Sequence[str] = (),
 ) -> None:
-    """Write verdicts and evidence into a results file. interrupted: the suite did not finish."""
+    """Write verdicts and evidence into a results file.
+
+    interrupted: the suite did not finish. notes: what limits the verdicts, in sentences.
+    """
     with ResultsWriter(path) as writer:
-        writer.set_manifest(suite_state="interrupted" if interrupted else "finished")
+        writer.set_manifest(suite_state="interrupted" if interrupted else "finished", suite_notes=list(notes))
         for name, entry in documents.items():
             writer.add_exchange(name, entry["scenario"], entry["label"], entry["document"])
         writer.add_checks(

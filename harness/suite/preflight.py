@@ -15,7 +15,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules.rule import quoted
 from harness.errors import HarnessError, LocalResourceError
-from harness.suite.throttle import is_throttled, retry_after_s
+from harness.suite.throttle import retry_after_s
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 
@@ -51,7 +51,7 @@ async def _first_response(target: Target) -> Exchange:
     client = AsyncClient(target.endpoint, target.expectations.budgets)
     response = await client.exchange(target.run("success"), "preflight")
     for _ in range(_RETRIES_WHEN_THROTTLED):
-        if not is_throttled(response):
+        if not response.is_throttled:
             break
         await asyncio.sleep(retry_after_s(response))
         response = await client.exchange(target.run("success"), "preflight")
@@ -109,7 +109,7 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
             f"redirects (status {status}) to {quoted(to, _QUOTED_CHARS)}: set the target to the final address, "
             "because the harness follows no redirect"
         )
-    if is_throttled(response):
+    if response.is_throttled:
         wait = response.head.value("retry-after") if response.head else None
         return (
             f"answered status {status} to each of {_RETRIES_WHEN_THROTTLED + 1} requests"

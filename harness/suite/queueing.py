@@ -13,7 +13,7 @@ from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.transport.asyncio_client import AsyncClient
 
-PROBES = 4
+PROBES = 8
 """Simultaneous runs. A target that serves as many has no queue that the suite would notice."""
 
 _NOTICEABLE_S = 0.15

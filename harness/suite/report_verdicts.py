@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -19,15 +19,31 @@ _STATUS = {
 }
 
 
-def attach(report: pytest.TestReport, outcome: CheckOutcome, documents: Mapping[str, Any]) -> None:
-    """Put an outcome and its new Exchange documents on a report, as JSON values: xdist sends them between processes."""
-    report.harness = {"outcome": outcome.to_json(), "documents": dict(documents)}  # type: ignore[attr-defined]
+class Attached(NamedTuple):
+    """What a report has: the outcome, new Exchange documents, and why the test is not sound, or None."""
+
+    outcome: CheckOutcome
+    documents: dict[str, Any]
+    unsound: str | None
 
 
-def attached(report: pytest.TestReport) -> tuple[CheckOutcome, dict[str, Any]] | None:
-    """The outcome and the documents on a report; None if there are none."""
+def attach(
+    report: pytest.TestReport,
+    outcome: CheckOutcome,
+    documents: Mapping[str, Any],
+    *,
+    unsound: str | None = None,
+) -> None:
+    """Put these on a report, as JSON values: xdist sends them between processes."""
+    report.harness = {"outcome": outcome.to_json(), "documents": dict(documents), "unsound": unsound}  # type: ignore[attr-defined]
+
+
+def attached(report: pytest.TestReport) -> Attached | None:
+    """What `attach` put on a report; None if nothing."""
     value = getattr(report, "harness", None)
-    return None if value is None else (CheckOutcome.from_json(value["outcome"]), value["documents"])
+    if value is None:
+        return None
+    return Attached(CheckOutcome.from_json(value["outcome"]), value["documents"], value["unsound"])
 
 
 def status(report: pytest.TestReport) -> tuple[str, str, Any] | None:

@@ -79,6 +79,8 @@ class TargetSession:
         self.settings: Settings | None = None
         self.progress: Progress | None = None
         self.interrupted = False
+        self.unsound: str | None = None
+        self.queue_note = ""
         self.has_suite_tests = True
         self._selected_nothing = False
 
@@ -124,6 +126,7 @@ class TargetSession:
         runner.run(preflight(runner.context.target))
         runner.context.throttle.accepted()
         runner.run(runner.context.find_queue())
+        self.queue_note = runner.context.queue_note
         stores_documents = bool(self.config.getoption("harness_results"))
         self.config.stash[_EVIDENCE] = EvidenceStore(
             self.settings, f"{_worker_prefix(self.config)}exchange-", stores_documents
@@ -192,14 +195,16 @@ class TargetSession:
         outcome = CheckOutcome(
             requirement_id, verdict, detail, item.name, call.duration, tuple(evidence), packed
         )
-        attach(report, outcome, documents)
+        ends_test = isinstance(raised, LocalResourceError) or getattr(raised, "ends_test", False)
+        attach(report, outcome, documents, unsound=detail if ends_test else None)
         item.user_properties += [("requirement", requirement_id), ("verdict", str(verdict))]  # for JUnit XML
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if (value := attached(report)) is None:
             return
-        outcome, documents = value
+        outcome, documents, unsound = value
+        self.unsound = self.unsound or unsound
         self.verdicts.add(outcome)
         if self.progress is not None:
             self.progress.count(outcome.requirement, outcome.verdict)
@@ -216,7 +221,7 @@ class TargetSession:
         self._finish(interrupted=self.interrupted or exitstatus not in _COMPLETED)
         if self.interrupted:
             session.exitstatus = INTERRUPTED
-        elif exitstatus == pytest.ExitCode.OK and self.stale:
+        elif exitstatus == pytest.ExitCode.OK and (self.stale or self.unsound):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         elif (
             exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}
@@ -231,6 +236,12 @@ class TargetSession:
         if self.config.getoption("harness_update_known_failures"):
             return []
         return [check for check in self.verdicts.checks if check.verdict is Verdict.STALE]
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the verdicts, in sentences."""
+        notes = [f"{self.queue_note}, so the suite sent no more at once."] if self.queue_note else []
+        return [*notes, f"The test is not sound (exit 1): {self.unsound}."] if self.unsound else notes
 
     def _update_known_failures(self, path: Path) -> None:
         checks = self.verdicts.checks
@@ -265,11 +276,13 @@ class TargetSession:
             document = json.dumps(self.verdicts.to_json(target), indent=2)
             json_file.write_text(document + "\n", encoding="utf-8")
         if results_file := self._path_option("harness_results"):
-            store_verdicts(results_file, self.verdicts, self.documents, interrupted=interrupted)
+            store_verdicts(
+                results_file, self.verdicts, self.documents, interrupted=interrupted, notes=self.notes
+            )
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.verdicts.results:
-            write_summary(terminalreporter, self.verdicts.checks)
+            write_summary(terminalreporter, self.verdicts.checks, self.notes)
         elif self._selected_nothing:
             terminalreporter.write_line("harness: nothing was tested: no test of the suite is selected")
 

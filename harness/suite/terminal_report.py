@@ -11,7 +11,7 @@ from harness.contract.evidence.document import parts_of, printable
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import Requirement
-from harness.contract.verdicts import Check, by_area
+from harness.contract.verdicts import Check, by_area, failing
 from harness.formatting import counted
 
 _READS_BEFORE = 4  # the one that is pointed at
@@ -31,6 +31,7 @@ _COLUMNS = (
 )
 
 
+_NAMED = 3  # failed requirements in one line
 _UNDECIDED = (Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE)
 _FIXABLE = (Verdict.FAIL, Verdict.WARN)
 
@@ -107,9 +108,13 @@ def _part_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
             yield ">" if part["here"] else " ", part["text"]
 
 
-def write_summary(terminal: Terminal, checks: Sequence[Check]) -> None:
-    """Write the table by area, a line for each requirement that did not pass, and how to fix what failed."""
-    _write_table(terminal, checks)
+def write_summary(terminal: Terminal, checks: Sequence[Check], notes: Sequence[str] = ()) -> None:
+    """Write the table by area, a line for each requirement that did not pass, how to fix it, and the conclusion.
+
+    Requirements that were not selected are only counted. notes: what limits the verdicts, in sentences.
+    """
+    tested = [check for check in checks if check.tested]
+    _write_table(terminal, tested)
     for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.STALE):
         _write_lines(terminal, checks, verdict, red=True)
     for verdict in (Verdict.WARN, Verdict.KNOWN):
@@ -119,13 +124,33 @@ def write_summary(terminal: Terminal, checks: Sequence[Check]) -> None:
         for check in checks:
             if check.verdict is Verdict.INFO:
                 terminal.write_line(f"{check.requirement.id}: {check.detail}")
-    if any(check.verdict in _UNDECIDED and check.tested for check in checks):
+    if any(check.verdict in _UNDECIDED for check in tested):
         terminal.write_sep("-", "not decided")
         for verdict in _UNDECIDED:
-            _write_lines(terminal, [check for check in checks if check.tested], verdict)
-    untested = sum(not check.tested for check in checks)
+            _write_lines(terminal, tested, verdict)
+    _write_conclusion(terminal, checks, len(checks) - len(tested), notes)
+
+
+def _write_conclusion(
+    terminal: Terminal, checks: Sequence[Check], untested: int, notes: Sequence[str]
+) -> None:
     if untested:
         terminal.write_line(f"{counted(untested, 'requirement')} not selected or not reached")
+    for note in notes:
+        terminal.write_line(note[:1].upper() + note[1:], yellow=True)
+    failed = what_failed(checks)
+    if failed:
+        terminal.write_line(failed, red=True, bold=True)
+
+
+def what_failed(checks: Sequence[Check]) -> str:
+    """How many requirements failed, and the first of them; a cause is before its consequences. Empty if none failed."""
+    names = [check.requirement.id for check in failing(checks)]
+    if not names:
+        return ""
+    tested = sum(check.tested for check in checks)
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} of {counted(tested, 'requirement')} failed: {', '.join(names[:_NAMED])}{more}."
 
 
 def _write_table(terminal: Terminal, checks: Sequence[Check]) -> None:

@@ -13,18 +13,15 @@ from email.utils import parsedate_to_datetime
 
 from harness.contract.exchange import Exchange
 
-STATUSES = frozenset({429, 503})
+_UNAVAILABLE = 503
 MAX_WAIT_S = 30.0
 _DEFAULT_WAIT_S = 1.0
 _FIRST_GAP_S = 0.05
 _LONGEST_GAP_S = 1.0
-_SLOWER, _FASTER = 1.6, 0.99
+_SLOWER, _FASTER = 1.4, 0.997
 _NO_GAP_S = 0.01
-
-
-def is_throttled(response: Exchange) -> bool:
-    """Whether the target asked to send the request again later."""
-    return response.status in STATUSES
+_MEMORY = 0.9  # weight of the past in the share of refused requests
+_OVERLOADED = 0.15  # two 503 shortly after each other; a single one says nothing about the pace
 
 
 def retry_after_s(response: Exchange) -> float:
@@ -65,6 +62,7 @@ class Throttle:
         self.has_accepted = False
         self.gave_up = False
         self._clock = clock
+        self._share = 0.0  # of refused requests, recently
         self._gap_s = 0.0
         self._free_s = 0.0  # when the next request may be sent
         self._blocked_until_s = 0.0
@@ -85,17 +83,28 @@ class Throttle:
             if self._clock() >= self._blocked_until_s:
                 return
 
+    def reset(self) -> None:
+        """Delay nothing until the next 429 or 503: the earlier ones were answers to certain requests."""
+        self._share = self._gap_s = self._blocked_until_s = 0.0
+
     def accepted(self) -> None:
         """A request got a response other than 429 and 503."""
         self.has_accepted, self.gave_up = True, False
+        self._share *= _MEMORY
         self._gap_s *= _FASTER
         if self._gap_s < _NO_GAP_S:
             self._gap_s = 0.0
 
-    def rejected(self, response: Exchange) -> None:
-        """A request got 429 or 503: wait as long as it says, and send more slowly from then on."""
-        now_s = self._clock()
-        self._blocked_until_s = max(self._blocked_until_s, now_s + retry_after_s(response))
-        if response.timing.started_ns >= self._slowed_ns:  # else it was sent at the earlier, faster pace
+    async def rejected(self, response: Exchange) -> None:
+        """A request got 429 or 503: wait as long as it says. A 429, or several 503, slow down all requests."""
+        wait_s = retry_after_s(response)
+        self._share = self._share * _MEMORY + 1 - _MEMORY
+        if response.status != _UNAVAILABLE or self._share > _OVERLOADED:
+            self._slow_down(wait_s, response.timing.started_ns)
+        await asyncio.sleep(wait_s)
+
+    def _slow_down(self, wait_s: float, sent_ns: int) -> None:
+        self._blocked_until_s = max(self._blocked_until_s, self._clock() + wait_s)
+        if sent_ns >= self._slowed_ns:  # else it was sent at the earlier, faster pace
             self._gap_s = min(_LONGEST_GAP_S, max(_FIRST_GAP_S, self._gap_s * _SLOWER))
             self._slowed_ns = time.monotonic_ns()

@@ -11,6 +11,7 @@ from typing import Any
 
 from harness.ci.outcome import Outcome
 from harness.contract.requirements import CATALOGUE
+from harness.contract.verdicts import NOT_TESTED
 
 VERSION = 1
 """The version of the document's format."""
@@ -34,11 +35,11 @@ def verdict_document(verb: str, outcome: Outcome, exit_code: int) -> dict[str, A
     """The result as JSON values.
 
     Keys: "version", "verb", "verdict", "exit_code", "target"; "reasons", the red cases; "gate", with "outcome", "rows",
-    "comparisons", "saturation" and "notes"; "conformance", with "counts" by verdict and "checks" ("fix": what to
-    change in the server to meet the requirement); "violations" under load; "summary", the content of summary.json;
-    "problems", sentences; "paths". NaN and infinity become null.
+    "comparisons", "saturation" and "notes"; "conformance", with "counts" by verdict (or "not tested") and "checks"
+    ("fix": what to change in the server to meet the requirement); "violations" under load; "summary", the content of
+    summary.json; "problems", sentences; "paths". NaN and infinity become null.
     """
-    counts = Counter(check.verdict for check in outcome.checks)
+    counts = Counter(check.verdict if check.tested else NOT_TESTED for check in outcome.checks)
     return {
         "version": VERSION,
         "verb": verb,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,6 +78,26 @@ def test_every_other_answer_in_words(outcome: SearchOutcome, first: str) -> None
     sentences = record(CapacityResult(outcome, "because", 10, 3, None, 0)).sentences()
     assert sentences[:2] == (first, "All objectives were met in 3 of 3 runs at 10/s.")
     assert "arrivals/s" not in " ".join(sentences)
+
+
+def test_the_reason_is_of_a_run_that_counts() -> None:
+    """A run at the same rate without a verdict, or with the other one, explains nothing."""
+    saturated = "the p99 of schedule lag is 30.0 ms"
+    steps = [
+        replace(step(1, 11, "invalid", None), why="interrupted"),
+        replace(step(2, 11, "saturated", 1200.0), why=saturated),
+        *(step(number, 11, "failed", 1200.0) for number in (3, 4, 5)),
+    ]
+    by_server = record(CapacityResult("found", "", None, 0, 11, 3), steps=steps).sentences()
+    assert (
+        "Not all objectives were met in 3 of 5 runs at 11/s: ttft_p95_ms 1,200.00 ms, over 800 ms."
+        in by_server
+    )
+    by_harness = CapacityResult("harness", "", None, 0, 11, 1, by_harness=True)
+    assert (
+        f"The harness was saturated in 1 of 5 runs at 11/s: {saturated}."
+        in record(by_harness, steps=steps).sentences()
+    )
 
 
 def test_an_upper_end_that_is_the_harness_s_says_so() -> None:

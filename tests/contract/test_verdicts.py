@@ -6,7 +6,7 @@ import pytest
 
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.verdicts import Check, CheckOutcome, Verdicts, by_area, failing, fails
+from harness.contract.verdicts import NOT_TESTED, Check, CheckOutcome, Verdicts, by_area, failing, fails
 
 
 def result(requirement: str, verdict: Verdict, detail: str = "so", **said: object) -> CheckOutcome:
@@ -25,7 +25,7 @@ def test_every_requirement_has_a_verdict_in_the_catalogues_order() -> None:
         (Verdict.INCONCLUSIVE, "the target cannot be reached")
     }
     assert not found.tested
-    assert found.counts == {str(verdict): 0 for verdict in Verdict} | {"inconclusive": len(CATALOGUE)}
+    assert found.counts == {str(verdict): 0 for verdict in Verdict} | {NOT_TESTED: len(CATALOGUE)}
 
 
 def test_several_tests_of_one_requirement() -> None:

@@ -11,6 +11,7 @@ from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels
 from tests.integration.commands import assert_one_sentence, harness
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,17 @@ def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert results.ledger().adds_up
         assert results.manifest["load_state"] == "finished"
+
+
+def test_a_collector_that_nobody_runs_is_told_in_the_terminal(tmp_path: Path) -> None:
+    with ReferenceServer() as server:
+        done = harness(
+            *("load", "--target", server.base_url, "--rate", "10", "--duration", "2s", "--out", "out"),
+            *("--otlp-endpoint", f"http://127.0.0.1:{free_port()}"),
+            folder=tmp_path,
+            variables={"OTEL_EXPORTER_OTLP_TIMEOUT": "2"},
+        )
+    assert "note: the final metrics did not reach http://127.0.0.1:" in " ".join(done.stdout.split())
 
 
 def test_a_wrong_endpoint_is_one_sentence(tmp_path: Path) -> None:

@@ -34,9 +34,14 @@ class Run:
 
 @dataclass
 class Behaviour:
-    """fault: what the server does to the nth run that it starts (from 0); see `Connection.play`."""
+    """What the server does otherwise than a correct one.
+
+    fault: to the nth run that it starts (from 0); see `Connection.play`. reject: the status with which it rejects the
+    nth request (from 0), or None.
+    """
 
     fault: Callable[[int], str] = lambda _: "none"
+    reject: Callable[[int], int | None] = lambda _: None
     tokens: int = 4
     gap_s: float = 0.002
 
@@ -48,9 +53,11 @@ class ServerStats:
     counts: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def add(self, what: str) -> None:
+    def add(self, what: str) -> int:
+        """Count one more. Returns how many there were before."""
         with self.lock:
             self.counts[what] += 1
+            return self.counts[what] - 1
 
 
 class RunServer(socketserver.ThreadingTCPServer):
@@ -107,7 +114,10 @@ class Connection(socketserver.BaseRequestHandler):
 
     def answer(self, sock: socket.socket) -> None:
         headers, body = read_request(sock)
-        self.server.stats.add("requests")
+        rejection = self.server.behaviour.reject(self.server.stats.add("requests"))
+        if rejection is not None:
+            sock.sendall(b"HTTP/1.1 %d Later\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n" % rejection)
+            return
         run, fault = self.server.find_or_start(headers["idempotency-key"], json.loads(body))
         if run is None:
             self.server.stats.add("conflicts")

@@ -18,6 +18,7 @@ from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding
 from harness.contract.rules.stream import rules_for
+from harness.errors import LocalResourceError
 from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
@@ -147,7 +148,7 @@ class StreamRunner:
             self.record_stop(handle)
             raise
         except BaseException as problem:
-            self.record_stop(handle, fault=f"while reading it: {problem!r}")
+            self.record_stop(handle, fault=_fault_of(problem))
             raise
         try:
             self._cpu_yield.acquire()
@@ -174,7 +175,7 @@ class StreamRunner:
             self._client.pause_reading()
         handle.live.stop()
         if fault is None and handle.live.error is not None:  # raised, but its greenlet was stopped first
-            fault = f"while reading it: {handle.live.error!r}"
+            fault = _fault_of(handle.live.error)
         if fault is None and handle.exchange.ending is not Ending.STOPPED:
             self._record_end(handle)
             return
@@ -203,7 +204,12 @@ class StreamRunner:
                 self.collector.finalize(handle.stream, handle.findings, fault=handle.fault)
 
     def _check(self, handle: StreamHandle) -> None:
-        """Apply all checks. If any of them does not complete, the stream has a fault and no findings."""
+        """Apply all checks. If any of them does not complete, the stream has a fault and no findings.
+
+        A 429 or 503 fails the stream but meets or breaks no rule: the server did not look at the request.
+        """
+        if handle.exchange.is_throttled:
+            return
         findings: list[Finding] = []
         handle.fault = "before it was checked"
         try:
@@ -260,6 +266,10 @@ class StreamRunner:
         """Remember how many events a run of the action has. parts: all streams of one run."""
         if parts[-1].ending is Ending.COMPLETE and parts[-1].outcome is not None:
             self._run_lengths[action_name] = len({event for part in parts for event in part.sequence})
+
+
+def _fault_of(problem: BaseException) -> str:
+    return str(problem) if isinstance(problem, LocalResourceError) else f"while reading it: {problem!r}"
 
 
 class StreamGroup:
@@ -355,7 +365,7 @@ class StreamGroup:
                 self._finalize_all()
 
     def _compare(self) -> None:
-        ended = [handle for handle in self.handles if handle.unchecked]
+        ended = [handle for handle in self.handles if handle.unchecked and not handle.exchange.is_throttled]
         try:
             if self.compare is not None:
                 self.compare(ended)

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import gevent
 
-from harness.errors import SettingsError
+from harness.errors import LocalResourceError, SettingsError
 from harness.results.schema import ResultsError
 
 _CHECK_PARENT_EVERY_S = 0.5
@@ -34,7 +34,10 @@ def exit_on_error(work: Callable[[], T]) -> T:
 def start_watching() -> None:
     """Handle Ctrl-C, in a process whose imports are done."""
     # The event loop's clock stood still during the imports; Locust's --run-time would start that long ago.
-    gevent.get_hub().loop.update_now()
+    hub = gevent.get_hub()
+    hub.loop.update_now()
+    # A stream that this machine could not send is counted with its reason; a traceback for each would hide the rest.
+    hub.NOT_ERROR = (*hub.NOT_ERROR, LocalResourceError)
     gevent.signal_handler(signal.SIGINT, _once(_interrupt_main_greenlet))
 
 

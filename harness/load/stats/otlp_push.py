@@ -41,7 +41,8 @@ class Sender(Protocol):
 class OtlpPush:
     """A harness.load.stats.recorder.Listener that pushes metrics.
 
-    has_warmup: whether there is a warm-up, which is left out. every_s: the push interval.
+    has_warmup: whether there is a warm-up, which is left out. every_s: the push interval. problem: after `close`, that
+    the final metrics did not reach the collector, which include all earlier ones; None if they did.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class OtlpPush:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.pushed = self.failed = 0
+        self.problem: str | None = None
         self._live = LiveStats("telemetry", lambda _: None, has_warmup=has_warmup)
         self._target = target
         self._every_s = every_s
@@ -87,12 +89,17 @@ class OtlpPush:
         """Push the final metrics and wait for the push, at most 25 s."""
         self._queue.put(self._families())
         self._queue.put(None)
+        url = self._sender.url
         if not self._finished.acquire(timeout=_LAST_PUSH_S):
-            logger.error("the final metrics did not reach %s within %g s", self._sender.url, _LAST_PUSH_S)
+            self.problem = f"the final metrics did not reach {url} within {_LAST_PUSH_S:g} s"
         elif not self._arrived:
-            logger.error("the final metrics did not reach %s", self._sender.url)
+            self.problem = f"the final metrics did not reach {url}"
+        if self.problem is None:
+            logger.info("pushed metrics to %s %d times", url, self.pushed)
         else:
-            logger.info("pushed metrics to %s %d times", self._sender.url, self.pushed)
+            arrived = f"{self.pushed} of {self.pushed + self.failed} pushes arrived"
+            self.problem += f" ({arrived}); check [export] otlp_endpoint"
+            logger.error("%s", self.problem)
 
     def _families(self) -> list[Family]:
         return load_families(self._live, self._target)

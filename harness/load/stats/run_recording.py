@@ -17,6 +17,7 @@ from harness.load.stats.otlp_push import OtlpPush
 from harness.load.stats.recorder import ResultsRecorder
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.manifest import manifest_at_start
+from harness.results.writer import ResultsWriter
 
 Publish = Callable[[SnapshotDocument], None]
 Collect = Callable[[], Iterable[tuple[StatsBatch, str]]]
@@ -46,12 +47,13 @@ class RunRecording:
         self._warmup_s = settings.load.warmup
         self._collect_batches = collect
         self.live = None if publish is None else _live_stats(settings, path, publish, users, lasts_s)
+        self._pushes = list(_otlp_push(settings))
         self._recorder = ResultsRecorder(
             path,
             manifest_at_start(settings.document(), sys.argv),
             self._collect,
             keep_streams=settings.load.keep_streams,
-            listeners=[*([] if self.live is None else [self.live]), *_otlp_push(settings)],
+            listeners=[*([] if self.live is None else [self.live]), *self._pushes],
         )
         if self.live is not None:
             self.live.flush()
@@ -83,12 +85,20 @@ class RunRecording:
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
             return 2
+        self._store_push_problems()
         ledger = self._recorder.ledger
         if lost:
             logger.error("the last results of %s are missing: lost, or unable to stop", ", ".join(lost))
         if not ledger.adds_up:
             logger.error("the ledger does not add up: %d streams are missing", ledger.missing)
         return 1 if lost or self._recorder.totals.faults or not ledger.adds_up else None
+
+    def _store_push_problems(self) -> None:
+        """Add what did not reach a collector to the manifest: the last push comes after the end of the results."""
+        problems = [push.problem for push in self._pushes if push.problem is not None]
+        if problems and self._recorder.path is not None:
+            with ResultsWriter(self._recorder.path) as writer:
+                writer.set_manifest(load_notes=problems)
 
     def _collect(self) -> None:
         if self.live is not None:

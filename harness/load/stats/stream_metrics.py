@@ -18,6 +18,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 
 _REASON_CHARACTERS = 500
+_TOO_MANY_REQUESTS = 429
 _SECOND_NS = 1_000_000_000
 
 
@@ -104,6 +105,8 @@ def failure_reason(exchange: Exchange, outcome: str, step: StreamStep, broken: l
 
 
 def _unexpected_ending(exchange: Exchange, outcome: str, step: StreamStep) -> str | None:
+    if outcome == "rejected" and exchange.is_throttled:  # not the rejection that a step may expect
+        return "rate limited (429)" if exchange.status == _TOO_MANY_REQUESTS else "unavailable (503)"
     if outcome in _BROKEN_OFF:
         detail = exchange.ending_detail or "the response ended without a terminal event"
         return f"{outcome}: {detail}"
@@ -181,7 +184,7 @@ def _measure_response(
     sent_ns = timing.sent_ns or 0
     if exchange.head_ns is not None:
         values["head_ms"] = _ms(exchange.head_ns - sent_ns)
-    if step.name == CONFLICTING.name and outcome == "rejected":
+    if step.name == CONFLICTING.name and outcome == "rejected" and not exchange.is_throttled:
         first_ns = summary.first_event_ns or exchange.reads[-1].arrival_ns
         values["conflict_ms"] = _ms(first_ns - sent_ns)
     if outcome == "rejected" or summary.first_event_ns is None:

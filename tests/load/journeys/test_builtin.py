@@ -322,13 +322,32 @@ def at_once(rig: JourneyRig, journeys: list[str]) -> None:
         ),
         ("reset", "truncated", "truncated: the connection broke: Connection reset by peer"),
         ("silent", "timed out", "timed out: no event within 2 s"),
-        ("busy", "rejected", "rejected with status 503, expected done"),
+        ("busy", "rejected", "unavailable (503)"),
         ("error", "error", "ended with error, expected done"),
     ],
 )
 def test_streams_that_go_wrong(tmp_path: Path, fault: str, outcome: str, reason: str) -> None:
     with journey_rig(tmp_path, fault=lambda _: fault) as rig:
         assert rig.go("fresh") == [("run", outcome, reason)]
+
+
+@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_rate_limit_fails_streams_and_breaks_no_rule(tmp_path: Path, journey: str, status: int) -> None:
+    """Whichever request of a journey is limited, the others have no part in it."""
+    says = {429: "rate limited (429)", 503: "unavailable (503)"}[status]
+    for which in range(6):
+
+        def reject(number: int, which: int = which) -> int | None:
+            return status if number == which else None
+
+        with journey_rig(tmp_path, reject=reject) as rig:
+            JOURNEYS[journey](rig.runner, None)
+            batch = rig.collector.take()
+        assert batch.violations == {}
+        assert {row.reason for row in batch.rows} <= {None, says}
+        if which == 0:
+            assert [row.reason for row in batch.rows].count(says) == 1
 
 
 def test_a_swapped_event_is_a_violation(tmp_path: Path) -> None:

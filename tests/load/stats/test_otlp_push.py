@@ -161,7 +161,7 @@ def test_a_failed_push_is_logged_once_and_retried(
         until_idle(one)
     sender.arrives = True
     one.close("finished", [])
-    assert (one.pushed, one.failed) == (1, 2)
+    assert (one.pushed, one.failed, one.problem) == (1, 2, None)
     assert caplog.text.count("did not reach") == 1
 
 
@@ -170,6 +170,9 @@ def test_a_failed_last_push_is_logged(sender: Sender, clock: Clock, caplog: pyte
     sender.arrives = False
     one.close("interrupted", [])
     assert "the final metrics did not reach http://collector" in caplog.text
+    assert one.problem == (
+        "the final metrics did not reach http://collector (0 of 1 pushes arrived); check [export] otlp_endpoint"
+    )
 
 
 def test_a_sender_that_breaks_does_not_end_the_thread(

@@ -1,0 +1,105 @@
+"""What a 429 or 503 asks for, and how fast the suite sends after one."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from harness.contract.exchange import Exchange
+from harness.suite.throttle import Throttle, retry_after_s
+from tests.contract.exchanges import reply
+from tests.transport.servers import bounded
+
+
+class Clock:
+    """A clock that moves only while the throttle waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_s = 100.0
+        monkeypatch.setattr(asyncio, "sleep", self._sleep)
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    async def _sleep(self, seconds: float) -> None:
+        self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+def refusing(status: int, retry_after: str = "2") -> Exchange:
+    return reply(status, headers={"Retry-After": retry_after})
+
+
+def test_a_date_counts_from_the_servers_own_clock() -> None:
+    """Its clock may be wrong by hours."""
+    its_now = datetime.now(UTC) - timedelta(hours=5)
+    headers = {
+        "Date": format_datetime(its_now, usegmt=True),
+        "Retry-After": format_datetime(its_now + timedelta(seconds=7), usegmt=True),
+    }
+    assert retry_after_s(reply(429, headers=headers)) == 7
+
+
+def test_nothing_is_delayed_before_the_first_429(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        for _ in range(50):
+            await throttle.turn(20)
+        assert clock.now_s == 100
+
+    asyncio.run(job())
+
+
+def test_a_429_blocks_all_and_then_slows_down(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        throttle.accepted()
+        await throttle.rejected(refusing(429))
+        assert clock.now_s == 102
+        starts = []
+        for _ in range(4):
+            await throttle.turn()
+            starts.append(round(clock.now_s - 102, 3))
+        assert starts == [0, 0.05, 0.1, 0.15]
+        await throttle.turn(5)  # a burst waits until five could have been sent
+        assert round(clock.now_s - 102, 3) == 0.4
+        for _ in range(1000):
+            throttle.accepted()
+        assert not throttle.is_active
+
+    asyncio.run(job())
+
+
+def test_a_single_503_slows_nothing_down_and_several_do(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        for _ in range(5):
+            await throttle.rejected(refusing(503))
+            assert not throttle.is_active
+            for _ in range(39):
+                throttle.accepted()
+        await throttle.rejected(refusing(503))
+        await throttle.rejected(refusing(503))
+        assert throttle.is_active
+
+    asyncio.run(job())
+
+
+def test_nothing_is_delayed_for_a_target_that_accepts_nothing_any_more(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        await throttle.rejected(refusing(429))
+        throttle.gave_up = True
+        await throttle.turn()
+        assert clock.now_s == 102
+        throttle.accepted()
+        assert not throttle.gave_up
+
+    bounded(job())
