@@ -74,6 +74,7 @@ class Check:
             "id": self.requirement.id,
             "level": str(self.requirement.level),
             "verdict": str(self.verdict),
+            "tested": self.tested,
             "detail": self.detail,
             "fix": self.requirement.fix,
             "evidence": [dict(row) for row in self.evidence],

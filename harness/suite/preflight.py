@@ -80,7 +80,7 @@ def _no_connection(response: Exchange) -> str:
 
 
 def _not_http(response: Exchange) -> str | None:
-    """For a response that is none. A server that closes without one may be a faulty endpoint."""
+    """For a connection without a response. A server that closes it may be a faulty endpoint."""
     if response.ending is Ending.MALFORMED:
         return f"does not speak HTTP/1.1 on this port: {response.ending_detail}; check host and port"
     if response.ending_detail.startswith("TLS error"):  # an alert after the handshake

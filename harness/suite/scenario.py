@@ -122,10 +122,17 @@ class ScenarioRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.context.close(), self._loop).result()
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        await self.context.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}  # what other threads have just begun to send
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def run(self, job: Coroutine[Any, Any, T]) -> T:
         """Wait for a coroutine."""

@@ -1,4 +1,4 @@
-"""Sends requests to a target that may limit or queue them, so that haste of the suite is no defect of the server.
+"""Sends requests to a target that may limit or queue them, so that the suite does not report its own haste as a defect.
 
 429 and 503 are waited out, and runs that wait for each other are sent one after the other. Only a request that is
 refused again and again while other requests are accepted has got its answer, which is judged like any other.
@@ -27,6 +27,7 @@ from harness.transport.receiver import Cut
 
 _UNLIMITED = 10_000
 _CONTROL = "a request to compare with"
+_WHEN_THROTTLED = 8  # connections at a time to a target that limits requests
 _SENDS = 4  # of a request that gets 429 or 503, before it is sent alone
 _ATTEMPTS = 4  # of a scenario whose connections get 429 or 503
 _CONTROLS = 3  # times that other requests must be accepted before a 429 or 503 is the answer to this one
@@ -80,6 +81,7 @@ class PatientSender:
         self._max_connections = max_connections
         self._capacity = self._free = max_connections or _UNLIMITED
         self._freed = asyncio.Condition()
+        self._waiting_for_all = 0
         self._refuses_some = False  # a 429 or 503 was the answer to a certain request
         self._answered: set[str] = set()  # the kinds of streams to which it was the answer
         self._deciding: dict[str, asyncio.Event] = {}  # by kind of stream: set when it is decided
@@ -246,9 +248,15 @@ class PatientSender:
 
     @asynccontextmanager
     async def _reserved(self, count: int) -> AsyncIterator[None]:
+        wants_all = count == self._capacity  # first, since it waits until all others have ended
         async with self._freed:
-            await self._freed.wait_for(lambda: self._free >= count)
-            self._free -= count
+            self._waiting_for_all += wants_all
+            try:
+                await self._freed.wait_for(lambda: self._may_reserve(count, wants_all=wants_all))
+                self._free -= count
+            finally:
+                self._waiting_for_all -= wants_all
+                self._freed.notify_all()
         token = _HAS_CONNECTIONS.set(True)
         try:
             yield
@@ -257,6 +265,14 @@ class PatientSender:
             async with self._freed:
                 self._free += count
                 self._freed.notify_all()
+
+    def _may_reserve(self, count: int, *, wants_all: bool) -> bool:
+        if self._free < count or wants_all:
+            return self._free >= count
+        used = self._capacity - self._free
+        # The others would only wait for their turn, and so long nobody could have all connections.
+        crowded = self.throttle.is_active and used > 0 and used + count > _WHEN_THROTTLED
+        return not self._waiting_for_all and not crowded
 
     @asynccontextmanager
     async def _alone(self, count: int = 1) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from harness.contract.evidence.document import restore
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.results.reader import Results
+from harness.results.summary import summarize
 from tests.conformance.null_server import SERVERS, NullServer
 from tests.conformance.raw_server import (
     PATH,
@@ -123,8 +124,9 @@ def assert_well_formed(document: dict[str, Any]) -> None:
         assert check["verdict"] in set(map(str, Verdict))
         assert check["detail"]
         assert all(set(one) == {"exchange", "event", "note"} for one in check["evidence"])
-    counted = Counter(check["verdict"] for check in document["checks"])
-    assert document["counts"] == {str(verdict): counted[str(verdict)] for verdict in Verdict}
+    counted = Counter(check["verdict"] if check["tested"] else "not tested" for check in document["checks"])
+    names = [*map(str, Verdict), "not tested"]
+    assert document["counts"] == {name: counted[name] for name in names}
 
 
 # Selection.
@@ -141,6 +143,18 @@ def test_k_selects_by_name(config: Path, server: RawServer) -> None:
     }
     assert checked(document) == {"terminal.closes", "framing.blank-line"}
     assert {verdicts(document)[name] for name in checked(document)} == {"pass"}
+
+
+def test_what_was_not_selected_is_not_counted_as_inconclusive(config: Path) -> None:
+    done, document = suite(config, "-k", "ids.increasing", "--harness-results", "results.sqlite")
+    counts = {name: count for name, count in document["counts"].items() if count}
+    assert counts == {"pass": 1, "not tested": len(CATALOGUE) - 1}, done.output
+    table = done.output.partition("conformance by area")[2]
+    assert "inconclusive" not in table
+    assert f"{len(CATALOGUE) - 1} requirements not selected or not reached" in table
+    with Results(config.parent / "results.sqlite") as results:
+        assert summarize(results)["checks"]["inconclusive"] == 0
+    assert not (config.parent / ".hypothesis").exists()
 
 
 def test_k_selects_by_the_id_of_a_requirement(config: Path) -> None:
@@ -373,7 +387,7 @@ def test_a_wrong_token(server: RawServer, tmp_path: Path) -> None:
     values = settings_values(server.base_url, token="of-nobody-77aa")
     done, document = suite(write_config(tmp_path, values), "--harness-results", "results.sqlite")
     assert_untested(done, "rejected the token", "401", "HARNESS_TARGET__TOKEN")
-    assert document["counts"]["inconclusive"] == len(CATALOGUE)
+    assert document["counts"]["not tested"] == len(CATALOGUE)
     assert suite_state(tmp_path / "results.sqlite") == "interrupted"
     assert "of-nobody-77aa" not in done.output
 

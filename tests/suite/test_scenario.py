@@ -15,6 +15,7 @@ from harness.suite.scenario import (
     NotApplicable,
     ScenarioContext,
     ScenarioRunner,
+    Undecided,
     gather_some,
     retry_after_s,
 )
@@ -203,6 +204,108 @@ def test_a_429_is_honoured_a_few_times() -> None:
             context = ScenarioContext(settings(server.port))
             assert (await context.send(context.request("success"), "a run")).status == 429
             assert len(server.connections) == 4
+            await context.close()
+
+    bounded(job())
+
+
+BUSY = head(429, {"Content-Length": "0", "Retry-After": "0"})
+
+
+def test_a_request_that_is_refused_while_others_are_accepted_has_its_answer() -> None:
+    async def script(one: Connection) -> None:
+        await one.send(BUSY if b"refused-for-ever" in one.head else WHOLE)
+
+    async def job() -> None:
+        async with listening(script) as server:
+            context = ScenarioContext(settings(server.port))
+            await context.send(context.request("success"), "a run")
+            answer = await context.send(context.request("success", key="refused-for-ever"), "a retry")
+            assert (answer.status, answer.label) == (429, "a retry (again, after a 429)")
+            assert not context.throttle.gave_up
+            await context.close()
+
+    bounded(job())
+
+
+def test_a_target_that_refuses_everything_is_undecided_and_not_asked_for_ever() -> None:
+    async def script(one: Connection) -> None:
+        await one.send(WHOLE if b"the-first" in one.head else BUSY)
+
+    async def job() -> None:
+        async with listening(script) as server:
+            context = ScenarioContext(settings(server.port))
+            await context.send(context.request("success", key="the-first"), "a run")
+            for requests in (12, 1):
+                before = len(server.connections)
+                with pytest.raises(Undecided, match=r"refuses requests for now \(status 429\)") as caught:
+                    await context.send(context.request("success"), "another")
+                assert caught.value.ends_test
+                assert len(server.connections) - before <= requests
+            await context.close()
+
+    bounded(job())
+
+
+@pytest.mark.parametrize(("refused", "attempts"), [(0, 1), (1, 2), (2, 3)])
+def test_a_scenario_is_run_again_while_its_connections_are_refused(refused: int, attempts: int) -> None:
+    left = [refused]
+    played: list[int] = []
+
+    async def script(one: Connection) -> None:
+        if b"Idempotency-Key: joiner" in one.head and left[0]:
+            left[0] -= 1
+            await one.send(BUSY)
+        else:
+            await one.send(WHOLE)
+
+    async def joined(context: ScenarioContext) -> list[Exchange]:
+        played.append(context.parties(20))
+        async with context.connections(2):
+            streams = [
+                context.open(context.request("success", key=key), "a stream") for key in (None, "joiner")
+            ]
+            return [await stream.result() for stream in streams]
+
+    async def job() -> None:
+        async with listening(script) as server:
+            context = ScenarioContext(settings(server.port))
+            context.throttle.accepted()
+            assert [one.status for one in await context.run_once(joined)] == [200, 200]
+            await context.close()
+
+    bounded(job())
+    assert played == [20, 10, 5][:attempts]
+
+
+def test_a_join_that_is_always_refused_is_judged_and_too_many_at_once_are_not() -> None:
+    busy_alone, busy_together = [True], [False]
+    open_now = [0]
+
+    async def script(one: Connection) -> None:
+        open_now[0] += 1
+        crowded = open_now[0] > 1
+        await asyncio.sleep(0.02)
+        open_now[0] -= 1
+        joins = b"Idempotency-Key: joiner" in one.head
+        await one.send(BUSY if (joins and busy_alone[0]) or (crowded and busy_together[0]) else WHOLE)
+
+    async def joined(context: ScenarioContext) -> list[Exchange]:
+        async with context.connections(2):
+            names = {"the first": None, "the joiner": "joiner"}
+            streams = [context.open(context.request("success", key=key), name) for name, key in names.items()]
+            return [await stream.result() for stream in streams]
+
+    async def job() -> None:
+        async with listening(script) as server:
+            context = ScenarioContext(settings(server.port))
+            context.throttle.accepted()
+            assert [one.status for one in await context.unrefused(lambda: joined(context))] == [200, 429]
+            busy_alone[0], busy_together[0] = False, True
+            context = ScenarioContext(settings(server.port))
+            context.throttle.accepted()
+            with pytest.raises(Undecided, match=r"refuses 2 requests at once .* --harness-max-concurrency"):
+                await context.unrefused(lambda: joined(context))
             await context.close()
 
     bounded(job())

@@ -55,7 +55,13 @@ def test_a_search_that_is_called_off_waits_for_no_loop() -> None:
     thread.join(30)
     assert not thread.is_alive()
     assert search.tried == 0
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
+
+    async def end() -> None:
+        await asyncio.sleep(0)  # now the loop runs, and begins what the search had asked for
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    loop.run_until_complete(end())
     loop.close()

@@ -124,6 +124,40 @@ def test_nobody_listens(tmp_path: Path) -> None:
         assert not results.tested
 
 
+def test_no_file_descriptors_is_a_fault_of_the_harness_and_costs_no_results(tmp_path: Path) -> None:
+    """At `ulimit -n 90`: what could not be sent is no error of the server, and what was is in the results."""
+    plan = LoadSettings(users=90, duration=4, journeys=ONLY_FRESH)
+    with run_server(tokens=20, gap_s=0.05) as server:
+        load = Load(tmp_path, server.base_url, plan)
+        limited = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (90, 90)); "
+        load.command = [sys.executable, "-c", f"{limited}os.execv(sys.argv[1], sys.argv[1:])", *load.command]
+        load.run()
+        requests = server.stats.counts["requests"]
+    assert load.code == 1, load.printed
+    assert "Traceback" not in load.printed
+    with load.results() as results:
+        ledger = results.ledger()
+        assert len(list(results.streams())) == ledger.scheduled
+        (reason,) = results.harness_faults
+        unsent = results.harness_faults[reason]
+        assert results.rate_counts().failed == 0
+        report = evaluate(results, ())
+    assert reason.startswith("harness fault no free file descriptor (EMFILE): this process may open 90")
+    assert unsent > 0
+    assert ledger.adds_up
+    assert ledger.scheduled - unsent == requests > 0
+    assert report.outcome == "inconclusive"
+
+
+def test_without_a_folder_it_says_that_nothing_is_stored(tmp_path: Path) -> None:
+    with run_server() as server:
+        load = Load(tmp_path, server.base_url, LoadSettings(users=1, duration=1, journeys=ONLY_FRESH))
+        at = load.command.index("--harness-out")
+        del load.command[at : at + 2]
+        load.run()
+    assert "no results are stored: --harness-out DIR stores them" in load.printed
+
+
 def test_a_silent_server_times_out(tmp_path: Path) -> None:
     plan = LoadSettings(users=3, duration=2, journeys=ONLY_FRESH)
     with run_server(fault=lambda _: "silent") as server:
