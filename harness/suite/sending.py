@@ -125,13 +125,16 @@ class PatientSender:
         attempt = _Attempt(number)
         token = _ATTEMPT.set(attempt)
         try:
-            return attempt, await play(), None
+            outcome = await play()
         except (NotApplicable, Undecided):
             raise
         except Exception as problem:  # noqa: BLE001 - raised by the caller
             return attempt, None, problem
         finally:
             _ATTEMPT.reset(token)
+        if len(self._refused(attempt)) < len(attempt.streams):
+            self.throttle.accepted()
+        return attempt, outcome, None
 
     async def _again(
         self, attempt: _Attempt, play: Callable[[], Awaitable[T]]
@@ -191,6 +194,8 @@ class PatientSender:
                     *(self.client.exchange(self.target.run("success"), _CONTROL) for _ in range(count))
                 )
             refused = [other for other in others if self._is_refused(other)]
+            if len(refused) < count:
+                self.throttle.accepted()
             if refused:
                 await asyncio.gather(*map(self.throttle.rejected, refused))
                 return False

@@ -20,6 +20,7 @@ _FIRST_GAP_S = 0.05
 _LONGEST_GAP_S = 1.0
 _SLOWER, _FASTER = 1.4, 0.997
 _NO_GAP_S = 0.01
+_MANY, _LONG_S, _WAITS = 20, 10.0, 4  # refusals in a row, time, and waits of Retry-After, until it gives up
 _MEMORY = 0.9  # weight of the past in the share of refused requests
 _OVERLOADED = 0.15  # two 503 shortly after each other; a single one says nothing about the pace
 
@@ -63,6 +64,8 @@ class Throttle:
         self.gave_up = False
         self._clock = clock
         self._share = 0.0  # of refused requests, recently
+        self._refused_in_a_row = 0
+        self._accepted_s = 0.0
         self._gap_s = 0.0
         self._free_s = 0.0  # when the next request may be sent
         self._blocked_until_s = 0.0
@@ -90,6 +93,8 @@ class Throttle:
     def accepted(self) -> None:
         """A request got a response other than 429 and 503."""
         self.has_accepted, self.gave_up = True, False
+        self._refused_in_a_row = 0
+        self._accepted_s = self._clock()
         self._share *= _MEMORY
         self._gap_s *= _FASTER
         if self._gap_s < _NO_GAP_S:
@@ -98,6 +103,14 @@ class Throttle:
     async def rejected(self, response: Exchange) -> None:
         """A request got 429 or 503: wait as long as it says. A 429, or several 503, slow down all requests."""
         wait_s = retry_after_s(response)
+        self._refused_in_a_row += 1
+        refused_s = self._clock() - self._accepted_s
+        if (
+            self.has_accepted
+            and self._refused_in_a_row >= _MANY
+            and refused_s > max(_LONG_S, _WAITS * wait_s)
+        ):
+            self.gave_up = True
         self._share = self._share * _MEMORY + 1 - _MEMORY
         if response.status != _UNAVAILABLE or self._share > _OVERLOADED:
             self._slow_down(wait_s, response.timing.started_ns)

@@ -50,10 +50,12 @@ def test_failures_and_the_table_come_from_the_results_file(tmp_path: Path) -> No
     assert lines[0].strip("_") == " framing.utf8 "
     assert lines[1].startswith("framing.utf8 (MUST): The stream is strict UTF-8")
     assert lines[2] == "FAIL: a lone 0x80"
-    assert "conformance by area" in lines[3]
+    assert lines[3].startswith("How to fix it: ")
+    assert "conformance by area" in lines[4]
     assert "fail: framing.utf8 (MUST): a lone 0x80" in lines
     assert "resume.start: replay" in lines
-    assert lines[-1].endswith("requirements not selected or not reached")
+    assert lines[-2].endswith("requirements not selected or not reached")
+    assert lines[-1] == "1 of 3 requirements failed: framing.utf8."
     assert CRASH.strip() not in lines
 
 

@@ -93,6 +93,7 @@ def test_the_document() -> None:
         "verdict": "fail",
         "detail": "twice",
         "fix": CATALOGUE["ids.unique"].fix,
+        "tested": True,
         "evidence": [{"exchange": "exchange-1"}],
     }
     assert document["counts"] == found.counts
