@@ -35,6 +35,13 @@ def test_a_different_body_conflicts_while_the_run_is_in_flight(
     check(*conflict_in_flight[:2])
 
 
+@decides(conflict.in_flight)
+def test_a_different_body_conflicts_at_any_moment_of_the_run(
+    check: CheckFunction, conflicts_at_moments: list[Exchange]
+) -> None:
+    check(*conflicts_at_moments)
+
+
 @decides(conflict.after_completion)
 def test_a_different_body_conflicts_after_the_run_has_ended(
     check: CheckFunction, conflict_after_completion: tuple[Exchange, Exchange, Exchange, Exchange]

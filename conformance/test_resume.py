@@ -34,6 +34,13 @@ def test_a_retry_in_flight_joins_the_run(
     check(*joined_run[:2])
 
 
+@decides(resume.joins)
+def test_a_retry_joins_the_run_at_any_moment(
+    check: CheckFunction, run_joined_at_moments: list[Exchange]
+) -> None:
+    check(*run_joined_at_moments)
+
+
 @decides(resume.first_reader_kept)
 def test_a_second_reader_does_not_affect_the_first_one(
     check: CheckFunction,

@@ -13,6 +13,11 @@ from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
 from harness.suite.scenario import ScenarioContext
 
+from .moments import sent_at, spread_moments
+from .runs import long_run
+
+_MOMENTS = 3
+
 
 async def conflict_after_completion(
     context: ScenarioContext,
@@ -37,6 +42,25 @@ async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchan
         second = context.open(with_different_body(request), "a different body while the run is in flight")
         original, conflicting = await asyncio.gather(first.result(), second.result())
     return original, conflicting, await context.send(request, "the first body again")
+
+
+async def conflicts_at_moments(context: ScenarioContext) -> list[Exchange]:
+    """A long run, and its key with different bodies at moments spread over the gap between events."""
+    moments = spread_moments(await context.run_once(long_run), _MOMENTS)
+    request = context.request("long")
+    async with context.connections(1 + _MOMENTS):
+        first = context.open(request, "a long run with conflicts at several moments")
+        conflicting = [
+            sent_at(
+                context,
+                first,
+                with_different_body(request),
+                f"a different body {moment.wait_s * 1000:.0f} ms after event {moment.event}",
+                moment,
+            )
+            for moment in moments
+        ]
+        return list(await asyncio.gather(first.result(), *conflicting))
 
 
 async def conflicts(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:

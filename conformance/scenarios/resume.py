@@ -16,10 +16,12 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 from harness.transport.receiver import Cut, CutHow
 
+from .moments import phase_wait_s, sent_at, spread_moments
 from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
 
 MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
+_JOINS = 19
 _LAST_EVENT_ID = "Last-Event-ID"
 _MALFORMED_IDS = ("none", "-", "$", "1-", "-1-0", "1-2-3", "9" * 40)
 _FUTURE_IDS = ("99999999999999-0", f"{2**63}-0", f"{2**64 - 1}-{2**64 - 1}")
@@ -80,6 +82,26 @@ async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exch
     return original, second, later
 
 
+async def run_joined_at_moments(context: ScenarioContext) -> list[Exchange]:
+    """A long run, and connections that join it at moments spread over the gap between events."""
+    whole = await context.run_once(long_run)
+    joins = context.parties(_JOINS) if context.allows_connections(1 + _JOINS) else 1
+    request = context.request("long")
+    async with context.connections(1 + joins):
+        first = context.open(request, "a long run joined at several moments")
+        joined = [
+            sent_at(
+                context,
+                first,
+                request,
+                f"a join {moment.wait_s * 1000:.0f} ms after event {moment.event}",
+                moment,
+            )
+            for moment in spread_moments(whole, _JOINS)[-joins:]
+        ]
+        return list(await asyncio.gather(first.result(), *joined))
+
+
 async def cut_runs(context: ScenarioContext) -> list[CutRun]:
     """Long runs cut after event k, for every k, and resumed without Last-Event-ID."""
     return await _cut_everywhere(context, name_last_event=False)
@@ -103,8 +125,13 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
     ways = cycle((CutHow.FIN, CutHow.RST))
     return await gather_some(
         [
-            _cut_and_resume(context, Cut(place, next(ways)), name_last_event=name_last_event)
-            for place in places
+            _cut_and_resume(
+                context,
+                Cut(place, next(ways)),
+                name_last_event=name_last_event,
+                wait_s=phase_wait_s(whole, number),
+            )
+            for number, place in enumerate(places)
         ],
         _AT_ONCE,
     )
@@ -118,7 +145,10 @@ def _spread(first: int, last: int) -> list[int]:
     return sorted({first + round(step * (count - 1) / (MAX_CUTS - 1)) for step in range(MAX_CUTS)})
 
 
-async def _cut_and_resume(context: ScenarioContext, cut: Cut, *, name_last_event: bool = False) -> CutRun:
+async def _cut_and_resume(
+    context: ScenarioContext, cut: Cut, *, name_last_event: bool = False, wait_s: float = 0.0
+) -> CutRun:
+    """A long run that is cut, resumed `wait_s` seconds later, and read again after its end."""
     request = context.request("long")
     before = await context.send(
         request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
@@ -127,6 +157,7 @@ async def _cut_and_resume(context: ScenarioContext, cut: Cut, *, name_last_event
     if name_last_event and before.events:
         last_seen = before.events[: cut.after_events][-1]  # later events of the same packet count as unseen
         again = request.with_header(_LAST_EVENT_ID, last_seen.frame.id)
+    await asyncio.sleep(wait_s)
     resumed = await context.send(again, f"the resumption after event {cut.after_events}")
     canonical = await context.send(
         request, f"the run cut after event {cut.after_events}, read again after its end"

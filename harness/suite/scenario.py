@@ -83,6 +83,11 @@ class ScenarioContext(PatientSender):
         if self._limits.read_only:
             raise NotApplicable(f"{what} are left out by --harness-read-only")
 
+    def allows_connections(self, count: int) -> bool:
+        """Whether `count` simultaneous connections are within --harness-max-concurrency."""
+        limit = self._limits.max_connections
+        return limit is None or count <= limit
+
     async def send_all(self, requests: dict[K, HttpRequest], label: str) -> dict[K, Exchange]:
         """Send independent requests, a few at a time, and wait for all responses."""
         answers = await gather_some(

@@ -161,6 +161,14 @@ class GeventExchange:
             self._exchange = self._receiver.exchange()
         return self._exchange
 
+    @property
+    def event_arrivals_ns(self) -> Sequence[int]:
+        """Arrival of each read since the first event, so far: monotonic clock, ns."""
+        first_ns = self._receiver.response.first_event_ns
+        if first_ns is None:
+            return ()
+        return [at_ns for at_ns in self._receiver.response.log.arrivals_ns if at_ns >= first_ns]
+
     def wait_for_events(self, count: int) -> bool:
         """Wait until `count` events have arrived; False if it ended before that."""
         progress = self._signals.progress

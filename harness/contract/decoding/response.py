@@ -109,6 +109,11 @@ class Response:
         return self._decoder.events
 
     @property
+    def first_event_ns(self) -> int | None:
+        """Arrival of the first event; None before it."""
+        return self._decoder.first_event_ns
+
+    @property
     def summary(self) -> ResponseSummary:
         """Counts and times so far."""
         decoder = self._decoder

@@ -167,7 +167,18 @@ def _was_in_flight(original: Exchange, conflicting: Exchange) -> bool:
     source="api",
     needs=Need.LONG_ACTION,
 )
-def in_flight(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
+def in_flight(original: Exchange, *conflicting: Exchange, expect: Expectations) -> RuleResult:
+    """Each of `conflicting` was sent while `original` was being read; those that came after its end prove nothing."""
+    results = [_in_flight(original, response, expect) for response in conflicting]
+    sent_in_flight = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
+    if len(sent_in_flight) < 2:
+        return (sent_in_flight or results or [inconclusive("no different body was sent")])[0]
+    return combine(
+        sent_in_flight, f"{len(sent_in_flight)} different bodies at different moments were rejected"
+    )
+
+
+def _in_flight(original: Exchange, conflicting: Exchange, expect: Expectations) -> RuleResult:
     if problem := require_accepted(original):
         return problem
     if not _was_in_flight(original, conflicting):

@@ -132,8 +132,15 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     source="api",
     needs=Need.LONG_ACTION,
 )
-def joins(original: Exchange, joined: Exchange, *, expect: Expectations) -> RuleResult:
-    return require_terminal(original) or joined_in_flight(original, joined, expect)
+def joins(original: Exchange, *joined: Exchange, expect: Expectations) -> RuleResult:
+    """Each of `joined` was sent while `original` was being read; those that came after its end prove nothing."""
+    if problem := require_terminal(original):
+        return problem
+    results = [joined_in_flight(original, reader, expect) for reader in joined]
+    in_flight = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
+    if len(in_flight) < 2:
+        return (in_flight or results or [inconclusive("no retry was sent")])[0]
+    return combine(in_flight, f"{len(in_flight)} retries at different moments joined the run")
 
 
 @rule(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import gevent
+
 from harness.config.target import Target, with_different_body
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
@@ -47,6 +49,7 @@ Journey = Callable[[StreamRunner, int | None], None]
 
 _MOST_CUTS = 3
 _MOST_JOINERS = 3
+_LAST_CONFLICT = 10  # events before the conflicting request, so that it is early in a long run too
 _RACERS = 3  # with two, nothing tells which of them is wrong
 
 
@@ -69,7 +72,7 @@ def replay(runner: StreamRunner, intended_ns: int | None = None) -> None:
 
 
 def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
-    """A run cut one to three times and resumed each time: the parts must add up to the whole run.
+    """A run cut one to three times and resumed each time at a random moment: the parts must add up to the whole run.
 
     Events lost between two parts show only in the whole run. If no part is the whole run, it is read once more.
     """
@@ -82,20 +85,22 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
             if parts[0].outcome is not None:
                 check = partial(check_retry, parts[0], expect=target.expectations)
                 resumed = streams.read(RESUMED, request, check=check)
-                runner.record_length(action_name, parts[0], resumed.exchange)
+                runner.record_shape(action_name, parts[0], resumed.exchange)
             return
         streams.compare = partial(_compare_parts, expect=target.expectations)
         for _ in range(_more_cuts(runner)):
             cut = runner.random_cut(action_name, seen=_events_not_repeated(target, parts))
+            runner.moments.wait_after_cut(parts[-1], action_name)
             resume_request = _resume_request(request, parts, target)
             parts.append(streams.read(RESUMED_AND_CUT, resume_request, cut=cut).exchange)
             if parts[-1].ending is not Ending.CUT:
                 break
         if parts[-1].ending is Ending.CUT:
+            runner.moments.wait_after_cut(parts[-1], action_name)
             parts.append(streams.read(RESUMED, _resume_request(request, parts, target)).exchange)
         if parts[-1].terminals and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
-        runner.record_length(action_name, *parts)
+        runner.record_shape(action_name, *parts)
 
 
 def _compare_parts(handles: Sequence[StreamHandle], expect: Expectations) -> None:
@@ -135,7 +140,7 @@ def _events_not_repeated(target: Target, parts: Sequence[Exchange]) -> int:
 
 
 def join(runner: StreamRunner, intended_ns: int | None = None) -> None:
-    """A run that one to three readers join in flight, each at a random event: all must get the same events.
+    """A run that one to three readers join in flight, each at a random moment: all must get the same events.
 
     In about half of these journeys one of the joiners cuts its connection, which must not affect the others.
     """
@@ -149,14 +154,14 @@ def join(runner: StreamRunner, intended_ns: int | None = None) -> None:
         first = streams.start(ORIGINAL, request)
         join_at = sorted(runner.random_event_index(action_name) for _ in range(joiners))
         for number, event in enumerate(join_at):
-            if not first.live.wait_for_events(event):
+            if not runner.moments.wait_for_events(first.live, event, action_name):
                 break
             if number == leaver:
                 streams.start(JOINED_AND_CUT, request, cut=runner.random_cut(action_name))
             else:
                 streams.start(JOINED, request)
         streams.wait()
-        runner.record_length(action_name, first.exchange)
+        runner.record_shape(action_name, first.exchange)
 
 
 def _compare_joined(handles: Sequence[StreamHandle], expect: Expectations) -> None:
@@ -175,13 +180,18 @@ def _compare_joined(handles: Sequence[StreamHandle], expect: Expectations) -> No
 
 
 def race(runner: StreamRunner, intended_ns: int | None = None) -> None:
-    """Identical requests sent at once: one execution, and the same events for each."""
+    """Identical requests, sent at once or before the first event: one execution, and the same events for each."""
     request = runner.target.run("success")
     expect = runner.target.expectations
     with runner.group("race", intended_ns) as streams:
         streams.compare = partial(_compare_racers, expect=expect)
-        for step in (ORIGINAL, *[RACING] * (_RACERS - 1)):
-            streams.start(step, request)
+        first = streams.start(ORIGINAL, request)
+        for wait_s in runner.moments.waits_before_first_event_s(_RACERS - 1, "success"):
+            if wait_s:
+                gevent.sleep(wait_s)
+            streams.start(RACING, request)
+        streams.wait()
+        runner.moments.record("success", first.exchange)
 
 
 def _compare_racers(handles: Sequence[StreamHandle], expect: Expectations) -> None:
@@ -201,17 +211,21 @@ def _to_compare(handles: Sequence[StreamHandle], canonical: Exchange) -> list[St
 
 
 def conflict(runner: StreamRunner, intended_ns: int | None = None) -> None:
-    """A different body under the key of a run in flight: it must be rejected, and the run must complete."""
+    """A different body under the key of a run, at a random moment in flight: it must be rejected, the run complete."""
     target = runner.target
-    request = target.run(_long_action(target))
+    action_name = _long_action(target)
+    request = target.run(action_name)
     with runner.group("conflict", intended_ns) as streams:
         original = streams.start(ORIGINAL, request)
 
         def check(rejected: Exchange) -> list[Finding]:
             return check_conflict(original.exchange, rejected, target.expectations)
 
-        if original.live.wait_for_events(1):
+        event = min(runner.random_event_index(action_name), runner.rng.randint(1, _LAST_CONFLICT))
+        if runner.moments.wait_for_events(original.live, event, action_name):
             streams.read(CONFLICTING, with_different_body(request), only_check=check)
+        streams.wait()
+        runner.record_shape(action_name, original.exchange)
 
 
 def abandon(runner: StreamRunner, intended_ns: int | None = None) -> None:
@@ -233,7 +247,7 @@ def slow_reader(runner: StreamRunner, intended_ns: int | None = None) -> None:
     request = target.run(action_name)
     with runner.group("slow_reader", intended_ns) as streams:
         slow = streams.read(SLOW, request, pace=runner.slow_pace(action_name)).exchange
-        runner.record_length(action_name, slow)
+        runner.record_shape(action_name, slow)
         if slow.outcome is not None:
             check = partial(check_retry, slow, expect=target.expectations)
             streams.read(RETRY, request, check=check)

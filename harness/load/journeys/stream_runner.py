@@ -20,6 +20,7 @@ from harness.contract.finding import Finding
 from harness.contract.rules.stream import rules_for
 from harness.errors import LocalResourceError
 from harness.load.journeys.cpu_yield import CpuYield
+from harness.load.journeys.moments import RandomMoments, RunTimes
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
@@ -66,8 +67,9 @@ class StreamHandle:
 class StreamRunner:
     """Runs the streams of one user or one arrival.
 
-    stopping: whether the test is being stopped. run_lengths: events per run by action, learned during the test.
-    run_lengths and cpu_yield are shared by all runners of a process. `refused` is set when a connection is refused.
+    stopping: whether the test is being stopped. run_lengths, run_times: events per run and their times by action,
+    learned during the test. They and cpu_yield are shared by all runners of a process. moments: waits for random
+    moments of a run in flight. `refused` is set when a connection is refused.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class StreamRunner:
         stopping: Callable[[], bool],
         rng: random.Random | None = None,
         run_lengths: dict[str, int] | None = None,
+        run_times: dict[str, RunTimes] | None = None,
         cpu_yield: CpuYield | None = None,
     ) -> None:
         self.target = target
         self.refused = False
         self.rng = rng or random.Random()  # noqa: S311 - it chooses cuts, not secrets
+        self.moments = RandomMoments(self.rng, run_times)
         self.collector = collector
         self._client = client
         self._stopping = stopping
@@ -262,8 +266,9 @@ class StreamRunner:
         pause_s = min(_LONGEST_PAUSE_S, budgets.run_s / 4 / reads, close_s / 4)
         return Pace(pause_s, SLOW_READ_BYTES)
 
-    def record_length(self, action_name: str, *parts: Exchange) -> None:
-        """Remember how many events a run of the action has. parts: all streams of one run."""
+    def record_shape(self, action_name: str, *parts: Exchange) -> None:
+        """Remember how many events a run of the action has, and their times. parts: all streams of one run."""
+        self.moments.record(action_name, parts[0])
         if parts[-1].ending is Ending.COMPLETE and parts[-1].outcome is not None:
             self._run_lengths[action_name] = len({event for part in parts for event in part.sequence})
 

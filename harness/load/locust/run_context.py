@@ -15,6 +15,7 @@ from harness.config.target import Target
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import parse_objectives
 from harness.load.journeys.cpu_yield import CpuYield
+from harness.load.journeys.moments import RunTimes
 from harness.load.journeys.stream_runner import StreamRunner
 from harness.load.schedule.pacer import Schedule
 from harness.load.schedule.plan import LoadPlan
@@ -75,6 +76,7 @@ class RunContext:
         )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._run_lengths: dict[str, int] = {}
+        self._run_times: dict[str, RunTimes] = {}
         self._cpu_yield = CpuYield()
 
     def close(self) -> None:
@@ -94,6 +96,7 @@ class RunContext:
             stopping=self.stopping.is_set,
             rng=self._rng,
             run_lengths=self._run_lengths,
+            run_times=self._run_times,
             cpu_yield=self._cpu_yield,
         )
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
 from typing import ClassVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
 
@@ -82,6 +82,24 @@ class LateJoinerGap(Fault, name="late-joiner-gap", breaks=resume.joins):
     def due(self, reader: Connection) -> list[Event]:
         due = super().due(reader)
         return due[:1] if reader.joined and reader.index == 0 else due
+
+
+class LateJoinerHole(Fault, name="late-joiner-hole", breaks=resume.joins):
+    """Reads the past events of a running run, and subscribes to new ones 20 ms later: what comes between is lost."""
+
+    hole_s: ClassVar[float] = 0.02
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._have_past: WeakSet[Connection] = WeakSet()
+
+    def due(self, reader: Connection) -> list[Event]:
+        due = super().due(reader)
+        has_past = reader in self._have_past
+        self._have_past.add(reader)
+        if has_past and reader.joined and time.monotonic() - reader.opened_s < self.hole_s:
+            return [event for event in due if event.type in TERMINAL_TYPES]
+        return due
 
 
 class OffByOneGap(Fault, name="off-by-one-gap", breaks=resume.every_cut):

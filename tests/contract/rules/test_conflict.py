@@ -160,6 +160,23 @@ CASES: list[Case] = [
     case(
         conflict.in_flight,
         FIRST,
+        reply(409, **IN_FLIGHT),
+        reply(409, **IN_FLIGHT),
+        reply(409, **LATER),
+        is_=PASS,
+        says="2 different bodies at different moments were rejected",
+    ),
+    case(
+        conflict.in_flight,
+        FIRST,
+        reply(409, **IN_FLIGHT),
+        in_flight(another_run()),
+        is_=FAIL,
+        says="got status 200",
+    ),
+    case(
+        conflict.in_flight,
+        FIRST,
         no_answer(Ending.REFUSED, "Connection refused", sent_ms=None),
         is_=INCONCLUSIVE,
         says="ended before",

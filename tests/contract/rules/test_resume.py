@@ -214,6 +214,26 @@ CASES: list[Case] = [
         says="ended before it could be joined",
     ),
     case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
+    case(
+        resume.joins,
+        RUN,
+        whole_run(sent_ms=5),
+        whole_run(sent_ms=15),
+        whole_run(sent_ms=30),
+        is_=PASS,
+        says="2 retries at different moments joined the run",
+    ),
+    case(
+        resume.joins,
+        RUN,
+        whole_run(sent_ms=5),
+        run(token(0), token(2), done(3), at=[0, 5, 15], sent_ms=15),
+        is_=FAIL,
+        says="differs from it",
+    ),
+    case(
+        resume.joins, RUN, whole_run(sent_ms=30), whole_run(sent_ms=31), is_=INCONCLUSIVE, says="ended before"
+    ),
     # every-cut
     case(
         resume.every_cut,

@@ -14,6 +14,7 @@ import gevent
 import pytest
 
 from harness.commands.reference_process import ReferenceServer
+from harness.contract.finding import Verdict
 from harness.load.journeys.builtin import JOURNEYS
 from harness.load.journeys.stream_runner import StreamRunner
 from tests.load.journeys.rig import JourneyRig, demo_rig, journey_rig, settings_for
@@ -277,6 +278,7 @@ def test_one_spoilt_event_is_found(
         ("resume", "disconnect-cancels", "resume.survives-disconnect"),
         ("join", "late-joiner-misses-prefix", "resume.joins"),
         ("join", "late-joiner-gap", "resume.joins"),
+        ("join", "late-joiner-hole", "resume.joins"),
         ("join", "first-reader-robbed", "resume.first-reader-kept"),
         ("join", "run-id-per-connection", "run-id.constant"),
         ("join", "closing-one-closes-all", "terminal.always"),
@@ -376,3 +378,23 @@ def test_nobody_listens(tmp_path: Path, journey: str) -> None:
 def test_a_run_that_did_not_finish_is_not_retried(tmp_path: Path) -> None:
     with journey_rig(tmp_path, fault=lambda _: "truncate") as rig:
         assert [step for step, _, _ in rig.go("replay")] == ["original"]
+
+
+@pytest.mark.slow
+def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp_path: Path) -> None:
+    """A hole of 20 ms between past and new events, one event every 26 ms: three of four random joins lose one."""
+    with ReferenceServer(["late-joiner-hole"]) as server:
+        rig = demo_rig(server.base_url, tmp_path)
+        assert rig.target.settings.actions.long is not None
+        rig.target.settings.actions.long.update(tokens=40, intervalMs=26)
+        rig.go("join")  # teaches it the length of a run
+        rig.finalized.clear()
+        at_once(rig, ["join"] * 24)
+    joined = [stream for stream in rig.finalized if stream.step.name == "joined"]
+    lost = [
+        stream
+        for stream in joined
+        if {"resume.joins", "resume.every-cut"}
+        & {finding.requirement for finding in stream.findings if finding.verdict is Verdict.FAIL}
+    ]
+    assert len(lost) > 0.4 * len(joined), f"{len(lost)} of {len(joined)}"
