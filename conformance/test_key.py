@@ -14,6 +14,22 @@ def test_equal_bodies_without_a_key_are_independent_runs(
     check(*keyless_runs)
 
 
+@decides(key.distinct)
+def test_similar_keys_are_different_runs(
+    check: CheckFunction,
+    replayed_run: tuple[Exchange, Exchange],
+    similar_keys: dict[str, list[Exchange]],
+) -> None:
+    check(replayed_run, similar_keys)
+
+
+@decides(key.quotes)
+def test_quotes_are_part_of_a_key(
+    check: CheckFunction, replayed_run: tuple[Exchange, Exchange], keys_in_quotes: list[Exchange]
+) -> None:
+    check(replayed_run, keys_in_quotes)
+
+
 @decides(key.opaque)
 def test_keys_of_every_form_work(
     check: CheckFunction,

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
-from . import auth, conflict, hostile, input, key, race, resume, runs, security  # noqa: A004 - the area's name
+from . import auth, conflict, hostile, input, key, key_pairs, race, resume, runs, security  # noqa: A004 - the area's name
 
 
 def every_scenario() -> dict[str, Callable[..., Any]]:
     """The scenarios by name."""
     return {
         name: value
-        for module in (runs, resume, key, conflict, auth, input, hostile, race, security)
+        for module in (runs, resume, key, key_pairs, conflict, auth, input, hostile, race, security)
         for name, value in vars(module).items()
         if iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }

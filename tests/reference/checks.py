@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import hashlib
 import json
 import re
 import time
 import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any
 
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -56,6 +57,16 @@ async def long_run(client: Client, *, key: str, started: float = 0.04) -> asynci
 
 def whole(answer: Answer) -> None:
     assert answer.types == ["token"] * 12 + ["done"], answer.types
+
+
+def same_sha_256() -> tuple[str, str]:
+    """Two keys whose SHA-256 starts with the same 32 bits."""
+    seen: dict[bytes, str] = {}
+    for key in map(str, count(10**6)):
+        other = seen.setdefault(hashlib.sha256(key.encode()).digest()[:4], key)
+        if other is not key:
+            return other, key
+    raise AssertionError
 
 
 def fields(answer: Answer, name: str) -> list[str]:
@@ -380,6 +391,43 @@ async def first_reader_kept(client: Client) -> None:
 @check("key.none-independent")
 async def none_independent(client: Client) -> None:
     first, second = await post(client), await post(client)
+    assert first.events[-1]["runId"] != second.events[-1]["runId"]
+
+
+#: Keys that differ from each other in one respect only.
+SIMILAR_KEYS = (
+    ("Case-1", "case-1", "CASE-1"),
+    ("0123456789-a", "0123456789-b"),
+    ("0123456789012345678901234567890123-a", "0123456789012345678901234567890123-b"),
+    (f"{'k' * 70}a", f"{'k' * 70}b"),
+    ("a b", "a  b", "ab"),
+    ('"c"', '"c "', '" c"'),
+    ("A/d", "%41/d", "A%2Fd"),
+    ("9007199254740993", "09007199254740993", "9007199254740993.0"),
+    ("e.f", "e-f", "e_f"),
+    ("g", "g,1", "g:1", "g;1"),
+    ("\u00e9t\u00e9", "e\u0301te\u0301", "ete"),
+    ("\u00df", "ss"),
+    ("h-tNXiGIdL", "h-Y9ehY8mR"),
+    same_sha_256(),
+)
+
+
+@check("key.distinct")
+async def distinct_keys(client: Client) -> None:
+    run_ids = [
+        answer.events[-1]["runId"]
+        for keys in SIMILAR_KEYS
+        for answer in [await post(client, key=key) for key in keys]
+        if answer.status != 400
+    ]
+    assert len(run_ids) > 30
+    assert len(set(run_ids)) == len(run_ids)
+
+
+@check("key.quotes")
+async def quotes(client: Client) -> None:
+    first, second = await post(client, key='"quoted"'), await post(client, key="quoted")
     assert first.events[-1]["runId"] != second.events[-1]["runId"]
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
+from harness.contract.finding import (
+    Location,
+    RuleResult,
+    Verdict,
+    failed,
+    inconclusive,
+    info,
+    not_applicable,
+    passed,
+)
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.resume import require_resume
 from harness.contract.rules.rule import (
@@ -38,6 +47,108 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     if is_same_run(first, second):
         return failed("two requests without a key got the same run", Location(first), Location(second))
     return passed("equal bodies without a key are two runs")
+
+
+@rule(
+    "key.distinct",
+    Level.MUST,
+    "Two keys that differ in any character are two runs, with the same body or a different one",
+    why="If two clients' keys become one, the second client gets the first one's run, and its own never starts.",
+    fix=(
+        "Look the key up as it was received, byte by byte and in full length, with a binary collation: do not cut, "
+        "fold, trim, normalize, decode or hash it to a few bits. Reject a key that you cannot store with 400."
+    ),
+    source="api, D",
+)
+def distinct(control: tuple[Exchange, Exchange], similar: Mapping[str, Sequence[Exchange]]) -> RuleResult:
+    """`similar`: by what differs in their keys, the responses to requests with different keys, a run first.
+
+    `control` is a run and its retry. A key that the server rejects proves nothing.
+    """
+    if problem := require_terminal(control[0]):
+        return problem
+    if not is_same_run(*control):
+        return inconclusive(
+            "a retry with the same key does not return the same run (see resume.replay), so its keys may have no "
+            "effect",
+            Location(control[1]),
+        )
+    results = {what: _differ(control[0], responses) for what, responses in similar.items()}
+    shared = {what: result for what, result in results.items() if result.verdict is Verdict.FAIL}
+    if shared:
+        first = next(iter(shared.values()))
+        return failed(f"keys that differ only in {', '.join(shared)}: {first.detail}", *first.places)
+    if problem := _shared_run(response for responses in similar.values() for response in responses):
+        return problem
+    accepted = [what for what, result in results.items() if result.verdict is Verdict.PASS]
+    undecided = [result for result in results.values() if result.verdict is Verdict.INCONCLUSIVE]
+    if undecided or not accepted:
+        return undecided[0] if undecided else inconclusive("no pair of keys was accepted")
+    rejected = [what for what in results if what not in accepted]
+    without = f"; not compared, as the server rejects such keys: {', '.join(rejected)}" if rejected else ""
+    return passed(f"keys are two runs that differ only in {', '.join(accepted)}{without}")
+
+
+def _differ(control: Exchange, responses: Sequence[Exchange]) -> RuleResult:
+    """Whether each of the accepted responses is the run of one key. Not applicable if fewer than two are accepted."""
+    runs: list[Exchange] = []
+    for response in responses:
+        if rejection_form(response, control) is not None:
+            places = map(Location, (*runs[:1], response))
+            return failed(f"{_sent(response)} is new, but got {response.describe()}", *places)
+        if _is_key_rejected(response):
+            continue
+        if problem := require_terminal(response):
+            return problem
+        if response.run_id is None and response.sequence == control.sequence:
+            return inconclusive(
+                "without a runId, runs with equal ids and data look the same", Location(response)
+            )
+        for other in (control, *runs):
+            if is_same_run(other, response):
+                return failed(
+                    f"{_sent(response)} returned the run of {_sent(other)}",
+                    Location(other),
+                    Location(response),
+                )
+        runs.append(response)
+    return passed("two runs") if len(runs) > 1 else not_applicable("rejected")
+
+
+def _is_key_rejected(response: Exchange) -> bool:
+    status = response.status or 0
+    return 400 <= status < 500 and status not in {408, 429}
+
+
+def _shared_run(responses: Iterable[Exchange]) -> RuleResult | None:
+    """A failure if two of these runs, all with different keys, have one runId."""
+    by_run_id: dict[str, Exchange] = {}
+    for response in responses:
+        if response.run_id is None:
+            continue
+        other = by_run_id.setdefault(response.run_id, response)
+        if other is not response:
+            return failed(
+                f"{_sent(response)} returned the run of {_sent(other)}", Location(other), Location(response)
+            )
+    return None
+
+
+def _sent(response: Exchange) -> str:
+    return f"the key {quoted(response.request.header('idempotency-key') or '')}"
+
+
+@rule(
+    "key.quotes",
+    Level.SHOULD,
+    "A key in quotes and the same text without them are two keys",
+    why="A key is opaque. If the quotes are dropped, a client that uses both texts gets one run.",
+    fix="Look the key up as it was received, with its quotes; or accept only one of the two forms.",
+    source="ours",
+)
+def quotes(control: tuple[Exchange, Exchange], responses: Sequence[Exchange]) -> RuleResult:
+    """`responses`: to a key in quotes, and to the same text without the quotes. `control` is a run and its retry."""
+    return distinct.function(control, {"quotes": responses})
 
 
 @rule(

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from harness.contract.exchange import Ending
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import key
 from tests.contract.exchanges import (
+    EPOCH_MS,
     another_run,
     asking,
     cut_run,
     done,
+    error,
     frame,
     no_answer,
     reply,
@@ -24,6 +26,15 @@ INJECTION = "<script>alert(1)</script>"
 INJECTING = asking(Idempotency_Key=INJECTION)
 NO_IDS = [frame({"type": "token", "content": "a"})]
 
+FAILED = run(error(0))
+
+
+def of(text: str, number: int) -> Exchange:
+    """The run number `number`, as the response to the key `text`."""
+    request = asking(Idempotency_Key=text)
+    return whole_run(run_id=f"run-{number}0", base_ms=EPOCH_MS + 1000 * number, request=request)
+
+
 CASES: list[Case] = [
     case(key.none_independent, whole_run(), another_run(), is_=PASS, says="are two runs"),
     case(key.none_independent, whole_run(), whole_run(), is_=FAIL, says="got the same run"),
@@ -37,6 +48,78 @@ CASES: list[Case] = [
         says="got the same run",
     ),
     case(key.none_independent, whole_run(), cut_run(1), is_=INCONCLUSIVE, says="did not reach a terminal"),
+    case(
+        key.distinct,
+        CONTROL,
+        {"letter case": [of("A", 1), of("a", 2), of("Aa", 3)], "accents": [reply(400), reply(422)]},
+        is_=PASS,
+        says="two runs that differ only in letter case; not compared, as the server rejects such keys: accents",
+    ),
+    case(
+        key.distinct,
+        CONTROL,
+        {"accents": [of("e", 1), of("f", 2)], "letter case": [of("A", 3), of("a", 3)]},
+        is_=FAIL,
+        says="keys that differ only in letter case: the key 'a' returned the run of the key 'A'",
+    ),
+    case(
+        key.distinct,
+        CONTROL,
+        {"letter case": [of("A", 1), of("a", 1)], "white space": [of("b", 2), of("c", 3), of("d", 3)]},
+        is_=FAIL,
+        says="keys that differ only in letter case, white space",
+    ),
+    *(
+        case(
+            key.distinct,
+            CONTROL,
+            {"letter case": [of("A", 1), answer]},
+            is_=FAIL,
+            says="the key 'a' is new, but got status",
+        )
+        for answer in (
+            reply(409, request=asking(Idempotency_Key="a")),
+            run(error(0, code=409), request=asking(Idempotency_Key="a")),
+        )
+    ),
+    # The server cuts the key, so that even keys of different pairs are one.
+    case(
+        key.distinct,
+        CONTROL,
+        {"letter case": [of("A", 1), of("a", 2)], "accents": [of("e", 3), of("f", 2)]},
+        is_=FAIL,
+        says="the key 'f' returned the run of the key 'a'",
+    ),
+    case(
+        key.distinct,
+        CONTROL,
+        {"letter case": [of("A", 1), whole_run(request=asking(Idempotency_Key="a"))]},
+        is_=FAIL,
+        says="the key 'a' returned the run of the key 'key-1'",
+    ),
+    *(
+        case(key.distinct, control, {"accents": responses}, is_=INCONCLUSIVE, says=says)
+        for control, responses, says in (
+            (CONTROL, [of("a", 1), reply(400)], "no pair of keys was accepted"),
+            (CONTROL, [reply(400), of("a", 1)], "no pair of keys was accepted"),
+            (CONTROL, [of("a", 1), reply(503)], "did not reach a terminal event: status 503"),
+            (CONTROL, [of("a", 1), reply(429)], "did not reach a terminal event: status 429"),
+            (CONTROL, [], "no pair of keys"),
+            ((whole_run(), another_run()), [of("a", 1), of("b", 1)], "see resume.replay"),
+            ((FAILED, FAILED), [FAILED, FAILED], "without a runId"),
+        )
+    ),
+    # A flawed replay of the same run is enough to see that keys have an effect.
+    case(
+        key.distinct,
+        (whole_run(), run(token(0), done(3))),
+        {"accents": [of("a", 1), of("b", 1)]},
+        is_=FAIL,
+        says="returned the run of",
+    ),
+    case(key.quotes, CONTROL, [of('"a"', 1), of("a", 2)], is_=PASS, says="differ only in quotes"),
+    case(key.quotes, CONTROL, [of('"a"', 1), of("a", 1)], is_=WARN, says="differ only in quotes"),
+    case(key.quotes, CONTROL, [reply(400), of("a", 1)], is_=INCONCLUSIVE, says="no pair of keys"),
     case(
         key.opaque,
         CONTROL,
