@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import unicodedata
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
@@ -57,7 +57,7 @@ async def _long_keys(context: ScenarioContext) -> dict[str, list[Exchange]]:
     return {kind: runs}
 
 
-def _families() -> Mapping[str, list[str]]:
+def _families() -> dict[str, list[str]]:
     """New keys by the respect in which they differ. All are valid field values (RFC 9110, 5.5)."""
 
     def family(make: Callable[[str], list[str]]) -> list[str]:
@@ -121,7 +121,7 @@ def _hash_families() -> dict[str, list[str]]:
 
 def _same_hash(name: str) -> list[str]:
     digest = getattr(hashlib, name.replace("-", "").lower())
-    start = f"k{uuid.uuid4().hex}-"
+    start = f"k{uuid.uuid4().hex[:12]}-"
     seen: dict[bytes, str] = {}
     for number in range(_MOST_HASHES):
         key = f"{start}{number}"

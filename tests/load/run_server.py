@@ -96,6 +96,8 @@ class RunServer(socketserver.ThreadingTCPServer):
         ms = time.time_ns() // 1_000_000
         texts = [{"type": "token", "content": f"t{place} "} for place in range(self.behaviour.tokens)]
         last = {"type": "error", "code": "x"} if fault == "error" else {"type": "done", "runId": f"r{number}"}
+        if fault == "only an error with 409":
+            texts, last = [], {"type": "error", "code": 409, "message": "no free slot"}
         ids = [f"{ms}-{place}" for place in range(len(texts) + 1)]
         if fault == "swap":
             ids[0], ids[1] = ids[1], ids[0]

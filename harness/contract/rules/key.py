@@ -30,6 +30,8 @@ from harness.contract.rules.rule import (
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
 
+_SHOWN = 60  # characters of a key
+
 
 @rule(
     "key.none-independent",
@@ -55,8 +57,8 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     "Two keys that differ in any character are two runs, with the same body or a different one",
     why="If two clients' keys become one, the second client gets the first one's run, and its own never starts.",
     fix=(
-        "Look the key up as it was received, byte by byte and in full length, with a binary collation: do not cut, "
-        "fold, trim, normalize, decode or hash it to a few bits. Reject a key that you cannot store with 400."
+        "Look the key up as it was received, byte by byte and in full length: do not cut, fold, trim, normalize, "
+        "decode or collate it, and reject a key that you cannot store with 400."
     ),
     source="api, D",
 )
@@ -135,7 +137,9 @@ def _shared_run(responses: Iterable[Exchange]) -> RuleResult | None:
 
 
 def _sent(response: Exchange) -> str:
-    return f"the key {quoted(response.request.header('idempotency-key') or '')}"
+    """Its key in a sentence: shortened in the middle, in ASCII, so that keys that look alike differ in print."""
+    key = response.request.header("idempotency-key") or ""
+    return f"the key {key if len(key) <= _SHOWN else f'{key[:20]}...{key[-20:]}'!a}"
 
 
 @rule(

@@ -110,6 +110,15 @@ def test_conflict(tmp_path: Path) -> None:
         assert "conflict_ms" in rejected.measured.values
 
 
+@pytest.mark.parametrize(
+    ("journey", "streams"), [("fresh", 1), ("replay", 2), ("race", 3), ("slow_reader", 2)]
+)
+def test_a_run_that_fails_with_409_is_a_failed_run(tmp_path: Path, journey: str, streams: int) -> None:
+    with journey_rig(tmp_path, fault=lambda _: "only an error with 409") as rig:
+        found = [(outcome, reason) for _, outcome, reason in rig.go(journey)]
+        assert found == [("error", "ended with error, expected done")] * streams
+
+
 def test_join(tmp_path: Path) -> None:
     with journey_rig(tmp_path, tokens=8, gap_s=0.01) as rig:
         rig.runner._run_lengths["long"] = 9
