@@ -70,7 +70,8 @@ def serve(
     settings = load_settings(config)
     principals = dict(DEMO_PRINCIPALS)
     if settings.target.token is not None:
-        principals[settings.target.token.get_secret_value()] = settings.target.organization_id
+        organization = settings.target.organization_id or next(iter(DEMO_PRINCIPALS.values()))
+        principals[settings.target.token.get_secret_value()] = organization
     server = ServerSettings(
         host=host,
         port=port,
@@ -88,7 +89,7 @@ def serve(
             config_out.write_text(tomlkit.dumps(demo_config(url)), encoding="utf-8")
             click.echo(f"try: harness conformance --config {config_out}")
         else:
-            click.echo(f"try: harness conformance --target {url}")
+            click.echo("for the settings that test it, start it with --config-out harness.toml")
         sys.stdout.flush()
         if stop_with_stdin:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()

@@ -18,7 +18,8 @@ from harness.commands.publication import evaluate_and_publish
 from harness.commands.reference_process import ReferenceServer
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.commands.suite_process import print_verdicts, suite_command, suite_exit_code
-from harness.config.settings import Settings
+from harness.config.settings import Actions, Settings
+from harness.errors import SettingsError
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
 from harness.suite.preflight import ensure_testable
@@ -51,6 +52,10 @@ def run_check(
             suspend_workflow_commands(sys.stdout, "harness check: load and conformance suite")
         )
         if settings.target.base_url is None:
+            if settings.target.actions != Actions():
+                raise SettingsError(
+                    "the settings have [target.actions], but no target: use --target URL or the setting target.base_url"
+                )
             server = stack.enter_context(ReferenceServer())
             settings = _with_embedded(settings, server.base_url)
             output.console.print(f"no target set: testing the embedded server on {server.base_url}")

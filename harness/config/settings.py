@@ -89,7 +89,7 @@ class TargetSettings(StrictModel):
 
     base_url: str | None = None
     path: str = "/agent/workflow-actions"
-    organization_id: str = "org-1"
+    organization_id: str | None = None
     token: Token | None = None
     verify_tls: bool = True
     ca_file: str | None = None

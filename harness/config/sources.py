@@ -20,9 +20,8 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from harness.config.parsing import did_you_mean
-from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Actions, Settings
+from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Settings
 from harness.errors import SettingsError
-from harness.reference.settings import demo_config
 
 
 def read_token(path: Path) -> str:
@@ -40,20 +39,14 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     """Load the settings.
 
     config: the settings file; None uses HARNESS_CONFIG, then harness.toml or pyproject.toml in the working directory.
-    flags: nested values that override all others. Without a configured action, the defaults are the settings of the
-    embedded server. Raises SettingsError.
+    flags: nested values that override all others. Raises SettingsError.
     """
     file_values, origin = _read_file(config)
     _refuse_unknown_variables()
-    settings = _load(file_values, origin, flags or {}, {})
-    if settings.target.actions == Actions():
-        return _load(file_values, origin, flags or {}, demo_config(settings.target.base_url))
-    return settings
+    return _load(file_values, origin, flags or {})
 
 
-def _load(
-    file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any], defaults: Mapping[str, Any]
-) -> Settings:
+def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any]) -> Settings:
 
     class Loaded(Settings):
         @classmethod
@@ -69,7 +62,6 @@ def _load(
                 init_settings,
                 env_settings,
                 InitSettingsSource(settings_cls, dict(file_values)),
-                InitSettingsSource(settings_cls, dict(defaults)),
             )
 
     try:

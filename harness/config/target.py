@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
-from harness.config.settings import Action, Settings, TargetSettings
+from harness.config.settings import CONFIG_FILE, Action, Settings, TargetSettings
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.profiles.workflow_actions.request import new_key
@@ -36,8 +36,9 @@ class Target:
             )
         if self.settings.actions.success is None:
             raise SettingsError(
-                "no action is configured: [target.actions.success] must contain a workflowAction that ends "
-                "with done"
+                f"no action is configured: set [target.actions.success] in {CONFIG_FILE} to a workflowAction that ends "
+                "with done; harness init --target URL writes that file (for the embedded server, harness serve "
+                "--config-out)"
             )
         try:
             self.endpoint = Endpoint.from_url(
@@ -50,7 +51,17 @@ class Target:
         except ValueError as problem:
             raise SettingsError(str(problem)) from None
         token = self.settings.token.get_secret_value() if self.settings.token else ""
-        self.principal = Principal(token, self.settings.organization_id)
+        self.principal = Principal(token, self._organization_id())
+
+    def _organization_id(self) -> str:
+        """The organization in requests. Raises SettingsError if it is not configured."""
+        configured = self.settings.organization_id or self.settings.body.get("organizationId")
+        if not isinstance(configured, str):
+            raise SettingsError(
+                "no organization is configured: use --organization ORG (in pytest --harness-organization ORG) or the "
+                "setting target.organization_id; it is the organization of the token"
+            )
+        return configured
 
     @property
     def second_principal(self) -> Principal | None:
@@ -100,10 +111,11 @@ class Target:
         """The documented request, with `key` as its Idempotency-Key if it is not None."""
         sender = principal or self.principal
         headers: tuple[tuple[str, str], ...] = (
-            ("Authorization", f"Bearer {sender.token}"),
             ("Content-Type", "application/json"),
             ("Accept", "text/event-stream"),
         )
+        if sender.token:
+            headers = (("Authorization", f"Bearer {sender.token}"), *headers)
         if key is not None:
             headers = (*headers, ("Idempotency-Key", key))
         return HttpRequest.post_json(path or self.settings.path, headers, body)

@@ -227,7 +227,9 @@ class Discovery:
 
     def _probe(self) -> Probe:
         target = self.draft.target()
-        target["actions"] = {"success": {}, **target["actions"]}  # a placeholder until there is one
+        # Placeholders until the values are known. The first request has no token, so it starts no run.
+        target["actions"] = {"success": {}, **target["actions"]}
+        target.setdefault("organization_id", "unknown")
         try:
             return Probe(Settings.model_validate({"target": target}), _PROBE_BUDGETS)
         except ValidationError as problem:

@@ -55,11 +55,16 @@ def check_target(settings: Settings) -> Iterator[SetupFinding]:
 
 
 def _check_target(settings: Settings) -> Iterator[SetupFinding]:
+    if missing := _missing_action(settings):
+        settings = _with_placeholders(settings)
     probe = Probe(settings)
     endpoint = probe.target.endpoint
     connection = connect(endpoint)
     yield from check_connection(endpoint, connection, verify=settings.target.verify_tls)
     if connection.problem is not None:
+        return
+    if missing is not None:
+        yield missing
         return
     action = "long" if settings.target.actions.long is not None else "success"
     anonymous, run = asyncio.run(_send_requests(probe, action))
@@ -71,6 +76,25 @@ def _check_target(settings: Settings) -> Iterator[SetupFinding]:
             yield fail("run", refused.sentence, _ADVICE[refused.setting])
         return
     yield from check_run(run, action)
+
+
+def _missing_action(settings: Settings) -> SetupFinding | None:
+    """The finding if no run can be started because the settings lack an action."""
+    if settings.target.actions.success is not None:
+        return None
+    return fail(
+        "run",
+        "not tried: the settings have no [target.actions.success], a workflowAction that ends with done",
+        "harness init --target URL writes a settings file with it",
+    )
+
+
+def _with_placeholders(settings: Settings) -> Settings:
+    """The settings with what a connection needs no value of. No request is sent with them."""
+    actions = settings.target.actions.model_copy(update={"success": {}})
+    organization = settings.target.organization_id or "unknown"
+    target = settings.target.model_copy(update={"actions": actions, "organization_id": organization})
+    return settings.model_copy(update={"target": target})
 
 
 async def _send_requests(probe: Probe, action: str) -> tuple[Exchange, Exchange]:

@@ -261,6 +261,7 @@ def _open_loop_round(target: Target) -> Document:
             "target": {
                 "base_url": target.base_url,
                 "token": "demo-token",
+                "organization_id": "org-1",
                 "actions": {"success": {"toolId": "a"}},
             },
             "load": plan.model_dump(exclude_none=True),

@@ -14,9 +14,11 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+import tomlkit
 import yaml
 
 from harness.commands.reference_process import ReferenceServer
+from harness.reference.settings import demo_config
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 
@@ -166,8 +168,10 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
     runner = Runner(tmp_path)
     folder = runner.workspace / "service"
     folder.mkdir()
-    (folder / "mine.toml").write_text("[objectives]\nviolations = 0\n")
+    demo = demo_config(None)["target"]
+    del demo["base_url"], demo["token"]  # inputs of the action
     with ReferenceServer(["two-terminals"]) as faulty:
+        (folder / "mine.toml").write_text("[objectives]\nviolations = 0\n" + tomlkit.dumps({"target": demo}))
         done = run_step(
             runner,
             installed,

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import jsonschema_rs
 import pytest
+import tomlkit
 
 from harness.ci.markdown import LIMIT_BYTES
 from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE
+from harness.reference.settings import demo_config
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 from tests.ci.test_github import parsed
 from tests.ci.test_markdown import rendered, tags
+from tests.integration.commands import demo_settings
 
 pytestmark = pytest.mark.slow
 
@@ -27,8 +30,10 @@ ASKED_FOR = "--junit ci/junit.xml --badge ci/badge.svg --badge ci/badge.json --s
 SETTINGS = "[objectives]\nviolations = 0\nerror_rate = 0.05\n"
 
 
-def check(runner: Runner, *arguments: str) -> subprocess.CompletedProcess[str]:
-    (runner.workspace / "harness.toml").write_text(SETTINGS)
+def check(runner: Runner, base_url: str | None = None, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A check of the embedded server, or of the one at `base_url`."""
+    tables = "" if base_url is None else tomlkit.dumps({"target": demo_config(base_url)["target"]})
+    (runner.workspace / "harness.toml").write_text(SETTINGS + tables)
     return runner.bash(f"harness check --out out --users 3 --duration 2s {ASKED_FOR} {shlex.join(arguments)}")
 
 
@@ -80,7 +85,7 @@ def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:
 def test_red(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     with ReferenceServer(["two-terminals"]) as faulty:
-        done = check(runner, "--target", faulty.base_url)
+        done = check(runner, faulty.base_url)
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
@@ -118,7 +123,8 @@ def test_a_gate_repeats_the_verdict_for_the_same_results(
 def test_the_suite_alone(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     with ReferenceServer(["two-terminals"]) as faulty:
-        done = runner.bash(f"harness conformance --target {faulty.base_url} -k terminal {ASKED_FOR}")
+        demo_settings(runner.workspace, faulty.base_url)
+        done = runner.bash(f"harness conformance -k terminal {ASKED_FOR}")
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
@@ -140,7 +146,8 @@ def test_the_suite_alone(tmp_path: Path) -> None:
 def test_annotations_are_written_with_quiet_and_json_too(tmp_path: Path, command: str) -> None:
     runner = Runner(tmp_path)
     with ReferenceServer(["two-terminals"]) as faulty:
-        done = runner.bash(f"harness {command} --target {faulty.base_url}")
+        demo_settings(runner.workspace, faulty.base_url)
+        done = runner.bash(f"harness {command}")
     assert done.returncode == 1, done.stdout + done.stderr
     assert any("terminal.exactly-one" in one for one in commands(done.stderr) if one.startswith("::error"))
     assert not any(line.startswith("::") for line in done.stdout.splitlines())
@@ -149,7 +156,7 @@ def test_annotations_are_written_with_quiet_and_json_too(tmp_path: Path, command
 
 def test_an_unreachable_target_is_annotated_as_an_error(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    done = check(runner, "--target", "http://127.0.0.1:1")
+    done = check(runner, "http://127.0.0.1:1")
     assert done.returncode == 2
     (problem,) = [parsed(line) for line in commands(done.stdout) if line.startswith("::error")]
     assert "cannot be reached" in problem[2]

@@ -11,9 +11,10 @@ import pytest
 
 from harness.config.load_settings import LoadSettings, parse_journeys
 from harness.config.parsing import Seconds, parse_duration_s, parse_ramp, parse_spike, parse_steps
-from harness.config.settings import Settings
+from harness.config.settings import Settings, TargetSettings
 from harness.config.sources import load_settings, read_token
 from harness.config.trace import read_arrival_times
+from harness.contract.expectations import Expectations
 from harness.errors import SettingsError
 from harness.reference.settings import demo_config
 
@@ -75,13 +76,13 @@ def test_the_environment_takes_json(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_where_the_file_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    def organization(config: Path | None = None) -> str:
+    def organization(config: Path | None = None) -> str | None:
         return load_settings(config).target.organization_id
 
     def telling(name: str) -> str:
         return f'[target]\norganization_id = "{name}"\n'
 
-    assert organization() == "org-1"
+    assert organization() is None
     toml('[tool.other]\nx = 1\n[tool.harness.target]\norganization_id = "pyproject"\n', "pyproject.toml")
     assert organization() == "pyproject"
     toml(telling("here"))
@@ -93,31 +94,39 @@ def test_where_the_file_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_pyproject_without_harness_settings() -> None:
     toml('[project]\nname = "x"\n', "pyproject.toml")
-    assert load_settings().target.organization_id == "org-1"
+    assert load_settings().target.organization_id is None
 
 
-# The embedded server
+# Nothing that the user did not configure
 
 
-def test_without_an_action_the_target_is_the_embedded_server() -> None:
-    demo = demo_config(None)
+@pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:8080", "https://agent.example.com"])
+def test_nothing_of_the_embedded_server_is_a_default(
+    base_url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if base_url is not None:
+        monkeypatch.setenv("HARNESS_TARGET__BASE_URL", base_url)
     settings = load_settings()
-    assert settings.target.actions.model_dump(exclude_none=True) == demo["target"]["actions"]
-    assert settings.secrets() == ("demo-token", "demo-token-2")
-    assert settings.target.base_url is None
-    assert settings.expectations.budgets.heartbeat_s == demo["budgets"]["heartbeat"]
-    assert settings.expectations.resume_start == "replay"
+    assert settings.target == TargetSettings(base_url=base_url)
+    assert settings.target.model_dump(exclude_none=True, exclude_defaults=True).keys() <= {"base_url"}
+    assert settings.target.organization_id is None
+    assert settings.secrets() == ()
+    assert settings.expectations == Expectations()
+    document = json.dumps(settings.document())
+    demo = demo_config(None)["target"]
+    for secret in (demo["token"], demo["second_principal"]["token"], demo["organization_id"], '"toolId"'):
+        assert secret not in document
 
 
-def test_user_settings_override_those_of_the_embedded_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_target_with_a_token_gets_no_second_principal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_TARGET__TOKEN", "mine")
     settings = load_settings(flags={"target": {"base_url": "http://127.0.0.1:8080"}})
     assert settings.target.base_url == "http://127.0.0.1:8080"
-    assert settings.secrets() == ("mine", "demo-token-2")
-    assert settings.target.actions.long is not None
+    assert settings.secrets() == ("mine",)
+    assert settings.target.second_principal is None
 
 
-def test_a_configured_action_disables_the_embedded_defaults() -> None:
+def test_one_configured_action_is_the_only_one() -> None:
     toml(ACTION_TOML)
     settings = load_settings()
     assert settings.target.actions.model_dump(exclude_none=True).keys() == {"success"}

@@ -14,6 +14,7 @@ ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope"
 def target(**values: Any) -> Target:
     settings = {
         "base_url": "http://127.0.0.1:9",
+        "organization_id": "org-1",
         "token": "one",
         "actions": {"success": ACTION, "long": {**ACTION, "tokens": 9}},
         **values,
@@ -54,6 +55,16 @@ def test_configured_fields_are_in_every_body() -> None:
     }
 
 
+def test_the_organization_may_be_in_the_body() -> None:
+    one = target(organization_id=None, body={"organizationId": "org-9"})
+    assert one.principal.organization_id == one.body(ACTION)["organizationId"] == "org-9"
+
+
+@pytest.mark.parametrize("token", [None, ""])
+def test_without_a_token_there_is_no_authorization_field(token: str | None) -> None:
+    assert target(token=token).run("success").header("authorization") is None
+
+
 def test_a_second_principal_and_a_different_path() -> None:
     assert target().second_principal is None
     one = target(second_principal={"token": "two", "organization_id": "org-2"})
@@ -81,7 +92,12 @@ def test_a_different_body_differs_in_one_value() -> None:
     ("values", "message"),
     [
         ({"base_url": None}, "no target is set: use --target URL"),
-        ({"actions": {"long": ACTION}}, r"no action is configured: \[target.actions.success\] must contain"),
+        (
+            {"actions": {"long": ACTION}},
+            r"no action is configured: .*\[target.actions.success\].*harness init",
+        ),
+        ({"organization_id": None}, "no organization is configured: use --organization ORG"),
+        ({"organization_id": None, "body": {"organizationId": 7}}, "no organization is configured"),
         (
             {"base_url": "https://h", "ca_file": "/none.pem"},
             "cannot read target.ca_file /none.pem: No such file",

@@ -10,7 +10,7 @@ from harness.commands.reference_process import ReferenceServer
 from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels
-from tests.integration.commands import assert_one_sentence, harness
+from tests.integration.commands import assert_one_sentence, demo_settings, harness
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -20,8 +20,9 @@ VIOLATIONS = "agent.run.violations"
 
 def load(folder: Path, received: Received, *options: str, **variables: str) -> str:
     with ReferenceServer() as server:
+        demo_settings(folder, server.base_url)
         done = harness(
-            *("load", "--target", server.base_url, "--rate", "10", "--duration", "3s", "--out", "out"),
+            *("load", "--rate", "10", "--duration", "3s", "--out", "out"),
             *("--otlp-endpoint", received.url, *options),
             folder=folder,
             variables={"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_EXPORTER_OTLP_TIMEOUT": "2", **variables},
@@ -85,8 +86,9 @@ def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
 
 def test_a_collector_that_nobody_runs_is_told_in_the_terminal(tmp_path: Path) -> None:
     with ReferenceServer() as server:
+        demo_settings(tmp_path, server.base_url)
         done = harness(
-            *("load", "--target", server.base_url, "--rate", "10", "--duration", "2s", "--out", "out"),
+            *("load", "--rate", "10", "--duration", "2s", "--out", "out"),
             *("--otlp-endpoint", f"http://127.0.0.1:{free_port()}"),
             folder=tmp_path,
             variables={"OTEL_EXPORTER_OTLP_TIMEOUT": "2"},

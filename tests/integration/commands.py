@@ -7,6 +7,9 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+import tomlkit
+
+from harness.reference.settings import demo_config
 from tests.forked import run_module
 
 TIMEOUT_S = 240
@@ -32,6 +35,16 @@ def harness(
         timeout_s=TIMEOUT_S,
         patches=patches,
     )
+
+
+def demo_settings(folder: Path, base_url: str | None, **tables: Mapping[str, object]) -> Path:
+    """Write the settings that test the embedded server at `base_url`, and other tables, to harness.toml."""
+    file = folder / "harness.toml"
+    document = {**demo_config(base_url), **tables}
+    if base_url is None:
+        del document["target"]["base_url"]
+    file.write_text(tomlkit.dumps(document), encoding="utf-8")
+    return file
 
 
 def assert_one_sentence(done: subprocess.CompletedProcess[str], *words: str) -> None:

@@ -18,7 +18,7 @@ from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE, RULES, Level
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
-from tests.integration.commands import assert_one_sentence, environment, harness
+from tests.integration.commands import assert_one_sentence, demo_settings, environment, harness
 
 pytestmark = pytest.mark.slow
 
@@ -64,8 +64,9 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
 
 def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: ReferenceServer) -> None:
     (tmp_path / "locust.conf").write_text("users = many\n")
+    demo_settings(tmp_path, server.base_url)
     done = harness(
-        *("load", "--target", server.base_url, "--out", "out", "--duration", "2s", "--users", "2"),
+        *("load", "--out", "out", "--duration", "2s", "--users", "2"),
         folder=tmp_path,
         variables={"LOCUST_LOGLEVEL": "none-such", "LOCUST_EXCLUDE_TAGS": "all"},
     )
@@ -79,7 +80,8 @@ def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: Refe
 def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
     """Python's exit code for a failed import is 1, which is also Locust's exit code for failed streams."""
     (tmp_path / "locust.py").write_text("raise RuntimeError('no locust today')\n")
-    done = harness(verb, "--target", server.base_url, "--out", "out", "--duration", "2s", folder=tmp_path)
+    demo_settings(tmp_path, server.base_url)
+    done = harness(verb, "--out", "out", "--duration", "2s", folder=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "the load could not run; see above and out/load.log" in done.stdout
     assert "RuntimeError: no locust today" in done.stdout
@@ -87,10 +89,9 @@ def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, server: ReferenceSe
 
 def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
     with ReferenceServer(["two-terminals"]) as faulty:
+        demo_settings(tmp_path, faulty.base_url)
         done = harness(
             "check",
-            "--target",
-            faulty.base_url,
             "--out",
             "out",
             "--duration",
@@ -106,10 +107,9 @@ def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
 
 
 def test_load_report_and_gate(tmp_path: Path, server: ReferenceServer) -> None:
-    target = ("--target", server.base_url)
-    done = harness(
-        "load", *target, "--rate", "15", "--duration", "2s", "--processes", "2", "--out", "a", folder=tmp_path
-    )
+    demo_settings(tmp_path, server.base_url)
+    load = ("--rate", "15", "--duration", "2s", "--processes", "2")
+    done = harness("load", *load, "--out", "a", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     with Results(tmp_path / "a" / "results.sqlite") as results:
         assert results.ledger().adds_up
@@ -132,7 +132,8 @@ def test_load_report_and_gate(tmp_path: Path, server: ReferenceServer) -> None:
 def test_existing_results_are_not_overwritten(tmp_path: Path, server: ReferenceServer) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.sqlite").write_bytes(b"precious")
-    done = harness("load", "--target", server.base_url, "--out", "out", folder=tmp_path)
+    demo_settings(tmp_path, server.base_url)
+    done = harness("load", "--out", "out", folder=tmp_path)
     assert_one_sentence(done, "results.sqlite", "earlier")
     assert (tmp_path / "out" / "results.sqlite").read_bytes() == b"precious"
 
@@ -142,20 +143,20 @@ def test_an_unreachable_target(tmp_path: Path, verb: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        config = demo_settings(tmp_path, None)
         done = harness(verb, "--target", url, folder=tmp_path)
     output = done.stdout + done.stderr
     assert done.returncode == 2, output
     assert "cannot be reached" in output
     assert "Traceback" not in output
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [config]
 
 
 @pytest.mark.parametrize("verb", ["check", "load", "conformance"])
 def test_a_wrong_token(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
     secret = "wrong-token-4711"
-    done = harness(
-        verb, "--target", server.base_url, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": secret}
-    )
+    demo_settings(tmp_path, server.base_url)
+    done = harness(verb, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": secret})
     output = done.stdout + done.stderr
     assert done.returncode == 2, output
     assert "rejected the token" in output

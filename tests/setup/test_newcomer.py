@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+import socketserver
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from tests.integration.commands import harness
+from tests.integration.commands import assert_one_sentence, demo_settings, harness
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
 
 pytestmark = pytest.mark.slow
@@ -108,10 +111,50 @@ def test_conformance_json_and_quiet(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("options", [("--json",), ("--quiet",)])
 def test_an_unreachable_target(tmp_path: Path, options: tuple[str, ...]) -> None:
-    done = harness("check", "--target", "http://127.0.0.1:1", *options, folder=tmp_path)
+    demo_settings(tmp_path, "http://127.0.0.1:1")
+    done = harness("check", *options, folder=tmp_path)
     assert done.returncode == 2
     assert "cannot be reached" in done.stderr
     if "--json" in options:
         assert json.loads(done.stdout)["verdict"] == "not begun"
     else:
         assert done.stdout == ""
+
+
+@pytest.mark.parametrize("verb", ["check", "load", "conformance", "capacity", "doctor"])
+def test_a_url_alone_sends_nothing(tmp_path: Path, verb: str) -> None:
+    """A new user gives a URL and no settings: nothing is sent that the user did not configure."""
+    received: list[bytes] = []
+    with recording_server(received) as url:
+        more = ("--objective", "error_rate < 1%") if verb == "capacity" else ()
+        done = harness(
+            verb, "--target", url, *more, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": "mine"}
+        )
+    output = done.stdout + done.stderr
+    assert done.returncode == (1 if verb == "doctor" else 2), output
+    assert "[target.actions.success]" in output
+    assert "harness init --target URL" in re.sub(r"\s+", " ", output)
+    assert b"".join(received) == b""
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextmanager
+def recording_server(received: list[bytes]) -> Iterator[str]:
+    """A server that keeps what each connection sends, and answers nothing."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(65536):
+                received.append(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def test_actions_without_a_target_do_not_test_the_embedded_server(tmp_path: Path) -> None:
+    demo_settings(tmp_path, None)
+    assert_one_sentence(harness("check", folder=tmp_path), "target.base_url", "--target URL")

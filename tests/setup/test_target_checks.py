@@ -29,7 +29,13 @@ ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope"
 
 
 def findings(url: str, **target: Any) -> dict[str, SetupFinding]:
-    values = {"base_url": url, "token": "s3cret", "actions": {"success": ACTION, "long": ACTION}, **target}
+    values = {
+        "base_url": url,
+        "token": "s3cret",
+        "organization_id": "org-1",
+        "actions": {"success": ACTION, "long": ACTION},
+        **target,
+    }
     settings = Settings.model_validate({"target": values, "budgets": {"first_event": 3, "heartbeat": 3}})
     return {finding.name: finding for finding in check_target(settings)}
 

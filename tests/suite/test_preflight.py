@@ -28,7 +28,12 @@ WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) +
 
 
 def target(port: int, token: str | None = "s3cret") -> Target:
-    values = {"base_url": f"http://127.0.0.1:{port}/", "token": token, "actions": {"success": ACTION}}
+    values = {
+        "base_url": f"http://127.0.0.1:{port}/",
+        "token": token,
+        "organization_id": "org-1",
+        "actions": {"success": ACTION},
+    }
     return Target(Settings.model_validate({"target": values, "budgets": {"first_event": 0.3}}))
 
 

@@ -27,7 +27,12 @@ WHOLE = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(done(0)) +
 
 
 def settings(port: int = 9) -> Settings:
-    target = {"base_url": f"http://127.0.0.1:{port}", "token": "t", "actions": {"success": ACTION}}
+    target = {
+        "base_url": f"http://127.0.0.1:{port}",
+        "token": "t",
+        "organization_id": "org-1",
+        "actions": {"success": ACTION},
+    }
     return Settings.model_validate({"target": target, "budgets": {"first_event": 5}})
 
 
