@@ -9,6 +9,7 @@ import pytest
 
 import harness.suite.session
 from harness.contract.exchange import Exchange
+from harness.suite.fixtures import check, scenario_runner
 from harness.suite.scenario import ScenarioRunner
 
 from .scenarios import every_scenario
@@ -20,6 +21,8 @@ def _as_fixture(name: str, scenario: Callable[..., Any]) -> Any:
 
     return pytest.fixture(scope="session", name=name)(fixture)
 
+
+__all__ = ["REPLAYS", "SCENARIOS", "STREAMS", "check", "scenario_runner"]
 
 SCENARIOS = every_scenario()
 for _name, _scenario in SCENARIOS.items():

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import tomlkit
 from playwright.sync_api import Page, sync_playwright
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
@@ -22,6 +23,7 @@ from rich.text import Text
 
 from harness.commands.reference_process import ReferenceServer
 from harness.load.locust.command import DEFAULT_USERS
+from harness.reference.settings import demo_config
 from scripts import chromium
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures"
@@ -61,7 +63,9 @@ def report(scratch: Path) -> None:
 def web_page(scratch: Path) -> Iterator[str]:
     """The URL of Locust's web page, with a test in progress."""
     with ReferenceServer() as server:
-        command = harness("load", "--web", "--web-port", str(_PORT), "--target", server.base_url)
+        config = scratch / "harness.toml"
+        config.write_text(tomlkit.dumps(demo_config(server.base_url)), encoding="utf-8")
+        command = harness("load", "--web", "--web-port", str(_PORT), "--config", str(config))
         url = f"http://127.0.0.1:{_PORT}"
         with subprocess.Popen([*command, "--out", str(scratch / "out")]) as web:
             try:

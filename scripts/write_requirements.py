@@ -13,7 +13,7 @@ from harness.conformance.conftest import REPLAYS, STREAMS
 from harness.conformance.scenarios import every_scenario
 from harness.contract.requirements import CATALOGUE, Requirement, areas
 from harness.reference.faults import FAULTS
-from harness.suite.selection import MARKER
+from harness.suite.pytest_plugin import MARKER
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "requirements.md"
 

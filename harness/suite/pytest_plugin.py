@@ -1,29 +1,39 @@
-"""The pytest plugin: command-line options, test selection, and the ``check`` and ``scenario_runner`` fixtures.
+"""The pytest plugin: the options of the suite, and ``decides``, which marks its tests.
 
-It does nothing in a session without tests that have a requirement (``decides``).
+pytest loads it in every project of an environment, so it imports the standard library only and defines no fixture. In
+a session without tests of a suite it does nothing. A suite's conftest imports its fixtures from
+``harness.suite.fixtures``.
 """
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.contract.expectations import Expectations
-from harness.contract.requirements import RULES, areas
-from harness.contract.rules.rule import Rule
-from harness.suite.evidence_store import Evaluated
-from harness.suite.scenario import ScenarioRunner
-from harness.suite.selection import MARKER, add_markers, register_markers, requirement_of, select
-from harness.suite.session import EVALUATED, RUNNER, select_target
+if TYPE_CHECKING:
+    from harness.contract.rules.rule import Rule
 
 CheckFunction = Callable[..., None]
+
+MARKER = "harness_requirement"
+"""Marker with the id of the requirement that a test decides."""
 
 
 def decides(rule: Rule) -> pytest.MarkDecorator:
     """Mark a test of the suite with the rule that decides it. The test's ``check`` fixture applies that rule."""
     return getattr(pytest.mark, MARKER)(rule.requirement.id)  # type: ignore[no-any-return]
+
+
+def _area(name: str) -> str:
+    """The value of --harness-area. The catalogue is imported only if the option is used."""
+    from harness.contract.requirements import areas
+
+    if name not in areas():
+        raise ArgumentTypeError(f"unknown area {name!r}; the areas are {', '.join(map(repr, areas()))}")
+    return name
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,13 +75,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--harness-area",
         action="append",
         metavar="AREA",
-        choices=areas(),
-        help=f"only this area (may be repeated): {', '.join(areas())}",
+        type=_area,
+        help="only this area of requirements, for example resume (may be repeated)",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    register_markers(config)
+    config.addinivalue_line(
+        "markers", f"{MARKER}(id): the requirement that a test of the harness's suite decides"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -79,43 +91,17 @@ def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> Generator[None, None, None]:
     """Add the markers before -m and -k select by them; then select by level and area, and sort."""
+    if not any(item.get_closest_marker(MARKER) for item in items):
+        return (yield)
+    from harness.suite.selection import add_markers, register_markers, requirement_of, select
+    from harness.suite.session import select_target
+
+    register_markers(config)
     requirements = {item: requirement_of(item) for item in items}
     for item, requirement_id in requirements.items():
         if requirement_id is not None:
             add_markers(item, requirement_id)
     yield
-    if any(requirements.values()):
-        select_target(config)
+    select_target(config)
     select(config, items, requirements)
-
-
-@pytest.fixture(scope="session")
-def scenario_runner(pytestconfig: pytest.Config) -> ScenarioRunner:
-    """Runs the scenarios."""
-    return pytestconfig.stash[RUNNER]
-
-
-@pytest.fixture(scope="session")
-def expectations(scenario_runner: ScenarioRunner) -> Expectations:
-    """The target's time budgets and declared behaviour."""
-    return scenario_runner.context.expect
-
-
-@pytest.fixture
-def check(
-    request: pytest.FixtureRequest, scenario_runner: ScenarioRunner, expectations: Expectations
-) -> CheckFunction:
-    """Applies the test's rule to its evidence. The finding becomes the test's verdict.
-
-    Raises NotApplicable if the target does not offer what the rule needs.
-    """
-    rule = RULES[requirement_of(request.node) or ""]
-    if rule.requirement.needs is not None:
-        scenario_runner.context.require(rule.requirement.needs)
-
-    def apply(*evidence: Any) -> None:
-        if EVALUATED in request.node.stash:
-            raise AssertionError("a test must apply its rule only once")
-        request.node.stash[EVALUATED] = Evaluated(rule(*evidence, expect=expectations), evidence)
-
-    return apply
+    return None

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 import pytest
 
 from harness.contract.requirements import CATALOGUE, Level, areas, find
-
-MARKER = "harness_requirement"
-"""Marker with the id of the requirement that a test decides."""
+from harness.suite.pytest_plugin import MARKER
 
 
 def register_markers(config: pytest.Config) -> None:
-    """Register MARKER, and a marker for each area and level, for -m."""
-    config.addinivalue_line("markers", f"{MARKER}(id): the requirement that the test decides")
+    """Register a marker for each area and level, for -m."""
     for name in (*areas(), *(str(level).lower() for level in Level)):
         config.addinivalue_line(
             "markers", f"{name.replace('-', '_')}: set on the suite's tests by the plugin"
@@ -22,9 +19,16 @@ def register_markers(config: pytest.Config) -> None:
 
 
 def requirement_of(item: pytest.Item) -> str | None:
-    """The id of the requirement that a test decides; None for a test that is not the suite's."""
+    """The id of the requirement that a test decides; None for a test that is not the suite's.
+
+    Raises pytest.UsageError if the marker has no id.
+    """
     marker = item.get_closest_marker(MARKER)
-    return str(marker.args[0]) if marker is not None else None
+    if marker is None:
+        return None
+    if len(marker.args) != 1 or marker.kwargs:
+        raise pytest.UsageError(f"{item.nodeid}: write the marker as {MARKER}(id), or use decides(rule)")
+    return str(marker.args[0])
 
 
 def add_markers(item: pytest.Item, requirement_id: str) -> None:

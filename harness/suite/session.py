@@ -51,6 +51,10 @@ def select_target(config: pytest.Config) -> None:
     A suite's conftest calls it in pytest_configure: a session that distributes its tests (xdist) collects none itself,
     and one with an empty selection has none, but both have verdicts to write.
     """
+    if not hasattr(config.option, "harness_target"):
+        raise pytest.UsageError(
+            "the suite needs the harness's pytest plugin: remove -p no:harness, or add -p harness.suite.pytest_plugin"
+        )
     if not config.pluginmanager.has_plugin(_PLUGIN_NAME):
         config.pluginmanager.register(TargetSession(config), _PLUGIN_NAME)
 

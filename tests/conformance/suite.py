@@ -27,14 +27,14 @@ from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.errors import LocalResourceError
+from harness.suite.pytest_plugin import MARKER
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
-from harness.suite.selection import MARKER
 from tests.forked import run_module
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
 #: Installed for this project's own tests, and slow to import.
-_OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
+OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
 _FIXTURES = {"check", "scenario_runner"}
 _AT_ONCE = 3
 
@@ -139,7 +139,7 @@ def run(*command: str, folder: Path, **environment: str) -> Ran:
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "PYTEST_"))}
     kept["PYTEST_ADDOPTS"] = " ".join(
-        [*(f"-p no:{plugin}" for plugin in _OTHER_PLUGINS), "-W ignore::pytest.PytestAssertRewriteWarning"]
+        [*(f"-p no:{plugin}" for plugin in OTHER_PLUGINS), "-W ignore::pytest.PytestAssertRewriteWarning"]
     )
     done = run_module(
         command, folder=folder, environment={**kept, **environment}, timeout_s=180, merge_output=True

@@ -188,7 +188,8 @@ def test_a_target_that_is_busy_for_a_moment_and_one_that_always_is(status: int) 
 
 
 def https_target(port: int, **values: object) -> Target:
-    target = {"base_url": f"https://127.0.0.1:{port}", "token": "t", "actions": {"success": ACTION}, **values}
+    target = {"base_url": f"https://127.0.0.1:{port}", "token": "t", "actions": {"success": ACTION}}
+    target |= {"organization_id": "org-1", **values}
     return Target(Settings.model_validate({"target": target, "budgets": {"first_event": 2}}))
 
 

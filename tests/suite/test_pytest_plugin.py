@@ -444,6 +444,7 @@ def test_flags_and_variables_outrank_the_file(server: RawServer, tmp_path: Path)
 OWN_SUITE = """
 import pytest
 from harness.contract.rules import ids, terminal
+from harness.suite.fixtures import check, scenario_runner
 from harness.suite.pytest_plugin import decides
 
 @decides(terminal.last)

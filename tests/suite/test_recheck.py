@@ -16,7 +16,7 @@ from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from harness.suite.recheck import recheck
-from tests.integration.commands import harness
+from tests.integration.commands import demo_settings, harness
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,8 @@ def results_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results file of a whole suite on the embedded server."""
     folder = tmp_path_factory.mktemp("recheck")
     with ReferenceServer() as server:
-        done = harness("conformance", "--target", server.base_url, "--out", "out", "-q", folder=folder)
+        demo_settings(folder, server.base_url)
+        done = harness("conformance", "--out", "out", "-q", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out" / "results.sqlite"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.commands.reference_process import LISTENING
 from harness.results.reader import Results
 from harness.results.saturation import saturation_reasons
+from tests.integration.commands import demo_settings
 
 DELAY_S = 0.2
 DURATION_S = 8
@@ -64,7 +65,9 @@ def _server(delay_s: float) -> Iterator[str]:
 
 
 def _load(url: str, out: Path) -> None:
-    options = ["--target", url, "--rate", str(RATE), "--arrivals", "poisson", "--journey", "fresh=1"]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    config = demo_settings(out.parent, url)
+    options = ["--config", str(config), "--rate", str(RATE), "--arrivals", "poisson", "--journey", "fresh=1"]
     options += ["--warmup", "1s", "--duration", f"{DURATION_S + 1}s", "--out", str(out)]
     command = [sys.executable, "-m", "harness", "load", *options]
     done = subprocess.run(
