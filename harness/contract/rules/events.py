@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
 from typing import Any
 
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
+from harness.contract.rules.stack_traces import stack_trace
 from harness.profiles.workflow_actions.events import KNOWN_TYPES, ErrorEvent
 from harness.protocol.strict_json import loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
-_STACK_TRACE = re.compile(
-    r"Traceback \(most recent call last\)|File \"[^\"]+\", line \d+|\bat [\w.$<>]+ ?\([^)]*:\d+\)|goroutine \d+ \["
-)
 
 
 def _object(data: str | None) -> dict[str, Any] | None:
@@ -71,15 +67,6 @@ def type_(run: Exchange) -> RuleResult:
     return passed("each event has a type")
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Every string in a JSON value, unescaped."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for member in value.values() if isinstance(value, dict) else value:
-            yield from _texts(member)
-
-
 @rule(
     "events.error-detail",
     Level.SHOULD,
@@ -96,8 +83,8 @@ def error_detail(run: Exchange) -> RuleResult:
         return inconclusive(f"the failing action sent no error event: {run.describe()}", Location(run))
     error = errors[0]
     value = _object(error.frame.data) or {}
-    if any(map(_STACK_TRACE.search, _texts(value))):
-        return failed("the error event contains a stack trace", Location(run, error))
+    if frame := stack_trace(value):
+        return failed(f"the error event contains a stack trace: {quoted(frame)}", Location(run, error))
     present = [name for name in _DETAIL_FIELDS if value.get(name)]
     if not present:
         return failed(
