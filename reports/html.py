@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from harness import __version__
+from harness.atomic_file import write_text
 from harness.reports.comparison_page import ComparisonPage
 from harness.reports.harness_error_section import PROCESS_COLUMNS
 from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_COLUMNS
@@ -31,7 +32,7 @@ def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLi
     """Write the page of a results file and return its path; creates missing parent directories.
 
     The same results give the same page. Raises ResultsError when the results file is missing or not a results
-    file, and OSError when the page cannot be written.
+    file, and FileWriteError when the page cannot be written.
     """
     with Results(results_path) as results:
         html = render(page(results))
@@ -39,14 +40,13 @@ def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLi
 
 
 def write_comparison(content: ComparisonPage, out_path: str | os.PathLike[str]) -> Path:
-    """Write a comparison page and return its path. Raises OSError."""
+    """Write a comparison page and return its path. Raises FileWriteError."""
     return _write(render_comparison(content), out_path)
 
 
 def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
     out = Path(out_path)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html, encoding="utf-8", newline="\n")
+    write_text(out, html)
     return out
 
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from harness.atomic_file import ensure_writable, write_text
 from harness.ci import github, workflow_commands
 from harness.ci.badge import badge_of, endpoint, svg
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
 from harness.ci.outcome import Outcome
-from harness.errors import SettingsError
+from harness.errors import FileWriteError, SettingsError
 from harness.exit_codes import NOT_TESTED
 
 _BADGES = {".svg": svg, ".json": endpoint}
@@ -32,20 +33,14 @@ class Artifacts:
     def ensure_writable(self) -> None:
         """Create the folders and check permissions, before a test that may take an hour.
 
-        Raises SettingsError for a file that cannot be written and for a badge that is neither .svg nor .json.
+        Raises FileWriteError for a file that cannot be written, SettingsError for a badge that is neither .svg nor
+        .json.
         """
         for path in self.badges:
             if path.suffix not in _BADGES:
                 raise SettingsError(f"--badge {path} is neither .svg nor .json; use one of these extensions")
         for path in filter(None, (self.junit, *self.badges, self.summary_md)):
-            if path.is_dir():
-                raise SettingsError(f"cannot write {path}: it is a folder; name a file")
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as problem:
-                raise SettingsError(f"cannot write {path}: {problem.strerror or problem}") from None
-            if not os.access(path if path.exists() else path.parent, os.W_OK):
-                raise SettingsError(f"cannot write {path}: no permission")
+            ensure_writable(path)
 
 
 def publish(
@@ -62,10 +57,9 @@ def publish(
     code = outcome.exit_code
     for path, text in _files(outcome, artifacts):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as problem:
-            out.write(f"harness: cannot write {path}: {problem.strerror or problem}\n")
+            write_text(path, text)
+        except FileWriteError as problem:
+            out.write(f"harness: {problem}\n")
             code = code or NOT_TESTED
     if workflow_commands.in_github(environment):
         _publish_to_github(outcome, artifacts, environment, out)

@@ -57,6 +57,7 @@ def conformance(
     \b
     Example: harness conformance --target https://agent.example.com -k resume -x --json verdicts.json
     """
+    from harness.atomic_file import ensure_writable
     from harness.commands.conformance import run_conformance, write_untested
 
     if max_concurrency is not None:
@@ -66,6 +67,7 @@ def conformance(
     if update_known_failures:
         if known_failures is None:
             raise SettingsError("--update-known-failures needs --known-failures FILE: the file to write")
+        ensure_writable(known_failures)
         pytest_args = ["--harness-update-known-failures", *pytest_args]
     with suite_output(json_file, quiet=quiet) as (output, file):
         try:

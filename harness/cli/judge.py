@@ -22,11 +22,14 @@ def judge(results: Path, json_file: Path | None) -> None:
     \b
     Example: harness judge harness-results/demo
     """
+    from harness.atomic_file import ensure_writable, write_text
     from harness.commands.output_dir import results_file
     from harness.contract.verdicts import failing
     from harness.suite.recheck import recheck
     from harness.suite.terminal_report import LineWriter, write_summary
 
+    if json_file is not None:
+        ensure_writable(json_file)
     verdicts, changed = recheck(results_file(results))
     write_summary(LineWriter(), verdicts.checks)
     for before, now in changed:
@@ -34,5 +37,5 @@ def judge(results: Path, json_file: Path | None) -> None:
         for place in now.evidence:
             click.echo(f"    at {place['exchange']}, event {place['event']}")
     if json_file is not None:
-        json_file.write_text(json.dumps(verdicts.to_json({}), indent=2) + "\n", encoding="utf-8")
+        write_text(json_file, json.dumps(verdicts.to_json({}), indent=2) + "\n")
     sys.exit(FAILED if failing(verdicts.checks) else PASSED)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -67,6 +66,7 @@ def suite_output(json_file: Path | None, *, quiet: bool) -> Iterator[tuple[Outpu
 
     Raises SettingsError for --quiet together with ``--json -``.
     """
+    from harness.atomic_file import temporary_folder
     from harness.terminal.output import Output, OutputMode
 
     if json_file != _STANDARD_OUTPUT:
@@ -75,8 +75,8 @@ def suite_output(json_file: Path | None, *, quiet: bool) -> Iterator[tuple[Outpu
         return
     if quiet:
         raise SettingsError("--quiet and --json - are mutually exclusive; use one of them")
-    with Output(OutputMode.PROGRAM) as output, TemporaryDirectory(prefix="harness-") as folder:
-        file = Path(folder) / "verdicts.json"
+    with Output(OutputMode.PROGRAM) as output, temporary_folder() as folder:
+        file = folder / "verdicts.json"
         try:
             yield output, file
         finally:

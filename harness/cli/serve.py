@@ -56,6 +56,7 @@ def serve(
     \b
     Example: harness serve --port 8080 --fault two-terminals
     """
+    from harness.atomic_file import ensure_writable, write_text
     from harness.commands.reference_process import LISTENING
     from harness.config.sources import load_settings
     from harness.reference.faults import RARE_FAULTS
@@ -67,6 +68,8 @@ def serve(
         for name, fault in sorted((FAULTS | RARE_FAULTS).items()):
             click.echo(f"{name:28} {fault.breaks:28} {(fault.__doc__ or '').strip().splitlines()[0]}")
         return
+    if config_out is not None:
+        ensure_writable(config_out)
     settings = load_settings(config)
     principals = dict(DEMO_PRINCIPALS)
     if settings.target.token is not None:
@@ -86,7 +89,7 @@ def serve(
         if config_out is not None:
             import tomlkit
 
-            config_out.write_text(tomlkit.dumps(demo_config(url)), encoding="utf-8")
+            write_text(config_out, tomlkit.dumps(demo_config(url)))
             click.echo(f"try: harness conformance --config {config_out}")
         else:
             click.echo("for the settings that test it, start it with --config-out harness.toml")

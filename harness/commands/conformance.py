@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from harness.atomic_file import ensure_writable, temporary_folder, write_text
 from harness.ci.artifacts import Artifacts, publish
 from harness.ci.outcome import outcome_of
 from harness.ci.workflow_commands import suspend_workflow_commands
@@ -40,6 +40,8 @@ def run_conformance(
     Raises PreflightError or SettingsError if the target cannot be tested; the JSON file then contains the reason.
     """
     artifacts.ensure_writable()
+    if json_file is not None:
+        ensure_writable(json_file)
     output = output or Output()
     try:
         ensure_testable(settings)
@@ -50,7 +52,7 @@ def run_conformance(
     children = ChildProcesses()
     with ExitStack() as stack:
         # The artifacts are made from a results file, so one is needed even if it is not kept.
-        folder = out or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="harness-")))
+        folder = out or stack.enter_context(temporary_folder())
         path = output_dir.begin(folder, settings, has_suite=True)
         with (
             suspend_workflow_commands(sys.stdout, "harness conformance"),
@@ -80,5 +82,4 @@ def run_conformance(
 
 def write_untested(json_file: Path, reason: str) -> None:
     """Write the JSON report of a suite that could not start: every requirement, untested for this reason."""
-    json_file.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_text(json.dumps(Verdicts(untested=reason).to_json({}), indent=2) + "\n", encoding="utf-8")
+    write_text(json_file, json.dumps(Verdicts(untested=reason).to_json({}), indent=2) + "\n")

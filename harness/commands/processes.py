@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import IO
 
+from harness.atomic_file import temporary_folder
 from harness.config.settings import ENV_PREFIX, Settings
 
 _STOP_TIMEOUT_S = 40.0  # for an interrupted child to write its results
@@ -87,8 +87,8 @@ _REMOVED_PREFIXES = (ENV_PREFIX, "LOCUST_", "PYTEST_")
 @contextmanager
 def private_settings(settings: Settings) -> Iterator[Path]:
     """The settings, for child processes, in a temporary file that only this user can read."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        path = Path(folder) / "harness.toml"
+    with temporary_folder() as folder:
+        path = folder / "harness.toml"
         settings.write_private(path)
         yield path
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from harness.atomic_file import write_text
 from harness.results.metrics import METRICS, distribution, violations
 from harness.results.reader import Results
 from harness.results.records import VERDICTS
@@ -40,12 +41,12 @@ def summarize(results: Results) -> dict[str, Any]:
 def write_summary(path: Path) -> None:
     """Write the summary of a results file next to it: summary.json, or summary-2.json for results-2.sqlite.
 
-    Raises ResultsError and OSError.
+    Raises ResultsError and FileWriteError.
     """
     with Results(path) as results:
         text = json.dumps(summarize(results), indent=2)
     name = path.stem.replace("results", "summary")
-    path.with_name(f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    write_text(path.with_name(f"{name}.json"), f"{text}\n")
 
 
 def _rates(results: Results, part: HistogramPart) -> dict[str, Any]:

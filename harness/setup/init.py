@@ -7,7 +7,6 @@ import base64
 import binascii
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
+from harness.atomic_file import temporary_folder
 from harness.config.settings import CONFIG_FILE, BudgetSettings, Settings
 from harness.config.sources import load_settings, read_token
 from harness.contract.evidence.redaction import Redactor
@@ -394,19 +394,21 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
 
 
 def ensure_writable(file: Path, *, force: bool) -> None:
-    """Raises SettingsError if the file exists and may not be overwritten, or its folder does not exist."""
+    """Raises SettingsError if the file exists and may not be overwritten, or cannot be written in its folder."""
     if file.exists() and not force:
         raise SettingsError(
             f"{file} already exists; use --force to overwrite it, or --out for a different file"
         )
     if not file.absolute().parent.is_dir():
         raise SettingsError(f"no folder {file.absolute().parent}; create it, or choose a different --out")
+    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
+        raise SettingsError(f"cannot write {file}: no permission; choose a different --out")
 
 
 def _ensure_readable(text: str) -> None:
     """Load the text as every other command will. Raises SettingsError."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        path = Path(folder) / CONFIG_FILE
+    with temporary_folder() as folder:
+        path = folder / CONFIG_FILE
         path.write_text(text, encoding="utf-8")
         load_settings(path)
 

@@ -21,6 +21,7 @@ from typing import Any
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.atomic_file import write_text
 from harness.contract.requirements import find
 from harness.errors import SettingsError
 
@@ -88,7 +89,7 @@ def _parse(path: Path, number: int, row: Any) -> KnownFailure:
 def update_known_failures(path: Path, failing: Iterable[str], decided: Mapping[str, bool]) -> None:
     """Replace the file's entries by the requirements that fail now. Existing entries keep their reasons.
 
-    decided: whether this run decided a requirement; entries of undecided ones stay.
+    decided: whether this run decided a requirement; entries of undecided ones stay. Raises FileWriteError.
     """
     before = {entry.id: entry for entry in _read(path)} if path.exists() else {}
     entries = {name: entry for name, entry in before.items() if not decided.get(name, False)}
@@ -99,4 +100,4 @@ def update_known_failures(path: Path, failing: Iterable[str], decided: Mapping[s
         rows.append(tomlkit.item(entry.model_dump(exclude_none=True)))
     document = tomlkit.document()
     document.add("known", rows)
-    path.write_text(tomlkit.dumps(document), encoding="utf-8")
+    write_text(path, tomlkit.dumps(document))

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.atomic_file import ensure_writable, write_text
 from harness.config.settings import Settings
 from harness.config.sources import load_settings, read_token
 from harness.contract.finding import Verdict
 from harness.contract.requirements import find
 from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
-from harness.errors import LocalResourceError, SettingsError
+from harness.errors import FileWriteError, LocalResourceError, SettingsError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
+from harness.results.schema import ResultsError
 from harness.suite.evidence_store import Evaluated, EvidenceStore, store_verdicts
 from harness.suite.known_failures import load_known_failures, update_known_failures
 from harness.suite.preflight import PreflightError, preflight
@@ -87,6 +90,7 @@ class TargetSession:
         self.queue_note = ""
         self.has_suite_tests = True
         self._selected_nothing = False
+        self._not_written = ""  # which file could not be written, and why
 
     @property
     def _is_worker(self) -> bool:
@@ -102,16 +106,28 @@ class TargetSession:
         if self.config.option.collectonly or not self.has_suite_tests:
             return
         try:
+            self._ensure_writable()
             runner = self._start()
-        except (SettingsError, PreflightError) as problem:
+        except (SettingsError, PreflightError, FileWriteError) as problem:
             self.verdicts.untested = str(problem)
-            self._finish(interrupted=True)
+            with suppress(FileWriteError, ResultsError):  # `problem` is reported
+                self._finish(interrupted=True)
             pytest.exit(f"harness: {problem}", returncode=NOT_TESTED)
         progress_file = self._path_option("harness_progress")
         if progress_file is not None and not self._is_worker:
             self.progress = Progress(progress_file, sum(1 for item in session.items if requirement_of(item)))
         if not self._is_worker and not self._distributes:
             runner.begin(self.config.stash.get(SCENARIOS, ()))
+
+    def _ensure_writable(self) -> None:
+        """Check the files to write before the test. Raises FileWriteError."""
+        if self._is_worker:
+            return
+        names = ["harness_json", "harness_results"]
+        if self.config.getoption("harness_update_known_failures"):
+            names.append("harness_known_failures")
+        for path in filter(None, map(self._path_option, names)):
+            ensure_writable(path)
 
     def _start(self) -> ScenarioRunner:
         """Load the known failures and the settings, and check that the target can be tested.
@@ -222,7 +238,12 @@ class TargetSession:
         if self._is_worker or self.config.option.collectonly or not self.has_suite_tests:
             self._stop_runner()
             return
-        self._finish(interrupted=self.interrupted or exitstatus not in _COMPLETED)
+        try:
+            self._finish(interrupted=self.interrupted or exitstatus not in _COMPLETED)
+        except (FileWriteError, ResultsError) as problem:
+            self._not_written = str(problem)
+            session.exitstatus = NOT_TESTED
+            return
         if self.interrupted:
             session.exitstatus = INTERRUPTED
         elif exitstatus == pytest.ExitCode.OK and (self.stale or self.unsound):
@@ -265,7 +286,7 @@ class TargetSession:
             self.runner = None
 
     def _finish(self, *, interrupted: bool) -> None:
-        """Stop the scenarios, and write every requested file."""
+        """Stop the scenarios, and write every requested file. Raises FileWriteError or ResultsError."""
         self._stop_runner()
         target = {}
         if self.settings is not None:
@@ -276,9 +297,7 @@ class TargetSession:
         if known_failures and self.config.getoption("harness_update_known_failures") and self.verdicts.tested:
             self._update_known_failures(known_failures)
         if json_file := self._path_option("harness_json"):
-            json_file.parent.mkdir(parents=True, exist_ok=True)
-            document = json.dumps(self.verdicts.to_json(target), indent=2)
-            json_file.write_text(document + "\n", encoding="utf-8")
+            write_text(json_file, json.dumps(self.verdicts.to_json(target), indent=2) + "\n")
         if results_file := self._path_option("harness_results"):
             store_verdicts(
                 results_file, self.verdicts, self.documents, interrupted=interrupted, notes=self.notes
@@ -289,6 +308,8 @@ class TargetSession:
             write_summary(terminalreporter, self.verdicts.checks, self.notes)
         elif self._selected_nothing:
             terminalreporter.write_line("harness: nothing was tested: no test of the suite is selected")
+        if self._not_written:
+            terminalreporter.write_line(f"harness: {self._not_written}")
 
     def _path_option(self, name: str) -> Path | None:
         value = self.config.getoption(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.ci.artifacts import Artifacts, publish
-from harness.errors import SettingsError
+from harness.errors import FileWriteError, SettingsError
 from tests.ci.samples import cases_of, check, sample_outcome
 
 
@@ -83,9 +83,9 @@ def test_a_badge_is_svg_or_json(tmp_path: Path, name: str) -> None:
 
 def test_unwritable_files_are_reported_before_the_test(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SettingsError, match="cannot write"):
+    with pytest.raises(FileWriteError, match="cannot write"):
         Artifacts(junit=tmp_path / "file" / "junit.xml").ensure_writable()
-    with pytest.raises(SettingsError, match="it is a folder"):
+    with pytest.raises(FileWriteError, match="it is a folder"):
         Artifacts(summary_md=tmp_path).ensure_writable()
     Artifacts(tmp_path / "new" / "junit.xml", (tmp_path / "b.svg",)).ensure_writable()
     assert (tmp_path / "new").is_dir()
