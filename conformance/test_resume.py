@@ -101,9 +101,11 @@ def test_a_resumption_after_the_terminal_event_ends(
 
 @decides(resume.id_order)
 def test_last_event_id_is_compared_as_numbers(
-    check: CheckFunction, resumed_between_ids: tuple[Exchange, Exchange, list[Exchange]]
+    check: CheckFunction,
+    resumed_between_ids: tuple[Exchange, Exchange, list[Exchange]],
+    replayed_long_run: tuple[Exchange, Exchange],
 ) -> None:
-    check(*resumed_between_ids)
+    check(*resumed_between_ids, replayed_long_run)
 
 
 @decides(resume.bad_last_event_id)

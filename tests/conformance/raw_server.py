@@ -117,6 +117,8 @@ class Style:
     keys: Literal["printable", "any"] = "printable"
     resume_start: Literal["replay", "tail"] = "replay"
     last_event_id: bool = True
+    after_terminal: Literal["empty", "204", "terminal", "replay", "410"] = "empty"
+    unknown_ids: Literal["replay", "400", "ordered", "terminal"] = "replay"
     body_comparison: Literal["bytes", "canonical"] = "canonical"
     store: Literal["bytes", "values", "numbers"] = "bytes"  # what it keeps of an event to replay it
     paced_replay: bool = False
@@ -348,6 +350,10 @@ class RawServer:
         await self._stream(run, index, wire)
 
     async def _refuse(self, refused: Refused, wire: Wire) -> None:
+        if refused.status == 204:
+            wire.put(self._head(204, refused.reason, []))
+            await wire.flush()
+            return
         if refused.status == 409 and self.style.conflict in _BODIES:
             content_type, body = _BODIES[self.style.conflict]
             headers = [("Content-Type", content_type), ("Content-Length", str(len(body)))]
@@ -471,12 +477,31 @@ class RawServer:
         return hashlib.sha256(raw).hexdigest()
 
     def _resume_at(self, run: Run, last_event_id: str | None) -> int:
-        if self.style.last_event_id and last_event_id and _ID.fullmatch(last_event_id):
-            for place, event in enumerate(run.events, 1):
-                if event.id == last_event_id:
-                    return place
         tail = self.style.resume_start == "tail" and not run.ended
-        return len(run.events) if tail else 0
+        start = len(run.events) if tail else 0
+        if not self.style.last_event_id or not last_event_id:
+            return start
+        ids = [event.id for event in run.events]
+        if last_event_id not in ids:
+            return self._unknown_id(run, last_event_id, start)
+        place = ids.index(last_event_id) + 1
+        return self._after_terminal(place) if run.ended and place == len(ids) else place
+
+    def _unknown_id(self, run: Run, last_event_id: str, start: int) -> int:
+        kind = self.style.unknown_ids
+        if kind == "400":
+            raise Refused(400, "Bad Request", "Last-Event-ID is no id of the run")
+        if kind == "ordered" and _ID.fullmatch(last_event_id):
+            return sum(_numbers(event.id) <= _numbers(last_event_id) for event in run.events)
+        return len(run.events) - 1 if kind == "terminal" and run.ended else start
+
+    def _after_terminal(self, place: int) -> int:
+        kind = self.style.after_terminal
+        if kind == "204":
+            raise Refused(204, "No Content", "")
+        if kind == "410":
+            raise Refused(410, "Gone", "nothing follows the terminal event")
+        return {"terminal": place - 1, "replay": 0}.get(kind, place)
 
     # Runs.
 
@@ -625,6 +650,10 @@ async def read_request(connection: socket.socket) -> Request | None:
         if received <= MAX_BODY_BYTES:
             kept.append(more)
     return Request(method, target, headers, None if length > MAX_BODY_BYTES else b"".join(kept))
+
+
+def _numbers(event_id: str) -> tuple[int, ...]:
+    return tuple(map(int, event_id.split("-")))
 
 
 def _organization_of(request: Request) -> str:

@@ -165,6 +165,19 @@ CORPUS: dict[str, list[Entry]] = {
         _entry(resume_start="tail", ids="same-ms"),
         _entry(paced_replay=True),
     ],
+    "ids beyond the run": [
+        _entry(after_terminal="204", unknown_ids="400"),
+        _entry(after_terminal="terminal", unknown_ids="ordered"),
+        _entry(after_terminal="replay", unknown_ids="terminal"),
+        _entry(after_terminal="410", unknown_ids="ordered", resume_start="tail", ids="nine-ten"),
+        _entry(
+            after_terminal="204",
+            unknown_ids="ordered",
+            ids="gaps",
+            target={"resume_start": "replay", "last_event_id": True},
+        ),
+        _entry(unknown_ids="terminal", resume_start="tail", target={"resume_start": "tail"}),
+    ],
     "stores of values": [
         _entry(store="values"),
         _entry(store="values", unicode="escaped", json_space=True, extra_fields=True),

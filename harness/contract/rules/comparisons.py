@@ -60,7 +60,8 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
         return _wrong_reread(cuts, reread, expect)
     findings = [resume.every_cut(cuts, expect=expect)]
     named = last.request.header("last-event-id")
-    if whole is not None and last.terminals and named in {event.id for event in whole.sequence}:
+    is_named = whole is not None and named in {event.id for event in whole.sequence}
+    if whole is not None and is_named and last.terminals and expect.last_event_id:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
     if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
         findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))

@@ -347,18 +347,24 @@ def _excused(result: RuleResult, answer: Exchange, control: tuple[Exchange, Exch
     needs=Need.LONG_ACTION,
 )
 def id_order(
-    original: Exchange, control: Exchange, resumed: Sequence[Exchange], *, expect: Expectations
+    original: Exchange,
+    just_older: Exchange,
+    resumed: Sequence[Exchange],
+    control: tuple[Exchange, Exchange] | None = None,
+    *,
+    expect: Expectations,
 ) -> RuleResult:
     """Each of `resumed` names an id of the documented form that the run does not have.
 
-    control: a resumption from an id that is just older than the run, also as text.
+    just_older: a resumption from an id that is a little older than the run, also as text. control: a run and its plain
+    retry. If one of them fails, the order of ids is not the reason.
     """
-    if problem := require_terminal(original):
+    if problem := require_terminal(original) or (require_replays(control) if control else None):
         return problem
-    if judge_answer(original, control, expect).verdict is not Verdict.PASS:
+    if judge_answer(original, just_older, expect).verdict is not Verdict.PASS:
         return inconclusive(
             "an id that is older than the run in any order does harm too (see resume.bad-last-event-id)",
-            Location(control),
+            Location(just_older),
         )
     return judge_order(original, resumed, expect)
 
@@ -404,6 +410,10 @@ def bad_last_event_id(
 )
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     policies = start_policies(cuts, expect)
+    if not policies and any(cut.resumed.request.header("last-event-id") is None for cut in cuts):
+        return inconclusive(
+            "where resumed streams start could not be told (see resume.every-cut, resume.replay)"
+        )
     if not policies:
         return inconclusive("no run was resumed without Last-Event-ID")
     return info("a resume without Last-Event-ID starts with: " + ", ".join(policies))

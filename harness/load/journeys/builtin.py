@@ -48,6 +48,7 @@ from harness.protocol.request import HttpRequest
 Journey = Callable[[StreamRunner, int | None], None]
 
 _MOST_CUTS = 3
+_BY_ID_SHARE = 0.5
 _MOST_JOINERS = 3
 _LAST_CONFLICT = 10  # events before the conflicting request, so that it is early in a long run too
 _RACERS = 3  # with two, nothing tells which of them is wrong
@@ -74,9 +75,12 @@ def replay(runner: StreamRunner, intended_ns: int | None = None) -> None:
 def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """A run cut one to three times and resumed each time at a random moment: the parts must add up to the whole run.
 
-    Events lost between two parts show only in the whole run. If no part is the whole run, it is read once more.
+    Events lost between two parts show only in the whole run. If no part is the whole run, it is read once more. If
+    the settings do not say whether the target honours Last-Event-ID, every second run is resumed with it.
     """
     target = runner.target
+    declared = target.settings.last_event_id
+    by_id = runner.rng.random() < _BY_ID_SHARE if declared is None else declared
     action_name = _long_action(target)
     request = target.run(action_name)
     with runner.group("resume", intended_ns) as streams:
@@ -88,16 +92,16 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
                 runner.record_shape(action_name, parts[0], resumed.exchange)
             return
         streams.compare = partial(_compare_parts, expect=target.expectations)
-        for _ in range(_more_cuts(runner)):
+        for _ in range(_more_cuts(runner, by_id=by_id)):
             cut = runner.random_cut(action_name, seen=_events_not_repeated(target, parts))
             runner.moments.wait_after_cut(parts[-1], action_name)
-            resume_request = _resume_request(request, parts, target)
+            resume_request = _resume_request(request, parts, by_id=by_id)
             parts.append(streams.read(RESUMED_AND_CUT, resume_request, cut=cut).exchange)
             if parts[-1].ending is not Ending.CUT:
                 break
         if parts[-1].ending is Ending.CUT:
             runner.moments.wait_after_cut(parts[-1], action_name)
-            parts.append(streams.read(RESUMED, _resume_request(request, parts, target)).exchange)
+            parts.append(streams.read(RESUMED, _resume_request(request, parts, by_id=by_id)).exchange)
         if parts[-1].terminals and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
         runner.record_shape(action_name, *parts)
@@ -117,19 +121,20 @@ def _compare_parts(handles: Sequence[StreamHandle], expect: Expectations) -> Non
         reread.checks.append(lambda exchange: [run_id.constant([last, exchange], expect=expect)])
 
 
-def _more_cuts(runner: StreamRunner) -> int:
+def _more_cuts(runner: StreamRunner, *, by_id: bool) -> int:
     settings = runner.target.settings
     # Without Last-Event-ID, the tail of a tail cannot be distinguished from a replay.
-    if settings.resume_start == "tail" and settings.last_event_id is not True:
+    may_be_tail = settings.resume_start == "tail" or (by_id and settings.resume_start == "any")
+    if may_be_tail and settings.last_event_id is not True:
         return 0
     return runner.rng.randint(1, _MOST_CUTS) - 1
 
 
-def _resume_request(request: HttpRequest, parts: Sequence[Exchange], target: Target) -> HttpRequest:
-    """The request again, with Last-Event-ID if the target's settings declare support for it."""
+def _resume_request(request: HttpRequest, parts: Sequence[Exchange], *, by_id: bool) -> HttpRequest:
+    """The request again; by_id: with the Last-Event-ID that the client received."""
     ids = [part.events[-1].frame.last_event_id for part in parts if part.events]
     # After the terminal event there is nothing to resume: the whole run is requested again.
-    if target.settings.last_event_id is not True or not ids or not ids[-1] or parts[-1].terminals:
+    if not by_id or not ids or not ids[-1] or parts[-1].terminals:
         return request
     return request.with_header("Last-Event-ID", ids[-1])
 

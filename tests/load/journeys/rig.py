@@ -69,8 +69,11 @@ def journey_rig(
 
 
 def demo_rig(base_url: str, tmp_path: Path, **target: Any) -> JourneyRig:
+    """Against the embedded server. target: settings of the target; None removes one."""
     given = demo_config(base_url)
-    given["target"] |= target
+    given["target"] = {
+        name: value for name, value in {**given["target"], **target}.items() if value is not None
+    }
     path = tmp_path / "harness.toml"
     path.write_text(tomlkit.dumps(given))
     return JourneyRig(load_settings(path), None)

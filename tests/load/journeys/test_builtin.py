@@ -81,6 +81,48 @@ def test_a_tail_without_ids_is_cut_once(tmp_path: Path) -> None:
             assert steps == ["cut", "resumed"]
 
 
+def test_where_nothing_is_declared_some_runs_are_resumed_by_id(tmp_path: Path) -> None:
+    with journey_rig(tmp_path, tokens=12, gap_s=0.01) as rig:
+        rig.runner._run_lengths["long"] = 13
+        by_id = [
+            any(
+                stream.exchange and stream.exchange.request.header("last-event-id")
+                for stream in _streams_of(rig, "resume")
+            )
+            for _ in range(12)
+        ]
+    assert set(by_id) == {True, False}
+
+
+def _streams_of(rig: JourneyRig, journey: str) -> list[Any]:
+    before = len(rig.finalized)
+    assert {reason for _, _, reason in rig.go(journey)} == {None}
+    return rig.finalized[before:]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["in-flight-gap", "one-in-flight-gap", "off-by-one-gap"])
+def test_a_loss_in_flight_does_not_pass_as_a_tail(tmp_path: Path, fault: str) -> None:
+    """Whether the target honours Last-Event-ID is not declared, nor where its streams start."""
+    with ReferenceServer([fault]) as server:
+        rig = demo_rig(server.base_url, tmp_path, last_event_id=None, resume_start="any")
+        for _ in range(8):  # on a busy machine, all may come so late that a tail explains the loss
+            at_once(rig, ["resume"] * 8)
+            violated = {requirement for requirement, _ in rig.collector.take().violations}
+            if violated:
+                break
+    assert violated == {"resume.every-cut"}
+
+
+@pytest.mark.slow
+def test_a_wrong_reread_is_not_blamed_on_the_resumption(tmp_path: Path) -> None:
+    with ReferenceServer(["replay-drops-last-token"]) as server:
+        rig = demo_rig(server.base_url, tmp_path)
+        at_once(rig, ["resume"] * 8)
+        batch = rig.collector.take()
+    assert {requirement for requirement, _ in batch.violations} == {"resume.replay"}
+
+
 def test_a_stream_that_ends_before_its_cut(tmp_path: Path) -> None:
     with journey_rig(tmp_path, target={"last_event_id": True}, tokens=0) as rig:
         rig.runner._run_lengths["long"] = 1000
@@ -92,9 +134,9 @@ def test_a_resumption_that_ends_before_its_cut_is_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indexes = iter([1, 1000])
-    monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _: 2)
+    monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _, **__: 2)
     monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: next(indexes))
-    with journey_rig(tmp_path, tokens=4) as rig:
+    with journey_rig(tmp_path, target={"last_event_id": False}, tokens=4) as rig:
         assert rig.go("resume") == [("cut", "abandoned", None), ("resumed", "done", None)]
 
 
@@ -256,7 +298,7 @@ def test_one_spoilt_event_is_found(
     last_event_id: bool,
     requirement: str,
 ) -> None:
-    monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _: 1)
+    monkeypatch.setattr("harness.load.journeys.builtin._more_cuts", lambda _, **__: 1)
     monkeypatch.setattr("harness.load.journeys.builtin._MOST_JOINERS", 2)
     monkeypatch.setattr(random.Random, "randint", lambda _, low, high: high)
     monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: 3)
@@ -309,7 +351,7 @@ def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str
 @pytest.mark.parametrize("declared", [True, False])
 def test_no_journey_reports_anything_for_a_correct_server(tmp_path: Path, declared: bool) -> None:
     with ReferenceServer() as server:
-        undeclared = {} if declared else {"last_event_id": False, "resume_start": "any"}
+        undeclared = {} if declared else {"last_event_id": None, "resume_start": "any"}
         rig = demo_rig(server.base_url, tmp_path, **undeclared)
         at_once(rig, [*JOURNEYS] * 6)
         batch = rig.collector.take()
