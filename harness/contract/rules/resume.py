@@ -412,7 +412,7 @@ def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     policies = start_policies(cuts, expect)
     if not policies and any(cut.resumed.request.header("last-event-id") is None for cut in cuts):
         return inconclusive(
-            "where resumed streams start could not be told (see resume.every-cut, resume.replay)"
+            "where resumed streams start could not be determined (see resume.every-cut, resume.replay)"
         )
     if not policies:
         return inconclusive("no run was resumed without Last-Event-ID")
