@@ -134,9 +134,7 @@ def _is_a_rest(
         )
     earliest = _earliest_tail(run, answer)
     is_tail = tail_allowed(expect) and start >= earliest
-    had_nothing_later = (
-        place is not None and earliest <= start <= place
-    )  # at that time, so the next event
+    had_nothing_later = place is not None and earliest <= start <= place  # at that time, so the next event
     if start in {0, place} or is_tail or had_nothing_later:
         return passed(f"{what}: {answer.describe()}")
     if place is None:

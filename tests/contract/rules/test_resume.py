@@ -609,7 +609,9 @@ CASES: list[Case] = [
     case(resume.start, [cut(1, 1)], is_=INFO, says="starts with: tail"),
     case(resume.start, [cut(1, 0), cut(2, 2)], is_=INFO, says="starts with: replay, tail"),
     case(resume.start, [cut(1, 1, last_id=True)], is_=INCONCLUSIVE, says="no run was resumed without"),
-    case(resume.start, [with_resumed(cut(2, 0), reply(404))], is_=INCONCLUSIVE, says="could not be determined"),
+    case(
+        resume.start, [with_resumed(cut(2, 0), reply(404))], is_=INCONCLUSIVE, says="could not be determined"
+    ),
     case(resume.start, [], is_=INCONCLUSIVE, says="no run was resumed without"),
     # replay-bytes
     case(resume.replay_bytes, RUN, whole_run(), is_=INFO, says="the same bytes"),
