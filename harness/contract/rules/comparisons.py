@@ -31,9 +31,18 @@ def check_resumed(
 
 @dataclass(frozen=True, slots=True)
 class LaterCut(CutRun):
-    """A cut of a stream that is itself a resumption. kept: the events the client kept from earlier streams."""
+    """A cut of a run that was cut several times.
+
+    kept: the events the client kept from earlier streams. first: the stream that started the run.
+    """
 
     kept: tuple[EventIdentity, ...] = ()
+    first: Exchange | None = None
+
+    @property
+    def started_ns(self) -> int | None:
+        """When the request that started the run was sent, on the monotonic clock; None if unknown."""
+        return None if self.first is None else self.first.timing.sent_ns
 
     @property
     def seen(self) -> tuple[EventIdentity, ...]:
@@ -86,7 +95,7 @@ def _cuts(
     cuts: list[CutRun] = []
     for part in cut:
         kept = _kept(received, part, whole, expect)
-        cuts.append(LaterCut(part, last, whole, kept))
+        cuts.append(LaterCut(part, last, whole, kept, cut[0]))
         received = (*kept, *part.sequence)
     return cuts if last.request.header("last-event-id") is None else cuts[-1:]
 

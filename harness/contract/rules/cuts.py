@@ -43,6 +43,11 @@ class CutRun:
     canonical: Exchange | None
 
     @property
+    def started_ns(self) -> int | None:
+        """When the request that started the run was sent, on the monotonic clock; None if unknown."""
+        return self.before.timing.sent_ns
+
+    @property
     def seen(self) -> tuple[EventIdentity, ...]:
         """What the client received before the cut; with Last-Event-ID, only up to that id."""
         sequence = self.before.sequence
@@ -88,7 +93,11 @@ def stitch(
         )
     start = canonical.index(resumed[0]) if resumed[0] in canonical else 0
     policy = _start_policy(start, len(seen), cut, expect, honours_ids=honours_ids)
-    if policy is Start.TAIL and start > len(seen) and _was_made_later(cut, canonical[start - 1]):
+    if (
+        policy is Start.TAIL
+        and start > len(seen)
+        and _was_made_later(cut, canonical[0], canonical[start - 1])
+    ):
         policy = None
     if policy is None:
         return None, failed(
@@ -172,22 +181,22 @@ def _start_policy(
     return Start.TAIL if start >= seen else None
 
 
-def _was_made_later(cut: CutRun, lost: EventIdentity) -> bool:
-    """Whether the event `lost` was made after the resumption had been answered, so that a tail would have had it.
+def _was_made_later(cut: CutRun, first: EventIdentity, lost: EventIdentity) -> bool:
+    """Whether the event `lost` was made after the head of the resumed stream arrived, so that a tail would have had it.
 
-    The ids tell when. False if they do not: they are not times, or the arrivals differ from them.
+    The run's first event was made after its request was sent, and the ids tell how much later `lost` was made. False
+    if they do not: they are not times, or the arrivals differ from them.
     """
-    head_ns, events = cut.resumed.head_ns, cut.resumed.events
-    made = read_leniently(lost.id or "")
-    stamped = [(event.stream_id.ms, event.arrival_ns) for event in events if event.stream_id]
-    if head_ns is None or made is None or len(stamped) < _STAMPS:
+    head_ns, started_ns = cut.resumed.head_ns, cut.started_ns
+    first_id, lost_id = read_leniently(first.id or ""), read_leniently(lost.id or "")
+    stamped = [(event.stream_id.ms, event.arrival_ns) for event in cut.resumed.events if event.stream_id]
+    if head_ns is None or started_ns is None or first_id is None or lost_id is None or len(stamped) < _STAMPS:
         return False
     id_span_ms = stamped[-1][0] - stamped[0][0]
     arrival_span_ms = (stamped[-1][1] - stamped[0][1]) / 1e6
     if abs(id_span_ms - arrival_span_ms) > max(_SUBSCRIBED_WITHIN_MS, _CLOCK_ERROR * arrival_span_ms):
         return False
-    expected_ns = min(arrival_ns + (made.ms - ms) * 1e6 for ms, arrival_ns in stamped)
-    return expected_ns > head_ns + _SUBSCRIBED_WITHIN_MS * 1e6
+    return started_ns + (lost_id.ms - first_id.ms) * 1e6 > head_ns + _SUBSCRIBED_WITHIN_MS * 1e6
 
 
 def lost_by_replay(received: Sequence[EventIdentity], replay: Sequence[EventIdentity]) -> list[EventIdentity]:
