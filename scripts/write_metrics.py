@@ -59,7 +59,7 @@ _LEDGER = {
     "done": "ended with the terminal event `done`",
     "error": "ended with `error`",
     "cancelled": "ended with `cancelled`",
-    "rejected": "answered with a status other than 200, or with a rejection as an event",
+    "rejected": "answered with a status other than 200; in a conflict, also with an error event of code 409",
     "truncated": "the response ended, broke or was malformed before a terminal event",
     "timed out": "exceeded a budget",
     "refused": "no connection could be opened",

@@ -36,6 +36,10 @@ def _no_run(control: Exchange, followup: Exchange, what: str) -> RuleResult | No
             f"{what} started a run: its key is already taken when a valid request uses it",
             Location(followup),
         )
+    if followup.has_conflict_event and control.has_conflict_event:
+        return inconclusive(
+            "a valid request fails with the code 409, so it does not show a conflict", Location(followup)
+        )
     return None
 
 

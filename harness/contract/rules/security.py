@@ -9,6 +9,8 @@ from harness.contract.finding import Location, RuleResult, failed, inconclusive,
 from harness.contract.rules.rule import Level, rule, was_accepted
 from harness.formatting import counted
 
+_SHORTEST_TOKEN = 7  # characters: a shorter one is found by chance, "token" for example in each event
+
 
 @rule(
     "security.no-secrets",
@@ -23,12 +25,16 @@ def no_secrets(responses: Sequence[Exchange], secrets: Sequence[str]) -> RuleRes
     received = [response for response in responses if response.head is not None]
     if not received:
         return inconclusive("no response to search")
+    searched = [secret for secret in secrets if len(secret) >= _SHORTEST_TOKEN]
+    if not searched:
+        return inconclusive("the tokens are too short to search for")
     for response in received:
-        if any(response.holds(secret.encode()) for secret in secrets):
+        if any(response.holds(secret.encode()) for secret in searched):
             return failed(f"the response to {response.label} echoes the bearer token", Location(response))
     if not any(map(was_accepted, received)):
         return inconclusive("no request was accepted, so most kinds of response were not seen")
-    return passed(f"no token in {counted(len(received), 'response')}")
+    without = "" if len(searched) == len(secrets) else "; the target's own token is too short to search for"
+    return passed(f"no token in {counted(len(received), 'response')}{without}")
 
 
 @rule(

@@ -22,6 +22,9 @@ from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case
 CONTROL = whole_run()
 UNUSED = another_run()  # the refused request's key was free for this
 CLASH = reply(409, {"code": "conflict"})
+AS_EVENT = run(error(0, code=409))
+MENTIONS_409 = run(error(0, code="calendar_409", message="409 Conflict", runId="run-409"))
+FAILS_SO = run(error(0, code=409, runId="r-1"))  # the action's own failure
 REFUSING = [(auth.missing, "a request without a token"), (auth.bad, "a garbage token")]
 FOREIGN = "a foreign organizationId"
 
@@ -50,6 +53,11 @@ CASES: list[Case] = [
                 is_=FAIL,
                 says=f"{what} started a run: its key is already taken",
             ),
+            case(rule, CONTROL, reply(401), AS_EVENT, is_=FAIL, says="its key is already taken"),
+            # A failed run is not a conflict.
+            case(rule, CONTROL, reply(401), MENTIONS_409, is_=PASS, says=f"{what} got 401"),
+            case(rule, FAILS_SO, reply(401), AS_EVENT, is_=INCONCLUSIVE, says="fails with the code 409"),
+            case(rule, FAILS_SO, reply(401), CLASH, is_=FAIL, says="its key is already taken"),
             case(rule, CONTROL, reply(500), UNUSED, is_=FAIL, says=f"{what} got status 500"),
             case(rule, CONTROL, reply(200), UNUSED, is_=FAIL, says=f"{what} got status 200 with no event"),
             case(rule, CONTROL, no_answer(), UNUSED, is_=FAIL, says=f"{what} got no response"),
@@ -128,6 +136,9 @@ CASES: list[Case] = [
     case(auth.key_scope, whole_run(), another_run(), is_=PASS, says="is two runs"),
     case(auth.key_scope, whole_run(), whole_run(), is_=FAIL, says="returns the first one's run"),
     case(auth.key_scope, whole_run(), run(error(0)), is_=PASS, says="is two runs"),
+    case(auth.key_scope, whole_run(), AS_EVENT, is_=FAIL, says="which reveals that the key exists"),
+    case(auth.key_scope, whole_run(), MENTIONS_409, is_=PASS, says="is two runs"),
+    case(auth.key_scope, FAILS_SO, run(error(0, code=409, runId="r-2")), is_=PASS, says="is two runs"),
     case(auth.key_scope, cut_run(3), cut_run(3), is_=FAIL, says="returns the first one's run"),
     # A server whose ids start anew with each run: the runIds tell.
     case(auth.key_scope, whole_run(), whole_run(run_id="run-2"), is_=PASS, says="is two runs"),

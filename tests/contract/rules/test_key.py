@@ -181,6 +181,8 @@ CASES: list[Case] = [
     case(key.inert, reply(500), {"markup": RUN}, is_=INCONCLUSIVE, says="not accepted either"),
     case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(key.other_route, RUN, reply(409), is_=INFO, says="is the same key: a conflict"),
+    case(key.other_route, RUN, run(error(0, code=409)), is_=INFO, says="is the same key: a conflict"),
+    case(key.other_route, RUN, run(error(0, message="409")), is_=INFO, says="is a different key"),
     case(key.other_route, RUN, whole_run(), is_=INFO, says="is the same key"),
     case(key.other_route, RUN, another_run(), is_=INFO, says="is a different key"),
     case(key.other_route, RUN, reply(404), is_=INCONCLUSIVE, says="did not accept"),

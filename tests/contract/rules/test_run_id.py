@@ -76,6 +76,10 @@ CASES: list[Case] = [
     case(run_id.key_wins, CONTROL, OLD, OLD, reply(409), is_=FAIL, says="got the old run"),
     case(run_id.key_wins, CONTROL, OLD, reply(409), OLD, is_=FAIL, says="is not a new run: status 409"),
     case(run_id.key_wins, CONTROL, OLD, run(error(0, code=409)), OLD, is_=FAIL, says="is not a new run"),
+    case(run_id.key_wins, CONTROL, OLD, run(error(0, message="409")), OLD, is_=PASS, says="is resumed"),
+    case(
+        run_id.key_wins, CONTROL, OLD, NEW, run(error(0, message="409")), is_=FAIL, says="neither resumed nor"
+    ),
     case(
         run_id.key_wins,
         CONTROL,

@@ -34,6 +34,11 @@ CASES: list[Case] = [
     case(security.no_secrets, [run(token(0, "a token-1 b"))], TOKENS, is_=FAIL, says="echoes"),
     case(security.no_secrets, [reply(401, headers={"X-T": "token-1"})], TOKENS, is_=FAIL, says="echoes"),
     case(security.no_secrets, [scripted((0, SPLIT[:70]), (1, SPLIT[70:]))], TOKENS, is_=FAIL, says="echoes"),
+    # A short token is found by chance: each token event has the word "token".
+    case(
+        security.no_secrets, [whole_run()], ("token", "garbage-2"), is_=PASS, says="too short to search for"
+    ),
+    case(security.no_secrets, [whole_run()], ("token",), is_=INCONCLUSIVE, says="too short to search for"),
     case(security.no_secrets, [no_answer()], TOKENS, is_=INCONCLUSIVE, says="no response to search"),
     case(security.cors, [cors(None, None)], is_=PASS, says="no wildcard"),
     case(security.cors, [cors("*", None)], is_=PASS, says="no wildcard"),
