@@ -273,7 +273,11 @@ def every_cut(
         return inconclusive("no run could be cut")
     broken = require_replays(control) if control is not None else None
     if broken is not None:
-        cuts = [replace(cut, canonical=None) for cut in cuts if not may_have_ended(cut)]
+        cuts = [
+            replace(cut, canonical=None)
+            for cut in cuts
+            if not may_have_ended(cut) and set(cut.seen) & set(cut.resumed.sequence)
+        ]
     result = judge_cuts(cuts, honours_ids(after_end, expect), expect)
     if broken is not None and result.verdict is not Verdict.FAIL:
         return broken

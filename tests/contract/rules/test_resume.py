@@ -368,6 +368,15 @@ CASES: list[Case] = [
         says="1 event repeated, although",
     ),
     case(
+        resume.every_cut,  # the run was executed again
+        [with_resumed(cut(2, 0), another_run(sent_ms=SPACED_MS + 5.0))],
+        (),
+        (whole_run(), another_run()),
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+        expect=REPLAY,
+    ),
+    case(
         resume.every_cut,
         [with_resumed(cut(2, 0), reply(404))],
         (),
