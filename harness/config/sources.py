@@ -46,6 +46,28 @@ def load_settings(config: Path | None = None, flags: Mapping[str, Any] | None = 
     return _load(file_values, origin, flags or {})
 
 
+def settings_alone(document: Mapping[str, Any], origin: str) -> Settings:
+    """The settings in a document alone, without files and HARNESS_* variables.
+
+    origin: where the document is from, for messages. Raises SettingsError.
+    """
+
+    class Alone(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+            init_settings: PydanticBaseSettingsSource,
+            **_: Any,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return (init_settings,)
+
+    try:
+        return Alone(**dict(document))
+    except ValidationError as problem:
+        raise SettingsError(_message(problem, origin)) from None
+
+
 def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any]) -> Settings:
 
     class Loaded(Settings):
@@ -122,6 +144,9 @@ def _message(problem: ValidationError, origin: str) -> str:
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()
         where = f"the environment variable {variable}" if variable in os.environ else origin
         return f"unknown setting {place!r} in {where}{did_you_mean(key, _fields_at(parents))}"
+    if first["type"] == "missing":
+        variable = ENV_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
+        return f"the setting {place!r} is missing in {origin}; set it there or as {variable}"
     message, *details = first["msg"].removeprefix("Value error, ").splitlines()
     where = f"setting {place!r}: " if place else ""
     return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *details])

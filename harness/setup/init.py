@@ -7,17 +7,16 @@ import base64
 import binascii
 import json
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.text import Text
 
-from harness.atomic_file import temporary_folder
-from harness.config.settings import CONFIG_FILE, BudgetSettings, Settings
-from harness.config.sources import load_settings, read_token
+from harness.config.settings import CONFIG_FILE, BudgetSettings
+from harness.config.sources import read_token, settings_alone
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
@@ -37,12 +36,15 @@ from harness.setup.probe import (
 )
 from harness.setup.prompts import Prompt
 from harness.setup.settings_draft import (
+    SECOND_ORGANIZATION_VARIABLE,
+    SECOND_TOKEN_VARIABLE,
     TOKEN_VARIABLE,
     SettingsDraft,
     action_names,
     settings_text,
     suggested_budget_s,
 )
+from harness.suite.preflight import other_protocol, wrong_target
 
 _MAX_TRIES = 4  # first runs, each after the user corrected a setting
 _EXPECTED_OUTCOMES = {"failure": "error", "cancelled": "cancelled"}
@@ -75,6 +77,9 @@ def first_draft(
     base_url, url_path = _address(target, curl, prompt)
     draft = SettingsDraft(base_url, path=path or url_path or SettingsDraft.path, organization_id=organization)
     draft.exported = variables.get(TOKEN_VARIABLE)
+    draft.second_exported = (
+        SECOND_TOKEN_VARIABLE in variables and SECOND_ORGANIZATION_VARIABLE not in variables
+    )
     draft.token = read_token(token_file) if token_file is not None else draft.exported
     if curl is not None:
         _apply_curl(draft, curl)
@@ -184,6 +189,8 @@ class Discovery:
         """Send a request without token and action: is the server reachable, and how does it refuse?"""
         probe = self._probe()
         answer = asyncio.run(probe.anonymous_request())
+        if problem := asyncio.run(other_protocol(probe.target.endpoint, answer)):
+            raise InitError(f"{self._url()} {problem}")
         if problem := _unreachable(answer):
             raise InitError(f"{self._url()}: {problem}")
         if answer.status in (401, 403):
@@ -230,22 +237,23 @@ class Discovery:
         # Placeholders until the values are known. The first request has no token, so it starts no run.
         target["actions"] = {"success": {}, **target["actions"]}
         target.setdefault("organization_id", "unknown")
-        try:
-            return Probe(Settings.model_validate({"target": target}), _PROBE_BUDGETS)
-        except ValidationError as problem:
-            first = problem.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])
-            raise SettingsError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
+        return Probe(settings_alone({"target": target}, "the options of init"), _PROBE_BUDGETS)
 
     def _first_run(self) -> Exchange:
         """The first run that the target accepts; the user may correct refused settings."""
         for _ in range(_MAX_TRIES):
             run = self._run_action("success")
             refused = refusal(run)
+            if refused is None or refused.setting == "server":
+                self._require_endpoint(run)
             if refused is None:
                 return run
             self._ask_correction(refused)
         raise InitError(f"{self._url()} refused {_MAX_TRIES} attempts; see above")
+
+    def _require_endpoint(self, run: Exchange) -> None:
+        if problem := wrong_target(self._probe().target, run):
+            raise InitError(self._masked(f"{self._url()} {problem}"))
 
     def _run_action(self, action: str) -> Exchange:
         return asyncio.run(self._probe().run(action))
@@ -371,7 +379,10 @@ def _unreachable(answer: Exchange) -> str | None:
         return None
     detail = answer.ending_detail or str(answer.ending)
     if "certificate" in detail:
-        return f"{detail}; give its CA with --ca-file, or use --no-verify-tls for your own test server"
+        return (
+            f"{detail}; give the certificate of its CA with --ca-file (the setting target.ca_file), or use "
+            "--no-verify-tls for your own test server"
+        )
     return f"cannot be reached: {detail}"
 
 
@@ -389,7 +400,7 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
     _ensure_readable(text)
     _write(file, text, force=force)
     for line in _next_steps(draft, file):
-        console.print(line)
+        console.print(line, markup=False)
     return 0
 
 
@@ -406,11 +417,8 @@ def ensure_writable(file: Path, *, force: bool) -> None:
 
 
 def _ensure_readable(text: str) -> None:
-    """Load the text as every other command will. Raises SettingsError."""
-    with temporary_folder() as folder:
-        path = folder / CONFIG_FILE
-        path.write_text(text, encoding="utf-8")
-        load_settings(path)
+    """Load the text alone, without HARNESS_* variables: they may complete it later. Raises SettingsError."""
+    settings_alone(tomllib.loads(text), CONFIG_FILE)
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
@@ -429,4 +437,9 @@ def _next_steps(draft: SettingsDraft, file: Path) -> list[str]:
     steps = [f"wrote {file}"]
     if draft.token and draft.token != draft.exported:
         steps.append(f"next: export {TOKEN_VARIABLE}=…   (the token is not in the file)")
+    if draft.second_exported:
+        steps.append(
+            f"note: {SECOND_TOKEN_VARIABLE} is set; add its organization to {file}: [target.second_principal], "
+            "organization_id"
+        )
     return [*steps, f"      harness doctor{config}", f"      harness check{config}"]

@@ -17,6 +17,8 @@ from harness.config.settings import BudgetSettings
 from harness.errors import SettingsError
 
 TOKEN_VARIABLE = "HARNESS_TARGET__TOKEN"  # noqa: S105 - a name, not a secret
+SECOND_TOKEN_VARIABLE = "HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN"  # noqa: S105 - a name
+SECOND_ORGANIZATION_VARIABLE = "HARNESS_TARGET__SECOND_PRINCIPAL__ORGANIZATION_ID"
 _DEFAULT_BUDGETS = BudgetSettings()
 _BUDGET_FACTOR = 3  # budget per observed time
 _COMMENT_COLUMNS = 100
@@ -37,6 +39,7 @@ class SettingsDraft:
     """The settings collected so far.
 
     token: used for probing, never written. exported: the token in the environment, which every command reads.
+    second_exported: whether the environment has the second principal's token, but not its organization.
     observed: settings detected from the server's behaviour. notes: by setting, the comment that explains its value
     or why it has none.
     """
@@ -46,6 +49,7 @@ class SettingsDraft:
     organization_id: str | None = None
     token: str | None = None
     exported: str | None = None
+    second_exported: bool = False
     verify_tls: bool = True
     ca_file: str | None = None
     actions: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -116,8 +120,8 @@ def _lines(draft: SettingsDraft, origin: str) -> Iterator[str]:
     yield ""
     yield "# Optional, for more requirements:"
     yield "# [target.second_principal]  # from a different organization, to test that keys are isolated"
-    yield '# token = "…"  # better: export HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN=…'
     yield '# organization_id = "…"'
+    yield f"# Its token, with the organization above: export {SECOND_TOKEN_VARIABLE}=…"
     yield "# [target.other_route]  # a second endpoint with the same frames"
     yield '# path = "/agent/runs"'
     yield ""

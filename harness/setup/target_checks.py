@@ -132,7 +132,9 @@ def check_connection(
         yield fail(
             "tls",
             connection.problem,
-            "set target.ca_file to its CA, or, for your own test server, target.verify_tls = false",
+            "set target.ca_file to its CA, or, for your own test server, target.verify_tls = false"
+            if "certificate" in connection.problem
+            else "check that this port speaks TLS: if it speaks plain HTTP, use http:// in the target",
         )
     else:
         yield _check_certificate(connection, verify=verify)

@@ -41,7 +41,7 @@ async def preflight(target: Target) -> Exchange:
         response = await _first_response(target)
     except LocalResourceError as fault:
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
-    problem = await _other_protocol(target.endpoint, response) or wrong_target(target, response)
+    problem = await other_protocol(target.endpoint, response) or wrong_target(target, response)
     if problem is not None:
         raise PreflightError(f"the target {url} {problem}")
     return response
@@ -142,7 +142,7 @@ def _media_type(response: Exchange) -> str:
     return value.partition(";")[0].strip().lower()
 
 
-async def _other_protocol(endpoint: Endpoint, response: Exchange) -> str | None:
+async def other_protocol(endpoint: Endpoint, response: Exchange) -> str | None:
     """Whether the port speaks TLS where http was configured, or plain HTTP where https was.
 
     Such a server may close the connection, wait, or answer in the other protocol (often with status 400).

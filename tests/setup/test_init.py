@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 from harness.cli import main
 from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
+from harness.errors import SettingsError
 from harness.setup.init import first_draft, run_init
 from harness.setup.prompts import NoPrompt
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
@@ -185,7 +187,7 @@ def test_an_unknown_certificate(authority: Authority) -> None:  # noqa: F811
     server = Acme()
     with answering(server.handle, authority.context) as url:
         options = ("--target", url + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
-        assert_refused(init(*options), "certificate", "--ca-file")
+        assert_refused(init(*options), "certificate", "--ca-file", "target.ca_file")
         assert server.requests == 0
         trusted = init(*options, "--ca-file", str(authority.ca_file))
         assert trusted.exit_code == 0, trusted.output
@@ -221,7 +223,6 @@ def test_a_server_without_idempotency_gets_no_setting_for_it() -> None:
 @pytest.mark.parametrize(
     ("content_type", "text", "message"),
     [
-        ("application/json", "{}", "not text/event-stream"),
         ("text/event-stream", "", "no event of the documented form"),
         ("text/event-stream", 'id: 1-0\ndata: {"type":"token","content":"x"}\n\n', "no terminal event"),
     ],
@@ -235,6 +236,79 @@ def test_a_wrong_stream_is_a_warning(content_type: str, text: str, message: str)
     assert done.exit_code == 0, done.output
     assert message in done.stderr
     assert load_settings().target.conflict == "any"
+
+
+@pytest.mark.parametrize(
+    ("content_type", "text", "what"),
+    [
+        ("text/html", "<!doctype html><title>Welcome</title>", "a web page"),
+        ("application/xhtml+xml", "<html/>", "a web page"),
+        ("application/json", '{"ok": true}', "no event stream"),
+        ("text/plain", "pong", "no event stream"),
+    ],
+)
+def test_what_is_not_the_endpoint_gets_no_file(content_type: str, text: str, what: str) -> None:
+    async def other(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=text, content_type=content_type)
+
+    with answering(other) as url:
+        done = init("--target", url, "--organization", "o", "--action", SUMMARISE)
+    assert_refused(done, what, content_type, "--path")
+
+
+@pytest.mark.parametrize("status", [301, 302, 308])
+def test_a_redirect_names_its_target(status: int) -> None:
+    async def moved(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": "https://login.example.com/"})
+
+    with answering(moved) as url:
+        done = init("--target", url, "--organization", "o", "--action", SUMMARISE)
+    assert_refused(done, f"redirects (status {status})", "https://login.example.com/")
+
+
+def test_a_wrong_scheme_is_named(authority: Authority) -> None:  # noqa: F811
+    server = Acme()
+    options = ("--organization", ORGANIZATION, "--action", SUMMARISE)
+    with answering(server.handle) as url:
+        done = init("--target", url.replace("http:", "https:") + PATH, *options)
+    assert_refused(done, "speaks plain HTTP on this port", "use http://")
+    with answering(server.handle, authority.context) as url:
+        done = init("--target", url.replace("https:", "http:") + PATH, *options)
+    assert_refused(done, "speaks TLS on this port", "use https://")
+
+
+def test_the_variables_that_the_file_recommends_do_no_harm(
+    server: tuple[Acme, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, url = server
+    options = ("--target", url + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
+    assert init(*options).exit_code == 0
+    text = Path("harness.toml").read_text()
+    recommended = set(re.findall(r"HARNESS_\w+", text))
+    assert "HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN" in recommended
+    monkeypatch.setenv("HARNESS_TARGET__SECOND_PRINCIPAL__TOKEN", "of-the-second")
+    done = init(*options, "--force")
+    assert done.exit_code == 0, done.output
+    assert "add its organization to harness.toml: [target.second_principal]" in done.stderr
+    with pytest.raises(
+        SettingsError, match=r"organization_id' is missing in harness.toml; set it there or as HARN"
+    ):
+        load_settings()
+    lines = Path("harness.toml").read_text().replace('# organization_id = "…"', 'organization_id = "other"')
+    Path("harness.toml").write_text(lines.replace("# [target.second_principal]", "[target.second_principal]"))
+    second = load_settings().target.second_principal
+    assert second is not None
+    assert (second.organization_id, second.token.get_secret_value()) == ("other", "of-the-second")
+
+
+def test_unknown_variables_do_not_keep_init_from_writing(
+    server: tuple[Acme, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HARNESS_TARGET__ORGANIZATION_ID", "another")
+    monkeypatch.setenv("HARNESS_LOAD__USERS", "many")
+    done = init("--target", server[1] + PATH, "--organization", ORGANIZATION, "--action", SUMMARISE, "--once")
+    assert done.exit_code == 0, done.output
+    assert f'organization_id = "{ORGANIZATION}"' in Path("harness.toml").read_text()
 
 
 def test_a_broken_server_gets_no_file() -> None:
