@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -88,6 +89,22 @@ class Finding:
     verdict: Verdict
     detail: str
     places: tuple[Location, ...] = ()
+
+
+_LISTED_CHARS = 600
+
+
+def listed(details: Iterable[str]) -> str:
+    """Several details as one sentence: each once, as many as are readable, then how many more there are."""
+    distinct = list(dict.fromkeys(details))
+    shown, length = 0, 0
+    for detail in distinct:
+        length += len(detail)
+        if shown and length > _LISTED_CHARS:
+            break
+        shown += 1
+    more = len(distinct) - shown
+    return "; ".join([*distinct[:shown], *([f"and {more} more"] if more else [])])
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:

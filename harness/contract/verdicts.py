@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.contract.finding import Verdict, worst
+from harness.contract.finding import Verdict, listed, worst
 from harness.contract.requirements import CATALOGUE, Level, Requirement
 
 SCHEMA = 1
@@ -118,8 +118,7 @@ class Verdicts:
                 row, Verdict.STALE, f"it passes; remove it from the list of known failures ({accepted})"
             )
         decisive = [result for result in results if result.verdict is verdict]
-        details = list(dict.fromkeys(result.detail for result in decisive))
-        detail = "; ".join(details[:3]) + (f"; and {len(details) - 3} more" if len(details) > 3 else "")
+        detail = listed(result.detail for result in decisive)
         evidence = tuple(evidence_row for result in decisive for evidence_row in result.evidence)
         return Check(row, verdict, detail, sum(result.duration_s for result in results), evidence)
 

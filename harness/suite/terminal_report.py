@@ -14,6 +14,7 @@ from harness.contract.requirements import Requirement
 from harness.contract.verdicts import Check, by_area, failing
 from harness.formatting import counted
 
+_PLACES = 3  # shown with their reads
 _READS_BEFORE = 4  # the one that is pointed at
 _READS_AFTER = 3
 _READ_CHARS = 240
@@ -65,8 +66,14 @@ def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
         f"How to fix it: {row.fix}",
     ]
     redact = Redactor(settings.secrets())
-    for place in finding.places[:3]:
+    for place in finding.places[:_PLACES]:
         lines += ["", *_place_lines(place, settings, redact)]
+    rest = finding.places[_PLACES:]
+    if rest:
+        lines += [
+            "",
+            *(f"also {place.exchange.label}: {place.note or place.exchange.describe()}" for place in rest),
+        ]
     return redact.text("\n".join(lines))
 
 

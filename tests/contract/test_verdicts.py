@@ -38,7 +38,10 @@ def test_several_tests_of_one_requirement() -> None:
     found.add(result("ids.unique", Verdict.FAIL, "twice"))
     found.add(result("ids.unique", Verdict.NOT_APPLICABLE, "no action"))
     one = check_of(found, "ids.unique")
-    assert (one.verdict, one.detail) == (Verdict.FAIL, "twice; reason 0; reason 1; and 3 more")
+    assert (one.verdict, one.detail) == (
+        Verdict.FAIL,
+        "twice; reason 0; reason 1; reason 2; reason 3; reason 4",
+    )
     assert (one.duration_s, one.evidence) == (0.75, evidence)
     assert found.counts["fail"] == 1
     assert sum(found.counts.values()) == len(CATALOGUE)

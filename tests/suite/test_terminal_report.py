@@ -9,7 +9,7 @@ from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import find
 from harness.contract.verdicts import Check
 from harness.suite.terminal_report import LineWriter, explain, write_summary
-from tests.contract.exchanges import in_one_read
+from tests.contract.exchanges import in_one_read, whole_run
 
 
 def explanation(event: int, reads: int = 1) -> list[str]:
@@ -38,6 +38,14 @@ def test_the_summary_says_how_to_fix_what_failed_and_only_that(capsys: pytest.Ca
         lines[lines.index("fail: ids.unique (MUST): so") + 1]
         == f"    How to fix it: {find('ids.unique').fix}"
     )
+
+
+def test_all_places_are_named() -> None:
+    places = tuple(Location(whole_run(label=f"field {number}"), note=f"note {number}") for number in range(9))
+    finding = Finding("conflict.any-field", Verdict.FAIL, "note 0; and 8 more", places)
+    text = explain(finding, find("conflict.any-field"), Settings())
+    assert all(f"note {number}" in text for number in range(9))
+    assert "also field 8: note 8" in text
 
 
 @pytest.mark.parametrize("event", [3, 200, 399])

@@ -17,7 +17,7 @@ from typing import Any
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive
+from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive, listed
 
 _DEFAULT = Expectations()
 
@@ -188,18 +188,32 @@ def is_same_run(first: Exchange, second: Exchange) -> bool:
 
 
 def combine(results: list[RuleResult], all_passed: str) -> RuleResult:
-    """Several results for one requirement as one: failed if any failed, passed only if all passed."""
+    """Several results for one requirement as one: failed if any failed, passed only if all passed.
+
+    The detail names the failures up to a readable length. The first place of each has its failure as a note, so the
+    evidence names all of them.
+    """
     failures = [result for result in results if result.verdict is Verdict.FAIL]
+    if len(failures) == 1:
+        return failures[0]
     if failures:
-        places = tuple(place for failure in failures for place in failure.places)
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        return replace(failures[0], detail=failures[0].detail + more, places=places)
+        places = tuple(place for failure in failures for place in _noted(failure))
+        return RuleResult(Verdict.FAIL, listed(failure.detail for failure in failures), places)
     for result in results:
         if result.verdict is not Verdict.PASS:
             return result
     if not results:
         return inconclusive("nothing was tested")
     return RuleResult(Verdict.PASS, all_passed)
+
+
+def _noted(failure: RuleResult) -> tuple[Location, ...]:
+    """The places of a failure; the first one's note is what failed."""
+    if not failure.places:
+        return ()
+    first, *rest = failure.places
+    note = f"{failure.detail} ({first.note})" if first.note else failure.detail
+    return (replace(first, note=note), *rest)
 
 
 def event_label(frame: DecodedFrame) -> str:

@@ -214,7 +214,7 @@ CASES: list[Case] = [
         FIRST,
         {"source": AS_JSON, "sessionId": whole_run(), "userTimezone": whole_run()},
         is_=FAIL,
-        says="a different sessionId returned the first body's run (and 1 more)",
+        says="a different sessionId returned the first body's run; the same key with a different userTimezone",
     ),
     case(
         conflict.any_field,

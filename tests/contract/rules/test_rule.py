@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -183,11 +185,30 @@ def test_is_same_run() -> None:
 def test_combine() -> None:
     first, second = Location(whole_run()), Location(another_run())
     both = combine([passed("a"), failed("b", first), inconclusive("c"), failed("d", second)], "all")
-    assert (both.verdict, both.detail, both.places) == (Verdict.FAIL, "b (and 1 more)", (first, second))
+    assert (both.verdict, both.detail) == (Verdict.FAIL, "b; d")
+    assert both.places == (replace(first, note="b"), replace(second, note="d"))
     assert combine([failed("b", first)], "all").detail == "b"
     assert combine([passed("a"), inconclusive("c"), not_applicable("d")], "all").detail == "c"
     assert combine([passed("a"), passed("b")], "all") == passed("all")
     assert combine([], "all") == inconclusive("nothing was tested")
+
+
+def test_the_evidence_of_combined_failures_names_all_of_them() -> None:
+    details = [f"a different field{number} returned the first body's run" for number in range(40)]
+    places = [Location(whole_run(label=detail)) for detail in details]
+    result = combine([failed(*both, places[0]) for both in zip(details, places, strict=True)], "all")
+    assert [place.note for place in result.places[::2]] == details
+    assert result.detail.startswith("; ".join(details[:5]))
+    left = int(re.search(r"; and (\d+) more$", result.detail)[1])
+    assert result.detail.count("returned") + left == len(details)
+    assert len(result.detail) < 700
+
+
+def test_a_failure_keeps_the_note_of_its_place() -> None:
+    results = [failed("b", Location(whole_run(), note="2 of 3")), failed("d"), failed("d")]
+    both = combine(results, "all")
+    assert both.detail == "b; d"
+    assert [place.note for place in both.places] == ["b (2 of 3)"]
 
 
 def test_event_label() -> None:
