@@ -58,7 +58,9 @@ def settings_alone(document: Mapping[str, Any], origin: str) -> Settings:
             cls,
             settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
             init_settings: PydanticBaseSettingsSource,
-            **_: Any,
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             return (init_settings,)
 
