@@ -421,6 +421,10 @@ async def distinct_keys(client: Client) -> None:
         for answer in [await post(client, key=key) for key in keys]
         if answer.status != 400
     ]
+    for number, key in enumerate(("Case-2", "case-2")):
+        answer = await post(client, body(sessionId=f"s-{number}"), key=key)
+        assert answer.status == 200
+        run_ids.append(answer.events[-1]["runId"])
     assert len(run_ids) > 30
     assert len(set(run_ids)) == len(run_ids)
 

@@ -7,17 +7,21 @@ import re
 import unicodedata
 import uuid
 import zlib
+from collections.abc import Callable
 from urllib.parse import unquote
+from weakref import WeakValueDictionary
 
 from aiohttp import web
 
 from harness.contract.rules import key
+from harness.reference.actions import Tokens
 from harness.reference.api import (
     Rejection,
     Submission,
 )
 from harness.reference.faults.base import Fault
-from harness.reference.runs import RunKey
+from harness.reference.runs import Run, RunKey
+from harness.reference.settings import ServerSettings
 
 
 class EqualBodiesShareRun(Fault, name="equal-bodies-share-run", breaks=key.none_independent):
@@ -57,6 +61,27 @@ class KeyFoldedCase(_ChangedKey, name="key-folded-case", breaks=key.distinct):
 
     def changed(self, key: str) -> str:
         return key.lower()
+
+
+class KeyFoldedInConflicts(Fault, name="key-folded-in-conflicts", breaks=key.distinct):
+    """Finds runs by the exact key, but keeps the fingerprints of bodies by the key without its case."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._by_folded: WeakValueDictionary[tuple[str, str], Run] = WeakValueDictionary()
+
+    def start(self, submission: Submission, key: str | None, action: Callable[[], Tokens]) -> Run:
+        run = super().start(submission, key, action)
+        if key is not None:
+            self._by_folded[submission.organization, key.lower()] = run
+        return run
+
+    def find(self, submission: Submission, key: str | None) -> Run | None:
+        run = super().find(submission, key)
+        if run is not None or key is None:
+            return run
+        other = self._by_folded.get((submission.organization, key.lower()))
+        return other if other is not None and self.conflicts(other, submission) else None
 
 
 class KeyCutTo8(_ChangedKey, name="key-cut-to-8", breaks=key.distinct):
