@@ -11,7 +11,7 @@ from harness.contract.requirements import CATALOGUE, Level, areas
 from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import ExchangeView
 from harness.results.reader import Results
-from harness.results.records import VERDICTS, CheckRecord
+from harness.results.records import VERDICTS, CheckRecord, tally
 
 from .text import duration
 
@@ -23,6 +23,9 @@ LINKS = 24
 
 QUIET = frozenset({"pass", "info", "not applicable"})
 """Verdicts that need no attention; their exchanges are links into the list of all exchanges."""
+
+NOT_MET = frozenset({"fail", "warn", "known"})
+"""Verdicts of a server that has to be changed."""
 
 UNKNOWN_REQUIREMENT = "not in this version's catalogue"
 
@@ -73,7 +76,8 @@ class Citation:
 class CheckView:
     """One requirement and its verdict.
 
-    symbol: the verdict as one character. unlinked: number of exchanges without a link.
+    symbol: the verdict as one character. unlinked: number of exchanges without a link. fix: what to change in the
+    server, empty if nothing.
     """
 
     anchor: str
@@ -85,6 +89,7 @@ class CheckView:
     source: str
     needs: str
     detail: str
+    fix: str
     took: str
     shown: tuple[Citation, ...]
     links: tuple[ExchangeLink, ...]
@@ -119,8 +124,9 @@ class VerdictLegend:
 
 @dataclass(frozen=True, slots=True)
 class ConformanceMatrix:
-    """All checks. unchecked: ids of the catalogue without a verdict in this file."""
+    """All checks. tally: how many have which verdict. unchecked: ids of the catalogue without a verdict here."""
 
+    tally: str
     levels: tuple[str, ...]
     areas: tuple[AreaView, ...]
     legend: tuple[VerdictLegend, ...]
@@ -128,25 +134,26 @@ class ConformanceMatrix:
 
 
 def matrix(results: Results, index: ExchangeIndex) -> ConformanceMatrix | None:
-    """The conformance verdicts of a results file; None if it has none."""
-    checks = results.checks()
+    """The conformance verdicts of a results file; None if it has none. What was not selected has none."""
+    checks = [check for check in results.checks() if check.tested]
     if not checks:
         return None
     views = [_check(check, number, index) for number, check in enumerate(checks, start=1)]
     levels = tuple(dict.fromkeys([*(level.value for level in Level), *(view.level for view in views)]))
     names = dict.fromkeys([*areas(), *(_area(view.id) for view in views)])
-    tally = Counter(view.verdict for view in views)
+    counts = Counter(view.verdict for view in views)
     rank = {name: place for place, name in enumerate(CATALOGUE)}
     views.sort(key=lambda view: rank.get(view.id, len(rank)))
     by_area = {name: [view for view in views if _area(view.id) == name] for name in names}
     checked = {view.id for view in views}
     return ConformanceMatrix(
+        tally=tally((view.verdict for view in views), results.tests),
         levels=levels,
         areas=tuple(_area_view(name, views, levels) for name, views in by_area.items() if views),
         legend=tuple(
-            VerdictLegend(SYMBOLS[verdict], verdict, tally[verdict], MEANINGS[verdict])
+            VerdictLegend(SYMBOLS[verdict], verdict, counts[verdict], MEANINGS[verdict])
             for verdict in VERDICTS
-            if tally[verdict]
+            if counts[verdict]
         ),
         unchecked=tuple(name for name in CATALOGUE if name not in checked),
     )
@@ -174,10 +181,9 @@ def _area(requirement_id: str) -> str:
 
 
 def _area_view(name: str, checks: Sequence[CheckView], levels: Sequence[str]) -> AreaView:
-    tally = Counter(check.verdict for check in checks)
     return AreaView(
         name=name,
-        tally=", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS if tally[verdict]),
+        tally=tally(check.verdict for check in checks),
         quiet=all(check.verdict in QUIET for check in checks),
         cells=tuple(tuple(check for check in checks if check.level == level) for level in levels),
         checks=tuple(checks),
@@ -198,6 +204,7 @@ def _check(check: CheckRecord, number: int, index: ExchangeIndex) -> CheckView:
         source=source_text(requirement.source) if requirement else "",
         needs=str(requirement.needs or "") if requirement else "",
         detail=check.detail,
+        fix=requirement.fix if requirement and check.verdict in NOT_MET else "",
         took="" if check.duration_s is None else duration(check.duration_s * 1000),
         shown=tuple(shown),
         links=tuple(links[:LINKS]),

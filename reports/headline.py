@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.contract.requirements import CATALOGUE
 from harness.gate.report import GateReport, GateRow
 from harness.reports.harness_error_section import HarnessErrorView
-from harness.reports.load_section import LedgerView
+from harness.reports.load_section import REASON_LIMIT, LedgerView
 from harness.reports.objectives_section import limit_text, value_text
+from harness.results.breakage import SHOWN, Breakage, breakages
+from harness.results.reader import Results
+from harness.results.records import tally
 
-from .text import agree, bounded, count, counted
+from .text import agree, bounded, count, counted, visible
 
 REASONS_LIMIT = 700
 """Characters of the sentence that says why the gate did not pass."""
@@ -35,28 +39,90 @@ _SUBJECTS = {
 
 
 @dataclass(frozen=True, slots=True)
+class BreakageView:
+    """One thing that broke. anchor: where the page has more about it. text: of the requirement; empty for an ending."""
+
+    name: str
+    is_requirement: bool
+    text: str
+    counts: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
 class Headline:
-    """The verdict. tone: "good", "bad", "warn" or "none". summary: the reasons. notes: limitations."""
+    """The verdict. tone: "good", "bad", "warn" or "none". summary: the reasons. notes: limitations.
+
+    tested: what was tested, in sentences. broken: what broke most often, under the title broken_title. more: a sentence
+    about the rest of what broke.
+    """
 
     tone: str
     title: str
     summary: str
     notes: tuple[str, ...]
+    tested: tuple[str, ...] = ()
+    broken: tuple[BreakageView, ...] = ()
+    broken_title: str = ""
+    more: str = ""
 
 
 def headline(
     gate: GateReport,
-    manifest: Mapping[str, Any],
-    numbers: Mapping[str, Any],
+    results: Results,
     ledger: LedgerView | None,
     harness_error: HarnessErrorView,
 ) -> Headline:
-    """The headline of one test's page. numbers: as `summarize` returns them."""
+    """The headline of one test's page. Raises ResultsError."""
     title, tone = _TITLES[gate.outcome]
-    notes = tuple(_notes(manifest, numbers["ledger"]["dropped"], saturated=harness_error.saturated))
+    dropped = results.ledger()["dropped"]
+    notes = tuple(_notes(results.manifest, dropped, saturated=harness_error.saturated))
     if notes and gate.outcome == "passed":
         title, tone = f"{title} with reservations", "warn"
-    return Headline(tone, title, " ".join([_reasons(gate), *_tested(numbers, ledger)]), notes)
+    broken = breakages(results)
+    return Headline(
+        tone,
+        title,
+        _reasons(gate),
+        notes,
+        tuple(_tested(results, ledger)),
+        tuple(_broken(results, broken[:SHOWN])),
+        _broken_title(broken, passed=gate.outcome == "passed"),
+        _more(broken),
+    )
+
+
+def _broken_title(broken: Sequence[Breakage], *, passed: bool) -> str:
+    if not broken:
+        return ""
+    what = "What failed within the limits" if passed else "What broke"
+    return f"{what}, most often" if len(broken) > SHOWN else what
+
+
+def _broken(results: Results, broken: Iterable[Breakage]) -> Iterator[BreakageView]:
+    checked = {check.id for check in results.checks() if check.tested}
+    for breakage in broken:
+        known = CATALOGUE.get(breakage.name) if breakage.is_requirement else None
+        anchor = "violations" if breakage.is_requirement else "ledger"
+        yield BreakageView(
+            bounded(visible(breakage.name), REASON_LIMIT),
+            breakage.is_requirement,
+            known.text if known else "",
+            breakage.counts,
+            # The anchor of a check is its id if the catalogue has it.
+            breakage.name if known and breakage.name in checked else anchor,
+        )
+
+
+def _more(broken: Sequence[Breakage]) -> str:
+    rest = broken[SHOWN:]
+    requirements = sum(breakage.is_requirement for breakage in rest)
+    endings = len(rest) - requirements
+    parts = [counted(requirements, "more requirement")] if requirements else []
+    parts += (
+        [counted(endings, "more reason", "more reasons") + " for which streams failed"] if endings else []
+    )
+    return f"And {' and '.join(parts)}, below." if parts else ""
 
 
 def _notes(manifest: Mapping[str, Any], dropped: int, *, saturated: bool) -> Iterator[str]:
@@ -98,11 +164,19 @@ def _missed(row: GateRow) -> str:
     if row.verdict == "not measured":
         return row.detail or f"`{row.name}` was not measured"
     if row.name == "conformance":
-        return f"conformance failed in {row.detail}"
+        names = [_check_name(name) for name in row.detail.split(", ")]
+        rest = len(names) - SHOWN
+        return f"conformance failed in {', '.join(names[:SHOWN])}{f' and {rest} more' if rest > 0 else ''}"
     if row.name == "ledger":
         return f"the ledger does not add up: {row.detail}"
     side = "below" if row.at_least else "above"
     return f"`{row.name}` is {value_text(row.name, row.value)}, {side} its limit of {limit_text(row)}"
+
+
+def _check_name(name: str) -> str:
+    """A check of the gate's row as code, with its verdict unless that is a plain "fail"."""
+    requirement, _, verdict = name.partition(" ")
+    return f"`{requirement}`" if verdict == "(fail)" else f"`{requirement}` {verdict}"
 
 
 def _inconclusive(gate: GateReport) -> list[str]:
@@ -116,10 +190,10 @@ def _inconclusive(gate: GateReport) -> list[str]:
     return [*clauses, *gate.saturation] if clauses else []
 
 
-def _tested(numbers: Mapping[str, Any], ledger: LedgerView | None) -> Iterator[str]:
-    """What was tested, in sentences."""
-    tally = ", ".join(f"{count(times)} {verdict}" for verdict, times in numbers["checks"].items() if times)
-    if tally:
-        yield f"Conformance: {tally}."
+def _tested(results: Results, ledger: LedgerView | None) -> Iterator[str]:
+    """What was tested, in sentences, each with what it counts."""
+    checks = [check for check in results.checks() if check.tested]
+    if checks:
+        yield f"Conformance: {tally((check.verdict for check in checks), results.tests)}."
     if ledger is not None:
-        yield f"Load: {counted(ledger.scheduled, 'stream')}, {count(ledger.failed)} failed."
+        yield f"Load: {counted(ledger.scheduled, 'stream')} scheduled, {count(ledger.failed)} failed."

@@ -25,6 +25,9 @@ from .text import Gap, agree, bounded, count, counted, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 _CODE = re.compile(r"`([^`]+)`")
+_JOINT = re.compile(r"([._/]+)(?=[A-Za-z])")
+"""Where a name may be broken into two lines."""
+
 _ICON_COLOURS = {"good": "%231a7f4b", "bad": "%23b3261e", "warn": "%23a86a00", "none": "%236b7280"}
 
 
@@ -104,7 +107,13 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"prose": _prose, "count": count, "counted": counted, "agree": agree}
+    environment.filters |= {
+        "prose": _prose,
+        "name": _name,
+        "count": count,
+        "counted": counted,
+        "agree": agree,
+    }
     environment.tests["gap"] = lambda row: isinstance(row, Gap)
     return environment
 
@@ -120,7 +129,17 @@ def _finalize(value: Any) -> Any:
 
 def _prose(text: str) -> Markup:
     """Escaped text in which `backquotes` mark code."""
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(bounded(text))))))  # noqa: S704 - escaped here
+    escaped = str(escape(visible(bounded(text))))
+    return Markup(_CODE.sub(lambda code: f"<code>{_breakable(code[1])}</code>", escaped))  # noqa: S704 - escaped here
+
+
+def _name(text: str) -> Markup:
+    """The escaped name of a setting, metric or requirement. It may be broken only behind a dot or an underscore."""
+    return Markup(_breakable(str(escape(visible(bounded(text))))))  # noqa: S704 - escaped here
+
+
+def _breakable(escaped: str) -> str:
+    return _JOINT.sub(r"\1<wbr>", escaped)
 
 
 def _icon(tone: str) -> Markup:

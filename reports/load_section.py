@@ -102,10 +102,11 @@ class ExampleView:
 
 @dataclass(frozen=True, slots=True)
 class ViolationView:
-    """One requirement that streams under load violated."""
+    """One requirement that streams under load violated. fix: what to change in the server; empty if unknown."""
 
     id: str
     requirement: str
+    fix: str
     count: str
     note: str
     examples: tuple[ExampleView, ...]
@@ -341,6 +342,7 @@ def violation_rows(results: Results, index: ExchangeIndex, budget: SizeBudget) -
         yield ViolationView(
             requirement,
             known.text if known else UNKNOWN_REQUIREMENT,
+            known.fix if known else "",
             count(times),
             _examples_note(len(shown), len(kept)),
             tuple(_example(row, index, budget) for row in shown),

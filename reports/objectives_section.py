@@ -13,6 +13,9 @@ from .text import NOTHING, count, milliseconds, percent
 MULTIPLES_FROM = 4
 """From 400% above the limit on, the headroom is given as a multiple of the limit."""
 
+NOT_CERTAIN = "not certain"
+"""Replaces the headroom if the limit lies within the value's interval."""
+
 _BUILT_IN = {
     "ledger": "Streams unaccounted for",
     "lost": "Streams lost with workers that died",
@@ -43,12 +46,16 @@ class ObjectiveView:
     detail: str
     used: float | None
 
+    @property
+    def has_interval(self) -> bool:
+        return self.interval != NOTHING
+
 
 def objective_view(row: GateRow, metric: str) -> ObjectiveView:
     """One row of the gate as the page shows it. metric: see `metric_text`; empty for a built-in check."""
     limit = limit_text(row)
-    # A lower bound is not used up.
-    used = None if row.value is None or not row.limit or row.at_least else min(row.value / row.limit, 1.0)
+    # A lower bound is not used up, and a share of the limit that is not certain is not drawn.
+    used = None if row.headroom is None or row.at_least else min(1 - row.headroom, 1.0)
     return ObjectiveView(
         row.name,
         _BUILT_IN.get(row.name, ""),
@@ -86,7 +93,10 @@ def limit_text(row: GateRow) -> str:
 
 
 def _headroom(row: GateRow) -> str:
-    if row.value is None or row.headroom is None:
+    """The distance to the limit in words that agree with the verdict: one state, one wording."""
+    if row.limit_in_interval and row.verdict in ("passed", "failed"):
+        return NOT_CERTAIN
+    if row.headroom is None:
         return NOTHING
     if row.headroom >= 0:
         return f"{percent(row.headroom)} to spare"

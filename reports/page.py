@@ -82,7 +82,7 @@ def page(results: Results) -> ReportPage:
         target=target_address(manifest),
         started=start_time(manifest),
         took=elapsed_time(manifest),
-        headline=headline(gate, manifest, numbers, ledger, harness_error)
+        headline=headline(gate, results, ledger, harness_error)
         if capacity is None
         else Headline(capacity.tone, capacity.answer, " ".join(capacity.sentences), ()),
         # A capacity search evaluates its objectives per run, in the results file of each run.

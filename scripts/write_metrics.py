@@ -38,14 +38,15 @@ the moment at which the user starts the run. The *actual send* is when the reque
 _MEASURED_ON = {
     "ttft_ms": "the stream that starts a run; not rejected streams or replays",
     "service_ttft_ms": "as for TTFT; the two differ when the server or the harness backs up",
-    "first_event_ms": "each stream that received an event and was not rejected",
+    "first_event_ms": "as for TTFT",
     "head_ms": "each stream that received a response head",
     "connect_ms": "each stream that opened a new connection",
     "inter_token_ms": "each pair of successive token events in the stream that starts a run. Tokens from one read have "
     "the same arrival time; the time between them is unknown, so they are counted as coalesced instead",
     "stall_ms": "the stream that starts a run, if its tokens came in at least two reads",
     "duration_ms": "the stream that starts a run, if its terminal event arrived",
-    "tokens_per_s": "as for the stall",
+    "tokens_per_s": "as for the stall. Tokens that arrive in less time were ready before they were sent, so their rate "
+    "would be that of the connection",
     "resume_ms": "each stream that resumes a run after a cut",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time",

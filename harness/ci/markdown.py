@@ -11,7 +11,7 @@ from harness.formatting import number
 from harness.gate.console import format_change, format_interval, format_value
 from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
-from harness.results.records import VERDICTS
+from harness.results.records import VERDICTS, tally
 
 LIMIT_BYTES = 1024 * 1024
 """GitHub rejects a larger step summary."""
@@ -52,11 +52,9 @@ def _head(outcome: Outcome) -> Iterator[str]:
     sentences = [f"Target {plain(outcome.target)}." if outcome.target else ""]
     ledger = outcome.summary["ledger"]
     if ledger["scheduled"]:
-        sentences.append(f"{ledger['scheduled']:,} streams under load.")
+        sentences.append(f"{ledger['scheduled']:,} streams scheduled under load.")
     if outcome.checks:
-        tally = Counter(check.verdict for check in outcome.checks)
-        counted = ", ".join(f"{tally[verdict]} {verdict}" for verdict in VERDICTS if tally[verdict])
-        sentences.append(f"Conformance: {counted}.")
+        sentences.append(f"Conformance: {tally(check.verdict for check in outcome.checks if check.tested)}.")
     yield " ".join(filter(None, sentences))
     for problem in outcome.problems:
         yield f"\n{_WARNING_MARK} {plain(problem)}"

@@ -31,7 +31,7 @@ def judge(results: Path, json_file: Path | None) -> None:
     if json_file is not None:
         ensure_writable(json_file)
     verdicts, changed = recheck(results_file(results))
-    write_summary(LineWriter(), verdicts.checks)
+    write_summary(LineWriter(), verdicts.checks, len(verdicts.results))
     for before, now in changed:
         click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")
         for place in now.evidence:

@@ -24,6 +24,8 @@ from harness.results.schema import ResultsError
 DROPPED_AT_MOST = 0.01
 """Share of scheduled streams that may be dropped; with more, the load was lower than requested."""
 
+LIMIT_IN_INTERVAL = "the limit is within the interval, so a longer test may have the other verdict"
+
 _FAILING_VERDICTS = ("fail", "error", "stale")
 
 
@@ -109,10 +111,10 @@ def _with_interval(row: GateRow, objective: Objective | None, results: Results) 
     interval = None if objective is None or row.value is None else objective.interval(results)
     if interval is None:
         return row
-    detail = row.detail
-    if row.verdict in ("passed", "failed") and interval[0] <= row.limit <= interval[1]:
-        detail = detail or "close: the limit is within the interval"
-    return replace(row, interval=interval, detail=detail)
+    row = replace(row, interval=interval)
+    if row.verdict in ("passed", "failed") and row.limit_in_interval and not row.detail:
+        return replace(row, detail=LIMIT_IN_INTERVAL)
+    return row
 
 
 def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:

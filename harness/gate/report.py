@@ -30,9 +30,19 @@ class GateRow:
     interval: tuple[float, float] | None = None
 
     @property
+    def limit_in_interval(self) -> bool:
+        """Whether the limit lies within the value's interval, so that another test could have the other verdict."""
+        return self.interval is not None and self.interval[0] <= self.limit <= self.interval[1]
+
+    @property
     def headroom(self) -> float | None:
-        """Distance to the limit as a share of the limit, negative if missed; None if not measured or the limit is 0."""
-        if self.value is None or self.limit == 0:
+        """Distance to the limit as a share of the limit, negative if missed.
+
+        None if it would contradict the rest of the row: without a value or a verdict, with a limit of 0, and if the
+        limit lies within the interval.
+        """
+        undecided = self.verdict not in ("passed", "failed") or self.limit_in_interval
+        if undecided or self.value is None or self.limit == 0:
             return None
         below = 1 - self.value / self.limit
         return -below if self.at_least else below

@@ -13,6 +13,14 @@ PERCENTILES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p999": 99.9,
 """The percentiles in summaries and objectives."""
 
 
+LEAST_RATE_MS = 10.0
+"""Shortest time from a run's first token to its last that gives a token rate.
+
+Arrivals are known to about a millisecond. Tokens that come closer together were ready before they were sent, as those
+of a replay are: such a rate is that of the connection, and no server generates tokens that fast.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """One measured quantity: name in the results file, unit, label, and formula in words."""
@@ -49,7 +57,8 @@ METRICS: dict[str, Metric] = {
         (
             "tokens_per_s",
             "Token rate",
-            "(token events of a run - 1) / (arrival of its last token - arrival of its first)",
+            "(token events of a run - 1) / (arrival of its last token - arrival of its first), if these are at least "
+            f"{LEAST_RATE_MS:g} ms apart",
         ),
         (
             "resume_ms",

@@ -315,6 +315,19 @@ class Results:
                 evidence=json.loads(evidence),
             )
 
+    @property
+    def tests(self) -> int:
+        """Number of the suite's tests that reached a verdict. A requirement has one or more tests."""
+        return sum(sum(counts.values()) for counts in self.test_counts().values())
+
+    def test_counts(self) -> dict[str, dict[str, int]]:
+        """Number of the suite's tests by requirement and verdict."""
+        counts: dict[str, dict[str, int]] = {}
+        query = "SELECT requirement, verdict, count(*) FROM rule_results GROUP BY 1, 2 ORDER BY 1, 2"
+        for requirement, verdict, count in self._database.rows(query):
+            counts.setdefault(requirement, {})[verdict] = count
+        return counts
+
     def exchange(self, id: str) -> ExchangeRecord:  # noqa: A002 - the column's name
         """One recorded exchange. Raises ResultsError if there is none with this id."""
         for row in self._exchanges("WHERE id = ?", id):

@@ -305,7 +305,8 @@ class TargetSession:
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.verdicts.results:
-            write_summary(terminalreporter, self.verdicts.checks, self.notes)
+            tests = len(self.verdicts.results)
+            write_summary(terminalreporter, self.verdicts.checks, tests, self.notes)
         elif self._selected_nothing:
             terminalreporter.write_line("harness: nothing was tested: no test of the suite is selected")
         if self._not_written:

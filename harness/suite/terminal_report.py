@@ -13,6 +13,7 @@ from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import Requirement
 from harness.contract.verdicts import Check, by_area, failing
 from harness.formatting import counted
+from harness.results.records import tally
 
 _PLACES = 3  # shown with their reads
 _READS_BEFORE = 4  # the one that is pointed at
@@ -115,13 +116,17 @@ def _part_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str]]
             yield ">" if part["here"] else " ", part["text"]
 
 
-def write_summary(terminal: Terminal, checks: Sequence[Check], notes: Sequence[str] = ()) -> None:
-    """Write the table by area, a line for each requirement that did not pass, how to fix it, and the conclusion.
+def write_summary(
+    terminal: Terminal, checks: Sequence[Check], tests: int = 0, notes: Sequence[str] = ()
+) -> None:
+    """Write the table by area, its totals, a line for each requirement that did not pass, and the conclusion.
 
-    Requirements that were not selected are only counted. notes: what limits the verdicts, in sentences.
+    Requirements that were not selected are only counted. tests: how many tests decided the requirements, for the
+    totals; 0 if unknown. notes: what limits the verdicts, in sentences.
     """
     tested = [check for check in checks if check.tested]
     _write_table(terminal, tested)
+    terminal.write_line(tally([str(check.verdict) for check in tested], tests))
     for verdict in (Verdict.FAIL, Verdict.ERROR, Verdict.STALE):
         _write_lines(terminal, checks, verdict, red=True)
     for verdict in (Verdict.WARN, Verdict.KNOWN):

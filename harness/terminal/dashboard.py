@@ -210,6 +210,7 @@ class _Lines:
         done, total = suite["done"], suite["total"]
         line = Text(f"{'conformance':{_LABEL}}{f'{done}/{total}':>{_VALUE}}  ")
         line.append(bar(done / total if total else 0.0, 20, plain=self.plain), "cyan")
+        line.append("  tests:")
         for verdict, count in suite["verdicts"].items():
             style = {"pass": "green", "fail": "bold red", "error": "bold red", "warn": "yellow"}.get(
                 verdict, ""

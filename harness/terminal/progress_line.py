@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from harness.formatting import clock, number
+from harness.formatting import clock, counted, number
 from harness.terminal.snapshot import LiveDocument, failures, per_second, value_of, violations
 
 _NOT_STARTED = "starting"
@@ -23,10 +23,10 @@ def _parts(load: LiveDocument | None, suite: LiveDocument | None) -> Iterator[st
     if load is not None and load["problem"] is not None:
         yield str(load["problem"])
     if suite is not None:
-        yield f"conformance {suite['done']}/{suite['total']}"
+        yield f"conformance {suite['done']}/{suite['total']} tests"
         failed = len(suite["failed"])
         if failed:
-            yield f"{failed} FAILED"
+            yield f"{counted(failed, 'requirement')} FAILED"
     if load is not None and load["left_s"] is not None:
         yield f"{clock(load['left_s'])} left"
 

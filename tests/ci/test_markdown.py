@@ -89,7 +89,7 @@ def test_the_summary_of_a_failed_test(tmp_path: Path) -> None:
     text = markdown(outcome, artifacts_url="https://github.com/a/b/actions/runs/1#artifacts")
     lines = text.splitlines()
     assert lines[0] == "### ❌ Agent runs: failed"
-    assert "20 streams under load. Conformance: 1 pass, 1 fail, 1 warn." in text
+    assert "20 streams scheduled under load. Conformance: 3 requirements: 1 pass, 1 fail, 1 warn." in text
     assert "⚠️ the load was killed by signal 9" in lines
     assert "| `framing.utf8` | fail | a lone 0x80 |" in lines
     assert "| `ids.unique` | violated | violated once under load, first in fresh: twice 1-2 |" in lines

@@ -633,8 +633,10 @@ def test_rows_have_intervals_on_request(writer):
     assert 198 < low < 200 < high < 202
     assert (rows["ttft_p50_ms"].verdict, rows["ttft_p50_ms"].detail) == (
         "passed",
-        "close: the limit is within the interval",
+        "the limit is within the interval, so a longer test may have the other verdict",
     )
+    assert rows["ttft_p50_ms"].headroom is None  # its sign is not certain
     assert rows["error_rate"].interval[0] == 0
     assert (rows["error_rate"].interval[1] < 0.05, rows["error_rate"].detail) == (True, "")
+    assert rows["error_rate"].headroom == 1
     assert rows["ttft_max_ms"].interval is rows["violations"].interval is rows["ledger"].interval is None

@@ -27,7 +27,7 @@ class Checked(HTMLParser):
         self.labels: list[str] = []
         self._stack: list[str] = []
         self._raw = html
-        self.feed(html)
+        self.feed(html.replace("<wbr>", ""))  # where a name may be broken: it is still one word
         self.close()
         self._finish()
 

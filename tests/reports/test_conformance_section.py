@@ -85,7 +85,7 @@ def test_checks_are_by_area_and_level_in_the_order_of_the_catalogue(tmp_path: Pa
         ["ids.clock"],
         [],
     ]
-    assert ids.tally == "2 pass, 1 fail"
+    assert ids.tally == "3 requirements: 2 pass, 1 fail"
     assert made.levels == ("MUST", "SHOULD", "INFO")
     assert [(row.verdict, row.count) for row in made.legend] == [("pass", 2), ("fail", 1), ("warn", 1)]
     assert made.unchecked == tuple(

@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
+from harness.contract.requirements import CATALOGUE
 from harness.reports.page import ReportPage, page
 from harness.results.reader import Results
-from harness.results.records import CheckRecord
+from harness.results.records import CheckRecord, StreamRecord
 from harness.results.writer import ResultsWriter
 
 from . import samples
@@ -25,7 +26,7 @@ def test_a_missed_limit_fails_and_is_named(path: Path) -> None:
     made = _load(path, {"ttft_p95_ms": 80, "error_rate": 0.1}, failed=2)
     assert (made.headline.title, made.headline.tone) == ("Failed", "bad")
     assert made.headline.summary.startswith(
-        "`ttft_p95_ms` is 100.0 ms, above its limit of 80 ms; `error_rate` is 20%, above its limit of 10%. "
+        "`ttft_p95_ms` is 100.0 ms, above its limit of 80 ms; `error_rate` is 20%, above its limit of 10%."
     )
     assert made.objectives[0].headroom == "25% over"
 
@@ -33,7 +34,7 @@ def test_a_missed_limit_fails_and_is_named(path: Path) -> None:
 def test_an_objective_without_a_measurement_does_not_pass(path: Path) -> None:
     made = _load(path, {"resume_p99_ms": 80})
     assert (made.headline.title, made.headline.tone) == ("Incomplete", "bad")
-    assert made.headline.summary.startswith("`resume_p99_ms` was not measured. ")
+    assert made.headline.summary.startswith("`resume_p99_ms` was not measured.")
     assert made.objectives[0].used is None
 
 
@@ -48,7 +49,8 @@ def test_a_failed_check_fails(path: Path) -> None:
         )
     made = _page(path)
     assert (made.headline.title, made.headline.tone) == ("Failed", "bad")
-    assert made.headline.summary == "Conformance failed in ids.unique (fail). Conformance: 1 pass, 1 fail."
+    assert made.headline.summary == "Conformance failed in `ids.unique`."
+    assert made.headline.tested == ("Conformance: 2 requirements: 1 pass, 1 fail.",)
     assert not made.has_objectives
 
 
@@ -106,7 +108,7 @@ def test_a_saturated_harness_makes_latencies_inconclusive(path: Path, limit_ms: 
     assert (made.headline.title, made.headline.tone) == ("Inconclusive", "warn")
     assert made.headline.summary.startswith(
         "`ttft_p95_ms`, `ttft_p50_ms` cannot be evaluated: the harness was saturated; the p99 of receive lag is 50.0 "
-        "ms (limit 10 ms). Load: "
+        "ms (limit 10 ms)."
     )
     assert [row.verdict for row in made.objectives] == ["inconclusive", "inconclusive", "passed", "passed"]
 
@@ -115,7 +117,7 @@ def test_a_load_that_was_killed_is_inconclusive(path: Path) -> None:
     made = _load(path, {"ttft_p95_ms": 800}, load_state="running")
     assert made.headline.title == "Inconclusive"
     assert made.headline.summary.startswith(
-        "The load cannot be evaluated: the load has no end in the results: it was killed or is still running. "
+        "The load cannot be evaluated: the load has no end in the results: it was killed or is still running."
     )
 
 
@@ -123,3 +125,56 @@ def test_lost_workers_make_the_test_inconclusive(path: Path) -> None:
     made = _load(path, {"ttft_p95_ms": 800}, workers_lost=["w3", "w4"])
     assert (made.headline.title, made.headline.tone) == ("Inconclusive", "warn")
     assert made.headline.summary.startswith("The workers' results cannot be evaluated: w3, w4 ")
+
+
+def test_what_broke_most_often_is_in_the_headline(path: Path) -> None:
+    made = _page(samples.failing(path))
+    broken = made.headline.broken
+    assert made.headline.broken_title == "What broke, most often"
+    assert len(broken) == 3
+    assert [(row.name, row.counts, row.anchor) for row in broken] == [
+        (
+            "truncated: the server closed the connection before the end of the response",
+            f"{made.ledger.failed} streams under load" if made.ledger else "",
+            "ledger",
+        ),
+        ("resume.every-cut", "36 streams under load, 1 of 1 test", "resume.every-cut"),
+        ("ids.increasing", "2 streams under load", "ids.increasing"),
+    ]
+    assert broken[1].text == CATALOGUE["resume.every-cut"].text
+    assert made.headline.more == "And 1 more requirement, below."
+
+
+def test_what_broke_under_load_alone_links_to_the_violations(path: Path) -> None:
+    samples.load_only(path)
+    with ResultsWriter(path) as writer:
+        samples.write_violations(writer)
+    made = _page(path)
+    assert [(row.name, row.counts, row.anchor) for row in made.headline.broken] == [
+        ("resume.every-cut", "36 streams under load", "violations"),
+        ("ids.increasing", "2 streams under load", "violations"),
+    ]
+    assert (made.headline.broken_title, made.headline.more) == ("What broke", "")
+
+
+def test_failures_within_the_limits_are_not_called_broken(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        row = StreamRecord(
+            journey="fresh", step="run", worker="w0", intended_ns=1, outcome="truncated", reason="gone"
+        )
+        writer.add_streams([row])
+    made = _load(path, {"error_rate": 0.1}, failed=1)
+    assert made.headline.title == "Passed"
+    assert made.headline.broken_title == "What failed within the limits"
+    assert [row.counts for row in made.headline.broken] == ["1 stream under load"]
+
+
+def test_the_headline_names_three_failed_checks_and_counts_the_rest(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(state="finished")
+        names = [name for name, requirement in CATALOGUE.items() if requirement.level == "MUST"][:5]
+        writer.add_checks([CheckRecord(id=name, level="MUST", verdict="fail") for name in names[:4]])
+        writer.add_checks([CheckRecord(id=names[4], level="MUST", verdict="stale")])
+    made = _page(path)
+    shown = ", ".join(f"`{name}`" for name in names[:3])
+    assert made.headline.summary == f"Conformance failed in {shown} and 2 more."

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from markupsafe import escape
 
 from harness.contract.finding import Location
 from harness.contract.requirements import CATALOGUE
@@ -167,6 +168,25 @@ def test_code_in_a_requirement_is_marked_up(sample: Callable[[str], str]) -> Non
         "Only <code>data</code>, <code>id</code>, <code>event</code>, <code>retry</code> and comment lines"
         in html
     )
+
+
+def test_names_may_be_broken_behind_dots_and_underscores_only(sample: Callable[[str], str]) -> None:
+    html = sample("full")
+    assert "<code>ttft_<wbr>p95_<wbr>ms</code>" in html
+    assert "<dt>load.<wbr>journeys.<wbr>fresh</dt>" in html
+    assert "0.<wbr>1" not in html
+
+
+def test_a_requirement_that_is_not_met_shows_how_to_fix_it(sample: Callable[[str], str]) -> None:
+    html = sample("failing")
+    block = html[html.index('id="terminal.last"') :]
+    assert f"How to fix it:</strong> {escape(CATALOGUE['terminal.last'].fix)}" in block.replace(
+        "<code>", "`"
+    ).replace("</code>", "`").replace("<wbr>", "")
+    page = checked(html)
+    # Two failed checks, a warning, and two requirements violated under load.
+    assert page.text.count("How to fix it:") == 5
+    assert "How to fix it:" not in checked(sample("full")).text
 
 
 def test_policies_are_listed_and_link_to_their_evidence(sample: Callable[[str], str]) -> None:

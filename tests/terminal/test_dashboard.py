@@ -56,7 +56,7 @@ def test_a_large_screen_shows_everything() -> None:
         "and 3 more requirements",
         "not saturated",
         "conformance      54/92",
-        "53 pass  1 fail",
+        "tests:  53 pass  1 fail",
         "terminal.last",
         "a note",
         "Ctrl-C",

@@ -49,7 +49,7 @@ def test_a_line_every_five_seconds(files: tuple[Path, Path], capsys: pytest.Capt
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("0:20, ")
-    assert lines[0].endswith("conformance 1/2, 0:40 left")
+    assert lines[0].endswith("conformance 1/2 tests, 0:40 left")
 
 
 def test_before_the_files_are_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

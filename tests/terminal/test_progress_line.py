@@ -22,7 +22,7 @@ def test_a_running_test() -> None:
     )
     assert progress_line(document, SUITE) == (
         "0:20, 6 in flight, 10.0/s, TTFT p50 59.9 p95 120 p99 120 ms, ITL p95 50.0 ms, 3 failed, 3 violations, "
-        "conformance 54/92, 2 FAILED, 0:40 left"
+        "conformance 54/92 tests, 2 requirements FAILED, 0:40 left"
     )
 
 

@@ -1,7 +1,7 @@
 """One stream's ledger outcome, metrics and failure reason.
 
-The formulas are those of harness.results.metrics. Run metrics (TTFT, gaps, duration) come from the stream that
-started the run, not from a replay, whose tokens were generated earlier.
+The formulas are those of harness.results.metrics. Run metrics (first event, TTFT, gaps, token rate, duration) come from
+the stream that started the run, not from a replay, whose tokens were generated earlier.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
+from harness.results.metrics import LEAST_RATE_MS
 
 _REASON_CHARACTERS = 500
 _TOO_MANY_REQUESTS = 429
@@ -189,10 +190,10 @@ def _measure_response(
         values["conflict_ms"] = _ms(first_ns - sent_ns)
     if outcome == "rejected" or summary.first_event_ns is None:
         return
-    values["first_event_ms"] = _ms(summary.first_event_ns - timing.intended_ns)
     if step.name == RESUMED.name:
         values["resume_ms"] = _ms(summary.first_event_ns - sent_ns)
     if step.begins_run:
+        values["first_event_ms"] = _ms(summary.first_event_ns - timing.intended_ns)
         if summary.token_arrivals_ns:
             first_token_ns = summary.token_arrivals_ns[0]
             values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
@@ -214,8 +215,9 @@ def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_
     measured.coalesced = len(positive) - int(np.count_nonzero(positive))
     measured.gaps_ms = _by_second(arrival_ns[1:][positive], gaps_ns[positive], wall_offset_ns)
     measured.values["stall_ms"] = int(gaps_ns.max()) / 1e6
-    spread_s = int(arrival_ns[-1] - arrival_ns[0]) / 1e9
-    measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_s
+    spread_ms = int(arrival_ns[-1] - arrival_ns[0]) / 1e6
+    if spread_ms >= LEAST_RATE_MS:
+        measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_ms * 1000
 
 
 def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_ns: int) -> None:

@@ -26,12 +26,13 @@ _POLL_S = 0.1
 _RUNNING_STATES = ("spawning", "running")
 _ENDING_STATES = ("stopping", "cleanup", "stopped")
 _LINK = """<style>
-.harness-charts { position: absolute; z-index: 1200; top: 72px; right: calc(max(0px, (100vw - 1536px) / 2) + 24px);
-  padding: 4px 12px; border-radius: 4px; background: #15803d; color: #fff; text-decoration: none;
+.harness-charts { position: absolute; z-index: 1200; top: 18px; left: calc(max(0px, (100vw - 1536px) / 2) + 226px);
+  padding: 2px 12px; border: 1px solid #ffffff99; border-radius: 4px; color: #fff; text-decoration: none;
   font: 500 14px Roboto, Helvetica, Arial, sans-serif; }
-@media (max-width: 1259px) { .harness-charts { position: fixed; top: auto; right: auto; bottom: 8px; left: 16px; } }
+@media (max-width: 1259px) {
+  .harness-charts { position: fixed; top: auto; bottom: 8px; left: 16px; background: #15803d; } }
 </style><a class="harness-charts" href="./harness/charts" target="_blank">Live charts</a></body>"""
-"""A link next to the content that Locust's script renders."""
+"""A link in the bar that Locust's script renders, or in a corner if the bar has no room."""
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +116,9 @@ class LocustPage:
         arguments["state"] = self._state(arguments["state"])
         for name, value in self._control.form.values(vars(self._options)).items():
             arguments["extra_options"][name]["default_value"] = value
-        arguments["extended_tabs"] = [*_others(arguments, "extended_tabs"), streams_table.TAB]
-        arguments["extended_tables"] = [*_others(arguments, "extended_tables"), streams_table.TABLE]
+        tabs = streams_table.TABS
+        arguments["extended_tabs"] = [*_others(arguments, "extended_tabs"), *(tab.tab for tab in tabs)]
+        arguments["extended_tables"] = [*_others(arguments, "extended_tables"), *(tab.table for tab in tabs)]
         arguments["extended_csv_files"] = [
             *[
                 link
@@ -149,10 +151,10 @@ class LocustPage:
         def request_stats() -> Response:
             report = locust_view().get_json()
             report["state"] = self._state(report["state"])
-            data = streams_table.rows(self._control.publisher.document)
+            document = self._control.publisher.document
             report["extended_stats"] = [
                 *_others(report, "extended_stats"),
-                {"key": streams_table.TAB["key"], "data": data},
+                *({"key": tab.key, "data": tab.rows(document)} for tab in streams_table.TABS),
             ]
             return jsonify(report)
 
@@ -256,7 +258,7 @@ def _error(message: str, status: int) -> Response:
 
 def _others(arguments: dict[str, Any], key: str) -> list[Any]:
     """The entries that a locustfile added for its own tabs."""
-    return [entry for entry in arguments.get(key) or [] if entry["key"] != streams_table.TAB["key"]]
+    return [entry for entry in arguments.get(key) or [] if entry["key"] not in streams_table.KEYS]
 
 
 def _whole_number(text: str) -> int | None:

@@ -1,123 +1,185 @@
-"""The table of the *Streams* tab: rows of text, because Locust's page shows cells unformatted."""
+"""The harness's tabs in Locust's page, one table each: rows of text, because Locust's page shows cells unformatted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from harness.load.stats.live import SnapshotDocument
 
-TAB = {"key": "streams", "title": "Streams"}
-COLUMNS = (
-    ("what", "What"),
-    ("journey", "Journey"),
-    ("count", "Count"),
-    ("p50", "p50"),
-    ("p95", "p95"),
-    ("p99", "p99"),
-    ("longest", "Max"),
-    ("unit", "Unit"),
-)
-TABLE = {"key": TAB["key"], "structure": [{"key": key, "title": title} for key, title in COLUMNS]}
-
 METRICS = {
     "ttft_ms": "TTFT",
     "inter_token_ms": "ITL",
-    "stall_ms": "Stall",
     "duration_ms": "Duration",
+    "stall_ms": "Stall",
     "resume_ms": "Resume",
     "conflict_ms": "409",
+    "tokens_per_s": "Tokens/s",
 }
-"""The metrics of the tab, with their short names, in display order."""
+"""The metrics of the tabs, with their short names, in display order."""
 
-HARNESS_METRICS = {"lag_ms": "receive lag", "schedule_lag_ms": "schedule lag", "hub_delay_ms": "hub delay"}
-_COLUMN_OF = {"p50": "p50", "p95": "p95", "p99": "p99", "max": "longest"}
+SIDE_BY_SIDE = ("ttft_ms", "inter_token_ms", "duration_ms")
+"""Metrics that each journey has in its row."""
+
+PERCENTILES = ("p50", "p95", "p99")
+HARNESS_METRICS = {"lag_ms": "Receive lag", "schedule_lag_ms": "Schedule lag", "hub_delay_ms": "Hub delay"}
+ALL_JOURNEYS = "all"
+"""Label of the row of all journeys."""
 
 TabRow = dict[str, str]
 
 
-def rows(document: SnapshotDocument) -> list[TabRow]:
-    """The rows of a snapshot (harness.load.stats.live)."""
-    table = [*_state(document)]
-    if document["run"] is not None:
-        table += [
-            *_violations(document),
-            *_metrics(document["metrics"]),
-            *_rates(document["rates"]),
-            *_ledger(document["ledger"]),
-            *_harness(document["harness"]),
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """A tab with one table. columns: key and head of each. cells: gives the rows of a snapshot."""
+
+    key: str
+    title: str
+    columns: tuple[tuple[str, str], ...]
+    cells: Callable[[SnapshotDocument], Iterable[tuple[str, ...]]]
+
+    @property
+    def tab(self) -> dict[str, str]:
+        """As Locust's page wants a tab."""
+        return {"key": self.key, "title": self.title}
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """As Locust's page wants the head of a tab's table."""
+        return {
+            "key": self.key,
+            "structure": [{"key": key, "title": title} for key, title in self.columns],
+        }
+
+    def rows(self, document: SnapshotDocument) -> list[TabRow]:
+        """The rows of a snapshot (harness.load.stats.live)."""
+        keys = [key for key, _ in self.columns]
+        # The page sorts by "name" even if there is no such column. A row that is short has a sentence at its beginning.
+        return [
+            {**dict.fromkeys(keys, ""), **dict(zip(keys, cells, strict=False)), "name": f"{index:04}"}
+            for index, cells in enumerate(self.cells(document))
         ]
-    # The page sorts by "name" even if there is no such column.
-    return [{**row, "name": f"{index:04}"} for index, row in enumerate(table)]
 
 
-def _row(what: str, journey: str = "", **cells: Any) -> TabRow:
-    return {key: "" for key, _ in COLUMNS} | {"what": what, "journey": journey} | cells
+def _streams(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
+    yield from _state(document)
+    if document["run"] is None:
+        return
+    yield _journey(document, None)
+    for journey in sorted(document["ledger"]["journeys"]):
+        yield _journey(document, journey)
 
 
-def _state(document: SnapshotDocument) -> Iterator[TabRow]:
+def _state(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
+    """What a reader has to know before the numbers."""
     if document.get("problem"):
-        yield _row("Problem", str(document["problem"]))
-    state = document["state"]
+        yield (f"Problem: {document['problem']}",)
+    if document["run"] is None:
+        yield ("no test yet",)
     if document["warming_up"]:
-        state = "warming up: streams due now are left out of percentiles and rates"
+        yield ("warming up: streams due now are left out of percentiles and rates",)
     if document["workers_lost"]:
-        state += f"; {', '.join(document['workers_lost'])} lost; the last results are missing"
-    yield _row("Test", state)
+        yield (f"{', '.join(document['workers_lost'])} lost; the last results are missing",)
 
 
-def _metrics(metrics: Mapping[str, Any]) -> Iterator[TabRow]:
+def _journey(document: SnapshotDocument, journey: str | None) -> tuple[str, ...]:
+    """One journey, or all: how many streams, what became of them, and the latencies side by side."""
+    ledger, rates = document["ledger"], document["rates"]
+    counts = ledger["counts"] if journey is None else ledger["journeys"][journey]
+    rate = rates["all"] if journey is None else rates["journeys"].get(journey, {})
+    violations = sum(
+        found["count"] if journey is None else found["journeys"].get(journey, 0)
+        for found in document["violations"].values()
+    )
+    return (
+        ALL_JOURNEYS if journey is None else journey,
+        f"{counts.get('scheduled', 0):,}",
+        f"{rate.get('failed', 0):,}/{rate.get('judged', 0):,}",
+        f"{violations:,}",
+        _percent(rate.get("goodput")),
+        *(
+            format_number(_values(document, metric, journey).get(word))
+            for metric in SIDE_BY_SIDE
+            for word in PERCENTILES
+        ),
+    )
+
+
+def _values(document: SnapshotDocument, metric: str, journey: str | None = None) -> Mapping[str, Any]:
+    """The distribution of a metric, of one journey or of all; empty without values."""
+    found = document["metrics"].get(metric)
+    if found is None:
+        return {}
+    values: Mapping[str, Any] = found["all"] if journey is None else found["journeys"].get(journey, {})
+    return values
+
+
+def _metrics(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
     for name, label in METRICS.items():
-        if name not in metrics:
-            yield _row(label, "all", count="0")
-            continue
-        metric = metrics[name]
-        for journey, numbers in (("all", metric["all"]), *metric["journeys"].items()):
-            cells = {column: format_number(numbers[percentile]) for percentile, column in _COLUMN_OF.items()}
-            yield _row(label, journey, count=f"{numbers['count']:,}", unit=metric["unit"], **cells)
+        values = _values(document, name)
+        if values:
+            cells = (format_number(values[word]) for word in (*PERCENTILES, "max"))
+            yield label, f"{values['count']:,}", *cells, document["metrics"][name]["unit"]
+        else:
+            yield label, "0"
 
 
-def _rates(rates: Mapping[str, Any]) -> Iterator[TabRow]:
-    streams = rates["all"]
-    if streams["judged"]:
-        count = f"{streams['failed']:,}/{streams['judged']:,}"
-        yield _row("Error rate", "all", count=count, p50=_percent(streams["error_rate"]))
-    for journey, counts in (("all", streams), *rates["journeys"].items()):
-        if counts["runs"]:
-            count = f"{counts['good']:,}/{counts['runs']:,}"
-            yield _row("Goodput", journey, count=count, p50=_percent(counts["goodput"]))
-
-
-def _violations(document: SnapshotDocument) -> Iterator[TabRow]:
-    if not document["violations"]:
-        yield _row("Violations", "none", count="0")
+def _violations(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
     for requirement, violations in document["violations"].items():
-        journeys = ", ".join(f"{journey} {count:,}" for journey, count in violations["journeys"].items())
-        yield _row(f"Violation of {requirement}", journeys, count=f"{violations['count']:,}")
+        by_journey = ", ".join(f"{journey} {count:,}" for journey, count in violations["journeys"].items())
+        yield requirement, "MUST", f"{violations['count']:,}", by_journey
     for requirement, count in document["warnings"].items():
-        yield _row(f"Warning: {requirement}", count=f"{count:,}")
+        yield requirement, "SHOULD", f"{count:,}"
+    if not document["violations"] and not document["warnings"]:
+        yield ("No violations under load.",)
 
 
-def _ledger(ledger: Mapping[str, Any]) -> Iterator[TabRow]:
+def _ledger(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
+    ledger = document["ledger"]
     for outcome, count in ledger["counts"].items():
         if count or outcome == "scheduled":
             by_journey = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
-            journeys = ", ".join(f"{name} {number:,}" for name, number in by_journey.items() if number)
-            yield _row(f"Ledger: {outcome}", journeys, count=f"{count:,}")
-    adds_up = "adds up" if ledger["adds_up"] else f"DOES NOT ADD UP: {ledger['missing']:,} missing"
-    yield _row("Ledger", adds_up)
+            parts = ", ".join(f"{name} {number:,}" for name, number in by_journey.items() if number)
+            yield outcome, f"{count:,}", parts
+    yield ("adds up" if ledger["adds_up"] else f"DOES NOT ADD UP: {ledger['missing']:,} missing",)
 
 
-def _harness(harness: Mapping[str, Any]) -> Iterator[TabRow]:
+def _harness(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
+    harness = document["harness"]
     for name, label in HARNESS_METRICS.items():
         numbers = harness[name]
         if numbers["max"] is not None:
-            cells = {_COLUMN_OF[percentile]: format_number(value) for percentile, value in numbers.items()}
-            yield _row(f"Harness: {label}", unit="ms", **cells)
+            yield label, *(format_number(numbers[word]) for word in ("p50", "p99", "max")), "ms"
     for sentence in harness["why"]:
-        yield _row("Harness: saturated", sentence)
+        yield (f"saturated: {sentence}",)
     if harness["faults"]["streams"]:
-        yield _row("Harness: fault", harness["faults"]["sentence"], count=f"{harness['faults']['streams']:,}")
+        yield (f"fault: {harness['faults']['sentence']}",)
+
+
+def _heads(*heads: str) -> tuple[tuple[str, str], ...]:
+    # Locust's page rewrites keys with underscores, so they have none.
+    return tuple(("".join(filter(str.isalnum, head.lower())), head) for head in heads)
+
+
+TABS = (
+    Tab(
+        "streams",
+        "Streams",
+        (
+            *_heads("Journey", "Streams", "Failed", "Violations", "Goodput"),
+            *_heads(*(f"{METRICS[metric]} {word}, ms" for metric in SIDE_BY_SIDE for word in PERCENTILES)),
+        ),
+        _streams,
+    ),
+    Tab("metrics", "Metrics", _heads("Metric", "Count", "p50", "p95", "p99", "Max", "Unit"), _metrics),
+    Tab("violations", "Violations", _heads("Requirement", "Level", "Count", "Journeys"), _violations),
+    Tab("ledger", "Ledger", _heads("Outcome", "Streams", "Journeys"), _ledger),
+    Tab("harness", "Harness", _heads("What", "p50", "p99", "Max", "Unit"), _harness),
+)
+"""The journeys first; what is no stream's number stands apart."""
+
+KEYS = frozenset(tab.key for tab in TABS)
 
 
 def format_number(value: float | None) -> str:

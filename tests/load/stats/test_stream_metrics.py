@@ -202,6 +202,25 @@ def test_the_metrics_of_a_run() -> None:
     assert (measured.stamped, measured.unstamped) == (6, 0)
 
 
+@pytest.mark.parametrize(
+    ("last_ms", "rate"),
+    [
+        (50.02, None),  # 100,000 tokens/s, as of an answer that was ready before it was sent
+        (59.9, None),
+        (60.0, 200),
+        (450.0, 5),
+    ],
+)
+def test_tokens_that_were_ready_before_they_were_sent_have_no_rate(
+    last_ms: float, rate: float | None
+) -> None:
+    reads = ((30.0, HEAD), (50.0, TOKEN), (50.01, TOKEN), (last_ms, TOKEN), (500.0, DONE + END))
+    measured = measure(exchange(*reads), RUN, "done", scheduled=False)
+    assert measured.values.get("tokens_per_s") == (None if rate is None else pytest.approx(rate))
+    assert "stall_ms" in measured.values  # the gaps are known all the same
+    assert sum(map(len, measured.gaps_ms.values())) == 2
+
+
 def test_arrivals_belong_to_their_own_second() -> None:
     late = [(30.0, HEAD + TOKEN), (1030.0, TOKEN), (2030.0, DONE + END)]
     measured = measure(exchange(*late), RUN, "done", scheduled=False)
@@ -212,7 +231,7 @@ def test_arrivals_belong_to_their_own_second() -> None:
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
 def test_a_replay_has_no_run_metrics(step: StreamStep, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
-    assert measured.values == {"connect_ms": 2, "head_ms": 10, "first_event_ms": 40, **extra}
+    assert measured.values == {"connect_ms": 2, "head_ms": 10, **extra}
     assert plain(measured.gaps_ms) == {}
     assert measured.coalesced == 0
     assert sum(map(len, measured.lags_ms.values())) == 6

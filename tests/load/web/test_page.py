@@ -183,49 +183,74 @@ def document(**more: Any) -> dict[str, Any]:
     return stats.snapshot() | more
 
 
-def by_what(found: list[streams_table.TabRow]) -> dict[tuple[str, str], streams_table.TabRow]:
-    return {(row["what"], row["journey"]): row for row in found}
+def rows_of(key: str, found: dict[str, Any]) -> list[list[str]]:
+    """The cells of one tab, row by row."""
+    (tab,) = (tab for tab in streams_table.TABS if tab.key == key)
+    rows = tab.rows(found)
+    keys = [column for column, _ in tab.columns]
+    assert len(set(keys)) == len(keys)
+    assert all(set(row) == {*keys, "name"} for row in rows)
+    assert [row["name"] for row in rows] == sorted(row["name"] for row in rows)
+    return [[row[column] for column in keys] for row in rows]
 
 
-def test_the_tab_has_a_row_for_each_number() -> None:
-    rows = by_what(streams_table.rows(document()))
-    ttft = rows["TTFT", "fresh"]
-    assert [ttft[key] for key in ("count", "p50", "p95", "p99", "longest", "unit")] == [
-        "1",
-        *["1,234"] * 4,
-        "ms",
+def test_a_journey_has_one_row_with_its_latencies_side_by_side() -> None:
+    found = document()
+    heads = [head for _, head in streams_table.TABS[0].columns]
+    all_journeys, fresh = (dict(zip(heads, row, strict=True)) for row in rows_of("streams", found))
+    assert heads[5:] == [
+        *("TTFT p50, ms", "TTFT p95, ms", "TTFT p99, ms"),
+        *("ITL p50, ms", "ITL p95, ms", "ITL p99, ms"),
+        *("Duration p50, ms", "Duration p95, ms", "Duration p99, ms"),
     ]
-    assert rows["TTFT", "all"]["count"] == "1"
-    assert rows["409", "all"]["count"] == rows["Resume", "all"]["count"] == "0"
-    assert rows["Violation of ids.unique", "fresh 2"]["count"] == "2"
-    assert rows["Warning: ids.clock", ""]["count"] == "1"
-    assert rows["Ledger: scheduled", "fresh 1,204"]["count"] == "1,204"
-    assert rows["Ledger: in flight", "fresh 1"]["count"] == "1"
-    assert ("Ledger", "adds up") in rows
-    assert rows["Error rate", "all"]["count"] == "1/2"
-    assert rows["Error rate", "all"]["p50"] == rows["Goodput", "fresh"]["p50"] == "50.00%"
-    assert rows["Harness: receive lag", ""]["p99"] == "20.0"
-    assert ("Harness: saturated", "the p99 of receive lag is 20.0 ms (limit 10 ms)") in rows
-    assert [row["name"] for row in streams_table.rows(document())] == sorted(
-        row["name"] for row in streams_table.rows(document())
-    )
-    keys = {key for key, _ in streams_table.COLUMNS} | {"name"}
-    assert all(set(row) == keys for row in streams_table.rows(document()))
+    assert (all_journeys["Journey"], fresh["Journey"]) == ("all", "fresh")
+    for row in (all_journeys, fresh):
+        assert (row["Streams"], row["Failed"], row["Violations"], row["Goodput"]) == (
+            *("1,204", "1/2", "2", "50.00%"),
+        )
+        assert [row[f"TTFT {word}, ms"] for word in ("p50", "p95", "p99")] == ["1,234"] * 3
+        assert [row[f"ITL {word}, ms"] for word in ("p50", "p95", "p99")] == [""] * 3
 
 
-def test_the_tab_shows_what_is_wrong() -> None:
+def test_what_is_no_stream_s_number_stands_apart() -> None:
+    found = document()
+    assert rows_of("violations", found) == [
+        ["ids.unique", "MUST", "2", "fresh 2"],
+        ["ids.clock", "SHOULD", "1", ""],
+    ]
+    assert rows_of("ledger", found) == [
+        ["scheduled", "1,204", "fresh 1,204"],
+        ["done", "1,203", "fresh 1,203"],
+        ["in flight", "1", "fresh 1"],
+        ["adds up", "", ""],
+    ]
+    harness = rows_of("harness", found)
+    assert harness[0] == ["Receive lag", "20.0", "20.0", "20.0", "ms"]
+    assert harness[-1][0] == "saturated: the p99 of receive lag is 20.0 ms (limit 10 ms)"
+    metrics = {row[0]: row[1:] for row in rows_of("metrics", found)}
+    assert list(metrics) == ["TTFT", "ITL", "Duration", "Stall", "Resume", "409", "Tokens/s"]
+    assert metrics["TTFT"] == ["1", *["1,234"] * 4, "ms"]
+    assert metrics["409"] == ["0", *[""] * 5]
+
+
+def test_the_tabs_show_what_is_wrong() -> None:
     found = document(problem="the disk is full", workers_lost=["worker-1"], warming_up=True)
     found["ledger"] = {**found["ledger"], "adds_up": False, "missing": 3}
-    rows = streams_table.rows(found)
-    assert (rows[0]["what"], rows[0]["journey"]) == ("Problem", "the disk is full")
-    assert rows[1]["journey"].startswith("warming up: ")
-    assert rows[1]["journey"].endswith("worker-1 lost; the last results are missing")
-    assert ("Ledger", "DOES NOT ADD UP: 3 missing") in by_what(rows)
+    first = [row[0] for row in rows_of("streams", found)]
+    assert first == [
+        "Problem: the disk is full",
+        "warming up: streams due now are left out of percentiles and rates",
+        "worker-1 lost; the last results are missing",
+        "all",
+        "fresh",
+    ]
+    assert rows_of("ledger", found)[-1][0] == "DOES NOT ADD UP: 3 missing"
 
 
-def test_before_a_test_the_tab_says_so() -> None:
-    rows = streams_table.rows(LiveStats(None, lambda _: None).snapshot())
-    assert [(row["what"], row["journey"]) for row in rows] == [("Test", "ready")]
+def test_before_a_test_the_tabs_say_so() -> None:
+    found = LiveStats(None, lambda _: None).snapshot()
+    assert [row[0] for row in rows_of("streams", found)] == ["no test yet"]
+    assert [row[0] for row in rows_of("violations", found)] == ["No violations under load."]
 
 
 WHOLE = {"journeys": FRESH, "processes": 1}

@@ -5,8 +5,10 @@
 const POLL_MS = 1000;
 const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 24, HEIGHT = 240;
-const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["stall_ms", "Stall"], ["duration_ms", "Duration"],
+const SIDE_BY_SIDE = [["ttft_ms", "TTFT, ms"], ["inter_token_ms", "ITL, ms"], ["duration_ms", "Duration, ms"]];
+const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["duration_ms", "Duration"], ["stall_ms", "Stall"],
   ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"]];
+const WORDS = ["p50", "p95", "p99"];
 const PERCENTILES = [["p50", "c1", ""], ["p95", "c2", "thick"], ["p99", "c3", "dotted"]];
 const percentileLines = (metric) => PERCENTILES.map(([percentile, color, look]) =>
   ({ label: percentile, color, look, values: (series) => series[metric][percentile] }));
@@ -20,7 +22,7 @@ const CHARTS = [
     { label: "arrivals", color: "c1", look: "", values: perSecond("arrivals") },
     { label: "completions", color: "c4", look: "dashed", values: perSecond("completions") },
     { label: "dropped", color: "c2", look: "dotted", values: perSecond("dropped"), ifAny: true }] },
-  { id: "violations", title: "Violations and failed streams", unit: "", whole: true, bars: true, lines: [
+  { id: "violations", title: "Violations and failed streams", unit: "", whole: true, bars: true, none: "No violations and no failed streams.", lines: [
     { label: "violations", color: "c3", look: "bar", values: (series) => series.violations },
     { label: "failed streams", color: "c2", look: "bar", values: (series) => series.failed }] },
 ];
@@ -72,12 +74,14 @@ function linesOf(chart, series) {
 function build() {
   for (const chart of CHARTS) {
     const figure = make(document.getElementById("charts"), "figure", { id: `chart-${chart.id}` });
+    chart.figure = figure;
     const caption = make(figure, "figcaption");
     make(caption, "h2", { id: `title-${chart.id}` }, chart.unit ? `${chart.title}, ${chart.unit}` : chart.title);
     chart.legend = make(caption, "ul", { class: "legend" });
     chart.svg = make(figure, "svg:svg", { role: "img", tabindex: "0", "aria-labelledby": `title-${chart.id} text-${chart.id}` });
     chart.readout = make(figure, "p", { class: "readout" });
     chart.text = make(figure, "p", { class: "hidden", id: `text-${chart.id}` });
+    chart.empty = make(figure, "p", { class: "empty" });
     const details = make(figure, "details");
     make(details, "summary", {}, "Latest values as a table");
     chart.table = make(details, "div", { class: "scroll" });
@@ -112,16 +116,21 @@ const span = (series) => Math.max(10 * series.bin_s, series.t_s.length * series.
 function draw(chart) {
   if (!newest) return;
   const series = newest.series, lines = linesOf(chart, series), limits = objectivesOf(chart, newest);
-  const width = Math.max(240, chart.svg.clientWidth), right = width - RIGHT, bottom = HEIGHT - BOTTOM;
   const values = lines.flatMap((line) => line.points).filter((value) => value !== null);
   const measured = Math.max(0, ...values);
+  // Without anything to draw, the chart is one line that says so.
+  const empty = !values.length || (Boolean(chart.none) && measured === 0);
+  chart.figure.classList.toggle("without", empty);
+  chart.empty.textContent = !empty ? "" : values.length ? chart.none : "No data yet.";
+  chart.svg.replaceChildren();
+  if (empty) return describe(chart, lines, limits, [], series);
+  const width = Math.max(240, chart.svg.clientWidth), right = width - RIGHT, bottom = HEIGHT - BOTTOM;
   // A limit far above the measured values would flatten the curve, so the legend names it instead.
-  const near = limits.filter((objective) => objective.limit <= Math.max(measured * 4, 1e-9) || !values.length);
+  const near = limits.filter((objective) => objective.limit <= Math.max(measured * 4, 1e-9));
   const highest = Math.max(measured, ...near.map((objective) => objective.limit), chart.whole ? 1 : 0) || 1;
   const up = step(highest * 1.02, chart.whole), top = Math.ceil(highest * 1.02 / up) * up, total = span(series);
   const x = (seconds) => LEFT + (right - LEFT) * seconds / total;
   const y = (value) => bottom - (bottom - TOP) * value / top;
-  chart.svg.replaceChildren();
   chart.svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
   if (newest.measured_from_s !== null && series.from_s) {
     const until = Math.min(total, newest.measured_from_s - series.from_s);
@@ -150,7 +159,6 @@ function draw(chart) {
     const at = x(series.t_s[cursors[chart.id]] + series.bin_s / 2);
     make(chart.svg, "svg:line", { class: "cursor", x1: at, x2: at, y1: TOP, y2: bottom });
   }
-  if (!values.length) make(chart.svg, "svg:text", { x: (LEFT + right) / 2, y: (TOP + bottom) / 2, "text-anchor": "middle" }, "no data yet");
   describe(chart, lines, limits, near, series);
 }
 
@@ -242,21 +250,49 @@ function tiles(snapshot) {
   }));
 }
 
+// One row for each journey: what became of its streams, and its latencies side by side.
+function journeyTable(snapshot) {
+  const element = make(null, "table"), head = make(element, "thead"), groups = make(head, "tr"), words = make(head, "tr");
+  const cells = (journey) => {
+    const counts = journey === null ? snapshot.ledger.counts : snapshot.ledger.journeys[journey];
+    const rates = journey === null ? snapshot.rates.all : snapshot.rates.journeys[journey];
+    const violations = Object.values(snapshot.violations).reduce((sum, found) =>
+      sum + (journey === null ? found.count : found.journeys[journey] || 0), 0);
+    const latencies = SIDE_BY_SIDE.flatMap(([name]) => {
+      const metric = snapshot.metrics[name];
+      const values = metric && (journey === null ? metric.all : metric.journeys[journey]);
+      return WORDS.map((word) => number(values ? values[word] : null));
+    });
+    return [number(counts.scheduled, true), `${number(rates.failed, true)}/${number(rates.judged, true)}`, number(violations, true), share(rates.goodput), ...latencies];
+  };
+  for (const title of ["Journey", "Streams", "Failed", "Violations", "Goodput"]) {
+    make(groups, "th", { scope: "col", rowspan: 2 }, title);
+  }
+  for (const [, title] of SIDE_BY_SIDE) {
+    make(groups, "th", { scope: "colgroup", colspan: WORDS.length, class: "group" }, title);
+    WORDS.forEach((word, index) => make(words, "th", { scope: "col", class: index ? "" : "group" }, word));
+  }
+  const body = make(element, "tbody");
+  for (const journey of [null, ...Object.keys(snapshot.ledger.journeys).sort()]) {
+    const row = make(body, "tr", journey === null ? { class: "all" } : {});
+    make(row, "th", { scope: "row" }, journey === null ? "all" : journey);
+    cells(journey).forEach((cell, index) => make(row, "td", { class: index >= 4 && (index - 4) % WORDS.length === 0 ? "group" : "" }, cell));
+  }
+  return element;
+}
+
 function tables(snapshot) {
-  const rows = METRICS.flatMap(([name, label]) => {
+  put("journeys", snapshot.run ? journeyTable(snapshot) : "No test yet.");
+  const rows = METRICS.filter(([name]) => snapshot.metrics[name]).map(([name, label]) => {
     const metric = snapshot.metrics[name];
-    if (!metric) return [];
-    return [["all", metric.all], ...Object.entries(metric.journeys)].map(([journey, values]) => ({
-      all: journey === "all",
-      cells: [label, journey, number(values.count, true), ...["p50", "p95", "p99", "max"].map((name) => number(values[name])), metric.unit],
-    }));
+    return [metric.unit === "ms" ? `${label}, ms` : label, number(metric.all.count, true), ...[...WORDS, "max"].map((word) => number(metric.all[word]))];
   });
-  put("metrics", rows.length ? table(["Metric", "Journey", "Count", "p50", "p95", "p99", "Max", "Unit"], rows, [1]) : "No data yet.");
+  put("metrics", rows.length ? table(["Metric", "Count", "p50", "p95", "p99", "Max"], rows) : "No data yet.");
   const broken = Object.entries(snapshot.violations).map(([id, violation]) =>
     [id, Object.entries(violation.journeys).map(([journey, count]) => `${journey} ${number(count, true)}`).join(", "), number(violation.count, true)]);
-  put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "No violations.");
+  put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "No violations under load.");
   const ledger = Object.entries(snapshot.ledger.counts).filter(([outcome, count]) => count || outcome === "scheduled").map(([outcome, count]) => [outcome, number(count, true)]);
-  put("ledger", table(["Streams", "Count"], ledger), make(null, "p", { class: snapshot.ledger.adds_up ? "good" : "bad" },
+  put("ledger", table(["Outcome", "Streams"], ledger), make(null, "p", { class: snapshot.ledger.adds_up ? "good" : "bad" },
     snapshot.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${snapshot.ledger.missing} missing.`));
   const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Hub delay", "hub_delay_ms"]]
     .map(([label, key]) => [label, ...["p50", "p99", "max"].map((name) => number(snapshot.harness[key][name]))]);
