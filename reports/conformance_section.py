@@ -173,7 +173,11 @@ def source_text(source: str) -> str:
 def _source(source: str) -> str:
     if reading := _READING.fullmatch(source):
         return f"our interpretation {reading[1]}, where the API's documentation is silent"
-    return _SOURCES.get(source, source)
+    name, _, section = source.partition(" ")
+    known = _SOURCES.get(name)
+    if known is None:
+        return source
+    return f"{known}, section {section}" if section else known
 
 
 def _area(requirement_id: str) -> str:

@@ -50,6 +50,8 @@ def test_every_verdict_has_its_own_symbol_and_a_meaning() -> None:
     [
         ("W", "WHATWG HTML 9.2 (server-sent events)"),
         ("RFC 9110", "RFC 9110"),
+        ("W 9.2.3", "WHATWG HTML 9.2 (server-sent events), section 9.2.3"),
+        ("D 2.3", "draft-ietf-httpapi-idempotency-key-header, section 2.3"),
         (
             "api, reading 2",
             "the API's documentation; our interpretation 2, where the API's documentation is silent",
