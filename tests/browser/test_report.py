@@ -154,6 +154,44 @@ def test_a_phone_never_scrolls_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE_WIDTH
 
 
+def test_a_phone_shows_limit_and_headroom_of_every_row_without_scrolling(
+    browser_page: BrowserPage, reports: dict[str, Path]
+) -> None:
+    page = browser_page.open(reports["hostile"], width=390)
+    table = page.get_by_role("region", name="Table: objectives")
+    assert table.evaluate("element => element.scrollWidth <= element.clientWidth")
+    rows = table.locator("tbody tr")
+    assert rows.count() >= 5
+    for row in rows.all():
+        for column in ("value", "limit", "headroom"):
+            box = row.locator(f"[data-of={column}]").bounding_box()
+            assert box is not None
+            assert box["x"] >= 0
+            assert box["x"] + box["width"] <= 390
+    labels = "cells => cells.map(cell => getComputedStyle(cell, '::before').content)"
+    assert rows.first.locator("[data-of=limit]").evaluate_all(labels) == ['"limit"']
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_name_of_a_setting_is_not_broken_inside_a_word(
+    browser_page: BrowserPage, reports: dict[str, Path], width: int
+) -> None:
+    page = browser_page.open(reports["full"], width=width)
+    page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
+    # Each text between two places where a name may be broken is on one line.
+    broken = page.evaluate(
+        """() => [...document.querySelectorAll("code, .facts dt")].flatMap(name => [...name.childNodes])
+            .filter(node => node.nodeType === Node.TEXT_NODE && /^[\\w.]+$/.test(node.data))
+            .filter(node => {
+                const range = document.createRange();
+                range.selectNodeContents(node);
+                return new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1;
+            }).map(node => node.data)"""
+    )
+    assert broken == []
+    assert page.locator("code wbr").count() > 20
+
+
 def test_print_is_light_and_has_no_navigation(browser_page: BrowserPage, reports: dict[str, Path]) -> None:
     page = browser_page.open(reports["full"], color_scheme="dark")
     page.emulate_media(media="print")

@@ -34,7 +34,9 @@ def _matrix(path: Path, *checks: CheckRecord, budget: SizeBudget | None = None) 
 
 
 def _only(path: Path, verdict: str, evidence: list[dict[str, Any]]) -> CheckView:
-    row = CheckRecord(id="ids.unique", level="MUST", verdict=verdict, detail="detail", evidence=evidence)
+    row = CheckRecord(
+        id="ids.unique", level="MUST", verdict=verdict, detail="detail", duration_s=0.1, evidence=evidence
+    )
     made = _matrix(path, row)
     assert made is not None
     return made.areas[0].checks[0]
@@ -99,11 +101,22 @@ def test_an_area_without_failures_is_quiet(tmp_path: Path) -> None:
     made = _matrix(
         tmp_path / "r.sqlite",
         CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
-        CheckRecord(id="framing.utf8", level="MUST", verdict="inconclusive"),
+        CheckRecord(id="framing.utf8", level="MUST", verdict="inconclusive", duration_s=0.1),
         CheckRecord(id="resume.start", level="INFO", verdict="info"),
     )
     assert made is not None
     assert {area.name: area.quiet for area in made.areas} == {"framing": False, "ids": True, "resume": True}
+
+
+def test_what_was_not_selected_is_not_called_inconclusive(tmp_path: Path) -> None:
+    made = _matrix(
+        tmp_path / "r.sqlite",
+        CheckRecord(id="ids.unique", level="MUST", verdict="pass"),
+        CheckRecord(id="ids.clock", level="SHOULD", verdict="inconclusive", detail="not tested"),
+    )
+    assert made is not None
+    assert made.tally == "1 requirement: 1 pass"
+    assert "ids.clock" in made.unchecked
 
 
 def test_an_id_that_is_not_in_the_catalogue_does_not_become_an_anchor(tmp_path: Path) -> None:

@@ -41,12 +41,12 @@ class Tab:
 
     @property
     def tab(self) -> dict[str, str]:
-        """As Locust's page wants a tab."""
+        """A tab, as Locust's page expects it."""
         return {"key": self.key, "title": self.title}
 
     @property
     def table(self) -> dict[str, Any]:
-        """As Locust's page wants the head of a tab's table."""
+        """The head of the tab's table, as Locust's page expects it."""
         return {
             "key": self.key,
             "structure": [{"key": key, "title": title} for key, title in self.columns],
@@ -84,7 +84,7 @@ def _state(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
 
 
 def _journey(document: SnapshotDocument, journey: str | None) -> tuple[str, ...]:
-    """One journey, or all: how many streams, what became of them, and the latencies side by side."""
+    """One journey, or all: how many streams, their outcomes, and the latencies side by side."""
     ledger, rates = document["ledger"], document["rates"]
     counts = ledger["counts"] if journey is None else ledger["journeys"][journey]
     rate = rates["all"] if journey is None else rates["journeys"].get(journey, {})
@@ -177,7 +177,7 @@ TABS = (
     Tab("ledger", "Ledger", _heads("Outcome", "Streams", "Journeys"), _ledger),
     Tab("harness", "Harness", _heads("What", "p50", "p99", "Max", "Unit"), _harness),
 )
-"""The journeys first; what is no stream's number stands apart."""
+"""The journeys come first. Violations, the ledger and the harness's own figures have their own tables."""
 
 KEYS = frozenset(tab.key for tab in TABS)
 

@@ -25,6 +25,7 @@ from harness.load.stats.stream_metrics import (
     outcome_of,
 )
 from harness.protocol.request import HttpRequest
+from harness.results.metrics import LEAST_RATE_MS
 from tests.load.run_server import HEAD
 
 MS = 1_000_000
@@ -287,4 +288,6 @@ def test_stamps_in_any_order_give_gaps_of_zero_or_more(stamps_us: list[int]) -> 
     assert math.isclose(sum(gaps_ms), max(stamps_ms) - stamps_ms[0], abs_tol=1e-3)
     assert all(math.isfinite(value) and value >= 0 for value in measured.values.values())
     assert sum(map(len, measured.lags_ms.values())) == len(reads)
-    assert ("tokens_per_s" in measured.values) is bool(gaps_ms)
+    assert ("stall_ms" in measured.values) is bool(gaps_ms)
+    spread_ms = (max(stamps_us) - stamps_us[0]) / 1000
+    assert ("tokens_per_s" in measured.values) is (spread_ms >= LEAST_RATE_MS)

@@ -212,7 +212,7 @@ def test_a_journey_has_one_row_with_its_latencies_side_by_side() -> None:
         assert [row[f"ITL {word}, ms"] for word in ("p50", "p95", "p99")] == [""] * 3
 
 
-def test_what_is_no_stream_s_number_stands_apart() -> None:
+def test_violations_ledger_and_the_harness_have_their_own_tables() -> None:
     found = document()
     assert rows_of("violations", found) == [
         ["ids.unique", "MUST", "2", "fresh 2"],

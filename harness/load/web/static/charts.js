@@ -250,7 +250,7 @@ function tiles(snapshot) {
   }));
 }
 
-// One row for each journey: what became of its streams, and its latencies side by side.
+// One row for each journey: the outcomes of its streams, and its latencies side by side.
 function journeyTable(snapshot) {
   const element = make(null, "table"), head = make(element, "thead"), groups = make(head, "tr"), words = make(head, "tr");
   const cells = (journey) => {
