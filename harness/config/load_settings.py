@@ -37,13 +37,21 @@ _SEED_LIMIT = 2**63
 class JourneyWeights(StrictModel):
     """The relative weight of each journey. A journey with the weight 0 does not run."""
 
+    #: starts a run and reads it to its end
     fresh: int = Field(0, ge=0)
+    #: sends the same request again after the run has ended
     replay: int = Field(0, ge=0)
+    #: cuts the connection after random events and resumes
     resume: int = Field(0, ge=0)
+    #: sends a different body under the key of a run in flight
     conflict: int = Field(0, ge=0)
+    #: opens several streams of one run while it is in flight
     join: int = Field(0, ge=0)
+    #: sends identical requests at the same time
     race: int = Field(0, ge=0)
+    #: cuts the connection and does not come back
     abandon: int = Field(0, ge=0)
+    #: reads slowly, so that the server has to wait
     slow_reader: int = Field(0, ge=0)
 
     @model_validator(mode="after")
@@ -120,23 +128,35 @@ class LoadSettings(StrictModel):
     The default duration is that of the ramp, steps, spike or trace.
     """
 
+    #: closed loop: the number of concurrent users; 10 if no loop is set
     users: int | None = Field(None, ge=1)
+    #: open loop: arrivals per second
     rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    #: open loop: a rising rate, FROM:TO:OVER, for example 1:100:60s
     ramp: Annotated[str, _valid(parse_ramp)] | None = None
+    #: open loop: one rate after another, RATE:FOR,…, for example 10:30s,20:30s
     steps: Annotated[str, _valid(parse_steps)] | None = None
+    #: open loop: a burst, BASE:PEAK:AT:FOR, for example 10:100:20s:5s
     spike: Annotated[str, _valid(parse_spike)] | None = None
+    #: open loop: a file of arrival times in seconds, one per line
     trace: Annotated[str, _valid(read_arrival_times)] | None = None
     #: open loop: constant or exponentially distributed gaps between arrivals
     arrivals: Literal["constant", "poisson"] = "constant"
-    #: open loop: seed of the arrival times and of the journey of each arrival
+    #: open loop: seed of the arrival times and of the journey of each arrival; random by default
     seed: int | None = Field(default_factory=_random_seed, ge=0, lt=_SEED_LIMIT)
+    #: open loop: arrivals above this number of streams in flight are dropped and counted
     max_in_flight: int | None = Field(None, ge=1)
+    #: how long arrivals start; by default the length of ramp, steps, spike or trace, else 20 s
     duration: Seconds = Field(default_factory=_default_duration_s)
+    #: time at the start that is reported separately
     warmup: SecondsFromZero = 0.0
+    #: closed loop: users started per second; by default all at once
     spawn_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
+    #: worker processes of Locust
     processes: int = Field(1, ge=1)
     #: the number of stream rows to keep; counts and histograms include all streams
     keep_streams: int = Field(1_000_000, ge=0)
+    #: the relative weights of the journeys; a journey with the weight 0 does not run
     journeys: JourneyWeights = Field(default_factory=_default_journeys)
 
     @property

@@ -60,47 +60,70 @@ Action = JsonObject
 class Actions(StrictModel):
     """The workflowAction objects that cause the situations that scenarios need."""
 
+    #: ends with done
     success: Action | None = None
+    #: streams for a second or more, to be cut, resumed and joined
     long: Action | None = None
+    #: ends with error
     failure: Action | None = None
+    #: ends with cancelled
     cancelled: Action | None = None
+    #: ends with done, without any token
     silent: Action | None = None
+    #: pauses for longer than budgets.heartbeat
     quiet: Action | None = None
-    #: an action whose tokens repeat a text from its parameters, where ``{text}`` is its placeholder
+    #: returns the text of a parameter, which is written there as "{text}"
     echo: Action | None = None
 
 
 class SecondPrincipal(StrictModel):
     """A second organization, to test that idempotency keys are scoped to organizations."""
 
+    #: the bearer token of a user of the second organization
     token: Token
+    #: its organization
     organization_id: str
 
 
 class OtherRoute(StrictModel):
     """A second endpoint with the same frames. `body` is merged into the request body."""
 
+    #: the path of the second endpoint
     path: str
+    #: merged into the body of requests to it
     body: JsonObject = Field(default_factory=dict)
 
 
 class TargetSettings(StrictModel):
     """The server under test."""
 
+    #: scheme, host and port of the server, for example https://agent.example.com
     base_url: str | None = None
+    #: the path of the endpoint
     path: str = "/agent/workflow-actions"
+    #: the organization that the token belongs to; sent with each request
     organization_id: str | None = None
+    #: the bearer token; without one no Authorization field is sent
     token: Token | None = None
+    #: whether the server's certificate must be valid
     verify_tls: bool = True
+    #: a file with the certificates of the authorities to trust, in place of the system's
     ca_file: str | None = None
     #: of a load: "new" opens a connection per stream, "reuse" keeps connections alive
     connections: Literal["new", "reuse"] = "new"
+    #: the form of a rejection with 409; the suite checks the server against a declared form
     conflict: Literal["any", "http-409", "event"] = "any"
+    #: where a stream resumed without Last-Event-ID starts; checked if declared
     resume_start: Literal["any", "replay", "tail"] = "any"
+    #: whether the server sends the events after Last-Event-ID; true makes that a MUST
     last_event_id: bool | None = None
+    #: the actions that cause the situations to test
     actions: Actions = Field(default_factory=Actions)
+    #: a user of a different organization, to test that keys are isolated
     second_principal: SecondPrincipal | None = None
+    #: fields merged into every request body
     body: JsonObject = Field(default_factory=dict)
+    #: a second endpoint with the same frames
     other_route: OtherRoute | None = None
 
     @field_validator("base_url")
@@ -123,9 +146,13 @@ class TargetSettings(StrictModel):
 class BudgetSettings(StrictModel):
     """Time limits, in seconds."""
 
+    #: from the request to the first event
     first_event: Seconds = 10.0
+    #: from the terminal event to the end of the stream
     terminal_close: Seconds = 5.0
+    #: the longest silence in a stream
     heartbeat: Seconds = 15.0
+    #: a whole stream
     run: Seconds = 120.0
 
 
@@ -135,8 +162,9 @@ Share = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_i
 class GateSettings(StrictModel):
     """How results are compared with a baseline."""
 
-    #: differences in latency below this share of the baseline, or below this many ms, do not fail the gate
+    #: differences in latency below this share of the baseline do not fail the gate
     smallest_effect: Share = USUAL_EFFECTS.relative
+    #: differences in latency below this many milliseconds do not fail the gate
     smallest_effect_ms: float = Field(USUAL_EFFECTS.ms, ge=0, allow_inf_nan=False)
     #: the same for error_rate and goodput, as a share: 0.005 is half a percentage point
     smallest_effect_share: Share = USUAL_EFFECTS.share
