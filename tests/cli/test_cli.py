@@ -71,6 +71,30 @@ def test_named_journeys_replace_those_of_the_file(given: list[LoadSettings]) -> 
     assert weights == [{"join": 2, "race": 1}, {"replay": 3}]
 
 
+@pytest.mark.parametrize("name", ["--max-concurrency", "--harness-max-concurrency"])
+def test_the_limit_that_a_verdict_points_to_is_an_option_of_both_verbs(
+    given: list[LoadSettings], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    called: list[Any] = []
+
+    def run_conformance(_settings: Settings, **options: Any) -> int:
+        called.append(options["pytest_args"])
+        return 0
+
+    def run_check(*_: Any, max_concurrency: int | None) -> int:
+        called.append(max_concurrency)
+        return 0
+
+    monkeypatch.setattr("harness.commands.conformance.run_conformance", run_conformance)
+    monkeypatch.setattr("harness.commands.check.run_check", run_check)
+    for verb in ("conformance", "check"):
+        assert name in CliRunner().invoke(main, [verb, "--help"]).output
+        result = CliRunner().invoke(main, [verb, "--target", "http://127.0.0.1:1", name, "2"])
+        assert result.exit_code == 0, result.output
+    assert called == [["--harness-max-concurrency", "2"], 2]
+    assert given == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
