@@ -62,6 +62,7 @@ async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
 
 async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A stream that is closed mid-run, and the others: two more readers of its run, and three other runs."""
+    context.require_at_once(6)
     shared = context.request("long")
     async with context.connections(6):
         closing = context.open(shared, "the stream that is closed")

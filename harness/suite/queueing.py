@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
@@ -17,27 +18,29 @@ PROBES = 8
 """Simultaneous runs. A target that serves as many has no queue that the suite would notice."""
 
 _NOTICEABLE_S = 0.15
+_PATIENCE = 4  # times the usual budget for the first event: the last one in the queue waits for all others
 
 
-async def runs_at_once(client: AsyncClient, target: Target) -> int | None:
+async def runs_at_once(target: Target) -> int | None:
     """How many runs the target serves at a time, if fewer than PROBES; None without a noticeable queue.
 
-    A short run may have ended before the next request was read, so the long action confirms a first suspicion.
+    Uses the long action, if configured, because a short run may have ended before the next request was read. If all
+    runs have begun, there is no queue, and the connections are closed.
     """
-    first = await _probe(client, target, "success")
-    if first is None:
+    budgets = target.expectations.budgets
+    patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
+    client = AsyncClient(target.endpoint, patient)
+    action = "long" if target.action("long") is not None else "success"
+    runs = [
+        client.open(target.run(action), f"a run to find a queue, {number} of {PROBES}")
+        for number in range(1, PROBES + 1)
+    ]
+    began = await asyncio.gather(*(run.events(1) for run in runs))
+    if not any(run.finished for run in runs) or not all(began):
+        for run in runs:
+            await run.cut()
         return None
-    return await _probe(client, target, "long" if target.action("long") is not None else "success")
-
-
-async def _probe(client: AsyncClient, target: Target, action: str) -> int | None:
-    runs = await asyncio.gather(
-        *(
-            client.exchange(target.run(action), f"a run to find a queue, {number} of {PROBES}")
-            for number in range(1, PROBES + 1)
-        )
-    )
-    return served_at_once(runs)
+    return served_at_once([await run.result() for run in runs])
 
 
 def served_at_once(runs: Sequence[Exchange]) -> int | None:
@@ -47,7 +50,7 @@ def served_at_once(runs: Sequence[Exchange]) -> int | None:
     """
     if not all(run.started_run for run in runs):
         return None
-    ended_ns = min(run.timing.ended_ns for run in runs)
+    ended_ns = min(run.summary.terminal_ns or run.timing.ended_ns for run in runs)
     began_ns = [run.summary.first_event_ns or run.timing.ended_ns for run in runs]
     early = sum(began < ended_ns for began in began_ns)
     if early == len(runs) or (max(began_ns) - min(began_ns)) / 1e9 < _NOTICEABLE_S:

@@ -92,7 +92,7 @@ class PatientSender:
 
         Call it before the first scenario.
         """
-        self.runs_at_once = await runs_at_once(self.client, self.target)
+        self.runs_at_once = await runs_at_once(self.target)
         if self.runs_at_once is not None:
             self._capacity = self._free = min(self._capacity, self.runs_at_once)
 
@@ -104,6 +104,9 @@ class PatientSender:
         """
         attempt, outcome, problem = await self._attempt(0, play)
         refused = self._refused(attempt)
+        waited = [response for response in refused if not response.is_throttled]
+        if waited:  # for each other: to send them again would end in the same way
+            raise Undecided(self._explain(waited[0], attempt.widest))
         if refused and self.throttle.has_accepted and not await self._is_answered(refused):
             kinds = {_kind(response) for response in refused}
             decided = asyncio.Event()
@@ -220,9 +223,9 @@ class PatientSender:
         return f"the target serves {counted(self.runs_at_once, 'run')} at a time and lets others wait"
 
     def require_at_once(self, count: int) -> None:
-        """Raises Undecided if the target serves fewer than `count` runs at a time, for what compares their times."""
+        """Raises Undecided if the target serves fewer than `count` runs at a time."""
         if self.runs_at_once is not None and self.runs_at_once < count:
-            raise Undecided(f"{self.queue_note}; this compares the times of {count} at once")
+            raise Undecided(f"{self.queue_note}; {count} at once are needed here")
 
     def parties(self, count: int) -> int:
         """How many requests to send at the same moment: `count`, or half as many each time the target refused it."""

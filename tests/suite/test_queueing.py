@@ -48,7 +48,7 @@ def test_a_queue_is_found_and_its_length(slots: int) -> None:
         runs = "1 run" if slots == 1 else f"{slots} runs"
         assert context.queue_note == f"the target serves {runs} at a time and lets others wait"
         context.require_at_once(slots)
-        with pytest.raises(Undecided, match=f"serves {runs} at a time .* compares the times of {slots + 1}"):
+        with pytest.raises(Undecided, match=f"serves {runs} at a time .* {slots + 1} at once are needed"):
             context.require_at_once(slots + 1)
 
     bounded(job())
