@@ -31,7 +31,7 @@ def serving(slots: int, run_s: float) -> Script:
 
 
 async def found(script: Script) -> ScenarioContext:
-    target = {"token": "t", "actions": {"success": ACTION}}
+    target = {"token": "t", "organization_id": "org-1", "actions": {"success": ACTION}}
     async with listening(script) as server:
         values = {"target": {**target, "base_url": f"http://127.0.0.1:{server.port}"}}
         context = ScenarioContext(Settings.model_validate(values))
