@@ -90,6 +90,13 @@ def test_last_event_id_returns_exactly_the_later_events(
     check(*resumed_after_each_id, replayed_long_run)
 
 
+@decides(resume.last_event_id)
+def test_last_event_id_is_honoured_in_flight_too(
+    check: CheckFunction, replayed_long_run: tuple[Exchange, Exchange], cut_runs_by_id: list[CutRun]
+) -> None:
+    check(replayed_long_run[0], (), replayed_long_run, cut_runs_by_id)
+
+
 @decides(resume.after_terminal)
 def test_a_resumption_after_the_terminal_event_ends(
     check: CheckFunction,

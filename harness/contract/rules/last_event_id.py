@@ -14,7 +14,7 @@ from dataclasses import replace
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, passed
-from harness.contract.rules.cuts import tail_allowed
+from harness.contract.rules.cuts import CutRun, tail_allowed
 from harness.contract.rules.rule import combine, quoted, require_terminal
 from harness.contract.rules.sequences import (
     described_difference,
@@ -182,3 +182,14 @@ def ends_after_terminal(original: Exchange, resumed: Exchange) -> RuleResult:
     if resumed.status == 409:  # the documented 409 is for a different body
         return failed(f"the id of the terminal event got {resumed.describe()}", Location(resumed))
     return judge_answer(original, resumed, _ANY_START, own_id=True)
+
+
+def not_replayed(cut: CutRun) -> RuleResult:
+    """Whether a resumption in flight by Last-Event-ID starts after it; resume.every-cut decides what it lost."""
+    named = named_id(cut.resumed)
+    if cut.seen and cut.resumed.sequence[:1] == cut.seen[:1]:
+        return failed(
+            f"Last-Event-ID {named} in flight: the stream was replayed from the first event",
+            Location(cut.resumed, cut.resumed.events[0]),
+        )
+    return passed(f"Last-Event-ID {named} in flight: not replayed")

@@ -17,7 +17,6 @@ from harness.contract.rules.cuts import (
     CutRun,
     honours_ids,
     judge_cuts,
-    lost_by_replay,
     may_have_ended,
     start_policies,
     survived,
@@ -27,10 +26,12 @@ from harness.contract.rules.last_event_id import (
     exactly_after,
     judge_answer,
     judge_order,
+    not_replayed,
 )
 from harness.contract.rules.retries import (
     belongs_to,
     joined_in_flight,
+    not_disturbed,
     nothing_lost,
     retained,
     terminal_lead_ms,
@@ -40,8 +41,6 @@ from harness.contract.rules.sequences import (
     described_difference,
     divergence,
     first_difference,
-    is_subsequence,
-    location_of_difference,
 )
 from harness.formatting import counted
 from harness.profiles.workflow_actions.identity import EventIdentity
@@ -162,35 +161,8 @@ def first_reader_kept(
 
     control: a run that nobody joined, and its retry.
     """
-    if problem := require_terminal(later):
-        return problem
-    if second.timing.sent_ns is None or (
-        first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
-    ):
-        return inconclusive("the run ended before it could be joined", Location(first))
-    if first.terminals and is_subsequence(later.sequence, first.sequence):
-        return inconclusive(
-            "the replay of the run lacks events that its first reader got (see resume.replay), so it proves nothing",
-            Location(later),
-        )
-    if difference := first_difference(later.sequence, first.sequence):
-        if control is not None and (problem := require_replays(control)):
-            return problem
-        if (
-            first.terminals
-            and first.sequence == second.sequence
-            and lost_by_replay(first.sequence, later.sequence)
-        ):
-            return inconclusive(
-                "the replay of the run lacks events that both of its readers got (see resume.replay)",
-                Location(later),
-            )
-        return failed(
-            f"a second reader affected the first one: {difference}",
-            location_of_difference(first, first.sequence, later.sequence),
-            Location(second),
-        )
-    return passed("the first reader got the whole run despite a second one")
+    broken = require_replays(control) if control is not None else None
+    return require_terminal(later) or not_disturbed(first, second, later, broken)
 
 
 @rule(
@@ -294,17 +266,24 @@ def every_cut(
     escalates=lambda expect: expect.last_event_id is True,
 )
 def last_event_id(
-    original: Exchange, resumed: Sequence[Exchange], control: tuple[Exchange, Exchange] | None = None
+    original: Exchange,
+    resumed: Sequence[Exchange],
+    control: tuple[Exchange, Exchange] | None = None,
+    in_flight: Sequence[CutRun] = (),
 ) -> RuleResult:
     """Each of `resumed` names an event of `original`, but not its last, in its Last-Event-ID.
 
-    control: a run and its plain retry. If that fails, a retry with an id proves nothing.
+    control: a run and its plain retry. If that fails, a retry with an id proves nothing. in_flight: runs that were cut
+    and resumed with Last-Event-ID.
     """
     if problem := require_terminal(original) or (require_replays(control) if control else None):
         return problem
     return combine(
-        [exactly_after(original, stream) for stream in resumed],
-        f"each of {counted(len(resumed), 'id')} returned exactly the events after it",
+        [
+            *(exactly_after(original, stream) for stream in resumed),
+            *(not_replayed(cut) for cut in in_flight),
+        ],
+        f"each of {counted(len(resumed) + len(in_flight), 'id')} returned exactly the events after it",
     )
 
 

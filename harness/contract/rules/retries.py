@@ -5,9 +5,15 @@ from __future__ import annotations
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.cuts import Start, tail_allowed
+from harness.contract.rules.cuts import Start, lost_by_replay, tail_allowed
 from harness.contract.rules.rule import quoted, require_terminal
-from harness.contract.rules.sequences import described_difference, divergence, first_difference
+from harness.contract.rules.sequences import (
+    described_difference,
+    divergence,
+    first_difference,
+    is_subsequence,
+    location_of_difference,
+)
 from harness.formatting import counted
 
 _RACING_MS = 100.0  # a retry sent up to this long before the terminal event races it
@@ -116,3 +122,39 @@ def retained(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
 
 def _age_s(run: Exchange, retry: Exchange) -> float:
     return (retry.timing.origin_ns - run.timing.ended_ns) / 1e9
+
+
+def not_disturbed(
+    first: Exchange, second: Exchange, later: Exchange, broken: RuleResult | None
+) -> RuleResult:
+    """Whether `first` got the whole run, as `later` shows it, although `second` joined.
+
+    broken: the result if they differ and `later` proves nothing, because a plain retry is not a replay either.
+    """
+    if second.timing.sent_ns is None or (
+        first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
+    ):
+        return inconclusive("the run ended before it could be joined", Location(first))
+    if first.terminals and is_subsequence(later.sequence, first.sequence):
+        return inconclusive(
+            "the replay of the run lacks events that its first reader got (see resume.replay), so it proves nothing",
+            Location(later),
+        )
+    if difference := first_difference(later.sequence, first.sequence):
+        if broken is not None:
+            return broken
+        if (
+            first.terminals
+            and first.sequence == second.sequence
+            and lost_by_replay(first.sequence, later.sequence)
+        ):
+            return inconclusive(
+                "the replay of the run lacks events that both of its readers got (see resume.replay)",
+                Location(later),
+            )
+        return failed(
+            f"a second reader affected the first one: {difference}",
+            location_of_difference(first, first.sequence, later.sequence),
+            Location(second),
+        )
+    return passed("the first reader got the whole run despite a second one")
