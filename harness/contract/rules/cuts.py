@@ -262,16 +262,18 @@ def judge_cuts(cuts: Sequence[CutRun], by_id: bool, expect: Expectations) -> Rul
 
 
 def start_policies(cuts: Sequence[CutRun], expect: Expectations) -> list[str]:
-    """Where resumptions without Last-Event-ID start: in flight if there are such, otherwise after the end."""
+    """Where resumptions without Last-Event-ID start: in flight if there are such, otherwise after the end.
+
+    Every server replays a finished run, so among runs that may have ended a tail shows the policy.
+    """
     without_last_event_id = [
         cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None
     ]
     in_flight = [cut for cut in without_last_event_id if not may_have_ended(cut)]
-    return sorted(
-        {
-            str(policy)
-            for cut in in_flight or without_last_event_id
-            for policy, _ in [stitch(cut, expect)]
-            if policy is not None
-        }
-    )
+    policies = {
+        str(policy)
+        for cut in in_flight or without_last_event_id
+        for policy, _ in [stitch(cut, expect)]
+        if policy is not None
+    }
+    return [str(Start.TAIL)] if not in_flight and Start.TAIL in policies else sorted(policies)

@@ -635,6 +635,12 @@ CASES: list[Case] = [
     case(resume.start, [cut(1, 0), cut(2, 0)], is_=INFO, says="starts with: replay"),
     case(resume.start, [cut(1, 1)], is_=INFO, says="starts with: tail"),
     case(resume.start, [cut(1, 0), cut(2, 2)], is_=INFO, says="starts with: replay, tail"),
+    case(
+        resume.start,  # both may have ended
+        [came_back(2, 0, 9000.0), came_back(1, 4, 9000.0)],
+        is_=INFO,
+        says="starts with: tail",
+    ),
     case(resume.start, [cut(1, 1, last_id=True)], is_=INCONCLUSIVE, says="no run was resumed without"),
     case(
         resume.start, [with_resumed(cut(2, 0), reply(404))], is_=INCONCLUSIVE, says="could not be determined"
