@@ -7,6 +7,21 @@ from harness.contract.rules import headers
 from harness.suite.pytest_plugin import CheckFunction, decides
 
 
+@decides(headers.transfer_coding)
+def test_the_transfer_coding_is_chunked_alone(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
+@decides(headers.decodable)
+def test_the_body_can_be_decoded(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
+@decides(headers.content_coding)
+def test_the_stream_is_not_compressed_unasked(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
 @decides(headers.event_stream)
 def test_success_is_200_with_an_event_stream(check: CheckFunction, stream: Exchange) -> None:
     check(stream)

@@ -113,6 +113,7 @@ class Target:
         headers: tuple[tuple[str, str], ...] = (
             ("Content-Type", "application/json"),
             ("Accept", "text/event-stream"),
+            ("Accept-Encoding", "identity"),  # a compressor may hold events back
         )
         if sender.token:
             headers = (("Authorization", f"Bearer {sender.token}"), *headers)

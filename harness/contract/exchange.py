@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from propcache.api import cached_property
 
+from harness.contract.decoding.body import DecodedBody, decoded_body
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
@@ -35,7 +36,10 @@ class Ending(StrEnum):
     CUT = "cut"  # the harness cut the connection on purpose
     STOPPED = "stopped"  # the test stopped while the connection was open
     REFUSED = "refused"  # no connection
-    MALFORMED = "malformed"  # not HTTP, or larger than a limit
+    MALFORMED = "malformed"  # not HTTP
+    LIMIT = (
+        "limit"  # a limit of the harness was reached (decoding.limits), and the harness closed the connection
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +166,44 @@ class Exchange:
         return "".join(event.event.content for event in self.events if isinstance(event.event, TokenEvent))
 
     @property
+    def comments_ns(self) -> Sequence[int]:
+        """Arrival of each comment line. It needs no blank line, so it may come long before its frame is complete."""
+        return self._decoded.comments_ns
+
+    @property
     def pending(self) -> bytes:
         """Bytes of an incomplete event at the end: its blank line is missing."""
         return self._decoded.pending
 
+    @cached_property
+    def _body(self) -> DecodedBody:
+        return decoded_body(self.head, body_of(self.reads))
+
     @property
     def body(self) -> bytes:
-        """The response body without its HTTP framing."""
-        return body_of(self.reads)
+        """The response body without its HTTP framing, its content coding and transfer codings."""
+        return self._body.data
 
     def holds(self, text: bytes) -> bool:
         """Whether the response contains `text`, in its raw bytes or in its body."""
         return text in b"".join(read.data for read in self.reads) or text in self.body
+
+    @cached_property
+    def coding_fault(self) -> str | None:
+        """Why the body is not what Content-Encoding and Transfer-Encoding say; None if it is, or has no coding."""
+        if self.head is None or not self.head.body_codings:
+            return None
+        return self._response.coding_fault if self.status == 200 else self._body.fault
+
+    @cached_property
+    def obstacle(self) -> str | None:
+        """Why the harness did not read all of the response, although the server may have sent it in order; else None.
+
+        It is a limit of the harness, or a coding of the body that hides every event.
+        """
+        if self.ending is Ending.LIMIT:
+            return self.ending_detail
+        return self.coding_fault if not self.summary.events else None
 
     @cached_property
     def has_conflict_event(self) -> bool:
@@ -226,7 +256,8 @@ class Exchange:
             return f"no response ({self.ending_detail or self.ending})"
         count = self.summary.events
         events = counted(count, "event") if count else "no event"
-        return f"status {self.status} with {events}, {self.ending_detail or self.ending}"
+        unread = f" ({self.coding_fault})" if not count and self.coding_fault else ""
+        return f"status {self.status} with {events}{unread}, {self.ending_detail or self.ending}"
 
     @property
     def size_bytes(self) -> int:

@@ -6,6 +6,7 @@ has neither), or not at all.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -56,11 +57,54 @@ class ResponseHead:
         """How the body's end is marked."""
         if self.status in {204, 304}:
             return Delimiter.NO_BODY
-        coding = self.value("transfer-encoding")
-        if coding is not None:  # chunked delimits the body only as the last coding
-            last = coding.rpartition(",")[2].strip(" \t").lower()
-            return Delimiter.CHUNKED if last == "chunked" else Delimiter.CLOSE
+        if self.value("transfer-encoding") is not None:  # chunked delimits the body only as the last coding
+            is_chunked = self.transfer_codings[-1:] == ("chunked",)
+            return Delimiter.CHUNKED if is_chunked else Delimiter.CLOSE
         return Delimiter.LENGTH if self.values("content-length") else Delimiter.CLOSE
+
+    @cached_property
+    def transfer_codings(self) -> tuple[str, ...]:
+        """The names in Transfer-Encoding, in lower case, in the order in which they were applied."""
+        return _list_of(self.value("transfer-encoding"))
+
+    @cached_property
+    def content_codings(self) -> tuple[str, ...]:
+        """The names in Content-Encoding, in lower case, in the order in which they were applied, without `identity`."""
+        return tuple(name for name in _list_of(self.value("content-encoding")) if name != "identity")
+
+    @cached_property
+    def body_codings(self) -> tuple[tuple[str, str], ...]:
+        """Every coding of the body except chunked: header field and name, in the order in which they were applied."""
+        return (
+            *(("Content-Encoding", name) for name in self.content_codings),
+            *(
+                ("Transfer-Encoding", name)
+                for name in self.transfer_codings
+                if name not in {"chunked", "identity"}
+            ),
+        )
+
+    @cached_property
+    def framing_fault(self) -> str | None:
+        """What is wrong with the header fields that frame the body, as part of a sentence; None if nothing is.
+
+        Such a message is read by other clients in other ways, or refused.
+        """
+        codings = self.transfer_codings
+        if self.value("transfer-encoding") is None:
+            return None
+        sent = f"Transfer-Encoding: {', '.join(codings)}"
+        if codings.count("chunked") > 1:
+            return f"{sent} applies chunked more than once (RFC 9112, 6.1)"
+        if "chunked" in codings and codings[-1] != "chunked":
+            return f"{sent} does not end with chunked (RFC 9112, 6.1)"
+        if other := next((name for name in codings if name != "chunked"), None):
+            return f"{sent}: {other} was sent, but the request had no TE that accepts it (RFC 9110, 10.1.4)"
+        if self.values("content-length"):
+            return f"{sent} was sent next to Content-Length (RFC 9112, 6.2)"
+        if self.version == "1.0":
+            return f"{sent} was sent in an HTTP/1.0 message (RFC 9112, 6.1)"
+        return None
 
     @cached_property
     def keeps_connection(self) -> bool:
@@ -71,7 +115,16 @@ class ResponseHead:
         return "close" not in {option.strip().lower() for option in options}
 
 
+def _list_of(value: str | None) -> tuple[str, ...]:
+    """The elements of a list in a field value, in lower case. A recipient ignores empty ones (RFC 9110, 5.6.1)."""
+    elements = (element.strip(" \t").lower() for element in (value or "").split(","))
+    return tuple(element for element in elements if element)
+
+
 _HEADS_KEPT = 1024
+#: Values of Transfer-Encoding for which llhttp decodes chunks: not with a tab or an empty element at the end.
+_SEEN_AS_CHUNKED = re.compile(rb"(?:.*,)?[ \t]*chunked *", re.IGNORECASE | re.DOTALL)
+_CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 @lru_cache(maxsize=_HEADS_KEPT)
@@ -99,6 +152,7 @@ class ResponseParser:
     __slots__ = (
         "_body",
         "_body_ends",
+        "_chunks",
         "_error",
         "_fields",
         "_parser",
@@ -118,8 +172,11 @@ class ResponseParser:
         self._body_ends: int | None = None  # how many of these pieces belong to the message
         self._reason = b""
         self._fields: list[tuple[bytes, bytes]] = []
+        self._chunks: ResponseParser | None = None  # decodes the chunks that llhttp does not
         self.on_body = self._body.append  # called once per chunk; a Python method would take twice the time
         self._parser: Any = httptools.HttpResponseParser(self)
+        # Transfer-Encoding next to Content-Length is correct syntax; framing_fault reports it.
+        self._parser.set_dangerous_leniencies(lenient_chunked_length=True)
 
     def feed(self, data: bytes) -> bytes:
         """Parse the next bytes of the connection and return the body bytes in them.
@@ -134,8 +191,18 @@ class ResponseParser:
         pieces = self._body if self._body_ends is None else self._body[: self._body_ends]
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body.clear()
+        if self._chunks is not None:
+            body = self._unchunked(self._chunks, body)
         if self._error is not None:
             raise HttpSyntaxError(self._error, body)
+        return body
+
+    def _unchunked(self, chunks: ResponseParser, body: bytes) -> bytes:
+        try:
+            body = chunks.feed(body)
+        except HttpSyntaxError as problem:
+            body, self._error = problem.body, self._error or str(problem)
+        self.complete, self.surplus = chunks.complete, chunks.surplus
         return body
 
     @property
@@ -157,6 +224,8 @@ class ResponseParser:
     def close(self) -> None:
         """Release the parser. It and its callbacks form a reference cycle, which would need garbage collection."""
         self._parser = None
+        if self._chunks is not None:
+            self._chunks.close()
 
     def end_of_connection(self) -> None:
         """The peer sent FIN, which ends a message without chunks and Content-Length."""
@@ -181,7 +250,14 @@ class ResponseParser:
         if self.complete or 100 <= status < 200:
             return
         self.head = _head(status, self._reason, self._parser.get_http_version(), tuple(self._fields))
+        if self.head.delimiter is Delimiter.CHUNKED and not self._decodes_chunks():
+            self._chunks = ResponseParser()
+            self._chunks.feed(_CHUNKED_HEAD)
         self._fields.clear()
+
+    def _decodes_chunks(self) -> bool:
+        values = [value for name, value in self._fields if name.lower() == b"transfer-encoding"]
+        return _SEEN_AS_CHUNKED.fullmatch(values[-1]) is not None
 
     def on_message_complete(self) -> None:
         if self.head is not None and not self.complete:

@@ -10,19 +10,20 @@ comments, or with only an id, is a frame without data.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from propcache.api import cached_property
 
-MAX_FRAME_BYTES = 8 * 1024 * 1024
 MAX_RETRY_MS = 10**18
 DEFAULT_EVENT_NAME = "message"  # of an event without an `event` field
 
 _LINE_END = re.compile(rb"[\r\n]")
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
+_COLON = 0x3A
 _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
@@ -98,11 +99,13 @@ class SseDecoder:
     """Incremental decoder of one event stream.
 
     `feed` takes body bytes in any split and returns the frames they complete. A block without its blank line stays in
-    `pending`; a browser discards it.
+    `pending`; a browser discards it. comment_lines: how many have ended. A comment, unlike an event, needs no blank
+    line.
     """
 
-    def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES) -> None:
+    def __init__(self, max_frame_bytes: int = sys.maxsize) -> None:
         self.last_event_id = ""
+        self.comment_lines = 0
         self._max_frame_bytes = max_frame_bytes
         self._block = bytearray()  # lines of the open block, then the unfinished line
         self._line_start = 0  # of the unfinished line
@@ -170,6 +173,7 @@ class SseDecoder:
         block = self._block
         self._after_cr = block[end] == 0x0D
         if end > self._line_start:
+            self.comment_lines += block[self._line_start] == _COLON
             self._line_start = self._searched = end + 1
             return None
         raw = bytes(block[: self._line_start])

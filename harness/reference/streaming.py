@@ -43,8 +43,12 @@ class RunStreaming(ApiBase):
         index = None if last_seen is None else run.index_after(last_seen)
         return 0 if index is None else index
 
+    def stream_response(self, http: web.BaseRequest) -> web.StreamResponse:
+        """The response that carries a stream, before its head is sent."""
+        return web.StreamResponse(headers=self.stream_headers(http))
+
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
-        response = web.StreamResponse(headers=self.stream_headers(http))
+        response = self.stream_response(http)
         try:
             await response.prepare(http)
             async with aclosing(self.chunks(reader)) as chunks:

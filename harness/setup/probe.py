@@ -53,7 +53,11 @@ class Probe:
 
     async def anonymous_request(self) -> Exchange:
         """A request without token and action, so no server starts a run for it."""
-        headers = (("Content-Type", "application/json"), ("Accept", "text/event-stream"))
+        headers = (
+            ("Content-Type", "application/json"),
+            ("Accept", "text/event-stream"),
+            ("Accept-Encoding", "identity"),
+        )
         body = {
             "organizationId": self.target.principal.organization_id,
             "sessionId": str(uuid.uuid4()),

@@ -254,7 +254,7 @@ def check_buffering(run: Exchange) -> SetupFinding:
 
 
 def check_compression(run: Exchange) -> SetupFinding:
-    """Compression, which buffers the stream. The harness sends no Accept-Encoding."""
+    """Compression, which buffers the stream. The harness asks for none: `Accept-Encoding: identity`."""
     coding = (run.head.value("content-encoding") if run.head else None) or "identity"
     if coding.strip().lower() in ("identity", ""):
         return ok("compression", "none")

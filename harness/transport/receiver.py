@@ -244,6 +244,8 @@ class Receiver:
     def _end_if_due(self, response: Response) -> None:
         if response.malformed:
             self.end(Ending.MALFORMED, response.malformed)
+        elif response.limit:
+            self.end(Ending.LIMIT, f"a limit of the harness was reached: {response.limit}")
         elif self.cut is not None and self.events_seen >= self.cut.after_events > 0:
             self.cut_connection()
         elif response.complete:

@@ -192,6 +192,14 @@ def no_answer(
     return scripted(ending=ending, detail=detail, **options)
 
 
+#: A run that the harness did not read to its end, because it reached a limit of its own.
+LIMITED = run(
+    token(0),
+    ending=Ending.LIMIT,
+    detail="a limit of the harness was reached: the response is larger than 128 MiB",
+)
+
+
 def empty_stream(**options: Any) -> Exchange:
     """A 200 without any event."""
     return run(**options)

@@ -255,16 +255,6 @@ INVALID = [
     ("a negative length", OK + b"Content-Length: -2\r\n\r\nhi", b""),
     ("an empty length", OK + b"Content-Length:\r\n\r\nhi", b""),
     ("two lengths", OK + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\nhi", b""),
-    (
-        "length and chunks",
-        OK + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-        b"",
-    ),
-    (
-        "chunks and length",
-        OK + b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
-        b"",
-    ),
     ("a chunk size that is none", CHUNKED + b"2\r\nhi\r\nzz\r\n", b"hi"),
     ("an event where a chunk size belongs", CHUNKED + b"data: x\n\n", b""),
     ("a chunk longer than its size", CHUNKED + b"2\r\nhi\r\n2\r\nhello\r\n", b"hihe"),
@@ -571,3 +561,72 @@ class TestEncodeRequest:
         assert encode_request(HttpRequest("POST", "/", (), b"\r\n\r\n"), host="h").endswith(
             b"4\r\n\r\n\r\n\r\n"
         )
+
+
+TWO = b'2\r\nhi\r\n2;name="a b"\r\nho\r\n0\r\n\r\n'
+CHUNKED_FIELDS = [
+    b"Transfer-Encoding: chunked\t",
+    b"Transfer-Encoding:\tChunked \t ",
+    b"transfer-encoding:CHUNKED",
+    b"Transfer-Encoding: ,chunked",
+    b"Transfer-Encoding: chunked,",
+    b"Transfer-Encoding: , chunked ,\t,",
+]
+
+
+@pytest.mark.parametrize("field", CHUNKED_FIELDS)
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_chunked_however_its_field_is_written(field: bytes, size: int) -> None:
+    wire = OK + field + b"\r\n\r\n" + TWO
+    found = parse([wire[at : at + size] for at in range(0, len(wire), size)])
+    assert (found.body, found.complete, found.surplus, found.error) == (b"hiho", True, False, None)
+    assert found.head is not None
+    assert (found.head.delimiter, found.head.framing_fault) == (Delimiter.CHUNKED, None)
+
+
+@pytest.mark.parametrize("field", CHUNKED_FIELDS)
+def test_what_is_wrong_with_the_chunks_is_seen_however_the_field_is_written(field: bytes) -> None:
+    head = OK + field + b"\r\n\r\n"
+    assert not parse([head + TWO[:-5]]).complete
+    assert parse([head + TWO + b"more"]).surplus
+    assert parse([head + TWO[:-5] + b"zz\r\n"]).error is not None
+    assert parse([head + TWO[:-5] + b"zz\r\n"]).body == b"hiho"
+
+
+@pytest.mark.parametrize(
+    ("fields", "fault"),
+    [
+        (b"", None),
+        (b"Transfer-Encoding: chunked", None),
+        (b"Content-Length: 2", None),
+        (b"Transfer-Encoding: chunked, chunked", "chunked, chunked applies chunked more than once"),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "applies chunked more than once"),
+        (b"Transfer-Encoding: chunked, gzip", "does not end with chunked"),
+        (b"Transfer-Encoding: gzip, chunked", "gzip was sent, but the request had no TE"),
+        (b"Transfer-Encoding: gzip", "gzip was sent, but the request had no TE"),
+        (b"Transfer-Encoding: identity", "identity was sent"),
+        (b"Transfer-Encoding: chunked;a=1", "chunked;a=1 was sent"),
+        (b"Content-Length: 2\r\nTransfer-Encoding: chunked", "next to Content-Length"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 2", "next to Content-Length"),
+    ],
+)
+def test_what_is_wrong_with_the_fields_that_frame_the_body(fields: bytes, fault: str | None) -> None:
+    head = parse([OK + (fields + b"\r\n" if fields else b"") + b"\r\n"]).head
+    assert head is not None
+    assert (head.framing_fault is None) is (fault is None)
+    assert (fault or "") in (head.framing_fault or "")
+
+
+def test_chunks_in_http_1_0_are_a_fault() -> None:
+    head = parse([b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"]).head
+    assert head is not None
+    assert head.framing_fault is not None
+    assert "HTTP/1.0" in head.framing_fault
+
+
+@pytest.mark.parametrize(
+    "fields", [b"Content-Length: 9\r\nTransfer-Encoding: chunked", b"Transfer-Encoding: chunked, chunked"]
+)
+def test_the_chunks_decide_where_the_fields_disagree(fields: bytes) -> None:
+    found = parse([OK + fields + b"\r\n\r\n" + TWO])
+    assert (found.body, found.complete, found.error) == (b"hiho", True, None)

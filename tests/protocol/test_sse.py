@@ -276,7 +276,7 @@ class TestLimit:
         assert frame.data == value.decode()
 
     def test_events_over_the_default_limit_do_not(self):
-        frames, exceeded = bounded(sse.MAX_FRAME_BYTES, [b"data: ", b"x" * sse.MAX_FRAME_BYTES])
+        frames, exceeded = bounded(10_000, [b"data: ", b"x" * 10_000])
         assert (frames, exceeded) == ([], True)
 
 

@@ -145,6 +145,23 @@ async def bom(client: Client) -> None:
 # headers
 
 
+@check("headers.transfer-coding")
+async def transfer_coding(client: Client) -> None:
+    assert (await post(client)).headers["Transfer-Encoding"] == "chunked"
+
+
+@check("headers.decodable")
+async def decodable(client: Client) -> None:
+    answer = await post(client)
+    assert answer.complete
+    assert answer.events
+
+
+@check("headers.content-coding")
+async def content_coding(client: Client) -> None:
+    assert "Content-Encoding" not in (await post(client, Accept_Encoding="identity")).headers
+
+
 @check("headers.event-stream")
 async def event_stream(client: Client) -> None:
     answer = await post(client)

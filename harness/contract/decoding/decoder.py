@@ -17,7 +17,7 @@ class Decoder(Protocol):
     events: those that a client dispatches. run_events: those of them that are RunEvents. terminals: the terminal
     events; `terminal` is the first of them. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
     first_id_ns, terminal_ns: arrival of the head, of the first event, of the event with the first id, and of the
-    first terminal event. malformed: why nothing more can be decoded.
+    first terminal event. malformed: why nothing more can be decoded. limit: which limit of the harness was reached.
     """
 
     @property
@@ -65,6 +65,13 @@ class Decoder(Protocol):
 
     @property
     def malformed(self) -> str | None: ...
+
+    @property
+    def limit(self) -> str | None: ...
+
+    @property
+    def coding_fault(self) -> str | None:
+        """Why the body is not what Content-Encoding and Transfer-Encoding say; None if it is."""
 
     def take_chunk(self, data: bytes) -> int | None:
         """Decode a read that is exactly one HTTP chunk with one plain token.

@@ -47,7 +47,11 @@ class FastDecoder:
         "tokens",
     )
 
-    malformed: str | None = None  # a malformed response is not regular
+    malformed: str | None = (
+        None  # a malformed response is not regular, nor is one with an event beyond a limit
+    )
+    limit: str | None = None
+    coding_fault: str | None = None  # nor one with a coding
 
     def __init__(self) -> None:
         self.events = 0
@@ -126,6 +130,8 @@ class FastDecoder:
             self.head_ns = arrival_ns
             if http.head.status != 200:
                 raise FastPathError("the status is not 200")
+            if http.head.body_codings or http.head.framing_fault:
+                raise FastPathError("the body has a coding")
         self._between_chunks = not self.pending and _ends_chunk(body, data) and http.is_chunked
         if self.events != events:
             if self.first_event_ns is None:

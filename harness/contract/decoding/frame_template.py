@@ -70,7 +70,7 @@ def strict_object(data: bytes) -> dict[str, Any]:
     """A strict JSON object. Raises FastPathError."""
     try:
         value = loads_strict(data.decode("utf-8"))
-    except (ValueError, RecursionError):
+    except ValueError:
         raise FastPathError("data is not strict JSON") from None
     if not isinstance(value, dict):
         raise FastPathError("data is not a JSON object")
@@ -147,7 +147,7 @@ def _patterns(
 def _line_pattern(line: bytes, prefix: bytes) -> bytes:
     value = line[len(prefix) :]
     if prefix.startswith(b"id"):
-        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,19})-(?P<seq>[0-9]{1,19})"
+        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,20})-(?P<seq>[0-9]{1,20})"
     return re.escape(prefix) + (_data_pattern(value) if prefix.startswith(b"data") else re.escape(value))
 
 

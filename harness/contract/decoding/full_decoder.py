@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
+from harness.contract.decoding.limits import (
+    MAX_COMMENTS,
+    MAX_EVENTS,
+    MAX_FRAME_BYTES,
+    MAX_RESPONSE_BYTES,
+    in_mib,
+)
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
+from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import FrameTooLargeError, SseDecoder
 
@@ -31,8 +39,12 @@ class FullDecoder:
         self.first_id_ns: int | None = None
         self.terminal_ns: int | None = None
         self.malformed: str | None = None
+        self.limit: str | None = None
+        self.comments_ns: list[int] = []  # arrival of each comment line
         self._http = ResponseParser()
         self._sse: SseDecoder | None = None
+        self._codings: BodyDecoder | None = None
+        self._decoded_bytes = 0
 
     @property
     def head(self) -> ResponseHead | None:
@@ -45,6 +57,11 @@ class FullDecoder:
         return self._http.complete
 
     @property
+    def coding_fault(self) -> str | None:
+        """Why the body is not what Content-Encoding and Transfer-Encoding say; None if it is."""
+        return None if self._codings is None else self._codings.fault
+
+    @property
     def pending(self) -> bytes:
         """Bytes of an event that is not complete: its blank line is missing."""
         return b"" if self._sse is None else self._sse.pending
@@ -54,7 +71,7 @@ class FullDecoder:
 
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content, those before malformed bytes too."""
-        if self.malformed:
+        if self.malformed or self.limit:
             return 0
         try:
             body = self._http.feed(data)
@@ -80,16 +97,39 @@ class FullDecoder:
         self.head_ns = arrival_ns
         # A 200 of any media type is read as a stream, so that every rule can decide about it.
         if head.status == 200 or "event-stream" in (head.value("content-type") or "").lower():
-            self._sse = SseDecoder()
+            self._sse = SseDecoder(MAX_FRAME_BYTES)
+            if head.body_codings:
+                self._codings = BodyDecoder(head.body_codings)
 
     def _on_body(self, body: bytes, arrival_ns: int) -> int:
         if self._sse is None:
             return 0
+        if self._codings is None:
+            return self._on_text(self._sse, body, arrival_ns)
+        tokens = 0
+        for piece in self._codings.feed(body):
+            self._decoded_bytes += len(piece)
+            if self._decoded_bytes > MAX_RESPONSE_BYTES:
+                self.limit = f"the decompressed response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
+            if self.limit is not None:
+                break
+            tokens += self._on_text(self._sse, piece, arrival_ns)
+        return tokens
+
+    def _on_text(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:
+        comments = sse.comment_lines
         try:
-            frames = self._sse.feed(body)
+            frames = sse.feed(text)
         except FrameTooLargeError as problem:
-            frames, self.malformed = problem.frames, str(problem)
+            frames = problem.frames
+            self.limit = f"an event is larger than {in_mib(MAX_FRAME_BYTES)}"
+        if sse.comment_lines > comments and len(self.comments_ns) < MAX_COMMENTS:
+            self.comments_ns += [arrival_ns] * (sse.comment_lines - comments)
         first = len(self.frames)
+        if first > MAX_COMMENTS + self.events:
+            frames = [frame for frame in frames if frame.dispatches]
+        if self.events + len(frames) > MAX_EVENTS:
+            self.limit = f"the response has more than {MAX_EVENTS:,} events"
         new = [decode_frame(first + offset, arrival_ns, frame) for offset, frame in enumerate(frames)]
         self.frames += new
         return self._count(new)

@@ -11,13 +11,13 @@ import msgspec
 
 from harness.contract.decoding.frame_template import FastPathError, FrameTemplate
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.protocol.strict_json import loads_strict
+from harness.protocol.strict_json import PORTABLE_DIGITS, loads_strict
 
-_ID = re.compile(rb"([0-9]{1,19})-([0-9]{1,19})")
+_ID = re.compile(rb"([0-9]{1,20})-([0-9]{1,20})")
 _SPACED_COLON = re.compile(rb'"[ \t]+:')
 _DIGITS = b"0123456789"
-#: Limit for a data line with undocumented keys: a number in it may have thousands of digits.
-_MAX_EXTRA_BYTES = 4096
+#: Limit for a data line with undocumented keys: a number in it may have more digits than strict JSON allows.
+_MAX_EXTRA_BYTES = PORTABLE_DIGITS
 
 
 def stream_id_in(line: bytes, prefix: bytes) -> StreamId:
@@ -118,6 +118,6 @@ def _are_strict(data: Sequence[bytes], prefix: bytes) -> bool:
     try:
         for line in data:
             loads_strict(line[len(prefix) :].decode("utf-8"))
-    except (ValueError, RecursionError):
+    except ValueError:
         return False
     return True

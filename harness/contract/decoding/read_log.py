@@ -9,7 +9,6 @@ from typing import NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
-MAX_READS = 1_000_000
 _NO_LAG = -1
 _READS_PER_BLOCK = 8
 

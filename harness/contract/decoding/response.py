@@ -14,14 +14,20 @@ from harness.contract.decoding.decoder import Decoder
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
-from harness.contract.decoding.read_log import MAX_READS, Read, ReadLog
+from harness.contract.decoding.limits import (
+    CHECKED_EVERY_BYTES,
+    MAX_EVENTS,
+    MAX_READS,
+    MAX_RESPONSE_BYTES,
+    in_mib,
+)
+from harness.contract.decoding.read_log import Read, ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
-MAX_HEAD_BYTES = 256 * 1024
+MAX_HEAD_BYTES = 256 * 1024  # a browser (Chromium) refuses a larger head, so it is malformed
 
 
 @dataclass(slots=True)
@@ -46,7 +52,8 @@ class Response:
     """Records the reads of one response and decodes them.
 
     head_ns, terminal_ns: arrival of the head and of the first terminal event. malformed: why nothing more can be
-    decoded. over: whether it is malformed, or the message is complete.
+    decoded. limit: which limit of the harness was reached, so that it reads no more. over: whether either is set, or
+    the message is complete.
     """
 
     __slots__ = (
@@ -54,6 +61,7 @@ class Response:
         "_decoder",
         "_max_bytes",
         "head_ns",
+        "limit",
         "log",
         "malformed",
         "over",
@@ -65,6 +73,7 @@ class Response:
         self.head_ns: int | None = None
         self.terminal_ns: int | None = None
         self.malformed: str | None = None
+        self.limit: str | None = None
         self.over = False
         self._decoder = FastDecoder() if decoder is None else decoder
         self._connection_ended = False
@@ -104,6 +113,11 @@ class Response:
         return self._decoder.is_regular
 
     @property
+    def coding_fault(self) -> str | None:
+        """Why the body is not what Content-Encoding and Transfer-Encoding say; None if it is."""
+        return self._decoder.coding_fault
+
+    @property
     def events(self) -> int:
         """The number of events so far that a client dispatches."""
         return self._decoder.events
@@ -131,7 +145,7 @@ class Response:
 
     def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> int:
         """Record and decode one read; returns the number of events it completed."""
-        if self.malformed is not None:
+        if self.malformed is not None or self.limit is not None:
             return 0
         decoder = self._decoder
         tokens = decoder.take_chunk(data)  # most reads are one chunk with one token
@@ -148,8 +162,8 @@ class Response:
             tokens = decoder.feed(arrival_ns, data)
         self.log.append(arrival_ns, lag_ns, data, tokens)
         self.head_ns, self.terminal_ns = decoder.head_ns, decoder.terminal_ns
-        self.malformed = decoder.malformed
-        self.over = decoder.complete or decoder.malformed is not None
+        self.malformed, self.limit = decoder.malformed, decoder.limit
+        self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
         if self.log.size_bytes > self._max_bytes or len(self.log) > MAX_READS:
             self._check_limits()
         return decoder.events - events
@@ -190,14 +204,16 @@ class Response:
         return full
 
     def _check_limits(self) -> None:
-        if self.malformed is not None:
+        if self.malformed is not None or self.limit is not None:
             return
         if self.head_ns is None:
             self.malformed = f"no complete response head within {MAX_HEAD_BYTES // 1024} KiB"
         elif len(self.log) > MAX_READS:
-            self.malformed = f"the response arrived in more than {MAX_READS:,} reads"
-        elif self._max_bytes == MAX_RESPONSE_BYTES:
-            self.malformed = f"the response is larger than {MAX_RESPONSE_BYTES // 2**20} MiB"
+            self.limit = f"the response arrived in more than {MAX_READS:,} reads"
+        elif self.events > MAX_EVENTS:
+            self.limit = f"the response has more than {MAX_EVENTS:,} events"
+        elif self.log.size_bytes > MAX_RESPONSE_BYTES:
+            self.limit = f"the response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
         else:
-            self._max_bytes = MAX_RESPONSE_BYTES
-        self.over = self.complete or self.malformed is not None
+            self._max_bytes = min(MAX_RESPONSE_BYTES, self.log.size_bytes + CHECKED_EVERY_BYTES)
+        self.over = self.complete or self.malformed is not None or self.limit is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.rule import Level, Need, is_same_run, quoted, require_accepted, rule
+from harness.protocol.strict_json import loads
 
 
 def _refused(response: Exchange, statuses: Collection[int], what: str) -> RuleResult:
@@ -113,8 +113,8 @@ def _leaves(value: Any, path: str = "") -> dict[str, Any]:
 def _content(response: Exchange) -> dict[str, Any]:
     """The status, and the scalars of the body by their path."""
     try:
-        body = json.loads(response.body)
-    except (ValueError, RecursionError):
+        body = loads(response.body.decode("utf-8"))
+    except ValueError:
         body = response.body.decode("utf-8", "replace")
     return {"status": response.status, **_leaves(body, "body")}
 

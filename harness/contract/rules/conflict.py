@@ -28,6 +28,7 @@ from harness.contract.rules.rule import (
 from harness.contract.rules.sequences import first_difference
 from harness.profiles.workflow_actions.conflict import CONFLICT_STATUS
 from harness.profiles.workflow_actions.events import KNOWN_TYPES
+from harness.protocol.strict_json import loads
 
 _SHORTEST_VALUE = 8  # characters: a shorter number is found by chance
 _SHORTEST_TEXT = 5
@@ -57,8 +58,8 @@ def _content_form(response: Exchange) -> str:
 
 def _is_json(body: bytes) -> bool:
     try:
-        json.loads(body)
-    except (ValueError, RecursionError):
+        loads(body.decode("utf-8"))
+    except ValueError:
         return False
     return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from harness.contract.exchange import Exchange
@@ -10,15 +9,15 @@ from harness.contract.finding import Location, RuleResult, failed, inconclusive,
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.contract.rules.stack_traces import stack_trace
 from harness.profiles.workflow_actions.events import KNOWN_TYPES, ErrorEvent
-from harness.protocol.strict_json import loads_strict
+from harness.protocol.strict_json import loads, loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
 
 
 def _object(data: str | None) -> dict[str, Any] | None:
     try:
-        value = json.loads(data or "")
-    except (ValueError, RecursionError):
+        value = loads(data or "")
+    except ValueError:
         return None
     return value if isinstance(value, dict) else None
 
@@ -62,9 +61,16 @@ def type_(run: Exchange) -> RuleResult:
     for event in run.events:
         value = _object(event.frame.data)
         if value is not None and not isinstance(value.get("type"), str):
-            kind = quoted(repr(value["type"])) if "type" in value else "missing"
+            kind = _kind(value["type"]) if "type" in value else "missing"
             return failed(f"{event_label(event)}: its type is {kind}", Location(run, event))
     return passed("each event has a type")
+
+
+def _kind(value: Any) -> str:
+    """A value in a sentence; not the content of one that may be nested deeply."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
+    return quoted(repr(value))
 
 
 @rule(
@@ -97,8 +103,8 @@ def error_detail(run: Exchange) -> RuleResult:
 @rule(
     "events.strict-json",
     Level.SHOULD,
-    "No NaN, no Infinity, no duplicate keys",
-    why="Parsers disagree on NaN and duplicate keys, or reject them.",
+    "No NaN, no Infinity, no duplicate keys, no lone surrogates, at most 128 levels and 1,000 digits",
+    why="Parsers disagree on these, or reject them.",
     fix=(
         "Use a strict JSON encoder (in Python `allow_nan=False`), send null for NaN and Infinity, and "
         "write each key once."
@@ -116,7 +122,7 @@ def strict_json(run: Exchange) -> RuleResult:
             loads_strict(event.frame.data or "")
         except ValueError as problem:
             return failed(f"{event_label(event)}: {problem}", Location(run, event))
-    return passed("no NaN, no Infinity, no duplicate keys")
+    return passed("nothing that parsers read differently")
 
 
 @rule(

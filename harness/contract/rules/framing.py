@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
@@ -11,6 +10,7 @@ from harness.contract.finding import Location, RuleResult, failed, inconclusive,
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.formatting import counted
 from harness.protocol.sse import lines
+from harness.protocol.strict_json import loads
 
 KNOWN_FIELDS = frozenset({"data", "id", "event", "retry", ""})
 _BOM = "\ufeff"
@@ -39,8 +39,8 @@ def _fields(run: Exchange) -> Iterator[tuple[DecodedFrame, str, str]]:
 )
 @needs_events
 def blank_line(run: Exchange) -> RuleResult:
-    if run.ending in {Ending.CUT, Ending.STOPPED}:
-        return inconclusive("the harness cut the stream")
+    if run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
+        return inconclusive(f"the harness cut the stream: {run.ending_detail}")
     if any(not line.startswith(b":") for line in lines(run.pending)):
         shown = quoted(run.pending.decode("utf-8", "replace"))
         return failed(
@@ -119,8 +119,8 @@ def one_json_object(run: Exchange) -> RuleResult:
     for event in run.events:
         data = event.frame.data or ""
         try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as problem:
+            value = loads(data)
+        except ValueError as problem:
             return failed(
                 f"{event_label(event)}: data {quoted(data)} is not JSON: {problem}", Location(run, event)
             )
@@ -234,8 +234,8 @@ def _is_json(frame: DecodedFrame) -> bool:
     if not frame.is_event:
         return True
     try:
-        json.loads(frame.frame.data or "")
-    except (ValueError, RecursionError):
+        loads(frame.frame.data or "")
+    except ValueError:
         return False
     return True
 

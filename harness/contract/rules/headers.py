@@ -10,6 +10,7 @@ from harness.contract.finding import Location, RuleResult, failed, inconclusive,
 from harness.contract.rules.ids import clock_offset_ms
 from harness.contract.rules.rule import Level, Need, needs_events, quoted, rule, was_accepted
 from harness.formatting import counted
+from harness.protocol.content_coding import KNOWN_CODINGS
 from harness.protocol.http1 import ResponseHead
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -48,6 +49,83 @@ def _cache_fault(head: ResponseHead) -> str | None:
 def is_proper(head: ResponseHead) -> bool:
     """Whether this response head passes HEAD_RULES."""
     return not any(fault(head) for fault in (_media_type_fault, _charset_fault, _cache_fault))
+
+
+@rule(
+    "headers.transfer-coding",
+    Level.MUST,
+    "Transfer-Encoding, if sent, is `chunked` alone, without Content-Length, in HTTP/1.1",
+    why="Clients and proxies read any other framing in different ways, or refuse it: responses are split or lost.",
+    fix="Let one layer set Transfer-Encoding: a framework, server or proxy that does so must not get it set already.",
+    source="RFC 9112",
+    any_stream=True,
+    format_only=True,
+)
+def transfer_coding(run: Exchange) -> RuleResult:
+    fault = run.head.framing_fault if run.head else None
+    if fault is not None:
+        return failed(fault, Location(run))
+    if not was_accepted(run):
+        return inconclusive(f"no run to check: {run.describe()}", Location(run))
+    return passed("the body's framing is unambiguous")
+
+
+@rule(
+    "headers.decodable",
+    Level.MUST,
+    "The body is in the coding that Content-Encoding and Transfer-Encoding name, and the coding is a known one",
+    why="A client cannot read a body that is not what its header fields say: no event reaches it.",
+    fix="Remove the Content-Encoding that a framework or proxy sets on the stream, or compress what it labels.",
+    source="RFC 9110",
+    any_stream=True,
+    format_only=True,
+)
+def decodable(run: Exchange) -> RuleResult:
+    fault = run.coding_fault
+    if fault is not None and (not run.summary.events or not _is_harmless(run)):
+        return failed(fault, Location(run))
+    if not was_accepted(run):
+        return inconclusive(f"no run to check: {run.describe()}", Location(run))
+    if fault is not None:
+        return passed(f"the body is readable as it is: {fault}")
+    names = ", ".join(name for _, name in run.head.body_codings) if run.head else ""
+    return passed(f"the body was decoded ({names})" if names else "the body has no coding")
+
+
+def _is_harmless(run: Exchange) -> bool:
+    """Whether its codings are not names of codings (``none``, ``utf-8``): clients that ignore them read the stream."""
+    return run.head is not None and not any(name in KNOWN_CODINGS for _, name in run.head.body_codings)
+
+
+@rule(
+    "headers.content-coding",
+    Level.SHOULD,
+    "The stream has a Content-Encoding that the request accepts; the harness accepts `identity` only",
+    why="Clients that do not decompress see no event, and compressors hold events back until they have enough bytes.",
+    fix="Exempt text/event-stream from compression in the framework and in each proxy.",
+    source="RFC 9110",
+    any_stream=True,
+    format_only=True,
+)
+def content_coding(run: Exchange) -> RuleResult:
+    codings = run.head.content_codings if run.head else ()
+    accepted = (run.request.header("accept-encoding") or "identity").lower()
+    asked = {part.partition(";")[0].strip() for part in accepted.split(",")}
+    unasked = [name for name in codings if name not in asked and "*" not in asked]
+    if run.coding_fault and not run.summary.events:
+        return inconclusive(
+            f"the body cannot be decoded (see headers.decodable): {run.coding_fault}", Location(run)
+        )
+    if unasked:
+        return failed(
+            f"Content-Encoding: {', '.join(codings)} was sent, but the request accepts {quoted(accepted)}",
+            Location(run),
+        )
+    if not was_accepted(run):
+        return inconclusive(f"no run to check: {run.describe()}", Location(run))
+    return passed(
+        "no content coding" if not codings else f"the request accepts the content coding {', '.join(codings)}"
+    )
 
 
 @rule(
@@ -115,7 +193,7 @@ def complete(run: Exchange) -> RuleResult:
         return inconclusive(
             "the connection was reset after the terminal event; the end of the message may have been lost"
         )
-    return inconclusive(f"the harness did not wait for the end of the message: {run.ending_detail}")
+    return inconclusive(f"the harness did not read to the end of the message: {run.ending_detail}")
 
 
 @rule(

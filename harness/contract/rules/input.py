@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.rule import Level, combine, require_accepted, rule, was_accepted
 from harness.formatting import counted
+from harness.protocol.strict_json import loads
 
 _ERROR_STATUS_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
 
@@ -232,8 +232,8 @@ def error_shape(responses: Sequence[Exchange]) -> RuleResult:
 
 def _shape(response: Exchange) -> str:
     try:
-        value = json.loads(response.body)
-    except (ValueError, RecursionError):
+        value = loads(response.body.decode("utf-8"))
+    except ValueError:
         return "not JSON"
     if not isinstance(value, dict):
         return "not a JSON object"

@@ -36,7 +36,7 @@ def heartbeat_inert(run: Exchange, *, expect: Expectations) -> RuleResult:
             f"a heartbeat is dispatched as an event: {event_label(beat)} with data {quoted(beat.frame.data or '')}",
             Location(run, beat),
         )
-    if not any(frame.frame.comments for frame in run.frames):
+    if not run.comments_ns:
         return inconclusive(f"no heartbeat within {expect.budgets.heartbeat_s:g} s", Location(run))
     return passed("heartbeats are comments")
 
@@ -90,7 +90,6 @@ def first_event(run: Exchange, *, expect: Expectations) -> RuleResult:
 @needs_events
 def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
     limit_s = expect.budgets.heartbeat_s
-    beats = [frame for frame in run.frames if frame.frame.comments]
     # Any byte breaks the silence: a comment line may arrive long before the blank line that ends its block.
     arrivals_ns = [read.arrival_ns for read in run.reads]
     if not run.terminals:  # then the wait for the end of the stream counts too
@@ -106,7 +105,7 @@ def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
             "budgets.heartbeat",
             Location(run),
         )
-    return passed(f"{counted(len(beats), 'comment')}; the longest silence was {longest_s:.1f} s")
+    return passed(f"{counted(len(run.comments_ns), 'comment')}; the longest silence was {longest_s:.1f} s")
 
 
 @rule(
@@ -120,11 +119,17 @@ def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
 )
 @needs_events
 def heartbeat_interval(run: Exchange) -> RuleResult:
-    beats = [frame.arrival_ns for frame in run.frames if frame.frame.comments and not frame.is_event]
+    beats = _beats_ns(run)
     if len(beats) < 2:
         return inconclusive(f"{counted(len(beats), 'comment')}; an interval needs two", Location(run))
     gaps_s = sorted((later - earlier) / 1e9 for earlier, later in pairwise(beats))
     return info(f"a comment about every {gaps_s[len(gaps_s) // 2]:.1f} s")
+
+
+def _beats_ns(run: Exchange) -> list[int]:
+    """Arrival of each comment that came without an event: not in the same read as the event next to it."""
+    with_event_ns = {event.arrival_ns for event in run.events if event.frame.comments}
+    return sorted(set(run.comments_ns) - with_event_ns)
 
 
 @rule(

@@ -8,8 +8,8 @@ there are no events: an empty response must never pass.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import wraps
 from typing import Any
@@ -20,6 +20,8 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive, listed
 
 _DEFAULT = Expectations()
+#: Areas whose failures a status code or header field shows, even of a response that was not read completely.
+_DECIDED_BY_HEAD = frozenset({"headers", "auth", "security", "input"})
 
 
 class Level(StrEnum):
@@ -104,11 +106,40 @@ class Rule:
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
         options = {"expect": expect} if self.takes_expectations else {}
         result = self.function(*evidence, **options)
+        if result.verdict is Verdict.FAIL and self.requirement.area not in _DECIDED_BY_HEAD:
+            result = self._unless_unread(result, evidence)
         verdict = result.verdict
         must = self.requirement.level is Level.MUST or (self.escalates is not None and self.escalates(expect))
         if verdict is Verdict.FAIL and not must:
             verdict = Verdict.WARN
         return Finding(self.requirement.id, verdict, result.detail, result.places)
+
+    def _unless_unread(self, failure: RuleResult, evidence: Any) -> RuleResult:
+        """The failure, or an inconclusive result if it may be due to what the harness did not read.
+
+        A rule for single streams decides that itself: what it saw before may be a violation.
+        """
+        if self.any_stream:
+            return failure
+        for exchange in _exchanges(evidence):
+            if exchange.obstacle is not None:
+                return inconclusive(
+                    f"{exchange.label} was not read completely: {exchange.obstacle}", Location(exchange)
+                )
+        return failure
+
+
+def _exchanges(evidence: Any) -> Iterator[Exchange]:
+    """Every Exchange in a rule's evidence."""
+    if isinstance(evidence, Exchange):
+        yield evidence
+    elif isinstance(evidence, Mapping):
+        yield from _exchanges(list(evidence.values()))
+    elif isinstance(evidence, list | tuple):
+        for member in evidence:
+            yield from _exchanges(member)
+    elif is_dataclass(evidence):
+        yield from _exchanges([getattr(evidence, field.name) for field in fields(evidence)])
 
 
 def rule(

@@ -71,6 +71,8 @@ def always(run: Exchange) -> RuleResult:
         return inconclusive(f"no stream to check: {run.describe()}", Location(run))
     if run.terminals:
         return passed(f"the stream ended with {_types(run)}")
+    if run.obstacle is not None:
+        return inconclusive(f"the end of the stream was not seen: {run.obstacle}", Location(run))
     last_event = run.events[-1] if run.events else None
     return failed(f"the stream ended without a terminal event: {run.describe()}", Location(run, last_event))
 
@@ -89,6 +91,8 @@ def always(run: Exchange) -> RuleResult:
 def exactly_one(run: Exchange) -> RuleResult:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive("the harness cut the stream", Location(run))
+    if run.obstacle is not None and len(run.terminals) < 2:
+        return inconclusive(f"the end of the stream was not seen: {run.obstacle}", Location(run))
     if len(run.terminals) == 1:
         return passed(f"one terminal event, {_types(run)}")
     if not run.terminals:
@@ -129,7 +133,7 @@ def last(run: Exchange) -> RuleResult:
 @needs_events
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     terminal_ns = run.summary.terminal_ns
-    if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED}:
+    if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
         return inconclusive(f"the stream did not reach its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
     took_s = (run.timing.ended_ns - terminal_ns) / 1e9

@@ -215,6 +215,9 @@ class StreamRunner:
         if handle.exchange.is_throttled:
             return
         findings: list[Finding] = []
+        if handle.exchange.ending is Ending.LIMIT:
+            handle.fault = handle.exchange.ending_detail
+            return
         handle.fault = "before it was checked"
         try:
             for check in handle.checks:

@@ -59,6 +59,7 @@ _ENDING_OUTCOMES = {
     Ending.TRUNCATED: "truncated",
     Ending.RESET: "truncated",
     Ending.MALFORMED: "truncated",
+    Ending.LIMIT: "abandoned",
 }
 _BROKEN_OFF = frozenset({"truncated", "timed out", "refused"})
 

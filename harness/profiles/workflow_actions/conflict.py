@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from harness.protocol.strict_json import loads
 
 CONFLICT_STATUS = 409
 
@@ -24,8 +25,8 @@ def carries_conflict_code(data: str) -> bool:
     code of a tool inside the event is not the code of the response.
     """
     try:
-        event = json.loads(data)
-    except (ValueError, RecursionError):
+        event = loads(data)
+    except ValueError:
         return False
     level = [event]
     while level:

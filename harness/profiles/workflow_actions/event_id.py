@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Self
 
-_FORM = re.compile(r"([0-9]{1,19})-([0-9]{1,19})", re.ASCII)
+MAX_DIGITS = 300  # more than any clock or counter has, and few enough for a float
+_FORM = re.compile(rf"([0-9]{{1,{MAX_DIGITS}}})-([0-9]{{1,{MAX_DIGITS}}})", re.ASCII)
 
 
 class StreamId(NamedTuple):
@@ -18,7 +19,7 @@ class StreamId(NamedTuple):
     def parse(cls, text: str) -> Self:
         """Parse an id.
 
-        Raises ValueError unless `text` is two decimal numbers of at most 19 digits, joined by a hyphen.
+        Raises ValueError unless `text` is two decimal numbers of at most MAX_DIGITS digits, joined by a hyphen.
         """
         match = _FORM.fullmatch(text)
         if match is None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Tag, TypeAdapter, ValidationError
 
+from harness.protocol.strict_json import loads, without_lone_surrogates
+
+_FIELDS = ("type", "content", "runId")
 TERMINAL_TYPES = frozenset({"done", "error", "cancelled"})
 KNOWN_TYPES = TERMINAL_TYPES | {"token"}
 
@@ -77,6 +81,32 @@ def parse_run_event(data: str) -> RunEvent:
     try:
         return _RUN_EVENT.validate_json(data)
     except ValidationError as problem:
-        first = problem.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"] if part not in KNOWN_TYPES and part != "other")
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from None
+        first: Mapping[str, Any] = problem.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        event = _parse_unusual(data, first)
+        if not isinstance(event, Mapping):
+            return event
+        first = event
+    place = ".".join(str(part) for part in first["loc"] if part not in KNOWN_TYPES and part != "other")
+    raise ValueError(f"{place}: {first['msg']}" if place else first["msg"])
+
+
+def _parse_unusual(data: str, refused: Mapping[str, Any]) -> RunEvent | Mapping[str, Any]:
+    """The event in valid JSON that pydantic refuses, with its documented fields only; else what is wrong.
+
+    pydantic has its own limits for nesting and for numbers, and no text with a lone surrogate.
+    """
+    try:
+        value = loads(data)
+    except ValueError:
+        return refused
+    texts: dict[str, str] = {}
+    if isinstance(value, dict):
+        value = {name: value[name] for name in _FIELDS if name in value}
+        texts = {name: member for name, member in value.items() if isinstance(member, str)}
+        value |= {name: without_lone_surrogates(text) for name, text in texts.items()}
+    try:
+        event = _RUN_EVENT.validate_python(value)
+    except ValidationError as problem:
+        return problem.errors(include_url=False)[0]
+    return event.model_copy(update=texts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncGenerator
 
 from aiohttp import web
@@ -19,6 +20,48 @@ class JsonContentType(Fault, name="json-content-type", breaks=headers.event_stre
 
     def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
         return {**super().stream_headers(http), "Content-Type": "application/json"}
+
+
+class _ChunkedTwice(web.StreamResponse):
+    async def _write_headers(self) -> None:
+        self.headers["Transfer-Encoding"] = "chunked, chunked"  # aiohttp has set the first by now
+        await super()._write_headers()
+
+
+class ChunkedTwice(Fault, name="chunked-twice", breaks=headers.transfer_coding):
+    """Sets Transfer-Encoding in the framework and in a proxy, but only one of them sends chunks."""
+
+    def stream_response(self, http: web.BaseRequest) -> web.StreamResponse:
+        return _ChunkedTwice(headers=self.stream_headers(http))
+
+
+class GzipInName(Fault, name="gzip-in-name", breaks=headers.decodable):
+    """Keeps Content-Encoding from an upstream response that it has already decompressed."""
+
+    def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
+        return {**super().stream_headers(http), "Content-Encoding": "gzip"}
+
+
+class _Compressed(web.StreamResponse):
+    def __init__(self, *, headers: dict[str, str]) -> None:
+        super().__init__(headers=headers)
+        self._gzip = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        await super().write(self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH))
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        await super().write_eof(self._gzip.compress(data) + self._gzip.flush())
+
+
+class GzipUnasked(Fault, name="gzip-unasked", breaks=headers.content_coding):
+    """Compresses every stream, whatever the request accepts."""
+
+    def stream_headers(self, http: web.BaseRequest) -> dict[str, str]:
+        return {**super().stream_headers(http), "Content-Encoding": "gzip"}
+
+    def stream_response(self, http: web.BaseRequest) -> web.StreamResponse:
+        return _Compressed(headers=self.stream_headers(http))
 
 
 class Latin1Charset(Fault, name="latin-1-charset", breaks=headers.charset):

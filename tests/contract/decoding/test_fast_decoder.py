@@ -38,6 +38,14 @@ ODD_DATA = st.sampled_from(
         '{"type":"token","content":"a","\\u0063ontent":"b"}',
         '{"type":"token","content":"a"',
         '{"type":"token","content":"\\ud800"}',
+        '{"type":"token","content":"\\ud83d\\ude00"}',
+        '{"type":"token","content":"a","n":' + "9" * 999 + "}",
+        '{"type":"token","content":"a","n":' + "9" * 1200 + "}",
+        '{"type":"token","content":"a","s":"\\ude00"}',
+        '{"type":"done","runId":"\\ude00"}',
+        '{"type":"done","runId":"a","x":' + "[" * 150 + "]" * 150 + "}",
+        '{"type":"done","runId":"a","x":' + "[" * 2000 + "]" * 2000 + "}",
+        '{"type":"done","runId":"a","x":' + "9" * 5000 + "}",
         '{"type":"token","content":"\x01"}',
         '{"type":"token","content":"\t"}',
         '{"type":"token","content":"a","n":NaN}',
@@ -71,11 +79,8 @@ def frames(draw: st.DrawFn, newline: str, place: int, spaced: bool) -> str:
     if kind == "blank":
         return newline
     number = place + draw(st.sampled_from([0] * 20 + [-1, -3, 5]))
-    own_id = draw(
-        st.sampled_from(
-            [f"{EPOCH_MS + number}-0"] * 12 + [f"{EPOCH_MS}-{number}", f"0{number}-00", "", "x-1", "5-\0"]
-        )
-    )
+    odd_ids = [f"0{number}-00", "", "x-1", "5-\0", "1-18446744073709551615", f"{10**24}-0"]
+    own_id = draw(st.sampled_from([f"{EPOCH_MS + number}-0"] * 12 + [f"{EPOCH_MS}-{number}", *odd_ids]))
     separators = (", ", ": ") if spaced else (",", ":")
     if kind == "odd":
         data = draw(ODD_DATA)
@@ -269,14 +274,15 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     response = Response()
     response.feed(1, None, HEAD)
     piece = chunk(b": " + b"x" * 60_000 + b"\n\n")
-    while response.malformed is None:
+    while response.limit is None:
         response.feed(2, None, piece)
-    assert response.malformed == "the response is larger than 2 MiB"
+    assert response.limit == "the response is larger than 2 MiB"
+    assert (response.over, response.malformed) == (True, None)
     assert 2 * 2**20 < response.log.size_bytes < 2 * 2**20 + 2 * len(piece)
     endless_tokens = Response()
     endless_tokens.feed(1, None, HEAD)
     number = 0
-    while endless_tokens.malformed is None:
+    while endless_tokens.limit is None:
         endless_tokens.feed(2, None, chunk(token(number, "x" * 3000)))
         number += 1
     assert endless_tokens.is_regular
@@ -287,3 +293,25 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     while endless_head.malformed is None:
         endless_head.feed(1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: b\r\n" * 1000)
     assert endless_head.malformed == "no complete response head within 256 KiB"
+
+
+@pytest.mark.parametrize("decoder", [FastDecoder, FullDecoder])
+def test_the_number_of_events_and_reads_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, decoder: type[FastDecoder | FullDecoder]
+) -> None:
+    monkeypatch.setattr("harness.contract.decoding.response.CHECKED_EVERY_BYTES", 10_000)
+    monkeypatch.setattr("harness.contract.decoding.response.MAX_EVENTS", 5000)
+    monkeypatch.setattr("harness.contract.decoding.full_decoder.MAX_EVENTS", 5000)
+    response = Response(decoder())
+    response.feed(1, None, HEAD)
+    number = 0
+    while response.limit is None:
+        response.feed(2, None, chunk(token(number)))
+        number += 1
+    assert response.limit == "the response has more than 5,000 events"
+    assert 5000 < number < 5500
+    monkeypatch.setattr("harness.contract.decoding.response.MAX_READS", 100)
+    response = Response(decoder())
+    for _ in range(102):
+        response.feed(1, None, HEAD if not response.log else b"1\r\n:\r\n")
+    assert response.limit == "the response arrived in more than 100 reads"

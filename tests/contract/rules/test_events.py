@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from harness.contract.rules import events
-from tests.contract.exchanges import empty_stream, error, frame, run, token, whole_run
+from tests.contract.exchanges import done, empty_stream, error, frame, id_at, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
 
 PYTHON_TRACE = 'boom\n  File "/srv/app.py", line 3, in run\n    1 / 0'
@@ -53,7 +53,7 @@ CASES: list[Case] = [
     ),
     case(events.error_detail, whole_run(), is_=INCONCLUSIVE, says="sent no error event"),
     case(events.strict_json, run(frame("{")), is_=INCONCLUSIVE, says="no event of the stream is a RunEvent"),
-    case(events.strict_json, whole_run(), is_=PASS, says="no NaN"),
+    case(events.strict_json, whole_run(), is_=PASS, says="nothing that parsers"),
     case(
         events.strict_json,
         run(token(0), frame('{"type":"token","content":"a","p":NaN}', "1-0")),
@@ -69,9 +69,37 @@ CASES: list[Case] = [
         says="duplicate key 'b'",
         at=0,
     ),
-    case(events.strict_json, run(frame('{"type":"x","p":1e400}')), is_=PASS, says="no NaN"),
+    *(
+        case(events.strict_json, run(token(0), frame(data, id_at(1)), done(2)), is_=verdict, says=says)
+        for data, verdict, says in (
+            (r'{"type":"x","a":"\ud83d"}', WARN, "event 2 (id 1717000000010-0): a lone surrogate"),
+            (r'{"type":"x","\uDE00":1}', WARN, "a lone surrogate"),
+            (r'{"type":"x","a":"\ude00\ud83d"}', WARN, "a lone surrogate"),
+            (r'{"type":"x","a":"\ud83d\ude00"}', PASS, "nothing"),
+            (r'{"type":"x","a":"\\ud83d"}', PASS, "nothing"),
+            ('{"type":"x","a":' + "[" * 127 + "]" * 127 + "}", PASS, "nothing"),
+            ('{"type":"x","a":' + "[" * 128 + "]" * 128 + "}", WARN, "more than 128 levels"),
+            ('{"type":"x","a":' + "[" * 100_000 + "]" * 100_000 + "}", WARN, "more than 128 levels"),
+            ('{"type":"x","a":' + "9" * 1000 + "}", PASS, "nothing"),
+            ('{"type":"x","a":' + "9" * 1001 + "}", WARN, "a number of more than 1,000 digits"),
+            ('{"type":"x","a":0.' + "9" * 1001 + "}", WARN, "a number of more than 1,000 digits"),
+            ('{"type":"x","a":"' + "9" * 5000 + '"}', PASS, "nothing"),
+        )
+    ),
     case(
-        events.strict_json, run(token(0), frame("{")), is_=PASS, says="no NaN"
+        events.type_,
+        run(frame('{"type":' + "[" * 300 + "]" * 300 + "}")),
+        is_=FAIL,
+        says="its type is a list",
+    ),
+    case(
+        events.strict_json,
+        run(frame('{"type":"x","p":1e400}')),
+        is_=PASS,
+        says="nothing that parsers",
+    ),
+    case(
+        events.strict_json, run(token(0), frame("{")), is_=PASS, says="nothing that parsers"
     ),  # framing.one-json-object has that
     case(events.unknown_types, whole_run(), is_=INFO, says="none"),
     case(

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import gzip
+from typing import Any
+
 import pytest
 
-from harness.contract.exchange import Ending
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import headers
 from tests.contract.exchanges import (
     CUT,
     LAST_CHUNK,
+    LIMITED,
     STREAM,
+    asking,
     chunk,
     done,
     empty_stream,
@@ -30,7 +35,95 @@ def with_type(content_type: str | None) -> dict[str, str | None]:
     return {"Content-Type": content_type}
 
 
+def compressed(coding: str | None, data: bytes = b"", **options: Any) -> Exchange:
+    """A run in one chunk of `data`, under a Content-Encoding."""
+    fields = {**STREAM, "Transfer-Encoding": "chunked", "Content-Encoding": coding}
+    return scripted((0, head(200, fields) + chunk(data or RUN_BYTES) + LAST_CHUNK), **options)
+
+
+def framed(*fields: str, data: bytes = b"") -> Exchange:
+    """A run in one chunk of `data`, under these header fields."""
+    start = head(200, STREAM)[:-2] + "\r\n".join([*fields, "", ""]).encode()
+    return scripted((0, start + chunk(data or RUN_BYTES) + LAST_CHUNK))
+
+
+RUN_BYTES = token(0) + token(1) + done(2)
+GZIPPED = gzip.compress(RUN_BYTES)
+GZIP = compressed("gzip", GZIPPED)
+MISLABELLED = compressed("gzip")
+UNKNOWN = compressed("exi", bytes(range(256)))
+
 CASES: list[Case] = [
+    # transfer-coding
+    case(headers.transfer_coding, whole_run(), is_=PASS, says="unambiguous"),
+    case(headers.transfer_coding, framed("Transfer-Encoding: chunked\t"), is_=PASS, says="unambiguous"),
+    case(headers.transfer_coding, framed("transfer-encoding: , Chunked ,"), is_=PASS, says="unambiguous"),
+    case(
+        headers.transfer_coding,
+        framed("Transfer-Encoding: chunked, chunked"),
+        is_=FAIL,
+        says="more than once",
+    ),
+    case(
+        headers.transfer_coding,
+        framed("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"),
+        is_=FAIL,
+        says="more than once",
+    ),
+    case(
+        headers.transfer_coding,
+        framed("Transfer-Encoding: gzip, chunked", data=GZIPPED),
+        is_=FAIL,
+        says="gzip was sent, but the request had no TE",
+    ),
+    case(
+        headers.transfer_coding,
+        framed("Content-Length: 999", "Transfer-Encoding: chunked"),
+        is_=FAIL,
+        says="next to Content-Length",
+    ),
+    case(headers.transfer_coding, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
+    case(headers.transfer_coding, no_answer(), is_=INCONCLUSIVE, says="no run to check"),
+    # decodable
+    case(headers.decodable, whole_run(), is_=PASS, says="has no coding"),
+    case(headers.decodable, compressed(None), is_=PASS, says="has no coding"),
+    case(headers.decodable, compressed("identity"), is_=PASS, says="has no coding"),
+    case(headers.decodable, GZIP, is_=PASS, says="was decoded (gzip)"),
+    case(headers.decodable, compressed("none"), is_=PASS, says="readable as it is: Content-Encoding: none"),
+    case(
+        headers.decodable, framed("Transfer-Encoding: gzip, chunked", data=GZIPPED), is_=PASS, says="(gzip)"
+    ),
+    case(
+        headers.decodable,
+        framed("Transfer-Encoding: gzip, chunked"),
+        is_=FAIL,
+        says="not in the coding that Transfer-Encoding: gzip",
+    ),
+    case(headers.decodable, MISLABELLED, is_=FAIL, says="not in the coding that Content-Encoding: gzip"),
+    case(headers.decodable, UNKNOWN, is_=FAIL, says="Content-Encoding: exi is a coding that"),
+    case(headers.decodable, compressed("gzip", GZIPPED + b"x" * 30), is_=FAIL, says="corrupt"),
+    case(headers.decodable, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
+    # content-coding
+    case(headers.content_coding, whole_run(), is_=PASS, says="no content coding"),
+    case(headers.content_coding, compressed("identity"), is_=PASS, says="no content coding"),
+    case(
+        headers.content_coding,
+        GZIP,
+        is_=WARN,
+        says="Content-Encoding: gzip was sent, but the request accepts",
+    ),
+    case(headers.content_coding, MISLABELLED, is_=WARN, says="Content-Encoding: gzip"),
+    case(headers.content_coding, compressed("none"), is_=WARN, says="Content-Encoding: none"),
+    case(
+        headers.content_coding,
+        compressed("gzip", GZIPPED, request=asking(Accept_Encoding="br, gzip;q=0.5")),
+        is_=PASS,
+        says="the request accepts the content coding gzip",
+    ),
+    case(headers.content_coding, UNKNOWN, is_=INCONCLUSIVE, says="see headers.decodable"),
+    case(headers.content_coding, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
+    # complete, at a limit of the harness
+    case(headers.complete, LIMITED, is_=INCONCLUSIVE, says="a limit of the harness was reached"),
     case(headers.event_stream, whole_run(), is_=PASS, says="200 with text/event-stream"),
     case(
         headers.event_stream,
@@ -97,7 +190,7 @@ CASES: list[Case] = [
         headers.complete,
         run(token(0), ending=Ending.CUT, detail=f"{CUT} after 1 event"),
         is_=INCONCLUSIVE,
-        says="did not wait for the end",
+        says="did not read to the end",
     ),
     case(headers.no_cache, whole_run(), is_=PASS, says="no-store"),
     case(

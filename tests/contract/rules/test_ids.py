@@ -17,10 +17,28 @@ ALL = [ids.present, ids.increasing, ids.unique, ids.clock]
 CASES: list[Case] = [
     *(case(rule, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for rule in ALL),
     case(ids.present, whole_run(), is_=PASS, says="every event has an id (4 events)"),
+    case(
+        ids.present,
+        run(token("1-18446744073709551615"), token("18446744073709551615-0")),
+        is_=PASS,
+        says="(2 events)",
+    ),
+    case(
+        ids.increasing,
+        run(token("1-18446744073709551614"), token("1-18446744073709551615"), token("2-0")),
+        is_=PASS,
+        says="(3 ids)",
+    ),
+    case(
+        ids.increasing,
+        run(token("1-18446744073709551615"), token("1-18446744073709551614")),
+        is_=FAIL,
+        says="1-18446744073709551614 follows 1-18446744073709551615",
+    ),
     case(ids.present, run(token("1-0"), token(None)), is_=FAIL, says="event 2 has no id", at=1),
     *(
-        case(ids.present, run(token(bad)), is_=FAIL, says=f"id '{bad}' is not of the form", at=0)
-        for bad in ("", "1", "1-", "-1", "1-0-0", "a-0", "1_0", "0x1-0", "\uff11-0", "1" * 20 + "-0")
+        case(ids.present, run(token(bad)), is_=FAIL, says="is not of the form", at=0)
+        for bad in ("", "1", "1-", "-1", "1-0-0", "a-0", "1_0", "0x1-0", "\uff11-0", "1" * 301 + "-0")
     ),
     case(ids.present, run(token("1-0"), b": beat\n\n", b"id: 2-0\n\n"), is_=PASS, says="(1 event)"),
     case(ids.increasing, whole_run(), is_=PASS, says="ids strictly increase (4 ids)"),

@@ -46,8 +46,8 @@ def test_parse(text, expected):
         "\u0661-\u0662",
         "1\u20132",
         "\u00b2-1",
-        "12345678901234567890-0",
-        "0-12345678901234567890",
+        "1" * 301 + "-0",
+        "0-" + "1" * 301,
         "9" * 100_000,
     ],
 )
@@ -75,3 +75,10 @@ def test_order_is_of_the_pair(one, other):
 def test_text_round_trip(one):
     assert StreamId.parse(str(one)) == one
     assert str(one) == f"{one.ms}-{one.seq}"
+
+
+def test_numbers_of_64_bits_and_more():
+    largest = StreamId.parse("18446744073709551615-18446744073709551615")
+    assert largest == (2**64 - 1, 2**64 - 1)
+    assert StreamId.parse("1-18446744073709551614") < StreamId.parse("1-18446744073709551615") < largest
+    assert StreamId.parse("0-" + "9" * 300) > StreamId.parse("0-" + "9" * 299)

@@ -94,15 +94,15 @@ def test_what_is_no_run_event(data, said):
 @pytest.mark.parametrize(
     "data",
     [
-        '{"type":"token","content":"\\ud800"}',
         '{"type":"token","content":"a\nb"}',
         '{"type":"done","runId":"x"}{"type":"done","runId":"x"}',
         '\ufeff{"type":"error"}',
         "{'type':'error'}",
         '{"type":"error",}',
-        '{"type":"error","x":' + "[" * 100_000 + "]" * 100_000 + "}",
-        '{"type":"error","x":' + "9" * 10_000 + "}",
-        '{"type":"\ud800"}',
+        '{"type":"error","x":' + "[" * 100_000 + "]" * 99_999 + "}",
+        '{"type":"done","x":' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"type":"done","runId":7,"x":"\\ud800"}',
+        '{"type":["\\ud800"]}',
     ],
 )
 def test_hostile_data_is_one_sentence(data):
@@ -134,3 +134,20 @@ def test_any_content_survives(content):
     for ascii_only in (True, False):
         event = parse_run_event(json.dumps({"type": "token", "content": content}, ensure_ascii=ascii_only))
         assert event == TokenEvent(type="token", content=content)
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (r'{"type":"token","content":"\ud800"}', TokenEvent.model_construct(type="token", content="\ud800")),
+        (r'{"type":"token","content":"a","x":"\udc00"}', TokenEvent(type="token", content="a")),
+        (r'{"type":"done","runId":"\ude00"}', DoneEvent.model_construct(type="done", runId="\ude00")),
+        (r'{"type":"\ude00"}', OtherEvent.model_construct(type="\ude00")),
+        ('{"type":"done","runId":"r","x":' + "[" * 300 + "]" * 300 + "}", DoneEvent(type="done", runId="r")),
+        ('{"x":' + '{"a":[' * 50_000 + "]}" * 50_000 + ',"type":"error"}', ErrorEvent(type="error")),
+        ('{"type":"error","x":' + "9" * 10_000 + "}", ErrorEvent(type="error")),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_what_the_grammar_allows_is_an_event(data, expected):
+    assert parse_run_event(data) == expected

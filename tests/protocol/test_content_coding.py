@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Callable
+
+import brotli
+import pytest
+from backports import zstd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.protocol import content_coding
+from harness.protocol.content_coding import MAX_CODINGS, PIECE_BYTES, BodyDecoder
+from tests.protocol.cuts import at_places
+
+TEXT = b'id: 1-0\ndata: {"type":"token","content":"word"}\n\n' * 40
+
+
+def _deflated(data: bytes, window_bits: int) -> bytes:
+    compressor = zlib.compressobj(wbits=window_bits)
+    return compressor.compress(data) + compressor.flush()
+
+
+ENCODERS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "gzip": ("gzip", gzip.compress),
+    "x-gzip": ("x-gzip", gzip.compress),
+    "gzip members": ("gzip", lambda data: gzip.compress(data[:100]) + gzip.compress(data[100:])),
+    "zlib": ("deflate", zlib.compress),
+    "raw deflate": ("deflate", lambda data: _deflated(data, -zlib.MAX_WBITS)),
+    "brotli": ("br", brotli.compress),
+    "zstd": ("zstd", zstd.compress),
+    "zstd frames": ("zstd", lambda data: zstd.compress(data[:100]) + zstd.compress(data[100:])),
+}
+
+
+def decoded(decoder: BodyDecoder, *pieces: bytes) -> bytes:
+    return b"".join(part for piece in pieces for part in decoder.feed(piece))
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@given(places=st.lists(st.integers(0, 300), max_size=5))
+def test_each_coding_is_decoded_however_it_is_cut(kind: str, places: list[int]) -> None:
+    name, encode = ENCODERS[kind]
+    decoder = BodyDecoder([("Content-Encoding", name)])
+    assert decoded(decoder, *at_places(encode(TEXT), places)) == TEXT
+    assert decoder.fault is None
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_one_byte_at_a_time(kind: str) -> None:
+    name, encode = ENCODERS[kind]
+    decoder = BodyDecoder([("Content-Encoding", name)])
+    assert decoded(decoder, *(bytes([byte]) for byte in encode(TEXT))) == TEXT
+    assert decoder.fault is None
+
+
+def test_what_was_flushed_is_decoded_at_once() -> None:
+    compressor = zlib.compressobj(wbits=31)
+    decoder = BodyDecoder([("Content-Encoding", "gzip")])
+    for line in (b"one\n", b"two\n"):
+        assert decoded(decoder, compressor.compress(line) + compressor.flush(zlib.Z_SYNC_FLUSH)) == line
+
+
+def test_several_codings_are_undone_from_the_last() -> None:
+    decoder = BodyDecoder(
+        [("Content-Encoding", "br"), ("Content-Encoding", "zstd"), ("Transfer-Encoding", "gzip")]
+    )
+    assert decoded(decoder, gzip.compress(zstd.compress(brotli.compress(TEXT)))) == TEXT
+    assert decoder.fault is None
+
+
+@pytest.mark.parametrize("name", sorted(content_coding.KNOWN_CODINGS))
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_plain_text_passes_unchanged_and_is_named(name: str, size: int) -> None:
+    decoder = BodyDecoder([("Content-Encoding", name)])
+    assert decoded(decoder, *(TEXT[at : at + size] for at in range(0, len(TEXT), size))) == TEXT
+    assert decoder.fault is not None
+    assert decoder.fault.startswith(f"the body is not in the coding that Content-Encoding: {name} names (")
+
+
+def test_an_unknown_coding_passes_unchanged_and_is_named() -> None:
+    decoder = BodyDecoder([("Content-Encoding", "exi")])
+    assert decoded(decoder, TEXT) == TEXT
+    assert decoder.fault == "Content-Encoding: exi is a coding that the harness does not know"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ENCODERS if kind != "raw deflate"])
+def test_corrupt_data_keep_what_was_decoded(kind: str) -> None:
+    name, encode = ENCODERS[kind]
+    first = encode(TEXT)
+    decoder = BodyDecoder([("Content-Encoding", name)])
+    assert decoded(decoder, first, b"\xff" * 20, b"more") == TEXT
+    assert decoder.fault is not None
+    assert decoder.fault.startswith(
+        f"the body is corrupt in the coding that Content-Encoding: {name} names ("
+    )
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zlib", "raw deflate", "brotli", "zstd"])
+def test_a_bomb_comes_in_pieces(kind: str) -> None:
+    name, encode = ENCODERS[kind]
+    size = 20 * PIECE_BYTES + 17
+    pieces = BodyDecoder([("Content-Encoding", name)]).feed(encode(b"x" * size))
+    lengths = [len(piece) for piece in pieces]
+    assert sum(lengths) == size
+    assert max(lengths) <= 2 * PIECE_BYTES
+
+
+def test_a_bomb_of_many_codings_is_refused() -> None:
+    bomb = TEXT
+    for _ in range(MAX_CODINGS + 1):
+        bomb = gzip.compress(bomb)
+    decoder = BodyDecoder([("Content-Encoding", "gzip")] * (MAX_CODINGS + 1))
+    assert decoded(decoder, bomb) != TEXT
+    assert decoder.fault == "more than 5 codings were applied to the body"
