@@ -11,6 +11,7 @@ import click
 
 from harness.errors import SettingsError
 
+from . import complete
 from .artifact_options import artifact_options
 from .options import max_concurrency_option, out_option, settings_from_options, target_options
 from .output_options import suite_output
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
 @max_concurrency_option
 @artifact_options
-@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED)
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, shell_complete=complete.requirements)
 def conformance(
     out: Path | None,
     json_file: Path | None,

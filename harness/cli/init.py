@@ -11,6 +11,7 @@ import click
 
 from harness.errors import SettingsError
 
+from . import complete
 from .options import organization_option, path_option, token_file_option
 
 
@@ -30,6 +31,7 @@ from .options import organization_option, path_option, token_file_option
     "actions",
     multiple=True,
     metavar="NAME=ACTION",
+    shell_complete=complete.actions,
     help="The workflowAction for a situation, as JSON. On a terminal its toolId is enough; you are asked for the "
     "rest. Situations: success, long, failure, cancelled, silent, quiet, echo.",
 )

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from . import complete
+
 if TYPE_CHECKING:
     from harness.config.settings import Settings
     from harness.gate.objective import Objective
@@ -109,6 +111,7 @@ _journey_option = click.option(
     "--journey",
     multiple=True,
     metavar="NAME=WEIGHT",
+    shell_complete=complete.journeys,
     help="Run only these journeys, with these relative weights.  [default: all]",
 )
 _processes_option = click.option(
@@ -133,7 +136,10 @@ load_options = _options(
         "--spike", metavar="BASE:PEAK:AT:FOR", help="Open loop: a burst, for example 10:100:20s:5s."
     ),
     click.option(
-        "--trace", metavar="FILE", help="Open loop: a file of arrival times in seconds, one per line."
+        "--trace",
+        metavar="FILE",
+        shell_complete=complete.files,
+        help="Open loop: a file of arrival times in seconds, one per line.",
     ),
     _seed_option,
     click.option(

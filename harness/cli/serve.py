@@ -13,6 +13,7 @@ import click
 
 from harness.exit_codes import NOT_TESTED
 
+from . import complete
 from .options import DurationType
 
 
@@ -25,7 +26,14 @@ from .options import DurationType
     help="Port; 0 chooses a free one.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--fault", "faults", multiple=True, metavar="NAME", help="Enable a fault (see --faults).")
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete.faults,
+    help="Enable a fault (see --faults).",
+)
 @click.option("--faults", "list_faults", is_flag=True, help="List the faults.")
 @click.option("--first-token-delay", type=DurationType(), default=0.0, help="Delay every run's first event.")
 @click.option(

@@ -19,6 +19,7 @@ from harness.commands.reference_process import ReferenceServer
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.commands.suite_process import print_verdicts, suite_command, suite_exit_code
 from harness.config.settings import Actions, Settings
+from harness.config.sources import settings_alone
 from harness.errors import SettingsError
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
@@ -107,5 +108,5 @@ def _load_and_suite(
 
 def _with_embedded(settings: Settings, base_url: str) -> Settings:
     """The settings with the embedded server as the target. Load and objectives stay."""
-    demo = Settings.model_validate(demo_config(base_url))
+    demo = settings_alone(demo_config(base_url), "the embedded server's settings")
     return settings.model_copy(update={"target": demo.target, "budgets": demo.budgets})

@@ -9,8 +9,12 @@ from importlib import import_module
 import click
 import pytest
 from click.shell_completion import ShellComplete
+from click.testing import CliRunner
 
 from harness.cli import main
+from harness.config.load_settings import JourneyWeights
+from harness.contract.requirements import CATALOGUE
+from harness.reference.faults import FAULTS, RARE_FAULTS
 
 VERBS = main.list_commands(click.Context(main))
 HEAVY = {"pydantic", "rich", "numpy", "msgspec", "tomlkit", "locust", "gevent", "aiohttp", "pytest"}
@@ -58,3 +62,51 @@ def test_the_shell_completes_verbs_and_options() -> None:
     assert [item.value for item in complete.get_completions([], "comp")] == ["compare", "completion"]
     options = [item.value for item in complete.get_completions(["load"], "--ra")]
     assert options == ["--rate", "--ramp"]
+
+
+@pytest.mark.parametrize(
+    ("words", "incomplete", "values"),
+    [
+        (["serve", "--fault"], "two-", {"two-terminals", "two-winners"}),
+        (["load", "--journey"], "re", {"replay=1", "resume=1"}),
+        (["check", "--journey", "fresh=1", "--journey"], "slow", {"slow_reader=1"}),
+        (["capacity", "--journey"], "ra", {"race=1"}),
+        (["init", "--action"], "s", {"success=", "silent="}),
+        (["conformance", "-k"], "framing.b", {"framing.bom", "framing.blank-line"}),
+        (
+            ["conformance", "-x", "-k"],
+            "secu",
+            {name for name in CATALOGUE if name.startswith("secu")} | {"security"},
+        ),
+        (["export", "run", "--format"], "p", {"prometheus", "parquet"}),
+        (["load", "--arrivals"], "", {"constant", "poisson"}),
+        (["completion"], "", {"bash", "zsh", "fish"}),
+    ],
+)
+def test_the_shell_completes_values(words: list[str], incomplete: str, values: set[str]) -> None:
+    complete = ShellComplete(main, {}, "harness", "_HARNESS_COMPLETE")
+    found = {item.value for item in complete.get_completions(words, incomplete)}
+    assert values <= found
+    assert all(value.startswith(incomplete) for value in found)
+
+
+def test_every_fault_and_journey_is_completed() -> None:
+    complete = ShellComplete(main, {}, "harness", "_HARNESS_COMPLETE")
+    faults = complete.get_completions(["serve", "--fault"], "")
+    assert {item.value for item in faults} == {*FAULTS, *RARE_FAULTS}
+    assert all(item.help for item in faults)
+    journeys = complete.get_completions(["load", "--journey"], "")
+    assert [item.value for item in journeys] == [f"{name}=1" for name in JourneyWeights.model_fields]
+    (file,) = complete.get_completions(["load", "--trace"], "arr")
+    assert (file.type, file.value) == ("file", "arr")
+
+
+def test_the_script_of_a_shell_completes_values() -> None:
+    """As the script in bash calls the program."""
+    environment = {
+        "_HARNESS_COMPLETE": "bash_complete",
+        "COMP_WORDS": "harness serve --fault two-t",
+        "COMP_CWORD": "3",
+    }
+    done = CliRunner(env=environment).invoke(main, prog_name="harness")
+    assert "plain,two-terminals" in done.output
