@@ -14,7 +14,14 @@ from harness.results.reader import Results
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 SETTINGS = Settings.model_validate(
-    {"target": {"base_url": "http://h", "token": "s3cret-token", "actions": {"success": ACTION}}}
+    {
+        "target": {
+            "base_url": "http://h",
+            "organization_id": "org-1",
+            "token": "s3cret-token",
+            "actions": {"success": ACTION},
+        }
+    }
 )
 
 

@@ -11,7 +11,7 @@ from harness.results.manifest import manifest_at_start
 
 def test_the_manifest_holds_no_secret(tmp_path: Path) -> None:
     config = tmp_path / "harness.toml"
-    config.write_text('[target]\nbase_url = "http://h"\ntoken = "s3cret"\n')
+    config.write_text('[target]\nbase_url = "http://h"\norganization_id = "org-1"\ntoken = "s3cret"\n')
     manifest = manifest_at_start(load_settings(config).document(), ["/usr/bin/harness", "check"])
     assert "s3cret" not in json.dumps(manifest)
     assert manifest["target"] == {
