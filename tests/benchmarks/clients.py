@@ -24,6 +24,7 @@ import psutil
 from harness.formatting import counted
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
+from tests.benchmarks.stock import body
 from tests.benchmarks.target import ROOT, Target, pinned
 
 _STOCK = Path(__file__).with_name("stock")
@@ -102,10 +103,18 @@ class Sample:
     problem: str | None = None
 
 
+#: The settings of our client, with which it sends the request of the stock clients.
+_SETTINGS = {
+    "HARNESS_TARGET__TOKEN": body.HEADERS["Authorization"].removeprefix("Bearer "),
+    "HARNESS_TARGET__ORGANIZATION_ID": json.loads(body.BODY)["organizationId"],
+    "HARNESS_TARGET__ACTIONS__SUCCESS": json.dumps(json.loads(body.BODY)["workflowAction"]),
+}
+
+
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of the harness or the benchmark, plus `more`."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "BENCH_"))}
-    return {**plain, "PYTHONPATH": str(ROOT), **more}
+    return {**plain, "PYTHONPATH": str(ROOT), **_SETTINGS, **more}
 
 
 class _ClientProcess:
