@@ -104,7 +104,7 @@ class Sample:
 
 
 #: The settings of our client, with which it sends the request of the stock clients.
-_SETTINGS = {
+SETTINGS = {
     "HARNESS_TARGET__TOKEN": body.HEADERS["Authorization"].removeprefix("Bearer "),
     "HARNESS_TARGET__ORGANIZATION_ID": json.loads(body.BODY)["organizationId"],
     "HARNESS_TARGET__ACTIONS__SUCCESS": json.dumps(json.loads(body.BODY)["workflowAction"]),
@@ -114,7 +114,7 @@ _SETTINGS = {
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of the harness or the benchmark, plus `more`."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "BENCH_"))}
-    return {**plain, "PYTHONPATH": str(ROOT), **_SETTINGS, **more}
+    return {**plain, "PYTHONPATH": str(ROOT), **SETTINGS, **more}
 
 
 class _ClientProcess:

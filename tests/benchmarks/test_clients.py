@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.benchmarks.clients import CLIENTS, OURS, Client, ClientError, environment, measure
+from tests.benchmarks.clients import CLIENTS, OURS, SETTINGS, Client, ClientError, environment, measure
 from tests.benchmarks.target import Rhythm, Target, running_target
 
 pytestmark = pytest.mark.slow
@@ -103,5 +103,6 @@ def test_a_client_does_not_inherit_settings(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("HARNESS_LOAD__USERS", "3")
     monkeypatch.setenv("BENCH_BUSY", "1")
     variables = environment({"BENCH_OUT": "x"})
-    assert {name for name in variables if name.startswith(("HARNESS_", "BENCH_"))} == {"BENCH_OUT"}
+    assert {name for name in variables if name.startswith(("HARNESS_", "BENCH_"))} == {"BENCH_OUT", *SETTINGS}
+    assert variables["HARNESS_TARGET__TOKEN"] == "demo-token"
     assert "PATH" in variables
