@@ -43,7 +43,14 @@ def test_caches_must_not_store_the_stream(check: CheckFunction, stream: Exchange
 
 
 @decides(headers.incremental)
-def test_events_arrive_as_they_are_produced(check: CheckFunction, long_run: Exchange) -> None:
+def test_events_arrive_as_they_are_produced(
+    check: CheckFunction, long_run: Exchange, long_runs_again: list[Exchange]
+) -> None:
+    check(long_run, long_runs_again)
+
+
+@decides(headers.flushed)
+def test_events_are_not_collected_into_blocks(check: CheckFunction, long_run: Exchange) -> None:
     check(long_run)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from harness.config.settings import Action
@@ -33,6 +34,18 @@ async def _begun(context: ScenarioContext, request: HttpRequest, label: str) -> 
 async def long_run(context: ScenarioContext) -> Exchange:
     """A run that streams for a second or more."""
     return await _begun(context, context.request("long"), "a long run")
+
+
+async def long_runs_again(context: ScenarioContext) -> list[Exchange]:
+    """Two more runs of the long action, the second a third of a run after the first."""
+    whole = await context.run_once(long_run)
+    third_s = (whole.timing.ended_ns - whole.timing.started_ns) / 3e9
+
+    async def later(number: int) -> Exchange:
+        await asyncio.sleep(number * third_s)
+        return await context.send(context.request("long"), f"a long run once more, {number + 1}")
+
+    return list(await asyncio.gather(later(0), later(1)))
 
 
 async def failing_run(context: ScenarioContext) -> Exchange:

@@ -30,10 +30,6 @@ SLOW = {
     ("liveness.heartbeat", "warn"),
     ("race.slow-reader", "warn"),
     ("input.too-large", "warn"),  # tens of megabytes must be sent within the budget
-    (
-        "headers.incremental",
-        "fail",
-    ),  # a starved client reads a whole run at once, and the read has one timestamp
 }
 TRIES = 3
 #: These may be inconclusive at any time, but never fail: requests that must arrive within a tenth of a second or while
@@ -46,6 +42,7 @@ TIMING = {
     "race.different-bodies",
     "resume.terminal-race",
     "headers.incremental",
+    "headers.flushed",
     "headers.complete",
     "liveness.heartbeat",
 }

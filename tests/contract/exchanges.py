@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from harness.contract.decoding.read_log import Read
@@ -141,6 +142,12 @@ def in_one_read(events: int, reads: int = 1) -> Exchange:
     each = events // reads
     parts = [b"".join(frames[first : first + each]) for first in range(0, events, each)]
     return scripted(*((EVERY_MS * place, data) for place, data in enumerate(parts)))
+
+
+def read_late(exchange: Exchange, lag_ms: float | None) -> Exchange:
+    """The same reads, each that much later than its kernel timestamp; None: without one."""
+    lag_ns = None if lag_ms is None else int(lag_ms * 1e6)
+    return replace(exchange, reads=tuple(Read(read.arrival_ns, lag_ns, read.data) for read in exchange.reads))
 
 
 def another_run(**options: Any) -> Exchange:

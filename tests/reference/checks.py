@@ -190,6 +190,11 @@ async def incremental(client: Client) -> None:
     assert len((await post(client, body(LONG), cut_after=1)).frames) < 6
 
 
+@check("headers.flushed")
+async def flushed(client: Client) -> None:
+    assert len((await post(client, body(LONG), cut_after=1)).frames) < 6
+
+
 @check("headers.method")
 async def method(client: Client) -> None:
     answer = await post(client, method="PUT")

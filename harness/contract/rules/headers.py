@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.ids import clock_offset_ms
+from harness.contract.rules.delivery import delivered_live, not_in_regular_blocks
 from harness.contract.rules.rule import Level, Need, needs_events, quoted, rule, was_accepted
-from harness.formatting import counted
 from harness.protocol.content_coding import KNOWN_CODINGS
 from harness.protocol.http1 import ResponseHead
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
-#: The long action must stream for a second or more.
-_LONG_MS = 1000.0
-#: Arrival spread divided by production spread: up to _BUNCHED the events arrived all at once, from _SPREAD on they
-#: arrived as produced. In between, a busy machine here looks the same as a server that buffers.
-_BUNCHED, _SPREAD = 0.2, 0.5
 
 
 def _media_type_fault(head: ResponseHead) -> str | None:
@@ -216,8 +211,8 @@ def no_cache(run: Exchange) -> RuleResult:
 @rule(
     "headers.incremental",
     Level.MUST,
-    "Events arrive as they are produced, not all at the end",
-    why="A stream that is delivered all at once shows users nothing until the end.",
+    "Events arrive as they are produced: not all at the end, and not in blocks",
+    why="A stream that is held back shows users nothing, then everything at once.",
     fix=(
         "Flush after each event, and turn off compression and proxy buffering (`X-Accel-Buffering: no`, "
         "in nginx `proxy_buffering off`)."
@@ -226,43 +221,29 @@ def no_cache(run: Exchange) -> RuleResult:
     needs=Need.LONG_ACTION,
 )
 @needs_events
-def incremental(run: Exchange) -> RuleResult:
+def incremental(run: Exchange, again: Sequence[Exchange] = ()) -> RuleResult:
     """Compare when events arrived with when they were produced.
 
     The ids give the production times. If their clock does not advance, the second that the long action must stream
-    for is used instead.
+    for is used instead. again: more runs of the same action, since a single pause may have any cause; a pause at the
+    same place in several runs is the server's or a proxy's.
     """
-    if len(run.events) < 3:
-        return inconclusive(
-            f"only {counted(len(run.events), 'event')}; configure a longer [target.actions.long]",
-            Location(run),
-        )
-    arrivals = [event.arrival_ns / 1e6 for event in run.events]
-    spread_ms = arrivals[-1] - arrivals[0]
-    produced = [event.stream_id.ms for event in run.events if event.stream_id]
-    produced_ms = float(produced[-1] - produced[0]) if len(produced) == len(arrivals) else 0.0
-    if produced_ms < _LONG_MS / 10 and run.offset_ms(run.events[-1].arrival_ns) < _LONG_MS:
-        return inconclusive(
-            f"the long action ended within {run.offset_ms(run.events[-1].arrival_ns):.0f} ms; configure one "
-            "that streams for a second or more",
-            Location(run),
-        )
-    expected_ms = (
-        produced_ms if produced_ms >= _LONG_MS / 10 and clock_offset_ms(run) is not None else _LONG_MS
-    )
-    if _BUNCHED < spread_ms / expected_ms < _SPREAD:
-        return inconclusive(
-            f"{len(run.events)} events produced over {expected_ms:.0f} ms arrived within {spread_ms:.0f} ms: the "
-            "server, the network or this machine delayed some of them",
-            Location(run, run.events[0]),
-        )
-    if spread_ms / expected_ms <= _BUNCHED:
-        return failed(
-            f"{len(run.events)} events produced over {expected_ms:.0f} ms arrived within {spread_ms:.0f} ms: the "
-            "stream is buffered",
-            Location(run, run.events[0]),
-        )
-    return passed(f"{len(run.events)} events arrived over {spread_ms:.0f} ms")
+    return delivered_live([run, *(other for other in again if was_accepted(other))])
+
+
+@rule(
+    "headers.flushed",
+    Level.SHOULD,
+    "Events are not collected into blocks of equal size or at equal distance",
+    why="Blocks look like a buffer on the way, which makes a stream stutter; without clock ids nothing proves it.",
+    fix="As for headers.incremental: a buffer between the action and the client collects events.",
+    source="ours",
+    needs=Need.LONG_ACTION,
+)
+@needs_events
+def flushed(run: Exchange) -> RuleResult:
+    """For runs whose ids don't tell when the events were made. If they do, headers.incremental compares the times."""
+    return not_in_regular_blocks(run)
 
 
 @rule(

@@ -17,6 +17,8 @@ import gevent
 from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding
+from harness.contract.rules import headers
+from harness.contract.rules.arrivals import is_held_back
 from harness.contract.rules.stream import rules_for
 from harness.errors import LocalResourceError
 from harness.load.journeys.cpu_yield import CpuYield
@@ -139,7 +141,10 @@ class StreamRunner:
         stream = self.collector.schedule(journey, step, intended_ns)
         label = f"{journey}: {step.name}"
         live = self._client.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace)
-        return StreamHandle(stream, live, only_check or self.check_stream)
+        handle = StreamHandle(stream, live, only_check or self.check_stream)
+        if step.begins_run and only_check is None:
+            handle.checks.append(check_delivery)
+        return handle
 
     def execute(self, handle: StreamHandle) -> Exchange:
         """Send the request, wait for the end of the stream and count its outcome; `finalize` must follow.
@@ -278,6 +283,11 @@ class StreamRunner:
 
 def _fault_of(problem: BaseException) -> str:
     return str(problem) if isinstance(problem, LocalResourceError) else f"while reading it: {problem!r}"
+
+
+def check_delivery(run: Exchange) -> list[Finding]:
+    """Whether the events of a run that this stream started came as they were made; a finding only if they did not."""
+    return [headers.incremental(run)] if run.status == 200 and is_held_back(run) else []
 
 
 class StreamGroup:

@@ -19,6 +19,7 @@ from tests.contract.exchanges import (
     frame,
     head,
     no_answer,
+    read_late,
     reply,
     run,
     scripted,
@@ -29,6 +30,15 @@ from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case
 
 BUFFERED = run(*(token(place * 50) for place in range(4)), at=[1500.0, 1500.5, 1501.0, 1501.5])
 UNTIMED = [frame({"type": "token", "content": "x"}, f"1-{place}") for place in range(4)]
+
+TWENTY = [token(place * 6) for place in range(20)]  # 60 ms apart
+TWENTY_UNTIMED = [frame({"type": "token", "content": "x"}, f"1-{place}") for place in range(20)]
+IN_BLOCKS = [place // 5 * 300.0 + 300.0 for place in range(20)]
+LIVE = run(*TWENTY, at=[place * 60.0 for place in range(20)])
+HELD_BACK = run(*TWENTY, at=IN_BLOCKS)
+UNTIMED_LIVE = run(*TWENTY_UNTIMED, at=[place * 60.0 for place in range(20)])
+UNTIMED_BLOCKS = run(*TWENTY_UNTIMED, at=IN_BLOCKS)
+BUFFERED_READ_LATE = read_late(run(*TWENTY, at=[1150.0] * 20), lag_ms=80)
 
 
 def with_type(content_type: str | None) -> dict[str, str | None]:
@@ -244,6 +254,18 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="only 2 events; configure a longer",
     ),
+    case(
+        headers.incremental,
+        BUFFERED_READ_LATE,
+        is_=INCONCLUSIVE,
+        says="arrived within 0 ms, but the harness was busy and read them 80 ms late",
+    ),
+    case(headers.incremental, HELD_BACK, is_=FAIL, says="arrived in 4 blocks, up to 240 ms after", at=0),
+    case(headers.flushed, LIVE, is_=PASS, says="they arrived then"),
+    case(headers.flushed, HELD_BACK, is_=INCONCLUSIVE, says="see headers.incremental"),
+    case(headers.flushed, UNTIMED_LIVE, is_=PASS, says="of no regular size or distance"),
+    case(headers.flushed, UNTIMED_BLOCKS, is_=WARN, says="in 4 blocks, 5 events each"),
+    case(headers.flushed, run(token(0), done(1)), is_=INCONCLUSIVE, says="only 2 events"),
     case(
         headers.method,
         reply(405, headers={"Allow": "POST"}),

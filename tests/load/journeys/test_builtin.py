@@ -333,6 +333,7 @@ def test_one_spoilt_event_is_found(
         ("join", "first-reader-robbed", "resume.first-reader-kept"),
         ("join", "run-id-per-connection", "run-id.constant"),
         ("join", "closing-one-closes-all", "terminal.always"),
+        ("join", "proxy-holds-300-ms", "headers.incremental"),
         ("race", "racing-posts-both-run", "race.same-body"),
         ("conflict", "conflict-missed-in-flight", "conflict.in-flight"),
         ("abandon", "no-ids", "ids.present"),

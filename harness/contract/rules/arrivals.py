@@ -1,0 +1,281 @@
+"""Whether something holds a stream's events back: compares when they arrived with when they were made.
+
+An id ``<ms>-<seq>`` tells when its event was made, if its clock advances as time does. Events that were made at
+different times but arrive together waited for each other: the first of them at least as long as they were made apart.
+This holds whatever the offset between the two clocks. Events that were made together may arrive together.
+
+The kernel stamps only the newest segment of a read, so a harness that reads late sees events together that came one by
+one. Then the newest of them came, on average, half a gap before the read. A block of events counts as evidence only if
+its read came much sooner than that after its stamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from math import gcd
+from statistics import median
+
+from harness.contract.decoding.read_log import ReadLog
+from harness.contract.exchange import Exchange
+from harness.protocol.http1 import HttpSyntaxError, ResponseParser
+
+_TOGETHER_MS = 5.0  # a proxy that lets go of a block needs less, and no model makes tokens that fast for long
+_LATE_MS = 150.0  # batches of up to 100 ms are a common way to save packets
+_CLOCK_FROM_MS, _CLOCK_TO_MS = 10**12, 10**13  # the years 2001 to 2286
+_SHORT_MS = 100.0
+_COARSE_MS = 250
+_NEAR_MS = 200.0
+_WHOLE_MS = 500.0
+_PROMPT, _PROMPT_MS = 0.1, 0.5  # of the gap between a block's events, and at least
+
+
+@dataclass(frozen=True, slots=True)
+class EventTimes:
+    """When a run's events arrived and were made, each a list in the order of the events.
+
+    arrived_ms: since the request was sent; never falling. made_ms: the ids' first part; None if an event has no id of
+    that form. lags_ms: how much later the harness read each; None without a kernel timestamp.
+    """
+
+    arrived_ms: list[float]
+    made_ms: list[int] | None
+    lags_ms: list[float | None]
+
+    @property
+    def spread_ms(self) -> float:
+        """From the first arrival to the last."""
+        return self.arrived_ms[-1] - self.arrived_ms[0]
+
+    @property
+    def made_over_ms(self) -> float:
+        """From the first event's making to the last's, by their ids; 0 without ids."""
+        return float(self.made_ms[-1] - self.made_ms[0]) if self.made_ms else 0.0
+
+    @property
+    def tell_time(self) -> bool:
+        """Whether the ids tell when the events were made, after the request.
+
+        Their clock counts milliseconds since 1970 and advances as time does: not less than half as much as between the
+        arrivals, and not more than since the request. Nor does it stand still for long and then jump.
+        """
+        made_ms = self.made_ms
+        if made_ms is None or not _CLOCK_FROM_MS <= made_ms[0] < _CLOCK_TO_MS:
+            return False
+        if not max(_SHORT_MS, self.spread_ms / 2) <= self.made_over_ms <= self.arrived_ms[-1] * 1.1 + 50:
+            return False
+        steps = [after - before for before, after in pairwise(made_ms)]
+        return not (gcd(*steps) >= _COARSE_MS and 0 in steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Consecutive events that arrived together: number `first` (from 0) and the next ones, `count` in all.
+
+    held_ms: how long the first waited at least; 0 if the ids don't tell. apart_ms: between two of its events, when they
+    were made. lag_ms: how long after its arrival the block was read; None without a kernel timestamp.
+    """
+
+    first: int
+    count: int
+    arrived_ms: float
+    held_ms: float
+    apart_ms: float
+    lag_ms: float | None
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its events were made at clearly different times."""
+        return self.count > 1 and self.held_ms >= _LATE_MS
+
+    def was_read_promptly(self, apart_ms: float) -> bool:
+        """Whether events that had come `apart_ms` apart would have been read one by one; False if unknown."""
+        return self.lag_ms is not None and self.lag_ms <= max(_PROMPT_MS, _PROMPT * apart_ms)
+
+
+def event_times(run: Exchange) -> EventTimes:
+    """The times of a run with at least one event."""
+    summary = run.summary
+    stamps_ns, lags_ns = run.stamps_ns()
+    lag_of: dict[int, int] = {}
+    for at_ns, lag_ns in zip(stamps_ns, lags_ns, strict=True):
+        lag_of[at_ns] = max(lag_ns, lag_of.get(at_ns, lag_ns))
+    made_ms: list[int] | None
+    tokens_ns = summary.token_arrivals_ns
+    if run.is_regular and summary.terminal_ns is not None and len(tokens_ns) + 1 == summary.events:
+        arrivals_ns = [*tokens_ns, summary.terminal_ns]  # no frames are needed
+        made_ms = [
+            int((event_id or "0").partition("-")[0])
+            for event_id in (identity.id for identity in run.sequence)
+        ]
+    else:
+        arrivals_ns = [event.arrival_ns for event in run.events]
+        ids = [event.stream_id for event in run.events]
+        made_ms = [event_id.ms for event_id in ids if event_id is not None]
+        if len(made_ms) != len(arrivals_ns):
+            made_ms = None
+    arrived_ms: list[float] = []
+    for at_ns in arrivals_ns:
+        at_ms = run.offset_ms(at_ns)
+        arrived_ms.append(max(at_ms, arrived_ms[-1]) if arrived_ms else at_ms)
+    lags_ms = [None if lag_of.get(at_ns, -1) < 0 else lag_of[at_ns] / 1e6 for at_ns in arrivals_ns]
+    return EventTimes(arrived_ms, made_ms, lags_ms)
+
+
+def blocks_of(times: EventTimes) -> list[Block]:
+    """The events as blocks of those that arrived together."""
+    arrived = times.arrived_ms
+    starts = [0, *(n for n in range(1, len(arrived)) if arrived[n] - arrived[n - 1] > _TOGETHER_MS)]
+    blocks = []
+    for first, end in pairwise([*starts, len(arrived)]):
+        made_over_ms = float(times.made_ms[end - 1] - times.made_ms[first]) if times.made_ms else 0.0
+        held_ms = made_over_ms - (arrived[end - 1] - arrived[first])
+        lags = [lag_ms for lag_ms in times.lags_ms[first:end] if lag_ms is not None]
+        blocks.append(
+            Block(
+                first,
+                end - first,
+                arrived[end - 1],
+                held_ms,
+                made_over_ms / max(1, end - first - 1),
+                max(lags) if lags else None,
+            )
+        )
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What the ids say about a run's late blocks.
+
+    share: of the run's time that these blocks were held. repeated: whether most events came in several late blocks.
+    proven: whether they did not come together only because the harness read late.
+    """
+
+    late: tuple[Block, ...]
+    share: float
+    repeated: bool
+    proven: bool
+
+    @property
+    def once(self) -> bool:
+        """Whether a good part of the run came in one late block, which a pause on the way explains too."""
+        return not self.repeated and self.share >= 0.3
+
+
+def holding_of(times: EventTimes) -> Holding:
+    """The late blocks of a run whose ids tell the time."""
+    late = [block for block in blocks_of(times) if block.is_late]
+    held_ms = sum(block.held_ms for block in late)
+    share = held_ms / max(1.0, times.made_over_ms)
+    in_blocks = sum(block.count for block in late) / len(times.arrived_ms)
+    repeated = in_blocks >= 0.5 and ((len(late) >= 2 and share >= 0.4) or (len(late) >= 3 and share >= 0.3))
+    if late and all(block.lag_ms is None for block in late):
+        counts = [block.count for block in late]
+        proven = repeated and is_regular(
+            counts[:-1] if len(counts) > 2 else counts
+        )  # the last holds what was left
+    else:
+        prompt = [block for block in late if block.was_read_promptly(block.apart_ms)]
+        enough = len(prompt) >= min(2, len(late))
+        proven = enough and sum(block.held_ms for block in prompt) >= held_ms / 2
+    return Holding(tuple(late), share, repeated, proven)
+
+
+def is_held_back(run: Exchange) -> bool:
+    """Whether a run that its request started certainly came in late blocks of a regular size. Cheap, for load.
+
+    Overload makes blocks too, but of irregular sizes.
+    """
+    summary = run.summary
+    if summary.events < 6:
+        return False
+    arrivals_ns, _ = run.stamps_ns()
+    moments = sum(after - before > _TOGETHER_MS * 1e6 for before, after in pairwise(arrivals_ns))
+    if moments > 0.75 * summary.events:
+        return False
+    times = event_times(run)
+    if not times.tell_time:
+        return False
+    holding = holding_of(times)
+    late = holding.late
+    if len(late) == 1 and late[0].count == summary.events and late[0].held_ms >= _WHOLE_MS:
+        return holding.proven
+    return (
+        holding.repeated
+        and holding.proven
+        and len(late) >= 3
+        and (is_regular([block.count for block in late[:-1]]) or is_regular(_distances(late)))
+    )
+
+
+def are_made_on_arrival(run: Exchange, times: EventTimes) -> bool:
+    """Whether the ids say, by the wall clock, that the first and the last event were made when they arrived."""
+    wall_ns, sent_ns = run.timing.sent_wall_ns, run.timing.sent_ns
+    if times.made_ms is None or wall_ns is None or sent_ns is None:
+        return False
+    return all(
+        abs(times.made_ms[place] - (wall_ns / 1e6 + times.arrived_ms[place])) <= _NEAR_MS for place in (0, -1)
+    )
+
+
+def is_regular(sizes: Sequence[float]) -> bool:
+    """Whether there are at least two sizes, and they are equal but for a tenth, or for one if they are large."""
+    if len(sizes) < 2:
+        return False
+    return max(sizes) - min(sizes) <= max(0.1 * median(sizes), 1 if median(sizes) >= 5 else 0)
+
+
+def _distances(blocks: Sequence[Block]) -> list[float]:
+    return [after.arrived_ms - before.arrived_ms for before, after in pairwise(blocks)]
+
+
+_MANY = 5  # events; a model may well make a few at once
+_RARE_MS = 250.0
+
+
+def regular_blocks(run: Exchange, times: EventTimes) -> str | None:
+    """How the blocks of a run are regular, if its events look collected on the way; None if they don't.
+
+    For runs whose ids don't tell the time. The last block holds what was left.
+    """
+    blocks = blocks_of(times)
+    full = blocks[:-1]
+    counts = [block.count for block in full]
+    if len(full) < 2 or median(counts) < _MANY:
+        return None
+    distances = _distances(blocks)
+    every_ms = median(distances)
+    if every_ms < _RARE_MS:
+        return None
+    sizes, cut_inside = _block_sizes(run, blocks)
+    if all(cut_inside) and is_regular(sizes[1:] if len(sizes) > 2 else sizes):
+        return f"{median(sizes):.0f} bytes each, cut inside an event"
+    if is_regular(counts) and (len(full) >= 3 or median(counts) >= 4 * _MANY):
+        return f"{median(counts):.0f} events each"
+    if len(distances) >= 3 and is_regular(distances[:-1]):
+        return f"one every {every_ms:.0f} ms"
+    return None
+
+
+def _block_sizes(run: Exchange, blocks: Sequence[Block]) -> tuple[list[int], list[bool]]:
+    """Of each block but the last: the bytes of the body, and whether it ends inside an event."""
+    ends_ms = [block.arrived_ms for block in blocks[:-1]]
+    sizes: list[int] = []
+    cut_inside: list[bool] = []
+    body, done = bytearray(), 0
+    parser = ResponseParser()
+    reads = list(run.reads if isinstance(run.reads, ReadLog) else ReadLog(run.reads))
+    try:
+        for read, following in zip(reads, [*reads[1:], None], strict=True):
+            body += parser.feed(read.data)
+            due = len(sizes) < len(ends_ms) and run.offset_ms(read.arrival_ns) >= ends_ms[len(sizes)]
+            last = following is None or following.arrival_ns - read.arrival_ns > _TOGETHER_MS * 1e6
+            if due and last:
+                sizes.append(len(body) - done)
+                cut_inside.append(not body.endswith((b"\n\n", b"\r\r", b"\r\n\r\n")))
+                done = len(body)
+    except HttpSyntaxError:
+        return [], [False]
+    return sizes, cut_inside
