@@ -42,8 +42,8 @@ def test_the_most_frequent_reasons_and_requirements_with_their_counts(tmp_path: 
     }
     broken = {"ids.increasing": 9, "resume.joins": 11, "ids.unique": 2, "ids.present": 1, "race.same-body": 0}
     assert sentences(tmp_path / "results.sqlite", reasons, broken) == [
-        "Failed streams: 12 rate limited (429); 7 broke ids.increasing; 3 truncated: the connection broke; "
-        "and 2 other reasons.",
+        "Unexpected endings: 12 rate limited (429); 3 truncated: the connection broke; 2 timed out: silent for 15 s; "
+        "and 1 other reason.",
         "Violations under load: 11 resume.joins; 9 ids.increasing; 2 ids.unique; and 1 other requirement.",
     ]
 
