@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from harness.gate.console import MULTIPLES_FROM
 from harness.gate.objective import SHARES, Objective
 from harness.gate.report import GateRow
 from harness.results.metrics import METRICS
 
 from .text import NOTHING, count, milliseconds, percent
-
-MULTIPLES_FROM = 4
-"""From 400% above the limit on, the headroom is given as a multiple of the limit."""
 
 NOT_CERTAIN = "not certain"
 """Replaces the headroom if the limit lies within the value's interval."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.ci.outcome import Case, Outcome
 from harness.formatting import number
-from harness.gate.console import format_change, format_interval, format_value
+from harness.gate.console import format_change, format_headroom, format_interval, format_value
 from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
 from harness.results.records import VERDICTS, tally
@@ -97,7 +97,7 @@ def _gate(rows: Sequence[GateRow]) -> Iterator[str]:
             plain(format_value(row.name, row.value)),
             plain(limit),
             format_interval(row),
-            "" if row.headroom is None else f"{row.headroom:.0%}",
+            format_headroom(row),
             _marked(row.verdict, good=row.verdict == "passed", bad=row.verdict == "failed"),
             plain(row.detail),
         )

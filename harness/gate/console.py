@@ -29,6 +29,9 @@ _SENTENCES = {
     "not measured": "Gate: not passed (exit 1): an objective was not measured.",
     "nothing tested": "Gate: nothing was tested (exit 2).",
 }
+MULTIPLES_FROM = 4
+"""A limit exceeded by this many times itself is shown as a multiple, because percentages of thousands mean little."""
+
 _WIDE = 100  # columns from which on the numbers get padding
 _COMPARISONS_INCONCLUSIVE = "Gate: inconclusive (exit 1): too little data to compare with the baseline."
 
@@ -102,7 +105,7 @@ def _cells(row: GateRow) -> tuple[Text, ...]:
         Text(_number(row.name, row.value)),
         Text(f"{'≥' if row.at_least else '≤'} {_number(row.name, row.limit)}"),
         Text(format_interval(row)),
-        Text("" if row.headroom is None else f"{row.headroom:.0%}"),
+        Text(format_headroom(row)),
     )
 
 
@@ -140,6 +143,15 @@ def _number(name: str, value: float | None) -> str:
 def format_interval(row: GateRow) -> str:
     """Both ends of the interval of a row, latencies in ms without a unit; empty if it has none."""
     return "" if row.interval is None else _between(*(_number(row.name, end) for end in row.interval))
+
+
+def format_headroom(row: GateRow) -> str:
+    """The distance to the limit in percent of the limit; as a multiple if far beyond it; empty without one."""
+    if row.headroom is None:
+        return ""
+    if row.headroom > -MULTIPLES_FROM:
+        return f"{row.headroom:.0%}"
+    return f"{round(1 - row.headroom):,}x the limit"
 
 
 def format_change(comparison: Comparison, change: float | None) -> str:

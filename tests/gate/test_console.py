@@ -4,7 +4,14 @@ import pytest
 from rich.console import Console
 
 from harness.gate.comparison import Comparison
-from harness.gate.console import format_change, format_interval, format_value, outcome_sentence, print_report
+from harness.gate.console import (
+    format_change,
+    format_headroom,
+    format_interval,
+    format_value,
+    outcome_sentence,
+    print_report,
+)
 from harness.gate.report import GateReport, GateRow
 
 ROWS = (
@@ -155,3 +162,11 @@ def test_the_reason_for_saturation_is_printed_once():
     text = printed(GateReport((row, row), (), True, ("it was busy", "it was late")))
     assert text.count("The harness was saturated: it was busy; it was late.") == 1
     assert "The harness was saturated" not in printed(GateReport((row,), (), True))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(50.0, "50%"), (100.0, "0%"), (450.0, "-350%"), (500.0, "5x the limit"), (94_300.0, "943x the limit")],
+)
+def test_a_value_far_beyond_its_limit_is_shown_as_a_multiple(value: float, shown: str) -> None:
+    assert format_headroom(GateRow("ttft_p50_ms", value, 100.0, "failed")) == shown
