@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import asyncio
 import fcntl
+import gzip
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ import termios
 import threading
 import time
 import uuid
+import zlib
 import zoneinfo
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, suppress
@@ -62,7 +64,7 @@ _FIELDS = {
 _REQUIRED = ("organizationId", "sessionId", "workflowAction")
 _SOURCES = ("automation", "api", "other")
 _TOOLS = ("say", "long", "fail", "cancel", "silent", "quiet", "echo")
-_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}", re.ASCII)
+_ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 
 
 _BODIES = {
@@ -96,16 +98,19 @@ class Style:
     id_only_blocks: bool = False
     event_names: Literal["none", "message", "type"] = "none"
     # The content of the events.
-    ids: Literal["clock", "gaps", "same-ms", "nine-ten", "counter"] = "clock"
+    ids: Literal["clock", "gaps", "same-ms", "nine-ten", "64 bits", "counter"] = "clock"
     unicode: Literal["raw", "escaped"] = "raw"
     json_space: bool = False
     no_tokens: bool = False
     extra_types: bool = False
     extra_fields: bool = False
+    heartbeat_lines: bool = False  # a comment without a blank line after it
     # The HTTP message.
     content_type: str = "text/event-stream"
     header_case: Literal["Title", "lower", "UPPER"] = "Title"
     framing: Literal["chunked", "tiny chunks", "HTTP/1.0", "HTTP/1.1 until close"] = "chunked"
+    transfer_encoding: str = "chunked"
+    gzip: bool = False  # although the request does not accept it
     packets: Literal["event", "byte", "whole"] = "event"
     reset_at_end: bool = False
     # What the documentation leaves open.
@@ -231,6 +236,16 @@ class StreamWriter:
     def __init__(self, style: Style) -> None:
         self._style = style
         self._last_id: str | None = None
+        self._gzip = zlib.compressobj(wbits=31) if style.gzip else None
+
+    def _coded(self, data: bytes) -> bytes:
+        if self._gzip is None or not data:
+            return data
+        return self._gzip.compress(data) + self._gzip.flush(zlib.Z_SYNC_FLUSH)
+
+    def closing(self) -> bytes:
+        """The bytes after the last event."""
+        return b"" if self._gzip is None else self._gzip.flush()
 
     def opening(self) -> bytes:
         """The bytes before the first event."""
@@ -239,10 +254,12 @@ class StreamWriter:
             opening += self._block([self._field("retry", "2500")])
         if self._style.comments:
             opening += self._block([": the stream begins", ":"])
-        return opening
+        return self._coded(opening)
 
     def heartbeat(self) -> bytes:
-        return self._block([": still here"])
+        return self._coded(
+            self._line(": still here") if self._style.heartbeat_lines else self._block([": still here"])
+        )
 
     def event(self, event: Event, *, terminal: bool) -> bytes:
         """One event, with the style's additions."""
@@ -253,7 +270,7 @@ class StreamWriter:
         after = self._block([": data: this is a comment", ":id: 1-1"]) if self._style.comments else b""
         if terminal and self._style.comments:
             after += self._line(": bye")  # a comment without a blank line after it, at the end of the stream
-        return before + self._block(list(self._lines(event))) + after
+        return self._coded(before + self._block(list(self._lines(event))) + after)
 
     def _lines(self, event: Event) -> Iterator[str]:
         own_id = self._field("id", event.id)
@@ -369,8 +386,11 @@ class RawServer:
             return
         document = {"title": refused.reason, "status": refused.status, "detail": refused.detail}
         body = json.dumps(document).encode()
+        if self.style.gzip:
+            body = gzip.compress(body)
         headers = [
             ("Content-Type", "application/problem+json"),
+            *([("Content-Encoding", "gzip")] if self.style.gzip else []),
             ("Content-Length", str(len(body))),
             *refused.headers,
         ]
@@ -398,12 +418,15 @@ class RawServer:
     ) -> None:
         headers = [("Content-Type", self.style.content_type)]
         if self.style.framing in {"chunked", "tiny chunks"}:
-            headers.append(("Transfer-Encoding", "chunked"))
+            headers.append(("Transfer-Encoding", self.style.transfer_encoding))
+        if self.style.gzip:
+            headers.append(("Content-Encoding", "gzip"))
         wire.put(self._head(*(status or (409, "Conflict")), headers))
         writer = StreamWriter(self.style)
         self._put_body(wire, writer.opening())
         async for event in self._events(run, index, wire, writer):
             self._put_body(wire, writer.event(event, terminal=run.ended and event is run.events[-1]))
+        self._put_body(wire, writer.closing())
         if self.style.framing in {"chunked", "tiny chunks"}:
             wire.put(b"0\r\n\r\n")
         await wire.flush()
@@ -537,7 +560,8 @@ class RawServer:
     def _next_id(self, run: Run) -> tuple[int, int]:
         now_ms = time.time_ns() // 1_000_000
         if run.last_id is None:
-            return {"nine-ten": (now_ms, 8), "counter": (1, 0)}.get(self.style.ids, (now_ms, 0))
+            first = {"nine-ten": (now_ms, 8), "64 bits": (now_ms, 2**64 - 100), "counter": (1, 0)}
+            return first.get(self.style.ids, (now_ms, 0))
         ms, seq = run.last_id
         if self.style.ids == "gaps":
             return (ms + 13, 0) if now_ms > ms + 13 else (ms, seq + 7)
@@ -723,7 +747,8 @@ def _as_floats(value: Any) -> Any:
         return {name: _as_floats(member) for name, member in value.items()}
     if isinstance(value, list):
         return [_as_floats(member) for member in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    is_small = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53
+    return float(value) if is_small else value
 
 
 def _identity(organization: str, key: str | None, body: dict[str, Any]) -> tuple[str, str, str] | None:

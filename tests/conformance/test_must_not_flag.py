@@ -48,6 +48,7 @@ TIMING = {
 }
 COMBINATIONS = 5
 
+CODED = {"headers.content-coding": "warn"}  # a SHOULD: the request accepts identity only
 UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: clients ignore them
 COUNTER = {
     "ids.clock": "warn",  # a SHOULD: 1-0 is not a time of day
@@ -175,6 +176,16 @@ CORPUS: dict[str, list[Entry]] = {
         ),
         _entry(unknown_ids="terminal", resume_start="tail", target={"resume_start": "tail"}),
     ],
+    "codings": [
+        _entry(transfer_encoding="chunked\t"),
+        _entry(transfer_encoding=", Chunked ,"),
+        _entry(CODED, gzip=True),
+        _entry(CODED, gzip=True, framing="HTTP/1.1 until close", comments=True),
+    ],
+    "what the grammar allows": [
+        _entry(ids="64 bits"),
+        _entry(heartbeat_lines=True),
+    ],
     "stores of values": [
         _entry(store="values"),
         _entry(store="values", unicode="escaped", json_space=True, extra_fields=True),
@@ -297,7 +308,7 @@ def _random_styles() -> strategies.SearchStrategy[Style]:
         Style,
         line_end=strategies.sampled_from(["\n", "\r\n", "\r"]),
         event_names=strategies.sampled_from(["none", "message", "type"]),
-        ids=strategies.sampled_from(["clock", "gaps", "same-ms", "nine-ten", "counter"]),
+        ids=strategies.sampled_from(["clock", "gaps", "same-ms", "nine-ten", "64 bits", "counter"]),
         unicode=strategies.sampled_from(["raw", "escaped"]),
         content_type=strategies.sampled_from(["text/event-stream", 'TEXT/event-stream;charset="utf-8"']),
         header_case=strategies.sampled_from(["Title", "lower", "UPPER"]),
@@ -319,6 +330,8 @@ def _allowed(style: Style) -> dict[str, str]:
     allowed: dict[str, str] = {}
     if style.unknown_fields:
         allowed |= UNKNOWN_FIELDS
+    if style.gzip:
+        allowed |= CODED
     if style.ids == "counter":
         allowed |= COUNTER
     if style.reset_at_end and style.framing.startswith("HTTP"):

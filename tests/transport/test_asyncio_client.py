@@ -137,6 +137,14 @@ def test_every_improper_end(sent: bytes, ending: Ending, detail: str) -> None:
     assert exchange.reads == () or b"".join(read.data for read in exchange.reads) == sent
 
 
+def test_a_limit_of_the_harness_is_an_ending_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 300_000)
+    exchange, _ = one_exchange(sending(HEAD + chunk(token(0, "x" * 400_000)) + LAST_CHUNK))
+    assert exchange.ending is Ending.LIMIT
+    assert exchange.ending_detail == "a limit of the harness was reached: the response is larger than 0 MiB"
+    assert exchange.obstacle == exchange.ending_detail
+
+
 def test_events_before_malformed_bytes_are_kept() -> None:
     exchange, _ = one_exchange(sending(HEAD + chunk(token(0)) + b"zz\r\n"))
     assert len(exchange.events) == 1

@@ -221,7 +221,7 @@ class StreamRunner:
             return
         findings: list[Finding] = []
         if handle.exchange.ending is Ending.LIMIT:
-            handle.fault = handle.exchange.ending_detail
+            handle.fault = f"while reading it: {handle.exchange.ending_detail}"
             return
         handle.fault = "before it was checked"
         try:

@@ -7,7 +7,7 @@ import gzip
 import pytest
 
 from harness.contract.exchange import Exchange
-from harness.contract.expectations import Expectations
+from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules import auth, framing, liveness, resume, terminal
 from harness.contract.rules.cuts import CutRun
@@ -20,6 +20,7 @@ from tests.contract.exchanges import (
     done,
     head,
     reply,
+    run,
     scripted,
     token,
     whole_run,
@@ -122,3 +123,16 @@ def test_the_body_of_a_rejection_is_decoded() -> None:
 def test_events_under_a_wrong_name_are_judged() -> None:
     plain = scripted((0, head(200, {**STREAM, "Content-Encoding": "gzip"}) + token(0) + done(1)))
     assert verdicts(plain) == {"headers.decodable": "fail", "headers.content-coding": "warn"}
+
+
+def test_a_heartbeat_of_one_line_counts_when_it_arrives() -> None:
+    beats = recorded("heartbeat-one-line")
+    two_s = Expectations(budgets=Budgets(heartbeat_s=2.0))
+    assert liveness.heartbeat_interval(beats).detail == "a comment about every 1.0 s"
+    assert liveness.heartbeat_inert(beats, expect=two_s).verdict is Verdict.PASS
+    assert liveness.heartbeat(beats, expect=two_s).detail == "4 comments; the longest silence was 1.0 s"
+
+
+def test_a_comment_next_to_an_event_is_no_heartbeat() -> None:
+    beside = run(b": a\n" + token(0), b": b\n" + token(1), done(2), at=[0, 900, 2000])
+    assert liveness.heartbeat_interval(beside).verdict is Verdict.INCONCLUSIVE

@@ -265,3 +265,18 @@ def test_after_the_end_nothing_is_sent(tmp_path: Path) -> None:
             rig.runner.begin("fresh", RUN, rig.target.run("success"))
         assert rig.server is not None
         assert rig.server.stats.counts["requests"] == 0
+
+
+def test_a_limit_of_the_harness_is_its_own_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "harness.contract.decoding.response.MAX_HEAD_BYTES", 100
+    )  # checked again from there on
+    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 1000)
+    with journey_rig(tmp_path, tokens=100) as rig:
+        JOURNEYS["fresh"](rig.runner, None)
+        batch = rig.collector.take()
+    (row,) = batch.rows
+    reason = "harness fault while reading it: a limit of the harness was reached: the response is larger than 0 MiB"
+    assert (row.outcome, row.reason) == ("abandoned", reason)
+    assert batch.faults == {reason: 1}
+    assert (batch.failures, batch.violations) == ({}, {})
