@@ -56,7 +56,13 @@ def test_rows_show_value_limit_interval_headroom_and_verdict():
         "goodput": ["failed", "goodput", "90%", "≥ 99%", "-9%"],
         "stall_p50_ms": ["inconclusive", "stall_p50_ms", "0.12", "≤ 10"],
         "violations": ["failed", "violations", "12", "≤ 0"],
-        "repeat 1: fresh.error_rate": ["failed", "repeat 1: fresh.error_rate", "50%", "≤ 1%", "50x the limit"],
+        "repeat 1: fresh.error_rate": [
+            "failed",
+            "repeat 1: fresh.error_rate",
+            "50%",
+            "≤ 1%",
+            "50x the limit",
+        ],
     }
     for detail in ("ttft_p95_ms: close", "stall_p50_ms: the harness was saturated"):
         assert f"\n{detail}\n" in text
