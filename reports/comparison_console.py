@@ -25,11 +25,13 @@ _STYLES = {
     "inconclusive": "yellow",
     "warn": "yellow",
 }
+_FOLDED = ("same", "inconclusive")
+"""Verdicts of which the terminal only names the metrics if others changed; the page has the numbers."""
 _TONES = {"good": "green", "bad": "bold red", "warn": "bold yellow"}
 
 
 def print_comparison(page: ComparisonPage, console: Console) -> None:
-    """Print conformance changes, the metrics of each test next to the baseline's, a summary, and limitations."""
+    """Print conformance changes, what changed in each test against the baseline, a summary, and limitations."""
     if page.changes:
         console.print(_changes(page))
     console.print(
@@ -38,6 +40,10 @@ def print_comparison(page: ComparisonPage, console: Console) -> None:
     for comparison in page.comparisons:
         if comparison.rows:
             console.print(_metrics(comparison, page.tests[0].name))
+        for verdict in _FOLDED if comparison.changed else ():
+            keys = [row.key for row in comparison.unchanged if row.verdict == verdict]
+            if keys:
+                console.print(Text.assemble((f"  {verdict}", _STYLES[verdict]), f": {', '.join(keys)}"))
         for detail, keys in _details(comparison).items():
             console.print(Text.assemble((f"  {', '.join(keys)}", "bold"), f": {visible(detail)}"))
     for comparison in page.comparisons:
@@ -72,7 +78,7 @@ def _metrics(comparison: ComparisonView, baseline: str) -> Table:
     for heading in ("before", "after", "change", comparison.heading):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("", no_wrap=True)
-    for row in comparison.rows:
+    for row in comparison.changed or comparison.rows:
         table.add_row(
             Text(row.key),
             Text(row.before),
@@ -87,9 +93,9 @@ def _metrics(comparison: ComparisonView, baseline: str) -> Table:
 def _details(comparison: ComparisonView) -> dict[str, list[str]]:
     """Keys of the metrics by the detail they share; "all" if all of them share one."""
     keys: dict[str, list[str]] = {}
-    for row in comparison.rows:
+    for row in comparison.changed or comparison.rows:
         if row.detail:
             keys.setdefault(row.detail, []).append(row.key)
-    if len(keys) == 1 and len(comparison.rows) == len(*keys.values()):
+    if len(keys) == 1 and len(comparison.changed or comparison.rows) == len(*keys.values()):
         return {detail: ["all"] for detail in keys}
     return keys

@@ -14,7 +14,15 @@ from harness.gate.comparison import Comparison
 from harness.gate.console import format_change
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import GOODPUT, SHARES, Objective
+from harness.gate.report import ComparisonTerms
 from harness.reports.chart_style import Chart, bin_width_s
+from harness.reports.comparison_sentences import (
+    broken_text,
+    change_text,
+    comparison_sentence,
+    most_changed_first,
+    worst_change,
+)
 from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
 from harness.reports.headline import Headline
 from harness.reports.load_section import CURVES
@@ -27,7 +35,7 @@ from harness.results.records import CheckRecord
 from harness.results.schema import RESULTS_FILE
 
 from .charts import percentile_curve, percentiles_over_time
-from .text import NOTHING, agree, bounded, count, counted
+from .text import NOTHING, bounded, count
 
 MOST_TESTS = 8
 """Most tests on one page; more curves in one chart are unreadable."""
@@ -103,7 +111,10 @@ class DifferenceView:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonView:
-    """One test against the baseline. verdict: as of DifferenceView. heading: of the intervals' column."""
+    """One test against the baseline. verdict: as of DifferenceView. heading: of the intervals' column.
+
+    rows: what got worse first. worst: what changed most, for a title.
+    """
 
     name: str
     tone: str
@@ -113,6 +124,17 @@ class ComparisonView:
     heading: str
     rows: tuple[DifferenceView, ...]
     footnotes: tuple[str, ...]
+    worst: str = ""
+
+    @property
+    def changed(self) -> tuple[DifferenceView, ...]:
+        """The rows that are worse or better; they are the first."""
+        return tuple(row for row in self.rows if row.verdict in ("worse", "better"))
+
+    @property
+    def unchanged(self) -> tuple[DifferenceView, ...]:
+        """The rows without a change that is sure."""
+        return self.rows[len(self.changed) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,23 +286,32 @@ def _compare(
     before: Mapping[str, CheckRecord],
     after: Mapping[str, CheckRecord],
 ) -> ComparisonView:
-    report = evaluate(test, [Objective(key, 0.0) for key in _KEYS], baseline=baseline)
-    rows = [row for row in report.comparisons if row.value is not None or row.baseline is not None]
+    objectives = [Objective(key, 0.0) for key in _KEYS]
+    report = evaluate(test, objectives, baseline=baseline, terms=ComparisonTerms(usual=False))
+    rows = most_changed_first(
+        [row for row in report.comparisons if row.value is not None or row.baseline is not None]
+    )
     checked = {*before, *after} if before and after else set()
-    kinds = Counter(_kind(before.get(check), after.get(check)) for check in checked)
+    requirements: dict[str, list[str]] = {}
+    for check in sorted(checked):
+        if (kind := _kind(before.get(check), after.get(check))) != "changed":
+            requirements.setdefault(kind, []).append(check)
     under_load = _under_load(baseline, test)
     footnotes = _footnotes(rows)
     verdicts: Counter[str] = Counter(row.verdict for row in rows)
+    kinds = Counter({kind: len(names) for kind, names in requirements.items()})
     tone, verdict = _verdict(kinds + under_load, verdicts, checked=bool(checked))
+    broke = requirements.get("broke")
     return ComparisonView(
         name=name,
         tone=tone,
         verdict=verdict,
-        sentence=_sentence(name, kinds, under_load, verdicts),
+        sentence=comparison_sentence(name, requirements, under_load, rows, checked=bool(checked)),
         notes=report.notes,
         heading=f"{report.confidence * 100:.3g}% interval",
         rows=tuple(_difference(row, footnotes) for row in rows),
         footnotes=tuple(footnotes),
+        worst=broken_text(broke, "broke") if broke else worst_change(rows, verdict),
     )
 
 
@@ -311,42 +342,22 @@ def _is_must(name: str) -> bool:
     return known is None or known.level is Level.MUST
 
 
-def _sentence(
-    name: str, kinds: Mapping[str, int], under_load: Mapping[str, int], verdicts: Mapping[str, int]
-) -> str:
-    changes = []
-    if broke := kinds["broke"]:
-        changes.append(f"{counted(broke, 'requirement')} broke")
-    if fixed := kinds["fixed"]:
-        changes.append(f"{counted(fixed, 'requirement')} {agree(fixed, 'was', 'were')} fixed")
-    no_change = "no requirement broke or was fixed" if kinds else "no conformance verdicts to compare"
-    clauses = [", ".join(changes) or no_change]
-    for kind, change in (("broke", "newly violated"), ("fixed", "no longer violated")):
-        if under_load[kind]:
-            clauses.append(f"{counted(under_load[kind], 'requirement')} {change} under load")
-    metrics = [
-        f"{verdicts[verdict]} {verdict}"
-        for verdict in ("worse", "better", "same", "inconclusive")
-        if verdicts[verdict]
-    ]
-    if metrics:
-        clauses.append(f"metrics: {', '.join(metrics)}")
-    return f"{name}: {'; '.join(clauses)}."
-
-
 def _headline(comparisons: Sequence[ComparisonView], baseline: str) -> Headline:
     verdicts = [comparison.verdict for comparison in comparisons]
     verdict = next(verdict for verdict in ("worse", "inconclusive", "better", "same") if verdict in verdicts)
     tone = next(comparison.tone for comparison in comparisons if comparison.verdict == verdict)
     title = "No difference" if verdict == "same" else verdict.capitalize()
-    if verdict in ("worse", "better") and verdicts.count(verdict) < len(verdicts):
-        title = f"{verdicts.count(verdict)} of {len(verdicts)} {verdict}"
+    if verdict in ("worse", "better"):
+        if verdicts.count(verdict) < len(verdicts):
+            title = f"{verdicts.count(verdict)} of {len(verdicts)} {verdict}"
+        worst = next((one.worst for one in comparisons if one.verdict == verdict and one.worst), "")
+        title = f"{title}: {worst}" if worst else title
     notes = dict.fromkeys(
         f"{note[:1].upper()}{note[1:]}."
         for comparison in comparisons
         for note in (*comparison.notes, *_incomparable(comparison))
     )
-    summary = f"Baseline: `{baseline}`. {' '.join(comparison.sentence for comparison in comparisons)}"
+    summary = f"{' '.join(comparison.sentence for comparison in comparisons)} Baseline: `{baseline}`."
     return Headline(tone, title, summary, tuple(notes))
 
 
@@ -376,7 +387,7 @@ def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceV
         percentile=percentile,
         before=value_text(comparison.key, comparison.baseline),
         after=value_text(comparison.key, comparison.value),
-        difference=format_change(comparison, comparison.difference) or NOTHING,
+        difference=change_text(comparison) or NOTHING,
         interval=interval,
         verdict=comparison.verdict,
         detail=comparison.detail,

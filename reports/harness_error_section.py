@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.results.measurement_error import percentile_bounds
 from harness.results.metrics import HARNESS_METRICS, METRICS, PERCENTILES
 from harness.results.reader import Results
-from harness.results.saturation import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
+from harness.results.saturation import BUSY_CPU
 
 from .text import NOTHING, count, counted, milliseconds, percent
 
@@ -16,12 +17,15 @@ PROCESS_COLUMNS = (
     "seconds",
     "CPU mean",
     "CPU max",
-    f"time over {SATURATION_CPU:.0%} CPU",
+    f"time over {BUSY_CPU:.0%} CPU",
     "hub delay p99",
     "memory max",
     "streams max",
 )
 """Columns of the table of processes, after the process's name."""
+
+_ERRORS_SHOWN = {"ttft_ms": "TTFT", "duration_ms": "duration"}
+"""The metrics whose error a sentence names, with their names in it."""
 
 _STAMPS = {
     "kernel": "Arrival times are the kernel's receive timestamps, so latencies do not depend on how busy the harness "
@@ -65,7 +69,7 @@ def harness_error_view(results: Results, summary: Mapping[str, Any]) -> HarnessE
     return HarnessErrorView(
         bool(harness["saturated"]),
         bool(lags or processes),
-        _sentence(harness["why"], has_lags=bool(lags), has_processes=bool(processes)),
+        _sentence(results, harness["why"], has_lags=bool(lags or processes)),
         _faults(harness["faults"]["sentence"]),
         _STAMPS.get(str(harness["receive_stamp"]), "The source of the arrival times is not recorded."),
         _coalesced(results.manifest),
@@ -74,23 +78,27 @@ def harness_error_view(results: Results, summary: Mapping[str, Any]) -> HarnessE
     )
 
 
-def _sentence(reasons: list[str], *, has_lags: bool, has_processes: bool) -> str:
+def _sentence(results: Results, reasons: list[str], *, has_lags: bool) -> str:
     if reasons:
         return (
-            f"The harness was saturated: {'; '.join(reasons)}. It was too busy to send on schedule or to read on "
-            "time. Lower the load or add worker processes before you draw conclusions about the server."
+            f"The harness was saturated: {'; '.join(reasons)}. The load was lower than requested. Lower it or add "
+            "worker processes before you draw conclusions about the server."
         )
-    clauses = []
-    if has_lags:
-        clauses.append(f"the p99 of each of its lags is at most {SATURATION_LAG_MS:g} ms")
-    if has_processes:
-        clauses.append(
-            f"none of its processes used more than {SATURATION_CPU:.0%} of a core for more than "
-            f"{SATURATION_CPU_SECONDS:.0%} of the time"
-        )
-    if clauses:
-        return f"The harness kept up: {', and '.join(clauses)}."
-    return "The harness's own lag was not measured."
+    if not has_lags:
+        return "The harness's own lag was not measured."
+    errors = [
+        f"{_percentile_error(results, metric, 'p50')} of the median and {_percentile_error(results, metric, 'p99')} "
+        f"of the p99 of {label}"
+        for metric, label in _ERRORS_SHOWN.items()
+        if results.histogram(metric).count
+    ]
+    kept_up = "The harness kept up: the load was as requested"
+    return f"{kept_up}. Its own delays are at most {', and '.join(errors)}." if errors else f"{kept_up}."
+
+
+def _percentile_error(results: Results, metric: str, percentile: str) -> str:
+    bounds = percentile_bounds(results, metric, PERCENTILES[percentile])
+    return NOTHING if bounds is None else f"{milliseconds(bounds.high - bounds.low)} ms"
 
 
 def _faults(sentence: str) -> str:

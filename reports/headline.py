@@ -32,6 +32,7 @@ _SUBJECTS = {
     "lost": "the workers' results",
     "load": "the load",
     "dropped": "the load",
+    "saturated": "the load",
     "harness": "the load",
     "conformance": "conformance",
 }
@@ -137,7 +138,7 @@ def _notes(manifest: Mapping[str, Any], dropped: int, *, saturated: bool) -> Ite
     if dropped:
         yield f"{_dropped(dropped)}, so the load was lower than requested."
     if saturated:
-        yield "The harness was saturated, so latencies here may include its own delays."
+        yield "The harness was saturated, so the load was lower than requested."
 
 
 def _dropped(dropped: int) -> str:
@@ -186,8 +187,7 @@ def _inconclusive(gate: GateReport) -> list[str]:
         if row.verdict == "inconclusive":
             subject = _SUBJECTS.get(row.name, f"`{row.name}`")
             causes.setdefault(row.detail, []).append(subject)
-    clauses = [f"{', '.join(subjects)} cannot be evaluated: {cause}" for cause, subjects in causes.items()]
-    return [*clauses, *gate.saturation] if clauses else []
+    return [f"{', '.join(subjects)} cannot be evaluated: {cause}" for cause, subjects in causes.items()]
 
 
 def _tested(results: Results, ledger: LedgerView | None) -> Iterator[str]:

@@ -18,6 +18,7 @@ _BUILT_IN = {
     "ledger": "Streams unaccounted for",
     "lost": "Streams lost with workers that died",
     "dropped": "Arrivals dropped",
+    "saturated": "Reasons why the load was lower than requested",
     "harness": "Streams not judged because of a harness fault",
     "load": "Streams under load that reached the end of a run",
     "conformance": "Conformance checks that failed",

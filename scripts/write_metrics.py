@@ -16,7 +16,7 @@ from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, CheckRecord, ProcessRecord
-from harness.results.saturation import SATURATION_CPU, SATURATION_CPU_SECONDS, SATURATION_LAG_MS
+from harness.results.saturation import LATE_PERCENTILE, LEAST_LATE_MS, LOAD_SHORTFALL, USERS_WAIT
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -144,10 +144,16 @@ def _objectives() -> Iterator[str]:
 def _measurement_error() -> Iterator[str]:
     yield "## Measurement error"
     yield (
-        f"The harness is *saturated*, and its latencies are inconclusive, if the p99 of receive lag or schedule lag is "
-        f"over {SATURATION_LAG_MS:g} ms, or if, in any process that carries streams, the p99 of hub delay is over that "
-        f"limit or more than {SATURATION_CPU_SECONDS:.0%} of the seconds have a CPU usage above {SATURATION_CPU:.0%} "
-        f"of a core."
+        "The harness's own delays are in what it measures: schedule lag in what begins at the intended start, and hub "
+        "delay in connections and in arrivals without a kernel timestamp. Each percentile therefore has bounds, and "
+        "the gate gives a verdict only if the limit is outside of them: see [the gate](gate.md#the-harnesss-own-error)."
+    )
+    yield (
+        f"The harness is *saturated* if the load was lower than requested. An open loop is if it fell behind its "
+        f"schedule: {1 - LATE_PERCENTILE / 100:.0%} of its arrivals were sent later than {LOAD_SHORTFALL:.0%} of the "
+        f"test, and at least {LEAST_LATE_MS:g} ms. A closed loop is if its users waited for the harness for more than "
+        f"{USERS_WAIT:.0%} of their time (mean hub delay against mean duration, in any process). A busy processor "
+        f"alone distorts nothing."
     )
     yield (
         "A *harness fault* is an exception in the harness, or in a journey's own rule, while a stream is read, "

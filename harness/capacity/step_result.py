@@ -1,8 +1,7 @@
 """The verdict on one run of a capacity search, with its numbers.
 
-The verdicts are those of the gate, with one exception. A search goes beyond the capacity of the server, where the
-harness can be saturated, too; the gate then leaves latencies inconclusive. But the harness adds at most its own lag to
-a latency, so if the limit is missed by more than that, the server missed it.
+The verdicts are those of the gate. A run has no verdict ("saturated") if the harness could not produce the load, or if
+a limit is within the harness's own error. What the server misses by more than that error, it misses in any case.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective
 from harness.gate.report import GateRow
 from harness.results import metrics
-from harness.results.histogram import RELATIVE_ERROR
 from harness.results.ledger import TERMINAL, Ledger
 from harness.results.reader import Results
 from harness.results.saturation import saturation_reasons
@@ -62,7 +60,7 @@ def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[TrialVe
     missed = [
         _describe(rows[objective.name], objective)
         for objective in objectives
-        if _is_missed(rows[objective.name], objective, results)
+        if rows[objective.name].verdict == "failed"
     ]
     if "load" in rows:
         missed.append(rows["load"].detail)
@@ -72,6 +70,9 @@ def _verdict(results: Results, objectives: Sequence[Objective]) -> tuple[TrialVe
     dropped = results.ledger()["dropped"]
     if dropped:
         busy.append(f"{counted(dropped, 'arrival')} dropped because max_in_flight streams were open")
+    if not busy:
+        names = [objective.name for objective in objectives]
+        busy = [f"{name}: {rows[name].detail}" for name in names if rows[name].verdict == "inconclusive"]
     if busy:
         return "saturated", "; ".join(busy)
     unknown = [row for row in rows.values() if row.verdict in ("not measured", "inconclusive")]
@@ -89,16 +90,6 @@ def _unsound(rows: Mapping[str, GateRow], ledger: Ledger) -> Iterator[str]:
     for name in ("lost", "load"):
         if name in rows and rows[name].verdict == "inconclusive":
             yield rows[name].detail
-
-
-def _is_missed(row: GateRow, objective: Objective, results: Results) -> bool:
-    if row.verdict != "inconclusive" or row.value is None:
-        return row.verdict == "failed"
-    if objective.percentile is None or objective.percentile[0] in metrics.HARNESS_METRICS:
-        return False
-    # If each value grew by at most `lag_ms`, so did every percentile.
-    lag_ms = sum(results.histogram(name).max or 0.0 for name in ("schedule_lag_ms", "receive_lag_ms"))
-    return row.value * (1 - RELATIVE_ERROR) - lag_ms > objective.limit
 
 
 def _describe(row: GateRow, objective: Objective) -> str:

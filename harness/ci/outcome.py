@@ -105,7 +105,7 @@ class Outcome:
 
     @property
     def ttft_p95_ms(self) -> float | None:
-        """None if not measured, or if the harness was saturated, which adds its own latency."""
+        """None if not measured, or if the harness was saturated, so that the load was lower than requested."""
         if self.summary["harness"]["saturated"]:
             return None
         value: float | None = self.summary["metrics"]["ttft_ms"]["p95"]
@@ -160,7 +160,7 @@ def _test_case(gate: GateReport, exit_code: int, problems: tuple[str, ...], case
     if exit_code and problems:
         return Case("test", TEST_CASE, "error", "incomplete", "; ".join(problems))
     if gate.saturation:
-        message = f"the harness was saturated, which adds to the latencies: {'; '.join(gate.saturation)}"
+        message = f"the harness was saturated: {'; '.join(gate.saturation)}"
         return Case("test", TEST_CASE, "passed", "saturated", message, warns=True)
     return Case("test", TEST_CASE, "passed", "completed", "the test ran to its end")
 

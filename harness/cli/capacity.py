@@ -63,7 +63,7 @@ _PLACEHOLDER_DURATION_S = 86_400.0  # longer than any warm-up; run_capacity sets
 )
 @click.option(
     "--precision",
-    type=ShareType(),
+    type=ShareType(at_least=0.01),
     default="10%",
     show_default=True,
     help="Largest distance between the two ends of the result.",

@@ -33,16 +33,23 @@ class DurationType(click.ParamType[float]):
 
 
 class ShareType(click.ParamType[float]):
+    """A share as in the settings file: a number up to 1, or in percent. at_least: the lowest; 0 is never allowed."""
+
     name = "share"
 
+    def __init__(self, at_least: float = 0.0) -> None:
+        self._at_least = at_least
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        text = str(value).strip()
+        from harness.config.parsing import parse_share
+
         try:
-            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+            share = float(parse_share(str(value)))
         except ValueError:
             share = -1.0
-        if not 0.01 <= share <= 1:
-            self.fail(f"{text!r} is not a share from 1% to 100%; write for example 10%", param, ctx)
+        if not (0 < share <= 1 and share >= self._at_least):
+            lowest = f"from {self._at_least:.0%}" if self._at_least else "above 0"
+            self.fail(f"{str(value)!r} is not a share {lowest} to 100%; write for example 10%", param, ctx)
         return share
 
 

@@ -135,7 +135,7 @@ def _of_harness(results: Results, target: str) -> Iterator[Family]:
         "harness.saturated",
         "gauge",
         "",
-        "1 if the harness was saturated: its latencies are not those of the server alone.",
+        "1 if the harness was saturated: the load was lower than requested.",
         [({}, bool(saturation_reasons(results)))],
         target,
     )

@@ -9,6 +9,10 @@ than what the time blocks within the tests show (harness.gate.confidence_interva
 
 With too few files to estimate the spread, only the blocks are known, and the spread between tests is assumed
 (ASSUMED_RUN_SD).
+
+In addition to noise, the harness's own delays are in every value (harness.gate.error_bars). They do not average out, so
+they widen the interval of the difference by their worst case. What is known of them for each stream, above all how
+late it was sent, is left out of the difference.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from typing import Literal
 from harness.gate.confidence_intervals import (
     BUCKET_SD,
     CONFIDENCE,
+    LEAST_BEYOND,
     Estimate,
     ShareName,
     least_sd_of_share,
@@ -29,8 +34,10 @@ from harness.gate.confidence_intervals import (
     share_estimate,
     t_quantile,
 )
+from harness.gate.error_bars import share_bounds
 from harness.results import metrics
 from harness.results.histogram import LOWEST_MS
+from harness.results.measurement_error import net_bounds
 from harness.results.reader import Results
 
 ComparisonVerdict = Literal["better", "same", "worse", "inconclusive"]
@@ -47,6 +54,11 @@ ASSUMED_RUN_SD_SHARE = 0.002
 """The same for a share of streams or runs, 0 to 1."""
 LEAST_VALUES_BEYOND = 3
 """Values that must lie beyond a percentile in each file; the spread between files covers the uncertainty."""
+ROUGHLY = 1.5
+"""Few tests cannot show that a latency did not change by as little as the smallest effect. If it did not change
+significantly, and certainly not by this factor, it is the same, too, and the detail says how closely."""
+ROUGHLY_SHARE = 0.25
+"""If nothing failed (or everything) in both tests, shares are the same unless so many failures could go unseen."""
 _MOST_FREEDOM = 301  # from here on Student's t is the normal distribution
 
 
@@ -99,12 +111,15 @@ class _Side:
     """The files of one side.
 
     values: one per file (the logarithm for latencies). estimates: from time blocks, one per file, or why there is none;
-    empty if not needed. least_sd: lower bound of the standard error of a value.
+    empty if not needed. least_sd: lower bound of the standard error of a value. lowest, highest: the mean of the values
+    if the harness's own delays are as large as they can be.
     """
 
     values: list[float]
     estimates: list[Estimate | str]
     least_sd: float
+    lowest: float
+    highest: float
 
     @property
     def blocks(self) -> list[Estimate]:
@@ -126,9 +141,10 @@ def compare(
 
     results, baseline: one file each, or several independent repeats.
 
-    Verdicts: "worse" if the value is higher by at least the smallest effect and the interval is above 0, "better" the
-    other way round, "same" if the whole interval is within the smallest effect, otherwise "inconclusive", also if
-    there is too little data for an interval. Deterministic. Raises ResultsError.
+    Verdicts: "worse" if the value is higher by at least the smallest effect, however the harness's own delays are
+    spread, and the interval is above 0, "better" the other way round, "same" if the whole interval is within the
+    smallest effect, or within ROUGHLY around 0, otherwise "inconclusive", also if there is too little data for an
+    interval. Deterministic. Raises ResultsError.
     """
     percent = metrics.PERCENTILES[percentile]
     now, then = _files(results), _files(baseline)
@@ -148,15 +164,23 @@ def compare(
         smallest_effect=effects.of_latency(means[1]),
     )
     blocks = _needs_blocks(runs)
-    sides = [
-        _Side(
-            [math.log(max(value, LOWEST_MS)) for value in side if value is not None],
-            [percentile_estimate(file, metric, percent, journey) for file in files] if blocks else [],
-            BUCKET_SD,
+    sides = []
+    for side, files in zip(values, (now, then), strict=True):
+        bars = [net_bounds(file, metric, percent, journey) for file in files]
+        sides.append(
+            _Side(
+                [_log(value) for value in side if value is not None],
+                [percentile_estimate(file, metric, percent, journey) for file in files] if blocks else [],
+                BUCKET_SD,
+                fmean(_log(bar.low) for bar in bars if bar is not None),
+                fmean(_log(bar.high) for bar in bars if bar is not None),
+            )
         )
-        for side, files in zip(values, (now, then), strict=True)
-    ]
     return _decided(comparison, sides, ASSUMED_RUN_SD, confidence)
+
+
+def _log(value_ms: float) -> float:
+    return math.log(max(value_ms, LOWEST_MS))
 
 
 def _no_interval(
@@ -165,7 +189,7 @@ def _no_interval(
     """Why the difference of a percentile can have no confidence interval; empty if it can."""
     if percent == 100:
         return "a maximum is a single value and has no confidence interval"
-    if sum(runs) - 2 >= LEAST_FREEDOM:
+    if _freedom_of(runs) >= LEAST_FREEDOM:
         return _too_few_values(files, metric, percent, journey)
     return ""
 
@@ -193,19 +217,49 @@ def compare_shares(
     if (missing := _missing(values)) or means[0] is None or means[1] is None:
         return replace(inconclusive, detail=missing)
     comparison = replace(inconclusive, difference=means[0] - means[1], smallest_effect=effects.share)
+    cases = [sum(_cases(file, share, journey) for file in files) for files in (now, then)]
+    if means[0] == means[1] and means[0] in (0.0, 1.0):
+        return _both_extreme(comparison, cases, confidence)
     blocks = _needs_blocks(runs)
-    sides = [
-        _Side(
-            side,
-            [share_estimate(file, share, journey) for file in files] if blocks else [],
-            min(
-                least_sd_of_share(value, _cases(file, share, journey))
-                for value, file in zip(side, files, strict=True)
-            ),
+    sides = []
+    for side, files in zip(measured, (now, then), strict=True):
+        bars = [share_bounds(file, share, journey) for file in files]
+        sides.append(
+            _Side(
+                side,
+                [share_estimate(file, share, journey) for file in files] if blocks else [],
+                min(
+                    least_sd_of_share(value, _cases(file, share, journey))
+                    for value, file in zip(side, files, strict=True)
+                ),
+                fmean(bar.low for bar in bars if bar is not None),
+                fmean(bar.high for bar in bars if bar is not None),
+            )
         )
-        for side, files in zip(measured, (now, then), strict=True)
-    ]
     return _decided(comparison, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
+
+
+def _both_extreme(comparison: Comparison, cases: Sequence[int], confidence: float) -> Comparison:
+    """Shares that are 0 (or 1) in every file of both sides.
+
+    Each side's true share is at most 1 - alpha^(1/n) from there (Clopper and Pearson, Biometrika 26, 1934, for none of
+    n). cases: n, now and in the baseline.
+    """
+    unseen = [1 - ((1 - confidence) / 2) ** (1 / max(1, count)) for count in cases]
+    low, high = (-unseen[1], unseen[0]) if comparison.value == 0 else (-unseen[0], unseen[1])
+    same = max(unseen) <= ROUGHLY_SHARE
+    detail = (
+        f"the same in all {cases[0]:,} cases now and {cases[1]:,} in the baseline; up to {max(unseen):.1%} could go "
+        "unseen"
+    )
+    return replace(
+        comparison,
+        low=low,
+        high=high,
+        verdict="same" if same else "inconclusive",
+        detail="" if max(unseen) < (comparison.smallest_effect or 0.0) else detail,
+        repeats_may_tell=not same,
+    )
 
 
 def _cases(results: Results, share: ShareName, journey: str | None) -> int:
@@ -215,7 +269,11 @@ def _cases(results: Results, share: ShareName, journey: str | None) -> int:
 
 def _needs_blocks(runs: tuple[int, int]) -> bool:
     """Whether there are so few files that the variation within them matters."""
-    return sum(runs) - 2 < ENOUGH_FREEDOM
+    return _freedom_of(runs) < ENOUGH_FREEDOM
+
+
+def _freedom_of(runs: tuple[int, int]) -> int:
+    return sum(runs) - 2
 
 
 def _files(files: Files) -> Sequence[Results]:
@@ -241,10 +299,23 @@ def _geometric_mean(values: Sequence[float]) -> float | None:
     return math.exp(fmean(map(math.log, values)))
 
 
-def _too_few_values(files: Sequence[Results], metric: str, percent: float, journey: str | None) -> str:
+def too_few_values(now: Sequence[Results], then: Sequence[Results], metric: str, percent: float) -> str:
+    """Why a percentile that was measured can have no interval in such short tests; empty if it can, or is missing."""
+    files = [file for file in (*now, *then) if file.histogram(metric).count]
+    least = LEAST_BEYOND if _freedom_of((len(now), len(then))) < LEAST_FREEDOM else LEAST_VALUES_BEYOND
+    return _too_few_values(files, metric, percent, None, least) if files else ""
+
+
+def _too_few_values(
+    files: Sequence[Results],
+    metric: str,
+    percent: float,
+    journey: str | None,
+    least: int = LEAST_VALUES_BEYOND,
+) -> str:
     fewest = min(file.histogram(metric, journey).count for file in files)
-    if fewest * min(percent, 100 - percent) / 100 < LEAST_VALUES_BEYOND:
-        return f"too few values in a file ({fewest}): at least {LEAST_VALUES_BEYOND} must lie beyond the percentile"
+    if fewest * min(percent, 100 - percent) / 100 < least:
+        return f"too few values in a file ({fewest}): at least {least} must lie beyond the percentile"
     return ""
 
 
@@ -264,33 +335,70 @@ def _decided(
         return replace(comparison, detail=detail, repeats_may_tell=True)
     error, freedom = _standard_error(sides, assumed_sd)
     margin = t_quantile((1 + confidence) / 2, freedom) * error
-    difference = fmean(sides[0].values) - fmean(sides[1].values)
-    low, high = difference - margin, difference + margin
+    ends = [sides[0].lowest - sides[1].highest, sides[0].highest - sides[1].lowest]
+    low, high = ends[0] - margin, ends[1] + margin
     if comparison.relative:
-        low, high = math.expm1(low), math.expm1(high)
+        low, high, *ends = (math.expm1(end) for end in (low, high, *ends))
+    sign = 1 if more_is_worse else -1
+    verdict = _verdict(_signed(ends, sign), _signed((low, high), sign), comparison.smallest_effect)
+    details = []
+    if verdict == "inconclusive":
+        difference = fmean(ends)
+        without_error = _verdict(
+            (difference, difference), _signed((low, high), sign), comparison.smallest_effect
+        )
+        if without_error != "inconclusive" or ends[1] - ends[0] > 2 * comparison.smallest_effect:
+            details.append("the harness's own delays may be the reason for the change")
+        elif comparison.relative and _roughly_same(comparison, difference, low, high):
+            verdict = "same"
+            change = max(high, -low)
+            details.append(f"a change of {change:.0%} or more is excluded; a smaller one may be noise")
     if _freedom(sides) < LEAST_FREEDOM:
         spread = f"{assumed_sd:.1%}" if comparison.relative else f"{assumed_sd * 100:g} percentage points"
-        detail = f"too few tests to estimate how much they vary: a standard deviation of {spread} is assumed"
-    sign = 1 if more_is_worse else -1
-    best, worst = sorted((sign * low, sign * high))
-    verdict = _verdict(sign * comparison.difference, best, worst, comparison.smallest_effect)
+        details.append(
+            f"too few tests to estimate how much they vary: a standard deviation of {spread} is assumed"
+        )
     return replace(
         comparison,
         low=low,
         high=high,
         verdict=verdict,
-        detail=detail,
-        repeats_may_tell=verdict == "inconclusive",
+        detail="; ".join(details),
+        repeats_may_tell=verdict == "inconclusive"
+        or (verdict == "same" and not _is_within(comparison, low, high)),
     )
 
 
-def _verdict(difference: float, low: float, high: float, smallest: float) -> ComparisonVerdict:
-    """The verdict on a difference for which higher is worse."""
-    if difference >= smallest and low > 0:
+def _signed(ends: Sequence[float], sign: int) -> tuple[float, float]:
+    """Both ends of an interval for which higher is worse."""
+    low, high = sorted(sign * end for end in ends)
+    return low, high
+
+
+def _verdict(
+    difference: tuple[float, float], interval: tuple[float, float], smallest: float
+) -> ComparisonVerdict:
+    """The verdict on a difference for which higher is worse.
+
+    difference: its ends without noise. interval: with noise.
+    """
+    if difference[0] >= smallest and interval[0] > 0:
         return "worse"
-    if difference <= -smallest and high < 0:
+    if difference[1] <= -smallest and interval[1] < 0:
         return "better"
-    return "same" if low > -smallest and high < smallest else "inconclusive"
+    return "same" if interval[0] > -smallest and interval[1] < smallest else "inconclusive"
+
+
+def _is_within(comparison: Comparison, low: float, high: float) -> bool:
+    smallest = comparison.smallest_effect or 0.0
+    return low > -smallest and high < smallest
+
+
+def _roughly_same(comparison: Comparison, difference: float, low: float, high: float) -> bool:
+    """Whether a latency neither changed significantly nor can have changed by more than ROUGHLY."""
+    smallest = comparison.smallest_effect or 0.0
+    most = max(ROUGHLY - 1, 2 * smallest)
+    return low < 0 < high and abs(difference) < 2 * smallest and high < most and low > 1 / (1 + most) - 1
 
 
 def _freedom(sides: Sequence[_Side]) -> int:

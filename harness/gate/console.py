@@ -10,7 +10,7 @@ from rich.text import Text
 from harness.formatting import NOT_MEASURED, counted
 from harness.gate.comparison import Comparison
 from harness.gate.objective import SHARES
-from harness.gate.report import GateReport, GateRow
+from harness.gate.report import SATURATED_ROW, GateReport, GateRow
 
 _STYLES = {
     "passed": "green",
@@ -44,7 +44,7 @@ def print_report(report: GateReport, console: Console) -> None:
     table = _table(console, "Gate", "value", "limit", "95% interval", "headroom")
     for row in report.rows:
         table.add_row(*_cells(row))
-    _print(console, table, [(row.name, row.detail) for row in report.rows])
+    _print(console, table, [(row.name, row.detail) for row in report.rows if row.name != SATURATED_ROW])
     if report.comparisons:
         level = f"{report.confidence * 100:.3g}% interval"
         title = f"Against the baseline ({_tests(report.comparisons)})"
@@ -62,15 +62,22 @@ def print_report(report: GateReport, console: Console) -> None:
 
 
 def outcome_sentence(report: GateReport) -> str:
-    """The outcome in a sentence, with the comparisons that are inconclusive."""
+    """The outcome in a sentence, with what the comparison with the baseline found, the worst first."""
     if report.outcome == "inconclusive" and all(row.verdict != "inconclusive" for row in report.rows):
         return _COMPARISONS_INCONCLUSIVE
-    inconclusive = [
-        comparison.key for comparison in report.comparisons if comparison.verdict == "inconclusive"
-    ]
-    if report.outcome == "passed" and inconclusive:
-        return f"Gate: passed. Inconclusive against the baseline: {', '.join(inconclusive)}."
-    return _SENTENCES[report.outcome]
+    clauses = []
+    for verdict in ("worse", "better", "same", "inconclusive"):
+        found = [_found(comparison) for comparison in report.comparisons if comparison.verdict == verdict]
+        if found:
+            clauses.append(f"{verdict} in {', '.join(found)}")
+    against = f" Against the baseline: {'; '.join(clauses)}." if clauses else ""
+    return _SENTENCES[report.outcome] + against
+
+
+def _found(comparison: Comparison) -> str:
+    if comparison.verdict in ("worse", "better"):
+        return f"{comparison.key} ({format_change(comparison, comparison.difference)})"
+    return comparison.key
 
 
 def _table(console: Console, title: str, *headings: str) -> Table:

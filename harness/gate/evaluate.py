@@ -1,6 +1,7 @@
 """The gate: checks a results file against objectives and a baseline.
 
-What was not measured never passes. If the harness was saturated, latencies are inconclusive.
+What was not measured never passes. A value passes or fails if it does so for every error that the harness's own delays
+can have caused; otherwise it is inconclusive.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from difflib import get_close_matches
 from harness.formatting import counted
 from harness.gate.baseline_store import differences, is_same_test, load_difference, without_copies
 from harness.gate.comparison import Comparison, Effects, compare, compare_shares
+from harness.gate.console import format_value
+from harness.gate.error_bars import ErrorBars
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import GOODPUT, Objective, parse_objectives
-from harness.gate.report import USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
-from harness.results import metrics
+from harness.gate.report import SATURATED_ROW, USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
+from harness.gate.usual_comparisons import usual_comparisons
 from harness.results.ledger import TERMINAL
+from harness.results.measurement_error import ErrorBounds
 from harness.results.reader import Results
 from harness.results.saturation import fault_sentence, saturation_reasons
 from harness.results.schema import ResultsError
@@ -42,26 +46,26 @@ def evaluate(
 
     In addition to the objectives it always checks that the ledger adds up, that no worker was lost, that no harness
     fault left a stream unjudged, that the load completed at least one run, and the conformance verdicts.
-    Percentiles and shares are compared with the baseline. If the harness was saturated, latencies and everything
-    computed from them are inconclusive.
+    Percentiles and shares are compared with the baseline: those of the objectives and, with terms.usual, those that
+    every client notices.
 
     repeats: results of the same test; they are pooled with it for the comparison, and rows that do not pass in one of
     them are included. intervals: whether rows get a confidence interval. Raises ResultsError.
     """
     objectives = tuple(objectives)
-    saturation = tuple(saturation_reasons(results))
-    rows = list(_rows(results, objectives, saturated=bool(saturation)))
+    bars = ErrorBars(results, objectives)
+    rows = list(_rows(results, objectives, bars))
     if intervals:
         by_name = {objective.name: objective for objective in objectives}
         rows = [_with_interval(row, by_name.get(row.name), results) for row in rows]
     for number, repeat in enumerate(repeats, 1):
-        repeat_rows = _rows(repeat, objectives, saturated=bool(saturation_reasons(repeat)))
+        repeat_rows = _rows(repeat, objectives, ErrorBars(repeat, objectives))
         rows += [
             replace(row, name=f"repeat {number}: {row.name}")
             for row in repeat_rows
             if row.verdict != "passed"
         ]
-    report = GateReport(tuple(rows), (), results.tested, saturation, (), terms.inconclusive_fails)
+    report = GateReport(tuple(rows), (), results.tested, bars.saturation, (), terms.inconclusive_fails)
     then = [baseline] if isinstance(baseline, Results) else list(baseline or [])
     return _with_baseline(report, objectives, [results, *repeats], then, terms) if then else report
 
@@ -83,13 +87,17 @@ def _with_baseline(
         notes += ("these results are already in the baseline and are not compared with themselves",)
         then = others
     comparable = [objective for objective in objectives if objective.key != "violations"]
+    if terms.usual:
+        added, left_out = usual_comparisons(objectives, now, then)
+        comparable += added
+        notes += tuple(left_out)
     # A maximum never gets an interval, so it does not count for the Bonferroni correction.
     confidence = terms.confidence(sum(not is_maximum(objective.key) for objective in comparable))
     reason = _incomparable(now, then)
     comparisons = [_compared(objective, now, then, terms.effects, confidence) for objective in comparable]
     notes += tuple(dict.fromkeys(note for file in then for note in differences(now[0], file)))
     if not comparable:
-        notes += ("no objective can be compared with the baseline: add one for a latency or a rate",)
+        notes += ("nothing can be compared with the baseline: only a load has latencies and rates",)
     return replace(
         report,
         comparisons=tuple(
@@ -100,10 +108,13 @@ def _with_baseline(
     )
 
 
-def _rows(results: Results, objectives: tuple[Objective, ...], *, saturated: bool) -> Iterator[GateRow]:
+def _rows(results: Results, objectives: tuple[Objective, ...], bars: ErrorBars) -> Iterator[GateRow]:
     for objective in objectives:
-        yield _objective_row(results, objective, objectives, saturated=saturated)
+        yield _objective_row(results, objective, objectives, bars)
     yield from _load_rows(results)
+    if bars.saturation:
+        why = "; ".join(bars.saturation)
+        yield GateRow(SATURATED_ROW, float(len(bars.saturation)), 0.0, "inconclusive", why)
     yield from _conformance_rows(results)
 
 
@@ -171,7 +182,7 @@ def _compared(
 
 
 def _objective_row(
-    results: Results, objective: Objective, objectives: Iterable[Objective], *, saturated: bool
+    results: Results, objective: Objective, objectives: Iterable[Objective], bars: ErrorBars
 ) -> GateRow:
     value = objective.value(results)
     if value is None:
@@ -187,9 +198,22 @@ def _objective_row(
         if problem:
             return _row(objective.name, None, objective.limit, problem, at_least=True)
     row = _row(objective.name, value, objective.limit, at_least=objective.at_least)
-    if saturated and _is_in_doubt(row, objective, results):
+    error = bars.of(objective)
+    return row if error is None else _with_error(row, error, saturated=bool(bars.saturation))
+
+
+def _with_error(row: GateRow, error: ErrorBounds, *, saturated: bool) -> GateRow:
+    """The row with the verdict that holds for the whole error bar, if there is one."""
+    row = replace(row, error=error)
+    ends = (error.low, error.high)
+    met = [end >= row.limit if row.at_least else end <= row.limit for end in ends]
+    if all(met) or not any(met):
+        return row
+    if saturated:
         return replace(row, verdict="inconclusive", detail="the harness was saturated")
-    return row
+    low, high = (format_value(row.name, end) for end in ends)
+    detail = f"the limit is within the harness's own error: without its delays, the value is between {low} and {high}"
+    return replace(row, verdict="inconclusive", detail=detail)
 
 
 def _no_such_journey(results: Results, objective: Objective) -> str:
@@ -202,21 +226,6 @@ def _no_such_journey(results: Results, objective: Objective) -> str:
         f"did you mean {close[0]!r}?" if close else f"journeys in this test: {', '.join(journeys) or 'none'}"
     )
     return f"no journey {objective.journey!r} in this test; {hint}"
-
-
-def _is_in_doubt(row: GateRow, objective: Objective, results: Results) -> bool:
-    """Whether a saturated harness may have caused this verdict.
-
-    Saturation adds latency and can reduce the load. It can cause timeouts and refused connections, so an error rate is
-    in doubt if only they make it too high. It cannot make streams succeed or corrupt what the server sends.
-    """
-    if objective.key == "error_rate":
-        ledger, counts = results.ledger(objective.journey), results.rate_counts(objective.journey)
-        certain = counts.failed - ledger["timed out"] - ledger["refused"]
-        return row.verdict == "failed" and certain <= objective.limit * counts.judged
-    if objective.percentile is not None:
-        return objective.percentile[0] not in metrics.HARNESS_METRICS
-    return objective.key == GOODPUT
 
 
 def _goodput_limits_differ(results: Results, objectives: Iterable[Objective]) -> str:

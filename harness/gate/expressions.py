@@ -117,9 +117,7 @@ class _Limit:
         sign = self._sign["sign"]
         allowed, kind = (_AT_LEAST, "a lower limit") if self._key == GOODPUT else (_AT_MOST, "an upper limit")
         best = "100%" if self._key == GOODPUT else "0"
-        zeros = {f"{self._number}{self._unit}", self._number} & {"0", "0%", "0.0"}
-        is_best = self._number in ("1", "100") if self._key == GOODPUT else bool(zeros)
-        if sign in allowed or (sign == "==" and is_best):
+        if sign in allowed or (sign == "==" and self._is_best()):
             return
         suggestion = f"{self._key} {allowed[1]} {self._number}{self._unit}"
         hint = f" (== is allowed only in {self._key} == {best})" if sign == "==" else ""
@@ -129,6 +127,15 @@ class _Limit:
             self._sign.end("sign"),
             f"has the wrong sign: {self._key} has {kind}; write {suggestion}{hint}",
         )
+
+    def _is_best(self) -> bool:
+        """Whether the limit is the best value of all, so that == means the same as the comparison."""
+        if not _NUMBER.fullmatch(self._number):
+            return False
+        value = float(self._number)
+        if self._key == GOODPUT:
+            return (value, self._unit) in ((1.0, ""), (100.0, "%"))
+        return value == 0
 
     def _in_range(self, value: float) -> float:
         if self._key in SHARES and value > 1:

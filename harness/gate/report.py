@@ -7,6 +7,10 @@ from typing import Literal
 
 from harness.gate.comparison import Comparison, Effects
 from harness.gate.confidence_intervals import CONFIDENCE
+from harness.results.measurement_error import ErrorBounds
+
+SATURATED_ROW = "saturated"
+"""The row of a test whose load was lower than requested because of the harness."""
 
 RowVerdict = Literal["passed", "failed", "inconclusive", "not measured"]
 
@@ -18,7 +22,8 @@ class GateRow:
     """One value checked against a limit.
 
     detail: explanation for the user. at_least: the limit is a lower one. interval: confidence interval of the value,
-    in its unit; None if not requested or not available.
+    in its unit; None if not requested or not available. error: between which values it is without the harness's own
+    delays; None for values that these cannot change.
     """
 
     name: str
@@ -28,6 +33,7 @@ class GateRow:
     detail: str = ""
     at_least: bool = False
     interval: tuple[float, float] | None = None
+    error: ErrorBounds | None = None
 
     @property
     def limit_in_interval(self) -> bool:
@@ -81,10 +87,13 @@ class GateReport:
     def comparisons_inconclusive(self) -> bool:
         """Whether the comparisons are too weak: none has an interval, so none could have been worse.
 
-        With inconclusive_fails: whether any of them is inconclusive.
+        With inconclusive_fails: whether any of them is inconclusive, or the same only roughly.
         """
         if self.inconclusive_fails:
-            return any(comparison.verdict == "inconclusive" for comparison in self.comparisons)
+            return any(
+                comparison.verdict == "inconclusive" or comparison.repeats_may_tell
+                for comparison in self.comparisons
+            )
         return bool(self.comparisons) and all(comparison.low is None for comparison in self.comparisons)
 
     @property
@@ -120,12 +129,14 @@ class ComparisonTerms:
     """How the gate compares with a baseline.
 
     effects: smallest effects worth failing for. looks: how many times the comparison is evaluated while repeats come
-    in, including the last. inconclusive_fails: see GateReport.
+    in, including the last. inconclusive_fails: see GateReport. usual: whether TTFT, inter-token latency, duration and
+    error rate are compared without an objective, too.
     """
 
     effects: Effects = field(default_factory=Effects)
     looks: int = 1
     inconclusive_fails: bool = False
+    usual: bool = True
 
     def confidence(self, comparisons: int) -> float:
         """The confidence of each interval, with Bonferroni correction.

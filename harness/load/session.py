@@ -41,7 +41,7 @@ from harness.load.web.form import LoadForm
 from harness.results.saturation import MASTER
 from harness.results.schema import ResultsError
 
-_LOCAL_START_AFTER_S = 0.1
+_LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival is due
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
 _QUIT_AFTER_S = 1.0  # when a headless test cannot start
 _PLACEHOLDER_HOST = "http://localhost"  # for checks before the web page provides the host
@@ -249,6 +249,7 @@ class Session:
             self._master_monitor.start()
             self._recording.started(self._master_link.start(settings))
         else:
+            process.tune()  # takes longer than a request, so before the schedule begins
             start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
             self._recording.started(start_wall_ns)
             plan = LoadPlan(
@@ -264,7 +265,8 @@ class Session:
         link = self._worker_link
         arrivals_finished = self._on_arrivals_finished if link is None else link.arrivals_finished
         self.run_context = RunContext(self._environment, settings, plan, worker, arrivals_finished)
-        process.tune()
+        if link is not None:
+            process.tune()
         self.run_context.monitor.start()
         if link is not None:
             link.open(plan.test, self.run_context.collector)

@@ -84,6 +84,14 @@ METRICS: dict[str, Metric] = {
 HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "hub_delay_ms")
 """Metrics of the harness itself: how far its other numbers may be off."""
 
+NET_METRICS = {
+    "ttft_ms": "net_ttft_ms",
+    "first_event_ms": "net_first_event_ms",
+    "duration_ms": "net_duration_ms",
+}
+"""For each metric that begins at the intended start, the same without what the harness is known to have added before
+the send: the arrival - actual send + time to connect. Stored with the others, and used for error bounds only."""
+
 ERROR_RATE_FORMULA = (
     "streams that did not end as their step expects, or broke a MUST / streams that ended on their own and were "
     "judged"

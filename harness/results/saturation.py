@@ -1,28 +1,42 @@
-"""How far the harness's own numbers may be off: lags, CPU usage, saturation and harness faults."""
+"""How the harness itself fared: lags, CPU usage, harness faults, and whether it was saturated.
+
+The harness is saturated if it could not produce the requested load. What its delays do to a latency is an
+error with bounds, not saturation: see harness.results.measurement_error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from harness.formatting import counted
 from harness.results.histogram import Histogram
-from harness.results.metrics import HARNESS_METRICS, METRICS, PERCENTILES
+from harness.results.metrics import HARNESS_METRICS, PERCENTILES
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, ProcessRecord
 
-SATURATION_LAG_MS = 10.0
-"""A p99 of receive lag, schedule lag or hub delay above this means that the harness was saturated."""
-
-SATURATION_CPU = 0.9
-"""A process that uses more of a core than this is busy."""
-
-SATURATION_CPU_SECONDS = 0.1
-"""A process that was busy in more than this share of its seconds was saturated."""
-
 MASTER = "master"
-"""The process that only collects what workers measure: its CPU usage distorts no latency."""
+"""The process that only collects what workers measure: it delays no stream."""
+
+LOAD_SHORTFALL = 0.01
+"""An open loop that falls behind its schedule by this share of the test sends that much less load than requested."""
+
+LEAST_LATE_MS = 100.0
+"""Arrivals that are late by less than this do not count as a shortfall, however short the test is."""
+
+LATE_PERCENTILE = 90.0
+"""This share of the schedule must be on time. A single pause of the machine does not matter; a generator that cannot
+keep up falls behind more and more."""
+
+USERS_WAIT = 0.1
+"""Users of a closed loop who wait for the harness for this share of their time are fewer users than requested."""
+
+BUSY_CPU = 0.9
+"""A process that uses more of a core than this is shown as busy. This alone distorts nothing."""
+
+ERROR_METRICS = (*HARNESS_METRICS, "duration_ms")
+"""The metrics that tell how the harness fared. A user's waits matter in proportion to the duration of its runs."""
 
 _FAULTS_NAMED = 3
 
@@ -32,7 +46,7 @@ class ProcessUsage:
     """Resource usage of one harness process over the measured seconds.
 
     seconds: how many there are. cpu_mean, cpu_max: CPU time / wall time of a second, 1.0 is one core. busy: share of
-    seconds above SATURATION_CPU. hub_delay_p99_ms: None where not measured.
+    seconds above BUSY_CPU. hub_delay_p99_ms: None where not measured.
     """
 
     worker: str
@@ -56,7 +70,7 @@ class ProcessSeconds:
     def add(self, row: ProcessRecord) -> None:
         """Add one second."""
         self._seconds += 1
-        self._busy += row.cpu > SATURATION_CPU
+        self._busy += row.cpu > BUSY_CPU
         self._cpu_sum += row.cpu
         self._cpu_max = max(self._cpu_max, row.cpu)
         self._rss_max_bytes = max(self._rss_max_bytes, row.rss_bytes)
@@ -86,39 +100,49 @@ def processes(results: Results) -> list[ProcessUsage]:
 
 
 def saturation_reasons(results: Results) -> list[str]:
-    """Why the harness was too busy to measure the server alone, one clause per reason; empty if it was not.
-
-    Checks the p99 of receive lag and schedule lag over all processes, and hub delay and CPU of each process
-    that carries streams: a single saturated process would not show in the sum of many.
-    """
-    lags = {name: results.histogram(name) for name in HARNESS_METRICS}
-    return saturation_reasons_from(lags, results.histograms_by_worker("hub_delay_ms"), processes(results))
+    """Why the load was lower than requested, one clause per reason; empty if it was not."""
+    return saturation_reasons_from(
+        {name: results.histogram(name) for name in ERROR_METRICS},
+        results.histograms_by_worker("hub_delay_ms"),
+        processes(results),
+    )
 
 
 def saturation_reasons_from(
-    lags: Mapping[str, Histogram], hub_delays: Mapping[str, Histogram], usages: Iterable[ProcessUsage]
+    measured: Mapping[str, Histogram], hub_delays: Mapping[str, Histogram], usages: Iterable[ProcessUsage]
 ) -> list[str]:
-    """`saturation_reasons` for numbers in memory. lags: HARNESS_METRICS by name. hub_delays: by process."""
-    reasons = []
-    for name in ("receive_lag_ms", "schedule_lag_ms"):
-        lag_ms = lags[name].percentile(99)
-        if lag_ms is not None and lag_ms > SATURATION_LAG_MS:
-            reasons.append(
-                f"the p99 of {METRICS[name].label.lower()} is {lag_ms:.1f} ms (limit {SATURATION_LAG_MS:g} ms)"
-            )
-    for worker, delays in hub_delays.items():
-        delay_ms = delays.percentile(99)
-        if worker != MASTER and delay_ms is not None and delay_ms > SATURATION_LAG_MS:
-            reasons.append(
-                f"the p99 of hub delay in {worker} is {delay_ms:.1f} ms (limit {SATURATION_LAG_MS:g} ms)"
-            )
-    reasons += [
-        f"{usage.worker} used more than {SATURATION_CPU:.0%} of a core in {usage.busy:.0%} of its seconds "
-        f"(limit {SATURATION_CPU_SECONDS:.0%})"
-        for usage in usages
-        if usage.worker != MASTER and usage.busy > SATURATION_CPU_SECONDS
+    """`saturation_reasons` for numbers in memory. measured: ERROR_METRICS by name. hub_delays: by process."""
+    if measured["schedule_lag_ms"].count:
+        return _behind_schedule(
+            measured["schedule_lag_ms"], max((usage.seconds for usage in usages), default=0)
+        )
+    return list(_waiting_users(measured["duration_ms"].mean, hub_delays))
+
+
+def _behind_schedule(lags: Histogram, seconds: int) -> list[str]:
+    late_ms = lags.percentile(LATE_PERCENTILE) or 0.0
+    limit_ms = max(LEAST_LATE_MS, LOAD_SHORTFALL * seconds * 1000)
+    if late_ms <= limit_ms:
+        return []
+    share = 1 - LATE_PERCENTILE / 100
+    return [
+        f"the load fell behind its schedule: {share:.0%} of the arrivals were sent at least {late_ms:,.0f} ms late "
+        f"(limit {limit_ms:,.0f} ms)"
     ]
-    return reasons
+
+
+def _waiting_users(duration_ms: float | None, hub_delays: Mapping[str, Histogram]) -> Iterator[str]:
+    """A delay sampled over time is as long as the average wait of a user who can start the next run."""
+    for worker, delays in hub_delays.items():
+        wait_ms = delays.mean
+        if worker == MASTER or wait_ms is None or not duration_ms:
+            continue
+        share = wait_ms / (wait_ms + duration_ms)
+        if share > USERS_WAIT:
+            yield (
+                f"between two runs, the users of {worker} waited {wait_ms:,.0f} ms for the harness, {share:.0%} of "
+                f"their time (limit {USERS_WAIT:.0%})"
+            )
 
 
 def fault_sentence(faults: Mapping[str, int]) -> str:
@@ -140,7 +164,7 @@ def fault_sentence(faults: Mapping[str, int]) -> str:
 def measurement_error(results: Results) -> dict[str, Any]:
     """The measurement error of a test, as "harness" in summary.json."""
     return measurement_error_of(
-        {name: results.histogram(name) for name in HARNESS_METRICS},
+        {name: results.histogram(name) for name in ERROR_METRICS},
         results.histograms_by_worker("hub_delay_ms"),
         processes(results),
         results.manifest.get("receive_stamp"),
@@ -149,7 +173,7 @@ def measurement_error(results: Results) -> dict[str, Any]:
 
 
 def measurement_error_of(
-    lags: Mapping[str, Histogram],
+    measured: Mapping[str, Histogram],
     hub_delays: Mapping[str, Histogram],
     usages: Iterable[ProcessUsage],
     receive_stamp: str | None,
@@ -157,10 +181,10 @@ def measurement_error_of(
 ) -> dict[str, Any]:
     """`measurement_error` for numbers in memory; arguments as in `saturation_reasons_from` and `fault_sentence`."""
     usages = list(usages)
-    reasons = saturation_reasons_from(lags, hub_delays, usages)
+    reasons = saturation_reasons_from(measured, hub_delays, usages)
     shown = {
         {"receive_lag_ms": "lag_ms"}.get(name, name): {
-            word: lags[name].percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
+            word: measured[name].percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
         }
         for name in ("receive_lag_ms", "schedule_lag_ms", "hub_delay_ms")
     }

@@ -37,7 +37,7 @@ def step_file(
             ttft.record_many([ttft_ms] * RATE)
             lag.record_many([lag_ms] * RATE)
             writer.add_histogram("ttft_ms", "fresh", second, "w0", ttft)
-            writer.add_histogram("receive_lag_ms", "fresh", second, "w0", lag)
+            writer.add_histogram("schedule_lag_ms", "fresh", second, "w0", lag)
             writer.add_ledger("w0", second, "fresh", "scheduled", RATE)
             writer.add_ledger("w0", second, "fresh", "done" if journeys_end else "rejected", done_a_second)
         writer.add_ledger("w0", START + SECONDS, "fresh", "scheduled", dropped)

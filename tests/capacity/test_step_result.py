@@ -8,6 +8,7 @@ import pytest
 from harness.capacity.record import CapacityStep
 from harness.capacity.step_result import invalid_step, measure
 from harness.gate.objective import parse_objectives
+from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 
@@ -51,25 +52,42 @@ def test_a_goodput_that_is_too_low(path: Path) -> None:
 @pytest.mark.parametrize(
     ("ttft_ms", "lag_ms", "verdict"),
     [
-        (100.0, 20.0, "saturated"),  # held, for all that such a harness can say
+        (100.0, 20.0, "passed"),  # so late, and still far below the limit
+        (795.0, 20.0, "passed"),
         (810.0, 20.0, "saturated"),  # its own lag may be what is too much
         (819.0, 20.0, "saturated"),
         (850.0, 20.0, "failed"),  # by more than its lag
         (850.0, 60.0, "saturated"),
     ],
 )
-def test_a_saturated_harness_decides_only_beyond_its_own_lag(
+def test_the_lag_of_the_harness_decides_only_where_the_limit_is_within_it(
     path: Path, ttft_ms: float, lag_ms: float, verdict: str
 ) -> None:
     step = measured(step_file(path, ttft_ms=ttft_ms, lag_ms=lag_ms))
+    assert (step.verdict, step.saturation) == (verdict, ())
+    if verdict == "saturated":
+        assert step.why.startswith("ttft_p95_ms: the limit is within the harness's own error: ")
+
+
+@pytest.mark.parametrize(
+    ("ttft_ms", "verdict"), [(100.0, "saturated"), (1299.0, "saturated"), (1310.0, "failed")]
+)
+def test_a_load_that_fell_behind_can_only_show_that_the_server_is_too_slow(
+    path: Path, ttft_ms: float, verdict: str
+) -> None:
+    step = measured(step_file(path, ttft_ms=ttft_ms, lag_ms=500.0))
     assert step.verdict == verdict
     assert len(step.saturation) == 1
     if verdict == "saturated":
-        assert step.why == f"the p99 of receive lag is {lag_ms:.1f} ms (limit 10 ms)"
+        assert step.why.startswith("the load fell behind its schedule: 10% of the arrivals")
 
 
-def test_time_outs_of_a_saturated_harness_may_be_its_own(path: Path) -> None:
-    step_file(path, failed=3, lag_ms=20.0)
+def test_time_outs_of_a_harness_that_stood_still_may_be_its_own(path: Path) -> None:
+    step_file(path, failed=3)
+    stood_still = Histogram()
+    stood_still.record(1500.0)
+    with ResultsWriter(path) as writer:
+        writer.add_histogram("hub_delay_ms", "", START, "w0", stood_still)
     assert measured(path).verdict == "failed"
     with ResultsWriter(path) as writer:
         writer.add_ledger("w0", START, "fresh", "scheduled", 3)

@@ -67,8 +67,8 @@ def sample_outcome(
             _write_load(writer, ttft_ms, failed)
         if lag_ms is not None:
             lag = Histogram()
-            lag.record(lag_ms)
-            writer.add_histogram("receive_lag_ms", "fresh", START_S, "local", lag)
+            lag.record_many([lag_ms] * max(1, len(ttft_ms)))
+            writer.add_histogram("schedule_lag_ms", "fresh", START_S, "local", lag)
         for name, details in violated.items():
             for detail in details:
                 writer.count_violation(name, "fresh", "local")

@@ -25,8 +25,10 @@ ENDPOINT = jsonschema_rs.validator_for(json.loads((SCHEMAS / "shields-endpoint.s
     [
         ({}, "passing · p95 TTFT 412 ms", "brightgreen"),
         ({"objectives": {"ttft_p50_ms": 1}}, "failing · p95 TTFT 412 ms", "red"),
-        ({"objectives": {"ttft_p50_ms": 1}, "lag_ms": 50.0}, "inconclusive", "yellow"),
-        ({"lag_ms": 50.0}, "passing", "brightgreen"),
+        ({"objectives": {"ttft_p50_ms": 1}, "lag_ms": 500.0}, "inconclusive", "yellow"),
+        ({"objectives": {"ttft_p50_ms": 1}, "lag_ms": 50.0}, "failing · p95 TTFT 412 ms", "red"),
+        ({"lag_ms": 500.0}, "inconclusive", "yellow"),
+        ({"lag_ms": 50.0}, "passing · p95 TTFT 412 ms", "brightgreen"),
         ({"objectives": {"resume_p50_ms": 1}}, "not measured", "orange"),
         ({"ttft_ms": ()}, "nothing tested", "lightgrey"),
         ({"ttft_ms": (), "checks": [check("framing.utf8", "pass")]}, "passing", "brightgreen"),

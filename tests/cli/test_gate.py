@@ -2,6 +2,7 @@
 
 import os
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -236,3 +237,19 @@ def test_a_bad_baseline_is_found_before_the_test(tmp_path):
         with pytest.raises(ResultsError, match="no such results file"):
             run(settings, tmp_path / "out", baseline=tmp_path / "missing.sqlite")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["0.5%", "0.005", "100%", ".5"])
+def test_the_smallest_effect_is_written_as_in_the_settings_file(text):
+    from harness.cli.options import ShareType
+    from harness.config.settings import GateSettings
+
+    assert ShareType().convert(text, None, None) == GateSettings(smallest_effect=text).smallest_effect
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "101%", "2", "half", "-1%"])
+def test_what_is_no_share_is_refused_in_one_sentence(text):
+    from harness.cli.options import ShareType
+
+    with pytest.raises(click.UsageError, match="is not a share above 0 to 100%; write for example 10%"):
+        ShareType().convert(text, None, None)

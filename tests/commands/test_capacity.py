@@ -27,8 +27,8 @@ from tests.load.run_server import config
 
 #: Other programs on this machine may delay the harness. That ends a search, rightly, but this tests the search.
 NEVER_SATURATED = {
-    "harness.results.saturation.SATURATION_LAG_MS": 1e6,
-    "harness.results.saturation.SATURATION_CPU_SECONDS": 1.0,
+    "harness.results.saturation.LEAST_LATE_MS": 1e6,
+    "harness.results.saturation.USERS_WAIT": 1.0,
 }
 QUICK = ["--step-duration", "2s", "--warmup", "1s", "--repeats", "2"]
 

@@ -135,14 +135,22 @@ def test_no_interval_is_narrower_than_the_histogram_or_the_count_resolves(record
     alike = steady(recorded, 1.0, 1.0, 1.0, 1.0)
     found = p50(alike[:2], alike[2:])
     assert found.high == pytest.approx(math.expm1(t_quantile(0.975, 2) * BUCKET_SD))
-    none_failed = [tallied(0, seconds=5) for _ in range(4)]
-    found = compare_shares(none_failed[:2], none_failed[2:], "error_rate", "error_rate")
-    assert found.high == -found.low == pytest.approx(t_quantile(0.975, 2) * least_sd_of_share(0, 500))
-    assert 0.01 < found.high < 0.02
+    few_failed = [tallied(1, seconds=5) for _ in range(4)]
+    found = compare_shares(few_failed[:2], few_failed[2:], "error_rate", "error_rate")
+    assert found.high == -found.low == pytest.approx(t_quantile(0.975, 2) * least_sd_of_share(0.01, 500))
+    assert 0.01 < found.high < 0.03
+
+
+def test_no_failure_in_either_test_is_the_same_within_what_could_go_unseen(tallied):
+    none = [tallied(0, seconds=5) for _ in range(2)]
+    found = compare_shares(none[0], none[1], "error_rate", "error_rate")
+    assert (found.verdict, found.difference) == ("same", 0.0)
+    assert found.high == -found.low == pytest.approx(1 - 0.025 ** (1 / 500))  # exact, for none of 500
+    assert compare_shares(none[0], tallied(50, seconds=5), "error_rate", "error_rate").verdict != "same"
 
 
 def test_a_noisy_server_is_inconclusive_rather_than_guilty(recorded):
-    comparison = p50(recorded(3, drift=0.5), recorded(4, drift=0.5))
+    comparison = p50(recorded(3, drift=1.0), recorded(4, drift=1.0))
     assert (comparison.verdict, comparison.repeats_may_tell) == ("inconclusive", True)
 
 
@@ -312,7 +320,7 @@ def test_a_comparison_without_any_interval_is_inconclusive(recorded):
 
 def test_noise_may_pass_unless_none_may_be_left(recorded):
     objectives = parse_objectives({"ttft_p50_ms": 1_000})
-    now, then = recorded(3, drift=0.5), recorded(4, drift=0.5)
+    now, then = recorded(3, drift=1.0), recorded(4, drift=1.0)
     report = evaluate(now, objectives, then)
     assert (report.comparisons[0].verdict, report.outcome, report.repeats_may_decide) == (
         "inconclusive",
@@ -321,14 +329,22 @@ def test_noise_may_pass_unless_none_may_be_left(recorded):
     )
     strict = evaluate(now, objectives, then, terms=ComparisonTerms(inconclusive_fails=True))
     assert (strict.outcome, strict.exit_code) == ("inconclusive", 1)
+    now, then = recorded(3, drift=0.5), recorded(4, drift=0.5)
+    report = evaluate(now, objectives, then)
+    assert (report.comparisons[0].verdict, report.outcome, report.repeats_may_decide) == (
+        "same",
+        "passed",
+        True,
+    )
+    assert "a smaller one may be noise" in report.comparisons[0].detail
+    strict = evaluate(now, objectives, then, terms=ComparisonTerms(inconclusive_fails=True))
+    assert (strict.outcome, strict.exit_code) == ("inconclusive", 1)
 
 
 def test_violations_cannot_be_compared_which_is_noted(recorded):
     report = evaluate(recorded(1), parse_objectives({"violations": 0}), recorded(2))
     assert report.comparisons == ()
-    assert report.notes == (
-        "no objective can be compared with the baseline: add one for a latency or a rate",
-    )
+    assert report.notes == ("nothing can be compared with the baseline: only a load has latencies and rates",)
 
 
 def test_a_comparison_does_not_make_a_test_of_nothing():

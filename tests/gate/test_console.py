@@ -113,13 +113,18 @@ def test_notes_stand_below_the_tables():
 @pytest.mark.parametrize(
     ("verdicts", "fails", "sentence"),
     [
-        (["same", "better"], False, "Gate: passed."),
-        (["same", "inconclusive"], False, "Gate: passed. Inconclusive against the baseline: b."),
+        (["same", "same"], False, "Gate: passed. Against the baseline: same in a, b."),
+        (["same", "better"], False, "Gate: passed. Against the baseline: better in b (+0.0%); same in a."),
+        (
+            ["same", "inconclusive"],
+            False,
+            "Gate: passed. Against the baseline: same in a; inconclusive in b.",
+        ),
         (["same", "inconclusive"], True, "too little data to compare with the baseline."),
-        (["same", "worse"], False, "Gate: failed."),
+        (["same", "worse"], False, "Gate: failed. Against the baseline: worse in b (+0.0%); same in a."),
     ],
 )
-def test_the_outcome_lists_inconclusive_comparisons(verdicts, fails, sentence):
+def test_the_outcome_says_what_the_comparison_found_the_worst_first(verdicts, fails, sentence):
     comparisons = tuple(
         Comparison(name, 1.0, 1.0, 0.0, -0.1, 0.1, verdict)
         for name, verdict in zip("ab", verdicts, strict=True)

@@ -25,7 +25,10 @@ from harness.gate.objective import KEYS, Objective
         ("violations < 1", "violations", 0),
         ("violations == 0", "violations", 0),
         ("error_rate == 0%", "error_rate", 0),
+        ("error_rate == 0.00%", "error_rate", 0),
         ("goodput == 100%", "goodput", 1),
+        ("goodput == 1", "goodput", 1),
+        ("goodput == 1.0", "goodput", 1),
     ],
 )
 def test_an_expression_says_an_objective(text, key, limit):
@@ -76,6 +79,11 @@ def test_a_journey_may_stand_before_it(text, journey, key, limit):
             "goodput has a lower limit; write goodput >= 99% (== is allowed only in goodput == 100%)",
         ),
         ("ttft_p95_ms > 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
+        (
+            "goodput == 1%",
+            "goodput has a lower limit; write goodput >= 1% (== is allowed only in goodput == 100%)",
+        ),
+        ("error_rate == 1%", "error_rate has an upper limit; write error_rate <= 1%"),
         ("ttft_p95_ms == 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
         ("ttft_p95_ms =< 800", "ttft_p95_ms has an upper limit; write ttft_p95_ms <= 800"),
         ("goodput <= 99%", "goodput has a lower limit; write goodput >= 99%"),

@@ -80,9 +80,41 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
         "+39.9%",
     )
     assert p50.detail
-    assert page.headline.title == "1 of 2 worse"
+    assert page.headline.title == "1 of 2 worse: TTFT p50 +39.9%"
     assert page.headline.tone == "bad"
-    assert page.headline.summary.startswith("Baseline: `a`. b: no conformance verdicts to compare; metrics: ")
+    assert page.headline.summary.startswith("b: worse: TTFT p50 111.7 ms to 156.2 ms (+39.9%), TTFT p95 ")
+    assert "c: better: " in page.headline.summary
+    assert page.headline.summary.endswith(
+        "; 1 metric same; no conformance verdicts to compare. Baseline: `a`."
+    )
+
+
+def test_what_got_worse_comes_first_and_the_rest_is_folded(tmp_path: Path) -> None:
+    usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100, failed=10)
+    for path, pause in ((usual, 1.0), (slow, 40.0)):  # four seconds of sixty decide a p95: it says nothing
+        with ResultsWriter(path) as writer:
+            for second in range(60):
+                histogram = Histogram()
+                histogram.record_many([1000.0 * (pause if second < 4 else 1.0)] * 5)
+                writer.add_histogram("duration_ms", "fresh", START + second, "w0", histogram)
+    page = _compared(usual, slow)
+    (comparison,) = page.comparisons
+    assert [row.key for row in comparison.changed] == ["error_rate"]
+    assert comparison.rows[0].key == "error_rate"
+    assert page.headline.title == "Worse: error rate +20.00 pp"
+    (median, *_) = [row for row in comparison.unchanged if row.key == "duration_p95_ms"]
+    assert (median.verdict, median.difference) == ("inconclusive", "unclear")  # not +3,900%
+    assert "-" in median.interval
+    html = checked(render_comparison(page)).text
+    assert html.index("Error rate") < html.index(f"{len(comparison.unchanged)} metrics without a sure change")
+
+
+def test_what_the_terminal_folds_is_still_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = _compared(_file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=100, failed=10))
+    print_comparison(page, Console(width=160, highlight=False))
+    output = capsys.readouterr().out
+    assert "same: ttft_p50_ms, ttft_p95_ms, ttft_p99_ms" in output
+    assert output.rstrip().endswith("Worse: error rate +20.00 pp.")
 
 
 def test_equal_tests_are_the_same_and_never_better_or_worse(tmp_path: Path) -> None:
@@ -116,9 +148,9 @@ def test_two_empty_tests_are_not_the_same(tmp_path: Path) -> None:
 def test_a_saturated_harness_makes_every_metric_inconclusive(tmp_path: Path) -> None:
     usual, slow = _file(tmp_path / "a", ttft_ms=100), _file(tmp_path / "b", ttft_ms=200)
     lag = Histogram()
-    lag.record(50.0)
+    lag.record(500.0)
     with ResultsWriter(slow) as writer:
-        writer.add_histogram("receive_lag_ms", "fresh", START, "w0", lag)
+        writer.add_histogram("schedule_lag_ms", "fresh", START, "w0", lag)
     page = _compared(usual, slow)
     assert set(_rows(page.comparisons[0]).values()) == {"inconclusive"}
     assert page.headline.notes == ("No metric of b can be compared: the harness was saturated in this test.",)
@@ -149,8 +181,10 @@ def test_conformance_changes_are_ordered_by_importance(tmp_path: Path) -> None:
         ("resume.start", "changed", (("info", "replay"), ("info", "tail"))),
     ]
     assert page.unchanged == 1
-    assert page.headline.title == "Worse"
-    assert page.comparisons[0].sentence == "b: 2 requirements broke, 1 requirement was fixed."
+    assert page.headline.title == "Worse: 2 requirements broke (framing.utf8, ids.unique)"
+    assert page.comparisons[0].sentence == (
+        "b: 2 requirements broke (framing.utf8, ids.unique); 1 requirement was fixed (terminal.last)."
+    )
 
 
 def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
@@ -164,7 +198,7 @@ def test_a_test_without_a_suite_changes_nothing(tmp_path: Path) -> None:
         (change.id, change.kind, [verdict for verdict, _ in change.results]) for change in page.changes
     ] == [("ids.present", "fixed", ["fail", "", "pass"])]
     assert page.unchanged == 1
-    assert page.comparisons[0].sentence.startswith("load: no conformance verdicts to compare; metrics: ")
+    assert page.comparisons[0].sentence == "load: 4 metrics inconclusive; no conformance verdicts to compare."
 
 
 @pytest.mark.parametrize("verdict", ["not applicable", "inconclusive"])
@@ -260,8 +294,8 @@ def test_the_console_prints_what_the_page_shows(tmp_path: Path, capsys: pytest.C
     assert output.index("ids.unique") < output.index("ttft_p95_ms")
     assert "\x1b" not in output
     assert "\u202e" not in output
-    assert "[red]slow: 1 requirement broke; metrics: " in output
-    assert output.rstrip().endswith("Worse.")
+    assert "[red]slow: 1 requirement broke (ids.unique); worse: TTFT p50 111.7 ms to " in output
+    assert output.rstrip().endswith("Worse: 1 requirement broke (ids.unique).")
 
 
 def test_one_file_or_a_missing_file_raises_an_error(tmp_path: Path) -> None:
@@ -278,10 +312,10 @@ def test_the_verb_prints_the_comparison_and_writes_the_page(tmp_path: Path) -> N
     out = tmp_path / "deep" / "compare.html"
     done = CliRunner().invoke(main, ["compare", str(before.parent), str(after), "--out", str(out)])
     assert (done.exit_code, done.exception) == (0, None)
-    assert "after: 1 requirement broke; metrics: " in " ".join(done.output.split())
+    assert "after: 1 requirement broke (ids.unique); 4 metrics same." in " ".join(done.output.split())
     assert done.output.endswith(f"comparison: {out}\n")
     assert checked(out.read_text(encoding="utf-8")).text.startswith(
-        "Worse: comparison of agent-run tests before, after"
+        "Worse: 1 requirement broke (ids.unique): comparison of agent-run tests before, after"
     )
 
 

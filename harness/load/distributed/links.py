@@ -38,7 +38,7 @@ _GIVE_UP_SENDING_S = 10.0
 _READY_WITHIN_S = 5.0
 _DRAIN_GRACE_S = 15.0  # in addition to the time that users have to finish
 _CHECK_WORKERS_EVERY_S = 0.1
-_START_AFTER_S = 0.5  # every worker must have its pacer before the first arrival is due
+_START_AFTER_S = 1.5  # every worker must have its pacer before the first arrival is due
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import gevent
@@ -16,6 +16,7 @@ from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
 from harness.load.schedule.precise_timer import PreciseTimer
 
 _SECOND_NS = 1_000_000_000
+_READY_NS = 2_000_000
 _PRECISE_NS = (
     20_000_000  # the precise timer cannot be interrupted, so it covers only the last stretch of a wait
 )
@@ -46,6 +47,14 @@ class Schedule:
         start_ns = time.monotonic_ns() + plan.start_wall_ns - time.time_ns()
         return cls(arrivals, share, load.seed, start_ns, load.duration, limit)
 
+    def when_ready(self) -> Self:
+        """The schedule as it can begin from now on: its zero is later if the users were not ready in time.
+
+        Otherwise the first arrivals would measure how long the harness needed to start.
+        """
+        earliest_ns = time.monotonic_ns() + _READY_NS
+        return self if earliest_ns <= self.start_ns else replace(self, start_ns=earliest_ns)
+
     @property
     def end_ns(self) -> int:
         """The end of the duration, monotonic clock."""
@@ -63,7 +72,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Pacer:
-    """Follows a schedule to its end, or until `stopping` is set.
+    """Follows a schedule to its end, or until `stopping` is set. Its zero waits until the pacer is ready.
 
     begin: runs one journey that was due at the given time; called in its own greenlet. drop: called for each
     arrival that does not start because max_in_flight is reached.
@@ -79,24 +88,28 @@ class Pacer:
         in_flight = gevent.pool.Group()
         timer = PreciseTimer()
         try:
-            self._begin_all(self.schedule.due(weights), in_flight, timer)
+            self._begin_all(self.schedule.when_ready(), weights, in_flight, timer)
             in_flight.join()
         finally:
             in_flight.kill()
             timer.close()
 
     def _begin_all(
-        self, due: Iterator[tuple[int, str]], in_flight: gevent.pool.Group, timer: PreciseTimer
+        self,
+        schedule: Schedule,
+        weights: Mapping[str, int],
+        in_flight: gevent.pool.Group,
+        timer: PreciseTimer,
     ) -> None:
-        limit = self.schedule.max_in_flight
-        for due_ns, journey in due:
+        limit = schedule.max_in_flight
+        for due_ns, journey in schedule.due(weights):
             if not self._wait_until(due_ns, timer):
                 return
             if limit is not None and len(in_flight) >= limit:
                 self.drop(journey, due_ns)
             else:
                 in_flight.spawn(self.begin, journey, due_ns)
-        self._wait_until(self.schedule.end_ns, timer)
+        self._wait_until(schedule.end_ns, timer)
 
     def _wait_until(self, due_ns: int, timer: PreciseTimer) -> bool:
         """Wait until this time of the monotonic clock. False if the test is being stopped."""

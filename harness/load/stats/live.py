@@ -53,7 +53,7 @@ from harness.results import metrics
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
-from harness.results.saturation import MASTER, ProcessSeconds, measurement_error_of
+from harness.results.saturation import ERROR_METRICS, MASTER, ProcessSeconds, measurement_error_of
 
 VERSION = 1
 
@@ -263,7 +263,7 @@ class LiveStats:
     def _measurement_error(self) -> SnapshotDocument:
         totals = self._totals.totals
         return measurement_error_of(
-            {name: self.histogram(name) for name in metrics.HARNESS_METRICS},
+            {name: self.histogram(name) for name in ERROR_METRICS},
             dict(sorted(self._hub_delays.items())),
             [
                 seconds.usage(worker, self._hub_delays.get(worker, Histogram()))

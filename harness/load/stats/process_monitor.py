@@ -15,6 +15,7 @@ from pathlib import Path
 
 import gevent
 
+from harness.load.schedule.precise_timer import PreciseTimer
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
 from harness.results.records import ProcessRecord
@@ -60,13 +61,17 @@ class ProcessMonitor:
     def _watch(self) -> None:
         due_ns = time.monotonic_ns() + PERIOD_NS
         second = _Second()
-        while True:
-            gevent.sleep(max(0, due_ns - time.monotonic_ns()) / 1e9)
-            now_ns = time.monotonic_ns()
-            due_ns = self._record(due_ns, now_ns)
-            if second.is_over(now_ns):
-                self._rows.append(second.row(now_ns, self._worker, self._open_streams()))
-                second = _Second()
+        timer = PreciseTimer()  # the event loop's own timers are up to 1 ms late even if nothing delays it
+        try:
+            while True:
+                timer.sleep_until(due_ns)
+                now_ns = time.monotonic_ns()
+                due_ns = self._record(due_ns, now_ns)
+                if second.is_over(now_ns):
+                    self._rows.append(second.row(now_ns, self._worker, self._open_streams()))
+                    second = _Second()
+        finally:
+            timer.close()
 
     def _record(self, due_ns: int, now_ns: int) -> int:
         """Record the delay of every due time up to now. Returns the next due time."""

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
-from harness.results.metrics import LEAST_RATE_MS
+from harness.results.metrics import LEAST_RATE_MS, NET_METRICS
 
 _REASON_CHARACTERS = 500
 _TOO_MANY_REQUESTS = 429
@@ -147,8 +147,9 @@ BySecond = dict[int, list[float]]
 class StreamMeasurement:
     """One stream's numbers.
 
-    values: at most one value per metric of harness.results.metrics. coalesced: tokens in the same read as the
-    previous token, which therefore have no gap. stamped, unstamped: reads with and without a kernel timestamp.
+    values: at most one value per metric of harness.results.metrics, NET_METRICS included. coalesced: tokens in the same
+    read as the previous token, which therefore have no gap. stamped, unstamped: reads with and without a kernel
+    timestamp.
     """
 
     values: dict[str, float] = field(default_factory=dict)
@@ -201,6 +202,12 @@ def _measure_response(
             values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
         if summary.terminal_ns is not None:
             values["duration_ms"] = _ms(summary.terminal_ns - timing.intended_ns)
+    # The same without the harness's own delays before the send, stream by stream.
+    connect_ns = 0 if timing.connected_ns is None else timing.connected_ns - timing.started_ns
+    delay_ms = _ms(sent_ns - connect_ns - timing.intended_ns)
+    for metric, net in NET_METRICS.items():
+        if metric in values:
+            values[net] = max(0.0, values[metric] - delay_ms)
 
 
 def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_offset_ns: int) -> None:

@@ -22,7 +22,7 @@ WHOLE = WorkerShare(0, 1)
 
 
 def soon_ns() -> int:
-    return time.monotonic_ns() + 5 * MS
+    return time.monotonic_ns() + 50 * MS
 
 
 class PacedRun:
@@ -90,14 +90,33 @@ def test_a_worker_begins_its_share() -> None:
     assert paced.begun == paced.due(range(1, 100, 3), 500)
 
 
-def test_a_pacer_that_comes_late_begins_all_of_them_with_their_due_times() -> None:
-    paced = PacedRun(Constant(500), duration_s=0.1, start_ns=time.monotonic_ns() - 80 * MS).run()
+def test_the_schedule_waits_until_the_pacer_is_ready() -> None:
+    planned_ns = time.monotonic_ns() - 80 * MS
+    paced = PacedRun(Constant(500), duration_s=0.1, start_ns=planned_ns)
+    ready_ns = time.monotonic_ns()
+    paced.run()
+    due_ns = [due for _, due in paced.begun]
+    late_ns = due_ns[0] - planned_ns
+    assert due_ns[0] > ready_ns  # or it would count as 80 ms late
+    assert [(journey, due - late_ns) for journey, due in paced.begun] == paced.due(range(50), 500)
+
+
+def test_a_pacer_that_falls_behind_begins_all_of_them_with_their_due_times() -> None:
+    paced = PacedRun(Constant(500), duration_s=0.1, on_begin=lambda: block_once(paced, 0.08))
+    paced.run()
     assert paced.begun == paced.due(range(50), 500)
+
+
+def block_once(paced: PacedRun, for_s: float) -> None:
+    """Keep the event loop from running, in the first journey only."""
+    until_s = time.monotonic() + for_s
+    while len(paced.begun) == 1 and time.monotonic() < until_s:
+        pass
 
 
 def test_a_pacer_that_is_behind_lets_others_run() -> None:
     seen: list[int] = []
-    paced = PacedRun(Constant(1000), duration_s=0.1, start_ns=time.monotonic_ns() - 200 * MS)
+    paced = PacedRun(Constant(1000), duration_s=0.1, on_begin=lambda: block_once(paced, 0.2))
 
     def look() -> None:
         while True:

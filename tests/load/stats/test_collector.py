@@ -55,6 +55,9 @@ def test_a_stream_is_scheduled_and_ended_once() -> None:
         "stall_ms": 1,
         "inter_token_ms": 1,
         "receive_lag_ms": 3,
+        "net_ttft_ms": 1,
+        "net_first_event_ms": 1,
+        "net_duration_ms": 1,
     }
     assert batch.totals == {"tokens": 2, "coalesced_tokens": 0, "reads_stamped": 3, "reads_unstamped": 0}
     assert not collector.take()

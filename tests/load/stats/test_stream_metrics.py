@@ -195,6 +195,10 @@ def test_the_metrics_of_a_run() -> None:
         "duration_ms": 146,
         "stall_ms": 60,
         "tokens_per_s": 40,  # three after the first, in 75 ms
+        # Without 6 ms of schedule lag and 8 ms from the connection to the send:
+        "net_first_event_ms": 32,
+        "net_ttft_ms": 42,
+        "net_duration_ms": 132,
     }
     second = WALL // 1_000_000_000
     assert plain(measured.gaps_ms) == {second: [15, 60]}

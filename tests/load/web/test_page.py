@@ -176,7 +176,7 @@ def document(**more: Any) -> dict[str, Any]:
     batch.count_rates(1, "fresh", judged=True, run=True, good=True)
     batch.count_rates(1, "fresh", judged=True, run=True, failed=True)
     batch.record("ttft_ms", "fresh", 1, 1234.5)
-    batch.record("receive_lag_ms", "fresh", 1, 20.0)
+    batch.record("schedule_lag_ms", "fresh", 1, 200.0)
     batch.violations["ids.unique", "fresh"] = 2
     batch.warnings["ids.clock"] = 1
     stats.add(batch, "local")
@@ -225,8 +225,11 @@ def test_violations_ledger_and_the_harness_have_their_own_tables() -> None:
         ["adds up", "", ""],
     ]
     harness = rows_of("harness", found)
-    assert harness[0] == ["Receive lag", "20.0", "20.0", "20.0", "ms"]
-    assert harness[-1][0] == "saturated: the p99 of receive lag is 20.0 ms (limit 10 ms)"
+    assert ["Schedule lag", "200.0", "200.0", "200.0", "ms"] in harness
+    assert harness[-1][0] == (
+        "saturated: the load fell behind its schedule: 10% of the arrivals were sent at least 200 ms late "
+        "(limit 100 ms)"
+    )
     metrics = {row[0]: row[1:] for row in rows_of("metrics", found)}
     assert list(metrics) == ["TTFT", "ITL", "Duration", "Stall", "Resume", "409", "Tokens/s"]
     assert metrics["TTFT"] == ["1", *["1,234"] * 4, "ms"]
