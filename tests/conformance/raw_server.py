@@ -104,6 +104,7 @@ class Style:
     no_tokens: bool = False
     extra_types: bool = False
     extra_fields: bool = False
+    odd_json: bool = False  # half of a surrogate pair, a long number, deep nesting: RFC 8259 allows them
     heartbeat_lines: bool = False  # a comment without a blank line after it
     # The HTTP message.
     content_type: str = "text/event-stream"
@@ -570,7 +571,7 @@ class RawServer:
         return ms, seq + 1
 
     def _json(self, payload: dict[str, Any]) -> str:
-        escaped = self.style.unicode == "escaped"
+        escaped = self.style.unicode == "escaped" or self.style.odd_json
         if self.style.multi_line_data:
             return json.dumps(payload, ensure_ascii=escaped, indent=2)
         if self.style.json_space:
@@ -601,6 +602,8 @@ class RawServer:
                 extras.append({"type": "step", "name": "thinking", "runId": ["not", "a", "text"]})
             if self.style.extra_fields:
                 payload |= {"at": None, "meta": {"number": number, "type": "done"}}
+            if self.style.odd_json:
+                payload |= {"half": "\ud83d", "long": 10**1500, "deep": _nested(150)}
             for place, one in enumerate([*extras, payload]):
                 yield (0.0 if place else wait_s), one
 
@@ -740,6 +743,13 @@ def _key(request: Request, accepted: Literal["printable", "any"]) -> str | None:
     if len(values) > 1 or not 0 < len(key) <= (255 if accepted == "printable" else 4096) or not printable:
         raise Refused(400, "Bad Request", "Idempotency-Key must be one short printable text")
     return values[0]
+
+
+def _nested(levels: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def _as_floats(value: Any) -> Any:

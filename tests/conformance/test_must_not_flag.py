@@ -49,6 +49,7 @@ TIMING = {
 COMBINATIONS = 5
 
 CODED = {"headers.content-coding": "warn"}  # a SHOULD: the request accepts identity only
+ODD_JSON = {"events.strict-json": "warn"}  # a SHOULD: some clients cannot read it
 UNKNOWN_FIELDS = {"framing.fields": "warn"}  # a SHOULD: clients ignore them
 COUNTER = {
     "ids.clock": "warn",  # a SHOULD: 1-0 is not a time of day
@@ -185,6 +186,7 @@ CORPUS: dict[str, list[Entry]] = {
     "what the grammar allows": [
         _entry(ids="64 bits"),
         _entry(heartbeat_lines=True),
+        _entry(ODD_JSON, odd_json=True),
     ],
     "stores of values": [
         _entry(store="values"),
@@ -330,6 +332,8 @@ def _allowed(style: Style) -> dict[str, str]:
     allowed: dict[str, str] = {}
     if style.unknown_fields:
         allowed |= UNKNOWN_FIELDS
+    if style.odd_json:
+        allowed |= ODD_JSON
     if style.gzip:
         allowed |= CODED
     if style.ids == "counter":
