@@ -55,6 +55,7 @@ def test_the_ledger_is_exact(tmp_path: Path, processes: int) -> None:
         ("replay", "retry"),
         ("resume", "cut"),
         ("resume", "resumed"),
+        ("resume", "reread"),
         ("conflict", "original"),
         ("conflict", "conflicting"),
     }
