@@ -149,7 +149,10 @@ class PatientSender:
         for number in range(1, _ATTEMPTS):
             if self.throttle.gave_up:
                 break
-            await asyncio.gather(*map(self.throttle.rejected, self._refused(attempt)))
+            in_burst = attempt.widest > 1
+            await asyncio.gather(
+                *(self.throttle.rejected(one, in_burst=in_burst) for one in self._refused(attempt))
+            )
             attempt, outcome, problem = await self._attempt(number, play)
             if not self._refused(attempt):
                 return outcome, problem

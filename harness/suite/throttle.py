@@ -18,7 +18,7 @@ MAX_WAIT_S = 30.0
 _DEFAULT_WAIT_S = 1.0
 _FIRST_GAP_S = 0.05
 _LONGEST_GAP_S = 1.0
-_SLOWER, _FASTER = 1.4, 0.997
+_SLOWER, _FASTER = 1.4, 0.98
 _NO_GAP_S = 0.01
 _MANY, _LONG_S, _WAITS = 20, 10.0, 4  # refusals in a row, time, and waits of Retry-After, until it gives up
 _MEMORY = 0.9  # weight of the past in the share of refused requests
@@ -100,8 +100,11 @@ class Throttle:
         if self._gap_s < _NO_GAP_S:
             self._gap_s = 0.0
 
-    async def rejected(self, response: Exchange) -> None:
-        """A request got 429 or 503: wait as long as it says. A 429, or several 503, slow down all requests."""
+    async def rejected(self, response: Exchange, *, in_burst: bool = False) -> None:
+        """A request got 429 or 503: wait as long as it says. A 429, or several 503, slow down all requests.
+
+        in_burst: it was sent together with others. A limit on bursts refuses them at any pace, so they only wait.
+        """
         wait_s = retry_after_s(response)
         self._refused_in_a_row += 1
         refused_s = self._clock() - self._accepted_s
@@ -113,11 +116,12 @@ class Throttle:
             self.gave_up = True
         self._share = self._share * _MEMORY + 1 - _MEMORY
         if response.status != _UNAVAILABLE or self._share > _OVERLOADED:
-            self._slow_down(wait_s, response.timing.started_ns)
+            self._slow_down(wait_s, response.timing.started_ns, faster_than_allowed=not in_burst)
         await asyncio.sleep(wait_s)
 
-    def _slow_down(self, wait_s: float, sent_ns: int) -> None:
+    def _slow_down(self, wait_s: float, sent_ns: int, *, faster_than_allowed: bool) -> None:
         self._blocked_until_s = max(self._blocked_until_s, self._clock() + wait_s)
-        if sent_ns >= self._slowed_ns:  # else it was sent at the earlier, faster pace
+        self._gap_s = max(self._gap_s, _NO_GAP_S)
+        if faster_than_allowed and sent_ns >= self._slowed_ns:  # else it was sent at the earlier, faster pace
             self._gap_s = min(_LONGEST_GAP_S, max(_FIRST_GAP_S, self._gap_s * _SLOWER))
             self._slowed_ns = time.monotonic_ns()

@@ -32,7 +32,7 @@ TIMING = {
 LATE = {"liveness.first-event", "liveness.heartbeat", "input.too-large", "headers.incremental"}
 QUEUES = [Limit(queue=1), Limit(queue=2), Limit(queue_runs=1)]
 OVERLOADS = [Limit(every=40), Limit(every=40, retry_after=None)]
-RATES = [Limit(rate=40, retry_after="date"), Limit(rate=40)]
+RATES = [Limit(rate=60, retry_after="date"), Limit(rate=100)]
 
 
 def verdicts(limit: Limit) -> Verdicts:

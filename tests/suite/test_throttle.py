@@ -103,3 +103,17 @@ def test_nothing_is_delayed_for_a_target_that_accepts_nothing_any_more(clock: Cl
         assert not throttle.gave_up
 
     bounded(job())
+
+
+def test_a_limit_on_bursts_does_not_slow_the_pace(clock: Clock) -> None:
+    async def job() -> None:
+        throttle = Throttle(clock)
+        for _ in range(20):
+            await throttle.rejected(refusing(429), in_burst=True)
+            throttle.accepted()
+        before_s = clock.now_s
+        await throttle.turn()
+        await throttle.turn()
+        assert clock.now_s - before_s < 0.05
+
+    asyncio.run(job())
