@@ -21,6 +21,7 @@ from .runs import cancelled_run, completed_run, failing_run, long_run, silent_ru
 
 MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
+_LOST_EVERY = 3  # in the first half of a run, every third resumption is lost and repeated
 _JOINS = 19
 _LAST_EVENT_ID = "Last-Event-ID"
 _MALFORMED_IDS = ("none", "-", "$", "1-", "-1-0", "1-2-3", "9" * 40)
@@ -130,6 +131,7 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
                 Cut(place, next(ways)),
                 name_last_event=name_last_event,
                 wait_s=phase_wait_s(whole, number),
+                lost_resumption=number < len(places) / 2 and number % _LOST_EVERY == 1,
             )
             for number, place in enumerate(places)
         ],
@@ -146,9 +148,17 @@ def _spread(first: int, last: int) -> list[int]:
 
 
 async def _cut_and_resume(
-    context: ScenarioContext, cut: Cut, *, name_last_event: bool = False, wait_s: float = 0.0
+    context: ScenarioContext,
+    cut: Cut,
+    *,
+    name_last_event: bool = False,
+    wait_s: float = 0.0,
+    lost_resumption: bool = False,
 ) -> CutRun:
-    """A long run that is cut, resumed `wait_s` seconds later, and read again after its end."""
+    """A long run that is cut, resumed `wait_s` seconds later, and read again after its end.
+
+    lost_resumption: the first resumption is cut too, and what it brought is lost: the same request is sent once more.
+    """
     request = context.request("long")
     before = await context.send(
         request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
@@ -158,6 +168,9 @@ async def _cut_and_resume(
         last_seen = before.events[: cut.after_events][-1]  # later events of the same packet count as unseen
         again = request.with_header(_LAST_EVENT_ID, last_seen.frame.id)
     await asyncio.sleep(wait_s)
+    if lost_resumption:
+        label = f"a resumption after event {cut.after_events}, cut too"
+        await context.send(again, label, cut=Cut(1, cut.how))
     resumed = await context.send(again, f"the resumption after event {cut.after_events}")
     canonical = await context.send(
         request, f"the run cut after event {cut.after_events}, read again after its end"
@@ -206,7 +219,13 @@ async def resumed_after_terminal(context: ScenarioContext) -> list[tuple[Exchang
         request = original.request.with_header(_LAST_EVENT_ID, original.terminals[0].frame.id)
         return original, await context.send(request, f"{original.label}, resumed after its terminal event")
 
-    scenarios = {"success": completed_run, "failure": failing_run, "long": long_run}
+    scenarios = {
+        "success": completed_run,
+        "failure": failing_run,
+        "cancelled": cancelled_run,
+        "silent": silent_run,
+        "long": long_run,
+    }
     pairs = await gather_some(
         [resumed(scenario) for action, scenario in scenarios.items() if context.target.action(action)]
     )

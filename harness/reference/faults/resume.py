@@ -140,6 +140,22 @@ class OneInFlightGap(Fault, name="one-in-flight-gap", breaks=resume.every_cut):
         return index + 1 if self._resumed % 4 == 0 else index
 
 
+class SecondInFlightGap(Fault, name="second-in-flight-gap", breaks=resume.every_cut):
+    """Resumes a run in flight correctly the first time, and one event too late from the second time on."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._resumed: set[str] = set()
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        index = super().resume_index(run, last_seen)
+        if run.ended or not index:
+            return index
+        was_resumed = run.run_id in self._resumed
+        self._resumed.add(run.run_id)
+        return index + 1 if was_resumed else index
+
+
 class ResumesByMilliseconds(Fault, name="resumes-by-milliseconds", breaks=resume.every_cut):
     """Several events have one millisecond; resumes with the first event of the next one."""
 
@@ -190,6 +206,18 @@ class WaitsAfterTerminal(Fault, name="waits-after-terminal", breaks=resume.after
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         while reader.run.ended and reader.index >= len(reader.run.events):
+            yield HEARTBEAT
+            await asyncio.sleep(self.settings.heartbeat_s)
+        async for chunk in super().chunks(reader):
+            yield chunk
+
+
+class WaitsAfterCancelled(Fault, name="waits-after-cancelled", breaks=resume.after_terminal):
+    """Waits for the event after a `cancelled`, with heartbeats; after any other terminal event nothing follows."""
+
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
+        run = reader.run
+        while run.ended and run.events[-1].type == "cancelled" and reader.index >= len(run.events):
             yield HEARTBEAT
             await asyncio.sleep(self.settings.heartbeat_s)
         async for chunk in super().chunks(reader):
