@@ -77,7 +77,8 @@ def _families() -> dict[str, list[str]]:
             f"{number[:-1]}{9 - int(number[-1])}",
             f"{number}.0",
         ],
-        "punctuation": family(lambda k: [f"{k}-a.b", f"{k}-a-b", f"{k}-ab", f"{k}-a_b"]),
+        "punctuation": family(lambda k: [f"{k}-a.b", f"{k}-a-b", f"{k}-ab", f"{k}-a.b.", f"{k}-a_b"]),
+        "how a UUID is written": _uuid_forms(),
         "what is next to a separator": family(
             lambda k: [
                 k,
@@ -112,6 +113,12 @@ def _uuids(place: int) -> list[str]:
     place %= len(text)
     digits = [digit for digit in _HEX if digit != text[place]]
     return [text, *(f"{text[:place]}{digit}{text[place + 1 :]}" for digit in (digits[0], digits[-1]))]
+
+
+def _uuid_forms() -> list[str]:
+    """A UUID as most clients write it, and other texts that libraries read as the same UUID."""
+    text = f"a{str(uuid.uuid4())[1:]}"  # with a letter, so that its upper case differs
+    return [text, text.replace("-", ""), f"{{{text}}}", f"urn:uuid:{text}", text.upper()]
 
 
 def _hash_families() -> dict[str, list[str]]:

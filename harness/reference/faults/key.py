@@ -155,6 +155,23 @@ class KeyAsNumber(_ChangedKey, name="key-as-number", breaks=key.distinct):
         return str(int(key)) if key.isdigit() else key
 
 
+class KeyAsUuid(_ChangedKey, name="key-as-uuid", breaks=key.distinct):
+    """Stores a key that can be read as a UUID as one: letter case, hyphens and braces are lost."""
+
+    def changed(self, key: str) -> str:
+        try:
+            return str(uuid.UUID(key))
+        except ValueError:
+            return key
+
+
+class KeyDotTrimmed(_ChangedKey, name="key-dot-trimmed", breaks=key.distinct):
+    """Drops the dots at the end of a key, as some file systems do."""
+
+    def changed(self, key: str) -> str:
+        return key.rstrip(".")
+
+
 class KeySlugified(_ChangedKey, name="key-slugified", breaks=key.distinct):
     """Makes a file name of the key: all but letters and digits becomes a hyphen."""
 
