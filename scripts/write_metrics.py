@@ -16,7 +16,14 @@ from harness.results.histogram import Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, CheckRecord, ProcessRecord
-from harness.results.saturation import LATE_PERCENTILE, LEAST_LATE_MS, LOAD_SHORTFALL, USERS_WAIT
+from harness.results.saturation import (
+    LATE_PERCENTILE,
+    LEAST_LATE_MS,
+    LEAST_WAIT_MS,
+    LOAD_SHORTFALL,
+    MOSTLY_WAIT,
+    USERS_WAIT,
+)
 from harness.results.writer import ResultsWriter
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "metrics.md"
@@ -152,8 +159,8 @@ def _measurement_error() -> Iterator[str]:
         f"The harness is *saturated* if the load was lower than requested. An open loop is if it fell behind its "
         f"schedule: {1 - LATE_PERCENTILE / 100:.0%} of its arrivals were sent later than {LOAD_SHORTFALL:.0%} of the "
         f"test, and at least {LEAST_LATE_MS:g} ms. A closed loop is if its users waited for the harness for more than "
-        f"{USERS_WAIT:.0%} of their time (mean hub delay against mean duration, in any process). A busy processor "
-        f"alone distorts nothing."
+        f"{USERS_WAIT:.0%} of their time (mean hub delay against mean duration, in any process), or {MOSTLY_WAIT:.0%} if "
+        f"the wait is shorter than {LEAST_WAIT_MS:g} ms. A busy processor alone distorts nothing."
     )
     yield (
         "A *harness fault* is an exception in the harness, or in a journey's own rule, while a stream is read, "

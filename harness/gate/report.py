@@ -87,6 +87,8 @@ class GateReport:
     def comparisons_inconclusive(self) -> bool:
         """Whether the comparisons are too weak: none has an interval, so none could have been worse.
 
+        Shares do not stand in for latencies: with equal error rates alone, a slower server would pass.
+
         With inconclusive_fails: whether any of them is inconclusive, or the same only roughly.
         """
         if self.inconclusive_fails:
@@ -94,7 +96,9 @@ class GateReport:
                 comparison.verdict == "inconclusive" or comparison.repeats_may_tell
                 for comparison in self.comparisons
             )
-        return bool(self.comparisons) and all(comparison.low is None for comparison in self.comparisons)
+        latencies = [comparison for comparison in self.comparisons if comparison.relative]
+        needed = latencies or self.comparisons
+        return bool(needed) and all(comparison.low is None for comparison in needed)
 
     @property
     def may_join_baseline(self) -> bool:

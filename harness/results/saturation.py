@@ -32,6 +32,11 @@ keep up falls behind more and more."""
 USERS_WAIT = 0.1
 """Users of a closed loop who wait for the harness for this share of their time are fewer users than requested."""
 
+LEAST_WAIT_MS = 25.0
+"""Shorter waits count only from MOSTLY_WAIT on: between runs of a few ms, any program waits as long as a run."""
+
+MOSTLY_WAIT = 0.5
+
 BUSY_CPU = 0.9
 """A process that uses more of a core than this is shown as busy. This alone distorts nothing."""
 
@@ -138,10 +143,11 @@ def _waiting_users(duration_ms: float | None, hub_delays: Mapping[str, Histogram
         if worker == MASTER or wait_ms is None or not duration_ms:
             continue
         share = wait_ms / (wait_ms + duration_ms)
-        if share > USERS_WAIT:
+        limit = USERS_WAIT if wait_ms >= LEAST_WAIT_MS else MOSTLY_WAIT
+        if share > limit:
             yield (
                 f"between two runs, the users of {worker} waited {wait_ms:,.0f} ms for the harness, {share:.0%} of "
-                f"their time (limit {USERS_WAIT:.0%})"
+                f"their time (limit {limit:.0%})"
             )
 
 

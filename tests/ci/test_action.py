@@ -127,7 +127,7 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
         runner,
         installed,
         {
-            "users": "3",
+            "rate": "5",
             "duration": "2s",
             "args": "--journey fresh=1\n  --keep-streams 5 ",
             "out": "kept here",

