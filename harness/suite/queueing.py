@@ -25,8 +25,15 @@ async def runs_at_once(target: Target) -> int | None:
     """How many runs the target serves at a time, if fewer than PROBES; None without a noticeable queue.
 
     Uses the long action, if configured, because a short run may have ended before the next request was read. If all
-    runs have begun, there is no queue, and the connections are closed.
+    runs have begun, there is no queue, and the connections are closed. A queue must show twice: a busy machine delays
+    runs too.
     """
+    first = await _probe(target)
+    again = None if first is None else await _probe(target)
+    return None if first is None or again is None else max(first, again)
+
+
+async def _probe(target: Target) -> int | None:
     budgets = target.expectations.budgets
     patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
     client = AsyncClient(target.endpoint, patient)
