@@ -79,7 +79,7 @@ def test_it_finds_a_known_capacity(tmp_path: Path) -> None:
         assert (tmp_path / "out" / step.folder / "summary.json").is_file()
     over = [step for step in found.steps if step.rate > 75]
     assert over
-    assert all(step.completed_per_s == pytest.approx(capacity, rel=0.15) for step in over)
+    assert all(step.completed_per_s == pytest.approx(capacity, rel=0.3) for step in over)
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert Record.of(results.manifest["capacity"]) == found
     assert "arrivals per second" in (tmp_path / "out" / "report.html").read_text()

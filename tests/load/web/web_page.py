@@ -39,7 +39,7 @@ class Served(Page):
         return document
 
     def wait_for_state(self, state: str) -> dict[str, Any]:
-        wait_for(lambda: self.live()["state"] == state, 30)
+        wait_for(lambda: self.live()["state"] == state, 90)
         return self.live()
 
     def report(self, path: str) -> str:
