@@ -111,13 +111,14 @@ class _Side:
     """The files of one side.
 
     values: one per file (the logarithm for latencies). estimates: from time blocks, one per file, or why there is none;
-    empty if not needed. least_sd: lower bound of the standard error of a value. lowest, highest: the mean of the values
-    if the harness's own delays are as large as they can be.
+    empty if not needed. least_sd: lower bound of the standard error of a value. net: the mean of the values without the
+    delays that are known for each stream. lowest, highest: that mean if the others are as large as they can be.
     """
 
     values: list[float]
     estimates: list[Estimate | str]
     least_sd: float
+    net: float
     lowest: float
     highest: float
 
@@ -167,13 +168,16 @@ def compare(
     sides = []
     for side, files in zip(values, (now, then), strict=True):
         bars = [net_bounds(file, metric, percent, journey) for file in files]
+        measured = [value for value in side if value is not None]
+        known = [bar for bar in bars if bar is not None]
         sides.append(
             _Side(
-                [_log(value) for value in side if value is not None],
+                [_log(value) for value in measured],
                 [percentile_estimate(file, metric, percent, journey) for file in files] if blocks else [],
                 BUCKET_SD,
-                fmean(_log(bar.low) for bar in bars if bar is not None),
-                fmean(_log(bar.high) for bar in bars if bar is not None),
+                fmean(_log(min(value, bar.high)) for value, bar in zip(measured, known, strict=True)),
+                fmean(_log(bar.low) for bar in known),
+                fmean(_log(bar.high) for bar in known),
             )
         )
     return _decided(comparison, sides, ASSUMED_RUN_SD, confidence)
@@ -232,6 +236,7 @@ def compare_shares(
                     least_sd_of_share(value, _cases(file, share, journey))
                     for value, file in zip(side, files, strict=True)
                 ),
+                fmean(side),
                 fmean(bar.low for bar in bars if bar is not None),
                 fmean(bar.high for bar in bars if bar is not None),
             )
@@ -336,23 +341,23 @@ def _decided(
     error, freedom = _standard_error(sides, assumed_sd)
     margin = t_quantile((1 + confidence) / 2, freedom) * error
     ends = [sides[0].lowest - sides[1].highest, sides[0].highest - sides[1].lowest]
+    net = sides[0].net - sides[1].net
     low, high = ends[0] - margin, ends[1] + margin
+    noise = [net - margin, net + margin]
     if comparison.relative:
-        low, high, *ends = (math.expm1(end) for end in (low, high, *ends))
+        low, high, net, *ends = (math.expm1(end) for end in (low, high, net, *ends))
+        noise = [math.expm1(end) for end in noise]
     sign = 1 if more_is_worse else -1
     verdict = _verdict(_signed(ends, sign), _signed((low, high), sign), comparison.smallest_effect)
     details = []
     if verdict == "inconclusive":
-        difference = fmean(ends)
-        without_error = _verdict(
-            (difference, difference), _signed((low, high), sign), comparison.smallest_effect
-        )
-        if without_error != "inconclusive" or ends[1] - ends[0] > 2 * comparison.smallest_effect:
-            details.append("the harness's own delays may be the reason for the change")
-        elif comparison.relative and _roughly_same(comparison, difference, low, high):
+        significant = _verdict(_signed((net, net), sign), _signed(noise, sign), comparison.smallest_effect)
+        if significant not in ("worse", "better") and _roughly_same(comparison, net, low, high):
             verdict = "same"
             change = max(high, -low)
             details.append(f"a change of {change:.0%} or more is excluded; a smaller one may be noise")
+        elif significant != "inconclusive" or ends[1] - ends[0] > 2 * comparison.smallest_effect:
+            details.append("the harness's own delays may be the reason for the change")
     if _freedom(sides) < LEAST_FREEDOM:
         spread = f"{assumed_sd:.1%}" if comparison.relative else f"{assumed_sd * 100:g} percentage points"
         details.append(
@@ -396,6 +401,8 @@ def _is_within(comparison: Comparison, low: float, high: float) -> bool:
 
 def _roughly_same(comparison: Comparison, difference: float, low: float, high: float) -> bool:
     """Whether a latency neither changed significantly nor can have changed by more than ROUGHLY."""
+    if not comparison.relative:
+        return False
     smallest = comparison.smallest_effect or 0.0
     most = max(ROUGHLY - 1, 2 * smallest)
     return low < 0 < high and abs(difference) < 2 * smallest and high < most and low > 1 / (1 + most) - 1

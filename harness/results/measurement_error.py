@@ -202,8 +202,8 @@ class PercentileError:
         return 2 if _uses_tls(self._results) else 1
 
     def _service(self, percent: float) -> float:
-        """A floor for TTFT: from the actual send, everything before the send is missing."""
-        if self._metric != "ttft_ms" or self._net is not None:
+        """A floor for TTFT, stream by stream: from the actual send, everything before the send is missing."""
+        if self._metric != "ttft_ms":
             return 0.0
         service = self._results.histogram("service_ttft_ms", self._journey)
         if service.count != self._histogram.count:

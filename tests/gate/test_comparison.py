@@ -10,6 +10,7 @@ from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
 from harness.gate.report import ComparisonTerms, GateReport
 from harness.results.histogram import Histogram
+from harness.results.measurement_error import net_bounds
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
 
@@ -351,3 +352,68 @@ def test_a_comparison_does_not_make_a_test_of_nothing():
     worse = Comparison("ttft_p50_ms", 2.0, 1.0, 1.0, 0.9, 1.1, "worse")
     assert GateReport((), (worse,), tested=False).exit_code == 2
     assert GateReport((), (worse,), tested=True).exit_code == 1
+
+
+@pytest.fixture
+def delayed(tmp_path):
+    """Writes results files of an open loop: TTFT without each stream's lag, and how long its connection took."""
+    opened = []
+
+    def make(seed, factor=1.0, spread=0.2, connect_ms=1.0, late_connects=0.1, service=False):
+        rng = np.random.default_rng(seed)
+        with ResultsWriter(tmp_path / f"delayed-{len(opened)}.sqlite") as writer:
+            writer.set_manifest(receive_stamp="kernel")
+            for second in range(20):
+                net = 40 * factor * np.exp(rng.normal(0, spread, 10))
+                connects = np.where(rng.random(10) < late_connects, connect_ms, 0.1)
+                measured = {"ttft_ms": net + 0.5, "net_ttft_ms": net, "connect_ms": connects}
+                if service:
+                    measured["service_ttft_ms"] = net - connects
+                for metric, values in measured.items():
+                    histogram = Histogram()
+                    histogram.record_many(values)
+                    writer.add_histogram(metric, "fresh", 1_000 + second, "w", histogram)
+        opened.append(Results(writer.path))
+        return opened[-1]
+
+    yield make
+    for results in opened:
+        results.close()
+
+
+OWN_DELAYS = "the harness's own delays may be the reason for the change"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_unchanged_latency_is_the_same_where_its_whole_range_excludes_a_factor(delayed, seed):
+    """Delays of a few connections, at most 5 ms of 40 ms, hide no change by the factor 1.5."""
+    comparison = p50(delayed(seed, connect_ms=5.0, late_connects=0.6), delayed(seed + 10))
+    assert comparison.verdict == "same", comparison
+    assert "or more is excluded" in comparison.detail
+    assert comparison.high - comparison.low > 0.2
+
+
+def test_delays_that_could_hide_a_large_change_leave_it_inconclusive(delayed):
+    comparison = p50(delayed(1, connect_ms=25.0, late_connects=1.0), delayed(2))
+    assert (comparison.verdict, comparison.detail.partition(";")[0]) == ("inconclusive", OWN_DELAYS)
+
+
+@pytest.mark.parametrize(("factor", "spread"), [(1.15, 0.2), (1.08, 0.01)])
+def test_a_change_that_only_the_harness_may_explain_is_not_the_same(delayed, factor, spread):
+    """More than twice the smallest effect, or significant: not noise, and not certainly of the server."""
+    comparison = p50(delayed(3, factor, spread, 8.0, 1.0), delayed(4, spread=spread), confidence=0.8)
+    assert (comparison.verdict, comparison.detail.partition(";")[0]) == ("inconclusive", OWN_DELAYS)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_slowdown_is_never_the_same_however_the_harness_is_delayed(delayed, seed):
+    slow = delayed(seed, (40 + 150) / 40, connect_ms=25.0, late_connects=1.0)
+    assert p50(slow, delayed(seed + 20, connect_ms=25.0, late_connects=1.0)).verdict == "worse"
+
+
+def test_what_is_known_of_each_stream_limits_the_error_of_the_median(delayed):
+    """Which connections were slow is known through the service TTFT: the tail of all of them does not matter."""
+    known = net_bounds(delayed(5, connect_ms=20.0, late_connects=0.3, service=True), "ttft_ms", 50)
+    unknown = net_bounds(delayed(5, connect_ms=20.0, late_connects=0.3), "ttft_ms", 50)
+    assert known.high == unknown.high
+    assert known.high - known.low < 0.8 * (unknown.high - unknown.low)
