@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.comparison import Comparison
-from harness.gate.console import format_change
+from harness.gate.console import format_change_interval
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import GOODPUT, SHARES, Objective
 from harness.gate.report import ComparisonTerms
@@ -377,10 +377,6 @@ def _footnotes(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceView:
     label, percentile = _KEYS[comparison.key]
-    interval = NOTHING
-    if comparison.low is not None and comparison.high is not None:
-        ends = (format_change(comparison, end) for end in (comparison.low, comparison.high))
-        interval = " to ".join(ends)
     return DifferenceView(
         key=comparison.key,
         label=label,
@@ -388,7 +384,7 @@ def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceV
         before=value_text(comparison.key, comparison.baseline),
         after=value_text(comparison.key, comparison.value),
         difference=change_text(comparison) or NOTHING,
-        interval=interval,
+        interval=format_change_interval(comparison) or NOTHING,
         verdict=comparison.verdict,
         detail=comparison.detail,
         footnote=footnotes.index(comparison.detail) + 1 if comparison.detail in footnotes else 0,

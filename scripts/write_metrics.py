@@ -159,9 +159,9 @@ def _measurement_error() -> Iterator[str]:
         f"The harness is *saturated* if the load was lower than requested. An open loop is if it fell behind its "
         f"schedule: {1 - LATE_PERCENTILE / 100:.0%} of its arrivals were sent later than {LOAD_SHORTFALL:.0%} of the "
         f"test, and at least {LEAST_LATE_MS:g} ms. A closed loop is if its users waited for the harness for more than "
-        f"{USERS_WAIT:.0%} of their time (mean hub delay against mean duration, in any process), or "
+        f"{USERS_WAIT:.0%} of their time (while the hub delay is d, for d / (d + mean duration); in any process), or "
         f"{MOSTLY_WAIT:.0%} if "
-        f"the wait is shorter than {LEAST_WAIT_MS:g} ms. A busy processor alone distorts nothing."
+        f"the waits are shorter than {LEAST_WAIT_MS:g} ms. A busy processor alone distorts nothing."
     )
     yield (
         "A *harness fault* is an exception in the harness, or in a journey's own rule, while a stream is read, "

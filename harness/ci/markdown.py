@@ -8,7 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from harness.ci.outcome import Case, Outcome
 from harness.formatting import number
-from harness.gate.console import format_change, format_headroom, format_interval, format_value
+from harness.gate.console import (
+    format_change,
+    format_change_interval,
+    format_headroom,
+    format_interval,
+    format_value,
+)
 from harness.gate.report import GateReport, GateRow
 from harness.results import metrics
 from harness.results.records import VERDICTS, tally
@@ -119,17 +125,12 @@ def _baseline(gate: GateReport) -> Iterator[str]:
         )
     )
     for comparison in gate.comparisons:
-        interval = ""
-        if comparison.low is not None and comparison.high is not None:
-            interval = (
-                f"{format_change(comparison, comparison.low)} to {format_change(comparison, comparison.high)}"
-            )
         yield _row(
             code(comparison.key),
             plain(format_value(comparison.key, comparison.baseline)),
             plain(format_value(comparison.key, comparison.value)),
             format_change(comparison, comparison.difference),
-            interval,
+            format_change_interval(comparison),
             _marked(
                 comparison.verdict,
                 good=comparison.verdict in ("better", "same"),

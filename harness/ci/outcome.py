@@ -12,7 +12,7 @@ from harness.contract.requirements import CATALOGUE, Level
 from harness.contract.verdicts import fails
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.gate.comparison import Comparison
-from harness.gate.console import format_change, format_interval, format_value
+from harness.gate.console import format_change_interval, format_interval, format_value
 from harness.gate.report import GateReport, GateRow
 from harness.results.manifest import target_address
 from harness.results.reader import Results
@@ -184,8 +184,7 @@ def _comparison_case(comparison: Comparison, *, unsure: bool) -> Case:
     now, before = format_value(key, comparison.value), format_value(key, comparison.baseline)
     message = f"{key} is {now}, and was {before} in the baseline"
     if comparison.low is not None and comparison.high is not None:
-        low, high = (format_change(comparison, end) for end in (comparison.low, comparison.high))
-        message += f": changed by {low} to {high}"
+        message += f": changed by {format_change_interval(comparison)}"
     if comparison.detail:
         message += f"; {comparison.detail}"
     results: dict[str, CaseResult] = {"worse": "failed", "inconclusive": "error" if unsure else "skipped"}

@@ -35,6 +35,11 @@ def baseline_files(path: Path) -> list[Path]:
 
     path: a results file, the folder of one test, or a baseline folder. Raises ResultsError if there is none.
     """
+    if not path.exists():
+        raise ResultsError(
+            f"{path}: no such baseline; create a file (*{SUFFIX}) or a folder of that name from the results of a test "
+            f"with harness gate RESULTS --baseline {path} --update-baseline"
+        )
     if not path.is_dir():
         return [path]
     if (path / RESULTS_FILE).is_file():

@@ -57,6 +57,8 @@ LEAST_VALUES_BEYOND = 3
 ROUGHLY = 1.5
 """Few tests cannot show that a latency did not change by as little as the smallest effect. If it did not change
 significantly, and certainly not by this factor, it is the same, too, and the detail says how closely."""
+UNKNOWN_FROM = 10.0
+"""An interval that excludes neither a latency this many times shorter nor longer has no information: there is none."""
 ROUGHLY_SHARE = 0.25
 """If nothing failed (or everything) in both tests, shares are the same unless so many failures could go unseen."""
 _MOST_FREEDOM = 301  # from here on Student's t is the normal distribution
@@ -358,6 +360,9 @@ def _decided(
             details.append(f"a change of {change:.0%} or more is excluded; a smaller one may be noise")
         elif significant != "inconclusive" or ends[1] - ends[0] > 2 * comparison.smallest_effect:
             details.append("the harness's own delays may be the reason for the change")
+        if comparison.relative and low < 1 / UNKNOWN_FROM - 1 and high > UNKNOWN_FROM - 1:
+            details.append(f"not even a change by a factor of {UNKNOWN_FROM:.0f} is excluded")
+            return replace(comparison, detail="; ".join(details), repeats_may_tell=True)
     if _freedom(sides) < LEAST_FREEDOM:
         spread = f"{assumed_sd:.1%}" if comparison.relative else f"{assumed_sd * 100:g} percentage points"
         details.append(

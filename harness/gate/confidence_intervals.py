@@ -40,6 +40,9 @@ MOST_ROWS = 900
 LEAST_BEYOND = 10
 """Values that must lie beyond a percentile; with fewer, single slow runs decide."""
 
+_USUAL_BLOCKS = 20
+"""Blocks of a test that is long enough to decide about a rare failure."""
+_LEAST_DISTANCE = 1e-6
 _SEED = 20240607
 _NORMAL = NormalDist()
 BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
@@ -164,6 +167,32 @@ def least_sd_of_share(value: float, cases: int) -> float:
     """Standard error of a share of independent cases, with two more of each kind (see `share_estimate`)."""
     smoothed = (value * cases + 2) / (cases + 4)
     return math.sqrt(smoothed * (1 - smoothed) / (cases + 4))
+
+
+def cases_to_decide(value: float, limit: float) -> int | None:
+    """How many independent cases it takes until the interval of a share excludes a limit, if the share stays as it is.
+
+    Rounded up to two digits. None if no number of cases does.
+    """
+    distance = abs(value - limit)
+    if distance < _LEAST_DISTANCE:
+        return None
+    quantile = t_quantile((1 + CONFIDENCE) / 2, _USUAL_BLOCKS - 1)
+    low, high = 0, 1
+    while quantile * least_sd_of_share(value, high) >= distance:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (
+            (middle, high) if quantile * least_sd_of_share(value, middle) >= distance else (low, middle)
+        )
+    return rounded_up(high)
+
+
+def rounded_up(number: float) -> int:
+    """To two digits: 2,941 is 3,000."""
+    unit = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    return math.ceil(number / unit) * unit
 
 
 def block_length_s(seconds: int) -> int:

@@ -32,6 +32,11 @@ _SENTENCES = {
 MULTIPLES_FROM = 4
 """A limit exceeded by this many times itself is shown as a multiple, because percentages of thousands mean little."""
 
+UNKNOWN = "unknown"
+"""Instead of an interval without information, and where there is too little data for one."""
+SHOWN_CHANGE_AT_MOST = 10.0
+"""An end of an interval above this change, +1,000%, is not shown as a number."""
+
 _WIDE = 100  # columns from which on the numbers get padding
 _COMPARISONS_INCONCLUSIVE = "Gate: inconclusive (exit 1): too little data to compare with the baseline."
 
@@ -117,14 +122,13 @@ def _cells(row: GateRow) -> tuple[Text, ...]:
 
 
 def _comparison_cells(comparison: Comparison) -> tuple[Text, ...]:
-    ends = (format_change(comparison, end) for end in (comparison.low, comparison.high))
     return (
         Text(comparison.verdict, _STYLES[comparison.verdict]),
         Text(comparison.key),
         Text(_number(comparison.key, comparison.baseline)),
         Text(_number(comparison.key, comparison.value)),
         Text(format_change(comparison, comparison.difference)),
-        Text("" if comparison.low is None else _between(*ends)),
+        Text(format_change_interval(comparison, unit_once=True)),
         Text(format_change(comparison, comparison.smallest_effect).removeprefix("+")),
     )
 
@@ -166,6 +170,21 @@ def format_change(comparison: Comparison, change: float | None) -> str:
     if change is None:
         return ""
     return f"{change * 100:+.1f}%" if comparison.relative else f"{change * 100:+.2f} pp"
+
+
+def format_change_interval(comparison: Comparison, *, unit_once: bool = False) -> str:
+    """Both ends of the interval of a change; UNKNOWN if there is none, empty if nothing was compared."""
+    if comparison.low is None or comparison.high is None:
+        return "" if comparison.difference is None else UNKNOWN
+    low, high = (_end(comparison, end) for end in (comparison.low, comparison.high))
+    return _between(low, high) if unit_once else f"{low} to {high}"
+
+
+def _end(comparison: Comparison, end: float) -> str:
+    """One end of an interval, without digits that mean nothing."""
+    if comparison.relative and end > SHOWN_CHANGE_AT_MOST:
+        return f"more than {SHOWN_CHANGE_AT_MOST:+,.0%}"
+    return format_change(comparison, end)
 
 
 def _tests(comparisons: tuple[Comparison, ...]) -> str:

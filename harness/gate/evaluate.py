@@ -13,10 +13,11 @@ from difflib import get_close_matches
 from harness.formatting import counted
 from harness.gate.baseline_store import differences, is_same_test, load_difference, without_copies
 from harness.gate.comparison import Comparison, Effects, compare, compare_shares
+from harness.gate.confidence_intervals import cases_to_decide, rounded_up
 from harness.gate.console import format_value
 from harness.gate.error_bars import ErrorBars
 from harness.gate.goodput import journey_limits, run_limits
-from harness.gate.objective import GOODPUT, Objective, parse_objectives
+from harness.gate.objective import GOODPUT, SHARES, Objective, parse_objectives
 from harness.gate.report import SATURATED_ROW, USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
 from harness.gate.usual_comparisons import usual_comparisons
 from harness.results.ledger import TERMINAL
@@ -124,8 +125,23 @@ def _with_interval(row: GateRow, objective: Objective | None, results: Results) 
         return row
     row = replace(row, interval=interval)
     if row.verdict in ("passed", "failed") and row.limit_in_interval and not row.detail:
-        return replace(row, detail=LIMIT_IN_INTERVAL)
+        return replace(row, detail=LIMIT_IN_INTERVAL + _enough_cases(row, objective, results))
     return row
+
+
+def _enough_cases(row: GateRow, objective: Objective | None, results: Results) -> str:
+    """How many streams or runs would decide about a share whose limit is within its interval; empty for the others."""
+    if objective is None or objective.key not in SHARES or row.value is None or row.interval is None:
+        return ""
+    needed = cases_to_decide(row.value, row.limit)
+    if needed is None:
+        return ""
+    counts = results.rate_counts(objective.journey)
+    word, cases = ("run", counts.runs) if objective.key == GOODPUT else ("stream", counts.judged)
+    if cases >= needed:  # failures came together: the interval narrows with the square root of the number
+        margin = row.interval[1] - row.value if row.limit > row.value else row.value - row.interval[0]
+        needed = rounded_up(cases * (margin / (row.limit - row.value)) ** 2)
+    return f": about {needed:,} {word}s would decide it, and there were {cases:,}"
 
 
 def _incomparable(now: Sequence[Results], then: Sequence[Results]) -> str:

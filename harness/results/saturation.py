@@ -10,8 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from harness.formatting import counted
-from harness.results.histogram import Histogram
+from harness.results.histogram import MIDDLES_MS, Histogram
 from harness.results.metrics import HARNESS_METRICS, PERCENTILES
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, ProcessRecord
@@ -33,7 +35,8 @@ USERS_WAIT = 0.1
 """Users of a closed loop who wait for the harness for this share of their time are fewer users than requested."""
 
 LEAST_WAIT_MS = 25.0
-"""Shorter waits count only from MOSTLY_WAIT on: between runs of a few ms, any program waits as long as a run."""
+"""Shorter waits count only if users wait for MOSTLY_WAIT of their time: between runs of a few ms, any program waits as
+long as a run."""
 
 MOSTLY_WAIT = 0.5
 
@@ -137,18 +140,30 @@ def _behind_schedule(lags: Histogram, seconds: int) -> list[str]:
 
 
 def _waiting_users(duration_ms: float | None, hub_delays: Mapping[str, Histogram]) -> Iterator[str]:
-    """A delay sampled over time is as long as the average wait of a user who can start the next run."""
     for worker, delays in hub_delays.items():
-        wait_ms = delays.mean
-        if worker == MASTER or wait_ms is None or not duration_ms:
+        if worker == MASTER or not delays.count or not duration_ms:
             continue
-        share = wait_ms / (wait_ms + duration_ms)
-        limit = USERS_WAIT if wait_ms >= LEAST_WAIT_MS else MOSTLY_WAIT
-        if share > limit:
-            yield (
-                f"between two runs, the users of {worker} waited {wait_ms:,.0f} ms for the harness, {share:.0%} of "
-                f"their time (limit {limit:.0%})"
-            )
+        for limit, least_ms in ((USERS_WAIT, LEAST_WAIT_MS), (MOSTLY_WAIT, 0.0)):
+            share = _waiting_share(delays, duration_ms, least_ms)
+            if share > limit:
+                yield (
+                    f"between two runs, the users of {worker} waited for the harness for {share:.0%} of their time "
+                    f"(limit {limit:.0%})"
+                )
+                break
+
+
+def _waiting_share(delays: Histogram, duration_ms: float, least_ms: float) -> float:
+    """The share of their time that users wait for the harness, in waits of at least `least_ms`.
+
+    The delays are samples over time. While the delay is d, each run of D is followed by a wait of d: users then wait
+    for d / (d + D) of the time. The average over time is the share of the whole test. (The mean delay is not: a single
+    pause lets each user wait once, and not after each run.)
+    """
+    _, counts = delays.buckets()
+    waits_ms = np.clip(MIDDLES_MS, max(0.0, delays.min or 0.0), max(0.0, delays.max or 0.0))
+    shares = waits_ms / (waits_ms + duration_ms)
+    return float((counts * shares)[waits_ms >= least_ms].sum() / delays.count)
 
 
 def fault_sentence(faults: Mapping[str, int]) -> str:

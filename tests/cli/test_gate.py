@@ -103,7 +103,7 @@ def test_an_empty_baseline_folder_gets_its_first_results(tmp_path):
     [
         (["--update-baseline"], "--update-baseline needs --baseline PATH"),
         (["--baseline", "empty"], "no baseline in this folder"),
-        (["--baseline", "missing.sqlite"], "no such results file"),
+        (["--baseline", "missing.sqlite"], "no such baseline"),
         (["--baseline", "run", "--update-baseline"], "results are never overwritten"),
     ],
 )
@@ -234,7 +234,7 @@ def test_repeating_stops_as_soon_as_it_is_decided(tmp_path):
 def test_a_bad_baseline_is_found_before_the_test(tmp_path):
     settings = load_settings(None, {"target": {"base_url": "http://127.0.0.1:9"}})
     for run in (check.run_check, load.run_load):
-        with pytest.raises(ResultsError, match="no such results file"):
+        with pytest.raises(ResultsError, match="no such baseline; create .* --update-baseline"):
             run(settings, tmp_path / "out", baseline=tmp_path / "missing.sqlite")
     assert list(tmp_path.iterdir()) == []
 

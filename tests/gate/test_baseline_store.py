@@ -59,9 +59,9 @@ def test_a_baseline_is_a_file_a_tests_folder_or_a_folder_of_baselines(tmp_path):
     early = recorded(tmp_path / "main" / "20260921T000000Z-a.sqlite")
     (tmp_path / "main" / "notes.txt").write_text("no results")
     assert baseline_files(tmp_path / "main") == [early, late]
-    assert baseline_files(tmp_path / "missing.sqlite") == [
-        tmp_path / "missing.sqlite"
-    ]  # which cannot be opened
+    for missing in ("missing.sqlite", "new-folder"):
+        with pytest.raises(ResultsError, match=rf"{missing}: no such baseline; .*--update-baseline"):
+            baseline_files(tmp_path / missing)
 
 
 def test_an_empty_baseline_folder_is_an_error_with_the_command_to_fill_it(tmp_path):

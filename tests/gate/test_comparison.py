@@ -417,3 +417,12 @@ def test_what_is_known_of_each_stream_limits_the_error_of_the_median(delayed):
     unknown = net_bounds(delayed(5, connect_ms=20.0, late_connects=0.3), "ttft_ms", 50)
     assert known.high == unknown.high
     assert known.high - known.low < 0.8 * (unknown.high - unknown.low)
+
+
+def test_an_interval_that_excludes_nothing_is_none(recorded):
+    """Each second has a level of its own: the median of a resample can be any of them."""
+    rough = [recorded(seed, seconds=20, drift=8.0) for seed in (1, 2)]
+    comparison = p50(*rough)
+    assert (comparison.verdict, comparison.low, comparison.high) == ("inconclusive", None, None)
+    assert "not even a change by a factor of 10 is excluded" in comparison.detail
+    assert comparison.repeats_may_tell

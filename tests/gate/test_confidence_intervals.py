@@ -4,6 +4,7 @@ import pytest
 from harness.gate import confidence_intervals
 from harness.gate.confidence_intervals import (
     block_length_s,
+    cases_to_decide,
     estimate_of_seconds,
     percentile_estimate,
     percentile_interval,
@@ -263,3 +264,11 @@ def test_a_share_excludes_warm_up(tallied):
         == "too few seconds of data (15): at least 16 are needed"
     )
     assert share_estimate(tallied([1] * 60), "goodput") == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("value", "limit", "cases"),
+    [(0, 0.001, 3000), (0, 0.01, 300), (1, 0.99, 300), (0.002, 0.001, 9700), (0.1, 0.1, None), (0, 0, None)],
+)
+def test_how_many_streams_decide_about_a_share(value, limit, cases):
+    assert cases_to_decide(value, limit) == cases

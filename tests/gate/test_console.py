@@ -6,6 +6,7 @@ from rich.console import Console
 from harness.gate.comparison import Comparison
 from harness.gate.console import (
     format_change,
+    format_change_interval,
     format_headroom,
     format_interval,
     format_value,
@@ -190,3 +191,20 @@ def test_equal_error_rates_do_not_stand_in_for_latencies() -> None:
     )
     assert GateReport(ROWS[:2], (same, unknown), tested=True).outcome == "inconclusive"
     assert GateReport(ROWS[:2], (same,), tested=True).outcome == "passed"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [
+        (-0.05, 0.1, "-5.0% to +10.0%"),
+        (-0.5, 25.0, "-50.0% to more than +1,000%"),
+        (12.0, 13322912379.9, "more than +1,000% to more than +1,000%"),
+        (None, None, "unknown"),
+    ],
+)
+def test_an_end_of_an_interval_has_no_digits_without_meaning(low, high, shown):
+    assert format_change_interval(Comparison("stall_p50_ms", 1, 2, -0.5, low, high, "inconclusive")) == shown
+
+
+def test_what_was_not_compared_has_no_interval():
+    assert format_change_interval(COMPARISONS[1]) == ""

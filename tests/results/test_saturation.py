@@ -40,3 +40,33 @@ def test_an_open_loop_that_falls_behind_its_schedule(late_ms: float, saturated: 
     usage = ProcessUsage("local", 5, 1.0, 1.0, 1.0, 1, 1, None)
     reasons = saturation_reasons_from(measured, {}, [usage])
     assert bool(reasons) == saturated, reasons
+
+
+def _pause(pause_ms: float, test_ms: float, usual_ms: float = 0.5) -> Histogram:
+    """Hub delays, sampled every 20 ms, of a test with one pause, during which each sample is late until its end."""
+    samples = int(test_ms / 20)
+    return _histogram(*[max(usual_ms, pause_ms - 20.0 * number) for number in range(samples)])
+
+
+@pytest.mark.parametrize(
+    ("pause_ms", "test_ms", "duration_ms", "share"),
+    [
+        (2200.0, 15_000.0, 253.0, "11%"),  # 15% of the time, and the last runs before it went on meanwhile
+        (2200.0, 15_000.0, 20.0, "14%"),
+        (2200.0, 60_000.0, 253.0, ""),  # 4% of the time, although the mean delay is 40 ms
+        (2200.0, 60_000.0, 5.0, ""),
+    ],
+)
+def test_a_pause_lets_users_wait_no_longer_than_it_lasts(
+    pause_ms: float, test_ms: float, duration_ms: float, share: str
+) -> None:
+    measured = {name: Histogram() for name in ERROR_METRICS} | {"duration_ms": _histogram(duration_ms)}
+    reasons = saturation_reasons_from(measured, {"worker-0": _pause(pause_ms, test_ms)}, [])
+    assert bool(reasons) == bool(share), reasons
+    assert all(f"waited for the harness for {share} of their time" in reason for reason in reasons)
+
+
+def test_many_pauses_are_a_saturation() -> None:
+    measured = {name: Histogram() for name in ERROR_METRICS} | {"duration_ms": _histogram(253.0)}
+    pauses = _pause(2200.0, 6000.0)
+    assert saturation_reasons_from(measured, {"worker-0": pauses}, [])
