@@ -234,7 +234,7 @@ def test_repeating_stops_as_soon_as_it_is_decided(tmp_path):
 def test_a_bad_baseline_is_found_before_the_test(tmp_path):
     settings = load_settings(None, {"target": {"base_url": "http://127.0.0.1:9"}})
     for run in (check.run_check, load.run_load):
-        with pytest.raises(ResultsError, match="no such baseline; create .* --update-baseline"):
+        with pytest.raises(ResultsError, match=r"no such baseline; create .* --update-baseline"):
             run(settings, tmp_path / "out", baseline=tmp_path / "missing.sqlite")
     assert list(tmp_path.iterdir()) == []
 
