@@ -191,7 +191,7 @@ def cases_to_decide(value: float, limit: float) -> int | None:
 
 def rounded_up(number: float) -> int:
     """To two digits: 2,941 is 3,000."""
-    unit = 10 ** max(0, len(str(math.ceil(number))) - 2)
+    unit: int = 10 ** max(0, len(str(math.ceil(number))) - 2)
     return math.ceil(number / unit) * unit
 
 
