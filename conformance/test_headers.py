@@ -50,8 +50,10 @@ def test_events_arrive_as_they_are_produced(
 
 
 @decides(headers.flushed)
-def test_events_are_not_collected_into_blocks(check: CheckFunction, long_run: Exchange) -> None:
-    check(long_run)
+def test_events_are_not_collected_into_blocks(
+    check: CheckFunction, long_run: Exchange, long_runs_again: list[Exchange]
+) -> None:
+    check(long_run, long_runs_again)
 
 
 @decides(headers.method)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.contract.exchange import Exchange
 from harness.contract.rules import resume
 from harness.contract.rules.cuts import CutRun
+from harness.contract.rules.text_order import OwnIds
 from harness.suite.pytest_plugin import CheckFunction, decides
 
 
@@ -86,8 +87,9 @@ def test_last_event_id_returns_exactly_the_later_events(
     check: CheckFunction,
     resumed_after_each_id: tuple[Exchange, list[Exchange]],
     replayed_long_run: tuple[Exchange, Exchange],
+    resumed_out_of_text_order: OwnIds | None,
 ) -> None:
-    check(*resumed_after_each_id, replayed_long_run)
+    check(*resumed_after_each_id, replayed_long_run, (), resumed_out_of_text_order)
 
 
 @decides(resume.last_event_id)
@@ -111,8 +113,9 @@ def test_last_event_id_is_compared_as_numbers(
     check: CheckFunction,
     resumed_between_ids: tuple[Exchange, Exchange, list[Exchange]],
     replayed_long_run: tuple[Exchange, Exchange],
+    resumed_out_of_text_order: OwnIds | None,
 ) -> None:
-    check(*resumed_between_ids, replayed_long_run)
+    check(*resumed_between_ids, replayed_long_run, resumed_out_of_text_order)
 
 
 @decides(resume.bad_last_event_id)

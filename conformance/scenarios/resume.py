@@ -12,12 +12,13 @@ from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.retries import terminal_lead_ms
+from harness.contract.rules.text_order import OwnIds, misplaced, ordered_ids, places_to_resume
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 from harness.transport.receiver import Cut, CutHow
 
 from .moments import phase_wait_s, sent_at, spread_moments
-from .runs import cancelled_run, completed_run, failing_run, long_run, silent_run
+from .runs import cancelled_run, completed_run, echo_request, echoed_run, failing_run, long_run, silent_run
 
 MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
@@ -30,6 +31,9 @@ _FUTURE_IDS = ("99999999999999-0", f"{2**63}-0", f"{2**64 - 1}-{2**64 - 1}")
 _OLD_IDS = (StreamId(2, 0), StreamId(9, 0), StreamId(10, 0), StreamId(999_999_999_999, 0))
 _MOST_BETWEEN = 4
 _TWO_DIGITS = 10  # less than 2 as text
+_BURST_TEXT = " ".join(
+    str(number) for number in range(1, 201)
+)  # many tokens, so some have the same millisecond
 _RACES = 12
 _RACE_ROUNDS = 5
 _RACE_FROM = 4
@@ -261,6 +265,52 @@ def _absent_ids(own: list[StreamId]) -> list[StreamId]:
     ]
     last = own[-1]
     return list(dict.fromkeys([*older, *between, StreamId(last.ms, last.seq + 1), StreamId(last.ms + 1, 0)]))
+
+
+async def resumed_out_of_text_order(context: ScenarioContext) -> OwnIds | None:
+    """A finished run whose ids have a different order as text, its retry, and its resumption after such ids.
+
+    The first resumption is after an id that has the same place in both orders. None if no run of the target has such
+    ids, nor one that echoes a long text.
+    """
+    original = await _run_out_of_text_order(context)
+    if original is None:
+        return None
+    ids = ordered_ids(original)
+    wrong = set(misplaced(ids))
+    right = [place for place in range(len(ids) - 1) if place not in wrong]
+    retry = await context.send(original.request, f"the retry of {original.label}")
+    return (
+        original,
+        retry,
+        await gather_some(
+            [
+                context.send(
+                    original.request.with_header(_LAST_EVENT_ID, ids[place]),
+                    f"a resumption after id {ids[place]}",
+                )
+                for place in [*right[:1], *places_to_resume(ids)]
+            ]
+        ),
+    )
+
+
+async def _run_out_of_text_order(context: ScenarioContext) -> Exchange | None:
+    scenarios = {"success": completed_run, "echo": echoed_run, "long": long_run, "failure": failing_run}
+    runs = [
+        await context.run_once(scenario)
+        for action, scenario in scenarios.items()
+        if context.target.action(action)
+    ]
+    if context.target.action("echo") and not any(map(_is_out_of_text_order, runs)):
+        runs.append(
+            await context.send(echo_request(context, _BURST_TEXT), "a run that echoes many short words")
+        )
+    return next(filter(_is_out_of_text_order, runs), None)
+
+
+def _is_out_of_text_order(run: Exchange) -> bool:
+    return bool(run.terminals and misplaced(ordered_ids(run)))
 
 
 async def retries_with_bad_ids(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:

@@ -352,6 +352,9 @@ async def id_order(client: Client) -> None:
     first = await post(client, key="order")
     for old in ("2-0", "10-0"):
         assert (await post(client, key="order", Last_Event_ID=old)).sequence == first.sequence
+    for place, event_id in enumerate(first.ids[:-1], 1):
+        rest = await post(client, key="order", Last_Event_ID=event_id or "")
+        assert rest.sequence in (first.sequence, first.sequence[place:])
 
 
 @check("resume.retention")

@@ -241,9 +241,12 @@ def incremental(run: Exchange, again: Sequence[Exchange] = ()) -> RuleResult:
     needs=Need.LONG_ACTION,
 )
 @needs_events
-def flushed(run: Exchange) -> RuleResult:
-    """For runs whose ids don't tell when the events were made. If they do, headers.incremental compares the times."""
-    return not_in_regular_blocks(run)
+def flushed(run: Exchange, again: Sequence[Exchange] = ()) -> RuleResult:
+    """For runs whose ids don't tell when the events were made. If they do, headers.incremental compares the times.
+
+    again: the same runs as for headers.incremental.
+    """
+    return not_in_regular_blocks([run, *(other for other in again if was_accepted(other))])
 
 
 @rule(

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Location, RuleResult, Verdict, failed, passed
+from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
 from harness.contract.rules.cuts import CutRun, tail_allowed
 from harness.contract.rules.rule import combine, quoted, require_terminal
 from harness.contract.rules.sequences import (
@@ -23,6 +23,7 @@ from harness.contract.rules.sequences import (
     identity_label,
     location_of_difference,
 )
+from harness.contract.rules.text_order import is_order_of_text, misplaced, ordered_ids
 from harness.formatting import counted
 from harness.profiles.workflow_actions.event_id import read_leniently
 from harness.profiles.workflow_actions.identity import EventIdentity
@@ -116,6 +117,52 @@ def judge_order(run: Exchange, answers: Sequence[Exchange], expect: Expectations
     )
 
 
+def older_does_harm(original: Exchange, just_older: Exchange, expect: Expectations) -> RuleResult | None:
+    """An inconclusive result if an id that is older than `original` in any order gets a wrong answer; else None."""
+    if judge_answer(original, just_older, expect).verdict is Verdict.PASS:
+        return None
+    return inconclusive(
+        "an id that is older than the run in any order does harm too (see resume.bad-last-event-id)",
+        Location(just_older),
+    )
+
+
+def judge_own_ids(run: Exchange, answers: Sequence[Exchange], expect: Expectations) -> RuleResult:
+    """Whether each of `answers` to ids of the finished `run` fits the order of its ids as numbers.
+
+    Some of the ids have the same place in the order of text. If a resumption after those fails, the order is not the
+    reason; if it brings exactly the events after the id, so must the others, or the whole run.
+    """
+    ids = ordered_ids(run)
+    wrong_as_text = {ids[place] for place in misplaced(ids)}
+    controls = [answer for answer in answers if named_id(answer) not in wrong_as_text]
+    tested = [answer for answer in answers if named_id(answer) in wrong_as_text]
+    for control in controls:
+        if judge_answer(run, control, expect, own_id=True).verdict is not Verdict.PASS:
+            return inconclusive(
+                "an id that has the same place in the order of text does harm too (see resume.last-event-id)",
+                Location(control),
+            )
+    honoured = any(start_of(answer, run) == place_of(named_id(answer), run.sequence) for answer in controls)
+    return combine(
+        [_out_of_order(_own_id_result(run, answer, expect, honoured=honoured)) for answer in tested],
+        f"{counted(len(tested), 'id')} of a run, with a different order as text: nothing lost after them",
+    )
+
+
+def _own_id_result(run: Exchange, answer: Exchange, expect: Expectations, *, honoured: bool) -> RuleResult:
+    named = named_id(answer)
+    result = judge_answer(run, answer, expect, own_id=True)
+    place, start = place_of(named, run.sequence), start_of(answer, run)
+    if result.verdict is not Verdict.PASS or not honoured or start in {None, 0, place}:
+        return result
+    return failed(
+        f"Last-Event-ID {quoted(named)}: the stream starts with event {(start or 0) + 1}, not with the "
+        "one after that id",
+        Location(answer, answer.events[0]),
+    )
+
+
 def _out_of_order(result: RuleResult) -> RuleResult:
     if result.verdict is not Verdict.FAIL:
         return result
@@ -181,7 +228,12 @@ def ends_after_terminal(original: Exchange, resumed: Exchange) -> RuleResult:
         return problem
     if resumed.status == 409:  # the documented 409 is for a different body
         return failed(f"the id of the terminal event got {resumed.describe()}", Location(resumed))
-    return judge_answer(original, resumed, _ANY_START, own_id=True)
+    result = judge_answer(original, resumed, _ANY_START, own_id=True)
+    if result.verdict is Verdict.FAIL and is_order_of_text(original, resumed, named_id(resumed)):
+        return replace(
+            result, detail=f"{result.detail} (as if ids were compared as text: see resume.id-order)"
+        )
+    return result
 
 
 def not_replayed(cut: CutRun) -> RuleResult:

@@ -26,7 +26,9 @@ from harness.contract.rules.last_event_id import (
     exactly_after,
     judge_answer,
     judge_order,
+    judge_own_ids,
     not_replayed,
+    older_does_harm,
 )
 from harness.contract.rules.retries import (
     belongs_to,
@@ -42,6 +44,7 @@ from harness.contract.rules.sequences import (
     divergence,
     first_difference,
 )
+from harness.contract.rules.text_order import OwnIds
 from harness.formatting import counted
 from harness.profiles.workflow_actions.identity import EventIdentity
 
@@ -257,6 +260,39 @@ def every_cut(
 
 
 @rule(
+    "resume.id-order",
+    Level.MUST,
+    "Last-Event-ID is compared as two numbers: `2-0` is older than the run, `<ms>-10` comes after `<ms>-9`",
+    why="Compared as text, an old id skips the whole run, and seq 10 the events after 9.",
+    fix="Split ids at the hyphen, and compare both parts as integers of 64 bits.",
+    source="reading 8",
+    needs=Need.LONG_ACTION,
+)
+def id_order(
+    original: Exchange,
+    just_older: Exchange,
+    resumed: Sequence[Exchange],
+    control: tuple[Exchange, Exchange] | None = None,
+    own: OwnIds | None = None,
+    *,
+    expect: Expectations,
+) -> RuleResult:
+    """Each of `resumed` names an id of the documented form that the run does not have.
+
+    just_older: a resumption from an id that is a little older than the run, also as text. control: a run and its plain
+    retry. If one of them fails, the order of ids is not the reason. own: resumptions after ids that a run does have.
+    """
+    if (problem := require_terminal(original) or (require_replays(control) if control else None)) is None:
+        problem = older_does_harm(original, just_older, expect)
+    absent = problem or judge_order(original, resumed, expect)
+    if own is None:
+        not_seen = "; not seen: ids of a run with a different order as text, like 9 and 10"
+        return replace(absent, detail=absent.detail + not_seen) if absent.verdict is Verdict.PASS else absent
+    known = require_replays(own[:2]) or judge_own_ids(own[0], own[2], expect)
+    return combine([absent, known], f"{absent.detail}; {known.detail}")
+
+
+@rule(
     "resume.last-event-id",
     Level.SHOULD,
     "`Last-Event-ID: k` returns exactly the events after k (MUST if the target declares it)",
@@ -270,20 +306,23 @@ def last_event_id(
     resumed: Sequence[Exchange],
     control: tuple[Exchange, Exchange] | None = None,
     in_flight: Sequence[CutRun] = (),
+    own: OwnIds | None = None,
 ) -> RuleResult:
     """Each of `resumed` names an event of `original`, but not its last, in its Last-Event-ID.
 
     control: a run and its plain retry. If that fails, a retry with an id proves nothing. in_flight: runs that were cut
-    and resumed with Last-Event-ID.
+    and resumed with Last-Event-ID. own: more resumptions, of a different run.
     """
     if problem := require_terminal(original) or (require_replays(control) if control else None):
         return problem
+    run, _, more = own if own is not None and require_replays(own[:2]) is None else (original, original, ())
     return combine(
         [
             *(exactly_after(original, stream) for stream in resumed),
+            *(exactly_after(run, stream) for stream in more),
             *(not_replayed(cut) for cut in in_flight),
         ],
-        f"each of {counted(len(resumed) + len(in_flight), 'id')} returned exactly the events after it",
+        f"each of {counted(len(resumed) + len(more) + len(in_flight), 'id')} returned exactly the events after it",
     )
 
 
@@ -318,38 +357,6 @@ def _excused(result: RuleResult, answer: Exchange, control: tuple[Exchange, Exch
     if control is None or result.verdict is not Verdict.FAIL or not answer.started_run:
         return result
     return require_replays(control) or result
-
-
-@rule(
-    "resume.id-order",
-    Level.MUST,
-    "Last-Event-ID is compared as two numbers: `2-0` is older than the run, `<ms>-10` comes after `<ms>-9`",
-    why="Compared as text, an old id skips the whole run, and seq 10 the events after 9.",
-    fix="Split ids at the hyphen, and compare both parts as integers of 64 bits.",
-    source="reading 8",
-    needs=Need.LONG_ACTION,
-)
-def id_order(
-    original: Exchange,
-    just_older: Exchange,
-    resumed: Sequence[Exchange],
-    control: tuple[Exchange, Exchange] | None = None,
-    *,
-    expect: Expectations,
-) -> RuleResult:
-    """Each of `resumed` names an id of the documented form that the run does not have.
-
-    just_older: a resumption from an id that is a little older than the run, also as text. control: a run and its plain
-    retry. If one of them fails, the order of ids is not the reason.
-    """
-    if problem := require_terminal(original) or (require_replays(control) if control else None):
-        return problem
-    if judge_answer(original, just_older, expect).verdict is not Verdict.PASS:
-        return inconclusive(
-            "an id that is older than the run in any order does harm too (see resume.bad-last-event-id)",
-            Location(just_older),
-        )
-    return judge_order(original, resumed, expect)
 
 
 @rule(

@@ -234,6 +234,23 @@ class IdsComparedAsText(Fault, name="ids-compared-as-text", breaks=resume.id_ord
         return next(later, len(run.events))
 
 
+class KnownIdsComparedAsText(Fault, name="known-ids-compared-as-text", breaks=resume.id_order):
+    """Resumes a known id with the first event whose id is greater as text, which after seq 9 is not seq 10."""
+
+    clock_ms: ClassVar[int] = 20  # it advances every 20 ms, so ten events of a short run have one millisecond
+
+    def event_id(self, run: Run) -> StreamId:
+        following, last = super().event_id(run), run.last_id
+        is_soon = last is not None and following.ms - last.ms < self.clock_ms
+        return StreamId(last.ms, last.seq + 1) if last is not None and is_soon else following
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        if last_seen is None or run.index_after(last_seen) is None:
+            return super().resume_index(run, last_seen)
+        later = (place for place, event in enumerate(run.events) if str(event.id) > str(last_seen))
+        return next(later, len(run.events))
+
+
 class UnknownIdGetsNothing(Fault, name="unknown-id-gets-nothing", breaks=resume.bad_last_event_id):
     """Ends the stream at once, without an event, if the run does not have the id."""
 

@@ -185,6 +185,20 @@ def test_a_pause_fails_only_at_the_same_place_of_several_runs() -> None:
     assert headers.incremental(paused(0), [live, live]).verdict is PASS
 
 
+def test_who_is_sent_to_the_comparison_of_times_finds_no_pass() -> None:
+    live, busy = stream(MADE_MS, MADE_MS), read_late(stream(MADE_MS, HELD["all"](MADE_MS)), 600)
+    for again in ([live, live], [busy, live], [live, busy]):
+        assert headers.incremental(busy, again).verdict is PASS
+        assert headers.flushed(busy, again).verdict is PASS
+    assert headers.incremental(busy, [busy, busy]).verdict is INCONCLUSIVE
+    finding = headers.flushed(busy, [busy, busy])
+    assert finding.verdict is INCONCLUSIVE
+    assert "see headers.incremental" in finding.detail
+    held = stream(MADE_MS, HELD["all"](MADE_MS))
+    assert headers.flushed(live, [held, live]).verdict is INCONCLUSIVE
+    assert headers.incremental(live, [held, live]).verdict is FAIL
+
+
 def test_a_buffered_stream_is_found_on_a_busy_machine_too() -> None:
     buffered = stream(MADE_MS, HELD["all"](MADE_MS))
     assert headers.incremental(read_late(buffered, 30)).verdict is FAIL

@@ -10,6 +10,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.rules import resume
 from harness.contract.rules.last_event_id import place_of
+from harness.contract.rules.text_order import misplaced, places_to_resume
 from tests.contract.exchanges import (
     EPOCH_MS,
     another_run,
@@ -27,7 +28,7 @@ from tests.contract.exchanges import (
     token,
     whole_run,
 )
-from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, Case, case, check
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
 
 RUN = whole_run()
 LAST = id_at(3)
@@ -94,6 +95,31 @@ def between(answers: dict[str, Exchange]) -> tuple[Any, ...]:
         named(f"{EPOCH_MS - 1}-0", sparse(0)),
         [named(event_id, answer) for event_id, answer in answers.items()],
     )
+
+
+def known(answers: dict[int, Exchange], run: Exchange | None = None, retry: Exchange | None = None) -> Any:
+    """The burst, its retry, and answers to the Last-Event-ID with each of these sequence numbers."""
+    named_answers = [named(f"{EPOCH_MS}-{seq}", answer) for seq, answer in answers.items()]
+    return run or burst(0), retry or burst(0), named_answers
+
+
+def own(answers: dict[int, Exchange], retry: Exchange | None = None) -> tuple[Any, ...]:
+    """The evidence of id-order from a server that knows what to do with ids that the run does not have."""
+    return (*ordered({"2-0": whole_run()}), None, known(answers, retry=retry))
+
+
+def own_by_id(answers: dict[int, Exchange]) -> tuple[Any, ...]:
+    """The same for last-event-id."""
+    return RUN, [named(id_at(0), tail(1))], None, (), known(answers)
+
+
+def without(*places: int) -> Exchange:
+    """The burst without its events of these numbers, from 0."""
+    frames = [
+        frame({"type": "token", "content": str(seq)}, event_id) for seq, event_id in enumerate(BURST_IDS)
+    ]
+    frames.append(frame({"type": "done", "runId": "run-1"}, f"{EPOCH_MS}-12"))
+    return run(*(part for place, part in enumerate(frames) if place not in places))
 
 
 AS_TEXT = "(are ids compared as text, or only in part?)"
@@ -299,6 +325,75 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="see resume.replay",
     ),
+    # the same, for ids that the run does have: seq 10 to 12 come before seq 2 as text
+    case(
+        resume.id_order,
+        *own({0: burst(1), 2: burst(3), 9: burst(10), 10: burst(11)}),
+        is_=PASS,
+        says="1 id that the run does not have: answered as their numbers say; 3 ids of a run, with a different order",
+    ),
+    *(
+        case(resume.id_order, *own({0: answer, 9: answer}), is_=PASS, says="1 id of a run, with a different")
+        for answer in (
+            burst(0),
+            reply(400),
+            burst(12),
+        )  # all, none or, as a tail, the end: whatever the id is
+    ),
+    case(resume.id_order, *own({0: burst(1), 9: burst(0)}), is_=PASS, says="1 id of a run, with a different"),
+    case(resume.id_order, *own({0: burst(1), 9: empty_stream()}), is_=FAIL, says=AS_TEXT),
+    case(resume.id_order, *own({9: empty_stream()}), is_=FAIL, says=AS_TEXT),
+    case(resume.id_order, *own({0: burst(1), 9: HEARTBEATS}), is_=FAIL, says=AS_TEXT),
+    case(resume.id_order, *own({0: burst(1), 9: reply(500)}), is_=FAIL, says="'1717000000000-9' caused"),
+    case(resume.id_order, *own({0: burst(1), 10: burst(2)}), is_=FAIL, says="9 events repeated", at=0),
+    case(
+        resume.id_order,  # each id that is greater as text
+        *own({0: burst(1), 2: without(0, 1, 2, 10, 11, 12)}),
+        is_=FAIL,
+        says="3 events missing",
+    ),
+    case(
+        resume.id_order,  # a server that honours ids sends no tails
+        *own({0: burst(1), 9: burst(12)}),
+        is_=FAIL,
+        says="the stream starts with event 13, not with the one after that id",
+    ),
+    case(
+        resume.id_order,  # wrong after any id: not for the order
+        *own({0: burst(2), 9: burst(11)}),
+        is_=INCONCLUSIVE,
+        says="does harm too (see resume.last-event-id)",
+    ),
+    case(
+        resume.id_order,
+        *own({0: burst(1), 9: empty_stream()}, retry=another_run()),
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
+    case(
+        resume.id_order,  # what is not seen is not claimed
+        *ordered({"2-0": whole_run()}),
+        is_=PASS,
+        says="; not seen: ids of a run with a different order as text",
+    ),
+    case(
+        resume.last_event_id,
+        *own_by_id({0: burst(1), 9: burst(10)}),
+        is_=PASS,
+        says="each of 3 ids returned exactly",
+    ),
+    case(
+        resume.last_event_id,
+        *own_by_id({0: burst(1), 9: empty_stream()}),
+        is_=WARN,
+        says=f"Last-Event-ID {EPOCH_MS}-9: ",
+    ),
+    case(
+        resume.after_terminal,
+        [(burst(0), named(f"{EPOCH_MS}-12", burst(2)))],
+        is_=FAIL,
+        says="(as if ids were compared as text: see resume.id-order)",
+    ),
     case(resume.id_order, *ordered({}), is_=INCONCLUSIVE, says="nothing was tested"),
     case(resume.id_order, TRUNCATED, TRUNCATED, [], is_=INCONCLUSIVE, says="did not reach a terminal"),
 ]
@@ -332,3 +427,29 @@ def test_ids_without_an_order_have_a_place_only_if_they_are_the_runs() -> None:
     strange = run(frame({"type": "token", "content": "a"}, "x"), done(1))
     assert place_of("x", strange.sequence) == 1
     assert place_of("2-0", strange.sequence) is None
+
+
+@pytest.mark.parametrize(
+    ("ids", "wrong"),
+    [
+        ([], []),
+        (["5-0"], []),
+        ([f"{EPOCH_MS}-{seq}" for seq in range(10)], []),
+        ([f"{EPOCH_MS}-{seq}" for seq in range(12)], [2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (["8-0", "9-0", "10-0", "11-0"], [0, 1, 2]),
+        (["9", "10"], [0]),
+        ([f"{EPOCH_MS}-9", f"{EPOCH_MS}-10", f"{EPOCH_MS + 1}-0", f"{EPOCH_MS + 2}-0"], [0, 1]),
+        ([f"{EPOCH_MS}-0", f"{EPOCH_MS + 1}-0", f"{EPOCH_MS + 2}-0"], []),
+    ],
+)
+def test_where_the_order_as_text_differs(ids: list[str], wrong: list[int]) -> None:
+    assert misplaced(ids) == wrong
+    assert set(places_to_resume(ids)) <= set(wrong)
+
+
+def test_a_few_places_include_the_one_before_ten_and_the_one_after_it() -> None:
+    ids = [f"{EPOCH_MS + ms}-{seq}" for ms in range(9) for seq in range(30)]
+    places = places_to_resume(ids)
+    assert {"9", "10"} <= {ids[place].rpartition("-")[2] for place in places}
+    assert len(places) <= 6
+    assert places_to_resume([f"{EPOCH_MS}-{seq}" for seq in range(15)])[:2] == [9, 10]
