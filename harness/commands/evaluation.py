@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,8 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from harness.config.settings import GateSettings
+from harness.config.settings import GateSettings, Settings
 from harness.gate.baseline_store import baseline_files
+from harness.gate.comparison import LEAST_FREEDOM
+from harness.gate.confidence_intervals import LEAST_S
 from harness.gate.console import print_report
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import parse_objectives
@@ -23,6 +26,22 @@ def require_readable(baseline: Path | None) -> None:
     """Raise ResultsError for an unreadable baseline, before the test instead of after it."""
     for file in [] if baseline is None else baseline_files(baseline):
         Results(file).close()
+
+
+def too_short_for(baseline: Path | None, settings: Settings) -> str:
+    """Why no latency of the test to come can be compared with the baseline; empty if that is not certain.
+
+    From four files on, the spread between them counts, and not the seconds within them. Raises ResultsError.
+    """
+    measured_s = settings.load.duration - settings.load.warmup
+    files = 0 if baseline is None else len(baseline_files(baseline))
+    if not files or measured_s >= LEAST_S or files + 1 >= LEAST_FREEDOM + 2:
+        return ""
+    enough_s = 5 * math.ceil((LEAST_S + settings.load.warmup) / 5)
+    return (
+        f"{measured_s:g} s are too short to compare with the baseline: at least {LEAST_S} s without warm-up are "
+        f"needed; use --duration {enough_s}s"
+    )
 
 
 def evaluate_results(

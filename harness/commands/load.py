@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
-from harness.commands.evaluation import require_readable
+from harness.commands.evaluation import require_readable, too_short_for
 from harness.commands.load_process import describe_load, load_command_for, load_exit_code, show_load_log
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.commands.publication import evaluate_and_publish
@@ -33,6 +33,8 @@ def run_load(
     output = output or Output()
     ensure_testable(settings)
     folder = out or output_dir.default_folder()
+    if warning := too_short_for(baseline, settings):
+        output.console.print(warning, markup=False)
     output.console.print(
         f"load: {describe_load(settings)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
     )

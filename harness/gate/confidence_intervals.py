@@ -35,6 +35,8 @@ LEAST_BLOCKS = 4
 """Fewer blocks tell next to nothing about their variation."""
 LEAST_S = 16
 """In shorter tests, blocks would be shorter than 4 s and cut runs apart: a run takes seconds."""
+UNUSED_S = 2
+"""Seconds at the ends of a long enough test in which nothing of a metric may fall: chance decides about them."""
 MOST_ROWS = 900
 """In longer tests, several seconds form one row of the resampling, to bound memory and time."""
 LEAST_BEYOND = 10
@@ -94,7 +96,7 @@ def percentile_estimate(
     if percent == 100:
         return "a maximum is a single value and has no confidence interval"
     seconds = _read(results, metric, journey)
-    return "not measured" if seconds is None else _estimate(seconds, percent)
+    return "not measured" if seconds is None else _estimate(seconds, percent, _configured_s(results))
 
 
 def estimate_of_seconds(histograms: Mapping[int, Histogram], percent: float) -> Estimate | str:
@@ -102,8 +104,8 @@ def estimate_of_seconds(histograms: Mapping[int, Histogram], percent: float) -> 
     return _estimate(_SecondBlocks.of(histograms), percent) if histograms else "not measured"
 
 
-def _estimate(seconds: _SecondBlocks, percent: float) -> Estimate | str:
-    problem = _too_little(seconds.duration_s, seconds.total.count, percent)
+def _estimate(seconds: _SecondBlocks, percent: float, configured_s: float | None = None) -> Estimate | str:
+    problem = _too_little(seconds.duration_s, configured_s, seconds.total.count, percent)
     if problem:
         return problem
     value = max(seconds.total.percentile(percent) or 0.0, LOWEST_MS)
@@ -144,7 +146,7 @@ def share_estimate(results: Results, share: ShareName, journey: str | None = Non
     if not counts or not (total := sum(of for _, of in counts.values())):
         return "not measured"
     value = sum(hits for hits, _ in counts.values()) / total
-    problem = _too_little(max(counts) - min(counts) + 1, total, 50.0)
+    problem = _too_little(max(counts) - min(counts) + 1, _configured_s(results), total, 50.0)
     if problem:
         return problem
     series = np.zeros((max(counts) - min(counts) + 1, 2))
@@ -263,8 +265,21 @@ def _merged(histograms: Iterable[Histogram]) -> Histogram:
     return total
 
 
-def _too_little(seconds: int, values: int, percent: float) -> str:
-    if seconds < LEAST_S:
+def _configured_s(results: Results) -> float | None:
+    """How long the test was to measure; None if that is not recorded."""
+    settings = results.manifest.get("settings")
+    load = settings.get("load") if isinstance(settings, dict) else None
+    duration_s, warmup_s = (
+        (load.get(name) for name in ("duration", "warmup")) if isinstance(load, dict) else (0, 0)
+    )
+    return duration_s - (warmup_s or 0.0) if isinstance(duration_s, int | float) and duration_s else None
+
+
+def _too_little(seconds: int, configured_s: float | None, values: int, percent: float) -> str:
+    """seconds: from the first to the last with data. One more or less of them is chance, so the duration decides."""
+    if configured_s is not None and configured_s < LEAST_S:
+        return f"too short a test ({configured_s:g} s): at least {LEAST_S} s are needed"
+    if seconds < LEAST_S - (UNUSED_S if configured_s is not None else 0):
         return f"too few seconds of data ({seconds}): at least {LEAST_S} are needed"
     if values * min(percent, 100 - percent) / 100 < LEAST_BEYOND:
         return f"too few values ({values}): at least {LEAST_BEYOND} must lie beyond the percentile"

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from harness.cli import main
 from harness.commands import check, load, repeats
+from harness.commands.evaluation import too_short_for
 from harness.commands.processes import ChildProcesses
 from harness.config.sources import load_settings
 from harness.results.reader import Results
@@ -253,3 +254,22 @@ def test_what_is_no_share_is_refused_in_one_sentence(text):
 
     with pytest.raises(click.UsageError, match="is not a share above 0 to 100%; write for example 10%"):
         ShareType().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("duration", "warmup", "files", "hint"),
+    [
+        (15, 0, 1, "use --duration 20s"),
+        (20, 5, 1, "use --duration 25s"),
+        (16, 0, 1, ""),
+        (8, 0, 3, ""),  # the spread between four files counts
+    ],
+)
+def test_a_test_too_short_for_the_baseline_is_announced(tmp_path, duration, warmup, files, hint):
+    for number in range(files):
+        (tmp_path / f"{number}.sqlite").touch()
+    settings = load_settings(None, {"load": {"duration": duration, "warmup": warmup}})
+    warning = too_short_for(tmp_path, settings)
+    assert warning.endswith(hint)
+    assert bool(warning) == bool(hint)
+    assert too_short_for(None, settings) == ""

@@ -272,3 +272,34 @@ def test_a_share_excludes_warm_up(tallied):
 )
 def test_how_many_streams_decide_about_a_share(value, limit, cases):
     assert cases_to_decide(value, limit) == cases
+
+
+@pytest.mark.parametrize(
+    ("seconds", "duration_s", "warmup_s", "why"),
+    [
+        (15, 15, 0, "too short a test (15 s): at least 16 s are needed"),
+        (
+            16,
+            15,
+            0,
+            "too short a test (15 s): at least 16 s are needed",
+        ),  # the last value fell into the next second
+        (16, 20, 5, "too short a test (15 s): at least 16 s are needed"),
+        (15, 16, 0, None),
+        (19, 20, 0, None),
+        (5, 20, 0, "too few seconds of data (5): at least 16 are needed"),  # it was interrupted
+    ],
+)
+def test_the_duration_decides_and_not_whether_a_value_fell_into_one_more_second(
+    tmp_path, seconds, duration_s, warmup_s, why
+):
+    with ResultsWriter(tmp_path / "r.sqlite") as writer:
+        writer.set_manifest(settings={"load": {"duration": float(duration_s), "warmup": float(warmup_s)}})
+        for second in range(START, START + seconds):
+            histogram = Histogram()
+            histogram.record_many([100.0, 101.0] * 10)
+            writer.add_histogram("ttft_ms", "fresh", second, "w", histogram)
+            writer.add_rate_counts("w", second, "fresh", "judged", 10)
+    with Results(writer.path) as results:
+        for found in (percentile_estimate(results, "ttft_ms", 50), share_estimate(results, "error_rate")):
+            assert found == why if why else not isinstance(found, str)
