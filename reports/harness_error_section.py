@@ -28,13 +28,17 @@ _ERRORS_SHOWN = {"ttft_ms": "TTFT", "duration_ms": "duration"}
 """The metrics whose error a sentence names, with their names in it."""
 
 _STAMPS = {
-    "kernel": "Arrival times are the kernel's receive timestamps, so latencies do not depend on how busy the harness "
-    "was. Tokens that arrive in one read share the timestamp of the last of them.",
+    "kernel": "Arrival times are the kernel's receive timestamps, so they do not depend on how late the harness read "
+    "the data. Tokens that arrive in one read share the timestamp of the last of them.",
     "user": "Arrival times are from the harness's own clock, because the kernel gave no timestamps. Each latency "
     "includes the delay until the harness read the data.",
     "mixed": "Some arrival times are the kernel's receive timestamps, others are from the harness's own clock. The "
     "latter include the delay until the harness read the data.",
 }
+_FROM_DUE_TIME = (
+    " TTFT, time to first event and run duration begin when a stream was due, so they include how late the harness "
+    "sent it (schedule lag)."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def harness_error_view(results: Results, summary: Mapping[str, Any]) -> HarnessE
         bool(lags or processes),
         _sentence(results, harness["why"], has_lags=bool(lags or processes)),
         _faults(harness["faults"]["sentence"]),
-        _STAMPS.get(str(harness["receive_stamp"]), "The source of the arrival times is not recorded."),
+        _stamps(results, str(harness["receive_stamp"])),
         _coalesced(results.manifest),
         tuple(lags),
         processes,
@@ -99,6 +103,12 @@ def _sentence(results: Results, reasons: list[str], *, has_lags: bool) -> str:
 def _percentile_error(results: Results, metric: str, percentile: str) -> str:
     bounds = percentile_bounds(results, metric, PERCENTILES[percentile])
     return NOTHING if bounds is None else f"{milliseconds(bounds.high - bounds.low)} ms"
+
+
+def _stamps(results: Results, source: str) -> str:
+    """Which of the harness's delays are in the latencies, in sentences."""
+    text = _STAMPS.get(source, "The source of the arrival times is not recorded.")
+    return text + (_FROM_DUE_TIME if results.histogram("schedule_lag_ms").count else "")
 
 
 def _faults(sentence: str) -> str:

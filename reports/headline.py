@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.contract.requirements import CATALOGUE
+from harness.gate.console import compared_tests
 from harness.gate.report import GateReport, GateRow
+from harness.reports.baseline_section import NO_BASELINE
+from harness.reports.comparison_sentences import changes_sentence
 from harness.reports.harness_error_section import HarnessErrorView
 from harness.reports.load_section import REASON_LIMIT, LedgerView
 from harness.reports.objectives_section import limit_text, value_text
@@ -84,7 +87,7 @@ def headline(
     return Headline(
         tone,
         title,
-        _reasons(gate),
+        _reasons(gate, has_load=ledger is not None),
         notes,
         tuple(_tested(results, ledger)),
         tuple(_broken(results, broken[:SHOWN])),
@@ -145,19 +148,37 @@ def _dropped(dropped: int) -> str:
     return f"{counted(dropped, 'arrival')} {agree(dropped, 'was', 'were')} dropped"
 
 
-def _reasons(gate: GateReport) -> str:
+def _reasons(gate: GateReport, *, has_load: bool) -> str:
     if gate.outcome == "nothing tested":
         return (
             "No check reached a verdict about the server and no request started a run, so this report says nothing "
             "about the server."
         )
-    clauses = [_missed(row) for row in gate.rows if row.verdict not in ("passed", "inconclusive")]
+    missed = [row for row in gate.rows if row.verdict not in ("passed", "inconclusive")]
+    # A server that breaks a requirement comes first: its latencies may be those of a broken stream.
+    clauses = [_missed(row) for row in sorted(missed, key=lambda row: row.name != "conformance")]
+    worse = changes_sentence(gate.comparisons, "worse")
+    clauses += [f"worse than the baseline: {worse}"] if worse else []
     clauses += _inconclusive(gate)
+    if gate.comparisons_inconclusive:
+        clauses.append("the comparison with the baseline is inconclusive")
     if clauses:
         sentence = bounded("; ".join(clauses), REASONS_LIMIT)
         return f"{sentence[0].upper()}{sentence[1:]}."
+    return " ".join(_all_met(gate, has_load=has_load))
+
+
+def _all_met(gate: GateReport, *, has_load: bool) -> Iterator[str]:
+    """What passed, in sentences."""
     rows = len(gate.rows)
-    return f"{'The only limit was' if rows == 1 else f'All {rows} limits were'} met."
+    if not has_load and [row.name for row in gate.rows] == ["conformance"]:
+        yield "No requirement failed."
+    elif rows:
+        yield f"{'The only limit was' if rows == 1 else f'All {rows} limits were'} met."
+    if gate.comparisons:
+        yield f"Nothing is worse than the baseline ({compared_tests(gate.comparisons)})."
+    elif has_load:
+        yield NO_BASELINE
 
 
 def _missed(row: GateRow) -> str:

@@ -15,10 +15,12 @@ from markupsafe import Markup, escape
 
 from harness import __version__
 from harness.atomic_file import write_text
+from harness.gate.report import GateReport
 from harness.reports.comparison_page import ComparisonPage
 from harness.reports.harness_error_section import PROCESS_COLUMNS
 from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_COLUMNS
 from harness.reports.page import ReportPage, page
+from harness.results.histogram import ACCURACY
 from harness.results.reader import Results
 
 from .text import Gap, agree, bounded, count, counted, visible
@@ -31,14 +33,20 @@ _JOINT = re.compile(r"([._/]+)(?=[A-Za-z])")
 _ICON_COLOURS = {"good": "%231a7f4b", "bad": "%23b3261e", "warn": "%23a86a00", "none": "%236b7280"}
 
 
-def write_report(results_path: str | os.PathLike[str], out_path: str | os.PathLike[str]) -> Path:
+def write_report(
+    results_path: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+    gate: GateReport | None = None,
+) -> Path:
     """Write the page of a results file and return its path; creates missing parent directories.
+
+    gate: what the gate of the test found, with its baseline and repeats; None evaluates the file alone.
 
     The same results give the same page. Raises ResultsError when the results file is missing or not a results
     file, and FileWriteError when the page cannot be written.
     """
     with Results(results_path) as results:
-        html = render(page(results))
+        html = render(page(results, gate))
     return _write(html, out_path)
 
 
@@ -61,6 +69,7 @@ def render(content: ReportPage) -> str:
         content,
         journey_columns=JOURNEY_COLUMNS,
         percentile_columns=PERCENTILE_COLUMNS,
+        accuracy=ACCURACY,
         process_columns=PROCESS_COLUMNS,
     )
 

@@ -19,6 +19,8 @@ from harness.results.metrics import (
     GOODPUT_FORMULA,
     METRICS,
     PERCENTILES,
+    RUN_STREAM,
+    RUN_STREAMS,
     goodput,
 )
 from harness.results.reader import Results
@@ -225,7 +227,7 @@ def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
         counts = f"{count(streams['failed'])} of {counted(streams['judged'], 'stream')}"
         yield RateView("Error rate", ERROR_RATE_FORMULA, percent(streams["error_rate"]), counts)
     if runs["runs"]:
-        counts = f"{count(runs['good'])} of {counted(runs['runs'], 'run')}"
+        counts = f"{count(runs['good'])} of {counted(runs['runs'], RUN_STREAM, RUN_STREAMS)}"
         yield RateView("Goodput", GOODPUT_FORMULA, percent(runs["share"]), counts)
 
 
@@ -298,7 +300,12 @@ def ledger_view(results: Results) -> LedgerView | None:
 
 
 def _ledger_notes(ledger: Ledger) -> Iterator[str]:
-    dropped, lost = ledger["dropped"], ledger["lost"]
+    abandoned, dropped, lost = ledger["abandoned"], ledger["dropped"], ledger["lost"]
+    if abandoned:
+        yield (
+            f"The harness ended {counted(abandoned, 'stream')} ({agree(abandoned, 'it is', 'they are')} abandoned): a "
+            "journey such as resume cuts streams on purpose, and a user may stop during the test."
+        )
     if dropped:
         yield (
             f"{counted(dropped, 'arrival')} {agree(dropped, 'was', 'were')} dropped because the maximum number of "

@@ -8,6 +8,8 @@ from typing import Any
 
 from harness.gate.evaluate import evaluate
 from harness.gate.objective import Objective, parse_objectives
+from harness.gate.report import GateReport
+from harness.reports.baseline_section import BaselineView, baseline_view
 from harness.reports.capacity_section import CapacityView, capacity_view
 from harness.reports.chart_style import Chart
 from harness.reports.conformance_section import CheckView, ConformanceMatrix, matrix, policies
@@ -47,6 +49,7 @@ class ReportPage:
     headline: Headline
     objectives: tuple[ObjectiveView, ...]
     has_objectives: bool
+    baseline: BaselineView
     capacity: CapacityView | None
     matrix: ConformanceMatrix | None
     policies: tuple[CheckView, ...]
@@ -63,11 +66,11 @@ class ReportPage:
     unlisted: int
 
 
-def page(results: Results) -> ReportPage:
-    """The report page of a results file. Raises ResultsError."""
+def page(results: Results, gate: GateReport | None = None) -> ReportPage:
+    """The report page of a results file. gate: see `write_report`. Raises ResultsError."""
     manifest = results.manifest
     objectives = _objectives(results, manifest)
-    gate = evaluate(results, objectives, intervals=True)
+    gate = gate or evaluate(results, objectives, intervals=True)
     numbers = summarize(results)
     metrics = {objective.name: metric_text(objective) for objective in objectives}
     budget = SizeBudget()
@@ -90,6 +93,7 @@ def page(results: Results) -> ReportPage:
         if capacity is None
         else (),
         has_objectives=bool(objectives),
+        baseline=baseline_view(gate),
         capacity=capacity,
         matrix=conformance,
         policies=policies(conformance),

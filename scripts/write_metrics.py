@@ -12,7 +12,7 @@ from harness.export.result_families import result_families
 from harness.gate.goodput import METRICS_OF_EVERY_RUN, METRICS_OF_SOME_RUNS
 from harness.gate.objective import GOODPUT, KEYS
 from harness.results import metrics
-from harness.results.histogram import Histogram
+from harness.results.histogram import ACCURACY, Histogram
 from harness.results.ledger import OUTCOMES
 from harness.results.reader import Results
 from harness.results.records import HARNESS_FAULT, CheckRecord, ProcessRecord
@@ -90,7 +90,7 @@ def _metrics() -> Iterator[str]:
     yield "## Distributions"
     yield (
         f"Each distribution is stored completely, in one histogram per second, journey and process. Percentiles "
-        f"({', '.join(metrics.PERCENTILES)}) are nearest-rank and within 0.5% of the value; count, min and max are "
+        f"({', '.join(metrics.PERCENTILES)}) are nearest-rank and {ACCURACY} of the value; count, min and max are "
         f"exact. Streams due during warm-up are excluded."
     )
     for metric in metrics.METRICS.values():

@@ -53,7 +53,7 @@ def run_conformance(
     with ExitStack() as stack:
         # The artifacts are made from a results file, so one is needed even if it is not kept.
         folder = out or stack.enter_context(temporary_folder())
-        path = output_dir.begin(folder, settings, has_suite=True)
+        path = output_dir.begin(folder, settings, has_suite=True, has_load=False)
         with (
             suspend_workflow_commands(sys.stdout, "harness conformance"),
             private_settings(settings) as settings_file,

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.atomic_file import atomic_symlink
 from harness.config.settings import Settings
 from harness.errors import FileWriteError, SettingsError
-from harness.results.manifest import manifest_at_start
+from harness.results.manifest import NO_LOAD, manifest_at_start
 from harness.results.schema import RESULTS_FILE
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
@@ -29,10 +29,11 @@ def default_folder() -> Path:
     return DEFAULT_FOLDER / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
-def begin(out: Path, settings: Settings, *, has_suite: bool = False) -> Path:
+def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: bool = True) -> Path:
     """Create the folder and its results file. Returns the results file. A default folder becomes the latest.
 
-    has_suite: whether the test includes the conformance suite; the manifest says so before its verdicts are stored.
+    has_suite, has_load: whether the test includes the conformance suite and a load; the manifest says so before there
+    are results of them, so that a load that left none is not taken for a test without one.
     Raises SettingsError if the folder contains results (nothing is overwritten) or cannot be written to.
     """
     path = out / RESULTS_FILE
@@ -44,6 +45,8 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False) -> Path:
             writer.set_manifest(**manifest_at_start(settings.document(), sys.argv), state="running")
             if has_suite:
                 writer.set_manifest(suite_state="running")
+            if not has_load:
+                writer.set_manifest(load_state=NO_LOAD)
     except OSError as problem:
         raise SettingsError(f"cannot write to the folder {out}: {problem.strerror or problem}") from None
     if out.parent == DEFAULT_FOLDER and _TIME_NAME.fullmatch(out.name):

@@ -21,6 +21,7 @@ from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED
 from harness.formatting import counted, number, share
 from harness.gate.report import GateReport
 from harness.results import metrics
+from harness.results.ledger import outcome_label
 from harness.results.reader import Results
 from harness.results.summary import summarize
 from harness.terminal.output import Output
@@ -47,9 +48,18 @@ def evaluate_and_publish(
         with Results(path) as results:
             for sentence in what_broke(results):
                 output.console.print(sentence, style="red", markup=False)
+        if baseline is not None:
+            write_report_of(path, report, gate)
         output.console.print(f"results: {path}\nreport:  {report}")
     code, problems = _exit_code(gate, tests, interrupted=children.interrupted)
     return publish_outcome(verb, output, path, report, gate, code, problems, artifacts)
+
+
+def write_report_of(path: Path, report: Path, gate: GateReport) -> None:
+    """Write the report again, with the comparisons of the gate: it was written before there were any."""
+    from harness.reports.html import write_report
+
+    write_report(path, report, gate)
 
 
 def publish_outcome(
@@ -113,10 +123,10 @@ def _print_load(console: Console, path: Path) -> None:
     if not counts:
         console.print("load: no stream was started")
         return
-    streams = ", ".join(f"{count} {word}" for word, count in counts.items())
+    streams = ", ".join(f"{count} {outcome_label(word)}" for word, count in counts.items())
     console.print(f"streams: {streams} ({'adds up' if adds_up else 'DOES NOT ADD UP'})")
     if summary["goodput"]["share"] is not None:
-        runs = counted(summary["goodput"]["runs"], "run")
+        runs = counted(summary["goodput"]["runs"], metrics.RUN_STREAM, metrics.RUN_STREAMS)
         console.print(f"goodput: {share(summary['goodput']['share'])} of {runs}")
     table = Table("ms", *metrics.PERCENTILES, "count", title="load")
     for column in table.columns:

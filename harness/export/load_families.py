@@ -7,7 +7,7 @@ from typing import Protocol
 
 from harness.export.metric_families import Distribution, Family, make_family
 from harness.results import metrics
-from harness.results.histogram import Histogram
+from harness.results.histogram import ACCURACY, Histogram
 from harness.results.ledger import ENDINGS, Ledger
 from harness.results.rate_counts import COUNTERS, RateCounts
 
@@ -100,7 +100,7 @@ def _of_metric(
         f"{name}.percentile",
         "gauge",
         unit,
-        f"{help_text} Nearest-rank percentiles so far, within 0.5%. Without a journey label: all journeys.",
+        f"{help_text} Nearest-rank percentiles so far, {ACCURACY}. Without a journey label: all journeys.",
         (
             ({"journey": journey, "percentile": name}, value * scale)
             for journey, histogram in with_total.items()

@@ -52,7 +52,7 @@ def print_report(report: GateReport, console: Console) -> None:
     _print(console, table, [(row.name, row.detail) for row in report.rows if row.name != SATURATED_ROW])
     if report.comparisons:
         level = f"{report.confidence * 100:.3g}% interval"
-        title = f"Against the baseline ({_tests(report.comparisons)})"
+        title = f"Against the baseline ({compared_tests(report.comparisons)})"
         comparisons = _table(console, title, "before", "after", "change", level, "smallest\neffect")
         for comparison in report.comparisons:
             comparisons.add_row(*_comparison_cells(comparison))
@@ -187,7 +187,8 @@ def _end(comparison: Comparison, end: float) -> str:
     return format_change(comparison, end)
 
 
-def _tests(comparisons: tuple[Comparison, ...]) -> str:
+def compared_tests(comparisons: tuple[Comparison, ...]) -> str:
+    """How many tests a comparison has on each side. There must be at least one comparison."""
     now, then = max(comparison.runs for comparison in comparisons)
     return f"{counted(then, 'test')} before, {now} now"
 

@@ -53,7 +53,7 @@ def evaluate(
     repeats: results of the same test; they are pooled with it for the comparison, and rows that do not pass in one of
     them are included. intervals: whether rows get a confidence interval. Raises ResultsError.
     """
-    objectives = tuple(objectives)
+    objectives, left_out = _applicable(results, tuple(objectives))
     bars = ErrorBars(results, objectives)
     rows = list(_rows(results, objectives, bars))
     if intervals:
@@ -66,9 +66,34 @@ def evaluate(
             for row in repeat_rows
             if row.verdict != "passed"
         ]
-    report = GateReport(tuple(rows), (), results.tested, bars.saturation, (), terms.inconclusive_fails)
+    report = GateReport(tuple(rows), (), results.tested, bars.saturation, left_out, terms.inconclusive_fails)
     then = [baseline] if isinstance(baseline, Results) else list(baseline or [])
     return _with_baseline(report, objectives, [results, *repeats], then, terms) if then else report
+
+
+def _applicable(
+    results: Results, objectives: tuple[Objective, ...]
+) -> tuple[tuple[Objective, ...], tuple[str, ...]]:
+    """The objectives that apply to the test, and a note about the others.
+
+    Settings are shared by all commands, so a test without a load has the load's limits, too. A limit that its settings
+    do not have was asked of this test: it stays, and is not measured.
+    """
+    if results.has_load:
+        return objectives, ()
+    settings = results.manifest.get("settings")
+    limits = settings.get("objectives") if isinstance(settings, dict) else None
+    own = limits if isinstance(limits, dict) else {}
+    left_out = [
+        objective
+        for objective in objectives
+        if objective.key != "violations" and own.get(objective.name) == objective.limit
+    ]
+    if not left_out:
+        return objectives, ()
+    names = ", ".join(objective.name for objective in left_out)
+    note = f"not applicable, because this test has no load: {names}"
+    return tuple(objective for objective in objectives if objective not in left_out), (note,)
 
 
 def _with_baseline(
@@ -80,7 +105,7 @@ def _with_baseline(
 ) -> GateReport:
     files = len(now) + len(then)
     now, then = without_copies(now), without_copies(then)
-    notes: tuple[str, ...] = ()
+    notes = report.notes
     if len(now) + len(then) < files:
         notes += ("some of these files are copies of one test and count once",)
     others = [file for file in then if not any(is_same_test(file, current) for current in now)]

@@ -30,6 +30,9 @@ GROWTH = 10 ** (1 / BUCKETS_PER_DECADE)
 RELATIVE_ERROR = 0.005
 """Guaranteed bound: (GROWTH - 1) / (GROWTH + 1) = 0.0048, plus room for the rounding of a logarithm."""
 
+ACCURACY = f"within {RELATIVE_ERROR:.1%}"
+"""How close a percentile is to the exact nearest-rank value, for texts."""
+
 FOLD_AT = 4096
 PLAIN_PYTHON_BELOW = 32
 """Below this number of values, plain Python is faster than numpy."""

@@ -19,6 +19,14 @@ streams were open. lost: open in a lost worker at its last report. These three a
 """
 
 
+_LABELS = {"abandoned": "abandoned (ended by the harness)"}
+
+
+def outcome_label(outcome: str) -> str:
+    """The outcome as texts name it: `abandoned` streams are those that the harness cut on purpose or stopped."""
+    return _LABELS.get(outcome, outcome)
+
+
 class Ledger:
     """Number of streams by outcome.
 

@@ -13,6 +13,10 @@ from typing import Any
 _NAMED_VERSIONS = ("agent-run-harness", "locust", "gevent", "pytest")
 
 
+NO_LOAD = "none"
+"""The load_state of a test that has no load, in contrast to one whose load left no results."""
+
+
 def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[str, Any]:
     """The manifest when a test starts. settings: plain values, secrets masked. argv: the command line."""
     target = settings.get("target", {})

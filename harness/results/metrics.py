@@ -100,6 +100,10 @@ GOODPUT_FORMULA = (
     "runs that ended with `done`, without a violation, and met every per-run objective / runs that ended on their "
     "own and were judged"
 )
+RUN_STREAM = "stream that should complete a run"
+"""What goodput counts: one stream for each run that the load expects to see to its end."""
+RUN_STREAMS = "streams that should complete a run"
+
 VIOLATIONS_FORMULA = "violations that the rules found in streams under load + failed MUST checks"
 
 

@@ -14,6 +14,7 @@ from typing import Any, Self
 from harness.results.database import ResultsDatabase
 from harness.results.histogram import Histogram
 from harness.results.ledger import ENDINGS, Ledger
+from harness.results.manifest import NO_LOAD
 from harness.results.rate_counts import RateCounts
 from harness.results.records import (
     HARNESS_FAULT,
@@ -80,6 +81,11 @@ class Results:
             key: json.loads(value)
             for key, value in self._database.cached_rows("SELECT key, value FROM manifest")
         }
+
+    @property
+    def has_load(self) -> bool:
+        """Whether the test has a load, or should have had one; False only if its manifest says so."""
+        return self.manifest.get("load_state") != NO_LOAD
 
     @property
     def tested(self) -> bool:

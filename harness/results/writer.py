@@ -105,7 +105,7 @@ class ResultsWriter:
         """Set or replace keys of the manifest; values must be JSON.
 
         Keys in use: started_at, ended_at (ISO 8601, UTC), state ("running", "finished", "interrupted"),
-        load_state, suite_state (the same for load and suite), command, versions, machine, target,
+        load_state (the same, or "none" without a load), suite_state (the same), command, versions, machine, target,
         settings (without secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (first epoch
         second after the warm-up), warmup_s, workers_lost and their counted_until, streams_seen, streams_kept.
         """

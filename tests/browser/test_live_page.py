@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.load.web import streams_table
+from harness.results.ledger import outcome_label
 from harness.results.reader import Results
 from harness.results.summary import summarize
 from tests.load.locust_process import wait_for
@@ -126,7 +127,7 @@ def assert_charts_show(charts: Page, document: dict[str, Any]) -> None:
     )
     ledger = dict(charts.evaluate(CELLS.replace("tbody tr", "#ledger tbody tr")))
     assert ledger == {
-        word: number(count)
+        outcome_label(word): number(count)
         for word, count in document["ledger"]["counts"].items()
         if count or word == "scheduled"
     }

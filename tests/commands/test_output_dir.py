@@ -148,3 +148,9 @@ def test_a_test_ends_with_summary_and_report(tmp_path: Path, interrupted: bool, 
 def test_a_results_argument_is_a_file_or_a_folder(tmp_path: Path) -> None:
     assert output_dir.results_file(tmp_path) == tmp_path / "results.sqlite"
     assert output_dir.results_file(tmp_path / "other.sqlite") == tmp_path / "other.sqlite"
+
+
+def test_the_manifest_says_whether_the_test_has_a_load(tmp_path: Path) -> None:
+    assert "load_state" not in manifest(output_dir.begin(tmp_path / "load", SETTINGS))
+    path = output_dir.begin(tmp_path / "suite", SETTINGS, has_suite=True, has_load=False)
+    assert manifest(path)["load_state"] == "none"

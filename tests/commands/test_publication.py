@@ -4,9 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.publication import _exit_code
+from harness.ci.artifacts import NO_ARTIFACTS
+from harness.commands import publication
+from harness.commands.processes import ChildProcesses
+from harness.commands.publication import _exit_code, evaluate_and_publish
 from harness.commands.repeats import FinishedTest
+from harness.config.settings import Settings
+from harness.gate.comparison import Comparison
 from harness.gate.report import GateReport, GateRow
+from harness.reports.html import write_report
+from harness.terminal.output import Output
+from tests.reports import samples
 
 PASSED = GateReport((GateRow("error_rate", 0.0, 0.1, "passed"),), (), tested=True)
 FAILED = GateReport((GateRow("error_rate", 0.2, 0.1, "failed"),), (), tested=True)
@@ -41,3 +49,24 @@ def test_an_interrupted_test_has_its_own_exit_code() -> None:
     code, problems = _exit_code(FAILED, tests, interrupted=True)
     assert code == 130
     assert problems == ("the test was interrupted; its results until then are kept",)
+
+
+def test_the_report_says_what_the_gate_said_about_the_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = samples.ten_streams(tmp_path / "results.sqlite", {"ttft_p95_ms": 800})
+    report = write_report(path, tmp_path / "report.html")
+    assert "Passed" in report.read_text()
+    worse = Comparison("ttft_p50_ms", 100.0, 20.4, 3.905, 3.0, 5.0, "worse", smallest_effect=0.05)
+    gate = GateReport((GateRow("ttft_p95_ms", 100.0, 800.0, "passed"),), (worse,), tested=True)
+    monkeypatch.setattr(publication, "print_evaluation", lambda *_: gate)
+    test = FinishedTest(path, report, 0, 0)
+    baseline = tmp_path / "baseline"
+    code = evaluate_and_publish(
+        "load", [test], Settings(), baseline, ChildProcesses(), Output(), NO_ARTIFACTS
+    )
+    assert code == 1
+    html = report.read_text()
+    assert "<title>Failed" in html
+    assert "TTFT p50 20.4 ms to 100.0 ms (+390.5%)" in html
+    assert "Passed" not in html

@@ -9,6 +9,7 @@ from harness.gate.objective import KEYS, Objective, limits_with, parse_objective
 from harness.gate.report import GateReport, GateRow
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
+from harness.results.manifest import NO_LOAD
 from harness.results.reader import Results
 from harness.results.records import CheckRecord
 from harness.results.schema import ResultsError
@@ -799,3 +800,28 @@ def test_nothing_failed_in_so_few_streams_is_not_the_same(tmp_path):
         steady_load(tmp_path / "now", 20.0, rate=1, seconds=10), steady_load(tmp_path / "then", 20.0)
     )
     assert found["error_rate"].verdict == "inconclusive"
+
+
+def test_limits_of_a_load_do_not_apply_to_a_test_without_one(writer):
+    check(writer, "pass")
+    writer.set_manifest(load_state=NO_LOAD, settings={"objectives": {"error_rate": 0.001, "violations": 0}})
+    report = gate(writer, error_rate=0.001, violations=0)
+    assert verdicts(report) == {"violations": "passed", "conformance": "passed"}
+    assert (report.outcome, report.exit_code) == ("passed", 0)
+    assert report.notes == ("not applicable, because this test has no load: error_rate",)
+    check(writer, "fail")
+    assert gate(writer, error_rate=0.001, violations=0).outcome == "failed"
+
+
+def test_a_limit_that_was_asked_of_a_test_without_a_load_is_not_measured(writer):
+    check(writer, "pass")
+    writer.set_manifest(load_state=NO_LOAD, settings={"objectives": {"error_rate": 0.001}})
+    report = gate(writer, error_rate=0.01, ttft_p95_ms=800)
+    assert [found.verdict for found in report.rows] == ["not measured", "not measured", "passed"]
+    assert report.exit_code == 1
+
+
+def test_a_load_that_should_have_run_is_not_taken_for_a_test_without_one(writer):
+    check(writer, "pass")
+    writer.set_manifest(settings={"objectives": {"error_rate": 0.001}})
+    assert gate(writer, error_rate=0.001).outcome == "not measured"

@@ -36,6 +36,7 @@ def test_a_harness_that_kept_up(path: Path) -> None:
     assert (lag.saturated, lag.measured) == (False, True)
     assert lag.sentence == "The harness kept up: the load was as requested."
     assert lag.stamps.startswith("Arrival times are the kernel's receive timestamps")
+    assert "schedule lag" not in lag.stamps
     assert lag.coalesced.startswith("12 of 1,000 tokens arrived in the same read as the token before")
     assert lag.lags == (("Receive lag", METRICS["receive_lag_ms"].formula, "1", *["0.500"] * 6),)
     assert lag.processes == ()
@@ -54,7 +55,9 @@ def test_how_much_of_a_latency_may_be_its_own_delay(path: Path) -> None:
     for metric, value in (("ttft_ms", 100.0), ("duration_ms", 900.0), ("schedule_lag_ms", 10.0)):
         with ResultsWriter(path) as writer:
             writer.add_histogram(metric, "fresh", START, "w0", _histogram(value))
-    assert _lag(path, 0.5, receive_stamp="kernel").sentence == (
+    lag = _lag(path, 0.5, receive_stamp="kernel")
+    assert lag.stamps.endswith("include how late the harness sent it (schedule lag).")
+    assert lag.sentence == (
         "The harness kept up: the load was as requested. Its own delays are at most 10.0 ms of the median and 10.0 ms "
         "of the p99 of TTFT, and 10.0 ms of the median and 10.0 ms of the p99 of duration."
     )

@@ -4,7 +4,11 @@ from typing import Any
 import pytest
 
 from harness.contract.requirements import CATALOGUE
+from harness.gate.comparison import Comparison, ComparisonVerdict
+from harness.gate.report import GateReport, GateRow
+from harness.reports.html import render
 from harness.reports.page import ReportPage, page
+from harness.results.manifest import NO_LOAD
 from harness.results.reader import Results
 from harness.results.records import CheckRecord, StreamRecord
 from harness.results.writer import ResultsWriter
@@ -177,3 +181,76 @@ def test_the_headline_names_three_failed_checks_and_counts_the_rest(path: Path) 
     made = _page(path)
     shown = ", ".join(f"`{name}`" for name in names[:3])
     assert made.headline.summary == f"Conformance failed in {shown} and 2 more."
+
+
+def _compared(path: Path, *verdicts: ComparisonVerdict) -> ReportPage:
+    """The page of a test whose rows passed and that was compared with a baseline."""
+    samples.ten_streams(path, {"ttft_p95_ms": 800})
+    comparisons = tuple(
+        Comparison(
+            f"ttft_p{50 + number}_ms",
+            100.0,
+            20.4,
+            3.905,
+            *((None, None) if verdict == "inconclusive" else (3.0, 5.0)),
+            verdict,
+            smallest_effect=0.05,
+        )
+        for number, verdict in enumerate(verdicts)
+    )
+    gate = GateReport((GateRow("ttft_p95_ms", 100.0, 800.0, "passed"),), comparisons, tested=True)
+    with Results(path) as results:
+        return page(results, gate)
+
+
+def test_worse_than_the_baseline_is_the_headline(path: Path) -> None:
+    made = _compared(path, "same", "inconclusive", "worse")
+    assert (made.headline.title, made.headline.tone) == ("Failed", "bad")
+    assert made.headline.summary == ("Worse than the baseline: TTFT p52 20.4 ms to 100.0 ms (+390.5%).")
+    assert [row.verdict for row in made.baseline.rows] == ["worse", "inconclusive", "same"]
+    html = render(made)
+    assert "Against the baseline (1 test before, 1 now)" in html
+    assert "No baseline was compared" not in html
+
+
+def test_an_inconclusive_comparison_is_the_headline(path: Path) -> None:
+    made = _compared(path, "inconclusive")
+    assert (made.headline.title, made.headline.tone) == ("Inconclusive", "warn")
+    assert made.headline.summary == "The comparison with the baseline is inconclusive."
+
+
+def test_a_pass_says_what_it_was_compared_with(path: Path) -> None:
+    summary = _compared(path, "same").headline.summary
+    assert summary == "The only limit was met. Nothing is worse than the baseline (1 test before, 1 now)."
+
+
+def _suite(path: Path, **manifest: Any) -> ReportPage:
+    """The page of a conformance suite, with the settings that `harness init` writes."""
+    with ResultsWriter(path) as writer:
+        limits = {"error_rate": 0.001, "ttft_p95_ms": 800, "violations": 0}
+        writer.set_manifest(state="finished", settings={"objectives": limits}, **manifest)
+        writer.add_checks([CheckRecord(id="ids.unique", level="MUST", verdict="pass")])
+    return _page(path)
+
+
+def test_a_green_suite_passes_without_a_load(path: Path) -> None:
+    made = _suite(path, load_state=NO_LOAD)
+    assert (made.headline.title, made.headline.tone) == ("Passed", "good")
+    assert [row.name for row in made.objectives] == ["violations", "conformance"]
+    note = "Not applicable, because this test has no load: error_rate, ttft_p95_ms."
+    assert render(made).count(note) == 1
+    assert made.headline.summary == "All 2 limits were met."
+    assert {row.verdict for row in made.objectives} == {"passed"}
+
+
+def test_a_load_that_left_nothing_does_not_pass(path: Path) -> None:
+    made = _suite(path)
+    assert (made.headline.title, made.headline.tone) == ("Incomplete", "bad")
+    assert made.headline.summary.startswith("`error_rate` was not measured")
+
+
+def test_failing_requirements_come_first(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        writer.add_checks([CheckRecord(id="ids.unique", level="MUST", verdict="fail")])
+    made = _load(path, {"ttft_p95_ms": 80})
+    assert made.headline.summary.startswith("Conformance failed in `ids.unique`; `ttft_p95_ms` is 100.0 ms")

@@ -238,7 +238,7 @@ def test_rates_show_their_counts(path: Path) -> None:
         rows = list(rate_rows(summarize(results)))
         assert [(row.label, row.value, row.counts) for row in rows] == [
             ("Error rate", "0.15%", "3 of 2,000 streams"),
-            ("Goodput", "97%", "1,455 of 1,500 runs"),
+            ("Goodput", "97%", "1,455 of 1,500 streams that should complete a run"),
         ]
 
 
@@ -348,3 +348,15 @@ def test_the_slowest_runs_are_drawn(path: Path) -> None:
     assert len(slowest.rows) == WATERFALL
     assert slowest.caption.startswith("The runs with the longest duration, from when they were due")
     assert "Taken from the 15 of 40 streams that the results file keeps" in slowest.caption
+
+
+def test_the_report_says_who_ended_abandoned_streams(path: Path) -> None:
+    with ResultsWriter(path) as writer:
+        for outcome, streams in (("scheduled", 63), ("abandoned", 63)):
+            writer.add_ledger("w0", START, "resume", outcome, streams)
+    with Results(path) as results:
+        ledger = ledger_view(results)
+    assert ledger is not None
+    assert ledger.notes[0].startswith(
+        "The harness ended 63 streams (they are abandoned): a journey such as resume"
+    )

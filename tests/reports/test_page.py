@@ -22,7 +22,7 @@ def _page(path: Path) -> ReportPage:
 def test_a_test_that_meets_its_objectives_passes(path: Path) -> None:
     made = _page(samples.ten_streams(path, {"ttft_p95_ms": 800, "error_rate": 0.1}, failed=1))
     assert (made.headline.title, made.headline.tone, made.headline.notes) == ("Passed", "good", ())
-    assert made.headline.summary == "All 3 limits were met."
+    assert made.headline.summary == "All 3 limits were met. No baseline was compared."
     assert made.headline.tested == ("Load: 10 streams scheduled, 1 failed.",)
     assert [(row.name, row.value, row.limit, row.headroom, row.used) for row in made.objectives] == [
         ("ttft_p95_ms", "100.0 ms", "800 ms", "87.5% to spare", 0.125),

@@ -227,10 +227,12 @@ function tiles(snapshot) {
   const all = snapshot.rates.all, series = snapshot.series, last = series.t_s.length - 1;
   const metric = (name, percentile) => snapshot.metrics[name]?.all[percentile] ?? null;
   const violations = Object.values(snapshot.violations).reduce((sum, violation) => sum + violation.count, 0);
-  const lag = snapshot.harness.lag_ms.p99;
+  // Latencies of an open loop include the schedule lag. A closed loop has none.
+  const scheduleLag = snapshot.harness.schedule_lag_ms.p99;
+  const lag = scheduleLag === null ? ["Receive lag p99", snapshot.harness.lag_ms.p99] : ["Schedule lag p99", scheduleLag];
   const rows = [
     ["In flight", number(snapshot.in_flight, true), "", ""],
-    ["Arrivals", last < 0 || snapshot.state !== "running" ? "–" : number(series.arrivals[last] / series.bin_s), "/s", ""],
+    ["Streams started", last < 0 || snapshot.state !== "running" ? "–" : number(series.arrivals[last] / series.bin_s), "/s", ""],
     ["TTFT p50", number(metric("ttft_ms", "p50")), "ms", ""],
     ["TTFT p95", number(metric("ttft_ms", "p95")), "ms", ""],
     ["TTFT p99", number(metric("ttft_ms", "p99")), "ms", ""],
@@ -239,7 +241,7 @@ function tiles(snapshot) {
     ["Error rate", share(all.error_rate), "", all.failed ? "bad" : ""],
     ["Violations", number(violations, true), "", violations ? "bad" : ""],
     ["Ledger", snapshot.ledger.adds_up ? "adds up" : `${snapshot.ledger.missing} missing`, "", snapshot.ledger.adds_up ? "" : "bad"],
-    ["Harness lag p99", number(lag), "ms", snapshot.harness.saturated ? "warn" : ""],
+    [lag[0], number(lag[1]), "ms", snapshot.harness.saturated ? "warn" : ""],
   ];
   document.getElementById("tiles").replaceChildren(...rows.map(([label, value, unit, look]) => {
     const tile = make(null, "div");
@@ -291,7 +293,7 @@ function tables(snapshot) {
   const broken = Object.entries(snapshot.violations).map(([id, violation]) =>
     [id, Object.entries(violation.journeys).map(([journey, count]) => `${journey} ${number(count, true)}`).join(", "), number(violation.count, true)]);
   put("violations", broken.length ? table(["Requirement", "Journeys", "Count"], broken, [1]) : "No violations under load.");
-  const ledger = Object.entries(snapshot.ledger.counts).filter(([outcome, count]) => count || outcome === "scheduled").map(([outcome, count]) => [outcome, number(count, true)]);
+  const ledger = Object.entries(snapshot.ledger.counts).filter(([outcome, count]) => count || outcome === "scheduled").map(([outcome, count]) => [outcome === "abandoned" ? "abandoned (ended by the harness)" : outcome, number(count, true)]);
   put("ledger", table(["Outcome", "Streams"], ledger), make(null, "p", { class: snapshot.ledger.adds_up ? "good" : "bad" },
     snapshot.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${snapshot.ledger.missing} missing.`));
   const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Hub delay", "hub_delay_ms"]]
