@@ -47,7 +47,7 @@ class BaselineView:
 
 
 def baseline_view(gate: GateReport) -> BaselineView:
-    """The comparisons of a gate: what is worse, then what cannot be told, what is better, and what is the same."""
+    """The comparisons of a gate: what is worse, then what is inconclusive, what is better, and what is the same."""
     order = ("worse", "inconclusive", "better", "same")
     rows = sorted(most_changed_first(gate.comparisons), key=lambda row: order.index(row.verdict))
     return BaselineView(

@@ -77,7 +77,7 @@ def _applicable(
     """The objectives that apply to the test, and a note about the others.
 
     Settings are shared by all commands, so a test without a load has the load's limits, too. A limit that its settings
-    do not have was asked of this test: it stays, and is not measured.
+    do not have was given for this test: it stays, and is not measured.
     """
     if results.has_load:
         return objectives, ()

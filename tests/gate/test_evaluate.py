@@ -813,7 +813,7 @@ def test_limits_of_a_load_do_not_apply_to_a_test_without_one(writer):
     assert gate(writer, error_rate=0.001, violations=0).outcome == "failed"
 
 
-def test_a_limit_that_was_asked_of_a_test_without_a_load_is_not_measured(writer):
+def test_a_limit_given_for_a_test_without_a_load_is_not_measured(writer):
     check(writer, "pass")
     writer.set_manifest(load_state=NO_LOAD, settings={"objectives": {"error_rate": 0.001}})
     report = gate(writer, error_rate=0.01, ttft_p95_ms=800)
