@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
-from harness.contract.rules.cuts import CutRun
+from harness.contract.rules.cuts import CutRun, may_have_ended
 from harness.contract.rules.retries import terminal_lead_ms
 from harness.contract.rules.text_order import OwnIds, misplaced, ordered_ids, places_to_resume
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -22,6 +22,9 @@ from .runs import cancelled_run, completed_run, echo_request, echoed_run, failin
 
 MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
+_CUT_ROUNDS = 3  # until a third of the resumptions were answered in flight
+_AT_ONCE_LATER = 4  # cuts in a later round: a busy machine resumes too late if it has many
+_CLOCK_SPAN_MS = 500  # ids that advance less during a long run do not tell when it ended
 _LOST_EVERY = 3  # in the first half of a run, every third resumption is lost and repeated
 _JOINS = 19
 _LAST_EVENT_ID = "Last-Event-ID"
@@ -124,10 +127,27 @@ def _needs_last_event_id(context: ScenarioContext) -> None:
 
 
 async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
+    """Long runs cut at every place, and more of them if too few were resumed in flight.
+
+    A busy machine resumes late, and a resumption after the end proves nothing about one in flight.
+    """
     whole = await context.run_once(long_run)
-    first = 1 if name_last_event else 0
-    places = _spread(first, len(whole.events) - 1)
+    places = _spread(1 if name_last_event else 0, len(whole.events) - 1)
+    early = places[: max(1, len(places) // 2)]
+    cuts = await _cut_at(context, whole, places, _AT_ONCE, name_last_event=name_last_event)
+    for _ in range(_CUT_ROUNDS - 1):
+        in_flight = sum(not may_have_ended(cut) for cut in cuts)
+        if 3 * in_flight >= len(places) or not _ids_tell_time(whole):
+            break
+        cuts += await _cut_at(context, whole, early, _AT_ONCE_LATER, name_last_event=name_last_event)
+    return cuts
+
+
+async def _cut_at(
+    context: ScenarioContext, whole: Exchange, places: list[int], at_once: int, *, name_last_event: bool
+) -> list[CutRun]:
     ways = cycle((CutHow.FIN, CutHow.RST))
+    middle = (len(whole.events) - 1) / 2
     return await gather_some(
         [
             _cut_and_resume(
@@ -135,12 +155,17 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
                 Cut(place, next(ways)),
                 name_last_event=name_last_event,
                 wait_s=phase_wait_s(whole, number),
-                lost_resumption=number < len(places) / 2 and number % _LOST_EVERY == 1,
+                lost_resumption=place < middle and number % _LOST_EVERY == 1,
             )
             for number, place in enumerate(places)
         ],
-        _AT_ONCE,
+        at_once,
     )
+
+
+def _ids_tell_time(run: Exchange) -> bool:
+    stamps_ms = [event.stream_id.ms for event in run.events if event.stream_id]
+    return bool(stamps_ms) and stamps_ms[-1] - stamps_ms[0] >= _CLOCK_SPAN_MS
 
 
 def _spread(first: int, last: int) -> list[int]:
@@ -318,7 +343,7 @@ async def retries_with_bad_ids(context: ScenarioContext) -> list[tuple[Exchange,
     original = await context.run_once(long_run)
     first = original.summary.first_id
     near = [f"{first.ms - 1}-0", f"{first.ms}-{2**64 - 1}"] if first is not None and first.ms else []
-    bad = [*_MALFORMED_IDS, *_FUTURE_IDS, "0-0", await _foreign_id(context), *near]
+    bad = [*_MALFORMED_IDS, *_FUTURE_IDS, "0-0", await _foreign_id(context, original), *near]
     retries = await gather_some(
         [
             context.send(
@@ -332,7 +357,8 @@ async def retries_with_bad_ids(context: ScenarioContext) -> list[tuple[Exchange,
 
 async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
     """Long runs, each with a retry in flight whose Last-Event-ID none of its events has."""
-    if not (await context.run_once(long_run)).started_run:
+    whole = await context.run_once(long_run)
+    if not whole.started_run:
         return []
 
     async def retried(value: str) -> tuple[Exchange, Exchange]:
@@ -346,13 +372,16 @@ async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple
             original, retry = await asyncio.gather(first.result(), second.result())
         return original, retry
 
-    bad = ("none", "$", "0-0", "2-0", _FUTURE_IDS[0], await _foreign_id(context))
+    bad = ("none", "$", "0-0", "2-0", _FUTURE_IDS[0], await _foreign_id(context, whole))
     return await gather_some([retried(value) for value in bad])
 
 
-async def _foreign_id(context: ScenarioContext) -> str:
+async def _foreign_id(context: ScenarioContext, run: Exchange) -> str:
+    """An id of another run that `run` does not have: runs that begin in one millisecond may have equal ids."""
+    own = {event.frame.id for event in run.events}
     other = await context.run_once(completed_run)
-    return (other.events[0].frame.id if other.events else None) or "1-1"
+    foreign = (event.frame.id for event in other.events if event.frame.id and event.frame.id not in own)
+    return next(foreign, "1-1")
 
 
 async def retained_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:

@@ -60,6 +60,15 @@ class ScenarioContext(PatientSender):
     async def _run(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         return await self.unrefused(lambda: scenario(self))
 
+    async def ended(self, scenarios: Iterable[Callable[..., Any]]) -> None:
+        """Wait until those of `scenarios` that have been started have ended, whatever their outcome.
+
+        For a scenario that may delay theirs. Only scenarios that do not wait for the caller.
+        """
+        begun = [self._started[scenario] for scenario in scenarios if scenario in self._started]
+        if begun:
+            await asyncio.wait(begun)
+
     async def others_ended(self) -> None:
         """Wait until every scenario but the calling one has ended. At most one scenario may call this."""
         own = asyncio.current_task()

@@ -43,6 +43,11 @@ class AsyncExchange:
         self._task = task
         self._progress = progress
 
+    @property
+    def events_seen(self) -> int:
+        """How many events have arrived."""
+        return self._receiver.events_seen
+
     async def events(self, count: int) -> bool:
         """Wait until `count` events have arrived; False if it ended before that."""
         while self._receiver.events_seen < count:

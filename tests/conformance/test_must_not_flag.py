@@ -36,8 +36,11 @@ TRIES = 3
 #: a run is in flight, pauses and spreads that a slow network evens out, a reset that loses the last bytes.
 TIMING = {
     "conflict.in-flight",
+    "conflict.original-untouched",  # where a run in flight is needed and had ended
     "resume.joins",
     "resume.first-reader-kept",
+    "resume.survives-disconnect",
+    "race.close-one",
     "race.same-body",
     "race.different-bodies",
     "resume.terminal-race",

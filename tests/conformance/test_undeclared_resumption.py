@@ -41,12 +41,17 @@ def test_a_loss_in_flight_does_not_pass_as_a_tail(fault: str) -> None:
 @pytest.mark.parametrize("fault", ["replay-drops-last-token", "replay-stamps-new-ids"])
 def test_a_wrong_replay_is_not_blamed_on_resumptions(fault: str) -> None:
     with ReferenceServer([fault]) as server:
-        verdicts = verdicts_on(undeclared(server.base_url))
-    resumptions = {
-        check.requirement.id: check
-        for check in verdicts.checks
-        if check.requirement.area in {"resume", "conflict"}
-    }
+        for _ in range(TRIES):
+            verdicts = verdicts_on(undeclared(server.base_url))
+            resumptions = {
+                check.requirement.id: check
+                for check in verdicts.checks
+                if check.requirement.area in {"resume", "conflict"}
+            }
+            if (
+                str(resumptions["resume.replay"].verdict) != "inconclusive"
+            ):  # a busy harness may send too late
+                break
     assert {name for name, check in resumptions.items() if str(check.verdict) == "fail"} == {"resume.replay"}
     for name in ("resume.every-cut", "resume.first-reader-kept", "conflict.original-untouched"):
         assert str(resumptions[name].verdict) == "inconclusive", name

@@ -81,6 +81,33 @@ def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
     bounded(job())
 
 
+def test_a_scenario_waits_for_the_end_of_others_that_were_started_whatever_their_outcome() -> None:
+    order: list[str] = []
+
+    async def slow(context: ScenarioContext) -> None:
+        await asyncio.sleep(0.05)
+        order.append("slow")
+
+    async def lacking(context: ScenarioContext) -> None:
+        context.request("quiet")
+
+    async def never(context: ScenarioContext) -> None:
+        order.append("never")
+
+    async def late(context: ScenarioContext) -> None:
+        await context.ended((slow, lacking, never))
+        order.append("late")
+
+    async def job() -> None:
+        context = ScenarioContext(settings())
+        jobs = [context.run_once(scenario) for scenario in (slow, lacking, late)]
+        await asyncio.gather(*jobs, return_exceptions=True)
+        assert order == ["slow", "late"]
+        await context.close()
+
+    bounded(job())
+
+
 def test_who_gives_up_waiting_does_not_end_the_scenario_for_others() -> None:
     async def slow(context: ScenarioContext) -> str:
         await asyncio.sleep(0.1)

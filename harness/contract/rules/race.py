@@ -201,6 +201,12 @@ def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
         if difference := first_difference(expected, other.sequence):
             where = divergence(longest, expected, other, other.sequence)[1]
             return failed(f"closing one stream affected another: {difference}", Location(closed), where)
+    closed_ns = closed.timing.ended_ns
+    if not any(other.timing.started_ns <= closed_ns < other.timing.ended_ns for other in others):
+        return inconclusive(
+            "no other stream was open when this one was closed; configure a longer [target.actions.long]",
+            Location(closed),
+        )
     return passed(f"{counted(len(others), 'stream')} stayed intact when another one was closed")
 
 

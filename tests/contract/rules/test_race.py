@@ -190,6 +190,20 @@ CASES: list[Case] = [
         is_=FAIL,
         says="affected another: event 2 is id",
     ),
+    case(
+        race.close_one,
+        cut_run(2, sent_ms=500),
+        [whole_run(), another_run()],
+        is_=INCONCLUSIVE,
+        says="no other stream was open when this one was closed",
+    ),
+    case(
+        race.close_one,
+        CLOSED,
+        [whole_run(sent_ms=500), another_run(sent_ms=500)],
+        is_=INCONCLUSIVE,
+        says="no other stream was open when this one was closed",
+    ),
     case(race.close_one, CLOSED, [], is_=INCONCLUSIVE, says="no open stream to close"),
     case(race.close_one, reply(500), [whole_run()], is_=INCONCLUSIVE, says="no open stream"),
     case(
