@@ -75,7 +75,7 @@ async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
 async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A stream that is closed mid-run, and the others: two more readers of its run, and three other runs.
 
-    It is closed when all others have begun, and after one more event of its own: so it was open together with them.
+    It is closed when all others have begun, and after one more event on it: so it was open together with them.
     On a busy machine the run may end before that. Then the situation is set up again.
     """
     context.require_at_once(6)
