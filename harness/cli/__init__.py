@@ -48,6 +48,11 @@ class _Harness(LazyGroup):
             if in_github(os.environ):
                 click.echo(workflow_command("error", str(problem), title="harness"))
             sys.exit(NOT_TESTED)
+        except click.NoSuchOption as problem:
+            if not problem.possibilities:
+                raise
+            near = " or ".join(map(repr, problem.possibilities))  # click would sort them by the alphabet
+            raise click.UsageError(f"{problem.message} Did you mean {near}?", ctx=problem.ctx) from None
         except (KeyboardInterrupt, click.Abort):  # no test was running that handles the signal itself
             click.echo("harness: interrupted", err=True)
             sys.exit(INTERRUPTED)

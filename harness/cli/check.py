@@ -14,6 +14,7 @@ from .options import (
     load_options,
     max_concurrency_option,
     out_option,
+    read_only_option,
     settings_from_options,
     target_options,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @out_option
 @gate_options
 @max_concurrency_option
+@read_only_option
 @artifact_options
 @output_options
 def check(
@@ -37,6 +39,7 @@ def check(
     artifacts: Artifacts,
     baseline: Path | None,
     max_concurrency: int | None,
+    read_only: bool,
     output: Output,
     **options: Any,
 ) -> None:
@@ -50,4 +53,8 @@ def check(
     from harness.commands.check import run_check
 
     settings = settings_from_options(**options)
-    sys.exit(run_check(settings, out, artifacts, baseline, output, max_concurrency=max_concurrency))
+    sys.exit(
+        run_check(
+            settings, out, artifacts, baseline, output, max_concurrency=max_concurrency, read_only=read_only
+        )
+    )

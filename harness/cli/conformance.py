@@ -13,7 +13,13 @@ from harness.errors import SettingsError
 
 from . import complete
 from .artifact_options import artifact_options
-from .options import max_concurrency_option, out_option, settings_from_options, target_options
+from .options import (
+    max_concurrency_option,
+    out_option,
+    read_only_option,
+    settings_from_options,
+    target_options,
+)
 from .output_options import suite_output
 
 if TYPE_CHECKING:
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
 @click.option("--update-known-failures", is_flag=True, help="Write the failures of this run to that file.")
 @click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
 @max_concurrency_option
+@read_only_option
 @artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, shell_complete=complete.requirements)
 def conformance(
@@ -50,6 +57,7 @@ def conformance(
     update_known_failures: bool,
     strict: bool,
     max_concurrency: int | None,
+    read_only: bool,
     pytest_args: Sequence[str],
     **options: Any,
 ) -> None:
@@ -63,6 +71,8 @@ def conformance(
 
     if max_concurrency is not None:
         pytest_args = ["--harness-max-concurrency", str(max_concurrency), *pytest_args]
+    if read_only:
+        pytest_args = ["--harness-read-only", *pytest_args]
     if known_failures is not None:
         pytest_args = ["--harness-known-failures", str(known_failures), *pytest_args]
     if update_known_failures:

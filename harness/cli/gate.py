@@ -13,10 +13,12 @@ from harness.errors import SettingsError
 
 from .artifact_options import artifact_options
 from .options import baseline_option, objective_option, smallest_effect_option
+from .output_options import output_options
 
 if TYPE_CHECKING:
     from harness.ci.artifacts import Artifacts
     from harness.gate.objective import Objective
+    from harness.terminal.output import Output
 
 
 @click.command()
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 @smallest_effect_option
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives to use.")
 @artifact_options
+@output_options
 def gate(
     results: Sequence[Path],
     objectives: Sequence[Objective],
@@ -39,6 +42,7 @@ def gate(
     smallest_effect: float | None,
     config: Path | None,
     artifacts: Artifacts,
+    output: Output,
 ) -> None:
     """Evaluate RESULTS against objectives and a baseline.
 
@@ -64,6 +68,7 @@ def gate(
             settings.objectives if settings else None,
             baseline,
             artifacts,
+            output,
             extra_objectives=objectives,
             gate_settings=settings.gate if settings else None,
             flags=flags,

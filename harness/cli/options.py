@@ -101,6 +101,13 @@ max_concurrency_option = click.option(
     help="Conformance suite: at most N connections at a time, for a target that limits requests; what needs more is "
     "not tested.  [default: no limit]",
 )
+read_only_option = click.option(
+    "--read-only",
+    "--harness-read-only",
+    "read_only",
+    is_flag=True,
+    help="Conformance suite: no races and no hostile input, for a shared target; what needs them is not tested.",
+)
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -37,11 +37,13 @@ def run_check(
     output: Output | None = None,
     *,
     max_concurrency: int | None = None,
+    read_only: bool = False,
 ) -> int:
     """Test the target, or the embedded server if none is set. Returns the exit code.
 
     baseline: earlier results to compare with. While the comparison is inconclusive, load and suite are repeated, as
     often as the settings allow. max_concurrency: the most connections of the suite; None for no limit.
+    read_only: whether the suite leaves out races and hostile input.
 
     Raises PreflightError if the target cannot be tested, SettingsError for artifacts that cannot be written.
     """
@@ -75,6 +77,8 @@ def run_check(
         pytest_args = list(_PYTEST_ARGS)
         if max_concurrency is not None:
             pytest_args += ["--harness-max-concurrency", str(max_concurrency)]
+        if read_only:
+            pytest_args.append("--harness-read-only")
         test = partial(_load_and_suite, pytest_args)
         tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("check", tests, settings, baseline, children, output, artifacts)

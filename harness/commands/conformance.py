@@ -14,10 +14,11 @@ from harness.ci.outcome import outcome_of
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
-from harness.commands.suite_process import suite_command, suite_exit_code
+from harness.commands.suite_process import USAGE_ERROR, suite_command, suite_exit_code
 from harness.config.settings import Settings
 from harness.contract.verdicts import Verdicts
 from harness.errors import SettingsError
+from harness.exit_codes import PASSED
 from harness.gate.evaluate import evaluate
 from harness.results.reader import Results
 from harness.suite.preflight import PreflightError, ensure_testable
@@ -37,7 +38,8 @@ def run_conformance(
 ) -> int:
     """Run the suite. Returns the exit code.
 
-    Raises PreflightError or SettingsError if the target cannot be tested; the JSON file then contains the reason.
+    Raises PreflightError if the target cannot be tested, SettingsError for wrong settings or arguments of pytest; the
+    JSON file then contains the reason, and nothing is kept in `out`.
     """
     artifacts.ensure_writable()
     if json_file is not None:
@@ -68,7 +70,17 @@ def run_conformance(
                 pytest_args=pytest_args,
             )
             suite = children.start(command, clean_environment(), child_output)
-            code = suite_exit_code(children.wait(suite))
+            pytest_code = children.wait(suite)
+        if pytest_code == USAGE_ERROR:
+            output_dir.discard(path)
+            reason = "pytest did not accept the arguments, so nothing was tested; see its message above"
+            if json_file is not None:
+                write_untested(json_file, reason)
+            raise SettingsError(reason)
+        code = suite_exit_code(pytest_code)
+        if code == PASSED and not _has_run(path):  # for example --collect-only
+            output_dir.discard(path)
+            return code
         report = output_dir.finish(path, interrupted=children.interrupted) if out is not None else None
         if report is not None:
             output.print(f"results: {path}\nreport:  {report}")
@@ -78,6 +90,12 @@ def run_conformance(
         code = publish(outcome, artifacts, out=output.for_ci)
         output.verdict(verdict_line(outcome, code))
         return code
+
+
+def _has_run(path: Path) -> bool:
+    """Whether the suite has stored its end."""
+    with Results(path) as results:
+        return bool(results.manifest.get("suite_state") != "running")
 
 
 def write_untested(json_file: Path, reason: str) -> None:

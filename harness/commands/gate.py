@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from rich.console import Console
 
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
@@ -27,6 +26,7 @@ def run_gate(
     objectives: Mapping[str, float] | None,
     baseline: Path | None,
     artifacts: Artifacts = NO_ARTIFACTS,
+    output: Output | None = None,
     *,
     extra_objectives: Sequence[Objective] = (),
     gate_settings: GateSettings | None = None,
@@ -41,6 +41,7 @@ def run_gate(
     that cannot be written.
     """
     artifacts.ensure_writable()
+    output = output or Output()
     paths = paths if len(paths) > 1 else [*paths, *repeats_of(paths[0])]
     with Results(paths[0]) as results:
         test_settings = results.manifest.get("settings", {})
@@ -50,15 +51,14 @@ def run_gate(
     before = baseline if not update or (baseline is not None and has_baseline(baseline)) else None
     with suspend_workflow_commands(sys.stdout, ""):
         gate = print_evaluation(paths, limits_with(objectives, extra_objectives), before, gate_settings)
-    console = Console(highlight=False, soft_wrap=True)
     if update and baseline is not None:
         if gate.may_join_baseline:
             lines = update_baseline(paths, baseline, gate_settings.keep)
         else:
             lines = [f"the gate did not pass, so {baseline} is unchanged"]
         for line in lines:
-            console.print(f"baseline: {line}", markup=False)
-    return publish_outcome("gate", Output(), paths[0], None, gate, gate.exit_code, (), artifacts)
+            output.console.print(f"baseline: {line}", markup=False)
+    return publish_outcome("gate", output, paths[0], None, gate, gate.exit_code, (), artifacts)
 
 
 def _gate_settings_of(path: Path, test_settings: Mapping[str, Any], flags: Mapping[str, Any]) -> GateSettings:

@@ -54,6 +54,13 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     return path
 
 
+def discard(path: Path) -> None:
+    """Remove the results file of a test that did not begin, so that its folder can be used again."""
+    path.unlink(missing_ok=True)
+    with suppress(OSError):  # the folder has other files
+        path.parent.rmdir()
+
+
 def _link_latest(folder: Path) -> None:
     """Point `latest` to the folder. Keeps a `latest` that is not a link."""
     link = folder.with_name(LATEST)

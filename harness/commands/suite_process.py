@@ -23,6 +23,8 @@ from harness.suite.terminal_report import LineWriter
 from harness.terminal.output import Output
 
 SUITE = Path(harness.conformance.__file__).resolve().parent
+USAGE_ERROR = 4
+"""pytest's exit code for arguments that it does not accept: no test ran."""
 _VERDICT_CODES = {
     PASSED,
     FAILED,

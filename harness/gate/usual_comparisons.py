@@ -46,7 +46,7 @@ def usual_comparisons(
             added.append(objective)
     notes = [f"too few values to compare {', '.join(short)} with the baseline"] if short else []
     left_out = _left_out({*named, *(objective.name for objective in added)}, short, now, then)
-    return added, [*notes, f"not compared, for want of an objective: {', '.join(left_out)}"]
+    return added, [*notes, f"no objective, and not compared by default: {', '.join(left_out)}"]
 
 
 def _measured(objective: Objective, now: Sequence[Results], then: Sequence[Results]) -> bool:

@@ -39,7 +39,7 @@ from harness.load.stats.snapshot_publisher import SnapshotPublisher
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web.form import LoadForm
 from harness.results.saturation import MASTER
-from harness.results.schema import ResultsError
+from harness.results.schema import RESULTS_FILE, ResultsError
 
 _LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival is due
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
@@ -353,8 +353,20 @@ class Session:
             return
         exit_code = recording.close("interrupted" if self._interrupted else "finished", self._lost)
         self._recording = None
+        if exit_code != 2:
+            self._log_next_steps()
         if exit_code == 2 or self._environment.process_exit_code is None:
             self._environment.process_exit_code = exit_code
+
+    def _log_next_steps(self) -> None:
+        """Log where the results are and what judges them, unless a command of the harness does it."""
+        options: Any = self._environment.parsed_options
+        path = self._newest_results
+        if path is None or options.harness_out is None or path_option(options, "harness_live") is not None:
+            return
+        logger.info("results: %s", path)
+        place = path.parent if path.name == RESULTS_FILE else path
+        logger.info("no gate was evaluated; next: harness gate %s, harness report %s", place, place)
 
 
 def with_host(host: str | None) -> Settings:

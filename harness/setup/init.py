@@ -33,6 +33,7 @@ from harness.setup.probe import (
     refusal,
     stream_problem,
     streamed_ms,
+    unsuitable,
 )
 from harness.setup.prompts import Prompt
 from harness.setup.settings_draft import (
@@ -47,7 +48,6 @@ from harness.setup.settings_draft import (
 from harness.suite.preflight import other_protocol, wrong_target
 
 _MAX_TRIES = 4  # first runs, each after the user corrected a setting
-_EXPECTED_OUTCOMES = {"failure": "error", "cancelled": "cancelled"}
 _ORGANIZATION_CLAIMS = (
     *("organizationId", "organization_id", "org_id", "orgId", "organization", "org", "tenant_id"),
 )
@@ -339,11 +339,11 @@ class Discovery:
             note = refused.sentence
         else:
             note = f"{counted(len(run.events), 'event')}, ended with {run.outcome or run.describe()}"
-        expected = _EXPECTED_OUTCOMES.get(name, "done")
-        suitable = refused is None and run.outcome == expected and (name != "long" or is_long(run))
+        heartbeat_s = self.draft.budgets.get("heartbeat", _DEFAULT_BUDGETS.heartbeat)
+        reason = "" if refused is not None else unsuitable(name, run, heartbeat_s)
+        suitable = refused is None and reason is None
         if not suitable:
-            short = f"; streamed for {streamed_ms(run):.0f} ms" if name == "long" and refused is None else ""
-            note += f"{short}. Not what the suite needs here."
+            note += f"{f'; {reason}' if reason else ''}. Not what the suite needs here."
         self.draft.notes[f"actions.{name}"] = f"observed: {note}"
         self._print(f"action {name}", "as expected" if suitable else "NOT as expected", note)
 
@@ -364,7 +364,7 @@ class Discovery:
 
     def _print(self, name: str, result: str, detail: str = "") -> None:
         detail = f"  {self._masked(detail)}" if detail else ""
-        self._console.print(Text.assemble((f"  {name:14} ", "bold"), result, (detail, "dim")))
+        self._console.print(Text.assemble((f"  {name:16} ", "bold"), result, (detail, "dim")))
 
     def _warn(self, sentence: str) -> None:
         self._console.print(Text(f"  {self._url()}: {self._masked(sentence)}", "yellow"))
@@ -442,4 +442,5 @@ def _next_steps(draft: SettingsDraft, file: Path) -> list[str]:
             f"note: {SECOND_TOKEN_VARIABLE} is set; add its organization to {file}: [target.second_principal], "
             "organization_id"
         )
-    return [*steps, f"      harness doctor{config}", f"      harness check{config}"]
+    first = "next:" if len(steps) == 1 or not steps[1].startswith("next:") else "     "
+    return [*steps, f"{first} harness doctor{config}", f"      harness check{config}"]

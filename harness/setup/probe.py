@@ -19,6 +19,7 @@ from harness.contract.finding import Verdict
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.cuts import CutRun, Start, may_have_ended, stitch
 from harness.contract.rules.headers import event_stream
+from harness.contract.rules.liveness import longest_pause_s, pauses
 from harness.contract.rules.rule import quoted
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
@@ -137,6 +138,28 @@ def streamed_ms(run: Exchange) -> float:
 def is_long(run: Exchange) -> bool:
     """Whether it streamed long enough to be cut and joined."""
     return len(run.events) > _CUT_AFTER_EVENTS and streamed_ms(run) >= _MIN_LONG_MS
+
+
+_OUTCOMES = {"failure": "error", "cancelled": "cancelled"}
+
+
+def unsuitable(action: str, run: Exchange, heartbeat_s: float) -> str | None:
+    """Why `run` is not what the suite needs of the action of that name, and what to do; None if it is.
+
+    The reason is empty if the outcome of the run says it. heartbeat_s: the heartbeat budget.
+    """
+    if run.outcome != _OUTCOMES.get(action, "done"):
+        return ""
+    if action == "long" and not is_long(run):
+        return f"streamed for {streamed_ms(run):.0f} ms"
+    if action == "silent" and run.tokens:
+        return f"{counted(len(run.tokens), 'token')}, but it must have none"
+    if action == "quiet" and not pauses(run, heartbeat_s):
+        return (
+            f"its longest pause was {longest_pause_s(run):.1f} s, too short for budgets.heartbeat ({heartbeat_s:g} s): "
+            "use an action that pauses longer, or set a shorter budget"
+        )
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,11 +112,10 @@ def _lines(draft: SettingsDraft, origin: str) -> Iterator[str]:
         yield ""
         yield from _action(draft, name, action)
     yield from _body(draft)
-    yield ""
-    yield "# More actions, one per situation. Requirements without their action are reported as not applicable."
-    for name, what in _ACTIONS.items():
-        if name not in draft.actions:
-            yield f"{f'# [target.actions.{name}]':28}  # {what}"
+    if more := [name for name in _ACTIONS if name not in draft.actions]:
+        yield ""
+        yield "# More actions, one per situation. Requirements without their action are reported as not applicable."
+        yield from (f"{f'# [target.actions.{name}]':28}  # {_ACTIONS[name]}" for name in more)
     yield ""
     yield "# Optional, for more requirements:"
     yield "# [target.second_principal]  # from a different organization, to test that keys are isolated"

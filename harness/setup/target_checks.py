@@ -24,6 +24,7 @@ from harness.setup.probe import Probe, is_long, refusal, status_and_message, str
 from harness.transport.endpoint import Endpoint
 
 _EXPIRES_SOON_DAYS = 14
+_DATE_TRUNCATED_S, _DATE_CACHED_S, _DATE_ROUNDED_S = 1.0, 1.0, 0.5
 _MAX_SKEW_S = 5.0  # Date has a resolution of one second, and the response took some time
 _REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
 _LIMITS = (
@@ -278,10 +279,14 @@ def check_clock_skew(run: Exchange) -> SetupFinding:
             "clock skew", f"invalid Date from the target: {date!r}", "see RFC 9110, 5.6.7 for its form"
         )
     target_time = target_time if target_time.tzinfo else target_time.replace(tzinfo=UTC)
-    local_s = (timing.sent_wall_ns + head_ns - timing.sent_ns) / 1e9
-    skew_s = target_time.timestamp() + 0.5 - local_s  # Date is truncated: half a second on average
-    if abs(skew_s) <= 1:
-        return ok("clock skew", "the target's clock is within 1 s of this machine's")
+    sent_s, received_s = timing.sent_wall_ns / 1e9, (timing.sent_wall_ns + head_ns - timing.sent_ns) / 1e9
+    # When the head was written, the target's clock showed a time in the second of Date or, if it caches Date for a
+    # second, in the next one; half a second before, if it rounds. This machine's showed one from sent_s to received_s.
+    ahead_s = target_time.timestamp() - _DATE_ROUNDED_S - received_s
+    behind_s = sent_s - (target_time.timestamp() + _DATE_TRUNCATED_S + _DATE_CACHED_S)
+    if ahead_s <= 0 and behind_s <= 0:
+        return ok("clock skew", "none: the target's Date fits this machine's clock")
+    skew_s = target_time.timestamp() + _DATE_TRUNCATED_S / 2 - received_s
     detail = f"the target's clock is {abs(skew_s):.0f} s {'ahead' if skew_s > 0 else 'behind'}"
     if abs(skew_s) > _MAX_SKEW_S:
         return warn("clock skew", detail, "event ids and logs will not match this machine's: use NTP on both")

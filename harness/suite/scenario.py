@@ -88,9 +88,9 @@ class ScenarioContext(PatientSender):
             raise NotApplicable(f"configure {need.setting}")
 
     def forbid_when_read_only(self, what: str) -> None:
-        """Raises NotApplicable with --harness-read-only; `what` names what is not sent."""
+        """Raises NotApplicable with --read-only; `what` names what is not sent."""
         if self._limits.read_only:
-            raise NotApplicable(f"{what} are left out by --harness-read-only")
+            raise NotApplicable(f"{what} are left out by --read-only")
 
     def allows_connections(self, count: int) -> bool:
         """Whether `count` simultaneous connections are within --harness-max-concurrency."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,33 @@ def settings_from_options(config: pytest.Config) -> dict[str, Any]:
     return {"target": {name: value for name, value in target.items() if value is not None}}
 
 
+def show_paths_of_the_suite(config: pytest.Config) -> None:
+    """Make pytest print the tests' files relative to the suite, if it is outside the working directory.
+
+    Relative to the working directory, as pytest prints them, they would be `../../../…`.
+    """
+    parameters = config.invocation_params
+    suite = (parameters.dir / config.args[0].split("::")[0]).resolve()
+    if suite.is_relative_to(parameters.dir.resolve()):
+        return
+    folder = suite.parent if suite.is_dir() else suite.parent.parent
+    original, shown = config.cwd_relative_nodeid, replace(parameters, dir=folder)
+
+    def relative_to_suite(nodeid: Any) -> Any:
+        config.invocation_params = (
+            shown  # only for this call: pytest changes the working directory to its folder
+        )
+        try:
+            return original(nodeid)
+        finally:
+            config.invocation_params = parameters
+
+    config.cwd_relative_nodeid = relative_to_suite  # type: ignore[method-assign]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        reporter.startpath = folder
+
+
 class TargetSession:
     """Plugin for a session that tests a target. With xdist there is one in the controller and one in each worker."""
 
@@ -105,6 +133,7 @@ class TargetSession:
         self.has_suite_tests = not session.items or any(map(requirement_of, session.items))
         if self.config.option.collectonly or not self.has_suite_tests:
             return
+        show_paths_of_the_suite(self.config)
         try:
             self._ensure_writable()
             runner = self._start()

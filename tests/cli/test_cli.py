@@ -81,7 +81,8 @@ def test_the_limit_that_a_verdict_points_to_is_an_option_of_both_verbs(
         called.append(options["pytest_args"])
         return 0
 
-    def run_check(*_: Any, max_concurrency: int | None) -> int:
+    def run_check(*_: Any, max_concurrency: int | None, read_only: bool) -> int:
+        assert not read_only
         called.append(max_concurrency)
         return 0
 
@@ -93,6 +94,29 @@ def test_the_limit_that_a_verdict_points_to_is_an_option_of_both_verbs(
         assert result.exit_code == 0, result.output
     assert called == [["--harness-max-concurrency", "2"], 2]
     assert given == []
+
+
+@pytest.mark.parametrize("name", ["--read-only", "--harness-read-only"])
+def test_read_only_is_an_option_of_both_verbs(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    called: list[Any] = []
+    monkeypatch.setattr(
+        "harness.commands.conformance.run_conformance",
+        lambda _, **options: called.append(options["pytest_args"]) or 0,
+    )
+    monkeypatch.setattr(
+        "harness.commands.check.run_check", lambda *_, **options: called.append(options["read_only"]) or 0
+    )
+    for verb in ("conformance", "check"):
+        assert name in CliRunner().invoke(main, [verb, "--help"]).output
+        result = CliRunner().invoke(main, [verb, "--target", "http://127.0.0.1:1", name])
+        assert result.exit_code == 0, result.output
+    assert called == [["--harness-read-only"], True]
+
+
+def test_similar_options_are_named_the_most_similar_first() -> None:
+    result = CliRunner().invoke(main, ["capacity", "--duration", "3s"])
+    assert result.exit_code == 2
+    assert "Did you mean '--step-duration' or '--organization'?" in result.output
 
 
 @pytest.mark.parametrize(

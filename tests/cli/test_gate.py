@@ -1,5 +1,6 @@
 """`harness gate`, and how a check uses a baseline."""
 
+import json
 import os
 
 import click
@@ -273,3 +274,32 @@ def test_a_test_too_short_for_the_baseline_is_announced(tmp_path, duration, warm
     assert warning.endswith(hint)
     assert bool(warning) == bool(hint)
     assert too_short_for(None, settings) == ""
+
+
+def test_quiet_prints_one_line_and_json_one_document(tmp_path):
+    made(tmp_path / "results.sqlite", objectives={"ttft_p95_ms": 1})
+    quiet = gate(tmp_path, "--quiet")
+    assert quiet.exit_code == 1
+    assert quiet.stdout == "failed: ttft_p95_ms\n"
+    as_json = gate(tmp_path, "--json")
+    assert as_json.exit_code == 1
+    document = json.loads(as_json.stdout)
+    assert (document["verb"], document["verdict"], document["exit_code"]) == ("gate", "failed", 1)
+    assert [row["name"] for row in document["gate"]["rows"] if row["verdict"] == "failed"] == ["ttft_p95_ms"]
+    assert "ttft_p95_ms" in as_json.stderr
+    both = gate(tmp_path, "--json", "--quiet")
+    assert both.exit_code == 2
+    assert "mutually exclusive" in both.output
+
+
+def test_json_of_results_that_cannot_be_read_is_a_document_too(tmp_path):
+    result = gate(tmp_path / "none.sqlite", "--json")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["verdict"] == "not begun"
+
+
+def test_a_new_baseline_is_no_part_of_the_document(tmp_path):
+    made(tmp_path / "results.sqlite")
+    result = gate(tmp_path, "--json", "--baseline", tmp_path / "base", "--update-baseline")
+    assert json.loads(result.stdout)["verdict"] == "passed", result.output
+    assert "added to the baseline" in result.stderr

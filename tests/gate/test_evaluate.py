@@ -782,7 +782,7 @@ def test_an_unchanged_server_is_the_same(tmp_path):
     assert report.outcome == "passed"
     assert report.notes == (
         "too few values to compare ttft_p95_ms, duration_p95_ms with the baseline",
-        "not compared, for want of an objective: goodput, violations",
+        "no objective, and not compared by default: goodput, violations",
     )
 
 

@@ -19,7 +19,10 @@ from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
 from harness.errors import SettingsError
 from harness.setup.init import first_draft, run_init
+from harness.setup.probe import unsuitable
 from harness.setup.prompts import NoPrompt
+from tests.contract.exchanges import done as done_event
+from tests.contract.exchanges import run, token
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
 from tests.setup.servers import acme, answering
 from tests.transport.servers import Authority, authority  # noqa: F401 - a fixture
@@ -128,6 +131,31 @@ def test_an_action_that_does_not_do_what_its_name_says(server: tuple[Acme, str])
     assert done.exit_code == 0, done.output
     assert done.stderr.count("NOT as expected") == 2
     assert Path("harness.toml").read_text().count("Not what the suite needs here.") == 2
+
+
+def test_a_pause_within_the_heartbeat_budget_is_too_short(server: tuple[Acme, str]) -> None:
+    wrong = (f"quiet={json.dumps(action('crawl'))}", f"silent={json.dumps(action('summarise'))}")
+    done = init(
+        *("--target", server[1] + PATH, "--organization", ORGANIZATION, "--once", "--action", SUMMARISE),
+        *("--action", wrong[0], "--action", wrong[1], "--action", f"cancelled={json.dumps(action('break'))}"),
+    )
+    assert done.exit_code == 0, done.output
+    quiet, silent, cancelled = (line for line in done.stderr.splitlines() if " action " in line)
+    assert re.search(
+        r"NOT as expected  19 events, ended with done; its longest pause was 0\.\d s, too short for "
+        r"budgets\.heartbeat \(15 s\): use an action that pauses longer, or set a shorter budget\.",
+        quiet,
+    )
+    assert "12 tokens, but it must have none" in silent
+    assert {line.index("NOT as expected") for line in (quiet, silent, cancelled)} == {19}
+    steps = [line for line in done.stderr.splitlines() if line.endswith(("harness doctor", "harness check"))]
+    assert steps == ["next: harness doctor", "      harness check"]
+
+
+@pytest.mark.parametrize(("gap_ms", "suitable"), [(4500, False), (15100, True)])
+def test_a_quiet_action_must_pause_for_longer_than_its_budget(gap_ms: float, *, suitable: bool) -> None:
+    quiet = run(token(0), token(1), done_event(2), at=[0, gap_ms, gap_ms + 1])
+    assert (unsuitable("quiet", quiet, 15.0) is None) == suitable
 
 
 def test_an_existing_file_is_kept(server: tuple[Acme, str]) -> None:

@@ -51,6 +51,14 @@ def test_a_full_draft_reads_back_the_same() -> None:
     assert found["objectives"] == {"error_rate": 0.001, "violations": 0}
 
 
+def test_more_actions_are_listed_only_if_there_are_any() -> None:
+    assert "# More actions" in settings_text(
+        SettingsDraft("http://h:1", organization_id="o", actions={"success": ACTION}), "a test"
+    )
+    every = SettingsDraft("http://h:1", organization_id="o", actions=dict.fromkeys(action_names(), ACTION))
+    assert "More actions" not in settings_text(every, "a test")
+
+
 def test_an_unknown_setting_is_a_comment() -> None:
     text = settings_text(
         SettingsDraft("http://h", organization_id="o", actions={"success": ACTION}), "a test"

@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -18,8 +19,9 @@ from aiohttp import web
 from harness.config.settings import Settings
 from harness.setup.connection import ConnectionAttempt, connect
 from harness.setup.finding import SetupFinding
-from harness.setup.target_checks import check_connection, check_target
+from harness.setup.target_checks import check_clock_skew, check_connection, check_target
 from harness.transport.endpoint import Endpoint
+from tests.contract.exchanges import scripted
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
 from tests.setup.servers import Handler, acme, answering
 from tests.transport.servers import Authority, authority  # noqa: F401 - a fixture
@@ -89,7 +91,7 @@ def test_a_conforming_server() -> None:
     assert found["token"].detail == "works; without it the target answers 401"
     assert found["stream"].detail.endswith("then done")
     assert found["keep-alive"].detail.startswith("yes (HTTP/1.1")
-    assert found["clock skew"].detail == "the target's clock is within 1 s of this machine's"
+    assert found["clock skew"].detail == "none: the target's Date fits this machine's clock"
 
 
 def test_the_doctor_sends_two_requests() -> None:
@@ -137,6 +139,30 @@ def test_clock_skew(date: Callable[[datetime], str], detail: str) -> None:
         finding = findings(url)["clock skew"]
     assert finding.status == "warn"
     assert re.search(detail, finding.detail), finding.detail
+
+
+@pytest.mark.parametrize(
+    ("date_s", "round_trip_s", "detail"),
+    [
+        (0, 0.002, "none"),
+        (-1, 0.002, "none"),  # of the second before, from a cache
+        (1, 0.002, "1 s ahead"),
+        (-2, 0.002, "2 s behind"),
+        (-4, 0.002, "4 s behind"),
+        (1, 0.9, "none"),  # written before the head arrived
+        (3, 2.5, "none"),
+        (-1, 2.5, "none"),
+    ],
+)
+def test_a_date_of_whole_seconds_is_no_skew(date_s: int, round_trip_s: float, detail: str) -> None:
+    at_s = 1_790_000_000
+    date = format_datetime(datetime.fromtimestamp(at_s + date_s, UTC), usegmt=True)
+    text = f"HTTP/1.1 200 OK\r\nDate: {date}\r\nContent-Length: 0\r\n\r\n"
+    answer = scripted((round_trip_s * 1000, text.encode()))
+    answer = replace(answer, timing=replace(answer.timing, sent_wall_ns=int((at_s + 0.4) * 1e9)))
+    finding = check_clock_skew(answer)
+    assert finding.status == "ok"
+    assert detail in finding.detail
 
 
 def test_rate_limits_announced_and_reached() -> None:

@@ -181,7 +181,7 @@ def test_at_most_so_many_jobs_at_a_time() -> None:
 def test_what_a_target_is_not_to_be_sent() -> None:
     async def job() -> None:
         ScenarioContext(settings()).forbid_when_read_only("races")
-        with pytest.raises(NotApplicable, match="races are left out by --harness-read-only"):
+        with pytest.raises(NotApplicable, match="races are left out by --read-only"):
             ScenarioContext(settings(), Limits(read_only=True)).forbid_when_read_only("races")
 
     bounded(job())

@@ -59,11 +59,12 @@ def named_id(answer: Exchange) -> str:
 
 
 def judge_answer(
-    run: Exchange, answer: Exchange, expect: Expectations, *, own_id: bool = False
+    run: Exchange, answer: Exchange, expect: Expectations, *, own_id: bool = False, in_time: bool = True
 ) -> RuleResult:
     """Whether `answer` is one of those that a resumption of `run` may get.
 
-    own_id: the id is one of the run's own, so an error event is not an answer. An answer that was requested while the
+    own_id: the id is one of the run's own, so an error event is not an answer. in_time: an empty answer must also end
+    within its budget. An answer that was requested while the
     run was in flight may also start with the next event.
     """
     named, place = named_id(answer), place_of(named_id(answer), run.sequence)
@@ -76,7 +77,8 @@ def judge_answer(
         return passed(f"{what}: {answer.describe()}")
     if not answer.events:
         if place is not None and place >= len(run.sequence):
-            return passed(f"{what}: nothing follows it")
+            late = _ends_late(run, answer, expect, what) if in_time else None
+            return late or passed(f"{what}: nothing follows it")
         return failed(
             f"{what} got {answer.describe()}: the client never learns that the run is over, and an EventSource "
             "reconnects for ever",
@@ -110,7 +112,7 @@ def judge_order(run: Exchange, answers: Sequence[Exchange], expect: Expectations
         [
             passed("events are repeated after each such id")
             if always_repeats and repeated.get(id(answer), 0) > 0
-            else _out_of_order(judge_answer(run, answer, expect))
+            else _out_of_order(judge_answer(run, answer, expect, in_time=False))
             for answer in answers
         ],
         f"{counted(len(answers), 'id')} that the run does not have: answered as their numbers say",
@@ -138,7 +140,7 @@ def judge_own_ids(run: Exchange, answers: Sequence[Exchange], expect: Expectatio
     controls = [answer for answer in answers if named_id(answer) not in wrong_as_text]
     tested = [answer for answer in answers if named_id(answer) in wrong_as_text]
     for control in controls:
-        if judge_answer(run, control, expect, own_id=True).verdict is not Verdict.PASS:
+        if judge_answer(run, control, expect, own_id=True, in_time=False).verdict is not Verdict.PASS:
             return inconclusive(
                 "an id that has the same place in the order of text does harm too (see resume.last-event-id)",
                 Location(control),
@@ -152,7 +154,7 @@ def judge_own_ids(run: Exchange, answers: Sequence[Exchange], expect: Expectatio
 
 def _own_id_result(run: Exchange, answer: Exchange, expect: Expectations, *, honoured: bool) -> RuleResult:
     named = named_id(answer)
-    result = judge_answer(run, answer, expect, own_id=True)
+    result = judge_answer(run, answer, expect, own_id=True, in_time=False)
     place, start = place_of(named, run.sequence), start_of(answer, run)
     if result.verdict is not Verdict.PASS or not honoured or start in {None, 0, place}:
         return result
@@ -161,6 +163,24 @@ def _own_id_result(run: Exchange, answer: Exchange, expect: Expectations, *, hon
         "one after that id",
         Location(answer, answer.events[0]),
     )
+
+
+def _ends_late(run: Exchange, answer: Exchange, expect: Expectations, what: str) -> RuleResult | None:
+    """The failure of an empty answer, to an id after which nothing follows, that ends after the budget terminal_close.
+
+    The budget starts with the response head, since the request may have waited in a queue, or with the run's terminal
+    event if that came later.
+    """
+    limit_s = expect.budgets.terminal_close_s
+    if answer.head_ns is not None and run.terminals:
+        over_ns = max(answer.head_ns, run.terminals[0].arrival_ns)
+        took_s = (answer.timing.ended_ns - over_ns) / 1e9
+        if took_s > limit_s:
+            return failed(
+                f"{what}: nothing follows it, but the stream stayed open for {took_s:.2f} s (allowed: {limit_s:g} s)",
+                Location(answer),
+            )
+    return None
 
 
 def _out_of_order(result: RuleResult) -> RuleResult:
@@ -204,9 +224,6 @@ def _earliest_tail(run: Exchange, answer: Exchange) -> int:
     return sum(event.arrival_ns <= sent_ns for event in run.events)
 
 
-_ANY_START = Expectations()
-
-
 def exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     """Whether `resumed` has exactly the events after the one that it names."""
     named = resumed.request.header("last-event-id")
@@ -222,13 +239,14 @@ def exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     return passed(f"Last-Event-ID {named} returned the {counted(len(expected), 'event')} after it")
 
 
-def ends_after_terminal(original: Exchange, resumed: Exchange) -> RuleResult:
+def ends_after_terminal(original: Exchange, resumed: Exchange, expect: Expectations) -> RuleResult:
     """Whether a resumption after the terminal event ends, and brings nothing that the client must not get."""
     if problem := require_terminal(original):
         return problem
     if resumed.status == 409:  # the documented 409 is for a different body
         return failed(f"the id of the terminal event got {resumed.describe()}", Location(resumed))
-    result = judge_answer(original, resumed, _ANY_START, own_id=True)
+    any_start = replace(expect, resume_start="any")
+    result = judge_answer(original, resumed, any_start, own_id=True)
     if result.verdict is Verdict.FAIL and is_order_of_text(original, resumed, named_id(resumed)):
         return replace(
             result, detail=f"{result.detail} (as if ids were compared as text: see resume.id-order)"

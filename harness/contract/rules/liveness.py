@@ -41,11 +41,17 @@ def heartbeat_inert(run: Exchange, *, expect: Expectations) -> RuleResult:
     return passed("heartbeats are comments")
 
 
-def _pauses(run: Exchange, limit_s: float) -> bool:
-    """Whether the run's events pause longer than the heartbeat budget. Only then is a heartbeat due."""
-    return any(
-        (later.arrival_ns - earlier.arrival_ns) / 1e9 > limit_s for earlier, later in pairwise(run.events)
+def longest_pause_s(run: Exchange) -> float:
+    """The longest time between two events of the run, comments or not; 0 for less than two events."""
+    return max(
+        ((later.arrival_ns - earlier.arrival_ns) / 1e9 for earlier, later in pairwise(run.events)),
+        default=0.0,
     )
+
+
+def pauses(run: Exchange, limit_s: float) -> bool:
+    """Whether the run's events pause longer than the heartbeat budget. Only then is a heartbeat due."""
+    return longest_pause_s(run) > limit_s
 
 
 @rule(
@@ -99,7 +105,7 @@ def heartbeat(run: Exchange, *, expect: Expectations) -> RuleResult:
         return failed(
             f"{longest_s:.1f} s of silence without a comment (allowed: {limit_s:g} s)", Location(run)
         )
-    if not _pauses(run, limit_s):
+    if not pauses(run, limit_s):
         return inconclusive(
             f"the quiet action did not pause for {limit_s:g} s; adjust [target.actions.quiet] or "
             "budgets.heartbeat",

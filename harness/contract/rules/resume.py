@@ -337,6 +337,8 @@ def last_event_id(
 def after_terminal(
     resumptions: Sequence[tuple[Exchange, Exchange]],
     control: tuple[Exchange, Exchange] | None = None,
+    *,
+    expect: Expectations,
 ) -> RuleResult:
     """Each pair is a finished run, and its resumption after its terminal event.
 
@@ -344,7 +346,7 @@ def after_terminal(
     """
     return combine(
         [
-            _excused(ends_after_terminal(original, resumed), resumed, control)
+            _excused(ends_after_terminal(original, resumed, expect), resumed, control)
             for original, resumed in resumptions
         ],
         "after the terminal event: "

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.expectations import Expectations
+from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import resume
 from harness.contract.rules.last_event_id import place_of
 from harness.contract.rules.text_order import misplaced, places_to_resume
@@ -39,8 +39,22 @@ HEARTBEATS = scripted(
     ending=Ending.TIMED_OUT,
     detail="no event within 20 s",
 )
+LATE = scripted(
+    (0.0, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    *((at_ms, b"5\r\n: x\n\n\r\n") for at_ms in (2000.0, 4000.0, 6000.0)),
+    (8000.0, b"0\r\n\r\n"),
+)
+QUEUED = scripted(
+    (8000.0, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    (8100.0, b"0\r\n\r\n"),
+)
+UNTIL_THE_END = scripted(
+    (-3500.0, b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"),
+    (1000.0, b"0\r\n\r\n"),
+)
 AFTER, IN_FLIGHT = {"sent_ms": 500.0}, {"sent_ms": 15.0}  # RUN has brought two of its four events by then
 OLD, FUTURE, FOREIGN = "2-0", "99999999999999-0", f"{EPOCH_MS + 1000}-0"
+PATIENT = Expectations(budgets=Budgets(terminal_close_s=10.0))
 REPLAY = Expectations(resume_start="replay")
 
 
@@ -139,6 +153,9 @@ CASES: list[Case] = [
         )
     ),
     case(resume.after_terminal, after_the_end(HEARTBEATS), is_=FAIL, says="no event within 20 s"),
+    case(resume.after_terminal, after_the_end(LATE), is_=FAIL, says="stayed open for 8.00 s (allowed: 5 s)"),
+    case(resume.after_terminal, after_the_end(LATE), is_=PASS, says="", expect=PATIENT),
+    case(resume.after_terminal, after_the_end(QUEUED), is_=PASS, says="status 200 with no event"),
     case(resume.after_terminal, after_the_end(no_answer()), is_=FAIL, says="no response"),
     case(resume.after_terminal, after_the_end(reply(500)), is_=FAIL, says="caused status 500"),
     case(
@@ -210,6 +227,9 @@ CASES: list[Case] = [
         says="status 204 with no event",
     ),
     case(resume.bad_last_event_id, bad("-", HEARTBEATS), is_=FAIL, says="no event within 20 s"),
+    case(resume.bad_last_event_id, bad(FUTURE, LATE), is_=FAIL, says="stayed open for 8.00 s (allowed: 5 s)"),
+    case(resume.bad_last_event_id, bad(FUTURE, QUEUED), is_=PASS, says="1 bad id"),
+    case(resume.bad_last_event_id, bad(FUTURE, UNTIL_THE_END, -3600.0), is_=PASS, says="1 bad id"),
     case(resume.bad_last_event_id, bad(FUTURE, HEARTBEATS), is_=FAIL, says="no event within 20 s"),
     case(resume.bad_last_event_id, bad("-", reply(500)), is_=FAIL, says="'-' caused status 500"),
     case(resume.bad_last_event_id, bad("-", no_answer()), is_=FAIL, says="'-': no response"),

@@ -78,6 +78,23 @@ def test_the_ledger_is_exact(tmp_path: Path, processes: int) -> None:
 
 
 @pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("of_a_command", [False, True])
+def test_a_test_without_a_gate_says_what_judges_it(
+    tmp_path: Path, processes: int, *, of_a_command: bool
+) -> None:
+    more = ("--harness-live", str(tmp_path / "live.json")) if of_a_command else ()
+    plan = LoadSettings(users=1, duration=1, processes=processes, journeys=ONLY_FRESH)
+    with run_server() as server:
+        load = Load(tmp_path, server.base_url, plan, *more).run()
+    assert load.code == 0, load.printed
+    hints = [
+        f"results: {load.out / 'results.sqlite'}",
+        f"no gate was evaluated; next: harness gate {load.out}, harness report {load.out}",
+    ]
+    assert [load.printed.count(hint) for hint in hints] == [0 if of_a_command else 1] * 2, load.printed
+
+
+@pytest.mark.parametrize("processes", [1, 2])
 def test_streams_that_are_open_at_the_end_are_in_flight(tmp_path: Path, processes: int) -> None:
     plan = LoadSettings(users=6, duration=3, processes=processes, journeys=ONLY_FRESH)
     with run_server(tokens=500, gap_s=0.02) as server:
