@@ -58,6 +58,14 @@ class Timing:
     ended_ns: int
 
     @property
+    def earliest_sent_ns(self) -> int:
+        """The earliest moment at which the request may have been sent.
+
+        `sent_ns` is read after the system call: a busy harness may read it late, when the server has long answered.
+        """
+        return max(self.started_ns, self.connected_ns or 0)
+
+    @property
     def origin_ns(self) -> int:
         """The origin of offsets: `sent_ns`, or the start if the request was not sent."""
         return self.started_ns if self.sent_ns is None else self.sent_ns

@@ -162,8 +162,7 @@ def check_joined(canonical: Exchange, joined: Exchange, expect: Expectations) ->
     body.
     """
     over_ns = canonical.terminals[0].arrival_ns if canonical.terminals else None
-    sent_ns = joined.timing.sent_ns
-    if over_ns is not None and sent_ns is not None and sent_ns >= over_ns:
+    if over_ns is not None and joined.timing.earliest_sent_ns >= over_ns:
         return check_retry(canonical, joined, expect)
     return [
         resume.joins(canonical, joined, expect=expect),
@@ -176,8 +175,7 @@ def check_first_reader(
 ) -> list[Finding]:
     """Check that the first reader of a run lost nothing when others joined; `joined` is the earliest of them."""
     over_ns = first.terminals[0].arrival_ns if first.terminals else None
-    sent_ns = joined.timing.sent_ns
-    if over_ns is not None and sent_ns is not None and sent_ns >= over_ns and canonical is not first:
+    if over_ns is not None and joined.timing.earliest_sent_ns >= over_ns and canonical is not first:
         return check_retry(first, canonical, expect)  # they joined after its end, so they are retries
     return [resume.first_reader_kept(first, joined, canonical, expect=expect)]
 

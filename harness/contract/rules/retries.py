@@ -84,7 +84,7 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
             Location(original),
             Location(joined),
         )
-    arrived = sum(event.arrival_ns <= joined.timing.sent_ns for event in original.events)
+    arrived = sum(event.arrival_ns <= joined.timing.earliest_sent_ns for event in original.events)
     whole_sequence, actual = original.sequence, joined.sequence
     start = whole_sequence.index(actual[0]) if actual[0] in whole_sequence else -1
     if start >= max(arrived, 1) and tail_allowed(expect):

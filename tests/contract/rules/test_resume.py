@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -140,6 +141,14 @@ def cut_of_counted_ids(after: int, start: int) -> CutRun:
     return CutRun(before, resumed, counted_ids(0, 5, sent_ms=5000))
 
 
+def _sent_seen_late(exchange: Exchange, late_ms: float) -> Exchange:
+    """The same exchange, connected and sent that much earlier than a busy harness saw it."""
+    timing = exchange.timing
+    assert timing.sent_ns is not None
+    earlier_ns = timing.sent_ns - int(late_ms * 1e6)
+    return replace(exchange, timing=replace(timing, started_ns=earlier_ns, connected_ns=earlier_ns))
+
+
 AFTER_END = [CutRun(RUN, named(id_at(place), tail(place + 1)), RUN) for place in range(3)]
 IGNORED_AFTER_END = [CutRun(RUN, named(id_at(place), whole_run()), RUN) for place in range(3)]
 TAIL_AFTER_END = [CutRun(RUN, named(id_at(place), tail(3)), RUN) for place in range(3)]
@@ -195,6 +204,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="differs from it: event 1 is id",
     ),
+    case(resume.joins, RUN, _sent_seen_late(tail(1, sent_ms=15), 8), is_=PASS, says="joined the run (tail)"),
     case(resume.joins, RUN, tail(2, sent_ms=15), is_=FAIL, says="2 events lost before it", expect=REPLAY),
     case(resume.joins, RUN, another_run(sent_ms=15), is_=FAIL, says="differs from it: event 1 is id"),
     case(resume.joins, RUN, reply(409, sent_ms=15), is_=FAIL, says="got status 409"),
