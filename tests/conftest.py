@@ -12,6 +12,7 @@ settings.register_profile("exhaustive", max_examples=3000)
 
 #: Modules of long tests that share no expensive fixture: each test may run on any worker. The longest come first.
 SPLIT = (
+    "tests/conformance/test_limits.py",
     "tests/docs/test_commands.py",
     "tests/commands/test_capacity.py",
     "tests/browser/test_live_page.py",
@@ -22,6 +23,7 @@ SPLIT = (
     "tests/load/locust/test_processes.py",
     "tests/export/test_live_push.py",
     "tests/conformance/test_must_not_flag.py",
+    "tests/conformance/test_undeclared_resumption.py",
     "tests/mutants/test_kill_matrix.py",
     "tests/conformance/test_null_servers.py",
     "tests/ci/test_examples.py",
