@@ -20,6 +20,7 @@ _FIRST_GAP_S = 0.05
 _LONGEST_GAP_S = 1.0
 _SLOWER, _FASTER = 1.4, 0.98
 _NO_GAP_S = 0.01
+_RECHECK_S = 0.25
 _MANY, _LONG_S, _WAITS = 20, 10.0, 4  # refusals in a row, time, and waits of Retry-After, until it gives up
 _MEMORY = 0.9  # weight of the past in the share of refused requests
 _OVERLOADED = 0.15  # two 503 shortly after each other; a single one says nothing about the pace
@@ -77,14 +78,15 @@ class Throttle:
         return self._gap_s > 0 and not self.gave_up
 
     async def turn(self, count: int = 1) -> None:
-        """Wait until `count` requests may be sent at once."""
+        """Wait until `count` requests may be sent at once; no longer than the target is throttled."""
         while self.is_active:
             now_s = self._clock()
-            at_s = max(now_s, self._free_s, self._blocked_until_s) + self._gap_s * (count - 1)
-            self._free_s = at_s + self._gap_s
-            await asyncio.sleep(at_s - now_s)
-            if self._clock() >= self._blocked_until_s:
+            at_s = max(self._free_s, self._blocked_until_s) + self._gap_s * (count - 1)
+            if at_s <= now_s:
+                self._free_s = now_s + self._gap_s
                 return
+            # In steps, because a longer wait may turn out to be needless.
+            await asyncio.sleep(min(at_s - now_s, _RECHECK_S))
 
     def reset(self) -> None:
         """Delay nothing until the next 429 or 503: the earlier ones were answers to certain requests."""

@@ -117,3 +117,20 @@ def test_a_limit_on_bursts_does_not_slow_the_pace(clock: Clock) -> None:
         assert clock.now_s - before_s < 0.05
 
     asyncio.run(job())
+
+
+def test_a_wait_ends_when_nothing_is_throttled_any_more(clock: Clock) -> None:
+    """Many requests wait for their turn; the target turns out to accept nothing at all."""
+
+    async def job() -> None:
+        throttle = Throttle(clock)
+        for _ in range(20):
+            await throttle.rejected(refusing(429))
+        waiting = [asyncio.create_task(throttle.turn()) for _ in range(50)]
+        await asyncio.sleep(0)
+        throttle.gave_up = True
+        before_s = clock.now_s
+        await asyncio.gather(*waiting)
+        assert clock.now_s - before_s < 20
+
+    asyncio.run(job())
