@@ -134,12 +134,6 @@ CASES: list[Case] = [
     case(headers.content_coding, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     # complete, at a limit of the harness
     case(headers.complete, LIMITED, is_=INCONCLUSIVE, says="a limit of the harness was reached"),
-    case(
-        headers.event_stream,
-        scripted(ending=Ending.TIMED_OUT, detail="could not connect and send within 3 s", sent_ms=None),
-        is_=INCONCLUSIVE,
-        says="a valid request could not be sent",
-    ),
     case(headers.event_stream, whole_run(), is_=PASS, says="200 with text/event-stream"),
     case(
         headers.event_stream,
