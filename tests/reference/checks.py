@@ -334,7 +334,16 @@ async def every_cut(client: Client) -> None:
         assert list(joined) == (await post(client, body(LONG), key=key)).sequence
         assert len(before.sequence + rest.sequence) == 13 or rest.ids[0] == before.ids[0]
 
+    async def resume_twice(after: int) -> None:
+        key = f"twice-{after}"
+        before = await post(client, body(LONG), key=key, cut_after=after)
+        last_id = before.ids[-1] or ""
+        await post(client, body(LONG), key=key, Last_Event_ID=last_id, cut_after=1)
+        rest = await post(client, body(LONG), key=key, Last_Event_ID=last_id)
+        assert len(before.sequence + rest.sequence) == 13 or rest.ids[0] == before.ids[0]
+
     await asyncio.gather(*(cut(after) for after in (1, 3, 5, 7, 9, 11)))
+    await asyncio.gather(*(resume_twice(after) for after in (1, 2, 3, 4, 5, 6)))
     whole = (await post(client, body(LONG), key="cut-1")).sequence
     for seen in range(1, 13):
         rest = await post(client, body(LONG), key="cut-1", Last_Event_ID=whole[seen - 1][0] or "")
@@ -345,6 +354,10 @@ async def every_cut(client: Client) -> None:
 async def after_terminal(client: Client) -> None:
     first = await post(client, key="over")
     assert (await post(client, key="over", Last_Event_ID=first.ids[-1] or "")).frames == []
+    first = await post(client, body(action("cancel")), key="ended")
+    assert (
+        await post(client, body(action("cancel")), key="ended", Last_Event_ID=first.ids[-1] or "")
+    ).frames == []
 
 
 @check("resume.id-order")
@@ -434,6 +447,8 @@ SIMILAR_KEYS = (
     ("\u00e9t\u00e9", "e\u0301te\u0301", "ete"),
     ("\u00df", "ss"),
     ("h-tNXiGIdL", "h-Y9ehY8mR"),
+    ("0b7f3c1e-52a4-4d7e-9c1b-7a4f0e2d9b66", "0b7f3c1e52a44d7e9c1b7a4f0e2d9b66"),
+    ("dotted-key", "dotted-key."),
     same_sha_256(),
 )
 
