@@ -18,7 +18,7 @@ from harness.results.reader import Results
 from harness.results.saturation import saturation_reasons
 
 STOOD_STILL_MS = 1000.0
-"""A harness that stood still for this long may have caused time-outs and refused connections itself."""
+"""If the harness paused for this long, it may have caused time-outs and refused connections itself."""
 
 
 class ErrorBars:
@@ -71,7 +71,7 @@ class ErrorBars:
         return max(0, late)
 
     def _doubtful(self, journey: str | None) -> int:
-        """The most streams that timed out or found no connection because the harness stood still.
+        """The most streams that timed out or found no connection because the harness paused.
 
         It cannot make streams succeed or corrupt what the server sends.
         """

@@ -67,7 +67,7 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
             Location(retry, new_events[0]),
         )
     if retry_ids == {None} and not same_run_id:
-        return inconclusive("without ids and runIds, runs cannot be told apart", Location(retry))
+        return inconclusive("without ids and runIds, it is unknown which run this is", Location(retry))
     return passed("the retry belongs to the same run" if new_events else "the retry produced no new event")
 
 
@@ -102,7 +102,7 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
 
 
 def retained(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
-    """Whether `late` still resumes the run of `original`, as `early` did; tells after how long."""
+    """Whether `late` still resumes the run of `original`, as `early` did. The detail says after how long."""
     if late.timing.sent_ns is None:
         return inconclusive(f"the late retry could not be sent: {late.describe()}", Location(late))
     worked_s, age_s = (_age_s(original, retry) for retry in (early, late))
@@ -127,7 +127,7 @@ def _age_s(run: Exchange, retry: Exchange) -> float:
 def not_disturbed(
     first: Exchange, second: Exchange, later: Exchange, broken: RuleResult | None
 ) -> RuleResult:
-    """Whether `first` got the whole run, as `later` shows it, although `second` joined.
+    """Whether `first` got the whole run although `second` joined; `later` is the whole run, read after its end.
 
     broken: the result if they differ and `later` proves nothing, because a plain retry is not a replay either.
     """

@@ -187,7 +187,11 @@ CASES: list[Case] = [
     case(resume.no_new_run, without_ids("a"), without_ids("b"), is_=FAIL, says="'b' instead of 'a'"),
     case(resume.no_new_run, without_ids("a"), without_ids("a"), is_=PASS, says="no new event"),
     case(
-        resume.no_new_run, without_ids(None), without_ids(None), is_=INCONCLUSIVE, says="cannot be told apart"
+        resume.no_new_run,
+        without_ids(None),
+        without_ids(None),
+        is_=INCONCLUSIVE,
+        says="it is unknown which run this is",
     ),
     case(resume.no_new_run, RUN, reply(409), is_=INCONCLUSIVE, says="the retry returned no run"),
     case(resume.no_new_run, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal"),
