@@ -76,10 +76,11 @@ def divergence(
 ) -> tuple[Location, Location]:
     """Where two streams differ: in `run`, whose last events are `expected`, and in `other`, whose events are `actual`.
 
+    `expected` may start with events that earlier connections received: a difference there names no event of `run`.
     If events are missing at the end of one, these are the other's first such event and its own last event.
     """
     place = common_prefix_length(expected, actual) + len(run.events) - len(expected)
-    event = run.events[min(place, len(run.events) - 1)] if run.events else None
+    event = run.events[min(place, len(run.events) - 1)] if run.events and place >= 0 else None
     return Location(run, event), location_of_difference(other, actual, expected)
 
 

@@ -147,6 +147,24 @@ def test_a_reread_without_events_that_the_parts_have_is_the_wrong_one(
     assert says in failures["resume.replay"]
 
 
+@pytest.mark.parametrize("lost", range(TOKENS))
+@pytest.mark.parametrize("first", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("expect", [BY_ID, ANY])
+def test_a_wrong_reread_names_an_event_of_the_connection_that_received_it(
+    lost: int, first: int, expect: Expectations
+) -> None:
+    """Events of the first connection are none of the last's, however few that has."""
+    last = part(*range(first, TOKENS), after=first - 1, to_end=True)
+    reread = part(*(place for place in range(TOKENS) if place != lost), to_end=True)
+    (wrong,) = (
+        finding
+        for finding in check_parts([part(*range(first)), last], reread, expect)
+        if finding.verdict is Verdict.FAIL
+    )
+    named = [where.frame.frame.id for where in wrong.places if where.exchange is last and where.frame]
+    assert named == ([id_at(lost)] if lost >= first else [])
+
+
 def test_where_the_reread_is_wrong_the_parts_are_still_checked() -> None:
     repeating = [part(0, 1), part(1, 2, 3, 4, 5, after=1, to_end=True)]
     failures = broken(check_parts(repeating, part(0, 1, 2, 3, 4, to_end=True), BY_ID))
