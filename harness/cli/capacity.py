@@ -13,6 +13,7 @@ from harness.errors import SettingsError
 
 from .options import (
     DurationType,
+    RateType,
     ShareType,
     objective_option,
     out_option,
@@ -38,7 +39,7 @@ _PLACEHOLDER_DURATION_S = 86_400.0  # longer than any warm-up; run_capacity sets
 @click.option(
     "--from",
     "lowest",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RateType(),
     default=1.0,
     show_default=True,
     help="Arrivals per second to start with.",
@@ -46,7 +47,7 @@ _PLACEHOLDER_DURATION_S = 86_400.0  # longer than any warm-up; run_capacity sets
 @click.option(
     "--to",
     "highest",
-    type=click.FloatRange(min=0, min_open=True),
+    type=RateType(),
     default=200.0,
     show_default=True,
     help="Highest rate to try, in arrivals per second.",

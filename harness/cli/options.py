@@ -5,6 +5,7 @@ The parsers are imported when an option is parsed, which keeps pydantic out of `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -30,6 +31,21 @@ class DurationType(click.ParamType[float]):
             return float(parse_duration_s(value))
         except ValueError as problem:
             self.fail(str(problem), param, ctx)
+
+
+class RateType(click.ParamType[float]):
+    """A number per second: finite and above 0."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = math.nan
+        if not 0 < rate < math.inf:
+            self.fail(f"{str(value)!r} is not a number above 0", param, ctx)
+        return rate
 
 
 class ShareType(click.ParamType[float]):
@@ -139,7 +155,9 @@ _keep_streams_option = click.option(
 load_options = _options(
     click.option("--users", type=click.IntRange(min=1), help="Closed loop: concurrent users.  [default: 10]"),
     click.option(
-        "--rate", type=click.FloatRange(min=0, min_open=True), help="Open loop: arrivals per second."
+        "--rate",
+        type=RateType(),
+        help="Open loop: arrivals per second. Refused if far beyond what this machine can send (harness doctor).",
     ),
     _arrivals_option,
     click.option("--ramp", metavar="FROM:TO:OVER", help="Open loop: a rising rate, for example 1:100:60s."),
@@ -170,7 +188,7 @@ load_options = _options(
     _journey_option,
     click.option(
         "--spawn-rate",
-        type=click.FloatRange(min=0, min_open=True),
+        type=RateType(),
         help="Closed loop: users started per second.  [default: all at once]",
     ),
     _processes_option,

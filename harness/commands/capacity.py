@@ -23,6 +23,7 @@ from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED, PASSED
 from harness.formatting import number, percent
 from harness.gate.console import format_value
 from harness.gate.objective import Objective
+from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
@@ -57,9 +58,10 @@ def run_capacity(
     its warm-up. time_budget_s: no step starts that would end after it.
 
     Exit codes: 0 found, 1 not found or not with enough confidence, 130 interrupted. Raises PreflightError if the
-    target cannot be tested, and SettingsError if the output folder cannot be used.
+    target cannot be tested, and SettingsError if the output folder cannot be used or the highest rate is impossible.
     """
     output = output or Output()
+    refuse_impossible(settings.load.model_copy(update={"rate": plan.highest}))
     ensure_testable(settings)
     settings = step_settings(settings, objectives, step_s)
     folder = out or output_dir.default_folder()

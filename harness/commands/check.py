@@ -21,6 +21,7 @@ from harness.commands.suite_process import print_verdicts, suite_command, suite_
 from harness.config.settings import Actions, Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
+from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
 from harness.suite.preflight import ensure_testable
@@ -45,10 +46,12 @@ def run_check(
     often as the settings allow. max_concurrency: the most connections of the suite; None for no limit.
     read_only: whether the suite leaves out races and hostile input.
 
-    Raises PreflightError if the target cannot be tested, SettingsError for artifacts that cannot be written.
+    Raises PreflightError if the target cannot be tested, SettingsError for artifacts that cannot be written and for
+    an impossible load.
     """
     artifacts.ensure_writable()
     require_readable(baseline)
+    refuse_impossible(settings.load)
     output = output or Output()
     with ExitStack() as stack:
         stack.enter_context(

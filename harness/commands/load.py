@@ -15,6 +15,7 @@ from harness.commands.publication import evaluate_and_publish
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.config.settings import Settings
 from harness.exit_codes import PASSED
+from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.suite.preflight import ensure_testable
 from harness.terminal.output import Output
@@ -31,6 +32,7 @@ def run_load(
     artifacts.ensure_writable()
     require_readable(baseline)
     output = output or Output()
+    refuse_impossible(settings.load)
     ensure_testable(settings)
     folder = out or output_dir.default_folder()
     if warning := too_short_for(baseline, settings):

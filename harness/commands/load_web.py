@@ -17,6 +17,7 @@ from harness.commands import output_dir
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
 from harness.errors import SettingsError
+from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment, page_command
 from harness.suite.preflight import ensure_testable
 
@@ -28,9 +29,10 @@ _DERIVED = ("duration", "seed")  # load settings that are computed for each test
 def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
     """Serve the page and print its URL. Returns Locust's exit code, 130 if a test was interrupted.
 
-    Raises PreflightError if the target cannot be tested, SettingsError if the port is in use.
+    Raises PreflightError if the target cannot be tested, SettingsError if the port is in use or the load impossible.
     """
     console = Console(highlight=False, soft_wrap=True)
+    refuse_impossible(settings.load)
     ensure_testable(settings)
     _ensure_free(port)
     folder = out or output_dir.default_folder()

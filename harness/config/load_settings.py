@@ -20,6 +20,7 @@ from harness.config.parsing import (
     SecondsFromZero,
     StrictModel,
     did_you_mean,
+    parse_duration_s,
     parse_ramp,
     parse_spike,
     parse_steps,
@@ -32,27 +33,29 @@ _DEFAULT_DURATION_S = 20.0
 
 _SEED_BITS = 32  # of a random seed: short enough to type
 _SEED_LIMIT = 2**63
+_MOST_WEIGHT = 10_000  # Locust repeats a task by its weight
+_MOST_STREAMS = 1_000_000_000  # of a limit on streams
 
 
 class JourneyWeights(StrictModel):
     """The relative weight of each journey. A journey with the weight 0 does not run."""
 
     #: starts a run and reads it to its end
-    fresh: int = Field(0, ge=0)
+    fresh: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: sends the same request again after the run has ended
-    replay: int = Field(0, ge=0)
+    replay: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: cuts the connection after random events and resumes
-    resume: int = Field(0, ge=0)
+    resume: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: sends a different body under the key of a run in flight
-    conflict: int = Field(0, ge=0)
+    conflict: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: opens several streams of one run while it is in flight
-    join: int = Field(0, ge=0)
+    join: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: sends identical requests at the same time
-    race: int = Field(0, ge=0)
+    race: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: cuts the connection and does not come back
-    abandon: int = Field(0, ge=0)
+    abandon: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: reads slowly, so that the server has to wait
-    slow_reader: int = Field(0, ge=0)
+    slow_reader: int = Field(0, ge=0, le=_MOST_WEIGHT)
 
     @model_validator(mode="after")
     def _not_all_zero(self) -> Self:
@@ -145,7 +148,7 @@ class LoadSettings(StrictModel):
     #: open loop: seed of the arrival times and of the journey of each arrival; random by default
     seed: int | None = Field(default_factory=_random_seed, ge=0, lt=_SEED_LIMIT)
     #: open loop: arrivals above this number of streams in flight are dropped and counted
-    max_in_flight: int | None = Field(None, ge=1)
+    max_in_flight: int | None = Field(None, ge=1, le=_MOST_STREAMS)
     #: how long arrivals start; by default the length of ramp, steps, spike or trace, else 20 s
     duration: Seconds = Field(default_factory=_default_duration_s)
     #: time at the start that is reported separately
@@ -155,7 +158,7 @@ class LoadSettings(StrictModel):
     #: worker processes of Locust
     processes: int = Field(1, ge=1)
     #: the number of stream rows to keep; counts and histograms include all streams
-    keep_streams: int = Field(1_000_000, ge=0)
+    keep_streams: int = Field(1_000_000, ge=0, le=_MOST_STREAMS)
     #: the relative weights of the journeys; a journey with the weight 0 does not run
     journeys: JourneyWeights = Field(default_factory=_default_journeys)
 
@@ -222,6 +225,7 @@ class LoadSettings(StrictModel):
 
     @model_validator(mode="after")
     def _fits_in_duration(self) -> Self:
+        parse_duration_s(self.duration)  # also the sum of steps, which was not parsed as a whole
         if self.warmup >= self.duration:
             raise ValueError(
                 f"a warmup of {self.warmup:g} s leaves no time in a duration of {self.duration:g} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -17,20 +18,40 @@ from pydantic import (
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 
 
+LONGEST_S = 7 * 86_400.0
+"""The longest duration. Results grow with every second of a test, and times beyond this are mistakes."""
+
+
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
+
+
+_SHOWN = 40  # characters of a wrong value that a message repeats
 
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def parse_duration_s(value: Any) -> Any:
-    """Seconds from a number or from ``"90"``, ``"90s"``, ``"5m"`` or ``"1h"``. Raises ValueError for other texts."""
-    if not isinstance(value, str):
-        return value
-    match = _DURATION.fullmatch(value.strip())
-    if match is None:
-        raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
-    return float(match[1]) * _UNIT_S[match[2]]
+    """Seconds from a number or from ``"90"``, ``"90s"``, ``"5m"`` or ``"1h"``.
+
+    Raises ValueError for other texts, and above LONGEST_S. Values of other types are returned unchanged.
+    """
+    if isinstance(value, str):
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise ValueError(f"{value!r} is not a duration; write seconds, or a number with ms, s, m or h")
+        return _not_too_long_s(float(match[1]) * _UNIT_S[match[2]], value.strip())
+    if isinstance(value, int | float) and not isinstance(value, bool) and value > LONGEST_S:
+        return _not_too_long_s(value, f"{value:.10g} s")
+    return value
+
+
+def _not_too_long_s(seconds: float, text: str) -> float:
+    if not seconds <= LONGEST_S:
+        days = round(LONGEST_S / 86_400)
+        shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        raise ValueError(f"{shown} is longer than {days} days, the longest time that can be set")
+    return seconds
 
 
 def parse_ramp(text: str) -> tuple[float, float, float]:
@@ -66,6 +87,8 @@ def _rates(text: str, *parts: str) -> list[float]:
         if not _NUMBER.fullmatch(part.strip()):
             raise ValueError(f"{part!r} in {text!r} is not a rate; write arrivals per second")
     rates = [float(part) for part in parts]
+    if not all(map(math.isfinite, rates)):
+        raise ValueError("a rate has too many digits; write arrivals per second")
     if not any(rates):
         raise ValueError(f"there are no arrivals with {text!r}; one of its rates must be above 0")
     return rates

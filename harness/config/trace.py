@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-_MAX_TIME_S = 8_640_000.0  # a larger number is probably a Unix timestamp
+from harness.config.parsing import LONGEST_S
+
+_MAX_TIME_S = LONGEST_S  # a larger number is probably a Unix timestamp
 
 
 def read_arrival_times(file: str) -> Sequence[float]:
@@ -48,7 +50,7 @@ def _arrival_time_s(text: str, before_s: float) -> float:
     except ValueError:
         raise ValueError(f"{text!r} is not a time; write seconds from the start") from None
     if not 0 <= time_s <= _MAX_TIME_S:  # NaN too
-        raise ValueError(f"{text} is not a time in a test; write seconds from the start, from 0 to 100 days")
+        raise ValueError(f"{text} is not a time in a test; write seconds from the start, from 0 to 7 days")
     if time_s < before_s:
         raise ValueError(f"{text} follows {before_s:g}; sort the times in ascending order")
     return time_s

@@ -27,6 +27,7 @@ from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.errors import SettingsError
 from harness.exit_codes import INTERRUPTED
+from harness.load.bounds.limits import limits_here, refuse_impossible
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.locust import process
 from harness.load.locust.options import add_options, path_option
@@ -44,6 +45,7 @@ from harness.results.schema import RESULTS_FILE, ResultsError
 _LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival is due
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
 _QUIT_AFTER_S = 1.0  # when a headless test cannot start
+_MOST_WORKERS = 100  # on other machines, while none has connected
 _PLACEHOLDER_HOST = "http://localhost"  # for checks before the web page provides the host
 
 logger = logging.getLogger(__name__)
@@ -132,7 +134,10 @@ class Session:
             self._environment.host = base_url  # the web page shows it
         page_provides_host = not options.headless and not self._environment.host
         settings = with_host(_PLACEHOLDER_HOST if page_provides_host else self._environment.host)
-        Target(self._with_form(settings, self.form.values(vars(options))))
+        settings = self._with_form(settings, self.form.values(vars(options)))
+        Target(settings)
+        if options.headless or options.autostart:  # before Locust makes room for the users
+            self._refuse_impossible(settings, options.num_users)
 
     def _open_page(self, environment: Environment, web_ui: Any) -> None:
         from harness.load.web.page import LocustPage  # imports flask, which only the page needs
@@ -177,8 +182,22 @@ class Session:
         settings = self._with_form(with_host(host), values)
         Target(settings)
         _check_workers(settings, self._environment.runner, users)
+        self._refuse_impossible(settings, users)
         self._started.clear()
         return settings
+
+    def _refuse_impossible(self, settings: Settings, users: int | None) -> None:
+        """Raises SettingsError for a load that is far beyond what the workers can do. users: of a closed loop."""
+        options: Any = self._environment.parsed_options
+        runner: Any = self._environment.runner
+        is_local = not isinstance(runner, MasterRunner) or bool(options.processes)
+        workers = runner.worker_count or options.processes or options.expect_workers
+        if not is_local and not runner.worker_count:
+            workers = max(workers, _MOST_WORKERS)  # their number is known when the test starts
+        load, limits = settings.load, limits_here(max(1, workers), local=is_local)
+        refuse_impossible(
+            load, users=None if load.is_open else users, spawn_rate=options.spawn_rate, limits=limits
+        )
 
     def wait_until_started(self) -> None:
         """Wait until a test that the page is starting has started; before that it cannot be stopped."""
@@ -197,7 +216,8 @@ class Session:
         return self._newest_results
 
     def set_users(self, users: int) -> None:
-        """The number of users of a running closed loop was changed."""
+        """The number of users of a running closed loop is about to change. Raises SettingsError if it is impossible."""
+        self._refuse_impossible(self.settings, users)
         live = None if self._recording is None else self._recording.live
         if live is not None and live.users is not None:
             live.users = users
@@ -241,6 +261,7 @@ class Session:
             self._start_users(settings, self._worker_link.plan(), f"worker-{runner.worker_index}")
             return
         _check_workers(settings, runner, runner.target_user_count)
+        self._refuse_impossible(settings, runner.target_user_count)
         if self._users is not None:
             self._users.configure(settings.load)
         self._recording = self._open_recording(settings)

@@ -18,17 +18,25 @@ from importlib.metadata import PackageNotFoundError, metadata, version
 from pathlib import Path
 
 from harness.config.load_settings import LoadSettings
+from harness.errors import SettingsError
+from harness.load.bounds.limits import MARGIN, LoadLimits, limits_here, peak_rate, refuse_impossible
+from harness.load.bounds.machine import (
+    OTHER_FILES,
+    available_bytes,
+    ephemeral_ports,
+    open_file_limits,
+    reachable_open_files,
+    usable_cores,
+)
 from harness.setup.finding import SetupFinding, fail, ok, warn
 from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS, enable_kernel_timestamps, read_with_timestamp
 
 _DISTRIBUTION = "agent-run-harness"
 _VERSIONS = (_DISTRIBUTION, "locust", "gevent", "pytest", "aiohttp")
-_OTHER_FILES = 200  # libraries, logs, the results file, the suite's connections
 _TIME_WAIT_S = 60  # how long Linux keeps a closed connection's port in TIME_WAIT
 _MB, _GB = 1 << 20, 1 << 30
 _TIMER_SLEEP_S, _TIMER_ROUNDS = 0.001, 100
 _WALL_WATCH_S = 0.3
-_LOCUST_OPEN_FILES = 10_000  # Locust raises the soft limit to this, as far as the hard limit allows
 
 
 def check_machine(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFinding]:
@@ -37,11 +45,12 @@ def check_machine(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFi
     yield check_versions()
     yield check_extras(_extras())
     yield check_cores(
-        _usable_cores(), plan.processes, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        usable_cores(), plan.processes, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     )
-    yield check_memory(_available_bytes())
+    yield check_memory(available_bytes())
     yield _check_file_limit(plan, users)
-    yield check_ports(_ephemeral_ports(), plan.rate, users)
+    yield check_ports(ephemeral_ports(), plan.rate, users)
+    yield check_load(plan, users, limits_here(plan.processes))
     yield check_loopback()
     yield check_disk(*_disk(out))
     yield check_clock(time.get_clock_info("monotonic").resolution, _wall_drift_s())
@@ -134,7 +143,7 @@ def check_memory(available: int | None) -> SetupFinding:
 
 def check_file_limit(needed: int, soft: float, hard: float) -> SetupFinding:
     """needed: open files per process. soft, hard: the limits; Locust raises the soft limit on its own."""
-    reachable = max(soft, min(hard, _LOCUST_OPEN_FILES))
+    reachable = reachable_open_files(soft, hard)
     hard_text = "unlimited" if hard == float("inf") else f"{hard:.0f}"
     detail = f"{soft:.0f} (hard limit {hard_text}); about {needed} needed per process"
     if needed > hard:
@@ -163,6 +172,22 @@ def check_ports(ports: int | None, rate: float | None, users: int) -> SetupFindi
     if needed > ports / 2:
         return warn("ports", detail, "close to the limit: a slow server or retries may exhaust them")
     return ok("ports", detail)
+
+
+def check_load(plan: LoadSettings, users: int, limits: LoadLimits) -> SetupFinding:
+    """Whether the planned load is within what this machine can do. users: planned concurrent streams."""
+    most, how = limits.rate()
+    most_users, why = limits.users
+    detail = f"at most about {most:,.0f} streams per second ({how}) and {most_users:,} at a time ({why})"
+    try:
+        refuse_impossible(plan, users=users, limits=limits)
+    except SettingsError as problem:
+        return fail("load", detail, str(problem))
+    rate, _ = peak_rate(plan)
+    if rate > most / MARGIN:
+        advice = f"{rate:,.10g} arrivals per second are close to that, and longer streams cost more: use more processes"
+        return warn("load", detail, advice)
+    return ok("load", detail)
 
 
 def check_disk(free: int | None, writable: bool, folder: Path) -> SetupFinding:
@@ -235,45 +260,8 @@ def check_proxy(environment: Mapping[str, str]) -> SetupFinding:
     return ok("proxy", "none set")
 
 
-def _usable_cores() -> float:
-    cores = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    quota, _, period = _text(Path("/sys/fs/cgroup/cpu.max")).strip().partition(" ")
-    if quota.isdigit() and period.isdigit() and int(period):
-        cores = min(cores, round(int(quota) / int(period), 1))
-    return cores
-
-
-def _available_bytes() -> int | None:
-    limits = [
-        int(line.split()[1]) * 1024
-        for line in _text(Path("/proc/meminfo")).splitlines()
-        if line.startswith("MemAvailable:")
-    ]
-    limit, used = (_text(Path(f"/sys/fs/cgroup/memory.{name}")).strip() for name in ("max", "current"))
-    if limit.isdigit() and used.isdigit():
-        limits.append(int(limit) - int(used))
-    return min(limits, default=None)
-
-
-def _text(path: Path) -> str:
-    """Content of a kernel file; empty if this system does not have it."""
-    try:
-        return path.read_text(encoding="ascii")
-    except OSError:
-        return ""
-
-
 def _check_file_limit(plan: LoadSettings, users: int) -> SetupFinding:
-    import resource
-
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    soft, hard = (float("inf") if limit < 0 else limit for limit in limits)
-    return check_file_limit(-(-users // plan.processes) + _OTHER_FILES, soft, hard)
-
-
-def _ephemeral_ports() -> int | None:
-    bounds = _text(Path("/proc/sys/net/ipv4/ip_local_port_range")).split()
-    return int(bounds[1]) - int(bounds[0]) + 1 if len(bounds) == 2 else None
+    return check_file_limit(-(-users // plan.processes) + OTHER_FILES, *open_file_limits())
 
 
 def check_loopback() -> SetupFinding:

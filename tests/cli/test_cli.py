@@ -61,6 +61,56 @@ def test_options_become_settings(
     assert {name: getattr(given[0], name) for name in settings} == settings
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--rate", "nan"], "'nan' is not a number above 0"),
+        (["--rate", "inf"], "'inf' is not a number above 0"),
+        (["--rate", "0"], "'0' is not a number above 0"),
+        (["--rate", "-1"], "'-1' is not a number above 0"),
+        (["--rate", "many"], "'many' is not a number above 0"),
+        (["--spawn-rate", "inf"], "'inf' is not a number above 0"),
+        (["--users", "-1"], "Invalid value for '--users'"),
+        (["--duration", "1000000000"], "1000000000 is longer than 7 days, the longest time that can be set"),
+        (["--duration", "1e9"], "'1e9' is not a duration"),
+    ],
+)
+def test_numbers_that_no_load_has_are_refused(
+    given: list[LoadSettings], options: list[str], sentence: str
+) -> None:
+    result = load(*options)
+    assert (result.exit_code, given) == (2, [])
+    assert sentence in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        (
+            ["load", "--rate", "100000"],
+            "100,000 arrivals per second are far more than 1 process of this machine",
+        ),
+        (["load", "--rate", "1e15"], "1e+15 arrivals per second are far more than"),
+        (["load", "--users", "1000000000"], "1,000,000,000 users are more than 1 process of this machine"),
+        (["load", "--spawn-rate", "1e15"], "1e+15 users started per second are more than"),
+        (["load", "--processes", "10000"], "10,000 processes are more than this machine can use"),
+        (["load", "--web", "--spike", "1:1000000:5s:5s"], "1,000,000 arrivals per second in the spike"),
+        (["check", "--rate", "1e15"], "1e+15 arrivals per second"),
+        (["capacity", "--to", "1e15", "--objective", "ttft_p95_ms < 800"], "1e+15 arrivals per second"),
+    ],
+)
+def test_a_load_far_beyond_this_machine_is_refused(
+    command: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is sent: the target, which refuses connections, would be reported too."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, [*command, "--target", "http://127.0.0.1:9"])
+    assert result.exit_code == 2
+    assert f"harness: {sentence}" in result.output
+    assert result.output.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_named_journeys_replace_those_of_the_file(given: list[LoadSettings]) -> None:
     Path("harness.toml").write_text("[load.journeys]\nreplay = 3\n")
     load("--journey", "join=2", "--journey", "race=1")

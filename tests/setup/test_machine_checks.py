@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 
 from harness.config.load_settings import LoadSettings
+from harness.load.bounds.limits import LoadLimits
+from harness.load.bounds.machine import Machine
 from harness.setup.finding import SetupFinding
 from harness.setup.machine_checks import (
     check_clock,
     check_cores,
     check_disk,
     check_file_limit,
+    check_load,
     check_machine,
     check_memory,
     check_ports,
@@ -23,6 +26,7 @@ from harness.setup.machine_checks import (
 GB, MB = 1 << 30, 1 << 20
 HERE = Path("/somewhere")
 NO_LIMIT = float("inf")
+LIMITS = LoadLimits(Machine(2, 20 * GB, 10_000, 28_232), 1, cost_s=lambda: 0.001)
 
 
 @pytest.mark.parametrize(
@@ -52,6 +56,10 @@ NO_LIMIT = float("inf")
         (lambda: check_ports(28_000, 234.0, 10), "warn"),
         (lambda: check_ports(28_000, 467.0, 10), "fail"),
         (lambda: check_ports(28_000, None, 28_001), "fail"),
+        (lambda: check_load(LoadSettings(rate=500), 10, LIMITS), "ok"),
+        (lambda: check_load(LoadSettings(rate=501), 10, LIMITS), "warn"),
+        (lambda: check_load(LoadSettings(rate=2_001), 10, LIMITS), "fail"),
+        (lambda: check_load(LoadSettings(), 9_801, LIMITS), "fail"),
         (lambda: check_disk(GB, True, HERE), "ok"),
         (lambda: check_disk(GB - 1, True, HERE), "warn"),
         (lambda: check_disk(100 * MB - 1, True, HERE), "fail"),
@@ -85,11 +93,12 @@ def test_every_check_runs_on_this_machine(tmp_path: Path) -> None:
     checks = check_machine(LoadSettings(users=50), 50, tmp_path / "not" / "there")
     found = {finding.name: finding for finding in checks}
     assert list(found) == [
-        *("python", "versions", "extras", "cores", "memory", "file limit", "ports", "loopback", "disk"),
-        *("clock", "timer", "receive stamps", "proxy"),
+        *("python", "versions", "extras", "cores", "memory", "file limit", "ports", "load", "loopback"),
+        *("disk", "clock", "timer", "receive stamps", "proxy"),
     ]
     assert "locust 2." in found["versions"].detail
     assert "about 250 needed" in found["file limit"].detail
+    assert "streams per second (a short stream takes" in found["load"].detail
     assert str(tmp_path) in found["disk"].detail
     assert not (tmp_path / "not").exists()
 

@@ -59,7 +59,7 @@ class LoadControl(Protocol):
         ...
 
     def set_users(self, users: int) -> None:
-        """The number of users of the running test was changed."""
+        """The number of users of the running test is about to change. Raises SettingsError if it is impossible."""
         ...
 
     def flush_results(self) -> Path | None:
@@ -186,6 +186,7 @@ class LocustPage:
         self._options.run_time = None  # an empty field would leave the previous test's value
         self._options.run_time = _seconds(form.get("run_time", ""))
         self._options.num_users = users
+        self._options.spawn_rate = _number(form.get("spawn_rate", ""))
         workers = self._runner.worker_count
         if workers == 0:
             raise SettingsError("no worker is ready; try again when one is")
@@ -266,6 +267,13 @@ def _whole_number(text: str) -> int | None:
         return int(text)
     except ValueError:
         return None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None  # Locust's view reports the error
 
 
 def _seconds(text: str) -> int | None:

@@ -34,6 +34,25 @@ EVERY_JOURNEY = {"fresh": 3, "replay": 2, "resume": 3, "conflict": 2}
 ONLY_FRESH = {"fresh": 1, "replay": 0, "resume": 0, "conflict": 0}
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--processes", "10000"], "10,000 processes are more than this machine can use"),
+        (["--users", "1000000000"], "1,000,000,000 users are more than 1 process of this machine can hold"),
+        (["--users", "1000000000", "--master"], "1,000,000,000 users are more than 100 processes can hold"),
+        (["--harness-rate", "1e15"], "1e+15 arrivals per second are far more than"),
+    ],
+)
+def test_plain_locust_refuses_what_this_machine_cannot_do(
+    tmp_path: Path, options: list[str], sentence: str
+) -> None:
+    load = Load(tmp_path, "http://127.0.0.1:9", LoadSettings(users=1, duration=1), *options).run()
+    assert load.code == 2, load.printed
+    assert sentence in load.printed
+    assert "Traceback" not in load.printed
+    assert not load.out.exists()
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_ledger_is_exact(tmp_path: Path, processes: int) -> None:
     plan = LoadSettings(users=8, duration=3, processes=processes, journeys=EVERY_JOURNEY)

@@ -268,6 +268,12 @@ def test_wrong_input_starts_no_test(tmp_path: Path) -> None:
             ({"host": "nowhere"}, "base_url"),
             ({"open_loop_rate": "5", "open_loop_ramp": "1:2:3s"}, "are mutually exclusive"),
             ({"user_count": "many"}, "Invalid user_count"),
+            ({"user_count": "1000000000"}, "1,000,000,000 users are more than 1 process"),
+            ({"user_count": "-1"}, "greater than or equal to 1"),
+            ({"spawn_rate": "1e15"}, "1e+15 users started per second are more than"),
+            ({"spawn_rate": "nan"}, "nan users started per second are not possible"),
+            ({"open_loop_rate": "1e15"}, "1e+15 arrivals per second are far more than"),
+            ({"run_time": "1000000000"}, "1000000000 s is longer than 7 days"),
         ):
             answer = page.post("/swarm", **{**FORM, **form})
             assert answer["success"] is False
@@ -339,6 +345,8 @@ def test_during_a_test_only_the_number_of_users_can_be_changed(tmp_path: Path) -
         wait_for(lambda: page.live()["users"] == 4)
         refused = page.post("/swarm", **FORM, journeys="resume=1")
         assert refused["message"] == "a test is running; stop it before you change its settings"
+        refused = page.post("/swarm", user_count="1000000000", spawn_rate="7")
+        assert "1,000,000,000 users are more than 1 process" in refused["message"]
         assert page.post("/swarm", user_count="7", spawn_rate="7")["success"]
         wait_for(lambda: page.live()["plan"] == "7 users")
         page.post("/stop")
