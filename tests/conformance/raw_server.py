@@ -48,6 +48,7 @@ MAX_BODY_BYTES = 1_000_000
 SINGLE_BYTES = range(154, 280)
 SINGLE_EVERY = 4
 ODD_BYTES = 11
+TINY_CHUNKS = 300  # of one byte each; what follows them in one piece is one chunk
 MAX_HEAD_BYTES = 65_536
 
 _UNICODE = ("Voilà: ", "naïve ", "日本語 ", "line\u2028separator ", "\U0001f680 42 °C")
@@ -220,13 +221,15 @@ class Wire:
             at += size
 
     async def reset(self) -> None:
-        """Reset the connection once the peer's kernel has acknowledged every byte."""
+        """Reset the connection once the peer's kernel has acknowledged every byte. Raises ConnectionError."""
         unsent = array.array("i", [1])
-        for _ in range(200):
+        while True:
             fcntl.ioctl(self._connection, termios.TIOCOUTQ, unsent)
             if unsent[0] == 0:
                 break
             await asyncio.sleep(0.005)
+            with suppress(BlockingIOError):
+                self._connection.recv(1, socket.MSG_PEEK)  # raises if the peer has reset it
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._connection.close()
 
@@ -313,6 +316,11 @@ class RawServer:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="raw server", daemon=True)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port."""
+        return self._listener.getsockname()[:2]
 
     def __enter__(self) -> Self:
         self._listener.setblocking(False)
@@ -461,7 +469,9 @@ class RawServer:
         if self.style.framing == "chunked" and body:
             body = b"%x\r\n%b\r\n" % (len(body), body)
         elif self.style.framing == "tiny chunks":
-            body = b"".join(b"1;n=%d\r\n%c\r\n" % (place % 7, byte) for place, byte in enumerate(body))
+            tiny, rest = body[:TINY_CHUNKS], body[TINY_CHUNKS:]
+            body = b"".join(b"1;n=%d\r\n%c\r\n" % (place % 7, byte) for place, byte in enumerate(tiny))
+            body += b"%x\r\n%b\r\n" % (len(rest), rest) if rest else b""
         wire.put(body)
 
     # Authentication and routing to a run.
@@ -583,7 +593,9 @@ class RawServer:
         """The event as the store returns it: a store of values (JSONB) writes them in its own way."""
         if self.style.store == "bytes":
             return event
-        escaped = self.style.unicode != "escaped"
+        escaped = (
+            self.style.unicode != "escaped" or self.style.odd_json
+        )  # half of a pair has no bytes of its own
         value = json.loads(event.data)
         if (
             self.style.store == "numbers"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
@@ -13,6 +15,9 @@ from harness.formatting import counted
 
 _BEATS = frozenset({"heartbeat", "ping", "keepalive", "pong"})
 _SLACK = 1.2  # timers on a busy server run late
+#: Lines that arrive within this time were sent together. A server that writes line by line needs less, and no heartbeat
+#: is due so soon.
+_TOGETHER_NS = 50_000_000
 
 
 @rule(
@@ -26,9 +31,9 @@ _SLACK = 1.2  # timers on a busy server run late
 )
 @needs_events
 def heartbeat_inert(run: Exchange, *, expect: Expectations) -> RuleResult:
-    for frame in run.frames:
-        names = {name for name, _ in frame.frame.fields}
-        if frame.frame.comments and names & {"id", "data"} and not frame.event:
+    events_ns = [event.arrival_ns for event in run.events]
+    for frame, comments_ns in _with_comments(run):
+        if _carries_fields(frame, comments_ns, events_ns):
             return failed(f"a heartbeat, {event_label(frame)}, carries id or data", Location(run, frame))
     beat = next((event for event in run.events if _is_heartbeat(event)), None)
     if beat is not None:
@@ -36,7 +41,7 @@ def heartbeat_inert(run: Exchange, *, expect: Expectations) -> RuleResult:
             f"a heartbeat is dispatched as an event: {event_label(beat)} with data {quoted(beat.frame.data or '')}",
             Location(run, beat),
         )
-    if not run.comments_ns:
+    if not _beats_ns(run):
         return inconclusive(f"no heartbeat within {expect.budgets.heartbeat_s:g} s", Location(run))
     return passed("heartbeats are comments")
 
@@ -133,9 +138,40 @@ def heartbeat_interval(run: Exchange) -> RuleResult:
 
 
 def _beats_ns(run: Exchange) -> list[int]:
-    """Arrival of each comment that came without an event: not in the same read as the event next to it."""
-    with_event_ns = {event.arrival_ns for event in run.events if event.frame.comments}
-    return sorted(set(run.comments_ns) - with_event_ns)
+    """Arrival of each comment line that came on its own, not together with an event."""
+    events_ns = [event.arrival_ns for event in run.events]
+    return [at_ns for at_ns in sorted(set(run.comments_ns)) if not _is_near(at_ns, events_ns)]
+
+
+def _is_near(at_ns: int, events_ns: Sequence[int]) -> bool:
+    """Whether one of `events_ns`, in order, is so close to `at_ns` that both were sent together."""
+    place = bisect_left(events_ns, at_ns - _TOGETHER_NS)
+    return place < len(events_ns) and events_ns[place] <= at_ns + _TOGETHER_NS
+
+
+def _with_comments(run: Exchange) -> Iterator[tuple[DecodedFrame, Sequence[int]]]:
+    """Each frame that has comment lines, and their arrivals."""
+    first = 0
+    for frame in run.frames:
+        count = len(frame.frame.comments)
+        if count:
+            yield frame, run.comments_ns[first : first + count]
+        first += count
+
+
+def _carries_fields(frame: DecodedFrame, comments_ns: Sequence[int], events_ns: Sequence[int]) -> bool:
+    """Whether a block with comment lines is a heartbeat with an id or data. events_ns: arrivals of all events.
+
+    A comment line can stand anywhere in a block (WHATWG HTML 9.2.5), and clients ignore it. One that arrived before
+    the fields of its block is a separate heartbeat, sent without a blank line. A block without data that arrives
+    together with an event is not a heartbeat.
+    """
+    names = {name for name, _ in frame.frame.fields}
+    if not names & {"id", "data"} or frame.event is not None:
+        return False
+    if frame.arrival_ns - comments_ns[-1] > _TOGETHER_NS:
+        return False
+    return frame.is_event or not _is_near(frame.arrival_ns, events_ns)
 
 
 @rule(

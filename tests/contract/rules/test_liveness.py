@@ -5,7 +5,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import liveness
-from tests.contract.exchanges import done, empty_stream, frame, no_answer, reply, run, token, whole_run
+from tests.contract.exchanges import done, empty_stream, frame, id_at, no_answer, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
 
 BEAT = b": beat\n\n"
@@ -72,6 +72,18 @@ CASES: list[Case] = [
         is_=INCONCLUSIVE,
         says="1 comment; an interval needs two",
     ),
+    case(
+        liveness.heartbeat_interval,  # a comment in its own block, but sent with the event before it
+        quiet(BEAT, frame({"type": "x"}), b": about the event\n\n", at=[100, 200, 210]),
+        is_=INCONCLUSIVE,
+        says="1 comment; an interval needs two",
+    ),
+    case(
+        liveness.heartbeat_interval,  # without blank lines: the last one stands in the block of the terminal event
+        quiet(*[b": beat\n"] * 3, at=[400, 800, 1200]),
+        is_=INFO,
+        says="a comment about every 0.4 s",
+    ),
     case(liveness.heartbeat_interval, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     case(
         liveness.retry_hint,
@@ -91,6 +103,22 @@ CASES: list[Case] = [
         expect=ONE_S,
     ),
     case(liveness.heartbeat_inert, quiet(BEAT, at=[500]), is_=PASS, says="heartbeats are comments"),
+    *(
+        case(
+            liveness.heartbeat_inert,
+            # A comment line without a blank line; then a block with an id only and an event, together.
+            quiet(*frames, at=at),
+            is_=PASS,
+            says="heartbeats are comments",
+        )
+        for frames, at in [
+            ([b": beat\n", f"id: {id_at(0)}\n\n".encode() + frame({"type": "x"}, id_at(90))], [500, 900]),
+            ([b": beat\n", b": beat\n", b"id: 9-9\n\n" + frame({"type": "x"}, id_at(90))], [500, 899, 900]),
+            ([b": beat\n", b"id: 9-9\n\n", frame({"type": "x"}, id_at(90))], [500, 900, 901]),
+            ([b": beat\n", b"id: 9-9\n\n"], [500, 900]),
+            ([b": beat\n", frame("no JSON", id_at(90))], [500, 900]),
+        ]
+    ),
     case(
         liveness.heartbeat_inert,
         quiet(b": beat\nid: 9-9\n\n", at=[500]),
@@ -122,9 +150,22 @@ CASES: list[Case] = [
     ),
     case(
         liveness.heartbeat_inert,
-        quiet(frame({"type": "token", "content": "a"}, "1-1", extra=": a comment beside it\n"), at=[500]),
+        quiet(BEAT, frame({"type": "token", "content": "a"}, "1-1", extra=": beside it\n"), at=[300, 500]),
         is_=PASS,
         says="heartbeats are comments",
+    ),
+    *(
+        case(
+            liveness.heartbeat_inert,  # notes beside events only
+            quiet(*frames, at=[500]),
+            is_=INCONCLUSIVE,
+            says="no heartbeat within 15 s",
+        )
+        for frames in (
+            [frame({"type": "x"}, "1-1", extra=": beside it\n")],
+            [frame({"type": "x"}, "1-1") + b": after it\n\n"],
+            [b": before it\nid: 1-0\n\n" + frame({"type": "x"}, "1-1")],
+        )
     ),
     case(liveness.heartbeat_inert, whole_run(), is_=INCONCLUSIVE, says="no heartbeat within 15 s"),
     case(liveness.heartbeat_inert, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),

@@ -160,6 +160,24 @@ CASES: list[Case] = [
     ),
     case(
         race.no_crosstalk,
+        {"only-a": echo("only-a", "1"), "only-b": run(token(0), at=[5])},
+        is_=FAIL,
+        says="lost its own text",
+    ),
+    case(
+        race.no_crosstalk,
+        {"only-a": run(token(0), ending=Ending.RESET), "only-b": echo("only-b", "2")},
+        is_=INCONCLUSIVE,
+        says="an interleaved run was not received whole: status 200 with 1 event",
+    ),
+    case(
+        race.no_crosstalk,
+        {"only-a": run(token(0), ending=Ending.RESET), "only-b": echo("only-b only-a", "2")},
+        is_=FAIL,
+        says="contains another run's text",
+    ),
+    case(
+        race.no_crosstalk,
         {"only-a": echo("only-a", "1"), "only-b": echo("only-b", "1")},
         is_=FAIL,
         says="two independent runs have one runId",
