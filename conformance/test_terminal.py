@@ -27,6 +27,16 @@ def test_the_stream_closes_after_the_terminal_event(check: CheckFunction, stream
     check(stream)
 
 
+@decides(terminal.success)
+def test_a_new_key_starts_a_run_that_ends_with_done(
+    check: CheckFunction,
+    completed_run: Exchange,
+    runs_with_run_id: list[Exchange],
+    conflict_with_secret: tuple[Exchange, Exchange, str],
+) -> None:
+    check([completed_run, *runs_with_run_id, conflict_with_secret[0]])
+
+
 @decides(terminal.failure)
 def test_a_failing_action_ends_with_error(check: CheckFunction, failing_run: Exchange) -> None:
     check(failing_run)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+#: A property is not judged by the time that an example takes: on a busy machine it may take any.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 #: `make test-exhaustive`: all examples of the properties that have fewer in `make test`.
-settings.register_profile("exhaustive", max_examples=3000)
+settings.register_profile("exhaustive", settings.get_profile("untimed"), max_examples=3000)
 
 #: Modules of long tests that share no expensive fixture: each test may run on any worker. The longest come first.
 SPLIT = (

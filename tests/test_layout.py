@@ -7,6 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST_FILE = 450
 
@@ -46,3 +48,9 @@ def test_no_file_is_long() -> None:
         str(path): len((ROOT / path).read_text(encoding="utf-8").splitlines()) for path, _ in modules()
     }
     assert {path: lines for path, lines in lengths.items() if lines > LONGEST_FILE} == {}
+
+
+def test_no_property_is_judged_by_its_speed() -> None:
+    assert settings().deadline is None
+    assert HealthCheck.too_slow in settings().suppress_health_check
+    assert settings.get_profile("exhaustive").deadline is None

@@ -134,6 +134,21 @@ class Verdicts:
         """Whether any rule was decided."""
         return any(result.verdict in DECIDED for result in self.results)
 
+    @property
+    def all_musts_undecided(self) -> str | None:
+        """That no MUST could be decided, with the first reason, in a sentence; None if one was or if none was checked.
+
+        Such a test shows nothing, although some SHOULD may have been decided.
+        """
+        musts = [check for check in self.checks if check.tested and check.requirement.level is Level.MUST]
+        undecided = [check for check in musts if check.verdict is Verdict.INCONCLUSIVE]
+        if not undecided or any(
+            check.verdict in DECIDED or check.verdict is Verdict.ERROR for check in musts
+        ):
+            return None
+        first = undecided[0]
+        return f"no MUST could be decided; the first, {first.requirement.id}: {first.detail}"
+
     def to_json(self, target: Mapping[str, Any]) -> dict[str, Any]:
         """The document that --harness-json writes."""
         return {

@@ -267,6 +267,8 @@ class TargetSession:
         if self._is_worker or self.config.option.collectonly or not self.has_suite_tests:
             self._stop_runner()
             return
+        if self.verdicts.tested:
+            self.unsound = self.unsound or self.verdicts.all_musts_undecided
         try:
             self._finish(interrupted=self.interrupted or exitstatus not in _COMPLETED)
         except (FileWriteError, ResultsError) as problem:

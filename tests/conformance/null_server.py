@@ -45,28 +45,41 @@ EMPTY: dict[str, Answer] = {
     "204": fixed("204 No Content"),
 }
 REFUSALS: dict[str, Answer] = {
-    "302": fixed("302 Found", "Location: /login"),
     "400": fixed("400 Bad Request", "Content-Type: application/problem+json", body=PROBLEM),
-    "404": fixed("404 Not Found", "X-Content-Type-Options: nosniff"),
-    "405": fixed("405 Method Not Allowed", "Allow: PUT"),
     "415": fixed("415 Unsupported Media Type"),
     "422": fixed("422 Unprocessable Content", "Content-Type: application/json", body=PROBLEM),
+    "500": fixed("500 Internal Server Error", "Content-Type: text/plain", body=b"oops"),
+    "garbage": lambda _: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 8,
 }
 CONFLICTS: dict[str, Answer] = {
     "409": fixed("409 Conflict", "Content-Type: application/json", body=b'{"error":"conflict"}'),
     "409 event": lambda _: _SSE_HEAD.replace(b"200 OK", b"409 Conflict") + b'data: {"type":"error"}\n\n',
     "200 with a 409 event": lambda _: _SSE_HEAD + b'id: 1-0\ndata: {"type":"error","status":409}\n\n',
 }
-FAILURES: dict[str, Answer] = {
-    "500": fixed("500 Internal Server Error", "Content-Type: text/plain", body=b"oops"),
-    "503": fixed("503 Service Unavailable", "Retry-After: 1"),
-    "garbage": lambda _: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" * 8,
-}
 ECHOES: dict[str, Answer] = {
     "echo of the request line": _raw_echo,
     "echo of the body": _echo(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"),
     "echo of the body as an event stream": _echo(_SSE_HEAD),
     "echo of the body as an event": _echo_as_event,
+}
+#: The preflight refuses these. By name: the answer, and what the user reads.
+NOT_TESTABLE: dict[str, tuple[Answer, str]] = {
+    "301": (fixed("301 Moved Permanently", "Location: /elsewhere"), "redirects (status 301) to '/elsewhere'"),
+    "302": (fixed("302 Found", "Location: /login"), "redirects (status 302) to '/login'"),
+    "307": (fixed("307 Temporary Redirect", "Location: /"), "redirects (status 307) to '/'"),
+    "401": (fixed("401 Unauthorized"), "rejected the token"),
+    "403": (fixed("403 Forbidden"), "rejected the token"),
+    "404": (fixed("404 Not Found", "X-Content-Type-Options: nosniff"), "is not an endpoint"),
+    "405": (fixed("405 Method Not Allowed", "Allow: PUT"), "is not an endpoint"),
+    "410": (fixed("410 Gone"), "is not an endpoint"),
+    "429": (fixed("429 Too Many Requests", "Retry-After: 0"), "status 429 to each of 4 requests"),
+    "503": (fixed("503 Service Unavailable", "Retry-After: 0"), "status 503 to each of 4 requests"),
+}
+#: A stream in order, and always the same one. Much passes, but not what a different request must change.
+CONSTANT: dict[str, Answer] = {
+    "a failed run": lambda _: _SSE_HEAD + b'id: 1-0\ndata: {"type":"error","message":"no"}\n\n',
+    "a cancelled run": lambda _: _SSE_HEAD + b'id: 1-0\ndata: {"type":"cancelled"}\n\n',
+    "a finished run": lambda _: _SSE_HEAD + b'id: 1-0\ndata: {"type":"done","runId":"r"}\n\n',
 }
 
 
@@ -114,18 +127,10 @@ SILENCES: dict[str, Callable[[], NullServer]] = {
     "head of an event stream, then silence": lambda: NullServer(_begins),
 }
 
-#: By kind; the servers of one kind are tested concurrently.
-KINDS: dict[str, dict[str, Callable[[], NullServer]]] = {
+SERVERS: dict[str, Callable[[], NullServer]] = {
     **{
-        kind: {name: partial(answering, answer) for name, answer in answers.items()}
-        for kind, answers in {
-            "empty": EMPTY,
-            "refusals": REFUSALS,
-            "conflicts": CONFLICTS,
-            "failures": FAILURES,
-            "echoes": ECHOES,
-        }.items()
+        name: partial(answering, answer)
+        for name, answer in {**EMPTY, **REFUSALS, **CONFLICTS, **ECHOES}.items()
     },
-    "silences": SILENCES,
+    **SILENCES,
 }
-SERVERS = {name: make for servers in KINDS.values() for name, make in servers.items()}

@@ -1,78 +1,136 @@
-"""A server that does nothing right must not get a single pass."""
+"""A server that does nothing right must not get a single pass, and is never green."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import asyncio
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.config.settings import Settings
+from harness.config.target import Target
 from harness.contract.finding import Verdict
 from harness.contract.verdicts import Verdicts
-from tests.conformance.null_server import KINDS, SERVERS, NullServer, answering, fixed
-from tests.conformance.raw_server import settings_values
-from tests.conformance.suite import run, together, verdicts_on, write_config
+from harness.suite.preflight import PreflightError, preflight
+from tests.conformance.null_server import (
+    CONSTANT,
+    NOT_TESTABLE,
+    PROBLEM,
+    SERVERS,
+    SILENCES,
+    answering,
+    fixed,
+)
+from tests.conformance.raw_server import RawServer, Refused, Request, Run, settings_values
+from tests.conformance.suite import run, verdicts_on, write_config
 
-BUDGETS = {"first_event": 1, "terminal_close": 0.5, "heartbeat": 0.5, "run": 5}
+#: A silent server uses up each budget, so they are short. For any other server they have no effect: it answers at once.
+SHORT_BUDGETS = {"first_event": 0.2, "terminal_close": 0.2, "heartbeat": 0.2, "run": 1}
 GREEN = {Verdict.PASS, Verdict.INFO}
 
-#: headers.method checks the response to GET, and needs no run: 405 with Allow is correct, whatever the server does with
-#: POST. It is the only exception: rules about rejections, headers of errors or secrets first require that a valid
-#: request is accepted.
-EXPECTED: dict[str, set[str]] = {"405": {"headers.method"}}
 
-#: Tested as users do, in a separate process, for the exit code.
-AS_USERS_DO = ("empty 200", "empty 200 event stream", "500", "instant close", "echo of the body as an event")
+def _settings(base_url: str, *, silent: bool = False) -> dict[str, Any]:
+    values = settings_values(base_url)
+    return {**values, "budgets": SHORT_BUDGETS} if silent else values
 
 
-def _settings(base_url: str) -> dict[str, object]:
-    return {**settings_values(base_url), "budgets": BUDGETS}
+def _ids(verdicts: Verdicts, *wanted: Verdict) -> set[str]:
+    return {check.requirement.id for check in verdicts.checks if check.verdict in wanted}
 
 
-def _green(verdicts: Verdicts) -> set[str]:
-    return {check.requirement.id for check in verdicts.checks if check.verdict in GREEN}
-
-
-def _ask(make: Callable[[], NullServer]) -> Verdicts:
-    with make() as server:
-        return verdicts_on(Settings.model_validate(_settings(server.base_url)))
+def _asked(server: RawServer, *, silent: bool = False, up_to: str | None = None) -> Verdicts:
+    with server:
+        return verdicts_on(Settings.model_validate(_settings(server.base_url, silent=silent)), up_to)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_nothing_passes(kind: str) -> None:
-    servers = KINDS[kind]
-    found = dict(zip(servers, together([partial(_ask, make) for make in servers.values()]), strict=True))
-    assert {name: _green(verdicts) for name, verdicts in found.items()} == {
-        name: EXPECTED.get(name, set()) for name in servers
-    }
-    for name, verdicts in found.items():
-        verdict_of = {check.requirement.id: check.verdict for check in verdicts.checks}
-        assert verdict_of["headers.event-stream"] in {Verdict.FAIL, Verdict.INCONCLUSIVE}, name
-        assert Verdict.FAIL in verdict_of.values(), name
-        assert Verdict.ERROR not in verdict_of.values(), name
+@pytest.mark.parametrize("name", SERVERS)
+def test_nothing_passes(name: str) -> None:
+    found = _asked(SERVERS[name](), silent=name in SILENCES)
+    assert _ids(found, *GREEN, Verdict.ERROR) == set()
+    assert _ids(found, Verdict.FAIL) & {"headers.event-stream", "terminal.success", "terminal.always"}
+    assert all(check.detail for check in found.checks)
+
+
+@pytest.mark.parametrize("name", NOT_TESTABLE)
+def test_what_cannot_be_tested_is_refused_before_the_test(name: str) -> None:
+    """tests/suite/test_preflight.py and tests/integration/test_check.py: it ends each command with exit code 2."""
+    answer, says = NOT_TESTABLE[name]
+    with answering(answer) as server:
+        target = Target(Settings.model_validate(_settings(server.base_url)))
+        with pytest.raises(PreflightError) as refused:
+            asyncio.run(preflight(target))
+    assert says in str(refused.value)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", AS_USERS_DO)
-def test_the_exit_code_is_never_0(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "requirement"),
+    [
+        ("a failed run", "terminal.success"),
+        ("a cancelled run", "terminal.success"),
+        ("a finished run", "auth.missing"),
+    ],
+)
+def test_a_server_with_one_answer_is_red(name: str, requirement: str) -> None:
+    found = _asked(answering(CONSTANT[name]), up_to=requirement)
+    assert requirement in _ids(found, Verdict.FAIL)
+
+
+class EverySecondKeyTaken(RawServer):
+    """Takes every second new key for a used one."""
+
+    _new = 0
+
+    def run_for(self, request: Request) -> tuple[Run, int]:
+        known = len(self._runs)
+        found = super().run_for(request)
+        self._new += len(self._runs) - known
+        if len(self._runs) > known and self._new % 2:
+            raise Refused(409, "Conflict", "the key was used with another body")
+        return found
+
+
+@pytest.mark.slow
+def test_a_server_that_rejects_every_second_new_key_is_red() -> None:
+    found = _asked(EverySecondKeyTaken(), up_to="terminal.success")
+    assert _ids(found, Verdict.FAIL) & {"headers.event-stream", "terminal.success"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["empty 200 event stream", "200 with a 409 event"])
+def test_the_exit_code_is_1(name: str, tmp_path: Path) -> None:
     with SERVERS[name]() as server:
         config = write_config(tmp_path, _settings(server.base_url))
         report = tmp_path / "verdicts.json"
         done = run(
             "harness", "conformance", "--config", str(config), "--json", str(report), "-q", folder=tmp_path
         )
-    assert done.code in {1, 2}, done.output
+    assert done.code == 1, done.output
     assert done.report(report)["counts"]["pass"] == 0
     assert "INTERNALERROR" not in done.output
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
-def test_a_server_that_refuses_everybody_was_not_tested(status: str, tmp_path: Path) -> None:
-    with answering(fixed(status)) as server:
+def test_a_selection_that_decides_no_must_is_not_green(tmp_path: Path) -> None:
+    """headers.method is a SHOULD, and 405 with Allow is correct; the MUSTs next to it were not decided."""
+    refused = fixed("400 Bad Request", "Content-Type: application/problem+json", body=PROBLEM)
+    allowed = fixed("405 Method Not Allowed", "Allow: POST")
+    with answering(lambda request: (allowed if request.method == "GET" else refused)(request)) as server:
+        config = write_config(tmp_path, _settings(server.base_url))
+        report = tmp_path / "verdicts.json"
+        selection = ("-k", "wrong_method or charset", "--json", str(report))
+        done = run("harness", "conformance", "--config", str(config), *selection, folder=tmp_path)
+    assert done.code == 1, done.output
+    assert "not sound (exit 1): no MUST could be decided; the first, headers.charset: " in done.output
+    assert json.loads(report.read_text())["counts"]["pass"] == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_refuses_everybody_was_not_tested(tmp_path: Path) -> None:
+    with answering(NOT_TESTABLE["401"][0]) as server:
         config = write_config(tmp_path, _settings(server.base_url))
         report = tmp_path / "verdicts.json"
         done = run("harness", "conformance", "--config", str(config), "--json", str(report), folder=tmp_path)
@@ -85,7 +143,7 @@ def test_a_server_that_refuses_everybody_was_not_tested(status: str, tmp_path: P
 @pytest.mark.slow
 def test_a_silent_server_is_red_in_the_time_that_the_budgets_allow(tmp_path: Path) -> None:
     with SERVERS["silent"]() as server:
-        config = write_config(tmp_path, _settings(server.base_url))
+        config = write_config(tmp_path, _settings(server.base_url, silent=True))
         done = run("harness", "conformance", "--config", str(config), "-k", "headers", folder=tmp_path)
-    assert done.code in {1, 2}, done.output
+    assert done.code == 1, done.output
     assert "no event within" in done.output

@@ -139,3 +139,26 @@ def test_by_area_and_failing() -> None:
     assert table["terminal"][Verdict.PASS] == 1
     assert sum(counted.total() for counted in table.values()) == len(CATALOGUE)
     assert [check.requirement.id for check in failing(found.checks)] == ["ids.unique"]
+
+
+def test_a_test_that_decides_no_must_says_so() -> None:
+    found = Verdicts()
+    assert found.all_musts_undecided is None
+    found.add(result("headers.method", Verdict.WARN))
+    assert found.all_musts_undecided is None  # no MUST was selected
+    found.add(result("headers.event-stream", Verdict.INCONCLUSIVE, "no run to check"))
+    found.add(result("ids.unique", Verdict.NOT_APPLICABLE))
+    assert (
+        found.all_musts_undecided
+        == "no MUST could be decided; the first, headers.event-stream: no run to check"
+    )
+    found.add(result("terminal.always", Verdict.PASS))
+    assert found.all_musts_undecided is None
+
+
+@pytest.mark.parametrize("verdict", [Verdict.FAIL, Verdict.KNOWN, Verdict.STALE, Verdict.ERROR])
+def test_a_must_that_was_decided_in_any_way_is_enough(verdict: Verdict) -> None:
+    found = Verdicts()
+    found.add(result("headers.event-stream", Verdict.INCONCLUSIVE))
+    found.add(result("ids.unique", verdict))
+    assert found.all_musts_undecided is None

@@ -288,6 +288,12 @@ async def terminal_always(client: Client) -> None:
     assert TERMINAL & set((await post(client)).types)
 
 
+@check("terminal.success")
+async def terminal_success(client: Client) -> None:
+    for key in ("new", "newer", None):
+        assert (await post(client, key=key)).types[-1] == "done"
+
+
 @check("terminal.failure")
 async def terminal_failure(client: Client) -> None:
     assert (await post(client, body(action("fail")))).types == ["token", "error"]

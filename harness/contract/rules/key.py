@@ -107,6 +107,12 @@ def _differ(control: Exchange, responses: Sequence[Exchange]) -> RuleResult:
                 "without a runId, runs with equal ids and data look the same", Location(response)
             )
         for other in (control, *runs):
+            if is_same_run(other, response) and response.run_id is None and response.outcome != "done":
+                return inconclusive(
+                    f"{response.label} ended with {response.outcome} without a runId, and runs of the same "
+                    "millisecond may have equal ids and data",
+                    Location(response),
+                )
             if is_same_run(other, response):
                 return failed(
                     f"{_sent(response)} returned the run of {_sent(other)}",

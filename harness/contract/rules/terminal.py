@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import Level, Need, event_label, needs_events, rule
+from harness.contract.rules.rule import (
+    Level,
+    Need,
+    event_label,
+    needs_events,
+    quoted,
+    require_terminal,
+    rule,
+)
 from harness.formatting import counted
 
 
@@ -33,6 +43,41 @@ def no_tokens(run: Exchange) -> RuleResult:
     if run.terminals:
         return passed(f"a run without tokens ended with {_types(run)}")
     return failed(f"a run without tokens has no terminal event: {run.describe()}", Location(run))
+
+
+@rule(
+    "terminal.success",
+    Level.MUST,
+    "A valid request with a new key starts a run, and a successful one ends with `done`",
+    why="A success that is reported as a failure, or a new key that is taken for a used one, repeats work or loses it.",
+    fix=(
+        "Answer 409 only to a key that is stored with a different body, and end a successful run with `done`. If the "
+        "action itself fails, configure one that succeeds ([target.actions.success])."
+    ),
+    source="api",
+)
+def success(runs: Sequence[Exchange]) -> RuleResult:
+    """`runs` are the responses to valid requests of the success action, each with a new key, a new runId or neither."""
+    taken = [run for run in runs if run.status == 409 or run.is_rejection_event]
+    if taken:
+        return failed(
+            f"{len(taken)} of {counted(len(runs), 'valid request')} with a new key got a conflict, for example "
+            f"{taken[0].label}: {taken[0].describe()}",
+            *(Location(run, run.events[0] if run.events else None) for run in taken[:2]),
+        )
+    ended_so = [run for run in runs if run.started_run and run.outcome not in {"done", None}]
+    if ended_so:
+        first = ended_so[0].terminals[0]
+        return failed(
+            f"{len(ended_so)} of {counted(len(runs), 'run')} of the action that should succeed did not end with done, "
+            f"for example {ended_so[0].label}: {quoted(first.frame.data or '')}",
+            *(Location(run, run.terminals[0]) for run in ended_so[:2]),
+        )
+    # terminal.always decides about a run without a terminal event.
+    problem = next(filter(None, map(require_terminal, runs)), None)
+    if problem is not None or not runs:
+        return problem or inconclusive("nothing was tested")
+    return passed(f"{counted(len(runs), 'run')} ended with done")
 
 
 @rule(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from aiohttp import web
 
 from harness.contract.rules import terminal
+from harness.reference.actions import Tokens
 from harness.reference.api import (
     HEARTBEAT,
     Payload,
+    Rejection,
+    Submission,
 )
 from harness.reference.faults.base import Fault
 from harness.reference.runs import Run
@@ -49,6 +53,26 @@ class NoTerminal(Fault, name="no-terminal", breaks=terminal.always):
             self.close_run(run)
         else:
             super().finish(run, outcome)
+
+
+class SuccessAsError(Fault, name="success-as-error", breaks=terminal.success):
+    """Reports a run that succeeded as a failure."""
+
+    def finish(self, run: Run, outcome: Payload) -> None:
+        failure = {"type": "error", "runId": run.run_id, "code": "unknown", "message": "the run failed"}
+        super().finish(run, failure if outcome["type"] == "done" else outcome)
+
+
+class NewKeyIsConflict(Fault, name="new-key-is-conflict", breaks=terminal.success):
+    """Takes every key for a used one: each request gets a stream with status 200 and an error of code 409."""
+
+    def start(self, submission: Submission, key: str | None, action: Callable[[], Tokens]) -> Run:  # noqa: ARG002
+        raise Rejection(409, "idempotency_conflict", "This key was used with a different body.")
+
+    def conflict(self, http: web.BaseRequest, rejection: Rejection) -> web.StreamResponse:
+        response = super().conflict(http, rejection)
+        response.set_status(200)
+        return response
 
 
 class FailureAsDone(Fault, name="failure-as-done", breaks=terminal.failure):

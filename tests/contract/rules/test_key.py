@@ -27,6 +27,8 @@ INJECTING = asking(Idempotency_Key=INJECTION)
 NO_IDS = [frame({"type": "token", "content": "a"})]
 
 FAILED = run(error(0))
+#: Two runs of an action that fails at once.
+FAILED_IN_THE_SAME_MS = [run(error(0, base_ms=EPOCH_MS + 7)), run(error(0, base_ms=EPOCH_MS + 7))]
 
 
 def of(text: str, number: int) -> Exchange:
@@ -100,6 +102,7 @@ CASES: list[Case] = [
     *(
         case(key.distinct, control, {"accents": responses}, is_=INCONCLUSIVE, says=says)
         for control, responses, says in (
+            (CONTROL, FAILED_IN_THE_SAME_MS, "ended with error without a runId"),
             (CONTROL, [of("a", 1), reply(400)], "no pair of keys was accepted"),
             (CONTROL, [reply(400), of("a", 1)], "no pair of keys was accepted"),
             (CONTROL, [of("a", 1), reply(503)], "did not reach a terminal event: status 503"),
