@@ -583,7 +583,8 @@ class RawServer:
     def _json(self, payload: dict[str, Any]) -> str:
         escaped = self.style.unicode == "escaped" or self.style.odd_json
         if self.style.multi_line_data:
-            return json.dumps(payload, ensure_ascii=escaped, indent=2)
+            # Indented, 150 levels would be 45 KB.
+            return json.dumps(payload, ensure_ascii=escaped, indent=0 if self.style.odd_json else 2)
         if self.style.json_space:
             spaced = json.dumps(payload, ensure_ascii=escaped, separators=(" ,  ", " :\t"))
             return f"  {spaced} \t"
@@ -614,7 +615,7 @@ class RawServer:
                 extras.append({"type": "step", "name": "thinking", "runId": ["not", "a", "text"]})
             if self.style.extra_fields:
                 payload |= {"at": None, "meta": {"number": number, "type": "done"}}
-            if self.style.odd_json:
+            if self.style.odd_json and (number == 0 or payload["type"] != "token"):
                 payload |= {"half": "\ud83d", "long": 10**1500, "deep": _nested(150)}
             for place, one in enumerate([*extras, payload]):
                 yield (0.0 if place else wait_s), one

@@ -36,7 +36,7 @@ _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
 #: Installed for this project's own tests, and slow to import.
 OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
 _FIXTURES = {"check", "scenario_runner"}
-AT_ONCE = 3  # suites that run concurrently
+_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def _outcome(case: Case, runner: ScenarioRunner) -> CheckOutcome:
 
 def together(jobs: Sequence[Callable[[], Verdicts]]) -> list[Verdicts]:
     """Run several suites, some concurrently: they mostly wait."""
-    with ThreadPoolExecutor(AT_ONCE) as threads:
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
         return [job.result() for job in [threads.submit(job) for job in jobs]]
 
 

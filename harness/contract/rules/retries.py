@@ -84,6 +84,8 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
             Location(original),
             Location(joined),
         )
+    if _may_have_come_first(joined, original):
+        original, joined = joined, original
     arrived = sum(event.arrival_ns <= joined.timing.earliest_sent_ns for event in original.events)
     whole_sequence, actual = original.sequence, joined.sequence
     start = whole_sequence.index(actual[0]) if actual[0] in whole_sequence else -1
@@ -99,6 +101,17 @@ def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations)
     return passed(
         f"a retry after {arrived} of {counted(len(whole_sequence), 'event')} joined the run ({policy})"
     )
+
+
+def _may_have_come_first(joined: Exchange, original: Exchange) -> bool:
+    """Whether `joined` began the run, and `original` joined it.
+
+    It was sent before the head of `original` arrived, so the server may have read it first, and it has more of the
+    run's beginning.
+    """
+    if original.head_ns is None or joined.timing.earliest_sent_ns >= original.head_ns or not joined.terminals:
+        return False
+    return original.sequence[0] in joined.sequence[1:]
 
 
 def retained(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:

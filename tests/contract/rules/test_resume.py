@@ -228,6 +228,18 @@ CASES: list[Case] = [
         says="ended before it could be joined",
     ),
     case(resume.joins, TRUNCATED, whole_run(), is_=INCONCLUSIVE, says="did not reach a terminal event"),
+    # Sent before the head of the other response: the server may have read either request first.
+    case(resume.joins, tail(1), whole_run(sent_ms=-1), is_=PASS, says="joined the run (tail)"),
+    case(resume.joins, tail(1), whole_run(sent_ms=1), is_=FAIL, says="event 1 is id"),
+    case(resume.joins, tail(1), whole_run(sent_ms=-1), is_=FAIL, says="event 1 is id", expect=REPLAY),
+    case(
+        resume.joins,
+        run(token(1), done(3)),
+        whole_run(sent_ms=-1),
+        is_=FAIL,
+        says="1 event lost before it",
+    ),
+    case(resume.joins, tail(1), another_run(sent_ms=-1), is_=FAIL, says="event 1 is id"),
     case(
         resume.joins,
         RUN,
