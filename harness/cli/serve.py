@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from harness.exit_codes import NOT_TESTED
 
 from . import complete
 from .options import DurationType
+
+_STOP_WITHIN_S = 2.5
+"""How long the server may take to stop when the process that started it is gone."""
 
 
 @click.command()
@@ -119,3 +123,5 @@ def _stop_at_end_of_input() -> None:
     ):  # not the buffered reader: its lock would block interpreter shutdown
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_STOP_WITHIN_S)  # the thread ends with the process
+    os._exit(NOT_TESTED)

@@ -1,10 +1,14 @@
-"""Child processes of a test: starts them in their own sessions, forwards signals once, waits for them."""
+"""Child processes of a test: starts them in their own sessions, forwards signals once, waits for them.
+
+No child outlives this process, and this process does not outlive its terminal or the process that started it.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +17,7 @@ from typing import IO
 
 from harness.atomic_file import temporary_folder
 from harness.config.settings import ENV_PREFIX, Settings
+from harness.parent_process import ENDED, OwnParent, ParentPipe
 
 _STOP_TIMEOUT_S = 40.0  # for an interrupted child to write its results
 _POLL_S = 0.1
@@ -21,12 +26,16 @@ _POLL_S = 0.1
 class ChildProcesses:
     """Starts processes and forwards SIGINT and SIGTERM to them, so that each can write its results.
 
-    Each child has its own session: a Ctrl-C in the terminal reaches it once, through this class.
+    Each child has its own session: a Ctrl-C in the terminal reaches it once, through this class. When the terminal or
+    the process that started this one is gone, the children stop at once, as they do when this process is killed.
     """
 
     def __init__(self) -> None:
         self.interrupted = False
         self._running: list[subprocess.Popen[bytes]] = []
+        self._pipe = ParentPipe()
+        self._own_parent = OwnParent()
+        self._terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
 
     def start(
         self, command: Sequence[str], environment: Mapping[str, str], output: IO[bytes] | None = None
@@ -34,7 +43,8 @@ class ChildProcesses:
         """Start a process. Its standard output and error go to `output`, or to the terminal."""
         child = subprocess.Popen(
             command,
-            env=dict(environment),
+            env={**environment, **self._pipe.environment()},
+            pass_fds=(self._pipe.descriptor,),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
@@ -54,6 +64,9 @@ class ChildProcesses:
         while True:
             if poll is not None:
                 poll()
+            if not self.interrupted and self._own_parent.has_ended:
+                sys.stderr.write(f"harness: {ENDED}\n")
+                self._hang_up()
             with suppress(subprocess.TimeoutExpired):
                 return child.wait(_POLL_S)
             if self.interrupted:
@@ -69,16 +82,33 @@ class ChildProcesses:
             if child.poll() is None:
                 child.send_signal(signal.SIGINT)
 
+    def _on_hangup(self, _number: int, _frame: FrameType | None) -> None:
+        # What is written to a terminal that is gone fails, and would keep the results from being completed.
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in self._terminals:
+            os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.interrupted = True
+        self._pipe.close()
+
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """In the block, SIGINT and SIGTERM are forwarded to the children and do not end this process."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = [signal.signal(number, self._forward) for number in numbers]
+        """In the block, SIGINT and SIGTERM are forwarded to the children and do not end this process.
+
+        SIGHUP stops them too, at once, unless it is ignored (nohup).
+        """
+        handlers = {signal.SIGINT: self._forward, signal.SIGTERM: self._forward}
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            handlers[signal.SIGHUP] = self._on_hangup
+        before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
             yield
         finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+            for number, earlier in before.items():
+                signal.signal(number, earlier)
 
 
 _REMOVED_PREFIXES = (ENV_PREFIX, "LOCUST_", "PYTEST_")

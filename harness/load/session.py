@@ -79,6 +79,7 @@ class Session:
         self._newest_results: Path | None = None
         self._interrupted = False
         self._stopping = False
+        self._is_alone = False  # the command that started this process is gone
         self._started = Event()  # set unless a test is just being started
         self._started.set()
         self._master_monitor: ProcessMonitor | None = None  # a process with users has one in its run context
@@ -111,7 +112,7 @@ class Session:
             self.publisher = SnapshotPublisher(path_option(environment.parsed_options, "harness_live"))
         if web_ui is not None:
             self._open_page(environment, web_ui)
-        process.start_watching()
+        process.start_watching(self._on_hangup, records=not isinstance(runner, WorkerRunner))
         events: Any = environment.events
         events.quitting.add_listener(self._on_quitting)
         events.test_stopping.add_listener(self._on_test_stopping)
@@ -123,6 +124,11 @@ class Session:
             self._master_link = MasterLink(
                 environment, runner, self._add_batch, arrivals_finished=self._on_arrivals_finished
             )
+
+    def _on_hangup(self) -> None:
+        """The terminal or the command that started this process is gone: stop soon, and complete the results."""
+        self._is_alone = True
+        self._environment.stop_timeout = process.STOP_ALONE_S
 
     def _check(self) -> None:
         """Check before the test whether it can start. Raises SettingsError and ResultsError."""
@@ -372,7 +378,8 @@ class Session:
         recording = self._recording
         if recording is None or recording.closing:
             return
-        exit_code = recording.close("interrupted" if self._interrupted else "finished", self._lost)
+        state = "interrupted" if self._interrupted else "finished"
+        exit_code = recording.close(state, self._lost, ends_test=self._is_alone)
         self._recording = None
         if exit_code != 2:
             self._log_next_steps()

@@ -7,6 +7,8 @@ a session without tests of a suite it does nothing. A suite's conftest imports i
 
 from __future__ import annotations
 
+import os
+import signal
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
@@ -15,6 +17,11 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.contract.rules.rule import Rule
+
+_EXIT_ALONE_S = 2.5
+"""How long a suite may take to end when the command that started it is gone."""
+
+_INTERRUPTED = 130
 
 CheckFunction = Callable[..., None]
 
@@ -84,6 +91,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{MARKER}(id): the requirement that a test of the harness's suite decides"
     )
+    from harness import parent_process
+
+    if parent_process.has_pipe():  # started by a command of the harness
+        parent_process.at_end_of_parent(_interrupt, within_s=_EXIT_ALONE_S, exit_code=_INTERRUPTED)
+
+
+def _interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.hookimpl(wrapper=True)

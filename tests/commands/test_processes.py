@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -77,6 +78,89 @@ def test_a_child_started_after_an_interruption_is_interrupted() -> None:
         signal.raise_signal(signal.SIGINT)
         code = "import time; time.sleep(60)"
         assert children.wait(children.start(python(code), os.environ)) in {-signal.SIGINT, 1, 130}
+
+
+HANGING_UP = """
+import os, signal, sys
+from harness import parent_process
+parent_process.at_end_of_parent(lambda: os._exit(6), within_s=9, exit_code=9)
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_the_end_of_the_terminal_stops_the_children_at_once(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    children = ChildProcesses()
+    before = signal.getsignal(signal.SIGHUP)
+    with output.open("wb") as file, children.signals():
+        child = children.start(python(HANGING_UP), os.environ, file)
+        wait_for(output, "ready")
+        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(signal.SIGHUP)
+        assert children.interrupted
+        assert children.wait(child) == 6
+    assert signal.getsignal(signal.SIGHUP) == before
+
+
+def test_a_command_started_with_nohup_outlives_the_terminal() -> None:
+    children = ChildProcesses()
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with children.signals():
+            signal.raise_signal(signal.SIGHUP)
+            assert not children.interrupted
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+ON_A_TERMINAL = """
+import os, signal, sys
+from harness.commands.processes import ChildProcesses
+children = ChildProcesses()
+with children.signals():
+    print("ready", flush=True)
+    while not children.interrupted:
+        signal.pause()
+    print("to a terminal that is gone", flush=True)
+    os.write(int(sys.argv[1]), b"completed the results")
+"""
+
+
+def test_what_is_printed_after_the_terminal_has_gone_does_not_fail(tmp_path: Path) -> None:
+    master, terminal = os.openpty()
+    read_end, write_end = os.pipe()
+    child = subprocess.Popen(
+        [*python(ON_A_TERMINAL), str(write_end)],
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        pass_fds=(write_end,),
+        start_new_session=True,
+    )
+    os.close(terminal)
+    os.close(write_end)
+    assert b"ready" in os.read(master, 100)
+    os.close(master)
+    child.send_signal(signal.SIGHUP)
+    assert os.read(read_end, 100) == b"completed the results"
+    assert child.wait(60) == 0
+    os.close(read_end)
+
+
+def test_the_end_of_the_own_parent_stops_the_children(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "output"
+    children = ChildProcesses()
+    with output.open("wb") as file:
+        child = children.start(python(HANGING_UP), os.environ, file)
+        wait_for(output, "ready")
+        monkeypatch.setattr(os, "getppid", lambda: 1)
+        assert children.wait(child) == 6
+    assert children.interrupted
+    assert "harness: the process that started this command has ended" in capsys.readouterr().err
 
 
 def test_a_child_that_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

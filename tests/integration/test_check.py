@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from harness.commands.reference_process import ReferenceServer
@@ -213,6 +214,27 @@ def test_an_interrupted_check_writes_its_results(tmp_path: Path, number: signal.
         assert results.ledger().scheduled > 0
         assert results.ledger().adds_up, results.ledger().as_dict()
     assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_nothing_outlives_a_killed_check(tmp_path: Path) -> None:
+    """Load, suite and embedded server end with the command that started them."""
+    command = [sys.executable, "-m", "harness", "check", "--out", "out", "--duration", "60s", "--users", "5"]
+    path = tmp_path / "out" / "results.sqlite"
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        deadline = time.monotonic() + 60
+        while not _streams(path):
+            assert time.monotonic() < deadline, "the load never began"
+            time.sleep(0.2)
+        started = psutil.Process(process.pid).children(recursive=True)
+        assert len(started) == 3
+        process.kill()
+        _, alive = psutil.wait_procs(started, timeout=60)
+        assert alive == []
+    with Results(path) as results:
+        assert results.manifest["load_state"] == "interrupted"
+        assert results.ledger().adds_up, results.ledger().as_dict()
 
 
 def _streams(path: Path) -> int:

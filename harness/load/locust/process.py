@@ -8,14 +8,27 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import gevent
+from gevent.monkey import get_original
 
+from harness import parent_process
 from harness.errors import LocalResourceError, SettingsError
+from harness.exit_codes import FAILED, INTERRUPTED
 from harness.results.schema import ResultsError
 
-_CHECK_PARENT_EVERY_S = 0.5
+STOP_ALONE_S = 1.0
+"""How long streams may continue when the command that started the load is gone."""
+
+_EXIT_ALONE_S = 2.5
+"""A worker that has not ended by then exits: nobody is left who would stop its load."""
+
+_RECORD_ALONE_S = 20.0
+"""The same for a process that writes results."""
+
+_start_thread: Any = get_original("_thread", "start_new_thread")
+_sleep: Any = get_original("time", "sleep")
 _SWITCH_INTERVAL_S = 0.0005
 _GC_THRESHOLDS = (20_000, 20, 100)
 
@@ -31,23 +44,49 @@ def exit_on_error(work: Callable[[], T]) -> T:
         sys.exit(2)
 
 
-def start_watching() -> None:
-    """Handle Ctrl-C, in a process whose imports are done."""
+def start_watching(on_hangup: Callable[[], None], *, records: bool) -> None:
+    """Handle Ctrl-C, the end of the terminal, and the end of the command of the harness that started this process.
+
+    For a process whose imports are done. on_hangup: called before the test is interrupted because of the latter two.
+    records: whether the process writes results, which it may complete.
+    """
     # The event loop's clock stood still during the imports; Locust's --run-time would start that long ago.
     hub = gevent.get_hub()
     hub.loop.update_now()
     # A stream that this machine could not send is counted with its reason; a traceback for each would hide the rest.
     hub.NOT_ERROR = (*hub.NOT_ERROR, LocalResourceError)
-    gevent.signal_handler(signal.SIGINT, _once(_interrupt_main_greenlet))
+    interrupt = _once(_interrupt_main_greenlet)
+
+    def hang_up() -> None:
+        on_hangup()
+        interrupt()
+
+    gevent.signal_handler(signal.SIGINT, interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        gevent.signal_handler(signal.SIGHUP, hang_up)
+    wake = hub.loop.async_()  # the one way into the event loop from another thread
+    wake.start(hang_up)
+    parent_process.at_end_of_parent(
+        wake.send,
+        within_s=_RECORD_ALONE_S if records else _EXIT_ALONE_S,
+        exit_code=INTERRUPTED,
+        start_thread=_start_thread,
+        sleep=_sleep,
+    )
 
 
 def watch_parent() -> None:
     """In each worker that is forked after this call: exit when the parent process has ended.
 
     Locust tells its workers to quit if it can. If their master was killed, they would go on sending load for a
-    minute. The greenlet starts before the fork, so every worker has one.
+    minute, and nobody could receive their results.
     """
-    gevent.spawn(_exit_after_parent, os.getpid())
+    master = os.getpid()
+    os.register_at_fork(
+        after_in_child=lambda: parent_process.exit_with(
+            master, start_thread=_start_thread, sleep=_sleep, exit_code=FAILED
+        )
+    )
 
 
 def tune() -> None:
@@ -79,9 +118,3 @@ def _interrupt_main_greenlet() -> None:
     # Python's default raises KeyboardInterrupt anywhere, even between reading bytes and decoding them; the stream
     # would then look as if the server had lost some.
     gevent.get_hub().handle_system_error(KeyboardInterrupt, KeyboardInterrupt())
-
-
-def _exit_after_parent(first_pid: int) -> None:
-    while os.getpid() == first_pid or os.getppid() == first_pid:
-        gevent.sleep(_CHECK_PARENT_EVERY_S)
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -108,12 +108,15 @@ class ResultsRecorder:
         """Whether `close` was called."""
         return bool(self._closing.is_set())
 
-    def close(self, state: str, lost: list[str]) -> None:
+    def close(self, state: str, lost: list[str], *, ends_test: bool = False) -> None:
         """Write the rest, the end of the manifest and summary.json. state: "finished" or "interrupted".
 
         lost: workers whose final batch is missing. The streams that they last reported as open count as lost;
-        streams that they started later are unknown and not counted.
+        streams that they started later are unknown and not counted. ends_test: whether the process that began the
+        results file is gone, so that its end is written here.
         """
+        if ends_test:
+            self._adds_to_open_results = False
         self._closing.set()
         self._ticker.join()
         self._collect()

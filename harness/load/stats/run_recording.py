@@ -75,13 +75,14 @@ class RunRecording:
         """Whether `close` was called."""
         return self._recorder.closing
 
-    def close(self, state: str, lost: list[str]) -> int | None:
+    def close(self, state: str, lost: list[str], *, ends_test: bool = False) -> int | None:
         """Write the end of the results; every batch has been added. Returns the exit code that the results require.
 
-        state: "finished" or "interrupted". lost: workers whose final batch is missing. Exit code: 2 if the results
+        state: "finished" or "interrupted". lost: workers whose final batch is missing. ends_test: whether the command
+        that began the results file is gone and will not end it. Exit code: 2 if the results
         could not be written, 1 if they are incomplete or streams failed, else None.
         """
-        self._recorder.close(state, lost)
+        self._recorder.close(state, lost, ends_test=ends_test)
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
             return 2

@@ -21,6 +21,7 @@ import tomlkit
 
 from harness.config.load_settings import LoadSettings
 from harness.gate.evaluate import evaluate
+from harness.load.locust import process as process_module
 from harness.load.locust.command import locustfile
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
@@ -235,10 +236,20 @@ def test_an_open_loop_with_too_few_users_is_refused(tmp_path: Path) -> None:
     assert "an open loop needs one user per worker" in load.printed
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize(("processes", "group"), [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize(
+    ("number", "processes", "group"),
+    [
+        (signal.SIGINT, 1, False),
+        (signal.SIGINT, 2, False),
+        (signal.SIGINT, 2, True),
+        (signal.SIGTERM, 1, False),
+        (signal.SIGTERM, 2, True),
+        (signal.SIGHUP, 1, False),  # the terminal is gone
+        (signal.SIGHUP, 2, True),
+    ],
+)
 def test_an_interrupted_test_keeps_its_results(
-    tmp_path: Path, processes: int, number: signal.Signals, group: bool
+    tmp_path: Path, number: signal.Signals, processes: int, group: bool
 ) -> None:
     plan = LoadSettings(users=6, duration=60, processes=processes, journeys=EVERY_JOURNEY)
     with run_server(tokens=10, gap_s=0.02) as server:
@@ -254,6 +265,58 @@ def test_an_interrupted_test_keeps_its_results(
     assert (load.out / "summary.json").is_file()
     assert load.code == 130, load.printed
     assert "Traceback" not in load.printed
+
+
+COMMAND = """
+import os, sys
+from harness.commands.processes import ChildProcesses
+children = ChildProcesses()
+with children.signals():
+    children.wait(children.start(sys.argv[1:], os.environ))
+"""
+"""What every verb of the harness does with a load."""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("how", ["killed", "hung up", "its own parent killed"])
+def test_a_load_ends_with_the_command_that_started_it(tmp_path: Path, how: str, processes: int) -> None:
+    plan = LoadSettings(users=6, duration=60, processes=processes, journeys=EVERY_JOURNEY)
+    with run_server(tokens=10, gap_s=0.02) as server:
+        load = Load(tmp_path, server.base_url, plan)
+        load.command = [sys.executable, "-c", COMMAND, *load.command]
+        if how == "its own parent killed":
+            load.command = ["sh", "-c", '"$@" & wait', "sh", *load.command]
+        with load.started() as process:
+            wait_for(lambda: server.stats.counts["requests"] > 60)
+            started = psutil.Process(process.pid).children(recursive=True)
+            assert len(started) >= processes
+            process.send_signal(signal.SIGHUP if how == "hung up" else signal.SIGKILL)
+            psutil.wait_procs(started, timeout=60)
+            assert not [one for one in started if one.is_running()]
+            requests = server.stats.counts["requests"]
+    counts = load.counts()
+    assert counts["scheduled"] == requests, load.printed
+    with load.results() as results:
+        assert results.manifest["state"] == results.manifest["load_state"] == "interrupted"
+    assert (load.out / "summary.json").is_file()
+    assert "Traceback" not in load.printed
+
+
+def test_a_load_started_with_nohup_outlives_its_parent(tmp_path: Path) -> None:
+    plan = LoadSettings(users=1, duration=4, journeys=ONLY_FRESH)
+    with run_server() as server:
+        load = Load(tmp_path, server.base_url, plan)
+        load.command = ["sh", "-c", 'nohup "$@" & wait', "sh", sys.executable, "-c", COMMAND, *load.command]
+        with load.started() as process:
+            wait_for(lambda: server.stats.counts["requests"] > 0)
+            process.kill()
+    with load.results() as results:
+        assert results.manifest["load_state"] == "finished"
+
+
+def test_a_load_has_no_time_to_go_on_alone() -> None:
+    """A load without its command ends within 3 s."""
+    assert process_module.STOP_ALONE_S < process_module._EXIT_ALONE_S < 3
 
 
 def unknown_runs(server: RunServer, results: Results) -> list[Run]:
