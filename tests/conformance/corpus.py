@@ -172,6 +172,7 @@ CORPUS = [
     _entry(no_tokens=True),
     _entry(extra_fields=True),
     _entry(ODD_JSON, odd_json=True),
+    _entry(ODD_JSON, odd_json=True, store="values", unicode="escaped"),
     # The HTTP message.
     _entry(content_type="text/event-stream; charset=utf-8"),
     _entry(content_type='Text/Event-Stream ;Charset="UTF-8"; boundary=x'),

@@ -48,7 +48,7 @@ MAX_BODY_BYTES = 1_000_000
 SINGLE_BYTES = range(154, 280)
 SINGLE_EVERY = 4
 ODD_BYTES = 11
-TINY_CHUNKS = 300  # of one byte each; what follows them in one piece is one chunk
+TINY_CHUNKS = 100  # of one byte each; what follows them in one piece is one chunk
 MAX_HEAD_BYTES = 65_536
 
 _UNICODE = ("Voilà: ", "naïve ", "日本語 ", "line\u2028separator ", "\U0001f680 42 °C")
@@ -215,7 +215,7 @@ class Wire:
         at = 0
         few = ODD_BYTES * (8 if self._style.framing == "tiny chunks" else 1)
         while at < len(piece):
-            size = 1 if self._sent in self._single_bytes else max(few, self._sent // 16)
+            size = 1 if self._sent in self._single_bytes else max(few, self._sent // 8)
             self._sent += size
             yield piece[at : at + size]
             at += size
@@ -583,8 +583,9 @@ class RawServer:
     def _json(self, payload: dict[str, Any]) -> str:
         escaped = self.style.unicode == "escaped" or self.style.odd_json
         if self.style.multi_line_data:
-            # Indented, 150 levels would be 45 KB.
-            return json.dumps(payload, ensure_ascii=escaped, indent=0 if self.style.odd_json else 2)
+            if self.style.odd_json:  # indented, 150 levels would be 45 KB
+                return json.dumps(payload, ensure_ascii=escaped, separators=(",\n  ", ": "))
+            return json.dumps(payload, ensure_ascii=escaped, indent=2)
         if self.style.json_space:
             spaced = json.dumps(payload, ensure_ascii=escaped, separators=(" ,  ", " :\t"))
             return f"  {spaced} \t"
