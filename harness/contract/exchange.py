@@ -47,7 +47,8 @@ class Timing:
     """Clock readings of one Exchange: monotonic nanoseconds; `sent_wall_ns` is the wall clock (Unix epoch).
 
     intended_ns: when the request was due (open loop), otherwise when sending began. sent_ns: when the last byte of the
-    request was handed to the kernel; None if it never was.
+    request was handed to the kernel; None if it never was. late_ns: for how long of it the harness itself was late, if
+    it measured that: its event loop could not do what was due.
     """
 
     intended_ns: int
@@ -56,6 +57,7 @@ class Timing:
     sent_ns: int | None
     sent_wall_ns: int | None
     ended_ns: int
+    late_ns: int = 0
 
     @property
     def earliest_sent_ns(self) -> int:
@@ -207,11 +209,28 @@ class Exchange:
     def obstacle(self) -> str | None:
         """Why the harness did not read all of the response, although the server may have sent it in order; else None.
 
-        It is a limit of the harness, or a coding of the body that hides every event.
+        It is a limit of the harness, its own delay, or a coding of the body that hides every event.
         """
         if self.ending is Ending.LIMIT:
             return self.ending_detail
+        if self.own_delay is not None:
+            return self.own_delay
         return self.coding_fault if not self.summary.events else None
+
+    @cached_property
+    def own_delay(self) -> str | None:
+        """That the harness itself was too late to send the request, in a clause; None if that is not shown.
+
+        It is shown if the harness was late for half of the time or more. A server that lets nobody in is no reason.
+        """
+        timing = self.timing
+        took_ns = timing.ended_ns - timing.started_ns
+        if self.ending is not Ending.TIMED_OUT or timing.sent_ns is not None or 2 * timing.late_ns < took_ns:
+            return None
+        return (
+            f"the harness itself was late for {timing.late_ns / 1e9:.1f} s of the {took_ns / 1e9:.1f} s "
+            f"({self.ending_detail}), because its process had no CPU time; run it on a machine with less other work"
+        )
 
     @cached_property
     def has_conflict_event(self) -> bool:

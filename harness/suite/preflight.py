@@ -70,7 +70,7 @@ def wrong_target(target: Target, response: Exchange) -> str | None:
 
 
 def _no_connection(response: Exchange) -> str:
-    detail = response.ending_detail
+    detail = response.own_delay or response.ending_detail
     if detail.startswith("TLS: certificate"):
         return (
             f"cannot be reached: {detail}; set target.ca_file to the certificate of its CA, or, for your own test "

@@ -7,10 +7,12 @@ one event loop in their own thread, so a test waits only for the scenarios that 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from harness.config.settings import Settings
@@ -120,7 +122,18 @@ async def gather_some(jobs: Iterable[Awaitable[T]], at_once: int = 16) -> list[T
         async with slots:
             return await job
 
-    return list(await asyncio.gather(*(limited(job) for job in jobs)))
+    tasks = []
+    for job in jobs:
+        task = asyncio.create_task(limited(job))
+        task.add_done_callback(partial(_close_unused, job))
+        tasks.append(task)
+    return list(await asyncio.gather(*tasks))
+
+
+def _close_unused(job: Awaitable[Any], _: asyncio.Task[Any]) -> None:
+    """Stops Python's warning about a coroutine that was cancelled before its turn came."""
+    if inspect.iscoroutine(job) and inspect.getcoroutinestate(job) == inspect.CORO_CREATED:
+        job.close()
 
 
 class ScenarioRunner:

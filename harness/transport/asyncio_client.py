@@ -23,12 +23,14 @@ from harness.transport.connecting import (
     HALF_CLOSED_S,
     UNRESOLVABLE,
     Address,
+    has_peer,
     literal_address,
     prepare_socket,
     request_sent_ns,
 )
 from harness.transport.endpoint import Endpoint
 from harness.transport.local_faults import local_fault, new_socket, no_threads
+from harness.transport.loop_lag import LoopLag
 from harness.transport.receiver import Cut, CutHow, Receiver
 from harness.transport.tls import TlsSession
 
@@ -92,6 +94,7 @@ class AsyncClient:
         self._endpoint = endpoint
         self._budgets = budgets
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lag = LoopLag()
 
     async def exchange(
         self,
@@ -123,6 +126,7 @@ class AsyncClient:
             wake.set()
             progress.set()
 
+        self._lag.begin()
         receiver = Receiver(
             label=label,
             request=request,
@@ -131,11 +135,13 @@ class AsyncClient:
             on_events=progress.set,
             on_earlier_deadline=wake.set,
             on_end=on_end,
+            lag_ns=self._lag.total_ns,
         )
         task = asyncio.create_task(self._run(receiver, barrier, wake))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: progress.set())
+        task.add_done_callback(lambda _: self._lag.end())
         return AsyncExchange(receiver, task, progress)
 
     async def _run(
@@ -164,7 +170,7 @@ class AsyncClient:
 
     async def _connect(self, receiver: Receiver) -> tuple[socket.socket, TlsSession | None]:
         async with asyncio.timeout(receiver.remaining_s()):
-            sock = await self._connect_to_first(await self._addresses())
+            sock = await self._connect_to_first(await self._addresses(), receiver)
             try:
                 prepare_socket(sock)
                 if self._endpoint.tls is None:
@@ -187,16 +193,19 @@ class AsyncClient:
             raise no_threads() from problem
 
     @staticmethod
-    async def _connect_to_first(addresses: Sequence[Address]) -> socket.socket:
+    async def _connect_to_first(addresses: Sequence[Address], receiver: Receiver) -> socket.socket:
         problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
         for family, kind, protocol, _, address in addresses:
             sock = new_socket(family, kind, protocol)
+            began_ns = time.monotonic_ns()
             try:
                 await asyncio.get_running_loop().sock_connect(sock, address)
             except OSError as error:
                 problem = problem if local_fault(problem) else error
                 sock.close()
             except BaseException:
+                if not has_peer(sock):
+                    receiver.peer_is_silent(began_ns)
                 sock.close()
                 raise
             else:

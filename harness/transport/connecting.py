@@ -33,6 +33,15 @@ def prepare_socket(sock: socket.socket) -> None:
     enable_kernel_timestamps(sock)
 
 
+def has_peer(sock: socket.socket) -> bool:
+    """Whether the kernel has connected the socket, even if this process has not noticed that yet."""
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
 def request_sent_ns(began_ns: int, size_bytes: int) -> int | None:
     """When a request's last byte was written, if its write began at `began_ns`; None for "when the write returned".
 

@@ -72,7 +72,8 @@ class Receiver:
 
     read_bytes: limit per `on_readable` call; None reads everything available. on_events: called after each read that
     completed events. on_earlier_deadline: called when `next_deadline` has moved closer. stop_watching: set by the
-    client, called before the socket is closed, since its descriptor may be reused at once.
+    client, called before the socket is closed, since its descriptor may be reused at once. lag_ns: how late the event
+    loop has been so far.
     """
 
     __slots__ = (
@@ -83,8 +84,11 @@ class Receiver:
         "_has_terminal",
         "_intended_ns",
         "_label",
+        "_lag_ns",
         "_last_arrival_ns",
         "_last_read_ns",
+        "_late_at_start_ns",
+        "_late_ns",
         "_on_earlier_deadline",
         "_on_end",
         "_one_at_a_time",
@@ -116,6 +120,7 @@ class Receiver:
         on_events: Callable[[], None] | None = None,
         on_earlier_deadline: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
+        lag_ns: Callable[[], int] | None = None,
     ) -> None:
         keep_kernel_timestamps_on()
         self.started_ns = time.monotonic_ns()
@@ -127,6 +132,9 @@ class Receiver:
         self.response = Response()
         self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
+        self._lag_ns = lag_ns
+        self._late_at_start_ns = lag_ns() if lag_ns is not None else 0
+        self._late_ns = 0
         self._label = label
         self.request = request
         self._budgets = budgets
@@ -274,6 +282,14 @@ class Receiver:
             with suppress(OSError):  # the server may have closed it first
                 close_connection(self._sock, how)
 
+    def peer_is_silent(self, since_ns: int) -> None:
+        """The peer's kernel has not answered a connection that began at `since_ns` (monotonic clock).
+
+        If that is half of the time or more, a delay of the harness itself is no excuse for the peer.
+        """
+        if 2 * since_ns <= self.started_ns + time.monotonic_ns():
+            self._lag_ns = None
+
     def remaining_s(self) -> float:
         """Seconds until the current deadline, at least 0."""
         return max(0.0, (self.next_deadline()[0] - time.monotonic_ns()) / 1e9)
@@ -342,6 +358,8 @@ class Receiver:
             self.ending = ending
             self._ending_detail = detail
             self._ended_ns = time.monotonic_ns()
+            if self._lag_ns is not None:
+                self._late_ns = self._lag_ns() - self._late_at_start_ns
             self.response.close()
             if self.stop_watching is not None:
                 self.stop_watching()
@@ -359,6 +377,7 @@ class Receiver:
             sent_ns=self.sent_ns,
             sent_wall_ns=self._sent_wall_ns,
             ended_ns=self._ended_ns,
+            late_ns=self._late_ns,
         )
         response = self.response
         return Exchange(

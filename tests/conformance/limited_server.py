@@ -45,6 +45,8 @@ class Limit:
 class LimitedServer(RawServer):
     """A correct server with a limit."""
 
+    long_interval_s = 0.05  # a queue lets one long run after another wait
+
     def __init__(self, limit: Limit) -> None:
         super().__init__()
         self.limit = limit

@@ -306,6 +306,8 @@ class StreamWriter:
 class RawServer:
     """Serves one style on a free port of 127.0.0.1, in its own thread, until the block ends."""
 
+    long_interval_s = LONG_INTERVAL_S
+
     def __init__(self, style: Style | None = None) -> None:
         self.style = style or Style()
         self.base_url = ""
@@ -630,7 +632,7 @@ class RawServer:
             yield from map(token, _UNICODE)
         elif tool == "long":
             for number in range(LONG_TOKENS):
-                yield token(f"étape {number} ", LONG_INTERVAL_S if number else 0.0)
+                yield token(f"étape {number} ", self.long_interval_s if number else 0.0)
         elif tool == "quiet":
             yield token("…")
             yield token("done thinking", QUIET_S)

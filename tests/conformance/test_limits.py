@@ -7,8 +7,11 @@ from functools import partial
 import pytest
 
 from harness.config.settings import Settings
+from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.verdicts import Verdicts
+from harness.suite import sending, throttle
+from harness.suite.throttle import retry_after_s
 from tests.conformance.limited_server import Limit, serving_limited
 from tests.conformance.raw_server import settings_values
 from tests.conformance.suite import together, verdicts_on
@@ -32,7 +35,22 @@ TIMING = {
 LATE = {"liveness.first-event", "liveness.heartbeat", "input.too-large", "headers.incremental"}
 QUEUES = [Limit(queue=1), Limit(queue=2), Limit(queue_runs=1)]
 OVERLOADS = [Limit(every=40), Limit(every=40, retry_after=None)]
-RATES = [Limit(rate=60, retry_after="date"), Limit(rate=100)]
+#: The suite's waits are divided by this: a 429 asks for a fifth of a second, and all else is in proportion.
+FASTER = 5
+RATES = [Limit(rate=60 * FASTER, retry_after="date"), Limit(rate=100 * FASTER)]
+
+
+@pytest.fixture(autouse=True)
+def shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry-After has whole seconds; tests/suite/test_throttle.py shows that the suite waits for all of them."""
+
+    def wait_s(response: Exchange) -> float:
+        return retry_after_s(response) / FASTER
+
+    for module in (throttle, sending):
+        monkeypatch.setattr(module, "retry_after_s", wait_s)
+    for name in ("_FIRST_GAP_S", "_LONGEST_GAP_S", "_NO_GAP_S", "_RECHECK_S", "_LONG_S"):
+        monkeypatch.setattr(throttle, name, getattr(throttle, name) / FASTER)
 
 
 def verdicts(limit: Limit) -> Verdicts:

@@ -46,8 +46,12 @@ def scripted(
     request: HttpRequest = POST,
     sent_ms: float | None = 0.0,
     ended_ms: float | None = None,
+    late_ms: float = 0.0,
 ) -> Exchange:
-    """The Exchange of these reads. sent_ms: shifts all of it on the clock; None if it was never sent completely."""
+    """The Exchange of these reads. sent_ms: shifts all of it on the clock; None if it was never sent completely.
+
+    late_ms: for how long the harness itself was late.
+    """
     base_ns = SENT_NS + int((sent_ms or 0.0) * 1e6)
     last_ms = parts[-1][0] if parts else 0.0
     return Exchange(
@@ -60,6 +64,7 @@ def scripted(
             sent_ns=None if sent_ms is None else base_ns,
             sent_wall_ns=None if sent_ms is None else int((EPOCH_MS + sent_ms) * 1e6),
             ended_ns=base_ns + int((last_ms if ended_ms is None else ended_ms) * 1e6),
+            late_ns=int(late_ms * 1e6),
         ),
         reads=tuple(Read(base_ns + int(at_ms * 1e6), 1000, data) for at_ms, data in parts),
         ending=ending,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -419,3 +420,20 @@ def test_leaving_the_stage_does_not_wait_for_what_nobody_asked_for() -> None:
     with ScenarioRunner(settings()) as runner:
         runner.begin([endless])
         assert begun.wait(10)
+
+
+def test_jobs_that_were_cancelled_before_their_turn_leave_no_warning() -> None:
+    async def waits() -> None:
+        await asyncio.sleep(60)
+
+    async def job() -> None:
+        jobs = [waits() for _ in range(3)]
+        some = asyncio.create_task(gather_some(jobs, at_once=1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        some.cancel()
+        await asyncio.gather(some, return_exceptions=True)
+        await asyncio.sleep(0)
+        assert [inspect.getcoroutinestate(one) for one in jobs] == [inspect.CORO_CLOSED] * 3
+
+    bounded(job())

@@ -10,6 +10,8 @@ import pytest
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
+from harness.contract.finding import Verdict
+from harness.contract.rules import headers
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
@@ -247,7 +249,8 @@ def test_heartbeats_keep_a_stream_alive() -> None:
     assert (exchange.ending, exchange.outcome) == (Ending.COMPLETE, "done")
 
 
-def test_a_full_backlog_times_out() -> None:
+@pytest.mark.parametrize("is_starved", [False, True])
+def test_a_full_backlog_times_out_and_a_late_harness_is_no_excuse(is_starved: bool) -> None:
     async def job() -> None:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
@@ -258,13 +261,35 @@ def test_a_full_backlog_times_out() -> None:
                 filler.connect_ex(listener.getsockname())
             await asyncio.sleep(0.05)
             client = AsyncClient(Endpoint("127.0.0.1", listener.getsockname()[1]), HASTY)
-            exchange = await client.exchange(REQUEST, "a run")
+            waiting = client.open(REQUEST, "a run")
+            await asyncio.sleep(0)  # it begins to connect
+            if is_starved:
+                time.sleep(2 * HASTY.first_event_s)  # noqa: ASYNC251 - the loop does nothing meanwhile
+            exchange = await waiting.result()
             for filler in fillers:
                 filler.close()
         assert (exchange.ending, exchange.ending_detail) == (
             Ending.TIMED_OUT,
             "could not connect and send within 0.3 s",
         )
+        assert exchange.own_delay is None
+
+    bounded(job())
+
+
+def test_a_harness_without_cpu_time_shows_its_own_delay() -> None:
+    """The server accepts at once, but this process does not come to send."""
+
+    async def job() -> None:
+        async with listening(sending(WHOLE)) as server:
+            client = AsyncClient(Endpoint("127.0.0.1", server.port), HASTY)
+            late = client.open(REQUEST, "a run")
+            time.sleep(2 * HASTY.first_event_s)  # noqa: ASYNC251 - the loop does nothing meanwhile
+            exchange = await late.result()
+            assert (exchange.ending, exchange.timing.sent_ns) == (Ending.TIMED_OUT, None)
+            assert "the harness itself was late for 0." in (exchange.own_delay or "")
+            assert exchange.obstacle == exchange.own_delay
+            assert headers.event_stream(exchange).verdict is Verdict.INCONCLUSIVE
 
     bounded(job())
 

@@ -106,6 +106,8 @@ class Rule:
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
         options = {"expect": expect} if self.takes_expectations else {}
         result = self.function(*evidence, **options)
+        if result.verdict is Verdict.FAIL:
+            result = _unless_late(result)
         if result.verdict is Verdict.FAIL and self.requirement.area not in _DECIDED_BY_HEAD:
             result = self._unless_unread(result, evidence)
         verdict = result.verdict
@@ -127,6 +129,15 @@ class Rule:
                     f"{exchange.label} was not read completely: {exchange.obstacle}", Location(exchange)
                 )
         return failure
+
+
+def _unless_late(failure: RuleResult) -> RuleResult:
+    """The failure, or an inconclusive result if all that it points at are requests that the harness sent too late."""
+    delays = {place.exchange.own_delay for place in failure.places}
+    if not delays or None in delays:
+        return failure
+    first = failure.places[0].exchange
+    return inconclusive(f"{first.label} was not sent: {first.own_delay}", *failure.places)
 
 
 def _exchanges(evidence: Any) -> Iterator[Exchange]:

@@ -63,6 +63,17 @@ GZIP = compressed("gzip", GZIPPED)
 MISLABELLED = compressed("gzip")
 UNKNOWN = compressed("exi", bytes(range(256)))
 
+
+def not_sent(*, late_ms: float) -> Exchange:
+    return scripted(
+        ending=Ending.TIMED_OUT,
+        detail="could not connect and send within 3 s",
+        sent_ms=None,
+        ended_ms=2_998,
+        late_ms=late_ms,
+    )
+
+
 CASES: list[Case] = [
     # transfer-coding
     case(headers.transfer_coding, whole_run(), is_=PASS, says="unambiguous"),
@@ -134,6 +145,23 @@ CASES: list[Case] = [
     case(headers.content_coding, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     # complete, at a limit of the harness
     case(headers.complete, LIMITED, is_=INCONCLUSIVE, says="a limit of the harness was reached"),
+    # event-stream and method, of a request that could not be sent: whose fault it is
+    *(
+        case(rule, not_sent(late_ms=late_ms), is_=verdict, says=says)
+        for rule, fault in ((headers.event_stream, FAIL), (headers.method, WARN))
+        for late_ms, verdict, says in (
+            (0, fault, "got no response (could not connect and send within 3 s)"),
+            (1_400, fault, "could not connect and send within 3 s"),
+            (1_600, INCONCLUSIVE, "the harness itself was late for 1.6 s of the 3.0 s (could not connect"),
+        )
+    ),
+    # a server that does not answer what was sent is not excused by a late harness
+    case(
+        headers.event_stream,
+        scripted(ending=Ending.TIMED_OUT, detail="no event within 3 s", ended_ms=3_000, late_ms=2_900),
+        is_=FAIL,
+        says="no event within 3 s",
+    ),
     case(headers.event_stream, whole_run(), is_=PASS, says="200 with text/event-stream"),
     case(
         headers.event_stream,
