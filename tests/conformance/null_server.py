@@ -122,7 +122,6 @@ async def _begins(connection: socket.socket) -> None:
 
 
 SILENCES: dict[str, Callable[[], NullServer]] = {
-    "instant close": lambda: NullServer(_closes),
     "silent": lambda: NullServer(_stays_open),
     "head of an event stream, then silence": lambda: NullServer(_begins),
 }
@@ -132,5 +131,6 @@ SERVERS: dict[str, Callable[[], NullServer]] = {
         name: partial(answering, answer)
         for name, answer in {**EMPTY, **REFUSALS, **CONFLICTS, **ECHOES}.items()
     },
+    "instant close": lambda: NullServer(_closes),
     **SILENCES,
 }
