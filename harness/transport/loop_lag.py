@@ -1,6 +1,6 @@
 """How late an event loop is: the time in which it could not do what was due, because the process had no CPU time.
 
-No server can make a loop late by its silence, so the lag tells a harness that was starved from a server that is slow.
+A server that does not answer does not make a loop late, so the lag tells a slow harness from a slow server.
 """
 
 from __future__ import annotations

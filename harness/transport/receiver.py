@@ -285,7 +285,7 @@ class Receiver:
     def peer_is_silent(self, since_ns: int) -> None:
         """The peer's kernel has not answered a connection that began at `since_ns` (monotonic clock).
 
-        If that is half of the time or more, a delay of the harness itself is no excuse for the peer.
+        If that is half of the time or more, a delay of the harness itself does not count.
         """
         if 2 * since_ns <= self.started_ns + time.monotonic_ns():
             self._lag_ns = None
