@@ -221,7 +221,7 @@ class Exchange:
     def own_delay(self) -> str | None:
         """That the harness itself was too late to send the request, in a clause; None if that is not shown.
 
-        It is shown if the harness was late for half of the time or more. It does not count while the server accepts no connection.
+        It is shown if the harness was late for half of the time or more, and the server did accept the connection.
         """
         timing = self.timing
         took_ns = timing.ended_ns - timing.started_ns
