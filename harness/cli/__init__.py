@@ -29,6 +29,7 @@ _VERBS = (
     "init",
     "judge",
     "load",
+    "profile",
     "report",
     "requirements",
     "serve",

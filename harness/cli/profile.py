@@ -1,0 +1,75 @@
+"""``harness profile``: how the harness reads the API under test."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.group()
+def profile() -> None:
+    """List, show and check profiles.
+
+    A profile is a TOML file that tells how one API starts a run, what its events mean and what it promises.
+    docs/profiles.md describes the format.
+    """
+
+
+@profile.command("list")
+def list_() -> None:
+    """List the profiles that can be used by name.
+
+    \b
+    Example: harness profile list
+    """
+    from harness.commands.profile import print_profiles
+
+    print_profiles()
+
+
+@profile.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Show what an API promises by its profile, and the profile itself.
+
+    NAME is a name from the list, or the path of a TOML file.
+
+    \b
+    Example: harness profile show openai-chat > mine.toml
+    """
+    from harness.commands.profile import print_profile
+
+    print_profile(name)
+
+
+@profile.command()
+@click.argument("name")
+@click.argument("captures", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check(name: str, captures: tuple[Path, ...]) -> None:
+    """Show event by event what a profile makes of recorded answers.
+
+    CAPTURES are files with what `curl -i -N --raw` prints, or HAR files. Exit code 1 if an event is unknown or a
+    stream does not fit the profile.
+
+    \b
+    Example: curl -i -N --raw -d @request.json https://api.example.com/v1/chat/completions > answer.txt
+             harness profile check openai-chat answer.txt
+    """
+    from harness.commands.profile import check_profile
+
+    sys.exit(check_profile(name, captures))
+
+
+@profile.command()
+def schema() -> None:
+    """Print the JSON Schema of a profile, for editors.
+
+    \b
+    Example: harness profile schema > profile.schema.json
+    """
+    from harness.profiles.profile import Profile
+
+    click.echo(json.dumps(Profile.model_json_schema(by_alias=True), indent=2))

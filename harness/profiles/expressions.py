@@ -1,0 +1,84 @@
+"""JMESPath expressions in a profile: where in an event, an answer or its header something stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+class Expression:
+    """A compiled JMESPath expression (https://jmespath.org). Raises ValueError if the text is not one."""
+
+    __slots__ = ("_compiled", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._compiled = jmespath.compile(text)
+        except JMESPathError as problem:
+            reason = str(problem).splitlines()[0].rstrip(".:")
+            raise ValueError(f"{text!r} is not a JMESPath expression: {reason}") from None
+        if _negates_first_part(self._compiled.parsed):
+            raise ValueError(f"{text!r}: in JMESPath, ! applies to the name next to it only: write !(…)")
+
+    def find(self, document: Mapping[str, Any]) -> Any:
+        """The value in `document`; None if there is none, or if a function gets a value of the wrong type."""
+        try:
+            return self._compiled.search(document)
+        except JMESPathError:  # for example join() over something other than a list: that event does not have it
+            return None
+
+    def text_in(self, document: Mapping[str, Any]) -> str | None:
+        """The value as text; None if there is none. Numbers and truth values are written as in JSON."""
+        value = self.find(document)
+        if value is None or isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        return str(value) if isinstance(value, int | float) else None
+
+    def holds(self, document: Mapping[str, Any]) -> bool:
+        """Whether the value is true by the rules of JMESPath: not false, null or empty."""
+        value = self.find(document)
+        return value is not None and value is not False and value not in ("", [], {})
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A field of a model: a text in TOML and in the JSON Schema."""
+        return core_schema.json_or_python_schema(
+            json_schema=core_schema.no_info_after_validator_function(cls, core_schema.str_schema()),
+            python_schema=core_schema.no_info_plain_validator_function(_compiled),
+            serialization=core_schema.plain_serializer_function_ser_schema(
+                lambda expression: expression.text, return_schema=core_schema.str_schema()
+            ),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Expression) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __repr__(self) -> str:
+        return f"Expression({self.text!r})"
+
+
+def _compiled(value: Any) -> Expression:
+    if isinstance(value, Expression):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("a JMESPath expression is a text")  # noqa: TRY004 - pydantic reports only ValueError
+    return Expression(value)
+
+
+def _negates_first_part(node: Mapping[str, Any]) -> bool:
+    """Whether it takes a member of a negation, as in ``!data.x``, which is never true."""
+    children = [child for child in node["children"] if isinstance(child, Mapping)]
+    if node["type"] in {"subexpression", "index_expression"} and children[0]["type"] == "not_expression":
+        return True
+    return any(_negates_first_part(child) for child in children)

@@ -1,0 +1,96 @@
+"""Finds profiles: those that the harness ships, those of installed packages, and files of the user."""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from functools import lru_cache
+from importlib.metadata import entry_points
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from harness.errors import SettingsError
+from harness.profiles.profile import Profile
+
+ENTRY_POINTS = "harness.profiles"
+"""Group of entry points by which a package adds a profile: its name, and a module with a file of that name + .toml."""
+MAX_BYTES = 256 * 1024
+"""A profile file may not be larger."""
+
+_SUFFIX = ".toml"
+
+
+@lru_cache(maxsize=1)
+def _shipped() -> dict[str, str]:
+    folder = files("harness.profiles") / "shipped"
+    return {
+        file.name.removesuffix(_SUFFIX): file.read_text(encoding="utf-8")
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(_SUFFIX)
+    }
+
+
+def names() -> list[str]:
+    """The names of all profiles that can be used by name."""
+    return sorted({*_shipped(), *(point.name for point in entry_points(group=ENTRY_POINTS))})
+
+
+def source(name_or_path: str) -> tuple[str, str]:
+    """The text of a profile, and what messages call it. Raises SettingsError if there is none."""
+    if name_or_path in _shipped():
+        return _shipped()[name_or_path], f"profile {name_or_path}"
+    for point in entry_points(group=ENTRY_POINTS, name=name_or_path):
+        file = files(point.value) / f"{point.name}{_SUFFIX}"
+        return file.read_text(encoding="utf-8"), f"profile {name_or_path} of {point.value}"
+    path = Path(name_or_path)
+    if path.suffix != _SUFFIX:
+        near = get_close_matches(name_or_path, names(), n=1)
+        hint = (
+            f"; did you mean {near[0]}?"
+            if near
+            else f": use one of {', '.join(names())}, or the path of a file"
+        )
+        raise SettingsError(f"there is no profile {name_or_path!r}{hint}")
+    try:
+        if not path.is_file():
+            raise SettingsError(f"there is no file {path}")
+        if path.stat().st_size > MAX_BYTES:
+            raise SettingsError(f"{path} is larger than {MAX_BYTES // 1024} KiB, too large for a profile")
+        return path.read_text(encoding="utf-8"), str(path)
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8") from None
+    except OSError as problem:
+        raise SettingsError(f"cannot read {path}: {problem.strerror or problem}") from None
+
+
+def load(name_or_path: str) -> Profile:
+    """The profile of this name, or in this file. Raises SettingsError with the place and what is wrong there."""
+    text, label = source(name_or_path)
+    return parse(text, label)
+
+
+def parse(text: str, label: str) -> Profile:
+    """A profile from TOML. label: what messages call it. Raises SettingsError with the place and what is wrong."""
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+        raise SettingsError(f"{label} is not TOML: {problem}") from None
+    try:
+        return Profile.model_validate(values)
+    except ValidationError as problem:
+        raise SettingsError(f"{label}: {_sentence(problem)}") from None
+
+
+def _sentence(problem: ValidationError) -> str:
+    """The first problem: where, and what is wrong there."""
+    first = problem.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"] if part not in _UNION_BRANCHES)
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field"
+    return f"{place}: {message}" if place else message
+
+
+_UNION_BRANCHES = {"EventRule", "constrained-str", "function-wrap[_keep_order()]"}

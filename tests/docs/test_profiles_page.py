@@ -1,0 +1,43 @@
+"""docs/profiles.md describes every profile and every field."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from pydantic import BaseModel
+
+from harness.profiles import library, profile
+from tests.docs.pages import ROOT, read
+
+PAGE = read(ROOT / "docs" / "profiles.md")
+MODELS = [
+    model for model in vars(profile).values() if isinstance(model, type) and issubclass(model, BaseModel)
+]
+PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
+NAMED = set(re.findall(r"[\w.-]+", " ".join(re.findall(r"`([^`]+)`", PROSE))))
+
+
+@pytest.mark.parametrize(
+    "field",
+    sorted(
+        {
+            field.alias or name
+            for model in MODELS
+            if model is not profile.Cancel  # its fields are those of a request, and `disconnect`
+            for name, field in model.model_fields.items()
+        }
+        | {"disconnect"}
+    ),
+)
+def test_every_field_is_described(field: str) -> None:
+    assert field in NAMED
+
+
+def test_every_profile_is_listed() -> None:
+    assert set(re.findall(r"^\| `([\w-]+)` \| ", PAGE, re.MULTILINE)) >= set(library.names())
+
+
+def test_the_example_is_a_profile() -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert library.parse(example, "the example").capabilities == {profile.Capability.ERROR_EVENT}
