@@ -30,7 +30,9 @@ class Expression:
         """The value in `document`; None if there is none, or if a function gets a value of the wrong type."""
         try:
             return self._compiled.search(document)
-        except JMESPathError:  # for example join() over something other than a list: that event does not have it
+        except (
+            JMESPathError
+        ):  # for example join() over something other than a list: that event does not have it
             return None
 
     def text_in(self, document: Mapping[str, Any]) -> str | None:
