@@ -25,6 +25,7 @@ _LONG_MS = 1000.0
 #: arrived as produced. In between, a busy machine here looks the same as a server that buffers.
 _BUNCHED, _SPREAD = 0.2, 0.5
 _SOON = 0.03  # of a run: a harness that was busy for all of it hardly reads so soon after its end by chance
+_BUFFERED = ": the stream is buffered"
 _STARVED = 0.2  # of the time between two blocks: a harness that reads so late may have made the blocks itself
 
 
@@ -35,9 +36,18 @@ def delivered_live(runs: Sequence[Exchange]) -> RuleResult:
     """
     deliveries = [_delivery(run) for run in runs]
     results = [delivery.result for delivery in deliveries]
-    broken = next((result for result in results if result.verdict is Verdict.FAIL), None)
-    if broken is not None:
-        return broken
+    live = next((result for result in results if result.verdict is Verdict.PASS), None)
+    broken = [delivery for delivery in deliveries if delivery.result.verdict is Verdict.FAIL]
+    proven = next((delivery for delivery in broken if delivery.is_timed or live is None), None)
+    if proven is not None:
+        return proven.result
+    if broken and live is not None:
+        detail = broken[0].result.detail.removesuffix(_BUFFERED)
+        return inconclusive(
+            f"{detail}: the server, the network or this machine paused, since in another run of the same action "
+            f"{live.detail}",
+            *broken[0].result.places,
+        )
     paused = [(delivery.run, delivery.pause) for delivery in deliveries if delivery.pause is not None]
     for stream, pause in paused:
         same = sum(abs(other.first - pause.first) <= 1 for _, other in paused)
@@ -47,7 +57,7 @@ def delivered_live(runs: Sequence[Exchange]) -> RuleResult:
                 f"{pause.held_ms:.0f} ms, arrived together at the same place: the stream is buffered",
                 Location(stream, stream.events[pause.first]),
             )
-    return next((result for result in results if result.verdict is Verdict.PASS), results[0])
+    return live or results[0]
 
 
 def not_in_regular_blocks(runs: Sequence[Exchange]) -> RuleResult:
@@ -91,11 +101,16 @@ def _regular_result(run: Exchange, runs: Sequence[Exchange]) -> RuleResult:
 
 @dataclass(frozen=True, slots=True)
 class _RunDelivery:
-    """How one run's events arrived. pause: the block of events after the only pause, if it was a long one."""
+    """How one run's events arrived. pause: the block of events after the only pause, if it was a long one.
+
+    is_timed: whether the ids tell when the events were made. If not, events that came together may have been made
+    together, by a server that had to wait, as long as other runs of the same action arrive as they are made.
+    """
 
     run: Exchange
     result: RuleResult
     pause: Block | None = None
+    is_timed: bool = True
 
 
 def _delivery(run: Exchange) -> _RunDelivery:
@@ -107,7 +122,7 @@ def _delivery(run: Exchange) -> _RunDelivery:
     times = event_times(run)
     if times.tell_time:
         return _timed_delivery(run, times)
-    return _RunDelivery(run, _untimed_delivery(run, times))
+    return _RunDelivery(run, _untimed_delivery(run, times), is_timed=False)
 
 
 def _untimed_delivery(run: Exchange, times: EventTimes) -> RuleResult:
@@ -168,7 +183,7 @@ def _spread_result(run: Exchange, times: EventTimes, expected_ms: float) -> Rule
     is_prompt = largest.was_read_promptly(expected_ms / len(times.arrived_ms))
     if largest.count > 1 and not is_prompt and (largest.lag_ms is None or largest.lag_ms > prompt_ms):
         return inconclusive(f"{what}, but {_read_late(largest)}", place)
-    return failed(f"{what}: the stream is buffered", place)
+    return failed(what + _BUFFERED, place)
 
 
 def _blocks_result(run: Exchange, times: EventTimes, holding: Holding) -> RuleResult:

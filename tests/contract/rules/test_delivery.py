@@ -209,6 +209,18 @@ def test_a_buffered_stream_is_found_on_a_busy_machine_too() -> None:
     assert headers.incremental(read_late(buffered, None)).verdict is INCONCLUSIVE
 
 
+def test_without_times_a_buffer_holds_every_run() -> None:
+    counting = [f"{place + 1}-0" for place in range(COUNT)]
+    held = stream(MADE_MS, HELD["all"](MADE_MS), ids=counting)
+    live = stream(MADE_MS, MADE_MS, ids=counting)
+    assert headers.incremental(held).verdict is FAIL
+    assert headers.incremental(held, [held, held]).verdict is FAIL
+    for runs in ((held, [live, held]), (live, [held, live])):
+        finding = headers.incremental(*runs)
+        assert finding.verdict is INCONCLUSIVE
+        assert "since in another run of the same action 40 events arrived over 1560 ms" in finding.detail
+
+
 def test_without_times_a_buffer_cut_at_bytes_warns() -> None:
     counting = [f"{place + 1}-0" for place in range(COUNT)]
     for hold in (at_a_time(8), for_s(0.3), every_s(0.4)):
