@@ -1,18 +1,36 @@
-"""Writes files. What cannot be written is one sentence for the user, a FileWriteError.
+"""Writes files, never through a link. What cannot be written is one sentence for the user, a FileWriteError.
 
-The functions named atomic replace a file: a reader sees the old content or the new content, never a part.
+A file is written under a new name in its folder, created for this purpose only, and then takes the place of the old
+one: a reader sees the old content or the new content, never a part; a full disk leaves the old content.
+
+The folders that a user names may be links, as `harness-results/latest` is. The file itself may not: a link in a folder
+of results, which may be a stranger's, would name what to overwrite. Another name of a file (a hard link) keeps the old
+content. A device or a pipe that the user names is written to, `/dev/stdout` too.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import os
+import secrets
+import select
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, cast
 
 from harness.errors import FileWriteError
+from harness.file_kinds import descriptor_of, kind_problem
+
+PIPE_TIMEOUT_S = 10.0
+"""How long a pipe may have no reader, or a reader that does not read."""
+
+_POLL_S = 0.05
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextmanager
@@ -22,15 +40,33 @@ def _sentence(path: Path) -> Iterator[None]:
         yield
     except OSError as problem:
         raise FileWriteError(f"cannot write {path}: {problem.strerror or problem}") from None
+    except ValueError as problem:  # a NUL character in the name
+        if "null" not in str(problem):
+            raise
+        raise FileWriteError(f"cannot write {str(path)!r}: its name contains a NUL character") from None
 
 
-def _create_parent(path: Path) -> None:
+def create_folder(folder: Path, path: Path) -> None:
+    """Create a folder and its parents, if missing. path: of the file to write there, for messages.
+
+    Raises FileWriteError.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
-        raise FileWriteError(f"cannot write {path}: {path.parent} is not a folder") from None
-    except OSError as problem:
-        raise FileWriteError(f"cannot write {path}: {problem.strerror or problem}") from None
+        raise FileWriteError(f"cannot write {path}: {folder} is not a folder") from None
+    except (OSError, ValueError) as problem:
+        raise FileWriteError(f"cannot write {path}: {getattr(problem, 'strerror', problem)}") from None
+
+
+def ensure_no_link(path: Path) -> None:
+    """Raise FileWriteError if the last part of `path` is a link: a file behind a link is never written to."""
+    with _sentence(path):
+        if path.is_symlink():
+            where = path.readlink()
+            raise FileWriteError(
+                f"cannot write {path}: it is a link to {where}; remove the link, or name a different file"
+            )
 
 
 def ensure_writable(path: Path) -> None:
@@ -38,18 +74,26 @@ def ensure_writable(path: Path) -> None:
 
     Raises FileWriteError.
     """
+    if descriptor_of(path) is not None:
+        return
+    ensure_no_link(path)
     if path.is_dir():
         raise FileWriteError(f"cannot write {path}: it is a folder; name a file")
-    _create_parent(path)
+    create_folder(path.parent, path)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         raise FileWriteError(f"cannot write {path}: no permission")
+    if path.exists() and not path.is_file():
+        return  # a device or a pipe
+    with _sentence(path):
+        draft, descriptor = _create_draft(path)
+        os.close(descriptor)
+        draft.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in UTF-8. Creates missing parent folders. Raises FileWriteError."""
-    _create_parent(path)
-    with _sentence(path):
-        path.write_text(text, encoding="utf-8", newline="\n")
+    """Replace a file's content, in UTF-8. Creates missing parent folders. Raises FileWriteError."""
+    with atomic_write(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 @contextmanager
@@ -65,20 +109,43 @@ def temporary_folder() -> Iterator[Path]:
         yield Path(name)
 
 
+def _draft_path(path: Path) -> Path:
+    """A name that no one knows before. The suffix differs, so a collector that reads *.prom files ignores it."""
+    return path.with_name(f".harness-{secrets.token_hex(8)}.tmp")
+
+
+def _create_draft(path: Path) -> tuple[Path, int]:
+    """An empty file next to `path`, and its descriptor. It has the mode of the file that it will replace."""
+    draft = _draft_path(path)
+    descriptor = os.open(draft, _CREATE, 0o666)
+    with suppress(OSError):  # no file to replace, or a file system without modes
+        os.fchmod(descriptor, stat.S_IMODE(os.lstat(path).st_mode))
+    return draft, descriptor
+
+
+@contextmanager
+def _replacing(path: Path, draft: Path) -> Iterator[None]:
+    """In the block, `draft` is written. It replaces `path` when the block succeeds, and is removed when it fails."""
+    try:
+        yield
+        draft.replace(path)
+    finally:
+        with suppress(OSError):  # the folder may have gone; what went wrong before is what counts
+            draft.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`. It replaces `path` when the block succeeds, and is removed when it fails.
+    """Yield the path of an empty file next to `path`, which replaces `path` when the block succeeds.
 
     Raises FileWriteError when the file cannot be written.
     """
-    # The suffix differs, so a collector that reads *.prom files ignores the temporary file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    ensure_no_link(path)
     with _sentence(path):
-        try:
-            yield temporary
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        draft, descriptor = _create_draft(path)
+        os.close(descriptor)
+        with _replacing(path, draft):
+            yield draft
 
 
 @contextmanager
@@ -88,15 +155,22 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     A device or a pipe, for example /dev/stdout, is not replaced but written to. Raises FileWriteError when the file
     cannot be written.
     """
-    if path.exists() and not path.is_file():
-        with _sentence(path), path.open("wb") as file:
+    number = descriptor_of(path)
+    if number is not None:
+        with _sentence(path), os.fdopen(os.dup(number), "wb") as file:
             yield file
         return
-    if path.is_symlink():
-        path = path.resolve()  # the link stays
-    _create_parent(path)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        yield file
+    ensure_no_link(path)
+    create_folder(path.parent, path)
+    with _sentence(path):
+        mode = os.lstat(path).st_mode if os.path.lexists(path) else stat.S_IFREG
+        if not stat.S_ISREG(mode):
+            with _open_special(path, mode) as file:
+                yield file
+            return
+        draft, descriptor = _create_draft(path)
+        with _replacing(path, draft), os.fdopen(descriptor, "wb") as file:
+            yield file
 
 
 def atomic_write_text(path: Path, text: str) -> None:
@@ -107,5 +181,58 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 def atomic_symlink(link: Path, target: str) -> None:
     """Point `link` to the folder `target`, replacing a link that exists. Raises FileWriteError."""
-    with atomic_path(link) as temporary:
-        temporary.symlink_to(target, target_is_directory=True)
+    draft = _draft_path(link)
+    with _sentence(link), _replacing(link, draft):
+        draft.symlink_to(target, target_is_directory=True)
+
+
+def open_log(path: Path) -> BinaryIO:
+    """A new file that is written to while a test runs, in place of an old one. Raises FileWriteError."""
+    ensure_no_link(path)
+    with _sentence(path):
+        path.unlink(missing_ok=True)
+        return os.fdopen(os.open(path, _CREATE, 0o666), "wb")
+
+
+def _open_special(path: Path, mode: int) -> BinaryIO:
+    """Open a device or a pipe to write to. Raises OSError, also if a pipe has no reader in time."""
+    if stat.S_ISFIFO(mode):
+        return cast("BinaryIO", io.BufferedWriter(_Pipe(path)))
+    if stat.S_ISCHR(mode):
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC), "wb")
+    raise OSError(errno.EINVAL, kind_problem(mode))
+
+
+class _Pipe(io.RawIOBase):
+    """A named pipe to write to. A missing reader, or one that does not read, is a TimeoutError, not a wait forever."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._number = self._open(path)
+
+    @staticmethod
+    def _open(path: Path) -> int:
+        deadline_s = time.monotonic() + PIPE_TIMEOUT_S
+        while True:
+            try:
+                return os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError as problem:
+                if problem.errno != errno.ENXIO:
+                    raise
+            if time.monotonic() > deadline_s:
+                raise TimeoutError(errno.ETIMEDOUT, f"no one has read the pipe for {PIPE_TIMEOUT_S:g} s")
+            time.sleep(_POLL_S)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        _, ready, _ = select.select([], [self._number], [], PIPE_TIMEOUT_S)
+        if not ready:
+            raise TimeoutError(errno.ETIMEDOUT, f"no one has read the pipe for {PIPE_TIMEOUT_S:g} s")
+        return os.write(self._number, data)
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            os.close(self._number)

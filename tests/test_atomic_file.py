@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import socket
 import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -13,10 +16,12 @@ from harness.atomic_file import (
     atomic_write,
     atomic_write_text,
     ensure_writable,
+    open_log,
     temporary_folder,
     write_text,
 )
 from harness.errors import FileWriteError
+from tests.disk import limited_file_size
 
 
 def test_a_file_appears_when_it_is_complete_and_not_before(tmp_path: Path) -> None:
@@ -88,13 +93,108 @@ def test_a_device_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
-def test_the_target_of_a_link_is_replaced_and_the_link_stays(tmp_path: Path) -> None:
+WRITERS = {
+    "atomic_write": lambda path: atomic_write(path).__enter__(),
+    "write_text": lambda path: write_text(path, "new"),
+    "atomic_write_text": lambda path: atomic_write_text(path, "new"),
+    "open_log": open_log,
+    "ensure_writable": ensure_writable,
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("target", ["real", "missing", "folder"])
+def test_a_link_is_refused_and_what_is_behind_it_stays(
+    tmp_path: Path, write: Callable[[Path], object], target: str
+) -> None:
     (tmp_path / "real").write_bytes(b"old")
-    (tmp_path / "link").symlink_to("real")
-    with atomic_write(tmp_path / "link") as file:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(target)
+    with pytest.raises(FileWriteError, match=f"it is a link to {target}; remove the link"):
+        write(tmp_path / "link")
+    assert (tmp_path / "real").read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"real", "folder", "link"}
+
+
+@pytest.mark.parametrize("write", [lambda path: write_text(path, "new"), lambda path: open_log(path).close()])
+def test_another_name_of_a_file_keeps_the_old_content(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    (tmp_path / "kept").write_bytes(b"old")
+    (tmp_path / "name").hardlink_to(tmp_path / "kept")
+    write(tmp_path / "name")
+    assert (tmp_path / "kept").read_bytes() == b"old"
+    assert (tmp_path / "name").read_bytes() in (b"new", b"")
+
+
+def test_a_link_that_takes_the_place_of_the_file_meanwhile_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "real").write_bytes(b"old")
+    with atomic_write(tmp_path / "file") as file:
         file.write(b"new")
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "real").read_bytes() == b"new"
+        (tmp_path / "file").symlink_to("real")
+    assert (tmp_path / "real").read_bytes() == b"old"
+    assert not (tmp_path / "file").is_symlink()
+
+
+def test_a_folder_that_is_a_link_is_followed(tmp_path: Path) -> None:
+    """The user names it, as with harness-results/latest."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "latest").symlink_to("real")
+    write_text(tmp_path / "latest" / "report.html", "new")
+    assert (tmp_path / "real" / "report.html").read_text() == "new"
+
+
+def test_the_mode_of_a_replaced_file_stays(tmp_path: Path) -> None:
+    path = tmp_path / "private"
+    path.touch(0o600)
+    write_text(path, "new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_standard_output_is_written_to(capfd: pytest.CaptureFixture[str]) -> None:
+    for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+        ensure_writable(Path(name))
+        write_text(Path(name), f"{name}\n")
+    assert capfd.readouterr().out == "/dev/stdout\n/dev/fd/1\n/proc/self/fd/1\n"
+
+
+def test_a_pipe_that_no_one_reads_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.atomic_file.PIPE_TIMEOUT_S", 0.1)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileWriteError, match="no one has read the pipe"):
+        write_text(tmp_path / "pipe", "text")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(FileWriteError, match="no one has read the pipe"):
+        write_text(tmp_path / "pipe", "text" * 1_000_000)
+    os.close(reader)
+
+
+def test_other_kinds_are_a_sentence(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(FileWriteError, match="it is a socket, not a file"):
+            write_text(tmp_path / "socket", "text")
+    with pytest.raises(FileWriteError, match="NUL character"):
+        write_text(tmp_path / "a\0b", "text")
+    write_text(Path("/dev/null"), "text")
+
+
+def test_text_with_half_a_character_is_written(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "\ud800")
+    assert (tmp_path / "file").read_bytes() == b"\\ud800"
+
+
+def test_a_full_disk_leaves_the_old_content(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    with limited_file_size(10), pytest.raises(FileWriteError, match="File too large"):
+        write_text(path, "x" * 100)
+    assert path.read_bytes() == b"before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_goes_meanwhile_is_a_sentence(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with pytest.raises(FileWriteError, match="No such file or directory"), atomic_write(folder / "file"):
+        shutil.rmtree(folder)
 
 
 def test_plain_text_creates_its_folder(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Literal
 from harness.ci.badge import badge_of
 from harness.ci.outcome import Case, Outcome
 from harness.ci.workflow_commands import workflow_command
+from harness.errors import SettingsError
+from harness.input_file import SETTINGS_BYTES, read_text
 
 AnnotationKind = Literal["error", "warning", "notice"]
 
@@ -65,7 +67,11 @@ class _ObjectiveLines:
         path = settings_file.resolve()
         if root is not None and path.is_relative_to(root.resolve()):
             path = path.relative_to(root.resolve())
-        return cls(path.as_posix(), settings_file.read_text(encoding="utf-8", errors="replace").splitlines())
+        try:
+            text = read_text(settings_file, "the settings file", SETTINGS_BYTES)
+        except SettingsError:  # it was readable when the test began; without it, annotations have no line
+            text = ""
+        return cls(path.as_posix(), text.splitlines())
 
     def location(self, objective: str) -> dict[str, str]:
         """The properties `file` and `line` of an annotation; empty for an objective that the file does not set."""

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.atomic_file import atomic_write_text
+from harness.atomic_file import atomic_write_text, open_log
 from harness.capacity.idle_wait import IdleWait
 from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
 from harness.capacity.search import CapacityResult, SearchPlan, conclude, next_step
@@ -180,7 +180,9 @@ class _CapacitySearch:
         step_number = len(self._record.steps) + 1
         name = f"steps/{step_number:02d}-{rate:g}"
         started_at, start_s = datetime.now(UTC).isoformat(), time.monotonic()
-        path, load_code = self._run_load(rate, step_number, self._path.parent / name)
+        path, load_code = self._run_load(
+            rate, step_number, output_dir.subfolder(self._path.parent, *name.split("/"))
+        )
         duration_s = time.monotonic() - start_s
         try:
             with Results(path) as results:
@@ -201,7 +203,7 @@ class _CapacitySearch:
         path = output_dir.begin(folder, settings)
         with ExitStack() as stack:
             settings_file = stack.enter_context(private_settings(settings))
-            log = stack.enter_context((folder / output_dir.LOAD_LOG).open("wb"))
+            log = stack.enter_context(open_log(folder / output_dir.LOAD_LOG))
             live = settings_file.with_name("live.json")
             title = f"harness capacity, step {step_number}"
             poll = stack.enter_context(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
+from harness.atomic_file import open_log
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
@@ -94,8 +95,8 @@ def _load_and_suite(
     path = output_dir.begin(folder, settings, has_suite=True)
     with (
         private_settings(settings) as settings_file,
-        (folder / output_dir.LOAD_LOG).open("wb") as load_log,
-        (folder / output_dir.SUITE_LOG).open("wb") as suite_log,
+        open_log(folder / output_dir.LOAD_LOG) as load_log,
+        open_log(folder / output_dir.SUITE_LOG) as suite_log,
     ):
         environment = load_environment(settings_file, clean_environment())
         live, progress = settings_file.with_name("live.json"), settings_file.with_name("progress.json")

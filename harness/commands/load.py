@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from harness.atomic_file import open_log
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
@@ -48,7 +49,7 @@ def run_load(
 
 def _load_only(settings: Settings, folder: Path, children: ChildProcesses, output: Output) -> FinishedTest:
     path = output_dir.begin(folder, settings)
-    with private_settings(settings) as settings_file, (folder / output_dir.LOAD_LOG).open("wb") as log:
+    with private_settings(settings) as settings_file, open_log(folder / output_dir.LOAD_LOG) as log:
         environment = load_environment(settings_file, clean_environment())
         live = settings_file.with_name("live.json")
         with output.watch("harness load", live, None, lambda: children.interrupted) as poll:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from contextlib import suppress
@@ -29,6 +30,15 @@ def default_folder() -> Path:
     return DEFAULT_FOLDER / datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")[:-3]
 
 
+def subfolder(folder: Path, *names: str) -> Path:
+    """A folder below the folder of a test. Raises SettingsError if a part of its path below that is a link."""
+    for name in names:
+        folder /= name
+        if folder.is_symlink():
+            raise SettingsError(f"cannot write to the folder {folder}: it is a link; remove it")
+    return folder
+
+
 def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: bool = True) -> Path:
     """Create the folder and its results file. Returns the results file. A default folder becomes the latest.
 
@@ -37,7 +47,7 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     Raises SettingsError if the folder contains results (nothing is overwritten) or cannot be written to.
     """
     path = out / RESULTS_FILE
-    if path.exists():
+    if os.path.lexists(path):
         raise SettingsError(f"{path} is from an earlier test; choose a different --out folder or remove it")
     try:
         out.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from harness.commands.evaluation import evaluate_results
+from harness.commands.output_dir import subfolder
 from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
 from harness.gate.baseline_store import REPEAT_PREFIX
@@ -43,5 +44,5 @@ def run_with_repeats(
         output.print(f"the comparison with the baseline is inconclusive: repeat {number} of at most {limit}")
         # A different seed, because identical arrivals would hide the effect that the arrivals have.
         repeat = settings.model_copy(update={"load": settings.load.reseeded(number)})
-        finished.append(test(repeat, folder / f"{REPEAT_PREFIX}{number}", children, output))
+        finished.append(test(repeat, subfolder(folder, f"{REPEAT_PREFIX}{number}"), children, output))
     return finished

@@ -7,7 +7,6 @@ is named.
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,12 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from harness.config.parsing import did_you_mean
 from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Settings
 from harness.errors import SettingsError
+from harness.input_file import TOKEN_BYTES, read_text, read_toml
 
 
 def read_token(path: Path) -> str:
     """Read a token from a file. Raises SettingsError."""
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"cannot read the token file {path}: {problem}") from None
+    token = read_text(path, "the token file", TOKEN_BYTES, piped=True).strip()
     if not token:
         raise SettingsError(f"the token file {path} is empty")
     return token
@@ -104,7 +101,7 @@ def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
         config = Path(os.environ[CONFIG_VARIABLE])
     if config is not None:
         return _parse(config), str(config)
-    if Path(CONFIG_FILE).is_file():
+    if Path(CONFIG_FILE).exists():
         return _parse(Path(CONFIG_FILE)), CONFIG_FILE
     project = Path("pyproject.toml")
     if project.is_file():
@@ -119,12 +116,7 @@ def _read_file(config: Path | None) -> tuple[dict[str, Any], str]:
 
 
 def _parse(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise SettingsError(f"cannot read the settings file {path}: {problem.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"the settings file {path} is not valid TOML: {problem}") from None
+    return read_toml(path, "the settings file", piped=True)
 
 
 def _refuse_unknown_variables() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from harness.config.settings import CONFIG_FILE, Action, Settings, TargetSettings
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
+from harness.input_file import CERTIFICATES_BYTES, ensure_readable
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
@@ -40,6 +42,8 @@ class Target:
                 "with done; harness init --target URL writes that file (for the embedded server, harness serve "
                 "--config-out)"
             )
+        if self.settings.ca_file is not None:
+            ensure_readable(Path(self.settings.ca_file), "target.ca_file", CERTIFICATES_BYTES)
         try:
             self.endpoint = Endpoint.from_url(
                 self.settings.base_url, verify=self.settings.verify_tls, ca_file=self.settings.ca_file

@@ -71,6 +71,7 @@ class ResultsWriter:
         self._closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            ensure_own_file(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as problem:
             raise ResultsError(f"{self.path}: cannot create the results file: {problem}") from None

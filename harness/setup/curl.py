@@ -1,11 +1,11 @@
 """Parses a curl command into a request, for ``harness init --from-curl``.
 
-Quoting, escapes and variables follow the POSIX shell. The command is never executed.
+Quoting and escapes follow the POSIX shell. The command is never executed. It may be a stranger's: no environment
+variable, no file and no command that it names is read, and the user is told which they are.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import SettingsError
+from harness.protocol.strict_json import loads_strict
 
 _TOKEN = re.compile(
     r"""(?P<gap>[ \t\r]+|\\\r?\n)
@@ -22,11 +23,13 @@ _TOKEN = re.compile(
       | \$'(?P<ansi>(?:[^'\\]|\\.)*)'
       | "(?P<double>(?:[^"\\`]|\\.)*)"
       | (?P<variable>\$\{?[A-Za-z_][A-Za-z0-9_]*\}?)
+      | (?P<output>\$\([^()]*\))
       | \\(?P<escaped>.)
       | (?P<plain>[^\s'"\\$`;|&<>]+)""",
     re.VERBOSE | re.DOTALL,
 )
-_IN_DOUBLE = re.compile(r"\\([$`\"\\])|\\\n|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?", re.DOTALL)
+_IN_DOUBLE = re.compile(r"\\([$`\"\\])|\\\n|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?|(\$\([^()]*\))", re.DOTALL)
+_UNREAD = re.compile("\ufdd0([^\ufdd1]*)\ufdd1")  # noncharacters: no command contains them
 _ANSI = re.compile(
     r"\\(?:u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL
 )
@@ -70,7 +73,8 @@ class CurlRequest:
     """The request that a curl command sends.
 
     token: from ``Authorization: Bearer``, None if absent. body: the JSON object it posts. left_out: names of
-    header fields that the harness does not send.
+    header fields that the harness does not send. unread: variables and files that the command reads and the harness did
+    not. token_unread: the one that has the token; empty if there is none.
     """
 
     base_url: str
@@ -79,24 +83,25 @@ class CurlRequest:
     body: Mapping[str, Any]
     left_out: tuple[str, ...] = ()
     verify_tls: bool = True
-    ca_file: str | None = None
+    unread: tuple[str, ...] = ()
+    token_unread: str = ""
 
 
-def read_curl(text: str, variables: Mapping[str, str], folder: Path = Path()) -> CurlRequest:
+def read_curl(text: str) -> CurlRequest:
     """Parse a curl command.
 
-    variables: values of ``$NAME``. folder: base of relative ``@file`` paths. Raises SettingsError with a
-    one-sentence message if the command cannot be used.
+    Raises SettingsError with a one-sentence message if the command cannot be used, as one whose URL or body is in a
+    variable or a file.
     """
-    words = list(_words(text, variables))
+    words = list(_words(_UNREAD.sub("", text)))
     while words and words[0] in ("$", "%"):
         words.pop(0)
     if not words or Path(words[0]).name not in ("curl", "curl.exe"):
         raise SettingsError("no curl command in the file; it must start with curl")
-    return _CommandParser(folder).parse(words[1:])
+    return _CommandParser().parse(words[1:])
 
 
-def _words(text: str, variables: Mapping[str, str]) -> Iterator[str]:
+def _words(text: str) -> Iterator[str]:
     """The words of the first command in `text`."""
     word: str | None = None
     seen = False
@@ -116,7 +121,7 @@ def _words(text: str, variables: Mapping[str, str]) -> Iterator[str]:
             )
         at = token.end()
         if token["gap"] is None and token["end"] is None:
-            word = (word or "") + _unquoted(token, variables)
+            word = (word or "") + _unquoted(token)
             continue
         if word is not None:
             yield word
@@ -127,16 +132,18 @@ def _words(text: str, variables: Mapping[str, str]) -> Iterator[str]:
         yield word
 
 
-def _unquoted(token: re.Match[str], variables: Mapping[str, str]) -> str:
+def _unquoted(token: re.Match[str]) -> str:
     if token["single"] is not None:
         return token["single"]
     if token["ansi"] is not None:
         plain = _ANSI.sub(_ansi_character, token["ansi"])
         return plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if token["double"] is not None:
-        return _IN_DOUBLE.sub(lambda escape: _in_double(escape, variables), token["double"])
+        return _IN_DOUBLE.sub(_in_double, token["double"])
     if token["variable"] is not None:
-        return _variable(token["variable"].strip("${}"), variables)
+        return _unread("$" + token["variable"].strip("${}"))
+    if token["output"] is not None:
+        return _unread(token["output"])
     return token["escaped"] or token["plain"] or ""
 
 
@@ -148,35 +155,43 @@ def _ansi_character(escape: re.Match[str]) -> str:
     return chr(int(escape[4], 8)) if escape[4] else _ANSI_LETTERS.get(escape[5], escape[5])
 
 
-def _in_double(escape: re.Match[str], variables: Mapping[str, str]) -> str:
-    return escape[1] or (_variable(escape[2], variables) if escape[2] else "")
+def _in_double(escape: re.Match[str]) -> str:
+    name, output = escape[2], escape[3]
+    return escape[1] or (_unread(f"${name}") if name else _unread(output) if output else "")
 
 
-def _variable(name: str, variables: Mapping[str, str]) -> str:
-    if name not in variables:
+def _unread(name: str) -> str:
+    """A mark in place of what a variable or a command would give."""
+    return f"\ufdd0{' '.join(name.split())[:60]}\ufdd1"
+
+
+def _require_read(value: str, part: str) -> str:
+    """The value itself. Raises SettingsError if a variable or a command would give a part of it."""
+    if unread := _UNREAD.search(value):
         raise SettingsError(
-            f"the curl command uses ${name}, which is not set; export it, or write its value into the command"
+            f"{part} of the curl command contains {unread[1]}, which init does not read: it reads no variable, command "
+            "or file that a command names; write the value into the command"
         )
-    return variables[name]
+    return value
 
 
 class _CommandParser:
     """Collects URL, headers, body and TLS options from the words of one command."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
         self._url: str | None = None
         self._headers: list[tuple[str, str]] = []
         self._body: str | None = None
         self._verify = True
-        self._ca_file: str | None = None
+        self._unread: list[str] = []
+        self._token_unread = ""
         self._setters: dict[str, Callable[[str], None]] = {
             **dict.fromkeys(("", "--url"), self._set_url),
             **dict.fromkeys(("-H", "--header"), self._set_header),
             **dict.fromkeys(("-X", "--request"), self._set_method),
             **dict.fromkeys(("-b", "--cookie"), lambda value: self._set_header(f"Cookie: {value}")),
             "--oauth2-bearer": lambda value: self._set_header(f"Authorization: Bearer {value}"),
-            "--cacert": self._set_ca_file,
+            "--cacert": lambda value: self._unread.append(f"the certificate file {value} (use --ca-file)"),
         }
 
     def parse(self, words: list[str]) -> CurlRequest:
@@ -188,15 +203,17 @@ class _CommandParser:
             raise SettingsError("the curl command has no URL")
         if self._body is None:
             raise SettingsError("the curl command has no body; add one with -d '{…}'")
-        base_url, path = split_url(self._url)
+        base_url, path = split_url(_require_read(self._url, "the URL"))
+        token = self._token()
         return CurlRequest(
             base_url,
             path or "/",
-            self._token(),
-            json_object(self._body, "the body of the curl command"),
-            tuple(name for name, _ in self._headers if _is_left_out(name)),
+            token,
+            json_object(_require_read(self._body, "the body"), "the body of the curl command"),
+            tuple(_without_marks(name) for name, _ in self._headers if _is_left_out(name)),
             self._verify,
-            self._ca_file,
+            tuple(map(_without_marks, self._unread)),
+            self._token_unread,
         )
 
     def _set_option(self, option: str, attached: str | None, rest: Iterator[str]) -> None:
@@ -219,41 +236,50 @@ class _CommandParser:
             )
 
     def _set_method(self, value: str) -> None:
-        if value.upper() != "POST":
+        if _require_read(value, "the method").upper() != "POST":
             raise SettingsError(f"the curl command sends {value}; runs are started with POST")
 
     def _set_header(self, value: str) -> None:
+        if value.startswith("@"):
+            self._unread.append(f"the header fields in the file {value[1:]}")
+            return
         name, _, content = value.partition(":")
         self._headers.append((name.strip(), content.strip()))
 
-    def _set_ca_file(self, value: str) -> None:
-        self._ca_file = str(self._folder / value)
-
     def _set_url(self, value: str) -> None:
         if self._url is not None:
-            raise SettingsError(f"the curl command has two URLs, {self._url} and {value}")
+            raise SettingsError(
+                f"the curl command has two URLs, {_without_marks(self._url)} and {_without_marks(value)}"
+            )
         self._url = value
 
     def _set_body(self, option: str, value: str) -> None:
         if self._body is not None:
             raise SettingsError("the curl command has two bodies; remove one")
         if value.startswith("@") and option != "--data-raw":
-            try:
-                value = (self._folder / value[1:]).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as problem:
-                raise SettingsError(f"cannot read the curl command's body {value}: {problem}") from None
+            raise SettingsError(
+                f"the body of the curl command is in the file {_without_marks(value[1:])}, which init does not read: "
+                "it reads no file that a command names; write the body into the command"
+            )
         self._body = value
 
     def _token(self) -> str | None:
         for name, value in self._headers:
             scheme, _, token = value.partition(" ")
             if name.lower() == "authorization":
+                if unread := _UNREAD.search(value):
+                    self._token_unread = unread[1]
+                    return None
                 if scheme.lower() != "bearer":
                     raise SettingsError(
                         f"unsupported Authorization scheme {scheme} in the curl command; use a Bearer token"
                     )
                 return token.strip() or None
         return None
+
+
+def _without_marks(value: str) -> str:
+    return _UNREAD.sub(r"\1", value)
 
 
 def _is_left_out(name: str) -> bool:
@@ -298,8 +324,8 @@ def split_url(url: str) -> tuple[str, str]:
 def json_object(text: str, what: str) -> dict[str, Any]:
     """The JSON object in `text`. Raises SettingsError; `what` names it in the message."""
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as problem:
+        value = loads_strict(text)
+    except ValueError as problem:
         raise SettingsError(f"{what} is not valid JSON: {problem}") from None
     if not isinstance(value, dict):
         raise SettingsError(f'{what} is not a JSON object; write {{"name": value, …}}')

@@ -15,6 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from harness.atomic_file import ensure_writable as file_is_writable
+from harness.atomic_file import write_text
 from harness.config.settings import CONFIG_FILE, BudgetSettings
 from harness.config.sources import read_token, settings_alone
 from harness.contract.evidence.redaction import Redactor
@@ -22,6 +24,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import SettingsError
 from harness.formatting import counted
+from harness.input_file import SETTINGS_BYTES, read_text
 from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
 from harness.setup.probe import (
     NO_ENDPOINT_STATUSES,
@@ -73,7 +76,7 @@ def first_draft(
     variables: Mapping[str, str],
 ) -> SettingsDraft:
     """The settings from flags, curl command and environment. Raises SettingsError for unusable ones."""
-    curl = _curl_request(curl_file, variables) if curl_file is not None else None
+    curl = _curl_request(curl_file) if curl_file is not None else None
     base_url, url_path = _address(target, curl, prompt)
     draft = SettingsDraft(base_url, path=path or url_path or SettingsDraft.path, organization_id=organization)
     draft.exported = variables.get(TOKEN_VARIABLE)
@@ -102,12 +105,8 @@ def _parse_action(text: str, what: str, prompt: Prompt, flag: str) -> dict[str, 
     return {"toolId": text, **fields}
 
 
-def _curl_request(file: Path, variables: Mapping[str, str]) -> CurlRequest:
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"cannot read the curl command in {file}: {problem}") from None
-    return read_curl(text, variables, file.parent)
+def _curl_request(file: Path) -> CurlRequest:
+    return read_curl(read_text(file, "the curl command in", SETTINGS_BYTES, piped=True))
 
 
 def _address(target: str | None, curl: CurlRequest | None, prompt: Prompt) -> tuple[str, str]:
@@ -133,7 +132,17 @@ def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
         draft.actions["success"] = action
     draft.body = body
     draft.token = draft.token or curl.token
-    draft.verify_tls, draft.ca_file = curl.verify_tls, curl.ca_file
+    draft.verify_tls = curl.verify_tls
+    unread = list(curl.unread)
+    if curl.token_unread and not draft.token:
+        raise SettingsError(
+            f"the token of the curl command is in {curl.token_unread}, which init does not read: it reads no variable, "
+            f"command or file that a command names; export {TOKEN_VARIABLE}=… or use --token-file"
+        )
+    if curl.token_unread not in ("", f"${TOKEN_VARIABLE}"):
+        unread.insert(0, f"the token in {curl.token_unread} (yours was used)")
+    if unread:
+        draft.unread = f"not read, because only the command names it: {'; '.join(unread)}"
     if curl.left_out:
         names = ", ".join(curl.left_out)
         draft.notes["access"] = f"Header fields of the curl command that the harness does not send: {names}."
@@ -394,6 +403,8 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
     file = out or Path(CONFIG_FILE)
     ensure_writable(file, force=force)
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if draft.unread:
+        console.print(draft.unread, markup=False)
     console.print(f"probing {draft.base_url.rstrip('/')}{draft.path}")
     Discovery(draft, prompt, console).run(once=once)
     text = settings_text(draft, "harness init")
@@ -406,14 +417,13 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
 
 def ensure_writable(file: Path, *, force: bool) -> None:
     """Raises SettingsError if the file exists and may not be overwritten, or cannot be written in its folder."""
-    if file.exists() and not force:
+    if os.path.lexists(file) and not force:
         raise SettingsError(
             f"{file} already exists; use --force to overwrite it, or --out for a different file"
         )
     if not file.absolute().parent.is_dir():
         raise SettingsError(f"no folder {file.absolute().parent}; create it, or choose a different --out")
-    if not os.access(file if file.exists() else file.absolute().parent, os.W_OK):
-        raise SettingsError(f"cannot write {file}: no permission; choose a different --out")
+    file_is_writable(file)
 
 
 def _ensure_readable(text: str) -> None:
@@ -422,14 +432,9 @@ def _ensure_readable(text: str) -> None:
 
 
 def _write(file: Path, text: str, *, force: bool) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
-    try:
-        with os.fdopen(os.open(file, flags, 0o644), "w", encoding="utf-8") as stream:
-            stream.write(text)
-    except FileExistsError:
-        raise SettingsError(f"{file} already exists; use --force to overwrite it") from None
-    except OSError as problem:
-        raise SettingsError(f"cannot write {file}: {problem.strerror}") from None
+    if os.path.lexists(file) and not force:  # written by another program since the check at the start
+        raise SettingsError(f"{file} already exists; use --force to overwrite it")
+    write_text(file, text)
 
 
 def _next_steps(draft: SettingsDraft, file: Path) -> list[str]:

@@ -41,7 +41,7 @@ class SettingsDraft:
     token: used for probing, never written. exported: the token in the environment, which every command reads.
     second_exported: whether the environment has the second principal's token, but not its organization.
     observed: settings detected from the server's behaviour. notes: by setting, the comment that explains its value
-    or why it has none.
+    or why it has none. unread: what a curl command reads and init did not, as a sentence.
     """
 
     base_url: str
@@ -57,6 +57,7 @@ class SettingsDraft:
     observed: dict[str, str | bool] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     budgets: dict[str, float] = field(default_factory=dict)
+    unread: str = ""
 
     def target(self) -> dict[str, Any]:
         """The [target] table including the token, for requests."""

@@ -12,7 +12,6 @@ entry is removed.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.atomic_file import write_text
 from harness.contract.requirements import find
 from harness.errors import SettingsError
+from harness.input_file import read_toml
 
 UPDATE_REASON = "added by --update-known-failures; explain why"
 
@@ -58,12 +58,7 @@ def load_known_failures(path: Path, today: date | None = None) -> dict[str, Know
 
 
 def _read(path: Path) -> list[KnownFailure]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as problem:
-        raise SettingsError(f"cannot read the known failures {path}: {problem.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"the known failures {path} are not valid TOML: {problem}") from None
+    document = read_toml(path, "the known failures")
     unknown = set(document) - {"known"}
     rows = document.get("known", [])
     if unknown or not isinstance(rows, list):

@@ -334,9 +334,9 @@ def test_bad_json_in_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     assert sentence(Path("none.toml")) == "cannot read the settings file none.toml: No such file or directory"
-    assert sentence(tmp_path) == f"cannot read the settings file {tmp_path}: Is a directory"
+    assert sentence(tmp_path) == f"cannot read the settings file {tmp_path}: it is a folder; name a file"
     Path("latin.toml").write_bytes(b'[target]\ntoken = "\xff"\n')
-    assert sentence(Path("latin.toml")).startswith("the settings file latin.toml is not valid TOML: ")
+    assert sentence(Path("latin.toml")).startswith("the settings file latin.toml is not UTF-8 text: ")
     toml("[tool]\nharness = 3\n", "pyproject.toml")
     assert "[tool.harness]" in sentence()
 
@@ -631,7 +631,7 @@ def test_a_token_file() -> None:
     with pytest.raises(SettingsError, match="the token file token is empty"):
         read_token(path)
     path.write_bytes(b"\xff")
-    with pytest.raises(SettingsError, match="cannot read the token file token: "):
+    with pytest.raises(SettingsError, match="the token file token is not UTF-8 text: "):
         read_token(path)
     with pytest.raises(SettingsError, match="cannot read the token file none: "):
         read_token(Path("none"))

@@ -17,12 +17,11 @@ def test_a_command_from_a_wiki() -> None:
         """
 # start a run
 $ curl -sN -X POST "https://agent.example.com:8443/v2/runs?trace=1" \\
-    -H "Authorization: Bearer ${TOKEN}" -H 'Content-Type: application/json' \\
+    -H "Authorization: Bearer s3cret" -H 'Content-Type: application/json' \\
     -H 'X-Tenant: 7' --cookie 'a=b' -m 10 --compressed \\
     -d '{"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it'\\''s"}}' | jq .
 rm -rf /
-""",
-        {"TOKEN": "s3cret"},
+"""
     )
     assert found.base_url == "https://agent.example.com:8443"
     assert found.path == "/v2/runs?trace=1"
@@ -36,8 +35,7 @@ def test_a_command_copied_from_a_browser() -> None:
     found = read_curl(
         r"""curl 'http://localhost:3000/' \
   -H 'accept: text/event-stream' -H 'sec-fetch-mode: cors' -H 'authorization: Bearer a.b.c' \
-  --data-raw $'{"organizationId":"acme","text":"it\'s \u00e9 \ud83d\ude80 \x21"}' --insecure""",
-        {},
+  --data-raw $'{"organizationId":"acme","text":"it\'s \u00e9 \ud83d\ude80 \x21"}' --insecure"""
     )
     assert (found.base_url, found.path, found.token) == ("http://localhost:3000", "/", "a.b.c")
     assert found.body == {"organizationId": "acme", "text": "it's é \U0001f680 !"}
@@ -49,20 +47,31 @@ def test_the_command_in_a_harness_report() -> None:
     request = HttpRequest.post_json("/runs", (("Authorization", "Bearer s3cret"), ("X", "")), BODY)
     text = curl(request, "http://h:1", ["s3cret"])
     assert "s3cret" not in text
-    found = read_curl(text, {"HARNESS_TARGET__TOKEN": "s3cret"})
-    assert (found.base_url, found.path, found.token, found.body) == ("http://h:1", "/runs", "s3cret", BODY)
+    found = read_curl(text)
+    assert (found.base_url, found.path, found.token, found.body) == ("http://h:1", "/runs", None, BODY)
+    assert found.token_unread == "$HARNESS_TARGET__TOKEN"
 
 
-def test_body_and_ca_in_files(tmp_path: Path) -> None:
-    (tmp_path / "body.json").write_text('{"a": 1}', encoding="utf-8")
-    found = read_curl("curl https://h -d @body.json --cacert ca.pem", {}, tmp_path)
-    assert found.body == {"a": 1}
-    assert found.ca_file == str(tmp_path / "ca.pem")
-    assert found.path == "/"
+def test_nothing_is_read_that_only_the_command_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET", "s3cret")
+    (tmp_path / "fields").write_text("Authorization: Bearer s3cret\n")
+    found = read_curl(
+        f"""curl https://h -H "Authorization: Bearer ${{SECRET}}" -H @{tmp_path}/fields """
+        f"""-H "X: $(cat {tmp_path}/fields)" -b "$SECRET" --cacert {tmp_path}/ca.pem -d '{{"a": "$SECRET $(id)"}}'"""
+    )
+    assert found.body == {"a": "$SECRET $(id)"}  # in single quotes both are plain text
+    assert found.token is None
+    assert found.token_unread == "$SECRET"
+    assert found.unread == (
+        f"the header fields in the file {tmp_path}/fields",
+        f"the certificate file {tmp_path}/ca.pem (use --ca-file)",
+    )
+    assert found.left_out == ("X", "Cookie")
+    assert "s3cret" not in repr(found)
 
 
 def test_options_with_attached_values() -> None:
-    found = read_curl("""curl -skXPOST h:8080/x -H'Authorization: bearer t' -d'{"a":1}'""", {})
+    found = read_curl("""curl -skXPOST h:8080/x -H'Authorization: bearer t' -d'{"a":1}'""")
     assert (found.base_url, found.path, found.token) == ("http://h:8080", "/x", "t")
     assert not found.verify_tls
 
@@ -84,17 +93,31 @@ def test_options_with_attached_values() -> None:
         ("curl http://h -u me:pw -d '{}'", "unsupported curl option -u;"),
         ("curl http://h --frobnicate -d '{}'", "unsupported curl option --frobnicate;"),
         ("curl http://h -H 'Authorization: Basic x' -d '{}'", "unsupported Authorization scheme Basic"),
-        ("curl http://h -H \"Authorization: Bearer $NOPE\" -d '{}'", "uses $NOPE, which is not set"),
+        (
+            "curl http://$HOST/ -d '{}'",
+            "the URL of the curl command contains $HOST, which init does not read",
+        ),
+        ('curl http://h -d "$BODY"', "the body of the curl command contains $BODY, which init does not read"),
+        ('curl http://h -d "$(cat /etc/passwd)"', "contains $(cat /etc/passwd), which init does not read"),
+        ("curl http://h -d $(cat body)", "contains $(cat body), which init does not read"),
+        ("curl http://h -X \"$METHOD\" -d '{}'", "the method of the curl command contains $METHOD"),
+        ("curl http://h -K ~/.curlrc -d '{}'", "unsupported curl option -K;"),
+        ("curl http://h --config ~/.curlrc -d '{}'", "unsupported curl option --config;"),
+        ("curl http://h -n -d '{}'", "unsupported curl option -n;"),
+        ("curl http://h --netrc-file x -d '{}'", "unsupported curl option --netrc-file;"),
+        ("curl http://h -d '{\"a\": NaN}'", "NaN is not JSON"),
+        ('curl http://h -d \'{"a": "\\ud800"}\'', "a lone surrogate"),
+        ('curl http://h -d \'{"a": ' + "9" * 5000 + "}'", "a number of more than 1,000 digits"),
         ("curl http://h -d '{", "unclosed quote"),
         ("curl http://h -d `cat secret`", "or command substitution"),
         ('curl http://h -d "`cat secret`"', "unclosed quote or command substitution"),
         ("curl ftp://h -d '{}'", "is not a URL"),
-        ("curl http://h -d @nowhere.json", "cannot read the curl command's body"),
+        ("curl http://h -d @/etc/passwd", "is in the file /etc/passwd, which init does not read"),
     ],
 )
 def test_an_unusable_command_is_one_sentence(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        read_curl(text, {})
+        read_curl(text)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -45,10 +45,11 @@ def curl_file(folder: Path, url: str, tool: str) -> None:
 def init_doctor_check(folder: Path, url: str) -> subprocess.CompletedProcess[str]:
     """Run init, doctor and check as a new user does; returns the result of check."""
     curl_file(folder, url, "crawl")
-    init = harness("init", "--from-curl", "run.sh", folder=folder, variables={"ACME_TOKEN": TOKEN})
-    assert init.returncode == 0, init.stderr
-    assert TOKEN not in (folder / "harness.toml").read_text()
     token = {"HARNESS_TARGET__TOKEN": TOKEN}
+    init = harness("init", "--from-curl", "run.sh", folder=folder, variables=token)
+    assert init.returncode == 0, init.stderr
+    assert "not read, because only the command names it: the token in $ACME_TOKEN" in init.stderr
+    assert TOKEN not in (folder / "harness.toml").read_text()
     doctor = harness("doctor", "--json", folder=folder, variables=token)
     rows = {
         row["name"]: row["standing"] for row in json.loads(doctor.stdout)["rows"] if row["of"] == "target"
@@ -84,7 +85,7 @@ def test_a_server_that_drops_frames_fails(tmp_path: Path) -> None:
 def test_quiet_load(tmp_path: Path) -> None:
     with acme_process("--drop", "1") as url:
         curl_file(tmp_path, url, "summarise")
-        token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
+        token = {"HARNESS_TARGET__TOKEN": TOKEN}
         harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
         options = ("--users", "2", "--duration", "2s", "--journey", "replay=1", "--out", "out", "--quiet")
         load = harness("load", *options, folder=tmp_path, variables=token)
@@ -98,7 +99,7 @@ def test_quiet_load(tmp_path: Path) -> None:
 def test_conformance_json_and_quiet(tmp_path: Path) -> None:
     with acme_process() as url:
         curl_file(tmp_path, url, "summarise")
-        token = {"ACME_TOKEN": TOKEN, "HARNESS_TARGET__TOKEN": TOKEN}
+        token = {"HARNESS_TARGET__TOKEN": TOKEN}
         harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)
         suite = harness("conformance", "--json", "-", "-k", "terminal", folder=tmp_path, variables=token)
         quiet = harness("conformance", "--quiet", "-k", "terminal", folder=tmp_path, variables=token)

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import os
+import re
+import socket
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from harness.config.trace import read_arrival_times
+from harness.errors import SettingsError
+from harness.input_file import SETTINGS_BYTES, ensure_readable, read_text, read_toml
+
+
+def _pipe(path: Path) -> str:
+    os.mkfifo(path.with_name("pipe"))
+    return "pipe"
+
+
+def _sparse(path: Path, size: int) -> None:
+    path.touch()
+    os.truncate(path, size)
+
+
+TOO_LARGE = "it is larger than 1 MiB, the most that is read"
+KINDS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a folder": (Path.mkdir, "it is a folder; name a file"),
+    "a pipe": (os.mkfifo, "it is a named pipe, not a file"),
+    "a link to a pipe": (lambda path: path.symlink_to(_pipe(path)), "it is a named pipe, not a file"),
+    "an endless device": (lambda path: path.symlink_to("/dev/zero"), "it is a device, not a file"),
+    "a link to itself": (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    "nothing": (lambda path: None, "No such file or directory"),
+    "too large": (lambda path: _sparse(path, SETTINGS_BYTES + 1), TOO_LARGE),
+    "far too large": (lambda path: _sparse(path, 1 << 40), TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize(("make", "clause"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize("piped", [False, True])
+def test_what_is_not_a_file_of_that_size(
+    tmp_path: Path, make: Callable[[Path], object], clause: str, piped: bool
+) -> None:
+    path = tmp_path / "file"
+    make(path)
+    message = re.escape(f"cannot read the list {path}: {clause}")
+    with pytest.raises(SettingsError, match=message):
+        read_text(path, "the list", SETTINGS_BYTES, piped=piped)
+    with pytest.raises(SettingsError, match=message):
+        ensure_readable(path, "the list", SETTINGS_BYTES)
+
+
+def test_a_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(SettingsError, match="it is a socket"):
+            read_text(tmp_path / "socket", "the list", 10)
+
+
+def test_an_endless_file_is_not_kept(tmp_path: Path) -> None:
+    _sparse(tmp_path / "file", 1 << 40)
+    tracemalloc.start()
+    try:
+        with pytest.raises(SettingsError):
+            read_text(tmp_path / "file", "the list", SETTINGS_BYTES)
+        assert tracemalloc.get_traced_memory()[1] < 5 * SETTINGS_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("data", "clause"),
+    [
+        ("token".encode("utf-16"), "is not UTF-8 text: it begins like UTF-16; save it as UTF-8"),
+        (b"to\xffken", "is not UTF-8 text: the byte at offset 2 is 0xff"),
+        (b"to\xed\xa0\x80ken", "is not UTF-8 text: the byte at offset 2 is 0xed"),  # a lone surrogate
+        (b"a\nto\0ken", "is not text: line 2 contains a NUL character"),
+    ],
+)
+def test_what_is_not_text(tmp_path: Path, data: bytes, clause: str) -> None:
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(SettingsError, match=re.escape(f"the list {tmp_path / 'file'} {clause}")):
+        read_text(tmp_path / "file", "the list", 100)
+
+
+def test_a_file_of_exactly_the_limit_without_its_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"\xef\xbb\xbfab")
+    assert read_text(tmp_path / "file", "the list", 5) == "ab"
+
+
+def test_a_name_with_a_nul_character() -> None:
+    with pytest.raises(SettingsError, match="a NUL"):
+        read_text(Path("a\0b"), "the list", 5)
+
+
+def test_an_open_pipe_is_read_where_one_makes_sense() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"token")
+    os.close(writing)
+    path = Path(f"/dev/fd/{reading}")
+    with pytest.raises(SettingsError, match="it is a named pipe"):
+        read_text(path, "the list", 5)
+    assert read_text(path, "the list", 5, piped=True) == "token"
+    os.close(reading)
+
+
+def test_an_open_pipe_has_the_same_limit() -> None:
+    reading, writing = os.pipe()
+    writer = Thread(target=_write_until_closed, args=(writing,))
+    writer.start()
+    with pytest.raises(SettingsError, match="larger than 64 KiB"):
+        read_text(Path(f"/dev/fd/{reading}"), "the list", 64 * 1024, piped=True)
+    os.close(reading)
+    writer.join()
+
+
+def _write_until_closed(writing: int) -> None:
+    try:
+        while True:
+            os.write(writing, b"x" * 4096)
+    except BrokenPipeError:
+        os.close(writing)
+
+
+def test_an_open_pipe_that_no_one_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.input_file.PIPE_TIMEOUT_S", 0.1)
+    reading, writing = os.pipe()
+    with pytest.raises(SettingsError, match=r"the pipe was not closed within 0\.1 s"):
+        read_text(Path(f"/proc/self/fd/{reading}"), "the list", 5, piped=True)
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize(
+    ("text", "clause"),
+    [
+        ("a =", "is not valid TOML: "),
+        (f"a = {'9' * 5000}", "is not valid TOML: Exceeds the limit"),
+        ("a = 2026-02-31", "is not valid TOML: "),
+        (f"a = {'[' * 100_000}{']' * 100_000}", "is not usable: nested more than 64 levels deep"),
+        (f"a = {'[' * 65}{']' * 65}", "is not usable: nested more than 64 levels deep"),
+        (f"a = {'{a=' * 100_000}1{'}' * 100_000}", "is not usable: nested more than 64 levels deep"),
+        (f"{'a.' * 100_000}a = 1", "is not usable: a key has more than 64 parts"),
+        (f"[{'a . ' * 100_000}a]", "is not usable: a key has more than 64 parts"),
+        (f"b = {{{'a.' * 100_000}a = 1}}", "is not usable: a key has more than 64 parts"),
+        (f'"{"x" * 100_000}', "is not valid TOML: "),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_toml_that_is_not_usable(tmp_path: Path, text: str, clause: str) -> None:
+    path = tmp_path / "file"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(f"the settings file {path} {clause}")) as caught:
+        read_toml(path, "the settings file")
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def test_toml_with_long_texts(tmp_path: Path) -> None:
+    text = "a.b.c.d." * 100
+    (tmp_path / "file").write_text(f"a = {text!r}\nb = [[[[1]]]]\n'c.d' = '''\n{text}\n'''\n")
+    expected = {"a": text, "b": [[[[1]]]], "c.d": f"{text}\n"}
+    assert read_toml(tmp_path / "file", "the settings file") == expected
+
+
+def test_a_trace_of_empty_lines_only(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_bytes(b"\n" * 5_000_000 + b"1\r\n\r\n2\r3\n")
+    tracemalloc.start()
+    try:
+        assert list(read_arrival_times(str(tmp_path / "trace"))) == [1.0, 2.0, 3.0]
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_long_line_of_a_trace(tmp_path: Path) -> None:
+    (tmp_path / "trace").write_bytes(b"9" * 5_000_000)
+    with pytest.raises(ValueError, match="line 1 of the trace") as caught:
+        read_arrival_times(str(tmp_path / "trace"))
+    assert len(str(caught.value)) < 400
