@@ -35,7 +35,7 @@ NESTED_AT_MOST = 64
 _READ_BYTES = 1024 * 1024
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
 _LONG_KEY = re.compile(
-    rf"(?:^|[\[{{,])[ \t]*{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{NESTED_AT_MOST}}}", re.MULTILINE
+    rf"(?:^|[\[{{,])[ \t]*{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{NESTED_AT_MOST},}}[ \t]*[=\]]", re.MULTILINE
 )
 
 
@@ -81,7 +81,7 @@ def read_toml(path: Path, what: str, *, piped: bool = False) -> dict[str, Any]:
     except ValueError as problem:  # not only TOMLDecodeError: a number of 5,000 digits, the 31st of February
         raise SettingsError(f"{what} {_shown(path)} {verb} not valid TOML: {_cut(str(problem))}") from None
     else:
-        too_deep = _is_deep(document)
+        too_deep = is_deeper(document, NESTED_AT_MOST)
     if too_deep:
         raise SettingsError(
             f"{what} {_shown(path)} {verb} not usable: nested more than {NESTED_AT_MOST} levels deep"
@@ -144,17 +144,18 @@ def _decoded(data: bytes, which: str) -> str:
     return text
 
 
-def _is_deep(document: dict[str, Any]) -> bool:
-    level: list[Any] = [document]
-    for _ in range(NESTED_AT_MOST):
+def is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and dicts are nested in each other more than `levels` deep."""
+    level: list[Any] = [value]
+    for _ in range(levels + 1):
+        level = [member for member in level if isinstance(member, dict | list)]
+        if not level:
+            return False
         level = [
             member
             for container in level
             for member in (container.values() if isinstance(container, dict) else container)
-            if isinstance(member, dict | list)
         ]
-        if not level:
-            return False
     return True
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 from markupsafe import escape
@@ -185,7 +186,8 @@ def _numbered(document: Mapping[str, Any], part: str) -> tuple[list[tuple[int, d
     omitted = left_out if isinstance(left_out, int) and left_out > 0 else 0
     total, half = len(rows) + omitted, len(rows) // 2
     indexes = [row["index"] for row in rows if type(row.get("index")) is int]
-    if len(indexes) == len(rows) and indexes == sorted({*indexes} & {*range(total)}):
+    rising = all(before < after for before, after in pairwise([-1, *indexes, total]))
+    if len(indexes) == len(rows) and rising:
         return list(zip(indexes, rows, strict=True)), total
     return [(place if place < half else place + omitted, row) for place, row in enumerate(rows)], total
 

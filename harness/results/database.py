@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.results.schema import BUSY_TIMEOUT_S, ResultsError, require_tables
+from harness.results.opening import LOCKED_TIMEOUT_S, limit_work, open_results
+from harness.results.schema import CELL_BYTES, ResultsError
 
 SqlValue = str | int | None
 Row = tuple[Any, ...]
@@ -25,25 +27,11 @@ class ResultsDatabase:
         self.path = path
         self._cache: dict[tuple[str, tuple[SqlValue, ...]], list[Row]] = {}
         self._cached_at = -1
-        if not path.is_file():
-            raise ResultsError(f"{path}: no such results file; give the results.sqlite of a test")
+        self._last_size = 0
         try:
-            self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode=ro",
-                uri=True,
-                timeout=BUSY_TIMEOUT_S,
-                isolation_level=None,
-            )
+            self._db = open_results(path)
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from None
-        try:
-            require_tables(self._db, path)
-        except sqlite3.Error as problem:
-            self._db.close()
-            raise self._unreadable(problem) from None
-        except BaseException:
-            self._db.close()
-            raise
 
     def close(self) -> None:
         """Close the file."""
@@ -51,8 +39,11 @@ class ResultsDatabase:
 
     def rows(self, query: str, *parameters: SqlValue) -> Iterator[Row]:
         """The rows of a query. Raises ResultsError."""
+        limit_work(self._db, self._size())
         try:
-            yield from self._db.execute(query, parameters)
+            cursor = self._db.execute(query, parameters)
+            while (row := cursor.fetchone()) is not None:
+                yield row
         except sqlite3.Error as problem:
             raise self._unreadable(problem) from problem
 
@@ -77,9 +68,26 @@ class ResultsDatabase:
         ((version,),) = self.rows("PRAGMA data_version")
         return int(version)
 
+    def _size(self) -> int:
+        """The size of the file in bytes; a file that is being written grows."""
+        with suppress(OSError):  # removed; it stays readable
+            self._last_size = self.path.stat().st_size
+        return self._last_size
+
     def _unreadable(self, problem: sqlite3.Error) -> ResultsError:
-        if getattr(problem, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        code = getattr(problem, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_NOTADB:
             return ResultsError(f"not a results file (not an SQLite database): {self.path}")
+        if code == sqlite3.SQLITE_INTERRUPT:
+            return ResultsError(f"{self.path}: the results file is damaged: reading it would not end")
+        if code == sqlite3.SQLITE_TOOBIG:
+            return ResultsError(
+                f"{self.path}: the results file is damaged: one of its values has more than {CELL_BYTES // 2**20} MiB"
+            )
+        if code == sqlite3.SQLITE_BUSY:
+            return ResultsError(
+                f"{self.path}: another process has locked the results file for {LOCKED_TIMEOUT_S:g} s; wait for its end"
+            )
         hint = ""
         if self.path.with_name(f"{self.path.name}-wal").exists():
             hint = (

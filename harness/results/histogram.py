@@ -45,7 +45,14 @@ HEADER = struct.Struct("<BQdddH")
 """Header of the bucket form: format, count, sum, min, max, number of filled buckets."""
 BUCKET_BYTES = 10
 """Bytes per filled bucket: index (2) and count (8)."""
+IMPOSSIBLE = "the sum, minimum and maximum of a stored histogram do not match"
 INCONSISTENT = "the buckets of a stored histogram do not match its count"
+LARGEST_MS = 1e15
+"""A stored value beyond this is damage: 30,000 years."""
+LARGEST_COUNT = 2**40
+"""A stored count beyond this is damage, and could overflow a sum."""
+PLAIN_BYTES = HEADER.size + BUCKET_BYTES * BUCKETS
+"""The bucket form with every bucket filled."""
 _NOT_FINITE = "a duration must be a finite number of milliseconds; at least one of these is not"
 _UNFOLDED = b"\x02"  # no zlib stream begins with this byte
 EDGES_MS: npt.NDArray[np.float64] = LOWEST_MS * np.power(10.0, np.arange(BUCKETS) / BUCKETS_PER_DECADE)
@@ -188,7 +195,7 @@ class Histogram:
         if data[:1] == _UNFOLDED:
             return cls._of_values(data[1:])
         try:
-            plain = zlib.decompress(data)
+            plain = inflated(data)
             form, count, total, smallest, largest, filled = HEADER.unpack_from(plain)
             places = np.frombuffer(plain, "<u2", filled, HEADER.size)
             values = np.frombuffer(plain, "<i8", filled, HEADER.size + 2 * filled)
@@ -196,8 +203,12 @@ class Histogram:
             raise ValueError(f"not a stored histogram: {problem}") from None
         if form != FORMAT or len(plain) != HEADER.size + BUCKET_BYTES * filled:
             raise ValueError(f"not a stored histogram of format {FORMAT}")
-        if (places >= BUCKETS).any() or (values <= 0).any() or int(values.sum()) != count:
+        if (places >= BUCKETS).any() or (np.diff(places.astype(np.int64)) <= 0).any():
             raise ValueError(INCONSISTENT)
+        if (values <= 0).any() or (values > LARGEST_COUNT).any() or int(values.sum()) != count:
+            raise ValueError(INCONSISTENT)
+        if filled and not _is_possible(count, total, smallest, largest):
+            raise ValueError(IMPOSSIBLE)
         histogram = cls()
         if filled:
             histogram._counts = np.zeros(BUCKETS, np.int64)
@@ -221,8 +232,8 @@ class Histogram:
             raise ValueError("not a stored histogram: its values are cut off, or too many")
         histogram = cls()
         histogram._recent.extend(np.frombuffer(data, "<f8").tolist())
-        if not all(map(math.isfinite, histogram._recent)):
-            raise ValueError("a stored histogram contains a value that is not finite")
+        if not all(-LARGEST_MS <= value <= LARGEST_MS for value in histogram._recent):  # NaN is not
+            raise ValueError("a stored histogram contains a value that is not finite, or too large")
         return histogram
 
     def _fold(self) -> None:
@@ -240,6 +251,24 @@ class Histogram:
         places = np.minimum(np.ceil(decades * BUCKETS_PER_DECADE).astype(np.int64), BUCKETS - 1)
         counts = np.bincount(places, minlength=BUCKETS)
         self._counts = counts if self._counts is None else self._counts + counts
+
+
+def inflated(data: bytes) -> bytes:
+    """A deflated bucket form, which has at most PLAIN_BYTES. Raises zlib.error, and ValueError for any other length."""
+    inflater = zlib.decompressobj()
+    plain = inflater.decompress(data, PLAIN_BYTES + 1)
+    if len(plain) > PLAIN_BYTES or not inflater.eof or inflater.unused_data:
+        raise ValueError("its data is cut off, or too long")
+    return plain
+
+
+def _is_possible(count: int, total: float, smallest: float, largest: float) -> bool:
+    """Whether a number of values can have this sum, minimum and maximum. False for NaN."""
+    rounding = 1e-6 * count * max(abs(smallest), abs(largest), 1.0)
+    return (
+        -LARGEST_MS <= smallest <= largest <= LARGEST_MS
+        and count * smallest - rounding <= total <= count * largest + rounding
+    )
 
 
 def nearest_rank(percent: float, count: int) -> int:

@@ -10,7 +10,18 @@ from typing import Generic, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from harness.results.histogram import BUCKET_BYTES, BUCKETS, FORMAT, HEADER, INCONSISTENT, Histogram
+from harness.results.histogram import (
+    BUCKET_BYTES,
+    BUCKETS,
+    FORMAT,
+    HEADER,
+    IMPOSSIBLE,
+    INCONSISTENT,
+    LARGEST_COUNT,
+    LARGEST_MS,
+    Histogram,
+    inflated,
+)
 
 _HEADER_FIELDS = np.dtype(
     [("form", "u1"), ("count", "<u8"), ("sum", "<f8"), ("min", "<f8"), ("max", "<f8"), ("filled", "<u2")]
@@ -55,11 +66,20 @@ class HistogramBatch:
         return decoded
 
     def _check(self, counts: npt.NDArray[np.uint64]) -> None:
+        if (self.places >= BUCKETS).any() or (self.counts <= 0).any() or (self.counts > LARGEST_COUNT).any():
+            raise ValueError(INCONSISTENT)
         before = np.concatenate([[0], np.cumsum(self.counts)])
         ends = np.cumsum(self.sizes)
-        totals = (before[ends] - before[ends - self.sizes]).astype(np.uint64)
-        if (self.places >= BUCKETS).any() or (self.counts <= 0).any() or (totals != counts).any():
+        totals = before[ends] - before[ends - self.sizes]
+        rising = np.diff(self.places.astype(np.int64)) > 0
+        rising[ends[(ends > 0) & (ends < len(self.places))] - 1] = True  # from one histogram to the next
+        if not rising.all() or (totals.astype(np.uint64) != counts).any():
             raise ValueError(INCONSISTENT)
+        filled = self.sizes > 0
+        if not _are_possible(
+            totals[filled], self.sums_ms[filled], self.smallest_ms[filled], self.largest_ms[filled]
+        ):
+            raise ValueError(IMPOSSIBLE)
 
     def select(self, wanted: npt.NDArray[np.bool_]) -> HistogramBatch:
         """The histograms whose flag in `wanted` is set, in the same order."""
@@ -72,6 +92,21 @@ class HistogramBatch:
             self.places[inside],
             self.counts[inside],
         )
+
+
+def _are_possible(
+    totals: npt.NDArray[np.int64],
+    sums_ms: npt.NDArray[np.float64],
+    smallest_ms: npt.NDArray[np.float64],
+    largest_ms: npt.NDArray[np.float64],
+) -> bool:
+    """Whether histograms of so many values can have these sums, minima and maxima. False for NaN."""
+    sizes_ms = np.maximum(np.abs(smallest_ms), np.abs(largest_ms))
+    if not ((sizes_ms <= LARGEST_MS) & (smallest_ms <= largest_ms)).all():
+        return False
+    rounding = 1e-6 * totals * np.maximum(sizes_ms, 1.0)
+    above = sums_ms >= totals * smallest_ms - rounding
+    return bool((above & (sums_ms <= totals * largest_ms + rounding)).all())
 
 
 class HistogramSums(Generic[Label]):
@@ -167,8 +202,8 @@ def _inflated(stored: Sequence[bytes]) -> tuple[list[bytes], npt.NDArray[np.void
 
 def _inflated_or_empty(data: bytes) -> bytes:
     try:
-        return zlib.decompress(data)
-    except zlib.error:
+        return inflated(data)
+    except (zlib.error, ValueError):
         return b""
 
 

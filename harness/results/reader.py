@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +28,12 @@ from harness.results.records import (
 )
 from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.stored_histograms import HistogramPart, StoredHistograms, in_part, seconds_of_part
+from harness.results.stored_values import (
+    bounded_json,
+    checked_manifest,
+    checked_pointers,
+    without_escaped_surrogates,
+)
 
 _TESTED_VERDICTS = frozenset({"pass", "fail", "warn", "known", "stale"})
 # A refused, rejected or abandoned stream does not show how the server streams.
@@ -77,10 +83,10 @@ class Results:
     @property
     def manifest(self) -> dict[str, Any]:
         """Keys and values of the manifest; see ResultsWriter.set_manifest."""
-        return {
-            key: json.loads(value)
-            for key, value in self._database.cached_rows("SELECT key, value FROM manifest")
-        }
+        rows = self._database.cached_rows("SELECT key, value FROM manifest")
+        manifest = {key: self._json(without_escaped_surrogates(value), "manifest") for key, value in rows}
+        with self._damaged("manifest"):
+            return checked_manifest(manifest)
 
     @property
     def has_load(self) -> bool:
@@ -149,7 +155,9 @@ class Results:
     def measured_from(self) -> int | None:
         """First epoch second after the warm-up; None if there was none."""
         rows = self._database.cached_rows("SELECT value FROM manifest WHERE key = 'measured_from'")
-        value = json.loads(rows[0][0]) if rows else None
+        value = self._json(rows[0][0], "manifest") if rows else None
+        with self._damaged("manifest"):
+            checked_manifest({"measured_from": value})
         return int(value) if value else None
 
     @property
@@ -280,7 +288,7 @@ class Results:
                 journey=journey,
                 at_ns=at_ns,
                 detail=detail,
-                evidence=json.loads(evidence),
+                evidence=self._json(evidence, "violations"),
                 id=number,
             )
             for requirement, journey, at_ns, detail, evidence, number in self._database.rows(query)
@@ -304,7 +312,7 @@ class Results:
                 verdict=verdict,
                 detail=detail,
                 duration_s=duration_s,
-                evidence=json.loads(evidence),
+                evidence=self._pointers(evidence),
             )
             for name, level, verdict, detail, duration_s, evidence in self._database.rows(query)
         ]
@@ -318,7 +326,7 @@ class Results:
                 requirement=requirement,
                 verdict=verdict,
                 detail=detail,
-                evidence=json.loads(evidence),
+                evidence=self._json(evidence, "rule_results"),
             )
 
     @property
@@ -347,4 +355,28 @@ class Results:
     def _exchanges(self, clause: str, *parameters: str) -> Iterator[ExchangeRecord]:
         query = f"SELECT id, scenario, label, document FROM exchanges {clause}"  # noqa: S608 - our own clauses
         for name, scenario, label, document in self._database.rows(query, *parameters):
-            yield ExchangeRecord(id=name, scenario=scenario, label=label, document=json.loads(document))
+            content = self._json(document, "exchanges")
+            if not isinstance(content, dict):
+                raise ResultsError(
+                    f"{self.path}: the results file is damaged: an exchange is not a JSON object"
+                )
+            yield ExchangeRecord(id=name, scenario=scenario, label=label, document=content)
+
+    def _json(self, text: str, table: str) -> Any:
+        """The value of a JSON cell. Raises ResultsError."""
+        with self._damaged(table):
+            return bounded_json(text)
+
+    def _pointers(self, text: str) -> list[dict[str, Any]]:
+        with self._damaged("checks"):
+            return checked_pointers(bounded_json(text))
+
+    @contextmanager
+    def _damaged(self, table: str) -> Iterator[None]:
+        """Make a ValueError in the block a sentence about the table that the value is from."""
+        try:
+            yield
+        except ValueError as problem:
+            raise ResultsError(
+                f"{self.path}: the results file is damaged: a value in {table} cannot be read: {problem}"
+            ) from None

@@ -15,6 +15,8 @@ SCHEMA_VERSION = 3
 APPLICATION_ID = 0x41525248
 """`PRAGMA application_id` of every results file: "ARRH"."""
 BUSY_TIMEOUT_S = 30.0
+CELL_BYTES = 32 * 1024 * 1024
+"""The largest row: readers refuse a larger one, so writers cut what would be larger."""
 
 TABLES = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -60,6 +62,10 @@ CREATE TABLE exchanges (
 """
 
 
+OWN_INDEXES = {"streams_by_priority": "CREATE INDEX streams_by_priority ON streams (sample_priority)"}
+"""Indexes that a writer adds only if it needs them."""
+
+
 class ResultsError(HarnessError, ValueError):
     """A results file cannot be read or written; the message is one sentence for the user."""
 
@@ -67,13 +73,22 @@ class ResultsError(HarnessError, ValueError):
 def has_tables(db: sqlite3.Connection, path: Path) -> bool:
     """Whether the file has this schema's tables; False for an empty database, which may get them.
 
-    Raises ResultsError for another program's database and for any other schema version.
+    Raises ResultsError for another program's database and for any other schema version. In a transaction it reads a
+    consistent state while another writer creates the tables.
     """
-    # A single statement reads a consistent state while another writer creates the tables.
-    application_id, version, tables = db.execute(
-        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_master) "
-        "FROM pragma_application_id, pragma_user_version"
-    ).fetchone()
+    ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    return _is_ours(db, path, tables)
+
+
+def require_tables(db: sqlite3.Connection, path: Path, *, tables: int) -> None:
+    """Raises ResultsError unless the file has this schema's tables. tables: number of entries in its schema."""
+    if not _is_ours(db, path, tables):
+        raise ResultsError(f"not a results file (empty): {path}")
+
+
+def _is_ours(db: sqlite3.Connection, path: Path, tables: int) -> bool:
+    ((application_id,),) = db.execute("PRAGMA application_id").fetchall()
+    ((version,),) = db.execute("PRAGMA user_version").fetchall()
     if application_id == 0 and version == 0 and tables == 0:
         return False
     if application_id != APPLICATION_ID:
@@ -84,9 +99,3 @@ def has_tables(db: sqlite3.Connection, path: Path) -> bool:
             f"{SCHEMA_VERSION}; run the test again, or read the file with the harness version that wrote it"
         )
     return True
-
-
-def require_tables(db: sqlite3.Connection, path: Path) -> None:
-    """Raises ResultsError unless the file has this schema's tables."""
-    if not has_tables(db, path):
-        raise ResultsError(f"not a results file (empty): {path}")

@@ -20,8 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from harness.file_kinds import kind_problem
 from harness.results.histogram import Histogram
 from harness.results.ledger import checked_outcome
+from harness.results.opening import SIDECARS, require_schema, sidecar_size
 from harness.results.pending_rows import PendingRows
 from harness.results.rate_counts import checked_counter
 from harness.results.records import (
@@ -37,6 +39,8 @@ from harness.results.sampling import StreamSample
 from harness.results.schema import (
     APPLICATION_ID,
     BUSY_TIMEOUT_S,
+    CELL_BYTES,
+    OWN_INDEXES,
     SCHEMA_VERSION,
     TABLES,
     ResultsError,
@@ -45,6 +49,8 @@ from harness.results.schema import (
 
 COMMIT_EVERY_S = 1.0
 COMMIT_AT_ROWS = 5_000
+_REST_OF_ROW = 64 * 1024
+_SHORT_VALUE = 100_000
 _STREAM_VALUES = attrgetter(*STREAM_COLUMNS)
 
 
@@ -71,7 +77,7 @@ class ResultsWriter:
         self._closed = False
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            ensure_own_file(self.path)
+            _create(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
         except (OSError, sqlite3.Error) as problem:
             raise ResultsError(f"{self.path}: cannot create the results file: {problem}") from None
@@ -222,8 +228,17 @@ class ResultsWriter:
             self._added()
 
     def add_exchange(self, id: str, scenario: str, label: str, document: Mapping[str, Any]) -> None:  # noqa: A002 - the column's name
-        """Add a recorded exchange; a later one replaces an earlier one with the same id."""
-        self._pending.exchanges.append((id, scenario, label, _json(document)))
+        """Add a recorded exchange; a later one replaces an earlier one with the same id.
+
+        Of a document that no reader accepts, because it is too large, only what describes it is stored.
+        """
+        text = _json(document)
+        if len(text) > CELL_BYTES - _REST_OF_ROW:
+            short = {name: value for name, value in document.items() if len(_json(value)) <= _SHORT_VALUE}
+            text = _json(
+                {**short, "left_out": f"{len(text) // 2**20} MiB, more than a results file may hold"}
+            )
+        self._pending.exchanges.append((id, scenario, label, text))
         self._added()
 
     def commit(self) -> None:
@@ -293,7 +308,11 @@ class ResultsWriter:
     def _prepare(self) -> None:
         """Create the tables if the file is empty; another process may be doing the same."""
         try:
-            has_tables(self._db, self.path)
+            self._db.execute("PRAGMA trusted_schema = OFF")
+            with self._transaction():
+                has_own_tables = has_tables(self._db, self.path)
+            if has_own_tables:  # a trigger of a file that is not ours would run what its author wrote
+                require_schema(self._db, self.path)
             self._enter_wal()
             # An OS crash may lose the last commits; a process crash loses none.
             self._db.execute("PRAGMA synchronous = NORMAL")
@@ -337,6 +356,21 @@ class ResultsWriter:
         self._db.execute("COMMIT")
 
 
+def _create(path: Path) -> None:
+    """Create the file if it is missing, not through a link. Raises ResultsError for what is not a regular file."""
+    if not os.path.lexists(path):
+        left = [path.with_name(f"{path.name}{suffix}") for suffix in SIDECARS]
+        left = [sidecar for sidecar in left if os.path.lexists(sidecar)]
+        if left and not os.path.lexists(path):  # otherwise another process has just created all of them
+            raise ResultsError(f"{left[0]} is left from an earlier results file; remove it")
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    if clause := kind_problem(os.lstat(path).st_mode):
+        raise ResultsError(f"{path}: cannot create the results file: {clause}")
+    for suffix in SIDECARS:
+        sidecar_size(path, suffix)
+
+
 def _json(value: Any) -> str:
     # ASCII only: text from a server may contain lone surrogates, which JSON can escape and UTF-8 cannot encode.
     return json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -353,7 +387,9 @@ def _trimmed(db: sqlite3.Connection, sample: StreamSample) -> StreamSample:
     """Delete the rows with the largest priorities that are over the limit; returns the remaining sample."""
     surplus, kept = sample.surplus(), replace(sample)
     if surplus.failed + surplus.ordinary:
-        db.execute("CREATE INDEX IF NOT EXISTS streams_by_priority ON streams (sample_priority)")
+        known = db.execute("SELECT 1 FROM sqlite_master WHERE name = 'streams_by_priority'").fetchone()
+        if known is None:
+            db.execute(OWN_INDEXES["streams_by_priority"])
     if surplus.failed:
         kept.failed_below = _delete_largest(db, "sample_priority < 0", surplus.failed)
         kept.failed -= surplus.failed

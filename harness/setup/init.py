@@ -133,16 +133,14 @@ def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
     draft.body = body
     draft.token = draft.token or curl.token
     draft.verify_tls = curl.verify_tls
-    unread = list(curl.unread)
     if curl.token_unread and not draft.token:
         raise SettingsError(
             f"the token of the curl command is in {curl.token_unread}, which init does not read: it reads no variable, "
             f"command or file that a command names; export {TOKEN_VARIABLE}=… or use --token-file"
         )
-    if curl.token_unread not in ("", f"${TOKEN_VARIABLE}"):
-        unread.insert(0, f"the token in {curl.token_unread} (yours was used)")
-    if unread:
-        draft.unread = f"not read, because only the command names it: {'; '.join(unread)}"
+    foreign = curl.token_unread not in ("", f"${TOKEN_VARIABLE}")
+    unread = [f"the token in {curl.token_unread} (yours was used)", *curl.unread] if foreign else curl.unread
+    draft.unread = f"not read, because only the command names it: {'; '.join(unread)}" if unread else ""
     if curl.left_out:
         names = ", ".join(curl.left_out)
         draft.notes["access"] = f"Header fields of the curl command that the harness does not send: {names}."

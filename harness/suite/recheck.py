@@ -18,6 +18,9 @@ from harness.results.reader import Results
 from harness.results.records import RuleResultRecord
 from harness.results.schema import ResultsError
 
+# What a rule raises if it is given something else than it was given in the test.
+_NOT_EVIDENCE = (KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError, AssertionError)
+
 
 def recheck(path: Path) -> tuple[Verdicts, list[tuple[RuleResultRecord, CheckOutcome]]]:
     """Apply the rules to the stored evidence again.
@@ -27,9 +30,10 @@ def recheck(path: Path) -> tuple[Verdicts, list[tuple[RuleResultRecord, CheckOut
     """
     verdicts, changed = Verdicts(), []
     with Results(path) as results:
+        manifest = results.manifest
         try:
-            expect = expectations_from(results.manifest["settings"])
-        except (KeyError, TypeError):
+            expect = expectations_from(manifest["settings"])
+        except (KeyError, TypeError, ValueError):
             raise ResultsError(f"{path} does not contain the settings of its run") from None
 
         @cache
@@ -39,8 +43,9 @@ def recheck(path: Path) -> tuple[Verdicts, list[tuple[RuleResultRecord, CheckOut
         for row in results.rule_results():
             try:
                 result = _recheck_row(row, expect, find)
-            except (KeyError, TypeError, ValueError) as problem:
-                raise ResultsError(f"{path}: the evidence of {row.test} cannot be read: {problem}") from None
+            except _NOT_EVIDENCE as problem:
+                reason = f"{type(problem).__name__}: {problem}"[:200]
+                raise ResultsError(f"{path}: the evidence of {row.test} cannot be read: {reason}") from None
             verdicts.add(result)
             if (str(result.verdict), result.detail) != (row.verdict, row.detail):
                 changed.append((row, result))

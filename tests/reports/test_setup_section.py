@@ -14,7 +14,7 @@ def _page(path: Path) -> ReportPage:
 def test_a_manifest_of_unexpected_types_still_gives_a_page(path: Path) -> None:
     with ResultsWriter(path) as writer:
         writer.set_manifest(
-            started_at=7, ended_at=None, target="here", settings=["a"], state=None, extra={"a": [1]}
+            started_at=7, ended_at=None, target="here", machine=["a"], state=None, extra={"a": [1]}
         )
     made = _page(path)
     assert (made.target, made.started, made.took) == ("", "7", "")

@@ -26,6 +26,7 @@ _EXCERPT_BYTES = 2_000
 _NEIGHBOURS = 2  # rows kept before and after a row that is pointed at
 _MAX_POINTED_AT = 8  # events per Exchange
 _COMPRESSED_FROM_BYTES = 4096
+_UNPACKED_BYTES = 64 * 1024 * 1024  # no request of the suite is longer
 
 
 def printable(data: bytes, limit: int | None = None) -> str:
@@ -246,7 +247,14 @@ def _pack(data: bytes) -> dict[str, str]:
 def _unpack(packed: Mapping[str, str]) -> bytes:
     if "base64" in packed:
         return _to_bytes(packed["base64"])
-    return zlib.decompress(_to_bytes(packed["deflated"]))
+    inflater = zlib.decompressobj()
+    try:
+        data = inflater.decompress(_to_bytes(packed["deflated"]), _UNPACKED_BYTES)
+    except zlib.error as problem:
+        raise ValueError(f"a request body cannot be unpacked: {problem}") from None
+    if not inflater.eof:
+        raise ValueError(f"a request body is cut off, or larger than {_UNPACKED_BYTES // 2**20} MiB")
+    return data
 
 
 def _to_text(data: bytes) -> str:

@@ -1,0 +1,280 @@
+"""What the cells of a results file may contain. A file with anything else was damaged or made by something else."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterator
+from math import isfinite
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+
+from harness.input_file import is_deeper
+from harness.results.ledger import OUTCOMES
+from harness.results.rate_counts import COUNTERS
+from harness.results.records import STREAM_COLUMNS, VERDICTS
+
+NAME_BYTES = 1_000
+"""The longest name: of a journey, a worker, a requirement."""
+NAMES_AT_MOST = {"journey": 200, "worker": 2_000, "metric": 100, "requirement": 2_000}
+"""The most different names. Reading takes time and memory for each."""
+HISTOGRAM_SUMS = 10_000
+"""The most combinations of metric, journey and worker; each takes 21 kB."""
+HISTOGRAM_BYTES = 32_000
+"""The largest stored histogram: every bucket filled, and not compressible."""
+SPAN_S = 8_640_000
+"""The longest test: 100 days."""
+LATEST_S = 10_000_000_000
+"""Epoch seconds end here, in the year 2286."""
+LATEST_NS = 9_200_000_000_000_000_000
+"""Epoch nanoseconds end here, in the year 2261, because an SQLite integer ends soon after."""
+COUNT = 10**15
+"""More streams than any test has."""
+DURATION_MS = 1e12
+"""Longer than any duration: 31 years."""
+
+JSON_VALUES = 1_000_000
+"""The most values in one JSON cell. Python takes about 100 bytes for each."""
+JSON_LEVELS = 200
+JSON_DIGITS = 300
+"""A longer integer does not fit into a float."""
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_SMALL_JSON = 1_000_000  # characters that need no count of their values first
+
+_NAME = f"typeof({{0}}) = 'text' AND length(CAST({{0}} AS BLOB)) <= {NAME_BYTES}"
+_WHOLE = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {COUNT}"
+_SECOND = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {LATEST_S}"
+_NS = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {LATEST_NS}"
+_MS = f"({{0}} IS NULL OR {{0}} BETWEEN {-DURATION_MS:.0f} AND {DURATION_MS:.0f})"
+_STATUS = "({0} IS NULL OR {0} BETWEEN -1000000 AND 1000000)"
+
+
+def _one_of(words: tuple[str, ...]) -> str:
+    return f"{{0}} IN ({', '.join(repr(word) for word in words)})"
+
+
+_OUTCOME = _one_of(OUTCOMES)
+_COLUMNS: dict[str, dict[str, str]] = {
+    "manifest": {"key": _NAME},
+    "streams": {
+        **{name: _MS for name in STREAM_COLUMNS if name.endswith("_ms")},
+        **dict.fromkeys(("journey", "step", "worker"), _NAME),
+        **dict.fromkeys(("events", "tokens", "violations"), _WHOLE),
+        "intended_ns": _NS,
+        "sent_ns": f"({{0}} IS NULL OR {_NS})",
+        "outcome": _OUTCOME,
+        "status": _STATUS,
+    },
+    "histograms": {
+        **dict.fromkeys(("metric", "journey", "worker"), _NAME),
+        "second": _SECOND,
+        "histogram": f"length({{0}}) <= {HISTOGRAM_BYTES}",
+    },
+    "ledger": {"worker": _NAME, "second": _SECOND, "journey": _NAME, "outcome": _OUTCOME, "count": _WHOLE},
+    "open_streams": {"worker": _NAME, "journey": _NAME, "count": _WHOLE},
+    "failures": {"worker": _NAME, "second": _SECOND, "journey": _NAME, "count": _WHOLE},
+    "rate_counts": {
+        "worker": _NAME,
+        "second": _SECOND,
+        "journey": _NAME,
+        "counter": _one_of(tuple(COUNTERS)),
+        "count": _WHOLE,
+    },
+    "processes": {
+        "worker": _NAME,
+        "second": _SECOND,
+        "cpu": "{0} BETWEEN -1000 AND 1000000",
+        "rss_bytes": f"{{0}} BETWEEN 0 AND {COUNT}",
+        "open_streams": _WHOLE,
+    },
+    "violations": {"requirement": _NAME, "journey": _NAME, "at_ns": _NS},
+    "violation_counts": {"requirement": _NAME, "journey": _NAME, "worker": _NAME, "count": _WHOLE},
+    "checks": {
+        "id": _NAME,
+        "level": _NAME,
+        "verdict": _one_of(VERDICTS),
+        "duration_s": "({0} IS NULL OR {0} BETWEEN -1000 AND 10000000000)",
+    },
+    "rule_results": {"test": _NAME, "requirement": _NAME, "verdict": _one_of(VERDICTS)},
+    "exchanges": {"id": _NAME, "scenario": _NAME},
+}
+"""For each column that has more to satisfy than its type: an SQL condition."""
+
+_NAMED_IN = {
+    "journey": (
+        "streams",
+        "histograms",
+        "ledger",
+        "open_streams",
+        "failures",
+        "rate_counts",
+        "violation_counts",
+    ),
+    "worker": ("histograms", "ledger", "processes", "violation_counts"),
+    "metric": ("histograms",),
+    "requirement": ("violations", "violation_counts", "rule_results"),
+}
+_TABLES_BY_SECOND = ("histograms", "ledger", "failures", "rate_counts", "processes")
+
+
+def value_problem(database: sqlite3.Connection) -> str:
+    """What is wrong with the first value that no results file contains, as a clause; empty if every value may be there.
+
+    Raises sqlite3.Error.
+    """
+    return next(_problems(database), "")
+
+
+def _problems(database: sqlite3.Connection) -> Iterator[str]:
+    for table, columns in _COLUMNS.items():
+        # coalesce: a comparison with NULL is NULL, and no column with a condition may be NULL.
+        conditions = [f"NOT coalesce({condition.format(name)}, 0)" for name, condition in columns.items()]
+        wrong = database.execute(
+            f"SELECT {', '.join(conditions)} FROM {table} WHERE {' OR '.join(conditions)} LIMIT 1"  # noqa: S608 - our own text
+        ).fetchone()
+        if wrong is not None:
+            column = list(columns)[wrong.index(1)]
+            yield f"a value of {table}.{column} is impossible"
+    for name, tables in _NAMED_IN.items():
+        union = " UNION ".join(f"SELECT DISTINCT {name} FROM {table}" for table in tables)  # noqa: S608 - our own text
+        if _rows(database, union, NAMES_AT_MOST[name]) > NAMES_AT_MOST[name]:
+            yield f"it has more than {NAMES_AT_MOST[name]:,} different {name} names"
+    sums = "SELECT DISTINCT metric, journey, worker FROM histograms"
+    if _rows(database, sums, HISTOGRAM_SUMS) > HISTOGRAM_SUMS:
+        yield f"it has more than {HISTOGRAM_SUMS:,} combinations of metric, journey and worker"
+    union = " UNION ALL ".join(
+        f"SELECT min(second) AS low, max(second) AS high FROM {table}"  # noqa: S608 - our own text
+        for table in _TABLES_BY_SECOND
+    )
+    low, high = database.execute(f"SELECT min(low), max(high) FROM ({union})").fetchone()  # noqa: S608 - our own text
+    if low is not None and high - low > SPAN_S:
+        yield f"its seconds are more than {SPAN_S // 86400} days apart"
+
+
+def _rows(database: sqlite3.Connection, query: str, at_most: int) -> int:
+    """The number of rows of a query; a number above `at_most` means more."""
+    counted = f"SELECT count(*) FROM ({query} LIMIT {at_most + 1})"  # noqa: S608 - our own text
+    return int(database.execute(counted).fetchone()[0])
+
+
+def bounded_json(text: str) -> Any:
+    """The value of a JSON cell. Raises ValueError for invalid JSON, and for what takes much memory or no JSON has."""
+    if len(text) > _SMALL_JSON:
+        outside = _STRING.sub("", text)
+        if sum(map(outside.count, ",[{")) > JSON_VALUES:
+            raise ValueError(f"more than {JSON_VALUES:,} values in one JSON text")
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError(_TOO_DEEP) from None
+    if text.count("[") + text.count("{") > JSON_LEVELS and is_deeper(value, JSON_LEVELS):
+        raise ValueError(_TOO_DEEP)
+    return value
+
+
+def without_escaped_surrogates(text: str) -> str:
+    """A JSON text in which the escape of half a character stands for itself: no file or terminal can show the half."""
+    return _ESCAPED.sub(lambda found: f"\\{found[0]}" if found["half"] else found[0], text)
+
+
+_ESCAPED = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+_TOO_DEEP = f"JSON nested more than {JSON_LEVELS} levels deep"
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > JSON_DIGITS:
+        raise ValueError(f"a number of more than {JSON_DIGITS} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not isfinite(value):
+        raise ValueError("a number that is not finite")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
+
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=COUNT)]
+_Number: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+_Counts: TypeAlias = dict[str, _Count]
+
+
+class _Load(msgspec.Struct):
+    duration: _Number | None = None
+    warmup: _Number | None = None
+    rate: _Number | None = None
+    users: _Count | None = None
+    journeys: dict[str, _Number] | None = None
+
+
+class _Target(msgspec.Struct):
+    base_url: str | None = None
+    path: str | None = None
+    organization_id: str | None = None
+
+
+class _Settings(msgspec.Struct):
+    target: _Target | None = None
+    load: _Load | None = None
+    budgets: dict[str, _Number] | None = None
+    objectives: dict[str, _Number | str] | None = None
+    gate: dict[str, Any] | None = None
+
+
+class _ManifestShape(msgspec.Struct):
+    """The keys whose type readers rely on. The others may have any value."""
+
+    load_state: str | None = None
+    suite_state: str | None = None
+    receive_stamp: str | None = None
+    settings: _Settings | None = None
+    load_notes: list[str] | None = None
+    suite_notes: list[str] | None = None
+    load_warnings: _Counts | None = None
+    harness_faults: _Counts | None = None
+    workers_lost: list[str] | None = None
+    counted_until: dict[str, str | None] | None = None
+    streams_seen: _Count | None = None
+    streams_kept: _Count | None = None
+    measured_from: Annotated[int, msgspec.Meta(ge=0, le=LATEST_S)] | None = None
+    warmup_s: _Number | None = None
+    tokens: _Count | None = None
+    coalesced_tokens: _Count | None = None
+    capacity: dict[str, Any] | None = None
+
+
+class _Pointer(msgspec.Struct):
+    exchange: str | None = None
+    event: int | None = None
+    note: str | None = None
+
+
+def checked_manifest(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest itself. Raises ValueError if a key that readers use has a value of a different type."""
+    _convert(manifest, _ManifestShape)
+    return manifest
+
+
+def checked_pointers(evidence: Any) -> list[dict[str, Any]]:
+    """The evidence of a check itself. Raises ValueError unless it is a list of pointers into exchanges."""
+    _convert(evidence, list[_Pointer])
+    pointers: list[dict[str, Any]] = evidence
+    return pointers
+
+
+def _convert(value: Any, shape: Any) -> None:
+    try:
+        msgspec.convert(value, shape)
+    except msgspec.ValidationError as problem:
+        raise ValueError(str(problem)) from None

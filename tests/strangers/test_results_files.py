@@ -1,0 +1,72 @@
+"""Every verb that reads a results file ends with one sentence and exit code 2 on a file that no harness wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.strangers.results_files import AT_ONCE, IN_PART, Make, sound
+from tests.strangers.runner import assert_one_sentence, verb
+
+VERBS = (
+    ("report", "FILE", "--out", "report.html"),
+    ("gate", "FILE"),
+    ("judge", "FILE"),
+    ("export", "FILE", "--format", "prometheus"),
+    ("export", "FILE", "--format", "csv", "--out", "streams.csv"),
+    ("compare", "FILE", "sound.sqlite", "--out", "compare.html"),
+    ("gate", "sound.sqlite", "--baseline", "FILE"),
+)
+
+
+def arguments(command: tuple[str, ...]) -> list[str]:
+    return [word.replace("FILE", "stranger.sqlite") for word in command]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", VERBS, ids=" ".join)
+def test_a_sound_file_is_read(folder: Path, command: tuple[str, ...]) -> None:
+    sound(Path("sound.sqlite"))
+    sound(Path("stranger.sqlite"))
+    ended = verb(*arguments(command))
+    assert ended.code in (0, 1), ended
+
+
+def rows(corpus: list[tuple[str, Make, str]]) -> pytest.MarkDecorator:
+    names, values = [row[0] for row in corpus], [row[1:] for row in corpus]
+    return pytest.mark.parametrize(("make", "words"), values, ids=names)
+
+
+@rows(AT_ONCE)
+def test_a_strangers_file_is_one_sentence(folder: Path, make: Make, words: str) -> None:
+    sound(Path("sound.sqlite"))
+    make(Path("stranger.sqlite"))
+    for command in VERBS:
+        ended = verb(*arguments(command))
+        missing = "--baseline" in command and not Path("stranger.sqlite").exists()
+        assert_one_sentence(ended, "no such baseline" if missing else words)
+        assert {path.name for path in folder.iterdir()} <= {"sound.sqlite", "stranger.sqlite"}, command
+
+
+@rows(IN_PART)
+def test_what_a_verb_cannot_read_is_one_sentence(folder: Path, make: Make, words: str) -> None:
+    sound(Path("sound.sqlite"))
+    make(Path("stranger.sqlite"))
+    for command in VERBS:
+        ended = verb(*arguments(command))
+        if ended.code == 2 or command[0] == "report":
+            assert_one_sentence(ended, words if command[0] == "report" else "stranger.sqlite")
+        assert "Traceback" not in ended.stderr
+    assert not Path("report.html").exists()
+
+
+def test_the_corpus_is_large() -> None:
+    names = [name for name, *_ in (*AT_ONCE, *IN_PART)]
+    assert len(names) >= 200
+    assert len(set(names)) == len(names)
