@@ -4,7 +4,7 @@ A file is written under a new name in its folder, created for this purpose only,
 one: a reader sees the old content or the new content, never a part; a full disk leaves the old content.
 
 The folders that a user names may be links, as `harness-results/latest` is. The file itself may not: a link in a folder
-of results, which may be a stranger's, would name what to overwrite. Another name of a file (a hard link) keeps the old
+of results from an unknown source would name what to overwrite. Another name of a file (a hard link) keeps the old
 content. A device or a pipe that the user names is written to, `/dev/stdout` too.
 """
 

@@ -1,7 +1,7 @@
 """Reads the text files that a user names: settings, tokens, traces, lists, commands. Every verb reads them here.
 
-Such a file may be a stranger's, or the wrong one: it is read only if it is a regular file, up to a limit of its size,
-and if it is UTF-8 text. What cannot be read is one sentence for the user, a SettingsError.
+Such a file may be from an unknown source, or the wrong one: it is read only if it is a regular file of UTF-8 text, and
+up to a limit of its size. What cannot be read is one sentence for the user, a SettingsError.
 """
 
 from __future__ import annotations

@@ -146,13 +146,15 @@ def share_estimate(results: Results, share: ShareName, journey: str | None = Non
     if not counts or not (total := sum(of for _, of in counts.values())):
         return "not measured"
     value = sum(hits for hits, _ in counts.values()) / total
-    problem = _too_little(max(counts) - min(counts) + 1, _configured_s(results), total, 50.0)
+    first, duration_s = min(counts), max(counts) - min(counts) + 1
+    problem = _too_little(duration_s, _configured_s(results), total, 50.0)
     if problem:
         return problem
-    series = np.zeros((max(counts) - min(counts) + 1, 2))
+    row_s = -(-duration_s // MOST_ROWS)
+    series = np.zeros((-(-duration_s // row_s), 2))
     for second, pair in counts.items():
-        series[second - min(counts)] = pair
-    length = block_length_s(len(series))
+        series[(second - first) // row_s] += pair
+    length = max(1, round(block_length_s(duration_s) / row_s))
     sums = series[_chosen(len(series), length)].sum(axis=1)
     deviations = sums[:, 0] / np.maximum(sums[:, 1], 1) - value
     blocks = len(series) // length

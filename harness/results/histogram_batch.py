@@ -100,7 +100,7 @@ def _are_possible(
     smallest_ms: npt.NDArray[np.float64],
     largest_ms: npt.NDArray[np.float64],
 ) -> bool:
-    """Whether histograms of so many values can have these sums, minima and maxima. False for NaN."""
+    """Whether histograms of that many values can have these sums, minima and maxima. False for NaN."""
     sizes_ms = np.maximum(np.abs(smallest_ms), np.abs(largest_ms))
     if not ((sizes_ms <= LARGEST_MS) & (smallest_ms <= largest_ms)).all():
         return False

@@ -1,4 +1,4 @@
-"""Opens a results file that may be damaged, or made by a stranger to harm whoever reads it.
+"""Opens a results file, which may be damaged, or made by an attacker.
 
 Before any other query, the file must have exactly the tables of this schema: a view, a trigger or a virtual table in
 place of a table would run what its author wrote. Then SQLite checks its pages and the types of its values, and

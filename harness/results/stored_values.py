@@ -24,8 +24,6 @@ HISTOGRAM_SUMS = 10_000
 """The most combinations of metric, journey and worker; each takes 21 kB."""
 HISTOGRAM_BYTES = 32_000
 """The largest stored histogram: every bucket filled, and not compressible."""
-SPAN_S = 8_640_000
-"""The longest test: 100 days."""
 LATEST_S = 10_000_000_000
 """Epoch seconds end here, in the year 2286."""
 LATEST_NS = 9_200_000_000_000_000_000
@@ -117,7 +115,6 @@ _NAMED_IN = {
     "metric": ("histograms",),
     "requirement": ("violations", "violation_counts", "rule_results"),
 }
-_TABLES_BY_SECOND = ("histograms", "ledger", "failures", "rate_counts", "processes")
 
 
 def value_problem(database: sqlite3.Connection) -> str:
@@ -145,13 +142,6 @@ def _problems(database: sqlite3.Connection) -> Iterator[str]:
     sums = "SELECT DISTINCT metric, journey, worker FROM histograms"
     if _rows(database, sums, HISTOGRAM_SUMS) > HISTOGRAM_SUMS:
         yield f"it has more than {HISTOGRAM_SUMS:,} combinations of metric, journey and worker"
-    union = " UNION ALL ".join(
-        f"SELECT min(second) AS low, max(second) AS high FROM {table}"  # noqa: S608 - our own text
-        for table in _TABLES_BY_SECOND
-    )
-    low, high = database.execute(f"SELECT min(low), max(high) FROM ({union})").fetchone()  # noqa: S608 - our own text
-    if low is not None and high - low > SPAN_S:
-        yield f"its seconds are more than {SPAN_S // 86400} days apart"
 
 
 def _rows(database: sqlite3.Connection, query: str, at_most: int) -> int:

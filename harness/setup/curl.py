@@ -1,7 +1,7 @@
 """Parses a curl command into a request, for ``harness init --from-curl``.
 
-Quoting and escapes follow the POSIX shell. The command is never executed. It may be a stranger's: no environment
-variable, no file and no command that it names is read, and the user is told which they are.
+Quoting and escapes follow the POSIX shell. The command is never executed. It may be from an unknown source: no
+environment variable, file or command that it names is read, and init prints which they are.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.strangers.results_files import AT_ONCE, IN_PART, Make, sound
+from tests.strangers.results_files import AT_ONCE, IN_PART, Make, sound, sql
 from tests.strangers.runner import assert_one_sentence, verb
 
 VERBS = (
@@ -41,6 +41,17 @@ def test_a_sound_file_is_read(folder: Path, command: tuple[str, ...]) -> None:
 def rows(corpus: list[tuple[str, Make, str]]) -> pytest.MarkDecorator:
     names, values = [row[0] for row in corpus], [row[1:] for row in corpus]
     return pytest.mark.parametrize(("make", "words"), values, ids=names)
+
+
+def test_seconds_of_two_centuries_take_no_memory(folder: Path) -> None:
+    """A clock that was wrong at the start of the test: the file is read, and its charts are coarse."""
+    seconds = {"ledger": 1, "histograms": 2, "rate_counts": 3, "failures": 9_000_000_000}
+    make = sql(*(f"UPDATE {table} SET second = {at} WHERE rowid = 1" for table, at in seconds.items()))
+    sound(Path("sound.sqlite"))
+    make(Path("stranger.sqlite"))
+    for command in VERBS:
+        ended = verb(*arguments(command))
+        assert ended.code in (0, 1), ended
 
 
 @rows(AT_ONCE)
