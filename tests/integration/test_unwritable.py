@@ -81,7 +81,7 @@ def test_a_verdict_that_cannot_be_written_at_the_end_is_one_sentence(folder: Pat
         merge_output=True,
     )
     assert done.returncode == 2, done.stdout
-    assert "harness: cannot write verdicts.json: Is a directory" in done.stdout
+    assert "harness: cannot write verdicts.json: it is a folder; name a file" in done.stdout
     assert "INTERNALERROR" not in done.stdout
 
 
