@@ -29,6 +29,7 @@ NOT_JSON = ("409 text", "409 html", "409 empty")
 NOT_AN_EVENT = ("409 json", *NOT_JSON)
 JSON_CONFLICT = {"conflict.error-event": "warn"}  # a SHOULD: it is not an event
 OTHER_SHAPE = {"input.error-shape": "warn"}  # a SHOULD: the other rejections are problem documents
+UUID_KEYS = {"key.opaque": "warn", "key.quotes": "inconclusive"}  # a SHOULD: other forms are rejected
 ID_IGNORED = {"resume.last-event-id": "warn"}  # a SHOULD, unless the target declares it
 
 #: Options that belong together, and the declared behaviour about them: an entry about one is about all of them.
@@ -213,6 +214,7 @@ CORPUS = [
     # Keys.
     _entry(keys="any"),
     _entry(keys="any", body_comparison="bytes"),
+    _entry(UUID_KEYS, keys="uuid"),
     # Resumption.
     _entry(resume_start="tail"),
     _entry(resume_start="tail", ids="same-ms"),

@@ -121,7 +121,7 @@ class Style:
     )
     failure: Literal["usual", "mentions 409", "tool's 409", "code 409", "code 409 without runId"] = "usual"
     run_ids: Literal["uuid", "number"] = "uuid"
-    keys: Literal["printable", "any"] = "printable"
+    keys: Literal["printable", "any", "uuid"] = "printable"
     resume_start: Literal["replay", "tail"] = "replay"
     last_event_id: bool = True
     after_terminal: Literal["empty", "204", "terminal", "replay", "410"] = "empty"
@@ -748,17 +748,20 @@ def _zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones())
 
 
-def _key(request: Request, accepted: Literal["printable", "any"]) -> str | None:
+def _key(request: Request, accepted: Literal["printable", "any", "uuid"]) -> str | None:
     values = request.headers.get("idempotency-key", [])
     if not values:
         return None
     key = values[0]
-    printable = (
-        key.isprintable() if accepted == "printable" else not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", key)
-    )
-    if len(values) > 1 or not 0 < len(key) <= (255 if accepted == "printable" else 4096) or not printable:
+    printable = not re.search(r"[\x00-\x08\x0a-\x1f\x7f]", key) if accepted == "any" else key.isprintable()
+    if len(values) > 1 or not 0 < len(key) <= (4096 if accepted == "any" else 255) or not printable:
         raise Refused(400, "Bad Request", "Idempotency-Key must be one short printable text")
-    return values[0]
+    if accepted != "uuid":
+        return key
+    try:
+        return str(uuid.UUID(key))
+    except ValueError:
+        raise Refused(400, "Bad Request", "Idempotency-Key must be a UUID") from None
 
 
 def _nested(levels: int) -> list[Any]:

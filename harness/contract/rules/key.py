@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import (
@@ -31,6 +33,7 @@ from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
 
 _SHOWN = 60  # characters of a key
+_UUID = re.compile(r"(?:urn:)?(?:uuid:)?\{?((?:[0-9a-f]-?){31}[0-9a-f])\}?", re.IGNORECASE)
 
 
 @rule(
@@ -65,8 +68,14 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
 def distinct(control: tuple[Exchange, Exchange], similar: Mapping[str, Sequence[Exchange]]) -> RuleResult:
     """`similar`: by what differs in their keys, the responses to requests with different keys, a run first.
 
-    `control` is a run and its retry. A key that the server rejects proves nothing.
+    `control` is a run and its retry. A key that the server rejects proves nothing. If it rejects every key but UUIDs,
+    its keys are UUIDs, and not text: the ways to write a UUID are one value (RFC 9562, 4), so they are not compared.
     """
+    one_value: list[str] = []
+    if _accepts_only_uuids([response for responses in similar.values() for response in responses]):
+        different = {what: _different_uuids(responses) for what, responses in similar.items()}
+        one_value = [what for what, responses in different.items() if len(responses) < len(similar[what])]
+        similar = different
     if problem := require_terminal(control[0]):
         return problem
     if not is_same_run(*control):
@@ -86,9 +95,35 @@ def distinct(control: tuple[Exchange, Exchange], similar: Mapping[str, Sequence[
     undecided = [result for result in results.values() if result.verdict is Verdict.INCONCLUSIVE]
     if undecided or not accepted:
         return undecided[0] if undecided else inconclusive("no pair of keys was accepted")
-    rejected = [what for what in results if what not in accepted]
+    rejected = [what for what in results if what not in accepted and what not in one_value]
     without = f"; not compared, as the server rejects such keys: {', '.join(rejected)}" if rejected else ""
+    if one_value:
+        without += f"; not compared, as the server accepts only UUIDs: {', '.join(one_value)}"
     return passed(f"keys are two runs that differ only in {', '.join(accepted)}{without}")
+
+
+def _accepts_only_uuids(responses: Sequence[Exchange]) -> bool:
+    """Whether a UUID got a run, keys of other forms were rejected or broke it, and none got a run or a conflict."""
+    others = [response for response in responses if _uuid_of(response) is None]
+    return (
+        any(response.started_run for response in responses if _uuid_of(response) is not None)
+        and any(response.status == 500 or _is_key_rejected(response) for response in others)
+        and not any(response.started_run or rejection_form(response) is not None for response in others)
+    )
+
+
+def _uuid_of(response: Exchange) -> UUID | None:
+    """The UUID that its key is, however it is written; None for any other text."""
+    match = _UUID.fullmatch(response.request.header("idempotency-key") or "")
+    return None if match is None else UUID(match[1])
+
+
+def _different_uuids(responses: Sequence[Exchange]) -> list[Exchange]:
+    """The responses without those whose key is the same UUID as an earlier one's."""
+    first: dict[UUID | int, Exchange] = {}
+    for number, response in enumerate(responses):
+        first.setdefault(_uuid_of(response) or number, response)
+    return list(first.values())
 
 
 def _differ(control: Exchange, responses: Sequence[Exchange]) -> RuleResult:

@@ -37,6 +37,14 @@ def of(text: str, number: int) -> Exchange:
     return whole_run(run_id=f"run-{number}0", base_ms=EPOCH_MS + 1000 * number, request=request)
 
 
+UUID = "a9b0d83f-566d-4f3a-b0c3-39f0e4b4f85d"
+OTHER_UUID = f"{UUID[:-1]}e"
+TWO_UUIDS = [of(OTHER_UUID, 1), of(f"{UUID[:-1]}f", 2)]
+ONE_UUID = [
+    of(text, 3) for text in (UUID, UUID.replace("-", ""), f"{{{UUID}}}", f"urn:uuid:{UUID}", UUID.upper())
+]
+KEY_A = asking(Idempotency_Key="A")
+
 CASES: list[Case] = [
     case(key.none_independent, whole_run(), another_run(), is_=PASS, says="are two runs"),
     case(key.none_independent, whole_run(), whole_run(), is_=FAIL, says="got the same run"),
@@ -119,6 +127,44 @@ CASES: list[Case] = [
         {"accents": [of("a", 1), of("b", 1)]},
         is_=FAIL,
         says="returned the run of",
+    ),
+    # A server that accepts only UUIDs reads them: the ways to write one are one key. No other two keys are.
+    case(
+        key.distinct,
+        CONTROL,
+        {"the last character": TWO_UUIDS, "letter case": [reply(400, request=KEY_A)], "UUID": ONE_UUID},
+        is_=PASS,
+        says="differ only in the last character; not compared, as the server rejects such keys: letter case; not "
+        "compared, as the server accepts only UUIDs: UUID",
+    ),
+    *(
+        case(key.distinct, CONTROL, {"case": [other], "UUID": ONE_UUID}, is_=FAIL, says="UUID: the key")
+        for other in (of("A", 1), reply(429, request=KEY_A), no_answer(request=KEY_A))
+    ),
+    case(
+        key.distinct,
+        CONTROL,
+        {
+            "UUID": ONE_UUID,
+            "letter case": [reply(400, request=KEY_A), reply(409, request=asking(Idempotency_Key="a"))],
+        },
+        is_=FAIL,
+        says="differ only in UUID, letter case",
+    ),
+    case(key.distinct, CONTROL, {"UUID": ONE_UUID}, is_=FAIL, says="keys that differ only in UUID"),
+    case(
+        key.distinct,
+        CONTROL,
+        {"the last character": [of(UUID, 1), of(OTHER_UUID, 1)], "letter case": [reply(400, request=KEY_A)]},
+        is_=FAIL,
+        says="differ only in the last character",
+    ),
+    case(
+        key.distinct,
+        CONTROL,
+        {"letter case": [reply(500, request=KEY_A)], "UUID": ONE_UUID},
+        is_=INCONCLUSIVE,
+        says="status 500",
     ),
     case(key.quotes, CONTROL, [of('"a"', 1), of("a", 2)], is_=PASS, says="differ only in quotes"),
     case(key.quotes, CONTROL, [of('"a"', 1), of("a", 1)], is_=WARN, says="differ only in quotes"),
