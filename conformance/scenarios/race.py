@@ -24,6 +24,9 @@ from .runs import (
 
 PARTIES = 20
 ROUNDS = 3
+_STALLED_BUFFER_BYTES = (
+    4096  # the default would take all of a run that is not large, and nobody would notice the stall
+)
 _CLOSE_ROUNDS = 4  # until the stream is closed before its run has ended
 #: Their events' times are judged, so a stalled reader of the suite must not delay them.
 _TIMED = (completed_run, long_run, long_runs_again, failing_run, cancelled_run, silent_run, quiet_run)
@@ -113,7 +116,12 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange
     async with context.connections(6):
         alone = await context.send(context.request("long"), "a run alone")
         stalled = [
-            context.open(context.request("long"), f"a stalled reader, {number}") for number in (1, 2, 3)
+            context.open(
+                context.request("long"),
+                f"a stalled reader, {number}",
+                receive_buffer_bytes=_STALLED_BUFFER_BYTES,
+            )
+            for number in (1, 2, 3)
         ]
         for reader in stalled:
             await reader.events(1)

@@ -362,12 +362,15 @@ class PatientSender:
         *,
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
+        receive_buffer_bytes: int | None = None,
     ) -> AsyncExchange:
         """Start to send `request`. Open several at once only inside a `connections` block.
 
         If the target answers 429 or 503, the whole scenario is run again.
         """
-        stream = self.client.open(request, label, cut=cut, barrier=barrier)
+        stream = self.client.open(
+            request, label, cut=cut, barrier=barrier, receive_buffer_bytes=receive_buffer_bytes
+        )
         attempt = _ATTEMPT.get()
         if attempt is not None:
             attempt.streams.append(stream)

@@ -114,10 +114,12 @@ class AsyncClient:
         *,
         cut: Cut | None = None,
         barrier: asyncio.Barrier | None = None,
+        receive_buffer_bytes: int | None = None,
     ) -> AsyncExchange:
         """Start to send `request`, and return immediately.
 
-        With a `barrier`, the last byte is sent once all parties have sent everything else.
+        With a `barrier`, the last byte is sent once all parties have sent everything else. receive_buffer_bytes: of the
+        kernel, which rounds it up; None for the usual size.
         """
         progress = asyncio.Event()
         wake = asyncio.Event()
@@ -137,7 +139,7 @@ class AsyncClient:
             on_end=on_end,
             lag_ns=self._lag.total_ns,
         )
-        task = asyncio.create_task(self._run(receiver, barrier, wake))
+        task = asyncio.create_task(self._run(receiver, barrier, wake, receive_buffer_bytes))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: progress.set())
@@ -149,10 +151,11 @@ class AsyncClient:
         receiver: Receiver,
         barrier: asyncio.Barrier | None,
         wake: asyncio.Event,
+        receive_buffer_bytes: int | None,
     ) -> None:
         sock: socket.socket | None = None
         try:
-            sock, tls = await self._connect(receiver)
+            sock, tls = await self._connect(receiver, receive_buffer_bytes)
             receiver.connected(sock, tls)
             await self._send_and_receive(sock, tls, receiver, barrier, wake)
         except asyncio.BrokenBarrierError:
@@ -168,9 +171,12 @@ class AsyncClient:
             if sock is not None:
                 sock.close()
 
-    async def _connect(self, receiver: Receiver) -> tuple[socket.socket, TlsSession | None]:
+    async def _connect(
+        self, receiver: Receiver, receive_buffer_bytes: int | None
+    ) -> tuple[socket.socket, TlsSession | None]:
         async with asyncio.timeout(receiver.remaining_s()):
-            sock = await self._connect_to_first(await self._addresses(), receiver)
+            addresses = await self._addresses()
+            sock = await self._connect_to_first(addresses, receiver, receive_buffer_bytes)
             try:
                 prepare_socket(sock)
                 if self._endpoint.tls is None:
@@ -193,10 +199,14 @@ class AsyncClient:
             raise no_threads() from problem
 
     @staticmethod
-    async def _connect_to_first(addresses: Sequence[Address], receiver: Receiver) -> socket.socket:
+    async def _connect_to_first(
+        addresses: Sequence[Address], receiver: Receiver, receive_buffer_bytes: int | None
+    ) -> socket.socket:
         problem: OSError = ConnectionRefusedError(UNRESOLVABLE)
         for family, kind, protocol, _, address in addresses:
             sock = new_socket(family, kind, protocol)
+            if receive_buffer_bytes is not None:  # before the connection offers a larger window
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
             began_ns = time.monotonic_ns()
             try:
                 await asyncio.get_running_loop().sock_connect(sock, address)

@@ -553,6 +553,27 @@ def test_stop_reading_keeps_the_connection() -> None:
     bounded(job())
 
 
+def test_a_small_receive_buffer_takes_little_of_what_is_not_read() -> None:
+    async def job() -> None:
+        async with listening(sending_and_waiting(HEAD + chunk(token(0)))) as server:
+            client = AsyncClient(server.endpoint, PATIENT)
+            for receive_buffer_bytes in (4096, None):
+                live = client.open(REQUEST, "a run", receive_buffer_bytes=receive_buffer_bytes)
+                assert await live.events(1)
+                live.stop_reading()
+            small, usual = (connection.writer for connection in server.connections)
+            for writer in (small, usual):
+                sock = writer.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+                writer.transport.set_write_buffer_limits(0)
+                writer.write(b":" * 30_000)
+            await usual.drain()
+            assert small.transport.get_write_buffer_size() > 0
+            await client.close()
+
+    bounded(job())
+
+
 def test_closing_the_client_stops_requests_in_flight() -> None:
     async def job() -> None:
         async with listening(sending_and_waiting(HEAD + chunk(token(0)))) as server:
