@@ -6,10 +6,14 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import ClassVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
 from harness.contract.rules import race
 from harness.reference.actions import Tokens
@@ -20,48 +24,96 @@ from harness.reference.api import (
     Submission,
 )
 from harness.reference.faults.base import Fault
-from harness.reference.runs import Event, Run
+from harness.reference.runs import Run
 from harness.reference.settings import ServerSettings
 
 
-class _LateIndex(Fault):
-    """Stores a new run's key some time after looking it up, and starts to respond only then."""
+@dataclass(slots=True, eq=False)
+class _Crowd:
+    """The requests with one new key that arrive before the first of them has stored it. most: at the same time."""
 
-    lag_s: ClassVar[float] = 0.03
+    present: int = 0
+    most: int = 0
+
+
+_CROWD: ContextVar[_Crowd | None] = ContextVar("_CROWD", default=None)  # of the request
+
+
+class _LateIndex(Fault):
+    """Stores a new key some time after looking it up, under a lock that keeps two requests apart, but not three.
+
+    The order of events decides what a request overlooks, not its time: a run that a request of the same crowd started.
+    So a single retry before the first event is not a race, however slow the machine is.
+    """
+
+    too_many: ClassVar[int] = 3
+    lag_s: ClassVar[float] = 0.03  # for clients that do not send their requests together
+    turns: ClassVar[int] = 50  # of the event loop: enough to accept a connection and to read what it has sent
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
-        self._stored_s: WeakKeyDictionary[Run, float] = WeakKeyDictionary()
+        self._crowds: dict[str, _Crowd] = {}
+        self._started_in: WeakKeyDictionary[Run, _Crowd] = WeakKeyDictionary()
+
+    async def read_body(self, http: web.BaseRequest) -> bytes:
+        key = http.headers.get("Idempotency-Key")
+        if key is None or self._is_stored(key):
+            _CROWD.set(None)
+            return await super().read_body(http)
+        crowd = self._crowds.setdefault(key, _Crowd())
+        _CROWD.set(crowd)
+        crowd.present += 1
+        crowd.most = max(crowd.most, crowd.present)
+        try:
+            body = await super().read_body(http)
+            await asyncio.sleep(self.lag_s)
+            for _ in range(self.turns):
+                await asyncio.sleep(0)
+        finally:
+            crowd.present -= 1
+            if not crowd.present:
+                del self._crowds[key]
+        return body
+
+    def _is_stored(self, key: str) -> bool:
+        return any(
+            self.registry.find((organization, "key", key))
+            for organization in self.settings.principals.values()
+        )
 
     def start(self, submission: Submission, key: str | None, action: Callable[[], Tokens]) -> Run:
         run = super().start(submission, key, action)
-        self._stored_s[run] = time.monotonic() + self.lag_s
+        crowd = _CROWD.get()
+        if crowd is not None:
+            self._started_in[run] = crowd
         return run
 
     def find(self, submission: Submission, key: str | None) -> Run | None:
         run = super().find(submission, key)
-        stored = run is None or self._stored_s.get(run, 0.0) <= time.monotonic()
-        return run if run is None or stored or not self.overlooks(run, submission) else None
+        crowd = _CROWD.get()
+        if (
+            run is None
+            or crowd is None
+            or crowd.most < self.too_many
+            or self._started_in.get(run) is not crowd
+        ):
+            return run
+        return None if self.overlooks(run, submission) else run
 
     def overlooks(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002 - each fault adds its own
-        """Whether the run is not visible to the request yet."""
+        """Whether a request overlooks the run that another one of its crowd has started."""
         return False
-
-    async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
-        if reader.started_run:
-            await asyncio.sleep(self.lag_s)
-        return await super().stream(http, reader)
 
 
 class RacingPostsBothRun(_LateIndex, name="racing-posts-both-run", breaks=race.same_body):
-    """Looks up the key and stores it in two steps, so that an equal request fits in between."""
+    """Looks up the key and stores it in two steps, so that equal requests fit in between: three or more all run."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or not self.conflicts(run, submission)
 
 
 class TwoWinners(_LateIndex, name="two-winners", breaks=race.different_bodies):
-    """Makes key and body unique together, so that racing different bodies all win."""
+    """Makes key and body unique together, so that three or more racing bodies all win."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or self.conflicts(run, submission)
@@ -107,30 +159,62 @@ class ClosingOneClosesAll(Fault, name="closing-one-closes-all", breaks=race.clos
 
 
 class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks=race.slow_reader):
-    """Writes to all readers in one loop, and pads frames against buffering: a stalled reader blocks them all."""
+    """Writes to all readers in one loop, and pads events against buffering: a stalled reader blocks them all."""
 
-    patience_s: ClassVar[float] = 2.0  # per write: the others get slow, but do not fail
+    # A reader is stalled while its buffers are full. A long run fits into usual ones, so a reader that is only late, as
+    # on a slow machine, blocks nobody. A replay and a short run are not padded.
+    patience_s: ClassVar[float] = 0.5  # per event: the others get slow, but do not fail
+    padding: ClassVar[bytes] = b":" + b" " * 0x800 + b"\n"
+    buffer_bytes: ClassVar[int] = 0x2000
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)
-        self._turn = asyncio.Lock()
+        self._writing = 0
+        self._none_writing = asyncio.Event()
+        self._long: WeakSet[Run] = WeakSet()
+        self._writers: WeakKeyDictionary[web.StreamResponse, AbstractStreamWriter] = WeakKeyDictionary()
 
-    def encode_frame(self, event: Event) -> bytes:
-        return b":" + b" " * 0x4000 + b"\n" + super().encode_frame(event)
+    def start(self, submission: Submission, key: str | None, action: Callable[[], Tokens]) -> Run:
+        run = super().start(submission, key, action)
+        if submission.request.workflowAction.toolId == "long":
+            self._long.add(run)
+        return run
+
+    def _pads(self, reader: Connection) -> bool:
+        return reader.started_run and reader.run in self._long
 
     async def stream(self, http: web.BaseRequest, reader: Connection) -> web.StreamResponse:
-        http.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 0x1000)
-        if http.transport is not None:
-            http.transport.set_write_buffer_limits(0)
+        if self._pads(reader) and http.transport is not None:
+            http.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.buffer_bytes)
+            http.transport.set_write_buffer_limits(0)  # a write returns when the kernel has taken all of it
         return await super().stream(http, reader)
 
+    def stream_response(self, http: web.BaseRequest) -> web.StreamResponse:
+        response = super().stream_response(http)
+        self._writers[response] = http.writer
+        return response
+
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
+        async for chunk in super().chunks(reader):
+            yield self.padding + chunk if self._pads(reader) and chunk != HEARTBEAT else chunk
+
     async def write(self, response: web.StreamResponse, chunk: bytes) -> None:
-        try:
-            await asyncio.wait_for(self._turn.acquire(), self.patience_s if chunk != HEARTBEAT else 0.0)
-        except TimeoutError:
+        if chunk == HEARTBEAT:
             await super().write(response, chunk)
             return
-        try:
-            await super().write(response, chunk)
-        finally:
-            self._turn.release()
+        for event in chunk.split(b"\n\n")[:-1]:
+            await self._wait_for_turn()
+            self._writing += 1
+            self._none_writing.clear()
+            try:
+                await super().write(response, event + b"\n\n")
+                await self._writers[response].drain()
+            finally:
+                self._writing -= 1
+                if not self._writing:
+                    self._none_writing.set()
+
+    async def _wait_for_turn(self) -> None:
+        if self._writing:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._none_writing.wait(), self.patience_s)
