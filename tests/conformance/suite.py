@@ -66,6 +66,9 @@ def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
     """Run every scenario on the target, and every test on its outcome.
 
     up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios.
+
+    The runs of STREAMS come first: their times are judged, and on a busy machine the load of all other scenarios would
+    make the server late.
     """
     order = list(CATALOGUE)
     selected = set(order[: order.index(up_to) + 1] if up_to else order)
@@ -74,6 +77,9 @@ def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
         runner.run(runner.context.find_queue())
         chosen = [case for case in cases() if case.requirement in selected]
         needed = {name for case in chosen for name in case.arguments.values()}
+        timed = [SCENARIOS[name] for name in STREAMS if name in needed]
+        runner.begin(timed)
+        runner.run(runner.context.ended(timed))
         runner.begin([scenario for name, scenario in SCENARIOS.items() if name in needed])
         for case in chosen:
             verdicts.add(_outcome(case, runner))

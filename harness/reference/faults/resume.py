@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncGenerator
-from dataclasses import replace
 from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -327,7 +327,16 @@ class FirstReaderRobbed(Fault, name="first-reader-robbed", breaks=resume.first_r
 
 
 class KeysExpireEarly(Fault, name="keys-expire-early", breaks=resume.retention):
-    """Forgets a key two seconds after the end of its run: a later retry executes the action again."""
+    """Keeps the keys of only the last 125 runs that ended: a later retry executes the action again."""
+
+    kept: ClassVar[int] = 125  # more than end between a run and any retry of the suite but the last one
 
     def __init__(self, settings: ServerSettings) -> None:
-        super().__init__(replace(settings, run_ttl_s=min(settings.run_ttl_s, 2.0)))
+        super().__init__(settings)
+        self._ended: deque[Run] = deque()
+
+    def close_run(self, run: Run) -> None:
+        super().close_run(run)
+        self._ended.append(run)
+        if len(self._ended) > self.kept:
+            self.registry.forget(self._ended.popleft())
