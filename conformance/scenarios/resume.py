@@ -127,7 +127,7 @@ def _needs_last_event_id(context: ScenarioContext) -> None:
 
 
 async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
-    """Long runs cut at every place, and more of them if too few were resumed in flight.
+    """Long runs cut at every place, and more of them if too few were resumed in flight, or none of the repeated ones.
 
     A busy machine resumes late, and a resumption after the end proves nothing about one in flight.
     """
@@ -136,31 +136,35 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
     early = places[: max(1, len(places) // 2)]
     cuts = await _cut_at(context, whole, places, _AT_ONCE, name_last_event=name_last_event)
     for _ in range(_CUT_ROUNDS - 1):
-        in_flight = sum(not may_have_ended(cut) for cut in cuts)
-        if 3 * in_flight >= len(places) or not _ids_tell_time(whole):
+        in_flight = [repeated for cut, repeated in cuts if not may_have_ended(cut)]
+        enough = 3 * len(in_flight) >= len(places) and any(in_flight) == any(repeated for _, repeated in cuts)
+        if enough or not _ids_tell_time(whole):
             break
         cuts += await _cut_at(context, whole, early, _AT_ONCE_LATER, name_last_event=name_last_event)
-    return cuts
+    return [cut for cut, _ in cuts]
 
 
 async def _cut_at(
     context: ScenarioContext, whole: Exchange, places: list[int], at_once: int, *, name_last_event: bool
-) -> list[CutRun]:
+) -> list[tuple[CutRun, bool]]:
+    """The cut runs, and of each whether its first resumption was lost and repeated."""
     ways = cycle((CutHow.FIN, CutHow.RST))
     middle = (len(whole.events) - 1) / 2
-    return await gather_some(
+    lost = [place < middle and number % _LOST_EVERY == 1 for number, place in enumerate(places)]
+    cuts = await gather_some(
         [
             _cut_and_resume(
                 context,
                 Cut(place, next(ways)),
                 name_last_event=name_last_event,
                 wait_s=phase_wait_s(whole, number),
-                lost_resumption=place < middle and number % _LOST_EVERY == 1,
+                lost_resumption=lost[number],
             )
             for number, place in enumerate(places)
         ],
         at_once,
     )
+    return list(zip(cuts, lost, strict=True))
 
 
 def _ids_tell_time(run: Exchange) -> bool:
