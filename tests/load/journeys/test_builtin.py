@@ -343,9 +343,12 @@ def test_one_spoilt_event_is_found(
 def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str, requirement: str) -> None:
     with ReferenceServer([fault]) as server:
         rig = demo_rig(server.base_url, tmp_path)
-        at_once(rig, [journey] * 8)
-        batch = rig.collector.take()
-    assert (requirement, journey) in batch.violations, batch.violations
+        for _ in range(4):  # only one in three joins meets a hole of 20 ms
+            at_once(rig, [journey] * 8)
+            violations = rig.collector.take().violations
+            if (requirement, journey) in violations:
+                break
+    assert (requirement, journey) in violations, violations
 
 
 @pytest.mark.slow
