@@ -29,7 +29,7 @@ _STALLED_BUFFER_BYTES = (
 )
 _CLOSE_ROUNDS = 4  # until the stream is closed before its run has ended
 #: Their events' times are judged, so a stalled reader of the suite must not delay them.
-_TIMED = (completed_run, long_run, long_runs_again, failing_run, cancelled_run, silent_run, quiet_run)
+TIMED = (completed_run, long_run, long_runs_again, failing_run, cancelled_run, silent_run, quiet_run)
 
 
 async def _together(context: ScenarioContext, requests: list[HttpRequest], label: str) -> list[Exchange]:
@@ -82,7 +82,7 @@ async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, lis
     On a busy machine the run may end before that. Then the situation is set up again.
     """
     context.require_at_once(6)
-    await context.ended(_TIMED)
+    await context.ended(TIMED)
     for _ in range(_CLOSE_ROUNDS):
         closed, others = await _one_closed(context)
         if closed.ending is Ending.CUT or not closed.started_run:
@@ -112,7 +112,7 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange
     It begins when the runs whose times are judged have ended.
     """
     context.require_at_once(6)
-    await context.ended(_TIMED)
+    await context.ended(TIMED)
     async with context.connections(6):
         alone = await context.send(context.request("long"), "a run alone")
         stalled = [

@@ -23,6 +23,7 @@ import tomlkit
 import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
+from harness.conformance.scenarios.race import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
@@ -67,8 +68,7 @@ def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
 
     up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios.
 
-    The runs of STREAMS come first: their times are judged, and on a busy machine the load of all other scenarios would
-    make the server late.
+    The runs whose times are judged come first: on a busy machine the load of all other scenarios makes the server late.
     """
     order = list(CATALOGUE)
     selected = set(order[: order.index(up_to) + 1] if up_to else order)
@@ -77,7 +77,7 @@ def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
         runner.run(runner.context.find_queue())
         chosen = [case for case in cases() if case.requirement in selected]
         needed = {name for case in chosen for name in case.arguments.values()}
-        timed = [SCENARIOS[name] for name in STREAMS if name in needed]
+        timed = [scenario for scenario in TIMED if scenario.__name__ in needed]
         runner.begin(timed)
         runner.run(runner.context.ended(timed))
         runner.begin([scenario for name, scenario in SCENARIOS.items() if name in needed])

@@ -86,9 +86,9 @@ class LateJoinerGap(Fault, name="late-joiner-gap", breaks=resume.joins):
 
 
 class LateJoinerHole(Fault, name="late-joiner-hole", breaks=resume.joins):
-    """Reads the past events of a running run, and subscribes to new ones 20 ms later: what comes between is lost."""
+    """Reads the past events of a running run, and subscribes to new ones 40 ms later: what comes between is lost."""
 
-    hole_s: ClassVar[float] = 0.02
+    hole_s: ClassVar[float] = 0.04
 
     def __init__(self, settings: ServerSettings) -> None:
         super().__init__(settings)

@@ -343,7 +343,7 @@ def test_one_spoilt_event_is_found(
 def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str, requirement: str) -> None:
     with ReferenceServer([fault]) as server:
         rig = demo_rig(server.base_url, tmp_path)
-        for _ in range(4):  # only one in three joins meets a hole of 20 ms
+        for _ in range(4):  # a busy machine may join at moments that meet no hole
             at_once(rig, [journey] * 8)
             violations = rig.collector.take().violations
             if (requirement, journey) in violations:
@@ -437,11 +437,11 @@ def test_a_run_that_did_not_finish_is_not_retried(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp_path: Path) -> None:
-    """A hole of 20 ms between past and new events, one event every 26 ms: three of four random joins lose one."""
+    """A hole of 40 ms between past and new events, one event every 52 ms: three of four random joins lose one."""
     with ReferenceServer(["late-joiner-hole"]) as server:
         rig = demo_rig(server.base_url, tmp_path)
         assert rig.target.settings.actions.long is not None
-        rig.target.settings.actions.long.update(tokens=40, intervalMs=26)
+        rig.target.settings.actions.long.update(tokens=20, intervalMs=52)
         rig.go("join")  # teaches it the length of a run
         rig.finalized.clear()
         at_once(rig, ["join"] * 24)
