@@ -1,4 +1,4 @@
-"""Formats numbers, durations and shares as text, and draws bars and sparklines in characters."""
+"""Formats numbers, durations and shares as text, makes a server's text visible, and draws bars and sparklines."""
 
 from __future__ import annotations
 
@@ -79,3 +79,19 @@ def bar(done: float, width: int, *, plain: bool = False) -> str:
     full = min(width, max(0, int(done * width)))
     filled, empty = ("#", "-") if plain else ("━", "─")
     return filled * full + empty * (width - full)
+
+
+def visible(text: str, keep: str = "") -> str:
+    """Text of a server for a terminal or a log: what controls it, or is not seen, is shown as an escape.
+
+    Those are control characters (ESC and its 8-bit forms, line breaks), marks of writing direction, characters without
+    width, and lone surrogates. keep: control characters that stay, for example line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else escaped(char) for char in text)
+
+
+def escaped(char: str) -> str:
+    r"""One character as an ASCII escape: ``\x1b``, ``\n``, ``\u202e``."""
+    return char.encode("unicode_escape").decode("ascii")

@@ -58,7 +58,7 @@ def run_conformance(
         path = output_dir.begin(folder, settings, has_suite=True, has_load=False)
         with (
             suspend_workflow_commands(sys.stdout, "harness conformance"),
-            private_settings(settings) as settings_file,
+            private_settings(settings.private_text()) as settings_file,
             children.signals(),
             output.child_output() as child_output,
         ):

@@ -49,12 +49,3 @@ def run_load(
 
 def _load_only(settings: Settings, folder: Path, children: ChildProcesses, output: Output) -> FinishedTest:
     path = output_dir.begin(folder, settings)
-    with private_settings(settings) as settings_file, open_log(folder / output_dir.LOAD_LOG) as log:
-        environment = load_environment(settings_file, clean_environment())
-        live = settings_file.with_name("live.json")
-        with output.watch("harness load", live, None, lambda: children.interrupted) as poll:
-            load = children.start(load_command_for(settings, folder, live), environment, log)
-            load_code = load_exit_code(children.wait(load, poll), path, children)
-        show_load_log(output, load_code, folder)
-    report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
-    return FinishedTest(path, report, PASSED, load_code)

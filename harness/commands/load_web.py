@@ -6,8 +6,7 @@ import socket
 import subprocess
 import time
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import tomlkit
@@ -37,7 +36,7 @@ def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
     _ensure_free(port)
     folder = out or output_dir.default_folder()
     children = ChildProcesses()
-    with _page_settings(settings) as file, children.signals():
+    with private_settings(_page_settings(settings)) as file, children.signals():
         command = page_command(settings.load, out=folder, host=settings.target.base_url, port=port)
         page = children.start(command, load_environment(file, clean_environment()))
         if _wait_until_up(page, port):
@@ -49,15 +48,12 @@ def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
     return code
 
 
-@contextmanager
-def _page_settings(settings: Settings) -> Iterator[Path]:
-    """The private settings file, without the derived load settings, which the page's form can set."""
-    with private_settings(settings) as path:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-        for name in set(_DERIVED) - settings.load.model_fields_set:
-            document["load"].pop(name, None)
-        path.write_text(tomlkit.dumps(document), encoding="utf-8")
-        yield path
+def _page_settings(settings: Settings) -> str:
+    """The settings file without the derived load settings, which the page's form can set."""
+    document = tomllib.loads(settings.private_text())
+    for name in set(_DERIVED) - settings.load.model_fields_set:
+        document["load"].pop(name, None)
+    return tomlkit.dumps(document)
 
 
 def _ensure_free(port: int) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from harness.atomic_file import atomic_symlink
 from harness.config.settings import Settings
+from harness.contract.evidence.redaction import Redactor
 from harness.errors import FileWriteError, SettingsError
 from harness.results.manifest import NO_LOAD, manifest_at_start
 from harness.results.schema import RESULTS_FILE
@@ -52,7 +53,10 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     try:
         out.mkdir(parents=True, exist_ok=True)
         with ResultsWriter(path) as writer:
-            writer.set_manifest(**manifest_at_start(settings.document(), sys.argv), state="running")
+            writer.set_manifest(
+                **manifest_at_start(settings.document(), Redactor(settings.secrets()).own_value(sys.argv)),
+                state="running",
+            )
             if has_suite:
                 writer.set_manifest(suite_state="running")
             if not has_load:

@@ -16,11 +16,12 @@ from types import FrameType
 from typing import IO
 
 from harness.atomic_file import temporary_folder
-from harness.config.settings import ENV_PREFIX, Settings
+from harness.config.settings import ENV_PREFIX
 from harness.parent_process import ENDED, OwnParent, ParentPipe
 
 _STOP_TIMEOUT_S = 40.0  # for an interrupted child to write its results
 _POLL_S = 0.1
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 class ChildProcesses:
@@ -115,11 +116,24 @@ _REMOVED_PREFIXES = (ENV_PREFIX, "LOCUST_", "PYTEST_")
 
 
 @contextmanager
-def private_settings(settings: Settings) -> Iterator[Path]:
-    """The settings, for child processes, in a temporary file that only this user can read."""
+def private_settings(text: str) -> Iterator[Path]:
+    """A settings file with secrets, for child processes (`Settings.private_text`), as a path that they can open.
+
+    It is in memory, and only a process of this user can open it: it ends with this process, however that ends. Where
+    the system has no such files, it is a file in a temporary folder that only this user can read.
+    """
+    if hasattr(os, "memfd_create") and _DESCRIPTORS.is_dir():
+        with os.fdopen(os.memfd_create("harness-settings"), "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+            file.flush()
+            yield Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        return
     with temporary_folder() as folder:
         path = folder / "harness.toml"
-        settings.write_private(path)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
         yield path
 
 

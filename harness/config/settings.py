@@ -24,6 +24,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.config.load_settings import LoadSettings
 from harness.config.parsing import Seconds, StrictModel, parse_share
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.expectations import Budgets, Expectations
 from harness.gate.baseline_store import KEEP
 from harness.gate.comparison import USUAL_EFFECTS, Effects
@@ -226,7 +227,9 @@ class Settings(BaseSettings):
 
     def document(self) -> dict[str, Any]:
         """The settings as JSON values with secrets masked, for results and reports."""
-        document: dict[str, Any] = self.model_dump(mode="json", exclude_none=True)
+        document: dict[str, Any] = Redactor(self.secrets()).own_value(
+            self.model_dump(mode="json", exclude_none=True)
+        )
         return document
 
     def secrets(self) -> tuple[str, ...]:
@@ -235,14 +238,17 @@ class Settings(BaseSettings):
         tokens = (self.target.token, second.token if second else None)
         return tuple(secret.get_secret_value() for secret in tokens if secret and secret.get_secret_value())
 
+    def private_text(self) -> str:
+        """The settings, including secrets, as the text of a settings file."""
+        return tomlkit.dumps(_with_secrets(self.model_dump(exclude_none=True)))
+
     def write_private(self, path: Path) -> None:
         """Write the settings, including secrets, to a file that only its owner can read."""
-        document = _with_secrets(self.model_dump(exclude_none=True))
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.fchmod(descriptor, 0o600)  # for a file that existed
             file.truncate()
-            file.write(tomlkit.dumps(document))
+            file.write(self.private_text())
 
 
 def expectations_from(settings: Mapping[str, Any]) -> Expectations:

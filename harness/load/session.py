@@ -25,11 +25,13 @@ from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
 from harness.config.sources import load_settings
 from harness.config.target import Target
+from harness.contract.evidence.redaction import Redactor
 from harness.errors import SettingsError
 from harness.exit_codes import INTERRUPTED
 from harness.load.bounds.limits import limits_here, refuse_impossible
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.locust import process
+from harness.load.locust.guarded_output import guard_output
 from harness.load.locust.options import add_options, path_option
 from harness.load.locust.run_context import RunContext
 from harness.load.schedule.plan import LoadPlan, WorkerShare
@@ -107,6 +109,7 @@ class Session:
     def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
         self._sessions[environment] = self
         self._environment = environment
+        guard_output(runner, Redactor(self.settings.secrets()))
         if not isinstance(runner, WorkerRunner):
             process.exit_on_error(self._check)
             self.publisher = SnapshotPublisher(path_option(environment.parsed_options, "harness_live"))

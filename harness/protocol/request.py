@@ -21,6 +21,11 @@ class HttpRequest:
         """A POST request with `body` as JSON."""
         return cls("POST", target, headers, json.dumps(body, ensure_ascii=False).encode())
 
+    def __repr__(self) -> str:
+        # Tracebacks show it, cut at any place; header fields hold the token.
+        names = ", ".join(name for name, _ in self.headers)
+        return f"<{self.method} {self.target} ({names}), {len(self.body)} bytes>"
+
     def header(self, name: str) -> str | None:
         """The first value of header field `name`, case-insensitive; None if absent."""
         lower = name.lower()

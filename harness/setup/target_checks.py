@@ -52,7 +52,7 @@ def check_target(settings: Settings) -> Iterator[SetupFinding]:
     """
     redact = Redactor(settings.secrets())
     for finding in _check_target(settings):
-        yield replace(finding, detail=redact.text(finding.detail))
+        yield replace(finding, detail=redact.sentence(finding.detail))
 
 
 def _check_target(settings: Settings) -> Iterator[SetupFinding]:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.settings import Settings
-from harness.contract.evidence.document import document
+from harness.contract.evidence.curl import curl
+from harness.contract.evidence.document import masked_document
 from harness.contract.evidence.redaction import Redactor
-from harness.contract.evidence.serialization import pack
+from harness.contract.evidence.serialization import pack, unpack
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
+from harness.contract.requirements import RULES
 from harness.contract.verdicts import Verdicts
 from harness.results.records import CheckRecord, RuleResultRecord
 from harness.results.writer import ResultsWriter
@@ -54,6 +56,11 @@ class EvidenceStore:
     stores_documents: bool
     # By id(exchange); the Exchange is kept so that its id() is not reused:
     _numbered: dict[int, tuple[str, Exchange]] = field(default_factory=dict)
+    _altered: set[str] = field(default_factory=set)  # names of those whose response held a secret
+    redact: Redactor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.redact = Redactor(self.settings.secrets())
 
     def id_of(self, exchange: Exchange, scenario: str, documents: dict[str, Any]) -> str:
         """The id of `exchange`. The document of a new one is added to `documents`."""
@@ -64,12 +71,14 @@ class EvidenceStore:
         self._numbered[id(exchange)] = name, exchange
         if not self.stores_documents:
             return name
+        masked = self.redact.exchange(exchange)
+        if masked.reads is not exchange.reads:
+            self._altered.add(name)
+        command = curl(exchange.request, self.settings.target.base_url or "", self.settings.secrets())
         documents[name] = {
             "scenario": scenario,
-            "label": exchange.label,
-            "document": document(
-                exchange, base_url=self.settings.target.base_url or "", secrets=self.settings.secrets()
-            ),
+            "label": masked.label,
+            "document": masked_document(masked, self.redact.text(command)),
         }
         return name
 
@@ -81,7 +90,7 @@ class EvidenceStore:
             {
                 "exchange": self.id_of(place.exchange, scenario, documents),
                 "event": place.frame.index if place.frame is not None else None,
-                "note": place.note,
+                "note": self.redact.sentence(place.note),
             }
             for place in evaluated.finding.places
         ]
@@ -92,11 +101,32 @@ class EvidenceStore:
         ]
 
     def pack(self, evaluated: Evaluated, scenario: str, documents: dict[str, Any]) -> Any:
-        """The rule's evidence for the results file; None if there is no results file."""
+        """The rule's evidence for the results file, with secrets masked.
+
+        None if there is no results file, or if the rule comes to a different result with the secrets masked: then the
+        stored verdict stands, and cannot be found again from the file.
+        """
         if not self.stores_documents:
             return None
-        packed = pack(evaluated.evidence, lambda exchange: self.id_of(exchange, scenario, documents))
-        return Redactor(self.settings.secrets()).value(packed)
+        used: dict[str, Exchange] = {}
+
+        def refer(exchange: Exchange) -> str:
+            name = self.id_of(exchange, scenario, documents)
+            used[name] = exchange
+            return name
+
+        packed = pack(evaluated.evidence, refer)
+        masked = self.redact.value(packed)
+        if masked == packed and self._altered.isdisjoint(used):
+            return packed
+        return masked if self._gives_same_result(evaluated.finding, masked, used) else None
+
+    def _gives_same_result(self, finding: Finding, masked: Any, used: Mapping[str, Exchange]) -> bool:
+        """Whether the rule finds in the masked evidence what it found in the bytes that were received."""
+        evidence = unpack(masked, lambda name: self.redact.exchange(used[name]))
+        again = RULES[finding.requirement](*evidence, expect=self.settings.expectations)
+        sentence = self.redact.sentence
+        return (again.verdict, sentence(again.detail)) == (finding.verdict, sentence(finding.detail))
 
 
 def store_verdicts(

@@ -36,14 +36,17 @@ async def preflight(target: Target) -> Exchange:
 
     A 429 or 503 is retried after the time in Retry-After.
     """
-    url = f"{target.settings.base_url}".rstrip("/") + target.settings.path
+    redact = Redactor(target.secrets)
+    url = redact.sentence(f"{target.settings.base_url}".rstrip("/") + target.settings.path)
     try:
         response = await _first_response(target)
     except LocalResourceError as fault:
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
-    problem = await other_protocol(target.endpoint, response) or wrong_target(target, response)
+    problem = await other_protocol(target.endpoint, response) or wrong_target(
+        target, redact.exchange(response)
+    )
     if problem is not None:
-        raise PreflightError(f"the target {url} {problem}")
+        raise PreflightError(f"the target {url} {redact.sentence(problem)}")
     return response
 
 
@@ -104,9 +107,8 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
         return f"is not an endpoint: POST got status {status}{_page(response)}; check target.path (--path)"
     if status in _REDIRECTS:
         location = (response.head.value("location") if response.head else None) or "no Location"
-        to = Redactor(target.secrets).text(location)
         return (
-            f"redirects (status {status}) to {quoted(to, _QUOTED_CHARS)}: set the target to the final address, "
+            f"redirects (status {status}) to {quoted(location, _QUOTED_CHARS)}: set the target to the final address, "
             "because the harness follows no redirect"
         )
     if response.is_throttled:

@@ -55,7 +55,8 @@ def recheck(path: Path) -> tuple[Verdicts, list[tuple[RuleResultRecord, CheckOut
 
 
 def _recheck_row(row: RuleResultRecord, expect: Expectations, find: Any) -> CheckOutcome:
-    if row.evidence is None:  # no rule was applied: it was not applicable, or the harness failed
+    # No rule was applied (it was not applicable, or the harness failed), or masking hides what it found.
+    if row.evidence is None:
         return CheckOutcome(row.requirement, Verdict(row.verdict), row.detail, row.test)
     names: dict[int, str] = {}
 

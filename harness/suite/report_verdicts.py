@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Verdict
 from harness.contract.verdicts import CheckOutcome
 
@@ -64,6 +65,19 @@ def show_as_skipped(report: pytest.TestReport, item: pytest.Item, reason: str) -
     """Make a report a skip: the test neither passed nor failed the session."""
     report.outcome = "skipped"
     report.longrepr = (str(item.path), (item.location[1] or 0) + 1, reason)
+
+
+def clean(report: pytest.TestReport, redact: Redactor) -> None:
+    """Mask secrets, and show control characters, in a report's traceback, in its locals and in captured output."""
+    if isinstance(report.longrepr, tuple):
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, redact.lines(reason))
+    elif report.longrepr is not None:
+        text = str(report.longrepr)
+        shown = redact.lines(text)
+        if shown != text:  # a traceback that needs no change keeps its colours
+            report.longrepr = shown
+    report.sections = [(title, redact.lines(content)) for title, content in report.sections]
 
 
 def skip_without_source(raised: BaseException) -> pytest.ExceptionInfo[BaseException]:

@@ -14,6 +14,7 @@ import pytest
 from harness.atomic_file import ensure_writable, write_text
 from harness.config.settings import Settings
 from harness.config.sources import load_settings, read_token
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Verdict
 from harness.contract.requirements import find
 from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
@@ -27,6 +28,7 @@ from harness.suite.progress import Progress
 from harness.suite.report_verdicts import (
     attach,
     attached,
+    clean,
     show_as_failed,
     show_as_skipped,
     skip_without_source,
@@ -112,6 +114,7 @@ class TargetSession:
         self.documents: dict[str, Any] = {}
         self.runner: ScenarioRunner | None = None
         self.settings: Settings | None = None
+        self.redact = Redactor(())
         self.progress: Progress | None = None
         self.interrupted = False
         self.unsound: str | None = None
@@ -166,6 +169,7 @@ class TargetSession:
         if known_failures := self._path_option("harness_known_failures"):
             self._load_known_failures(known_failures)
         self.settings = load_settings(self._path_option("harness_config"), settings_from_options(self.config))
+        self.redact = Redactor(self.settings.secrets())
         limits = Limits(
             self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
         )
@@ -201,9 +205,9 @@ class TargetSession:
             call.excinfo = skip_without_source(raised)
         report = yield
         requirement_id = requirement_of(item)
-        if requirement_id is None or (call.when != "call" and raised is None):
-            return report
-        self._attach_verdict(report, item, call, requirement_id, raised)
+        if requirement_id is not None and (call.when == "call" or raised is not None):
+            self._attach_verdict(report, item, call, requirement_id, raised)
+        clean(report, self.redact)
         return report
 
     def _attach_verdict(
@@ -222,7 +226,8 @@ class TargetSession:
         if raised is None and evaluated is not None:
             store = self.config.stash[_EVIDENCE]
             finding = evaluated.finding
-            verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, finding.detail)
+            detail = self.redact.sentence(finding.detail)
+            verdict, detail = self.verdicts.accept(requirement_id, finding.verdict, detail)
             evidence = store.references(evaluated, item.name, documents)
             requirement = find(requirement_id)
             if fails(verdict, requirement.level, strict=self.config.getoption("harness_strict")):
@@ -231,13 +236,14 @@ class TargetSession:
                 show_as_skipped(report, item, f"{verdict}: {detail}")
             packed = store.pack(evaluated, item.name, documents)
         elif isinstance(raised, NotApplicable):
-            verdict, detail = Verdict.NOT_APPLICABLE, str(raised)
+            verdict, detail = Verdict.NOT_APPLICABLE, self.redact.sentence(str(raised))
             show_as_skipped(report, item, f"{verdict}: {detail}")
         elif isinstance(raised, Undecided | LocalResourceError):
-            verdict, detail = Verdict.INCONCLUSIVE, str(raised)
+            verdict, detail = Verdict.INCONCLUSIVE, self.redact.sentence(str(raised))
             show_as_skipped(report, item, f"{verdict}: {detail}")
         elif raised is not None:
-            verdict, detail = Verdict.ERROR, f"the harness itself failed: {type(raised).__name__}: {raised}"
+            what = self.redact.sentence(f"{type(raised).__name__}: {raised}")
+            verdict, detail = Verdict.ERROR, f"the harness itself failed: {what}"
         else:
             verdict, detail = Verdict.ERROR, "the test checked nothing"
             show_as_failed(report, detail)
@@ -296,7 +302,8 @@ class TargetSession:
     @property
     def notes(self) -> list[str]:
         """What limits the verdicts, in sentences."""
-        notes = [f"{self.queue_note}, so the suite sent no more at once."] if self.queue_note else []
+        queue_note = self.redact.sentence(self.queue_note)
+        notes = [f"{queue_note}, so the suite sent no more at once."] if queue_note else []
         return [*notes, f"The test is not sound (exit 1): {self.unsound}."] if self.unsound else notes
 
     def _update_known_failures(self, path: Path) -> None:
@@ -321,8 +328,8 @@ class TargetSession:
         self._stop_runner()
         target = {}
         if self.settings is not None:
-            target = self.settings.target.model_dump(
-                mode="json", include={"base_url", "path", "organization_id"}
+            target = self.redact.own_value(
+                self.settings.target.model_dump(mode="json", include={"base_url", "path", "organization_id"})
             )
         known_failures = self._path_option("harness_known_failures")
         if known_failures and self.config.getoption("harness_update_known_failures") and self.verdicts.tested:

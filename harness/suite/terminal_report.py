@@ -61,12 +61,12 @@ class LineWriter:
 
 def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
     """A failure, explained: the requirement, what happened, how to fix it, where, and a command to reproduce it."""
+    redact = Redactor(settings.secrets())
     lines = [
         f"{row.id} ({row.level}): {row.text}  [{row.source}]",
         f"{finding.verdict.upper()}: {finding.detail}",
         f"How to fix it: {row.fix}",
     ]
-    redact = Redactor(settings.secrets())
     for place in finding.places[:_PLACES]:
         lines += ["", *_place_lines(place, settings, redact)]
     rest = finding.places[_PLACES:]
@@ -75,22 +75,21 @@ def explain(finding: Finding, row: Requirement, settings: Settings) -> str:
             "",
             *(f"also {place.exchange.label}: {place.note or place.exchange.describe()}" for place in rest),
         ]
-    return redact.text("\n".join(lines))
+    return "\n".join(map(redact.sentence, lines))
 
 
 def _place_lines(place: Location, settings: Settings, redact: Redactor) -> Iterator[str]:
-    exchange = place.exchange
+    exchange = redact.exchange(place.exchange)
     yield f"{exchange.label}: {exchange.describe()}{f' ({place.note})' if place.note else ''}"
     if exchange.head is not None:
         yield f"    HTTP/{exchange.head.version} {exchange.head.status} {exchange.head.reason}"
-    masked = redact.pieces([read.data for read in exchange.reads])
     pointed_at = [] if place.frame is None else [place.frame.index]
-    parts = parts_of(exchange.reads, pointed_at, _PLACE_BYTES, masked)
+    parts = parts_of(exchange.reads, pointed_at, _PLACE_BYTES)
     first, end = 0, _READS_BEFORE + _READS_AFTER
     for shown in parts:
         first, end = max(0, shown - _READS_BEFORE), shown + 1 + _READS_AFTER
     for number, read in enumerate(exchange.reads[first:end], first):
-        lines = list(_part_lines(parts[number])) if number in parts else [(" ", _beginning(masked[number]))]
+        lines = list(_part_lines(parts[number])) if number in parts else [(" ", _beginning(read.data))]
         for line, (mark, text) in enumerate(lines):
             at_ms = f"{exchange.offset_ms(read.arrival_ns):9.1f} ms" if line == 0 else ""
             yield f"  {mark} {at_ms:12}  {text}"
@@ -98,7 +97,7 @@ def _place_lines(place: Location, settings: Settings, redact: Redactor) -> Itera
     if remaining > 0:
         yield f"    … {counted(remaining, 'more read')}"
     body = exchange.request.body
-    command = curl(exchange.request, settings.target.base_url or "", settings.secrets())
+    command = redact.text(curl(place.exchange.request, settings.target.base_url or "", settings.secrets()))
     yield f"    {command}" if len(body) < 2000 else f"    {command[:400]}… (a body of {len(body)} bytes)"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.commands import processes as children_module
-from harness.commands.processes import ChildProcesses
+from harness.commands.processes import ChildProcesses, private_settings
 
 #: Ends by itself at SIGINT, with a code of its own, after it has written what it has.
 POLITE = """
@@ -188,3 +188,45 @@ def test_a_child_that_has_ended_is_not_sent_a_signal(tmp_path: Path) -> None:
         assert children.wait(ended) == 0
         signal.raise_signal(signal.SIGTERM)
     assert children.interrupted
+
+
+# Settings with secrets
+
+
+def test_children_read_the_settings_as_often_as_they_like_and_no_file_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with private_settings('token = "s3cret-token"\n') as path:
+        code = f"[print(open({str(path)!r}).read(), end='') for _ in range(2)]"
+        read = subprocess.run(
+            python(code), capture_output=True, text=True, check=True, start_new_session=True
+        )
+        assert read.stdout == 'token = "s3cret-token"\n' * 2
+        assert path.stat().st_mode & 0o077 == 0
+        assert list(tmp_path.iterdir()) == []
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+def test_the_settings_are_gone_however_the_process_ends(tmp_path: Path, number: int) -> None:
+    code = (
+        "import sys, time; from harness.commands.processes import private_settings\n"
+        "with private_settings('s3cret-token') as path: print(path, flush=True); time.sleep(60)"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(python(code), env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        path = Path(process.stdout.readline().strip())
+        assert path.read_text() == "s3cret-token"
+        process.send_signal(number)
+    assert not path.exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_files_in_memory_only_this_user_can_read_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "memfd_create")
+    with private_settings("s3cret-token") as path:
+        assert path.read_text() == "s3cret-token"
+        assert path.stat().st_mode & 0o077 == 0
+    assert not path.parent.exists()

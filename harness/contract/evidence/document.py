@@ -1,7 +1,7 @@
 """Exchanges as JSON documents, for readers and to check them again. Secrets are masked.
 
-A secret is replaced by as many asterisks as it has bytes, so chunk sizes and offsets stay correct and a stored Exchange
-decodes as when it was received.
+A masked secret is as long as before (harness.contract.evidence.redaction), so chunk sizes and offsets stay correct and
+a stored Exchange decodes as when it was received.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from harness.contract.decoding.read_log import Read, ReadLog
 from harness.contract.evidence.curl import curl
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange, Timing
+from harness.formatting import escaped
 from harness.protocol.request import HttpRequest
 
 _EXCERPT_ROWS = 60  # at the beginning, and as many at the end
@@ -40,25 +41,24 @@ def printable(data: bytes, limit: int | None = None) -> str:
 def _printable(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
-    return char if char.isprintable() and char != "\\" else char.encode("unicode_escape").decode()
+    return char if char.isprintable() and char != "\\" else escaped(char)
 
 
 def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
     """The Exchange as a JSON value, for readers (curl, head, wire, events) and for `restore` (recorded)."""
     secrets = tuple(secrets)
     redact = Redactor(secrets)
-    reads = redact.pieces([read.data for read in exchange.reads])
-    shown: dict[str, Any] = redact.value(
-        {
-            **_description(exchange, base_url, secrets),
-            "wire": [
-                _wire_row(exchange, place, read, shown)
-                for place, (read, shown) in enumerate(zip(exchange.reads, reads, strict=True))
-            ],
-            "events": [_event_row(exchange, frame, redact) for frame in exchange.frames],
-        }
-    )
-    return {**shown, "recorded": _recorded(exchange, redact, reads)}
+    return masked_document(redact.exchange(exchange), redact.text(curl(exchange.request, base_url, secrets)))
+
+
+def masked_document(masked: Exchange, command: str) -> dict[str, Any]:
+    """The document of an Exchange from `Redactor.exchange`. command: for a shell, without secrets."""
+    return {
+        **_description(masked, command),
+        "wire": [_wire_row(masked, place, read) for place, read in enumerate(masked.reads)],
+        "events": [_event_row(masked, frame) for frame in masked.frames],
+        "recorded": _recorded(masked),
+    }
 
 
 def excerpt(
@@ -71,42 +71,36 @@ def excerpt(
     """
     secrets = tuple(secrets)
     redact = Redactor(secrets)
-    raw = tuple(exchange.reads)
-    reads = redact.pieces([read.data for read in raw])
-    received = exchange.frames
-    here = _by_read(spans(raw, sorted(pointed_at)[:_MAX_POINTED_AT]))
+    masked = redact.exchange(exchange)  # before cutting: half a secret would not be recognized
+    reads = tuple(masked.reads)
+    received = masked.frames
+    here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
     wire = _kept(len(reads), here)
     events = _kept(len(received), sorted(pointed_at)[:_MAX_POINTED_AT])
-    shown: dict[str, Any] = redact.value(
-        {
-            **_description(exchange, base_url, secrets),
-            "wire": [
-                _wire_row(exchange, place, raw[place], reads[place], _EXCERPT_BYTES)
-                | ({"parts": _parts(reads[place], here[place], _EXCERPT_BYTES)} if place in here else {})
-                for place in wire
-            ],
-            "wire_left_out": len(reads) - len(wire),
-            "events": [_event_row(exchange, received[place], redact, _EXCERPT_BYTES) for place in events],
-            "events_left_out": len(received) - len(events),
-        }
-    )
-    return shown
+    return {
+        **_description(masked, redact.text(curl(exchange.request, base_url, secrets))),
+        "wire": [
+            _wire_row(masked, place, reads[place], _EXCERPT_BYTES)
+            | ({"parts": _parts(reads[place].data, here[place], _EXCERPT_BYTES)} if place in here else {})
+            for place in wire
+        ],
+        "wire_left_out": len(reads) - len(wire),
+        "events": [_event_row(masked, received[place], _EXCERPT_BYTES) for place in events],
+        "events_left_out": len(received) - len(events),
+    }
 
 
 def parts_of(
-    reads: Sequence[Read], pointed_at: Collection[int], limit: int, shown: Sequence[bytes] | None = None
+    reads: Sequence[Read], pointed_at: Collection[int], limit: int
 ) -> dict[int, list[dict[str, Any]]]:
     """The parts to show of each read with an event that is pointed at, by the read's number: about `limit` bytes each.
 
-    pointed_at: indexes of events. shown: the bytes of the reads with secrets masked, if they are not masked in `reads`.
+    pointed_at: indexes of events.
     A part is {"text": printable text, "here": whether it belongs to such an event} or {"left_out": number of bytes}.
     """
     reads = tuple(reads)
     here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
-    return {
-        number: _parts(reads[number].data if shown is None else shown[number], read_spans, limit)
-        for number, read_spans in here.items()
-    }
+    return {number: _parts(reads[number].data, read_spans, limit) for number, read_spans in here.items()}
 
 
 def recorded_parts(
@@ -138,40 +132,35 @@ def _parts(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[dict[str, 
     return [*parts, {"left_out": len(data) - shown_to}] if shown_to < len(data) else parts
 
 
-def _description(exchange: Exchange, base_url: str, secrets: tuple[str, ...]) -> dict[str, Any]:
-    wall_ns = exchange.timing.sent_wall_ns
+def _description(masked: Exchange, command: str) -> dict[str, Any]:
+    wall_ns = masked.timing.sent_wall_ns
     return {
-        "label": exchange.label,
-        "curl": curl(exchange.request, base_url, secrets),
+        "label": masked.label,
+        "curl": command,
         "started_at": datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat() if wall_ns else None,
-        "ending": str(exchange.ending),
-        "ending_detail": exchange.ending_detail,
-        "status": exchange.status,
-        "head": _head_text(exchange),
+        "ending": str(masked.ending),
+        "ending_detail": masked.ending_detail,
+        "status": masked.status,
+        "head": _head_text(masked),
     }
 
 
-def _wire_row(
-    exchange: Exchange, place: int, read: Read, shown: bytes, limit: int | None = None
-) -> dict[str, Any]:
+def _wire_row(exchange: Exchange, place: int, read: Read, limit: int | None = None) -> dict[str, Any]:
     return {
         "index": place,
         "at_ms": round(exchange.offset_ms(read.arrival_ns), 3),
         "lag_ms": None if read.lag_ns is None else round(read.lag_ns / 1e6, 3),
         "size": len(read.data),
-        "bytes": printable(shown, limit),
+        "bytes": printable(read.data, limit),
     }
 
 
-def _event_row(
-    exchange: Exchange, frame: DecodedFrame, redact: Redactor, limit: int | None = None
-) -> dict[str, Any]:
-    # Mask before cutting: half a secret would not be recognized.
+def _event_row(exchange: Exchange, frame: DecodedFrame, limit: int | None = None) -> dict[str, Any]:
     return {
         "at_ms": round(exchange.offset_ms(frame.arrival_ns), 3),
         "index": frame.index,
-        "id": None if frame.frame.id is None else redact.text(frame.frame.id)[:limit],
-        "data": None if frame.frame.data is None else redact.text(frame.frame.data)[:limit],
+        "id": None if frame.frame.id is None else frame.frame.id[:limit],
+        "data": None if frame.frame.data is None else frame.frame.data[:limit],
     }
 
 
@@ -192,21 +181,18 @@ def _head_text(exchange: Exchange) -> str:
     return f"HTTP/{head.version} {head.status} {head.reason}\n{fields}"
 
 
-def _recorded(exchange: Exchange, redact: Redactor, reads: Sequence[bytes]) -> dict[str, Any]:
-    request = exchange.request
+def _recorded(masked: Exchange) -> dict[str, Any]:
+    request = masked.request
     return {
         "request": {
             "method": request.method,
-            "target": redact.text(request.target),
-            "headers": redact.value(request.headers),
-            "body": _pack(redact.bytes(request.body)),
+            "target": request.target,
+            "headers": [list(field) for field in request.headers],
+            "body": _pack(request.body),
         },
-        "begins_run": exchange.begins_run,
-        "timing": asdict(exchange.timing),
-        "reads": [
-            [read.arrival_ns, read.lag_ns, _to_text(data)]
-            for read, data in zip(exchange.reads, reads, strict=True)
-        ],
+        "begins_run": masked.begins_run,
+        "timing": asdict(masked.timing),
+        "reads": [[read.arrival_ns, read.lag_ns, _to_text(read.data)] for read in masked.reads],
     }
 
 

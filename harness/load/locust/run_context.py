@@ -12,6 +12,7 @@ from locust.env import Environment
 
 from harness.config.settings import Settings
 from harness.config.target import Target
+from harness.contract.evidence.redaction import Redactor
 from harness.gate.goodput import journey_limits, run_limits
 from harness.gate.objective import parse_objectives
 from harness.load.journeys.cpu_yield import CpuYield
@@ -66,6 +67,7 @@ class RunContext:
             base_url=settings.target.base_url or "",
             on_finalized=self._report_to_locust,
         )
+        self._shown_path = Redactor(settings.secrets()).sentence(settings.target.path)
         self.stopping = Event()
         self.test = plan.test
         self._environment = environment
@@ -109,7 +111,7 @@ class RunContext:
         terminal_ns = None if stream.harness_fault else exchange.summary.terminal_ns
         events.request.fire(
             request_type="POST",
-            name=f"{self.settings.target.path} [{stream.journey}: {stream.step.name}]",
+            name=f"{self._shown_path} [{stream.journey}: {stream.step.name}]",
             response_time=max(0, (terminal_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns)
             / 1e6,
             response_length=exchange.size_bytes,

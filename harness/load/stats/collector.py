@@ -10,11 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
+from harness.formatting import visible
 from harness.gate.goodput import is_good
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import (
@@ -66,9 +67,9 @@ class PendingStream:
 class Collector:
     """One process's streams of one test.
 
-    worker: the process's name in the results. secrets: masked in evidence. base_url: of the target, for curl
-    commands in the evidence. run_limits: the per-run objectives by metric; journey_limits: those of journeys with
-    their own (harness.gate.goodput). extra_stats: adds process statistics to each batch. on_finalized: called with
+    worker: the process's name in the results. secrets: masked in every text from the server. base_url: of the target,
+    for curl commands in the evidence. run_limits: the per-run objectives by metric; journey_limits: those of journeys
+    with their own (harness.gate.goodput). extra_stats: adds process statistics to each batch. on_finalized: called with
     each finished stream once it is known whether it failed.
     """
 
@@ -86,6 +87,7 @@ class Collector:
         self.worker = worker
         self.closed = False
         self._secrets = tuple(secrets)
+        self._redact = Redactor(self._secrets)
         self._base_url = base_url
         self._run_limits = run_limits or {}
         self._journey_limits = journey_limits or {}
@@ -195,7 +197,7 @@ class Collector:
         self._on_finalized(stream)
 
     def _record_fault(self, stream: PendingStream, fault: str) -> None:
-        reason = one_line(Redactor(self._secrets).text(f"{HARNESS_FAULT} {fault}"))
+        reason = one_line(self._redact.lines(f"{HARNESS_FAULT} {fault}"))
         stream.harness_fault, stream.reason, stream.kind = True, reason, reason
         if reason not in self._fault_reasons and len(self._fault_reasons) == _MOST_FAULT_REASONS:
             reason = f"{HARNESS_FAULT} for other reasons"
@@ -206,10 +208,14 @@ class Collector:
     def _record_findings(
         self, stream: PendingStream, exchange: Exchange, outcome: str, findings: list[Finding]
     ) -> None:
-        broken = broken_requirements(findings)
+        broken = [
+            replace(finding, detail=self._redact.sentence(finding.detail))
+            for finding in broken_requirements(findings)
+        ]
         stream.findings = broken
-        stream.reason = failure_reason(exchange, outcome, stream.step, broken)
-        stream.kind = failure_kind(exchange, outcome, stream.step, broken)
+        # Masked before it is shortened: half a secret would not be recognized.
+        stream.reason = failure_reason(exchange, outcome, stream.step, broken, self._redact.lines)
+        stream.kind = failure_kind(exchange, outcome, stream.step, broken, self._redact.lines)
         ended_wall_ns = to_wall_ns(exchange.timing.ended_ns)
         if stream.reason is not None:
             self._batch.failures[ended_wall_ns // _SECOND_NS, stream.journey] += 1
@@ -247,7 +253,7 @@ class Collector:
                     journey=journey,
                     at_ns=at_ns,
                     detail=finding.detail,
-                    evidence=excerpts(finding.places, self._base_url, self._secrets),
+                    evidence=excerpts(finding.places, self._base_url, self._redact.secrets),
                 )
             )
 
@@ -257,10 +263,10 @@ class Collector:
         sent_ns = status = key = run_id = None
         if exchange is not None:
             sent_ns = exchange.timing.sent_wall_ns
-            key = _shortened(exchange.request.header("idempotency-key"))
+            key = self._shown(exchange.request.header("idempotency-key"))
             # After a harness fault, decoding itself may raise.
             with suppress(Exception) if stream.harness_fault else nullcontext():
-                status, run_id = exchange.status, _shortened(exchange.run_id)
+                status, run_id = exchange.status, self._shown(exchange.run_id)
         return StreamRecord(
             journey=stream.journey,
             step=stream.step.name,
@@ -284,6 +290,10 @@ class Collector:
             run_id=run_id,
             violations=len(stream.findings),
         )
+
+    def _shown(self, text: str | None) -> str | None:
+        """An id for the results, which a server may make as long as it likes."""
+        return None if text is None else visible(self._redact.text(text))[:_ID_CHARACTERS]
 
     def close(self) -> None:
         """End the test: open streams count as in flight, and nothing can be scheduled any more.
@@ -326,7 +336,3 @@ class Collector:
         else:
             batch.open = dict(Counter(stream.journey for stream in self._open.values()))
         return batch
-
-
-def _shortened(text: str | None) -> str | None:
-    return None if text is None else text[:_ID_CHARACTERS]

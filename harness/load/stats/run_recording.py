@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from harness.config.settings import Settings
+from harness.contract.evidence.redaction import Redactor
 from harness.export.otel import Pusher, interval_s
 from harness.gate.objective import parse_objectives
 from harness.load.stats.live import LiveStats, SnapshotDocument
@@ -50,7 +51,7 @@ class RunRecording:
         self._pushes = list(_otlp_push(settings))
         self._recorder = ResultsRecorder(
             path,
-            manifest_at_start(settings.document(), sys.argv),
+            manifest_at_start(settings.document(), Redactor(settings.secrets()).own_value(sys.argv)),
             self._collect,
             keep_streams=settings.load.keep_streams,
             listeners=[*([] if self.live is None else [self.live]), *self._pushes],

@@ -7,8 +7,9 @@ the stream that started the run, not from a replay, whose tokens were generated 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy.typing as npt
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
+from harness.formatting import visible
 from harness.results.metrics import LEAST_RATE_MS, NET_METRICS
 
 _REASON_CHARACTERS = 500
 _TOO_MANY_REQUESTS = 429
 _SECOND_NS = 1_000_000_000
+_VISIBLE = partial(visible, keep="\r\n\t")  # one_line makes blanks of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +101,21 @@ def unmet_recommendations(findings: list[Finding]) -> list[Finding]:
     )
 
 
-def failure_reason(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
-    """Why the stream failed, in one line; None if it ended as its step expects and broke no MUST."""
+def failure_reason(
+    exchange: Exchange,
+    outcome: str,
+    step: StreamStep,
+    broken: list[Finding],
+    shown: Callable[[str], str] = _VISIBLE,
+) -> str | None:
+    """Why the stream failed, in one line; None if it ended as its step expects and broke no MUST.
+
+    shown: masks what a server's words must not show.
+    """
     reason = _unexpected_ending(exchange, outcome, step)
     if reason is None and broken:
         reason = f"{broken[0].requirement}: {broken[0].detail}"
-    return None if reason is None else one_line(reason)
+    return None if reason is None else one_line(shown(reason))
 
 
 def _unexpected_ending(exchange: Exchange, outcome: str, step: StreamStep) -> str | None:
@@ -119,11 +131,17 @@ def _unexpected_ending(exchange: Exchange, outcome: str, step: StreamStep) -> st
     return f"ended with {outcome}, expected {step.expects[0]}"
 
 
-def failure_kind(exchange: Exchange, outcome: str, step: StreamStep, broken: list[Finding]) -> str | None:
-    """The failure reason without details of the single stream, for grouping in tables."""
+def failure_kind(
+    exchange: Exchange,
+    outcome: str,
+    step: StreamStep,
+    broken: list[Finding],
+    shown: Callable[[str], str] = _VISIBLE,
+) -> str | None:
+    """The failure reason without details of the single stream, for grouping in tables. shown: see failure_reason."""
     unexpected = _unexpected_ending(exchange, outcome, step)
     if unexpected is not None:
-        return one_line(unexpected)
+        return one_line(shown(unexpected))
     return f"violates {', '.join(finding.requirement for finding in broken)}" if broken else None
 
 

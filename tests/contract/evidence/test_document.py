@@ -177,19 +177,23 @@ SPELT = {
 }
 
 
+def mark_of(spelt: str) -> str:
+    return "*" if spelt == SECRET else "#"
+
+
 @pytest.mark.parametrize("spelt", SPELT.values(), ids=SPELT)
 def test_a_secret_is_masked_however_it_is_spelt(spelt: str) -> None:
     redact = Redactor([SECRET])
-    masked = "*" * len(spelt)
+    masked = mark_of(spelt) * len(spelt)
     assert redact.text(f"a {spelt} b") == f"a {masked} b"
     assert redact.bytes(f"a {spelt} b".encode()) == f"a {masked} b".encode()
     assert redact.value({"a": [spelt, 7, None], spelt: True}) == {"a": [masked, 7, None], masked: True}
 
 
 def test_the_longer_secret_is_masked_first() -> None:
-    redact = Redactor(["abc", "abcdef", ""])
-    assert redact.text("abcdef abc") == "****** ***"
-    assert redact.bytes(b"abcdef abc") == b"****** ***"
+    redact = Redactor(["secret-1", "secret-1234", ""])
+    assert redact.text("secret-1234 secret-1") == "*********** ********"
+    assert redact.bytes(b"secret-1234 secret-1") == b"*********** ********"
     assert Redactor([]).bytes(b"abc") == b"abc"
     assert Redactor([""]).text("abc") == "abc"
 
@@ -257,7 +261,7 @@ def test_no_field_of_a_document_holds_a_secret(spelt: str) -> None:
     told = everything_in(stored)
     assert SECRET not in told
     assert spelt not in told
-    assert told.count("*" * len(spelt)) >= 10
+    assert told.count(mark_of(spelt) * len(spelt)) >= 10
     assert f"Bearer ${TOKEN_VARIABLES[0]}" in stored["curl"]
 
 

@@ -1,0 +1,74 @@
+"""What the suite stores of a response with the token: nothing of it, and evidence that gives the same verdict."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.contract.evidence.document import restore
+from harness.contract.evidence.serialization import unpack
+from harness.contract.exchange import Exchange
+from harness.contract.requirements import RULES
+from harness.contract.rules import security
+from harness.suite.evidence_store import Evaluated, EvidenceStore
+from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token
+
+TOKEN = "canary-7f3a9c2e"
+SETTINGS = Settings.model_validate({"target": {"base_url": "http://127.0.0.1:9", "token": TOKEN}})
+
+
+def stored(rule: Any, *evidence: Any) -> tuple[Evaluated, Any, dict[str, Any]]:
+    """The finding, the packed evidence and the documents of a rule applied to this evidence."""
+    expect = SETTINGS.expectations
+    evaluated = Evaluated(rule(*evidence, expect=expect), evidence)
+    documents: dict[str, Any] = {}
+    packed = EvidenceStore(SETTINGS, "exchange-", stores_documents=True).pack(
+        evaluated, "a scenario", documents
+    )
+    return evaluated, packed, documents
+
+
+def judged_again(evaluated: Evaluated, packed: Any, documents: dict[str, Any]) -> tuple[str, str]:
+    def find(name: str) -> Exchange:
+        return restore(json.loads(json.dumps(documents[name]["document"])))
+
+    finding = RULES[evaluated.finding.requirement](*unpack(packed, find), expect=SETTINGS.expectations)
+    return finding.verdict, finding.detail
+
+
+@pytest.mark.parametrize("said", [TOKEN, TOKEN.upper(), "nothing", "*" * len(TOKEN)])
+def test_the_token_is_found_again_in_what_is_stored(said: str) -> None:
+    one = run(token(0, said), done(1))
+    evaluated, packed, documents = stored(security.no_secrets, [one], [TOKEN, "garbage-token"])
+    assert TOKEN not in json.dumps([packed, documents]).lower().replace("\\", "")
+    assert evaluated.finding.verdict == ("fail" if said == TOKEN else "pass")
+    if packed is not None:
+        assert judged_again(evaluated, packed, documents) == (
+            evaluated.finding.verdict,
+            evaluated.finding.detail,
+        )
+    # A server that masks it as we do cannot be judged again: its asterisks are those of the token.
+    assert (packed is None) == (said == "*" * len(TOKEN))
+
+
+def test_what_masking_hides_keeps_its_verdict_without_evidence() -> None:
+    said = frame({"type": "token", "content": TOKEN}, "1-0") + done(2)
+    body = gzip.compress(said)
+    one = scripted(
+        (0, head(200, {**STREAM, "Content-Encoding": "gzip", "Content-Length": str(len(body))})), (1, body)
+    )
+    evaluated, packed, documents = stored(RULES["framing.one-json-object"], one)
+    assert evaluated.finding.verdict == "pass"
+    assert packed is None
+    assert documents["exchange-1"]["document"]["events"] == []
+
+
+def test_a_response_without_the_token_is_stored_as_it_came() -> None:
+    one = run(token(0, "hello"), done(1))
+    evaluated, packed, documents = stored(RULES["framing.one-json-object"], one)
+    assert judged_again(evaluated, packed, documents) == (evaluated.finding.verdict, evaluated.finding.detail)
+    assert restore(documents["exchange-1"]["document"]).reads == one.reads
