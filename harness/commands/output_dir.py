@@ -17,6 +17,7 @@ from harness.results.manifest import NO_LOAD, manifest_at_start
 from harness.results.schema import RESULTS_FILE
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
+from harness.run_clock import RUN_CLOCK
 
 REPORT_FILE = "report.html"
 LOAD_LOG, SUITE_LOG = "load.log", "suite.log"
@@ -50,6 +51,7 @@ def begin(out: Path, settings: Settings, *, has_suite: bool = False, has_load: b
     path = out / RESULTS_FILE
     if os.path.lexists(path):
         raise SettingsError(f"{path} is from an earlier test; choose a different --out folder or remove it")
+    RUN_CLOCK.start()
     try:
         out.mkdir(parents=True, exist_ok=True)
         with ResultsWriter(path) as writer:
@@ -90,7 +92,7 @@ def finish(path: Path, *, interrupted: bool) -> Path:
 
     with ResultsWriter(path) as writer:
         writer.set_manifest(
-            state="interrupted" if interrupted else "finished", ended_at=datetime.now(UTC).isoformat()
+            state="interrupted" if interrupted else "finished", ended_at=RUN_CLOCK.now().isoformat()
         )
     write_summary(path)
     report: Path = write_report(path, path.with_name(REPORT_FILE))

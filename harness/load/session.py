@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,6 +42,7 @@ from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web.form import LoadForm
 from harness.results.saturation import MASTER
 from harness.results.schema import RESULTS_FILE, ResultsError
+from harness.run_clock import RUN_CLOCK
 
 _LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival is due
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
@@ -262,6 +262,7 @@ class Session:
         return self._with_form(settings, self.form.values(vars(self._environment.parsed_options)))
 
     def _start(self, settings: Settings) -> None:
+        RUN_CLOCK.start()
         self._interrupted = False
         self._stopping = False
         self._environment.process_exit_code = None  # of the previous test of this session
@@ -280,7 +281,7 @@ class Session:
             self._recording.started(self._master_link.start(settings))
         else:
             process.tune()  # takes longer than a request, so before the schedule begins
-            start_wall_ns = time.time_ns() + int(_LOCAL_START_AFTER_S * 1e9)
+            start_wall_ns = RUN_CLOCK.wall_ns() + int(_LOCAL_START_AFTER_S * 1e9)
             self._recording.started(start_wall_ns)
             plan = LoadPlan(
                 uuid.uuid4().hex, start_wall_ns, settings.load, WorkerShare(0, 1), settings.objectives

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from harness.run_clock import RUN_CLOCK
 
 _NAMED_VERSIONS = ("agent-run-harness", "locust", "gevent", "pytest")
 
@@ -21,7 +22,7 @@ def manifest_at_start(settings: Mapping[str, Any], argv: Sequence[str]) -> dict[
     """The manifest when a test starts. settings: plain values, secrets masked. argv: the command line."""
     target = settings.get("target", {})
     return {
-        "started_at": datetime.now(UTC).isoformat(),
+        "started_at": RUN_CLOCK.now().isoformat(),
         "command": [Path(argv[0]).name, *argv[1:]],
         "versions": {
             "python": platform.python_version(),

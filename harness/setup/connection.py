@@ -77,4 +77,9 @@ def _ms(began_s: float) -> float:
 def _expiry(secured: ssl.SSLSocket) -> datetime | None:
     certificate = secured.getpeercert() or {}  # empty if it was not verified
     until = certificate.get("notAfter")
-    return datetime.fromtimestamp(ssl.cert_time_to_seconds(until), UTC) if isinstance(until, str) else None
+    if not isinstance(until, str):
+        return None
+    try:
+        return datetime.fromtimestamp(ssl.cert_time_to_seconds(until), UTC)
+    except (ValueError, OverflowError):  # a date that no calendar has
+        return None

@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
@@ -18,12 +17,14 @@ from harness.contract.finding import Verdict
 from harness.contract.rules.headers import incremental
 from harness.formatting import counted
 from harness.protocol.http1 import Delimiter
+from harness.protocol.http_date import http_date
 from harness.setup.connection import ConnectionAttempt, connect
 from harness.setup.finding import SetupFinding, fail, ok, warn
 from harness.setup.probe import Probe, is_long, refusal, status_and_message, stream_problem, streamed_ms
 from harness.transport.endpoint import Endpoint
 
 _EXPIRES_SOON_DAYS = 14
+_DATE_CHARS = 100  # shown of a Date
 _DATE_TRUNCATED_S, _DATE_CACHED_S, _DATE_ROUNDED_S = 1.0, 1.0, 0.5
 _MAX_SKEW_S = 5.0  # Date has a resolution of one second, and the response took some time
 _REMAINING = ("ratelimit-remaining", "x-ratelimit-remaining", "x-rate-limit-remaining")
@@ -272,13 +273,13 @@ def check_clock_skew(run: Exchange) -> SetupFinding:
     head_ns, timing = run.head_ns, run.timing
     if date is None or head_ns is None or timing.sent_wall_ns is None or timing.sent_ns is None:
         return ok("clock skew", "the target sends no Date")
-    try:
-        target_time = parsedate_to_datetime(date)
-    except ValueError:
+    target_time = http_date(date)
+    if target_time is None:
         return warn(
-            "clock skew", f"invalid Date from the target: {date!r}", "see RFC 9110, 5.6.7 for its form"
+            "clock skew",
+            f"invalid Date from the target: {date[:_DATE_CHARS]!r}",
+            "see RFC 9110, 5.6.7 for its form",
         )
-    target_time = target_time if target_time.tzinfo else target_time.replace(tzinfo=UTC)
     sent_s, received_s = timing.sent_wall_ns / 1e9, (timing.sent_wall_ns + head_ns - timing.sent_ns) / 1e9
     # When the head was written, the target's clock showed a time in the second of Date or, if it caches Date for a
     # second, in the next one; half a second before, if it rounds. This machine's showed one from sent_s to received_s.

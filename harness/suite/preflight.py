@@ -112,11 +112,11 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
             "because the harness follows no redirect"
         )
     if response.is_throttled:
-        wait = response.head.value("retry-after") if response.head else None
+        wait = (response.head.value("retry-after") if response.head else None) or ""
+        asks = f" (Retry-After: {wait[:_QUOTED_CHARS]})" if wait else ""
         return (
-            f"answered status {status} to each of {_RETRIES_WHEN_THROTTLED + 1} requests"
-            f"{f' (Retry-After: {wait})' if wait else ''}: wait until its rate limit or overload is over, or raise "
-            "the limit for the test"
+            f"answered status {status} to each of {_RETRIES_WHEN_THROTTLED + 1} requests{asks}: wait until its rate "
+            "limit or overload is over, or raise the limit for the test"
         )
     return None
 

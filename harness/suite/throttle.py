@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from harness.contract.exchange import Exchange
+from harness.protocol.http_date import http_date
 
 _UNAVAILABLE = 503
 MAX_WAIT_S = 30.0
@@ -34,23 +34,15 @@ def retry_after_s(response: Exchange) -> float:
     value = _header(response, "retry-after")
     if value.isascii() and value.strip().isdigit():
         return min(float(value), MAX_WAIT_S)
-    until = _date(value)
+    until = http_date(value)
     if until is None:
         return _DEFAULT_WAIT_S
-    now = _date(_header(response, "date")) or datetime.now(UTC)
+    now = http_date(_header(response, "date")) or datetime.now(UTC)
     return min(max(0.0, (until - now).total_seconds()), MAX_WAIT_S)
 
 
 def _header(response: Exchange, name: str) -> str:
     return (response.head.value(name) if response.head else None) or ""
-
-
-def _date(value: str) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return date if date.tzinfo else date.replace(tzinfo=UTC)  # "-0000" is UTC (RFC 5322)
 
 
 class Throttle:

@@ -16,6 +16,8 @@ _MAX_CLOCK_READ_NS = 20_000
 _CLOCK_READ_TRIES = 5
 _OFFSET_VALID_NS = 2_000_000  # in that time no clock discipline moves the clocks apart by more than 1 us
 _PLAUSIBLE_LAG_NS = 60_000_000_000  # more means that the wall clock was set after the timestamp
+_STEP_NS = 5_000_000  # a change of the offset by more means that the wall clock was set
+_SLEW = 0.001  # of the time passed: more than any clock discipline moves the clocks apart
 HAS_KERNEL_TIMESTAMPS = sys.platform == "linux"
 
 
@@ -41,11 +43,20 @@ def enable_kernel_timestamps(sock: socket.socket) -> None:
 class ClockOffset:
     """The wall clock minus the monotonic clock, measured again every 2 ms."""
 
-    __slots__ = ("_measured_ns", "_offset_ns")
+    __slots__ = ("_measured_ns", "_offset_ns", "_set_ns")
 
     def __init__(self) -> None:
         self._offset_ns = 0
         self._measured_ns: int | None = None
+        self._set_ns = 0  # when it was found that the wall clock had been set, monotonic clock
+
+    def lag_ns(self, now_ns: int, stamp_ns: int) -> int | None:
+        """How long ago, in ns, the wall clock showed `stamp_ns`. now_ns: current monotonic time.
+
+        None if that cannot be known: the wall clock was set since then.
+        """
+        lag_ns = now_ns + self.at_ns(now_ns) - stamp_ns
+        return lag_ns if 0 <= lag_ns < _PLAUSIBLE_LAG_NS and now_ns - lag_ns >= self._set_ns else None
 
     def at_ns(self, now_ns: int) -> int:
         """The offset in ns. now_ns: current monotonic time."""
@@ -62,7 +73,12 @@ class ClockOffset:
             before_ns, wall_ns, now_ns = now_ns, time.time_ns(), time.monotonic_ns()
             if now_ns - before_ns < _MAX_CLOCK_READ_NS:
                 break
-        self._offset_ns, self._measured_ns = wall_ns - now_ns, now_ns
+        offset_ns = wall_ns - now_ns
+        if self._measured_ns is not None:
+            moved_ns = abs(offset_ns - self._offset_ns)
+            if moved_ns > _STEP_NS + _SLEW * (now_ns - self._measured_ns):
+                self._set_ns = now_ns
+        self._offset_ns, self._measured_ns = offset_ns, now_ns
 
 
 _clock_offset = ClockOffset()
@@ -98,7 +114,7 @@ def read_with_timestamp(sock: socket.socket, size: int = READ_BYTES) -> tuple[in
     for level, kind, payload in ancillary:
         if kind == _SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(payload) >= _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack_from(payload)
-            lag_ns = now_ns + _clock_offset.at_ns(now_ns) - (seconds * 1_000_000_000 + nanoseconds)
-            if 0 <= lag_ns < _PLAUSIBLE_LAG_NS:
+            lag_ns = _clock_offset.lag_ns(now_ns, seconds * 1_000_000_000 + nanoseconds)
+            if lag_ns is not None:
                 return now_ns - lag_ns, lag_ns, data
     return now_ns, None, data

@@ -24,6 +24,7 @@ from harness.load.distributed.delivery import Deduplicator, SendQueue
 from harness.load.schedule.plan import LoadPlan
 from harness.load.stats.collector import Collector
 from harness.load.stats.stats_batch import StatsBatch
+from harness.run_clock import RUN_CLOCK
 
 READY = "harness-ready"
 DRAIN = "harness-drain"
@@ -158,7 +159,7 @@ class MasterLink:
         ]
         self._wait_until_ready(set(workers))
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
-        start_wall_ns = time.time_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
+        start_wall_ns = RUN_CLOCK.wall_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
         load = settings.load
         plan = LoadPlan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
         self._deduplicator = Deduplicator(plan.test, self._deliver)

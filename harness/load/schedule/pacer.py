@@ -14,6 +14,7 @@ from gevent.event import Event
 from harness.load.schedule.arrivals import Arrivals, arrivals_for
 from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
 from harness.load.schedule.precise_timer import PreciseTimer
+from harness.run_clock import RUN_CLOCK
 
 _SECOND_NS = 1_000_000_000
 _READY_NS = 2_000_000
@@ -44,7 +45,7 @@ class Schedule:
         if arrivals is None or share is None or load.seed is None:
             return None
         limit = None if load.max_in_flight is None else share.of(load.max_in_flight)
-        start_ns = time.monotonic_ns() + plan.start_wall_ns - time.time_ns()
+        start_ns = RUN_CLOCK.monotonic_ns(plan.start_wall_ns)
         return cls(arrivals, share, load.seed, start_ns, load.duration, limit)
 
     def when_ready(self) -> Self:

@@ -6,7 +6,6 @@ Results leave as StatsBatches, which are merged by addition.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
@@ -32,6 +31,7 @@ from harness.load.stats.stream_metrics import (
 )
 from harness.load.stats.violation_evidence import excerpts
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
+from harness.run_clock import RUN_CLOCK
 
 _SECOND_NS = 1_000_000_000
 _MOST_FAULT_REASONS = 10  # per process; further reasons are counted together
@@ -44,7 +44,7 @@ class CollectorClosedError(RuntimeError):
 
 @dataclass(slots=True)
 class PendingStream:
-    """A stream from its scheduling to its record. Times are wall clock, epoch ns.
+    """A stream from its scheduling to its record. Times are wall clock, epoch ns, of RUN_CLOCK.
 
     exchange: what was exchanged, also if the stream was stopped. reason: why it failed, in full. kind: the reason
     without details of the single stream. harness_fault: a fault of the harness kept it from being checked; then
@@ -112,7 +112,7 @@ class Collector:
         """
         if self.closed:
             raise CollectorClosedError("the test has ended; no stream may start")
-        wall_ns = time.time_ns() if intended_ns is None else to_wall_ns(intended_ns)
+        wall_ns = RUN_CLOCK.wall_ns(intended_ns)
         stream = PendingStream(journey, step, wall_ns, scheduled=intended_ns is not None)
         self._open[id(stream)] = stream
         self._batch.ledger[wall_ns // _SECOND_NS, journey, "scheduled"] += 1
@@ -262,7 +262,7 @@ class Collector:
         value = measured.values.get
         sent_ns = status = key = run_id = None
         if exchange is not None:
-            sent_ns = exchange.timing.sent_wall_ns
+            sent_ns = None if exchange.timing.sent_ns is None else to_wall_ns(exchange.timing.sent_ns)
             key = self._shown(exchange.request.header("idempotency-key"))
             # After a harness fault, decoding itself may raise.
             with suppress(Exception) if stream.harness_fault else nullcontext():
@@ -306,7 +306,7 @@ class Collector:
         self.closed = True
         for stream in list(self._unchecked.values()):
             self._finalize_unchecked(stream)
-        second = time.time_ns() // _SECOND_NS
+        second = RUN_CLOCK.wall_ns() // _SECOND_NS
         for stream in self._open.values():
             self._batch.ledger[second, stream.journey, "in flight"] += 1
             if stream.exchange is not None:

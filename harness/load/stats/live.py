@@ -39,7 +39,6 @@ a second and at the end) has these keys:
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -54,6 +53,7 @@ from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
 from harness.results.saturation import ERROR_METRICS, MASTER, ProcessSeconds, measurement_error_of
+from harness.run_clock import RUN_CLOCK
 
 VERSION = 1
 
@@ -85,7 +85,7 @@ class LiveStats:
         objectives: Iterable[Objective] = (),
         has_warmup: bool = False,
         lasts_s: float | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = RUN_CLOCK.now_s,
     ) -> None:
         self.stopping = False
         self.users = users

@@ -19,6 +19,7 @@ from harness.load.schedule.precise_timer import PreciseTimer
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
 from harness.results.records import ProcessRecord
+from harness.run_clock import RUN_CLOCK
 
 PERIOD_NS = 20_000_000
 _SECOND_NS = 1_000_000_000
@@ -78,7 +79,7 @@ class ProcessMonitor:
         if due_ns > now_ns:
             return due_ns
         next_ns = due_ns + ((now_ns - due_ns) // PERIOD_NS + 1) * PERIOD_NS
-        delays = self._delays.setdefault(time.time_ns() // _SECOND_NS, Histogram())
+        delays = self._delays.setdefault(RUN_CLOCK.wall_ns(now_ns) // _SECOND_NS, Histogram())
         for missed_ns in range(max(due_ns, next_ns - _MOST_DUE * PERIOD_NS), next_ns, PERIOD_NS):
             delays.record((now_ns - missed_ns) / 1e6)
         return next_ns
@@ -88,8 +89,8 @@ class _Second:
     """CPU use of this process over one second from construction."""
 
     def __init__(self) -> None:
-        self._epoch_s = time.time_ns() // _SECOND_NS
         self._start_ns = time.monotonic_ns()
+        self._epoch_s = RUN_CLOCK.wall_ns(self._start_ns) // _SECOND_NS
         self._cpu_ns = time.process_time_ns()
 
     def is_over(self, now_ns: int) -> bool:

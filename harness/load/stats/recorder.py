@@ -7,7 +7,6 @@ so one native thread does all the writing.
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from harness.results.saturation import fault_sentence
 from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
+from harness.run_clock import RUN_CLOCK
 
 _WRITE_EVERY_S = 1.0
 
@@ -91,7 +91,7 @@ class ResultsRecorder:
     def add(self, batch: StatsBatch, worker: str) -> None:
         """Take one process's batch. It is written within about a second."""
         self.totals.add(batch, worker)
-        self._last_report_s[worker] = time.time()
+        self._last_report_s[worker] = RUN_CLOCK.now_s()
         if batch and (self.path is not None or self._listeners):
             self._unwritten.append((batch, worker))
 
@@ -206,7 +206,7 @@ class ResultsRecorder:
 
     def _add_final_manifest(self, state: str, lost: list[str]) -> None:
         run_state = (
-            {} if self._adds_to_open_results else {"state": state, "ended_at": datetime.now(UTC).isoformat()}
+            {} if self._adds_to_open_results else {"state": state, "ended_at": RUN_CLOCK.now().isoformat()}
         )
         counted_until = {worker: self._last_report_s.get(worker) for worker in lost}
         totals = self.totals.totals

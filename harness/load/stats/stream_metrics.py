@@ -6,7 +6,6 @@ the stream that started the run, not from a replay, whose tokens were generated 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +18,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 from harness.formatting import visible
 from harness.results.metrics import LEAST_RATE_MS, NET_METRICS
+from harness.run_clock import RUN_CLOCK
 
 _REASON_CHARACTERS = 500
 _TOO_MANY_REQUESTS = 429
@@ -152,8 +152,8 @@ def one_line(text: str) -> str:
 
 
 def to_wall_ns(monotonic_ns: int) -> int:
-    """A monotonic clock reading as wall clock time, epoch ns, by the current offset between the clocks."""
-    return monotonic_ns + time.time_ns() - time.monotonic_ns()
+    """A monotonic clock reading as wall clock time, epoch ns, as of the start of the test."""
+    return RUN_CLOCK.wall_ns(monotonic_ns)
 
 
 _Numbers = npt.NDArray[np.int64]
@@ -190,7 +190,7 @@ def measure(exchange: Exchange, step: StreamStep, outcome: str, *, scheduled: bo
         measured.values["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
     if timing.sent_ns is not None:
         _measure_response(measured, exchange, step, outcome)
-        wall_offset_ns = (timing.sent_wall_ns or 0) - timing.sent_ns
+        wall_offset_ns = to_wall_ns(timing.sent_ns) - timing.sent_ns
         if step.begins_run and outcome != "rejected":
             _measure_gaps(measured, summary.token_arrivals_ns, wall_offset_ns)
         if step.reads_at_once:

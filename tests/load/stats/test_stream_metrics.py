@@ -26,11 +26,18 @@ from harness.load.stats.stream_metrics import (
 )
 from harness.protocol.request import HttpRequest
 from harness.results.metrics import LEAST_RATE_MS
+from harness.run_clock import RUN_CLOCK
 from tests.load.run_server import HEAD
 
 MS = 1_000_000
 WALL = 1_700_000_000_000_000_000
 HEAD_409 = b"HTTP/1.1 409 Conflict\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+@pytest.fixture(autouse=True)
+def wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is WALL when a request is sent."""
+    monkeypatch.setattr(RUN_CLOCK, "_offset_ns", WALL - 20 * MS)
 
 
 def frame(**event: object) -> bytes:
