@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 
 
 def http_date(value: str) -> datetime | None:
-    """The moment, UTC; None if `value` is no date, or one that no calendar program can represent.
+    """The moment, UTC; None if `value` is not a date, or one that no calendar program can represent.
 
     RFC 9110, 5.6.7.
     """
