@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness.atomic_file import atomic_write_text, open_log
+from harness.atomic_file import atomic_write_text, open_log, temporary_folder
 from harness.capacity.idle_wait import IdleWait
 from harness.capacity.record import MANIFEST_KEY, CapacityStep, Record
 from harness.capacity.search import CapacityResult, SearchPlan, conclude, next_step
@@ -202,3 +202,32 @@ class _CapacitySearch:
         settings = self._settings.model_copy(update={"load": load})
         path = output_dir.begin(folder, settings)
         with ExitStack() as stack:
+            settings_file = stack.enter_context(private_settings(settings.private_text()))
+            shared = stack.enter_context(temporary_folder())
+            log = stack.enter_context(open_log(folder / output_dir.LOAD_LOG))
+            live = shared / "live.json"
+            title = f"harness capacity, step {step_number}"
+            poll = stack.enter_context(
+                self._output.watch(title, live, None, lambda: self._children.interrupted)
+            )
+            command = load_command_for(settings, folder, live)
+            environment = load_environment(settings_file, clean_environment())
+            return path, self._children.wait(self._children.start(command, environment, log), poll)
+
+    def _print_step(self, step: CapacityStep) -> None:
+        values = [f"{key} {format_value(key, value)}" for key, value in step.values.items()]
+        if step.goodput is not None and "goodput" not in step.values:
+            values.append(f"goodput {percent(step.goodput)}")
+        if step.completed_per_s is not None:
+            values.append(f"{number(step.completed_per_s)} completed/s")
+        self._output.print(f"{step.number:3} {step.rate:>6g}/s {step.verdict:9} {', '.join(values)}")
+        if step.verdict in ("saturated", "invalid"):
+            self._output.print(f"    {step.why}")
+
+    def _save(self) -> None:
+        document = self._record.document()
+        atomic_write_text(
+            self._path.with_name(CAPACITY_FILE), f"{json.dumps(document, indent=2, allow_nan=False)}\n"
+        )
+        with ResultsWriter(self._path) as writer:
+            writer.set_manifest(**{MANIFEST_KEY: document})

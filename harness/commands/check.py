@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from harness.atomic_file import open_log
+from harness.atomic_file import open_log, temporary_folder
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
@@ -94,3 +94,30 @@ def _load_and_suite(
     """Run load and suite at the same time."""
     path = output_dir.begin(folder, settings, has_suite=True)
     with (
+        private_settings(settings.private_text()) as settings_file,
+        temporary_folder() as shared,
+        open_log(folder / output_dir.LOAD_LOG) as load_log,
+        open_log(folder / output_dir.SUITE_LOG) as suite_log,
+    ):
+        environment = load_environment(settings_file, clean_environment())
+        live, progress = shared / "live.json", shared / "progress.json"
+        with output.watch("harness check", live, progress, lambda: children.interrupted) as poll:
+            load = children.start(load_command_for(settings, folder, live), environment, load_log)
+            command = suite_command(
+                settings_file, results_file=path, progress_file=progress, pytest_args=pytest_args
+            )
+            suite = children.start(command, clean_environment(), suite_log)
+            suite_code = suite_exit_code(children.wait(suite, poll))
+            print_verdicts(output, path, settings, suite_code, interrupted=children.interrupted)
+            if load.poll() is None and not children.interrupted:
+                output.print("conformance has ended; the load is still running")
+            load_code = load_exit_code(children.wait(load, poll), path, children)
+        show_load_log(output, load_code, folder)
+    report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
+    return FinishedTest(path, report, suite_code, load_code)
+
+
+def _with_embedded(settings: Settings, base_url: str) -> Settings:
+    """The settings with the embedded server as the target. Load and objectives stay."""
+    demo = settings_alone(demo_config(base_url), "the embedded server's settings")
+    return settings.model_copy(update={"target": demo.target, "budgets": demo.budgets})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harness.atomic_file import open_log
+from harness.atomic_file import open_log, temporary_folder
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
@@ -49,3 +49,16 @@ def run_load(
 
 def _load_only(settings: Settings, folder: Path, children: ChildProcesses, output: Output) -> FinishedTest:
     path = output_dir.begin(folder, settings)
+    with (
+        private_settings(settings.private_text()) as settings_file,
+        temporary_folder() as shared,
+        open_log(folder / output_dir.LOAD_LOG) as log,
+    ):
+        environment = load_environment(settings_file, clean_environment())
+        live = shared / "live.json"
+        with output.watch("harness load", live, None, lambda: children.interrupted) as poll:
+            load = children.start(load_command_for(settings, folder, live), environment, log)
+            load_code = load_exit_code(children.wait(load, poll), path, children)
+        show_load_log(output, load_code, folder)
+    report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
+    return FinishedTest(path, report, PASSED, load_code)
