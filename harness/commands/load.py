@@ -10,7 +10,13 @@ from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands import output_dir
 from harness.commands.evaluation import require_readable, too_short_for
-from harness.commands.load_process import describe_load, load_command_for, load_exit_code, show_load_log
+from harness.commands.load_process import (
+    describe_load,
+    load_command_for,
+    load_exit_code,
+    load_problem,
+    show_load_log,
+)
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.commands.publication import evaluate_and_publish
 from harness.commands.repeats import FinishedTest, run_with_repeats
@@ -59,6 +65,7 @@ def _load_only(settings: Settings, folder: Path, children: ChildProcesses, outpu
         with output.watch("harness load", live, None, lambda: children.interrupted) as poll:
             load = children.start(load_command_for(settings, folder, live), environment, log)
             load_code = load_exit_code(children.wait(load, poll), path, children)
+            problem = load_problem(live)
         show_load_log(output, load_code, folder)
     report = output_dir.finish(path, interrupted=children.interrupted or load_code < 0)
-    return FinishedTest(path, report, PASSED, load_code)
+    return FinishedTest(path, report, PASSED, load_code, problem)

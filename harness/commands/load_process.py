@@ -12,6 +12,7 @@ from harness.formatting import counted
 from harness.load.locust.command import DEFAULT_USERS, load_command
 from harness.results.reader import Results
 from harness.terminal.output import Output
+from harness.terminal.snapshot import read_document
 
 
 def describe_load(settings: Settings) -> str:
@@ -37,6 +38,12 @@ def load_exit_code(code: int, path: Path, children: ChildProcesses) -> int:
         return code
     with Results(path) as results:
         return code if results.ledger().scheduled else NOT_TESTED
+
+
+def load_problem(live: Path) -> str:
+    """Why a load could not start or write its results, from its last live numbers; empty if they name nothing."""
+    document = read_document(live)
+    return str(document["problem"] or "") if document is not None else ""
 
 
 def show_load_log(output: Output, load_code: int, folder: Path) -> None:

@@ -14,7 +14,7 @@ from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import FileWriteError, SettingsError
 from harness.results.manifest import NO_LOAD, manifest_at_start
-from harness.results.schema import RESULTS_FILE
+from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
 from harness.run_clock import RUN_CLOCK
@@ -87,16 +87,29 @@ def _link_latest(folder: Path) -> None:
 
 
 def finish(path: Path, *, interrupted: bool) -> Path:
-    """Write a test's end to the manifest, then summary and report. Returns the report."""
+    """Write a test's end to the manifest, then summary and report. Returns the report.
+
+    Raises ResultsError and FileWriteError; the message says how to read what was stored before.
+    """
     from harness.reports.html import write_report
 
-    with ResultsWriter(path) as writer:
-        writer.set_manifest(
-            state="interrupted" if interrupted else "finished", ended_at=RUN_CLOCK.now().isoformat()
-        )
-    write_summary(path)
-    report: Path = write_report(path, path.with_name(REPORT_FILE))
+    if not path.is_file():
+        raise ResultsError(f"{path}: the results file was removed during the test; nothing can be reported")
+    try:
+        with ResultsWriter(path) as writer:
+            writer.set_manifest(
+                state="interrupted" if interrupted else "finished", ended_at=RUN_CLOCK.now().isoformat()
+            )
+        write_summary(path)
+        report: Path = write_report(path, path.with_name(REPORT_FILE))
+    except (ResultsError, FileWriteError) as problem:
+        raise type(problem)(f"{problem}; {readable_before(path)}") from None
     return report
+
+
+def readable_before(path: Path) -> str:
+    """How to read what a test measured before its results could not be written, as a clause."""
+    return f"harness report {path} --out FILE shows what was stored before"
 
 
 def results_file(path: Path) -> Path:

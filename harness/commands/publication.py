@@ -111,6 +111,11 @@ def _exit_code(
         if part_code == NOT_TESTED:
             code = NOT_TESTED
             problems.append(f"{part} could not run; see above and {tests[0].results.with_name(log)}")
+    problems += [
+        f"{test.load_problem}; {output_dir.readable_before(test.results)}"
+        for test in tests
+        if test.load_problem
+    ]
     return code, tuple(problems)
 
 

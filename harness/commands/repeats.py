@@ -15,12 +15,16 @@ from harness.terminal.output import Output
 
 
 class FinishedTest(NamedTuple):
-    """A test that has ended: its results file, its report, and the exit codes of its suite and its load."""
+    """A test that has ended: its results file, its report, and the exit codes of its suite and its load.
+
+    load_problem: why the load's results are not complete, as a clause; empty if nothing is known.
+    """
 
     results: Path
     report: Path
     suite_code: int
     load_code: int
+    load_problem: str = ""
 
 
 def run_with_repeats(

@@ -79,6 +79,7 @@ class ResultsWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _create(self.path)
             self._db = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+            self._file = _file_number(self.path)
         except (OSError, sqlite3.Error) as problem:
             raise ResultsError(f"{self.path}: cannot create the results file: {problem}") from None
         try:
@@ -251,6 +252,8 @@ class ResultsWriter:
                 "a ResultsWriter cannot be used after a fork; open a new one in the child process"
             )
         if self._rows:
+            if _file_number(self.path) != self._file:
+                raise ResultsError(f"{self.path}: the results file was removed or replaced during the test")
             try:
                 with self._transaction():
                     sample = self._write_pending()
@@ -354,6 +357,15 @@ class ResultsWriter:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+
+def _file_number(path: Path) -> tuple[int, int] | None:
+    """What identifies a file, whatever its name; None if there is none."""
+    try:
+        info = path.stat()
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino
 
 
 def _create(path: Path) -> None:

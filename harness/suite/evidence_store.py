@@ -142,9 +142,7 @@ def store_verdicts(
     interrupted: the suite did not finish. notes: what limits the verdicts, in sentences.
     """
     with ResultsWriter(path) as writer:
-        writer.set_manifest(suite_state="interrupted" if interrupted else "finished", suite_notes=list(notes))
-        for name, entry in documents.items():
-            writer.add_exchange(name, entry["scenario"], entry["label"], entry["document"])
+        writer.set_manifest(suite_state="interrupted", suite_notes=list(notes))
         writer.add_checks(
             CheckRecord(
                 id=check.requirement.id,
@@ -166,3 +164,8 @@ def store_verdicts(
             )
             for result in verdicts.results
         )
+        writer.commit()  # on a full disk, the verdicts are there even if their evidence is not
+        for name, entry in documents.items():
+            writer.add_exchange(name, entry["scenario"], entry["label"], entry["document"])
+        if not interrupted:
+            writer.set_manifest(suite_state="finished")

@@ -86,6 +86,9 @@ class RunRecording:
         self._recorder.close(state, lost, ends_test=ends_test)
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
+            if self.live is not None:  # the command that started the load names the reason
+                self.live.problem = self._recorder.problem
+                self.live.flush()
             return 2
         self._store_push_problems()
         ledger = self._recorder.ledger
