@@ -5,6 +5,7 @@ An unknown key is an error: a misspelt limit that is silently ignored would let 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -44,17 +45,19 @@ def _is_header_value(value: SecretStr) -> SecretStr:
     return value
 
 
-def _contains_no_null(value: JsonValue) -> JsonValue:
+def _is_json_without_null(value: JsonValue) -> JsonValue:
     if value is None:
         raise ValueError("it contains null, which a settings file cannot contain")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"it contains {value}, which JSON cannot contain")
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
-            _contains_no_null(item)
+            _is_json_without_null(item)
     return value
 
 
 Token = Annotated[SecretStr, AfterValidator(_is_header_value)]
-JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_contains_no_null)]
+JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_is_json_without_null)]
 Action = JsonObject
 
 

@@ -22,6 +22,9 @@ from harness.config.parsing import did_you_mean
 from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Settings
 from harness.errors import SettingsError
 from harness.input_file import TOKEN_BYTES, read_text, read_toml
+from harness.protocol.strict_json import has_lone_surrogate
+
+_MESSAGE_CHARS = 300
 
 
 def read_token(path: Path) -> str:
@@ -85,10 +88,13 @@ def _load(file_values: Mapping[str, Any], origin: str, flags: Mapping[str, Any])
                 InitSettingsSource(settings_cls, dict(file_values)),
             )
 
+    _refuse_unreadable(flags)
     try:
         return Loaded(**dict(flags))
     except ValidationError as problem:
         raise SettingsError(_message(problem, origin)) from None
+    except RecursionError:  # only variables are JSON that nothing has checked before
+        raise SettingsError(f"an environment variable {ENV_PREFIX}… is nested too deep") from None
     except UnreadableVariable as problem:
         field = next((name for name in Settings.model_fields if f'"{name}"' in str(problem)), "")
         raise SettingsError(
@@ -123,10 +129,25 @@ def _refuse_unknown_variables() -> None:
     for name in os.environ:
         if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
             continue
+        _require_text(os.environ[name], f"the environment variable {name}")
         first = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
         if first not in Settings.model_fields:
             hint = did_you_mean(first, Settings.model_fields)
             raise SettingsError(f"the environment variable {name} does not match a setting{hint}")
+
+
+def _refuse_unreadable(flags: Mapping[str, Any]) -> None:
+    """Raises SettingsError for command line options that are not text."""
+    for section, values in flags.items():
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, str):
+                _require_text(value, f"the command line option for {section}.{name}")
+
+
+def _require_text(value: str, what: str) -> None:
+    """Raises SettingsError for a value with bytes that are not UTF-8, which Python keeps as halves of characters."""
+    if has_lone_surrogate(value):
+        raise SettingsError(f"{what} is not UTF-8 text")
 
 
 def _message(problem: ValidationError, origin: str) -> str:
@@ -141,9 +162,13 @@ def _message(problem: ValidationError, origin: str) -> str:
     if first["type"] == "missing":
         variable = ENV_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
         return f"the setting {place!r} is missing in {origin}; set it there or as {variable}"
-    message, *details = first["msg"].removeprefix("Value error, ").splitlines()
+    message, *details = (_cut(line) for line in first["msg"].removeprefix("Value error, ").splitlines())
     where = f"setting {place!r}: " if place else ""
     return "\n".join([f"{where}{message} (from flags, {ENV_PREFIX}* or {origin})", *details])
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
 
 
 def _fields_at(path: list[str]) -> Mapping[str, Any]:
