@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from datetime import datetime
 
 from harness.ci.outcome import Case, Group, Outcome
+from harness.formatting import visible
 
 _SUITES: tuple[Group, ...] = ("test", "gate", "baseline", "conformance")
 _ELEMENTS = {"failed": "failure", "error": "error", "skipped": "skipped"}
-
-# https://www.w3.org/TR/xml/#charsets: XML 1.0 cannot contain other characters, not even as references.
-_ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def junit(outcome: Outcome) -> str:
@@ -79,10 +76,9 @@ def _case(case: Case) -> ET.Element:
 
 
 def escape_illegal(text: str) -> str:
-    r"""Text with the characters that XML cannot contain escaped: a NUL as \x00, a lone surrogate as \ud800."""
-    return _ILLEGAL.sub(_escape, text).replace("\r", "\\r")
+    r"""Text for XML 1.0, which cannot contain control characters or lone surrogates, not even as references.
 
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    They are escaped, and so is what is not seen: a NUL is \x00, a lone surrogate \ud800.
+    https://www.w3.org/TR/xml/#charsets
+    """
+    return visible(text, keep="\n\t")

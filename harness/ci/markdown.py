@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from harness.ci.outcome import Case, Outcome
-from harness.formatting import number
+from harness.formatting import number, visible
 from harness.gate.console import (
     format_change,
     format_change_interval,
@@ -30,7 +30,6 @@ _SHOWN_PERCENTILES = ("p50", "p95", "p99", "max")
 _TRUNCATED = "\n\n*Truncated: GitHub limits the size of summaries. The report is complete.*\n"
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|~$])")  # Markdown characters with a meaning inside a line
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 
 
 def markdown(outcome: Outcome, *, artifacts_url: str = "", limit_bytes: int = LIMIT_BYTES) -> str:
@@ -191,7 +190,7 @@ def _row(*cells: str) -> str:
 
 def plain(text: str) -> str:
     """Untrusted text as Markdown that shows it literally, on one line: no markup, links or HTML."""
-    text = _CONTROL.sub(" ", text)
+    text = visible(text)
     if len(text) > _DETAIL_CHARS:
         text = f"{text[:_DETAIL_CHARS]}… ({len(text)} characters)"
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
@@ -202,7 +201,7 @@ def plain(text: str) -> str:
 
 def code(text: str) -> str:
     """Untrusted text as a code span for a table cell, on one line."""
-    text = _CONTROL.sub(" ", text)
+    text = visible(text)
     fence = "`" * (max((len(run) for run in re.findall("`+", text)), default=0) + 1)
     space = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TextIO
 
+from harness.formatting import visible
+
 
 def in_github(environment: Mapping[str, str]) -> bool:
     """Whether this process runs in a step of a GitHub workflow."""
@@ -20,15 +22,14 @@ def in_github(environment: Mapping[str, str]) -> bool:
 def workflow_command(kind: str, message: str, **properties: str) -> str:
     """A workflow command on one line: ``::error title=…::message``.
 
-    Escapes as GitHub's own toolkit does (actions/toolkit, packages/core/src/command.ts).
+    Escapes as GitHub's own toolkit does (actions/toolkit, packages/core/src/command.ts), and shows control characters.
     """
     text = ",".join(f"{name}={_escape_property(value)}" for name, value in properties.items() if value)
     return f"::{kind}{f' {text}' if text else ''}::{_escape_data(message)}"
 
 
 def _escape_data(text: str) -> str:
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text, keep="\r\n").replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _escape_property(text: str) -> str:

@@ -44,8 +44,9 @@ class _Harness(LazyGroup):
             return super().invoke(ctx)
         except HarnessError as problem:
             from harness.ci.workflow_commands import in_github, workflow_command
+            from harness.formatting import visible
 
-            click.echo(f"harness: {problem}", err=True)
+            click.echo(f"harness: {visible(str(problem), keep=chr(10))}", err=True)
             if in_github(os.environ):
                 click.echo(workflow_command("error", str(problem), title="harness"))
             sys.exit(NOT_TESTED)

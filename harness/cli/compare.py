@@ -24,12 +24,11 @@ def compare(results: Sequence[Path], out: Path) -> None:
     \b
     Example: harness compare harness-results/before harness-results/after --out compare.html
     """
-    from rich.console import Console
-
     from harness.commands.output_dir import results_file
     from harness.reports.comparison_console import print_comparison
     from harness.reports.comparison_page import MOST_TESTS, compare_files
     from harness.reports.html import write_comparison
+    from harness.terminal.safe_console import SafeConsole
 
     if not 2 <= len(results) <= MOST_TESTS:
         raise SettingsError(f"compare takes 2 to {MOST_TESTS} results files or folders, not {len(results)}")
@@ -37,5 +36,5 @@ def compare(results: Sequence[Path], out: Path) -> None:
     written = write_comparison(
         page, out
     )  # before the table: the reader of standard output may close the pipe
-    print_comparison(page, Console(highlight=False))
+    print_comparison(page, SafeConsole(highlight=False))
     click.echo(f"comparison: {written}")

@@ -25,6 +25,7 @@ def judge(results: Path, json_file: Path | None) -> None:
     from harness.atomic_file import ensure_writable, write_text
     from harness.commands.output_dir import results_file
     from harness.contract.verdicts import failing
+    from harness.formatting import visible
     from harness.suite.recheck import recheck
     from harness.suite.terminal_report import LineWriter, write_summary
 
@@ -33,7 +34,7 @@ def judge(results: Path, json_file: Path | None) -> None:
     verdicts, changed = recheck(results_file(results))
     write_summary(LineWriter(), verdicts.checks, len(verdicts.results))
     for before, now in changed:
-        click.echo(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}")
+        click.echo(visible(f"changed: {before.test}: {before.verdict} -> {now.verdict}: {now.detail}"))
         for place in now.evidence:
             click.echo(f"    at {place['exchange']}, event {place['event']}")
     if json_file is not None:

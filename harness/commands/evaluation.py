@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from harness.config.settings import GateSettings, Settings
 from harness.gate.baseline_store import baseline_files
 from harness.gate.comparison import LEAST_FREEDOM
@@ -20,6 +18,7 @@ from harness.gate.objective import parse_objectives
 from harness.gate.report import GateReport
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
+from harness.terminal.safe_console import SafeConsole
 
 
 def require_readable(baseline: Path | None) -> None:
@@ -81,5 +80,5 @@ def print_evaluation(
 ) -> GateReport:
     """Evaluate a test, as evaluate_results does, and print the report. Raises ResultsError."""
     report = evaluate_results(paths, objectives, baseline, settings, intervals=True)
-    print_report(report, Console(highlight=False))
+    print_report(report, SafeConsole(highlight=False))
     return report

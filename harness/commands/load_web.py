@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import tomlkit
-from rich.console import Console
 
 from harness.commands import output_dir
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
@@ -19,6 +18,7 @@ from harness.errors import SettingsError
 from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment, page_command
 from harness.suite.preflight import ensure_testable
+from harness.terminal.safe_console import SafeConsole
 
 HOST = "127.0.0.1"
 _POLL_S = 0.1
@@ -30,7 +30,7 @@ def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
 
     Raises PreflightError if the target cannot be tested, SettingsError if the port is in use or the load impossible.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     refuse_impossible(settings.load)
     ensure_testable(settings)
     _ensure_free(port)

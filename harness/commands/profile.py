@@ -18,6 +18,7 @@ from harness.profiles.event_reader import ProfileEvent
 from harness.profiles.profile import Capability, Profile
 from harness.profiles.stream_reader import ProfileStream, read_stream
 from harness.protocol.capture import CapturedAnswer, CaptureError, read_capture
+from harness.terminal.safe_console import SafeConsole
 
 MAX_CAPTURE_BYTES = 64 * 1024 * 1024
 """A recorded answer may not be larger."""
@@ -31,14 +32,14 @@ def print_profiles() -> None:
     for name in library.names():
         profile = library.load(name)
         table.add_row(name, profile.title, ", ".join(profile.needs) or "-")
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 def print_profile(name: str) -> None:
     """What an API promises by its profile, and the profile's text."""
     profile = library.load(name)
     text, _ = library.source(name)
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     console.print(Text(f"{profile.name}: {profile.title}"))
     for variable, what in profile.needs.items():
         console.print(Text(f"  set {variable}: {what}"))
@@ -58,7 +59,7 @@ def check_profile(name: str, captures: Sequence[Path]) -> int:
     a file that is not a recorded answer.
     """
     profile = library.load(name)
-    console = Console(highlight=False, soft_wrap=True)
+    console = SafeConsole(highlight=False, soft_wrap=True)
     unfit = streams = 0
     for path in captures:
         for answer in _answers(path):

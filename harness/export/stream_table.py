@@ -35,7 +35,20 @@ BATCH = 20_000
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_NS = 1_000_000_000
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
+_FORMULA_STARTS = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "'",
+    "\uff1d",
+    "\uff0b",
+    "\uff0d",
+    "\uff20",
+)  # and full-width
 
 StreamRow = Sequence[Any]
 """Values in the order of COLUMNS; times are epoch nanoseconds."""
@@ -188,9 +201,9 @@ def _weight(seen: int, kept: int) -> float:
 def write_csv(table: StreamTable, file: BinaryIO) -> None:
     """CSV as in RFC 4180, UTF-8: header, CRLF, null as an empty cell, times in ISO 8601 with nanoseconds.
 
-    A text that a spreadsheet would run as a formula (it starts with = + - @, a tab or a line break) gets an
-    apostrophe in front, and so does one that starts with an apostrophe: remove one leading apostrophe to get the
-    original text. Servers choose run ids and error texts, and a formula can leak the sheet.
+    A text that a spreadsheet would run as a formula (it starts with = + - @, also full-width, a tab or a line break)
+    gets an apostrophe in front, and so does one that starts with an apostrophe: remove one leading apostrophe to get
+    the original text. Servers choose run ids and error texts, and a formula can leak the sheet.
     """
     text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
     try:

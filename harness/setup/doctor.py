@@ -18,6 +18,7 @@ from harness.load.locust.command import DEFAULT_USERS
 from harness.setup.finding import SetupFinding, Status
 from harness.setup.machine_checks import check_machine
 from harness.setup.target_checks import check_target
+from harness.terminal.safe_console import SafeConsole
 
 _STYLES = {Status.OK: "green", Status.WARN: "bold yellow", Status.FAIL: "bold red"}
 
@@ -35,7 +36,7 @@ def run_checks(settings: Settings, out: Path | None) -> Iterator[tuple[str, Setu
 
 def run_doctor(settings: Settings, out: Path | None, *, as_json: bool) -> int:
     """Print every finding. Returns the exit code: 1 if a check failed, 0 if none did. Raises SettingsError."""
-    console = Console(highlight=False)
+    console = SafeConsole(highlight=False)
     results = list(_printed(run_checks(settings, out), console, quiet=as_json))
     findings = [finding for _, finding in results]
     failed = any(finding.status is Status.FAIL for finding in findings)

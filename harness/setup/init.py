@@ -49,6 +49,7 @@ from harness.setup.settings_draft import (
     suggested_budget_s,
 )
 from harness.suite.preflight import other_protocol, wrong_target
+from harness.terminal.safe_console import SafeConsole
 
 _MAX_TRIES = 4  # first runs, each after the user corrected a setting
 _ORGANIZATION_CLAIMS = (
@@ -400,7 +401,7 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
     """
     file = out or Path(CONFIG_FILE)
     ensure_writable(file, force=force)
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
     if draft.unread:
         console.print(draft.unread, markup=False)
     console.print(f"probing {draft.base_url.rstrip('/')}{draft.path}")

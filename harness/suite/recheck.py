@@ -14,6 +14,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
 from harness.contract.requirements import RULES
 from harness.contract.verdicts import CheckOutcome, Verdicts
+from harness.formatting import visible
 from harness.results.reader import Results
 from harness.results.records import RuleResultRecord
 from harness.results.schema import ResultsError
@@ -70,8 +71,9 @@ def _recheck_row(row: RuleResultRecord, expect: Expectations, find: Any) -> Chec
         {
             "exchange": names.get(id(place.exchange)),
             "event": place.frame.index if place.frame is not None else None,
-            "note": place.note,
+            "note": visible(place.note),
         }
         for place in finding.places
     )
-    return CheckOutcome(row.requirement, finding.verdict, finding.detail, row.test, 0.0, places)
+    # As it was stored: on one line, without control characters.
+    return CheckOutcome(row.requirement, finding.verdict, visible(finding.detail), row.test, 0.0, places)

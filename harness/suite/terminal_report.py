@@ -12,7 +12,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import Requirement
 from harness.contract.verdicts import Check, by_area, failing
-from harness.formatting import counted
+from harness.formatting import counted, visible
 from harness.results.records import tally
 
 _PLACES = 3  # shown with their reads
@@ -50,7 +50,7 @@ class LineWriter:
     """A Terminal without pytest. write: takes a line and its style, for example "red"; None prints plain lines."""
 
     def __init__(self, write: Callable[[str, str], None] | None = None) -> None:
-        self._write = write or (lambda line, _style: print(line))
+        self._write = write or (lambda line, _style: print(visible(line)))
 
     def write_sep(self, sep: str, title: str | None = None, **markup: bool) -> None:
         self.write_line(f" {title} ".center(80, sep) if title else sep * 80, **markup)

@@ -19,12 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, TextIO
 
-from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from harness.formatting import visible
 from harness.terminal.dashboard import Dashboard
 from harness.terminal.progress_line import progress_line
+from harness.terminal.safe_console import SafeConsole
 from harness.terminal.snapshot import read_document
 
 LINE_INTERVAL_S = 5.0
@@ -70,7 +71,7 @@ class Output:
         self._deferred: list[Text] = []
         self._notes: deque[Text] = deque(maxlen=_MAX_NOTES)
         self._watch: Watch | None = None
-        self.console = Console(highlight=False, soft_wrap=True, stderr=mode is OutputMode.PROGRAM)
+        self.console = SafeConsole(highlight=False, soft_wrap=True, stderr=mode is OutputMode.PROGRAM)
         self._live = self._can_draw() if live is None else live
 
     def __enter__(self) -> Self:
@@ -98,8 +99,9 @@ class Output:
 
     def print(self, text: str, style: str = "") -> None:
         """Print a line. While a dashboard is drawn, the line is a note on it and is printed when the dashboard ends."""
-        self._notes.append(Text(text, style))
-        self._print(Text(text, style))
+        line = Text(visible(text, keep="\n"), style)
+        self._notes.append(line)
+        self._print(line)
 
     def show(self, text: Text | str) -> None:
         """Print a text, which is not a note: at once, or when the dashboard ends."""

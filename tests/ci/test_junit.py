@@ -86,7 +86,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
         ("a\rb", "a\\rb"),
         ("\ud800", "\\ud800"),
         ("\ufffe\uffff", "\\ufffe\\uffff"),
-        ("\U0001f600 \ufffd \x7f", "\U0001f600 \ufffd \x7f"),
+        ("\U0001f600 \ufffd \x7f", "\U0001f600 \ufffd \\x7f"),
+        ("\x9b2J\u202e\u2066\u200b\ufeff", "\\x9b2J\\u202e\\u2066\\u200b\\ufeff"),
     ],
 )
 def test_characters_that_are_illegal_in_xml_are_escaped(text: str, spelt: str) -> None:

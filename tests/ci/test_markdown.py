@@ -54,9 +54,12 @@ def test_text_is_shown_as_it_is(text: str) -> None:
     assert cell(code(text)).strip() == text.strip()
 
 
-def test_lines_and_control_characters_become_a_space() -> None:
-    assert cell(plain("a\r\nb\x00\x1b[31mc\u202ed\ud800e")) == "a b [31mc d e"
-    assert cell(code("a\n\n| b\ud800")) == "a | b "
+def test_lines_and_control_characters_are_shown() -> None:
+    text = "a\r\nb\x00\x1b[31mc\u202ed\ud800e\x9b\u2066f\u200bg"
+    shown = r"a\r\nb\x00\x1b[31mc\u202ed\ud800e\x9b\u2066f\u200bg"
+    assert cell(plain(text)) == shown
+    assert code(text) == f"`{shown}`"
+    assert cell(code("a\n\n| b\ud800")) == r"a\n\n| b\ud800"
 
 
 def test_no_link_and_no_mention_is_made_of_text() -> None:

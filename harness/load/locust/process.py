@@ -16,6 +16,7 @@ from gevent.monkey import get_original
 from harness import parent_process
 from harness.errors import LocalResourceError, SettingsError
 from harness.exit_codes import FAILED, INTERRUPTED
+from harness.formatting import visible
 from harness.results.schema import ResultsError
 
 STOP_ALONE_S = 1.0
@@ -40,7 +41,7 @@ def exit_on_error(work: Callable[[], T]) -> T:
     try:
         return work()
     except (SettingsError, ResultsError) as problem:
-        sys.stderr.write(f"error: {problem}\n")
+        sys.stderr.write(f"error: {visible(str(problem))}\n")
         sys.exit(2)
 
 

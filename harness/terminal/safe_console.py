@@ -1,0 +1,28 @@
+"""The console on which every command prints: text from servers and files cannot control the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+from rich.text import Text
+
+from harness.formatting import visible
+
+
+class SafeConsole(Console):
+    """A Console that prints control characters as escapes, except those by which it draws itself."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """See Console. Before a cell is measured, so that an escape is not cut."""
+        return super().render_str(visible(text, keep="\n\t"), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """See Console. Everything printed passes here, also cells of tables and live displays."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable():
+                yield segment
+            else:
+                yield segment._replace(text=visible(segment.text, keep="\n"))
