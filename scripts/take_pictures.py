@@ -5,6 +5,7 @@ Each shows a test of the reference server. Requires Chromium, and tmux for the t
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -72,12 +73,22 @@ def web_page(scratch: Path) -> Iterator[str]:
                 _wait_for(url)
                 form = {"user_count": DEFAULT_USERS, "spawn_rate": DEFAULT_USERS, "host": server.base_url}
                 data = urllib.parse.urlencode(form).encode()
-                urllib.request.urlopen(f"{url}/swarm", data).read()  # noqa: S310 - loopback
+                request = urllib.request.Request(f"{url}/swarm", data, {"X-CSRF-Token": _token(url)})  # noqa: S310
+                urllib.request.urlopen(request).read()  # noqa: S310 - loopback
                 time.sleep(_TEST_S)
                 yield url
             finally:
                 web.send_signal(2)
                 web.wait(60)
+
+
+def _token(url: str) -> str:
+    """The token that the page sends with each change."""
+    page = urllib.request.urlopen(url).read().decode()  # noqa: S310 - loopback
+    found = re.search(r'<meta name="csrf-token" content="(\w+)">', page)
+    if found is None:
+        raise LookupError(f"{url} has no token")
+    return found[1]
 
 
 def _wait_for(url: str) -> None:

@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     type=click.IntRange(1, 65535),
     default=8089,
     show_default=True,
-    help="Port of the page. It listens on this machine only.",
+    help="Port of the page.",
+)
+@click.option(
+    "--web-host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address on which the page listens; one that other machines reach needs --web-login.",
+)
+@click.option(
+    "--web-login",
+    is_flag=True,
+    help="Ask for a password: that in HARNESS_WEB_PASSWORD, or a random one, which is printed.",
 )
 def load(
     out: Path | None,
@@ -41,6 +53,8 @@ def load(
     output: Output,
     web: bool,
     web_port: int,
+    web_host: str,
+    web_login: bool,
     **options: Any,
 ) -> None:
     """Run the load only, and check every stream.
@@ -53,11 +67,12 @@ def load(
     from harness.commands.load import run_load
 
     if web:
-        from harness.commands.load_web import run_load_web
+        from harness.commands.load_web import PageAddress, run_load_web
 
         if baseline is not None or artifacts.junit or artifacts.badges or artifacts.summary_md:
             raise SettingsError(
                 "--web gives no verdict; remove --baseline, --junit, --badge and --summary-md"
             )
-        sys.exit(run_load_web(settings_from_options(**options), out, web_port))
+        address = PageAddress(web_host, web_port, web_login)
+        sys.exit(run_load_web(settings_from_options(**options), out, address))
     sys.exit(run_load(settings_from_options(**options), out, artifacts, baseline, output))

@@ -2,50 +2,101 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
 import tomllib
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
 from harness.commands import output_dir
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
-from harness.config.settings import Settings
+from harness.config.settings import PASSWORD_VARIABLE, Settings
 from harness.errors import SettingsError
 from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment, page_command
+from harness.load.web.login import checked_password, new_password
+from harness.load.web.origin import LOOPBACK, is_loopback
 from harness.suite.preflight import ensure_testable
 from harness.terminal.safe_console import SafeConsole
 
-HOST = "127.0.0.1"
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - and an address that reaches it
 _POLL_S = 0.1
 _DERIVED = ("duration", "seed")  # load settings that are computed for each test, unless the user sets them
 
 
-def run_load_web(settings: Settings, out: Path | None, port: int) -> int:
+@dataclass(frozen=True, slots=True)
+class PageAddress:
+    """Where the page listens. has_login: whether it asks for a password."""
+
+    host: str = LOOPBACK
+    port: int = 8089
+    has_login: bool = False
+
+    @property
+    def reached_at(self) -> str:
+        """An address of this machine that reaches the page."""
+        return _EVERY_ADDRESS.get(self.host, self.host)
+
+    @property
+    def url(self) -> str:
+        """The page's URL on this machine."""
+        host = self.reached_at
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+
+def run_load_web(settings: Settings, out: Path | None, address: PageAddress) -> int:
     """Serve the page and print its URL. Returns Locust's exit code, 130 if a test was interrupted.
 
-    Raises PreflightError if the target cannot be tested, SettingsError if the port is in use or the load impossible.
+    The password is that of HARNESS_WEB_PASSWORD, or a random one, which is printed. Raises PreflightError if the
+    target cannot be tested, SettingsError if the port is in use, if the load is impossible, or if other machines
+    could use the page without a password.
     """
     console = SafeConsole(highlight=False, soft_wrap=True)
+    if not address.has_login and not is_loopback(address.host):
+        raise SettingsError(
+            f"with --web-host {address.host} other machines could start tests and see the results; add --web-login, "
+            "which asks for a password"
+        )
+    password = _password() if address.has_login else None
     refuse_impossible(settings.load)
     ensure_testable(settings)
-    _ensure_free(port)
+    _ensure_free(address)
     folder = out or output_dir.default_folder()
     children = ChildProcesses()
     with private_settings(_page_settings(settings)) as file, children.signals():
-        command = page_command(settings.load, out=folder, host=settings.target.base_url, port=port)
-        page = children.start(command, load_environment(file, clean_environment()))
-        if _wait_until_up(page, port):
-            console.print(f"page:   http://{HOST}:{port} (Ctrl-C stops it)")
-            console.print(f"charts: http://{HOST}:{port}/harness/charts")
+        command = page_command(
+            settings.load,
+            out=folder,
+            host=settings.target.base_url,
+            address=address.host,
+            port=address.port,
+            login=address.has_login,
+        )
+        environment = load_environment(file, clean_environment())
+        if password is not None:
+            environment[PASSWORD_VARIABLE] = password
+        page = children.start(command, environment)
+        if _wait_until_up(page, address):
+            console.print(f"page:   {address.url} (Ctrl-C stops it)")
+            console.print(f"charts: {address.url}/harness/charts")
+            if password is not None:
+                given = os.environ.get(PASSWORD_VARIABLE)
+                console.print(f"login:  {f'the password in {PASSWORD_VARIABLE}' if given else password}")
         code = children.wait(page)
     for results in sorted(folder.glob("results*.sqlite")):
         console.print(f"results: {results} (for a report: harness report {results})")
     return code
+
+
+def _password() -> str:
+    """The login's password. Raises SettingsError if it is short."""
+    given = os.environ.get(PASSWORD_VARIABLE)
+    return checked_password(given) if given else new_password()
 
 
 def _page_settings(settings: Settings) -> str:
@@ -56,21 +107,27 @@ def _page_settings(settings: Settings) -> str:
     return tomlkit.dumps(document)
 
 
-def _ensure_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError as problem:
-            raise SettingsError(
-                f"the page cannot listen on port {port}: {problem.strerror}; choose one with --web-port"
-            ) from None
+def _ensure_free(address: PageAddress) -> None:
+    try:
+        family, kind, protocol, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(place)
+    except OSError as problem:
+        where = (
+            f"port {address.port}" if is_loopback(address.host) else f"{address.host}, port {address.port}"
+        )
+        raise SettingsError(
+            f"the page cannot listen on {where}: {problem.strerror}; choose one with --web-port"
+        ) from None
 
 
-def _wait_until_up(page: subprocess.Popen[bytes], port: int) -> bool:
+def _wait_until_up(page: subprocess.Popen[bytes], address: PageAddress) -> bool:
     """Wait until the page accepts connections; False if its process ended first."""
     while page.poll() is None:
-        with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        with suppress(OSError), socket.create_connection((address.reached_at, address.port), timeout=1):
             return True
         time.sleep(_POLL_S)
     return False

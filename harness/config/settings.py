@@ -35,6 +35,8 @@ from harness.gate.report import ComparisonTerms
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
 CONFIG_FILE = "harness.toml"
+PASSWORD_VARIABLE = "HARNESS_WEB_PASSWORD"  # noqa: S105 - the name of the variable
+"""The password of the web page's login. It is not a setting: results contain the settings."""
 
 
 def _is_header_value(value: SecretStr) -> SecretStr:

@@ -19,7 +19,13 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from pydantic_settings import SettingsError as UnreadableVariable
 
 from harness.config.parsing import did_you_mean
-from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX, Settings
+from harness.config.settings import (
+    CONFIG_FILE,
+    CONFIG_VARIABLE,
+    ENV_PREFIX,
+    PASSWORD_VARIABLE,
+    Settings,
+)
 from harness.errors import SettingsError
 from harness.input_file import TOKEN_BYTES, read_text, read_toml
 from harness.protocol.strict_json import has_lone_surrogate
@@ -127,7 +133,7 @@ def _parse(path: Path) -> dict[str, Any]:
 
 def _refuse_unknown_variables() -> None:
     for name in os.environ:
-        if not name.startswith(ENV_PREFIX) or name == CONFIG_VARIABLE:
+        if not name.startswith(ENV_PREFIX) or name in {CONFIG_VARIABLE, PASSWORD_VARIABLE}:
             continue
         _require_text(os.environ[name], f"the environment variable {name}")
         first = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()

@@ -48,7 +48,6 @@ _LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival i
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
 _QUIT_AFTER_S = 1.0  # when a headless test cannot start
 _MOST_WORKERS = 100  # on other machines, while none has connected
-_PLACEHOLDER_HOST = "http://localhost"  # for checks before the web page provides the host
 
 logger = logging.getLogger(__name__)
 
@@ -141,15 +140,13 @@ class Session:
         base_url = self.settings.target.base_url
         if not self._environment.host and base_url is not None:
             self._environment.host = base_url  # the web page shows it
-        page_provides_host = not options.headless and not self._environment.host
-        settings = with_host(_PLACEHOLDER_HOST if page_provides_host else self._environment.host)
-        settings = self._with_form(settings, self.form.values(vars(options)))
+        settings = self._with_form(with_host(self._environment.host), self.form.values(vars(options)))
         Target(settings)
         if options.headless or options.autostart:  # before Locust makes room for the users
             self._refuse_impossible(settings, options.num_users)
 
     def _open_page(self, environment: Environment, web_ui: Any) -> None:
-        from harness.load.web.page import LocustPage  # imports flask, which only the page needs
+        from harness.load.web.install import install  # imports flask, which only the page needs
 
         options: Any = environment.parsed_options
         if options.harness_out is None:
@@ -157,7 +154,7 @@ class Session:
             events: Any = environment.events
             events.quit.add_listener(self._remove_temporary_out)
         self._set_locust_fields(options)
-        LocustPage(self, environment, web_ui).attach()
+        process.exit_on_error(lambda: install(self, environment, web_ui))
 
     def _remove_temporary_out(self, **_: Any) -> None:
         if self._temporary_out is not None:
@@ -181,14 +178,14 @@ class Session:
         users = getattr(self._environment.runner, "target_user_count", None) or options.num_users
         return self.form.settings(settings, values, users=users, run_time_s=options.run_time)
 
-    def prepare_test(self, host: str | None, users: int, values: Mapping[str, str]) -> Settings:
+    def prepare_test(self, users: int, values: Mapping[str, str]) -> Settings:
         """Check a test that the page is about to start, and return its settings.
 
         Raises SettingsError or ResultsError; then nothing has started.
         """
         if self.is_test_active:
             raise SettingsError("the previous test is still finishing; try again in a moment")
-        settings = self._with_form(with_host(host), values)
+        settings = self._with_form(with_host(self._environment.host), values)
         Target(settings)
         _check_workers(settings, self._environment.runner, users)
         self._refuse_impossible(settings, users)

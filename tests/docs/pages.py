@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").rglob("*.md")])
 
 _COMMAND = re.compile(r"^(?:    |- run: |  - )?(harness [a-z].*)$", re.MULTILINE)
 _REMARK = re.compile(r"\s{3,}|\s+\(|\s+#")

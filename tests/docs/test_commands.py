@@ -66,8 +66,13 @@ SHORTER = {
     'harness capacity --objective "ttft_p95_ms < 800" --from 1 --to 200': _SEARCH,
     'harness capacity --objective "ttft_p95_ms < 800" --objective "goodput >= 99%" --from 1 --to 200': _SEARCH,
 }
-#: Tested in tests/browser/test_live_page.py and tests/load/journeys/test_custom.py.
-ELSEWHERE = {"harness load --web", "harness report results"}
+#: Tested in tests/browser/test_live_page.py, tests/browser/test_foreign_pages.py, tests/load/web/test_routes.py and
+#: tests/load/journeys/test_custom.py.
+ELSEWHERE = {
+    "harness load --web",
+    "harness load --web --web-host 0.0.0.0 --web-login",
+    "harness report results",
+}
 
 #: Lines that share one of these files run together, in order; every other line runs alone.
 _SHARED = re.compile(rf"\b({_CHECKED}|baselines|known|faulty)\b")

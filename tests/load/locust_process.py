@@ -121,15 +121,21 @@ class Page:
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.token = ""
 
     def get(self, path: str) -> Any:
         return self._ask(path, None)
 
     def post(self, path: str, **form: str) -> Any:
+        if not self.token:
+            found = re.search(r'<meta name="csrf-token" content="(\w+)">', self.get("/"))
+            assert found is not None
+            self.token = found[1]
         return self._ask(path, urllib.parse.urlencode(form).encode())
 
     def _ask(self, path: str, data: bytes | None) -> Any:
-        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=20) as answer:  # our own loopback
+        request = urllib.request.Request(f"{self.url}{path}", data, {"X-CSRF-Token": self.token})
+        with urllib.request.urlopen(request, timeout=20) as answer:
             text = answer.read().decode()
         return json.loads(text) if text.startswith("{") else text
 

@@ -70,13 +70,17 @@ def load_command(
     return command
 
 
-def page_command(plan: LoadSettings, *, out: Path, host: str | None, port: int) -> list[str]:
-    """The command that serves Locust's page on a port of the loopback interface, with `plan` in its form.
+def page_command(
+    plan: LoadSettings, *, out: Path, host: str | None, address: str, port: int, login: bool
+) -> list[str]:
+    """The command that serves Locust's page on a port of an address, with `plan` in its form.
 
+    login: whether the page asks for a password, which is in the command's environment.
     Exit codes: 0, 1 if streams of the last test failed, 2 wrong settings, 130 if the last test was interrupted.
     """
     users = plan.processes if plan.is_open else plan.users or DEFAULT_USERS
-    command = [*_LOCUST, str(locustfile()), "--web-host", _LOOPBACK, "--web-port", str(port)]
+    command = [*_LOCUST, str(locustfile()), "--web-host", address, "--web-port", str(port)]
+    command += ["--web-login"] if login else []
     command += [*_users(users, plan.spawn_rate), *_processes(plan), "--harness-out", str(out)]
     return command if host is None else [*command, "--host", host]
 

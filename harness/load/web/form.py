@@ -21,13 +21,19 @@ from harness.gate.objective import parse_objectives
 UNTIL_STOPPED_S = 86_400.0
 """The duration, a day, in the settings of a closed loop that runs until it is stopped on the page."""
 
+TRACE = "open_loop_trace"
+"""The field of a file name. The page only offers the file that the settings or the command line name."""
+
 _KEPT = ("processes", "spawn_rate", "keep_streams")  # load settings that the form does not have
 _NOT_A_NUMBER = ("float_parsing", "int_parsing")
 
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """One form field and option, called `name`. setting: its name in LoadSettings. to_text: its value as text."""
+    """One form field and option, called `name`. setting: its name in LoadSettings. to_text: its value as text.
+
+    on_page: whether Locust's page shows the option as it is.
+    """
 
     name: str
     option: str
@@ -35,6 +41,7 @@ class FormField:
     setting: str
     to_text: Callable[[LoadSettings], str]
     choices: tuple[str, ...] | None = None
+    on_page: bool = True
 
     @property
     def label(self) -> str:
@@ -103,7 +110,12 @@ _OPEN_LOOP = (
         _plain("spike"),
     ),
     FormField(
-        "open_loop_trace", "--harness-trace", "file of arrival times, one per line", "trace", _plain("trace")
+        TRACE,
+        "--harness-trace",
+        "file of arrival times, one per line; on the page, the file of the command line or none",
+        "trace",
+        _plain("trace"),
+        on_page=False,
     ),
     FormField(
         "open_loop_arrivals",
@@ -164,6 +176,7 @@ class LoadForm:
                 choices=list(field.choices) if field.choices else None,
                 help=field.help,
                 metavar=None if field.choices else "TEXT",
+                include_in_web_ui=field.on_page,
             )
         parser.add_argument(
             "--harness-objectives",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,26 +13,27 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from locust.env import Environment
 from werkzeug.datastructures import MultiDict
 
+from harness.config.parsing import LONGEST_S
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.load.stats.snapshot_publisher import SnapshotPublisher
-from harness.load.web import streams_table
+from harness.load.web import form, headers, streams_table
 from harness.load.web.form import LoadForm
+from harness.load.web.guard import PageGuard
+from harness.load.web.login_view import LoginView
 from harness.load.web.report_job import ReportFailedError, make_report
+from harness.load.web.submitted import FormRules
 from harness.results.schema import ResultsError
 
 _HERE = Path(__file__).parent
 _END_TIMEOUT_S = 90.0  # more than draining the workers and writing the results take
 _POLL_S = 0.1
+_REPORT_SCRIPT = '<script type="module" crossorigin>'
 _RUNNING_STATES = ("spawning", "running")
 _ENDING_STATES = ("stopping", "cleanup", "stopped")
-_LINK = """<style>
-.harness-charts { position: absolute; z-index: 1200; top: 18px; left: calc(max(0px, (100vw - 1536px) / 2) + 226px);
-  padding: 2px 12px; border: 1px solid #ffffff99; border-radius: 4px; color: #fff; text-decoration: none;
-  font: 500 14px Roboto, Helvetica, Arial, sans-serif; }
-@media (max-width: 1259px) {
-  .harness-charts { position: fixed; top: auto; bottom: 8px; left: 16px; background: #15803d; } }
-</style><a class="harness-charts" href="./harness/charts" target="_blank">Live charts</a></body>"""
+_HEAD = """<meta name="csrf-token" content="{token}">
+<link rel="stylesheet" href="./harness/static/page.css"><script src="./harness/static/page.js"></script></head>"""
+_LINK = """<a class="harness-charts" href="./harness/charts" target="_blank">Live charts</a></body>"""
 """A link in the bar that Locust's script renders, or in a corner if the bar has no room."""
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class LoadControl(Protocol):
         """Whether a test is starting or running, or its results are not completely written."""
         ...
 
-    def prepare_test(self, host: str | None, users: int, values: Mapping[str, str]) -> Settings:
+    def prepare_test(self, users: int, values: Mapping[str, str]) -> Settings:
         """Check a test before it starts. Raises SettingsError and ResultsError."""
         ...
 
@@ -70,12 +72,16 @@ class LoadControl(Protocol):
 class LocustPage:
     """The page of one Locust process: a local runner or the master."""
 
-    def __init__(self, control: LoadControl, environment: Environment, web_ui: Any) -> None:
+    def __init__(
+        self, control: LoadControl, environment: Environment, web_ui: Any, guard: PageGuard, rules: FormRules
+    ) -> None:
         self._control = control
         self._environment = environment
         self._web_ui = web_ui
         self._runner: Any = environment.runner
         self._options: Any = environment.parsed_options
+        self._guard = guard
+        self._rules = rules
 
     def attach(self) -> None:
         """Wrap Locust's views and add the harness's."""
@@ -86,8 +92,10 @@ class LocustPage:
             ("locust.swarm", self._swarm),
             ("locust.stop", self._stop),
             ("locust.request_stats", self._request_stats),
+            ("locust.update_user", self._update_user),
         ):
-            views[name] = wrap(views[name])
+            if name in views:  # old versions of Locust lack some
+                views[name] = wrap(views[name])
         views["locust.stats_report"] = self._guarded(self._report)
         update_locust_args = self._web_ui.update_template_args
         self._web_ui.update_template_args = lambda: self._update_template_args(update_locust_args)
@@ -102,7 +110,8 @@ class LocustPage:
         blueprint.add_url_rule("/charts", "charts", self._guarded(self._charts))
         blueprint.add_url_rule("/live.json", "live", self._guarded(self._live))
         blueprint.add_url_rule("/report", "report", self._guarded(self._report))
-        blueprint.add_url_rule("/locust-report", "locust_report", locust_report)
+        blueprint.add_url_rule("/locust-report", "locust_report", self._locust_report(locust_report))
+        LoginView(self._guard).add_to(blueprint)
         self._web_ui.app.register_blueprint(blueprint)
 
     def _guarded(self, view: View) -> View:
@@ -114,8 +123,13 @@ class LocustPage:
         update_locust_args()
         arguments = self._web_ui.template_args
         arguments["state"] = self._state(arguments["state"])
+        extra: dict[str, dict[str, Any]] = arguments["extra_options"]
         for name, value in self._control.form.values(vars(self._options)).items():
-            arguments["extra_options"][name]["default_value"] = value
+            option = self._rules.options.get(name)
+            if name not in extra and option is not None and option.choices:
+                extra[name] = {**extra[form.WARM_UP.name], "choices": list(option.choices)}
+            if name in extra:
+                extra[name]["default_value"] = value
         tabs = streams_table.TABS
         arguments["extended_tabs"] = [*_others(arguments, "extended_tabs"), *(tab.tab for tab in tabs)]
         arguments["extended_tables"] = [*_others(arguments, "extended_tables"), *(tab.table for tab in tabs)]
@@ -142,7 +156,12 @@ class LocustPage:
         def index() -> Response:
             response = make_response(locust_view())
             if response.mimetype == "text/html":
-                response.set_data(response.get_data(as_text=True).replace("</body>", _LINK, 1))
+                nonce = secrets.token_urlsafe(16)
+                head = _HEAD.format(token=self._guard.token(request.environ))
+                # Locust escapes "<" in its data, so these are tags.
+                text = response.get_data(as_text=True).replace("<script>", f'<script nonce="{nonce}">')
+                response.set_data(text.replace("</head>", head, 1).replace("</body>", _LINK, 1))
+                response.headers["Content-Security-Policy"] = headers.locust_page(nonce)
             return response
 
         return index
@@ -174,29 +193,46 @@ class LocustPage:
 
     def _prepare(self) -> None:
         """Check the form before Locust's view starts the test. Raises SettingsError and ResultsError."""
+        self._rules.check(dict(request.form.lists()))
         form = MultiDict(request.form)
-        users = _whole_number(form.get("user_count", ""))
-        if users is None:
-            return  # Locust's view reports the error
+        form["host"] = self._environment.host or ""
+        request.form = form  # type: ignore[assignment]  # a cached property of werkzeug, which may be replaced
+        if "user_count" not in form:
+            return  # Locust's view reports the error, or follows a shape
+        users, run_time = int(form["user_count"]), _seconds(form.get("run_time", ""))
         self._control.wait_until_started()
         values = self._control.form.values({**vars(self._options), **form.to_dict()})
         if self._runner.state in _RUNNING_STATES:
             self._edit(values, users)
             return
-        self._options.run_time = None  # an empty field would leave the previous test's value
-        self._options.run_time = _seconds(form.get("run_time", ""))
+        self._options.run_time = run_time  # an empty field would leave the previous test's value
         self._options.num_users = users
-        self._options.spawn_rate = _number(form.get("spawn_rate", ""))
+        self._options.spawn_rate = float(form["spawn_rate"]) if "spawn_rate" in form else None
         workers = self._runner.worker_count
         if workers == 0:
             raise SettingsError("no worker is ready; try again when one is")
-        host = str(form.get("host", self._environment.host) or "").replace("<", "").replace(">", "")
-        settings = self._control.prepare_test(host or None, max(users, workers), values)
+        settings = self._control.prepare_test(max(users, workers), values)
         if settings.load.is_open:  # one pacer per process; the schedule alone sets the rate
             form["user_count"] = form["spawn_rate"] = str(workers)
             form["run_time"] = ""
             self._options.run_time = None
-        request.form = form  # type: ignore[assignment]  # a cached property of werkzeug, which may be replaced
+
+    def _update_user(self, locust_view: View) -> View:
+        """The class picker's dialog, which may set a few attributes of a class, but not its target."""
+
+        def update_user() -> Any:
+            document = request.get_json(force=True, silent=True)
+            name = document.get("user_class_name") if isinstance(document, dict) else None
+            known: Any = (self._environment.available_user_classes or {}).get(str(name))
+            if known is None:
+                return _error("there is no such user class", 400)
+            try:
+                self._rules.check_user_class(document, known.json())
+            except SettingsError as problem:
+                return _error(str(problem), 400)
+            return locust_view()
+
+        return self._guarded(update_user)
 
     def _edit(self, values: dict[str, str], users: int) -> None:
         if values != self._control.form.values(vars(self._options)):
@@ -222,15 +258,29 @@ class LocustPage:
             left_s -= _POLL_S
         return left_s > 0
 
-    def _charts(self) -> str:
+    def _charts(self) -> Response:
         document = self._control.publisher.document
-        return render_template("harness/charts.html", version=document["version"])
+        response = make_response(render_template("harness/charts.html", version=document["version"]))
+        response.headers["Content-Security-Policy"] = headers.OUR_PAGE
+        return response
 
     def _live(self) -> Response:
         response = make_response(self._control.publisher.text)
         response.mimetype = "application/json"
-        response.headers["Cache-Control"] = "no-store"
         return response
+
+    def _locust_report(self, locust_view: View) -> View:
+        def locust_report() -> Response:
+            response = make_response(locust_view())
+            nonce = secrets.token_urlsafe(16)
+            start, tag, rest = response.get_data(as_text=True).partition(_REPORT_SCRIPT)
+            script, last_tag, data = rest.rpartition("<script>")  # its data is after it, with "<" escaped
+            marked = (one.replace("<script", f'<script nonce="{nonce}"') for one in (tag, last_tag))
+            response.set_data("".join((start, next(marked), script, next(marked), data)))
+            response.headers["Content-Security-Policy"] = headers.locust_report(nonce)
+            return response
+
+        return locust_report
 
     def _report(self) -> Response:
         """The report of the newest test, which may still be running."""
@@ -245,7 +295,7 @@ class LocustPage:
             return _error(str(problem), 500)
         response = make_response(page)
         response.mimetype = "text/html"
-        response.headers["Cache-Control"] = "no-store"
+        response.headers["Content-Security-Policy"] = headers.our_report(page.decode())
         if request.args.get("download"):
             response.headers["Content-Disposition"] = f'attachment; filename="{results.stem}-report.html"'
         return response
@@ -262,24 +312,16 @@ def _others(arguments: dict[str, Any], key: str) -> list[Any]:
     return [entry for entry in arguments.get(key) or [] if entry["key"] not in streams_table.KEYS]
 
 
-def _whole_number(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None  # Locust's view reports the error
-
-
 def _seconds(text: str) -> int | None:
+    """Locust's field of the run time. Raises SettingsError."""
     from locust.util.timespan import parse_timespan
 
     try:
-        return parse_timespan(text) if text.strip() else None
+        found = parse_timespan(text) if text.strip() else None
     except ValueError:
-        return None  # Locust's view reports the error
+        raise SettingsError(
+            f"Run time: {text[:60]!r} is not a time; write for example 90s, 20m or 1h30m"
+        ) from None
+    if found is not None and found > LONGEST_S:
+        raise SettingsError(f"Run time: {text[:60]!r} is longer than {LONGEST_S / 86_400:g} days")
+    return found

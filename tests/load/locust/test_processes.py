@@ -476,8 +476,8 @@ def test_the_web_page(tmp_path: Path, processes: int) -> None:
     port = free_port()
     plan = LoadSettings(users=4, processes=processes, journeys=EVERY_JOURNEY)
     with run_server(gap_s=0.01) as server:
-        # Host and users come from the page.
-        load = Load(tmp_path, None, plan)
+        # The users come from the page, the target from the settings.
+        load = Load(tmp_path, server.base_url, plan)
         drop = {"--headless", "--only-summary"}
         load.command = [part for part in load.command if part not in drop]
         start = load.command.index("--users")

@@ -265,15 +265,15 @@ def test_wrong_input_starts_no_test(tmp_path: Path) -> None:
     with run_server() as server, served(tmp_path, server.base_url, "local", **WHOLE) as page:
         for form, sentence in (
             ({"warm_up": "soon"}, "Warm up: 'soon' is not a duration"),
-            ({"host": "nowhere"}, "base_url"),
+            ({"host": "nowhere"}, "Host: this page tests http://127.0.0.1:"),
             ({"open_loop_rate": "5", "open_loop_ramp": "1:2:3s"}, "are mutually exclusive"),
-            ({"user_count": "many"}, "Invalid user_count"),
+            ({"user_count": "many"}, "User count: 'many' is not a whole number"),
             ({"user_count": "1000000000"}, "1,000,000,000 users are more than 1 process"),
             ({"user_count": "-1"}, "greater than or equal to 1"),
             ({"spawn_rate": "1e15"}, "1e+15 users started per second are more than"),
             ({"spawn_rate": "nan"}, "nan users started per second are not possible"),
             ({"open_loop_rate": "1e15"}, "1e+15 arrivals per second are far more than"),
-            ({"run_time": "1000000000"}, "1000000000 s is longer than 7 days"),
+            ({"run_time": "1000000000"}, "Run time: '1000000000' is longer than 7 days"),
         ):
             answer = page.post("/swarm", **{**FORM, **form})
             assert answer["success"] is False

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import tomlkit
 
 from harness.load.locust.command import load_environment, locustfile
 from harness.results.reader import Results
+from tests.benchmarks.target import ROOT
 from tests.load.locust_process import Page, is_group_alive, wait_for
 from tests.load.run_server import config
 from tests.ports import free_port
@@ -31,6 +32,7 @@ class Served(Page):
     def __init__(self, port: int, out: Path | None, where: Path) -> None:
         super().__init__(port)
         self.out = out
+        self.processes: list[int] = []
         self.where = where
         self.code: int | None = None
 
@@ -65,11 +67,13 @@ def served(
     *,
     keep: bool = True,
     budgets: dict[str, float] | None = None,
+    file: Path | None = None,
+    more: Sequence[str] = (),
     **load: Any,
 ) -> Iterator[Served]:
     """Locust with its page, ended by Ctrl-C when the block is left. load: load settings.
 
-    keep: whether to pass a results directory.
+    keep: whether to pass a results directory. file: the locustfile, by default the shipped one. more: options.
     """
     settings_file = where / "harness.toml"
     document = config(base_url, **load)
@@ -77,7 +81,8 @@ def served(
     document |= {"objectives": {"ttft_p95_ms": 900, "violations": 0}}
     settings_file.write_text(tomlkit.dumps(document))
     page = Served(free_port(), where / "out" if keep else None, where)
-    options = ["--web-host", "127.0.0.1", "--web-port", page.url.rpartition(":")[2], "--stop-timeout", "5"]
+    options = ["-f", str(file or locustfile()), *more, "--stop-timeout", "5"]
+    options += ["--web-host", "127.0.0.1", "--web-port", page.url.rpartition(":")[2]]
     port = str(free_port())
     bind = ["--master-bind-host", "127.0.0.1", "--master-bind-port", port]
     connect = ["--master-host", "127.0.0.1", "--master-port", port]
@@ -89,8 +94,11 @@ def served(
         options += ["--harness-out", str(page.out)]
     with ExitStack() as stack:
         main = stack.enter_context(_process(where, "printed", settings_file, options))
+        page.processes.append(main.pid)
         if mode == "master and worker":
-            stack.enter_context(_process(where, "worker", settings_file, ["--worker", *connect]))
+            stack.enter_context(
+                _process(where, "worker", settings_file, [*options[:2], "--worker", *connect])
+            )
         wait_for(page.is_up)
         wait_for(lambda: page.workers() == ["ready"] * WORKERS[mode], 30)
         yield page
@@ -104,8 +112,8 @@ def _process(
 ) -> Iterator[subprocess.Popen[bytes]]:
     with (where / log).open("wb") as printed:
         process = subprocess.Popen(
-            [sys.executable, "-m", "locust", "-f", str(locustfile()), *options],
-            env=load_environment(settings_file),
+            [sys.executable, "-m", "locust", *options],
+            env={**load_environment(settings_file), "PYTHONPATH": str(ROOT)},
             cwd=where,
             stdin=subprocess.DEVNULL,
             stdout=printed,
@@ -118,4 +126,26 @@ def _process(
         finally:
             if is_group_alive(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@contextmanager
+def harness_load_web(where: Path, base_url: str, port: int, *more: str) -> Iterator[str]:
+    """``harness load --web``, ended by Ctrl-C. Gives its URL; its output is in the file `printed`."""
+    (where / "harness.toml").write_text(tomlkit.dumps(config(base_url, users=3, journeys={"fresh": 1})))
+    command = [sys.executable, "-m", "harness", "load", "--config", str(where / "harness.toml"), "--web"]
+    with (where / "printed").open("wb") as printed:
+        process = subprocess.Popen(
+            [*command, "--web-port", str(port), "--out", str(where / "out"), *more],
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            cwd=where,
+        )
+        try:
+            wait_for(lambda: "charts: " in (where / "printed").read_text() or process.poll() is not None)
+            yield f"http://127.0.0.1:{port}"
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=40)
+        finally:
+            process.kill()
             process.wait()

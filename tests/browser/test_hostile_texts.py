@@ -1,0 +1,148 @@
+"""Texts of a server and of a locustfile that try to run a script: on every page, in charts, tables and downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.load.locust_process import wait_for
+from tests.load.web.hostile import SCRIPTS, hostile_server
+from tests.load.web.web_page import served
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, ConsoleMessage, Page
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+LOCUSTFILE = Path(__file__).parents[1] / "load" / "web" / "hostile_locustfile.py"
+TABS = {"Charts", "Failures", "Exceptions", "Logs", "Streams", "Violations", "Ledger"}
+INJECTED = (
+    "() => [...document.querySelectorAll('script, img, iframe, svg, a, base, meta, link, animate, object, form')]"
+    ".filter(node => [...node.attributes].some(one => one.value.includes('window.ran') && one.name !== 'value'))"
+    ".map(node => node.outerHTML.slice(0, 200))"
+)
+
+
+class Watched:
+    """A tab in which no script but the page's own may run. complaints: refused scripts, errors, dialogs."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.complaints: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"}:
+            self.complaints.append(message.text)
+
+    def check(self) -> None:
+        """Nothing ran, nothing was about to run, and no element came out of a text."""
+        self.page.wait_for_timeout(300)
+        assert self.page.evaluate("() => window.ran") is None
+        assert self.page.evaluate(INJECTED) == []
+        assert self.complaints == []
+        names = self.page.evaluate("() => [...document.querySelectorAll('*')].map(node => node.localName)")
+        assert not {"base", "iframe", "math", "animate", "object"} & set(names)
+
+
+def opened(browser: Browser, url: str) -> Watched:
+    watched = Watched(browser.new_page(viewport={"width": 1280, "height": 900}))
+    watched.page.goto(url)
+    return watched
+
+
+def hover_charts(tab: Page) -> None:
+    """Locust's charts build their tooltips of HTML."""
+    for canvas in tab.locator("canvas").all():
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        if box is not None:
+            tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] / 2)
+            tab.wait_for_timeout(100)
+
+
+def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
+    out = tmp_path / 'out"><img src=x onerror=window.ran=1>'
+    with (
+        hostile_server() as server,
+        served(
+            tmp_path,
+            server.base_url,
+            "local",
+            file=LOCUSTFILE,
+            users=4,
+            more=("--harness-out", str(out)),
+            keep=False,
+        ) as page,
+    ):
+        locust = opened(browser, page.url)
+        locust.page.get_by_role("button", name="Custom parameters").click()
+        assert locust.page.locator("[name=region]").input_value() == SCRIPTS[1]
+        locust.check()
+        locust.page.get_by_role("button", name="Start").click()
+        wait_for(lambda: server.stats.counts["requests"] > 3 * len(SCRIPTS))
+        charts = opened(browser, f"{page.url}/harness/charts")
+        charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=60_000)
+        shown = charts.page.locator("#journeys tbody th").all_inner_texts()
+        assert sum("window.ran" in name for name in shown) >= len(SCRIPTS) - 1
+        charts.check()
+        names = locust.page.get_by_role("tab").all_inner_texts()
+        assert {name.title() for name in names} >= TABS
+        for name in names:
+            locust.page.get_by_role("tab", name=name, exact=True).click()
+            locust.page.wait_for_timeout(200)
+            if name.title() == "Charts":
+                hover_charts(locust.page)
+            locust.check()
+        page.post("/stop")
+        document = page.wait_for_state("finished")
+        assert document["violations"]
+        for path in (
+            "/stats/report",
+            "/harness/locust-report",
+            "/harness/locust-report?theme=</script><script>x",
+        ):
+            report = opened(browser, f"{page.url}{path}")
+            report.page.evaluate(
+                "document.querySelectorAll('details').forEach(details => details.open = true)"
+            )
+            assert "window.ran" in report.page.locator("body").inner_text()
+            hover_charts(report.page)
+            report.check()
+        downloads(browser, page.url, tmp_path)
+        for path in (
+            "/exceptions",
+            "/logs",
+            "/stats/requests",
+            "/harness/live.json",
+            "/tasks",
+            "/nowhere<script>",
+        ):
+            plain = opened(browser, f"{page.url}{path}")
+            plain.complaints.clear() if path.startswith("/nowhere") else None
+            plain.check()
+    assert "Traceback" not in page.printed or "window.ran" in page.printed
+
+
+def downloads(browser: Browser, url: str, where: Path) -> None:
+    """Each has a plain name, and a page that was downloaded runs nothing from disk either."""
+    tab = browser.new_page()
+    tab.goto(f"{url}/harness/charts")
+    paths: tuple[Any, ...] = (
+        *("/stats/report?download=1", "/harness/locust-report?download=1"),
+        *("/stats/requests/csv", "/stats/failures/csv", "/exceptions/csv"),
+    )
+    for path in paths:
+        with tab.expect_download(timeout=100_000) as downloading:
+            tab.evaluate("path => { const a = document.createElement('a'); a.href = path; a.click(); }", path)
+        name = downloading.value.suggested_filename
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"), name
+        if name.endswith(".html"):
+            downloading.value.save_as(where / name)
+            saved = opened(browser, (where / name).as_uri())
+            saved.complaints.clear()  # a file has no icon
+            saved.check()
