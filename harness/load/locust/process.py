@@ -94,7 +94,9 @@ def tune() -> None:
     """Avoid pauses of the event loop during a test."""
     # Locust calls inspect.stack when a test stops. The first call takes 50 ms or more.
     inspect.stack()
-    # Exempt the imported modules from garbage collection: a full collection of them takes 0.1 s.
+    # Exempt the imported modules from garbage collection: a full collection of them takes 0.1 s. The previous test of
+    # this process was exempt too, and has to go.
+    gc.unfreeze()
     gc.collect()
     gc.freeze()
     # Streams leave no reference cycles, so collecting every 700 objects would find nothing.

@@ -20,6 +20,7 @@ from tests.load.web.web_page import Served, served
 
 HOSTILE_LOCUSTFILE = Path(__file__).with_name("hostile_locustfile.py")
 FORM = {"user_count": "2", "spawn_rate": "2"}
+FORM_FIELDS = {"num_users", "spawn_rate", "run_time"}
 URL_FORM = "application/x-www-form-urlencoded"
 
 pytestmark = pytest.mark.slow
@@ -52,7 +53,7 @@ class Site:
     def options(self) -> dict[str, Any]:
         """Locust's options; not those that a form may set."""
         found: dict[str, Any] = self.page.get("/own/options")
-        return {name: value for name, value in found.items() if name not in {"num_users", "run_time"}}
+        return {name: value for name, value in found.items() if name not in FORM_FIELDS}
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,33 @@
+"""What a Locust process does with its interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+FREED = """
+import gc, weakref
+from harness.load.locust import process
+
+class Test:
+    def __init__(self):
+        self.itself = self  # as a test's parts refer to each other
+
+gc.disable()
+test = Test()
+previous = weakref.ref(test)
+process.tune()  # the previous test is there until the next one has begun
+del test
+assert previous() is not None
+process.tune()
+assert previous() is None
+assert gc.get_freeze_count() > 0
+"""
+
+
+def test_the_parts_of_the_previous_test_are_freed() -> None:
+    """In a process of its own: it changes the interpreter's garbage collection."""
+    done = subprocess.run(
+        [sys.executable, "-c", FREED], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
