@@ -41,6 +41,7 @@ class HostileUser(AgentRunUser):
 def _add_options(parser: Any) -> None:
     parser.add_argument("--region", default=SCRIPTS[1], help=SCRIPTS[2])
     parser.add_argument("--data", type=Path, default=None)
+    parser.add_argument("--input-file", default=None)
 
 
 Session(settings_or_exit()).listen(events)

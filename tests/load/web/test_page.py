@@ -345,6 +345,8 @@ def test_during_a_test_only_the_number_of_users_can_be_changed(tmp_path: Path) -
         wait_for(lambda: page.live()["users"] == 4)
         refused = page.post("/swarm", **FORM, journeys="resume=1")
         assert refused["message"] == "a test is running; stop it before you change its settings"
+        longer = page.post("/swarm", user_count="7", spawn_rate="7", run_time="9999h")
+        assert longer["message"] == "Run time: '9999h' is longer than 7 days"
         refused = page.post("/swarm", user_count="1000000000", spawn_rate="7")
         assert "1,000,000,000 users are more than 1 process" in refused["message"]
         assert page.post("/swarm", user_count="7", spawn_rate="7")["success"]

@@ -156,6 +156,7 @@ def test_the_form_changes_neither_the_target_nor_a_file(site: Site, tmp_path: Pa
         ("region", str(tmp_path / "pipe")),
         ("data", "/etc/passwd"),
         ("data", "users"),
+        ("input_file", "users"),
         ("warm_up", "/etc/passwd"),
         ("objectives", "/etc/passwd"),
         ("user_count", "1000000000"),
