@@ -369,6 +369,12 @@ class Session:
         self._lost = self._master_link.finish() if self._master_link is not None else []
 
     def _on_test_stop(self, **_: Any) -> None:
+        self._finish_test()
+        options: Any = self._environment.parsed_options
+        if not options.headless:  # there may be another test
+            process.free_earlier_tests()
+
+    def _finish_test(self) -> None:
         if self.run_context is not None:
             self.run_context.close()
         if self._master_monitor is not None:

@@ -94,15 +94,23 @@ def tune() -> None:
     """Avoid pauses of the event loop during a test."""
     # Locust calls inspect.stack when a test stops. The first call takes 50 ms or more.
     inspect.stack()
-    # Exempt the imported modules from garbage collection: a full collection of them takes 0.1 s. The previous test of
-    # this process was exempt too, and has to go.
-    gc.unfreeze()
+    # Exempt the imported modules from garbage collection: a full collection of them takes 0.1 s.
     gc.collect()
     gc.freeze()
     # Streams leave no reference cycles, so collecting every 700 objects would find nothing.
     gc.set_threshold(*_GC_THRESHOLDS)
     # The thread that writes results yields to the event loop sooner than after Python's default 5 ms.
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+
+
+def free_earlier_tests() -> None:
+    """Free what earlier tests of this process left. Call it between tests.
+
+    `tune` exempts also the parts of the test before, which are there until the next one has begun.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()  # or the next test's collection would take longer than it may
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:

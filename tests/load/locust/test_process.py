@@ -18,8 +18,9 @@ test = Test()
 previous = weakref.ref(test)
 process.tune()  # the previous test is there until the next one has begun
 del test
+gc.collect()
 assert previous() is not None
-process.tune()
+process.free_earlier_tests()
 assert previous() is None
 assert gc.get_freeze_count() > 0
 """

@@ -21,6 +21,8 @@ from tests.load.locust_process import wait_for
 from tests.load.run_server import config, run_server
 from tests.ports import free_port
 
+SHOWN = re.compile(r"(?:password of the page: |login:  )(\S+)\n")
+
 pytestmark = pytest.mark.slow
 
 
@@ -80,8 +82,8 @@ def test_the_password(
             wait_for(lambda: is_listening(visitor) or process.poll() is not None)
             assert (visitor.get("/logs"), visitor.status) == ("log in first\n", 401)
             assert "The password is wrong." in visitor.log_in("")
-            text = (tmp_path / "printed").read_text()
-            shown = re.search(r"(?:password of the page: |login:  )(\S+)\n", text)
+            wait_for(lambda: SHOWN.search((tmp_path / "printed").read_text()) is not None or bool(given))
+            shown = SHOWN.search((tmp_path / "printed").read_text())
             assert (shown is None) is (given is not None)
             visitor.log_in(given or (shown[1] if shown else ""))
             assert visitor.status == 200
