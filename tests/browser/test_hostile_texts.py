@@ -113,7 +113,7 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             report.page.evaluate(
                 "document.querySelectorAll('details').forEach(details => details.open = true)"
             )
-            assert "window.ran" in report.page.locator("body").inner_text()
+            report.page.get_by_text("window.ran").first.wait_for(state="attached")
             hover_charts(report.page)
             report.check()
         downloads(browser, page.url, tmp_path)
