@@ -26,8 +26,10 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
         "harness.cli",
+        "harness.commands.check",
         "harness.commands.conformance",
         "harness.reference.server",
+        "harness.reports.html",
         "harness.suite.pytest_plugin",
         "pytest",
         "tests.conformance.raw_server",

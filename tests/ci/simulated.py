@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from harness.commands import check
+from tests.forked import run_module
 from tests.integration.commands import environment
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 300
+SUITE_OF_CHECK = "harness.commands.check._PYTEST_ARGS"
+_RESTRICTED = """#!{python}
+from harness.commands import check
+from harness.cli import main
+check._PYTEST_ARGS += {arguments}
+main()
+"""
 
 
 class Runner:
@@ -41,11 +51,21 @@ class Runner:
         }
 
     def bash(
-        self, script: str, variables: Mapping[str, str] | None = None, folder: Path | None = None
+        self,
+        script: str,
+        variables: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+        *,
+        area: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script as a step with ``shell: bash``."""
+        """Run a script as a step with ``shell: bash``. area: of the suite, the only one that `harness check` runs."""
         given = environment(**{**self.variables, **(variables or {})})
         given["PATH"] = f"{BIN}:{given['PATH']}"
+        if area is not None:
+            command = self.temp / "harness"
+            command.write_text(_RESTRICTED.format(python=sys.executable, arguments=("-k", area)))
+            command.chmod(0o755)
+            given["PATH"] = f"{self.temp}:{given['PATH']}"
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
             cwd=folder or self.workspace,
@@ -54,6 +74,16 @@ class Runner:
             text=True,
             check=False,
             timeout=TIMEOUT_S,
+        )
+
+    def harness(self, line: str, *, area: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run `harness LINE` as a step. area: of the suite, the only one that `check` runs; None for all."""
+        return run_module(
+            ("harness", *shlex.split(line)),
+            folder=self.workspace,
+            environment=environment(**self.variables),
+            timeout_s=TIMEOUT_S,
+            patches=None if area is None else {SUITE_OF_CHECK: (*check._PYTEST_ARGS, "-k", area)},
         )
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -14,13 +13,13 @@ import pytest
 import tomlkit
 
 from harness.ci.markdown import LIMIT_BYTES
-from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE
 from harness.reference.settings import demo_config
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 from tests.ci.test_github import parsed
 from tests.ci.test_markdown import rendered, tags
+from tests.forked import embedded_server
 from tests.integration.commands import demo_settings
 
 pytestmark = pytest.mark.slow
@@ -30,11 +29,13 @@ ASKED_FOR = "--junit ci/junit.xml --badge ci/badge.svg --badge ci/badge.json --s
 SETTINGS = "[objectives]\nviolations = 0\nerror_rate = 0.05\n"
 
 
-def check(runner: Runner, base_url: str | None = None, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """A check of the embedded server, or of the one at `base_url`."""
+def check(
+    runner: Runner, base_url: str | None = None, *, area: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """A check of the embedded server, or of the one at `base_url`. area: see Runner.harness."""
     tables = "" if base_url is None else tomlkit.dumps({"target": demo_config(base_url)["target"]})
     (runner.workspace / "harness.toml").write_text(SETTINGS + tables)
-    return runner.bash(f"harness check --out out --rate 5 --duration 2s {ASKED_FOR} {shlex.join(arguments)}")
+    return runner.harness(f"check --out out --rate 5 --duration 2s {ASKED_FOR}", area=area)
 
 
 def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
@@ -84,8 +85,8 @@ def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:
 
 def test_red(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    with ReferenceServer(["two-terminals"]) as faulty:
-        done = check(runner, faulty.base_url)
+    with embedded_server(["two-terminals"]) as base_url:
+        done = check(runner, base_url, area="terminal")
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
@@ -111,7 +112,7 @@ def test_a_gate_repeats_the_verdict_for_the_same_results(
     runner = Runner(tmp_path)
     shutil.copytree(tested.workspace / "out", runner.workspace / "out")
     (runner.workspace / "strict.toml").write_text("[objectives]\nttft_p50_ms = 0.0001\n")
-    done = runner.bash(f"harness gate out --config strict.toml {ASKED_FOR}")
+    done = runner.harness(f"gate out --config strict.toml {ASKED_FOR}")
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert [child.tag for child in cases["gate", "ttft_p50_ms"]] in (["failure"], ["error"])
@@ -122,9 +123,9 @@ def test_a_gate_repeats_the_verdict_for_the_same_results(
 
 def test_the_suite_alone(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    with ReferenceServer(["two-terminals"]) as faulty:
-        demo_settings(runner.workspace, faulty.base_url)
-        done = runner.bash(f"harness conformance -k terminal {ASKED_FOR}")
+    with embedded_server(["two-terminals"]) as base_url:
+        demo_settings(runner.workspace, base_url)
+        done = runner.harness(f"conformance -k terminal {ASKED_FOR}")
     assert done.returncode == 1, done.stdout + done.stderr
     cases = assert_valid(runner)
     assert cases["conformance", "terminal.exactly-one"].find("failure") is not None
@@ -145,9 +146,9 @@ def test_the_suite_alone(tmp_path: Path) -> None:
 )
 def test_annotations_are_written_with_quiet_and_json_too(tmp_path: Path, command: str) -> None:
     runner = Runner(tmp_path)
-    with ReferenceServer(["two-terminals"]) as faulty:
-        demo_settings(runner.workspace, faulty.base_url)
-        done = runner.bash(f"harness {command}")
+    with embedded_server(["two-terminals"]) as base_url:
+        demo_settings(runner.workspace, base_url)
+        done = runner.harness(command, area="terminal")
     assert done.returncode == 1, done.stdout + done.stderr
     assert any("terminal.exactly-one" in one for one in commands(done.stderr) if one.startswith("::error"))
     assert not any(line.startswith("::") for line in done.stdout.splitlines())
@@ -165,7 +166,7 @@ def test_an_unreachable_target_is_annotated_as_an_error(tmp_path: Path) -> None:
 
 def test_artifacts_that_cannot_be_written_are_refused_before_the_test(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
-    done = runner.bash("harness check --badge badge.png")
+    done = runner.harness("check --badge badge.png")
     assert done.returncode == 2
     assert "neither .svg nor .json" in done.stderr
     assert list(runner.workspace.iterdir()) == []

@@ -46,7 +46,7 @@ def test_github_keeps_what_the_command_writes() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("where", SCRIPTS)
 def test_the_commands_run(tmp_path: Path, where: str) -> None:
-    """Unchanged, except for the load."""
+    """Unchanged, except for the load and the selection of tests."""
     script = SCRIPTS[where]
     assert "harness check " in script
     assert "--users 20 --duration 60s" in script
@@ -55,6 +55,7 @@ def test_the_commands_run(tmp_path: Path, where: str) -> None:
     done = runner.bash(
         script.replace(INSTALL, "true").replace("--users 20 --duration 60s", "--users 2 --duration 2s"),
         JOB["variables"],
+        area="framing",
     )
     assert done.returncode == 0, done.stdout + done.stderr
     kept = runner.workspace / "harness-results"

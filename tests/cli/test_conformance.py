@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import ReferenceServer
 from harness.reference.settings import demo_config
+from tests.forked import embedded_server
+from tests.integration.commands import harness
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with ReferenceServer() as server:
+    with embedded_server() as base_url:
         file = tmp_path_factory.mktemp("config") / "h.toml"
-        file.write_text(tomlkit.dumps(demo_config(server.base_url)))
+        file.write_text(tomlkit.dumps(demo_config(base_url)))
         yield file
 
 
 def conformance(where: Path, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness", "conformance", "--config", str(config), *options]
-    return subprocess.run(command, cwd=where, capture_output=True, text=True, timeout=120, check=False)
+    return harness("conformance", "--config", str(config), *options, folder=where)
 
 
 def test_arguments_that_pytest_does_not_accept_leave_no_results(tmp_path: Path, config: Path) -> None:

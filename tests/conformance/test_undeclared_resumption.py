@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
 from harness.config.settings import Settings
 from harness.contract.verdicts import Verdicts
 from harness.reference.settings import demo_config
 from tests.conformance.suite import verdicts_on
+from tests.forked import embedded_server
 
 pytestmark = pytest.mark.slow
 TRIES = 3  # on a busy machine, all resumptions may come after the end of their runs
@@ -30,9 +30,9 @@ def violated(verdicts: Verdicts) -> set[str]:
 
 @pytest.mark.parametrize("fault", ["in-flight-gap", "one-in-flight-gap", "off-by-one-gap"])
 def test_a_loss_in_flight_does_not_pass_as_a_tail(fault: str) -> None:
-    with ReferenceServer([fault]) as server:
+    with embedded_server([fault]) as base_url:
         for _ in range(TRIES):
-            found = violated(verdicts_on(undeclared(server.base_url)))
+            found = violated(verdicts_on(undeclared(base_url)))
             if found:
                 break
     assert found == {"resume.every-cut"}
@@ -40,9 +40,9 @@ def test_a_loss_in_flight_does_not_pass_as_a_tail(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["replay-drops-last-token", "replay-stamps-new-ids"])
 def test_a_wrong_replay_is_not_blamed_on_resumptions(fault: str) -> None:
-    with ReferenceServer([fault]) as server:
+    with embedded_server([fault]) as base_url:
         for _ in range(TRIES):
-            verdicts = verdicts_on(undeclared(server.base_url))
+            verdicts = verdicts_on(undeclared(base_url))
             resumptions = {
                 check.requirement.id: check
                 for check in verdicts.checks

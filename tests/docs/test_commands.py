@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.commands import check
 from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
@@ -41,20 +42,33 @@ _FIRST = f"harness check --users 6 --duration 4s --out {_CHECKED}"
 _CHECK = "harness check --users 5 --duration 2s"
 _SEARCH = "harness capacity --objective 'ttft_p95_ms<800' --from 5 --to 10 --step-duration 2s --repeats 2 --warmup 0.1s"
 _INIT = "harness init --target https://agent.example.com/agent/workflow-actions"
-_LOAD = "harness load --rate 20 --duration 2s"
+_LOAD = "harness load --rate 20 --duration 1s"
 # Warm-up ends at a whole second: of 2 s too little may be left.
 _WARMED_UP = "harness load --rate 20 --duration 3s --processes 2 --warmup 1s"
+# The area of the suite that runs where the page runs all of it; tests/integration/test_check.py runs all.
+_AREA = "-k terminal"
+_OF_CHECK = {
+    "harness.commands.check._PYTEST_ARGS": (*check._PYTEST_ARGS, *shlex.split(_AREA)),
+}
 _BASELINE = (
     "harness check --baseline baselines/main --rerun-inconclusive 1 --users 2 --duration 2s --journey fresh=1"
 )
 
-#: These take minutes, or more load than a machine can generate that runs other tests.
+#: These take minutes, or more load than a machine can generate that runs other tests, or test all of an API.
 SHORTER = {
     "harness check": _CHECK,
     "harness check --users 20 --duration 60s --out harness-results": _FIRST,
     "harness check --users 5 --duration 30s": _CHECK,
     "harness check --baseline baselines/main --rerun-inconclusive 2": _BASELINE,
     "harness check --target https://agent.example.com --baseline baselines/main --rerun-inconclusive 4": _BASELINE,
+    "harness conformance --config faulty.toml": f"harness conformance --config faulty.toml {_AREA}",
+    "harness conformance --known-failures known.toml": f"harness conformance --known-failures known.toml {_AREA}",
+    "harness conformance --known-failures known.toml --update-known-failures": (
+        f"harness conformance --known-failures known.toml --update-known-failures {_AREA}"
+    ),
+    "harness conformance --max-concurrency 2 --read-only": (
+        f"harness conformance --max-concurrency 2 --read-only {_AREA}"
+    ),
     "harness load --rate 5 --duration 2m": _LOAD,
     "harness load --rate 50 --duration 2m": _LOAD,
     "harness load --ramp 1:100:60s": "harness load --ramp 1:20:2s",
@@ -132,7 +146,9 @@ def _answers(port: int) -> bool:
 
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run one line with this interpreter's harness."""
-    done = run_module(shlex.split(line), folder=folder, environment=environment(), timeout_s=240)
+    words = shlex.split(line)
+    patches = _OF_CHECK if words[1] == "check" else None
+    done = run_module(words, folder=folder, environment=environment(), timeout_s=240, patches=patches)
     print(f"$ {line}\n{done.stdout}{done.stderr}-> {done.returncode}")
     return done
 
@@ -143,6 +159,13 @@ def holds(done: subprocess.CompletedProcess[str]) -> bool:
         done.returncode == 1
         and "Gate: inconclusive" in done.stdout
         and re.search(r"^failed\b", done.stdout, re.MULTILINE) is None
+    )
+
+
+def shortened(line: str) -> str:
+    """The line of the tutorial with a shorter load."""
+    return line.replace("--duration 22s --warmup 2s", "--duration 4s --warmup 1s").replace(
+        "--duration 10s", "--duration 2s"
     )
 
 
@@ -176,7 +199,12 @@ def test_every_command_of_the_tutorial_is_found() -> None:
 def test_the_tutorial_runs(tmp_path: Path, sections: str, written: tuple[str, ...]) -> None:
     by_section = tutorial()
     (serve, _), *_ = by_section["2" if sections == "2" else "1"]
-    lines = [entry for section in sections for entry in by_section[section] if entry[0] != serve]
+    lines = [
+        (shortened(line), fails)
+        for section in sections
+        for line, fails in by_section[section]
+        if line != serve
+    ]
     with serving(serve, tmp_path, free_port()):
         for line, done in run_all([line for line, _ in lines], tmp_path):
             fails = dict(lines)[line] or "--fault" in serve

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
 from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
 from tests.export.receiver import Received, collector, labels
+from tests.forked import embedded_server
 from tests.integration.commands import assert_one_sentence, demo_settings, harness
 from tests.ports import free_port
 
@@ -19,8 +19,8 @@ VIOLATIONS = "agent.run.violations"
 
 
 def load(folder: Path, received: Received, *options: str, **variables: str) -> str:
-    with ReferenceServer() as server:
-        demo_settings(folder, server.base_url)
+    with embedded_server() as base_url:
+        demo_settings(folder, base_url)
         done = harness(
             *("load", "--rate", "10", "--duration", "3s", "--out", "out"),
             *("--otlp-endpoint", received.url, *options),
@@ -85,8 +85,8 @@ def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
 
 
 def test_a_collector_that_nobody_runs_is_told_in_the_terminal(tmp_path: Path) -> None:
-    with ReferenceServer() as server:
-        demo_settings(tmp_path, server.base_url)
+    with embedded_server() as base_url:
+        demo_settings(tmp_path, base_url)
         done = harness(
             *("load", "--rate", "10", "--duration", "2s", "--out", "out"),
             *("--otlp-endpoint", f"http://127.0.0.1:{free_port()}"),

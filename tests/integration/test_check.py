@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
 from harness.contract.requirements import CATALOGUE, RULES, Level
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
+from tests.forked import embedded_server
 from tests.integration.commands import assert_one_sentence, demo_settings, environment, harness
 
 pytestmark = pytest.mark.slow
@@ -27,8 +27,8 @@ NEED_RUN_IN_FLIGHT = {"resume", "conflict", "race"}
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ReferenceServer]:
-    with ReferenceServer() as running:
+def base_url() -> Iterator[str]:
+    with embedded_server() as running:
         yield running
 
 
@@ -63,9 +63,9 @@ def test_check_without_a_target_tests_the_embedded_server(tmp_path: Path) -> Non
     assert "demo-token" not in report
 
 
-def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: ReferenceServer) -> None:
+def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, base_url: str) -> None:
     (tmp_path / "locust.conf").write_text("users = many\n")
-    demo_settings(tmp_path, server.base_url)
+    demo_settings(tmp_path, base_url)
     done = harness(
         *("load", "--out", "out", "--duration", "2s", "--users", "2"),
         folder=tmp_path,
@@ -78,10 +78,10 @@ def test_locusts_own_settings_do_not_reach_our_load(tmp_path: Path, server: Refe
 
 
 @pytest.mark.parametrize("verb", ["check", "load"])
-def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
+def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, base_url: str, verb: str) -> None:
     """Python's exit code for a failed import is 1, which is also Locust's exit code for failed streams."""
     (tmp_path / "locust.py").write_text("raise RuntimeError('no locust today')\n")
-    demo_settings(tmp_path, server.base_url)
+    demo_settings(tmp_path, base_url)
     done = harness(verb, "--out", "out", "--duration", "2s", folder=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
     assert "the load could not run; see above and out/load.log" in done.stdout
@@ -89,8 +89,8 @@ def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, server: ReferenceSe
 
 
 def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
-    with ReferenceServer(["two-terminals"]) as faulty:
-        demo_settings(tmp_path, faulty.base_url)
+    with embedded_server(["two-terminals"]) as base_url:
+        demo_settings(tmp_path, base_url)
         done = harness(
             "check",
             "--out",
@@ -107,8 +107,8 @@ def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
     assert summary["violations"]["terminal.exactly-one"] > 1
 
 
-def test_load_report_and_gate(tmp_path: Path, server: ReferenceServer) -> None:
-    demo_settings(tmp_path, server.base_url)
+def test_load_report_and_gate(tmp_path: Path, base_url: str) -> None:
+    demo_settings(tmp_path, base_url)
     load = ("--rate", "15", "--duration", "2s", "--processes", "2")
     done = harness("load", *load, "--out", "a", folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -131,10 +131,10 @@ def test_load_report_and_gate(tmp_path: Path, server: ReferenceServer) -> None:
     assert "ttft_p50_ms" in missed.stdout
 
 
-def test_existing_results_are_not_overwritten(tmp_path: Path, server: ReferenceServer) -> None:
+def test_existing_results_are_not_overwritten(tmp_path: Path, base_url: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "results.sqlite").write_bytes(b"precious")
-    demo_settings(tmp_path, server.base_url)
+    demo_settings(tmp_path, base_url)
     done = harness("load", "--out", "out", folder=tmp_path)
     assert_one_sentence(done, "results.sqlite", "earlier")
     assert (tmp_path / "out" / "results.sqlite").read_bytes() == b"precious"
@@ -155,9 +155,9 @@ def test_an_unreachable_target(tmp_path: Path, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["check", "load", "conformance"])
-def test_a_wrong_token(tmp_path: Path, server: ReferenceServer, verb: str) -> None:
+def test_a_wrong_token(tmp_path: Path, base_url: str, verb: str) -> None:
     secret = "wrong-token-4711"
-    demo_settings(tmp_path, server.base_url)
+    demo_settings(tmp_path, base_url)
     done = harness(verb, folder=tmp_path, variables={"HARNESS_TARGET__TOKEN": secret})
     output = done.stdout + done.stderr
     assert done.returncode == 2, output

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
-from tests.forked import run_module
+from tests.forked import embedded_server, run_module
 from tests.integration.commands import assert_one_sentence, demo_settings, environment, harness
 from tests.reports import samples
 
@@ -52,8 +51,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("unwritable")
     (folder / "file").touch()
     samples.full(folder / "run" / "results.sqlite")
-    with ReferenceServer() as server:
-        demo_settings(folder, server.base_url)
+    with embedded_server() as base_url:
+        demo_settings(folder, base_url)
         yield folder
 
 

@@ -15,7 +15,6 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from harness.cli import main
-from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
 from harness.errors import SettingsError
 from harness.setup.init import first_draft, run_init
@@ -23,6 +22,7 @@ from harness.setup.probe import unsuitable
 from harness.setup.prompts import NoPrompt
 from tests.contract.exchanges import done as done_event
 from tests.contract.exchanges import run, token
+from tests.forked import embedded_server
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, Acme
 from tests.setup.servers import acme, answering
 from tests.transport.servers import Authority, authority  # noqa: F401 - a fixture
@@ -109,10 +109,10 @@ def test_once_is_once(server: tuple[Acme, str]) -> None:
 
 
 def test_the_embedded_server() -> None:
-    with ReferenceServer() as embedded:
+    with embedded_server() as base_url:
         echo, slow = json.dumps(action("echo")), json.dumps(action("long", tokens=20, intervalMs=60))
         done = init(
-            *("--target", embedded.base_url, "--organization", "org-1"),
+            *("--target", base_url, "--organization", "org-1"),
             *("--action", f"success={echo}", "--action", f"long={slow}"),
             token="demo-token",
         )

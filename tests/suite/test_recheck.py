@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
 from harness.contract.finding import Verdict
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from harness.suite.recheck import recheck
+from tests.forked import embedded_server
 from tests.integration.commands import demo_settings, harness
 
 pytestmark = pytest.mark.slow
@@ -25,8 +25,8 @@ pytestmark = pytest.mark.slow
 def results_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results file of a whole suite on the embedded server."""
     folder = tmp_path_factory.mktemp("recheck")
-    with ReferenceServer() as server:
-        demo_settings(folder, server.base_url)
+    with embedded_server() as base_url:
+        demo_settings(folder, base_url)
         done = harness("conformance", "--out", "out", "-q", folder=folder)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "out" / "results.sqlite"

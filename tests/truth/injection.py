@@ -20,7 +20,6 @@ from typing import Any
 
 import tomlkit
 
-from harness.commands.reference_process import ReferenceServer
 from harness.config.load_settings import LoadSettings
 from harness.reference.faults import SPOILT_FRAMES_PATH
 from harness.reference.faults.rare import SpoiltFrame
@@ -28,6 +27,7 @@ from harness.reference.settings import demo_config
 from harness.results.ledger import TERMINAL
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
+from tests.forked import embedded_server
 from tests.load.locust_process import Load
 
 KINDS = ("drops", "doubles", "swaps")
@@ -199,16 +199,16 @@ def inject(
 
     stop_timeout_s: how long journeys may continue after `seconds`. An interrupted journey compares nothing.
     """
-    with ReferenceServer([f"{kind}-one-frame-in-{one_in}"]) as server:
-        config = _config(server.base_url, tokens)
+    with embedded_server([f"{kind}-one-frame-in-{one_in}"]) as base_url:
+        config = _config(base_url, tokens)
         plan = LoadSettings(users=streams, spawn_rate=streams / 2, duration=seconds, journeys=JOURNEYS)
-        load = Load(where, server.base_url, plan, "--stop-timeout", str(stop_timeout_s))
+        load = Load(where, base_url, plan, "--stop-timeout", str(stop_timeout_s))
         (where / "harness.toml").write_text(
             tomlkit.dumps({**config, "load": plan.model_dump(exclude_none=True)})
         )
         with load.started(timeout_s=seconds + stop_timeout_s + 90):
             pass
-        with urllib.request.urlopen(server.base_url + SPOILT_FRAMES_PATH, timeout=30) as response:
+        with urllib.request.urlopen(base_url + SPOILT_FRAMES_PATH, timeout=30) as response:
             server_report = json.load(response)
     assert "Traceback" not in load.printed, load.printed
     with load.results() as results:

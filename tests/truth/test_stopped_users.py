@@ -9,7 +9,6 @@ import gevent
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
@@ -18,6 +17,7 @@ from harness.load.journeys.stream_runner import StreamGroup, StreamRunner
 from harness.load.stats.collector import Collector
 from harness.reference.settings import demo_config
 from harness.transport.gevent_client import GeventClient
+from tests.forked import embedded_server
 
 pytestmark = pytest.mark.slow
 
@@ -35,9 +35,9 @@ def test_a_loss_is_found_whether_or_not_its_user_was_stopped(
         return exchanges
 
     monkeypatch.setattr(StreamGroup, "wait", wait_and_be_stopped)
-    with ReferenceServer(["drops-one-frame-in-37"]) as server:
+    with embedded_server(["drops-one-frame-in-37"]) as base_url:
         file = tmp_path / "harness.toml"
-        file.write_text(tomlkit.dumps(demo_config(server.base_url)))
+        file.write_text(tomlkit.dumps(demo_config(base_url)))
         settings = load_settings(file)
         target, collector = Target(settings), Collector("w")
         runner = StreamRunner(

@@ -13,10 +13,10 @@ from typing import Any
 import gevent
 import pytest
 
-from harness.commands.reference_process import ReferenceServer
 from harness.contract.finding import Verdict
 from harness.load.journeys.builtin import JOURNEYS
 from harness.load.journeys.stream_runner import StreamRunner
+from tests.forked import embedded_server
 from tests.load.journeys.rig import JourneyRig, demo_rig, journey_rig, settings_for
 from tests.load.run_server import Connection, Run, RunServer, run_server
 
@@ -104,8 +104,8 @@ def _streams_of(rig: JourneyRig, journey: str) -> list[Any]:
 @pytest.mark.parametrize("fault", ["in-flight-gap", "one-in-flight-gap", "off-by-one-gap"])
 def test_a_loss_in_flight_does_not_pass_as_a_tail(tmp_path: Path, fault: str) -> None:
     """Whether the target honours Last-Event-ID is not declared, nor where its streams start."""
-    with ReferenceServer([fault]) as server:
-        rig = demo_rig(server.base_url, tmp_path, last_event_id=None, resume_start="any")
+    with embedded_server([fault]) as base_url:
+        rig = demo_rig(base_url, tmp_path, last_event_id=None, resume_start="any")
         for _ in range(8):  # on a busy machine, all may come so late that a tail explains the loss
             at_once(rig, ["resume"] * 8)
             violated = {requirement for requirement, _ in rig.collector.take().violations}
@@ -116,8 +116,8 @@ def test_a_loss_in_flight_does_not_pass_as_a_tail(tmp_path: Path, fault: str) ->
 
 @pytest.mark.slow
 def test_a_wrong_reread_is_not_blamed_on_the_resumption(tmp_path: Path) -> None:
-    with ReferenceServer(["replay-drops-last-token"]) as server:
-        rig = demo_rig(server.base_url, tmp_path)
+    with embedded_server(["replay-drops-last-token"]) as base_url:
+        rig = demo_rig(base_url, tmp_path)
         at_once(rig, ["resume"] * 8)
         batch = rig.collector.take()
     assert {requirement for requirement, _ in batch.violations} == {"resume.replay"}
@@ -341,8 +341,8 @@ def test_one_spoilt_event_is_found(
     ],
 )
 def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str, requirement: str) -> None:
-    with ReferenceServer([fault]) as server:
-        rig = demo_rig(server.base_url, tmp_path)
+    with embedded_server([fault]) as base_url:
+        rig = demo_rig(base_url, tmp_path)
         for _ in range(4):  # a busy machine may join at moments that meet no hole
             at_once(rig, [journey] * 8)
             violations = rig.collector.take().violations
@@ -354,9 +354,9 @@ def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str
 @pytest.mark.slow
 @pytest.mark.parametrize("declared", [True, False])
 def test_no_journey_reports_anything_for_a_correct_server(tmp_path: Path, declared: bool) -> None:
-    with ReferenceServer() as server:
+    with embedded_server() as base_url:
         undeclared = {} if declared else {"last_event_id": None, "resume_start": "any"}
-        rig = demo_rig(server.base_url, tmp_path, **undeclared)
+        rig = demo_rig(base_url, tmp_path, **undeclared)
         at_once(rig, [*JOURNEYS] * 6)
         batch = rig.collector.take()
     assert batch.violations == {}
@@ -438,8 +438,8 @@ def test_a_run_that_did_not_finish_is_not_retried(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp_path: Path) -> None:
     """A hole of 40 ms between past and new events, one event every 52 ms: three of four random joins lose one."""
-    with ReferenceServer(["late-joiner-hole"]) as server:
-        rig = demo_rig(server.base_url, tmp_path)
+    with embedded_server(["late-joiner-hole"]) as base_url:
+        rig = demo_rig(base_url, tmp_path)
         assert rig.target.settings.actions.long is not None
         rig.target.settings.actions.long.update(tokens=20, intervalMs=52)
         rig.go("join")  # teaches it the length of a run

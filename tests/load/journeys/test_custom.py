@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from harness.commands.reference_process import ReferenceServer
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding, Verdict
 from harness.load.journeys.custom import CustomJourney
@@ -19,6 +18,7 @@ from harness.load.stats.collector import CollectorClosedError
 from harness.reference.settings import demo_config
 from harness.results.reader import Results
 from harness.transport.receiver import Cut, Pace
+from tests.forked import embedded_server
 from tests.load.journeys.rig import journey_rig
 from tests.load.run_server import Connection, Run
 
@@ -38,8 +38,8 @@ def test_the_readmes_example(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
     command = [sys.executable, "-m", "locust", "-f", "editors.py", "--headless", "--only-summary"]
     command += ["--users", "4", "--spawn-rate", "4", "--run-time", "4s", "--stop-timeout", "10"]
-    with ReferenceServer() as server:
-        (tmp_path / "harness.toml").write_text(tomlkit.dumps(demo_config(server.base_url)))
+    with embedded_server() as base_url:
+        (tmp_path / "harness.toml").write_text(tomlkit.dumps(demo_config(base_url)))
         done = subprocess.run(
             [*command, "--harness-out", str(out)],
             cwd=tmp_path,
