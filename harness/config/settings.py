@@ -39,6 +39,11 @@ PASSWORD_VARIABLE = "HARNESS_WEB_PASSWORD"  # noqa: S105 - the name of the varia
 """The password of the web page's login. It is not a setting: results contain the settings."""
 
 
+def _told(address: str) -> str:
+    """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
+    return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
+
+
 def _is_header_value(value: SecretStr) -> SecretStr:
     if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
         raise ValueError(
@@ -138,14 +143,16 @@ class TargetSettings(StrictModel):
         if value is not None and "@" in value:
             raise ValueError("a URL with a user name is not supported; set the token separately")
         if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/*", value):
-            raise ValueError(f"{value!r} is not of the form http[s]://host[:port]; set the path separately")
+            raise ValueError(
+                f"{_told(value)} is not of the form http[s]://host[:port]; set the path separately"
+            )
         return value
 
     @field_validator("path")
     @classmethod
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"/[\x21-\x7e]*", value):
-            raise ValueError(f"{value!r} does not start with a slash, or contains blanks")
+            raise ValueError(f"{_told(value)} does not start with a slash, or contains blanks")
         return value
 
 
@@ -199,7 +206,7 @@ class ExportSettings(StrictModel):
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
             raise ValueError(
-                f"{value!r} is not of the form http[s]://host:port; write for example http://localhost:4318, "
+                f"{_told(value)} is not of the form http[s]://host:port; write for example http://localhost:4318, "
                 f"and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
             )
         return value
