@@ -191,7 +191,7 @@ class Discovery:
             self._observe_behaviour(run)
 
     def _masked(self, text: str) -> str:
-        return Redactor([self.draft.token or ""]).text(text)
+        return Redactor([self.draft.token or ""]).sentence(text)
 
     def _check_reachable(self) -> None:
         """Send a request without token and action: is the server reachable, and how does it refuse?"""

@@ -30,6 +30,8 @@ _NEXT_DATA = (
     rb"(?:[A-Za-z][A-Za-z0-9_-]{0,60}:[ \t]?)?"
 )
 _HEX_GAP = b"[ :-]"
+# A whole run of backslashes, so that a long one is looked at once: nested JSON doubles them with each level.
+_BACKSLASHES = rb"\\(?<!\\\\)\\{0,31}"
 
 Span = tuple[int, int]
 
@@ -170,5 +172,5 @@ def _spellings(char: str) -> bytes:
         escaped = rb"(?:%s|%s)" % (escaped[3:-1], literal)
     names = "".join(f"|{re.escape(name)}" for name in _ENTITIES.get(char, ())).encode()
     reference = rb"&(?:amp;)?(?:#(?:0{0,6}%d|[xX]0{0,6}%s);?%s)" % (code, two, names)
-    alternatives = (literal, rb"\\\\{0,7}" + escaped, rb"%%(?:25){0,3}%s" % two, reference, b"=" + two)
+    alternatives = (literal, _BACKSLASHES + escaped, rb"%%(?:25){0,3}%s" % two, reference, b"=" + two)
     return b"|".join(alternatives)
