@@ -11,12 +11,13 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-exhaustive bytecode lint format mutants guard bench lock browser clean
+.PHONY: help demo test test-exhaustive fuzz bytecode lint format mutants guard bench lock browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
 	@echo "make test             install everything and run all checks that CI runs"
 	@echo "make test-exhaustive  run the property tests with all their examples"
+	@echo "make fuzz             try random inputs for ten minutes (SECONDS=600), and keep what fails in .hypothesis/fuzz"
 	@echo "make lint             check style, types and import direction"
 	@echo "make format           fix style and formatting"
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
@@ -58,6 +59,9 @@ bytecode: $(VENV)/.dev
 
 test-exhaustive: $(VENV)/.dev
 	$(BIN)/python -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile exhaustive
+
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \

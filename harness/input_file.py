@@ -34,8 +34,10 @@ NESTED_AT_MOST = 64
 
 _READ_BYTES = 1024 * 1024
 _KEY = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_MORE = rf"(?:[ \t]*\.[ \t]*{_KEY})"
+# A line of a long text may begin like a key; that with a thousand parts takes long to read, whatever follows.
 _LONG_KEY = re.compile(
-    rf"(?:^|[\[{{,])[ \t]*{_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{{NESTED_AT_MOST},}}[ \t]*[=\]]", re.MULTILINE
+    rf"(?:^|[\[{{,])[ \t]*{_KEY}(?:{_MORE}{{1000}}|{_MORE}{{{NESTED_AT_MOST},}}[ \t]*[=\]])", re.MULTILINE
 )
 
 

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness.results.opening import LOCKED_TIMEOUT_S, limit_work, open_results
+from harness.results.opening import LOCKED_TIMEOUT_S, SQLITE_PROBLEMS, limit_work, open_results
 from harness.results.schema import CELL_BYTES, ResultsError
 
 SqlValue = str | int | None
@@ -30,7 +30,7 @@ class ResultsDatabase:
         self._last_size = 0
         try:
             self._db = open_results(path)
-        except sqlite3.Error as problem:
+        except SQLITE_PROBLEMS as problem:
             raise self._unreadable(problem) from None
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class ResultsDatabase:
             cursor = self._db.execute(query, parameters)
             while (row := cursor.fetchone()) is not None:
                 yield row
-        except sqlite3.Error as problem:
+        except SQLITE_PROBLEMS as problem:
             raise self._unreadable(problem) from problem
 
     def columns(self, batch: int, query: str, *parameters: SqlValue) -> Iterator[tuple[Sequence[Any], ...]]:
@@ -74,7 +74,7 @@ class ResultsDatabase:
             self._last_size = self.path.stat().st_size
         return self._last_size
 
-    def _unreadable(self, problem: sqlite3.Error) -> ResultsError:
+    def _unreadable(self, problem: Exception) -> ResultsError:
         code = getattr(problem, "sqlite_errorcode", None)
         if code == sqlite3.SQLITE_NOTADB:
             return ResultsError(f"not a results file (not an SQLite database): {self.path}")

@@ -23,6 +23,9 @@ from harness.results.stored_values import value_problem
 LOCKED_TIMEOUT_S = 10.0
 """How long to wait for a process that has locked the file. Writers of this program lock it for milliseconds."""
 
+SQLITE_PROBLEMS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises for a file that it cannot read: its message may contain bytes of the file, which are not text."""
+
 SIDECARS = ("-wal", "-journal", "-shm")
 """Suffixes of the files that SQLite keeps next to a database."""
 

@@ -23,7 +23,7 @@ from typing import Any, Self
 from harness.file_kinds import kind_problem
 from harness.results.histogram import Histogram
 from harness.results.ledger import checked_outcome
-from harness.results.opening import SIDECARS, require_schema, sidecar_size
+from harness.results.opening import SIDECARS, SQLITE_PROBLEMS, require_schema, sidecar_size
 from harness.results.pending_rows import PendingRows
 from harness.results.rate_counts import checked_counter
 from harness.results.records import (
@@ -325,7 +325,7 @@ class ResultsWriter:
                         self._db.execute(statement)
                     self._db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                     self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        except sqlite3.Error as problem:
+        except SQLITE_PROBLEMS as problem:
             raise ResultsError(f"{self.path}: cannot write the results file: {problem}") from None
 
     def _enter_wal(self) -> None:

@@ -239,6 +239,11 @@ def foreign_schemas() -> Iterator[tuple[str, Make, str]]:
         _rewritten("sql = 'CREATE TABLE manifest (' || x'00'"),
         "results file",
     )
+    yield (
+        "a schema with bytes that are not text",
+        _rewritten("sql = CAST(x'435245415445205441424c4520ff2028' AS TEXT)"),
+        "results file",
+    )
     yield "a schema without text", _rewritten("sql = NULL"), "results file"
     yield "a schema with a number", _rewritten("sql = 7"), "results file"
     yield "two tables on one page", _rewritten("rootpage = 3"), "results file"
