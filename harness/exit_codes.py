@@ -8,5 +8,8 @@ FAILED = 1
 NOT_TESTED = 2
 """Wrong usage, target unreachable, or nothing tested."""
 
+ABORTED = 3
+"""The load was ended by a condition of --abort-on. The results so far are kept."""
+
 INTERRUPTED = 130
 """Ended by SIGINT or SIGTERM. The results so far are kept."""

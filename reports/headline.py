@@ -133,6 +133,9 @@ def _notes(manifest: Mapping[str, Any], dropped: int, *, saturated: bool) -> Ite
     state = manifest.get("state")
     if state == "interrupted":
         yield "The test was interrupted. This report covers the part before the interruption."
+    elif state == "aborted":
+        reason = str(manifest.get("load_aborted") or "the load was aborted")
+        yield f"{reason[:1].upper()}{reason[1:]}. This report covers the part before that."
     elif state != "finished":
         yield (
             "The results file does not record an end: the test is still running or was killed. This report covers "

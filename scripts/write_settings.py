@@ -57,6 +57,7 @@ _FLAGS = {
 }
 _SECTIONS_WITH_FLAGS = ("load", "gate", "export")
 _TYPES = {
+    "AbortConditions": "list of texts",
     "str": "text",
     "Token": "text",
     "bool": "`true` or `false`",
@@ -155,7 +156,7 @@ def _default(path: str, info: Any) -> str:
     if path.startswith("load.journeys."):
         return f"`{getattr(LoadSettings().journeys, path.rpartition('.')[2])}`"
     value = info.default
-    if info.default_factory is not None or value is None:
+    if info.default_factory is not None or value in (None, ()):
         return ""
     if value is PydanticUndefined:
         return "required"

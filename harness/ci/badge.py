@@ -18,6 +18,7 @@ _COLOURS: dict[OutcomeStatus, tuple[str, str]] = {
     "inconclusive": ("yellow", "#dfb317"),
     "not measured": ("orange", "#fe7d37"),
     "nothing tested": ("lightgrey", "#9f9f9f"),
+    "aborted": ("red", "#e05d44"),
     "interrupted": ("lightgrey", "#9f9f9f"),
     "incomplete": ("orange", "#fe7d37"),
 }

@@ -22,7 +22,7 @@ from harness.results.records import VERDICTS, tally
 LIMIT_BYTES = 1024 * 1024
 """GitHub rejects a larger step summary."""
 
-_MARKS = {"passed": "✅", "failed": "❌", "interrupted": "⏹️"}
+_MARKS = {"passed": "✅", "failed": "❌", "aborted": "⏹️", "interrupted": "⏹️"}
 _WARNING_MARK = "⚠️"
 _DETAIL_CHARS = 600
 _SHOWN_METRICS = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms", "resume_ms", "conflict_ms")

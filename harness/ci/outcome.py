@@ -10,7 +10,7 @@ from typing import Any, Literal
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.contract.verdicts import fails
-from harness.exit_codes import INTERRUPTED, NOT_TESTED
+from harness.exit_codes import ABORTED, INTERRUPTED, NOT_TESTED
 from harness.gate.comparison import Comparison
 from harness.gate.console import format_change_interval, format_interval, format_value
 from harness.gate.report import GateReport, GateRow
@@ -22,7 +22,14 @@ from harness.results.summary import summarize
 Group = Literal["test", "gate", "baseline", "conformance"]
 CaseResult = Literal["passed", "failed", "error", "skipped"]
 OutcomeStatus = Literal[
-    "passed", "failed", "inconclusive", "not measured", "nothing tested", "interrupted", "incomplete"
+    "passed",
+    "failed",
+    "inconclusive",
+    "not measured",
+    "nothing tested",
+    "aborted",
+    "interrupted",
+    "incomplete",
 ]
 
 CONFORMANCE_ROW = "conformance"
@@ -93,6 +100,8 @@ class Outcome:
         """The overall verdict. "passed" only if the exit code is 0 and the gate passed."""
         if self.exit_code == INTERRUPTED:
             return "interrupted"
+        if self.exit_code == ABORTED:
+            return "aborted"
         gate = self.gate.outcome
         if self.exit_code == NOT_TESTED and gate != "nothing tested":
             return "incomplete"

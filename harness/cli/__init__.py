@@ -86,5 +86,6 @@ def main() -> None:
       0    passed
       1    a violation, a missed objective, or an inconclusive measurement
       2    wrong usage, target unreachable, or nothing tested
+      3    the load was aborted by a condition of --abort-on
       130  interrupted
     """

@@ -94,7 +94,7 @@ def capacity(
 ) -> None:
     """Find the highest arrival rate that meets the objectives.
 
-    Prints the confidence of the result too. Exit codes: 0 found, 1 not found or not with enough confidence.
+    Prints the confidence of the result too. Exit codes: 0 found, 1 not found or not with enough confidence, 3 aborted.
 
     \b
     Example: harness capacity --target https://agent.example.com --objective "ttft_p95_ms < 800" --to 100

@@ -33,6 +33,21 @@ class DurationType(click.ParamType[float]):
             self.fail(str(problem), param, ctx)
 
 
+class ConditionType(click.ParamType[str]):
+    """A condition that aborts a load, kept as text."""
+
+    name = "condition"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from harness.gate.expressions import parse_abort_condition
+
+        try:
+            parse_abort_condition(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+        return str(value)
+
+
 class RateType(click.ParamType[float]):
     """A number per second: finite and above 0."""
 
@@ -152,6 +167,14 @@ _keep_streams_option = click.option(
     type=click.IntRange(min=0),
     help="Stream rows to keep; more streams are sampled down to this number.  [default: 1000000]",
 )
+_abort_on_option = click.option(
+    "--abort-on",
+    type=ConditionType(),
+    multiple=True,
+    metavar="CONDITION",
+    help='End the load when a metric stays beyond a limit, for example "error_rate > 20% for 10s"; exit code 3. '
+    "Repeatable. In place of the conditions of the settings.",
+)
 load_options = _options(
     click.option("--users", type=click.IntRange(min=1), help="Closed loop: concurrent users.  [default: 10]"),
     click.option(
@@ -185,6 +208,7 @@ load_options = _options(
         help="Duration, for example 90, 90s, 5m or 1h.  [default: that of ramp, steps, spike or trace, or 20s]",
     ),
     click.option("--warmup", type=DurationType(), help="Exclude this time at the start.  [default: 0]"),
+    _abort_on_option,
     _journey_option,
     click.option(
         "--spawn-rate",
@@ -212,6 +236,7 @@ step_options = _options(
         type=DurationType(),
         help="Warm-up before each step, excluded from its results.  [default: 3s]",
     ),
+    _abort_on_option,
     _journey_option,
     _processes_option,
     _keep_streams_option,
@@ -260,6 +285,7 @@ def settings_from_options(
     rerun_inconclusive: int | None = None,
     smallest_effect: float | None = None,
     otlp_endpoint: str | None = None,
+    abort_on: Sequence[str] = (),
     **load: Any,
 ) -> Settings:
     """The settings of a verb that has a target. overrides: load settings that win over the settings file.
@@ -277,7 +303,11 @@ def settings_from_options(
             "organization_id": organization,
             "token": read_token(token_file) if token_file else None,
         },
-        "load": {**load, "journeys": parse_journeys(journey) if journey else None},
+        "load": {
+            **load,
+            "journeys": parse_journeys(journey) if journey else None,
+            "abort_on": list(abort_on) or None,
+        },
         "gate": {"rerun_inconclusive": rerun_inconclusive, "smallest_effect": smallest_effect},
         "export": {"otlp_endpoint": otlp_endpoint},
     }

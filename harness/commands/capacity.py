@@ -19,7 +19,7 @@ from harness.commands import output_dir
 from harness.commands.load_process import load_command_for
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import Settings
-from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED, PASSED
+from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED, PASSED
 from harness.formatting import number, percent
 from harness.gate.console import format_value
 from harness.gate.objective import Objective
@@ -57,8 +57,9 @@ def run_capacity(
     settings: their load, except for rate and duration, is the load of each step. step_s: the duration of a step after
     its warm-up. time_budget_s: no step starts that would end after it.
 
-    Exit codes: 0 found, 1 not found or not with enough confidence, 130 interrupted. Raises PreflightError if the
-    target cannot be tested, and SettingsError if the output folder cannot be used or the highest rate is impossible.
+    Exit codes: 0 found, 1 not found or not with enough confidence, 3 aborted by a condition, 130 interrupted. Raises
+    PreflightError if the target cannot be tested, and SettingsError if the output folder cannot be used or the highest
+    rate is impossible.
     """
     output = output or Output()
     refuse_impossible(settings.load.model_copy(update={"rate": plan.highest}))
@@ -83,6 +84,8 @@ def run_capacity(
         output.console.print(sentence)
     output.console.print(f"every step: {folder / CAPACITY_FILE}\nresults: {path}\nreport:  {report}")
     code = {"found": PASSED, "interrupted": INTERRUPTED}.get(answer.outcome, FAILED)
+    if search.aborted:
+        code = ABORTED
     paths = {"results": str(path), "report": str(report)}
     output.verdict(record.sentences()[0])
     output.emit_json({"verb": "capacity", "exit_code": code, **record.document(), "paths": paths})
@@ -123,6 +126,7 @@ class _CapacitySearch:
         self._children = children
         self._output = output
         self._deadline_s = deadline_s
+        self.aborted = False  # a condition of abort_on ended a step
         self._idle_wait = IdleWait(settings, lambda: children.interrupted)
 
     def announce(self) -> None:
@@ -170,6 +174,9 @@ class _CapacitySearch:
         record.steps.append(step)
         self._save()
         self._print_step(step)
+        if load_code == ABORTED:
+            self.aborted = True
+            return conclude(record.trials, "stopped", step.why)
         if load_code == NOT_TESTED:
             why = f"a load could not run; see {self._path.parent / step.folder / output_dir.LOAD_LOG}"
             return conclude(record.trials, "stopped", why)
@@ -192,6 +199,9 @@ class _CapacitySearch:
             step = invalid_step(step_number, rate, str(problem))
         if self._children.interrupted:  # the step is incomplete
             step = replace(step, verdict="invalid", why="interrupted")
+        elif load_code == ABORTED:
+            with Results(path) as results:
+                step = replace(step, verdict="invalid", why=results.load_aborted)
         elif load_code == NOT_TESTED:
             step = replace(step, verdict="invalid", why="the load could not run")
         return replace(step, started_at=started_at, duration_s=duration_s, folder=name), load_code

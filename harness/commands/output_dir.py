@@ -14,6 +14,7 @@ from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import FileWriteError, SettingsError
 from harness.results.manifest import NO_LOAD, manifest_at_start
+from harness.results.reader import Results
 from harness.results.schema import RESULTS_FILE, ResultsError
 from harness.results.summary import write_summary
 from harness.results.writer import ResultsWriter
@@ -96,10 +97,10 @@ def finish(path: Path, *, interrupted: bool) -> Path:
     if not path.is_file():
         raise ResultsError(f"{path}: the results file was removed during the test; nothing can be reported")
     try:
+        with Results(path) as results:
+            state = "interrupted" if interrupted else "aborted" if results.load_aborted else "finished"
         with ResultsWriter(path) as writer:
-            writer.set_manifest(
-                state="interrupted" if interrupted else "finished", ended_at=RUN_CLOCK.now().isoformat()
-            )
+            writer.set_manifest(state=state, ended_at=RUN_CLOCK.now().isoformat())
         write_summary(path)
         report: Path = write_report(path, path.with_name(REPORT_FILE))
     except (ResultsError, FileWriteError) as problem:

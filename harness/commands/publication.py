@@ -17,7 +17,7 @@ from harness.commands.evaluation import print_evaluation
 from harness.commands.processes import ChildProcesses
 from harness.commands.repeats import FinishedTest
 from harness.config.settings import Settings
-from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED
+from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED
 from harness.formatting import counted, number, share
 from harness.gate.report import GateReport
 from harness.results import metrics
@@ -100,6 +100,10 @@ def _exit_code(
         return INTERRUPTED, ("the test was interrupted; its results until then are kept",)
     suite_code, load_code = _worst_codes(tests)
     code, problems = gate.exit_code or suite_code, []
+    if load_code == ABORTED:
+        code = ABORTED
+        with Results(tests[-1].results) as results:
+            problems.append(f"{results.load_aborted}; its results until then are kept")
     if load_code < 0:  # never a success, even if the gate passed
         code = code or FAILED
         problems.append(f"the load was killed by signal {-load_code}; its results until then are kept")

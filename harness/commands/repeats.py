@@ -10,6 +10,7 @@ from harness.commands.evaluation import evaluate_results
 from harness.commands.output_dir import subfolder
 from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
+from harness.exit_codes import ABORTED
 from harness.gate.baseline_store import REPEAT_PREFIX
 from harness.terminal.output import Output
 
@@ -42,6 +43,7 @@ def run_with_repeats(
         paths = [run.results for run in finished]
         if (
             children.interrupted
+            or finished[-1].load_code == ABORTED
             or not evaluate_results(paths, settings.objectives, baseline, settings.gate).repeats_may_decide
         ):
             break

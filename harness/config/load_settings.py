@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     Field,
     ValidationError,
     model_validator,
@@ -27,6 +28,7 @@ from harness.config.parsing import (
 )
 from harness.config.trace import read_arrival_times
 from harness.errors import SettingsError
+from harness.gate.expressions import parse_abort_condition
 
 _DEFAULT_DURATION_S = 20.0
 
@@ -100,6 +102,22 @@ def _valid(parse: Callable[[str], Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _split(value: Any) -> Any:
+    """A text, as a form has it, means the conditions between its semicolons."""
+    return [text.strip() for text in value.split(";") if text.strip()] if isinstance(value, str) else value
+
+
+def _all_conditions(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            parse_abort_condition(text)
+        except ValueError as problem:  # its first line is the sentence
+            raise ValueError(str(problem).partition("\n")[0]) from None
+    return texts
+
+
+AbortConditions = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_all_conditions)]
+
 _OPEN_LOOPS = ("rate", "ramp", "steps", "spike", "trace")
 
 
@@ -159,6 +177,8 @@ class LoadSettings(StrictModel):
     processes: int = Field(1, ge=1)
     #: the number of stream rows to keep; counts and histograms include all streams
     keep_streams: int = Field(1_000_000, ge=0, le=_MOST_STREAMS)
+    #: conditions that abort the load, for example ["error_rate > 20% for 10s"]
+    abort_on: AbortConditions = ()
     #: the relative weights of the journeys; a journey with the weight 0 does not run
     journeys: JourneyWeights = Field(default_factory=_default_journeys)
 

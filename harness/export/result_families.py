@@ -196,7 +196,7 @@ def _of_test(results: Results, target: str) -> Iterator[Family]:
         "1 for the state of the test, 0 for the others.",
         (
             ({"state": state}, manifest.get("state") == state)
-            for state in ("running", "finished", "interrupted")
+            for state in ("running", "finished", "interrupted", "aborted")
         ),
         target,
     )

@@ -327,6 +327,8 @@ def _load_rows(results: Results) -> Iterator[GateRow]:
         yield GateRow("load", None, 0.0, "inconclusive", detail)
     elif results.manifest.get("load_state") == "interrupted":
         yield GateRow("load", None, 0.0, "inconclusive", "the load was interrupted")
+    elif results.load_aborted:
+        yield GateRow("load", None, 0.0, "inconclusive", results.load_aborted)
     # Otherwise a load with only refused streams would pass if the conformance suite passed.
     elif not any(counts[outcome] for outcome in TERMINAL):
         yield GateRow("load", None, 0.0, "not measured", "no stream of the load completed a run")

@@ -1,6 +1,7 @@
-"""Parses objectives such as "ttft_p95_ms < 800", from a settings file or the command line.
+"""Parses objectives such as "ttft_p95_ms < 800" and conditions that abort a load, such as "error_rate > 20% for 10s".
 
-An error message is a sentence, with the position marked in the text.
+They come from a settings file, the command line or a form. An error message is a sentence, with the position marked
+in the text.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+from harness.gate.abort_condition import DEFAULT_WINDOW_S, LEAST_WINDOW_S, MOST_WINDOW_S, AbortCondition
 from harness.gate.objective import GOODPUT, KEYS, SHARES, Objective
 
 EXPRESSIONS = "expressions"
@@ -25,13 +27,18 @@ _SHARE = {"": 1.0, "%": 0.01}
 _EXAMPLES = {"error_rate": "error_rate < 1%", GOODPUT: "goodput >= 99%", "violations": "violations == 0"}
 
 
+_OBJECTIVE, _CONDITION = "objective", "condition"
+_FOR = re.compile(r"(?P<expression>.*?\S)\s+for\b\s*(?P<window>.*)", re.DOTALL)
+_WINDOW = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)\s*(?P<unit>ms|s|m)")
+
+
 class ExpressionError(ValueError):
     """An invalid expression. The message is a sentence, then the expression with the position marked below."""
 
-    def __init__(self, text: str, start: int, end: int, problem: str) -> None:
+    def __init__(self, text: str, start: int, end: int, problem: str, what: str = _OBJECTIVE) -> None:
         shown = "".join(character if character.isprintable() else "?" for character in text)
         marked = " " * start + "^" * max(1, end - start)
-        super().__init__(f"objective {shown.strip()!r} {problem}\n    {shown}\n    {marked}")
+        super().__init__(f"{what} {shown.strip()!r} {problem}\n    {shown}\n    {marked}")
 
 
 def parse_expression(text: str) -> Objective:
@@ -44,27 +51,54 @@ def parse_expression(text: str) -> Objective:
 
     Raises ExpressionError with a suggestion.
     """
+    objective, _ = _parse(text, _OBJECTIVE)
+    return objective
+
+
+def parse_abort_condition(text: str) -> AbortCondition:
+    """Parse "error_rate > 20% for 10s", "ttft_p95_ms > 5s", "goodput < 50% for 1m" or "violations > 100 for 30s".
+
+    As in parse_expression, but the comparison is the one that aborts the load. The time after `for` is
+    DEFAULT_WINDOW_S if it is left out. Raises ExpressionError with a suggestion.
+    """
+    parts = _FOR.fullmatch(text)
+    window_s = DEFAULT_WINDOW_S if parts is None else _window_s(text, parts)
+    objective, sign = _parse(text if parts is None else parts["expression"], _CONDITION)
+    return AbortCondition(objective, sign.rstrip() in (">=", "≥", "<=", "≤"), window_s)
+
+
+def _window_s(text: str, parts: re.Match[str]) -> float:
+    window = _WINDOW.fullmatch(parts["window"].rstrip())
+    window_s = float(window["number"]) * _MS[window["unit"]] / 1000 if window is not None else 0.0
+    if not LEAST_WINDOW_S <= window_s <= MOST_WINDOW_S:
+        problem = f"needs a time from 1s to {MOST_WINDOW_S / 60:g}m after for; write for example for 10s"
+        raise ExpressionError(text, parts.start("window"), len(text.rstrip()), problem, _CONDITION)
+    return window_s
+
+
+def _parse(text: str, what: str) -> tuple[Objective, str]:
+    """The metric, limit and journey of an expression, and its sign. Raises ExpressionError."""
     name = _NAME.match(text)
     if name is None or (name["key"] not in KEYS and not _SIGN.match(text, name.end())):
-        raise ExpressionError(text, *_position_without_name(text, name), _not_an_expression(text))
+        raise ExpressionError(text, *_position_without_name(text, name), _not_an_expression(text, what), what)
     key = name["key"]
     if key not in KEYS:
-        closest = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
-        raise ExpressionError(
-            text,
-            name.start("key"),
-            name.end("key"),
-            f"has the unknown name {key!r}; did you mean {closest!r}?",
+        closest = next(
+            (known for known in KEYS if f"{key.lower()}_p95_ms" in known),  # lag, ttft, hub_delay
+            get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0],
         )
+        problem = f"has the unknown name {key!r}; did you mean {closest!r}?"
+        raise ExpressionError(text, name.start("key"), name.end("key"), problem, what)
     sign = _SIGN.match(text, name.end())
     if sign is None:
-        raise ExpressionError(text, name.end(), len(text), _not_an_expression(text))
+        raise ExpressionError(text, name.end(), len(text), _not_an_expression(text, what), what)
     limit = _LIMIT.fullmatch(text, sign.end())
     if limit is None:
-        raise ExpressionError(text, sign.end(), len(text), _not_an_expression(text))
+        raise ExpressionError(text, sign.end(), len(text), _not_an_expression(text, what), what)
     journey = f"{name['journey']}." if name["journey"] else ""
-    value = _Limit(text, key, sign, limit).value()
-    return Objective.parse(f"{journey}{key}", value)
+    reader = _Condition if what == _CONDITION else _Limit
+    value = reader(text, key, sign, limit).value()
+    return Objective.parse(f"{journey}{key}", value), sign["sign"]
 
 
 def _position_without_name(text: str, name: re.Match[str] | None) -> tuple[int, int]:
@@ -72,7 +106,9 @@ def _position_without_name(text: str, name: re.Match[str] | None) -> tuple[int, 
     return (start, len(text.rstrip())) if name is None else (name.end(), len(text.rstrip()))
 
 
-def _not_an_expression(text: str) -> str:
+def _not_an_expression(text: str, what: str) -> str:
+    if what == _CONDITION:
+        return "is not a comparison with one limit; write for example error_rate > 20% for 10s"
     if re.fullmatch(r"\s*[0-9.]+\s*(%|\w*)\s*[<>=≤≥]+\s*[\w.]+\s*", text):
         return "starts with the limit; write the name first, for example ttft_p95_ms < 800"
     name = re.match(r"\s*(?:[\w-]+\s*\.)?\s*([A-Za-z_][\w ]*)", text)
@@ -84,6 +120,8 @@ def _not_an_expression(text: str) -> str:
 
 class _Limit:
     """Sign, number and unit after a key, and the checks on them."""
+
+    what = _OBJECTIVE
 
     def __init__(self, text: str, key: str, sign: re.Match[str], limit: re.Match[str]) -> None:
         self._text = text
@@ -107,11 +145,14 @@ class _Limit:
         value = float(self._number)
         if key == "violations" and not value.is_integer():
             raise self._error("number", "has a fraction: violations are counted; write a whole number")
-        if sign == "<" and value == 0:
-            raise self._error("number", f"can never be met: nothing is below 0; write {key} <= 0")
+        self._check_reachable(value)
         if key == "violations" and sign == "<":
             return value - 1
         return self._in_range(float(f"{value * units[self._unit]:.12g}"))  # 0.1% is exactly 0.001
+
+    def _check_reachable(self, value: float) -> None:
+        if self._sign["sign"] == "<" and value == 0:
+            raise self._error("number", f"can never be met: nothing is below 0; write {self._key} <= 0")
 
     def _check_sign(self) -> None:
         sign = self._sign["sign"]
@@ -121,12 +162,11 @@ class _Limit:
             return
         suggestion = f"{self._key} {allowed[1]} {self._number}{self._unit}"
         hint = f" (== is allowed only in {self._key} == {best})" if sign == "==" else ""
-        raise ExpressionError(
-            self._text,
-            self._sign.start("sign"),
-            self._sign.end("sign"),
-            f"has the wrong sign: {self._key} has {kind}; write {suggestion}{hint}",
-        )
+        raise self._wrong_sign(f"{self._key} has {kind}; write {suggestion}{hint}")
+
+    def _wrong_sign(self, problem: str) -> ExpressionError:
+        start, end = self._sign.span("sign")
+        return ExpressionError(self._text, start, end, f"has the wrong sign: {problem}", self.what)
 
     def _is_best(self) -> bool:
         """Whether the limit is the best value of all, so that == means the same as the comparison."""
@@ -152,7 +192,31 @@ class _Limit:
         start, end = self._limit.span(part)
         if start < 0 or start == end:
             start, end = self._limit.start(), self._limit.end()
-        return ExpressionError(self._text, start, end, problem)
+        return ExpressionError(self._text, start, end, problem, self.what)
+
+
+class _Condition(_Limit):
+    """The same of a condition, whose comparison is the opposite of an objective's."""
+
+    what = _CONDITION
+
+    def _check_sign(self) -> None:
+        allowed = _AT_MOST if self._key == GOODPUT else _AT_LEAST
+        if self._sign["sign"] not in allowed:
+            direction = "below" if self._key == GOODPUT else "above"
+            suggestion = f"{self._key} {allowed[0]} {self._number}{self._unit}"
+            raise self._wrong_sign(
+                f"a load is aborted if {self._key} is {direction} the limit; write {suggestion}"
+            )
+
+    def _check_reachable(self, value: float) -> None:
+        sign = self._sign["sign"]
+        if self._key == GOODPUT and sign == "<" and value == 0:
+            raise self._error("number", "can never be met: nothing is below 0")
+        if self._key != GOODPUT and sign in (">=", "≥") and value == 0:
+            raise self._error("number", f"is always met; write {self._key} > 0")
+        if self._key == "error_rate" and sign == ">" and (value, self._unit) in ((1.0, ""), (100.0, "%")):
+            raise self._error("number", "can never be met: nothing is above 100%; write error_rate >= 100%")
 
 
 def limits_of(table: Mapping[str, Any]) -> dict[str, float]:

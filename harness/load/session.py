@@ -26,7 +26,7 @@ from harness.config.sources import load_settings
 from harness.config.target import Target
 from harness.contract.evidence.redaction import Redactor
 from harness.errors import SettingsError
-from harness.exit_codes import INTERRUPTED
+from harness.exit_codes import ABORTED, INTERRUPTED
 from harness.load.bounds.limits import limits_here, refuse_impossible
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.locust import process
@@ -320,6 +320,7 @@ class Session:
             publish=self.publisher.publish if has_viewer else None,
             users=None if load.is_open else getattr(self._environment.runner, "target_user_count", None),
             lasts_s=load.duration if load.is_open else options.run_time,
+            on_abort=self._abort,
         )
 
     def _own_batches(self) -> Iterator[tuple[StatsBatch, str]]:
@@ -342,15 +343,20 @@ class Session:
 
     def _on_arrivals_finished(self) -> None:
         """All arrivals of an open loop have started and ended: end the test, in a new greenlet."""
+        logger.info("all scheduled arrivals have ended")
         gevent.spawn(self._end_test)
 
     def _end_test(self) -> None:
         if self._stopping:
             return
         runner, options = self._environment.runner, self._environment.parsed_options
-        logger.info("all scheduled arrivals have ended")
         if runner is not None:
             (runner.quit if options is None or options.headless else runner.stop)()
+
+    def _abort(self, reason: str) -> None:
+        """End the test, in a new greenlet: a condition of abort_on was met."""
+        logger.error("%s", reason)
+        gevent.spawn(self._end_test)
 
     def _on_quitting(self, **_: Any) -> None:
         # A test that is still running when Locust quits was interrupted.
@@ -390,7 +396,7 @@ class Session:
         self._recording = None
         if exit_code != 2:
             self._log_next_steps()
-        if exit_code == 2 or self._environment.process_exit_code is None:
+        if exit_code in (2, ABORTED) or self._environment.process_exit_code is None:
             self._environment.process_exit_code = exit_code
 
     def _log_next_steps(self) -> None:

@@ -94,6 +94,13 @@ class Results:
         return self.manifest.get("load_state") != NO_LOAD
 
     @property
+    def load_aborted(self) -> str:
+        """Why the load was aborted, in one sentence; empty if it was not."""
+        if self.manifest.get("load_state") != "aborted":
+            return ""
+        return str(self.manifest.get("load_aborted") or "the load was aborted")
+
+    @property
     def tested(self) -> bool:
         """Whether anything was tested: a check reached a verdict on the server, or a stream was answered.
 

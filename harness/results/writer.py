@@ -112,7 +112,7 @@ class ResultsWriter:
     def set_manifest(self, **values: Any) -> None:
         """Set or replace keys of the manifest; values must be JSON.
 
-        Keys in use: started_at, ended_at (ISO 8601, UTC), state ("running", "finished", "interrupted"),
+        Keys in use: started_at, ended_at (ISO 8601, UTC), state ("running", "finished", "interrupted", "aborted"),
         load_state (the same, or "none" without a load), suite_state (the same), command, versions, machine, target,
         settings (without secrets), receive_stamp ("kernel", "user", "mixed"), measured_from (first epoch
         second after the warm-up), warmup_s, workers_lost and their counted_until, streams_seen, streams_kept.

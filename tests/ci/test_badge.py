@@ -33,6 +33,7 @@ ENDPOINT = jsonschema_rs.validator_for(json.loads((SCHEMAS / "shields-endpoint.s
         ({"ttft_ms": ()}, "nothing tested", "lightgrey"),
         ({"ttft_ms": (), "checks": [check("framing.utf8", "pass")]}, "passing", "brightgreen"),
         ({"exit_code": 130}, "interrupted", "lightgrey"),
+        ({"exit_code": 3}, "aborted", "red"),
         ({"exit_code": 2}, "incomplete", "orange"),
     ],
 )

@@ -190,6 +190,7 @@ def test_a_failure_in_suite_and_load_mentions_both(tmp_path: Path) -> None:
         ({"objectives": {"resume_p50_ms": 1}}, "not measured"),
         ({"objectives": {"ttft_p50_ms": 1}, "lag_ms": 500.0}, "inconclusive"),
         ({"exit_code": 130, "problems": ("interrupted",)}, "interrupted"),
+        ({"exit_code": 3, "problems": ("the load was aborted",)}, "aborted"),
         ({"exit_code": 2, "problems": ("a part could not be done",)}, "incomplete"),
         ({"exit_code": 1, "problems": ("the load was killed",)}, "failed"),
     ],

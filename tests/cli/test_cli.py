@@ -45,6 +45,10 @@ def load(*options: str) -> Result:
         (["--ramp", "1:100:60s"], {"ramp": "1:100:60s", "duration": 60.0}),
         (["--steps", "10:30s,20:30s", "--duration", "10s"], {"steps": "10:30s,20:30s", "duration": 10.0}),
         (["--spike", "10:100:20s:5s"], {"spike": "10:100:20s:5s", "duration": 45.0}),
+        (
+            ["--abort-on", "error_rate > 20% for 10s", "--abort-on", "violations > 9"],
+            {"abort_on": ("error_rate > 20% for 10s", "violations > 9")},
+        ),
         (["--trace", "trace.csv"], {"trace": "trace.csv", "duration": 8.0}),
         (
             ["--rate", "5", "--max-in-flight", "9", "--warmup", "5s", "--keep-streams", "0"],
@@ -70,6 +74,7 @@ def test_options_become_settings(
         (["--rate", "-1"], "'-1' is not a number above 0"),
         (["--rate", "many"], "'many' is not a number above 0"),
         (["--spawn-rate", "inf"], "'inf' is not a number above 0"),
+        (["--abort-on", "eror_rate > 20%"], "did you mean 'error_rate'?"),
         (["--users", "-1"], "Invalid value for '--users'"),
         (["--duration", "1000000000"], "1000000000 is longer than 7 days, the longest time that can be set"),
         (["--duration", "1e9"], "'1e9' is not a duration"),
@@ -109,6 +114,13 @@ def test_a_load_far_beyond_this_machine_is_refused(
     assert f"harness: {sentence}" in result.output
     assert result.output.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_conditions_replace_those_of_the_file(given: list[LoadSettings]) -> None:
+    Path("harness.toml").write_text('[load]\nabort_on = ["violations > 9"]\n')
+    load("--abort-on", "error_rate > 20%")
+    load()
+    assert [one.abort_on for one in given] == [("error_rate > 20%",), ("violations > 9",)]
 
 
 def test_named_journeys_replace_those_of_the_file(given: list[LoadSettings]) -> None:
@@ -166,7 +178,7 @@ def test_read_only_is_an_option_of_both_verbs(monkeypatch: pytest.MonkeyPatch, n
 def test_similar_options_are_named_the_most_similar_first() -> None:
     result = CliRunner().invoke(main, ["capacity", "--duration", "3s"])
     assert result.exit_code == 2
-    assert "Did you mean '--step-duration' or '--organization'?" in result.output
+    assert "Did you mean '--step-duration' or '--organization'" in result.output
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from harness.commands import output_dir
 from harness.config.settings import Settings
 from harness.errors import SettingsError
 from harness.results.reader import Results
+from harness.results.writer import ResultsWriter
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 SETTINGS = Settings.model_validate(
@@ -126,6 +127,15 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
         output_dir.begin(tmp_path / "file", SETTINGS)
     with pytest.raises(SettingsError, match=r"cannot write to the folder .*below: Not a directory"):
         output_dir.begin(tmp_path / "file" / "below", SETTINGS)
+
+
+def test_the_end_of_an_aborted_load_is_the_end_of_the_test(tmp_path: Path) -> None:
+    path = output_dir.begin(tmp_path / "out", Settings())
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(load_state="aborted", load_aborted="the load was aborted by the condition 'x'")
+    output_dir.finish(path, interrupted=False)
+    with Results(path) as results:
+        assert results.manifest["state"] == "aborted"
 
 
 @pytest.mark.parametrize(("interrupted", "state"), [(False, "finished"), (True, "interrupted")])

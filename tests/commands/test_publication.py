@@ -13,6 +13,7 @@ from harness.config.settings import Settings
 from harness.gate.comparison import Comparison
 from harness.gate.report import GateReport, GateRow
 from harness.reports.html import write_report
+from harness.results.writer import ResultsWriter
 from harness.terminal.output import Output
 from tests.reports import samples
 
@@ -42,6 +43,25 @@ def test_the_exit_code_of_a_test_and_its_repeats(
 ) -> None:
     tests = [FinishedTest(Path("out/results.sqlite"), Path("out/report.html"), *pair) for pair in codes]
     assert _exit_code(gate, tests, interrupted=False) == (code, problems)
+
+
+def test_an_aborted_load_has_its_own_exit_code_and_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(load_state="aborted", load_aborted="the load was aborted by the condition 'x'")
+    reason = "the load was aborted by the condition 'x'; its results until then are kept"
+    for gate, suite_code, code, problems in (
+        (PASSED, 0, 3, (reason,)),
+        (FAILED, 1, 3, (reason,)),
+        (
+            PASSED,
+            2,
+            2,
+            (reason, f"the conformance suite could not run; see above and {tmp_path / 'suite.log'}"),
+        ),
+    ):
+        tests = [FinishedTest(path, tmp_path / "report.html", suite_code, 3)]
+        assert _exit_code(gate, tests, interrupted=False) == (code, problems)
 
 
 def test_an_interrupted_test_has_its_own_exit_code() -> None:

@@ -240,6 +240,12 @@ def test_an_unknown_variable_names_the_nearest(
             "'3' is not a list of steps; write RATE:FOR,RATE:FOR…, for example 10:30s",
         ),
         ('[load]\nsteps = "1:2s,"\n', "'' is not a list of steps"),
+        (
+            '[load]\nabort_on = ["eror_rate > 20%"]\n',
+            "setting 'load.abort_on': condition 'eror_rate > 20%' has",
+        ),
+        ('[load]\nabort_on = "error_rate > 20% for ever"\n', "needs a time from 1s to 60m after for"),
+        ("[load]\nabort_on = 3\n", "setting 'load.abort_on': "),
         ("[load]\nduration = 1e9\n", "setting 'load.duration': 1000000000 s is longer than 7 days"),
         ('[load]\nduration = "169h"\n', "setting 'load.duration': 169h is longer than 7 days"),
         ("[load]\nduration = inf\n", "setting 'load.duration': inf s is longer than 7 days"),

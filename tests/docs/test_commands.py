@@ -71,6 +71,10 @@ SHORTER = {
     ),
     "harness load --rate 5 --duration 2m": _LOAD,
     "harness load --rate 50 --duration 2m": _LOAD,
+    'harness load --rate 50 --abort-on "error_rate > 20% for 10s" --abort-on "ttft_p95_ms > 5s for 30s"': (
+        f'{_LOAD} --abort-on "error_rate > 20% for 10s" --abort-on "ttft_p95_ms > 5s for 30s"'
+    ),
+    'harness load --abort-on "error_rate > 20% for 10s"': f'{_LOAD} --abort-on "error_rate > 20% for 10s"',
     "harness load --ramp 1:100:60s": "harness load --ramp 1:20:2s",
     "harness load --rate 50 --max-in-flight 200": f"{_LOAD} --max-in-flight 200",
     "harness load --rate 500 --processes 2 --warmup 10s": _WARMED_UP,

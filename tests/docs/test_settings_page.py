@@ -24,6 +24,7 @@ VALUES = {
     "share": "5%",
     "table": '{"toolId": "t"}',
     "duration": "5s",
+    "list of texts": '["error_rate > 20%"]',
 }
 #: Texts of a certain form.
 FORMS = {

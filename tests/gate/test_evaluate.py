@@ -427,6 +427,9 @@ def test_a_killed_load_is_inconclusive_even_if_its_ledger_adds_up(writer):
     assert (report.outcome, report.exit_code) == ("inconclusive", 1)
     writer.set_manifest(load_state="interrupted")
     assert (gate(writer, violations=0).outcome, row(gate(writer), "load").verdict) == ("inconclusive",) * 2
+    writer.set_manifest(load_state="aborted", load_aborted="the load was aborted by the condition 'x'")
+    assert (gate(writer, violations=0).outcome, row(gate(writer), "load").verdict) == ("inconclusive",) * 2
+    assert row(gate(writer), "load").detail == "the load was aborted by the condition 'x'"
     writer.set_manifest(load_state="finished")
     assert gate(writer, violations=0).outcome == "passed"
 

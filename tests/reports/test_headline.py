@@ -76,6 +76,10 @@ def test_nothing_tested_does_not_pass(path: Path) -> None:
             "The test was interrupted. This report covers the part before the interruption.",
         ),
         (
+            {"state": "aborted", "load_aborted": "the load was aborted by the condition 'x'"},
+            "The load was aborted by the condition 'x'. This report covers the part before that.",
+        ),
+        (
             {"state": "running"},
             "The results file does not record an end: the test is still running or was killed. This report covers what "
             "was recorded.",

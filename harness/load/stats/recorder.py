@@ -108,12 +108,14 @@ class ResultsRecorder:
         """Whether `close` was called."""
         return bool(self._closing.is_set())
 
-    def close(self, state: str, lost: list[str], *, ends_test: bool = False) -> None:
-        """Write the rest, the end of the manifest and summary.json. state: "finished" or "interrupted".
+    def close(
+        self, state: str, lost: list[str], *, ends_test: bool = False, aborted: str | None = None
+    ) -> None:
+        """Write the rest, the end of the manifest and summary.json. state: "finished", "interrupted" or "aborted".
 
         lost: workers whose final batch is missing. The streams that they last reported as open count as lost;
         streams that they started later are unknown and not counted. ends_test: whether the process that began the
-        results file is gone, so that its end is written here.
+        results file is gone, so that its end is written here. aborted: why the load was aborted, if it was.
         """
         if ends_test:
             self._adds_to_open_results = False
@@ -121,6 +123,8 @@ class ResultsRecorder:
         self._ticker.join()
         self._collect()
         self._add_final_manifest(state, lost)
+        if aborted is not None:
+            self._manifest["load_aborted"] = aborted
         for worker in lost:
             self._count_open_as_lost(worker)
         self._flush()

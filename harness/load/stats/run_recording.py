@@ -11,14 +11,20 @@ from pathlib import Path
 
 from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
+from harness.exit_codes import ABORTED
 from harness.export.otel import Pusher, interval_s
+from harness.gate.expressions import parse_abort_condition
 from harness.gate.objective import parse_objectives
+from harness.load.stats.abort_watch import AbortWatch
 from harness.load.stats.live import LiveStats, SnapshotDocument
 from harness.load.stats.otlp_push import OtlpPush
 from harness.load.stats.recorder import ResultsRecorder
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.manifest import manifest_at_start
 from harness.results.writer import ResultsWriter
+
+OnAbort = Callable[[str], None]
+"""Ends the load. Called once, with the reason in one sentence."""
 
 Publish = Callable[[SnapshotDocument], None]
 Collect = Callable[[], Iterable[tuple[StatsBatch, str]]]
@@ -32,6 +38,7 @@ class RunRecording:
 
     path: the results file, or None. collect: called about once a second and once at the end. publish: receives the
     live snapshots; None for none. users: of a closed loop, else None. lasts_s: planned length of the test, or None.
+    on_abort: called when a condition of the settings' abort_on is met; `aborted` is then the reason.
     Raises ResultsError if the push to a collector cannot be set up.
     """
 
@@ -44,7 +51,13 @@ class RunRecording:
         publish: Publish | None = None,
         users: int | None = None,
         lasts_s: float | None = None,
+        on_abort: OnAbort = lambda _: None,
     ) -> None:
+        self.aborted: str | None = None
+        self._on_abort = on_abort
+        self._abort_watch = AbortWatch(
+            map(parse_abort_condition, settings.load.abort_on), has_warmup=settings.load.warmup > 0
+        )
         self._warmup_s = settings.load.warmup
         self._collect_batches = collect
         self.live = None if publish is None else _live_stats(settings, path, publish, users, lasts_s)
@@ -54,7 +67,7 @@ class RunRecording:
             manifest_at_start(settings.document(), Redactor(settings.secrets()).own_value(sys.argv)),
             self._collect,
             keep_streams=settings.load.keep_streams,
-            listeners=[*([] if self.live is None else [self.live]), *self._pushes],
+            listeners=[self._abort_watch, *([] if self.live is None else [self.live]), *self._pushes],
         )
         if self.live is not None:
             self.live.flush()
@@ -79,11 +92,12 @@ class RunRecording:
     def close(self, state: str, lost: list[str], *, ends_test: bool = False) -> int | None:
         """Write the end of the results; every batch has been added. Returns the exit code that the results require.
 
-        state: "finished" or "interrupted". lost: workers whose final batch is missing. ends_test: whether the command
-        that began the results file is gone and will not end it. Exit code: 2 if the results
-        could not be written, 1 if they are incomplete or streams failed, else None.
+        state: "finished" or "interrupted"; an aborted load is neither. lost: workers whose final batch is missing.
+        ends_test: whether the command that began the results file is gone and will not end it. Exit code: 2 if the
+        results could not be written, 3 if the load was aborted, 1 if they are incomplete or streams failed, else None.
         """
-        self._recorder.close(state, lost, ends_test=ends_test)
+        state = state if self.aborted is None else "aborted"
+        self._recorder.close(state, lost, ends_test=ends_test, aborted=self.aborted)
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
             if self.live is not None:  # the command that started the load names the reason
@@ -91,6 +105,8 @@ class RunRecording:
                 self.live.flush()
             return 2
         self._store_push_problems()
+        if self.aborted is not None:
+            return ABORTED
         ledger = self._recorder.ledger
         if lost:
             logger.error("the last results of %s are missing: lost, or unable to stop", ", ".join(lost))
@@ -106,8 +122,11 @@ class RunRecording:
                 writer.set_manifest(load_notes=problems)
 
     def _collect(self) -> None:
+        if self.aborted is None and self._abort_watch.sentence is not None and not self.closing:
+            self.aborted = self._abort_watch.sentence
+            self._on_abort(self.aborted)
         if self.live is not None:
-            self.live.problem = self._recorder.problem
+            self.live.problem = self._recorder.problem or self.aborted
         for batch, worker in self._collect_batches():
             self._recorder.add(batch, worker)
 

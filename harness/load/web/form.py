@@ -84,6 +84,13 @@ WARM_UP = FormField(
     "warmup",
     lambda load: f"{load.warmup:.12g}s" if load.warmup else "",
 )
+ABORT_ON = FormField(
+    "abort_on",
+    "--harness-abort-on",
+    "conditions that end the load, for example error_rate > 20% for 10s; violations > 100 for 30s",
+    "abort_on",
+    lambda load: "; ".join(load.abort_on),
+)
 _OPEN_LOOP = (
     FormField(
         "open_loop_rate",
@@ -159,7 +166,7 @@ class LoadForm:
 
     def __init__(self, settings: Settings, *, has_load_fields: bool) -> None:
         self._has_load_fields = has_load_fields
-        self.fields = (JOURNEYS, WARM_UP, *_OPEN_LOOP) if has_load_fields else (WARM_UP,)
+        self.fields = (JOURNEYS, WARM_UP, ABORT_ON, *_OPEN_LOOP) if has_load_fields else (WARM_UP, ABORT_ON)
         objectives = parse_objectives(settings.objectives)
         self.defaults = {
             **{field.name: field.to_text(settings.load) for field in self.fields},

@@ -267,6 +267,27 @@ def test_an_interrupted_test_keeps_its_results(
     assert "Traceback" not in load.printed
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("loop", [{"users": 6}, {"rate": 20}])
+def test_a_condition_aborts_a_load(tmp_path: Path, processes: int, loop: dict[str, Any]) -> None:
+    """From the streams of all workers: of each, half fail."""
+    conditions = ("error_rate > 90% for 1s", "error_rate > 20% for 1s")
+    plan = LoadSettings(**loop, duration=120, processes=processes, journeys=ONLY_FRESH, abort_on=conditions)
+    with run_server(fault=lambda number: "truncate" if number % 2 else "none") as server:
+        load = Load(tmp_path, server.base_url, plan).run()
+        requests = server.stats.counts["requests"]
+    assert load.code == 3, load.printed
+    assert "the load was aborted by the condition 'error_rate > 20% for 1s'" in load.printed
+    assert "Traceback" not in load.printed
+    counts = load.counts()
+    assert counts["scheduled"] == requests
+    with load.results() as results:
+        assert results.manifest["state"] == results.manifest["load_state"] == "aborted"
+        assert results.load_aborted in load.printed
+        assert gate_of(results)[0] == "inconclusive"
+        assert "load" in gate_of(results)[1]
+
+
 COMMAND = """
 import os, sys
 from harness.commands.processes import ChildProcesses

@@ -44,6 +44,7 @@ def test_the_form_is_filled_in_from_the_settings() -> None:
             warmup="10s",
             seed=7,
             arrivals="poisson",
+            abort_on=["error_rate > 20% for 10s", "violations > 9"],
             journeys={"fresh": 7, "resume": 3},
         ),
         has_load_fields=True,
@@ -51,6 +52,7 @@ def test_the_form_is_filled_in_from_the_settings() -> None:
     assert form.defaults == {
         "journeys": "fresh=7 resume=3",
         "warm_up": "10s",
+        "abort_on": "error_rate > 20% for 10s; violations > 9",
         "open_loop_rate": "2.5",
         "open_loop_ramp": "",
         "open_loop_steps": "",
@@ -138,6 +140,8 @@ def test_a_closed_loop_is_as_long_as_locusts_field_says() -> None:
         ),
         ("journeys", "fresh=0", "Journeys: every weight is 0, so no journey would run"),
         ("journeys", "", "Journeys: every weight is 0, so no journey would run"),
+        ("abort_on", "error_rate > 20% for", "Abort on: condition 'error_rate > 20% for' needs a time"),
+        ("abort_on", "violations > 1; eror_rate > 20%", "did you mean 'error_rate'?"),
         ("objectives", "ttft_p95 < 800", "did you mean 'ttft_p95_ms'?"),
         ("objectives", "violations <= 0; violations <= 1", "objective violations is set twice"),
     ],
@@ -162,7 +166,7 @@ def test_an_open_loop_duration_in_a_closed_loop_is_refused() -> None:
 def test_the_form_for_users_with_their_own_tasks() -> None:
     before = settings({"violations": 0}, users=3, journeys=FRESH)
     form = LoadForm(before, has_load_fields=False)
-    assert form.defaults == {"warm_up": "", "objectives": "violations <= 0"}
+    assert form.defaults == {"warm_up": "", "abort_on": "", "objectives": "violations <= 0"}
     after = form.settings(before, form.values({"warm_up": "5s", "objectives": ""}), users=8, run_time_s=60)
     assert (after.load.warmup, after.load.users, after.objectives) == (5.0, 8, {})
     assert after.load.journeys == before.load.journeys
@@ -335,6 +339,31 @@ def test_the_form_reaches_every_worker(tmp_path: Path, mode: Mode) -> None:
         assert tally.good == tally.runs
         assert tally.runs
     assert page.code == 0, page.printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("given", ["in the form", "in the settings"])
+def test_a_condition_ends_a_test_of_the_page(tmp_path: Path, given: str) -> None:
+    conditions = ["violations > 1000000", "error_rate > 20% for 1s"]
+    load = {**WHOLE, **({"abort_on": conditions} if given == "in the settings" else {})}
+    form = {**FORM, **({"abort_on": "; ".join(conditions)} if given == "in the form" else {})}
+    with (
+        run_server(fault=lambda _: "truncate") as server,
+        served(tmp_path, server.base_url, "local", **load) as page,
+    ):
+        assert page.post("/swarm", **form)["success"]
+        document = page.wait_for_state("aborted")
+        assert "the load was aborted by the condition 'error_rate > 20% for 1s'" in document["problem"]
+        requests = server.stats.counts["requests"]
+        wait_for(lambda: page.get("/stats/requests")["state"] == "stopped")
+        assert server.stats.counts["requests"] == requests
+        assert page.post("/swarm", **FORM, abort_on="")["success"]  # the next test begins without it
+        page.wait_for_state("running")
+        assert page.live()["problem"] is None
+        page.post("/stop")
+    with page.results() as results:
+        assert results.manifest["load_state"] == "aborted"
+        assert "error_rate was 100.0%" in results.load_aborted
 
 
 @pytest.mark.slow
