@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import inspect
 import os
@@ -56,6 +57,7 @@ def start_watching(on_hangup: Callable[[], None], *, records: bool) -> None:
     hub.loop.update_now()
     # A stream that this machine could not send is counted with its reason; a traceback for each would hide the rest.
     hub.NOT_ERROR = (*hub.NOT_ERROR, LocalResourceError)
+    atexit.register(_accept_reaped_workers)  # runs before what Locust has registered
     interrupt = _once(_interrupt_main_greenlet)
 
     def hang_up() -> None:
@@ -111,6 +113,23 @@ def free_earlier_tests() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()  # or the next test's collection would take longer than it may
+
+
+def _accept_reaped_workers() -> None:
+    """Let Locust wait for workers that ended long ago.
+
+    At its end it waits for each. gevent has waited for those that were killed during the test, so the system does not
+    know them any more; Locust would log that as fast as it can for 3 s and end with a traceback.
+    """
+    wait = os.waitpid
+
+    def waitpid(pid: int, options: int) -> tuple[int, int]:
+        try:
+            return wait(pid, options)
+        except ChildProcessError:
+            return pid, 0
+
+    os.waitpid = waitpid
 
 
 def _once(work: Callable[[], None]) -> Callable[[], None]:
