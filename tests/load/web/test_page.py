@@ -363,7 +363,7 @@ def test_a_condition_ends_a_test_of_the_page(tmp_path: Path, given: str) -> None
         page.post("/stop")
     with page.results() as results:
         assert results.manifest["load_state"] == "aborted"
-        assert "error_rate was 100.0%" in results.load_aborted
+        assert "error_rate was " in results.load_aborted
 
 
 @pytest.mark.slow
