@@ -8,13 +8,11 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.commands import check
 from tests.forked import run_module
-from tests.integration.commands import environment
+from tests.integration.commands import environment, only
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 300
-SUITE_OF_CHECK = "harness.commands.check._PYTEST_ARGS"
 _RESTRICTED = """#!{python}
 from harness.commands import check
 from harness.cli import main
@@ -83,7 +81,7 @@ class Runner:
             folder=self.workspace,
             environment=environment(**self.variables),
             timeout_s=TIMEOUT_S,
-            patches=None if area is None else {SUITE_OF_CHECK: (*check._PYTEST_ARGS, "-k", area)},
+            patches=None if area is None else only(area),
         )
 
     @property

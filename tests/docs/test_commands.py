@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.commands import check
 from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
 from tests.forked import run_module
+from tests.integration.commands import only
 from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
@@ -47,9 +47,6 @@ _LOAD = "harness load --rate 20 --duration 1s"
 _WARMED_UP = "harness load --rate 20 --duration 3s --processes 2 --warmup 1s"
 # The area of the suite that runs where the page runs all of it; tests/integration/test_check.py runs all.
 _AREA = "-k terminal"
-_OF_CHECK = {
-    "harness.commands.check._PYTEST_ARGS": (*check._PYTEST_ARGS, *shlex.split(_AREA)),
-}
 _BASELINE = (
     "harness check --baseline baselines/main --rerun-inconclusive 1 --users 2 --duration 2s --journey fresh=1"
 )
@@ -151,7 +148,7 @@ def _answers(port: int) -> bool:
 def run(line: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run one line with this interpreter's harness."""
     words = shlex.split(line)
-    patches = _OF_CHECK if words[1] == "check" else None
+    patches = only("terminal") if words[1] == "check" else None
     done = run_module(words, folder=folder, environment=environment(), timeout_s=240, patches=patches)
     print(f"$ {line}\n{done.stdout}{done.stderr}-> {done.returncode}")
     return done

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import tomlkit
 
+from harness.commands import check
 from harness.reference.settings import demo_config
 from tests.forked import run_module
 
@@ -35,6 +36,11 @@ def harness(
         timeout_s=TIMEOUT_S,
         patches=patches,
     )
+
+
+def only(selected: str) -> Mapping[str, object]:
+    """The patches with which `harness check` runs only these tests of the suite. selected: as for pytest's -k."""
+    return {"harness.commands.check._PYTEST_ARGS": (*check._PYTEST_ARGS, "-k", selected)}
 
 
 def demo_settings(folder: Path, base_url: str | None, **tables: Mapping[str, object]) -> Path:

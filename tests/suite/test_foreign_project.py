@@ -51,7 +51,7 @@ IMPORTS = """
 
     def test_nothing_was_imported():
         loaded = {name for name in sys.modules if name.startswith("harness")}
-        assert loaded == {"harness", "harness.suite", "harness.suite.pytest_plugin"}
+        assert loaded == {"harness", "harness.parent_process", "harness.suite", "harness.suite.pytest_plugin"}
         heavy = {"aiohttp", "click", "hypothesis", "locust", "matplotlib", "numpy", "pydantic", "rich", "tomlkit"}
         assert heavy & set(sys.modules) == set()
 """
@@ -98,7 +98,7 @@ def test_their_tests_run_as_without_it(project: Path, options: tuple[str, ...]) 
 
 
 def test_it_imports_nothing_of_the_harness(project: Path) -> None:
-    """In a new process: `run` forks one that has imported the harness."""
+    """But what ends a process with its parent. In a new process: `run` forks one that has imported the harness."""
     (project / "test_theirs.py").write_text(textwrap.dedent(IMPORTS))
     others = [option for plugin in OTHER_PLUGINS for option in ("-p", f"no:{plugin}")]
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *others]
