@@ -40,8 +40,8 @@ demo: $(VENV)/.runtime
 	rm -rf $(DEMO)
 	$(BIN)/harness check --out $(DEMO)
 
-# Two workers per core, because half of the tests mostly wait. tests/conftest.py spreads the tests.
-PARALLEL := -n $(shell expr 2 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
+# Three workers per core: the slow tests, which come first, wait for most of their time. tests/conftest.py spreads them.
+PARALLEL := -n $(shell expr 3 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 # A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
 ALONE := $(BIN)/python -m pytest -m "not benchmarks" --last-failed --last-failed-no-failures none
@@ -74,8 +74,9 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check
 	rm -rf $(TREE) && mkdir -p $(TREE)/harness
 	for part in $(TREE_PARTS); do ln -s $(CURDIR)/$$part $(TREE)/harness/; done
-	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p harness
-	cd $(TREE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml
+	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache --config-file $(CURDIR)/pyproject.toml -p harness
+	cd $(TREE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --cache-dir $(CURDIR)/.import_linter_cache \
+		--config $(CURDIR)/pyproject.toml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
