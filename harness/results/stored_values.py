@@ -39,7 +39,7 @@ JSON_LEVELS = 200
 JSON_DIGITS = 300
 """A longer integer does not fit into a float."""
 
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SMALL_JSON = 1_000_000  # characters that need no count of their values first
 
 _NAME = f"typeof({{0}}) = 'text' AND length(CAST({{0}} AS BLOB)) <= {NAME_BYTES}"
