@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-exhaustive fuzz bytecode lint format mutants guard bench lock browser clean
+.PHONY: help demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -23,6 +23,7 @@ help:
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
 	@echo "make guard            fail if the harness became slower; CI runs this part of the benchmarks"
 	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
+	@echo "make soak             an hour of load, kills and restarts (SOAK_MINUTES=20: shorter); fails if anything grows or is lost"
 	@echo "make lock             update the lock files"
 
 $(VENV)/.runtime: requirements.lock pyproject.toml
@@ -91,6 +92,11 @@ guard: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m pytest -m benchmarks
 	$(BIN)/python -m tests.benchmarks.side_by_side $(if $(QUICK),--quick)
+
+SOAK_MINUTES ?= 60
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak.soak --minutes $(SOAK_MINUTES)
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 

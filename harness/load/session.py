@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 import gevent
 from gevent.event import Event
 from locust.env import Environment
-from locust.runners import MasterRunner, WorkerRunner
+from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
@@ -46,6 +46,8 @@ from harness.run_clock import RUN_CLOCK
 
 _LOCAL_START_AFTER_S = 0.5  # the pacer must be ready before the first arrival is due
 _STARTED_WITHIN_S = 15.0  # more than a master waits for its workers
+_READY_WITHIN_S = 15.0
+_CHECK_READY_EVERY_S = 0.05
 _QUIT_AFTER_S = 1.0  # when a headless test cannot start
 _MOST_WORKERS = 100  # on other machines, while none has connected
 
@@ -80,6 +82,7 @@ class Session:
         self._newest_results: Path | None = None
         self._interrupted = False
         self._stopping = False
+        self.is_ready = False  # Locust's init event has been handled
         self._is_alone = False  # the command that started this process is gone
         self._started = Event()  # set unless a test is just being started
         self._started.set()
@@ -94,6 +97,15 @@ class Session:
     def of(cls, environment: Environment) -> Session | None:
         """The session of an environment; None before Locust's init event."""
         return cls._sessions.get(environment)
+
+    @classmethod
+    def wait_for(cls, environment: Environment) -> Session | None:
+        """The session, once it is ready; None if the locustfile has none. For users, which may come before it."""
+        with gevent.Timeout(_READY_WITHIN_S, False):
+            while (session := cls.of(environment)) is None or not session.is_ready:
+                gevent.sleep(_CHECK_READY_EVERY_S)
+            return session
+        return None
 
     def listen(self, events: Any) -> None:
         """Register with Locust's events. Call it once, from a locustfile."""
@@ -126,6 +138,9 @@ class Session:
             self._master_link = MasterLink(
                 environment, runner, self._add_batch, arrivals_finished=self._on_arrivals_finished
             )
+        if isinstance(runner, WorkerRunner) and runner.worker_state in (STATE_SPAWNING, STATE_RUNNING):
+            self._on_test_start()  # it joined a running test and got its users before this event
+        self.is_ready = True
 
     def _on_hangup(self) -> None:
         """The terminal or the command that started this process is gone: stop soon, and complete the results."""

@@ -28,7 +28,7 @@ Task = Callable[["AgentRunUser"], None]
 
 
 def _run_context(user: User) -> RunContext:
-    session = Session.of(user.environment)
+    session = Session.wait_for(user.environment)
     context = None if session is None else session.run_context
     # Locust may still move users of a departed worker to a worker that is stopping.
     if context is None or context.collector.closed or context.stopping.is_set():

@@ -187,14 +187,14 @@ class Cluster(Load):
         self._workers = 0
 
     @contextmanager
-    def worker(self, plan: LoadSettings) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, plan: LoadSettings, file: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
         """A worker with its own settings and working directory."""
         self._workers += 1
         where = self.where / f"worker{self._workers}"
         where.mkdir()
         settings_file = where / "harness.toml"
         settings_file.write_text(tomlkit.dumps(config(self._base_url, **plan.model_dump(exclude_none=True))))
-        command = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--worker"]
+        command = [sys.executable, "-m", "locust", "-f", str(file or locustfile()), "--worker"]
         command += ["--master-host", "127.0.0.1", "--master-port", self._port]
         with (where / "printed").open("wb") as printed:
             process = subprocess.Popen(
@@ -232,6 +232,35 @@ def test_a_worker_that_cannot_follow_does_not_block_the_end(tmp_path: Path) -> N
     assert "this process cannot run the master's load: cannot read the trace trace: No such" in output
     assert "all scheduled arrivals have ended" in load.printed
     assert load.code == 1, load.printed
+
+
+LATE = """
+import gevent
+from locust import events
+
+@events.init.add_listener
+def be_slow(**_):
+    gevent.sleep(2)
+
+from agent_runs import AgentRuns
+"""
+
+
+def test_a_worker_that_gets_users_before_it_is_ready_runs_them(tmp_path: Path) -> None:
+    """One that joins a running test is told of its users as soon as it is connected."""
+    plan = LoadSettings(users=2, duration=20, journeys=FRESH)
+    (tmp_path / "late.py").write_text(LATE)
+    with run_server(gap_s=0.02) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(locustfile().parent), os.environ.get("PYTHONPATH", "")])
+        )
+        load = Cluster(tmp_path, server.base_url, plan, 1)
+        load.command += ["--users", "6", "--spawn-rate", "6", "--enable-rebalancing"]
+        with load.started(), load.worker(plan):
+            wait_for(lambda: server.stats.counts["requests"] > 10)
+            with load.worker(plan, tmp_path / "late.py"):
+                pass
+    assert {row.worker for row in load.rows()} == {"worker-0", "worker-1"}
 
 
 def test_a_worker_that_joins_during_the_test_has_no_share(tmp_path: Path) -> None:

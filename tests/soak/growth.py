@@ -42,6 +42,8 @@ class Watched:
 
     def sample(self, now_s: float) -> None:
         """Read the process. One that has ended is left as it was."""
+        if not self.process.is_running():  # its number may belong to another process by now
+            return
         with contextlib.suppress(psutil.Error):
             memory, descriptors = self.process.memory_info().rss, self.process.num_fds()
             if memory:  # of a process that was killed and not yet waited for, nothing is left

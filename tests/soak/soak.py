@@ -151,13 +151,15 @@ class Soak:
             *(sys.executable, "-m", _LOCUST, "-f", str(locustfile()), "--worker"),
             *("--master-host", "127.0.0.1", "--master-port", port),
         ]
+        output = (self.folder / f"worker-{number}.txt").open("wb")
         worker = subprocess.Popen(
             command,
             env={**os.environ, CONFIG_VARIABLE: str(self.settings), **self._pipe.environment()},
             pass_fds=(self._pipe.descriptor,),
-            stdout=(self.folder / f"worker-{number}.txt").open("wb"),
+            stdout=output,
             stderr=subprocess.STDOUT,
         )
+        output.close()
         self._replacements.append(worker)
         self._workers.append(worker.pid)
         self._watch(f"worker {PROCESSES + number + 1}", worker.pid)
