@@ -23,7 +23,7 @@ from harness.gate.objective import Objective
 from harness.results.reader import Results
 from tests.capacity.slot_server import slot_server
 from tests.integration.commands import environment, harness
-from tests.load.run_server import config
+from tests.load.run_server import config, run_server
 
 #: Other programs on this machine may delay the harness. That ends a search, rightly, but this tests the search.
 NEVER_SATURATED = {
@@ -131,6 +131,19 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
     sentence = "All objectives were met" if passed else "Not all objectives were met"
     assert f"Interrupted.\n{sentence} in 1 of 1 run at 5/s" in message
     assert (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_a_condition_stops_the_search(tmp_path: Path) -> None:
+    with run_server(fault=lambda _: "truncate") as server:
+        configured(tmp_path, server.base_url, abort_on=["violations > 3"])
+        options = ["--objective", "ttft_p95_ms < 600", "--from", "20", "--to", "160"]
+        done = harness("capacity", *options, *QUICK, "--out", "out", folder=tmp_path)
+    assert done.returncode == 3, done.stdout + done.stderr
+    found = read(tmp_path / "out")
+    assert found.answer is not None
+    assert (found.answer.outcome, len(found.steps)) == ("stopped", 1)
+    assert "the load was aborted by the condition 'violations > 3 for 10s'" in done.stdout
 
 
 @pytest.mark.slow
