@@ -67,27 +67,35 @@ def _read_bounded(path: Path, what: str, limit_bytes: int, *, piped: bool) -> by
     return data
 
 
+def read_bytes(path: Path, what: str, limit_bytes: int) -> bytes:
+    """The content of a regular file. Arguments and errors: as read_text."""
+    return _read_bounded(path, what, limit_bytes, piped=False)
+
+
 def read_toml(path: Path, what: str, *, piped: bool = False) -> dict[str, Any]:
     """The document in a TOML file of at most SETTINGS_BYTES. Arguments and errors: as read_text."""
-    text = read_text(path, what, SETTINGS_BYTES, piped=piped)
     verb = "are" if what.endswith("s") else "is"
+    return parse_toml(read_text(path, what, SETTINGS_BYTES, piped=piped), f"{what} {_shown(path)} {verb}")
+
+
+def parse_toml(text: str, subject: str) -> dict[str, Any]:
+    """The document in a TOML text.
+
+    subject: the first words of a message, for example "the profile mine.toml is". Raises SettingsError.
+    """
     if _LONG_KEY.search(text):
-        raise SettingsError(
-            f"{what} {_shown(path)} {verb} not usable: a key has more than {NESTED_AT_MOST} parts"
-        )
+        raise SettingsError(f"{subject} not usable: a key has more than {NESTED_AT_MOST} parts")
     try:
         document = tomllib.loads(text)
     except RecursionError:
         document = {"": None}
         too_deep = True
     except ValueError as problem:  # not only TOMLDecodeError: a number of 5,000 digits, the 31st of February
-        raise SettingsError(f"{what} {_shown(path)} {verb} not valid TOML: {_cut(str(problem))}") from None
+        raise SettingsError(f"{subject} not valid TOML: {_cut(str(problem))}") from None
     else:
         too_deep = is_deeper(document, NESTED_AT_MOST)
     if too_deep:
-        raise SettingsError(
-            f"{what} {_shown(path)} {verb} not usable: nested more than {NESTED_AT_MOST} levels deep"
-        )
+        raise SettingsError(f"{subject} not usable: nested more than {NESTED_AT_MOST} levels deep")
     return document
 
 

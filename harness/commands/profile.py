@@ -13,6 +13,7 @@ from harness.contract.rules.rule import quoted
 from harness.errors import SettingsError
 from harness.exit_codes import FAILED, PASSED
 from harness.formatting import counted
+from harness.input_file import read_bytes
 from harness.profiles import library
 from harness.profiles.event_reader import ProfileEvent
 from harness.profiles.profile import Capability, Profile
@@ -82,15 +83,9 @@ def check_profile(name: str, captures: Sequence[Path]) -> int:
 
 def _answers(path: Path) -> list[CapturedAnswer]:
     try:
-        if not path.is_file():
-            raise SettingsError(f"there is no file {path}")
-        if path.stat().st_size > MAX_CAPTURE_BYTES:
-            raise SettingsError(f"{path} is larger than {MAX_CAPTURE_BYTES // 1024**2} MiB")
-        return read_capture(path.read_bytes())
+        return read_capture(read_bytes(path, "the recorded answer", MAX_CAPTURE_BYTES))
     except CaptureError as problem:
         raise SettingsError(f"{path} {problem}") from None
-    except OSError as problem:
-        raise SettingsError(f"cannot read {path}: {problem.strerror or problem}") from None
 
 
 def _print_stream(console: Console, profile: Profile, answer: CapturedAnswer, label: str) -> bool:

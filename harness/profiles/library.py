@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import entry_points
@@ -12,13 +11,11 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import SettingsError
+from harness.input_file import SETTINGS_BYTES, parse_toml, read_text
 from harness.profiles.profile import Profile
 
 ENTRY_POINTS = "harness.profiles"
 """Group of entry points by which a package adds a profile: its name, and a module with a file of that name + .toml."""
-MAX_BYTES = 256 * 1024
-"""A profile file may not be larger."""
-
 _SUFFIX = ".toml"
 
 
@@ -40,10 +37,10 @@ def names() -> list[str]:
 def source(name_or_path: str) -> tuple[str, str]:
     """The text of a profile, and what messages call it. Raises SettingsError if there is none."""
     if name_or_path in _shipped():
-        return _shipped()[name_or_path], f"profile {name_or_path}"
+        return _shipped()[name_or_path], f"the profile {name_or_path}"
     for point in entry_points(group=ENTRY_POINTS, name=name_or_path):
         file = files(point.value) / f"{point.name}{_SUFFIX}"
-        return file.read_text(encoding="utf-8"), f"profile {name_or_path} of {point.value}"
+        return file.read_text(encoding="utf-8"), f"the profile {name_or_path} of {point.value}"
     path = Path(name_or_path)
     if path.suffix != _SUFFIX:
         near = get_close_matches(name_or_path, names(), n=1)
@@ -53,16 +50,7 @@ def source(name_or_path: str) -> tuple[str, str]:
             else f": use one of {', '.join(names())}, or the path of a file"
         )
         raise SettingsError(f"there is no profile {name_or_path!r}{hint}")
-    try:
-        if not path.is_file():
-            raise SettingsError(f"there is no file {path}")
-        if path.stat().st_size > MAX_BYTES:
-            raise SettingsError(f"{path} is larger than {MAX_BYTES // 1024} KiB, too large for a profile")
-        return path.read_text(encoding="utf-8"), str(path)
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not UTF-8") from None
-    except OSError as problem:
-        raise SettingsError(f"cannot read {path}: {problem.strerror or problem}") from None
+    return read_text(path, "the profile", SETTINGS_BYTES), f"the profile {path}"
 
 
 def load(name_or_path: str) -> Profile:
@@ -74,11 +62,7 @@ def load(name_or_path: str) -> Profile:
 def parse(text: str, label: str) -> Profile:
     """A profile from TOML. label: what messages call it. Raises SettingsError with the place and what is wrong."""
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
-        raise SettingsError(f"{label} is not TOML: {problem}") from None
-    try:
-        return Profile.model_validate(values)
+        return Profile.model_validate(parse_toml(text, f"{label} is"))
     except ValidationError as problem:
         raise SettingsError(f"{label}: {_sentence(problem)}") from None
 

@@ -79,8 +79,8 @@ def test_no_control_character_reaches_the_terminal(tmp_path: Path) -> None:
     ("words", "says"),
     [
         (("show", "openai-caht"), "did you mean openai-chat?"),
-        (("check", "nothing.toml", "answer.txt"), "there is no file nothing.toml"),
-        (("check", "agno", "answer.txt"), "there is no file answer.txt"),
+        (("check", "nothing.toml", "answer.txt"), "cannot read the profile nothing.toml: No such file"),
+        (("check", "agno", "answer.txt"), "cannot read the recorded answer answer.txt: No such file"),
         (("check", "agno", CAPTURES.parent / "test_captures.py"), "is not a recorded answer"),
     ],
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import SettingsError
+from harness.input_file import SETTINGS_BYTES
 from harness.profiles import library
 from harness.profiles.profile import Capability
 
@@ -88,7 +89,7 @@ def test_a_profile_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("openai-caht", "there is no profile 'openai-caht'; did you mean openai-chat?"),
         ("zzz", "there is no profile 'zzz': use one of a2a, ag-ui,"),
-        ("nowhere/mine.toml", "there is no file nowhere/mine.toml"),
+        ("nowhere/mine.toml", "cannot read the profile nowhere/mine.toml: No such file or directory"),
     ],
 )
 def test_what_is_not_there(name: str, says: str) -> None:
@@ -101,9 +102,9 @@ def test_what_is_not_there(name: str, says: str) -> None:
     ("content", "says"),
     [
         (b"\xff\xfe", "is not UTF-8"),
-        (b"name = ", "is not TOML"),
-        (b"x" * (library.MAX_BYTES + 1), "is larger than 256 KiB"),
-        (b"a = " + b"[" * 3000 + b"]" * 3000, "is not TOML"),
+        (b"name = ", "is not valid TOML"),
+        (b"x" * (SETTINGS_BYTES + 1), "it is larger than 1 MiB"),
+        (b"a = " + b"[" * 3000 + b"]" * 3000, "nested more than 64 levels deep"),
     ],
 )
 def test_what_is_no_profile(tmp_path: Path, content: bytes, says: str) -> None:
