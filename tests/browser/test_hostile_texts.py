@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from harness.reports.html import write_report
 from tests.load.locust_process import wait_for
 from tests.load.web.hostile import SCRIPTS, hostile_server
 from tests.load.web.web_page import served
+from tests.reports import samples
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
+_TEXTS_PER_REPORT = 8  # reports cut texts of 4,000 characters
 LOCUSTFILE = Path(__file__).parents[1] / "load" / "web" / "hostile_locustfile.py"
 TABS = {"Charts", "Failures", "Exceptions", "Logs", "Streams", "Violations", "Ledger"}
 INJECTED = (
@@ -147,3 +150,20 @@ def downloads(browser: Browser, url: str, where: Path) -> None:
             downloading.value.save_as(where / name)
             saved = opened(browser, (where / name).as_uri())
             saved.check(missing="ERR_FILE_NOT_FOUND")  # Locust's icon
+
+
+def test_reports_of_hostile_results_run_no_script(tmp_path: Path, browser: Browser) -> None:
+    """As files, from names, reasons, details and evidence in the results."""
+    watched = Watched(browser.new_page())
+    for number in range(0, len(SCRIPTS), _TEXTS_PER_REPORT):
+        text = " ".join(SCRIPTS[number : number + _TEXTS_PER_REPORT])
+        results = samples.failing(tmp_path / f"{number}.sqlite", text)
+        page = write_report(results, tmp_path / f"{number}.html")
+        watched.page.goto(page.as_uri())
+        shown = watched.page.locator("body").inner_text()
+        assert shown.count("window.ran") >= _TEXTS_PER_REPORT
+        assert watched.page.evaluate("() => window.ran") is None
+        assert watched.page.evaluate(INJECTED) == []
+        assert watched.page.locator("script, iframe, object, base, img").count() == 0
+        assert watched.complaints == []
+    watched.page.close()

@@ -224,3 +224,23 @@ def test_without_a_login_the_page_stays_on_this_machine(tmp_path: Path, address:
         assert done.returncode == 2, done.stderr
         assert f"with --web-host {address} other machines could start tests" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_trace_is_chosen_but_not_named_on_the_page(tmp_path: Path) -> None:
+    trace = tmp_path / "times"
+    trace.write_text("0\n0.2\n0.4\n")
+    with (
+        run_server() as server,
+        served(tmp_path, server.base_url, "local", trace=str(trace), journeys={"fresh": 1}) as page,
+    ):
+        shown = page.get("/")
+        options = json.loads(shown.partition("window.templateArgs = ")[2].partition("\n")[0])["extra_options"]
+        assert options["open_loop_trace"]["choices"] == ["", str(trace)]
+        assert options["open_loop_trace"]["default_value"] == str(trace)
+        refused = page.post("/swarm", **FORM, open_loop_trace="/etc/passwd")
+        assert refused["message"] == f"Open loop trace: '/etc/passwd' is not one of: nothing, {trace}"
+        assert page.post("/swarm", **FORM, open_loop_trace=str(trace))["success"]
+        assert page.wait_for_state("finished")["ledger"]["counts"]["scheduled"] == 3
+        wait_for(lambda: bool(page.post("/swarm", **FORM, open_loop_trace="")["success"]))
+        wait_for(lambda: page.live()["users"] == 2)  # a closed loop
+        page.post("/stop")
