@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from harness.load.stats.live import SnapshotDocument
@@ -186,8 +187,14 @@ def format_number(value: float | None) -> str:
     """Milliseconds or tokens/s, with about three significant digits; empty for None."""
     if value is None:
         return ""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
+    return f"{_rounded(Decimal(repr(float(value))), digits):,}"
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value * 100:.2f}%"
+    return "" if value is None else f"{_rounded(Decimal(value * 100), 2)}%"
+
+
+def _rounded(value: Decimal, digits: int) -> Decimal:
+    """Rounded as static/charts.js rounds: a half goes up. Both show the same numbers."""
+    return value.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from locust import events, task
-from locust.exception import StopUser
 
 from harness.load.session import Session, settings_or_exit
 from harness.load.users import AgentRunUser
 from tests.load.web.hostile import SCRIPTS
 
-_numbers = itertools.count()
+_streams = itertools.count()
+_failures = itertools.count()
 
 
 class HostileUser(AgentRunUser):
@@ -23,16 +23,16 @@ class HostileUser(AgentRunUser):
 
     @task(5)
     def stream(self) -> None:
-        text = SCRIPTS[next(_numbers) % len(SCRIPTS)]
+        text = SCRIPTS[next(_streams) % len(SCRIPTS)]
         with self.journey(text) as journey:
             journey.stream(text, journey.target.run("success"))
 
     @task(1)
     def fail(self) -> None:
-        number = next(_numbers)
-        if number > 3 * len(SCRIPTS):
-            raise StopUser
-        text = SCRIPTS[number % len(SCRIPTS)]
+        number = next(_failures)
+        if number >= len(SCRIPTS):
+            return
+        text = SCRIPTS[number]
         logging.getLogger(text).error("%s", text)
         raise ValueError(text)
 

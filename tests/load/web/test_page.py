@@ -212,8 +212,30 @@ def test_a_journey_has_one_row_with_its_latencies_side_by_side() -> None:
         assert (row["Streams"], row["Failed"], row["Violations"], row["Goodput"]) == (
             *("1,204", "1/2", "2", "50.00%"),
         )
-        assert [row[f"TTFT {word}, ms"] for word in ("p50", "p95", "p99")] == ["1,234"] * 3
+        assert [row[f"TTFT {word}, ms"] for word in ("p50", "p95", "p99")] == ["1,235"] * 3
         assert [row[f"ITL {word}, ms"] for word in ("p50", "p95", "p99")] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.125, "0.13"),
+        (1.005, "1.01"),
+        (12.25, "12.3"),
+        (12.35, "12.4"),
+        (999.95, "1,000.0"),
+        (1000.5, "1,001"),
+    ],
+)
+def test_numbers_are_rounded_as_in_the_charts(value: float, shown: str) -> None:
+    """As a browser's toLocaleString does: half up, of the shortest decimal number for the value."""
+    assert streams_table.format_number(value) == shown
+
+
+def test_shares_are_rounded_as_in_the_charts() -> None:
+    found = document()
+    found["rates"]["all"]["goodput"] = 78 / 192  # 40.625%
+    assert rows_of("streams", found)[0][4] == "40.63%"
 
 
 def test_violations_ledger_and_the_harness_have_their_own_tables() -> None:
@@ -236,7 +258,7 @@ def test_violations_ledger_and_the_harness_have_their_own_tables() -> None:
     )
     metrics = {row[0]: row[1:] for row in rows_of("metrics", found)}
     assert list(metrics) == ["TTFT", "ITL", "Duration", "Stall", "Resume", "409", "Tokens/s"]
-    assert metrics["TTFT"] == ["1", *["1,234"] * 4, "ms"]
+    assert metrics["TTFT"] == ["1", *["1,235"] * 4, "ms"]
     assert metrics["409"] == ["0", *[""] * 5]
 
 
