@@ -37,6 +37,11 @@ def test_the_message_is_complete(check: CheckFunction, stream: Exchange) -> None
     check(stream)
 
 
+@decides(headers.nothing_after)
+def test_nothing_follows_the_message(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
 @decides(headers.no_cache)
 def test_caches_must_not_store_the_stream(check: CheckFunction, stream: Exchange) -> None:
     check(stream)

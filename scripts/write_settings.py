@@ -44,6 +44,8 @@ _TITLES = {
     "load": "Set `users` (closed loop) or one of `rate`, `ramp`, `steps`, `spike` and `trace` (open loop).",
     "load.journeys": "Relative weights. A table in the file replaces all defaults: what it does not name does not run.",
     "gate": "How results are compared with a baseline; see [gate.md](gate.md).",
+    "limits": "What the harness itself takes at most, whatever a server sends. An exchange that reaches a limit is "
+    "cut, its evidence says so, and what it would have shown is *inconclusive*.",
     "export": "See [metrics.md](metrics.md).",
 }
 #: Flags with a different name than their setting.

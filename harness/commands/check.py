@@ -28,6 +28,7 @@ from harness.commands.suite_process import print_verdicts, suite_command, suite_
 from harness.config.settings import Actions, Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
+from harness.formatting import duration
 from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
@@ -82,7 +83,8 @@ def run_check(
             f"load: {describe_load(settings)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
         )
         output.console.print(
-            f"conformance: the whole suite at the same time (log: {folder / output_dir.SUITE_LOG})"
+            f"conformance: the whole suite at the same time, for at most {_suite_time(settings)} "
+            f"(log: {folder / output_dir.SUITE_LOG})"
         )
         pytest_args = list(_PYTEST_ARGS)
         if max_concurrency is not None:
@@ -92,6 +94,10 @@ def run_check(
         test = partial(_load_and_suite, pytest_args)
         tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("check", tests, settings, baseline, children, output, artifacts)
+
+
+def _suite_time(settings: Settings) -> str:
+    return duration(settings.limits.suite_s(settings.budgets) * 1000)
 
 
 def _load_and_suite(

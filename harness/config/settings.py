@@ -25,6 +25,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.config.load_settings import LoadSettings
 from harness.config.parsing import Seconds, StrictModel, parse_share
+from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
+from harness.contract.decoding.memory import DEFAULT_TOTAL_BYTES, KEPT_EVENTS, MemoryBudget
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.expectations import Budgets, Expectations
 from harness.gate.baseline_store import KEEP
@@ -195,6 +197,38 @@ class GateSettings(StrictModel):
         return ComparisonTerms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
 
 
+_SHORTEST_SUITE_S = 60.0
+_EXCHANGES_IN_A_ROW = 8  # the longest chain of requests that wait for each other, with some to spare
+
+
+class LimitSettings(StrictModel):
+    """What the harness itself takes at most, whatever the server sends."""
+
+    #: the largest response that is read, in MiB; what a larger one would have shown is inconclusive
+    response: int = Field(MAX_RESPONSE_BYTES // MIB, ge=1, le=1024)
+    #: what the responses in one process may take together, in MiB; each may take 256 KiB, however many there are
+    memory: int = Field(DEFAULT_TOTAL_BYTES // MIB, ge=1)
+    #: the size of the suite's results file, in MB; evidence beyond it is left out, and the report says so
+    results: int = Field(200, ge=1)
+    #: how long the suite may take; by default 60 s and 8 times the longest exchange that the budgets allow
+    suite: Seconds | None = None
+
+    @property
+    def load_budget(self) -> MemoryBudget:
+        """A new budget for the responses in a process of a load."""
+        return MemoryBudget(self.memory * MIB, self.response * MIB)
+
+    @property
+    def suite_budget(self) -> MemoryBudget:
+        """A new budget for the responses in the suite."""
+        return MemoryBudget(self.memory * MIB, self.response * MIB, KEPT_EVENTS)
+
+    def suite_s(self, budgets: BudgetSettings) -> float:
+        """How long the suite may take, in seconds, with a target that puts no request off."""
+        longest_s = budgets.first_event + budgets.run + budgets.terminal_close  # of one exchange
+        return self.suite if self.suite is not None else _SHORTEST_SUITE_S + _EXCHANGES_IN_A_ROW * longest_s
+
+
 class ExportSettings(StrictModel):
     """Where metrics are sent during a load."""
 
@@ -226,6 +260,7 @@ class Settings(BaseSettings):
 
     gate: GateSettings = Field(default_factory=GateSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
+    limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @field_validator("objectives", mode="before")
     @classmethod

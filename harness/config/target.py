@@ -26,12 +26,16 @@ class Principal:
 
 
 class Target:
-    """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack a target or an action."""
+    """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack a target or an action.
+
+    memory: what the responses to these requests may hold in this process.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings: TargetSettings = settings.target
         self.expectations = settings.expectations
         self.secrets = settings.secrets()
+        self.memory = settings.limits.suite_budget
         if self.settings.base_url is None:
             raise SettingsError(
                 "no target is set: use --target URL (in pytest --harness-target URL) or the setting target.base_url"

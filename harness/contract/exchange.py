@@ -16,6 +16,7 @@ from propcache.api import cached_property
 from harness.contract.decoding.body import DecodedBody, decoded_body
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.memory import recent
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
@@ -24,6 +25,20 @@ from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunE
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest
+
+_IDENTITY_BYTES = 400
+
+
+def _decoder_bytes(decoder: FullDecoder) -> int:
+    return decoder.decoded_bytes
+
+
+def _sequence_bytes(sequence: tuple[EventIdentity, ...]) -> int:
+    return sum(_IDENTITY_BYTES + len(event.data or "") for event in sequence)
+
+
+def _body_bytes(body: DecodedBody) -> int:
+    return len(body.data)
 
 
 class Ending(StrEnum):
@@ -48,7 +63,9 @@ class Timing:
 
     intended_ns: when the request was due (open loop), otherwise when sending began. sent_ns: when the last byte of the
     request was handed to the kernel; None if it never was. late_ns: for how long of it the harness itself was late, if
-    it measured that: its event loop could not do what was due.
+    it measured that: its event loop could not do what was due. ended_ns: when the harness noticed the end.
+    end_arrival_ns: the earliest moment at which the end of the response may have arrived; None if the server did not
+    end it.
     """
 
     intended_ns: int
@@ -58,6 +75,7 @@ class Timing:
     sent_wall_ns: int | None
     ended_ns: int
     late_ns: int = 0
+    end_arrival_ns: int | None = None
 
     @property
     def earliest_sent_ns(self) -> int:
@@ -97,7 +115,7 @@ class Exchange:
         connection_ended = self.ending in {Ending.COMPLETE, Ending.TRUNCATED}
         return Response.from_reads(self.reads, connection_ended=connection_ended)
 
-    @cached_property
+    @recent(_decoder_bytes)
     def _decoded(self) -> FullDecoder:
         return self._response.decode_in_full()
 
@@ -136,10 +154,10 @@ class Exchange:
         """Every frame, comments included."""
         return tuple(self._decoded.frames)
 
-    @cached_property
+    @property
     def events(self) -> tuple[DecodedFrame, ...]:
         """The frames for which a client dispatches an event."""
-        return tuple(frame for frame in self._decoded.frames if frame.is_event)
+        return self._decoded.event_frames
 
     @property
     def terminals(self) -> tuple[DecodedFrame, ...]:
@@ -165,7 +183,7 @@ class Exchange:
         run_ids = (_run_id(terminal.event) for terminal in self.terminals)
         return next((run_id for run_id in run_ids if run_id is not None), None)
 
-    @cached_property
+    @recent(_sequence_bytes)
     def sequence(self) -> tuple[EventIdentity, ...]:
         """What other streams of the same run must have in common with this one: its events, by value."""
         return self._response.identities()
@@ -185,7 +203,7 @@ class Exchange:
         """Bytes of an incomplete event at the end: its blank line is missing."""
         return self._decoded.pending
 
-    @cached_property
+    @recent(_body_bytes)
     def _body(self) -> DecodedBody:
         return decoded_body(self.head, body_of(self.reads))
 
@@ -204,6 +222,11 @@ class Exchange:
         if self.head is None or not self.head.body_codings:
             return None
         return self._response.coding_fault if self.status == 200 else self._body.fault
+
+    @property
+    def has_surplus(self) -> bool:
+        """Whether bytes other than line ends followed the end of the message."""
+        return self._response.surplus
 
     @cached_property
     def obstacle(self) -> str | None:

@@ -165,13 +165,16 @@ class _Stage:
 class BodyDecoder:
     """Decodes a body with the given codings, each a pair of header field and name, in the order they were applied.
 
-    A body that is not in a coding, or in one that is unknown, passes that coding unchanged. Raises ImportError if
-    the library for a coding is not installed.
+    A body that is not in a coding, or in one that is unknown, passes that coding unchanged. max_bytes: of what the
+    codings produce, each of them alone, since a few bytes in several codings may stand for terabytes. exceeded: whether
+    that was reached; nothing more is decoded then. Raises ImportError if the library for a coding is not installed.
     """
 
-    def __init__(self, codings: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, codings: Sequence[tuple[str, str]], max_bytes: int = sys.maxsize) -> None:
         self._stages = [_Stage(*coding) for coding in reversed(codings[:MAX_CODINGS])]
         self._too_many = len(codings) > MAX_CODINGS
+        self._left_bytes = [max_bytes] * len(self._stages)
+        self.exceeded = False
 
     @property
     def fault(self) -> str | None:
@@ -182,11 +185,16 @@ class BodyDecoder:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode the next bytes of the body. The pieces together are what was decoded."""
-        return self._through(self._stages, data)
+        return self._through(0, data)
 
-    def _through(self, stages: Sequence[_Stage], data: bytes) -> Iterator[bytes]:
-        if not stages:
+    def _through(self, number: int, data: bytes) -> Iterator[bytes]:
+        if number == len(self._stages):
             yield data
             return
-        for piece in stages[0].feed(data):
-            yield from self._through(stages[1:], piece)
+        for piece in self._stages[number].feed(data):
+            self._left_bytes[number] -= len(piece)
+            if self._left_bytes[number] < 0:
+                self.exceeded = True
+            if self.exceeded:
+                return
+            yield from self._through(number + 1, piece)

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import httptools
@@ -42,10 +43,10 @@ class ResponseHead:
 
     @cached_property
     def _values(self) -> dict[str, tuple[str, ...]]:
-        values: dict[str, tuple[str, ...]] = {}
+        values: dict[str, list[str]] = {}
         for name, value in self.headers:
-            values[name.lower()] = (*values.get(name.lower(), ()), value)
-        return values
+            values.setdefault(name.lower(), []).append(value)
+        return {name: tuple(of_name) for name, of_name in values.items()}
 
     def value(self, name: str) -> str | None:
         """The values of header field `name`, joined with commas (RFC 9110, 5.2); None if absent."""
@@ -121,17 +122,34 @@ def _list_of(value: str | None) -> tuple[str, ...]:
     return tuple(element for element in elements if element)
 
 
+_PROTOCOL = b"HTTP/"
+_VERSIONS = frozenset({"1.0", "1.1"})
+MAX_FIELDS = 2000
+"""Header fields of a message: more are malformed. Node.js stops at 2,000, Apache and most proxies at about 100."""
+MAX_FRAMING_BYTES = 65_536
+"""Chunk extensions or trailer fields without a byte of the body: more are malformed (RFC 9112, 7.1.1)."""
 _HEADS_KEPT = 1024
+_KEPT_FIELDS, _KEPT_HEAD_BYTES = 64, 4096  # a server may send another large head each time
 #: Values of Transfer-Encoding for which llhttp decodes chunks: not with a tab or an empty element at the end.
 _SEEN_AS_CHUNKED = re.compile(rb"(?:.*,)?[ \t]*chunked *", re.IGNORECASE | re.DOTALL)
 _CHUNKED_HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-@lru_cache(maxsize=_HEADS_KEPT)
 def _head(status: int, reason: bytes, version: str, fields: tuple[tuple[bytes, bytes], ...]) -> ResponseHead:
-    """Cached, since thousands of responses have the same head."""
+    if len(fields) <= _KEPT_FIELDS and sum(map(len, chain.from_iterable(fields))) <= _KEPT_HEAD_BYTES:
+        return _kept_head(status, reason[:_KEPT_HEAD_BYTES], version, fields)
+    return _new_head(status, reason, version, fields)
+
+
+def _new_head(
+    status: int, reason: bytes, version: str, fields: tuple[tuple[bytes, bytes], ...]
+) -> ResponseHead:
     headers = tuple((name.decode("latin-1"), value.strip(b" \t").decode("latin-1")) for name, value in fields)
     return ResponseHead(status, reason.decode("latin-1"), version, headers)
+
+
+#: Cached, since thousands of responses have the same head.
+_kept_head = lru_cache(maxsize=_HEADS_KEPT)(_new_head)
 
 
 class HttpSyntaxError(ValueError):
@@ -155,8 +173,10 @@ class ResponseParser:
         "_chunks",
         "_error",
         "_fields",
+        "_framing_bytes",
         "_parser",
         "_reason",
+        "_start",
         "complete",
         "head",
         "on_body",
@@ -168,10 +188,12 @@ class ResponseParser:
         self.complete = False
         self.surplus = False
         self._error: str | None = None
+        self._start = b""  # of the status line
         self._body: list[bytes] = []
         self._body_ends: int | None = None  # how many of these pieces belong to the message
         self._reason = b""
         self._fields: list[tuple[bytes, bytes]] = []
+        self._framing_bytes = 0  # of the body, since its last byte
         self._chunks: ResponseParser | None = None  # decodes the chunks that llhttp does not
         self.on_body = self._body.append  # called once per chunk; a Python method would take twice the time
         self._parser: Any = httptools.HttpResponseParser(self)
@@ -191,6 +213,15 @@ class ResponseParser:
         pieces = self._body if self._body_ends is None else self._body[: self._body_ends]
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body.clear()
+        if body or self.head is None:
+            self._framing_bytes = 0
+        else:
+            self._framing_bytes += len(data)
+            if self._framing_bytes > MAX_FRAMING_BYTES and not self.complete and self._error is None:
+                self._error = (
+                    f"not an HTTP/1.1 response: more than {MAX_FRAMING_BYTES // 1024} KiB of chunk extensions or "
+                    "trailer fields"
+                )
         if self._chunks is not None:
             body = self._unchunked(self._chunks, body)
         if self._error is not None:
@@ -211,6 +242,8 @@ class ResponseParser:
         return self.head is not None and not self.complete and self.head.delimiter is Delimiter.CHUNKED
 
     def _parse(self, data: bytes) -> None:
+        if self.head is None and not self._begins_like_http(data):
+            return
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as problem:
@@ -220,6 +253,14 @@ class ResponseParser:
                 self._error = "the server switched protocols (101), which was not requested"
             else:
                 self._error = f"not an HTTP/1.1 response: {problem}"
+
+    def _begins_like_http(self, data: bytes) -> bool:
+        """Whether the bytes so far may begin a response: llhttp accepts those of RTSP and ICE as well."""
+        if len(self._start) < len(_PROTOCOL):
+            self._start = (self._start + data[:64]).lstrip(b"\r\n")[: len(_PROTOCOL)]
+        if not _PROTOCOL.startswith(self._start):
+            self._error = "not an HTTP/1.1 response: Expected HTTP/"
+        return self._error is None
 
     def close(self) -> None:
         """Release the parser. It and its callbacks form a reference cycle, which would need garbage collection."""
@@ -243,13 +284,21 @@ class ResponseParser:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        if self.head is not None:  # a trailer, or a field of what follows the message
+            return
+        if len(self._fields) < MAX_FIELDS:
+            self._fields.append((name, value))
+        elif self._error is None:
+            self._error = f"not an HTTP/1.1 response: more than {MAX_FIELDS:,} header fields"
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if self.complete or 100 <= status < 200:
+        version = self._parser.get_http_version()
+        if version not in _VERSIONS and self._error is None:
+            self._error = f"not an HTTP/1.1 response: the version is HTTP/{version}"
+        if self.complete or 100 <= status < 200 or self._error is not None:
             return
-        self.head = _head(status, self._reason, self._parser.get_http_version(), tuple(self._fields))
+        self.head = _head(status, self._reason, version, tuple(self._fields))
         if self.head.delimiter is Delimiter.CHUNKED and not self._decodes_chunks():
             self._chunks = ResponseParser()
             self._chunks.feed(_CHUNKED_HEAD)

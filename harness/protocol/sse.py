@@ -28,11 +28,15 @@ _DIGITS = re.compile(r"[0-9]+", re.ASCII)
 
 
 class FrameTooLargeError(ValueError):
-    """A block exceeds the size limit; decoding stops. frames: those completed by the same bytes before it."""
+    """A block exceeds a limit; decoding stops. frames: those completed by the same bytes before it.
 
-    def __init__(self, message: str, frames: list[Frame]) -> None:
+    has_many_lines: the limit is that of lines, not of bytes.
+    """
+
+    def __init__(self, message: str, frames: list[Frame], *, has_many_lines: bool = False) -> None:
         super().__init__(message)
         self.frames = frames
+        self.has_many_lines = has_many_lines
 
 
 class Field(NamedTuple):
@@ -100,14 +104,18 @@ class SseDecoder:
 
     `feed` takes body bytes in any split and returns the frames they complete. A block without its blank line stays in
     `pending`; a browser discards it. comment_lines: how many have ended. A comment, unlike an event, needs no blank
-    line.
+    line. line_count: how many lines have ended, blank ones too.
     """
 
-    def __init__(self, max_frame_bytes: int = sys.maxsize) -> None:
+    def __init__(self, max_frame_bytes: int = sys.maxsize, max_frame_lines: int = sys.maxsize) -> None:
         self.last_event_id = ""
         self.comment_lines = 0
+        self.line_count = 0
         self._max_frame_bytes = max_frame_bytes
+        self._max_frame_lines = max_frame_lines
         self._block = bytearray()  # lines of the open block, then the unfinished line
+        self._block_start = 0  # of the open block; not 0 only inside `feed`
+        self._block_lines = 0
         self._line_start = 0  # of the unfinished line
         self._searched = 0  # there is no line end in _block[_line_start:_searched]
         self._after_cr = False  # a following LF belongs to the CR before it
@@ -123,28 +131,52 @@ class SseDecoder:
 
         Raises FrameTooLargeError if a block exceeds the limit, and on every later call.
         """
-        if len(self._block) > self._max_frame_bytes:
+        if len(self._block) > self._max_frame_bytes or self._block_lines > self._max_frame_lines:
             raise self._too_large([])
         self._block += data
         if self._at_start and not self._skip_bom():
             return []
         frames: list[Frame] = []
-        while True:
-            if self._after_cr and len(self._block) > self._line_start:
-                self._skip_lf()
-            end = _LINE_END.search(self._block, self._searched)
-            if end is None:
-                break
-            if self._line_start > self._max_frame_bytes:
-                raise self._too_large(frames)
-            if frame := self._end_line(end.start()):
-                frames.append(frame)
-        self._searched = len(self._block)
+        try:
+            self._end_lines(frames)
+        finally:
+            self._drop_ended_blocks()
         if len(self._block) > self._max_frame_bytes:
             raise self._too_large(frames)
         return frames
 
+    def _end_lines(self, frames: list[Frame]) -> None:
+        """Process every line end. Raises FrameTooLargeError."""
+        block = self._block
+        while True:
+            if self._after_cr and len(block) > self._line_start:
+                self._skip_lf()
+            end = _LINE_END.search(block, self._searched)
+            if end is None:
+                break
+            if self._line_start - self._block_start > self._max_frame_bytes:
+                raise self._too_large(frames)
+            if frame := self._end_line(end.start()):
+                frames.append(frame)
+            elif self._block_lines > self._max_frame_lines:
+                raise self._too_large(frames)
+        self._searched = len(block)
+
+    def _drop_ended_blocks(self) -> None:
+        """Once for all blocks that ended: each deletion moves what follows."""
+        start, self._block_start = self._block_start, 0
+        if start:
+            del self._block[:start]
+            self._line_start -= start
+            self._searched -= start
+
     def _too_large(self, frames: list[Frame]) -> FrameTooLargeError:
+        if self._block_lines > self._max_frame_lines:
+            return FrameTooLargeError(
+                f"an event exceeds {self._max_frame_lines} lines without a blank line",
+                frames,
+                has_many_lines=True,
+            )
         return FrameTooLargeError(
             f"an event exceeds {self._max_frame_bytes} bytes without a blank line", frames
         )
@@ -162,23 +194,24 @@ class SseDecoder:
         self._after_cr = False
         if self._block[self._line_start] != 0x0A:
             return
-        if self._line_start:  # inside a block: keep the LF in the evidence
-            self._line_start += 1
-        else:  # part of the previous block's blank line
-            del self._block[0]
+        if self._line_start == self._block_start:  # part of the previous block's blank line
+            self._block_start += 1
+        self._line_start += 1  # inside a block it stays in the evidence
         self._searched = self._line_start
 
     def _end_line(self, end: int) -> Frame | None:
         """Process the line end at `end`. Returns the frame if the line was blank and ends a block."""
         block = self._block
         self._after_cr = block[end] == 0x0D
+        self.line_count += 1
         if end > self._line_start:
             self.comment_lines += block[self._line_start] == _COLON
+            self._block_lines += 1
             self._line_start = self._searched = end + 1
             return None
-        raw = bytes(block[: self._line_start])
-        del block[: end + 1]
-        self._line_start = self._searched = 0
+        raw = bytes(block[self._block_start : self._line_start])
+        self._block_lines = 0
+        self._block_start = self._line_start = self._searched = end + 1
         return self._frame(raw) if raw else None
 
     def _frame(self, raw: bytes) -> Frame:

@@ -26,7 +26,7 @@ def loads(text: str) -> Any:
     """The value of a JSON text, however long its numbers are and however deep it is nested.
 
     Integers that Python cannot represent are Decimals. Levels below KEPT_DEPTH are checked, but left out. Raises
-    ValueError for invalid JSON.
+    ValueError for invalid JSON, which includes NaN and Infinity.
     """
     try:
         value = _DECODER.decode(text)
@@ -39,7 +39,7 @@ def loads(text: str) -> Any:
 def loads_strict(text: str) -> Any:
     """The value of a JSON text that every common parser reads alike.
 
-    Raises ValueError for invalid JSON, NaN and Infinity, and what clients read differently or refuse: duplicate keys
+    Raises ValueError for invalid JSON, and what clients read differently or refuse: duplicate keys
     (RFC 8259, section 4), numbers of more than PORTABLE_DIGITS digits (6), lone surrogates (8.2), and nesting of more
     than PORTABLE_DEPTH levels (9).
     """
@@ -109,7 +109,7 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-_DECODER = json.JSONDecoder(parse_int=_integer)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse_constant)
 _STRICT_DECODER = json.JSONDecoder(
     parse_int=_portable_integer,
     parse_float=_portable_float,

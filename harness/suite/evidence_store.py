@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -9,13 +11,14 @@ from typing import Any
 
 from harness.config.settings import Settings
 from harness.contract.evidence.curl import curl
-from harness.contract.evidence.document import masked_document
+from harness.contract.evidence.document import masked_document, outline
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.evidence.serialization import pack, unpack
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.contract.requirements import RULES
 from harness.contract.verdicts import Verdicts
+from harness.formatting import counted
 from harness.results.records import CheckRecord, RuleResultRecord
 from harness.results.writer import ResultsWriter
 
@@ -47,9 +50,20 @@ def exchanges_in(evidence: Any) -> list[Exchange]:
     return list(found.values())
 
 
+_IN_MEMORY_BYTES = 40_000_000  # of all documents, compressed
+_TEXT_PER_BYTE = 1.5  # of a response, in its document
+_LEFT_OUT_BYTES = 50_000
+_SHARE_OF_FILE = 0.8  # for documents; the rest is for verdicts and for outlines
+_COMMIT_BYTES = 8_000_000
+
+
 @dataclass(slots=True)
 class EvidenceStore:
-    """Gives each Exchange an id, and makes its document once. prefix: of the ids, different in each xdist worker."""
+    """Gives each Exchange an id, and makes its document once. prefix: of the ids, different in each xdist worker.
+
+    A document is kept as compressed JSON. Once all of them together have reached the limit (limits.results), an
+    Exchange gets only an outline.
+    """
 
     settings: Settings
     prefix: str
@@ -57,6 +71,8 @@ class EvidenceStore:
     # By id(exchange); the Exchange is kept so that its id() is not reused:
     _numbered: dict[int, tuple[str, Exchange]] = field(default_factory=dict)
     _altered: set[str] = field(default_factory=set)  # names of those whose response held a secret
+    _text_bytes: int = 0
+    _kept_bytes: int = 0
     redact: Redactor = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,9 +94,26 @@ class EvidenceStore:
         documents[name] = {
             "scenario": scenario,
             "label": masked.label,
-            "document": masked_document(masked, self.redact.text(command)),
+            **self._document(masked, self.redact.text(command)),
         }
         return name
+
+    def _document(self, masked: Exchange, command: str) -> dict[str, Any]:
+        limit_mb = self.settings.limits.results
+        about_bytes = _TEXT_PER_BYTE * masked.size_bytes + _LEFT_OUT_BYTES
+        is_over = (
+            self._text_bytes + about_bytes > limit_mb * _SHARE_OF_FILE * 1_000_000
+            or self._kept_bytes > _IN_MEMORY_BYTES
+        )
+        if is_over:
+            why = f"the results file may have {limit_mb} MB (limits.results)"
+            packed = _packed(outline(masked, command, why))
+            packed["shortened"] = True
+        else:
+            packed = _packed(masked_document(masked, command))
+        self._text_bytes += packed["size"]
+        self._kept_bytes += len(packed["json"])
+        return packed
 
     def references(
         self, evaluated: Evaluated, scenario: str, documents: dict[str, Any]
@@ -129,6 +162,23 @@ class EvidenceStore:
         return (again.verdict, sentence(again.detail)) == (finding.verdict, sentence(finding.detail))
 
 
+def _packed(value: Mapping[str, Any]) -> dict[str, Any]:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    encoded = text.encode("utf-8", "surrogatepass")
+    return {"json": zlib.compress(encoded, 1), "size": len(encoded)}
+
+
+def shortened_note(documents: Mapping[str, Any]) -> str:
+    """That evidence was left out, in a sentence; empty if none was."""
+    count = sum(entry.get("shortened", False) for entry in documents.values())
+    if not count:
+        return ""
+    return (
+        f"The results file has reached its limit (limits.results): the bytes of {counted(count, 'exchange')} were "
+        "left out."
+    )
+
+
 def store_verdicts(
     path: Path,
     verdicts: Verdicts,
@@ -165,7 +215,13 @@ def store_verdicts(
             for result in verdicts.results
         )
         writer.commit()  # on a full disk, the verdicts are there even if their evidence is not
+        pending_bytes = 0
         for name, entry in documents.items():
-            writer.add_exchange(name, entry["scenario"], entry["label"], entry["document"])
+            text = zlib.decompress(entry["json"]).decode("utf-8", "surrogatepass")
+            writer.add_exchange(name, entry["scenario"], entry["label"], json.loads(text))
+            pending_bytes += entry["size"]
+            if pending_bytes > _COMMIT_BYTES:
+                writer.commit()
+                pending_bytes = 0
         if not interrupted:
             writer.set_manifest(suite_state="finished")

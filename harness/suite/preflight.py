@@ -15,7 +15,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules.rule import quoted
 from harness.errors import HarnessError, LocalResourceError
-from harness.suite.throttle import retry_after_s
+from harness.suite.throttle import MAX_WAIT_S, retry_after_s
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 
@@ -34,7 +34,7 @@ class PreflightError(HarnessError):
 async def preflight(target: Target) -> Exchange:
     """Send one valid request. Raises PreflightError if the target is not the endpoint or rejects the token.
 
-    A 429 or 503 is retried after the time in Retry-After.
+    A 429 or 503 is retried after the time in Retry-After, for 30 s in all.
     """
     redact = Redactor(target.secrets)
     url = redact.sentence(f"{target.settings.base_url}".rstrip("/") + target.settings.path)
@@ -51,12 +51,15 @@ async def preflight(target: Target) -> Exchange:
 
 
 async def _first_response(target: Target) -> Exchange:
-    client = AsyncClient(target.endpoint, target.expectations.budgets)
+    client = AsyncClient(target.endpoint, target.expectations.budgets, target.memory)
     response = await client.exchange(target.run("success"), "preflight")
+    waited_s = 0.0
     for _ in range(_RETRIES_WHEN_THROTTLED):
-        if not response.is_throttled:
+        wait_s = retry_after_s(response)
+        if not response.is_throttled or waited_s + wait_s > MAX_WAIT_S:
             break
-        await asyncio.sleep(retry_after_s(response))
+        waited_s += wait_s
+        await asyncio.sleep(wait_s)
         response = await client.exchange(target.run("success"), "preflight")
     return response
 
@@ -115,8 +118,8 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
         wait = (response.head.value("retry-after") if response.head else None) or ""
         asks = f" (Retry-After: {wait[:_QUOTED_CHARS]})" if wait else ""
         return (
-            f"answered status {status} to each of {_RETRIES_WHEN_THROTTLED + 1} requests{asks}: wait until its rate "
-            "limit or overload is over, or raise the limit for the test"
+            f"answered status {status} to several requests{asks}: wait until its rate limit or overload is over, or "
+            "raise the limit for the test"
         )
     return None
 

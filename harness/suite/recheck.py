@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.settings import expectations_from
-from harness.contract.evidence.document import restore
+from harness.contract.evidence.document import EvidenceLeftOutError, restore
 from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
@@ -66,7 +66,12 @@ def _recheck_row(row: RuleResultRecord, expect: Expectations, find: Any) -> Chec
         names[id(exchange)] = name
         return exchange
 
-    finding = RULES[row.requirement](*unpack(row.evidence, find_and_name), expect=expect)
+    try:
+        evidence = unpack(row.evidence, find_and_name)
+    except EvidenceLeftOutError as reason:
+        detail = f"its evidence was left out: {reason}"
+        return CheckOutcome(row.requirement, Verdict.INCONCLUSIVE, detail, row.test)
+    finding = RULES[row.requirement](*evidence, expect=expect)
     places = tuple(
         {
             "exchange": names.get(id(place.exchange)),

@@ -22,6 +22,7 @@ from harness.contract.rules.rule import Need
 from harness.protocol.request import HttpRequest
 from harness.suite.sending import NotApplicable, PatientSender, Undecided
 from harness.suite.throttle import retry_after_s
+from harness.suite.time_limit import TimeLimit
 
 __all__ = ["NotApplicable", "Undecided", "retry_after_s"]
 
@@ -47,16 +48,25 @@ class ScenarioContext(PatientSender):
         self.expect = settings.expectations
         self._limits = limits or Limits()
         super().__init__(Target(settings), self.expect.budgets, self._limits.max_connections)
+        self.time_limit = TimeLimit(settings.limits.suite_s(settings.budgets), self.throttle.put_off_s)
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
 
     async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
-        """The outcome of `scenario`, which runs only once. Raises NotApplicable, Undecided, or what it raises."""
+        """The outcome of `scenario`, which runs only once. Raises NotApplicable, Undecided, or what it raises.
+
+        Undecided at the suite's time limit too, if it has not ended by then.
+        """
         if scenario not in self._started:
             # In its own context: the caller's connections are not the scenario's.
             self._started[scenario] = asyncio.create_task(
                 self._run(scenario), name=scenario.__name__, context=Context()
             )
-        outcome: T = await asyncio.shield(self._started[scenario])
+        task = self._started[scenario]
+        while not task.done() and (left_s := self.time_limit.left_s()):
+            await asyncio.wait([task], timeout=left_s)
+        if not task.done():
+            raise Undecided(self.time_limit.reason(), ends_test=True)
+        outcome: T = await asyncio.shield(task)
         return outcome
 
     async def _run(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:

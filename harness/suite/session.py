@@ -21,7 +21,7 @@ from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
 from harness.errors import FileWriteError, LocalResourceError, SettingsError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.results.schema import ResultsError
-from harness.suite.evidence_store import Evaluated, EvidenceStore, store_verdicts
+from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
 from harness.suite.known_failures import load_known_failures, update_known_failures
 from harness.suite.preflight import PreflightError, preflight
 from harness.suite.progress import Progress
@@ -176,9 +176,12 @@ class TargetSession:
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()
         self.runner = runner
-        runner.run(preflight(runner.context.target))
+        if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
+            reporter.write_line(f"harness: the suite takes {runner.context.time_limit.announcement()}")
+        response = runner.run(preflight(runner.context.target))
         runner.context.throttle.accepted()
-        runner.run(runner.context.find_queue())
+        if response.started_run:  # else nothing would begin here either
+            runner.run(runner.context.find_queue())
         self.queue_note = runner.context.queue_note
         stores_documents = bool(self.config.getoption("harness_results"))
         self.config.stash[_EVIDENCE] = EvidenceStore(
@@ -304,6 +307,7 @@ class TargetSession:
         """What limits the verdicts, in sentences."""
         queue_note = self.redact.sentence(self.queue_note)
         notes = [f"{queue_note}, so the suite sent no more at once."] if queue_note else []
+        notes += filter(None, [shortened_note(self.documents)])
         return [*notes, f"The test is not sound (exit 1): {self.unsound}."] if self.unsound else notes
 
     def _update_known_failures(self, path: Path) -> None:

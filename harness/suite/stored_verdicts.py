@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from harness.config.settings import Settings
-from harness.contract.evidence.document import restore
+from harness.contract.evidence.document import EvidenceLeftOutError, restore
 from harness.contract.finding import Finding, Location, Verdict
 from harness.contract.requirements import CATALOGUE
 from harness.contract.verdicts import Check, failing
@@ -52,6 +52,9 @@ def write_stored_verdicts(terminal: Terminal, results: Results, settings: Settin
 def _locations(results: Results, check: Check) -> Iterator[Location]:
     for place in check.evidence:
         if place["exchange"] is not None:
-            exchange = restore(results.exchange(place["exchange"]).document)
+            try:
+                exchange = restore(results.exchange(place["exchange"]).document)
+            except EvidenceLeftOutError:
+                continue
             frames = {frame.index: frame for frame in exchange.frames}
             yield Location(exchange, frames.get(place["event"]), place["note"])

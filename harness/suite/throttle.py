@@ -15,6 +15,8 @@ from harness.protocol.http_date import http_date
 
 _UNAVAILABLE = 503
 MAX_WAIT_S = 30.0
+_BELIEVED_S = 60.0  # a server that asks for more is asked again soon: no test can wait that long
+_BRIEF_WAIT_S = 5.0
 _DEFAULT_WAIT_S = 1.0
 _FIRST_GAP_S = 0.05
 _LONGEST_GAP_S = 1.0
@@ -27,18 +29,27 @@ _OVERLOADED = 0.15  # two 503 shortly after each other; a single one says nothin
 
 
 def retry_after_s(response: Exchange) -> float:
-    """The wait that Retry-After requests, in seconds: at most 30, and 1 without a valid header.
+    """The wait before a request is sent again, in seconds: as Retry-After says, at most 30, and 1 without a valid one.
 
-    A date counts from the response's own Date, so the clocks need not agree.
+    If it says more than a minute, 5 s: nobody waits that long, and the server may not mean it. A date counts from the
+    response's own Date, so the clocks need not agree.
     """
+    asked_s = _asked_s(response)
+    return min(asked_s, MAX_WAIT_S) if asked_s <= _BELIEVED_S else _BRIEF_WAIT_S
+
+
+def _asked_s(response: Exchange) -> float:
     value = _header(response, "retry-after")
     if value.isascii() and value.strip().isdigit():
-        return min(float(value), MAX_WAIT_S)
+        return float(value)
     until = http_date(value)
     if until is None:
         return _DEFAULT_WAIT_S
     now = http_date(_header(response, "date")) or datetime.now(UTC)
-    return min(max(0.0, (until - now).total_seconds()), MAX_WAIT_S)
+    try:
+        return max(0.0, (until - now).total_seconds())
+    except OverflowError:  # a year near 9999 in a time zone
+        return _DEFAULT_WAIT_S
 
 
 def _header(response: Exchange, name: str) -> str:
@@ -63,6 +74,9 @@ class Throttle:
         self._free_s = 0.0  # when the next request may be sent
         self._blocked_until_s = 0.0
         self._slowed_ns = 0
+        self._waiting = 0
+        self._waiting_since_s = 0.0
+        self._waited_s = 0.0
 
     @property
     def is_active(self) -> bool:
@@ -78,7 +92,7 @@ class Throttle:
                 self._free_s = now_s + self._gap_s
                 return
             # In steps, because a longer wait may turn out to be needless.
-            await asyncio.sleep(min(at_s - now_s, _RECHECK_S))
+            await self._wait(min(at_s - now_s, _RECHECK_S))
 
     def reset(self) -> None:
         """Delay nothing until the next 429 or 503: the earlier ones were answers to certain requests."""
@@ -111,7 +125,24 @@ class Throttle:
         self._share = self._share * _MEMORY + 1 - _MEMORY
         if response.status != _UNAVAILABLE or self._share > _OVERLOADED:
             self._slow_down(wait_s, response.timing.started_ns, faster_than_allowed=not in_burst)
-        await asyncio.sleep(wait_s)
+        await self._wait(wait_s)
+
+    def put_off_s(self) -> float:
+        """For how long at least one request has waited, in all; seconds."""
+        now_s = self._clock() if self._waiting else self._waiting_since_s
+        return self._waited_s + now_s - self._waiting_since_s
+
+    async def _wait(self, seconds: float) -> None:
+        if not self._waiting:
+            self._waiting_since_s = self._clock()
+        self._waiting += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._waited_s += self._clock() - self._waiting_since_s
+                self._waiting_since_s = self._clock()
 
     def _slow_down(self, wait_s: float, sent_ns: int, *, faster_than_allowed: bool) -> None:
         self._blocked_until_s = max(self._blocked_until_s, self._clock() + wait_s)

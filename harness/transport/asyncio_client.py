@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 
+from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
@@ -31,9 +32,11 @@ from harness.transport.connecting import (
 from harness.transport.endpoint import Endpoint
 from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.loop_lag import LoopLag
+from harness.transport.pulse import PERIOD_S, Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver
 from harness.transport.tls import TlsSession
 
+_SURPLUS_S = 0.01  # for what follows the end of a message in a packet after it
 _REQUEST_DELIVERY_S = 0.01  # lets the request reach the server before a cut that reads nothing
 
 
@@ -66,8 +69,7 @@ class AsyncExchange:
 
     def stop_reading(self) -> None:
         """Read nothing more, but keep the connection open."""
-        if self._receiver.stop_watching is not None:
-            self._receiver.stop_watching()
+        self._receiver.stop_reading()
 
     async def result(self) -> Exchange:
         """Wait for the end. Raises the harness's own exception if one ended it."""
@@ -88,9 +90,12 @@ class AsyncExchange:
 
 
 class AsyncClient:
-    """Sends requests to one target, each on a new connection."""
+    """Sends requests to one target, each on a new connection. memory: what its responses may hold together."""
 
-    def __init__(self, endpoint: Endpoint, budgets: Budgets) -> None:
+    def __init__(self, endpoint: Endpoint, budgets: Budgets, memory: MemoryBudget | None = None) -> None:
+        self._memory = memory
+        self._pulse = Pulse()
+        self._beats = False
         self._endpoint = endpoint
         self._budgets = budgets
         self._tasks: set[asyncio.Task[None]] = set()
@@ -138,13 +143,25 @@ class AsyncClient:
             on_earlier_deadline=wake.set,
             on_end=on_end,
             lag_ns=self._lag.total_ns,
+            pulse=self._pulse,
+            memory=self._memory,
         )
         task = asyncio.create_task(self._run(receiver, barrier, wake, receive_buffer_bytes))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: progress.set())
         task.add_done_callback(lambda _: self._lag.end())
+        if not self._beats:
+            self._beats = True
+            self._pulse.restart()
+            asyncio.get_running_loop().call_later(PERIOD_S, self._beat)
         return AsyncExchange(receiver, task, progress)
+
+    def _beat(self) -> None:
+        self._pulse.beat()
+        self._beats = bool(self._tasks)
+        if self._beats:
+            asyncio.get_running_loop().call_later(PERIOD_S, self._beat)
 
     async def _run(
         self,
@@ -234,6 +251,7 @@ class AsyncClient:
                 await loop.sock_sendall(sock, done.value)
                 return
             await loop.sock_sendall(sock, out)
+            await asyncio.sleep(0)  # sock_recv does not wait if there are bytes; then nothing else would run
             received = await loop.sock_recv(sock, 65536)
 
     async def _send_and_receive(
@@ -262,6 +280,9 @@ class AsyncClient:
             if sending.done():
                 sending.result()
             await self._until_ended(receiver, wake)
+            if receiver.ending is Ending.COMPLETE:
+                await asyncio.sleep(_SURPLUS_S)
+                receiver.look_for_surplus()
         finally:
             for task in (sending, waiting):
                 task.cancel()

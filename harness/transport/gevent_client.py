@@ -22,6 +22,7 @@ import gevent.event
 import gevent.monkey
 import gevent.socket
 
+from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
@@ -124,6 +125,7 @@ class GeventExchange:
         cut: Cut | None = None,
         pace: Pace | None = None,
         idle: IdleConnections | None = None,
+        memory: MemoryBudget | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._idle = idle
@@ -140,6 +142,8 @@ class GeventExchange:
             read_bytes=pace.read_bytes if pace else None,
             on_earlier_deadline=signals.wake.set,
             on_end=signals.on_end,
+            pulse=Poller.for_current_hub().pulse,
+            memory=memory,
         )
 
     @property
@@ -365,9 +369,21 @@ class GeventExchange:
 
 
 class GeventClient:
-    """Sends requests to one target. reuse: keep connections alive and reuse them; otherwise one per request."""
+    """Sends requests to one target.
 
-    def __init__(self, endpoint: Endpoint, budgets: Budgets, *, reuse: bool = False) -> None:
+    reuse: keep connections alive and reuse them; otherwise one per request. memory: what its responses may hold
+    together; None for the default.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        budgets: Budgets,
+        *,
+        reuse: bool = False,
+        memory: MemoryBudget | None = None,
+    ) -> None:
+        self._memory = memory
         self._endpoint = endpoint
         self._budgets = budgets
         self._idle = IdleConnections() if reuse else None
@@ -416,4 +432,5 @@ class GeventClient:
             cut=cut,
             pace=pace,
             idle=self._idle,
+            memory=self._memory,
         )

@@ -13,6 +13,8 @@ from typing import Any
 import gevent
 import gevent.monkey
 
+from harness.transport.pulse import PERIOD_S, Pulse
+
 _READABLE = 1  # libev's EV_READ, and EPOLLIN
 _MAX_PER_POLL = 256  # sockets drained before the hub's timers and callbacks run
 _POLL_INTERVAL_S = 0.001  # while busy
@@ -28,7 +30,7 @@ class Poller:
     """Calls a socket's callback whenever it is readable, until it is unwatched.
 
     A callback may watch or unwatch any socket. If it raises, the exception is printed on standard error and its
-    socket is unwatched.
+    socket is unwatched. pulse: of this hub.
     """
 
     def __init__(self) -> None:
@@ -37,6 +39,9 @@ class Poller:
         self._on_readable: dict[int, Callable[[], object]] = {}
         self._watchers: dict[int, Any] = {}
         self._paused = False
+        self.pulse = Pulse()
+        self._beats = self._hub.loop.timer(PERIOD_S, PERIOD_S, ref=False)
+        self._beats.start(self.pulse.beat)
         self._epoll = None if _new_epoll is None else _new_epoll()
         if self._epoll is not None:
             # ref=False: it lives as long as the hub, and must not keep an otherwise idle hub running.

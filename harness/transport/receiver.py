@@ -9,76 +9,48 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import StrEnum
 
+from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.decoding.response import Response
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
 from harness.formatting import counted
+from harness.protocol.http1 import Delimiter
 from harness.protocol.request import HttpRequest
+from harness.transport.cutting import CUT_NAMES, Cut, CutHow, Pace, close_connection
 from harness.transport.local_faults import local_fault
+from harness.transport.pulse import Pulse
 from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
 from harness.transport.tls import TlsSession, tls_error_message
 
+__all__ = ["Cut", "CutHow", "Pace", "Receiver", "close_connection"]
 
-class CutHow(StrEnum):
-    """How the harness cuts a connection."""
-
-    FIN = "fin"  # an orderly close
-    RST = "rst"  # an abortive close
-    HALF_CLOSE = "half-close"  # the sending side first, the rest shortly after
-
-
-_CUT_NAMES = {CutHow.FIN: "FIN", CutHow.RST: "RST", CutHow.HALF_CLOSE: "half-close"}
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """A slow reader: at most `read_bytes` per read, then a pause of `pause_s` seconds."""
-
-    pause_s: float
-    read_bytes: int = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """Cut the connection after `after_events` events; 0 means before any response."""
-
-    after_events: int
-    how: CutHow = CutHow.FIN
-
-
-def close_connection(sock: socket.socket, how: CutHow) -> None:
-    """Close in the given way. After a half-close the caller has to close the socket.
-
-    The FIN is sent with shutdown(), because close() with unread bytes in the buffer would send RST.
-    """
-    if how is CutHow.RST:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    else:
-        sock.shutdown(socket.SHUT_WR)
-    if how is not CutHow.HALF_CLOSE:
-        sock.close()
+_NO_NOTIFY = (
+    "the server closed the TLS connection without close_notify, so the end may be missing (RFC 9112, 9.8)"
+)
+_TURN_NS = 5_000_000  # of decoding, before other streams are read
+_LEAST_READ_BYTES = 2048
+_LATE_READS = 64  # of what a busy process has not read by a deadline
 
 
 class Receiver:
     """Records one response. The event loop calls `on_readable`; `on_end` is called once, at the end.
 
-    read_bytes: limit per `on_readable` call; None reads everything available. on_events: called after each read that
+    read_bytes: limit per `on_readable` call, for a slow reader. on_events: called after each read that
     completed events. on_earlier_deadline: called when `next_deadline` has moved closer. stop_watching: set by the
     client, called before the socket is closed, since its descriptor may be reused at once. lag_ns: how late the event
-    loop has been so far.
+    loop has been so far. pulse: of the event loop.
+    memory: what the responses of this process may hold.
     """
 
     __slots__ = (
         "__weakref__",
         "_budgets",
+        "_end_arrival_ns",
         "_ended_ns",
         "_ending_detail",
         "_has_terminal",
@@ -92,7 +64,9 @@ class Receiver:
         "_on_earlier_deadline",
         "_on_end",
         "_one_at_a_time",
+        "_pulse",
         "_read_bytes",
+        "_reads",
         "_sent_wall_ns",
         "_sock",
         "_tls",
@@ -121,6 +95,8 @@ class Receiver:
         on_earlier_deadline: Callable[[], None] | None = None,
         on_end: Callable[[], None] | None = None,
         lag_ns: Callable[[], int] | None = None,
+        pulse: Pulse | None = None,
+        memory: MemoryBudget | None = None,
     ) -> None:
         keep_kernel_timestamps_on()
         self.started_ns = time.monotonic_ns()
@@ -129,7 +105,7 @@ class Receiver:
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.cut = cut
-        self.response = Response()
+        self.response = Response(memory=memory)
         self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
         self._lag_ns = lag_ns
@@ -151,6 +127,9 @@ class Receiver:
         self._sent_wall_ns: int | None = None
         self._ending_detail = ""
         self._ended_ns = 0
+        self._end_arrival_ns: int | None = None
+        self._pulse = pulse
+        self._reads = True
 
     @property
     def events_seen(self) -> int:
@@ -179,33 +158,64 @@ class Receiver:
         self._last_read_ns = max(self._last_read_ns, self.sent_ns)
         self._sent_wall_ns = time.time_ns() - (now_ns - self.sent_ns)
 
-    def on_readable(self) -> None:
-        """Drain the socket; called by the event loop.
+    def stop_reading(self) -> None:
+        """Read nothing more, but keep the connection open."""
+        self._reads = False
+        if self.stop_watching is not None:
+            self.stop_watching()
 
-        An exception of the harness ends the exchange, and is kept in `error` for the client to raise.
+    def on_readable(self) -> bool:
+        """Read from the socket; called by the event loop as long as there is something to read.
+
+        It reads a part, so that a server that sends without end leaves time for other streams. Returns whether there
+        may be more. An exception of the harness ends the exchange, and is kept in `error` for the client to raise.
         """
         try:
-            self._drain()
+            return self._drain()
         except Exception as problem:  # noqa: BLE001 - the client raises it
             self.error = problem
             self.end(Ending.STOPPED, f"the harness broke: {problem}")
+            return False
 
-    def _drain(self) -> None:
-        while self.ending is None and self._sock is not None:
-            try:
-                arrival_ns, lag_ns, data = read_with_timestamp(self._sock, self._read_bytes)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as problem:
-                self._on_broken(problem)
-                return
-            size = len(data)
-            if size and self._tls is None:
-                self._decode(arrival_ns, lag_ns, data)
-            else:
-                self._take(arrival_ns, lag_ns, data)
-            if size < self._read_bytes or self._one_at_a_time:
-                return
+    def _drain(self) -> bool:
+        if self.ending is not None or self._sock is None:
+            return False
+        read_bytes = self._read_bytes
+        try:
+            arrival_ns, lag_ns, data = read_with_timestamp(self._sock, read_bytes)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as problem:
+            self._on_broken(problem)
+            return False
+        size = len(data)
+        if size == read_bytes and not self._one_at_a_time:
+            began_ns = time.monotonic_ns()
+            self._take(arrival_ns, lag_ns, data)
+            self._adapt_read_size(time.monotonic_ns() - began_ns)
+            return True
+        if size and self._tls is None:
+            self._decode(arrival_ns, lag_ns, data)
+        else:
+            self._take(arrival_ns, lag_ns, data)
+        return False
+
+    def _adapt_read_size(self, took_ns: int) -> None:
+        """Read less at a time if decoding a full read took long, so that other streams get their turn."""
+        if took_ns > _TURN_NS:
+            self._read_bytes = max(_LEAST_READ_BYTES, self._read_bytes * _TURN_NS // took_ns)
+        elif 4 * took_ns < _TURN_NS:
+            self._read_bytes = min(READ_BYTES, 2 * self._read_bytes)
+
+    def look_for_surplus(self) -> None:
+        """Read once more after the end of the message: nothing may follow it."""
+        if self.ending is not Ending.COMPLETE or self._sock is None:
+            return
+        with suppress(OSError):
+            arrival_ns, lag_ns, data = read_with_timestamp(self._sock, READ_BYTES)
+            if self._tls is not None and data:
+                data = self._tls.decrypt(data)
+            self.response.add_surplus(max(arrival_ns, self._last_arrival_ns), lag_ns, data)
 
     def _on_broken(self, problem: OSError) -> None:
         fault = local_fault(problem)
@@ -219,6 +229,10 @@ class Receiver:
     def _take(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
         """Process a read that is encrypted, or empty (end of stream)."""
         closed = not data
+        head = self.response.head
+        if closed and self._tls is not None and head is not None and head.delimiter is Delimiter.CLOSE:
+            self.end(Ending.TRUNCATED, _NO_NOTIFY)
+            return
         if self._tls is not None and not closed:
             try:
                 data = self._tls.decrypt(data)
@@ -257,9 +271,13 @@ class Receiver:
         elif self.cut is not None and self.events_seen >= self.cut.after_events > 0:
             self.cut_connection()
         elif response.complete:
+            self._end_arrival_ns = self._last_arrival_ns
             self.end(Ending.COMPLETE)
 
     def _on_closed(self) -> None:
+        now_ns = time.monotonic_ns()
+        earliest_ns = now_ns if self._pulse is None else self._pulse.earliest_ns(now_ns)
+        self._end_arrival_ns = max(earliest_ns, self._last_arrival_ns)
         self.response.end_of_connection()
         if self.response.complete:
             self.end(Ending.COMPLETE)
@@ -278,7 +296,7 @@ class Receiver:
                 else "before the response head"
             )
             self.cut = Cut(self.events_seen, how)
-            self.end(Ending.CUT, f"the harness cut the connection ({_CUT_NAMES[how]}) {place}")
+            self.end(Ending.CUT, f"the harness cut the connection ({CUT_NAMES[how]}) {place}")
             with suppress(OSError):  # the server may have closed it first
                 close_connection(self._sock, how)
 
@@ -296,12 +314,29 @@ class Receiver:
 
     def time_out_if_due(self) -> float:
         """Seconds until the current deadline; once that has passed, end as TIMED_OUT and return 0."""
-        deadline_ns, message = self.next_deadline()
-        remaining_s = (deadline_ns - time.monotonic_ns()) / 1e9
+        remaining_s, message = self._until_deadline()
+        if remaining_s > 0:
+            return remaining_s
+        self._read_what_arrived()
+        if self.ending is not None:
+            return 0.0
+        remaining_s, message = self._until_deadline()
         if remaining_s > 0:
             return remaining_s
         self.end(Ending.TIMED_OUT, message)
         return 0.0
+
+    def _until_deadline(self) -> tuple[float, str]:
+        deadline_ns, message = self.next_deadline()
+        return (deadline_ns - time.monotonic_ns()) / 1e9, message
+
+    def _read_what_arrived(self) -> None:
+        """Read what had arrived by a deadline, and was not read because this process was busy."""
+        if self.sent_ns is None or self._one_at_a_time or not self._reads or self.cuts_before_response:
+            return
+        for _ in range(_LATE_READS):
+            if not self.on_readable():
+                return
 
     def next_deadline(self) -> tuple[int, str]:
         """The current deadline on the monotonic clock (ns), and the message if it is missed."""
@@ -378,6 +413,7 @@ class Receiver:
             sent_wall_ns=self._sent_wall_ns,
             ended_ns=self._ended_ns,
             late_ns=self._late_ns,
+            end_arrival_ns=self._end_arrival_ns,
         )
         response = self.response
         return Exchange(

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Generator
 
 _RECORD_BYTES = 65536
+_MAX_HANDSHAKE_BYTES = 1 << 20  # OpenSSL itself reads handshake records without end
 
 
 def tls_error_message(problem: ssl.SSLError) -> str:
@@ -29,11 +30,15 @@ class TlsSession:
 
         Raises ssl.SSLError, or ssl.SSLCertVerificationError for a bad certificate.
         """
+        size_bytes = 0
         while True:
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
                 received = yield self._outgoing.read()
+                size_bytes += len(received)
+                if size_bytes > _MAX_HANDSHAKE_BYTES:
+                    raise ssl.SSLError("the handshake does not end (more than 1 MiB)") from None
                 if received:
                     self._incoming.write(received)
                 else:

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.protocol.sse import lines
-from tests.reference.support import PATH, TOKEN, Answer, Client, action, body, stalled_connection
+from tests.reference.support import PATH, TOKEN, Answer, Client, action, body, raw_answer, stalled_connection
 
 LONG = action("long", tokens=12, intervalMs=15)
 TERMINAL = {"done", "error", "cancelled"}
@@ -102,11 +102,15 @@ async def blank_line(client: Client) -> None:
     assert (await post(client)).raw.endswith(b"\n\n")
 
 
+def refuse_constant(constant: str) -> None:
+    raise AssertionError(constant)
+
+
 @check("framing.one-json-object")
 async def one_json_object(client: Client) -> None:
     for frame in (await post(client)).frames:
         try:
-            assert isinstance(json.loads(frame.data or ""), dict)
+            assert isinstance(json.loads(frame.data or "", parse_constant=refuse_constant), dict)
         except json.JSONDecodeError as problem:
             raise AssertionError(frame) from problem
 
@@ -181,6 +185,11 @@ async def complete(client: Client) -> None:
     assert (await post(client)).complete
 
 
+@check("headers.nothing-after")
+async def nothing_after(client: Client) -> None:
+    assert (await raw_answer(client.server, body())).endswith(b"\r\n0\r\n\r\n")
+
+
 @check("headers.no-cache")
 async def no_cache(client: Client) -> None:
     assert (await post(client)).headers["Cache-Control"] == "no-store"
@@ -229,11 +238,8 @@ async def strict_json(client: Client) -> None:
     def pairs(found: list[tuple[str, Any]]) -> None:
         assert not [name for name, times in Counter(name for name, _ in found).items() if times > 1]
 
-    def constant(name: str) -> None:
-        raise AssertionError(name)
-
     for frame in (await post(client)).frames:
-        json.loads(frame.data or "", object_pairs_hook=pairs, parse_constant=constant)
+        json.loads(frame.data or "", object_pairs_hook=pairs)
 
 
 # ids

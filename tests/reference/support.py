@@ -168,6 +168,21 @@ def http_post(content: Any, *, key: str | None = None, extra: str = "") -> bytes
     return head.encode() + data
 
 
+async def raw_answer(server: RunningServer, content: Any, *, silent_s: float = 0.2) -> bytes:
+    """All bytes of the response to one request, until the server has been silent for a moment."""
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(http_post(content, key="raw"))
+    data = b""
+    try:
+        while more := await asyncio.wait_for(reader.read(65536), silent_s if data else 5):
+            data += more
+    except TimeoutError:
+        pass
+    finally:
+        writer.close()
+    return data
+
+
 @asynccontextmanager
 async def stalled_connection(server: RunningServer, content: Any, *, key: str) -> AsyncIterator[None]:
     """A client with the smallest receive buffer that sends a request and never reads."""

@@ -140,10 +140,13 @@ def test_every_improper_end(sent: bytes, ending: Ending, detail: str) -> None:
 
 
 def test_a_limit_of_the_harness_is_an_ending_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 300_000)
+    monkeypatch.setattr("harness.contract.decoding.memory.DEFAULT_BUDGET.response_bytes", 300_000)
     exchange, _ = one_exchange(sending(HEAD + chunk(token(0, "x" * 400_000)) + LAST_CHUNK))
     assert exchange.ending is Ending.LIMIT
-    assert exchange.ending_detail == "a limit of the harness was reached: the response is larger than 0 MiB"
+    assert (
+        exchange.ending_detail
+        == "a limit of the harness was reached: the response is larger than 0 MiB (limits.response)"
+    )
     assert exchange.obstacle == exchange.ending_detail
 
 

@@ -20,11 +20,11 @@ def decoded_body(head: ResponseHead | None, body: bytes) -> DecodedBody:
     """The body without its content coding and transfer codings. body: without its chunks."""
     if head is None or not head.body_codings:
         return DecodedBody(body, None)
-    decoder, decoded = BodyDecoder(head.body_codings), bytearray()
+    decoder, decoded = BodyDecoder(head.body_codings, MAX_RESPONSE_BYTES), bytearray()
     for piece in decoder.feed(body):
         decoded += piece
-        if len(decoded) > MAX_RESPONSE_BYTES:
-            return DecodedBody(
-                bytes(decoded), f"the decompressed body is larger than {in_mib(MAX_RESPONSE_BYTES)}"
-            )
+    if decoder.exceeded:
+        return DecodedBody(
+            bytes(decoded), f"the decompressed body is larger than {in_mib(MAX_RESPONSE_BYTES)}"
+        )
     return DecodedBody(bytes(decoded), decoder.fault)

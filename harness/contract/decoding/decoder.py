@@ -33,6 +33,10 @@ class Decoder(Protocol):
         """Whether another request may be sent on the same connection (RFC 9112, section 9.3)."""
 
     @property
+    def surplus(self) -> bool:
+        """Whether bytes other than line ends follow the end of the message."""
+
+    @property
     def is_regular(self) -> bool:
         """Whether everything so far is a regular event stream without an incomplete event."""
 

@@ -85,6 +85,11 @@ class FastDecoder:
         return http.head is not None and http.complete and not http.surplus and http.head.keeps_connection
 
     @property
+    def surplus(self) -> bool:
+        """Whether bytes follow the end of the message."""
+        return self._http.surplus
+
+    @property
     def is_regular(self) -> bool:
         """Whether there are events, and no incomplete one."""
         return self.events > 0 and not self.pending

@@ -6,29 +6,43 @@ from collections.abc import Iterable
 
 from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
 from harness.contract.decoding.limits import (
+    DECODED_AT_ONCE_BYTES,
     MAX_COMMENTS,
+    MAX_DECODED_BYTES,
     MAX_EVENTS,
     MAX_FRAME_BYTES,
+    MAX_FRAME_LINES,
+    MAX_LINES,
     MAX_RESPONSE_BYTES,
+    frame_cost,
     in_mib,
 )
+from harness.contract.decoding.memory import MemoryShare
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
-from harness.protocol.sse import FrameTooLargeError, SseDecoder
+from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
 
 class FullDecoder:
-    """A Decoder that makes every frame. frames: all so far, comments included."""
+    """A Decoder that makes every frame. frames: all so far, comments included.
+
+    frame_count: how many there were. decoded_bytes: about how much memory they take. keeps_frames: False if they are
+    only counted, which needs no memory; the reads can be decoded again.
+    """
 
     can_reuse_connection = False  # a response that is not regular is not trusted to end where it says
     is_regular = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_frames: bool = True, share: MemoryShare | None = None) -> None:
+        self._share = share
         self.frames: list[DecodedFrame] = []
+        self.frame_count = 0
+        self.decoded_bytes = 0
+        self.keeps_frames = keeps_frames
         self.events = 0
         self.run_events = 0
         self.terminals = 0
@@ -44,7 +58,7 @@ class FullDecoder:
         self._http = ResponseParser()
         self._sse: SseDecoder | None = None
         self._codings: BodyDecoder | None = None
-        self._decoded_bytes = 0
+        self._event_frames: tuple[DecodedFrame, ...] | None = None
 
     @property
     def head(self) -> ResponseHead | None:
@@ -55,6 +69,11 @@ class FullDecoder:
     def complete(self) -> bool:
         """Whether the HTTP message is complete."""
         return self._http.complete
+
+    @property
+    def surplus(self) -> bool:
+        """Whether bytes follow the end of the message."""
+        return self._http.surplus
 
     @property
     def coding_fault(self) -> str | None:
@@ -91,15 +110,29 @@ class FullDecoder:
 
     def identities(self, log: ReadLog) -> tuple[EventIdentity, ...]:  # noqa: ARG002 - it has the frames
         """The identity of each event."""
-        return tuple(frame.identity for frame in self.frames if frame.is_event)
+        return tuple(frame.identity for frame in self.event_frames)
 
     def _on_head(self, head: ResponseHead, arrival_ns: int) -> None:
         self.head_ns = arrival_ns
         # A 200 of any media type is read as a stream, so that every rule can decide about it.
         if head.status == 200 or "event-stream" in (head.value("content-type") or "").lower():
-            self._sse = SseDecoder(MAX_FRAME_BYTES)
+            self._sse = SseDecoder(MAX_FRAME_BYTES, MAX_FRAME_LINES)
             if head.body_codings:
-                self._codings = BodyDecoder(head.body_codings)
+                self._codings = BodyDecoder(head.body_codings, MAX_RESPONSE_BYTES)
+
+    def forget_frames(self) -> None:
+        """Keep no frames, from now on."""
+        self.keeps_frames = False
+        self.frames = []
+        self.comments_ns = []
+        self._event_frames = None
+
+    @property
+    def event_frames(self) -> tuple[DecodedFrame, ...]:
+        """The frames for which a client dispatches an event."""
+        if self._event_frames is None:
+            self._event_frames = tuple(frame for frame in self.frames if frame.is_event)
+        return self._event_frames
 
     def _on_body(self, body: bytes, arrival_ns: int) -> int:
         if self._sse is None:
@@ -108,31 +141,63 @@ class FullDecoder:
             return self._on_text(self._sse, body, arrival_ns)
         tokens = 0
         for piece in self._codings.feed(body):
-            self._decoded_bytes += len(piece)
-            if self._decoded_bytes > MAX_RESPONSE_BYTES:
-                self.limit = f"the decompressed response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
-            if self.limit is not None:
-                break
             tokens += self._on_text(self._sse, piece, arrival_ns)
+            if self.limit is not None:
+                return tokens
+        if self._codings.exceeded:
+            self.limit = f"the decompressed response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
         return tokens
 
     def _on_text(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:
+        if len(text) <= DECODED_AT_ONCE_BYTES:
+            return self._on_piece(sse, text, arrival_ns)
+        tokens = 0
+        for start in range(0, len(text), DECODED_AT_ONCE_BYTES):
+            tokens += self._on_piece(sse, text[start : start + DECODED_AT_ONCE_BYTES], arrival_ns)
+            if self.limit is not None:
+                break
+        return tokens
+
+    def _on_piece(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:
         comments = sse.comment_lines
         try:
             frames = sse.feed(text)
         except FrameTooLargeError as problem:
             frames = problem.frames
-            self.limit = f"an event is larger than {in_mib(MAX_FRAME_BYTES)}"
-        if sse.comment_lines > comments and len(self.comments_ns) < MAX_COMMENTS:
+            self.limit = (
+                f"an event has more than {MAX_FRAME_LINES:,} lines"
+                if problem.has_many_lines
+                else f"an event is larger than {in_mib(MAX_FRAME_BYTES)}"
+            )
+        if sse.comment_lines > comments and len(self.comments_ns) < MAX_COMMENTS and self.keeps_frames:
             self.comments_ns += [arrival_ns] * (sse.comment_lines - comments)
-        first = len(self.frames)
-        if first > MAX_COMMENTS + self.events:
+        new = self._decode(frames, arrival_ns) if frames else []
+        if sse.line_count > MAX_LINES:
+            self.limit = f"the response has more than {MAX_LINES:,} lines"
+        tokens = self._count(new)
+        if self._share is not None and new and self.limit is None:
+            self._share.hold_events(self.events, in_full=True)
+            self.limit = self._share.budget.limit_of(self._share)
+        return tokens
+
+    def _decode(self, frames: list[Frame], arrival_ns: int) -> list[DecodedFrame]:
+        """Decode these frames, as far as the limits allow."""
+        if self.frame_count > MAX_COMMENTS + self.events:
             frames = [frame for frame in frames if frame.dispatches]
         if self.events + len(frames) > MAX_EVENTS:
             self.limit = f"the response has more than {MAX_EVENTS:,} events"
-        new = [decode_frame(first + offset, arrival_ns, frame) for offset, frame in enumerate(frames)]
-        self.frames += new
-        return self._count(new)
+        new = []
+        for frame in frames:
+            self.decoded_bytes += frame_cost(frame.raw, has_data=frame.data is not None)
+            if self.decoded_bytes > MAX_DECODED_BYTES:
+                self.limit = f"its events take more than {in_mib(MAX_DECODED_BYTES)} in memory"
+                break
+            new.append(decode_frame(self.frame_count, arrival_ns, frame))
+            self.frame_count += 1
+        if self.keeps_frames:
+            self.frames += new
+            self._event_frames = None
+        return new
 
     def _count(self, frames: Iterable[DecodedFrame]) -> int:
         tokens = 0

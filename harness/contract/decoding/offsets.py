@@ -36,7 +36,7 @@ def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan
     For a frame in several reads it is the part in the last one, which completed it. Unknown indexes are left out.
     """
     frames_before = _frame_counts(reads)
-    decoder, spans_by_index = FullDecoder(), dict[int, ByteSpan]()
+    decoder, spans_by_index = FullDecoder(keeps_frames=False), dict[int, ByteSpan]()
     for number, (read, (first, end)) in enumerate(zip(reads, pairwise(frames_before), strict=True)):
         if any(first <= index < end for index in indexes):
             spans_by_index.update(_spans_in_read(decoder, read, number))
@@ -47,10 +47,10 @@ def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan
 
 def _frame_counts(reads: Sequence[Read]) -> list[int]:
     """The number of frames completed before each read, and after the last."""
-    decoder, counts = FullDecoder(), [0]
+    decoder, counts = FullDecoder(keeps_frames=False), [0]
     for read in reads:
         decoder.feed(read.arrival_ns, read.data)
-        counts.append(len(decoder.frames))
+        counts.append(decoder.frame_count)
     return counts
 
 
@@ -61,7 +61,7 @@ def _spans_in_read(decoder: FullDecoder, read: Read, number: int) -> dict[int, B
     start = end = 0
     for line in _LINE.findall(read.data):
         had_head = decoder.head_ns is not None
-        first = len(decoder.frames)
+        first = decoder.frame_count
         decoder.feed(read.arrival_ns, line)
         if last is not None and start == end and line == _CRLF:  # the end of its chunk
             found[last] = found[last]._replace(end=end + len(line))
@@ -69,7 +69,7 @@ def _spans_in_read(decoder: FullDecoder, read: Read, number: int) -> dict[int, B
         end += len(line)
         if not had_head and decoder.head_ns is not None:
             start = end
-        for last in range(first, len(decoder.frames)):
+        for last in range(first, decoder.frame_count):
             found[last] = ByteSpan(number, start, end)
             start = end
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
@@ -10,6 +11,8 @@ from typing import NamedTuple, overload
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
 _NO_LAG = -1
+_READ_BYTES = 40  # of memory for the numbers of one read
+_COMPRESSED_FROM_BYTES = 16_384
 _READS_PER_BLOCK = 8
 
 
@@ -44,13 +47,23 @@ class ReadLog(Sequence[Read]):
     of the same response. So reads are kept in small blocks. size_bytes: of all reads.
     """
 
-    __slots__ = ("_arrivals_ns", "_blocks", "_ends", "_lags_ns", "_recent", "_tokens", "size_bytes")
+    __slots__ = (
+        "_arrivals_ns",
+        "_blocks",
+        "_compressed",
+        "_ends",
+        "_lags_ns",
+        "_recent",
+        "_tokens",
+        "size_bytes",
+    )
 
     def __init__(self, reads: Iterable[Read] = ()) -> None:
         self.size_bytes = 0
         self._recent: list[tuple[int, int, bytes, int]] = []
         # Packed from _recent, _READS_PER_BLOCK reads at a time:
         self._blocks: list[bytes] = []
+        self._compressed: bytes | None = None  # in place of the blocks
         self._ends = array("q")
         self._arrivals_ns = array("q")
         self._lags_ns = array("q")
@@ -65,6 +78,26 @@ class ReadLog(Sequence[Read]):
         recent.append((arrival_ns, _NO_LAG if lag_ns is None else lag_ns, data, tokens))
         if len(recent) == _READS_PER_BLOCK:
             self._pack()
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory it takes."""
+        size = self.size_bytes if self._compressed is None else len(self._compressed)
+        return size + _READ_BYTES * len(self)
+
+    def compress(self) -> None:
+        """Make it small, if that helps; from now on each look at its bytes takes longer. No more reads follow."""
+        if self.size_bytes < _COMPRESSED_FROM_BYTES or self._compressed is not None:
+            return
+        self._pack()
+        compressed = zlib.compress(b"".join(self._blocks), 1)
+        if 2 * len(compressed) < self.size_bytes:
+            self._compressed = compressed
+            self._blocks.clear()
+
+    def _bytes(self) -> bytes:
+        self._pack()
+        return b"".join(self._blocks) if self._compressed is None else zlib.decompress(self._compressed)
 
     def _pack(self) -> None:
         if not self._recent:
@@ -117,8 +150,7 @@ class ReadLog(Sequence[Read]):
         return self._starting_at(0)
 
     def _starting_at(self, place: int) -> Iterator[Read]:
-        self._pack()
-        data, ends = b"".join(self._blocks), self._ends
+        data, ends = self._bytes(), self._ends
         start = ends[place - 1] if place else 0
         for number in range(place, len(ends)):
             lag_ns = self._lags_ns[number]

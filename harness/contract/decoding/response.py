@@ -18,9 +18,9 @@ from harness.contract.decoding.limits import (
     CHECKED_EVERY_BYTES,
     MAX_EVENTS,
     MAX_READS,
-    MAX_RESPONSE_BYTES,
     in_mib,
 )
+from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
 from harness.contract.decoding.read_log import Read, ReadLog
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.events import RunEvent
@@ -28,6 +28,7 @@ from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
 MAX_HEAD_BYTES = 256 * 1024  # a browser (Chromium) refuses a larger head, so it is malformed
+_KEPT_FRAMES_BYTES = 2**20  # of one response; more are decoded again when a rule needs them
 
 
 @dataclass(slots=True)
@@ -53,13 +54,15 @@ class Response:
 
     head_ns, terminal_ns: arrival of the head and of the first terminal event. malformed: why nothing more can be
     decoded. limit: which limit of the harness was reached, so that it reads no more. over: whether either is set, or
-    the message is complete.
+    the message is complete. memory: what it shares with the other responses of this process.
     """
 
     __slots__ = (
         "_connection_ended",
         "_decoder",
         "_max_bytes",
+        "_share",
+        "_surplus",
         "head_ns",
         "limit",
         "log",
@@ -68,8 +71,9 @@ class Response:
         "terminal_ns",
     )
 
-    def __init__(self, decoder: Decoder | None = None) -> None:
+    def __init__(self, decoder: Decoder | None = None, memory: MemoryBudget | None = None) -> None:
         self.log = ReadLog()
+        self._share = MemoryShare(memory or DEFAULT_BUDGET)
         self.head_ns: int | None = None
         self.terminal_ns: int | None = None
         self.malformed: str | None = None
@@ -77,14 +81,15 @@ class Response:
         self.over = False
         self._decoder = FastDecoder() if decoder is None else decoder
         self._connection_ended = False
-        self._max_bytes = MAX_HEAD_BYTES  # until the head is complete
+        self._surplus = False
+        self._max_bytes = CHECKED_EVERY_BYTES
 
     @classmethod
     def from_reads(
         cls, reads: Sequence[Read], *, connection_ended: bool, decoder: Decoder | None = None
     ) -> Response:
         """The response that consists of these reads. connection_ended: the server closed its side after them."""
-        response = cls(decoder)
+        response = cls(decoder, MemoryBudget.unlimited())
         for read in reads:
             response.feed(read.arrival_ns, read.lag_ns, read.data)
         if connection_ended:
@@ -109,8 +114,13 @@ class Response:
 
     @property
     def is_regular(self) -> bool:
-        """Whether everything so far is a regular event stream without an incomplete event."""
-        return self._decoder.is_regular
+        """Whether everything so far is a regular event stream without an incomplete event, and nothing follows it."""
+        return self._decoder.is_regular and not self.surplus
+
+    @property
+    def surplus(self) -> bool:
+        """Whether bytes other than line ends follow the end of the message."""
+        return self._surplus or self._decoder.surplus
 
     @property
     def coding_fault(self) -> str | None:
@@ -166,7 +176,15 @@ class Response:
         self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
         if self.log.size_bytes > self._max_bytes or len(self.log) > MAX_READS:
             self._check_limits()
+        elif isinstance(decoder, FullDecoder) and decoder.decoded_bytes > _KEPT_FRAMES_BYTES:
+            decoder.forget_frames()
         return decoder.events - events
+
+    def add_surplus(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        """Record a read after the end of the message."""
+        if data.strip(b"\r\n"):
+            self._surplus = True
+            self.log.append(arrival_ns, lag_ns, data)
 
     def end_of_connection(self) -> None:
         """The server closed its side."""
@@ -177,14 +195,23 @@ class Response:
     def close(self) -> None:
         """No more reads follow."""
         self._decoder.close()
+        self._hold()
+        if self._share.budget.is_tight:
+            if isinstance(self._decoder, FullDecoder):
+                self._decoder.forget_frames()
+            self.log.compress()
+            self._hold()
 
     def identities(self) -> tuple[EventIdentity, ...]:
         """The identity of each event (DecodedFrame.identity)."""
-        return self._decoder.identities(self.log)
+        decoder = self._decoder
+        if isinstance(decoder, FullDecoder) and not decoder.keeps_frames:
+            decoder = self.decode_in_full()
+        return decoder.identities(self.log)
 
     def decode_in_full(self) -> FullDecoder:
         """A full decoder that has decoded all reads. For a regular stream each call decodes them again."""
-        if isinstance(self._decoder, FullDecoder):
+        if isinstance(self._decoder, FullDecoder) and self._decoder.keeps_frames:
             return self._decoder
         full = FullDecoder()
         for read in self.log:
@@ -197,23 +224,37 @@ class Response:
     def _fall_back(self) -> FullDecoder:
         """Switch to the full decoder, which decodes the earlier reads again."""
         self._decoder.close()
-        full = self._decoder = FullDecoder()
+        full = self._decoder = FullDecoder(share=self._share)
         earlier, self.log = self.log, ReadLog()
         for read in earlier:
             self.log.append(*read, full.feed(read.arrival_ns, read.data))
         return full
 
+    def _hold(self) -> None:
+        """Tell the common budget what this response holds."""
+        decoder = self._decoder
+        frames = decoder.decoded_bytes if isinstance(decoder, FullDecoder) and decoder.keeps_frames else 0
+        self._share.hold(self.log.memory_bytes + frames)
+        self._share.hold_events(decoder.events, in_full=isinstance(decoder, FullDecoder))
+
     def _check_limits(self) -> None:
         if self.malformed is not None or self.limit is not None:
             return
-        if self.head_ns is None:
+        budget = self._share.budget
+        if isinstance(self._decoder, FullDecoder) and (
+            budget.is_tight or self._decoder.decoded_bytes > _KEPT_FRAMES_BYTES
+        ):
+            self._decoder.forget_frames()
+        self._hold()
+        if self.head_ns is None and self.log.size_bytes > MAX_HEAD_BYTES:
             self.malformed = f"no complete response head within {MAX_HEAD_BYTES // 1024} KiB"
         elif len(self.log) > MAX_READS:
             self.limit = f"the response arrived in more than {MAX_READS:,} reads"
         elif self.events > MAX_EVENTS:
             self.limit = f"the response has more than {MAX_EVENTS:,} events"
-        elif self.log.size_bytes > MAX_RESPONSE_BYTES:
-            self.limit = f"the response is larger than {in_mib(MAX_RESPONSE_BYTES)}"
+        elif self.log.size_bytes > budget.response_bytes:
+            self.limit = f"the response is larger than {in_mib(budget.response_bytes)} (limits.response)"
         else:
-            self._max_bytes = min(MAX_RESPONSE_BYTES, self.log.size_bytes + CHECKED_EVERY_BYTES)
+            self.limit = budget.limit_of(self._share)
+            self._max_bytes = min(budget.response_bytes, self.log.size_bytes + CHECKED_EVERY_BYTES)
         self.over = self.complete or self.malformed is not None or self.limit is not None

@@ -28,6 +28,15 @@ _NEIGHBOURS = 2  # rows kept before and after a row that is pointed at
 _MAX_POINTED_AT = 8  # events per Exchange
 _COMPRESSED_FROM_BYTES = 4096
 _UNPACKED_BYTES = 64 * 1024 * 1024  # no request of the suite is longer
+_WHOLE_UP_TO_BYTES = 262_144  # of a response whose document shows every read and event
+_WHOLE_UP_TO_FRAMES = 2_000
+_EXCERPT_TOTAL_BYTES = 131_072  # of the shown reads, and as many of the events
+_OUTLINE_BYTES = 200
+_HEAD_CHARACTERS = 16_384
+
+
+class EvidenceLeftOutError(ValueError):
+    """The document has no recorded bytes, because the results file had reached its size limit."""
 
 
 def printable(data: bytes, limit: int | None = None) -> str:
@@ -52,12 +61,38 @@ def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) 
 
 
 def masked_document(masked: Exchange, command: str) -> dict[str, Any]:
-    """The document of an Exchange from `Redactor.exchange`. command: for a shell, without secrets."""
+    """The document of an Exchange from `Redactor.exchange`. command: for a shell, without secrets.
+
+    Of a large response it shows an excerpt; what is recorded is whole.
+    """
+    if not _is_small(masked):
+        return {**_excerpt(masked, command, ()), "recorded": _recorded(masked)}
     return {
         **_description(masked, command),
         "wire": [_wire_row(masked, place, read) for place, read in enumerate(masked.reads)],
         "events": [_event_row(masked, frame) for frame in masked.frames],
         "recorded": _recorded(masked),
+    }
+
+
+def _is_small(exchange: Exchange) -> bool:
+    return (
+        exchange.size_bytes <= _WHOLE_UP_TO_BYTES
+        and len(exchange.reads) <= _WHOLE_UP_TO_FRAMES
+        and len(exchange.frames) <= _WHOLE_UP_TO_FRAMES
+    )
+
+
+def outline(masked: Exchange, command: str, left_out: str) -> dict[str, Any]:
+    """How an Exchange from `Redactor.exchange` went, with little of its first read. left_out: why, in a sentence."""
+    first = next(iter(masked.reads), None)
+    return {
+        **_description(masked, command),
+        "wire": [] if first is None else [_wire_row(masked, 0, first, _OUTLINE_BYTES)],
+        "wire_left_out": max(0, len(masked.reads) - 1),
+        "events": [],
+        "events_left_out": masked.summary.events,
+        "left_out": left_out,
     }
 
 
@@ -72,20 +107,26 @@ def excerpt(
     secrets = tuple(secrets)
     redact = Redactor(secrets)
     masked = redact.exchange(exchange)  # before cutting: half a secret would not be recognized
+    return _excerpt(masked, redact.text(curl(exchange.request, base_url, secrets)), pointed_at)
+
+
+def _excerpt(masked: Exchange, command: str, pointed_at: Collection[int]) -> dict[str, Any]:
     reads = tuple(masked.reads)
     received = masked.frames
     here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
     wire = _kept(len(reads), here)
     events = _kept(len(received), sorted(pointed_at)[:_MAX_POINTED_AT])
+    wire_bytes = _limits({place: len(reads[place].data) for place in wire})
+    event_bytes = _limits({place: len(received[place].frame.raw) for place in events})
     return {
-        **_description(masked, redact.text(curl(exchange.request, base_url, secrets))),
+        **_description(masked, command),
         "wire": [
-            _wire_row(masked, place, reads[place], _EXCERPT_BYTES)
+            _wire_row(masked, place, reads[place], wire_bytes[place])
             | ({"parts": _parts(reads[place].data, here[place], _EXCERPT_BYTES)} if place in here else {})
             for place in wire
         ],
         "wire_left_out": len(reads) - len(wire),
-        "events": [_event_row(masked, received[place], _EXCERPT_BYTES) for place in events],
+        "events": [_event_row(masked, received[place], event_bytes[place]) for place in events],
         "events_left_out": len(received) - len(events),
     }
 
@@ -164,6 +205,15 @@ def _event_row(exchange: Exchange, frame: DecodedFrame, limit: int | None = None
     }
 
 
+def _limits(sizes: Mapping[int, int]) -> dict[int, int]:
+    """How many bytes to show of each row, by its number: fewer once the rows before it have used up the total."""
+    limits, left = {}, _EXCERPT_TOTAL_BYTES
+    for row, size in sizes.items():
+        limits[row] = _EXCERPT_BYTES if left > 0 else _OUTLINE_BYTES
+        left -= min(size, _EXCERPT_BYTES)
+    return limits
+
+
 def _kept(count: int, pointed_at: Iterable[int]) -> list[int]:
     """Numbers of the rows to keep: all, or the first, the last, and those around the ones that are pointed at."""
     if count <= 2 * _EXCERPT_ROWS:
@@ -178,7 +228,9 @@ def _head_text(exchange: Exchange) -> str:
     if head is None:
         return ""
     fields = "\n".join(f"{name}: {value}" for name, value in head.headers)
-    return f"HTTP/{head.version} {head.status} {head.reason}\n{fields}"
+    text = f"HTTP/{head.version} {head.status} {head.reason}\n{fields}"
+    left = len(text) - _HEAD_CHARACTERS
+    return text if left <= 0 else f"{text[:_HEAD_CHARACTERS]}… ({left} more characters)"
 
 
 def _recorded(masked: Exchange) -> dict[str, Any]:
@@ -199,8 +251,11 @@ def _recorded(masked: Exchange) -> dict[str, Any]:
 def restore(stored: Mapping[str, Any]) -> Exchange:
     """The Exchange in a document from `document`, with its secrets masked.
 
-    Raises KeyError, TypeError or ValueError if `stored` is not such a document.
+    Raises KeyError, TypeError or ValueError if `stored` is not such a document, and EvidenceLeftOutError if it is one
+    from `outline`.
     """
+    if "left_out" in stored:
+        raise EvidenceLeftOutError(stored["left_out"])
     recorded = stored["recorded"]
     request = recorded["request"]
     return Exchange(

@@ -103,12 +103,9 @@ def error_detail(run: Exchange) -> RuleResult:
 @rule(
     "events.strict-json",
     Level.SHOULD,
-    "No NaN, no Infinity, no duplicate keys, no lone surrogates, at most 128 levels and 1,000 digits",
+    "No duplicate keys, no lone surrogates, at most 128 levels and 1,000 digits",
     why="Parsers disagree on these, or reject them.",
-    fix=(
-        "Use a strict JSON encoder (in Python `allow_nan=False`), send null for NaN and Infinity, and "
-        "write each key once."
-    ),
+    fix=("Use a strict JSON encoder, and write each key once."),
     source="RFC 8259",
     any_stream=True,
     format_only=True,

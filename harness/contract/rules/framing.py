@@ -104,11 +104,11 @@ def bom(run: Exchange) -> RuleResult:
 @rule(
     "framing.one-json-object",
     Level.MUST,
-    "The joined `data` of an event is one JSON object",
+    "The joined `data` of an event is one JSON object, without NaN and Infinity",
     why="Clients parse an event's data as one JSON object; anything else throws.",
     fix=(
         "Write each event's data with a JSON encoder, one object per event; do not use `str()`, `repr()` "
-        "or string formatting."
+        "or string formatting, and send null for NaN and Infinity."
     ),
     source="api",
     any_stream=True,

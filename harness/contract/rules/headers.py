@@ -13,6 +13,7 @@ from harness.contract.rules.rule import Level, Need, needs_events, quoted, rule,
 from harness.protocol.content_coding import KNOWN_CODINGS
 from harness.protocol.http1 import ResponseHead
 
+_SURPLUS_BYTES = 60
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
 
 
@@ -180,6 +181,8 @@ def complete(run: Exchange) -> RuleResult:
         return passed(f"the message is complete ({delimiter})")
     if run.ending is Ending.MALFORMED:
         return failed(f"the response cannot be parsed: {run.ending_detail}", Location(run))
+    if run.ending is Ending.TRUNCATED and "close_notify" in run.ending_detail:
+        return failed(f"{run.ending_detail} ({delimiter})", Location(run))
     if run.ending is Ending.TRUNCATED:
         return failed(f"the connection closed before the end of the message ({delimiter})", Location(run))
     if run.ending is Ending.RESET and not run.terminals:
@@ -189,6 +192,33 @@ def complete(run: Exchange) -> RuleResult:
             "the connection was reset after the terminal event; the end of the message may have been lost"
         )
     return inconclusive(f"the harness did not read to the end of the message: {run.ending_detail}")
+
+
+@rule(
+    "headers.nothing-after",
+    Level.MUST,
+    "Nothing follows the end of the HTTP message",
+    why="A client that keeps the connection takes what follows for the answer to its next request.",
+    fix=(
+        "Send one response per request: after the stream has begun, an error handler must not send an error "
+        "page, and Content-Length must count all bytes."
+    ),
+    source="RFC 9112",
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def nothing_after(run: Exchange) -> RuleResult:
+    if run.ending is not Ending.COMPLETE:
+        return inconclusive(f"the end of the message was not reached: {run.describe()}", Location(run))
+    if run.has_surplus:
+        return failed(f"bytes follow the end of the message: {_surplus_text(run)}", Location(run))
+    return passed("nothing follows the end of the message")
+
+
+def _surplus_text(run: Exchange) -> str:
+    last = run.reads[-1].data
+    return quoted(last[-_SURPLUS_BYTES:].decode("latin-1"))
 
 
 @rule(

@@ -20,6 +20,8 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive, listed
 
 _DEFAULT = Expectations()
+_DETAIL_CHARACTERS = 4000
+_PLACES = 100
 #: Areas whose failures a status code or header field shows, even of a response that was not read completely.
 _DECIDED_BY_HEAD = frozenset({"headers", "auth", "security", "input"})
 
@@ -114,7 +116,10 @@ class Rule:
         must = self.requirement.level is Level.MUST or (self.escalates is not None and self.escalates(expect))
         if verdict is Verdict.FAIL and not must:
             verdict = Verdict.WARN
-        return Finding(self.requirement.id, verdict, result.detail, result.places)
+        detail = result.detail
+        if len(detail) > _DETAIL_CHARACTERS:  # it may name thousands of things that the server sent
+            detail = f"{detail[:_DETAIL_CHARACTERS]}…"
+        return Finding(self.requirement.id, verdict, detail, result.places[:_PLACES])
 
     def _unless_unread(self, failure: RuleResult, evidence: Any) -> RuleResult:
         """The failure, or an inconclusive result if it may be due to what the harness did not read.

@@ -75,6 +75,7 @@ class RunContext:
             self.target.endpoint,
             settings.expectations.budgets,
             reuse=settings.target.connections == "reuse",
+            memory=settings.limits.load_budget,
         )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._run_lengths: dict[str, int] = {}

@@ -6,7 +6,7 @@ import math
 import re
 import traceback
 
-from harness.contract.rules import events
+from harness.contract.rules import events, framing
 from harness.reference.api import (
     Payload,
 )
@@ -68,7 +68,7 @@ class DuplicateKeys(Fault, name="duplicate-keys", breaks=events.strict_json):
         return super().event_data(payload).removesuffix("}") + f',"type":"{payload["type"]}"}}'
 
 
-class NanInEvent(Fault, name="nan-in-event", breaks=events.strict_json):
+class NanInEvent(Fault, name="nan-in-event", breaks=framing.one_json_object):
     """Gives each token a NaN probability, which its serializer writes as NaN."""
 
     def event_data(self, payload: Payload) -> str:

@@ -85,6 +85,15 @@ class NoLastChunk(Fault, name="no-last-chunk", breaks=headers.complete):
             http.transport.close()
 
 
+class AnswersTwice(Fault, name="answers-twice", breaks=headers.nothing_after):
+    """Sends an error page after the stream, from an error handler that does not know that a response was sent."""
+
+    async def complete(self, http: web.BaseRequest, response: web.StreamResponse) -> None:
+        await super().complete(http, response)
+        if http.transport is not None:
+            http.transport.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops")
+
+
 class Cacheable(Fault, name="cacheable", breaks=headers.no_cache):
     """Lets shared caches store the stream for a minute."""
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
@@ -270,16 +271,16 @@ def test_no_frame_is_made_of_a_regular_stream_until_it_is_asked_for(monkeypatch:
 
 
 def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 2 * 2**20)
-    response = Response()
+    budget = MemoryBudget(response_bytes=2 * 2**20)
+    response = Response(memory=budget)
     response.feed(1, None, HEAD)
     piece = chunk(b": " + b"x" * 60_000 + b"\n\n")
     while response.limit is None:
         response.feed(2, None, piece)
-    assert response.limit == "the response is larger than 2 MiB"
+    assert response.limit == "the response is larger than 2 MiB (limits.response)"
     assert (response.over, response.malformed) == (True, None)
     assert 2 * 2**20 < response.log.size_bytes < 2 * 2**20 + 2 * len(piece)
-    endless_tokens = Response()
+    endless_tokens = Response(memory=budget)
     endless_tokens.feed(1, None, HEAD)
     number = 0
     while endless_tokens.limit is None:
@@ -291,7 +292,9 @@ def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (endless_tokens.log.size_bytes, endless_tokens.events) == (before, number)
     endless_head = Response()
     while endless_head.malformed is None:
-        endless_head.feed(1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: b\r\n" * 1000)
+        endless_head.feed(
+            1, None, b"HTTP/1.1 200 OK\r\n" if not endless_head.log else b"A: " + b"b" * 5000 + b"\r\n"
+        )
     assert endless_head.malformed == "no complete response head within 256 KiB"
 
 

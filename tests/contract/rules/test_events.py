@@ -56,14 +56,6 @@ CASES: list[Case] = [
     case(events.strict_json, whole_run(), is_=PASS, says="nothing that parsers"),
     case(
         events.strict_json,
-        run(token(0), frame('{"type":"token","content":"a","p":NaN}', "1-0")),
-        is_=WARN,
-        says="event 2 (id 1-0): NaN is not JSON",
-        at=1,
-    ),
-    case(events.strict_json, run(frame('{"type":"x","p":[-Infinity]}')), is_=WARN, says="-Infinity", at=0),
-    case(
-        events.strict_json,
         run(frame('{"type":"x","a":{"b":1,"b":2}}')),
         is_=WARN,
         says="duplicate key 'b'",

@@ -143,6 +143,15 @@ CASES: list[Case] = [
         says="not JSON",
         at=0,
     ),
+    *(
+        case(framing.one_json_object, run(token(0), frame(data, "1-0")), is_=FAIL, says="is not JSON", at=1)
+        for data in (
+            '{"type":"token","content":"a","p":NaN}',
+            '{"type":"x","p":[-Infinity]}',
+            '{"type":"x","p":{"q":Infinity}}',
+        )
+    ),
+    case(framing.one_json_object, run(frame('{"type":"x","p":1e400}', "1-0")), is_=PASS, says="(1 event)"),
     case(framing.one_json_object, run(frame("[1]", "1-0")), is_=FAIL, says="not a JSON object", at=0),
     case(framing.one_json_object, run(frame("[DONE]", "1-0")), is_=FAIL, says="'[DONE]' is not JSON", at=0),
     case(framing.one_json_object, run(frame("", "1-0")), is_=FAIL, says="data '' is not JSON", at=0),

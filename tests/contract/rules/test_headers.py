@@ -74,6 +74,15 @@ def not_sent(*, late_ms: float) -> Exchange:
     )
 
 
+def followed_by(more: bytes, *, later: bool = False) -> Exchange:
+    """A whole run, and bytes after its message: in the same read, or in one after it."""
+    whole = (
+        head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + chunk(token(0)) + chunk(done(1)) + LAST_CHUNK
+    )
+    parts = [(0.0, whole), (1.0, more)] if later else [(0.0, whole + more)]
+    return scripted(*parts, ending=Ending.COMPLETE)
+
+
 CASES: list[Case] = [
     # transfer-coding
     case(headers.transfer_coding, whole_run(), is_=PASS, says="unambiguous"),
@@ -193,6 +202,23 @@ CASES: list[Case] = [
         says="'iso-8859-1'",
     ),
     case(headers.charset, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
+    # nothing-after
+    case(headers.nothing_after, whole_run(), is_=PASS, says="nothing follows"),
+    case(headers.nothing_after, followed_by(b"\r\n\r\n"), is_=PASS, says="nothing follows"),
+    case(
+        headers.nothing_after, followed_by(b"HTTP/1.1 500 Oops\r\n\r\n"), is_=FAIL, says="HTTP/1.1 500 Oops"
+    ),
+    case(headers.nothing_after, followed_by(b"\0"), is_=FAIL, says="bytes follow the end"),
+    case(headers.nothing_after, followed_by(b"x", later=True), is_=FAIL, says="'x'"),
+    case(headers.nothing_after, whole_run(ending=Ending.TRUNCATED), is_=INCONCLUSIVE, says="was not reached"),
+    case(headers.nothing_after, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
+    # complete
+    case(
+        headers.complete,
+        whole_run(ending=Ending.TRUNCATED, detail="closed the TLS connection without close_notify"),
+        is_=FAIL,
+        says="without close_notify (chunked)",
+    ),
     case(headers.complete, whole_run(), is_=PASS, says="is complete (chunked)"),
     case(
         headers.complete,

@@ -268,15 +268,14 @@ def test_after_the_end_nothing_is_sent(tmp_path: Path) -> None:
 
 
 def test_a_limit_of_the_harness_is_its_own_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "harness.contract.decoding.response.MAX_HEAD_BYTES", 100
-    )  # checked again from there on
-    monkeypatch.setattr("harness.contract.decoding.response.MAX_RESPONSE_BYTES", 1000)
+    monkeypatch.setattr("harness.contract.decoding.response.CHECKED_EVERY_BYTES", 100)
+    monkeypatch.setattr("harness.contract.decoding.memory.DEFAULT_BUDGET.response_bytes", 1000)
     with journey_rig(tmp_path, tokens=100) as rig:
         JOURNEYS["fresh"](rig.runner, None)
         batch = rig.collector.take()
     (row,) = batch.rows
-    reason = "harness fault while reading it: a limit of the harness was reached: the response is larger than 0 MiB"
+    limit = "the response is larger than 0 MiB (limits.response)"
+    reason = f"harness fault while reading it: a limit of the harness was reached: {limit}"
     assert (row.outcome, row.reason) == ("abandoned", reason)
     assert batch.faults == {reason: 1}
     assert (batch.failures, batch.violations) == ({}, {})
