@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
+.PHONY: help hostile robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -21,6 +21,8 @@ help:
 	@echo "make lint             check style, types and import direction"
 	@echo "make format           fix style and formatting"
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
+	@echo "make hostile          test suite and load against every hostile server (hours)"
+	@echo "make robustness       do the same and write docs/robustness.md"
 	@echo "make guard            fail if the harness became slower; CI runs this part of the benchmarks"
 	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
 	@echo "make soak             an hour of load, kills and restarts (SOAK_MINUTES=20: shorter); fails if anything grows or is lost"
@@ -45,13 +47,13 @@ demo: $(VENV)/.runtime
 PARALLEL := -n $(shell expr 3 \* `getconf _NPROCESSORS_ONLN`) --dist loadscope --no-loadscope-reorder
 
 # A test that failed next to others must pass alone. To be removed once five runs in a row have shown that none needs it.
-ALONE := $(BIN)/python -m pytest -m "not benchmarks" --last-failed --last-failed-no-failures none
+ALONE := $(BIN)/python -m pytest -m "not benchmarks and not hostile" --last-failed --last-failed-no-failures none
 
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
 test: $(VENV)/.dev browser
 	$(MAKE) --no-print-directory -j 2 --output-sync lint bytecode
-	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks" || $(ALONE)
+	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks and not hostile" || $(ALONE)
 	$(GUARD)
 
 # Otherwise each worker would compile all tests. If this fails, the workers say why.
@@ -85,6 +87,12 @@ format: $(VENV)/.dev
 
 mutants: $(VENV)/.dev
 	$(BIN)/python -m tests.mutants.kill_matrix
+
+hostile: $(VENV)/.dev
+	$(BIN)/python -m pytest -m hostile tests/hostile
+
+robustness: $(VENV)/.dev
+	$(BIN)/python -m scripts.write_robustness
 
 guard: $(VENV)/.dev
 	$(GUARD)

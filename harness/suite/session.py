@@ -176,10 +176,10 @@ class TargetSession:
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()
         self.runner = runner
-        if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
-            reporter.write_line(f"harness: the suite takes {runner.context.time_limit.announcement()}")
         response = runner.run(preflight(runner.context.target))
         runner.context.throttle.accepted()
+        if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
+            reporter.write_line(f"harness: the suite takes {runner.context.time_limit.announcement()}")
         if response.started_run:  # else nothing would begin here either
             runner.run(runner.context.find_queue())
         self.queue_note = runner.context.queue_note

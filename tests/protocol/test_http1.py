@@ -630,3 +630,42 @@ def test_chunks_in_http_1_0_are_a_fault() -> None:
 def test_the_chunks_decide_where_the_fields_disagree(fields: bytes) -> None:
     found = parse([OK + fields + b"\r\n\r\n" + TWO])
     assert (found.body, found.complete, found.error) == (b"hiho", True, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"HTTP/1.1 200 OK\r\n" + b"a:\r\n" * 2100, "more than 2,000 header fields"),
+        (CHUNKED + b"2\r\nhi\r\n5;" + b"x" * 70_000, "64 KiB of chunk extensions or trailer fields"),
+        (
+            CHUNKED + b"2\r\nhi\r\n0\r\n" + b"a: b\r\n" * 15_000,
+            "64 KiB of chunk extensions or trailer fields",
+        ),
+    ],
+)
+def test_what_surrounds_the_body_is_bounded(data: bytes, says: str) -> None:
+    parser = ResponseParser()
+
+    def feed() -> None:
+        for start in range(0, len(data), 1000):
+            parser.feed(data[start : start + 1000])
+
+    with pytest.raises(HttpSyntaxError, match=says):
+        feed()
+
+
+@pytest.mark.parametrize(
+    "protocol", ["HTTP/2.0", "HTTP/0.9", "RTSP/1.0", "ICE/1.0", "SIP/2.0", "ICY", "http/1.1"]
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_other_protocols(protocol: str, at_once: bool) -> None:
+    data = CHUNKED.replace(b"HTTP/1.1", protocol.encode()) + b"0\r\n\r\n"
+    parser = ResponseParser()
+
+    def feed() -> None:
+        for piece in [data] if at_once else [bytes([byte]) for byte in data]:
+            parser.feed(piece)
+
+    with pytest.raises(HttpSyntaxError, match=r"not an HTTP/1\.1 response"):
+        feed()
+    assert parser.head is None

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
 from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending
-from harness.contract.expectations import Budgets
+from harness.contract.expectations import Budgets, Expectations
+from harness.contract.finding import Verdict
+from harness.contract.rules.terminal import closes
+from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver, close_connection
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
 from tests.transport.servers import connected, cut_detail
@@ -211,7 +215,7 @@ def test_cutting_without_a_connection_does_nothing() -> None:
     assert receiver.ending is None
 
 
-def test_more_than_one_buffer_is_drained_at_once() -> None:
+def test_more_than_one_buffer_is_drained() -> None:
     chunks = [chunk(token(place, "x" * 1000)) for place in range(300)]
     with connected() as (ours, peer):
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
@@ -222,3 +226,75 @@ def test_more_than_one_buffer_is_drained_at_once() -> None:
         drain(receiver)
     assert len(receiver.exchange().tokens) == 300
     assert max(len(read.data) for read in receiver.exchange().reads) <= 65536
+
+
+# A busy harness
+
+
+def test_a_turn_reads_a_part_and_less_if_decoding_takes_long() -> None:
+    receiver = new_receiver()
+    with connected() as (ours, peer):
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        receiver.connected(ours, None)
+        receiver.sent()
+        peer.sendall(HEAD + b"".join(chunk(token(place, "x" * 1000)) for place in range(150)))
+        time.sleep(0.2)
+        assert receiver.on_readable()
+        assert receiver.response.log.size_bytes == 65536
+        receiver._adapt_read_size(50_000_000)
+        assert receiver.on_readable()
+        assert 2048 <= receiver.response.log.size_bytes - 65536 <= 65536 // 10
+    receiver._adapt_read_size(1_000_000_000)
+    assert receiver._read_bytes == 2048
+    for _ in range(10):
+        receiver._adapt_read_size(1000)
+    assert receiver._read_bytes == 65536
+
+
+@pytest.mark.parametrize("late_s", [0.0, 60.0])
+def test_an_end_that_a_busy_loop_noticed_late_may_have_come_earlier(late_s: float) -> None:
+    pulse = Pulse()
+    receiver = new_receiver(pulse=pulse)
+    with connected() as (ours, peer):
+        receiver.connected(ours, None)
+        receiver.sent()
+        peer.sendall(head(200, STREAM) + done(0))
+        drain(receiver, until=1)
+        peer.shutdown(socket.SHUT_WR)
+        drain(receiver)
+    ended = receiver.exchange().timing
+    moved = replace(
+        receiver.exchange(),
+        timing=replace(ended, ended_ns=ended.ended_ns + int(late_s * 1e9)),
+    )
+    verdict = closes(moved, expect=Expectations(BUDGETS)).verdict
+    assert ended.end_arrival_ns is not None
+    assert verdict is (Verdict.INCONCLUSIVE if late_s else Verdict.PASS)
+
+
+def test_what_arrived_before_a_deadline_is_read_before_it_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    receiver = new_receiver()
+    with connected() as (ours, peer):
+        receiver.connected(ours, None)
+        receiver.sent()
+        peer.sendall(HEAD + chunk(token(0)) + chunk(done(1)) + LAST_CHUNK)
+        time.sleep(0.1)
+        receiver.sent_ns = time.monotonic_ns() - 3600 * S  # the loop was busy for an hour
+        assert receiver.time_out_if_due() == 0
+    assert receiver.ending is Ending.COMPLETE
+
+
+def test_a_pulse_tells_since_when_something_may_have_been_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000]
+    monkeypatch.setattr(time, "monotonic_ns", lambda: now[0])
+    pulse = Pulse()
+    now[0] += 20_000_000
+    pulse.beat()
+    assert pulse.earliest_ns(now[0] + 5) == 1000
+    now[0] += 20_000_000
+    pulse.beat()
+    assert now[0] - pulse.earliest_ns(now[0]) <= 20_000_000
+    now[0] += 3_000_000_000  # the loop was blocked
+    assert now[0] - pulse.earliest_ns(now[0]) >= 3_000_000_000
+    pulse.beat()
+    assert now[0] - pulse.earliest_ns(now[0]) >= 2_900_000_000

@@ -112,3 +112,14 @@ def test_a_peer_without_tls(authority: Authority, sent: bytes) -> None:
     with pytest.raises(ssl.SSLError) as caught:
         steps.send(sent)
     assert tls_error_message(caught.value).startswith("TLS: ")
+
+
+def test_a_handshake_without_end_is_an_error() -> None:
+    context = ssl.create_default_context()
+    steps = TlsSession(context, "example.com").handshake()
+    next(steps)
+    records = b"\x16\x03\x03\x00\x04\x00\x00\x00\x00" * 7000
+    for _ in range(16):
+        steps.send(records)
+    with pytest.raises(ssl.SSLError, match="more than 1 MiB"):
+        steps.send(records)

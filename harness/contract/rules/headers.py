@@ -11,7 +11,7 @@ from harness.contract.finding import Location, RuleResult, failed, inconclusive,
 from harness.contract.rules.delivery import delivered_live, not_in_regular_blocks
 from harness.contract.rules.rule import Level, Need, needs_events, quoted, rule, was_accepted
 from harness.protocol.content_coding import KNOWN_CODINGS
-from harness.protocol.http1 import ResponseHead
+from harness.protocol.http1 import Delimiter, ResponseHead
 
 _SURPLUS_BYTES = 60
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]*)"?', re.IGNORECASE)
@@ -209,6 +209,8 @@ def complete(run: Exchange) -> RuleResult:
 )
 @needs_events
 def nothing_after(run: Exchange) -> RuleResult:
+    if run.head is not None and run.head.delimiter is Delimiter.CLOSE:
+        return passed("the message ends with the connection")
     if run.ending is not Ending.COMPLETE:
         return inconclusive(f"the end of the message was not reached: {run.describe()}", Location(run))
     if run.has_surplus:

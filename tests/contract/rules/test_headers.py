@@ -211,6 +211,12 @@ CASES: list[Case] = [
     case(headers.nothing_after, followed_by(b"\0"), is_=FAIL, says="bytes follow the end"),
     case(headers.nothing_after, followed_by(b"x", later=True), is_=FAIL, says="'x'"),
     case(headers.nothing_after, whole_run(ending=Ending.TRUNCATED), is_=INCONCLUSIVE, says="was not reached"),
+    case(
+        headers.nothing_after,
+        scripted((0, head(200, STREAM) + done(0)), ending=Ending.RESET),
+        is_=PASS,
+        says="ends with the connection",
+    ),
     case(headers.nothing_after, empty_stream(), is_=INCONCLUSIVE, says="no run to check"),
     # complete
     case(
