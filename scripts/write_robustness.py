@@ -36,7 +36,7 @@ servers of `tests/hostile/`, and writes this page; `make hostile` runs all of th
 | chunk extensions or trailer fields | 64 KiB without a byte of the body | it is malformed |
 | a TLS handshake | 1 MiB | the connection counts as refused |
 | an exchange | `budgets` | it has timed out |
-| the suite | `limits.suite`, said at its start | the rest is *inconclusive* |
+| the suite | `limits.suite`, which it states at its start | the rest is *inconclusive* |
 | the suite's results file | `limits.results`, 200 MB | evidence is left out, and a note says so |
 
 What a limit of the harness hides is *inconclusive*, never passed and never a defect of the server. A stream that is

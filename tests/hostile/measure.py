@@ -202,6 +202,8 @@ def _load_outcome(folder: Path, ran: _Ran) -> tuple[str, str]:
     outcome = ", ".join(f"{count} {word}" for word, count in counts.items())
     if not ledger.adds_up:
         return outcome, "the ledger does not add up"
+    if not ledger.scheduled:
+        return outcome, "no stream was sent"
     hostile = ledger.scheduled // EVERY + 1
     if failed > hostile:
         return outcome, f"{failed} streams failed, and only {hostile} were hostile"
