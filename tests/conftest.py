@@ -30,6 +30,7 @@ SPLIT = (
     "tests/mutants/test_kill_matrix.py",
     "tests/conformance/test_null_servers.py",
     "tests/ci/test_examples.py",
+    "tests/fuzz/test_fuzz.py",
     "tests/benchmarks/test_clients.py",
 )
 
