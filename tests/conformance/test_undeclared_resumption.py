@@ -48,11 +48,11 @@ def test_a_wrong_replay_is_not_blamed_on_resumptions(fault: str) -> None:
                 for check in verdicts.checks
                 if check.requirement.area in {"resume", "conflict"}
             }
-            if (
-                str(resumptions["resume.replay"].verdict) != "inconclusive"
-            ):  # a busy harness may send too late
+            failed = {name for name, check in resumptions.items() if str(check.verdict) == "fail"}
+            # On a busy machine, what should join may come when the run has ended.
+            if failed == {"resume.replay"}:
                 break
-    assert {name for name, check in resumptions.items() if str(check.verdict) == "fail"} == {"resume.replay"}
+    assert failed == {"resume.replay"}
     for name in ("resume.every-cut", "resume.first-reader-kept", "conflict.original-untouched"):
         assert str(resumptions[name].verdict) == "inconclusive", name
     assert "see resume.replay" in resumptions["resume.every-cut"].detail
