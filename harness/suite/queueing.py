@@ -7,12 +7,13 @@ slow or missing response would be the suite's own haste.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
-from harness.transport.asyncio_client import AsyncClient
+from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 
 PROBES = 8
 """Simultaneous runs. A target that serves as many has no queue that the suite would notice."""
@@ -43,11 +44,21 @@ async def _probe(target: Target) -> int | None:
         for number in range(1, PROBES + 1)
     ]
     began = await asyncio.gather(*(run.events(1) for run in runs))
-    if not any(run.finished for run in runs) or not all(began):
+    if not all(began) or not await _one_ends(runs):
         for run in runs:
             await run.cut()
         return None
     return served_at_once([await run.result() for run in runs])
+
+
+async def _one_ends(runs: Sequence[AsyncExchange]) -> bool:
+    """Whether one run has ended, or ends at once: in a queue the last run begins when another one ends."""
+    deadline_s = time.monotonic() + _NOTICEABLE_S
+    while not any(run.finished for run in runs):
+        if time.monotonic() >= deadline_s:
+            return False
+        await asyncio.sleep(0.01)
+    return True
 
 
 def served_at_once(runs: Sequence[Exchange]) -> int | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -29,12 +31,18 @@ def stored(rule: Any, *evidence: Any) -> tuple[Evaluated, Any, dict[str, Any]]:
     packed = EvidenceStore(SETTINGS, "exchange-", stores_documents=True).pack(
         evaluated, "a scenario", documents
     )
-    return evaluated, packed, documents
+    return evaluated, packed, {name: document(entry) for name, entry in documents.items()}
+
+
+def document(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """The document of an exchange, which the store keeps as compressed JSON."""
+    stored: dict[str, Any] = json.loads(zlib.decompress(entry["json"]).decode("utf-8", "surrogatepass"))
+    return stored
 
 
 def judged_again(evaluated: Evaluated, packed: Any, documents: dict[str, Any]) -> tuple[str, str]:
     def find(name: str) -> Exchange:
-        return restore(json.loads(json.dumps(documents[name]["document"])))
+        return restore(json.loads(json.dumps(documents[name])))
 
     finding = RULES[evaluated.finding.requirement](*unpack(packed, find), expect=SETTINGS.expectations)
     return finding.verdict, finding.detail
@@ -64,11 +72,11 @@ def test_what_masking_hides_keeps_its_verdict_without_evidence() -> None:
     evaluated, packed, documents = stored(RULES["framing.one-json-object"], one)
     assert evaluated.finding.verdict == "pass"
     assert packed is None
-    assert documents["exchange-1"]["document"]["events"] == []
+    assert documents["exchange-1"]["events"] == []
 
 
 def test_a_response_without_the_token_is_stored_as_it_came() -> None:
     one = run(token(0, "hello"), done(1))
     evaluated, packed, documents = stored(RULES["framing.one-json-object"], one)
     assert judged_again(evaluated, packed, documents) == (evaluated.finding.verdict, evaluated.finding.detail)
-    assert restore(documents["exchange-1"]["document"]).reads == one.reads
+    assert restore(documents["exchange-1"]).reads == one.reads

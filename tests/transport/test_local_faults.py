@@ -23,6 +23,7 @@ from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_client import GeventClient
 from harness.transport.local_faults import local_fault, new_socket
+from harness.transport.receiver import Receiver
 from tests.contract.exchanges import POST
 from tests.transport.servers import bounded
 
@@ -111,7 +112,9 @@ def test_no_local_port_on_one_address_and_a_refusal_on_the_other(monkeypatch: py
             for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"))
         ]
         with pytest.raises(OSError, match="annot assign requested address"):
-            await AsyncClient._connect_to_first(addresses)
+            await AsyncClient._connect_to_first(
+                addresses, Receiver(label="a run", request=POST, budgets=BUDGETS), None
+            )
 
     bounded(job())
 

@@ -51,8 +51,8 @@ def no_tokens(run: Exchange) -> RuleResult:
     "A valid request with a new key starts a run, and a successful one ends with `done`",
     why="A success that is reported as a failure, or a new key that is taken for a used one, repeats work or loses it.",
     fix=(
-        "Answer 409 only to a key that is stored with a different body, and end a successful run with `done`. If the "
-        "action itself fails, configure one that succeeds ([target.actions.success])."
+        "Answer 409 only to a key that is stored with a different body, and end a successful run with `done`; "
+        "configure an action that succeeds ([target.actions.success])."
     ),
     source="api",
 )
