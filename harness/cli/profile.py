@@ -15,6 +15,9 @@ def profile() -> None:
 
     A profile is a TOML file that tells how one API starts a run, what its events mean and what it promises.
     docs/profiles.md describes the format.
+
+    \b
+    Example: harness profile check openai-chat answer.txt
     """
 
 
@@ -51,12 +54,11 @@ def show(name: str) -> None:
 def check(name: str, captures: tuple[Path, ...]) -> None:
     """Show event by event what a profile makes of recorded answers.
 
-    CAPTURES are files with what `curl -i -N --raw` prints, or HAR files. Exit code 1 if an event is unknown or a
-    stream does not fit the profile.
+    CAPTURES are files with what `curl -i -N --raw … > answer.txt` writes, or HAR files. Exit code 1 if an event is
+    unknown or a stream does not fit the profile.
 
     \b
-    Example: curl -i -N --raw -d @request.json https://api.example.com/v1/chat/completions > answer.txt
-             harness profile check openai-chat answer.txt
+    Example: harness profile check openai-chat answer.txt
     """
     from harness.commands.profile import check_profile
 

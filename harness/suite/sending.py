@@ -142,10 +142,14 @@ class PatientSender:
     async def _again(
         self, attempt: _Attempt, play: Callable[[], Awaitable[T]]
     ) -> tuple[T | None, Exception | None]:
-        """Further attempts, without other requests, until one is not refused or the refusals are an answer."""
+        """Further attempts, without other requests, until one is not refused or the refusals are an answer.
+
+        A kind of stream has its answer if most of them were refused in each of these attempts. `attempt` does not
+        count: next to other requests, some may have come too late to be refused.
+        """
         outcome: T | None = None
         problem: Exception | None = None
-        kinds = self._mostly_refused(attempt)
+        kinds: set[str] | None = None
         for number in range(1, _ATTEMPTS):
             if self.throttle.gave_up:
                 break
@@ -156,7 +160,8 @@ class PatientSender:
             attempt, outcome, problem = await self._attempt(number, play)
             if not self._refused(attempt):
                 return outcome, problem
-            kinds &= self._mostly_refused(attempt)
+            refused = self._mostly_refused(attempt)
+            kinds = refused if kinds is None else kinds & refused
         if not kinds or not await self._accepts_others(attempt.widest, _CONTROLS):
             why = self._explain(self._refused(attempt)[-1], attempt.widest)
             raise Undecided(why, ends_test=self.throttle.gave_up)

@@ -72,8 +72,8 @@ NOT_TESTABLE: dict[str, tuple[Answer, str]] = {
     "404": (fixed("404 Not Found", "X-Content-Type-Options: nosniff"), "is not an endpoint"),
     "405": (fixed("405 Method Not Allowed", "Allow: PUT"), "is not an endpoint"),
     "410": (fixed("410 Gone"), "is not an endpoint"),
-    "429": (fixed("429 Too Many Requests", "Retry-After: 0"), "status 429 to each of 4 requests"),
-    "503": (fixed("503 Service Unavailable", "Retry-After: 0"), "status 503 to each of 4 requests"),
+    "429": (fixed("429 Too Many Requests", "Retry-After: 0"), "status 429 to several requests"),
+    "503": (fixed("503 Service Unavailable", "Retry-After: 0"), "status 503 to several requests"),
 }
 #: A stream in order, and always the same one. Much passes, but not what a different request must change.
 CONSTANT: dict[str, Answer] = {

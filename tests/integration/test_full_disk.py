@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from pathlib import Path
 
@@ -86,7 +88,10 @@ def test_verdicts_are_stored_even_if_their_evidence_is_not(tmp_path: Path) -> No
     path = tmp_path / "results.sqlite"
     ResultsWriter(path).close()
     verdicts = Verdicts(untested="x")
-    documents = {"exchange-1": {"scenario": "s", "label": "l", "document": LARGE}}
+    packed = json.dumps(LARGE).encode()
+    documents = {
+        "exchange-1": {"scenario": "s", "label": "l", "json": zlib.compress(packed), "size": len(packed)}
+    }
     with limited_file_size(LIMIT_BYTES), pytest.raises(ResultsError, match="cannot write the results file"):
         store_verdicts(path, verdicts, documents)
     with Results(path) as results:
