@@ -92,7 +92,7 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
         locust.page.get_by_role("button", name="Start").click()
         wait_for(lambda: server.stats.counts["requests"] > 3 * len(SCRIPTS))
         charts = opened(browser, f"{page.url}/harness/charts")
-        charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=60_000)
+        charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=120_000)
         shown = charts.page.locator("#journeys tbody th").all_inner_texts()
         assert sum("window.ran" in name for name in shown) >= len(SCRIPTS) - 1
         charts.check()
