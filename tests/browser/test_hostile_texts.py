@@ -116,7 +116,7 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             report.page.evaluate(
                 "document.querySelectorAll('details').forEach(details => details.open = true)"
             )
-            report.page.get_by_text("window.ran").first.wait_for(state="attached")
+            report.page.get_by_text("window.ran").first.wait_for(state="attached", timeout=120_000)
             hover_charts(report.page)
             report.check()
         downloads(browser, page.url, tmp_path)
