@@ -25,7 +25,7 @@ from harness.transport.cutting import CUT_NAMES, Cut, CutHow, Pace, close_connec
 from harness.transport.local_faults import local_fault
 from harness.transport.pulse import Pulse
 from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
-from harness.transport.tls import TlsSession, tls_error_message
+from harness.transport.tls import TlsSession, tls_error_message, tls_reason
 
 __all__ = ["Cut", "CutHow", "Pace", "Receiver", "close_connection"]
 
@@ -237,7 +237,7 @@ class Receiver:
             try:
                 data = self._tls.decrypt(data)
             except ssl.SSLError as problem:
-                self.end(Ending.RESET, f"TLS error: {problem.reason or problem}")
+                self.end(Ending.RESET, f"TLS error: {tls_reason(problem)}")
                 return
             closed = self._tls.closed
         if data:

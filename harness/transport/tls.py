@@ -13,7 +13,12 @@ def tls_error_message(problem: ssl.SSLError) -> str:
     """Why TLS failed; for a bad certificate, what is wrong with it."""
     if isinstance(problem, ssl.SSLCertVerificationError):
         return f"TLS: certificate not trusted: {problem.verify_message}"
-    return f"TLS: {problem.reason or problem}"
+    return f"TLS: {tls_reason(problem)}"
+
+
+def tls_reason(problem: ssl.SSLError) -> str:
+    """OpenSSL's word for the problem, or the message of an error that OpenSSL did not raise."""
+    return getattr(problem, "reason", None) or str(problem)
 
 
 class TlsSession:
@@ -38,7 +43,9 @@ class TlsSession:
                 received = yield self._outgoing.read()
                 size_bytes += len(received)
                 if size_bytes > _MAX_HANDSHAKE_BYTES:
-                    raise ssl.SSLError("the handshake does not end (more than 1 MiB)") from None
+                    raise ssl.SSLError(
+                        ssl.SSL_ERROR_SSL, "the handshake does not end (more than 1 MiB)"
+                    ) from None
                 if received:
                     self._incoming.write(received)
                 else:

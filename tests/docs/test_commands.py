@@ -279,10 +279,14 @@ def test_init_with_options_writes_settings(tmp_path: Path, url: str) -> None:
 
 @pytest.mark.parametrize("group", [group for group in listed() if group != "a faulty server"])
 def test_the_commands_of_readme_and_how_to_run(folder: Path, group: str) -> None:
+    missing: set[str] = set()  # what an inconclusive gate did not write
     for line in listed()[group]:
         done = run(line, folder)
-        assert holds(done) or _may_be_inconclusive(line, done), line
-    for name in _WRITTEN.get(group, ()):
+        if "--update-baseline" in line and done.returncode == 1:
+            missing.add("baselines/main")
+        is_without_baseline = done.returncode == 2 and "no such baseline" in done.stderr and bool(missing)
+        assert holds(done) or _may_be_inconclusive(line, done) or is_without_baseline, line
+    for name in {*_WRITTEN.get(group, ())} - missing:
         assert (folder / name).exists(), name
 
 

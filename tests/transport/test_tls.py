@@ -123,3 +123,7 @@ def test_a_handshake_without_end_is_an_error() -> None:
         steps.send(records)
     with pytest.raises(ssl.SSLError, match="more than 1 MiB"):
         steps.send(records)
+
+
+def test_an_error_that_openssl_did_not_raise() -> None:
+    assert tls_error_message(ssl.SSLError(ssl.SSL_ERROR_SSL, "it does not end")) == "TLS: it does not end"
