@@ -3,9 +3,9 @@
 A file is written under a new name in its folder, created for this purpose only, and then takes the place of the old
 one: a reader sees the old content or the new content, never a part; a full disk leaves the old content.
 
-The folders that a user names may be links, as `harness-results/latest` is. The file itself may not: a link in a folder
-of results from an unknown source would name what to overwrite. Another name of a file (a hard link) keeps the old
-content. A device or a pipe that the user names is written to, `/dev/stdout` too.
+A folder in the path may be a link, like `harness-results/latest`. The file itself may not: in a folder of results from
+an unknown source, a link decides what is overwritten. Other hard links to the file keep the old content. Devices and
+pipes in the path, such as `/dev/stdout`, are written to directly.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ _OPENSSL = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -d
 _HEAD = """\
 # Robustness
 
-A harness is pointed at servers that misbehave. Whatever a server sends, suite and load end in bounded time, in bounded
-memory, with results that say what was not seen. `python -m scripts.write_robustness` measures that with the hostile
-servers of `tests/hostile/`, and writes this page; `make hostile` runs all of them as tests.
+A harness is pointed at servers that misbehave. Limits bound the time and the memory of suite and load, and results say
+what was not seen. `python -m scripts.write_robustness` measures that with the hostile servers of `tests/hostile/`, and
+writes this page; `make hostile` runs all of them as tests.
 
 ## What is bounded
 

@@ -88,7 +88,7 @@ class Login:
 
 
 class RequestTokens:
-    """Tokens that a request for a change has to carry. Each belongs to one session, "" if there is no login."""
+    """CSRF tokens, which every request for a change must carry. Each belongs to one session; "" stands for no login."""
 
     def __init__(self) -> None:
         self._secret = secrets.token_bytes(_RANDOM_BYTES)

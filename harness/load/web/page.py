@@ -225,7 +225,7 @@ class LocustPage:
             name = document.get("user_class_name") if isinstance(document, dict) else None
             known: Any = (self._environment.available_user_classes or {}).get(str(name))
             if known is None:
-                return _error("there is no such user class", 400)
+                return _error("unknown user class", 400)
             try:
                 self._rules.check_user_class(document, known.json())
             except SettingsError as problem:

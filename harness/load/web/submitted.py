@@ -79,10 +79,10 @@ class FormRules:
                 )
         elif name == "user_classes":
             if self.user_classes is not None and value not in self.user_classes:
-                raise SettingsError(f"{label}: there is no user class {value[:60]!r}")
+                raise SettingsError(f"{label}: unknown user class {value[:60]!r}")
         elif name == "shape_class":
             if value not in self.shape_classes:
-                raise SettingsError(f"{label}: there is no shape class {value[:60]!r}")
+                raise SettingsError(f"{label}: unknown shape class {value[:60]!r}")
         else:
             self._check_option(name, value, self.options.get(name, FormOption()))
 

@@ -105,8 +105,8 @@ def test_other_options_of_the_command_line_are_no_fields(name: str) -> None:
         ("region", "e\x00u", "Region: it is too long or contains a control character"),
         ("region", "\x1b[2J", "Region: it is too long or contains a control character"),
         ("region", "x" * 1001, "Region: it is too long or contains a control character"),
-        ("user_classes", "Other", "User classes: there is no user class 'Other'"),
-        ("shape_class", "Other", "Shape class: there is no shape class 'Other'"),
+        ("user_classes", "Other", "User classes: unknown user class 'Other'"),
+        ("shape_class", "Other", "Shape class: unknown shape class 'Other'"),
     ],
 )
 def test_a_wrong_value_is_one_sentence(field: str, value: str, sentence: str) -> None:
