@@ -33,6 +33,7 @@ from harness.gate.baseline_store import KEEP
 from harness.gate.comparison import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
 from harness.gate.report import ComparisonTerms
+from harness.profiles.library import DEFAULT
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -112,6 +113,8 @@ class TargetSettings(StrictModel):
 
     #: scheme, host and port of the server, for example https://agent.example.com
     base_url: str | None = None
+    #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
+    profile: str = DEFAULT
     #: the path of the endpoint
     path: str = "/agent/workflow-actions"
     #: the organization that the token belongs to; sent with each request

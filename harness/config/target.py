@@ -12,6 +12,7 @@ from harness.config.settings import CONFIG_FILE, Action, Settings, TargetSetting
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.input_file import CERTIFICATES_BYTES, ensure_readable
+from harness.profiles import library
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
@@ -28,7 +29,7 @@ class Principal:
 class Target:
     """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack a target or an action.
 
-    memory: what the responses to these requests may hold in this process.
+    memory: what the responses to these requests may hold in this process. profile: the target's API.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -36,6 +37,7 @@ class Target:
         self.expectations = settings.expectations
         self.secrets = settings.secrets()
         self.memory = settings.limits.suite_budget
+        self.profile = library.load(self.settings.profile)
         if self.settings.base_url is None:
             raise SettingsError(
                 "no target is set: use --target URL (in pytest --harness-target URL) or the setting target.base_url"

@@ -16,6 +16,8 @@ from harness.profiles.profile import Profile
 
 ENTRY_POINTS = "harness.profiles"
 """Group of entry points by which a package adds a profile: its name, and a module with a file of that name + .toml."""
+DEFAULT = "workflow-actions"
+"""The API of a target without the setting."""
 _SUFFIX = ".toml"
 
 

@@ -109,3 +109,13 @@ def test_a_different_body_differs_in_one_value() -> None:
 def test_an_invalid_target(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         target(**values)
+
+
+def test_the_profile_of_a_target_is_its_api() -> None:
+    assert target().profile.name == "workflow-actions"
+    assert target(profile="openai-chat").profile.name == "openai-chat"
+
+
+def test_an_unknown_profile_is_named_with_what_is_near() -> None:
+    with pytest.raises(SettingsError, match="there is no profile 'openai-chats'; did you mean openai-chat"):
+        target(profile="openai-chats")
