@@ -15,8 +15,9 @@ from harness.exit_codes import FAILED, PASSED
 from harness.formatting import counted
 from harness.input_file import read_bytes
 from harness.profiles import library
-from harness.profiles.event_reader import ProfileEvent
-from harness.profiles.profile import Capability, Profile
+from harness.profiles.capability import Capability
+from harness.profiles.profile import Profile
+from harness.profiles.run_event import RunEvent
 from harness.profiles.stream_reader import ProfileStream, read_stream
 from harness.protocol.capture import CapturedAnswer, CaptureError, read_capture
 from harness.terminal.safe_console import SafeConsole
@@ -112,11 +113,11 @@ def _print_stream(console: Console, profile: Profile, answer: CapturedAnswer, la
     return not stream.problems
 
 
-def _is_plain_token(event: ProfileEvent) -> bool:
+def _is_plain_token(event: RunEvent) -> bool:
     return event.is_token and event.outcome is None and event.problem is None
 
 
-def _meaning(event: ProfileEvent) -> str:
+def _meaning(event: RunEvent) -> str:
     """What an event is, in the profile's words."""
     meanings = [
         event.content or "",
@@ -131,7 +132,7 @@ def _meaning(event: ProfileEvent) -> str:
     return known or ("other" if event.is_known else "UNKNOWN")
 
 
-def _shown_text(event: ProfileEvent) -> str:
+def _shown_text(event: RunEvent) -> str:
     return event.text or event.message or event.whole_text or ""
 
 

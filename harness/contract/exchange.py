@@ -20,8 +20,9 @@ from harness.contract.decoding.memory import recent
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
+from harness.profiles.library import default_profile
+from harness.profiles.profile import Profile
 from harness.profiles.workflow_actions.conflict import carries_conflict_code
-from harness.profiles.workflow_actions.events import DoneEvent, ErrorEvent, RunEvent, TokenEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 from harness.protocol.request import HttpRequest
@@ -96,7 +97,7 @@ class Exchange:
     """One request and its response. label: its part in the scenario, for readers.
 
     received: the response as decoded while it was received; None to decode `reads` on demand. begins_run: whether it
-    certainly began a run: its key was new, and the target accepts new keys.
+    certainly began a run: its key was new, and the target accepts new keys. profile: what the events mean.
     """
 
     label: str
@@ -107,13 +108,14 @@ class Exchange:
     ending_detail: str
     received: Response | None = field(default=None, repr=False, compare=False)
     begins_run: bool = False
+    profile: Profile = field(default_factory=default_profile, repr=False, compare=False)
 
     @cached_property
     def _response(self) -> Response:
         if self.received is not None:
             return self.received
         connection_ended = self.ending in {Ending.COMPLETE, Ending.TRUNCATED}
-        return Response.from_reads(self.reads, connection_ended=connection_ended)
+        return Response.from_reads(self.reads, connection_ended=connection_ended, profile=self.profile)
 
     @recent(_decoder_bytes)
     def _decoded(self) -> FullDecoder:
@@ -161,7 +163,7 @@ class Exchange:
 
     @property
     def terminals(self) -> tuple[DecodedFrame, ...]:
-        """The terminal events."""
+        """The events that tell how the run ended."""
         return tuple(event for event in self.events if event.is_terminal)
 
     @property
@@ -171,17 +173,19 @@ class Exchange:
 
     @cached_property
     def outcome(self) -> str | None:
-        """Type of the first terminal event; None if there is none."""
+        """How the run ended, by the first event that tells it: done, error or cancelled; None if none does."""
         terminal = self.summary.terminal
-        return None if terminal is None else terminal.type
+        return None if terminal is None else terminal.outcome
 
-    @cached_property
+    @property
+    def ends(self) -> tuple[DecodedFrame, ...]:
+        """The events after which nothing may follow."""
+        return tuple(event for event in self.events if event.event is not None and event.event.is_end)
+
+    @property
     def run_id(self) -> str | None:
-        """The run's id, from a terminal event; None if no terminal event has it."""
-        if self.summary.terminals < 2:
-            return _run_id(self.summary.terminal)
-        run_ids = (_run_id(terminal.event) for terminal in self.terminals)
-        return next((run_id for run_id in run_ids if run_id is not None), None)
+        """The run's id, from the first event that has it; None if none has."""
+        return self.summary.run_id
 
     @recent(_sequence_bytes)
     def sequence(self) -> tuple[EventIdentity, ...]:
@@ -191,7 +195,9 @@ class Exchange:
     @property
     def text(self) -> str:
         """The contents of all tokens, joined."""
-        return "".join(event.event.content for event in self.events if isinstance(event.event, TokenEvent))
+        return "".join(
+            event.event.text for event in self.events if event.event is not None and event.has_content
+        )
 
     @property
     def comments_ns(self) -> Sequence[int]:
@@ -264,7 +270,7 @@ class Exchange:
         """
         return (
             self.summary.events == 1
-            and isinstance(self.summary.terminal, ErrorEvent)
+            and self.outcome == "error"
             and carries_conflict_code(self.events[0].frame.data or "")
         )
 
@@ -320,10 +326,3 @@ class Exchange:
         """Arrival and lag of each read; the lag is negative for a read without a kernel timestamp."""
         log = self.reads if isinstance(self.reads, ReadLog) else ReadLog(self.reads)
         return log.arrivals_ns, log.lags_ns
-
-
-def _run_id(terminal: RunEvent | None) -> str | None:
-    if isinstance(terminal, DoneEvent):
-        return terminal.runId
-    extra = (terminal.model_extra or {}).get("runId") if terminal else None
-    return extra if isinstance(extra, str) else None

@@ -3,75 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from harness.profiles.profile import (
+from harness.profiles.event_rules import (
+    ANY_TYPE,
     CONTENTS,
     END_CLOSE,
     END_OUTCOME,
     OUTCOMES,
     SNAPSHOT,
     EventRule,
-    Profile,
+    Events,
+    Ids,
 )
+from harness.profiles.run_event import RunEvent
 from harness.protocol.sse import Frame
 from harness.protocol.strict_json import loads
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileEvent:
-    """One frame, as a profile reads it. An event may have several meanings, as a last token that tells the outcome.
-
-    type: the API's own word; empty if the event has none. content: one of CONTENTS, with its `text`. whole_text: the
-    run's whole text so far, which some APIs repeat. outcome: one of OUTCOMES, with the `message` of an error.
-    is_end: nothing may follow. is_known: a rule matched, or the profile lists its type. problem: why the data are not
-    what the profile expects.
-    """
-
-    type: str = ""
-    content: str | None = None
-    text: str = ""
-    whole_text: str | None = None
-    outcome: str | None = None
-    message: str = ""
-    output_tokens: int | None = None
-    is_end: bool = False
-    is_trailer: bool = False
-    is_note: bool = False
-    is_keepalive: bool = False
-    is_known: bool = True
-    run_id: str | None = None
-    id: str | None = None
-    problem: str | None = None
-
-    @property
-    def is_token(self) -> bool:
-        """Whether it brings visible text, from which the time to first token is taken."""
-        return self.content == "token" and bool(self.text)
-
-
 class EventReader:
-    """Reads the frames of a profile's streams."""
+    """Reads the frames of a stream by the rules of a profile."""
 
-    def __init__(self, profile: Profile) -> None:
-        self._events = profile.events
-        self._ids = profile.ids
+    def __init__(self, events: Events, ids: Ids | None) -> None:
+        self._events = events
+        self._ids = ids
         self._contents = self._events.rules(CONTENTS)
         self._outcomes = self._events.rules(OUTCOMES)
         end = self._events.end
         self._end_rule = end if isinstance(end, EventRule) else None
         self._end_data = end if isinstance(end, str) and end not in {END_OUTCOME, END_CLOSE} else None
 
-    def read(self, frame: Frame) -> ProfileEvent:
+    def read(self, frame: Frame) -> RunEvent:
         """What this frame is."""
         if frame.data is None:
-            return ProfileEvent(is_keepalive=True, id=frame.id)
+            return RunEvent(is_keepalive=True, id=frame.id)
         if self._end_data is not None and frame.data == self._end_data:
-            return ProfileEvent(type=frame.data, is_end=True, id=frame.id)
+            return RunEvent(type=frame.data, is_end=True, is_literal=True, id=frame.id)
         if self._events.trailer is not None and frame.data == self._events.trailer:
-            return ProfileEvent(type=frame.data, is_trailer=True, id=frame.id)
+            return RunEvent(type=frame.data, is_trailer=True, is_literal=True, id=frame.id)
         problem, data = None, None
         try:
             data = loads(frame.data)
@@ -82,7 +52,7 @@ class EventReader:
         document = {"data": data, "event": frame.event or None, "id": frame.id}
         return self._classify(document, problem)
 
-    def _classify(self, document: Mapping[str, Any], problem: str | None) -> ProfileEvent:
+    def _classify(self, document: Mapping[str, Any], problem: str | None) -> RunEvent:
         events = self._events
         kind = events.type.text_in(document) or ""
         content = _first(self._contents, kind, document)
@@ -92,12 +62,12 @@ class EventReader:
         is_keepalive = events.keepalive is not None and _matches(events.keepalive, kind, document)
         is_end = self._end_rule is not None and _matches(self._end_rule, kind, document)
         tokens = self._output_tokens(document)
-        is_known = (
+        is_documented = (
             any((content, outcome, is_note, is_keepalive, is_end, tokens is not None))
-            or any(fnmatchcase(kind, name) for name in (*events.other, *events.first))
+            or any(fnmatchcase(kind, name) for name in (*events.other, *events.first) if name != ANY_TYPE)
             or any(kind in pair[:2] for pair in events.pairs)
         )
-        return ProfileEvent(
+        return RunEvent(
             type=kind,
             content=content[0] if content else None,
             text="" if is_snapshot else _text(content, document) or "",
@@ -108,7 +78,8 @@ class EventReader:
             is_end=is_end or (events.end == END_OUTCOME and outcome is not None),
             is_note=is_note,
             is_keepalive=is_keepalive,
-            is_known=is_known,
+            is_known=is_documented or ANY_TYPE in events.other,
+            is_documented=is_documented,
             run_id=events.run_id.text_in(document) if events.run_id else None,
             id=self._ids.at.text_in(document) if self._ids else document["id"],
             problem=problem,

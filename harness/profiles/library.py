@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from harness.errors import SettingsError
 from harness.input_file import SETTINGS_BYTES, parse_toml, read_text
-from harness.profiles.profile import Profile
+from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 
 ENTRY_POINTS = "harness.profiles"
 """Group of entry points by which a package adds a profile: its name, and a module with a file of that name + .toml."""
@@ -59,6 +59,12 @@ def load(name_or_path: str) -> Profile:
     """The profile of this name, or in this file. Raises SettingsError with the place and what is wrong there."""
     text, label = source(name_or_path)
     return parse(text, label)
+
+
+@lru_cache(maxsize=1)
+def default_profile() -> Profile:
+    """That of workflow actions, which is used where no other is set."""
+    return load(WORKFLOW_ACTIONS)
 
 
 def parse(text: str, label: str) -> Profile:

@@ -6,52 +6,30 @@ A capability is present when its part is. What the API does not promise is not t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from harness.profiles.capability import Capability
+from harness.profiles.event_reader import EventReader
+from harness.profiles.event_rules import Events, Ids, Name, Part, as_tuple
 from harness.profiles.expressions import Expression
+from harness.profiles.run_event import FrameReader
 from harness.profiles.templates import UUID, placeholders
+from harness.profiles.workflow_actions.reader import WorkflowActionsReader
 
-
-class Capability(StrEnum):
-    """What an API may promise, as a part of a sentence: "this API promises no …"."""
-
-    IDEMPOTENCY_KEY = "idempotency key"
-    KEY_CONFLICT = "rejection of a reused key"
-    RESUME = "resumption of a cut stream"
-    RESUME_AFTER_ID = "resumption after an event that the client names"
-    EVENT_IDS = "event ids"
-    ORDERED_IDS = "order of event ids"
-    RUN_ID = "run id"
-    CANCEL = "cancellation"
-    OUTCOME_REQUEST = "request for a run's outcome"
-    ERROR_EVENT = "error event"
-    USAGE = "token counts"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-_Names = Annotated[tuple[_Name, ...], Field(min_length=1)]
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 _Path = Annotated[str, StringConstraints(pattern="^/")]
 _Status = Annotated[int, Field(ge=400, le=499)]
 
 
-def _as_tuple(value: Any) -> Any:
-    return (value,) if isinstance(value, str | int) else value
-
-
-class _Message(_Part):
+class _Message(Part):
     """What a request may have in addition to its path. The texts may have placeholders."""
 
     method: _Method = "POST"
     #: Header fields in addition to those of every request (Authorization, Content-Type, Accept).
-    headers: dict[str, str] = {}
+    headers: dict[str, str] = Field(default={})
     #: The body as JSON.
     json_body: Any = Field(default=None, alias="json")
     #: The body as fields of a form.
@@ -83,119 +61,7 @@ class Create(Request):
     """A request before each run, for example the one that opens a session."""
 
     #: What later requests need of the answer, by name: an expression over `body`, `header` and `status`.
-    keep: dict[_Name, Expression] = {}
-
-
-class EventRule(_Part):
-    """Which events have one meaning: those of a type, those for which an expression holds, or both."""
-
-    #: The event's type, or several; `*` stands for any characters.
-    types: tuple[_Name, ...] = Field(default=(), alias="is")
-    #: Must hold too. Expressions see `data`, `event` and `id`.
-    where: Expression | None = None
-    #: Where visible text stands: a piece of a token, the whole text of a snapshot or an outcome.
-    text: Expression | None = None
-    #: Where the message of an error stands.
-    message: Expression | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short_form(cls, value: Any) -> Any:
-        """``"error"`` and ``["error", "failed"]`` stand for ``{ is = … }``."""
-        if isinstance(value, str | list):
-            return {"is": _as_tuple(value)}
-        if isinstance(value, dict) and "is" in value:
-            return {**value, "is": _as_tuple(value["is"])}
-        return value
-
-    @model_validator(mode="after")
-    def _has_condition(self) -> Self:
-        if not self.types and self.where is None:
-            raise ValueError("a rule needs is, where, or both")
-        return self
-
-
-class UsageRule(_Part):
-    """Where an event tells how many tokens the run took."""
-
-    where: Expression
-    output_tokens: Expression
-
-
-OUTCOMES = ("done", "error", "cancelled")
-"""How a run can end."""
-SNAPSHOT = "snapshot"
-CONTENTS = ("token", SNAPSHOT, "reasoning", "tool", "progress")
-"""What an event can bring: a piece of the visible text, the whole text so far, or other signs of work."""
-
-END_OUTCOME, END_CLOSE = "outcome", "close"
-
-
-class Events(_Part):
-    """What the events mean. Within outcomes and within contents, the first rule of the file that matches counts."""
-
-    #: Where an event's type stands.
-    type: Expression = Expression("event")
-    run_id: Expression | None = None
-    token: EventRule
-    snapshot: EventRule | None = None
-    reasoning: EventRule | None = None
-    tool: EventRule | None = None
-    progress: EventRule | None = None
-    done: EventRule | None = None
-    error: EventRule | None = None
-    cancelled: EventRule | None = None
-    usage: UsageRule | None = None
-    #: Events about the connection, not the run. They are compared with nothing.
-    note: EventRule | None = None
-    #: Events that only keep the connection open. Comments always do.
-    keepalive: EventRule | None = None
-    #: Types of the first event.
-    first: tuple[_Name, ...] = ()
-    #: Further types that the API documents. With others a stream has an event that the profile does not know.
-    other: tuple[_Name, ...] = ()
-    #: Types that open and close something: opening type, closing type, and the expression that names what.
-    pairs: tuple[tuple[_Name, _Name, Expression | Literal[""]], ...] = ()
-    #: Data of the events: JSON objects, or any JSON value.
-    data: Literal["object", "any"] = "object"
-    #: What ends the stream: "outcome" (the event that tells it), "close" (the connection alone), the data of a last
-    #: event such as "[DONE]", or a rule.
-    end: EventRule | _Name = END_OUTCOME
-    #: Data of an event that may follow the outcome.
-    trailer: _Name | None = None
-    #: After an error event the stream may stop without its end.
-    error_may_end: bool = False
-
-    _order: tuple[str, ...] = ()
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep_order(cls, value: Any, handler: Any) -> Any:
-        events = handler(value)
-        if isinstance(value, dict):
-            events._order = tuple(value)  # noqa: SLF001 - the class sets it itself: pydantic loses the file's order
-        return events
-
-    @model_validator(mode="after")
-    def _tells_outcome(self) -> Self:
-        if self.end == END_OUTCOME and self.done is None:
-            raise ValueError('end = "outcome" needs a rule for done')
-        return self
-
-    def rules(self, names: tuple[str, ...]) -> list[tuple[str, EventRule]]:
-        """The rules of these names that the profile has, in the order of the file."""
-        present = [(name, rule) for name in names if (rule := getattr(self, name)) is not None]
-        order = {name: place for place, name in enumerate(self._order)}
-        return sorted(present, key=lambda pair: order.get(pair[0], len(order)))
-
-
-class Ids(_Part):
-    """Where an event's id stands, and what its order is."""
-
-    at: Expression
-    #: ms-seq: two numbers, of which the first is the time in milliseconds. counter: one number, each greater by one.
-    #: opaque: no order.
-    order: Literal["ms-seq", "counter", "opaque"] = "opaque"
+    keep: dict[Name, Expression] = Field(default={})
 
 
 class Resume(_Message):
@@ -214,7 +80,7 @@ class Resume(_Message):
         return self
 
 
-class Cancel(_Part):
+class Cancel(Part):
     """How a run is cancelled: by a request, or by a reader that disconnects."""
 
     request: Request | None = None
@@ -242,27 +108,27 @@ class OutcomeRequest(Request):
     method: _Method = "GET"
     #: Where the answer tells it: an expression over `body`.
     field: Expression
-    done: _Name
-    error: _Name | None = None
-    cancelled: _Name | None = None
+    done: Name
+    error: Name | None = None
+    cancelled: Name | None = None
 
 
-class Idempotency(_Part):
+class Idempotency(Part):
     """The key that makes a retry the same run."""
 
-    header: _Name
+    header: Name
     #: What the same key with a different body gets: rejected with this status, or undocumented.
     conflict: _Status | Literal["undocumented"] = "undocumented"
 
 
-class Rejects(_Part):
+class Rejects(Part):
     """The status of requests that the API must not accept."""
 
     malformed: tuple[_Status, ...] = ()
     missing: tuple[_Status, ...] = ()
     unauthenticated: tuple[_Status, ...] = ()
     #: Names that the body must have.
-    required: tuple[_Name, ...] = ()
+    required: tuple[Name, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -270,7 +136,7 @@ class Rejects(_Part):
         """One status stands for a list of one."""
         if not isinstance(value, dict):
             return value
-        return {name: _as_tuple(member) for name, member in value.items()}
+        return {name: as_tuple(member) for name, member in value.items()}
 
 
 #: Placeholders that the harness fills.
@@ -278,16 +144,20 @@ _GIVEN = frozenset({"prompt", UUID})
 _OF_RUN = frozenset({"run_id", "last_id"})
 
 
-class Profile(_Part):
+WORKFLOW_ACTIONS = "workflow-actions"
+"""The profile whose events are read by the types of its documentation, which are stricter than rules in TOML."""
+
+
+class Profile(Part):
     """One API."""
 
     name: Annotated[str, StringConstraints(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)]
     #: One line: the API and its version.
     title: str = ""
     #: Variables that a user sets, by name, with what they are.
-    needs: dict[_Name, str] = {}
+    needs: dict[Name, str] = Field(default={})
     #: Variables with a new value for each run.
-    variables: dict[_Name, str] = Field(default={}, alias="vars")
+    variables: dict[Name, str] = Field(default={}, alias="vars")
     #: The API is used without a token.
     no_auth: bool = False
     create: Create | None = None
@@ -329,7 +199,14 @@ class Profile(_Part):
             )
         return self
 
-    @property
+    @cached_property
+    def reader(self) -> FrameReader:
+        """Reads the frames of its streams."""
+        if self.name == WORKFLOW_ACTIONS:
+            return WorkflowActionsReader()
+        return EventReader(self.events, self.ids)
+
+    @cached_property
     def capabilities(self) -> frozenset[Capability]:
         """What the API promises."""
         present = {

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from harness.formatting import counted
-from harness.profiles.event_reader import EventReader, ProfileEvent
-from harness.profiles.profile import END_CLOSE, Ids, Profile
+from harness.profiles.event_position import position_of
+from harness.profiles.event_reader import EventReader
+from harness.profiles.event_rules import END_CLOSE, Ids
+from harness.profiles.profile import Profile
+from harness.profiles.run_event import RunEvent
 from harness.protocol.sse import Frame
-
-_MS_SEQ_PARTS = 2
 
 
 @dataclass
 class ProfileStream:
     """One answer, read with a profile. problems: sentences about what does not fit, each with its event's number."""
 
-    events: list[ProfileEvent] = field(default_factory=list)
+    events: list[RunEvent] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -27,12 +28,12 @@ class ProfileStream:
         return "".join(event.text for event in self.events if event.content == "token")
 
     @property
-    def outcomes(self) -> list[ProfileEvent]:
+    def outcomes(self) -> list[RunEvent]:
         """The events that tell how the run ended. A run has one."""
         return [event for event in self.events if event.outcome is not None]
 
     @property
-    def ends(self) -> list[ProfileEvent]:
+    def ends(self) -> list[RunEvent]:
         """The events after which nothing may follow. A stream has at most one."""
         return [event for event in self.events if event.is_end]
 
@@ -49,7 +50,7 @@ class ProfileStream:
 
 def read_stream(profile: Profile, frames: Iterable[Frame], *, is_complete: bool = True) -> ProfileStream:
     """Read the frames of one answer. is_complete: the message ended properly, so its end is checked too."""
-    reader = EventReader(profile)
+    reader = EventReader(profile.events, profile.ids)
     stream = ProfileStream([reader.read(frame) for frame in frames])
     numbered = list(enumerate(stream.events, 1))
     stream.problems += [f"event {number}: {event.problem}" for number, event in numbered if event.problem]
@@ -63,7 +64,7 @@ def read_stream(profile: Profile, frames: Iterable[Frame], *, is_complete: bool 
     return stream
 
 
-def _unknown(numbered: list[tuple[int, ProfileEvent]]) -> list[str]:
+def _unknown(numbered: list[tuple[int, RunEvent]]) -> list[str]:
     """The types that the profile does not know, each with its first event."""
     places: dict[str, list[int]] = {}
     for number, event in numbered:
@@ -79,7 +80,7 @@ def _unknown(numbered: list[tuple[int, ProfileEvent]]) -> list[str]:
     ]
 
 
-def _run_events(stream: ProfileStream) -> list[tuple[int, ProfileEvent]]:
+def _run_events(stream: ProfileStream) -> list[tuple[int, RunEvent]]:
     """The events of the run itself, with their numbers from 1."""
     return [
         (number, event)
@@ -138,7 +139,7 @@ def _order(ids: Ids | None, stream: ProfileStream) -> list[str]:
         seen: set[str] = set()
         twice = [number for number, name in with_ids if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
         return [f"event {number}: its id appeared before" for number in twice[:1]]
-    positions = [(number, name, _position(name, ids.order)) for number, name in with_ids]
+    positions = [(number, name, position_of(name, ids.order)) for number, name in with_ids]
     for number, name, position in positions:
         if position is None:
             return [f"event {number}: the id {name!r} is not of the form {ids.order}"]
@@ -146,15 +147,6 @@ def _order(ids: Ids | None, stream: ProfileStream) -> list[str]:
         if later <= earlier:  # type: ignore[operator]  # none is None
             return [f"event {number}: the id {name!r} is not greater than {before!r}"]
     return []
-
-
-def _position(name: str, order: str) -> tuple[int, ...] | None:
-    parts = name.split("-") if order == "ms-seq" else [name]
-    if len(parts) != (_MS_SEQ_PARTS if order == "ms-seq" else 1):
-        return None
-    if not all(part.isascii() and part.isdigit() and len(part) <= 40 for part in parts):
-        return None
-    return tuple(int(part) for part in parts)
 
 
 def _pairs(profile: Profile, stream: ProfileStream) -> list[str]:

@@ -42,7 +42,9 @@ class Probe:
     def __init__(self, settings: Settings, budgets: Budgets | None = None) -> None:
         self.target = Target(settings)
         self.budgets = budgets or settings.expectations.budgets
-        self._client = AsyncClient(self.target.endpoint, self.budgets, self.target.memory)
+        self._client = AsyncClient(
+            self.target.endpoint, self.budgets, self.target.memory, self.target.profile
+        )
 
     async def send(self, request: HttpRequest, label: str, cut: Cut | None = None) -> Exchange:
         """The response; after a 429, that of one retry, sent when Retry-After has passed."""

@@ -51,7 +51,7 @@ async def preflight(target: Target) -> Exchange:
 
 
 async def _first_response(target: Target) -> Exchange:
-    client = AsyncClient(target.endpoint, target.expectations.budgets, target.memory)
+    client = AsyncClient(target.endpoint, target.expectations.budgets, target.memory, target.profile)
     response = await client.exchange(target.run("success"), "preflight")
     waited_s = 0.0
     for _ in range(_RETRIES_WHEN_THROTTLED):

@@ -37,7 +37,7 @@ async def runs_at_once(target: Target) -> int | None:
 async def _probe(target: Target) -> int | None:
     budgets = target.expectations.budgets
     patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
-    client = AsyncClient(target.endpoint, patient, target.memory)
+    client = AsyncClient(target.endpoint, patient, target.memory, target.profile)
     action = "long" if target.action("long") is not None else "success"
     runs = [
         client.open(target.run(action), f"a run to find a queue, {number} of {PROBES}")

@@ -75,7 +75,7 @@ class PatientSender:
 
     def __init__(self, target: Target, budgets: Budgets, max_connections: int | None) -> None:
         self.target = target
-        self.client = AsyncClient(target.endpoint, budgets, target.memory)
+        self.client = AsyncClient(target.endpoint, budgets, target.memory, target.profile)
         self.throttle = Throttle()
         self.runs_at_once: int | None = None
         self._max_connections = max_connections

@@ -17,6 +17,7 @@ from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
+from harness.profiles.profile import Profile
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.connecting import (
@@ -90,10 +91,20 @@ class AsyncExchange:
 
 
 class AsyncClient:
-    """Sends requests to one target, each on a new connection. memory: what its responses may hold together."""
+    """Sends requests to one target, each on a new connection.
 
-    def __init__(self, endpoint: Endpoint, budgets: Budgets, memory: MemoryBudget | None = None) -> None:
+    memory: what its responses may hold together. profile: what their events mean; workflow actions by default.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        budgets: Budgets,
+        memory: MemoryBudget | None = None,
+        profile: Profile | None = None,
+    ) -> None:
         self._memory = memory
+        self._profile = profile
         self._pulse = Pulse()
         self._beats = False
         self._endpoint = endpoint
@@ -145,6 +156,7 @@ class AsyncClient:
             lag_ns=self._lag.total_ns,
             pulse=self._pulse,
             memory=self._memory,
+            profile=self._profile,
         )
         task = asyncio.create_task(self._run(receiver, barrier, wake, receive_buffer_bytes))
         self._tasks.add(task)

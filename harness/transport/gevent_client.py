@@ -26,6 +26,7 @@ from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
+from harness.profiles.profile import Profile
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
 from harness.transport.connecting import (
@@ -126,6 +127,7 @@ class GeventExchange:
         pace: Pace | None = None,
         idle: IdleConnections | None = None,
         memory: MemoryBudget | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self._endpoint = endpoint
         self._idle = idle
@@ -144,6 +146,7 @@ class GeventExchange:
             on_end=signals.on_end,
             pulse=Poller.for_current_hub().pulse,
             memory=memory,
+            profile=profile,
         )
 
     @property
@@ -372,7 +375,7 @@ class GeventClient:
     """Sends requests to one target.
 
     reuse: keep connections alive and reuse them; otherwise one per request. memory: what its responses may hold
-    together; None for the default.
+    together; None for the default. profile: what their events mean; workflow actions by default.
     """
 
     def __init__(
@@ -382,8 +385,10 @@ class GeventClient:
         *,
         reuse: bool = False,
         memory: MemoryBudget | None = None,
+        profile: Profile | None = None,
     ) -> None:
         self._memory = memory
+        self._profile = profile
         self._endpoint = endpoint
         self._budgets = budgets
         self._idle = IdleConnections() if reuse else None
@@ -433,4 +438,5 @@ class GeventClient:
             pace=pace,
             idle=self._idle,
             memory=self._memory,
+            profile=self._profile,
         )

@@ -19,6 +19,7 @@ from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Budgets
 from harness.errors import LocalResourceError
 from harness.formatting import counted
+from harness.profiles.profile import Profile
 from harness.protocol.http1 import Delimiter
 from harness.protocol.request import HttpRequest
 from harness.transport.cutting import CUT_NAMES, Cut, CutHow, Pace, close_connection
@@ -44,7 +45,7 @@ class Receiver:
     completed events. on_earlier_deadline: called when `next_deadline` has moved closer. stop_watching: set by the
     client, called before the socket is closed, since its descriptor may be reused at once. lag_ns: how late the event
     loop has been so far. pulse: of the event loop.
-    memory: what the responses of this process may hold.
+    memory: what the responses of this process may hold. profile: what the events mean; workflow actions by default.
     """
 
     __slots__ = (
@@ -53,7 +54,7 @@ class Receiver:
         "_end_arrival_ns",
         "_ended_ns",
         "_ending_detail",
-        "_has_terminal",
+        "_has_end",
         "_intended_ns",
         "_label",
         "_lag_ns",
@@ -97,6 +98,7 @@ class Receiver:
         lag_ns: Callable[[], int] | None = None,
         pulse: Pulse | None = None,
         memory: MemoryBudget | None = None,
+        profile: Profile | None = None,
     ) -> None:
         keep_kernel_timestamps_on()
         self.started_ns = time.monotonic_ns()
@@ -105,7 +107,7 @@ class Receiver:
         self.ending: Ending | None = None
         self.error: Exception | None = None
         self.cut = cut
-        self.response = Response(memory=memory)
+        self.response = Response(memory=memory, profile=profile)
         self.on_events = on_events
         self.stop_watching: Callable[[], object] | None = None
         self._lag_ns = lag_ns
@@ -123,7 +125,7 @@ class Receiver:
         self._tls: TlsSession | None = None
         self._last_arrival_ns = 0
         self._last_read_ns = 0
-        self._has_terminal = False
+        self._has_end = False
         self._sent_wall_ns: int | None = None
         self._ending_detail = ""
         self._ended_ns = 0
@@ -256,8 +258,8 @@ class Receiver:
         if response.feed(arrival_ns, lag_ns, data):
             if self.on_events is not None:
                 self.on_events()
-            if not self._has_terminal and response.terminal_ns is not None:
-                self._has_terminal = True
+            if not self._has_end and response.end_ns is not None:
+                self._has_end = True
                 if self._on_earlier_deadline is not None:
                     self._on_earlier_deadline()
         if (response.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
@@ -343,11 +345,11 @@ class Receiver:
         if self.sent_ns is None:
             limit_s = self._budgets.first_event_s
             return self.started_ns + int(limit_s * 1e9), f"could not connect and send within {limit_s:g} s"
-        terminal_ns = self.response.terminal_ns
-        if terminal_ns is not None:
+        end_ns = self.response.end_ns
+        if end_ns is not None:
             limit_s = self._budgets.terminal_close_s
             return (
-                terminal_ns + int(limit_s * 1e9),
+                end_ns + int(limit_s * 1e9),
                 f"the stream was still open {limit_s:g} s after its terminal event",
             )
         whole = self.sent_ns + int(self._budgets.run_s * 1e9)
@@ -417,5 +419,12 @@ class Receiver:
         )
         response = self.response
         return Exchange(
-            self._label, self.request, timing, response.log, self.ending, self._ending_detail, response
+            self._label,
+            self.request,
+            timing,
+            response.log,
+            self.ending,
+            self._ending_detail,
+            response,
+            profile=response.profile,
         )

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from harness.profiles.event_reader import EventReader, ProfileEvent
 from harness.profiles.library import load, parse
+from harness.profiles.run_event import FrameReader, RunEvent
 from harness.protocol.sse import SseDecoder
 from tests.profiles.test_library import MINIMAL
 
-CHAT = EventReader(load("openai-chat"))
+CHAT = load("openai-chat").reader
 
 
-def event(reader: EventReader, data: Any, name: str = "", id_: str | None = None) -> ProfileEvent:
+def event(reader: FrameReader, data: Any, name: str = "", id_: str | None = None) -> RunEvent:
     text = data if isinstance(data, str) else json.dumps(data)
     fields = f"event: {name}\n" if name else ""
     fields += f"id: {id_}\n" if id_ is not None else ""
@@ -27,8 +27,8 @@ def chunk(**choice: Any) -> dict[str, Any]:
     return {"id": "run", "object": "chat.completion.chunk", "choices": [{"index": 0, **choice}]}
 
 
-def minimal(events: str) -> EventReader:
-    return EventReader(parse(f"{MINIMAL}{events}", "mine.toml"))
+def minimal(events: str) -> FrameReader:
+    return parse(f"{MINIMAL}{events}", "mine.toml").reader
 
 
 def test_a_token() -> None:
@@ -69,7 +69,7 @@ def test_a_literal_end_is_no_json() -> None:
 
 
 def test_the_end_may_be_an_event_of_its_own() -> None:
-    reader = EventReader(load("anthropic-messages"))
+    reader = load("anthropic-messages").reader
     stop = event(reader, {"type": "message_stop"}, "message_stop")
     assert stop.is_end
     assert stop.outcome is None
@@ -80,7 +80,7 @@ def test_the_end_may_be_an_event_of_its_own() -> None:
 
 
 def test_a_trailer_may_follow() -> None:
-    assert event(EventReader(load("openai-responses")), "[DONE]").is_trailer
+    assert event(load("openai-responses").reader, "[DONE]").is_trailer
 
 
 def test_comments_keep_the_connection_open() -> None:
@@ -89,7 +89,7 @@ def test_comments_keep_the_connection_open() -> None:
 
 
 def test_an_event_can_keep_the_connection_open() -> None:
-    assert event(EventReader(load("anthropic-messages")), {"type": "ping"}).is_keepalive
+    assert event(load("anthropic-messages").reader, {"type": "ping"}).is_keepalive
 
 
 def test_the_type_may_stand_in_the_event_field() -> None:
@@ -126,11 +126,11 @@ def test_a_count_of_tokens_is_a_whole_number(count: Any) -> None:
 
 
 def test_ids_stand_where_the_profile_says() -> None:
-    assert event(EventReader(load("agno")), {"event_index": 4}, "RunContent").id == "4"
-    assert event(EventReader(load("langgraph")), [{}], "messages", "17-0").id == "17-0"
+    assert event(load("agno").reader, {"event_index": 4}, "RunContent").id == "4"
+    assert event(load("langgraph").reader, [{}], "messages", "17-0").id == "17-0"
 
 
 def test_an_expression_that_does_not_fit_an_event_is_no_match() -> None:
-    reader = EventReader(load("a2a"))
+    reader = load("a2a").reader
     read = event(reader, {"task": {"artifacts": "none"}})
     assert read.whole_text is None

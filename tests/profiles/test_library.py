@@ -8,7 +8,7 @@ import pytest
 from harness.errors import SettingsError
 from harness.input_file import SETTINGS_BYTES
 from harness.profiles import library
-from harness.profiles.profile import Capability
+from harness.profiles.capability import Capability
 
 MINIMAL = """
 name = "mine"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.errors import SettingsError
+from harness.profiles.event_rules import OUTCOMES
 from harness.profiles.library import parse
-from harness.profiles.profile import OUTCOMES, Profile
+from harness.profiles.profile import Profile
 from tests.profiles.test_library import MINIMAL
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from propcache.api import cached_property
 
+from harness.profiles.event_position import position_of
+from harness.profiles.profile import Profile
+from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.profiles.workflow_actions.events import TERMINAL_TYPES, RunEvent, TokenEvent, parse_run_event
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.sse import DEFAULT_EVENT_NAME, Frame
 
@@ -17,7 +19,8 @@ class DecodedFrame:
     """One frame as it was received.
 
     index: its position among the stream's frames, from 0. arrival_ns: arrival of the read that completed it. event:
-    its data as a RunEvent; None if it has no data, or data that is not a RunEvent (`problem` says why).
+    its data as a RunEvent; None if it has no data, or data that is not a RunEvent (`problem` says why). id: where the
+    profile says that ids stand. id_order: how its profile orders ids (Ids.order).
     """
 
     index: int
@@ -25,45 +28,47 @@ class DecodedFrame:
     frame: Frame
     event: RunEvent | None
     problem: str | None
+    id: str | None
+    id_order: str = "ms-seq"
 
     @cached_property
+    def position(self) -> tuple[int, ...] | None:
+        """Its id as numbers; None if it has no id of the form that its profile declares, or these have no order."""
+        return position_of(self.id, self.id_order)
+
+    @property
     def stream_id(self) -> StreamId | None:
-        """Its own id as a pair of numbers; None if it has no id of that form."""
-        if self.frame.id is None:
-            return None
-        try:
-            return StreamId.parse(self.frame.id)
-        except ValueError:
-            return None
+        """Its id as a time and a number; None if it has no id of that form."""
+        position = self.position
+        return position if isinstance(position, StreamId) else None
 
     @property
     def is_event(self) -> bool:
-        """Whether a client dispatches an event for it."""
-        return self.frame.dispatches
+        """Whether it is an event of the run: a client dispatches it, and it is not a note about the connection."""
+        return self.frame.dispatches and (self.event is None or self.event.is_of_run)
 
     @property
     def is_terminal(self) -> bool:
-        """Whether it ends the run."""
-        return self.event is not None and self.event.type in TERMINAL_TYPES
+        """Whether it tells how the run ended."""
+        return self.event is not None and self.event.outcome is not None
 
     @property
     def has_content(self) -> bool:
         """Whether it is a token with text. The first one determines the time to first token."""
-        return isinstance(self.event, TokenEvent) and bool(self.event.content)
+        return self.event is not None and self.event.is_token
 
     @cached_property
     def identity(self) -> EventIdentity:
         """What must be the same wherever it is received again."""
         name = self.frame.event
-        return EventIdentity(self.frame.id, self.frame.data, "" if name == DEFAULT_EVENT_NAME else name)
+        return EventIdentity(self.id, self.frame.data, "" if name == DEFAULT_EVENT_NAME else name)
 
 
-def decode_frame(index: int, arrival_ns: int, frame: Frame) -> DecodedFrame:
-    """Decode the frame's data as a RunEvent."""
-    if not frame.data:
-        problem = "the data is empty" if frame.dispatches else None
-        return DecodedFrame(index, arrival_ns, frame, None, problem)
-    try:
-        return DecodedFrame(index, arrival_ns, frame, parse_run_event(frame.data), None)
-    except ValueError as problem:
-        return DecodedFrame(index, arrival_ns, frame, None, str(problem))
+def decode_frame(index: int, arrival_ns: int, frame: Frame, profile: Profile) -> DecodedFrame:
+    """Decode the frame's data as a RunEvent of `profile`."""
+    order = "opaque" if profile.ids is None else profile.ids.order
+    if frame.data is None:
+        return DecodedFrame(index, arrival_ns, frame, None, None, frame.id, order)
+    event = profile.reader.read(frame)
+    read = None if event.problem is not None else event
+    return DecodedFrame(index, arrival_ns, frame, read, event.problem, event.id, order)

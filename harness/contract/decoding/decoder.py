@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from harness.contract.decoding.read_log import ReadLog
+from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
@@ -14,10 +14,12 @@ from harness.protocol.http1 import ResponseHead
 class Decoder(Protocol):
     """Decodes one response, read by read, and counts its events.
 
-    events: those that a client dispatches. run_events: those of them that are RunEvents. terminals: the terminal
-    events; `terminal` is the first of them. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
-    first_id_ns, terminal_ns: arrival of the head, of the first event, of the event with the first id, and of the
-    first terminal event. malformed: why nothing more can be decoded. limit: which limit of the harness was reached.
+    events: the run's, as far as a client dispatches them. run_events: those of them that the profile knows. terminals:
+    the events that tell how the run ended; `terminal` is the first of them. ends: the events after which nothing may
+    follow. run_id: the first run id. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
+    first_id_ns, terminal_ns, end_ns: arrival of the head, of the first event, of the event with the first id, and of
+    the first terminal event and the first end. malformed: why nothing more can be decoded. limit: which limit of the
+    harness was reached.
     """
 
     @property
@@ -53,6 +55,12 @@ class Decoder(Protocol):
     def terminal(self) -> RunEvent | None: ...
 
     @property
+    def ends(self) -> int: ...
+
+    @property
+    def run_id(self) -> str | None: ...
+
+    @property
     def first_id(self) -> StreamId | None: ...
 
     @property
@@ -66,6 +74,9 @@ class Decoder(Protocol):
 
     @property
     def terminal_ns(self) -> int | None: ...
+
+    @property
+    def end_ns(self) -> int | None: ...
 
     @property
     def malformed(self) -> str | None: ...

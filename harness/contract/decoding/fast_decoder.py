@@ -10,6 +10,7 @@ results of both decoders (tests/contract/decoding/test_fast_decoder.py).
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from harness.contract.decoding.frame_template import (
     FastPathError,
@@ -19,9 +20,11 @@ from harness.contract.decoding.frame_template import (
 )
 from harness.contract.decoding.line_checks import count_tokens, ids_increase, stream_id_in
 from harness.contract.decoding.read_log import ReadLog, body_of
+from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.profiles.workflow_actions.events import TERMINAL_TYPES, ErrorEvent, RunEvent, parse_run_event
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES, parse_run_event
 from harness.profiles.workflow_actions.identity import EventIdentity
+from harness.profiles.workflow_actions.reader import as_run_event
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import DEFAULT_EVENT_NAME
 
@@ -103,6 +106,21 @@ class FastDecoder:
     def terminals(self) -> int:
         """1 after the terminal event, else 0."""
         return int(self.terminal is not None)
+
+    @property
+    def ends(self) -> int:
+        """1 after the terminal event, which ends the stream too, else 0."""
+        return self.terminals
+
+    @property
+    def end_ns(self) -> int | None:
+        """Arrival of the terminal event."""
+        return self.terminal_ns
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id, which the terminal event has."""
+        return None if self.terminal is None else self.terminal.run_id
 
     @property
     def first_id_ns(self) -> int | None:
@@ -284,6 +302,9 @@ class FastDecoder:
         self._take_ids(ids, template.prefixes[template.id_at])
         names = None if template.event_at is None else lines[template.event_at :: template.lines]
         self._take_data(lines[template.data_at :: template.lines], names, template)
+        if self.terminal is not None:
+            own_id = ids[-1][len(template.prefixes[template.id_at]) :].decode("ascii")
+            self.terminal = replace(self.terminal, id=own_id)
         self.events += len(ids)
 
     def _take_ids(self, ids: list[bytes], prefix: bytes, *, formed: bool = False) -> None:
@@ -328,10 +349,10 @@ class FastDecoder:
             if event not in {b"", b"message", kind.encode()}:
                 raise FastPathError("a custom event name")
         try:
-            terminal = parse_run_event(data.decode("utf-8"))
+            terminal = as_run_event(parse_run_event(data.decode("utf-8")))
         except ValueError:
             raise FastPathError("a terminal event lacks its fields") from None
-        if isinstance(terminal, ErrorEvent) and not events_before:
+        if terminal.outcome == "error" and not events_before:
             raise FastPathError("the only event may be a rejection")
         self.terminal = terminal
 

@@ -19,8 +19,10 @@ from harness.contract.decoding.limits import (
 )
 from harness.contract.decoding.memory import MemoryShare
 from harness.contract.decoding.read_log import ReadLog
+from harness.profiles.library import default_profile
+from harness.profiles.profile import Profile
+from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
@@ -30,14 +32,18 @@ from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 class FullDecoder:
     """A Decoder that makes every frame. frames: all so far, comments included.
 
-    frame_count: how many there were. decoded_bytes: about how much memory they take. keeps_frames: False if they are
-    only counted, which needs no memory; the reads can be decoded again.
+    profile: what its events mean; workflow actions by default. frame_count: how many there were. decoded_bytes: about
+    how much memory they take. keeps_frames: False if they are only counted, which needs no memory; the reads can be
+    decoded again.
     """
 
     can_reuse_connection = False  # a response that is not regular is not trusted to end where it says
     is_regular = False
 
-    def __init__(self, *, keeps_frames: bool = True, share: MemoryShare | None = None) -> None:
+    def __init__(
+        self, profile: Profile | None = None, *, keeps_frames: bool = True, share: MemoryShare | None = None
+    ) -> None:
+        self.profile = profile or default_profile()
         self._share = share
         self.frames: list[DecodedFrame] = []
         self.frame_count = 0
@@ -47,11 +53,14 @@ class FullDecoder:
         self.run_events = 0
         self.terminals = 0
         self.terminal: RunEvent | None = None
+        self.ends = 0
+        self.run_id: str | None = None
         self.first_id: StreamId | None = None
         self.head_ns: int | None = None
         self.first_event_ns: int | None = None
         self.first_id_ns: int | None = None
         self.terminal_ns: int | None = None
+        self.end_ns: int | None = None
         self.malformed: str | None = None
         self.limit: str | None = None
         self.comments_ns: list[int] = []  # arrival of each comment line
@@ -192,7 +201,7 @@ class FullDecoder:
             if self.decoded_bytes > MAX_DECODED_BYTES:
                 self.limit = f"its events take more than {in_mib(MAX_DECODED_BYTES)} in memory"
                 break
-            new.append(decode_frame(self.frame_count, arrival_ns, frame))
+            new.append(decode_frame(self.frame_count, arrival_ns, frame, self.profile))
             self.frame_count += 1
         if self.keeps_frames:
             self.frames += new
@@ -205,14 +214,25 @@ class FullDecoder:
             if not frame.is_event:
                 continue
             self.events += 1
-            self.run_events += frame.event is not None
+            event = frame.event
+            self.run_events += event is not None and event.is_known and not event.is_literal
             tokens += frame.has_content
             if self.first_event_ns is None:
                 self.first_event_ns = frame.arrival_ns
-            if frame.is_terminal:
-                self.terminals += 1
-                if self.terminal is None:
-                    self.terminal, self.terminal_ns = frame.event, frame.arrival_ns
+            if event is not None:
+                self._count_meaning(event, frame.arrival_ns)
             if self.first_id is None and frame.stream_id is not None:
                 self.first_id, self.first_id_ns = frame.stream_id, frame.arrival_ns
         return tokens
+
+    def _count_meaning(self, event: RunEvent, arrival_ns: int) -> None:
+        if event.outcome is not None:
+            self.terminals += 1
+            if self.terminal is None:
+                self.terminal, self.terminal_ns = event, arrival_ns
+        if event.is_end:
+            self.ends += 1
+            if self.end_ns is None:
+                self.end_ns = arrival_ns
+        if self.run_id is None:
+            self.run_id = event.run_id

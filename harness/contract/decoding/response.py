@@ -22,8 +22,10 @@ from harness.contract.decoding.limits import (
 )
 from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
 from harness.contract.decoding.read_log import Read, ReadLog
+from harness.profiles.library import default_profile
+from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
+from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.profiles.workflow_actions.events import RunEvent
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
 
@@ -45,6 +47,9 @@ class ResponseSummary:
     terminals: int = 0
     terminal: RunEvent | None = None
     terminal_ns: int | None = None
+    ends: int = 0
+    end_ns: int | None = None
+    run_id: str | None = None
     first_id: StreamId | None = None
     first_id_ns: int | None = None
 
@@ -52,7 +57,8 @@ class ResponseSummary:
 class Response:
     """Records the reads of one response and decodes them.
 
-    head_ns, terminal_ns: arrival of the head and of the first terminal event. malformed: why nothing more can be
+    head_ns, end_ns: arrival of the head and of the event that ends the stream. profile: what its events mean;
+    workflow actions by default. malformed: why nothing more can be
     decoded. limit: which limit of the harness was reached, so that it reads no more. over: whether either is set, or
     the message is complete. memory: what it shares with the other responses of this process.
     """
@@ -63,33 +69,45 @@ class Response:
         "_max_bytes",
         "_share",
         "_surplus",
+        "end_ns",
         "head_ns",
         "limit",
         "log",
         "malformed",
         "over",
-        "terminal_ns",
+        "profile",
     )
 
-    def __init__(self, decoder: Decoder | None = None, memory: MemoryBudget | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Decoder | None = None,
+        memory: MemoryBudget | None = None,
+        profile: Profile | None = None,
+    ) -> None:
+        self.profile = profile or default_profile()
         self.log = ReadLog()
         self._share = MemoryShare(memory or DEFAULT_BUDGET)
         self.head_ns: int | None = None
-        self.terminal_ns: int | None = None
+        self.end_ns: int | None = None
         self.malformed: str | None = None
         self.limit: str | None = None
         self.over = False
-        self._decoder = FastDecoder() if decoder is None else decoder
+        self._decoder = self._first_decoder() if decoder is None else decoder
         self._connection_ended = False
         self._surplus = False
         self._max_bytes = CHECKED_EVERY_BYTES
 
     @classmethod
     def from_reads(
-        cls, reads: Sequence[Read], *, connection_ended: bool, decoder: Decoder | None = None
+        cls,
+        reads: Sequence[Read],
+        *,
+        connection_ended: bool,
+        decoder: Decoder | None = None,
+        profile: Profile | None = None,
     ) -> Response:
         """The response that consists of these reads. connection_ended: the server closed its side after them."""
-        response = cls(decoder, MemoryBudget.unlimited())
+        response = cls(decoder, MemoryBudget.unlimited(), profile)
         for read in reads:
             response.feed(read.arrival_ns, read.lag_ns, read.data)
         if connection_ended:
@@ -149,6 +167,9 @@ class Response:
             terminals=decoder.terminals,
             terminal=decoder.terminal,
             terminal_ns=decoder.terminal_ns,
+            ends=decoder.ends,
+            end_ns=decoder.end_ns,
+            run_id=decoder.run_id,
             first_id=decoder.first_id,
             first_id_ns=decoder.first_id_ns,
         )
@@ -171,7 +192,7 @@ class Response:
             decoder = self._fall_back()
             tokens = decoder.feed(arrival_ns, data)
         self.log.append(arrival_ns, lag_ns, data, tokens)
-        self.head_ns, self.terminal_ns = decoder.head_ns, decoder.terminal_ns
+        self.head_ns, self.end_ns = decoder.head_ns, decoder.end_ns
         self.malformed, self.limit = decoder.malformed, decoder.limit
         self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
         if self.log.size_bytes > self._max_bytes or len(self.log) > MAX_READS:
@@ -213,7 +234,7 @@ class Response:
         """A full decoder that has decoded all reads. For a regular stream each call decodes them again."""
         if isinstance(self._decoder, FullDecoder) and self._decoder.keeps_frames:
             return self._decoder
-        full = FullDecoder()
+        full = FullDecoder(self.profile)
         for read in self.log:
             full.feed(read.arrival_ns, read.data)
         if self._connection_ended:
@@ -221,10 +242,15 @@ class Response:
         full.close()
         return full
 
+    def _first_decoder(self) -> Decoder:
+        if self.profile.name == WORKFLOW_ACTIONS:
+            return FastDecoder()
+        return FullDecoder(self.profile, share=self._share)
+
     def _fall_back(self) -> FullDecoder:
         """Switch to the full decoder, which decodes the earlier reads again."""
         self._decoder.close()
-        full = self._decoder = FullDecoder(share=self._share)
+        full = self._decoder = FullDecoder(self.profile, share=self._share)
         earlier, self.log = self.log, ReadLog()
         for read in earlier:
             self.log.append(*read, full.feed(read.arrival_ns, read.data))

@@ -8,7 +8,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.contract.rules.stack_traces import stack_trace
-from harness.profiles.workflow_actions.events import KNOWN_TYPES, ErrorEvent
+from harness.profiles.workflow_actions.events import KNOWN_TYPES
 from harness.protocol.strict_json import loads, loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
@@ -84,7 +84,7 @@ def _kind(value: Any) -> str:
 )
 @needs_events
 def error_detail(run: Exchange) -> RuleResult:
-    errors = [event for event in run.terminals if isinstance(event.event, ErrorEvent)]
+    errors = [event for event in run.terminals if event.event and event.event.outcome == "error"]
     if not errors:
         return inconclusive(f"the failing action sent no error event: {run.describe()}", Location(run))
     error = errors[0]

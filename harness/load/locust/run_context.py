@@ -76,6 +76,7 @@ class RunContext:
             settings.expectations.budgets,
             reuse=settings.target.connections == "reuse",
             memory=settings.limits.load_budget,
+            profile=self.target.profile,
         )
         self._rng = random.Random()  # noqa: S311 - it chooses cuts and journeys, not secrets
         self._run_lengths: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""RunEvent: the content of a frame's ``data``, as documented by the API."""
+"""WorkflowActionEvent: the content of a frame's ``data``, as documented by the API."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OtherEvent(_Event):
     type: str
 
 
-RunEvent = TokenEvent | DoneEvent | ErrorEvent | CancelledEvent | OtherEvent
+WorkflowActionEvent = TokenEvent | DoneEvent | ErrorEvent | CancelledEvent | OtherEvent
 
 
 def _tag(value: Any) -> str:
@@ -60,7 +60,7 @@ def _tag(value: Any) -> str:
     return kind if isinstance(kind, str) and kind in KNOWN_TYPES else "other"
 
 
-_RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(
+_RUN_EVENT: TypeAdapter[WorkflowActionEvent] = TypeAdapter(
     Annotated[
         Annotated[TokenEvent, Tag("token")]
         | Annotated[DoneEvent, Tag("done")]
@@ -72,7 +72,7 @@ _RUN_EVENT: TypeAdapter[RunEvent] = TypeAdapter(
 )
 
 
-def parse_run_event(data: str) -> RunEvent:
+def parse_run_event(data: str) -> WorkflowActionEvent:
     """Parse one frame's joined ``data``.
 
     Raises ValueError, with a one-line message, unless it is one JSON object with a string ``type`` and, for the
@@ -91,7 +91,7 @@ def parse_run_event(data: str) -> RunEvent:
     raise ValueError(f"{place}: {first['msg']}" if place else first["msg"])
 
 
-def _parse_unusual(data: str, refused: Mapping[str, Any]) -> RunEvent | Mapping[str, Any]:
+def _parse_unusual(data: str, refused: Mapping[str, Any]) -> WorkflowActionEvent | Mapping[str, Any]:
     """The event in valid JSON that pydantic refuses, with its documented fields only; else what is wrong.
 
     pydantic has its own limits for nesting and for numbers, and no text with a lone surrogate.

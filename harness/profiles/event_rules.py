@@ -1,0 +1,138 @@
+"""The parts of a profile that say what its events mean, and where their ids stand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from harness.profiles.expressions import Expression
+
+
+class Part(BaseModel):
+    """A table of the profile's file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+def as_tuple(value: Any) -> Any:
+    """One name or number as a tuple of one; other values as they are."""
+    return (value,) if isinstance(value, str | int) else value
+
+
+class EventRule(Part):
+    """Which events have one meaning: those of a type, those for which an expression holds, or both."""
+
+    #: The event's type, or several; `*` stands for any characters.
+    types: tuple[Name, ...] = Field(default=(), alias="is")
+    #: Must hold too. Expressions see `data`, `event` and `id`.
+    where: Expression | None = None
+    #: Where visible text stands: a piece of a token, the whole text of a snapshot or an outcome.
+    text: Expression | None = None
+    #: Where the message of an error stands.
+    message: Expression | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, value: Any) -> Any:
+        """``"error"`` and ``["error", "failed"]`` stand for ``{ is = … }``."""
+        if isinstance(value, str | list):
+            return {"is": as_tuple(value)}
+        if isinstance(value, dict) and "is" in value:
+            return {**value, "is": as_tuple(value["is"])}
+        return value
+
+    @model_validator(mode="after")
+    def _has_condition(self) -> Self:
+        if not self.types and self.where is None:
+            raise ValueError("a rule needs is, where, or both")
+        return self
+
+
+class UsageRule(Part):
+    """Where an event tells how many tokens the run took."""
+
+    where: Expression
+    output_tokens: Expression
+
+
+OUTCOMES = ("done", "error", "cancelled")
+"""How a run can end."""
+SNAPSHOT = "snapshot"
+CONTENTS = ("token", SNAPSHOT, "reasoning", "tool", "progress")
+"""What an event can bring: a piece of the visible text, the whole text so far, or other signs of work."""
+
+ANY_TYPE = "*"
+"""In `other`: types that the API does not document are allowed too."""
+
+END_OUTCOME, END_CLOSE = "outcome", "close"
+
+
+class Events(Part):
+    """What the events mean. Within outcomes and within contents, the first rule of the file that matches counts."""
+
+    #: Where an event's type stands.
+    type: Expression = Expression("event")
+    run_id: Expression | None = None
+    token: EventRule
+    snapshot: EventRule | None = None
+    reasoning: EventRule | None = None
+    tool: EventRule | None = None
+    progress: EventRule | None = None
+    done: EventRule | None = None
+    error: EventRule | None = None
+    cancelled: EventRule | None = None
+    usage: UsageRule | None = None
+    #: Events about the connection, not the run. They are compared with nothing.
+    note: EventRule | None = None
+    #: Events that only keep the connection open. Comments always do.
+    keepalive: EventRule | None = None
+    #: Types of the first event.
+    first: tuple[Name, ...] = ()
+    #: Further types that the API documents. With others a stream has an event that the profile does not know.
+    other: tuple[Name, ...] = ()
+    #: Types that open and close something: opening type, closing type, and the expression that names what.
+    pairs: tuple[tuple[Name, Name, Expression | Literal[""]], ...] = ()
+    #: Data of the events: JSON objects, or any JSON value.
+    data: Literal["object", "any"] = "object"
+    #: What ends the stream: "outcome" (the event that tells it), "close" (the connection alone), the data of a last
+    #: event such as "[DONE]", or a rule.
+    end: EventRule | Name = END_OUTCOME
+    #: Data of an event that may follow the outcome.
+    trailer: Name | None = None
+    #: After an error event the stream may stop without its end.
+    error_may_end: bool = False
+
+    _order: tuple[str, ...] = ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_order(cls, value: Any, handler: Any) -> Any:
+        events = handler(value)
+        if isinstance(value, dict):
+            events._order = tuple(value)  # noqa: SLF001 - the class sets it itself: pydantic loses the file's order
+        return events
+
+    @model_validator(mode="after")
+    def _tells_outcome(self) -> Self:
+        if self.end == END_OUTCOME and self.done is None:
+            raise ValueError('end = "outcome" needs a rule for done')
+        return self
+
+    def rules(self, names: tuple[str, ...]) -> list[tuple[str, EventRule]]:
+        """The rules of these names that the profile has, in the order of the file."""
+        present = [(name, rule) for name in names if (rule := getattr(self, name)) is not None]
+        order = {name: place for place, name in enumerate(self._order)}
+        return sorted(present, key=lambda pair: order.get(pair[0], len(order)))
+
+
+class Ids(Part):
+    """Where an event's id stands, and what its order is."""
+
+    at: Expression
+    #: ms-seq: two numbers, of which the first is the time in milliseconds. counter: one number, each greater by one.
+    #: opaque: no order.
+    order: Literal["ms-seq", "counter", "opaque"] = "opaque"
