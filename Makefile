@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help hostile robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
+.PHONY: help hostile real robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -23,6 +23,7 @@ help:
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
 	@echo "make hostile          test suite and load against every hostile server (hours)"
 	@echo "make robustness       do the same and write docs/robustness.md"
+	@echo "make real             install servers that others wrote, test them, and write docs/real-servers.md (TARGETS='agno ag-ui')"
 	@echo "make guard            fail if the harness became slower; CI runs this part of the benchmarks"
 	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
 	@echo "make soak             an hour of load, kills and restarts (SOAK_MINUTES=20: shorter); fails if anything grows or is lost"
@@ -93,6 +94,12 @@ hostile: $(VENV)/.dev
 
 robustness: $(VENV)/.dev
 	$(BIN)/python -m scripts.write_robustness
+
+# For resumable-stream, Redis is installed if that is possible without a question.
+real: $(VENV)/.dev
+	@command -v redis-server >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
+	{ apt-get update -qq && apt-get install -qq -y redis-server >/dev/null; }
+	$(BIN)/python -m tests.real $(TARGETS)
 
 guard: $(VENV)/.dev
 	$(GUARD)

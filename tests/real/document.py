@@ -1,0 +1,88 @@
+"""docs/real-servers.md: what the harness found on servers that others wrote."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from harness.atomic_file import write_text
+
+from .checking import Outcome
+from .servers import HERE
+
+PATH = HERE.parents[1] / "docs" / "real-servers.md"
+_HEAD = """\
+# The harness on servers that others wrote
+
+`make real` installs each of these servers, starts it on loopback with a scripted model (no network, no costs), runs
+`harness check` with the profile of its API, and compares the result with the known findings below. It writes this page.
+The settings of each target are in `tests/real/targets/`, the servers' programs in `tests/real/servers/`.
+
+*Apply* counts the requirements of the catalogue that mean something for the API
+(`tests/real/requirements_by_api.csv`); *decided* are those of them that got a verdict on the server: passed, not met,
+or an observation. The others are not applicable on this server, or inconclusive; the last table says why. Times are of
+three users for ten seconds beside the suite, on a machine with other work: they show that they are measured, not how
+fast a server is.
+
+"""
+
+
+def write(outcomes: Sequence[Outcome]) -> None:
+    """Write the page. Raises FileWriteError."""
+    parts = [_HEAD, _overview(outcomes), "\n## Findings\n", *map(_findings, outcomes)]
+    parts += ["\n## Not decided\n\n", _undecided(outcomes)]
+    write_text(PATH, "".join(parts))
+
+
+def _overview(outcomes: Sequence[Outcome]) -> str:
+    lines = [
+        "| Profile | Server | Apply | Decided | Passed | Not met | Observed | TTFT p50 / p95 | Time between tokens p50"
+        " |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for outcome in outcomes:
+        counts = Counter(str(check["verdict"]) for check in outcome.checks.values())
+        apply, decided = len(outcome.applicable), len(outcome.decided)
+        ttft, gap = outcome.metrics.get("ttft_ms", {}), outcome.metrics.get("inter_token_ms", {})
+        lines.append(
+            f"| {outcome.target} | {outcome.server.package} {outcome.version} | {apply} "
+            f"| {decided} ({100 * decided // max(apply, 1)}%) | {counts['pass']} "
+            f"| {counts['fail'] + counts['warn']} | {counts['info']} "
+            f"| {_ms(ttft.get('p50'))} / {_ms(ttft.get('p95'))} | {_ms(gap.get('p50'))} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} ms"
+
+
+def _findings(outcome: Outcome) -> str:
+    lines = [f"\n### {outcome.target}: {outcome.server.package} {outcome.version}\n"]
+    if not outcome.found:
+        lines.append("Nothing that is not met.")
+    else:
+        lines += ["| Requirement | What the harness saw | Why |", "| --- | --- | --- |"]
+    for name, detail in outcome.found.items():
+        known = outcome.known.get(name)
+        lines.append(
+            f"| [`{name}`](requirements.md) | {_cell(detail)} | {_cell(known.reason) if known else '**new**'} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _undecided(outcomes: Sequence[Outcome]) -> str:
+    lines = ["| Profile | Requirement | Verdict | Reason |", "| --- | --- | --- | --- |"]
+    for outcome in outcomes:
+        for name in outcome.applicable:
+            check = outcome.checks[name]
+            if name not in outcome.decided:
+                lines.append(
+                    f"| {outcome.target} | `{name}` | {check['verdict']} | {_cell(str(check['detail']))} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str, limit: int = 300) -> str:
+    shown = text if len(text) <= limit else f"{text[:limit]}…"
+    return " ".join(shown.replace("|", "\\|").replace("<", "&lt;").split())
