@@ -1,20 +1,32 @@
 """Runs suite and load against hostile servers, and writes docs/robustness.md.
 
-Without arguments it runs all; otherwise those whose name contains one of them, and the page says how many.
+    python -m scripts.write_robustness [--jobs N] [--again] [--page] [PART OF A NAME ...]
+
+Without names it runs all; otherwise those whose name contains one of them, and the page says how many. Each run is
+kept in build/robustness/ at its end: the next call goes on with what is left and what did not hold. --jobs: how many
+run at the same time (as many as cores). --again: forget what is kept. --page: run nothing, write the page.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from pathlib import Path
 
 from tests.hostile.corpus import CORPUS
-from tests.hostile.measure import EVERY, MOST_MB, MOST_S, Run, main
+from tests.hostile.kept_runs import KeptRuns, alone, sources_digest
+from tests.hostile.measure import COMMANDS, EVERY, MOST_MB, MOST_S, Run
 
-PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"
+_ROOT = Path(__file__).resolve().parents[1]
+PAGE = _ROOT / "docs" / "robustness.md"
+KEPT = _ROOT / "build" / "robustness" / "runs.jsonl"
 _OPENSSL = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1"
 
 _HEAD = """\
@@ -47,26 +59,21 @@ its verdict takes that into account.
 """
 
 
-def page(runs: Sequence[Run]) -> str:
-    """The page with the figures of these runs."""
+def page(runs: Sequence[Run], sources: str) -> str:
+    """The page with the figures of these runs. sources: the digest of the present sources."""
     rows = [
         f"| {run.behaviour} | {run.command} | {run.outcome} | {run.seconds:.0f} s | {run.peak_mb:.0f} MB |"
         f"{'' if run.held else f' **{run.problem}**'}"
         for run in runs
     ]
-    tried = len({run.behaviour for run in runs})
-    held = sum(run.held for run in runs)
     return "\n".join(
         [
             _HEAD,
-            f"Of the {len(CORPUS)} behaviours in the corpus {tried} were run against suite and load: {len(runs)} runs,",
-            f"of which {held} held. A run holds if it ends within {MOST_S} s (on a busy machine longer), its processes",
-            f"together stay below {MOST_MB} MB, no exception shows, and under load, where one request in {EVERY} is",
-            "answered with hostility, no other stream fails.",
+            *_counts(runs, sources),
             "",
-            "| | time | memory of all processes |",
-            "| --- | ---: | ---: |",
-            *(_worst(verb, [run for run in runs if run.command == verb]) for verb in ("conformance", "load")),
+            "| | runs | held | time at worst | memory at worst |",
+            "| --- | ---: | ---: | ---: | ---: |",
+            *(_worst(verb, [run for run in runs if run.command == verb]) for verb in COMMANDS),
             "",
             "| behaviour | command | outcome | time | memory |",
             "| --- | --- | --- | ---: | ---: |",
@@ -76,32 +83,96 @@ def page(runs: Sequence[Run]) -> str:
     )
 
 
+def _counts(runs: Sequence[Run], sources: str) -> list[str]:
+    tried = len({run.behaviour for run in runs})
+    held = sum(run.held for run in runs)
+    slow = sum(run.held and run.seconds > MOST_S for run in runs)
+    earlier = sum(run.sources != sources for run in runs)
+    busiest = max((run.load for run in runs), default=0.0)
+    lines = [
+        f"Of the {len(CORPUS)} behaviours in the corpus {tried} were run against suite and load: {len(runs)} runs,",
+        f"of which {held} held. A run holds if it ends within {MOST_S} s (on a busy machine longer), its processes",
+        f"together stay below {MOST_MB} MB, no exception shows, and under load, where one request in {EVERY} is",
+        "answered with hostility, no other stream fails.",
+        "",
+        f"The machine was shared, with up to {busiest:.1f} runnable processes per core: times are upper bounds.",
+        f"{slow} of the runs that held took more than {MOST_S} s.",
+    ]
+    if earlier:
+        lines.append(f"{earlier} of the runs are older than the newest change of the sources.")
+    return lines
+
+
 def _worst(verb: str, runs: Sequence[Run]) -> str:
     seconds = max((run.seconds for run in runs), default=0.0)
     peak_mb = max((run.peak_mb for run in runs), default=0.0)
-    return f"| {verb}, at worst | {seconds:.0f} s | {peak_mb:.0f} MB |"
+    return f"| {verb} | {len(runs)} | {sum(run.held for run in runs)} | {seconds:.0f} s | {peak_mb:.0f} MB |"
 
 
-def run_all(wanted: Sequence[str]) -> list[Run]:
-    """Run these behaviours, one after the other."""
-    names = [name for name in CORPUS if not wanted or any(part in name for part in wanted)]
-    with tempfile.TemporaryDirectory() as folder:
-        certificate = Path(folder) / "server.pem"
-        key = certificate.with_name("key.pem")
-        subprocess.run(
-            ["openssl", *_OPENSSL.split(), "-keyout", str(key), "-out", str(certificate)],
-            check=True,
-            capture_output=True,
-        )
-        certificate.write_text(certificate.read_text() + key.read_text())
-        runs = []
-        for run in main(names, certificate, Path(folder)):
-            figures = f"{run.seconds:6.1f} s {run.peak_mb:5.0f} MB"
-            print(f"{figures} {run.behaviour} [{run.command}] {run.outcome} {run.problem}", flush=True)
-            runs.append(run)
-            PAGE.write_text(page(runs), encoding="utf-8")
-    return runs
+def write_page(kept: KeptRuns) -> None:
+    PAGE.write_text(page(kept.of(CORPUS), sources_digest()), encoding="utf-8")
+
+
+def run_left(names: Sequence[str], kept: KeptRuns, jobs: int) -> None:
+    """Run what is left of these behaviours, `jobs` at a time, and write the page after each."""
+    with tempfile.TemporaryDirectory() as where, ThreadPoolExecutor(jobs) as pool:
+        certificate = _certificate(Path(where))
+        running = [
+            pool.submit(_run, name, command, certificate, Path(where) / str(place))
+            for place, (name, command) in enumerate(kept.left(names))
+        ]
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                run = future.result()
+                kept.add(run)
+                write_page(kept)
+                figures = f"{done}/{len(running)} {run.seconds:6.1f} s {run.peak_mb:5.0f} MB"
+                print(f"{figures} {run.behaviour} [{run.command}] {run.outcome} {run.problem}", flush=True)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _run(name: str, command: str, certificate: Path, folder: Path) -> Run:
+    sources = sources_digest()
+    folder.mkdir()
+    run = COMMANDS[command](name, folder, certificate)
+    shutil.rmtree(folder)
+    return replace(run, sources=sources)
+
+
+def _certificate(folder: Path) -> Path:
+    certificate, key = folder / "server.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", *_OPENSSL.split(), "-keyout", str(key), "-out", str(certificate)],
+        check=True,
+        capture_output=True,
+    )
+    certificate.write_text(certificate.read_text() + key.read_text())
+    return certificate
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 if every kept run held, 1 if not, 2 if it cannot begin."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--page", action="store_true")
+    given = parser.parse_args(arguments)
+    names = [name for name in CORPUS if not given.names or any(part in name for part in given.names)]
+    try:
+        with alone(KEPT.with_name("lock")):
+            if given.again:
+                KEPT.unlink(missing_ok=True)
+            kept = KeptRuns(KEPT)
+            if not given.page:
+                run_left(names, kept, given.jobs)
+            write_page(kept)
+    except BlockingIOError:
+        print(f"Another process measures here ({KEPT.parent}): wait for it, or end it.", file=sys.stderr)
+        return 2
+    return 0 if all(run.held for run in kept.of(CORPUS)) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(0 if all(run.held for run in run_all(sys.argv[1:])) else 1)
+    sys.exit(main(sys.argv[1:]))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,6 @@ import tomlkit
 from harness.contract.finding import Verdict
 from harness.results.reader import Results
 
-from .corpus import CORPUS
 from .server import serving
 
 MOST_MB = 600
@@ -30,12 +29,16 @@ RATE = 20
 DURATION_S = 5
 _ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "d", "runtimeScope": "test"}
 _SAMPLE_S = 0.05
+_SAMPLES_PER_FAMILY = 6
 _BUSY = 6  # a machine with other tests takes longer
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What came of one command. peak_mb: of all its processes together. files_mb: what it wrote."""
+    """What came of one command. peak_mb: of all its processes together. files_mb: what it wrote.
+
+    load: runnable processes per core when it ended (the minute's average). sources: a digest of what was measured.
+    """
 
     behaviour: str
     command: str
@@ -46,6 +49,8 @@ class Run:
     output: str
     outcome: str
     problem: str
+    load: float = 0.0
+    sources: str = ""
 
     @property
     def held(self) -> bool:
@@ -99,7 +104,9 @@ class _Ran:
 def _run(name: str, command: str, ran: _Ran, folder: Path, outcome: str, problem: str) -> Run:
     files_mb = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     problem = problem or _common_problem(ran, files_mb)
-    return Run(name, command, ran.code, ran.seconds, ran.peak_mb, files_mb, ran.output, outcome, problem)
+    return Run(
+        name, command, ran.code, ran.seconds, ran.peak_mb, files_mb, ran.output, outcome, problem, _per_core()
+    )
 
 
 def _common_problem(ran: _Ran, files_mb: float) -> str:
@@ -118,8 +125,11 @@ def _common_problem(ran: _Ran, files_mb: float) -> str:
 
 def _busy_factor() -> float:
     """How much longer a command may take here: other tests run at the same time."""
-    per_core = os.getloadavg()[0] / (os.cpu_count() or 1)
-    return min(_BUSY, max(1.0, per_core))
+    return min(_BUSY, max(1.0, _per_core()))
+
+
+def _per_core() -> float:
+    return os.getloadavg()[0] / (os.cpu_count() or 1)
 
 
 @contextmanager
@@ -161,8 +171,10 @@ def _watch(pid: int, ran: _Ran) -> None:
     with suppress(psutil.NoSuchProcess):
         leader = psutil.Process(pid)
         while leader.is_running() and leader.status() != psutil.STATUS_ZOMBIE:
-            ran.peak_mb = max(ran.peak_mb, sum(map(_memory_mb, [leader, *leader.children(recursive=True)])))
-            time.sleep(_SAMPLE_S)
+            family = [leader, *leader.children(recursive=True)]  # costs more than the memory of all of them
+            for _ in range(_SAMPLES_PER_FAMILY):
+                ran.peak_mb = max(ran.peak_mb, sum(map(_memory_mb, family)))
+                time.sleep(_SAMPLE_S)
 
 
 def _memory_mb(process: psutil.Process) -> float:
@@ -210,10 +222,4 @@ def _load_outcome(folder: Path, ran: _Ran) -> tuple[str, str]:
     return outcome, ""
 
 
-def main(names: list[str], certificate: Path, where: Path) -> Iterator[Run]:
-    """Every command against these behaviours."""
-    for place, name in enumerate(names or CORPUS):
-        for verb, run in (("conformance", run_suite), ("load", run_load)):
-            folder = where / f"{place}-{verb}"
-            folder.mkdir(parents=True)
-            yield run(name, folder, certificate)
+COMMANDS: dict[str, Callable[[str, Path, Path], Run]] = {"conformance": run_suite, "load": run_load}
