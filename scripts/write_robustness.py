@@ -3,7 +3,7 @@
     python -m scripts.write_robustness [--jobs N] [--again] [--page] [PART OF A NAME ...]
 
 Without names it runs all; otherwise those whose name contains one of them, and the page says how many. Each run is
-kept in build/robustness/ at its end: the next call goes on with what is left and what did not hold. --jobs: how many
+kept in build/robustness/ at its end: the next call runs what is left and what did not hold. --jobs: how many
 run at the same time (as many as cores). --again: forget what is kept. --page: run nothing, write the page.
 """
 

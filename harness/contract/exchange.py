@@ -16,6 +16,7 @@ from propcache.api import cached_property
 from harness.contract.decoding.body import DecodedBody, decoded_body
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.limits import frame_cost
 from harness.contract.decoding.memory import recent
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
@@ -32,6 +33,10 @@ _IDENTITY_BYTES = 400
 
 def _decoder_bytes(decoder: FullDecoder) -> int:
     return decoder.decoded_bytes
+
+
+def _first_event_bytes(event: DecodedFrame | None) -> int:
+    return 0 if event is None else frame_cost(event.frame.raw, has_data=True)
 
 
 def _sequence_bytes(sequence: tuple[EventIdentity, ...]) -> int:
@@ -161,6 +166,18 @@ class Exchange:
         """The frames for which a client dispatches an event."""
         return self._decoded.event_frames
 
+    @recent(_first_event_bytes)
+    def first_event(self) -> DecodedFrame | None:
+        """The first of `events`; None if there is none. Nothing after it is decoded."""
+        if not self.summary.events:
+            return None
+        decoder = FullDecoder(self.profile)
+        for read in self.reads:
+            decoder.feed(read.arrival_ns, read.data)
+            if decoder.events:
+                break
+        return next(iter(decoder.event_frames), None)
+
     @property
     def terminals(self) -> tuple[DecodedFrame, ...]:
         """The events that tell how the run ended."""
@@ -271,7 +288,8 @@ class Exchange:
         return (
             self.summary.events == 1
             and self.outcome == "error"
-            and carries_conflict_code(self.events[0].frame.data or "")
+            and self.first_event is not None
+            and carries_conflict_code(self.first_event.frame.data or "")
         )
 
     @property

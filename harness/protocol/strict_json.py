@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 
 #: Limits of parsers in wide use (serde_json, Jackson): what exceeds them is valid JSON that some clients cannot read.
@@ -124,6 +125,8 @@ def _loads_deep(text: str) -> Any:
     root: list[Any] = []
     stack: list[tuple[Any, str | None]] = [(root, None)]  # the open containers, and the key of the next value
     while True:
+        if len(stack) > KEPT_DEPTH:
+            place = _past_opening(text, place, stack)
         opened: Any = {"[": [], "{": {}}.get(text[place : place + 1])
         if opened is None:
             value, place = _DECODER.raw_decode(text, place)
@@ -136,6 +139,8 @@ def _loads_deep(text: str) -> Any:
                 stack[-1], place = _key(text, place, opened)
                 continue
         while len(stack) > 1:  # what may follow a value
+            if len(stack) > KEPT_DEPTH + 1:
+                place = _past_closing(text, place, stack)
             container = stack[-1][0]
             place = _after_blank(text, place)
             if _closes(text, place, container):
@@ -153,6 +158,42 @@ def _loads_deep(text: str) -> Any:
             return root[0]
 
 
+# Thousands of levels are passed at once: one at a time would take half a second for each event of such a server.
+_OPENING = re.compile(r'(?:(?:\[(?![ \t\n\r]*\])|\{[ \t\n\r]*"[^"\\\x00-\x1f]*"[ \t\n\r]*:)[ \t\n\r]*)++')
+_CLOSING = re.compile(r"[ \t\n\r]*[\]}]")
+_CLOSINGS = re.compile(rf"(?:{_CLOSING.pattern})++")
+_KEY = re.compile(r'"[^"]*"')
+_CLOSED_BY = {**dict.fromkeys(map(ord, " \t\n\r:")), ord("["): "]", ord("{"): "}"}
+_WITHOUT_BLANK = dict.fromkeys(map(ord, " \t\n\r"))
+_LEFT_OUT: dict[str, tuple[Any, str | None]] = {"]": ((), None), "}": ({}, "")}  # never written to
+
+
+def _past_opening(text: str, place: int, stack: list[tuple[Any, str | None]]) -> int:
+    """The place after all opening brackets that follow each other here; their containers are left out."""
+    match = _OPENING.match(text, place)
+    if match is None:
+        return place
+    _attach(stack, None)
+    stack += [_LEFT_OUT[closing] for closing in _KEY.sub("", match[0]).translate(_CLOSED_BY)]
+    return match.end()
+
+
+def _past_closing(text: str, place: int, stack: list[tuple[Any, str | None]]) -> int:
+    """The place after the closing brackets that follow each other here and close what was left out."""
+    match = _CLOSINGS.match(text, place)
+    if match is None:
+        return place
+    found = match[0].translate(_WITHOUT_BLANK)
+    first = max(KEPT_DEPTH + 1, len(stack) - len(found))
+    fitting = "".join("}" if isinstance(container, dict) else "]" for container, _ in reversed(stack[first:]))
+    pairs = enumerate(zip(fitting, found, strict=False))
+    count = next((place for place, (wanted, given) in pairs if wanted != given), len(fitting))
+    if not count:
+        return place
+    del stack[-count:]
+    return next(islice(_CLOSING.finditer(text, place), count - 1, None)).end()
+
+
 def _after_blank(text: str, place: int) -> int:
     match = _BLANK.match(text, place)
     return match.end() if match else place
@@ -164,7 +205,7 @@ def _closes(text: str, place: int, container: Any) -> bool:
 
 def _key(text: str, place: int, container: Any) -> tuple[tuple[Any, str | None], int]:
     """The container with the key of its next value, and where that value starts."""
-    if isinstance(container, list):
+    if not isinstance(container, dict):
         return (container, None), place
     if not text.startswith('"', place):
         raise json.JSONDecodeError("Expecting property name enclosed in double quotes", text, place)
@@ -177,6 +218,8 @@ def _key(text: str, place: int, container: Any) -> tuple[tuple[Any, str | None],
 
 def _attach(stack: list[tuple[Any, str | None]], value: Any) -> None:
     container, name = stack[-1]
+    if len(stack) > KEPT_DEPTH + 1:  # it was left out
+        return
     if isinstance(container, dict):
         container[name] = value
     else:

@@ -19,6 +19,7 @@ _PLACES = 3  # shown with their reads
 _READS_BEFORE = 4  # the one that is pointed at
 _READS_AFTER = 3
 _READ_CHARS = 240
+_BYTES_OF_CHARACTER = 4  # at most, in UTF-8
 _PLACE_BYTES = 600  # of a read, around the event that is pointed at
 _COLUMNS = (
     Verdict.PASS,
@@ -102,7 +103,7 @@ def _place_lines(place: Location, settings: Settings, redact: Redactor) -> Itera
 
 
 def _beginning(data: bytes) -> str:
-    text = printable(data)
+    text = printable(data[: _BYTES_OF_CHARACTER * (_READ_CHARS + 1)])
     return text if len(text) <= _READ_CHARS else f"{text[:_READ_CHARS]}… ({len(data)} bytes)"
 
 

@@ -26,6 +26,7 @@ from tests.contract.exchanges import (
     frame,
     head,
     id_at,
+    in_one_read,
     no_answer,
     reply,
     run,
@@ -246,6 +247,21 @@ def test_an_event_that_outgrew_the_limit_leaves_those_before_it(monkeypatch: pyt
     assert [frame.index for frame in decoder.frames] == [0]
     assert decoder.malformed is None
     assert decoder.limit == "an event is larger than 2 MiB"
+
+
+def test_the_first_event_is_found_without_what_follows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rules often point at it, in responses of which a server decides how many events they have."""
+    exchange = in_one_read(2000, reads=1000)
+    assert exchange.summary.events == 2000
+    fed: list[int] = []
+    feed = FullDecoder.feed
+    monkeypatch.setattr(
+        FullDecoder, "feed", lambda self, at, data: fed.append(len(data)) or feed(self, at, data)
+    )
+    first = exchange.first_event
+    assert len(fed) == 1
+    assert first == exchange.events[0]
+    assert reply(404).first_event is None
 
 
 def test_a_received_response_is_not_decoded_again(monkeypatch: pytest.MonkeyPatch) -> None:

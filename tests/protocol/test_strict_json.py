@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.protocol import strict_json
 from harness.protocol.strict_json import KEPT_DEPTH, _loads_deep, loads
 from tests.protocol.test_json_values import JSON
 
@@ -41,6 +42,54 @@ def test_any_depth(depth: int) -> None:
         loads("[" * depth + "]" * (depth - 1))
     with pytest.raises(ValueError, match="Extra data"):
         loads("[" * depth + "]" * (depth + 1))
+
+
+def without_levels_below(value: Any, kept: int) -> Any:
+    if not isinstance(value, dict | list):
+        return value
+    if not kept:
+        return None
+    if isinstance(value, list):
+        return [without_levels_below(member, kept - 1) for member in value]
+    return {name: without_levels_below(member, kept - 1) for name, member in value.items()}
+
+
+@given(JSON, st.sampled_from([None, 1]), st.integers(1, 3))
+def test_levels_that_are_left_out_change_nothing_else(value: Any, indent: int | None, kept: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "KEPT_DEPTH", kept)
+        assert _loads_deep(json.dumps(value, indent=indent)) == without_levels_below(value, kept)
+
+
+@given(st.text(alphabet='[]{}",: 1a\\', max_size=14))
+def test_levels_that_are_left_out_are_checked(inner: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(strict_json, "KEPT_DEPTH", 1)
+        for text in (f"[[{inner}]]", f'{{"a":[{inner}]}}', f'[{{"a":{inner}}}]', f"[[[{inner}"):
+            try:
+                expected = without_levels_below(json.loads(text), 1)
+            except ValueError:
+                with pytest.raises(json.JSONDecodeError):
+                    _loads_deep(text)
+            else:
+                assert _loads_deep(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("opening", "middle", "closing"),
+    [
+        ('{"a":', "1", "}"),
+        ('{ "[" : [ ', '"]"', " ] }"),
+        ('[{"a\\"":', "{}", "}]"),
+        ("[", "[]", ",1]"),
+        ("[1,", "1", "]"),
+    ],
+)
+def test_deep_levels_of_any_kind(opening: str, middle: str, closing: str) -> None:
+    loads(opening * 50_000 + middle + closing * 50_000)
+    for wrong in (closing * 49_999, closing * 50_001, closing * 49_999 + ")"):
+        with pytest.raises(json.JSONDecodeError):
+            loads(opening * 50_000 + middle + wrong)
 
 
 def test_numbers_of_any_length() -> None:

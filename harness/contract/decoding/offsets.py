@@ -35,9 +35,9 @@ def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan
 
     For a frame in several reads it is the part in the last one, which completed it. Unknown indexes are left out.
     """
-    frames_before = _frame_counts(reads)
+    frames_before = _frame_counts(reads, max(indexes, default=-1))
     decoder, spans_by_index = FullDecoder(keeps_frames=False), dict[int, ByteSpan]()
-    for number, (read, (first, end)) in enumerate(zip(reads, pairwise(frames_before), strict=True)):
+    for number, (read, (first, end)) in enumerate(zip(reads, pairwise(frames_before), strict=False)):
         if any(first <= index < end for index in indexes):
             spans_by_index.update(_spans_in_read(decoder, read, number))
         else:
@@ -45,10 +45,15 @@ def spans(reads: Sequence[Read], indexes: Collection[int]) -> dict[int, ByteSpan
     return {index: span for index, span in spans_by_index.items() if index in indexes}
 
 
-def _frame_counts(reads: Sequence[Read]) -> list[int]:
-    """The number of frames completed before each read, and after the last."""
+def _frame_counts(reads: Sequence[Read], last: int) -> list[int]:
+    """The number of frames completed before each read, up to the read that completes the frame with the index `last`.
+
+    What follows is not decoded: a server decides how much that is.
+    """
     decoder, counts = FullDecoder(keeps_frames=False), [0]
     for read in reads:
+        if counts[-1] > last:
+            break
         decoder.feed(read.arrival_ns, read.data)
         counts.append(decoder.frame_count)
     return counts

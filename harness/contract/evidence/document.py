@@ -33,6 +33,7 @@ _WHOLE_UP_TO_FRAMES = 2_000
 _EXCERPT_TOTAL_BYTES = 131_072  # of the shown reads, and as many of the events
 _OUTLINE_BYTES = 200
 _HEAD_CHARACTERS = 16_384
+_FREQUENT_BELOW = 0x800  # in UTF-8 of one or two bytes
 
 
 class EvidenceLeftOutError(ValueError):
@@ -42,15 +43,28 @@ class EvidenceLeftOutError(ValueError):
 def printable(data: bytes, limit: int | None = None) -> str:
     """Bytes as text on one line. Line breaks, unprintable characters and bytes that are not UTF-8 are escaped."""
     shown = data if limit is None else data[:limit]
-    escaped = "".join(map(_printable, shown.decode("utf-8", "surrogateescape")))
+    escaped = shown.decode("utf-8", "surrogateescape").translate(_PRINTABLE)
     left = len(data) - len(shown)
     return f"{escaped}… ({left} more bytes)" if left else escaped
+
+
+class _Printable(dict[int, str]):
+    """For `str.translate`: each character as it is shown. Filled as characters occur, with the frequent ones."""
+
+    def __missing__(self, code: int) -> str:
+        shown = _printable(chr(code))
+        if code < _FREQUENT_BELOW or 0xDC80 <= code <= 0xDCFF:
+            self[code] = shown
+        return shown
 
 
 def _printable(char: str) -> str:
     if "\udc80" <= char <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(char) - 0xDC00:02x}"
     return char if char.isprintable() and char != "\\" else escaped(char)
+
+
+_PRINTABLE = _Printable()
 
 
 def document(exchange: Exchange, *, base_url: str, secrets: Iterable[str] = ()) -> dict[str, Any]:
@@ -79,6 +93,7 @@ def _is_small(exchange: Exchange) -> bool:
     return (
         exchange.size_bytes <= _WHOLE_UP_TO_BYTES
         and len(exchange.reads) <= _WHOLE_UP_TO_FRAMES
+        and exchange.summary.events <= _WHOLE_UP_TO_FRAMES  # which needs no frames
         and len(exchange.frames) <= _WHOLE_UP_TO_FRAMES
     )
 

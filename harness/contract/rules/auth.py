@@ -13,7 +13,7 @@ from harness.protocol.strict_json import loads
 
 
 def _refused(response: Exchange, statuses: Collection[int], what: str) -> RuleResult:
-    first_event = response.events[0] if response.events else None
+    first_event = response.first_event
     allowed = ", ".join(map(str, sorted(statuses)))
     if response.started_run:
         return failed(f"{what} was accepted: {response.describe()}", Location(response, first_event))

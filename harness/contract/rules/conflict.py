@@ -97,7 +97,7 @@ def is_conflict(response: Exchange, original: Exchange, situation: str, expect: 
     if problem := require_accepted(original):
         return problem
     form = rejection_form(response, original)
-    places = (Location(original), Location(response, response.events[0] if response.events else None))
+    places = (Location(original), Location(response, response.first_event))
     if form is not None and _is_declared_form(form, expect):
         return passed(f"rejected ({form})")
     if form is not None:

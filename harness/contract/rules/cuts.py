@@ -104,7 +104,7 @@ def stitch(
             f"{where}: the resumed stream starts with event {start + 1}, {identity_label(resumed[0])}: "
             f"{_start_error(start, len(seen))}",
             _seen_location(cut, len(seen) - 1),
-            Location(cut.resumed, cut.resumed.events[0]),
+            Location(cut.resumed, cut.resumed.first_event),
         )
     if difference := first_difference(canonical[start:], resumed):
         return policy, failed(
@@ -256,7 +256,7 @@ def judge_cuts(cuts: Sequence[CutRun], by_id: bool, expect: Expectations) -> Rul
         return failed(
             "without Last-Event-ID, some resumed streams replay from the first event and some start later: events "
             "are lost at the resume point",
-            *(Location(cut.resumed, cut.resumed.events[0]) for cut in without_last_event_id.values()),
+            *(Location(cut.resumed, cut.resumed.first_event) for cut in without_last_event_id.values()),
         )
     return result
 

@@ -172,7 +172,7 @@ def _spread_result(run: Exchange, times: EventTimes, expected_ms: float) -> Rule
     if share >= _SPREAD:
         return None
     what = f"{len(times.arrived_ms)} events produced over {expected_ms:.0f} ms arrived within {times.spread_ms:.0f} ms"
-    place = Location(run, run.events[0])
+    place = Location(run, run.first_event)
     if share > _BUNCHED:
         return inconclusive(f"{what}: the server, the network or this machine delayed some of them", place)
     largest = max(blocks_of(times), key=lambda block: block.count)

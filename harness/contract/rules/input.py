@@ -20,13 +20,13 @@ def _is_client_error(response: Exchange) -> bool:
 
 def _client_error(response: Exchange, what: str) -> RuleResult:
     if response.started_run:
-        return failed(f"{what} was accepted: {response.describe()}", Location(response, response.events[0]))
+        return failed(f"{what} was accepted: {response.describe()}", Location(response, response.first_event))
     if not _is_client_error(response):
         return failed(f"{what} got {response.describe()}, not a 4xx", Location(response))
     kinds = {event.event.type for event in response.events if event.event}
     if kinds - {"error"}:
         return failed(
-            f"{what} got {response.status}, but with run events", Location(response, response.events[0])
+            f"{what} got {response.status}, but with run events", Location(response, response.first_event)
         )
     return passed(f"{what} got {response.status}")
 

@@ -161,7 +161,7 @@ def _own_id_result(run: Exchange, answer: Exchange, expect: Expectations, *, hon
     return failed(
         f"Last-Event-ID {quoted(named)}: the stream starts with event {(start or 0) + 1}, not with the "
         "one after that id",
-        Location(answer, answer.events[0]),
+        Location(answer, answer.first_event),
     )
 
 
@@ -212,7 +212,7 @@ def _is_a_rest(
         reason = f"{counted(place - start, 'event')} repeated, although the stream is not a full replay"
     return failed(
         f"{what}: the stream starts with event {start + 1}, {identity_label(sequence[start])}: {reason}",
-        Location(answer, answer.events[0]),
+        Location(answer, answer.first_event),
     )
 
 
@@ -260,6 +260,6 @@ def not_replayed(cut: CutRun) -> RuleResult:
     if cut.seen and cut.resumed.sequence[:1] == cut.seen[:1]:
         return failed(
             f"Last-Event-ID {named} in flight: the stream was replayed from the first event",
-            Location(cut.resumed, cut.resumed.events[0]),
+            Location(cut.resumed, cut.resumed.first_event),
         )
     return passed(f"Last-Event-ID {named} in flight: not replayed")

@@ -63,7 +63,7 @@ def success(runs: Sequence[Exchange]) -> RuleResult:
         return failed(
             f"{len(taken)} of {counted(len(runs), 'valid request')} with a new key got a conflict, for example "
             f"{taken[0].label}: {taken[0].describe()}",
-            *(Location(run, run.events[0] if run.events else None) for run in taken[:2]),
+            *(Location(run, run.first_event) for run in taken[:2]),
         )
     ended_so = [run for run in runs if run.started_run and run.outcome not in {"done", None}]
     if ended_so:

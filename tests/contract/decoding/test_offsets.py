@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.offsets import ByteSpan, around, spans
 from harness.contract.decoding.read_log import Read
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, frame, head, in_one_read, token
@@ -27,6 +28,21 @@ def test_an_event_in_one_read_of_hundreds(place: int) -> None:
     given = tuple(in_one_read(400).reads)
     (span,) = spans(given, [place]).values()
     assert text(given, span) == chunk(done(399) if place == 399 else token(place))
+
+
+def test_what_follows_the_last_event_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server decides how much that is."""
+    fed: list[int] = []
+    feed = FullDecoder.feed
+    monkeypatch.setattr(
+        FullDecoder, "feed", lambda self, at, data: fed.append(len(data)) or feed(self, at, data)
+    )
+    given = reads(HEAD, *(chunk(token(place)) for place in range(1000)))
+    assert list(spans(given, [2])) == [2]
+    assert len(fed) < 30
+    fed.clear()
+    assert spans(given, []) == {}
+    assert fed == []
 
 
 def test_what_there_is_not_is_left_out() -> None:
