@@ -11,6 +11,8 @@ import harness.suite.session
 from harness.contract.exchange import Exchange
 from harness.suite.fixtures import check, scenario_runner
 from harness.suite.scenario import ScenarioRunner
+from harness.suite.selection import requirement_of
+from harness.suite.session import NeededScenario
 
 from .scenarios import every_scenario
 
@@ -35,14 +37,16 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Tell the session which scenarios the selected tests need, in the order of the tests."""
-    needed: dict[str, None] = {}
+    needed: dict[str, list[str]] = {}
     for item in session.items:
+        requirement_id = requirement_of(item)
         callspec = getattr(item, "callspec", None)
         parameters = callspec.params.values() if callspec else ()
-        needed.update(dict.fromkeys(getattr(item, "fixturenames", ())))
-        needed.update(dict.fromkeys(value for value in parameters if value in SCENARIOS))
+        for name in (*getattr(item, "fixturenames", ()), *parameters):
+            if name in SCENARIOS and requirement_id is not None:
+                needed.setdefault(name, []).append(requirement_id)
     session.config.stash[harness.suite.session.SCENARIOS] = [
-        SCENARIOS[name] for name in needed if name in SCENARIOS
+        NeededScenario(SCENARIOS[name], frozenset(requirements)) for name, requirements in needed.items()
     ]
 
 

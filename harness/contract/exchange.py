@@ -22,6 +22,7 @@ from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
 from harness.profiles.library import default_profile
+from harness.profiles.named_id import named_id
 from harness.profiles.profile import Profile
 from harness.profiles.workflow_actions.conflict import carries_conflict_code
 from harness.profiles.workflow_actions.identity import EventIdentity
@@ -210,6 +211,11 @@ class Exchange:
         return self._response.identities()
 
     @property
+    def named_id(self) -> str | None:
+        """The id of the event after which the request asks to resume; None if it names none."""
+        return named_id(self.profile, self.request)
+
+    @property
     def text(self) -> str:
         """The contents of all tokens, joined."""
         return "".join(
@@ -286,7 +292,8 @@ class Exchange:
         that knowledge ask `is_rejection_event`.
         """
         return (
-            self.summary.events == 1
+            self.profile.conflict_status is not None
+            and self.summary.events == 1
             and self.outcome == "error"
             and self.first_event is not None
             and carries_conflict_code(self.first_event.frame.data or "")

@@ -77,6 +77,8 @@ class Events(Part):
     #: Where an event's type stands.
     type: Expression = Expression("event")
     run_id: Expression | None = None
+    #: Where the request's JSON body has the run's id, if the client chooses it.
+    client_run_id: Expression | None = None
     token: EventRule
     snapshot: EventRule | None = None
     reasoning: EventRule | None = None
@@ -121,6 +123,12 @@ class Events(Part):
         if self.end == END_OUTCOME and self.done is None:
             raise ValueError('end = "outcome" needs a rule for done')
         return self
+
+    @property
+    def tells_whole_text(self) -> bool:
+        """Whether an event has the run's whole text, in addition to the tokens."""
+        rules = (self.snapshot, self.done, self.error, self.cancelled)
+        return any(rule is not None and rule.text is not None for rule in rules)
 
     def rules(self, names: tuple[str, ...]) -> list[tuple[str, EventRule]]:
         """The rules of these names that the profile has, in the order of the file."""

@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from harness.profiles.capability import Capability
 from harness.profiles.event_reader import EventReader
-from harness.profiles.event_rules import Events, Ids, Name, Part, as_tuple
+from harness.profiles.event_rules import END_CLOSE, Events, Ids, Name, Part, as_tuple
 from harness.profiles.expressions import Expression
 from harness.profiles.run_event import FrameReader
 from harness.profiles.templates import UUID, placeholders
@@ -169,6 +169,10 @@ class Profile(Part):
     outcome: OutcomeRequest | None = None
     idempotency: Idempotency | None = None
     rejects: Rejects = Rejects()
+    #: What else the API promises, of what no other part shows.
+    promises: frozenset[Literal[Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE]] = (
+        frozenset()
+    )
 
     @model_validator(mode="after")
     def _knows_its_placeholders(self) -> Self:
@@ -209,18 +213,44 @@ class Profile(Part):
     @cached_property
     def capabilities(self) -> frozenset[Capability]:
         """What the API promises."""
+        events, ids, key, resume = self.events, self.ids, self.idempotency, self.resume
+        has_run_id, makes_run_id = events.run_id is not None, not self._client_must_choose_run_id
         present = {
-            Capability.IDEMPOTENCY_KEY: self.idempotency is not None,
-            Capability.KEY_CONFLICT: self.idempotency is not None
-            and self.idempotency.conflict != "undocumented",
-            Capability.RESUME: self.resume is not None or self.idempotency is not None,
-            Capability.RESUME_AFTER_ID: self.resume is not None and self.resume.starts == "after",
-            Capability.EVENT_IDS: self.ids is not None,
-            Capability.ORDERED_IDS: self.ids is not None and self.ids.order != "opaque",
-            Capability.RUN_ID: self.events.run_id is not None,
+            Capability.OUTCOME: events.done is not None,
+            Capability.END: events.end != END_CLOSE,
+            Capability.ERROR_EVENT: events.error is not None,
+            Capability.CANCELLED_EVENT: events.cancelled is not None,
+            Capability.WHOLE_TEXT: events.tells_whole_text,
+            Capability.EVENT_NAMES: events.type == Expression("data.type"),
+            Capability.USAGE: events.usage is not None,
+            Capability.EVENT_IDS: ids is not None,
+            Capability.ORDERED_IDS: ids is not None and ids.order != "opaque",
+            Capability.CLOCK_IDS: ids is not None and ids.order == "ms-seq",
+            Capability.RUN_ID: has_run_id,
+            Capability.SERVER_RUN_ID: has_run_id and makes_run_id,
+            Capability.CLIENT_RUN_ID: has_run_id and events.client_run_id is not None,
+            Capability.AUTHENTICATION: bool(self.rejects.unauthenticated),
+            Capability.MALFORMED_REJECTED: bool(self.rejects.malformed) and self.run.json_body is not None,
+            Capability.REQUIRED_FIELDS: bool(self.rejects.required),
+            Capability.JSON_BODY: self.run.json_body is not None,
+            Capability.IDEMPOTENCY_KEY: key is not None,
+            Capability.KEY_CONFLICT: self.conflict_status is not None,
+            Capability.RESUME: resume is not None or key is not None,
+            Capability.REREAD: key is not None or (resume is not None and resume.starts == "start"),
+            Capability.RESUME_AFTER_ID: resume is not None and resume.starts == "after",
             Capability.CANCEL: self.cancel is not None,
             Capability.OUTCOME_REQUEST: self.outcome is not None,
-            Capability.ERROR_EVENT: self.events.error is not None,
-            Capability.USAGE: self.events.usage is not None,
         }
-        return frozenset(name for name, is_present in present.items() if is_present)
+        return frozenset(name for name, is_present in present.items() if is_present) | self.promises
+
+    @property
+    def conflict_status(self) -> int | None:
+        """The documented status of a used key with a different body; None if there is none."""
+        conflict = self.idempotency.conflict if self.idempotency is not None else None
+        return conflict if isinstance(conflict, int) else None
+
+    @property
+    def _client_must_choose_run_id(self) -> bool:
+        """Whether each request has the run's id."""
+        chosen, body = self.events.client_run_id, self.run.json_body
+        return chosen is not None and isinstance(body, dict) and chosen.find(body) is not None

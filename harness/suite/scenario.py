@@ -18,7 +18,9 @@ from typing import Any, Self, TypeVar
 from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
-from harness.contract.rules.rule import Need
+from harness.contract.rules.rule import Need, Requirement
+from harness.profiles.capability import Capability
+from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.protocol.request import HttpRequest
 from harness.suite.sending import NotApplicable, PatientSender, Undecided
 from harness.suite.throttle import retry_after_s
@@ -98,6 +100,14 @@ class ScenarioContext(PatientSender):
         """Raises NotApplicable if the target does not offer `need`."""
         if not self.target.offers(need):
             raise NotApplicable(f"configure {need.setting}")
+
+    def not_applicable(self, requirement: Requirement) -> str | None:
+        """Why a requirement is not applicable to the target's API, in a sentence; None if it is applicable."""
+        profile, checks_token = self.target.profile, Capability.AUTHENTICATION in requirement.promise
+        may_lack_token = profile.name != WORKFLOW_ACTIONS  # its documentation requires one
+        if checks_token and may_lack_token and not self.target.principal.token:
+            return "the target is used without a token; configure target.token to test how it checks tokens"
+        return requirement.not_promised(profile)
 
     def forbid_when_read_only(self, what: str) -> None:
         """Raises NotApplicable with --read-only; `what` names what is not sent."""

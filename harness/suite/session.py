@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +38,20 @@ from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, Scena
 from harness.suite.selection import requirement_of
 from harness.suite.terminal_report import explain, write_summary
 
+
+@dataclass(frozen=True, slots=True)
+class NeededScenario:
+    """A scenario that selected tests need. requirements: the ids of what they decide."""
+
+    play: Callable[[ScenarioContext], Coroutine[Any, Any, Any]]
+    requirements: frozenset[str]
+
+
 _PLUGIN_NAME = "harness-session"
 _COMPLETED = frozenset({pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED})
 
 #: The scenarios that the selected tests need, set by the suite, so that all of them can start at once.
-SCENARIOS: pytest.StashKey[Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]] = (
-    pytest.StashKey()
-)
+SCENARIOS: pytest.StashKey[Iterable[NeededScenario]] = pytest.StashKey()
 RUNNER: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
 #: On a test: its finding and evidence.
 EVALUATED: pytest.StashKey[Evaluated] = pytest.StashKey()
@@ -149,7 +156,21 @@ class TargetSession:
         if progress_file is not None and not self._is_worker:
             self.progress = Progress(progress_file, sum(1 for item in session.items if requirement_of(item)))
         if not self._is_worker and not self._distributes:
-            runner.begin(self.config.stash.get(SCENARIOS, ()))
+            needed = self.config.stash.get(SCENARIOS, ())
+            runner.begin(one.play for one in needed if any(map(self._applies, one.requirements)))
+
+    def _applies(self, requirement_id: str) -> bool:
+        runner = self.runner
+        return runner is not None and runner.context.not_applicable(find(requirement_id)) is None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Before any fixture, so that no request of a rule is sent that does not apply. Raises NotApplicable."""
+        requirement_id = requirement_of(item)
+        if requirement_id is not None and self.runner is not None:
+            reason = self.runner.context.not_applicable(find(requirement_id))
+            if reason is not None:
+                raise NotApplicable(reason)
 
     def _ensure_writable(self) -> None:
         """Check the files to write before the test. Raises FileWriteError."""

@@ -264,7 +264,7 @@ CORPUS = [
             "resume.start": "a resume without Last-Event-ID starts with: tail",
             "key.body-canonical": "a different key order makes a different body; "
             "different whitespace makes a different body",
-            "events.unknown-types": "types beyond the documented four: 'step', 'usage.reported'",
+            "events.unknown-types": "types beyond the documented ones: 'step', 'usage.reported'",
         },
     ),
     _entry(

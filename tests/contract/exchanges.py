@@ -14,6 +14,8 @@ from typing import Any
 from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.formatting import counted
+from harness.profiles.library import default_profile
+from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
 
 EPOCH_MS = 1_717_000_000_000  # the wall clock, and the ids' first part, when a request is sent
@@ -47,6 +49,7 @@ def scripted(
     sent_ms: float | None = 0.0,
     ended_ms: float | None = None,
     late_ms: float = 0.0,
+    profile: Profile | None = None,
 ) -> Exchange:
     """The Exchange of these reads. sent_ms: shifts all of it on the clock; None if it was never sent completely.
 
@@ -69,6 +72,7 @@ def scripted(
         reads=tuple(Read(base_ns + int(at_ms * 1e6), 1000, data) for at_ms, data in parts),
         ending=ending,
         ending_detail=detail,
+        profile=profile or default_profile(),
     )
 
 

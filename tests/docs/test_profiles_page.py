@@ -7,12 +7,15 @@ import re
 import pytest
 from pydantic import BaseModel
 
-from harness.profiles import library, profile
+from harness.profiles import event_rules, library, profile
+from harness.profiles.capability import Capability
 from tests.docs.pages import ROOT, read
 
 PAGE = read(ROOT / "docs" / "profiles.md")
 MODELS = [
-    model for model in vars(profile).values() if isinstance(model, type) and issubclass(model, BaseModel)
+    model
+    for model in {**vars(profile), **vars(event_rules)}.values()
+    if isinstance(model, type) and issubclass(model, BaseModel)
 ]
 PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 NAMED = set(re.findall(r"[\w.-]+", " ".join(re.findall(r"`([^`]+)`", PROSE))))
@@ -40,4 +43,9 @@ def test_every_profile_is_listed() -> None:
 
 def test_the_example_is_a_profile() -> None:
     (example,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert library.parse(example, "the example").capabilities == {profile.Capability.ERROR_EVENT}
+    assert library.parse(example, "the example").capabilities == {
+        Capability.OUTCOME,
+        Capability.END,
+        Capability.ERROR_EVENT,
+        Capability.JSON_BODY,
+    }

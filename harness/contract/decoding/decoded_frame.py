@@ -20,7 +20,8 @@ class DecodedFrame:
 
     index: its position among the stream's frames, from 0. arrival_ns: arrival of the read that completed it. event:
     its data as a RunEvent; None if it has no data, or data that is not a RunEvent (`problem` says why). id: where the
-    profile says that ids stand. id_order: how its profile orders ids (Ids.order).
+    profile says that ids stand. id_order: how its profile orders ids (Ids.order). kind: its type, also if its data have
+    a problem; empty if it has none.
     """
 
     index: int
@@ -30,6 +31,7 @@ class DecodedFrame:
     problem: str | None
     id: str | None
     id_order: str = "ms-seq"
+    kind: str = ""
 
     @cached_property
     def position(self) -> tuple[int, ...] | None:
@@ -71,4 +73,4 @@ def decode_frame(index: int, arrival_ns: int, frame: Frame, profile: Profile) ->
         return DecodedFrame(index, arrival_ns, frame, None, None, frame.id, order)
     event = profile.reader.read(frame)
     read = None if event.problem is not None else event
-    return DecodedFrame(index, arrival_ns, frame, read, event.problem, event.id, order)
+    return DecodedFrame(index, arrival_ns, frame, read, event.problem, event.id, order, event.type)

@@ -8,7 +8,16 @@ from typing import Any
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.rule import Level, Need, is_same_run, quoted, require_accepted, rule
+from harness.contract.rules.rule import (
+    Level,
+    Need,
+    has_run_events,
+    is_same_run,
+    quoted,
+    require_accepted,
+    rule,
+)
+from harness.profiles.capability import Capability
 from harness.protocol.strict_json import loads
 
 
@@ -19,8 +28,7 @@ def _refused(response: Exchange, statuses: Collection[int], what: str) -> RuleRe
         return failed(f"{what} was accepted: {response.describe()}", Location(response, first_event))
     if response.status not in statuses:
         return failed(f"{what} got {response.describe()}, not {allowed}", Location(response))
-    kinds = {event.event.type for event in response.events if event.event}
-    if kinds - {"error"}:
+    if has_run_events(response):
         return failed(f"{what} got {response.status}, but with run events", Location(response, first_event))
     return passed(f"{what} got {response.status}")
 
@@ -50,6 +58,7 @@ def _no_run(control: Exchange, followup: Exchange, what: str) -> RuleResult | No
     why="Anyone could run actions in someone else's name.",
     fix="Check for a token before anything else, and answer 401 if there is none.",
     source="api",
+    promise=(Capability.AUTHENTICATION,),
 )
 def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a request without a token"
@@ -66,6 +75,7 @@ def missing(control: Exchange, refused: Exchange, followup: Exchange) -> RuleRes
         "or expired."
     ),
     source="api",
+    promise=(Capability.AUTHENTICATION,),
 )
 def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a garbage token"
@@ -81,6 +91,7 @@ def bad(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     why="It tells a generic client how to authenticate.",
     fix="Send `WWW-Authenticate: Bearer` with each 401.",
     source="RFC 9110",
+    promise=(Capability.AUTHENTICATION,),
 )
 def challenge(control: Exchange, refused: Exchange) -> RuleResult:
     if problem := require_accepted(control):
@@ -126,6 +137,7 @@ def _content(response: Exchange) -> dict[str, Any]:
     why="A different response reveals to an unauthenticated client which keys, and so which runs, exist.",
     fix="Check the token before you look up the `Idempotency-Key`.",
     source="ours",
+    promise=(Capability.AUTHENTICATION, Capability.IDEMPOTENCY_KEY),
 )
 def before_key(
     control: Exchange, known: Exchange, clashing: Exchange, unknown: Exchange, unknown_too: Exchange
@@ -165,6 +177,7 @@ def before_key(
         "they differ."
     ),
     source="api",
+    promise=(Capability.ORGANIZATION,),
 )
 def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> RuleResult:
     what = "a foreign organizationId"
@@ -182,6 +195,7 @@ def org_mismatch(control: Exchange, refused: Exchange, followup: Exchange) -> Ru
     why="A conflict response reveals that the key exists.",
     fix="Check the organization before you look up the `Idempotency-Key`.",
     source="reading 7",
+    promise=(Capability.ORGANIZATION, Capability.KEY_CONFLICT),
 )
 def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     """`refused` has a foreign organizationId (so a different body) and the key of `control`."""
@@ -199,6 +213,7 @@ def org_before_conflict(control: Exchange, refused: Exchange) -> RuleResult:
     why="If two customers choose the same key, one would see the other's run.",
     fix="Store and look up keys by organization and key together, for example with a unique index over both.",
     source="reading 7",
+    promise=(Capability.IDEMPOTENCY_KEY, Capability.AUTHENTICATION),
     needs=Need.SECOND_PRINCIPAL,
 )
 def key_scope(first: Exchange, second: Exchange) -> RuleResult:
@@ -225,6 +240,7 @@ def key_scope(first: Exchange, second: Exchange) -> RuleResult:
     why="Query strings end up in logs, and tokens with them.",
     fix="Read the token from the `Authorization` header only, and ignore the query string.",
     source="RFC 6750",
+    promise=(Capability.AUTHENTICATION,),
 )
 def query_token(control: Exchange, refused: Exchange) -> RuleResult:
     return require_accepted(control) or _refused(refused, {400, 401, 403, 404}, "a token in the query string")

@@ -47,7 +47,7 @@ class LaterCut(CutRun):
     @property
     def seen(self) -> tuple[EventIdentity, ...]:
         """All events the client had before the cut; with Last-Event-ID, only up to that id."""
-        return _up_to((*self.kept, *self.before.sequence), self.resumed.request.header("last-event-id"))
+        return _up_to((*self.kept, *self.before.sequence), self.resumed.named_id)
 
 
 def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expectations) -> list[Finding]:
@@ -68,7 +68,7 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
     ):
         return _wrong_reread(cuts, reread, expect)
     findings = [resume.every_cut(cuts, expect=expect)]
-    named = last.request.header("last-event-id")
+    named = last.named_id
     is_named = whole is not None and named in {event.id for event in whole.sequence}
     if whole is not None and is_named and last.terminals and expect.last_event_id:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
@@ -97,7 +97,7 @@ def _cuts(
         kept = _kept(received, part, whole, expect)
         cuts.append(LaterCut(part, last, whole, kept, cut[0]))
         received = (*kept, *part.sequence)
-    return cuts if last.request.header("last-event-id") is None else cuts[-1:]
+    return cuts if last.named_id is None else cuts[-1:]
 
 
 def _kept(
@@ -105,7 +105,7 @@ def _kept(
 ) -> tuple[EventIdentity, ...]:
     """The events a client keeps when `part` starts: none if `part` starts with the first event."""
     actual = part.sequence
-    last_id = part.request.header("last-event-id")
+    last_id = part.named_id
     if actual and received and actual[0] == received[0]:
         return ()
     kept = _up_to(received, last_id) if last_id is not None else ()

@@ -8,14 +8,14 @@ be an event.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, info, passed
-from harness.contract.rules.resume import require_replays
+from harness.contract.rules.leaks import contains, texts
+from harness.contract.rules.replays import require_replays
 from harness.contract.rules.rule import (
     Level,
     Need,
@@ -26,12 +26,8 @@ from harness.contract.rules.rule import (
     rule,
 )
 from harness.contract.rules.sequences import first_difference
-from harness.profiles.workflow_actions.conflict import CONFLICT_STATUS
-from harness.profiles.workflow_actions.events import KNOWN_TYPES
+from harness.profiles.capability import Capability
 from harness.protocol.strict_json import loads
-
-_SHORTEST_VALUE = 8  # characters: a shorter number is found by chance
-_SHORTEST_TEXT = 5
 
 
 def rejection_form(response: Exchange, run: Exchange | None = None) -> str | None:
@@ -40,8 +36,8 @@ def rejection_form(response: Exchange, run: Exchange | None = None) -> str | Non
     run: a run of the same action with a different key. If it failed with the code 409 itself, a stream of that form
     is not evidence of a rejection.
     """
-    if response.status == CONFLICT_STATUS:
-        return f"status 409 with {_content_form(response)}"
+    if response.status is not None and response.status == response.profile.conflict_status:
+        return f"status {response.status} with {_content_form(response)}"
     if response.status == 200 and response.has_conflict_event and not (run and run.has_conflict_event):
         return "an error event with the code 409"
     return None
@@ -49,8 +45,8 @@ def rejection_form(response: Exchange, run: Exchange | None = None) -> str | Non
 
 def _content_form(response: Exchange) -> str:
     if response.events:
-        types = [event.event.type if event.event else None for event in response.events]
-        return "an error event" if types == ["error"] else "a stream that is not one error event"
+        outcomes = [event.event.outcome if event.event else None for event in response.events]
+        return "an error event" if outcomes == ["error"] else "a stream that is not one error event"
     if not response.body:
         return "an empty body"
     return "a JSON body" if _is_json(response.body) else "a body that is neither JSON nor an event"
@@ -138,6 +134,7 @@ def _is_run_of(response: Exchange, original: Exchange) -> bool:
         "differs."
     ),
     source="api",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectations) -> RuleResult:
     """`conflicts` are pairs of a run and the response to a different body with its key.
@@ -166,6 +163,7 @@ def _was_in_flight(original: Exchange, conflicting: Exchange) -> bool:
     why="Different requests with one key collide while the first is running.",
     fix="Store the body's fingerprint when the run starts, not when it ends, and compare it on each request.",
     source="api",
+    promise=(Capability.KEY_CONFLICT,),
     needs=Need.LONG_ACTION,
 )
 def in_flight(original: Exchange, *conflicting: Exchange, expect: Expectations) -> RuleResult:
@@ -194,6 +192,7 @@ def _in_flight(original: Exchange, conflicting: Exchange, expect: Expectations) 
     why="Keys are also reused by mistake hours later.",
     fix="Keep the body's fingerprint as long as the key, and compare it after the run's end too.",
     source="api",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_terminal(original):
@@ -208,6 +207,7 @@ def after_completion(original: Exchange, conflicting: Exchange, *, expect: Expec
     why="A fingerprint over only some fields mistakes a different request for a retry.",
     fix="Compute the fingerprint over the whole body, nested values included, not over selected fields.",
     source="api",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Expectations) -> RuleResult:
     """`varied` maps the name of the one field that differs to the response to that body."""
@@ -232,6 +232,7 @@ def any_field(original: Exchange, varied: Mapping[str, Exchange], *, expect: Exp
     why="A mistake with a key must not kill the run that owns it.",
     fix="Reject the request before you change the stored run; do not cancel, overwrite or delete it.",
     source="ours",
+    promise=(Capability.KEY_CONFLICT,),
     needs=Need.LONG_ACTION,
 )
 def original_untouched(
@@ -266,6 +267,7 @@ def original_untouched(
     why="A rejected request that runs anyway is worse than an accepted one.",
     fix="Compare key and body before you start a run, in the same step that stores the key.",
     source="ours",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def starts_nothing(
     control: tuple[Exchange, Exchange],
@@ -311,10 +313,16 @@ def starts_nothing(
 
 def _run_event(response: Exchange) -> DecodedFrame | None:
     """The first event of a run in a response with status 409."""
-    if response.status != CONFLICT_STATUS:
+    if response.status != response.profile.conflict_status:
         return None
-    kinds = KNOWN_TYPES - {"error"}
-    return next((event for event in response.events if event.event and event.event.type in kinds), None)
+    return next(
+        (
+            event
+            for event in response.events
+            if event.event and (event.event.content or event.event.outcome not in {None, "error"})
+        ),
+        None,
+    )
 
 
 def _refused_value(response: Exchange, name: str) -> str:
@@ -336,6 +344,7 @@ def _refused_value(response: Exchange, name: str) -> str:
     why="Guessing a key must not reveal the request that it belongs to.",
     fix="Use a fixed text for the rejection, and put nothing of the stored body or its events into it.",
     source="D",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> RuleResult:
     """`secret` is a string that only the first body contains."""
@@ -346,14 +355,14 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
         return unrejected
     if conflicting.holds(secret.encode()):
         return failed("the rejection contains a value of the first request's body", Location(conflicting))
-    texts = list(_texts(conflicting))
-    if original.run_id and _contains(texts, original.run_id, conflicting):
+    said = list(texts(conflicting))
+    if original.run_id and contains(said, original.run_id, conflicting):
         return failed("the rejection contains the first run's runId", Location(conflicting))
     repeated = [event for event in conflicting.events if event.identity in original.sequence]
     if repeated:
         return failed("the rejection contains an event of the first run", Location(conflicting, repeated[0]))
-    ids = [event.frame.id for event in original.tokens if event.frame.id]
-    leaked = next((event_id for event_id in ids if _contains(texts, event_id, conflicting)), None)
+    ids = [event.id for event in original.tokens if event.id]
+    leaked = next((event_id for event_id in ids if contains(said, event_id, conflicting)), None)
     if leaked is not None:
         return failed(
             f"the rejection contains an event of the first run (id {leaked})",
@@ -369,6 +378,7 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
     why="The documentation says so, and stream clients wait for an event.",
     fix="Send the rejection as a stream with one `error` event whose `code` or `status` is 409.",
     source="api, reading 1",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def error_event(original: Exchange, conflicting: Exchange, *, expect: Expectations) -> RuleResult:
     if problem := require_accepted(original):
@@ -390,6 +400,7 @@ def error_event(original: Exchange, conflicting: Exchange, *, expect: Expectatio
     why="Clients must know which form to look for.",
     fix="Use one form for every conflict, and document it.",
     source="reading 1",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def form(original: Exchange, conflicting: Exchange) -> RuleResult:
     if problem := require_accepted(original):
@@ -398,40 +409,6 @@ def form(original: Exchange, conflicting: Exchange) -> RuleResult:
     if observed is None:
         return inconclusive(f"no 409 to check: {conflicting.describe()}", Location(conflicting))
     return info(f"a reused key with a different body gets {observed}")
-
-
-def _texts(response: Exchange) -> Iterator[str]:
-    """The header values and the content of a response.
-
-    Left out are the status line, and the ids of its events: these may look like the ids of other runs.
-    """
-    if response.head is not None:
-        yield from (value for _, value in response.head.headers)
-    if response.events:
-        contents = [event.frame.data or "" for event in response.events]
-    else:
-        contents = [response.body.decode("utf-8", "replace")]
-    for content in contents:
-        yield content
-        try:
-            yield json.dumps(json.loads(content), ensure_ascii=False)  # escaped text, unescaped
-        except (ValueError, RecursionError):
-            continue
-
-
-def _contains(texts: Sequence[str], value: str, response: Exchange) -> bool:
-    """Whether one of `texts` contains `value` as a whole.
-
-    A short value may be there by chance, and what the request itself contains reveals nothing.
-    """
-    short = len(value) < (_SHORTEST_TEXT if re.search("[A-Za-z]", value) else _SHORTEST_VALUE)
-    request = response.request
-    if short or value in request.body.decode("utf-8", "replace"):
-        return False
-    if any(value in sent for _, sent in request.headers):
-        return False
-    whole = re.compile(rf"(?<![\w-]){re.escape(value)}(?![\w-])")
-    return any(map(whole.search, texts))
 
 
 def rejections(responses: Sequence[Exchange]) -> list[Exchange]:

@@ -51,7 +51,7 @@ class CutRun:
     def seen(self) -> tuple[EventIdentity, ...]:
         """What the client received before the cut; with Last-Event-ID, only up to that id."""
         sequence = self.before.sequence
-        last_id = self.resumed.request.header("last-event-id")
+        last_id = self.resumed.named_id
         if last_id is None:
             return sequence
         ids = [event.id for event in sequence]
@@ -166,7 +166,7 @@ def together(cut: CutRun) -> tuple[EventIdentity, ...]:
 def _start_policy(
     start: int, seen: int, cut: CutRun, expect: Expectations, *, honours_ids: bool
 ) -> Start | None:
-    with_last_event_id = cut.resumed.request.header("last-event-id") is not None
+    with_last_event_id = cut.resumed.named_id is not None
     if with_last_event_id and start == seen:
         return Start.AFTER_ID
     if start == 0:
@@ -250,7 +250,7 @@ def judge_cuts(cuts: Sequence[CutRun], by_id: bool, expect: Expectations) -> Rul
     without_last_event_id = {
         policy: cut
         for cut, policy, _ in stitched
-        if cut.seen and not cut.resumed.request.header("last-event-id") and not may_have_ended(cut)
+        if cut.seen and not cut.resumed.named_id and not may_have_ended(cut)
     }
     if len(without_last_event_id) > 1:
         return failed(
@@ -266,9 +266,7 @@ def start_policies(cuts: Sequence[CutRun], expect: Expectations) -> list[str]:
 
     Every server replays a finished run, so among runs that may have ended a tail shows the policy.
     """
-    without_last_event_id = [
-        cut for cut in cuts if cut.seen and cut.resumed.request.header("last-event-id") is None
-    ]
+    without_last_event_id = [cut for cut in cuts if cut.seen and cut.resumed.named_id is None]
     in_flight = [cut for cut in without_last_event_id if not may_have_ended(cut)]
     policies = {
         str(policy)

@@ -8,7 +8,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.contract.rules.stack_traces import stack_trace
-from harness.profiles.workflow_actions.events import KNOWN_TYPES
+from harness.profiles.capability import Capability
 from harness.protocol.strict_json import loads, loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
@@ -35,14 +35,10 @@ def _object(data: str | None) -> dict[str, Any] | None:
 @needs_events
 def schema(run: Exchange) -> RuleResult:
     for event in run.events:
-        value = _object(event.frame.data)
-        if (
-            value is not None
-            and isinstance(kind := value.get("type"), str)
-            and kind in KNOWN_TYPES
-            and event.problem
-        ):
-            return failed(f"{event_label(event)}, of type {kind!r}: {event.problem}", Location(run, event))
+        if event.problem and event.kind:
+            return failed(
+                f"{event_label(event)}, of type {event.kind!r}: {event.problem}", Location(run, event)
+            )
     return passed("each event of a documented type has its fields")
 
 
@@ -60,7 +56,8 @@ def schema(run: Exchange) -> RuleResult:
 def type_(run: Exchange) -> RuleResult:
     for event in run.events:
         value = _object(event.frame.data)
-        if value is not None and not isinstance(value.get("type"), str):
+        is_known = event.event is not None and event.event.is_known
+        if value is not None and not event.kind and not is_known:
             kind = _kind(value["type"]) if "type" in value else "missing"
             return failed(f"{event_label(event)}: its type is {kind}", Location(run, event))
     return passed("each event has a type")
@@ -80,6 +77,7 @@ def _kind(value: Any) -> str:
     why="Without a code or message the user cannot act; a stack trace exposes internals.",
     fix="Put a `code` or a `message` into the `error` event, and write the stack trace to the server's log.",
     source="ours",
+    promise=(Capability.ERROR_EVENT,),
     needs=Need.FAILING_ACTION,
 )
 @needs_events
@@ -92,12 +90,12 @@ def error_detail(run: Exchange) -> RuleResult:
     if frame := stack_trace(value):
         return failed(f"the error event contains a stack trace: {quoted(frame)}", Location(run, error))
     present = [name for name in _DETAIL_FIELDS if value.get(name)]
-    if not present:
+    if not present and not (error.event and error.event.message):
         return failed(
             f"the error event does not say what failed: {quoted(error.frame.data or '')}",
             Location(run, error),
         )
-    return passed(f"the error event has {', '.join(present)}")
+    return passed(f"the error event has {', '.join(present) or 'a message'}")
 
 
 @rule(
@@ -113,8 +111,10 @@ def error_detail(run: Exchange) -> RuleResult:
 @needs_events
 def strict_json(run: Exchange) -> RuleResult:
     for event in run.events:
-        if _object(event.frame.data) is None:
+        if event.event is None and _object(event.frame.data) is None:
             continue  # framing.one-json-object reports that
+        if event.event is not None and event.event.is_literal:
+            continue
         try:
             loads_strict(event.frame.data or "")
         except ValueError as problem:
@@ -132,9 +132,11 @@ def strict_json(run: Exchange) -> RuleResult:
 )
 @needs_events
 def unknown_types(run: Exchange) -> RuleResult:
-    kinds = sorted({event.event.type for event in run.events if event.event} - KNOWN_TYPES)
+    kinds = sorted(
+        {event.event.type for event in run.events if event.event and not event.event.is_documented}
+    )
     return info(
-        "types beyond the documented four: " + ", ".join(quoted(kind, 40) for kind in kinds)
+        "types beyond the documented ones: " + ", ".join(quoted(kind, 40) for kind in kinds)
         if kinds
         else "none"
     )

@@ -9,6 +9,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, not_applicable, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 from harness.protocol.sse import lines
 from harness.protocol.strict_json import loads
 
@@ -117,6 +118,8 @@ def bom(run: Exchange) -> RuleResult:
 @needs_events
 def one_json_object(run: Exchange) -> RuleResult:
     for event in run.events:
+        if event.event is not None and event.event.is_literal:
+            continue
         data = event.frame.data or ""
         try:
             value = loads(data)
@@ -124,11 +127,12 @@ def one_json_object(run: Exchange) -> RuleResult:
             return failed(
                 f"{event_label(event)}: data {quoted(data)} is not JSON: {problem}", Location(run, event)
             )
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) and run.profile.events.data == "object":
             return failed(
                 f"{event_label(event)}: data {quoted(data)} is not a JSON object", Location(run, event)
             )
-    return passed(f"the data of every event is one JSON object ({counted(len(run.events), 'event')})")
+    what = "object" if run.profile.events.data == "object" else "value"
+    return passed(f"the data of every event is one JSON {what} ({counted(len(run.events), 'event')})")
 
 
 @rule(
@@ -247,6 +251,7 @@ def _is_json(frame: DecodedFrame) -> bool:
     why="A named event does not reach `onmessage`, so browser clients never see it.",
     fix="Leave `event:` out, or set it to the event's `type`.",
     source="W, ours",
+    promise=(Capability.EVENT_NAMES,),
     any_stream=True,
     format_only=True,
 )

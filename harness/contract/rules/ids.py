@@ -8,7 +8,9 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.rule import Level, event_label, needs_events, quoted, rule
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 
+_FORMS = {"ms-seq": "of the form <ms>-<seq>", "counter": "a number"}
 _NEAR_MS = 300_000.0  # clocks without time sync drift by seconds; a wrong time zone is off by hours
 
 
@@ -29,19 +31,22 @@ def clock_offset_ms(run: Exchange) -> float | None:
     why="A client cannot resume after an event that has no id.",
     fix="Write an `id:` line of the form `<ms>-<seq>` with each event, with the terminal event too.",
     source="api",
+    promise=(Capability.EVENT_IDS,),
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def present(run: Exchange) -> RuleResult:
     for event in run.events:
-        if event.frame.id is None:
+        if event.event is not None and event.event.is_literal:
+            continue  # the end that the profile names, for which there is nothing to resume
+        if event.id is None:
             return failed(
                 f"{event_label(event)} has no id, so a client cannot resume after it", Location(run, event)
             )
-        if event.stream_id is None:
+        if event.position is None and event.id_order in _FORMS:
             return failed(
-                f"{event_label(event)}: id {quoted(event.frame.id)} is not of the form <ms>-<seq>",
+                f"{event_label(event)}: id {quoted(event.id)} is not {_FORMS[event.id_order]}",
                 Location(run, event),
             )
     return passed(f"every event has an id ({counted(len(run.events), 'event')})")
@@ -54,6 +59,7 @@ def present(run: Exchange) -> RuleResult:
     why="A client that deduplicates by id drops the second event.",
     fix="Increase `<seq>` for each event of the same millisecond, and never reuse an id within a run.",
     source="reading 8",
+    promise=(Capability.EVENT_IDS,),
     any_stream=True,
     format_only=True,
 )
@@ -61,11 +67,11 @@ def present(run: Exchange) -> RuleResult:
 def unique(run: Exchange) -> RuleResult:
     seen: set[str] = set()
     for event in run.events:
-        if event.frame.id is None:
+        if event.id is None:
             continue
-        if event.frame.id in seen:
-            return failed(f"id {quoted(event.frame.id)} appears twice in one stream", Location(run, event))
-        seen.add(event.frame.id)
+        if event.id in seen:
+            return failed(f"id {quoted(event.id)} appears twice in one stream", Location(run, event))
+        seen.add(event.id)
     if not seen:
         return inconclusive("no event has an id", Location(run))
     return passed(f"no id appears twice ({counted(len(seen), 'id')})")
@@ -81,17 +87,18 @@ def unique(run: Exchange) -> RuleResult:
         "the same."
     ),
     source="reading 8",
+    promise=(Capability.ORDERED_IDS,),
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def increasing(run: Exchange) -> RuleResult:
-    numbered = [event for event in run.events if event.stream_id]
+    numbered = [event for event in run.events if event.position is not None]
     if not numbered:
-        return inconclusive("no event has an id of the form <ms>-<seq>", Location(run))
+        return inconclusive("no event has an id that is a number, or a pair of numbers", Location(run))
     for before, after in pairwise(numbered):
-        if before.stream_id and after.stream_id and after.stream_id <= before.stream_id:
-            return failed(f"id {after.stream_id} follows {before.stream_id}", Location(run, after))
+        if before.position and after.position and after.position <= before.position:
+            return failed(f"id {after.id} follows {before.id}", Location(run, after))
     return passed(f"ids strictly increase ({counted(len(numbered), 'id')})")
 
 
@@ -104,6 +111,7 @@ def increasing(run: Exchange) -> RuleResult:
         "Use Unix time in milliseconds as the first part of the id, and synchronize the server's clock (NTP)."
     ),
     source="api",
+    promise=(Capability.CLOCK_IDS,),
     any_stream=True,
 )
 @needs_events
@@ -116,7 +124,7 @@ def clock(run: Exchange) -> RuleResult:
     if offset_ms is None:
         first = next(event for event in run.events if event.stream_id)
         return failed(
-            f"the first id, {first.frame.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
+            f"the first id, {first.id}, is more than {_NEAR_MS / 60000:.0f} minutes off the wall clock",
             Location(run, first),
         )
     return passed(f"the ids' clock is within {abs(offset_ms):.0f} ms of this machine's clock")

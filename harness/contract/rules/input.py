@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import Level, combine, require_accepted, rule, was_accepted
+from harness.contract.rules.rule import Level, combine, has_run_events, require_accepted, rule, was_accepted
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 from harness.protocol.strict_json import loads
 
 _ERROR_STATUS_FIELDS = frozenset({"type", "title", "status", "detail", "instance"})
@@ -23,8 +24,7 @@ def _client_error(response: Exchange, what: str) -> RuleResult:
         return failed(f"{what} was accepted: {response.describe()}", Location(response, response.first_event))
     if not _is_client_error(response):
         return failed(f"{what} got {response.describe()}, not a 4xx", Location(response))
-    kinds = {event.event.type for event in response.events if event.event}
-    if kinds - {"error"}:
+    if has_run_events(response):
         return failed(
             f"{what} got {response.status}, but with run events", Location(response, response.first_event)
         )
@@ -47,6 +47,7 @@ def _each_refused(control: Exchange, responses: Mapping[str, Exchange]) -> RuleR
     why="A body that cannot be parsed must not start a run, and is the client's error, not the server's.",
     fix="Parse the body before the run starts, and answer 400 unless it is a JSON object.",
     source="api",
+    promise=(Capability.MALFORMED_REJECTED,),
 )
 def not_json(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by what was posted instead of a JSON object."""
@@ -63,6 +64,7 @@ def not_json(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
         "missing."
     ),
     source="api",
+    promise=(Capability.REQUIRED_FIELDS,),
 )
 def required(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the required field that was left out."""
@@ -78,6 +80,7 @@ def required(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
     why="A rejection that does not say what is missing costs its reader an hour.",
     fix="Put the name of the missing field into the rejection.",
     source="ours",
+    promise=(Capability.REQUIRED_FIELDS,),
 )
 def required_named(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
@@ -102,6 +105,7 @@ def required_named(control: Exchange, responses: Mapping[str, Exchange]) -> Rule
     why="A value of the wrong type fails later, deeper in the stack, and less clearly.",
     fix="Validate types without conversion (in Pydantic `strict=True`), and answer 400 if one is wrong.",
     source="api",
+    promise=(Capability.JSON_BODY,),
 )
 def types(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the wrong value and its field."""
@@ -115,6 +119,7 @@ def types(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     why="An unknown source is usually a typo, and skews the statistics.",
     fix="Declare `source` as an enumeration of the documented values, and answer 400 for any other value.",
     source="api",
+    promise=(Capability.SOURCE,),
 )
 def source(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the `source` that was sent; none is documented."""
@@ -131,6 +136,7 @@ def source(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
         "answer 400 if it is not there."
     ),
     source="api",
+    promise=(Capability.TIME_ZONE,),
 )
 def timezone(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the `userTimezone` that was sent; none is an IANA time zone."""
@@ -146,6 +152,7 @@ def timezone(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult
     why="A body that crashes a parser takes other users' runs down with it.",
     fix="Catch every error of the JSON parser, limit nesting depth and number length, and answer 400.",
     source="ours",
+    promise=(Capability.JSON_BODY,),
 )
 def hostile(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the hostile input. The server may accept or reject it, but must not fail or hang."""

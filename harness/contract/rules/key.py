@@ -18,7 +18,7 @@ from harness.contract.finding import (
     passed,
 )
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.resume import require_resume
+from harness.contract.rules.replays import require_resume
 from harness.contract.rules.rule import (
     Level,
     Need,
@@ -31,6 +31,7 @@ from harness.contract.rules.rule import (
 )
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 
 _SHOWN = 60  # characters of a key
 _UUID = re.compile(r"(?:urn:)?(?:uuid:)?\{?((?:[0-9a-f]-?){31}[0-9a-f])\}?", re.IGNORECASE)
@@ -43,6 +44,7 @@ _UUID = re.compile(r"(?:urn:)?(?:uuid:)?\{?((?:[0-9a-f]-?){31}[0-9a-f])\}?", re.
     why="A client that sends no key expects a new run each time.",
     fix="Start a new run for each request without key and `runId`; do not derive a key from the body.",
     source="api",
+    promise=(Capability.SERVER_RUN_ID,),
 )
 def none_independent(first: Exchange, second: Exchange) -> RuleResult:
     """Two requests with equal bodies, without key and runId."""
@@ -64,6 +66,7 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
         "decode or collate it, and reject a key that you cannot store with 400."
     ),
     source="api, D",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def distinct(control: tuple[Exchange, Exchange], similar: Mapping[str, Sequence[Exchange]]) -> RuleResult:
     """`similar`: by what differs in their keys, the responses to requests with different keys, a run first.
@@ -190,6 +193,7 @@ def _sent(response: Exchange) -> str:
     why="A key is opaque. If the quotes are dropped, a client that uses both texts gets one run.",
     fix="Look the key up as it was received, with its quotes; or accept only one of the two forms.",
     source="ours",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def quotes(control: tuple[Exchange, Exchange], responses: Sequence[Exchange]) -> RuleResult:
     """`responses`: to a key in quotes, and to the same text without the quotes. `control` is a run and its retry."""
@@ -203,6 +207,7 @@ def quotes(control: tuple[Exchange, Exchange], responses: Sequence[Exchange]) ->
     why="The client chooses the key; a server that accepts only one form breaks other clients.",
     fix="Treat the key as text of any form; do not parse it, for example as a UUID.",
     source="api, D",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchange, Exchange]]) -> RuleResult:
     """`pairs`: by the kind of key, a run with such a key and its retry. `control` is a run and its retry."""
@@ -232,6 +237,7 @@ def _works(kind: str, original: Exchange, retry: Exchange) -> RuleResult:
     why="A key that cannot be stored must be rejected, not truncated: two long keys could become one.",
     fix="Answer 400 to a key that is empty, contains control characters or is longer than you store.",
     source="D",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def bad(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
@@ -254,6 +260,7 @@ def bad(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     why="Keys end up in headers, logs and queries, where they must stay plain text.",
     fix="Pass the key to queries as a parameter, escape it in logs, and leave it out of responses.",
     source="ours",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def inert(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     """`responses` by the injection sent as the key."""
@@ -283,6 +290,7 @@ def _is_inert(response: Exchange) -> RuleResult:
     why="A client of both routes must know whether they share keys.",
     fix="Document whether the two routes share keys.",
     source="D",
+    promise=(Capability.IDEMPOTENCY_KEY,),
     needs=Need.SECOND_ROUTE,
 )
 def other_route(first: Exchange, other: Exchange) -> RuleResult:
@@ -306,6 +314,7 @@ def other_route(first: Exchange, other: Exchange) -> RuleResult:
     why="A retry through a different JSON library may order keys differently.",
     fix="Document whether a retry must repeat the body's bytes or only its JSON value.",
     source="reading 4",
+    promise=(Capability.IDEMPOTENCY_KEY, Capability.JSON_BODY),
 )
 def body_canonical(original: Exchange, reordered: Exchange, spaced: Exchange) -> RuleResult:
     """The same JSON value with the same key: with the members in a different order, and with different whitespace."""

@@ -55,7 +55,7 @@ def start_of(answer: Exchange, run: Exchange) -> int | None:
 
 def named_id(answer: Exchange) -> str:
     """The Last-Event-ID of the request."""
-    return answer.request.header("last-event-id") or ""
+    return answer.named_id or ""
 
 
 def judge_answer(
@@ -86,7 +86,7 @@ def judge_answer(
         )
     forged = next((event for event in answer.events if event.identity not in run.sequence), None)
     if forged is not None:
-        if not own_id and forged.event and forged.event.type == "error" and len(answer.events) == 1:
+        if not own_id and forged.event and forged.event.outcome == "error" and len(answer.events) == 1:
             return passed(f"{what}: rejected with an error event")
         return failed(
             f"{what} returned an event that is not the run's: {identity_label(forged.identity)}",
@@ -226,7 +226,7 @@ def _earliest_tail(run: Exchange, answer: Exchange) -> int:
 
 def exactly_after(original: Exchange, resumed: Exchange) -> RuleResult:
     """Whether `resumed` has exactly the events after the one that it names."""
-    named = resumed.request.header("last-event-id")
+    named = resumed.named_id
     ids = [event.id for event in original.sequence]
     expected = original.sequence[ids.index(named) + 1 :]
     if difference := first_difference(expected, resumed.sequence):
@@ -243,7 +243,8 @@ def ends_after_terminal(original: Exchange, resumed: Exchange, expect: Expectati
     """Whether a resumption after the terminal event ends, and brings nothing that the client must not get."""
     if problem := require_terminal(original):
         return problem
-    if resumed.status == 409:  # the documented 409 is for a different body
+    # The documented 409 is for a different body.
+    if resumed.status is not None and resumed.status == resumed.profile.conflict_status:
         return failed(f"the id of the terminal event got {resumed.describe()}", Location(resumed))
     any_start = replace(expect, resume_start="any")
     result = judge_answer(original, resumed, any_start, own_id=True)

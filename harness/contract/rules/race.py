@@ -11,6 +11,7 @@ from harness.contract.rules.conflict import rejections
 from harness.contract.rules.rule import Level, Need, combine, require_terminal, rule
 from harness.contract.rules.sequences import divergence, first_difference
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 
 _WINDOW_MS = 100.0  # requests whose last bytes were sent within this window count as simultaneous
 _SLOWED = 2.0  # times the undisturbed duration
@@ -36,6 +37,7 @@ def _round_suffix(number: int, rounds: Sequence[object]) -> str:
         "second join the run."
     ),
     source="api",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def same_body(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> RuleResult:
     """Each round holds the responses to equal requests that were sent simultaneously."""
@@ -93,6 +95,7 @@ def _one_run(responses: Sequence[Exchange], round_suffix: str, expect: Expectati
         "fingerprint."
     ),
     source="api",
+    promise=(Capability.KEY_CONFLICT,),
 )
 def different_bodies(control: Exchange, rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
     """Each round holds the responses to simultaneous requests with one key and different bodies.

@@ -30,6 +30,7 @@ from harness.contract.rules.last_event_id import (
     not_replayed,
     older_does_harm,
 )
+from harness.contract.rules.replays import require_replays, require_resume
 from harness.contract.rules.retries import (
     belongs_to,
     joined_in_flight,
@@ -46,27 +47,8 @@ from harness.contract.rules.sequences import (
 )
 from harness.contract.rules.text_order import OwnIds
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 from harness.profiles.workflow_actions.identity import EventIdentity
-
-
-def require_resume(original: Exchange, retry: Exchange) -> RuleResult | None:
-    """None if a plain retry resumes its run; otherwise an inconclusive result for rules that rely on it."""
-    if problem := require_terminal(original):
-        return problem
-    if first_difference(original.sequence, retry.sequence) is None:
-        return None
-    return inconclusive("a plain retry does not resume its run (see resume.replay)", Location(retry))
-
-
-def require_replays(*controls: tuple[Exchange, Exchange]) -> RuleResult | None:
-    """None if each of `controls`, a run that nothing disturbed and its retry, was replayed; otherwise inconclusive.
-
-    For rules that compare a run with its replay: where that is broken, a difference proves nothing.
-    """
-    for control in controls:
-        if problem := require_resume(*control):
-            return problem
-    return None
 
 
 @rule(
@@ -76,6 +58,7 @@ def require_replays(*controls: tuple[Exchange, Exchange]) -> RuleResult | None:
     why="A second execution sends the mail, books the flight and bills the tokens twice.",
     fix="Store the key with the run before the action starts, and answer a retry from the stored run.",
     source="api",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     return require_terminal(original) or belongs_to(original, retry)
@@ -88,6 +71,7 @@ def no_new_run(original: Exchange, retry: Exchange) -> RuleResult:
     why="A client that lost the response recovers it only if the replay is the same.",
     fix="Store each event with its id and data, and replay the stored events in that order.",
     source="api",
+    promise=(Capability.REREAD,),
 )
 def replay(original: Exchange, retry: Exchange, earlier: Sequence[EventIdentity] = ()) -> RuleResult:
     """earlier: the events that came before `original`, if that is the last part of a run that was cut."""
@@ -109,6 +93,7 @@ def replay(original: Exchange, retry: Exchange, earlier: Sequence[EventIdentity]
     why="A retry that silently runs again hides the failure and repeats its side effects.",
     fix="Store the events of a failed run like those of any run, and replay them to a retry.",
     source="api, D",
+    promise=(Capability.REREAD, Capability.ERROR_EVENT),
     needs=Need.FAILING_ACTION,
 )
 def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
@@ -132,6 +117,7 @@ def failure_replayed(control: tuple[Exchange, Exchange], original: Exchange, ret
     why="A client that reconnects mid-run must see the run it started, not a part of it or a different run.",
     fix="Subscribe to new events first, then send the stored ones, and skip the ids that you have sent.",
     source="api",
+    promise=(Capability.REREAD,),
     needs=Need.LONG_ACTION,
 )
 def joins(original: Exchange, *joined: Exchange, expect: Expectations) -> RuleResult:
@@ -152,6 +138,7 @@ def joins(original: Exchange, *joined: Exchange, expect: Expectations) -> RuleRe
     why="Opening the same run in a second tab must not take it away from the first.",
     fix="Give each connection its own subscription, so that one reader does not take another's events.",
     source="ours",
+    promise=(Capability.REREAD,),
     needs=Need.LONG_ACTION,
 )
 def first_reader_kept(
@@ -177,6 +164,7 @@ def first_reader_kept(
         "Execute the run in a separate task, which a lost connection does not cancel, and store its events."
     ),
     source="reading 3",
+    promise=(Capability.RESUME,),
     needs=Need.LONG_ACTION,
 )
 def survives_disconnect(cuts: Sequence[CutRun]) -> RuleResult:
@@ -197,6 +185,7 @@ def survives_disconnect(cuts: Sequence[CutRun]) -> RuleResult:
     why="Between reading past events and subscribing to new ones, the terminal event can slip through.",
     fix="Subscribe before you read the stored events, or do both under one lock.",
     source="ours",
+    promise=(Capability.REREAD,),
 )
 def terminal_race(
     races: Sequence[tuple[Exchange, Exchange]],
@@ -230,6 +219,7 @@ def terminal_race(
         "compare ids as two numbers, not as text."
     ),
     source="api, reading 2",
+    promise=(Capability.RESUME,),
     needs=Need.LONG_ACTION,
 )
 def every_cut(
@@ -266,6 +256,7 @@ def every_cut(
     why="Compared as text, an old id skips the whole run, and seq 10 the events after 9.",
     fix="Split ids at the hyphen, and compare both parts as integers of 64 bits.",
     source="reading 8",
+    promise=(Capability.RESUME_AFTER_ID, Capability.CLOCK_IDS),
     needs=Need.LONG_ACTION,
 )
 def id_order(
@@ -299,6 +290,7 @@ def id_order(
     why="It is how event-stream clients resume automatically.",
     fix="Read `Last-Event-ID`, and start with the first event whose id is greater, compared as two numbers.",
     source="W",
+    promise=(Capability.RESUME_AFTER_ID,),
     escalates=lambda expect: expect.last_event_id is True,
 )
 def last_event_id(
@@ -333,6 +325,7 @@ def last_event_id(
     why="A client that lost only the end of the connection asks for what follows, and would wait for it for ever.",
     fix="After the terminal event of a run send nothing more: end the stream, or send 204.",
     source="W 9.2.3, api",
+    promise=(Capability.RESUME_AFTER_ID,),
 )
 def after_terminal(
     resumptions: Sequence[tuple[Exchange, Exchange]],
@@ -371,6 +364,7 @@ def _excused(result: RuleResult, answer: Exchange, control: tuple[Exchange, Exch
         "event."
     ),
     source="W 9.2.3, ours",
+    promise=(Capability.RESUME_AFTER_ID,),
 )
 def bad_last_event_id(
     retries: Sequence[tuple[Exchange, Exchange]],
@@ -399,10 +393,11 @@ def bad_last_event_id(
     why="A client must know whether to expect repeated events.",
     fix="Document whether a stream without `Last-Event-ID` starts with the first event or with the next one.",
     source="reading 2",
+    promise=(Capability.REREAD,),
 )
 def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     policies = start_policies(cuts, expect)
-    if not policies and any(cut.resumed.request.header("last-event-id") is None for cut in cuts):
+    if not policies and any(cut.resumed.named_id is None for cut in cuts):
         return inconclusive(
             "where resumed streams start could not be determined (see resume.every-cut, resume.replay)"
         )
@@ -418,6 +413,7 @@ def start(cuts: Sequence[CutRun], *, expect: Expectations) -> RuleResult:
     why="A client that hashes, signs or compares the text of events needs the same bytes, not only the same values.",
     fix="If clients compare the text of events, store each event's data as it was sent.",
     source="ours",
+    promise=(Capability.REREAD,),
 )
 def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
     if problem := require_terminal(original):
@@ -441,6 +437,7 @@ def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
     why="A client that is offline for a minute retries after it; if the key is forgotten, the action runs twice.",
     fix="Keep keys for as long as clients retry, for example 24 hours, and document for how long.",
     source="D 2.3",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def retention(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
     """`early` and `late` are retries of a finished run: at once, and at the end of the suite."""

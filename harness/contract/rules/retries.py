@@ -46,8 +46,8 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
     """Whether `retry` is a stream of the run of `original`, which ended, and not of a new one."""
     if not retry.started_run:
         return inconclusive(f"the retry returned no run: {retry.describe()}", Location(retry))
-    original_ids = {event.frame.id for event in original.events} - {None}
-    retry_ids = {event.frame.id for event in retry.events}
+    original_ids = {event.id for event in original.events} - {None}
+    retry_ids = {event.id for event in retry.events}
     if original.run_id and retry.run_id and original.run_id != retry.run_id and not retry_ids <= original_ids:
         return failed(
             f"the retry belongs to a different run: runId {quoted(retry.run_id)} instead of "
@@ -55,14 +55,12 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
             Location(original, original.terminals[0]),
             Location(retry, retry.terminals[0]),
         )
-    new_events = [
-        event for event in retry.events if event.frame.id is not None and event.frame.id not in original_ids
-    ]
+    new_events = [event for event in retry.events if event.id is not None and event.id not in original_ids]
     same_run_id = original.run_id is not None and original.run_id == retry.run_id
     if new_events and not same_run_id:
         return failed(
             f"the retry produced {counted(len(new_events), 'new event')}, the first with id "
-            f"{new_events[0].frame.id}: the action was executed again",
+            f"{new_events[0].id}: the action was executed again",
             Location(original),
             Location(retry, new_events[0]),
         )

@@ -8,7 +8,7 @@ there are no events: an empty response must never pass.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import StrEnum
 from functools import wraps
@@ -18,6 +18,8 @@ from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive, listed
+from harness.profiles.capability import Capability
+from harness.profiles.profile import Profile
 
 _DEFAULT = Expectations()
 _DETAIL_CHARACTERS = 4000
@@ -72,7 +74,7 @@ class Requirement:
     fix: what to change in the server to meet it, one sentence. source: ``api`` (the API's documentation),
     ``reading n`` (our interpretation of a gap in it), ``W`` (WHATWG HTML 9.2, server-sent events), an RFC number, ``D``
     (draft-ietf-httpapi-idempotency-key-header), ``Fetch`` (the Fetch standard), ``ours`` (undocumented behaviour that
-    clients rely on).
+    clients rely on). needs: what the target must offer. promise: what its API must promise.
     """
 
     id: str
@@ -82,6 +84,12 @@ class Requirement:
     fix: str
     source: str
     needs: Need | None = None
+    promise: frozenset[Capability] = frozenset()
+
+    def not_promised(self, profile: Profile) -> str | None:
+        """Why the requirement is not applicable to an API, in a sentence; None if it is applicable."""
+        lacking = [name for name in Capability if name in self.promise and name not in profile.capabilities]
+        return f"this API promises no {lacking[0]} (profile {profile.name})" if lacking else None
 
     @property
     def area(self) -> str:
@@ -106,6 +114,11 @@ class Rule:
     escalates: Callable[[Expectations], bool] | None = None
 
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
+        if self.requirement.promise:
+            first = next(_exchanges(evidence), None)
+            reason = self.requirement.not_promised(first.profile) if first is not None else None
+            if reason is not None:
+                return Finding(self.requirement.id, Verdict.NOT_APPLICABLE, reason)
         options = {"expect": expect} if self.takes_expectations else {}
         result = self.function(*evidence, **options)
         if result.verdict is Verdict.FAIL:
@@ -167,12 +180,13 @@ def rule(
     fix: str,
     source: str,
     needs: Need | None = None,
+    promise: Iterable[Capability] = (),
     any_stream: bool = False,
     format_only: bool = False,
     escalates: Callable[[Expectations], bool] | None = None,
 ) -> Callable[[Callable[..., RuleResult]], Rule]:
     """Make a function the rule for a requirement. The arguments are those of Requirement and of Rule."""
-    requirement = Requirement(requirement_id, level, text, why, fix, source, needs)
+    requirement = Requirement(requirement_id, level, text, why, fix, source, needs, frozenset(promise))
 
     def bind(function: Callable[..., RuleResult]) -> Rule:
         takes_expectations = "expect" in inspect.signature(function).parameters
@@ -211,6 +225,15 @@ def require_terminal(run: Exchange) -> RuleResult | None:
 def was_accepted(response: Exchange) -> bool:
     """Whether a request got a run: at least one of the events is a RunEvent. An echo of the request is not one."""
     return response.started_run and response.summary.run_events > 0
+
+
+def has_run_events(response: Exchange) -> bool:
+    """Whether an event of the response is neither an error nor the end of the stream."""
+    events = (event.event for event in response.events)
+    return any(
+        event is not None and event.outcome != "error" and not (event.is_literal or event.is_trailer)
+        for event in events
+    )
 
 
 def require_accepted(*controls: Exchange) -> RuleResult | None:
@@ -265,7 +288,7 @@ def _noted(failure: RuleResult) -> tuple[Location, ...]:
 
 def event_label(frame: DecodedFrame) -> str:
     """An event in a sentence: its position from 1, and its id if it has one."""
-    return f"event {frame.index + 1}" + (f" (id {frame.frame.id})" if frame.frame.id is not None else "")
+    return f"event {frame.index + 1}" + (f" (id {frame.id})" if frame.id is not None else "")
 
 
 def quoted(text: str, limit: int = 80) -> str:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
-from harness.contract.rules.resume import require_resume
+from harness.contract.rules.replays import require_resume
 from harness.contract.rules.rule import Level, combine, quoted, require_terminal, rule
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 
 
 def _requested_run_id(run: Exchange) -> str | None:
@@ -25,10 +26,11 @@ def _requested_run_id(run: Exchange) -> str | None:
     why="A client that reconnects looks the run up by its id; a different id points to a different run.",
     fix="Create the `runId` once, store it with the run, and send the stored one on every connection.",
     source="api",
+    promise=(Capability.RUN_ID,),
 )
 def constant(connections: Sequence[Exchange]) -> RuleResult:
     """`connections` are streams of one run."""
-    shared = set.intersection(*({event.frame.id for event in run.events} for run in connections))
+    shared = set.intersection(*({event.id for event in run.events} for run in connections))
     if not shared:
         return inconclusive("the connections have no event in common, so they are not connections to one run")
     by_run_id = {run.run_id: run for run in connections if run.run_id is not None}
@@ -62,6 +64,7 @@ def _echoes(run: Exchange) -> RuleResult:
     why="The client chose the id to find the run again.",
     fix="Use the client's `runId` as the run's id, and send it in the terminal event.",
     source="api",
+    promise=(Capability.CLIENT_RUN_ID,),
 )
 def echoed(runs: Sequence[Exchange]) -> RuleResult:
     """Each of `runs` was requested with a runId, with a fresh key or without one."""
@@ -75,6 +78,7 @@ def echoed(runs: Sequence[Exchange]) -> RuleResult:
     why="With two identifiers, one must take precedence, or retries reach the wrong run.",
     fix="Look a request up by its `Idempotency-Key` first, and by its `runId` only if it has no key.",
     source="api",
+    promise=(Capability.CLIENT_RUN_ID, Capability.IDEMPOTENCY_KEY),
 )
 def key_wins(
     control: tuple[Exchange, Exchange], original: Exchange, new_key_old_id: Exchange, old_key_new_id: Exchange
@@ -124,6 +128,7 @@ def key_wins(
     why="A client without keys can only retry by runId.",
     fix="If a request has no key, look its `runId` and body up, and resume the run that has both.",
     source="reading 5",
+    promise=(Capability.CLIENT_RUN_ID, Capability.SERVER_RUN_ID),
 )
 def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key. `control` is a run with a key, and its retry."""
@@ -146,6 +151,7 @@ def resumes(control: tuple[Exchange, Exchange], original: Exchange, retry: Excha
     why="It tells clients whether a runId makes a retry safe.",
     fix="Document whether a `runId` alone makes a retry safe.",
     source="reading 5",
+    promise=(Capability.CLIENT_RUN_ID, Capability.SERVER_RUN_ID),
 )
 def without_key(original: Exchange, retry: Exchange) -> RuleResult:
     """The same runId and body twice, without a key."""

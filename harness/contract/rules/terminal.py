@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
@@ -17,10 +18,20 @@ from harness.contract.rules.rule import (
     rule,
 )
 from harness.formatting import counted
+from harness.profiles.capability import Capability
+from harness.profiles.event_rules import END_CLOSE, END_OUTCOME
 
 
 def _types(run: Exchange) -> str:
-    return ", ".join(event.event.type for event in run.terminals if event.event)
+    return ", ".join(str(event.event.outcome) for event in run.terminals if event.event)
+
+
+def _lacks_end(run: Exchange) -> bool:
+    """Whether the event is missing that ends a stream after its outcome."""
+    events = run.profile.events
+    if events.end in {END_OUTCOME, END_CLOSE} or run.ends:
+        return False
+    return not (events.error_may_end and run.outcome == "error")
 
 
 @rule(
@@ -30,6 +41,7 @@ def _types(run: Exchange) -> str:
     why="A server that ends a run after its last token never ends a run without tokens.",
     fix="Write the terminal event when the action ends, not after its last token.",
     source="api",
+    promise=(Capability.OUTCOME,),
     needs=Need.SILENT_ACTION,
 )
 def no_tokens(run: Exchange) -> RuleResult:
@@ -55,6 +67,7 @@ def no_tokens(run: Exchange) -> RuleResult:
         "configure an action that succeeds ([target.actions.success])."
     ),
     source="api",
+    promise=(Capability.OUTCOME,),
 )
 def success(runs: Sequence[Exchange]) -> RuleResult:
     """`runs` are the responses to valid requests of the success action, each with a new key, a new runId or neither."""
@@ -87,6 +100,7 @@ def success(runs: Sequence[Exchange]) -> RuleResult:
     why="A failure reported as success, or as a closed connection, is treated as if the work were done.",
     fix="Catch the action's failure, write an `error` event, then end the stream.",
     source="api",
+    promise=(Capability.ERROR_EVENT,),
     needs=Need.FAILING_ACTION,
 )
 @needs_events
@@ -108,16 +122,22 @@ def failure(run: Exchange) -> RuleResult:
         "block."
     ),
     source="api",
+    promise=(Capability.OUTCOME,),
     any_stream=True,
     format_only=True,
 )
 def always(run: Exchange) -> RuleResult:
     if run.status != 200 or run.is_rejection_event or run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive(f"no stream to check: {run.describe()}", Location(run))
-    if run.terminals:
+    if run.terminals and not _lacks_end(run):
         return passed(f"the stream ended with {_types(run)}")
     if run.obstacle is not None:
         return inconclusive(f"the end of the stream was not seen: {run.obstacle}", Location(run))
+    if run.terminals:
+        return failed(
+            f"the stream has an outcome ({_types(run)}) but lacks the event that ends it: {run.describe()}",
+            Location(run, run.terminals[-1]),
+        )
     last_event = run.events[-1] if run.events else None
     return failed(f"the stream ended without a terminal event: {run.describe()}", Location(run, last_event))
 
@@ -129,6 +149,7 @@ def always(run: Exchange) -> RuleResult:
     why="A client that sees two may bill the run twice or show both outcomes.",
     fix="Write the terminal event in one place in the code, and let a run end only once.",
     source="api",
+    promise=(Capability.OUTCOME,),
     any_stream=True,
     format_only=True,
 )
@@ -136,6 +157,10 @@ def always(run: Exchange) -> RuleResult:
 def exactly_one(run: Exchange) -> RuleResult:
     if run.ending in {Ending.CUT, Ending.STOPPED}:
         return inconclusive("the harness cut the stream", Location(run))
+    if len(run.ends) > 1 and len(run.terminals) == 1:
+        return failed(
+            f"the event that ends the stream came {len(run.ends)} times", Location(run, run.ends[1])
+        )
     if run.obstacle is not None and len(run.terminals) < 2:
         return inconclusive(f"the end of the stream was not seen: {run.obstacle}", Location(run))
     if len(run.terminals) == 1:
@@ -152,18 +177,31 @@ def exactly_one(run: Exchange) -> RuleResult:
     why="Clients that stop reading at the terminal event lose what follows; the others misread it.",
     fix="Stop whatever produces events before you write the terminal event, and write no event after it.",
     source="api",
+    promise=(Capability.END,),
     any_stream=True,
     format_only=True,
 )
 @needs_events
 def last(run: Exchange) -> RuleResult:
-    if not run.terminals:
+    if not run.ends:
         return inconclusive(f"no terminal event: {run.describe()}", Location(run))
-    end = run.terminals[0]
+    end = run.ends[0]
     for frame in run.frames[end.index + 1 :]:
-        if any(name for name, _ in frame.frame.fields):
+        if any(name for name, _ in frame.frame.fields) and not _may_follow(frame):
             return failed(f"{event_label(frame)} follows the terminal event", Location(run, frame))
+    outcome = run.terminals[0] if run.terminals else end
+    late = next((event for event in run.tokens if outcome.index < event.index < end.index), None)
+    if late is not None:
+        return failed(
+            f"{event_label(late)}, a token, follows the event that tells the outcome", Location(run, late)
+        )
     return passed("nothing but comments after the terminal event")
+
+
+def _may_follow(frame: DecodedFrame) -> bool:
+    """Whether it is a trailer that the profile names, or an event about the connection."""
+    event = frame.event
+    return frame.frame.dispatches and event is not None and (event.is_trailer or not event.is_of_run)
 
 
 @rule(
@@ -173,29 +211,30 @@ def last(run: Exchange) -> RuleResult:
     why="A stream left open ties up a connection, a worker and the client's spinner.",
     fix="End the response right after the terminal event; do not wait for the client to close.",
     source="api",
+    promise=(Capability.END,),
     any_stream=True,
 )
 @needs_events
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
-    terminal_ns = run.summary.terminal_ns
-    if terminal_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
+    end_ns = run.summary.end_ns
+    if end_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
         return inconclusive(f"the stream did not reach its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
-    took_s = (run.timing.ended_ns - terminal_ns) / 1e9
+    took_s = (run.timing.ended_ns - end_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
-        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, run.terminals[0]))
+        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, run.ends[0]))
     # The earliest moment at which the end may have been there: a busy harness notices it late.
-    at_least_s = ((run.timing.end_arrival_ns or run.timing.ended_ns) - terminal_ns) / 1e9
+    at_least_s = ((run.timing.end_arrival_ns or run.timing.ended_ns) - end_ns) / 1e9
     if at_least_s <= limit_s < took_s:
         return inconclusive(
             f"the harness was busy and saw the end {took_s:.2f} s after the terminal event; it may have come up to "
             f"{took_s - at_least_s:.2f} s earlier (allowed: {limit_s:g} s)",
-            Location(run, run.terminals[0]),
+            Location(run, run.ends[0]),
         )
     if took_s > limit_s:
         return failed(
             f"the stream closed {took_s:.2f} s after its terminal event (allowed: {limit_s:g} s)",
-            Location(run, run.terminals[0]),
+            Location(run, run.ends[0]),
         )
     return passed(f"closed {took_s * 1000:.0f} ms after the terminal event")
 
@@ -207,6 +246,7 @@ def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
     why="A user who cancelled a run must see that, not an error or a success.",
     fix="Write one `cancelled` event when a run is cancelled, in place of `error` or `done`.",
     source="api",
+    promise=(Capability.CANCELLED_EVENT,),
     needs=Need.CANCELLED_ACTION,
 )
 @needs_events

@@ -12,6 +12,7 @@ from harness.profiles.workflow_actions.events import (
     parse_run_event,
 )
 from harness.protocol.sse import Frame
+from harness.protocol.strict_json import loads
 
 
 class WorkflowActionsReader:
@@ -26,8 +27,18 @@ class WorkflowActionsReader:
         try:
             event = parse_run_event(frame.data)
         except ValueError as problem:
-            return RunEvent(id=frame.id, problem=str(problem))
+            return RunEvent(type=_type_in(frame.data), id=frame.id, problem=str(problem))
         return as_run_event(event, frame.id)
+
+
+def _type_in(data: str) -> str:
+    """The type of an event that is otherwise not of its form; empty if it has none."""
+    try:
+        value = loads(data)
+    except ValueError:
+        return ""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def as_run_event(event: WorkflowActionEvent, event_id: str | None = None) -> RunEvent:

@@ -98,7 +98,7 @@ CASES: list[Case] = [
         events.unknown_types,
         run(frame({"type": "tool"}), frame({"type": "progress"}), frame({"type": "tool"})),
         is_=INFO,
-        says="types beyond the documented four: 'progress', 'tool'",
+        says="types beyond the documented ones: 'progress', 'tool'",
     ),
 ]
 

@@ -1,0 +1,82 @@
+"""Which event id a request to resume names, wherever the profile puts it: a header field, the path or the body."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from harness.profiles.profile import Profile
+from harness.protocol.request import HttpRequest
+from harness.protocol.strict_json import loads
+
+_LAST_ID = "${last_id}"
+_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+
+
+def named_id(profile: Profile, request: HttpRequest) -> str | None:
+    """The id after which the stream is to start; None if the request names none."""
+    resume = profile.resume
+    if resume is None:
+        return None
+    for name, template in resume.headers.items():
+        if _LAST_ID in template:
+            sent = request.header(name.lower())
+            return None if sent is None else _filled(template, sent)
+    if resume.path is not None and _LAST_ID in resume.path:
+        found = _filled(resume.path, request.target)
+        return None if found is None else unquote(found)
+    for name, template in (resume.form or {}).items():
+        if _LAST_ID in template:
+            return next((_filled(template, value) for at, value in _form(request) if at == name), None)
+    if resume.json_body is not None and resume.path is not None:
+        return _in_json(resume.json_body, request)
+    return None
+
+
+def _filled(template: str, text: str) -> str | None:
+    """The part of `text` at the place where the template has the id."""
+    pattern, done = "", 0
+    for match in _PLACEHOLDER.finditer(template):
+        pattern += re.escape(template[done : match.start()])
+        pattern += "(.*)" if match[0] == _LAST_ID else ".*"
+        done = match.end()
+    found = re.fullmatch(pattern + re.escape(template[done:]), text, re.DOTALL)
+    return None if found is None else found[1]
+
+
+def _form(request: HttpRequest) -> Iterator[tuple[str, str]]:
+    """The fields of a form, urlencoded or multipart."""
+    body = request.body.decode("utf-8", "replace")
+    boundary = re.search(r'boundary="?([^";]+)', request.header("content-type") or "")
+    if boundary is None:
+        yield from parse_qsl(body, keep_blank_values=True)
+        return
+    for part in body.split(f"--{boundary[1]}"):
+        head, _, value = part.partition("\r\n\r\n")
+        if name := re.search(r'name="([^"]*)"', head):
+            yield name[1], value.removesuffix("\r\n")
+
+
+def _in_json(template: Any, request: HttpRequest) -> str | None:
+    try:
+        body = loads(request.body.decode("utf-8"))
+    except ValueError:
+        return None
+    for path, text in _texts(template):
+        if _LAST_ID not in text:
+            continue
+        value = body
+        for step in path:
+            value = value.get(step) if isinstance(value, Mapping) else None
+        return value if isinstance(value, str) else None if value is None else str(value)
+    return None
+
+
+def _texts(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for name, member in value.items():
+            yield from _texts(member, (*path, name))
