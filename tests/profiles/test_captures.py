@@ -1,4 +1,4 @@
-"""Recorded answers of fourteen servers, read with the profile of their API: clean runs fit, defects are named.
+"""Recorded answers of fifteen servers, read with the profile of their API: clean runs fit, defects are named.
 
 The captures are in tests/profiles/captures, one folder for each server, as ``curl -i -N --raw`` prints them.
 """
@@ -55,6 +55,7 @@ CLEAN = [
     ("openai-chat", "aimock-chat/silent", 0, "done"),
     ("openai-chat", "aimock-chat/success-with-usage", 8, "done"),
     ("openai-chat", "aimock-chat/success", 8, "done"),
+    ("gemini", "aimock-gemini/success", 10, "done"),
     ("anthropic-messages", "aimock-messages/auth-missing", 8, "done"),
     ("anthropic-messages", "aimock-messages/cut", 10, "incomplete"),
     ("anthropic-messages", "aimock-messages/error-mid", 1, "incomplete"),

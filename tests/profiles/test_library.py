@@ -25,6 +25,7 @@ SHIPPED = (
     "agno",
     "ai-sdk",
     "anthropic-messages",
+    "gemini",
     "langgraph",
     "mcp",
     "openai-chat",

@@ -26,11 +26,17 @@ TARGETS = {
     "openai-chat": "litellm",
     "openai-responses": "litellm",
     "anthropic-messages": "litellm",
+    "gemini": "aimock",
     "resumable-stream": "resumable-stream",
 }
 """The folder of each target's server. A target has its settings and its known findings under targets/."""
 
-_COLUMNS = {"anthropic-messages": "anthropic", "a2a": "a2a-rest", "resumable-stream": "frs"}
+_COLUMNS = {
+    "anthropic-messages": "anthropic",
+    "a2a": "a2a-rest",
+    "resumable-stream": "frs",
+    "gemini": "openai-chat",
+}
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
 _TIMEOUT_S = 900

@@ -6,6 +6,7 @@ Their model is scripted (model/script.py), so that no run needs a network or cos
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -44,7 +45,8 @@ class Process:
 @dataclass(frozen=True, slots=True)
 class Server:
     """A server that others wrote. folder: under servers/. package: whose version the report states. helpers: processes
-    that it needs, in the order in which they start. programs: commands that the machine must have.
+    that it needs, in the order in which they start. programs: commands that the machine must have. needs: a further
+    server to install.
     """
 
     folder: str
@@ -52,6 +54,7 @@ class Server:
     main: Process
     helpers: Sequence[Process] = ()
     programs: Sequence[str] = ()
+    needs: str | None = None
 
     @property
     def source(self) -> Path:
@@ -69,6 +72,7 @@ class Server:
         return self.build / ".venv" / "bin" / "python"
 
 
+_AIMOCK = Process("aimock", ("node", "{servers}/aimock/aimock.mjs", "{port}", "{all}/aimock"))
 _APP = ("{python}", "{source}/app.py", "{port}")
 
 SERVERS = {
@@ -137,47 +141,37 @@ SERVERS = {
                     "MOCK_ANTHROPIC_URL": "http://127.0.0.1:{helper:aimock}",
                 },
             ),
-            [Process("aimock", ("node", "{source}/aimock.mjs", "{port}", "{build}"))],
+            [_AIMOCK],
             ["node", "npm"],
+            "aimock",
         ),
+        Server("aimock", "@copilotkit/aimock", _AIMOCK, programs=["node", "npm"]),
     )
 }
 """Every server by the name of its folder."""
 
 
 def install(server: Server) -> None:
-    """Install a server into its environment, unless that was done. Raises RealServerError."""
+    """Install a server and what it needs, unless that was done. Raises RealServerError."""
+    if server.needs is not None:
+        install(SERVERS[server.needs])
     if missing := [program for program in server.programs if shutil.which(program) is None]:
         raise RealServerError(
             f"{server.folder} needs {', '.join(missing)}: install it with the system's packages"
         )
-    requirements = server.source / "requirements.txt"
-    done = server.build / "installed"
-    wanted = requirements.read_text()
+    lists = [path for name in ("requirements.txt", "package.json") if (path := server.source / name).exists()]
+    done, wanted = server.build / "installed", "".join(path.read_text() for path in lists)
     if done.exists() and done.read_text() == wanted:
         return
     server.build.mkdir(parents=True, exist_ok=True)
-    uv = Path(sys.executable).with_name("uv")
-    _run(
-        server,
-        [str(uv), "venv", "--quiet", "--clear", "--python", sys.executable, str(server.build / ".venv")],
-    )
-    _run(
-        server,
-        [
-            str(uv),
-            "pip",
-            "install",
-            "--quiet",
-            "--python",
-            str(server.python),
-            "--requirement",
-            str(requirements),
-        ],
-    )
-    if (server.source / "package.json").exists():
-        shutil.copy(server.source / "package.json", server.build)
-        _run(server, ["npm", "install", "--silent", "--no-fund", "--no-audit"])
+    for path in lists:
+        shutil.copy(path, server.build)
+        if path.name == "package.json":
+            _run(server, ["npm", "install", "--silent", "--no-fund", "--no-audit"])
+        else:
+            uv = str(Path(sys.executable).with_name("uv"))
+            _run(server, [uv, "venv", "--quiet", "--clear", "--python", sys.executable, ".venv"])
+            _run(server, [uv, "pip", "install", "--quiet", "--python", ".venv/bin/python", "-r", path.name])
     done.write_text(wanted)
 
 
@@ -192,6 +186,9 @@ def _run(server: Server, command: Sequence[str]) -> None:
 
 def version(server: Server) -> str:
     """The installed version of its package."""
+    package = server.build / "node_modules" / server.package / "package.json"
+    if package.exists():
+        return str(json.loads(package.read_text())["version"])
     code = f"from importlib.metadata import version; print(version({server.package!r}))"
     return subprocess.run(
         [str(server.python), "-c", code], check=True, capture_output=True, text=True
@@ -208,7 +205,9 @@ def running(server: Server) -> Iterator[str]:
         "python": str(server.python),
         "bin": str(server.python.parent),
         "source": str(server.source),
+        "servers": str(HERE / "servers"),
         "build": str(server.build),
+        "all": str(BUILD),
         "work": str(work),
     }
     with ExitStack() as processes:

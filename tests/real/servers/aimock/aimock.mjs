@@ -1,4 +1,4 @@
-// A mock of the providers, with a scripted model: POST /v1/chat/completions, /v1/responses and /v1/messages.
+// A mock of the providers, with a scripted model: POST /v1/chat/completions, /v1/responses, /v1/messages, Gemini.
 import { createRequire } from "node:module";
 
 const { LLMock } = createRequire(process.argv[3] + "/")("@copilotkit/aimock");
