@@ -21,6 +21,7 @@ from harness.contract.decoding.memory import recent
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
+from harness.profiles.capability import Capability
 from harness.profiles.library import default_profile
 from harness.profiles.named_id import named_id
 from harness.profiles.profile import Profile
@@ -191,9 +192,39 @@ class Exchange:
 
     @cached_property
     def outcome(self) -> str | None:
-        """How the run ended, by the first event that tells it: done, error or cancelled; None if none does."""
+        """How the run ended, by the first event that tells it: done, error or cancelled; None if none does.
+
+        Where an API has no such event, a run is done whose message is complete.
+        """
         terminal = self.summary.terminal
-        return None if terminal is None else terminal.outcome
+        if terminal is not None:
+            return terminal.outcome
+        return "done" if self._ended_untold else None
+
+    @cached_property
+    def _ended_untold(self) -> bool:
+        """Whether it is a whole stream of an API whose streams do not tell how runs end."""
+        return (
+            Capability.OUTCOME not in self.profile.capabilities
+            and self.ending is Ending.COMPLETE
+            and self.status == 200
+            and self.summary.run_events > 0
+        )
+
+    @property
+    def over(self) -> DecodedFrame | None:
+        """The event with which the run was over; None if it was not. Its first terminal event, if any."""
+        if self.summary.terminal is None:
+            return self.events[-1] if self._ended_untold else None
+        return self.terminals[0]
+
+    @property
+    def over_ns(self) -> int | None:
+        """When the run was over: arrival of that event. It needs no frames."""
+        terminal_ns = self.summary.terminal_ns
+        if terminal_ns is None and self._ended_untold:
+            return self.timing.end_arrival_ns or self.timing.ended_ns
+        return terminal_ns
 
     @property
     def ends(self) -> tuple[DecodedFrame, ...]:

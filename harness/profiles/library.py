@@ -70,7 +70,7 @@ def default_profile() -> Profile:
 def parse(text: str, label: str) -> Profile:
     """A profile from TOML. label: what messages call it. Raises SettingsError with the place and what is wrong."""
     try:
-        return Profile.model_validate(parse_toml(text, f"{label} is"))
+        return Profile.model_validate(parse_toml(text, f"{label} is")).of_source(text)
     except ValidationError as problem:
         raise SettingsError(f"{label}: {_sentence(problem)}") from None
 

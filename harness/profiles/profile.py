@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from harness.profiles.capability import Capability
 from harness.profiles.event_reader import EventReader
@@ -201,6 +201,18 @@ class Profile(Part):
             raise ValueError(
                 "[resume] needs a path: without a part [idempotency] the run's request starts a new run"
             )
+        return self
+
+    _source: str = PrivateAttr("")
+
+    @property
+    def source(self) -> str:
+        """The text of its file, to read it again without the file; empty if it was not read from one."""
+        return self._source
+
+    def of_source(self, text: str) -> Self:
+        """Itself, after it has noted the text of its file."""
+        self._source = text
         return self
 
     @cached_property

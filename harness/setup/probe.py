@@ -229,7 +229,7 @@ async def _last_event_id(probe: Probe, first: Exchange) -> Observation:
 async def _resume_start(probe: Probe, action: str) -> Observation:
     request = probe.target.run(action)
     before = await probe.send(request, "cut", Cut(_CUT_AFTER_EVENTS))
-    if not before.started_run or before.terminals:
+    if not before.started_run or before.over:
         return Observation("resume_start", None, f"could not cut a run: {before.describe()}", False)
     resumed = await probe.send(request, "resumed")
     canonical = await probe.send(request, "after its end")

@@ -69,7 +69,7 @@ def test_a_file_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(MINIMAL)
     profile = library.load(str(tmp_path / "mine.toml"))
     assert profile.name == "mine"
-    assert profile.capabilities == set()
+    assert profile.capabilities == {Capability.OUTCOME, Capability.END}
 
 
 def test_a_profile_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:

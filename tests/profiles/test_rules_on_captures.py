@@ -93,3 +93,15 @@ def test_what_an_api_does_not_promise_is_not_applicable() -> None:
     graph = recorded("langgraph", "langgraph/success")
     finding = _RULES["terminal.always"](graph)
     assert finding.detail == "this API promises no event that tells how a run ended (profile langgraph)"
+
+
+def test_a_whole_stream_is_done_where_the_api_does_not_tell_how_runs_end() -> None:
+    graph = recorded("langgraph", "langgraph/success")
+    assert (graph.outcome, graph.over) == ("done", graph.events[-1])
+    assert graph.over_ns == graph.timing.ended_ns
+    cut = recorded("langgraph", "langgraph/cut")
+    assert (cut.outcome, cut.over, cut.over_ns) == (None, None, None)
+    failed = recorded("langgraph", "langgraph/error-mid")
+    assert (failed.outcome, failed.over) == ("error", failed.terminals[0])
+    silent = recorded("openai-chat", "aimock-chat/cut")
+    assert silent.outcome is None

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
@@ -19,7 +20,10 @@ from harness.contract.decoding.read_log import Read, ReadLog
 from harness.contract.evidence.curl import curl
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange, Timing
+from harness.errors import SettingsError
 from harness.formatting import escaped
+from harness.profiles import library
+from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 from harness.protocol.request import HttpRequest
 
 _EXCERPT_ROWS = 60  # at the beginning, and as many at the end
@@ -258,9 +262,26 @@ def _recorded(masked: Exchange) -> dict[str, Any]:
             "body": _pack(request.body),
         },
         "begins_run": masked.begins_run,
+        **_recorded_profile(masked.profile),
         "timing": asdict(masked.timing),
         "reads": [[read.arrival_ns, read.lag_ns, _to_text(read.data)] for read in masked.reads],
     }
+
+
+def _recorded_profile(profile: Profile) -> dict[str, str]:
+    """The text of the profile, so that the Exchange can be checked again without its file."""
+    return {} if profile.name == WORKFLOW_ACTIONS else {"profile": profile.source}
+
+
+@lru_cache(maxsize=16)
+def _profile_of(text: str | None) -> Profile:
+    """A recorded profile. Raises ValueError if the text is not one."""
+    if text is None:
+        return library.default_profile()
+    try:
+        return library.parse(text, "the recorded profile")
+    except SettingsError as problem:
+        raise ValueError(str(problem)) from None
 
 
 def restore(stored: Mapping[str, Any]) -> Exchange:
@@ -286,6 +307,7 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
         ending=Ending(stored["ending"]),
         ending_detail=stored["ending_detail"],
         begins_run=recorded.get("begins_run", False),
+        profile=_profile_of(recorded.get("profile")),
     )
 
 

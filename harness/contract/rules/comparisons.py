@@ -70,7 +70,7 @@ def check_parts(parts: Sequence[Exchange], reread: Exchange | None, expect: Expe
     findings = [resume.every_cut(cuts, expect=expect)]
     named = last.named_id
     is_named = whole is not None and named in {event.id for event in whole.sequence}
-    if whole is not None and is_named and last.terminals and expect.last_event_id:
+    if whole is not None and is_named and last.over and expect.last_event_id:
         findings.append(resume.last_event_id(whole, [last], expect=expect))
     if last.outcome == "cancelled":  # not for error: a run may fail whether it is cut or not
         findings.append(resume.survives_disconnect([CutRun(cut[0], last, None)], expect=expect))
@@ -141,7 +141,7 @@ def canonical_stream(readers: Sequence[Exchange], expect: Expectations) -> Excha
     def rank(place: int) -> tuple[bool, bool, int, int]:
         reader, sequence = readers[place], sequences[place]
         agreeing = sum(_agrees(sequence, other, expect) for other in sequences)
-        is_complete = reader.started_run and bool(reader.terminals)
+        is_complete = reader.started_run and reader.over is not None
         return is_complete, len(set(sequence)) == len(sequence), len(sequence), agreeing
 
     return readers[max(range(len(readers)), key=rank)]
@@ -161,7 +161,7 @@ def check_joined(canonical: Exchange, joined: Exchange, expect: Expectations) ->
     An equal request gets the run, even in flight: a 409 is a violation here. The documented 409 is for a different
     body.
     """
-    over_ns = canonical.terminals[0].arrival_ns if canonical.terminals else None
+    over_ns = canonical.over.arrival_ns if canonical.over else None
     if over_ns is not None and joined.timing.earliest_sent_ns >= over_ns:
         return check_retry(canonical, joined, expect)
     return [
@@ -174,7 +174,7 @@ def check_first_reader(
     first: Exchange, joined: Exchange, canonical: Exchange, expect: Expectations
 ) -> list[Finding]:
     """Check that the first reader of a run lost nothing when others joined; `joined` is the earliest of them."""
-    over_ns = first.terminals[0].arrival_ns if first.terminals else None
+    over_ns = first.over.arrival_ns if first.over else None
     if over_ns is not None and joined.timing.earliest_sent_ns >= over_ns and canonical is not first:
         return check_retry(first, canonical, expect)  # they joined after its end, so they are retries
     return [resume.first_reader_kept(first, joined, canonical, expect=expect)]
@@ -185,7 +185,7 @@ def check_abandoned(canonical: Exchange, abandoned: Exchange, expect: Expectatio
 
     No findings if a joiner may get the tail. Whether its leaving affected the others shows in their own streams.
     """
-    if expect.resume_start != "replay" or not canonical.terminals or not abandoned.sequence:
+    if expect.resume_start != "replay" or not canonical.over or not abandoned.sequence:
         return []
     return [resume.every_cut([CutRun(abandoned, canonical, None)], expect=expect)]
 

@@ -152,7 +152,7 @@ def rejected(conflicts: Sequence[tuple[Exchange, Exchange]], *, expect: Expectat
 
 def _was_in_flight(original: Exchange, conflicting: Exchange) -> bool:
     """Whether `original` was still running when `conflicting` was sent."""
-    over_ns = original.terminals[0].arrival_ns if original.terminals else original.timing.ended_ns
+    over_ns = original.over.arrival_ns if original.over else original.timing.ended_ns
     return conflicting.timing.sent_ns is not None and conflicting.timing.sent_ns < over_ns
 
 

@@ -172,8 +172,8 @@ def _ends_late(run: Exchange, answer: Exchange, expect: Expectations, what: str)
     event if that came later.
     """
     limit_s = expect.budgets.terminal_close_s
-    if answer.head_ns is not None and run.terminals:
-        over_ns = max(answer.head_ns, run.terminals[0].arrival_ns)
+    if answer.head_ns is not None and run.over:
+        over_ns = max(answer.head_ns, run.over.arrival_ns)
         took_s = (answer.timing.ended_ns - over_ns) / 1e9
         if took_s > limit_s:
             return failed(
@@ -219,7 +219,7 @@ def _is_a_rest(
 def _earliest_tail(run: Exchange, answer: Exchange) -> int:
     """The first event, from 0, with which a tail may start: the next one, or the terminal one of a finished run."""
     sent_ns = answer.timing.sent_ns
-    if sent_ns is None or not run.terminals or sent_ns >= run.terminals[0].arrival_ns:
+    if sent_ns is None or not run.over or sent_ns >= run.over.arrival_ns:
         return len(run.sequence) - 1
     return sum(event.arrival_ns <= sent_ns for event in run.events)
 

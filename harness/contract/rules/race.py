@@ -135,7 +135,7 @@ def _one_winner(control: Exchange, responses: Sequence[Exchange], round_suffix: 
         )
     if others:
         return failed(f"a loser got {others[0].describe()}, not a 409{round_suffix}", Location(others[0]))
-    if not winners[0].terminals:
+    if not winners[0].over:
         return failed(
             f"the winner's stream did not end: {winners[0].describe()}{round_suffix}", Location(winners[0])
         )
@@ -234,13 +234,13 @@ def slow_reader(undisturbed: Exchange, concurrent: Sequence[Exchange]) -> RuleRe
     """`concurrent` ran while another connection to the server was open and unread."""
     if not concurrent:
         return inconclusive("no run next to the stalled reader", Location(undisturbed))
-    if not undisturbed.started_run or not undisturbed.terminals:
+    if not undisturbed.started_run or not undisturbed.over:
         return inconclusive(f"the run did not end: {undisturbed.describe()}", Location(undisturbed))
-    normal_ms = undisturbed.offset_ms(undisturbed.terminals[0].arrival_ns)
+    normal_ms = undisturbed.offset_ms(undisturbed.over.arrival_ns)
     for run in concurrent:
-        if not run.terminals:
+        if not run.over:
             return failed(f"next to a stalled reader a run did not end: {run.describe()}", Location(run))
-        took_ms = run.offset_ms(run.terminals[0].arrival_ns)
+        took_ms = run.offset_ms(run.over.arrival_ns)
         if took_ms > normal_ms * _SLOWED and took_ms > normal_ms + _SLOWED_MS:
             return failed(
                 f"next to a stalled reader a run took {took_ms:.0f} ms instead of {normal_ms:.0f} ms",

@@ -21,9 +21,9 @@ _RACING_MS = 100.0  # a retry sent up to this long before the terminal event rac
 
 def terminal_lead_ms(original: Exchange, retry: Exchange) -> float | None:
     """How long before the terminal event's arrival the retry was sent, in ms; None if they did not race."""
-    if not original.terminals or retry.timing.sent_ns is None:
+    if not original.over or retry.timing.sent_ns is None:
         return None
-    lead_ms = (original.terminals[0].arrival_ns - retry.timing.sent_ns) / 1e6
+    lead_ms = (original.over.arrival_ns - retry.timing.sent_ns) / 1e6
     return lead_ms if 0 <= lead_ms <= _RACING_MS else None
 
 
@@ -52,8 +52,8 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
         return failed(
             f"the retry belongs to a different run: runId {quoted(retry.run_id)} instead of "
             f"{quoted(original.run_id)}",
-            Location(original, original.terminals[0]),
-            Location(retry, retry.terminals[0]),
+            Location(original, original.over),
+            Location(retry, retry.over),
         )
     new_events = [event for event in retry.events if event.id is not None and event.id not in original_ids]
     same_run_id = original.run_id is not None and original.run_id == retry.run_id
@@ -71,7 +71,8 @@ def belongs_to(original: Exchange, retry: Exchange) -> RuleResult:
 
 def joined_in_flight(original: Exchange, joined: Exchange, expect: Expectations) -> RuleResult:
     """Whether `joined`, sent while the run of `original` was in flight, is the run or its tail."""
-    if joined.timing.sent_ns is None or joined.timing.sent_ns >= original.terminals[0].arrival_ns:
+    over_ns, sent_ns = original.over_ns, joined.timing.sent_ns
+    if sent_ns is None or over_ns is None or sent_ns >= over_ns:
         return inconclusive(
             "the run ended before it could be joined; configure a longer [target.actions.long]",
             Location(original),
@@ -107,7 +108,7 @@ def _may_have_come_first(joined: Exchange, original: Exchange) -> bool:
     It was sent before the head of `original` arrived, so the server may have read it first, and it has more of the
     run's beginning.
     """
-    if original.head_ns is None or joined.timing.earliest_sent_ns >= original.head_ns or not joined.terminals:
+    if original.head_ns is None or joined.timing.earliest_sent_ns >= original.head_ns or not joined.over:
         return False
     return original.sequence[0] in joined.sequence[1:]
 
@@ -142,11 +143,9 @@ def not_disturbed(
 
     broken: the result if they differ and `later` proves nothing, because a plain retry is not a replay either.
     """
-    if second.timing.sent_ns is None or (
-        first.terminals and second.timing.sent_ns >= first.terminals[0].arrival_ns
-    ):
+    if second.timing.sent_ns is None or (first.over and second.timing.sent_ns >= first.over.arrival_ns):
         return inconclusive("the run ended before it could be joined", Location(first))
-    if first.terminals and is_subsequence(later.sequence, first.sequence):
+    if first.over and is_subsequence(later.sequence, first.sequence):
         return inconclusive(
             "the replay of the run lacks events that its first reader got (see resume.replay), so it proves nothing",
             Location(later),
@@ -155,7 +154,7 @@ def not_disturbed(
         if broken is not None:
             return broken
         if (
-            first.terminals
+            first.over
             and first.sequence == second.sequence
             and lost_by_replay(first.sequence, later.sequence)
         ):

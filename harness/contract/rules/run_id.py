@@ -41,7 +41,7 @@ def constant(connections: Sequence[Exchange]) -> RuleResult:
     if len(by_run_id) > 1:
         return failed(
             "connections to one run have different runIds: " + ", ".join(map(quoted, by_run_id)),
-            *(Location(run, run.terminals[0]) for run in by_run_id.values()),
+            *(Location(run, run.over) for run in by_run_id.values()),
         )
     return passed(f"the same on {counted(len(connections), 'connection')}")
 
@@ -52,7 +52,7 @@ def _echoes(run: Exchange) -> RuleResult:
     if run.run_id != _requested_run_id(run):
         return failed(
             f"the client's runId {quoted(_requested_run_id(run) or '')} came back as {quoted(run.run_id or '')}",
-            Location(run, run.terminals[0]),
+            Location(run, run.over),
         )
     return passed("echoed")
 

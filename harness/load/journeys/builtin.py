@@ -102,7 +102,7 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
         if parts[-1].ending is Ending.CUT:
             runner.moments.wait_after_cut(parts[-1], action_name)
             parts.append(streams.read(RESUMED, _resume_request(request, parts, by_id=by_id)).exchange)
-        if parts[-1].terminals and parts[-1].sequence[0] != parts[0].sequence[0]:
+        if parts[-1].over and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
         runner.record_shape(action_name, *parts)
 
@@ -134,7 +134,7 @@ def _resume_request(request: HttpRequest, parts: Sequence[Exchange], *, by_id: b
     """The request again; by_id: with the Last-Event-ID that the client received."""
     ids = [part.events[-1].frame.last_event_id for part in parts if part.events]
     # After the terminal event there is nothing to resume: the whole run is requested again.
-    if not by_id or not ids or not ids[-1] or parts[-1].terminals:
+    if not by_id or not ids or not ids[-1] or parts[-1].over:
         return request
     return request.with_header("Last-Event-ID", ids[-1])
 

@@ -110,12 +110,11 @@ class RunContext:
             return
         events: Any = self._environment.events
         # After a harness fault, decoding itself may raise.
-        terminal_ns = None if stream.harness_fault else exchange.summary.terminal_ns
+        over_ns = None if stream.harness_fault else exchange.over_ns
         events.request.fire(
             request_type="POST",
             name=f"{self._shown_path} [{stream.journey}: {stream.step.name}]",
-            response_time=max(0, (terminal_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns)
-            / 1e6,
+            response_time=max(0, (over_ns or exchange.timing.ended_ns) - exchange.timing.intended_ns) / 1e6,
             response_length=exchange.size_bytes,
             response=None,
             context={},

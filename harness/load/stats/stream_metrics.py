@@ -218,8 +218,8 @@ def _measure_response(
             first_token_ns = summary.token_arrivals_ns[0]
             values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
             values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
-        if summary.terminal_ns is not None:
-            values["duration_ms"] = _ms(summary.terminal_ns - timing.intended_ns)
+        if exchange.over_ns is not None:
+            values["duration_ms"] = _ms(exchange.over_ns - timing.intended_ns)
     # The same without the harness's own delays before the send, stream by stream.
     connect_ns = 0 if timing.connected_ns is None else timing.connected_ns - timing.started_ns
     delay_ms = _ms(sent_ns - connect_ns - timing.intended_ns)

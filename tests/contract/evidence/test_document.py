@@ -22,6 +22,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.rules.stream import check_stream
+from harness.profiles import library
 from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import (
     LAST_CHUNK,
@@ -68,6 +69,27 @@ EXCHANGES: dict[str, Exchange] = {
 
 def through_json(one: Exchange, secrets: tuple[str, ...] = ()) -> Exchange:
     return restore(json.loads(json.dumps(document(one, base_url=URL, secrets=secrets))))
+
+
+def test_a_stored_exchange_keeps_the_profile_that_reads_it() -> None:
+    text = """
+name = "mine"
+run = { path = "/", json = {} }
+[events]
+type = "data.kind"
+token = { is = "word", text = "data.word" }
+done = "over"
+"""
+    mine = library.parse(text, "mine.toml")
+    one = run(frame({"kind": "word", "word": "a"}), frame({"kind": "over"}), profile=mine)
+    assert (one.text, one.outcome) == ("a", "done")
+    again = through_json(one)
+    assert (again.profile, again.text, again.outcome) == (mine, "a", "done")
+    stored = document(one, base_url=URL)
+    stored["recorded"]["profile"] = "name = 1"
+    with pytest.raises(ValueError, match="the recorded profile: name"):
+        restore(stored)
+    assert "profile" not in document(cut_run(2), base_url=URL)["recorded"]
 
 
 @pytest.mark.parametrize("what", EXCHANGES)
