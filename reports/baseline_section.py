@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.gate.comparison import Comparison
-from harness.gate.console import compared_tests, format_change, format_change_interval
+from harness.gate.console import compared_tests, format_change_interval, format_smallest_effect
 from harness.gate.report import GateReport
 
 from .comparison_sentences import change_text, most_changed_first
@@ -65,7 +65,7 @@ def _row(comparison: Comparison) -> BaselineRow:
         value_text(comparison.key, comparison.value),
         change_text(comparison) or NOTHING,
         format_change_interval(comparison) or NOTHING,
-        format_change(comparison, comparison.smallest_effect).removeprefix("+") or NOTHING,
+        format_smallest_effect(comparison) or NOTHING,
         comparison.verdict,
         comparison.detail,
     )

@@ -12,10 +12,8 @@ from typing import Any
 from harness.contract.requirements import CATALOGUE, Level
 from harness.gate.comparison import Comparison
 from harness.gate.console import format_change_interval
-from harness.gate.evaluate import evaluate
-from harness.gate.objective import GOODPUT, SHARES, Objective
-from harness.gate.report import ComparisonTerms
 from harness.reports.chart_style import Chart, bin_width_s
+from harness.reports.compared_metrics import compare_metrics, label_of
 from harness.reports.comparison_sentences import (
     broken_text,
     change_text,
@@ -40,8 +38,6 @@ from .text import NOTHING, bounded, count
 MOST_TESTS = 8
 """Most tests on one page; more curves in one chart are unreadable."""
 
-COMPARED = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms", "resume_ms", "conflict_ms")
-COMPARED_PERCENTILES = ("p50", "p95", "p99")
 DIFFERING_SHOWN = 60
 """Most rows of the table of setup differences."""
 
@@ -53,12 +49,6 @@ FOOTNOTE_FROM = 3
 
 _FAILING = frozenset({"fail", "error"})
 _PASSING = frozenset({"pass", "info", "warn"})
-_SHARE_LABELS = {"error_rate": "Error rate", GOODPUT: "Goodput"}
-_KEYS = {
-    f"{metric.removesuffix('_ms')}_{percentile}_ms": (METRICS[metric].label, percentile)
-    for metric in COMPARED
-    for percentile in COMPARED_PERCENTILES
-} | {key: (_SHARE_LABELS[key], "") for key in SHARES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,11 +276,8 @@ def _compare(
     before: Mapping[str, CheckRecord],
     after: Mapping[str, CheckRecord],
 ) -> ComparisonView:
-    objectives = [Objective(key, 0.0) for key in _KEYS]
-    report = evaluate(test, objectives, baseline=baseline, terms=ComparisonTerms(usual=False))
-    rows = most_changed_first(
-        [row for row in report.comparisons if row.value is not None or row.baseline is not None]
-    )
+    compared = compare_metrics(baseline, test)
+    rows = most_changed_first(compared.rows)
     checked = {*before, *after} if before and after else set()
     requirements: dict[str, list[str]] = {}
     for check in sorted(checked):
@@ -307,8 +294,8 @@ def _compare(
         tone=tone,
         verdict=verdict,
         sentence=comparison_sentence(name, requirements, under_load, rows, checked=bool(checked)),
-        notes=report.notes,
-        heading=f"{report.confidence * 100:.3g}% interval",
+        notes=compared.notes,
+        heading=compared.heading,
         rows=tuple(_difference(row, footnotes) for row in rows),
         footnotes=tuple(footnotes),
         worst=broken_text(broke, "broke") if broke else worst_change(rows, verdict),
@@ -376,7 +363,7 @@ def _footnotes(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceView:
-    label, percentile = _KEYS[comparison.key]
+    label, percentile = label_of(comparison.key)
     return DifferenceView(
         key=comparison.key,
         label=label,

@@ -47,7 +47,7 @@ def change_text(row: Comparison) -> str:
 
 
 def changes_sentence(comparisons: Sequence[Comparison], verdict: str) -> str:
-    """The metrics with that verdict and their change: TTFT p50 20.6 ms to 170.3 ms (+725.0%), and 2 more."""
+    """The metrics with that verdict and their change: TTFT p50 20.6 ms to 170.3 ms (+150 ms), and 2 more."""
     changed = [row for row in most_changed_first(comparisons) if row.verdict == verdict]
     named = [
         f"{_label(row.key)} {value_text(row.key, row.baseline)} to {value_text(row.key, row.value)} "
@@ -59,7 +59,7 @@ def changes_sentence(comparisons: Sequence[Comparison], verdict: str) -> str:
 
 
 def worst_change(comparisons: Sequence[Comparison], verdict: str) -> str:
-    """The largest change with that verdict, for a title: TTFT p50 +725.0%. Empty unless it is worse or better."""
+    """The largest change with that verdict, for a title: TTFT p50 +150 ms. Empty unless it is worse or better."""
     for row in most_changed_first(comparisons):
         if row.verdict == verdict and verdict in ("worse", "better"):
             return f"{_label(row.key)} {format_change(row, row.difference)}"

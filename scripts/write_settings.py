@@ -75,6 +75,7 @@ _UNITS = {
     "load.rate": "arrivals/s",
     "load.spawn_rate": "users/s",
     "gate.smallest_effect_ms": "ms",
+    "gate.smallest_effect_inter_token_ms": "ms",
 }
 _TABLES = ("actions", "second_principal", "other_route", "journeys")
 

@@ -12,7 +12,7 @@ import click
 from harness.errors import SettingsError
 
 from .artifact_options import artifact_options
-from .options import baseline_option, objective_option, smallest_effect_option
+from .options import baseline_option, objective_option, smallest_effect_options
 from .output_options import output_options
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--update-baseline", is_flag=True, help="If the gate passes, add these results to the baseline."
 )
 @click.option("--keep", type=click.IntRange(min=1), help="Results that a folder keeps.  [default: 10]")
-@smallest_effect_option
+@smallest_effect_options
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives to use.")
 @artifact_options
 @output_options
@@ -39,10 +39,10 @@ def gate(
     baseline: Path | None,
     update_baseline: bool,
     keep: int | None,
-    smallest_effect: float | None,
     config: Path | None,
     artifacts: Artifacts,
     output: Output,
+    **effects: float | None,
 ) -> None:
     """Evaluate RESULTS against objectives and a baseline.
 
@@ -59,7 +59,7 @@ def gate(
 
     if update_baseline and baseline is None:
         raise SettingsError("--update-baseline needs --baseline PATH: the file or folder to update")
-    options = {"smallest_effect": smallest_effect, "keep": keep}
+    options = {**effects, "keep": keep}
     flags = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(config, {"gate": flags}) if config else None
     sys.exit(

@@ -84,6 +84,23 @@ class ShareType(click.ParamType[float]):
         return share
 
 
+class MillisecondsType(click.ParamType[float]):
+    """A number of milliseconds from 0 on."""
+
+    name = "ms"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            number_ms = float(value)
+        except ValueError:
+            number_ms = -1.0
+        if not 0 <= number_ms < math.inf:
+            self.fail(
+                f"{str(value)!r} is not a number of milliseconds from 0 on; write for example 10", param, ctx
+            )
+        return number_ms
+
+
 class ObjectiveType(click.ParamType["Objective"]):
     name = "objective"
 
@@ -255,10 +272,27 @@ baseline_option = click.option(
     type=click.Path(path_type=Path),
     help="Earlier results to compare with: a file, or a folder of results.",
 )
-smallest_effect_option = click.option(
-    "--smallest-effect",
-    type=ShareType(),
-    help="Ignore slowdowns below this share.  [default: 5%, and 1 ms]",
+smallest_effect_options = _options(
+    click.option(
+        "--smallest-effect",
+        type=ShareType(),
+        help="Against the baseline: ignore slowdowns below this share.  [default: 5%]",
+    ),
+    click.option(
+        "--smallest-effect-ms",
+        type=MillisecondsType(),
+        help="Ignore slowdowns of a median below this, and of a higher percentile below twice this.  [default: 5]",
+    ),
+    click.option(
+        "--smallest-effect-inter-token-ms",
+        type=MillisecondsType(),
+        help="The same for inter-token latency.  [default: 1]",
+    ),
+    click.option(
+        "--smallest-effect-share",
+        type=ShareType(),
+        help="The same for error_rate and goodput, of all streams or runs.  [default: 0.5%]",
+    ),
 )
 gate_options = _options(
     objective_option,
@@ -269,7 +303,7 @@ gate_options = _options(
         metavar="N",
         help="Repeat the test up to N times while the comparison is inconclusive.  [default: 0]",
     ),
-    smallest_effect_option,
+    smallest_effect_options,
 )
 
 
@@ -284,6 +318,9 @@ def settings_from_options(
     objectives: Sequence[Objective] = (),
     rerun_inconclusive: int | None = None,
     smallest_effect: float | None = None,
+    smallest_effect_ms: float | None = None,
+    smallest_effect_inter_token_ms: float | None = None,
+    smallest_effect_share: float | None = None,
     otlp_endpoint: str | None = None,
     abort_on: Sequence[str] = (),
     **load: Any,
@@ -308,7 +345,13 @@ def settings_from_options(
             "journeys": parse_journeys(journey) if journey else None,
             "abort_on": list(abort_on) or None,
         },
-        "gate": {"rerun_inconclusive": rerun_inconclusive, "smallest_effect": smallest_effect},
+        "gate": {
+            "rerun_inconclusive": rerun_inconclusive,
+            "smallest_effect": smallest_effect,
+            "smallest_effect_ms": smallest_effect_ms,
+            "smallest_effect_inter_token_ms": smallest_effect_inter_token_ms,
+            "smallest_effect_share": smallest_effect_share,
+        },
         "export": {"otlp_endpoint": otlp_endpoint},
     }
     set_flags = {

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from harness.config.settings import GateSettings, Settings
 from harness.gate.baseline_store import baseline_files
-from harness.gate.comparison import LEAST_FREEDOM
 from harness.gate.confidence_intervals import LEAST_S
 from harness.gate.console import print_report
 from harness.gate.evaluate import evaluate
+from harness.gate.noise import LEAST_FREEDOM
 from harness.gate.objective import parse_objectives
 from harness.gate.report import GateReport
 from harness.results.reader import Results

@@ -30,7 +30,7 @@ from harness.contract.decoding.memory import DEFAULT_TOTAL_BYTES, KEPT_EVENTS, M
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.expectations import Budgets, Expectations
 from harness.gate.baseline_store import KEEP
-from harness.gate.comparison import USUAL_EFFECTS, Effects
+from harness.gate.equivalence import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
 from harness.gate.report import ComparisonTerms
 from harness.profiles.library import DEFAULT
@@ -180,10 +180,12 @@ Share = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_i
 class GateSettings(StrictModel):
     """How results are compared with a baseline."""
 
-    #: differences in latency below this share of the baseline do not fail the gate
+    #: differences in latency below this share of the baseline do not fail the gate; of both limits, the larger applies
     smallest_effect: Share = USUAL_EFFECTS.relative
-    #: differences in latency below this many milliseconds do not fail the gate
+    #: nor do differences of a median below this many milliseconds, or of a higher percentile below twice as many
     smallest_effect_ms: float = Field(USUAL_EFFECTS.ms, ge=0, allow_inf_nan=False)
+    #: the same for inter-token latency, which a user waits for with every token
+    smallest_effect_inter_token_ms: float = Field(USUAL_EFFECTS.inter_token_ms, ge=0, allow_inf_nan=False)
     #: the same for error_rate and goodput, as a share: 0.005 is half a percentage point
     smallest_effect_share: Share = USUAL_EFFECTS.share
     #: whether the gate passes if some comparisons are inconclusive; it never passes if all are
@@ -196,7 +198,12 @@ class GateSettings(StrictModel):
     @property
     def terms(self) -> ComparisonTerms:
         """The gate's view of these settings."""
-        effects = Effects(self.smallest_effect, self.smallest_effect_ms, self.smallest_effect_share)
+        effects = Effects(
+            self.smallest_effect,
+            self.smallest_effect_ms,
+            self.smallest_effect_share,
+            self.smallest_effect_inter_token_ms,
+        )
         return ComparisonTerms(effects, self.rerun_inconclusive + 1, self.inconclusive == "fail")
 
 

@@ -1,14 +1,7 @@
 """Compares results with a baseline: the difference, its confidence interval and a verdict.
 
-What changes from one test to the next (noisy neighbours, a cold cache, process placement) shifts all values of a
-test together. Its size cannot be estimated from the runs or seconds of one test, only from repeats. So each results
-file is one observation, and the spread between files, now and in the baseline, is the noise. Resampling whole tests
-would give the same standard error, for which there is a closed form (`_standard_error`); the ends of the interval
-come from Student's t, because so few values cannot show them by resampling. The noise is never taken to be smaller
-than what the time blocks within the tests show (harness.gate.confidence_intervals).
-
-With too few files to estimate the spread, only the blocks are known, and the spread between tests is assumed
-(ASSUMED_RUN_SD).
+The noise is the subject of harness.gate.noise, and which verdict follows from an interval that of
+harness.gate.equivalence.
 
 In addition to noise, the harness's own delays are in every value (harness.gate.error_bars). They do not average out, so
 they widen the interval of the difference by their worst case. What is known of them for each stream, above all how
@@ -21,77 +14,67 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import Literal
 
 from harness.gate.confidence_intervals import (
     BUCKET_SD,
     CONFIDENCE,
     LEAST_BEYOND,
-    Estimate,
+    STARTED_MS,
     ShareName,
     least_sd_of_share,
     percentile_estimate,
     share_estimate,
+    started_log,
     t_quantile,
 )
+from harness.gate.equivalence import (
+    USUAL_EFFECTS,
+    ComparisonVerdict,
+    Difference,
+    Effect,
+    Effects,
+    Interval,
+    confidence_of_equivalence,
+    is_found,
+    is_within,
+    largest_change,
+    verdict_of,
+)
 from harness.gate.error_bars import share_bounds
+from harness.gate.noise import (
+    ASSUMED_RUN_SD,
+    ASSUMED_RUN_SD_SHARE,
+    LEAST_FREEDOM,
+    Side,
+    assumed_run_sd,
+    freedom_of,
+    needs_blocks,
+    no_standard_error,
+    standard_error,
+)
 from harness.results import metrics
 from harness.results.histogram import LOWEST_MS
 from harness.results.measurement_error import net_bounds
 from harness.results.reader import Results
 
-ComparisonVerdict = Literal["better", "same", "worse", "inconclusive"]
 Files = Results | Sequence[Results]
 
-LEAST_FREEDOM = 2
-"""Degrees of freedom (files - 2) from which on the spread between files is used."""
-ENOUGH_FREEDOM = 8
-"""Degrees of freedom from which on that spread is known so well that the time blocks are not needed."""
-ASSUMED_RUN_SD = 0.02
-"""Assumed standard deviation of log latency between tests of one server, used if there are too few tests to estimate
-it. A guess, and too low for a busy machine; docs/gate.md has measurements."""
-ASSUMED_RUN_SD_SHARE = 0.002
-"""The same for a share of streams or runs, 0 to 1."""
 LEAST_VALUES_BEYOND = 3
 """Values that must lie beyond a percentile in each file; the spread between files covers the uncertainty."""
-ROUGHLY = 1.5
-"""Few tests cannot show that a latency did not change by as little as the smallest effect. If it did not change
-significantly, and certainly not by this factor, it is the same, too, and the detail says how closely."""
 UNKNOWN_FROM = 10.0
 """An interval that excludes neither a latency this many times shorter nor longer has no information: there is none."""
-ROUGHLY_SHARE = 0.25
-"""If nothing failed (or everything) in both tests, shares are the same unless so many failures could go unseen."""
-_MOST_FREEDOM = 301  # from here on Student's t is the normal distribution
-
-
-@dataclass(frozen=True, slots=True)
-class Effects:
-    """The smallest differences worth failing for.
-
-    relative, ms: of a latency, as a share of the baseline value and in ms; the larger one applies. share: of
-    error_rate and goodput; 0.005 is half a percentage point.
-    """
-
-    relative: float = 0.05
-    ms: float = 1.0
-    share: float = 0.005
-
-    def of_latency(self, baseline_ms: float) -> float:
-        """The smallest effect as a share of that baseline value."""
-        return max(self.relative, self.ms / baseline_ms)
-
-
-USUAL_EFFECTS = Effects()
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """The metric of one objective, now and in the baseline.
 
-    value, baseline: in ms, or a share 0 to 1; the mean over files (geometric for latencies). difference: value /
-    baseline - 1, or value - baseline for a share (`relative` is False). low, high: ends of its confidence interval.
-    smallest_effect: in the unit of difference. None where it cannot be computed; detail says why. runs: number of
-    files now and in the baseline. repeats_may_tell: whether more repeats may settle an inconclusive comparison.
+    value, baseline: in ms, or a share 0 to 1; the mean over files (on the scale of noise for latencies). difference:
+    value / baseline - 1, or value - baseline for a share (`relative` is False). low, high: ends of its confidence
+    interval. smallest_effect: in the unit of difference; smallest_effect_ms: the same in ms if the absolute effect
+    applies to a latency. None where it cannot be computed; detail says why. runs: number of files now and in the
+    baseline. repeats_may_tell: whether more repeats may settle an inconclusive comparison, or one that is the same only
+    within the margin.
     """
 
     key: str
@@ -106,27 +89,39 @@ class Comparison:
     runs: tuple[int, int] = (1, 1)
     relative: bool = True
     repeats_may_tell: bool = False
+    smallest_effect_ms: float | None = None
+
+    def in_ms(self, change: float) -> float | None:
+        """A change in the unit of difference, in ms if its smallest effect is; else None."""
+        if self.smallest_effect_ms is None or not self.smallest_effect:
+            return None
+        return change / self.smallest_effect * self.smallest_effect_ms
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """The files of one side.
+class _Terms:
+    """What decides about a difference: see harness.gate.equivalence.
 
-    values: one per file (the logarithm for latencies). estimates: from time blocks, one per file, or why there is none;
-    empty if not needed. least_sd: lower bound of the standard error of a value. net: the mean of the values without the
-    delays that are known for each stream. lowest, highest: that mean if the others are as large as they can be.
+    baseline_ms: of a latency; None for a share. assumed_sd: between tests, on the scale of noise. confidence, narrow:
+    of both intervals.
     """
 
-    values: list[float]
-    estimates: list[Estimate | str]
-    least_sd: float
-    net: float
-    lowest: float
-    highest: float
+    effect: Effect
+    baseline_ms: float | None
+    assumed_sd: float
+    confidence: float
+    narrow: float
+    more_is_worse: bool = True
 
-    @property
-    def blocks(self) -> list[Estimate]:
-        return [estimate for estimate in self.estimates if isinstance(estimate, Estimate)]
+    def change(self, difference: float, then: float) -> float:
+        """A difference from a value, both on the scale of noise, in ms for a latency, which is never below 0."""
+        if self.baseline_ms is None:
+            return difference
+        return max(math.exp(then) * math.expm1(difference), STARTED_MS - math.exp(then))
+
+    def shown(self, change: float) -> float:
+        """A change in the unit of Comparison.difference."""
+        return change if self.baseline_ms is None else change / max(self.baseline_ms, LOWEST_MS)
 
 
 def compare(
@@ -139,54 +134,53 @@ def compare(
     journey: str | None = None,
     effects: Effects = USUAL_EFFECTS,
     confidence: float = CONFIDENCE,
+    looks: int = 1,
 ) -> Comparison:
     """Compare one percentile (a key of PERCENTILES) of a metric with the baseline.
 
-    results, baseline: one file each, or several independent repeats.
+    results, baseline: one file each, or several independent repeats. confidence: of the interval. looks: how many times
+    the comparison is evaluated while repeats come in.
 
-    Verdicts: "worse" if the value is higher by at least the smallest effect, however the harness's own delays are
-    spread, and the interval is above 0, "better" the other way round, "same" if the whole interval is within the
-    smallest effect, or within ROUGHLY around 0, otherwise "inconclusive", also if there is too little data for an
-    interval. Deterministic. Raises ResultsError.
+    The verdict is that of harness.gate.equivalence; also "inconclusive" if there is too little data for an interval.
+    Deterministic. Raises ResultsError.
     """
     percent = metrics.PERCENTILES[percentile]
     now, then = _files(results), _files(baseline)
     values = [[file.histogram(metric, journey).percentile(percent) for file in side] for side in (now, then)]
-    means = [_geometric_mean([value for value in side if value is not None]) for side in values]
+    means = [_started_mean([value for value in side if value is not None]) for side in values]
     runs = (len(now), len(then))
     inconclusive = Comparison(key, means[0], means[1], None, None, None, "inconclusive", runs=runs)
     if (missing := _missing(values)) or means[1] is None or means[0] is None:
         return replace(inconclusive, detail=missing)
-    if means[1] <= 0 or means[0] <= 0:
-        which = "baseline" if means[1] <= 0 else "value"
-        return replace(inconclusive, detail=f"the {which} is not above 0")
+    effect = effects.of_latency(metric, percent, means[1])
+    terms = _Terms(
+        effect, means[1], assumed_run_sd(metric, means[1]), confidence, confidence_of_equivalence(looks)
+    )
     comparison = replace(
         inconclusive,
-        difference=means[0] / means[1] - 1,
+        difference=terms.shown(means[0] - means[1]),
         detail=_no_interval([*now, *then], runs, metric, percent, journey),
-        smallest_effect=effects.of_latency(means[1]),
+        smallest_effect=terms.shown(effect.smallest),
+        smallest_effect_ms=effect.smallest if effect.is_absolute else None,
     )
-    blocks = _needs_blocks(runs)
     sides = []
     for side, files in zip(values, (now, then), strict=True):
         bars = [net_bounds(file, metric, percent, journey) for file in files]
         measured = [value for value in side if value is not None]
         known = [bar for bar in bars if bar is not None]
         sides.append(
-            _Side(
-                [_log(value) for value in measured],
-                [percentile_estimate(file, metric, percent, journey) for file in files] if blocks else [],
+            Side(
+                [started_log(value) for value in measured],
+                [percentile_estimate(file, metric, percent, journey) for file in files]
+                if needs_blocks(runs)
+                else [],
                 BUCKET_SD,
-                fmean(_log(min(value, bar.high)) for value, bar in zip(measured, known, strict=True)),
-                fmean(_log(bar.low) for bar in known),
-                fmean(_log(bar.high) for bar in known),
+                fmean(started_log(min(value, bar.high)) for value, bar in zip(measured, known, strict=True)),
+                fmean(started_log(bar.low) for bar in known),
+                fmean(started_log(bar.high) for bar in known),
             )
         )
-    return _decided(comparison, sides, ASSUMED_RUN_SD, confidence)
-
-
-def _log(value_ms: float) -> float:
-    return math.log(max(value_ms, LOWEST_MS))
+    return _decided(comparison, sides, terms)
 
 
 def _no_interval(
@@ -195,7 +189,7 @@ def _no_interval(
     """Why the difference of a percentile can have no confidence interval; empty if it can."""
     if percent == 100:
         return "a maximum is a single value and has no confidence interval"
-    if _freedom_of(runs) >= LEAST_FREEDOM:
+    if freedom_of(runs) >= LEAST_FREEDOM:
         return _too_few_values(files, metric, percent, journey)
     return ""
 
@@ -209,6 +203,7 @@ def compare_shares(
     journey: str | None = None,
     effects: Effects = USUAL_EFFECTS,
     confidence: float = CONFIDENCE,
+    looks: int = 1,
 ) -> Comparison:
     """Compare error_rate or goodput with the baseline, as a difference of shares; see `compare`."""
     formula: Callable[[Results, str | None], float | None] = getattr(metrics, share)
@@ -222,18 +217,26 @@ def compare_shares(
     )
     if (missing := _missing(values)) or means[0] is None or means[1] is None:
         return replace(inconclusive, detail=missing)
-    comparison = replace(inconclusive, difference=means[0] - means[1], smallest_effect=effects.share)
+    effect = effects.of_share()
+    terms = _Terms(
+        effect,
+        None,
+        ASSUMED_RUN_SD_SHARE,
+        confidence,
+        confidence_of_equivalence(looks),
+        more_is_worse=share == "error_rate",
+    )
+    comparison = replace(inconclusive, difference=means[0] - means[1], smallest_effect=effect.smallest)
     cases = [sum(_cases(file, share, journey) for file in files) for files in (now, then)]
     if means[0] == means[1] and means[0] in (0.0, 1.0):
-        return _both_extreme(comparison, cases, confidence)
-    blocks = _needs_blocks(runs)
+        return _both_extreme(comparison, cases, terms)
     sides = []
     for side, files in zip(measured, (now, then), strict=True):
         bars = [share_bounds(file, share, journey) for file in files]
         sides.append(
-            _Side(
+            Side(
                 side,
-                [share_estimate(file, share, journey) for file in files] if blocks else [],
+                [share_estimate(file, share, journey) for file in files] if needs_blocks(runs) else [],
                 min(
                     least_sd_of_share(value, _cases(file, share, journey))
                     for value, file in zip(side, files, strict=True)
@@ -243,44 +246,41 @@ def compare_shares(
                 fmean(bar.high for bar in bars if bar is not None),
             )
         )
-    return _decided(comparison, sides, ASSUMED_RUN_SD_SHARE, confidence, more_is_worse=share == "error_rate")
+    return _decided(comparison, sides, terms)
 
 
-def _both_extreme(comparison: Comparison, cases: Sequence[int], confidence: float) -> Comparison:
+def _both_extreme(comparison: Comparison, cases: Sequence[int], terms: _Terms) -> Comparison:
     """Shares that are 0 (or 1) in every file of both sides.
 
     Each side's true share is at most 1 - alpha^(1/n) from there (Clopper and Pearson, Biometrika 26, 1934, for none of
     n). cases: n, now and in the baseline.
     """
-    unseen = [1 - ((1 - confidence) / 2) ** (1 / max(1, count)) for count in cases]
-    low, high = (-unseen[1], unseen[0]) if comparison.value == 0 else (-unseen[0], unseen[1])
-    same = max(unseen) <= ROUGHLY_SHARE
+    low, high = _unseen(comparison, cases, terms.confidence)
+    narrow = _unseen(comparison, cases, terms.narrow)
+    same = is_within(narrow, terms.effect.margin)
     detail = (
-        f"the same in all {cases[0]:,} cases now and {cases[1]:,} in the baseline; up to {max(unseen):.1%} could go "
-        "unseen"
+        f"the same in all {cases[0]:,} cases now and {cases[1]:,} in the baseline; up to {largest_change(narrow):.1%} "
+        "could go unseen"
     )
     return replace(
         comparison,
         low=low,
         high=high,
         verdict="same" if same else "inconclusive",
-        detail="" if max(unseen) < (comparison.smallest_effect or 0.0) else detail,
+        detail="" if is_within(narrow, terms.effect.smallest) else detail,
         repeats_may_tell=not same,
     )
+
+
+def _unseen(comparison: Comparison, cases: Sequence[int], confidence: float) -> Interval:
+    """Both ends of the difference that so many cases leave open."""
+    now, then = (1 - ((1 - confidence) / 2) ** (1 / max(1, count)) for count in cases)
+    return (-then, now) if comparison.value == 0 else (-now, then)
 
 
 def _cases(results: Results, share: ShareName, journey: str | None) -> int:
     counts = results.rate_counts(journey)
     return counts.judged if share == "error_rate" else counts.runs
-
-
-def _needs_blocks(runs: tuple[int, int]) -> bool:
-    """Whether there are so few files that the variation within them matters."""
-    return _freedom_of(runs) < ENOUGH_FREEDOM
-
-
-def _freedom_of(runs: tuple[int, int]) -> int:
-    return sum(runs) - 2
 
 
 def _files(files: Files) -> Sequence[Results]:
@@ -300,16 +300,17 @@ def _missing(values: Sequence[Sequence[float | None]]) -> str:
     return ""
 
 
-def _geometric_mean(values: Sequence[float]) -> float | None:
-    if len(values) < 2 or min(values) <= 0:
-        return min(values, default=None)
-    return math.exp(fmean(map(math.log, values)))
+def _started_mean(values_ms: Sequence[float]) -> float | None:
+    """The mean on the scale of noise, in ms."""
+    if len(values_ms) < 2:
+        return min(values_ms, default=None)
+    return math.exp(fmean(map(started_log, values_ms))) - STARTED_MS
 
 
 def too_few_values(now: Sequence[Results], then: Sequence[Results], metric: str, percent: float) -> str:
     """Why a percentile that was measured can have no interval in such short tests; empty if it can, or is missing."""
     files = [file for file in (*now, *then) if file.histogram(metric).count]
-    least = LEAST_BEYOND if _freedom_of((len(now), len(then))) < LEAST_FREEDOM else LEAST_VALUES_BEYOND
+    least = LEAST_BEYOND if freedom_of((len(now), len(then))) < LEAST_FREEDOM else LEAST_VALUES_BEYOND
     return _too_few_values(files, metric, percent, None, least) if files else ""
 
 
@@ -326,48 +327,23 @@ def _too_few_values(
     return ""
 
 
-def _decided(
-    comparison: Comparison,
-    sides: Sequence[_Side],
-    assumed_sd: float,
-    confidence: float,
-    *,
-    more_is_worse: bool = True,
-) -> Comparison:
+def _decided(comparison: Comparison, sides: Sequence[Side], terms: _Terms) -> Comparison:
     """The comparison with its interval and verdict, if there is enough data."""
-    if comparison.detail or comparison.difference is None or comparison.smallest_effect is None:
+    if comparison.detail:
         return comparison
-    detail = _no_standard_error(sides)
+    detail = no_standard_error(sides)
     if detail:
         return replace(comparison, detail=detail, repeats_may_tell=True)
-    error, freedom = _standard_error(sides, assumed_sd)
-    margin = t_quantile((1 + confidence) / 2, freedom) * error
-    ends = [sides[0].lowest - sides[1].highest, sides[0].highest - sides[1].lowest]
-    net = sides[0].net - sides[1].net
-    low, high = ends[0] - margin, ends[1] + margin
-    noise = [net - margin, net + margin]
-    if comparison.relative:
-        low, high, net, *ends = (math.expm1(end) for end in (low, high, net, *ends))
-        noise = [math.expm1(end) for end in noise]
-    sign = 1 if more_is_worse else -1
-    verdict = _verdict(_signed(ends, sign), _signed((low, high), sign), comparison.smallest_effect)
-    details = []
-    if verdict == "inconclusive":
-        significant = _verdict(_signed((net, net), sign), _signed(noise, sign), comparison.smallest_effect)
-        if significant not in ("worse", "better") and _roughly_same(comparison, net, low, high):
-            verdict = "same"
-            change = max(high, -low)
-            details.append(f"a change of {change:.0%} or more is excluded; a smaller one may be noise")
-        elif significant != "inconclusive" or ends[1] - ends[0] > 2 * comparison.smallest_effect:
-            details.append("the harness's own delays may be the reason for the change")
-        if comparison.relative and low < 1 / UNKNOWN_FROM - 1 and high > UNKNOWN_FROM - 1:
-            details.append(f"not even a change by a factor of {UNKNOWN_FROM:.0f} is excluded")
-            return replace(comparison, detail="; ".join(details), repeats_may_tell=True)
-    if _freedom(sides) < LEAST_FREEDOM:
-        spread = f"{assumed_sd:.1%}" if comparison.relative else f"{assumed_sd * 100:g} percentage points"
-        details.append(
-            f"too few tests to estimate how much they vary: a standard deviation of {spread} is assumed"
-        )
+    difference = _difference(sides, terms)
+    low, high = (terms.shown(end) for end in difference.interval)
+    judged = difference if terms.more_is_worse else difference.worse_is_lower()
+    verdict = verdict_of(judged, terms.effect)
+    details = list(_reasons(difference, terms, verdict))
+    if verdict == "inconclusive" and _is_unknown(difference.interval, terms):
+        details.append(f"not even a change by a factor of {UNKNOWN_FROM:.0f} is excluded")
+        return replace(comparison, detail="; ".join(details), repeats_may_tell=True)
+    if freedom_of(comparison.runs) < LEAST_FREEDOM:
+        details.append(f"too few tests to estimate how much they vary: {_assumed(terms)} is assumed")
     return replace(
         comparison,
         low=low,
@@ -375,71 +351,56 @@ def _decided(
         verdict=verdict,
         detail="; ".join(details),
         repeats_may_tell=verdict == "inconclusive"
-        or (verdict == "same" and not _is_within(comparison, low, high)),
+        or (verdict == "same" and not is_within(difference.narrow, terms.effect.smallest)),
     )
 
 
-def _signed(ends: Sequence[float], sign: int) -> tuple[float, float]:
-    """Both ends of an interval for which higher is worse."""
-    low, high = sorted(sign * end for end in ends)
-    return low, high
+def _difference(sides: Sequence[Side], terms: _Terms) -> Difference:
+    error, freedom = standard_error(sides, terms.assumed_sd)
+    then = sides[1].net
+    net = sides[0].net - then
+    ends = (sides[0].lowest - sides[1].highest, sides[0].highest - sides[1].lowest)
+
+    def widened(of: Interval, confidence: float) -> Interval:
+        margin = t_quantile((1 + confidence) / 2, freedom) * error
+        return terms.change(of[0] - margin, then), terms.change(of[1] + margin, then)
+
+    return Difference(
+        measured=terms.change(net, then),
+        possible=(terms.change(ends[0], then), terms.change(ends[1], then)),
+        noise=widened((net, net), terms.confidence),
+        interval=widened(ends, terms.confidence),
+        narrow=widened(ends, terms.narrow),
+    )
 
 
-def _verdict(
-    difference: tuple[float, float], interval: tuple[float, float], smallest: float
-) -> ComparisonVerdict:
-    """The verdict on a difference for which higher is worse.
-
-    difference: its ends without noise. interval: with noise.
-    """
-    if difference[0] >= smallest and interval[0] > 0:
-        return "worse"
-    if difference[1] <= -smallest and interval[1] < 0:
-        return "better"
-    return "same" if interval[0] > -smallest and interval[1] < smallest else "inconclusive"
-
-
-def _is_within(comparison: Comparison, low: float, high: float) -> bool:
-    smallest = comparison.smallest_effect or 0.0
-    return low > -smallest and high < smallest
-
-
-def _roughly_same(comparison: Comparison, difference: float, low: float, high: float) -> bool:
-    """Whether a latency neither changed significantly nor can have changed by more than ROUGHLY."""
-    if not comparison.relative:
+def _is_unknown(ends: Interval, terms: _Terms) -> bool:
+    """Whether an interval excludes neither a tenth of the latency nor ten times as much, nor anything in between."""
+    if terms.baseline_ms is None:
         return False
-    smallest = comparison.smallest_effect or 0.0
-    most = max(ROUGHLY - 1, 2 * smallest)
-    return low < 0 < high and abs(difference) < 2 * smallest and high < most and low > 1 / (1 + most) - 1
+    low, high = (terms.shown(end) for end in ends)
+    return low < 1 / UNKNOWN_FROM - 1 and high > UNKNOWN_FROM - 1
 
 
-def _freedom(sides: Sequence[_Side]) -> int:
-    return sum(len(side.values) for side in sides) - 2
+def _reasons(difference: Difference, terms: _Terms, verdict: ComparisonVerdict) -> list[str]:
+    """What the verdict rests on, in clauses."""
+    effect = terms.effect
+    if verdict == "inconclusive":
+        own = difference.possible[1] - difference.possible[0]
+        if is_found(difference, effect) or own > 2 * effect.smallest:
+            return ["the harness's own delays may be the reason for the change"]
+    if verdict != "same" or terms.baseline_ms is None:
+        return []
+    largest = largest_change(difference.narrow)
+    small = f"smaller than the smallest effect of {effect.smallest:g} ms"
+    if is_within(difference.narrow, effect.smallest):
+        return [small] if effect.is_absolute else []
+    if effect.is_absolute:
+        return [f"{small}; a change of {largest:.0f} ms or more is excluded"]
+    return [f"a change of {terms.shown(largest):.0%} or more is excluded; a smaller one may be noise"]
 
 
-def _no_standard_error(sides: Sequence[_Side]) -> str:
-    if _freedom(sides) >= LEAST_FREEDOM:
-        return ""
-    return next((reason for side in sides for reason in side.estimates if isinstance(reason, str)), "")
-
-
-def _standard_error(sides: Sequence[_Side], assumed_sd: float) -> tuple[float, int]:
-    """Standard error of the difference, and its degrees of freedom.
-
-    With enough files: that of two means with equal variance (Student's two-sample t), where the variance is at least
-    the one within files. With fewer: the variance within each file plus the assumed variance between files, with
-    Welch's degrees of freedom for the measured part.
-    """
-    within = [[estimate.sd**2 for estimate in side.blocks] for side in sides]
-    if _freedom(sides) >= LEAST_FREEDOM:
-        squares = sum((value - fmean(side.values)) ** 2 for side in sides for value in side.values)
-        measured = [variance for side in within for variance in side]
-        least = [side.least_sd**2 for side in sides]
-        variance = max(squares / _freedom(sides), fmean(measured or least))
-        return math.sqrt(variance * sum(1 / len(side.values) for side in sides)), _freedom(sides)
-    parts = [variance / len(side) ** 2 for side in within for variance in side]
-    blocks = [estimate.blocks for side in sides for estimate in side.blocks]
-    total = sum(parts) + sum(assumed_sd**2 / len(side.values) for side in sides)
-    spread = sum(part**2 / (count - 1) for part, count in zip(parts, blocks, strict=True))
-    freedom = int(min(_MOST_FREEDOM, total**2 / spread)) if spread else _MOST_FREEDOM
-    return math.sqrt(total), max(1, freedom)
+def _assumed(terms: _Terms) -> str:
+    if terms.baseline_ms is None:
+        return f"a standard deviation of {ASSUMED_RUN_SD_SHARE * 100:g} percentage points"
+    return f"a standard deviation of {ASSUMED_RUN_SD:.1%}"

@@ -49,6 +49,9 @@ _SEED = 20240607
 _NORMAL = NormalDist()
 BUCKET_SD = math.log(GROWTH) / math.sqrt(12)
 """Standard deviation of a logarithm, due to the width of a bucket."""
+STARTED_MS = 10.0
+"""Added to a latency before the logarithm that makes the noise of all latencies alike; see harness.gate.noise. About
+what the scheduler of a busy machine adds to a response."""
 _Floats = npt.NDArray[np.float64]
 _LAST_READ: WeakKeyDictionary[Results, tuple[Any, _SecondBlocks | None]] = WeakKeyDictionary()
 ShareName = Literal["error_rate", "goodput"]
@@ -59,7 +62,7 @@ class Estimate:
     """A value from one file, with its uncertainty.
 
     value, low, high: in ms for a percentile, 0 to 1 for a share; low and high are the ends of the interval at
-    CONFIDENCE. sd: standard error of the value (of its logarithm for a percentile). blocks: number of time blocks.
+    CONFIDENCE. sd: standard error of the value (of its `started_log` for a percentile). blocks: number of time blocks.
     """
 
     value: float
@@ -111,16 +114,24 @@ def _estimate(seconds: _SecondBlocks, percent: float, configured_s: float | None
     value = max(seconds.total.percentile(percent) or 0.0, LOWEST_MS)
     length = max(1, round(block_length_s(seconds.duration_s) / seconds.row_s))
     chosen = _chosen(len(seconds.counts), length)
-    deviations = np.log(np.maximum(seconds.percentiles(percent, chosen), LOWEST_MS)) - math.log(value)
+    resampled = np.maximum(seconds.percentiles(percent, chosen), LOWEST_MS)
+    deviations = np.log(resampled) - math.log(value)
     blocks = len(seconds.counts) // length
     low, high = _interval(deviations, blocks)
     return Estimate(
         value=value,
         low=value * math.exp(low - RELATIVE_ERROR),
         high=value * math.exp(high + RELATIVE_ERROR),
-        sd=math.hypot(_standard_error(deviations, blocks), BUCKET_SD),
+        sd=math.hypot(
+            _standard_error(np.log(resampled + STARTED_MS) - started_log(value), blocks), BUCKET_SD
+        ),
         blocks=blocks,
     )
+
+
+def started_log(value_ms: float) -> float:
+    """A latency on the scale on which its noise does not depend on it: see harness.gate.noise."""
+    return math.log(max(value_ms, 0.0) + STARTED_MS)
 
 
 def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks | None:

@@ -37,6 +37,7 @@ UNKNOWN = "unknown"
 SHOWN_CHANGE_AT_MOST = 10.0
 """An end of an interval above this change, +1,000%, is not shown as a number."""
 
+_WHOLE_MS = 99.95  # changes from here on are shown without decimals
 _WIDE = 100  # columns from which on the numbers get padding
 _COMPARISONS_INCONCLUSIVE = "Gate: inconclusive (exit 1): too little data to compare with the baseline."
 
@@ -129,13 +130,13 @@ def _comparison_cells(comparison: Comparison) -> tuple[Text, ...]:
         Text(_number(comparison.key, comparison.value)),
         Text(format_change(comparison, comparison.difference)),
         Text(format_change_interval(comparison, unit_once=True)),
-        Text(format_change(comparison, comparison.smallest_effect).removeprefix("+")),
+        Text(format_smallest_effect(comparison)),
     )
 
 
 def _between(low: str, high: str) -> str:
     """Both ends of an interval, with the unit once."""
-    for unit in ("%", " pp"):
+    for unit in ("%", " pp", " ms"):
         if low.endswith(unit) and high.endswith(unit):
             low = low.removesuffix(unit)
     return f"{low} to {high}"
@@ -166,10 +167,23 @@ def format_headroom(row: GateRow) -> str:
 
 
 def format_change(comparison: Comparison, change: float | None) -> str:
-    """A change in percent, or in percentage points for a share; empty if there is none."""
+    """A change in percent, or in percentage points for a share; empty if there is none.
+
+    In ms if the smallest effect is: a percentage of next to nothing says little.
+    """
     if change is None:
         return ""
+    change_ms = comparison.in_ms(change)
+    if change_ms is not None:
+        return f"{change_ms:+,.{1 if abs(change_ms) < _WHOLE_MS else 0}f} ms"
     return f"{change * 100:+.1f}%" if comparison.relative else f"{change * 100:+.2f} pp"
+
+
+def format_smallest_effect(comparison: Comparison) -> str:
+    """The smallest effect in ms, percent or percentage points; empty if there is none."""
+    if comparison.smallest_effect_ms is not None:
+        return f"{comparison.smallest_effect_ms:g} ms"
+    return format_change(comparison, comparison.smallest_effect).removeprefix("+")
 
 
 def format_change_interval(comparison: Comparison, *, unit_once: bool = False) -> str:
@@ -182,7 +196,7 @@ def format_change_interval(comparison: Comparison, *, unit_once: bool = False) -
 
 def _end(comparison: Comparison, end: float) -> str:
     """One end of an interval, without digits that mean nothing."""
-    if comparison.relative and end > SHOWN_CHANGE_AT_MOST:
+    if comparison.relative and end > SHOWN_CHANGE_AT_MOST and comparison.in_ms(end) is None:
         return f"more than {SHOWN_CHANGE_AT_MOST:+,.0%}"
     return format_change(comparison, end)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from harness.gate.confidence_intervals import ShareName
 from harness.gate.goodput import journey_limits, run_limits
-from harness.gate.objective import GOODPUT, Objective, parse_objectives
+from harness.gate.objective import GOODPUT, Objective, recorded_objectives
 from harness.results import metrics
 from harness.results.measurement_error import ErrorBounds, PercentileError, percentile_bounds
 from harness.results.reader import Results
@@ -89,10 +89,4 @@ def share_bounds(results: Results, share: ShareName, journey: str | None = None)
 
     Good runs are those of the objectives with which the file was made.
     """
-    settings = results.manifest.get("settings")
-    limits = settings.get("objectives") if isinstance(settings, dict) else None
-    try:
-        objectives = parse_objectives(limits) if isinstance(limits, dict) else ()
-    except ValueError:
-        objectives = ()  # of another version; how many runs were late is then unknown
-    return ErrorBars(results, objectives).of(Objective(share, 0.0, journey))
+    return ErrorBars(results, recorded_objectives(results)).of(Objective(share, 0.0, journey))

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 
 from harness.formatting import counted
 from harness.gate.baseline_store import differences, is_same_test, load_difference, without_copies
-from harness.gate.comparison import Comparison, Effects, compare, compare_shares
+from harness.gate.comparison import Comparison, compare, compare_shares
 from harness.gate.confidence_intervals import cases_to_decide, rounded_up
 from harness.gate.console import format_value
 from harness.gate.error_bars import ErrorBars
@@ -120,7 +120,7 @@ def _with_baseline(
     # A maximum never gets an interval, so it does not count for the Bonferroni correction.
     confidence = terms.confidence(sum(not is_maximum(objective.key) for objective in comparable))
     reason = _incomparable(now, then)
-    comparisons = [_compared(objective, now, then, terms.effects, confidence) for objective in comparable]
+    comparisons = [_compared(objective, now, then, terms, confidence) for objective in comparable]
     notes += tuple(dict.fromkeys(note for file in then for note in differences(now[0], file)))
     if not comparable:
         notes += ("nothing can be compared with the baseline: only a load has latencies and rates",)
@@ -198,7 +198,7 @@ def _compared(
     objective: Objective,
     now: Sequence[Results],
     then: Sequence[Results],
-    effects: Effects,
+    terms: ComparisonTerms,
     confidence: float,
 ) -> Comparison:
     if objective.percentile is None:
@@ -208,8 +208,9 @@ def _compared(
             objective.name,
             "goodput" if objective.key == GOODPUT else "error_rate",
             journey=objective.journey,
-            effects=effects,
+            effects=terms.effects,
             confidence=confidence,
+            looks=terms.looks,
         )
     return compare(
         now,
@@ -217,8 +218,9 @@ def _compared(
         objective.name,
         *objective.percentile,
         journey=objective.journey,
-        effects=effects,
+        effects=terms.effects,
         confidence=confidence,
+        looks=terms.looks,
     )
 
 

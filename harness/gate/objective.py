@@ -120,6 +120,16 @@ def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:
     return tuple(Objective.parse(key, limit) for key, limit in limits.items())
 
 
+def recorded_objectives(results: Results) -> tuple[Objective, ...]:
+    """The objectives of a test; none if it has none, or those of a version that this one cannot read."""
+    settings = results.manifest.get("settings")
+    limits = settings.get("objectives") if isinstance(settings, dict) else None
+    try:
+        return parse_objectives(limits) if isinstance(limits, dict) else ()
+    except ValueError:
+        return ()
+
+
 def limits_with(limits: Mapping[str, float], overrides: Iterable[Objective]) -> dict[str, float]:
     """Limits by name, as in the settings, with overrides added or replaced."""
     return {**limits, **{objective.name: objective.limit for objective in overrides}}

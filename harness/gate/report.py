@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harness.gate.comparison import Comparison, Effects
+from harness.gate.comparison import Comparison
 from harness.gate.confidence_intervals import CONFIDENCE
+from harness.gate.equivalence import Effects
 from harness.results.measurement_error import ErrorBounds
 
 SATURATED_ROW = "saturated"

@@ -34,19 +34,31 @@ def usual_comparisons(
     if not all(any(file.rate_counts().judged for file in side) for side in (now, then)):
         return [], []
     named = {objective.name for objective in objectives}
-    added, short = [], []
-    for key in USUALLY_COMPARED:
+    added, short = comparable([key for key in USUALLY_COMPARED if key not in named], now, then)
+    left_out = _left_out({*named, *(objective.name for objective in added)}, short, now, then)
+    notes = [f"no objective, and not compared by default: {', '.join(left_out)}"]
+    return added, ([short_note(short)] if short else []) + notes
+
+
+def comparable(
+    keys: Iterable[str], now: Sequence[Results], then: Sequence[Results]
+) -> tuple[list[Objective], list[str]]:
+    """Those of the keys that were measured and can be compared, as objectives, and those with too few values."""
+    enough, short = [], []
+    for key in keys:
         objective = Objective(key, 0.0)
-        if key in named or not _measured(objective, now, then):
+        if not _measured(objective, now, then):
             continue
-        reason = _too_few(objective, now, then)
-        if reason:
+        if _too_few(objective, now, then):
             short.append(key)
         else:
-            added.append(objective)
-    notes = [f"too few values to compare {', '.join(short)} with the baseline"] if short else []
-    left_out = _left_out({*named, *(objective.name for objective in added)}, short, now, then)
-    return added, [*notes, f"no objective, and not compared by default: {', '.join(left_out)}"]
+            enough.append(objective)
+    return enough, short
+
+
+def short_note(keys: Iterable[str]) -> str:
+    """The note about percentiles with too few values."""
+    return f"too few values to compare {', '.join(keys)} with the baseline"
 
 
 def _measured(objective: Objective, now: Sequence[Results], then: Sequence[Results]) -> bool:

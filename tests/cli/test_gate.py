@@ -150,6 +150,25 @@ def test_the_smallest_effect_of_the_test_is_the_default(tmp_path):
     assert gate("run", "--baseline", "main.sqlite", "--smallest-effect", "10%").exit_code == 1
 
 
+def test_the_absolute_effects_have_options(tmp_path):
+    made(tmp_path / "run" / "results.sqlite", ttft_ms=240)
+    made(tmp_path / "main.sqlite")
+    compare = ("run", "--baseline", "main.sqlite", "--objective", "ttft_p50_ms < 800")
+    assert gate(*compare).exit_code == 1
+    lenient = gate(*compare, "--smallest-effect-ms", "100")
+    assert lenient.exit_code == 0, lenient.output
+    assert "100 ms" in lenient.output
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "ten"])
+def test_what_is_no_number_of_milliseconds_is_refused_in_one_sentence(text):
+    result = gate("run", "--smallest-effect-ms", text)
+    assert result.exit_code == 2
+    assert "is not a number of milliseconds from 0 on; write for example 10" in " ".join(
+        result.output.split()
+    )
+
+
 def test_results_of_another_version_are_one_sentence(tmp_path):
     recorded(tmp_path / "a" / "results.sqlite", load=None, settings={"gate": {"from_the_future": 1}})
     result = gate("a")

@@ -16,6 +16,7 @@ from harness.config.sources import load_settings, read_token
 from harness.config.trace import read_arrival_times
 from harness.contract.expectations import Expectations
 from harness.errors import SettingsError
+from harness.gate.equivalence import Effects
 from harness.reference.settings import demo_config
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
@@ -691,15 +692,16 @@ def test_the_gate_has_its_own_settings() -> None:
     usual = load_settings().gate
     assert (usual.smallest_effect, usual.smallest_effect_ms, usual.smallest_effect_share) == (
         0.05,
-        1.0,
+        5.0,
         0.005,
     )
+    assert usual.smallest_effect_inter_token_ms == 1.0
     assert (usual.inconclusive, usual.rerun_inconclusive, usual.keep) == ("pass", 0, 10)
     Path("harness.toml").write_text(
         '[gate]\nsmallest_effect = "10%"\nsmallest_effect_ms = 0\ninconclusive = "fail"\nrerun_inconclusive = 4\n'
     )
     terms = load_settings().gate.terms
-    assert (terms.effects.relative, terms.effects.ms, terms.effects.share) == (0.1, 0.0, 0.005)
+    assert terms.effects == Effects(relative=0.1, ms=0.0, share=0.005, inter_token_ms=1.0)
     assert (terms.looks, terms.inconclusive_fails) == (5, True)
 
 

