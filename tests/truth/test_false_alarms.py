@@ -75,7 +75,7 @@ def test_both_targets_must_be_met(same: Tally, slowed: Tally, good: bool) -> Non
 
 
 def test_a_gate_that_calls_everything_worse_does_not_meet_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.gate.comparison._verdict", lambda *_: "worse")
+    monkeypatch.setattr("harness.gate.comparison.verdict_of", lambda *_: "worse")
     tallies = trial(Plan("", 20, 3, 0), 1, STEADY)
     assert not holds(tallies)
 
