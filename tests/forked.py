@@ -20,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from harness.reference.server import running
+from tests import forked_process
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 # Not pytest's plugins: pytest warns if one was imported before it could rewrite the assertions in it.
@@ -33,9 +34,17 @@ _CONTEXT.set_forkserver_preload(
         "harness.suite.pytest_plugin",
         "pytest",
         "tests.conformance.raw_server",
+        "tests.forked_process",
     ]
 )
 _STOP_S = 10
+#: What these commands start, by tests/forked_process.py.
+_STARTS = {
+    "check": ("load", "commands"),
+    "load": ("load",),
+    "capacity": ("load",),
+    "conformance": ("commands",),
+}
 
 
 def run_module(
@@ -46,11 +55,12 @@ def run_module(
     timeout_s: float,
     merge_output: bool = False,
     patches: Mapping[str, object] | None = None,
+    forks: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """`python -m COMMAND` in `folder`, with exactly that environment and no input.
 
-    merge_output: stderr goes where stdout goes. patches: values for MODULE.NAME in that process. Raises TimeoutError
-    if it has not ended in time.
+    merge_output: stderr goes where stdout goes. patches: values for MODULE.NAME in that process. forks: whether the
+    load and the suite that it starts are forked too. Raises TimeoutError if it has not ended in time.
     """
     with tempfile.TemporaryDirectory(prefix="forked-") as where:
         out, err = Path(where) / "stdout", Path(where) / "stderr"
@@ -58,7 +68,15 @@ def run_module(
             path.touch()
         outputs = (str(out), str(out if merge_output else err))
         process = _CONTEXT.Process(
-            target=_run, args=(tuple(command), str(folder), dict(environment), *outputs, dict(patches or {}))
+            target=_run,
+            args=(
+                tuple(command),
+                str(folder),
+                dict(environment),
+                *outputs,
+                dict(patches or {}),
+                _servers(command) if forks else {},
+            ),
         )
         process.start()
         process.join(timeout_s)
@@ -111,6 +129,11 @@ def wait_for_close(parent: Connection) -> None:
         parent.recv()
 
 
+def _servers(command: Sequence[str]) -> dict[str, str]:
+    """The fork servers for what a command of the harness starts."""
+    return {kind: forked_process.server(kind) for verb in command[1:2] for kind in _STARTS.get(verb, ())}
+
+
 def _run(
     command: Sequence[str],
     folder: str,
@@ -118,6 +141,7 @@ def _run(
     out: str,
     err: str,
     patches: Mapping[str, object],
+    servers: Mapping[str, str],
 ) -> None:
     for path, number in ((out, 1), (err, 2)):
         file = os.open(path, os.O_WRONLY | os.O_APPEND)
@@ -129,6 +153,8 @@ def _run(
     os.environ.clear()
     os.environ.update(environment)
     sys.path.insert(0, folder)
+    if servers:
+        forked_process.use(servers)
     for name, value in patches.items():
         module, _, attribute = name.rpartition(".")
         setattr(importlib.import_module(module), attribute, value)

@@ -56,9 +56,9 @@ def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
 
 @pytest.fixture(scope="module")
 def green(tmp_path_factory: pytest.TempPathFactory) -> tuple[Runner, subprocess.CompletedProcess[str]]:
-    """A check of the embedded server."""
+    """A check of the embedded server with one area of the suite; tests/integration/test_check.py runs all of it."""
     runner = Runner(tmp_path_factory.mktemp("green"))
-    return runner, check(runner)
+    return runner, check(runner, area="terminal")
 
 
 def test_green(green: tuple[Runner, subprocess.CompletedProcess[str]]) -> None:

@@ -27,14 +27,16 @@ def harness(
     folder: Path,
     variables: Mapping[str, str] | None = None,
     patches: Mapping[str, object] | None = None,
+    forks: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """`harness ARGUMENTS` in `folder`. patches: see run_module."""
+    """`harness ARGUMENTS` in `folder`. patches, forks: see run_module."""
     return run_module(
         ("harness", *arguments),
         folder=folder,
         environment=environment(**(variables or {})),
         timeout_s=TIMEOUT_S,
         patches=patches,
+        forks=forks,
     )
 
 

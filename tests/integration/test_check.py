@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -19,7 +18,8 @@ from harness.contract.requirements import CATALOGUE, RULES, Level
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from tests.forked import embedded_server
-from tests.integration.commands import assert_one_sentence, demo_settings, environment, harness
+from tests.forked_process import start
+from tests.integration.commands import assert_one_sentence, demo_settings, environment, harness, only
 
 pytestmark = pytest.mark.slow
 
@@ -82,7 +82,9 @@ def test_a_load_that_never_ran_does_not_pass(tmp_path: Path, base_url: str, verb
     """Python's exit code for a failed import is 1, which is also Locust's exit code for failed streams."""
     (tmp_path / "locust.py").write_text("raise RuntimeError('no locust today')\n")
     demo_settings(tmp_path, base_url)
-    done = harness(verb, "--out", "out", "--duration", "2s", folder=tmp_path)
+    done = harness(
+        *(verb, "--out", "out", "--duration", "2s"), folder=tmp_path, patches=only("terminal"), forks=False
+    )
     assert done.returncode == 2, done.stdout + done.stderr
     assert "the load could not run; see above and out/load.log" in done.stdout
     assert "RuntimeError: no locust today" in done.stdout
@@ -100,6 +102,7 @@ def test_check_of_a_faulty_server_is_red(tmp_path: Path) -> None:
             "--users",
             "3",
             folder=tmp_path,
+            patches=only("terminal"),
         )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "terminal.exactly-one" in done.stdout
@@ -198,17 +201,18 @@ def test_a_verb_without_its_required_input(tmp_path: Path, arguments: list[str],
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_check_writes_its_results(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-m", "harness", "check", "--out", "out", "--duration", "60s", "--users", "5"]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
+    with (tmp_path / "printed").open("w+") as printed:
+        process = start(command, environment=environment(), folder=tmp_path, output=printed.fileno())
         deadline = time.monotonic() + 60
         while not _streams(tmp_path / "out" / "results.sqlite"):
             assert time.monotonic() < deadline, "the load never began"
             assert process.poll() is None
             time.sleep(0.2)
-        os.kill(process.pid, number)
-        output, _ = process.communicate(timeout=100)
-    assert process.returncode == 130, output
+        process.send_signal(number)
+        code = process.wait(timeout=100)
+        printed.seek(0)
+        output = printed.read()
+    assert code == 130, output
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert results.manifest["state"] == "interrupted"
         assert results.ledger().scheduled > 0

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 import urllib.parse
 import urllib.request
@@ -21,6 +20,7 @@ from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_command, load_environment
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
+from tests.forked_process import Started, start
 from tests.load.run_server import config
 
 
@@ -51,18 +51,15 @@ class Load:
         self.code: int | None = None
 
     @contextmanager
-    def started(self, timeout_s: float = 120) -> Iterator[subprocess.Popen[str]]:
+    def started(self, timeout_s: float = 120) -> Iterator[Started]:
         """Start it, and wait for it at the end of the block. Then `printed` and `code` are set."""
         with (self.where / "printed").open("w+") as printed:
-            process = subprocess.Popen(
+            process = start(
                 self.command,
-                env=self.environment,
-                cwd=self.where,
-                stdin=subprocess.DEVNULL,
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
+                environment=self.environment,
+                folder=self.where,
+                output=printed.fileno(),
+                new_session=True,
             )
             try:
                 yield process

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_environment, locustfile
 from harness.load.schedule.arrivals import arrivals_for
 from harness.load.schedule.plan import JourneyMix, WorkerShare
+from tests.forked_process import Started, start
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import config, run_server
 from tests.ports import free_port
@@ -187,7 +187,7 @@ class Cluster(Load):
         self._workers = 0
 
     @contextmanager
-    def worker(self, plan: LoadSettings, file: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    def worker(self, plan: LoadSettings, file: Path | None = None) -> Iterator[Started]:
         """A worker with its own settings and working directory."""
         self._workers += 1
         where = self.where / f"worker{self._workers}"
@@ -197,8 +197,8 @@ class Cluster(Load):
         command = [sys.executable, "-m", "locust", "-f", str(file or locustfile()), "--worker"]
         command += ["--master-host", "127.0.0.1", "--master-port", self._port]
         with (where / "printed").open("wb") as printed:
-            process = subprocess.Popen(
-                command, cwd=where, env=load_environment(settings_file), stdout=printed, stderr=printed
+            process = start(
+                command, folder=where, environment=load_environment(settings_file), output=printed.fileno()
             )
         try:
             yield process

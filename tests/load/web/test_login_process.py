@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.cookiejar
 import re
 import signal
-import subprocess
 import sys
 import urllib.error
 import urllib.parse
@@ -17,6 +16,7 @@ import tomlkit
 
 from harness.config.settings import PASSWORD_VARIABLE
 from harness.load.locust.command import load_environment, locustfile
+from tests.forked_process import start
 from tests.load.locust_process import wait_for
 from tests.load.run_server import config, run_server
 from tests.ports import free_port
@@ -76,7 +76,7 @@ def test_the_password(
             else [sys.executable, "-m", "harness", "load", "--web", *address]
         )
         environment = load_environment(tmp_path / "harness.toml")
-        process = subprocess.Popen(words, env=environment, cwd=tmp_path, stdout=printed, stderr=printed)
+        process = start(words, environment=environment, folder=tmp_path, output=printed.fileno())
         try:
             visitor = Visitor(f"http://127.0.0.1:{port}")
             wait_for(lambda: is_listening(visitor) or process.poll() is not None)

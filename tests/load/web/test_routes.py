@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.load.locust.command import load_environment, locustfile
+from tests.forked_process import run
 from tests.load.locust_process import wait_for
 from tests.load.run_server import RunServer, run_server
 from tests.load.web.web_page import Served, served
@@ -212,18 +212,11 @@ def test_without_a_login_the_page_stays_on_this_machine(tmp_path: Path, address:
         [sys.executable, "-m", "locust", "-f", str(locustfile()), "--web-port", "1"],
         [sys.executable, "-m", "harness", "load", "--web", "--web-port", "1"],
     ):
-        done = subprocess.run(
-            [*command, "--web-host", address],
-            env=load_environment(tmp_path / "harness.toml"),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 2, done.stderr
-        assert f"with --web-host {address} other machines could start tests" in done.stderr
-        assert "Traceback" not in done.stderr
+        environment = load_environment(tmp_path / "harness.toml")
+        code, printed = run([*command, "--web-host", address], environment=environment, folder=tmp_path)
+        assert code == 2, printed
+        assert f"with --web-host {address} other machines could start tests" in printed
+        assert "Traceback" not in printed
 
 
 def test_a_trace_is_chosen_but_not_named_on_the_page(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import tomlkit
 from harness.load.locust.command import load_environment, locustfile
 from harness.results.reader import Results
 from tests.benchmarks.target import ROOT
+from tests.forked_process import Started, start
 from tests.load.locust_process import Page, is_group_alive, wait_for
 from tests.load.run_server import config
 from tests.ports import free_port
@@ -107,18 +108,14 @@ def served(
 
 
 @contextmanager
-def _process(
-    where: Path, log: str, settings_file: Path, options: list[str]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _process(where: Path, log: str, settings_file: Path, options: list[str]) -> Iterator[Started]:
     with (where / log).open("wb") as printed:
-        process = subprocess.Popen(
+        process = start(
             [sys.executable, "-m", "locust", *options],
-            env={**load_environment(settings_file), "PYTHONPATH": str(ROOT)},
-            cwd=where,
-            stdin=subprocess.DEVNULL,
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
+            environment={**load_environment(settings_file), "PYTHONPATH": str(ROOT)},
+            folder=where,
+            output=printed.fileno(),
+            new_session=True,
         )
         try:
             yield process
