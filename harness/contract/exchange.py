@@ -34,7 +34,7 @@ _IDENTITY_BYTES = 400
 
 
 def _decoder_bytes(decoder: FullDecoder) -> int:
-    return decoder.decoded_bytes
+    return decoder.held_bytes
 
 
 def _first_event_bytes(event: DecodedFrame | None) -> int:

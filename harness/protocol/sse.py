@@ -126,6 +126,11 @@ class SseDecoder:
         """Bytes of the incomplete block."""
         return bytes(self._block)
 
+    @property
+    def pending_bytes(self) -> int:
+        """The length of `pending`."""
+        return len(self._block)
+
     def feed(self, data: bytes) -> list[Frame]:
         """Decode the next bytes of the body, return the frames that they complete.
 

@@ -28,6 +28,8 @@ from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
+_MOMENT_BYTES = 40  # of one arrival in a list
+
 
 class FullDecoder:
     """A Decoder that makes every frame. frames: all so far, comments included.
@@ -67,6 +69,8 @@ class FullDecoder:
         self._http = ResponseParser()
         self._sse: SseDecoder | None = None
         self._codings: BodyDecoder | None = None
+        self._coding_fault: str | None = None  # after close
+        self._pending = b""  # after close
         self._event_frames: tuple[DecodedFrame, ...] | None = None
 
     @property
@@ -87,12 +91,19 @@ class FullDecoder:
     @property
     def coding_fault(self) -> str | None:
         """Why the body is not what Content-Encoding and Transfer-Encoding say; None if it is."""
-        return None if self._codings is None else self._codings.fault
+        return self._coding_fault if self._codings is None else self._codings.fault
 
     @property
     def pending(self) -> bytes:
         """Bytes of an event that is not complete: its blank line is missing."""
-        return b"" if self._sse is None else self._sse.pending
+        return self._pending if self._sse is None else self._sse.pending
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much memory it takes now."""
+        pending = len(self._pending) if self._sse is None else self._sse.pending_bytes
+        frames = self.decoded_bytes if self.keeps_frames else 0
+        return frames + pending + _MOMENT_BYTES * len(self.comments_ns)
 
     def take_chunk(self, data: bytes) -> int | None:  # noqa: ARG002 - only the fast decoder has this shortcut
         return None
@@ -114,8 +125,10 @@ class FullDecoder:
         self._http.end_of_connection()
 
     def close(self) -> None:
-        """No more reads follow."""
+        """No more reads follow. What served to read takes megabytes, if a server so wishes, and is freed."""
         self._http.close()
+        self._coding_fault, self._codings = self.coding_fault, None
+        self._pending, self._sse = self.pending if self.keeps_frames else b"", None
 
     def identities(self, log: ReadLog) -> tuple[EventIdentity, ...]:  # noqa: ARG002 - it has the frames
         """The identity of each event."""
@@ -134,6 +147,7 @@ class FullDecoder:
         self.keeps_frames = False
         self.frames = []
         self.comments_ns = []
+        self._pending = b""
         self._event_frames = None
 
     @property

@@ -215,11 +215,14 @@ class Response:
 
     def close(self) -> None:
         """No more reads follow."""
-        self._decoder.close()
+        decoder = self._decoder
+        decoder.close()
+        if isinstance(decoder, FullDecoder) and decoder.held_bytes > _KEPT_FRAMES_BYTES:
+            decoder.forget_frames()
         self._hold()
         if self._share.budget.is_tight:
-            if isinstance(self._decoder, FullDecoder):
-                self._decoder.forget_frames()
+            if isinstance(decoder, FullDecoder):
+                decoder.forget_frames()
             self.log.compress()
             self._hold()
 
@@ -259,8 +262,8 @@ class Response:
     def _hold(self) -> None:
         """Tell the common budget what this response holds."""
         decoder = self._decoder
-        frames = decoder.decoded_bytes if isinstance(decoder, FullDecoder) and decoder.keeps_frames else 0
-        self._share.hold(self.log.memory_bytes + frames)
+        decoded = decoder.held_bytes if isinstance(decoder, FullDecoder) else 0
+        self._share.hold(self.log.memory_bytes + decoded)
         self._share.hold_events(decoder.events, in_full=isinstance(decoder, FullDecoder))
 
     def _check_limits(self) -> None:

@@ -52,8 +52,13 @@ def test_every_response_may_hold_a_little_however_little_is_left() -> None:
 def test_what_a_dropped_response_held_is_free_again() -> None:
     budget = MemoryBudget(4 * MIB, total_events=100)
     response = noise_until_the_limit(budget)
+    response.feed(1, None, HEAD)
+    other = Response(memory=budget)
+    other.feed(1, None, HEAD + chunk(token(0)))
+    other.close()
     assert budget.used_bytes > 0
-    del response
+    assert budget.used_events == 1
+    del response, other
     gc.collect()
     assert (budget.used_bytes, budget.used_events) == (0, 0)
 
