@@ -28,8 +28,8 @@ SPARED = 2  # the preflights of the command and of the suite
 RATE = 20
 DURATION_S = 5
 _ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "d", "runtimeScope": "test"}
-_SAMPLE_S = 0.05
-_SAMPLES_PER_FAMILY = 6
+_SAMPLE_S = 0.1
+_SAMPLES_PER_FAMILY = 5
 _BUSY = 6  # a machine with other tests takes longer
 
 

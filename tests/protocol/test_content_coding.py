@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tracemalloc
 import zlib
 from collections.abc import Callable
 
@@ -105,6 +107,41 @@ def test_a_bomb_comes_in_pieces(kind: str) -> None:
     lengths = [len(piece) for piece in pieces]
     assert sum(lengths) == size
     assert max(lengths) <= 2 * PIECE_BYTES
+
+
+@pytest.mark.parametrize("outer", [1, 2])
+def test_what_each_coding_produces_is_bounded(outer: int) -> None:
+    """Of several codings the first may produce little, and the next one terabytes."""
+    bomb = b"x" * (4 * PIECE_BYTES)
+    for _ in range(outer):
+        bomb = gzip.compress(bomb)
+    decoder = BodyDecoder([("Content-Encoding", "gzip")] * outer, 2 * PIECE_BYTES)
+    assert len(decoded(decoder, bomb)) <= 2 * PIECE_BYTES
+    assert decoder.exceeded
+    assert decoded(decoder, gzip.compress(b"more")) == b""
+
+
+def test_a_window_larger_than_clients_must_accept_is_refused() -> None:
+    options = {
+        zstd.CompressionParameter.window_log: 25,
+        zstd.CompressionParameter.enable_long_distance_matching: 1,
+    }
+    compressor = zstd.ZstdCompressor(options=options)
+    data = compressor.compress(os.urandom(100_000)) + compressor.flush()
+    decoder = BodyDecoder([("Content-Encoding", "zstd")])
+    assert decoded(decoder, data) == data
+    assert decoder.fault is not None
+
+
+def test_what_decodes_to_nothing_is_not_collected() -> None:
+    decoder = BodyDecoder([("Content-Encoding", "gzip")])
+    tracemalloc.start()
+    try:
+        for _ in range(40):
+            assert decoded(decoder, gzip.compress(b"") * 2000) == b""
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_bomb_of_many_codings_is_refused() -> None:

@@ -263,6 +263,16 @@ class TestLimit:
             assert raised.value.frames == []
         assert decoder.pending == pending
 
+    @pytest.mark.parametrize("size", [1, 1000])
+    def test_the_lines_of_a_block_are_limited_too(self, size):
+        stream = b"data:1\n\n" + b"data: x\n" * 5 + b"\n"
+        assert len(decode_all(SseDecoder(max_frame_lines=5), in_pieces_of(size, stream))) == 2
+        decoder = SseDecoder(max_frame_lines=4)
+        with pytest.raises(FrameTooLargeError, match="exceeds 4 lines") as raised:
+            decode_all(decoder, in_pieces_of(size, stream))
+        assert raised.value.has_many_lines
+        assert decoder.line_count == 2 + 5
+
     def test_blank_lines_and_finished_frames_do_not_count(self):
         decoder = SseDecoder(20)
         for _ in range(1000):

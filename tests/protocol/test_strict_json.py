@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -90,6 +91,33 @@ def test_deep_levels_of_any_kind(opening: str, middle: str, closing: str) -> Non
     for wrong in (closing * 49_999, closing * 50_001, closing * 49_999 + ")"):
         with pytest.raises(json.JSONDecodeError):
             loads(opening * 50_000 + middle + wrong)
+
+
+@pytest.mark.parametrize(
+    "text", ["NaN", "Infinity", "-Infinity", '{"a":[NaN]}', "[" * 300 + "NaN" + "]" * 300]
+)
+def test_what_only_python_takes_for_json(text: str) -> None:
+    for read in (loads, strict_json.loads_strict):
+        with pytest.raises(ValueError, match=r"is not JSON|nested more"):
+            read(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"a":1,"b":2,"a":3}', "duplicate key 'a'"),
+        ("1" * 1001, "a number of more than 1,000 digits"),
+        ("0." + "1" * 1000, "a number of more than 1,000 digits"),
+        ('"\\ud800"', "a lone surrogate"),
+        ('{"\\uDC00":1}', "a lone surrogate"),
+        ("[" * 129 + "]" * 129, "nested more than 128 levels deep"),
+        ('{"a":' * 100_000, "nested more than 128 levels deep"),
+    ],
+)
+def test_what_common_parsers_read_differently(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
+        strict_json.loads_strict(text)
+    assert strict_json.loads_strict("[" * 128 + '"\\ud83d\\ude80"' + "]" * 128)
 
 
 def test_numbers_of_any_length() -> None:

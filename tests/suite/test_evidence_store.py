@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from harness.config.settings import Settings
-from harness.contract.evidence.document import restore
+from harness.config.settings import LimitSettings, Settings
+from harness.contract.evidence.document import EvidenceLeftOutError, restore
 from harness.contract.evidence.serialization import unpack
 from harness.contract.exchange import Exchange
 from harness.contract.requirements import RULES
 from harness.contract.rules import security
-from harness.suite.evidence_store import Evaluated, EvidenceStore
-from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token
+from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note
+from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token, whole_run
 
 TOKEN = "canary-7f3a9c2e"
 SETTINGS = Settings.model_validate({"target": {"base_url": "http://127.0.0.1:9", "token": TOKEN}})
@@ -80,3 +81,40 @@ def test_a_response_without_the_token_is_stored_as_it_came() -> None:
     evaluated, packed, documents = stored(RULES["framing.one-json-object"], one)
     assert judged_again(evaluated, packed, documents) == (evaluated.finding.verdict, evaluated.finding.detail)
     assert restore(documents["exchange-1"]).reads == one.reads
+
+
+def kept(store: EvidenceStore, *exchanges: Exchange) -> dict[str, Any]:
+    documents: dict[str, Any] = {}
+    for exchange in exchanges:
+        store.id_of(exchange, "a scenario", documents)
+    return documents
+
+
+def test_what_a_results_file_may_not_hold_is_left_out_and_noted() -> None:
+    settings = SETTINGS.model_copy(update={"limits": LimitSettings(results=1)})
+    large = run(token(0, "x" * 600_000), done(1))
+    documents = kept(
+        EvidenceStore(settings, "exchange-", stores_documents=True), whole_run(), large, whole_run()
+    )
+    first, second, third = map(document, documents.values())
+    assert "recorded" in first
+    assert "recorded" in third
+    assert "the results file may have 1 MB (limits.results)" in second["left_out"]
+    assert len(json.dumps(second)) < 5000
+    with pytest.raises(EvidenceLeftOutError, match=r"limits\.results"):
+        restore(second)
+    assert shortened_note(documents) == (
+        "The results file has reached its limit (limits.results): the bytes of 1 exchange were left out."
+    )
+    assert (
+        shortened_note(kept(EvidenceStore(SETTINGS, "exchange-", stores_documents=True), whole_run())) == ""
+    )
+
+
+def test_what_is_kept_in_memory_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.suite.evidence_store._IN_MEMORY_BYTES", 10_000)
+    noise = [run(token(0, os.urandom(4000).hex()), done(1)) for _ in range(10)]
+    documents = kept(EvidenceStore(SETTINGS, "exchange-", stores_documents=True), *noise)
+    shortened = [entry.get("shortened", False) for entry in documents.values()]
+    assert shortened == sorted(shortened)
+    assert 1 <= shortened.count(False) <= 3

@@ -47,6 +47,30 @@ def test_a_date_counts_from_the_servers_own_clock() -> None:
     assert retry_after_s(reply(429, headers=headers)) == 7
 
 
+@pytest.mark.parametrize(
+    ("asked", "waited_s"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("31", 30),
+        ("60", 30),
+        ("61", 5),
+        ("9" * 5000, 5),
+        ("\u00b2", 1),
+        ("-7", 1),
+        ("1.5", 1),
+        ("soon", 1),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", 0),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 5),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", 1),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
+        ("Sun, 06 Nov 1994 08:49:37 +99999999999999999999", 1),
+    ],
+)
+def test_how_long_a_wait_may_be(asked: str, waited_s: float) -> None:
+    assert retry_after_s(refusing(503, asked)) == waited_s
+
+
 def test_nothing_is_delayed_before_the_first_429(clock: Clock) -> None:
     async def job() -> None:
         throttle = Throttle(clock)

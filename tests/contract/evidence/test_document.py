@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -118,6 +118,31 @@ def test_masking_changes_no_verdict(what: str) -> None:
 def test_a_large_request_body_is_kept_small() -> None:
     stored = json.dumps(document(EXCHANGES["a megabyte"], base_url=URL))
     assert len(stored) < 10_000
+
+
+@pytest.mark.parametrize(("of", "problem"), [(lambda data: data[:-5], "cut off"), (bytes, "larger than")])
+def test_a_request_body_that_does_not_unpack_within_bounds_is_refused(
+    monkeypatch: pytest.MonkeyPatch, of: Callable[[bytes], bytes], problem: str
+) -> None:
+    stored = document(EXCHANGES["a megabyte"], base_url=URL)
+    if problem == "larger than":
+        monkeypatch.setattr("harness.contract.evidence.document._UNPACKED_BYTES", 500_000)
+    packed = stored["recorded"]["request"]["body"]
+    packed["deflated"] = base64.b64encode(of(base64.b64decode(packed["deflated"]))).decode()
+    with pytest.raises(ValueError, match=problem):
+        restore(stored)
+
+
+def test_all_that_an_excerpt_shows_is_bounded() -> None:
+    """Rows of moderate size, of which there are many, and a large head."""
+    frames = [token(place, "x" * 1900) for place in range(200)]
+    shown = excerpt(run(*frames, done(200)), base_url=URL)
+    for rows, text in (("wire", "bytes"), ("events", "data")):
+        assert 100_000 < sum(len(row[text]) for row in shown[rows]) < 170_000
+        assert len(shown[rows][-2][text]) < 300
+    large_head = excerpt(run(token(0), headers={"X-Large": "y" * 30_000}), base_url=URL)["head"]
+    assert len(large_head) < 17_000
+    assert large_head.endswith("more characters)")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import gzip
 import html
 import json
 import re
+from dataclasses import replace
 from itertools import pairwise
 from urllib.parse import quote
 
@@ -14,10 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.contract.decoding.response import Response
 from harness.contract.evidence.document import document, excerpt, restore
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.evidence.secret_forms import is_ordinary
 from harness.contract.requirements import CATALOGUE
+from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, frame, head, scripted
 
 TOKEN = "CANARY-7f3a9c2e.Zq_5/x+Y"
@@ -52,11 +55,15 @@ FORMS = {
     "as decimal references": "".join(f"&#{ord(char)};" for char in TOKEN),
     "as hexadecimal references": "".join(f"&#x{ord(char):X};" for char in TOKEN),
     "as C escapes": "".join(f"\\x{ord(char):02x}" for char in TOKEN),
+    "as escapes in braces": "".join(f"\\u{{{ord(char):x}}}" for char in TOKEN),
+    "as references in references": "".join(f"&amp;#{ord(char)};" for char in TOKEN),
+    "in quoted-printable": "".join(f"={ord(char):02X}" for char in TOKEN),
     "as octal escapes": "".join(f"\\{ord(char):03o}" for char in TOKEN),
     "in base64": base64.b64encode(TOKEN.encode()).decode(),
     "in base64 after one byte": base64.b64encode(b"u" + TOKEN.encode() + b"z").decode(),
     "in base64 after two bytes": base64.b64encode(b"u:" + TOKEN.encode() + b"zz").decode(),
     "in base64url": base64.urlsafe_b64encode(b"Bearer " + TOKEN.encode()).decode().rstrip("="),
+    "in base64 in JSON": json.dumps(base64.b64encode(TOKEN.encode()).decode()).replace("Q", "\\u0051"),
     "in base64 in a URL": quote(base64.b64encode(b"a" + TOKEN.encode()).decode(), safe=""),
     "in hexadecimal": TOKEN.encode().hex(),
     "in hexadecimal with colons": TOKEN.encode().hex(":"),
@@ -73,8 +80,14 @@ def undone(text: str) -> set[str]:
     texts |= {
         re.sub(r"\\+u00(..)|\\x(..)", lambda code: chr(int(code[1] or code[2], 16)), one) for one in texts
     }
+    texts |= {
+        re.sub(r"\\u\{([0-9a-f]+)\}|=([0-9A-F]{2})", lambda code: chr(int(code[1] or code[2], 16)), text),
+        html.unescape(html.unescape(text)),
+    }
     texts |= {re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), text)}
-    for word in re.findall(r"[A-Za-z0-9+/_-]{8,}", text) + re.findall("[A-Za-z0-9+/_-]{8,}", quote(text)):
+    for word in re.findall(r"[A-Za-z0-9+/_-]{8,}", " ".join(texts)) + re.findall(
+        "[A-Za-z0-9+/_-]{8,}", quote(text)
+    ):
         for padding in ("", "=", "=="):
             try:
                 texts.add(
@@ -135,6 +148,46 @@ def test_reads_may_cut_a_token_anywhere(places: list[int], form: str) -> None:
     masked = redact.pieces(pieces)
     assert [len(piece) for piece in masked] == [len(piece) for piece in pieces]
     assert b"".join(masked) == redact.bytes(data)
+
+
+ODD = "CANARY~~~???>>>-7f3a9c2e"
+"""In base64 it has both characters that base64url writes in another way."""
+
+
+@pytest.mark.parametrize("before", ["", "u", "u:"])
+def test_both_alphabets_of_base64(before: str) -> None:
+    plain = base64.b64encode(f"{before}{ODD}".encode()).decode()
+    url = base64.urlsafe_b64encode(f"{before}{ODD}".encode()).decode()
+    assert plain != url
+    for spelt in (plain, url):
+        masked = Redactor([ODD]).text(spelt)
+        assert len(masked) == len(spelt)
+        assert masked.strip("=")[4:-4].strip("#") == ""
+
+
+def test_a_word_is_masked_in_a_header_field_in_base64() -> None:
+    spelt = base64.b64encode(b"x-Bearer password!").decode()
+    masked = Redactor(["password"]).text(f"it sent {spelt}")
+    assert base64.b64encode(b"Bearer password").decode()[4:12] not in masked
+    assert "#########" in masked
+
+
+def test_the_name_of_a_header_field_is_masked() -> None:
+    request = HttpRequest("POST", "/", ((f"X-{TOKEN}", TOKEN),), b"{}")
+    assert Redactor([TOKEN]).request(request).headers == ((f"X-{'*' * len(TOKEN)}", "*" * len(TOKEN)),)
+
+
+def test_an_exchange_forgets_what_was_decoded_with_the_token() -> None:
+    one = scripted((0, head(200, STREAM) + content(TOKEN)))
+    received = Response.from_reads(one.reads, connection_ended=True)
+    masked = Redactor([TOKEN]).exchange(replace(one, received=received))
+    assert masked.text == "*" * len(TOKEN)
+
+
+def test_the_command_of_an_excerpt_is_masked() -> None:
+    request = HttpRequest("POST", "/", (("X-Also", quote(TOKEN, safe="")),), b"{}")
+    shown = excerpt(scripted((0, head(200, STREAM)), request=request), base_url=URL, secrets=[TOKEN])
+    assert not any(TOKEN.lower() in one for one in undone(shown["curl"]))
 
 
 def test_the_events_of_a_document_show_no_part_of_a_split_token() -> None:

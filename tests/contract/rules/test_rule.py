@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import (
     Location,
@@ -42,6 +42,7 @@ from tests.contract.exchanges import (
     frame,
     reply,
     run,
+    scripted,
     token,
     whole_run,
 )
@@ -221,3 +222,31 @@ def test_quoted() -> None:
     assert quoted("x" * 81) == f"'{'x' * 80}… (81 characters)'"
     assert quoted("x" * 80) == f"'{'x' * 80}'"
     assert quoted("abcdef", 3) == "'abc… (6 characters)'"
+
+
+def test_what_a_finding_says_and_points_at_is_bounded() -> None:
+    """A server decides how many things there are to name."""
+    one = whole_run()
+    wordy = declared("events.wordy")(lambda _: failed("x" * 10_000, *[Location(one)] * 1000))
+    finding = wordy(one)
+    assert len(finding.detail) == 4001
+    assert finding.detail.endswith("x…")
+    assert len(finding.places) == 100
+
+
+def test_a_request_that_the_harness_sent_too_late_is_not_blamed_on_the_server() -> None:
+    late, in_time = (
+        scripted(
+            ending=Ending.TIMED_OUT,
+            detail="not sent within 3 s",
+            sent_ms=None,
+            ended_ms=3000,
+            late_ms=late_ms,
+        )
+        for late_ms in (2900, 10)
+    )
+    blame = declared("events.late")(lambda *runs: failed("no answer", *map(Location, runs)))
+    assert blame(late).verdict is Verdict.INCONCLUSIVE
+    assert "the harness itself was late" in blame(late).detail
+    assert blame(in_time).verdict is Verdict.FAIL
+    assert blame(late, in_time).verdict is Verdict.INCONCLUSIVE
