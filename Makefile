@@ -29,7 +29,7 @@ help:
 	@echo "make soak             an hour of load, kills and restarts (SOAK_MINUTES=20: shorter); fails if anything grows or is lost"
 	@echo "make lock             update the lock files"
 
-$(VENV)/.runtime: requirements.lock pyproject.toml
+$(VENV)/.runtime: requirements.lock pyproject.toml harness/transport/batch_reader.c
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
@@ -120,4 +120,4 @@ lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info harness-results
+	rm -rf $(VENV) build dist *.egg-info harness-results harness/transport/*.so

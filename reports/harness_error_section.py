@@ -29,7 +29,8 @@ _ERRORS_SHOWN = {"ttft_ms": "TTFT", "duration_ms": "duration"}
 
 _STAMPS = {
     "kernel": "Arrival times are the kernel's receive timestamps, so they do not depend on how late the harness read "
-    "the data. Tokens that arrive in one read share the timestamp of the last of them.",
+    "the data. Tokens that arrive in one read share the timestamp of the last of them; the arrival error is by how "
+    "much earlier the first may have arrived.",
     "user": "Arrival times are from the harness's own clock, because the kernel gave no timestamps. Each latency "
     "includes the delay until the harness read the data.",
     "mixed": "Some arrival times are the kernel's receive timestamps, others are from the harness's own clock. The "

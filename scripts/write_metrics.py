@@ -36,10 +36,15 @@ numbers, because each formula is defined once, in `harness/results/metrics.py`. 
 `python -m scripts.write_metrics`; a test checks that it is up to date.
 
 Times are measured on the monotonic clock. The arrival of an event is the kernel's receive timestamp
-(`SO_TIMESTAMPNS`) of the segment that completed it, or, if there is none, the time at which the harness had read it;
-`receive_stamp` in the results tells which. The *intended start* is when a run was due. In an open loop it follows from
-the schedule, however long earlier runs take, so a server that backs up shows in the latencies. In a closed loop it is
-the moment at which the user starts the run. The *actual send* is when the request had been handed to the kernel.
+(`SO_TIMESTAMPNS`) of the read that completed it, or, if there is none, the time at which the harness had read it;
+`receive_stamp` in the results tells which. The kernel stamps a read with the time of its *last* segment. If one read
+held several segments, because the harness read late or because they came together, earlier ones may have arrived at any
+time since the harness last found the connection empty. The kernel's count of segments tells whether there were several,
+and that time bounds the error: see *arrival error*.
+
+The *intended start* is when a run was due. In an open loop it follows from the schedule, however long earlier runs
+take, so a server that backs up shows in the latencies. In a closed loop it is the moment at which the user starts the
+run. The *actual send* is when the request had been handed to the kernel.
 """
 
 _MEASURED_ON = {
@@ -57,7 +62,11 @@ _MEASURED_ON = {
     "resume_ms": "each stream that resumes a run after a cut",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time",
-    "receive_lag_ms": "each read with a kernel timestamp, except those of slow readers, which are late on purpose",
+    "receive_lag_ms": "each read with a kernel timestamp, except those of slow readers, which are late on "
+    "purpose. If a read held several segments, the first may have arrived earlier than its timestamp: its arrival "
+    "error is added",
+    "arrival_error_ms": "each stream with kernel timestamps that reads at once. It is 0 if each of these came in a "
+    "read of one segment; if not, at most the time since the harness last found the connection empty",
     "hub_delay_ms": "each process, every 20 ms; every timer that was due during a stall counts with its own delay",
 }
 """By metric: which streams (or reads, or processes) it is measured on."""
@@ -151,9 +160,10 @@ def _objectives() -> Iterator[str]:
 def _measurement_error() -> Iterator[str]:
     yield "## Measurement error"
     yield (
-        "The harness's own delays are in what it measures: schedule lag in what begins at the intended start, and hub "
-        "delay in connections and in arrivals without a kernel timestamp. Each percentile therefore has bounds, and "
-        "the gate gives a verdict only if the limit is outside of them: see [the gate](gate.md#the-harnesss-own-error)."
+        "The harness's own delays are in what it measures: schedule lag in what begins at the intended start, arrival "
+        "error in what ends with an arrival, and hub delay in connections and in arrivals without a kernel timestamp. "
+        "Each percentile therefore has bounds, and the gate gives a verdict only if the limit is outside of them: see "
+        "[the gate](gate.md#the-harnesss-own-error)."
     )
     yield (
         f"The harness is *saturated* if the load was lower than requested. An open loop is if it fell behind its "
@@ -161,7 +171,8 @@ def _measurement_error() -> Iterator[str]:
         f"test, and at least {LEAST_LATE_MS:g} ms. A closed loop is if its users waited for the harness for more than "
         f"{USERS_WAIT:.0%} of their time (while the hub delay is d, for d / (d + mean duration); in any process), or "
         f"{MOSTLY_WAIT:.0%} if "
-        f"the waits are shorter than {LEAST_WAIT_MS:g} ms. A busy processor alone distorts nothing."
+        f"the waits are shorter than {LEAST_WAIT_MS:g} ms; or if they waited as long for the harness to read the "
+        f"end of their runs, by its receive lag. A busy processor alone distorts nothing."
     )
     yield (
         "A *harness fault* is an exception in the harness, or in a journey's own rule, while a stream is read, "

@@ -7,7 +7,7 @@ Exchange again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -380,5 +380,18 @@ class Exchange:
 
     def stamps_ns(self) -> tuple[Sequence[int], Sequence[int]]:
         """Arrival and lag of each read; the lag is negative for a read without a kernel timestamp."""
-        log = self.reads if isinstance(self.reads, ReadLog) else ReadLog(self.reads)
-        return log.arrivals_ns, log.lags_ns
+        return self._log.arrivals_ns, self._log.lags_ns
+
+    @property
+    def has_kernel_stamps(self) -> bool:
+        """Whether its reads have kernel timestamps."""
+        lags_ns = self._log.lags_ns
+        return len(lags_ns) > 0 and lags_ns[0] >= 0
+
+    def errors_ns(self) -> Mapping[int, int]:
+        """By arrival: by how much earlier some of what arrived then may have arrived; only where that is above 0."""
+        return self._log.errors_ns
+
+    @property
+    def _log(self) -> ReadLog:
+        return self.reads if isinstance(self.reads, ReadLog) else ReadLog(self.reads)

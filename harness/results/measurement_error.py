@@ -34,6 +34,9 @@ FROM_DUE_TIME = frozenset({"ttft_ms", "first_event_ms", "duration_ms"})
 TO_CONNECTION = frozenset({"connect_ms"})
 """Metrics that end when the harness notices a connection, which has no kernel timestamp."""
 
+BY_ONE_ARRIVAL = FROM_DUE_TIME | {"service_ttft_ms", "head_ms", "resume_ms", "conflict_ms"}
+"""Metrics that end with the arrival of one event, or of the head."""
+
 BETWEEN_ARRIVALS = frozenset({"inter_token_ms", "stall_ms"})
 """Differences of two arrivals: without kernel timestamps, they can be too long and too short."""
 
@@ -172,6 +175,10 @@ class PercentileError:
             lags = self._results.histogram("schedule_lag_ms", self._journey)
             if lags.count:
                 yield Delays.of(lags)
+        if self._metric in BY_ONE_ARRIVAL:
+            errors = self._results.histogram("arrival_error_ms", self._journey)
+            if errors.count:
+                yield Delays.of(errors)
         waits = self._waits()
         if waits and self._hub.count:
             yield self._hub_delays().times(waits)

@@ -73,6 +73,12 @@ METRICS: dict[str, Metric] = {
             "time at which the harness had read the bytes - time at which the kernel received them",
         ),
         (
+            "arrival_error_ms",
+            "Arrival error",
+            "timestamp - earliest time at which it may have arrived: the largest of a stream's head, first event, "
+            "first token and terminal event",
+        ),
+        (
             "hub_delay_ms",
             "Hub delay",
             "time at which a timer of the harness ran - time at which it was due, every 20 ms",
@@ -81,7 +87,7 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric by name, in display order."""
 
-HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "hub_delay_ms")
+HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "arrival_error_ms", "hub_delay_ms")
 """Metrics of the harness itself: how far its other numbers may be off."""
 
 NET_METRICS = {

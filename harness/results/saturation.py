@@ -124,7 +124,8 @@ def saturation_reasons_from(
         return _behind_schedule(
             measured["schedule_lag_ms"], max((usage.seconds for usage in usages), default=0)
         )
-    return list(_waiting_users(measured["duration_ms"].mean, hub_delays))
+    duration_ms = measured["duration_ms"].mean
+    return [*_waiting_users(duration_ms, hub_delays), *_unread(duration_ms, measured["receive_lag_ms"])]
 
 
 def _behind_schedule(lags: Histogram, seconds: int) -> list[str]:
@@ -151,6 +152,18 @@ def _waiting_users(duration_ms: float | None, hub_delays: Mapping[str, Histogram
                     f"(limit {limit:.0%})"
                 )
                 break
+
+
+def _unread(duration_ms: float | None, lags: Histogram) -> Iterator[str]:
+    """A process with too many streams reads them late, although its timers run in time."""
+    if not lags.count or not duration_ms:
+        return
+    share = _waiting_share(lags, duration_ms, LEAST_WAIT_MS)
+    if share > USERS_WAIT:
+        yield (
+            f"users waited for the harness to read the end of their runs for {share:.0%} of their time "
+            f"(limit {USERS_WAIT:.0%})"
+        )
 
 
 def _waiting_share(delays: Histogram, duration_ms: float, least_ms: float) -> float:
@@ -207,7 +220,7 @@ def measurement_error_of(
         {"receive_lag_ms": "lag_ms"}.get(name, name): {
             word: measured[name].percentile(PERCENTILES[word]) for word in ("p50", "p99", "max")
         }
-        for name in ("receive_lag_ms", "schedule_lag_ms", "hub_delay_ms")
+        for name in HARNESS_METRICS
     }
     return {
         **shown,

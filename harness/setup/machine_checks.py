@@ -29,6 +29,7 @@ from harness.load.bounds.machine import (
     usable_cores,
 )
 from harness.setup.finding import SetupFinding, fail, ok, warn
+from harness.transport.ready_sockets import NATIVE, reader_in_use
 from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS, enable_kernel_timestamps, read_with_timestamp
 
 _DISTRIBUTION = "agent-run-harness"
@@ -56,6 +57,7 @@ def check_machine(plan: LoadSettings, users: int, out: Path) -> Iterator[SetupFi
     yield check_clock(time.get_clock_info("monotonic").resolution, _wall_drift_s())
     yield check_timer(_overshoots_s())
     yield check_receive_stamps(_stamp_lag_ns())
+    yield check_reader(reader_in_use())
     yield check_proxy(os.environ)
 
 
@@ -241,6 +243,17 @@ def check_receive_stamps(lag_ns: int | None) -> SetupFinding:
         "receive stamps",
         "no kernel timestamps on arrival" if HAS_KERNEL_TIMESTAMPS else f"not available on {sys.platform}",
         "latencies include the harness's own read delay: keep its CPU use below half, or measure on Linux",
+    )
+
+
+def check_reader(reader: str) -> SetupFinding:
+    """reader: which implementation reads the load's sockets (harness.transport.ready_sockets)."""
+    if reader == NATIVE:
+        return ok("reader", "sockets are read by the extension in C, a process's sockets at once")
+    return ok(
+        "reader",
+        "sockets are read in Python, which takes more CPU time: for the faster reader in C (Linux), install a C "
+        "compiler and install the harness again",
     )
 
 

@@ -327,9 +327,9 @@ class GeventExchange:
             poller, descriptor = Poller.for_current_hub(), sock.fileno()
             receiver.stop_watching = partial(poller.unwatch, descriptor)
             if self._pace is None:
-                poller.watch(descriptor, receiver.on_readable)
+                poller.watch(sock, receiver)
             else:
-                poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, self._pace.pause_s))
+                poller.notify(descriptor, partial(self._read_slowly, poller, descriptor, self._pace.pause_s))
         try:
             self._send(sock, tls)
         except ConnectionError:
@@ -366,7 +366,7 @@ class GeventExchange:
 
         def resume() -> None:
             if not self.finished:
-                poller.watch(descriptor, partial(self._read_slowly, poller, descriptor, pause_s))
+                poller.notify(descriptor, partial(self._read_slowly, poller, descriptor, pause_s))
 
         gevent.spawn_later(pause_s, resume)
 

@@ -23,18 +23,21 @@ from harness.profiles.profile import Profile
 from harness.protocol.http1 import Delimiter
 from harness.protocol.request import HttpRequest
 from harness.transport.cutting import CUT_NAMES, Cut, CutHow, Pace, close_connection
+from harness.transport.deadlines import next_deadline
 from harness.transport.local_faults import local_fault
 from harness.transport.pulse import Pulse
+from harness.transport.segments import SegmentCount
 from harness.transport.timestamps import READ_BYTES, keep_kernel_timestamps_on, read_with_timestamp
 from harness.transport.tls import TlsSession, tls_error_message, tls_reason
+from harness.transport.turns import next_size
 
 __all__ = ["Cut", "CutHow", "Pace", "Receiver", "close_connection"]
 
 _NO_NOTIFY = (
     "the server closed the TLS connection without close_notify, so the end may be missing (RFC 9112, 9.8)"
 )
-_TURN_NS = 5_000_000  # of decoding, before other streams are read
 _LEAST_READ_BYTES = 2048
+_NEGLIGIBLE_NS = 100_000  # a little more than timestamps are exact
 _LATE_READS = 64  # of what a busy process has not read by a deadline
 
 
@@ -62,12 +65,14 @@ class Receiver:
         "_last_read_ns",
         "_late_at_start_ns",
         "_late_ns",
+        "_left",
         "_on_earlier_deadline",
         "_on_end",
         "_one_at_a_time",
         "_pulse",
         "_read_bytes",
         "_reads",
+        "_segments",
         "_sent_wall_ns",
         "_sock",
         "_tls",
@@ -123,6 +128,8 @@ class Receiver:
         self._on_end = on_end
         self._sock: socket.socket | None = None
         self._tls: TlsSession | None = None
+        self._segments: SegmentCount | None = None
+        self._left = False
         self._last_arrival_ns = 0
         self._last_read_ns = 0
         self._has_end = False
@@ -150,8 +157,13 @@ class Receiver:
         """
         self._sock = sock
         self._tls = tls
+        self._segments = SegmentCount(sock)
         if is_new:
             self.connected_ns = time.monotonic_ns()
+        if tls is not None:
+            self._segments.begin_after(tls.reads, tls.size_bytes)
+        elif not is_new:
+            self._segments.begin_anew()
 
     def sent(self, at_ns: int | None = None) -> None:
         """The request's last byte was written: now, or at `at_ns` on the monotonic clock."""
@@ -175,9 +187,36 @@ class Receiver:
         try:
             return self._drain()
         except Exception as problem:  # noqa: BLE001 - the client raises it
-            self.error = problem
-            self.end(Ending.STOPPED, f"the harness broke: {problem}")
+            self._on_exception(problem)
             return False
+
+    def on_read(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        """Process what the poller has read (harness.transport.gevent_poller); errors as in `on_readable`."""
+        if self.ending is not None:
+            return
+        try:
+            if data and self._tls is None:
+                self._decode(arrival_ns, lag_ns, data)
+            else:
+                self._take(arrival_ns, lag_ns, data)
+        except Exception as problem:  # noqa: BLE001 - the client raises it
+            self._on_exception(problem)
+
+    def on_broken(self, problem: OSError) -> None:
+        """End the exchange because reading failed."""
+        if self.ending is not None:
+            return
+        fault = local_fault(problem)
+        if fault is not None:
+            self.break_off(fault)
+        elif self.response.complete:
+            self.end(Ending.COMPLETE)
+        else:
+            self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
+
+    def _on_exception(self, problem: Exception) -> None:
+        self.error = problem
+        self.end(Ending.STOPPED, f"the harness broke: {problem}")
 
     def _drain(self) -> bool:
         if self.ending is not None or self._sock is None:
@@ -188,26 +227,19 @@ class Receiver:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as problem:
-            self._on_broken(problem)
+            self.on_broken(problem)
             return False
-        size = len(data)
-        if size == read_bytes and not self._one_at_a_time:
-            began_ns = time.monotonic_ns()
-            self._take(arrival_ns, lag_ns, data)
-            self._adapt_read_size(time.monotonic_ns() - began_ns)
-            return True
-        if size and self._tls is None:
+        full, began_ns = len(data) == read_bytes, time.monotonic_ns()
+        if data and self._tls is None:
             self._decode(arrival_ns, lag_ns, data)
         else:
             self._take(arrival_ns, lag_ns, data)
+        self._left = full  # more may have been there already
+        if full and not self._one_at_a_time:
+            took_ns = time.monotonic_ns() - began_ns
+            self._read_bytes = next_size(read_bytes, took_ns, least=_LEAST_READ_BYTES, most=READ_BYTES)
+            return True
         return False
-
-    def _adapt_read_size(self, took_ns: int) -> None:
-        """Read less at a time if decoding a full read took long, so that other streams get their turn."""
-        if took_ns > _TURN_NS:
-            self._read_bytes = max(_LEAST_READ_BYTES, self._read_bytes * _TURN_NS // took_ns)
-        elif 4 * took_ns < _TURN_NS:
-            self._read_bytes = min(READ_BYTES, 2 * self._read_bytes)
 
     def look_for_surplus(self) -> None:
         """Read once more after the end of the message: nothing may follow it."""
@@ -218,15 +250,6 @@ class Receiver:
             if self._tls is not None and data:
                 data = self._tls.decrypt(data)
             self.response.add_surplus(max(arrival_ns, self._last_arrival_ns), lag_ns, data)
-
-    def _on_broken(self, problem: OSError) -> None:
-        fault = local_fault(problem)
-        if fault is not None:
-            self.break_off(fault)
-        elif self.response.complete:
-            self.end(Ending.COMPLETE)
-        else:
-            self.end(Ending.RESET, f"the connection broke: {problem.strerror or problem}")
 
     def _take(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
         """Process a read that is encrypted, or empty (end of stream)."""
@@ -248,14 +271,17 @@ class Receiver:
             self._on_closed()
 
     def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
-        if (
-            arrival_ns < self._last_arrival_ns
-        ):  # bytes arrive in order; the clocks were compared again in between
+        if arrival_ns < self._last_arrival_ns:  # bytes arrive in order; the clocks were read again
             lag_ns = None if lag_ns is None else max(0, lag_ns - (self._last_arrival_ns - arrival_ns))
             arrival_ns = self._last_arrival_ns
         response = self.response
+        completed = int(
+            response.take_chunk(arrival_ns, lag_ns, data)
+        )  # one event, which its last byte completed
+        if not completed:
+            completed = response.feed(arrival_ns, lag_ns, data, self._error_ns(arrival_ns, lag_ns, len(data)))
         self._last_arrival_ns = self._last_read_ns = arrival_ns
-        if response.feed(arrival_ns, lag_ns, data):
+        if completed:
             if self.on_events is not None:
                 self.on_events()
             if not self._has_end and response.end_ns is not None:
@@ -264,6 +290,18 @@ class Receiver:
                     self._on_earlier_deadline()
         if (response.over or self.cut is not None) and self.ending is None:  # on_events may have cut it
             self._end_if_due(response)
+
+    def _error_ns(self, arrival_ns: int, lag_ns: int | None, size: int) -> int:
+        """By how much earlier than its kernel timestamp the first byte of this read may have arrived."""
+        if lag_ns is None or self._segments is None:
+            return 0
+        seen_ns = 0 if self._pulse is None or self._left else self._pulse.earliest_ns(arrival_ns + lag_ns)
+        error_ns = arrival_ns - max(self._last_read_ns, self.started_ns, seen_ns)
+        if error_ns < _NEGLIGIBLE_NS:
+            return 0
+        tls, log = self._tls, self.response.log
+        so_far = (len(log) + 1, log.size_bytes + size) if tls is None else (tls.reads, tls.size_bytes)
+        return error_ns if self._segments.may_be_several(*so_far) else 0
 
     def _end_if_due(self, response: Response) -> None:
         if response.malformed:
@@ -317,13 +355,10 @@ class Receiver:
     def time_out_if_due(self) -> float:
         """Seconds until the current deadline; once that has passed, end as TIMED_OUT and return 0."""
         remaining_s, message = self._until_deadline()
-        if remaining_s > 0:
-            return remaining_s
-        self._read_what_arrived()
-        if self.ending is not None:
-            return 0.0
-        remaining_s, message = self._until_deadline()
-        if remaining_s > 0:
+        if remaining_s <= 0:
+            self._read_what_arrived()
+            remaining_s, message = self._until_deadline()
+        if remaining_s > 0 and self.ending is None:
             return remaining_s
         self.end(Ending.TIMED_OUT, message)
         return 0.0
@@ -342,26 +377,10 @@ class Receiver:
 
     def next_deadline(self) -> tuple[int, str]:
         """The current deadline on the monotonic clock (ns), and the message if it is missed."""
-        if self.sent_ns is None:
-            limit_s = self._budgets.first_event_s
-            return self.started_ns + int(limit_s * 1e9), f"could not connect and send within {limit_s:g} s"
-        end_ns = self.response.end_ns
-        if end_ns is not None:
-            limit_s = self._budgets.terminal_close_s
-            return (
-                end_ns + int(limit_s * 1e9),
-                f"the stream was still open {limit_s:g} s after its terminal event",
-            )
-        whole = self.sent_ns + int(self._budgets.run_s * 1e9)
-        if not self.events_seen:
-            limit_s, message = self._budgets.patience_s, "no event within"
-            silent = self.sent_ns + int(limit_s * 1e9)
-        else:
-            limit_s, message = self._budgets.silence_s, "silent for"
-            silent = self._last_read_ns + int(limit_s * 1e9)
-        if silent < whole:
-            return silent, f"{message} {limit_s:g} s"
-        return whole, f"no terminal event within {self._budgets.run_s:g} s"
+        budgets, end_ns, has_events = self._budgets, self.response.end_ns, self.events_seen > 0
+        return next_deadline(
+            budgets, self.started_ns, self.sent_ns, self._last_read_ns, end_ns, has_events=has_events
+        )
 
     def fail(self, problem: OSError) -> None:
         """End the exchange because connecting, the TLS handshake or sending failed.

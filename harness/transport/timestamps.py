@@ -56,7 +56,11 @@ class ClockOffset:
         None if that cannot be known: the wall clock was set since then.
         """
         lag_ns = now_ns + self.at_ns(now_ns) - stamp_ns
-        return lag_ns if 0 <= lag_ns < _PLAUSIBLE_LAG_NS and now_ns - lag_ns >= self._set_ns else None
+        return lag_ns if lag_ns >= 0 and now_ns - lag_ns >= self.earliest_ns(now_ns) else None
+
+    def earliest_ns(self, now_ns: int) -> int:
+        """Before that time of the monotonic clock no timestamp is valid: the wall clock was set in between."""
+        return max(self._set_ns, now_ns - _PLAUSIBLE_LAG_NS)
 
     def at_ns(self, now_ns: int) -> int:
         """The offset in ns. now_ns: current monotonic time."""

@@ -22,13 +22,15 @@ def tls_reason(problem: ssl.SSLError) -> str:
 
 
 class TlsSession:
-    """The encryption of one connection, on memory buffers."""
+    """The encryption of one connection, on memory buffers. reads, size_bytes: received so far."""
 
     def __init__(self, context: ssl.SSLContext, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
         self.closed = False
+        self.reads = 0
+        self.size_bytes = 0
 
     def handshake(self) -> Generator[bytes, bytes, bytes]:
         """Drive the handshake: yields bytes to send, takes received bytes, returns the last bytes to send.
@@ -47,7 +49,7 @@ class TlsSession:
                         ssl.SSL_ERROR_SSL, "the handshake does not end (more than 1 MiB)"
                     ) from None
                 if received:
-                    self._incoming.write(received)
+                    self._receive(received)
                 else:
                     self._incoming.write_eof()
             else:
@@ -60,7 +62,7 @@ class TlsSession:
 
     def decrypt(self, data: bytes) -> bytes:
         """The decrypted bytes; may be empty. Sets `closed` on the peer's close_notify."""
-        self._incoming.write(data)
+        self._receive(data)
         clear = bytearray()
         while not self.closed:
             try:
@@ -73,3 +75,8 @@ class TlsSession:
                 self.closed = True
             clear += piece
         return bytes(clear)
+
+    def _receive(self, data: bytes) -> None:
+        self.reads += 1
+        self.size_bytes += len(data)
+        self._incoming.write(data)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
@@ -14,6 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.benchmarks.target import compiler
 from tests.integration.commands import environment
 
 pytestmark = [pytest.mark.packaging, pytest.mark.slow]
@@ -91,6 +94,37 @@ def test_the_wheel_installs_one_name(wheel: Path) -> None:
         "harness/py.typed",
     ):
         assert name in names
+
+
+def has_extension(wheel: Path) -> bool:
+    with zipfile.ZipFile(wheel) as archive:
+        return any(
+            name.startswith("harness/transport/_batch_reader.") and name.endswith(".so")
+            for name in archive.namelist()
+        )
+
+
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
+def test_the_wheel_has_the_extension_for_every_version_of_python(wheel: Path) -> None:
+    assert has_extension(wheel)
+    assert "-cp311-abi3-" in wheel.name
+
+
+def test_without_a_compiler_there_is_a_wheel_without_the_extension(tmp_path: Path) -> None:
+    source, out = tmp_path / "source", tmp_path / "dist"
+    source.mkdir()
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("harness", "conformance", "locustfiles", "reports"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(source)]
+    missing = {"CC": str(tmp_path / "no compiler")}
+    done = subprocess.run(
+        command, env=os.environ | missing, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = out.glob("*.whl")
+    assert not has_extension(built)
 
 
 def test_the_installed_wheel_runs_the_main_job(installed: Path, tmp_path: Path) -> None:

@@ -60,6 +60,28 @@ def test_a_late_send_makes_what_is_timed_from_the_due_time_too_long(writer, resu
     assert bounds(results) == (100.0, 100.0)
 
 
+def test_what_waited_with_other_segments_may_have_arrived_earlier(writer, results):
+    """Of 100 streams, ten may have come up to 60 ms before their timestamps: which of them is not known."""
+    metrics = (
+        "ttft_ms",
+        "service_ttft_ms",
+        "first_event_ms",
+        "duration_ms",
+        "head_ms",
+        "resume_ms",
+        "conflict_ms",
+    )
+    for metric in metrics:
+        add(writer, metric, [100.0] * 50 + [200.0] * 50)
+    add(writer, "arrival_error_ms", [0.0] * 90 + [60.0] * 10)
+    for metric in metrics:
+        assert bounds(results, metric, 50.0) == (pytest.approx(100, rel=0.01), pytest.approx(100, rel=0.01))
+        assert bounds(results, metric, 55.0) == (pytest.approx(140, rel=0.01), pytest.approx(200, rel=0.01))
+        assert bounds(results, metric, 99.0) == (pytest.approx(200, rel=0.01), pytest.approx(200, rel=0.01))
+    add(writer, "connect_ms", [100.0] * 100)
+    assert bounds(results, "connect_ms") == (100.0, 100.0)
+
+
 def test_with_the_delays_of_each_stream_only_those_of_the_event_loop_remain(writer, results):
     writer.set_manifest(receive_stamp="kernel")
     add(writer, "duration_ms", [110.0] * 50 + [210.0] * 50)

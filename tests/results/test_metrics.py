@@ -47,6 +47,7 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         "conflict_ms",
         "schedule_lag_ms",
         "receive_lag_ms",
+        "arrival_error_ms",
         "hub_delay_ms",
     ]
     for name, metric in METRICS.items():
@@ -84,6 +85,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
         "harness": {
             "lag_ms": {"p50": None, "p99": None, "max": None},
             "schedule_lag_ms": {"p50": None, "p99": None, "max": None},
+            "arrival_error_ms": {"p50": None, "p99": None, "max": None},
             "hub_delay_ms": {"p50": None, "p99": None, "max": None},
             "processes": {},
             "saturated": False,

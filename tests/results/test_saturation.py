@@ -33,6 +33,19 @@ def test_users_of_a_closed_loop_who_wait_for_the_harness(
     assert bool(reasons) == saturated, reasons
 
 
+@pytest.mark.parametrize(
+    ("lag_ms", "duration_ms", "saturated"),
+    [(20.0, 20.0, False), (30.0, 1000.0, False), (30.0, 200.0, True), (200.0, 1000.0, True)],
+)
+def test_users_whose_runs_are_read_late_although_the_timers_are_in_time(
+    lag_ms: float, duration_ms: float, saturated: bool
+) -> None:
+    measured = {name: Histogram() for name in ERROR_METRICS}
+    measured |= {"duration_ms": _histogram(duration_ms), "receive_lag_ms": _histogram(lag_ms)}
+    reasons = saturation_reasons_from(measured, {"local": _histogram(0.5)}, [])
+    assert bool(reasons) == saturated, reasons
+
+
 @pytest.mark.parametrize(("late_ms", "saturated"), [(90.0, False), (150.0, True)])
 def test_an_open_loop_that_falls_behind_its_schedule(late_ms: float, saturated: bool) -> None:
     measured = {name: Histogram() for name in ERROR_METRICS}

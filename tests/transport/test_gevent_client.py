@@ -314,10 +314,10 @@ def test_waiting_for_events_that_never_come() -> None:
 
 
 def test_an_exception_of_the_harness_is_raised_by_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_self: object) -> None:
+    def broken(*_: object) -> None:
         raise ZeroDivisionError("decoder")
 
-    monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
+    monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)
     with listening(sending(WHOLE)) as endpoint:
         live = client(endpoint).open(REQUEST, "run")
         with pytest.raises(ZeroDivisionError, match="decoder"):

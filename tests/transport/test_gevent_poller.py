@@ -3,22 +3,46 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
+from collections.abc import Callable
 
 import gevent
 import pytest
 
 from harness.transport import gevent_poller as polling
+from harness.transport import ready_sockets
 from harness.transport.gevent_poller import Poller
+from harness.transport.receiver import CutHow, close_connection
+from tests.transport.servers import connected
 
 
-@pytest.fixture(params=["epoll", "watchers"])
+@pytest.fixture(params=["native", "python", "watchers"])
 def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Poller:
-    if request.param == "epoll":
-        if polling._new_epoll is None:
-            pytest.skip("no epoll on this system")
-    else:
-        monkeypatch.setattr(polling, "_new_epoll", None)
+    if request.param == "watchers":
+        monkeypatch.setattr(polling, "ready_sockets", lambda: None)
+    elif ready_sockets.ready_sockets() is None:
+        pytest.skip("no epoll on this system")
+    elif request.param == "python":
+        monkeypatch.setattr(ready_sockets, "native_reader", None)
+    elif ready_sockets.native_reader is None:
+        pytest.skip("the extension was not compiled")
     return Poller()
+
+
+class Reads:
+    """Keeps what it gets. on_each: called with each read."""
+
+    def __init__(self, on_each: Callable[[bytes], object] = lambda _: None) -> None:
+        self.data: list[bytes] = []
+        self.problems: list[OSError] = []
+        self._on_each = on_each
+
+    def on_read(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+        self.data.append(data)
+        self._on_each(data)
+
+    def on_broken(self, problem: OSError) -> None:
+        self.problems.append(problem)
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -27,41 +51,111 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ours, peer
 
 
-def test_callbacks_until_unwatched(poller: Poller) -> None:
+def within_5_s(condition: Callable[[], bool]) -> None:
+    with gevent.Timeout(5):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def test_reads_until_unwatched(poller: Poller) -> None:
+    ours, peer = pair()
+    reads = Reads()
+    with ours, peer:
+        poller.watch(ours, reads)
+        gevent.sleep(0.02)
+        assert reads.data == []
+        for part in (b"abc", b"d" * 100_000):
+            peer.sendall(part)
+            within_5_s(lambda part=part: b"".join(reads.data).endswith(part))
+        assert max(map(len, reads.data)) <= 65536
+        poller.unwatch(ours.fileno())
+        poller.unwatch(ours.fileno())
+        count = len(reads.data)
+        peer.sendall(b"e")
+        gevent.sleep(0.05)
+        assert len(reads.data) == count
+
+
+def test_the_peers_close_is_a_read_without_bytes(poller: Poller) -> None:
+    ours, peer = pair()
+    reads = Reads(lambda data: None if data else poller.unwatch(ours.fileno()))
+    with ours:
+        poller.watch(ours, reads)
+        peer.sendall(b"x")
+        peer.close()
+        within_5_s(lambda: reads.data[-1:] == [b""])
+    assert (reads.data, reads.problems) == ([b"x", b""], [])
+
+
+def test_a_reset_is_a_problem_and_not_a_read(poller: Poller) -> None:
+    with connected() as (ours, peer):
+        reads = Reads()
+        reads.on_broken = lambda problem: (reads.problems.append(problem), poller.unwatch(ours.fileno()))  # type: ignore[method-assign]
+        poller.watch(ours, reads)
+        close_connection(peer, CutHow.RST)
+        within_5_s(lambda: bool(reads.problems))
+    assert [type(problem) for problem in reads.problems] == [ConnectionResetError]
+    assert reads.data == []
+
+
+def test_a_callback_reads_for_itself(poller: Poller) -> None:
     ours, peer = pair()
     seen: list[bytes] = []
     with ours, peer:
-        poller.watch(ours.fileno(), lambda: seen.append(ours.recv(1)))
-        gevent.sleep(0.02)
-        assert seen == []
+        poller.notify(ours.fileno(), lambda: seen.append(ours.recv(1)))
         peer.sendall(b"abc")
-        gevent.sleep(0.05)
-        assert seen == [b"a", b"b", b"c"]  # once for each byte that is left
-        poller.unwatch(ours.fileno())
+        within_5_s(lambda: seen == [b"a", b"b", b"c"])  # once for each byte that is left
         poller.unwatch(ours.fileno())
         peer.sendall(b"d")
         gevent.sleep(0.05)
     assert len(seen) == 3
 
 
-def test_a_callback_may_watch_and_unwatch_others(poller: Poller) -> None:
+def test_a_reader_may_unwatch_others_and_what_was_read_from_them_is_dropped(poller: Poller) -> None:
     pairs = [pair() for _ in range(5)]
-    called: list[int] = []
 
-    def unwatch_all(mine: int) -> None:
-        called.append(mine)
+    def unwatch_all(_: bytes) -> None:
         for ours, _ in pairs:
             poller.unwatch(ours.fileno())
 
-    for number, (ours, peer) in enumerate(pairs):
+    readers = [Reads(unwatch_all) for _ in pairs]
+    for (ours, peer), reader in zip(pairs, readers, strict=True):
         peer.sendall(b"x")
-        poller.watch(ours.fileno(), lambda number=number: unwatch_all(number))
+        poller.watch(ours, reader)
     gevent.sleep(0.05)
-    assert len(called) == 1
-    poller.watch(pairs[3][0].fileno(), lambda: unwatch_all(3))
-    gevent.sleep(0.05)
-    assert called[1:] == [3]
+    assert [data for reader in readers for data in reader.data] == [b"x"]
     for ours, peer in pairs:
+        ours.close()
+        peer.close()
+
+
+def test_bytes_of_a_closed_socket_never_reach_the_next_one_with_its_descriptor(poller: Poller) -> None:
+    """The reader of the first one closes the others and watches new sockets, which get the same descriptors."""
+    pairs = [pair() for _ in range(8)]
+    replaced: list[tuple[socket.socket, socket.socket]] = []
+    later = Reads()
+
+    def replace_others(_: bytes) -> None:
+        if replaced:
+            return
+        for ours, peer in pairs:
+            poller.unwatch(ours.fileno())
+            ours.close()
+            peer.close()
+        replaced.extend(pair() for _ in pairs)
+        for ours, _ in replaced:
+            poller.watch(ours, later)
+
+    for ours, peer in pairs:
+        peer.sendall(b"old")
+        poller.watch(ours, Reads(replace_others))
+    within_5_s(lambda: bool(replaced))
+    for _, peer in replaced:
+        peer.sendall(b"new")
+    within_5_s(lambda: len(later.data) >= len(replaced))
+    assert set(later.data) == {b"new"}
+    for ours, peer in replaced:
+        poller.unwatch(ours.fileno())
         ours.close()
         peer.close()
 
@@ -70,22 +164,21 @@ def test_an_exception_is_printed_and_other_sockets_are_still_read(
     poller: Poller, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (bad, bad_peer), (good, good_peer) = pair(), pair()
-    seen: list[bytes] = []
-    calls: list[str] = []
 
-    def broken() -> None:
-        calls.append("broken")
+    def fail(_: bytes) -> None:
         raise ZeroDivisionError("a bug")
 
+    broken, reads = Reads(fail), Reads()
     with bad, bad_peer, good, good_peer:
-        poller.watch(bad.fileno(), broken)
-        poller.watch(good.fileno(), lambda: seen.append(good.recv(8)))
+        poller.watch(bad, broken)
+        poller.watch(good, reads)
         bad_peer.sendall(b"x")
-        gevent.sleep(0.05)
+        within_5_s(lambda: bool(broken.data))
+        bad_peer.sendall(b"z")
         good_peer.sendall(b"y")
-        gevent.sleep(0.05)
+        within_5_s(lambda: bool(reads.data))
         poller.unwatch(good.fileno())
-    assert (calls, seen) == (["broken"], [b"y"])
+    assert (broken.data, reads.data) == ([b"x"], [b"y"])
     assert "ZeroDivisionError: a bug" in capsys.readouterr().err
 
 
@@ -107,19 +200,53 @@ def test_an_idle_hub_is_not_kept_alive(poller: Poller) -> None:
 
 
 def test_a_pause_lasts_until_the_next_watch(poller: Poller) -> None:
-    ours, peer = pair()
-    other, others_peer = pair()
-    seen: list[bytes] = []
-    with ours, peer, other, others_peer:
-        poller.watch(ours.fileno(), lambda: seen.append(ours.recv(1)))
+    (ours, peer), (other, others_peer), (own, owns_peer) = pair(), pair(), pair()
+    reads = Reads()
+    with ours, peer, other, others_peer, own, owns_peer:
+        poller.watch(ours, reads)
+        poller.notify(own.fileno(), lambda: reads.on_read(0, None, own.recv(8)))
         poller.pause()
         poller.pause()
-        peer.sendall(b"ab")
+        peer.sendall(b"a")
+        owns_peer.sendall(b"b")
         gevent.sleep(0.05)
-        assert seen == []
-        poller.watch(other.fileno(), lambda: seen.append(other.recv(1)))
+        assert reads.data == []
+        poller.watch(other, reads)
         others_peer.sendall(b"c")
-        gevent.sleep(0.05)
-        assert sorted(seen) == [b"a", b"b", b"c"]
+        within_5_s(lambda: sorted(reads.data) == [b"a", b"b", b"c"])
+        for sock in (ours, other, own):
+            poller.unwatch(sock.fileno())
+
+
+def test_the_pulse_tells_up_to_when_all_was_read(poller: Poller) -> None:
+    ours, peer = pair()
+    reads = Reads()
+    with ours, peer:
+        poller.watch(ours, reads)
+        began_ns = time.monotonic_ns()
+        within_5_s(
+            lambda: poller.pulse.earliest_ns(time.monotonic_ns()) > began_ns
+        )  # although nothing arrives
+        poller.pause()
+        gevent.sleep(0.03)
+        seen_ns = poller.pulse.earliest_ns(time.monotonic_ns())
+        gevent.sleep(0.03)
+        if poller._sockets is not None:
+            assert poller.pulse.earliest_ns(time.monotonic_ns()) == seen_ns
         poller.unwatch(ours.fileno())
-        poller.unwatch(other.fileno())
+
+
+def test_many_ready_sockets_are_read_before_the_hub_rests(poller: Poller) -> None:
+    """More sockets than one call reads: all of them are read, and none is starved."""
+    pairs = [pair() for _ in range(300)]
+    readers = [Reads() for _ in pairs]
+    try:
+        for (ours, peer), reader in zip(pairs, readers, strict=True):
+            peer.sendall(b"x")
+            poller.watch(ours, reader)
+        within_5_s(lambda: all(reader.data == [b"x"] for reader in readers))
+    finally:
+        for ours, peer in pairs:
+            poller.unwatch(ours.fileno())
+            ours.close()
+            peer.close()

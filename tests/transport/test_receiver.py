@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.terminal import closes
 from harness.transport.pulse import Pulse
 from harness.transport.receiver import Cut, CutHow, Receiver, close_connection
+from harness.transport.turns import next_size
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
 from tests.transport.servers import connected, cut_detail
 
@@ -94,27 +94,27 @@ def test_deadline_of_the_first_event_and_between_events(clock: list[int]) -> Non
     clock[0] = 101 * S
     receiver.sent()
     assert receiver.next_deadline() == (107 * S, "no event within 6 s")
-    receiver._decode(*Read(102 * S, None, HEAD + chunk(b": beat\n\n")))
+    receiver.on_read(102 * S, None, HEAD + chunk(b": beat\n\n"))
     assert receiver.next_deadline() == (107 * S, "no event within 6 s")  # a heartbeat is not an event
-    receiver._decode(*Read(103 * S, None, chunk(token(0))))
+    receiver.on_read(103 * S, None, chunk(token(0)))
     assert receiver.next_deadline() == (113 * S, "silent for 10 s")
-    receiver._decode(*Read(112 * S, None, chunk(b": beat\n\n")))
+    receiver.on_read(112 * S, None, chunk(b": beat\n\n"))
     assert receiver.next_deadline() == (122 * S, "silent for 10 s")
-    receiver._decode(*Read(155 * S, None, chunk(token(1))))
+    receiver.on_read(155 * S, None, chunk(token(1)))
     assert receiver.next_deadline() == (161 * S, "no terminal event within 60 s")
 
 
 def test_deadline_after_the_terminal_event(clock: list[int]) -> None:
     receiver = new_receiver()
     receiver.sent()
-    receiver._decode(*Read(105 * S, None, HEAD + chunk(done(0))))
-    receiver._decode(*Read(106 * S, None, chunk(b": bye\n\n")))  # does not extend the deadline
+    receiver.on_read(105 * S, None, HEAD + chunk(done(0)))
+    receiver.on_read(106 * S, None, chunk(b": bye\n\n"))  # does not extend the deadline
     assert receiver.next_deadline() == (107 * S, "the stream was still open 2 s after its terminal event")
 
 
 def test_silence_counts_from_the_request_if_the_response_came_first(clock: list[int]) -> None:
     receiver = new_receiver()
-    receiver._decode(*Read(104 * S, None, HEAD + chunk(token(0))))
+    receiver.on_read(104 * S, None, HEAD + chunk(token(0)))
     clock[0] = 102 * S
     receiver.sent()
     assert receiver.next_deadline() == (114 * S, "silent for 10 s")
@@ -241,14 +241,18 @@ def test_a_turn_reads_a_part_and_less_if_decoding_takes_long() -> None:
         time.sleep(0.2)
         assert receiver.on_readable()
         assert receiver.response.log.size_bytes == 65536
-        receiver._adapt_read_size(50_000_000)
+        receiver._read_bytes = next_size(65536, 50_000_000, least=2048, most=65536)
         assert receiver.on_readable()
         assert 2048 <= receiver.response.log.size_bytes - 65536 <= 65536 // 10
-    receiver._adapt_read_size(1_000_000_000)
-    assert receiver._read_bytes == 2048
-    for _ in range(10):
-        receiver._adapt_read_size(1000)
-    assert receiver._read_bytes == 65536
+
+
+def test_the_size_of_a_turn_has_bounds() -> None:
+    def after(took_ns: int, size: int) -> int:
+        return next_size(size, took_ns, least=2048, most=65536)
+
+    assert after(1_000_000_000, 65536) == 2048
+    assert after(4_000_000, 10_000) == 10_000
+    assert [after(1000, 2048), after(1000, 40_000)] == [4096, 65536]
 
 
 @pytest.mark.parametrize("late_s", [0.0, 60.0])

@@ -19,13 +19,15 @@ _READS_PER_BLOCK = 8
 class Read(NamedTuple):
     """One read from the connection: its bytes (decrypted, with HTTP framing) and their arrival time.
 
-    arrival_ns: monotonic clock; the kernel's receive timestamp if there is one. lag_ns: how much later the harness read
-    them; None without a kernel timestamp.
+    arrival_ns: monotonic clock; the kernel's receive timestamp if there is one, which is that of the last segment.
+    lag_ns: how much later the harness read them; None without a kernel timestamp. error_ns: by how much earlier the
+    first of them may have arrived, because they came in several segments; 0 if they did not.
     """
 
     arrival_ns: int
     lag_ns: int | None
     data: bytes
+    error_ns: int = 0
 
 
 def body_of(reads: Iterable[Read]) -> bytes:
@@ -52,6 +54,7 @@ class ReadLog(Sequence[Read]):
         "_blocks",
         "_compressed",
         "_ends",
+        "_errors_ns",
         "_lags_ns",
         "_recent",
         "_tokens",
@@ -68,12 +71,18 @@ class ReadLog(Sequence[Read]):
         self._arrivals_ns = array("q")
         self._lags_ns = array("q")
         self._tokens = array("i")
+        self._errors_ns: dict[int, int] | None = None  # of the few reads that have one, by number
         for read in reads:
-            self.append(read.arrival_ns, read.lag_ns, read.data)
+            self.append(read.arrival_ns, read.lag_ns, read.data, error_ns=read.error_ns)
 
-    def append(self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0) -> None:
+    def append(
+        self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0, error_ns: int = 0
+    ) -> None:
         """Add one read. tokens: number of tokens with content that it completed, if counted."""
         recent = self._recent
+        if error_ns:
+            self._errors_ns = self._errors_ns or {}
+            self._errors_ns[len(self)] = error_ns
         self.size_bytes += len(data)
         recent.append((arrival_ns, _NO_LAG if lag_ns is None else lag_ns, data, tokens))
         if len(recent) == _READS_PER_BLOCK:
@@ -126,6 +135,15 @@ class ReadLog(Sequence[Read]):
         self._pack()
         return self._lags_ns
 
+    @property
+    def errors_ns(self) -> dict[int, int]:
+        """The largest error_ns of the reads that have one, by arrival."""
+        errors: dict[int, int] = {}
+        for number, error_ns in (self._errors_ns or {}).items():
+            at_ns = self.arrivals_ns[number]
+            errors[at_ns] = max(error_ns, errors.get(at_ns, 0))
+        return errors
+
     def token_arrivals_ns(self) -> array[int]:
         """Arrival of each counted token."""
         self._pack()
@@ -151,11 +169,15 @@ class ReadLog(Sequence[Read]):
 
     def _starting_at(self, place: int) -> Iterator[Read]:
         data, ends = self._bytes(), self._ends
+        errors_ns = self._errors_ns or {}
         start = ends[place - 1] if place else 0
         for number in range(place, len(ends)):
             lag_ns = self._lags_ns[number]
             yield Read(
-                self._arrivals_ns[number], None if lag_ns == _NO_LAG else lag_ns, data[start : ends[number]]
+                self._arrivals_ns[number],
+                None if lag_ns == _NO_LAG else lag_ns,
+                data[start : ends[number]],
+                errors_ns.get(number, 0),
             )
             start = ends[number]
 

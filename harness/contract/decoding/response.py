@@ -109,7 +109,7 @@ class Response:
         """The response that consists of these reads. connection_ended: the server closed its side after them."""
         response = cls(decoder, MemoryBudget.unlimited(), profile)
         for read in reads:
-            response.feed(read.arrival_ns, read.lag_ns, read.data)
+            response.feed(*read)
         if connection_ended:
             response.end_of_connection()
         response.close()
@@ -174,24 +174,32 @@ class Response:
             first_id_ns=decoder.first_id_ns,
         )
 
-    def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> int:
-        """Record and decode one read; returns the number of events it completed."""
+    def take_chunk(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> bool:
+        """Record and decode one read if it is exactly one chunk with one token, as most are; whether it is."""
+        if self.over:
+            return False
+        tokens = self._decoder.take_chunk(data)
+        if tokens is None:
+            return False
+        self.log.append(arrival_ns, lag_ns, data, tokens)
+        if self.log.size_bytes > self._max_bytes:
+            self._check_limits()
+        return True
+
+    def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes, error_ns: int = 0) -> int:
+        """Record and decode one read (see Read); returns the number of events it completed."""
         if self.malformed is not None or self.limit is not None:
             return 0
-        decoder = self._decoder
-        tokens = decoder.take_chunk(data)  # most reads are one chunk with one token
-        if tokens is not None:
-            self.log.append(arrival_ns, lag_ns, data, tokens)
-            if self.log.size_bytes > self._max_bytes:
-                self._check_limits()
+        if not error_ns and self.take_chunk(arrival_ns, lag_ns, data):
             return 1
+        decoder = self._decoder
         events = decoder.events
         try:
             tokens = decoder.feed(arrival_ns, data)
         except FastPathError:
             decoder = self._fall_back()
             tokens = decoder.feed(arrival_ns, data)
-        self.log.append(arrival_ns, lag_ns, data, tokens)
+        self.log.append(arrival_ns, lag_ns, data, tokens, error_ns)
         self.head_ns, self.end_ns = decoder.head_ns, decoder.end_ns
         self.malformed, self.limit = decoder.malformed, decoder.limit
         self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
@@ -256,7 +264,8 @@ class Response:
         full = self._decoder = FullDecoder(self.profile, share=self._share)
         earlier, self.log = self.log, ReadLog()
         for read in earlier:
-            self.log.append(*read, full.feed(read.arrival_ns, read.data))
+            tokens = full.feed(read.arrival_ns, read.data)
+            self.log.append(read.arrival_ns, read.lag_ns, read.data, tokens, read.error_ns)
         return full
 
     def _hold(self) -> None:

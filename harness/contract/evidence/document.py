@@ -264,7 +264,10 @@ def _recorded(masked: Exchange) -> dict[str, Any]:
         "begins_run": masked.begins_run,
         **_recorded_profile(masked.profile),
         "timing": asdict(masked.timing),
-        "reads": [[read.arrival_ns, read.lag_ns, _to_text(read.data)] for read in masked.reads],
+        "reads": [
+            [read.arrival_ns, read.lag_ns, _to_text(read.data), *([read.error_ns] if read.error_ns else [])]
+            for read in masked.reads
+        ],
     }
 
 
@@ -311,8 +314,10 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
     )
 
 
-def _reads(stored: Iterable[tuple[int, int | None, str]]) -> ReadLog:
-    return ReadLog(Read(arrival_ns, lag_ns, _to_bytes(data)) for arrival_ns, lag_ns, data in stored)
+def _reads(stored: Iterable[Sequence[Any]]) -> ReadLog:
+    return ReadLog(
+        Read(arrival_ns, lag_ns, _to_bytes(data), *error_ns) for arrival_ns, lag_ns, data, *error_ns in stored
+    )
 
 
 def _pack(data: bytes) -> dict[str, str]:

@@ -6,7 +6,8 @@ This holds whatever the offset between the two clocks. Events that were made tog
 
 The kernel stamps only the newest segment of a read, so a harness that reads late sees events together that came one by
 one. Then the newest of them came, on average, half a gap before the read. A block of events counts as evidence only if
-its read came much sooner than that after its stamp.
+its read came much sooner than that after its stamp, and if the harness had looked for data not long before: what it did
+not look at for as long as the events were held may have waited for the harness (Read.error_ns).
 """
 
 from __future__ import annotations
@@ -36,12 +37,14 @@ class EventTimes:
     """When a run's events arrived and were made, each a list in the order of the events.
 
     arrived_ms: since the request was sent; never falling. made_ms: the ids' first part; None if an event has no id of
-    that form. lags_ms: how much later the harness read each; None without a kernel timestamp.
+    that form. lags_ms: how much later the harness read each; None without a kernel timestamp. errors_ms: by how much
+    earlier than its timestamp each may have arrived.
     """
 
     arrived_ms: list[float]
     made_ms: list[int] | None
     lags_ms: list[float | None]
+    errors_ms: list[float]
 
     @property
     def spread_ms(self) -> float:
@@ -83,6 +86,7 @@ class Block:
     held_ms: float
     apart_ms: float
     lag_ms: float | None
+    error_ms: float
 
     @property
     def is_late(self) -> bool:
@@ -92,6 +96,10 @@ class Block:
     def was_read_promptly(self, apart_ms: float) -> bool:
         """Whether events that had come `apart_ms` apart would have been read one by one; False if unknown."""
         return self.lag_ms is not None and self.lag_ms <= max(_PROMPT_MS, _PROMPT * apart_ms)
+
+    def may_have_waited(self, time_ms: float) -> bool:
+        """Whether it may have waited for the harness, which did not look for data in more than half of that time."""
+        return self.error_ms > time_ms / 2
 
 
 def event_times(run: Exchange) -> EventTimes:
@@ -120,7 +128,8 @@ def event_times(run: Exchange) -> EventTimes:
         at_ms = run.offset_ms(at_ns)
         arrived_ms.append(max(at_ms, arrived_ms[-1]) if arrived_ms else at_ms)
     lags_ms = [None if lag_of.get(at_ns, -1) < 0 else lag_of[at_ns] / 1e6 for at_ns in arrivals_ns]
-    return EventTimes(arrived_ms, made_ms, lags_ms)
+    errors_ns = run.errors_ns()
+    return EventTimes(arrived_ms, made_ms, lags_ms, [errors_ns.get(at_ns, 0) / 1e6 for at_ns in arrivals_ns])
 
 
 def blocks_of(times: EventTimes) -> list[Block]:
@@ -140,6 +149,7 @@ def blocks_of(times: EventTimes) -> list[Block]:
                 held_ms,
                 made_over_ms / max(1, end - first - 1),
                 max(lags) if lags else None,
+                max(times.errors_ms[first:end]),
             )
         )
     return blocks
@@ -177,7 +187,11 @@ def holding_of(times: EventTimes) -> Holding:
             counts[:-1] if len(counts) > 2 else counts
         )  # the last holds what was left
     else:
-        prompt = [block for block in late if block.was_read_promptly(block.apart_ms)]
+        prompt = [
+            block
+            for block in late
+            if block.was_read_promptly(block.apart_ms) and not block.may_have_waited(block.held_ms)
+        ]
         enough = len(prompt) >= min(2, len(late))
         proven = enough and sum(block.held_ms for block in prompt) >= held_ms / 2
     return Holding(tuple(late), share, repeated, proven)

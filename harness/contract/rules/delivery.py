@@ -93,7 +93,12 @@ def _regular_result(run: Exchange, runs: Sequence[Exchange]) -> RuleResult:
     what = f"{len(times.arrived_ms)} events arrived in {counted(len(blocks), 'block')}, {sign}"
     place = Location(run, run.events[blocks[1].first])
     apart_ms = times.spread_ms / max(1, len(blocks) - 1)
-    late = [block for block in blocks[:-1] if block.lag_ms is not None and block.lag_ms > _STARVED * apart_ms]
+    late = [
+        block
+        for block in blocks[:-1]
+        if (block.lag_ms is not None and block.lag_ms > _STARVED * apart_ms)
+        or block.may_have_waited(apart_ms)
+    ]
     if len(late) > len(blocks) / 2:
         return inconclusive(f"{what}, but {_read_late(late[0])}", place)
     return failed(f"{what}: they look as if a buffer collects them", place)
@@ -145,7 +150,9 @@ def _timed_delivery(run: Exchange, times: EventTimes) -> _RunDelivery:
     expected_ms = times.made_over_ms
     if times.spread_ms / expected_ms <= _BUNCHED:
         largest = max(blocks_of(times), key=lambda block: block.held_ms)
-        soon = largest.lag_ms is not None and largest.lag_ms <= _STARVED * largest.held_ms
+        held_ms = largest.held_ms
+        soon = largest.lag_ms is not None and largest.lag_ms <= _STARVED * held_ms
+        soon = soon and not largest.may_have_waited(held_ms)
         result = _spread_result(run, times, expected_ms) or passed(_arrived(times))
         return _RunDelivery(run, result, largest if soon else None)
     holding = holding_of(times)
@@ -181,7 +188,9 @@ def _spread_result(run: Exchange, times: EventTimes, expected_ms: float) -> Rule
     )  # no event came later, to be read with it
     prompt_ms = _SOON * expected_ms if is_last else 0.0
     is_prompt = largest.was_read_promptly(expected_ms / len(times.arrived_ms))
-    if largest.count > 1 and not is_prompt and (largest.lag_ms is None or largest.lag_ms > prompt_ms):
+    if largest.may_have_waited(expected_ms) or (
+        largest.count > 1 and not is_prompt and (largest.lag_ms is None or largest.lag_ms > prompt_ms)
+    ):
         return inconclusive(f"{what}, but {_read_late(largest)}", place)
     return failed(what + _BUFFERED, place)
 
@@ -203,6 +212,8 @@ def _blocks_result(run: Exchange, times: EventTimes, holding: Holding) -> RuleRe
 
 def _read_late(block: Block) -> str:
     """Why a block proves nothing: the harness read it late, or cannot know."""
+    if block.may_have_waited(max(1.0, block.lag_ms or 0.0)):
+        return f"the harness was busy and may have received some of them {block.error_ms:.0f} ms before"
     if block.lag_ms is None:
         return "without the kernel's timestamps a busy harness looks the same"
     return f"the harness was busy and read them {block.lag_ms:.0f} ms late"

@@ -32,6 +32,7 @@ from harness.load.stats.stream_metrics import (
 from harness.load.stats.violation_evidence import excerpts
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
 from harness.run_clock import RUN_CLOCK
+from harness.transport.ready_sockets import reader_in_use
 
 _SECOND_NS = 1_000_000_000
 _MOST_FAULT_REASONS = 10  # per process; further reasons are counted together
@@ -179,6 +180,7 @@ class Collector:
         batch.totals["coalesced_tokens"] += measured.coalesced
         batch.totals["reads_stamped"] += measured.stamped
         batch.totals["reads_unstamped"] += measured.unstamped
+        batch.totals[f"reads_{reader_in_use()}"] += measured.stamped + measured.unstamped
 
     def finalize(self, stream: PendingStream, findings: list[Finding], *, fault: str | None = None) -> None:
         """Record the findings of an ended stream, and so whether it failed and why.

@@ -27,9 +27,9 @@ a second and at the end) has these keys:
 - ``ledger``: {"counts": {outcome: count}, "adds_up", "missing", "journeys": {journey: {outcome: count}}}. During
   the test, "in flight" is the number of streams that each process had open at its last report.
 - ``in_flight``: of all journeys. ``workers``: those that have reported. ``workers_lost``.
-- ``harness``: the measurement error, like "harness" in summary.json: "lag_ms", "schedule_lag_ms", "hub_delay_ms",
-  "processes", "saturated" and "why", a list of sentences, and "faults": {"streams", "reasons", "sentence"}, of the
-  streams that ended in a harness fault.
+- ``harness``: the measurement error, like "harness" in summary.json: "lag_ms", "schedule_lag_ms",
+  "arrival_error_ms", "hub_delay_ms", "processes", "saturated" and "why", a list of sentences, and "faults":
+  {"streams", "reasons", "sentence"}, of the streams that ended in a harness fault.
 - ``series``: lists with one entry per bin: ``t_s`` (start of the bin, seconds since ``from_s``), ``ttft_ms`` and
   ``inter_token_ms`` ({"p50", "p95", "p99"}, None without values), ``in_flight`` (at the end of the bin),
   ``arrivals``, ``completions``, ``dropped``, ``failed``, ``violations`` (counts). ``bin_s``: length of a bin;
@@ -291,6 +291,16 @@ def receive_stamp(stamped: int, unstamped: int) -> str | None:
     if not stamped and not unstamped:
         return None
     return "mixed" if stamped and unstamped else "kernel" if stamped else "user"
+
+
+def receive_reader(native: int, python: int) -> str | None:
+    """What read the streams: "native" (the extension), "python" or "mixed"; None without reads.
+
+    native, python: reads by either.
+    """
+    if not native and not python:
+        return None
+    return "mixed" if native and python else "native" if native else "python"
 
 
 def _objective(objective: Objective) -> SnapshotDocument:

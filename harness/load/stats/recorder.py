@@ -18,7 +18,7 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from harness.errors import SettingsError
-from harness.load.stats.live import receive_stamp
+from harness.load.stats.live import receive_reader, receive_stamp
 from harness.load.stats.run_totals import RunTotals
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.ledger import Ledger
@@ -218,6 +218,7 @@ class ResultsRecorder:
             **run_state,
             "load_state": state,
             "receive_stamp": receive_stamp(totals["reads_stamped"], totals["reads_unstamped"]),
+            "receive_reader": receive_reader(totals["reads_native"], totals["reads_python"]),
             "tokens": totals["tokens"],
             "coalesced_tokens": totals["coalesced_tokens"],
             "load_warnings": dict(self.totals.warnings),

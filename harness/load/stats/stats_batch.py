@@ -33,7 +33,7 @@ class StatsBatch:
     - ledger: second, journey, outcome. failures: second, journey. rate_counts: second due, journey, counter.
     - violations: requirement, journey. violated_at: second (all requirements together). warnings: requirement.
     - faults: reason of a harness fault, as in the stream's row.
-    - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped".
+    - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python".
 
     open: streams in flight by journey when the batch was taken; None from a process without users.
     histograms: by metric, journey and second.

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from harness.contract.decoding.response import ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 from harness.formatting import visible
@@ -188,6 +189,8 @@ def measure(exchange: Exchange, step: StreamStep, outcome: str, *, scheduled: bo
         measured.values["connect_ms"] = _ms(timing.connected_ns - timing.started_ns)
     if scheduled:
         measured.values["schedule_lag_ms"] = _ms(timing.started_ns - timing.intended_ns)
+    if step.reads_at_once and exchange.has_kernel_stamps:
+        measured.values["arrival_error_ms"] = _ms(_arrival_error_ns(exchange, summary))
     if timing.sent_ns is not None:
         _measure_response(measured, exchange, step, outcome)
         wall_offset_ns = to_wall_ns(timing.sent_ns) - timing.sent_ns
@@ -228,6 +231,15 @@ def _measure_response(
             values[net] = max(0.0, values[metric] - delay_ms)
 
 
+def _arrival_error_ns(exchange: Exchange, summary: ResponseSummary) -> int:
+    errors_ns = exchange.errors_ns()
+    if not errors_ns:
+        return 0
+    first_token_ns = summary.token_arrivals_ns[0] if summary.token_arrivals_ns else None
+    moments = (exchange.head_ns, summary.first_event_ns, first_token_ns, exchange.over_ns)
+    return max(errors_ns.get(moment, 0) for moment in moments if moment is not None)
+
+
 def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_offset_ns: int) -> None:
     # Tokens of one read share its arrival time; the gap between them is unknown.
     if len(arrivals_ns) < 2:
@@ -250,6 +262,8 @@ def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_n
     arrivals_ns, lags = exchange.stamps_ns()
     arrival_ns, lags_ns = _in_order(arrivals_ns), np.asarray(lags)
     measured.stamped = len(lags_ns)
+    if errors_ns := exchange.errors_ns():  # what had come with an earlier segment waited longer
+        lags_ns = lags_ns + np.array([errors_ns.get(at_ns, 0) for at_ns in arrivals_ns])
     if lags_ns.size and lags_ns.min() < 0:
         stamped = lags_ns >= 0
         arrival_ns, lags_ns = arrival_ns[stamped], lags_ns[stamped]

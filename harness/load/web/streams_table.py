@@ -24,7 +24,12 @@ SIDE_BY_SIDE = ("ttft_ms", "inter_token_ms", "duration_ms")
 """Metrics that each journey has in its row."""
 
 PERCENTILES = ("p50", "p95", "p99")
-HARNESS_METRICS = {"lag_ms": "Receive lag", "schedule_lag_ms": "Schedule lag", "hub_delay_ms": "Hub delay"}
+HARNESS_METRICS = {
+    "lag_ms": "Receive lag",
+    "schedule_lag_ms": "Schedule lag",
+    "arrival_error_ms": "Arrival error",
+    "hub_delay_ms": "Hub delay",
+}
 ALL_JOURNEYS = "all"
 """Label of the row of all journeys."""
 

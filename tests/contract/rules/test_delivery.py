@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -168,6 +169,16 @@ def test_a_busy_harness_blames_nobody() -> None:
         assert finding.verdict is not FAIL or max(read.lag_ns or 0 for read in busy.reads) < 8e6, (
             finding.detail
         )
+
+
+@pytest.mark.parametrize(("error_share", "blamed"), [(0.0, True), (0.1, True), (0.9, False)])
+def test_what_waited_for_the_harness_blames_nobody(error_share: float, blamed: bool) -> None:
+    """Read right after its last segment, but the harness had not looked for nearly as long as the run took."""
+    held = read_late(stream(MADE_MS, [MADE_MS[-1]] * COUNT), 0.2)
+    error_ns = int(error_share * (MADE_MS[-1] - MADE_MS[0]) * 1e6)
+    held = replace(held, reads=tuple(read._replace(error_ns=error_ns) for read in held.reads))
+    assert headers.incremental(held).verdict is (FAIL if blamed else INCONCLUSIVE)
+    assert is_held_back(held) is blamed
 
 
 def test_a_pause_fails_only_at_the_same_place_of_several_runs() -> None:

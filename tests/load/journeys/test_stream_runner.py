@@ -216,7 +216,7 @@ def test_a_stream_whose_client_fails_is_neither_a_success_nor_a_failure(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("x")
 
-    monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
+    monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)
     with journey_rig(tmp_path) as rig:
         rig.stopping = stopping
         reason = "harness fault while reading it: ZeroDivisionError('x')"
@@ -236,7 +236,7 @@ def test_a_client_error_is_reported_even_if_its_user_was_stopped_first(
     def broken(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("harness.transport.receiver.Receiver._drain", broken)
+    monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)
     monkeypatch.setattr(GeventExchange, "run", and_stop)
     with journey_rig(tmp_path) as rig:
         with pytest.raises(gevent.GreenletExit):

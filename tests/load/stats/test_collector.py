@@ -15,6 +15,7 @@ from harness.load.stats.stream_metrics import CUT, RUN
 from harness.results.ledger import Ledger
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
+from harness.transport.ready_sockets import reader_in_use
 from tests.load.run_server import HEAD
 from tests.load.stats.test_stream_metrics import DONE, END, TOKEN, exchange, frame
 
@@ -55,11 +56,18 @@ def test_a_stream_is_scheduled_and_ended_once() -> None:
         "stall_ms": 1,
         "inter_token_ms": 1,
         "receive_lag_ms": 3,
+        "arrival_error_ms": 1,
         "net_ttft_ms": 1,
         "net_first_event_ms": 1,
         "net_duration_ms": 1,
     }
-    assert batch.totals == {"tokens": 2, "coalesced_tokens": 0, "reads_stamped": 3, "reads_unstamped": 0}
+    assert batch.totals == {
+        "tokens": 2,
+        "coalesced_tokens": 0,
+        "reads_stamped": 3,
+        "reads_unstamped": 0,
+        f"reads_{reader_in_use()}": 3,
+    }
     assert not collector.take()
 
 

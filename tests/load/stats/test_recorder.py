@@ -19,6 +19,7 @@ from harness.results.rate_counts import RateCounts
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
+from harness.transport.ready_sockets import reader_in_use
 from tests.load.stats.test_collector import WHOLE
 
 
@@ -50,6 +51,7 @@ def test_everything_is_in_the_file_at_the_end(tmp_path: Path) -> None:
         manifest = results.manifest
     assert manifest["state"] == "finished"
     assert manifest["receive_stamp"] == "kernel"
+    assert manifest["receive_reader"] == reader_in_use()
     assert (manifest["tokens"], manifest["coalesced_tokens"], manifest["workers_lost"]) == (
         6,
         0,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, strategies
@@ -16,6 +17,7 @@ from harness.load.stats.stream_metrics import (
     RESUMED,
     RETRY,
     RUN,
+    SLOW,
     BySecond,
     StreamStep,
     broken_requirements,
@@ -195,6 +197,7 @@ def test_the_metrics_of_a_run() -> None:
     assert measured.values == {
         "connect_ms": 2,
         "schedule_lag_ms": 6,
+        "arrival_error_ms": 0,
         "head_ms": 10,
         "first_event_ms": 46,
         "ttft_ms": 56,
@@ -212,6 +215,24 @@ def test_the_metrics_of_a_run() -> None:
     assert (measured.events, measured.tokens, measured.coalesced) == (6, 4, 1)
     assert plain(measured.lags_ms) == {second: [0.5] * 6}
     assert (measured.stamped, measured.unstamped) == (6, 0)
+
+
+def test_the_arrival_error_is_that_of_what_is_measured_from_single_arrivals() -> None:
+    def with_errors(**errors_ms: float) -> Exchange:
+        run = exchange(*WHOLE)
+        errors_ns = {int(float(at.removeprefix("at_")) * MS): int(ms * MS) for at, ms in errors_ms.items()}
+        reads = tuple(read._replace(error_ns=errors_ns.get(read.arrival_ns, 0)) for read in run.reads)
+        return replace(run, reads=reads)
+
+    def error_ms(step: StreamStep = RUN, **errors_ms: float) -> float | None:
+        return measure(with_errors(**errors_ms), step, "done", scheduled=False).values.get("arrival_error_ms")
+
+    assert error_ms() == 0
+    assert error_ms(at_75=5) == 0  # in the middle: of no single arrival
+    assert [error_ms(at_30=3), error_ms(at_50=4), error_ms(at_60=5), error_ms(at_150=6)] == [3, 4, 5, 6]
+    assert error_ms(SLOW, at_30=3) is None
+    measured = measure(with_errors(at_75=5), RUN, "done", scheduled=False)
+    assert plain(measured.lags_ms) == {WALL // 1_000_000_000: [0.5, 0.5, 0.5, 5.5, 0.5, 0.5]}
 
 
 @pytest.mark.parametrize(
@@ -243,7 +264,7 @@ def test_arrivals_belong_to_their_own_second() -> None:
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
 def test_a_replay_has_no_run_metrics(step: StreamStep, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
-    assert measured.values == {"connect_ms": 2, "head_ms": 10, **extra}
+    assert measured.values == {"connect_ms": 2, "arrival_error_ms": 0, "head_ms": 10, **extra}
     assert plain(measured.gaps_ms) == {}
     assert measured.coalesced == 0
     assert sum(map(len, measured.lags_ms.values())) == 6
@@ -259,12 +280,12 @@ def test_the_metrics_of_a_cut_run() -> None:
 @pytest.mark.parametrize("form", [HEAD_409, HEAD + frame(type="error", code=409) + END])
 def test_a_rejection(form: bytes) -> None:
     measured = measure(exchange((33, form)), CONFLICTING, "rejected", scheduled=False)
-    assert measured.values == {"connect_ms": 2, "head_ms": 13, "conflict_ms": 13}
+    assert measured.values == {"connect_ms": 2, "arrival_error_ms": 0, "head_ms": 13, "conflict_ms": 13}
 
 
 def test_a_rejected_run_has_no_run_metrics() -> None:
     measured = measure(exchange((33, HEAD_409)), ORIGINAL, "rejected", scheduled=False)
-    assert measured.values == {"connect_ms": 2, "head_ms": 13}
+    assert measured.values == {"connect_ms": 2, "arrival_error_ms": 0, "head_ms": 13}
 
 
 def test_a_request_that_was_not_sent_has_no_metrics() -> None:

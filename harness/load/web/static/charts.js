@@ -296,7 +296,7 @@ function tables(snapshot) {
   const ledger = Object.entries(snapshot.ledger.counts).filter(([outcome, count]) => count || outcome === "scheduled").map(([outcome, count]) => [outcome === "abandoned" ? "abandoned (ended by the harness)" : outcome, number(count, true)]);
   put("ledger", table(["Outcome", "Streams"], ledger), make(null, "p", { class: snapshot.ledger.adds_up ? "good" : "bad" },
     snapshot.ledger.adds_up ? "The ledger adds up." : `The ledger does not add up: ${snapshot.ledger.missing} missing.`));
-  const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Hub delay", "hub_delay_ms"]]
+  const own = [["Receive lag", "lag_ms"], ["Schedule lag", "schedule_lag_ms"], ["Arrival error", "arrival_error_ms"], ["Hub delay", "hub_delay_ms"]]
     .map(([label, key]) => [label, ...["p50", "p99", "max"].map((name) => number(snapshot.harness[key][name]))]);
   const processes = Object.entries(snapshot.harness.processes).map(([worker, usage]) =>
     [worker, share(usage.cpu_mean), share(usage.cpu_max), `${number(usage.rss_max_bytes / 1048576, true)} MiB`]);

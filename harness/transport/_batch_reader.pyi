@@ -1,0 +1,3 @@
+def read_ready(
+    epoll: int, buffer: memoryview, most: int, read_bytes: int, ahead_ns: int, earliest_ns: int, /
+) -> tuple[list[tuple[int, int, int | None, bytes]], list[tuple[int, int]], bool]: ...

@@ -1,0 +1,140 @@
+/* Reads every ready socket of an epoll set in one call: the load's receive path, where nearly all of its time goes.
+
+   In Python each read costs two system calls with their conversions, an object for the kernel's timestamp and its
+   arithmetic: about twice the work of decoding the event that was read. Here they cost what the kernel needs, and the
+   interpreter's lock is released meanwhile, so the thread that writes results can run.
+
+   This is the only native code of the harness. It decides nothing: it does what `PythonReads` in ready_sockets.py does,
+   which takes its place where it was not compiled, and the same tests run on both. It keeps no state between calls; the
+   caller owns the epoll set and the buffer. CPython's limited API: one build works with every version from 3.11 on. */
+
+#define Py_LIMITED_API 0x030B0000
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#define MOST 256         /* sockets of one call; the others stay ready */
+#define LEAST_BYTES 2048 /* of a read */
+
+typedef long long nanoseconds;
+
+typedef struct {
+    int descriptor;
+    int error;             /* errno, if the read failed */
+    Py_ssize_t start, size;  /* of its bytes in the buffer */
+    nanoseconds read_at;   /* monotonic clock, after the read */
+    nanoseconds stamp;     /* kernel's receive time of the last segment, wall clock; 0 if there is none */
+} Result;
+
+static nanoseconds monotonic(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+static void read_socket(Result *result, char *into, size_t room) {
+    union {
+        struct cmsghdr aligned;
+        char bytes[CMSG_SPACE(sizeof(struct timespec))];
+    } control;
+    struct iovec part = {into, room};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+    result->size = recvmsg(result->descriptor, &message, MSG_DONTWAIT);
+    result->error = result->size < 0 ? errno : 0;
+    result->read_at = monotonic();
+    result->stamp = 0;
+    if (result->error)
+        return;
+    for (struct cmsghdr *header = CMSG_FIRSTHDR(&message); header; header = CMSG_NXTHDR(&message, header))
+        if (header->cmsg_level == SOL_SOCKET && header->cmsg_type == SO_TIMESTAMPNS) {
+            const struct timespec *stamp = (const struct timespec *)CMSG_DATA(header);
+            result->stamp = stamp->tv_sec * 1000000000LL + stamp->tv_nsec;
+        }
+}
+
+/* Reads at most `most` ready sockets, each once, into `buffer`; returns how many it tried. Needs no Python.
+   complete: whether nothing was left to read when it began. */
+static int read_all(int epoll, Py_buffer *buffer, int most, Py_ssize_t read_bytes, Result *results, int *complete) {
+    struct epoll_event ready[MOST];
+    int count = epoll_wait(epoll, ready, most, 0);
+    Py_ssize_t used = 0;
+    int tried = 0;
+    *complete = count < most;
+    for (; tried < count && buffer->len - used >= LEAST_BYTES; tried++) {
+        Py_ssize_t left = buffer->len - used, room = left < read_bytes ? left : read_bytes;
+        Result *result = &results[tried];
+        result->descriptor = ready[tried].data.fd;
+        result->start = used;
+        read_socket(result, (char *)buffer->buf + used, (size_t)room);
+        if (result->size > 0)
+            used += result->size;
+        if (result->size == room)
+            *complete = 0;
+    }
+    if (tried < count)
+        *complete = 0;
+    return count < 0 ? -1 : tried;
+}
+
+/* (descriptor, arrival, lag, bytes) of one read; arrival and lag as in harness.transport.timestamps. */
+static PyObject *as_tuple(const Result *result, const char *buffer, nanoseconds ahead, nanoseconds earliest) {
+    nanoseconds lag = result->read_at + ahead - result->stamp;
+    if (result->stamp && lag >= 0 && result->read_at - lag >= earliest)
+        return Py_BuildValue("(iLLy#)", result->descriptor, result->read_at - lag, lag,
+                             buffer + result->start, result->size);
+    return Py_BuildValue("(iLOy#)", result->descriptor, result->read_at, Py_None,
+                         buffer + result->start, result->size);
+}
+
+static PyObject *read_ready(PyObject *module, PyObject *arguments) {
+    int epoll, most, complete, count, saved;
+    Py_ssize_t read_bytes;
+    nanoseconds ahead, earliest;
+    Py_buffer buffer;
+    Result results[MOST];
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "iw*inLL", &epoll, &buffer, &most, &read_bytes, &ahead, &earliest))
+        return NULL;
+    most = most < MOST ? most : MOST;
+    Py_BEGIN_ALLOW_THREADS
+    count = read_all(epoll, &buffer, most, read_bytes, results, &complete);
+    saved = errno;
+    Py_END_ALLOW_THREADS
+    PyObject *reads = PyList_New(0), *broken = PyList_New(0), *answer = NULL;
+    if (count < 0 && saved != EINTR) {
+        errno = saved;
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    for (int number = 0; reads && broken && number < count && !PyErr_Occurred(); number++) {
+        const Result *result = &results[number];
+        if (result->error == EAGAIN || result->error == EINTR)
+            continue;
+        PyObject *item = result->error ? Py_BuildValue("(ii)", result->descriptor, result->error)
+                                       : as_tuple(result, buffer.buf, ahead, earliest);
+        if (item)
+            PyList_Append(result->error ? broken : reads, item);
+        Py_XDECREF(item);
+    }
+    if (reads && broken && !PyErr_Occurred())
+        answer = Py_BuildValue("(OOO)", reads, broken, complete ? Py_True : Py_False);
+    Py_XDECREF(reads);
+    Py_XDECREF(broken);
+    PyBuffer_Release(&buffer);
+    return answer;
+}
+
+static PyMethodDef functions[] = {
+    {"read_ready", read_ready, METH_VARARGS, "Reads every ready socket; see harness.transport.ready_sockets."},
+    {NULL, NULL, 0, NULL}};
+
+static PyModuleDef_Slot slots[] = {{0, NULL}};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "harness.transport._batch_reader", NULL, 0, functions, slots, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__batch_reader(void) { return PyModuleDef_Init(&definition); }
