@@ -141,7 +141,16 @@ class Exchange:
         """
         if not self._response.is_regular:
             return False
-        return self.ending is Ending.CUT or (self.ending is Ending.COMPLETE and self.summary.terminals == 1)
+        return self.ending is Ending.CUT or (self.ending is Ending.COMPLETE and self._ended_in_order)
+
+    @property
+    def _ended_in_order(self) -> bool:
+        """Whether it has as many outcomes and ends as its API's streams have."""
+        promised, events, summary = self.profile.capabilities, self.profile.events, self.summary
+        if summary.terminals != 1 and Capability.OUTCOME in promised:
+            return False
+        may_stop = events.error_may_end and self.outcome == "error"
+        return Capability.END not in promised or summary.ends == 1 or (may_stop and not summary.ends)
 
     @cached_property
     def head(self) -> ResponseHead | None:

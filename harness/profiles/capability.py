@@ -28,6 +28,7 @@ class Capability(StrEnum):
     IDEMPOTENCY_KEY = "idempotency key"
     KEY_CONFLICT = "rejection of a reused key"
     RESUME = "resumption of a cut stream"
+    SAME_EVENTS = "resumption with the events of the run"
     REREAD = "replay of a run from its start"
     RESUME_AFTER_ID = "resumption after an event that the client names"
     CANCEL = "cancellation"

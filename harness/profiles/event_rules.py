@@ -130,6 +130,19 @@ class Events(Part):
         rules = (self.snapshot, self.done, self.error, self.cancelled)
         return any(rule is not None and rule.text is not None for rule in rules)
 
+    @property
+    def expressions(self) -> list[Expression]:
+        """Those that are applied to events."""
+        rules = [rule for _, rule in self.rules((*CONTENTS, *OUTCOMES, "note", "keepalive"))]
+        rules += [self.end] if isinstance(self.end, EventRule) else []
+        found = [
+            self.type,
+            self.run_id,
+            *(part for rule in rules for part in (rule.where, rule.text, rule.message)),
+        ]
+        found += [] if self.usage is None else [self.usage.where, self.usage.output_tokens]
+        return [expression for expression in found if expression is not None]
+
     def rules(self, names: tuple[str, ...]) -> list[tuple[str, EventRule]]:
         """The rules of these names that the profile has, in the order of the file."""
         present = [(name, rule) for name in names if (rule := getattr(self, name)) is not None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jmespath
@@ -49,6 +49,26 @@ class Expression:
         value = self.find(document)
         return value is not None and value is not False and value not in ("", [], {})
 
+    @property
+    def last_names(self) -> frozenset[str]:
+        """The last name of each path in it: nothing else of a document decides its value.
+
+        A member that is neither below one of these names nor has it can change without effect. Raises ValueError if
+        it reads members of any name.
+        """
+        return frozenset(_last_names(self._compiled.parsed))
+
+    @property
+    def compared_names(self) -> frozenset[str]:
+        """The last names of the paths whose value it compares, or gives to a function. Raises ValueError likewise."""
+        return frozenset(
+            name
+            for node in _nodes(self._compiled.parsed)
+            if node["type"] in {"comparator", "function_expression", "filter_projection"}
+            and node.get("value") != _ONLY_NAMES
+            for name in _last_names(node)
+        )
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
         """A field of a model: a text in TOML and in the JSON Schema."""
@@ -76,6 +96,32 @@ def _compiled(value: Any) -> Expression:
     if not isinstance(value, str):
         raise ValueError("a JMESPath expression is a text")  # noqa: TRY004 - pydantic reports only ValueError
     return Expression(value)
+
+
+_ONLY_NAMES = "keys"  # the function that reads the names of members, not their values
+_STEPS = frozenset({"subexpression", "index_expression", "projection", "pipe"})
+
+
+def _nodes(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield node
+    for child in node["children"]:
+        if isinstance(child, Mapping):
+            yield from _nodes(child)
+
+
+def _last_names(node: Mapping[str, Any]) -> Iterator[str]:
+    kind, children = node["type"], [child for child in node["children"] if isinstance(child, Mapping)]
+    if kind == "field":
+        yield node["value"]
+    elif kind in {"value_projection", "expref"}:
+        raise ValueError("it reads members of any name")
+    elif kind == "function_expression" and node["value"] == _ONLY_NAMES:
+        return
+    elif kind in _STEPS and any(True for child in children[1:] for _ in _last_names(child)):
+        yield from _last_names(children[-1])
+    else:
+        for child in children:
+            yield from _last_names(child)
 
 
 def _negates_first_part(node: Mapping[str, Any]) -> bool:

@@ -248,6 +248,7 @@ class Profile(Part):
             Capability.IDEMPOTENCY_KEY: key is not None,
             Capability.KEY_CONFLICT: self.conflict_status is not None,
             Capability.RESUME: resume is not None or key is not None,
+            Capability.SAME_EVENTS: key is not None or (resume is not None and resume.starts != "snapshot"),
             Capability.REREAD: key is not None or (resume is not None and resume.starts == "start"),
             Capability.RESUME_AFTER_ID: resume is not None and resume.starts == "after",
             Capability.CANCEL: self.cancel is not None,

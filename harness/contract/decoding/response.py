@@ -21,6 +21,7 @@ from harness.contract.decoding.limits import (
     in_mib,
 )
 from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
+from harness.contract.decoding.profile_decoder import ProfileDecoder, has_fast_path
 from harness.contract.decoding.read_log import Read, ReadLog
 from harness.profiles.library import default_profile
 from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
@@ -256,6 +257,8 @@ class Response:
     def _first_decoder(self) -> Decoder:
         if self.profile.name == WORKFLOW_ACTIONS:
             return FastDecoder()
+        if has_fast_path(self.profile):
+            return ProfileDecoder(self.profile)
         return FullDecoder(self.profile, share=self._share)
 
     def _fall_back(self) -> FullDecoder:

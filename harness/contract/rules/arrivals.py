@@ -20,6 +20,7 @@ from statistics import median
 
 from harness.contract.decoding.read_log import ReadLog
 from harness.contract.exchange import Exchange
+from harness.profiles.capability import Capability
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
 _TOGETHER_MS = 5.0  # a proxy that lets go of a block needs less, and no model makes tokens that fast for long
@@ -111,7 +112,13 @@ def event_times(run: Exchange) -> EventTimes:
         lag_of[at_ns] = max(lag_ns, lag_of.get(at_ns, lag_ns))
     made_ms: list[int] | None
     tokens_ns = summary.token_arrivals_ns
-    if run.is_regular and summary.terminal_ns is not None and len(tokens_ns) + 1 == summary.events:
+    has_clock = Capability.CLOCK_IDS in run.profile.capabilities
+    if (
+        has_clock
+        and run.is_regular
+        and summary.terminal_ns is not None
+        and len(tokens_ns) + 1 == summary.events
+    ):
         arrivals_ns = [*tokens_ns, summary.terminal_ns]  # no frames are needed
         made_ms = [
             int((event_id or "0").partition("-")[0])

@@ -219,7 +219,7 @@ def terminal_race(
         "compare ids as two numbers, not as text."
     ),
     source="api, reading 2",
-    promise=(Capability.RESUME,),
+    promise=(Capability.SAME_EVENTS,),
     needs=Need.LONG_ACTION,
 )
 def every_cut(

@@ -183,14 +183,15 @@ def exactly_one(run: Exchange) -> RuleResult:
 )
 @needs_events
 def last(run: Exchange) -> RuleResult:
-    if not run.ends:
+    stopped_after_error = run.profile.events.error_may_end and run.outcome == "error"
+    if not run.ends and not stopped_after_error:
         return inconclusive(f"no terminal event: {run.describe()}", Location(run))
-    end = run.ends[0]
+    end = run.ends[0] if run.ends else run.events[-1]
     for frame in run.frames[end.index + 1 :]:
         if any(name for name, _ in frame.frame.fields) and not _may_follow(frame):
             return failed(f"{event_label(frame)} follows the terminal event", Location(run, frame))
     outcome = run.terminals[0] if run.terminals else end
-    late = next((event for event in run.tokens if outcome.index < event.index < end.index), None)
+    late = next((event for event in run.tokens if outcome.index < event.index <= end.index), None)
     if late is not None:
         return failed(
             f"{event_label(late)}, a token, follows the event that tells the outcome", Location(run, late)

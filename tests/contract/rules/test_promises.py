@@ -46,6 +46,7 @@ def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
         ("openai-chat", "conflict", set()),
         ("agno", "conflict", set()),
         ("openai-chat", "resume", set()),
+        ("a2a", "resume", {"survives-disconnect"}),
         ("openai-chat", "auth", {"missing", "bad", "challenge", "query-token"}),
         ("langgraph", "auth", set()),
         ("openai-chat", "input", _INPUT),

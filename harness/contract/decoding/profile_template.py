@@ -1,0 +1,243 @@
+"""Learns from the first token of a stream of any profile how the stream writes its tokens, as a pattern of bytes.
+
+Within the pattern only these values may differ from the first token: the text, the id, the run's id (which must be the
+same in the whole stream), and whatever no expression of the profile reads. So each frame that matches is the same event
+but for its text and its id, and need not be decoded. Its JSON is strict, since the first token's is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from harness.contract.decoding.frame_template import FastPathError
+from harness.profiles.event_rules import Events
+from harness.profiles.profile import Profile
+from harness.profiles.run_event import RunEvent
+from harness.protocol.sse import Frame
+
+_LINE = re.compile(rb"(id|data|event)(: ?)([^\r\n]*)")
+_SCALAR = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null')
+_SPACE = re.compile(rb"[ \t]*")
+_PROBE = "qzProbe"
+_PROBE_NUMBER = "987654321"
+_MAX_BYTES = 8192
+_ID = rb"(?:[0-9]{1,18}(?:-[0-9]{1,18})?)"
+_CHARACTER = rb'(?:[ !#-\[\]-~\x80-\xff]|\\["\\/bfnrt])'
+_FREE_TEXT = rb'"' + _CHARACTER + rb'{,4000}+"'
+_TEXT = rb'"' + _CHARACTER + rb'{1,4000}+"'
+_NUMBER = rb"-?(?:0|[1-9][0-9]{,14})(?:\.[0-9]{1,17})?"
+
+_MatchAt = Callable[[bytes, int], "re.Match[bytes] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTemplate:
+    """How one stream writes its tokens.
+
+    match: a frame with a token, and any number of further ones, from a place in a body; its groups ``run`` and ``id``
+    are those of the first. match_chunk: an HTTP chunk with one such frame; group 1 is its size. ids: finds all ids of a
+    match. blank: two line ends, with which a frame ends.
+    """
+
+    match: _MatchAt
+    match_chunk: Callable[[bytes], re.Match[bytes] | None]
+    ids: Callable[[bytes], list[bytes]] | None
+    has_run: bool
+    blank: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """A scalar of the JSON: its place in the bytes, and the names on its path; a list adds none."""
+
+    start: int
+    end: int
+    path: tuple[str, ...]
+    raw: bytes
+
+    @property
+    def is_text(self) -> bool:
+        return self.raw.startswith(b'"')
+
+    @property
+    def is_number(self) -> bool:
+        return not self.is_text and self.raw not in {b"true", b"false", b"null"}
+
+    @property
+    def value(self) -> str:
+        return str(json.loads(self.raw)) if self.is_text else self.raw.decode("ascii")
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What a profile reads of an event. names: of which the value counts. compared: those whose value is compared."""
+
+    names: frozenset[str]
+    compared: frozenset[str]
+
+    @classmethod
+    def of(cls, events: Events, at: frozenset[str]) -> _Reading:
+        expressions = events.expressions
+        names = frozenset(name for expression in expressions for name in expression.last_names)
+        compared = frozenset(name for expression in expressions for name in expression.compared_names)
+        return cls(names | at, compared)
+
+
+_recent: list[tuple[Profile, ProfileTemplate]] = []  # most streams of a test are written alike
+
+
+def learn_profile_template(
+    profile: Profile, frame: Frame, event: RunEvent, newline: bytes
+) -> ProfileTemplate:
+    """The template of a stream in which `frame` is a token. Raises FastPathError if there is none."""
+    whole = frame.raw.removesuffix(newline) + newline * 2
+    for known, template in _recent:
+        if known is profile and template.blank == newline * 2:
+            match = template.match(whole, 0)
+            if match is not None and match.end() == len(whole):
+                return template
+    template = _learn(profile, frame, event, newline)
+    _recent[:] = [(profile, template), *_recent[:3]]
+    return template
+
+
+def _learn(profile: Profile, frame: Frame, event: RunEvent, newline: bytes) -> ProfileTemplate:
+    lines = frame.raw.removesuffix(newline).split(newline)
+    parts = [_LINE.fullmatch(line) for line in lines]
+    names = [part[1] if part else b"" for part in parts]
+    if (
+        b"" in names
+        or names.count(b"data") != 1
+        or len(set(names)) != len(names)
+        or len(frame.raw) > _MAX_BYTES
+    ):
+        raise FastPathError("a token's frame has other lines than id, event and one data")
+    at = frozenset() if profile.ids is None else profile.ids.at.last_names
+    try:
+        reading = _Reading.of(profile.events, at)
+    except ValueError as problem:
+        raise FastPathError(f"an expression of the profile: {problem}") from None
+    counts_line = profile.ids is not None and profile.ids.at.text == "id"
+    pattern = b""
+    repeated = b""
+    has_run = has_id = False
+    for part in parts:
+        assert part is not None
+        start = re.escape(part[1] + part[2])
+        if part[1] == b"id":
+            first = b"(?P<id>" + _ID + b")" if counts_line else rb"[ -~]{,200}"
+            has_id = has_id or counts_line
+            pattern += start + first + newline
+            repeated += start + (_ID if counts_line else first) + newline
+        elif part[1] == b"event":
+            pattern += re.escape(part[0]) + newline
+            repeated += re.escape(part[0]) + newline
+        else:
+            data = _DataPattern(profile, frame, event, reading, part[3])
+            pattern += start + data.first + newline
+            repeated += start + data.repeated + newline
+            has_run, has_id = data.has_run, has_id or data.has_id
+    if profile.ids is not None and not has_id:
+        raise FastPathError("a token has no id")
+    one, more = pattern + newline, repeated + newline
+    return ProfileTemplate(
+        re.compile(one + b"(?:" + more + b")*+").match,
+        re.compile(rb"([0-9A-Fa-f]{1,8})\r\n" + one + rb"\r\n").fullmatch,
+        re.compile(_ids_only(one)).findall if has_id else None,
+        has_run,
+        newline * 2,
+    )
+
+
+def _ids_only(pattern: bytes) -> bytes:
+    """The pattern of one frame with the group ``id`` only."""
+    return pattern.replace(b"(?P<run>", b"(?:").replace(b"(?P<id>", b"(")
+
+
+class _DataPattern:
+    """The pattern of a token's data. first: with groups. repeated: refers to the first one's run."""
+
+    def __init__(
+        self, profile: Profile, frame: Frame, event: RunEvent, reading: _Reading, data: bytes
+    ) -> None:
+        self._profile, self._frame, self._event, self._data = profile, frame, event, data
+        self.first = self.repeated = b""
+        self.has_run = self.has_id = has_text = False
+        done = 0
+        for leaf in _leaves(data):
+            between = re.escape(data[done : leaf.start])
+            done = leaf.end
+            path = frozenset(leaf.path)
+            first = repeated = re.escape(leaf.raw)
+            if not path & reading.names:
+                if leaf.is_text or (leaf.is_number and b"e" not in leaf.raw.lower()):
+                    first = repeated = _FREE_TEXT if leaf.is_text else _NUMBER
+            elif path & reading.compared:
+                pass
+            elif leaf.is_text and leaf.value == event.text and self._is(leaf, "text"):
+                has_text, first, repeated = True, _TEXT, _TEXT
+            elif (
+                leaf.is_text and leaf.value == event.run_id and not self.has_run and self._is(leaf, "run_id")
+            ):
+                self.has_run = True
+                first, repeated = b'"(?P<run>[ !#-\\[\\]-~]{1,600})"', b'"(?P=run)"'
+            elif leaf.is_number and leaf.value == event.id and not self.has_id and self._is(leaf, "id"):
+                self.has_id = True
+                first, repeated = b"(?P<id>0|[1-9][0-9]{,17})", b"(?:0|[1-9][0-9]{,17})"
+            self.first += between + first
+            self.repeated += between + repeated
+        rest = re.escape(data[done:])
+        self.first, self.repeated = self.first + rest, self.repeated + rest
+        if not has_text:
+            raise FastPathError("the text of a token is not one string of it")
+
+    def _is(self, leaf: _Leaf, field: str) -> bool:
+        """Whether this leaf is where the profile reads `field`, and decides nothing else of the event."""
+        value = _PROBE_NUMBER if leaf.is_number else _PROBE
+        written = value if leaf.is_number else f'"{value}"'
+        data = self._data[: leaf.start] + written.encode() + self._data[leaf.end :]
+        probe = replace(self._frame, data=data.decode("utf-8"))
+        expected = {
+            "text": replace(self._event, text=value),
+            "run_id": replace(self._event, run_id=value),
+            "id": replace(self._event, id=value),
+        }[field]
+        return self._profile.reader.read(probe) == expected
+
+
+def _leaves(data: bytes) -> Iterator[_Leaf]:
+    """The scalars of a JSON value, in order. Raises FastPathError if it is not one on one line."""
+    stack: list[str | None] = []  # the name of the member, for each open object; None for a list
+    place, expects_name = 0, False
+    while place < len(data):
+        place = _SPACE.match(data, place).end()  # type: ignore[union-attr]  # it matches anything
+        mark = data[place : place + 1]
+        if mark in {b"{", b"["}:
+            stack.append("" if mark == b"{" else None)
+            expects_name = mark == b"{"
+            place += 1
+        elif mark in {b"}", b"]"}:
+            if not stack:
+                raise FastPathError("the data are not JSON")
+            stack.pop()
+            expects_name = False
+            place += 1
+        elif mark == b",":
+            expects_name = bool(stack) and stack[-1] is not None
+            place += 1
+        elif mark == b":":
+            expects_name = False
+            place += 1
+        elif mark:
+            scalar = _SCALAR.match(data, place)
+            if scalar is None:
+                raise FastPathError("the data are not JSON")
+            if expects_name:
+                stack[-1] = json.loads(scalar[0])
+            else:
+                path = tuple(name for name in stack if name is not None)
+                yield _Leaf(place, scalar.end(), path, scalar[0])
+            place = scalar.end()
