@@ -164,6 +164,15 @@ def differences(results: Results, baseline: Results) -> Iterator[str]:
     machines = [_machine(manifest) for manifest in (now, then)]
     if all(machines) and machines[0] != machines[1]:
         yield f"the baseline was measured on a different machine: {machines[1]}, not {machines[0]}"
+    actions, actions_before = (_actions(manifest) for manifest in (now, then))
+    changed = sorted(
+        name for name in actions.keys() & actions_before if actions[name] != actions_before[name]
+    )
+    if changed:
+        yield f"the baseline requested other actions: target.actions differs in {', '.join(changed)}"
+    stamps = [manifest.get("receive_stamp") for manifest in (now, then)]
+    if all(stamps) and stamps[0] != stamps[1]:
+        yield f"the baseline has arrival times of a different source: {stamps[1]}, not {stamps[0]}"
 
 
 def _load(results: Results) -> Mapping[str, Any] | None:
@@ -190,6 +199,13 @@ def _target(manifest: Mapping[str, Any]) -> str:
         return str(target["base_url"])
     here = host in ("127.0.0.1", "localhost", "::1")
     return f"{url.scheme}://{host if here else url.netloc}{target.get('path') or ''}"
+
+
+def _actions(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    settings = manifest.get("settings")
+    target = settings.get("target") if isinstance(settings, dict) else None
+    actions = target.get("actions") if isinstance(target, dict) else None
+    return actions if isinstance(actions, dict) else {}
 
 
 def _machine(manifest: Mapping[str, Any]) -> str:

@@ -202,6 +202,19 @@ def test_a_load_with_the_suite_differs_from_one_without(tmp_path):
         )
 
 
+def test_different_actions_and_sources_of_arrival_times_are_noted(tmp_path):
+    def made(name, tokens, stamp):
+        settings = {"target": {"actions": {"success": {"toolId": "echo"}, "long": {"tokens": tokens}}}}
+        return Results(recorded(tmp_path / name, settings=settings, receive_stamp=stamp))
+
+    with made("a", 20, "kernel") as now, made("b", 10, "loop") as then:
+        assert list(differences(now, then)) == [
+            "the baseline requested other actions: target.actions differs in long",
+            "the baseline has arrival times of a different source: loop, not kernel",
+        ]
+        assert list(differences(now, now)) == []
+
+
 def test_a_different_target_or_machine_is_noted(tmp_path):
     def made(name, url, cpu, path="/runs"):
         target, machine = {"base_url": url, "path": path}, {"cpu": cpu, "cores": 2}

@@ -30,6 +30,7 @@ _SHORT_MS = 100.0
 _COARSE_MS = 250
 _NEAR_MS = 200.0
 _WHOLE_MS = 500.0
+_NOT_BY_CHANCE = 4  # blocks: of fewer, two equal distances may be chance
 _PROMPT, _PROMPT_MS = 0.1, 0.5  # of the gap between a block's events, and at least
 
 
@@ -167,13 +168,15 @@ class Holding:
     """What the ids say about a run's late blocks.
 
     share: of the run's time that these blocks were held. repeated: whether most events came in several late blocks.
-    proven: whether they did not come together only because the harness read late.
+    proven: whether they did not come together only because the harness read late. regular: whether the blocks have
+    equal sizes or distances, as a buffer makes them, and a machine without CPU time does not.
     """
 
     late: tuple[Block, ...]
     share: float
     repeated: bool
     proven: bool
+    regular: bool
 
     @property
     def once(self) -> bool:
@@ -201,7 +204,7 @@ def holding_of(times: EventTimes) -> Holding:
         ]
         enough = len(prompt) >= min(2, len(late))
         proven = enough and sum(block.held_ms for block in prompt) >= held_ms / 2
-    return Holding(tuple(late), share, repeated, proven)
+    return Holding(tuple(late), share, repeated, proven, len(late) >= _NOT_BY_CHANCE and _are_regular(late))
 
 
 def is_held_back(run: Exchange) -> bool:
@@ -223,12 +226,7 @@ def is_held_back(run: Exchange) -> bool:
     late = holding.late
     if len(late) == 1 and late[0].count == summary.events and late[0].held_ms >= _WHOLE_MS:
         return holding.proven
-    return (
-        holding.repeated
-        and holding.proven
-        and len(late) >= 3
-        and (is_regular([block.count for block in late[:-1]]) or is_regular(_distances(late)))
-    )
+    return holding.repeated and holding.proven and len(late) >= 3 and _are_regular(late)
 
 
 def are_made_on_arrival(run: Exchange, times: EventTimes) -> bool:
@@ -246,6 +244,10 @@ def is_regular(sizes: Sequence[float]) -> bool:
     if len(sizes) < 2:
         return False
     return max(sizes) - min(sizes) <= max(0.1 * median(sizes), 1 if median(sizes) >= 5 else 0)
+
+
+def _are_regular(late: Sequence[Block]) -> bool:
+    return is_regular([block.count for block in late[:-1]]) or is_regular(_distances(late))
 
 
 def _distances(blocks: Sequence[Block]) -> list[float]:

@@ -26,27 +26,31 @@ _LONG_MS = 1000.0
 _BUNCHED, _SPREAD = 0.2, 0.5
 _SOON = 0.03  # of a run: a harness that was busy for all of it hardly reads so soon after its end by chance
 _BUFFERED = ": the stream is buffered"
-_STARVED = 0.2  # of the time between two blocks: a harness that reads so late may have made the blocks itself
+_COLLECTED = ": the server or a proxy collects them"
+#: Of the time between two blocks: a harness that reads so late may have made the blocks itself. Of a run: if the
+#: harness was late for so long, its machine has too little CPU time, for a server on the same machine, too.
+_STARVED = 0.2
 
 
 def delivered_live(runs: Sequence[Exchange]) -> RuleResult:
     """Whether the events of runs of the same action arrived as they were made. The first run is the one to judge.
 
-    The others help where it shows only one pause: a pause at the same place in several runs is the server's.
+    The others help where it shows only one pause: a pause at the same place in several runs is the server's. And a
+    server that had no CPU time for a moment makes blocks of any size in one run, but hardly in most of them.
     """
     deliveries = [_delivery(run) for run in runs]
     results = [delivery.result for delivery in deliveries]
     live = next((result for result in results if result.verdict is Verdict.PASS), None)
     broken = [delivery for delivery in deliveries if delivery.result.verdict is Verdict.FAIL]
-    proven = next((delivery for delivery in broken if delivery.is_timed or live is None), None)
+    most = 2 * len(broken) > len(deliveries)
+    proven = next((one for one in broken if (most or one.is_certain if one.is_timed else live is None)), None)
     if proven is not None:
         return proven.result
-    if broken and live is not None:
-        detail = broken[0].result.detail.removesuffix(_BUFFERED)
+    if broken:
+        detail = broken[0].result.detail.removesuffix(_BUFFERED).removesuffix(_COLLECTED)
+        others = f", since in another run of the same action {live.detail}" if live is not None else ""
         return inconclusive(
-            f"{detail}: the server, the network or this machine paused, since in another run of the same action "
-            f"{live.detail}",
-            *broken[0].result.places,
+            f"{detail}: the server, the network or this machine paused{others}", *broken[0].result.places
         )
     paused = [(delivery.run, delivery.pause) for delivery in deliveries if delivery.pause is not None]
     for stream, pause in paused:
@@ -110,12 +114,14 @@ class _RunDelivery:
 
     is_timed: whether the ids tell when the events were made. If not, events that came together may have been made
     together, by a server that had to wait, as long as other runs of the same action arrive as they are made.
+    is_certain: whether this run alone shows a buffer; a machine without CPU time may look the same otherwise.
     """
 
     run: Exchange
     result: RuleResult
     pause: Block | None = None
     is_timed: bool = True
+    is_certain: bool = True
 
 
 def _delivery(run: Exchange) -> _RunDelivery:
@@ -154,10 +160,13 @@ def _timed_delivery(run: Exchange, times: EventTimes) -> _RunDelivery:
         soon = largest.lag_ms is not None and largest.lag_ms <= _STARVED * held_ms
         soon = soon and not largest.may_have_waited(held_ms)
         result = _spread_result(run, times, expected_ms) or passed(_arrived(times))
-        return _RunDelivery(run, result, largest if soon else None)
+        return _RunDelivery(
+            run, result, largest if soon else None, is_certain=_own_share(run, times) < _STARVED
+        )
     holding = holding_of(times)
     if holding.repeated:
-        return _RunDelivery(run, _blocks_result(run, times, holding))
+        is_certain = holding.regular and _own_share(run, times) < _STARVED
+        return _RunDelivery(run, _blocks_result(run, times, holding), is_certain=is_certain)
     pause = max(holding.late, key=lambda block: block.held_ms) if holding.once and holding.proven else None
     unclear = _spread_result(run, times, expected_ms)
     if unclear is None and holding.once:
@@ -207,7 +216,18 @@ def _blocks_result(run: Exchange, times: EventTimes, holding: Holding) -> RuleRe
         return inconclusive(
             f"{what}, but {_read_late(max(late, key=lambda block: block.lag_ms or 0.0))}", place
         )
-    return failed(f"{what}: the server or a proxy collects them", place)
+    if not holding.regular and _own_share(run, times) >= _STARVED:
+        return inconclusive(
+            f"{what}, in blocks of no regular size, but the harness itself had no CPU time for "
+            f"{_own_share(run, times):.0%} of that time: a server on the same machine may have had none",
+            place,
+        )
+    return failed(what + _COLLECTED, place)
+
+
+def _own_share(run: Exchange, times: EventTimes) -> float:
+    """For which share of the time in which the events were made the harness itself was late."""
+    return run.timing.late_ns / 1e6 / max(1.0, times.made_over_ms)
 
 
 def _read_late(block: Block) -> str:

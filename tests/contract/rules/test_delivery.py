@@ -11,7 +11,7 @@ import pytest
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules import headers
-from harness.contract.rules.arrivals import is_held_back
+from harness.contract.rules.arrivals import event_times, holding_of, is_held_back
 from tests.contract.exchanges import EPOCH_MS, frame, read_late, run
 from tests.contract.rules.test_recorded_conflicts import recorded
 
@@ -194,6 +194,45 @@ def test_a_pause_fails_only_at_the_same_place_of_several_runs() -> None:
     assert headers.incremental(paused(0), [paused(0), live]).verdict is FAIL
     assert headers.incremental(paused(0), [paused(9), paused(18)]).verdict is INCONCLUSIVE
     assert headers.incremental(paused(0), [live, live]).verdict is PASS
+
+
+def starved(seed: int) -> Exchange:
+    """A server that gets CPU time only now and then: it sends what was made meanwhile, in blocks of any size."""
+    rng, at_ms, ticks = random.Random(seed), 0.0, [0.0]
+    while at_ms < MADE_MS[-1]:
+        at_ms += rng.uniform(160, 420)
+        ticks.append(at_ms)
+    return stream(MADE_MS, [next((at for at in ticks if at >= ms), ticks[-1]) for ms in MADE_MS])
+
+
+def late_for(exchange: Exchange, share: float) -> Exchange:
+    """The same exchange of a harness that was late for a share of the run."""
+    return replace(exchange, timing=replace(exchange.timing, late_ns=int(share * MADE_MS[-1] * 1e6)))
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 5, 6, 7, 8, 9, 10])
+def test_a_server_without_cpu_time_is_not_blamed(seed: int) -> None:
+    live, busy = stream(MADE_MS, MADE_MS), starved(seed)
+    assert not holding_of(event_times(busy)).regular
+    assert headers.incremental(busy).verdict is FAIL, "nothing else explains it"
+    for runs in ((busy, [live, live]), (live, [busy, live])):
+        assert headers.incremental(*runs).verdict in {PASS, INCONCLUSIVE}
+    finding = headers.incremental(late_for(busy, 0.4), [late_for(starved(seed + 1), 0.4)])
+    assert finding.verdict is INCONCLUSIVE
+    assert "a server on the same machine may have had none" in finding.detail
+    by_chance = late_for(starved(4), 0.4)  # its blocks look regular
+    assert headers.incremental(by_chance, [late_for(busy, 0.4), late_for(busy, 0.4)]).verdict is INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    "how", ["for 0.3 s", "every 0.3 s", "every 0.5 s", "1 KB", "half of the stream", "all"]
+)
+def test_a_buffer_is_found_though_the_machine_is_busy(how: str) -> None:
+    held, live = stream(MADE_MS, HELD[how](MADE_MS)), stream(MADE_MS, MADE_MS)
+    assert headers.incremental(held, [held, live]).verdict is FAIL
+    busy = late_for(held, 0.4)
+    verdict = headers.incremental(busy, [busy, busy]).verdict
+    assert verdict is (INCONCLUSIVE if how in ("every 0.5 s", "1 KB", "half of the stream") else FAIL)
 
 
 def test_who_is_sent_to_the_comparison_of_times_finds_no_pass() -> None:
