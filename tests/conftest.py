@@ -20,7 +20,6 @@ SPLIT = (
     "tests/conformance/test_limits.py",
     "tests/docs/test_commands.py",
     "tests/commands/test_capacity.py",
-    "tests/browser/test_live_page.py",
     "tests/setup/test_newcomer.py",
     "tests/integration/test_check.py",
     "tests/truth/test_cycles.py",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,10 +57,13 @@ class Watched:
         assert not {"base", "iframe", "math", "animate", "object"} & set(names)
 
 
-def opened(browser: Browser, url: str) -> Watched:
+@contextmanager
+def opened(browser: Browser, url: str) -> Iterator[Watched]:
+    """The page in a tab that is closed afterwards: each that stays open goes on asking and drawing."""
     watched = Watched(browser.new_page(viewport={"width": 1280, "height": 900}))
     watched.page.goto(url)
-    return watched
+    yield watched
+    watched.page.close()
 
 
 def hover_charts(tab: Page) -> None:
@@ -74,7 +79,7 @@ def hover_charts(tab: Page) -> None:
 def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
     out = tmp_path / 'out"><img src=x onerror=window.ran=1>'
     with (
-        hostile_server() as server,
+        hostile_server(gap_s=0.02) as server,
         served(
             tmp_path,
             server.base_url,
@@ -85,25 +90,18 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             keep=False,
         ) as page,
     ):
-        locust = opened(browser, page.url)
-        locust.page.get_by_role("button", name="Custom parameters").click()
-        assert locust.page.locator("[name=region]").input_value() == SCRIPTS[1]
-        locust.check()
-        locust.page.get_by_role("button", name="Start").click()
-        wait_for(lambda: server.stats.counts["requests"] > 3 * len(SCRIPTS))
-        charts = opened(browser, f"{page.url}/harness/charts")
-        charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=120_000)
-        shown = charts.page.locator("#journeys tbody th").all_inner_texts()
-        assert sum("window.ran" in name for name in shown) >= len(SCRIPTS) - 1
-        charts.check()
-        names = locust.page.get_by_role("tab").all_inner_texts()
-        assert {name.title() for name in names} >= TABS
-        for index, name in enumerate(names):
-            locust.page.get_by_role("tab").nth(index).click()
-            locust.page.wait_for_timeout(200)
-            if name.title() == "Charts":
-                hover_charts(locust.page)
+        with opened(browser, page.url) as locust:
+            locust.page.get_by_role("button", name="Custom parameters").click()
+            assert locust.page.locator("[name=region]").input_value() == SCRIPTS[1]
             locust.check()
+            locust.page.get_by_role("button", name="Start").click()
+            wait_for(lambda: server.stats.counts["requests"] > 3 * len(SCRIPTS))
+            with opened(browser, f"{page.url}/harness/charts") as charts:
+                charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=120_000)
+                shown = charts.page.locator("#journeys tbody th").all_inner_texts()
+                assert sum("window.ran" in name for name in shown) >= len(SCRIPTS) - 1
+                charts.check()
+            look_at_tabs(locust)
         page.post("/stop")
         document = page.wait_for_state("finished")
         assert document["violations"]
@@ -112,13 +110,13 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             "/harness/locust-report",
             "/harness/locust-report?theme=</script><script>x",
         ):
-            report = opened(browser, f"{page.url}{path}")
-            report.page.evaluate(
-                "document.querySelectorAll('details').forEach(details => details.open = true)"
-            )
-            report.page.get_by_text("window.ran").first.wait_for(state="attached", timeout=120_000)
-            hover_charts(report.page)
-            report.check()
+            with opened(browser, f"{page.url}{path}") as report:
+                report.page.evaluate(
+                    "document.querySelectorAll('details').forEach(details => details.open = true)"
+                )
+                report.page.get_by_text("window.ran").first.wait_for(state="attached", timeout=120_000)
+                hover_charts(report.page)
+                report.check()
         downloads(browser, page.url, tmp_path)
         for path in (
             "/exceptions",
@@ -128,9 +126,20 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             "/tasks",
             "/nowhere<script>",
         ):
-            plain = opened(browser, f"{page.url}{path}")
-            plain.check(missing="status of 404" if path.startswith("/nowhere") else None)
+            with opened(browser, f"{page.url}{path}") as plain:
+                plain.check(missing="status of 404" if path.startswith("/nowhere") else None)
     assert "Traceback" not in page.printed or "window.ran" in page.printed
+
+
+def look_at_tabs(locust: Watched) -> None:
+    names = locust.page.get_by_role("tab").all_inner_texts()
+    assert {name.title() for name in names} >= TABS
+    for index, name in enumerate(names):
+        locust.page.get_by_role("tab").nth(index).click()
+        locust.page.wait_for_timeout(200)
+        if name.title() == "Charts":
+            hover_charts(locust.page)
+        locust.check()
 
 
 def downloads(browser: Browser, url: str, where: Path) -> None:
@@ -148,8 +157,9 @@ def downloads(browser: Browser, url: str, where: Path) -> None:
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"), name
         if name.endswith(".html"):
             downloading.value.save_as(where / name)
-            saved = opened(browser, (where / name).as_uri())
-            saved.check(missing="ERR_FILE_NOT_FOUND")  # Locust's icon
+            with opened(browser, (where / name).as_uri()) as saved:
+                saved.check(missing="ERR_FILE_NOT_FOUND")  # Locust's icon
+    tab.close()
 
 
 def test_reports_of_hostile_results_run_no_script(tmp_path: Path, browser: Browser) -> None:

@@ -218,7 +218,7 @@ def test_a_test_in_the_page(tmp_path: Path, browser: Browser, mode: Mode) -> Non
         return "swap" if run % 10 == 3 else "none"
 
     with (
-        run_server(tokens=6, gap_s=0.01, fault=fault) as server,
+        run_server(tokens=6, gap_s=0.03, fault=fault) as server,
         served(tmp_path, server.base_url, mode, **SETTINGS) as page,
         visit(browser, page) as context,
     ):
@@ -233,7 +233,9 @@ def test_a_test_in_the_page(tmp_path: Path, browser: Browser, mode: Mode) -> Non
         until(tab, SAYS_STOPPED)
 
         tab.get_by_role("button", name="New").click()
-        tab.get_by_role("button", name="Start").click()
+        with tab.expect_response("**/swarm") as answered:
+            tab.get_by_role("button", name="Start").click()
+        assert answered.value.json()["success"], answered.value.text()
         wait_for(lambda: page.live()["run"] != first["run"])
         begun = page.live()
         assert begun["ledger"]["counts"]["scheduled"] < first["ledger"]["counts"]["scheduled"]
@@ -279,7 +281,7 @@ def test_the_last_numbers_come_also_when_the_last_streams_take_their_time(
 
 def test_the_charts_can_be_read_without_seeing_and_without_a_mouse(tmp_path: Path, browser: Browser) -> None:
     with (
-        run_server(tokens=4, gap_s=0.005) as server,
+        run_server(tokens=4, gap_s=0.03) as server,
         served(tmp_path, server.base_url, "local", **SETTINGS) as page,
         visit(browser, page) as context,
     ):

@@ -289,7 +289,7 @@ class LocustPage:
         if results is None:
             return _error("no report: no test has been started", 404)
         try:
-            page = make_report(results)
+            page = make_report(results, is_test_active=self._control.is_test_active)
         except ReportFailedError as problem:
             logger.error("%s", problem)  # noqa: TRY400 - message for the user
             return _error(str(problem), 500)

@@ -18,12 +18,16 @@ class ReportFailedError(RuntimeError):
     """The report could not be made; the message says why."""
 
 
-def make_report(results: Path) -> bytes:
-    """The HTML page of the results file as it is now. Raises ReportFailedError."""
+def make_report(results: Path, *, is_test_active: bool) -> bytes:
+    """The HTML page of the results file as it is now. Raises ReportFailedError.
+
+    is_test_active: whether a test runs, whose measurement has priority. After it, somebody waits for the report: on a
+    busy machine, a low priority would make that minutes.
+    """
     with _one_at_a_time, tempfile.TemporaryDirectory(prefix="harness-report-") as folder:
         page = Path(folder) / "report.html"
-        # The measurement has priority over the report.
-        low_priority = [nice, "-n", "10"] if (nice := shutil.which("nice")) else []
+        nice = shutil.which("nice") if is_test_active else None
+        low_priority = [] if nice is None else [nice, "-n", "10"]
         command = [*low_priority, sys.executable, "-m", "harness", "report", str(results), "--out", str(page)]
         try:
             done = subprocess.run(

@@ -72,8 +72,8 @@ class HostileServer(RunServer):
 
 
 @contextmanager
-def hostile_server() -> Iterator[HostileServer]:
-    with HostileServer(Behaviour()) as server:
+def hostile_server(**behaviour: Any) -> Iterator[HostileServer]:
+    with HostileServer(Behaviour(**behaviour)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:
