@@ -57,8 +57,8 @@ logger = logging.getLogger(__name__)
 class Configurable(Protocol):
     """A user class that follows the load settings."""
 
-    def configure(self, load: LoadSettings) -> None:
-        """Follow these settings from the next user on."""
+    def configure(self, load: LoadSettings, profile: str) -> None:
+        """Follow these settings from the next user on. profile: the name or file of the target's API."""
 
 
 class Session:
@@ -75,7 +75,7 @@ class Session:
         self.form = LoadForm(settings, has_load_fields=users is not None)
         self._users = users
         if users is not None:
-            users.configure(settings.load)
+            users.configure(settings.load, settings.target.profile)
         self.run_context: RunContext | None = None
         self._recording: RunRecording | None = None
         self._tests_written = 0
@@ -285,7 +285,7 @@ class Session:
         _check_workers(settings, runner, runner.target_user_count)
         self._refuse_impossible(settings, runner.target_user_count)
         if self._users is not None:
-            self._users.configure(settings.load)
+            self._users.configure(settings.load, settings.target.profile)
         self._recording = self._open_recording(settings)
         if self._master_link is not None:
             self._master_monitor = ProcessMonitor(MASTER)
@@ -304,7 +304,7 @@ class Session:
         if plan is None or (self.run_context is not None and self.run_context.test == plan.test):
             raise SettingsError("the master sent no plan for a new test; does it run the same locustfile?")
         if self._users is not None:
-            self._users.configure(plan.load)
+            self._users.configure(plan.load, settings.target.profile)
         link = self._worker_link
         arrivals_finished = self._on_arrivals_finished if link is None else link.arrivals_finished
         self.run_context = RunContext(self._environment, settings, plan, worker, arrivals_finished)

@@ -13,13 +13,15 @@ from locust.exception import StopUser
 
 from harness.config.load_settings import LoadSettings
 from harness.errors import LocalResourceError
-from harness.load.journeys.builtin import JOURNEYS, Journey
+from harness.load.journeys.builtin import JOURNEYS, Journey, promised_weights
 from harness.load.journeys.custom import CustomJourney
 from harness.load.journeys.stream_runner import StreamRunner
 from harness.load.locust.run_context import RunContext
 from harness.load.schedule.pacer import Pacer, Schedule
 from harness.load.session import Session
 from harness.load.stats.collector import CollectorClosedError
+from harness.profiles import library
+from harness.profiles.profile import WORKFLOW_ACTIONS
 
 _AFTER_REFUSAL_S = 0.2
 
@@ -131,7 +133,10 @@ class ConfiguredUser(AgentRunUser, ArrivalUser):
     abstract = True
 
     @classmethod
-    def configure(cls, load: LoadSettings) -> None:
-        """Follow these settings from the next user on."""
-        cls.weights = load.journeys.model_dump()
+    def configure(cls, load: LoadSettings, profile: str = WORKFLOW_ACTIONS) -> None:
+        """Follow these settings from the next user on. profile: the name or file of the target's API.
+
+        Raises SettingsError if the API promises none of the journeys.
+        """
+        cls.weights = promised_weights(load.journeys.model_dump(), library.load(profile))
         cls.tasks = list(ArrivalUser.tasks) if load.is_open else weighted_tasks(cls.weights)

@@ -26,7 +26,7 @@ def _requested_run_id(run: Exchange) -> str | None:
     why="A client that reconnects looks the run up by its id; a different id points to a different run.",
     fix="Create the `runId` once, store it with the run, and send the stored one on every connection.",
     source="api",
-    promise=(Capability.RUN_ID,),
+    promise=(Capability.RUN_ID, Capability.REREAD),
 )
 def constant(connections: Sequence[Exchange]) -> RuleResult:
     """`connections` are streams of one run."""

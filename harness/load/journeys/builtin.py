@@ -27,6 +27,7 @@ from harness.contract.rules.comparisons import (
     check_race,
     check_retry,
 )
+from harness.errors import SettingsError
 from harness.load.journeys.stream_runner import StreamHandle, StreamRunner
 from harness.load.stats.stream_metrics import (
     ABANDONED,
@@ -43,6 +44,8 @@ from harness.load.stats.stream_metrics import (
     RUN,
     SLOW,
 )
+from harness.profiles.capability import Capability
+from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
 
 Journey = Callable[[StreamRunner, int | None], None]
@@ -253,7 +256,7 @@ def slow_reader(runner: StreamRunner, intended_ns: int | None = None) -> None:
     with runner.group("slow_reader", intended_ns) as streams:
         slow = streams.read(SLOW, request, pace=runner.slow_pace(action_name)).exchange
         runner.record_shape(action_name, slow)
-        if slow.outcome is not None:
+        if slow.outcome is not None and Capability.IDEMPOTENCY_KEY in target.profile.capabilities:
             check = partial(check_retry, slow, expect=target.expectations)
             streams.read(RETRY, request, check=check)
 
@@ -273,3 +276,29 @@ JOURNEYS: Mapping[str, Journey] = {
     "abandon": abandon,
     "slow_reader": slow_reader,
 }
+
+_KEY = frozenset({Capability.IDEMPOTENCY_KEY})
+#: What an API must promise for a journey to make sense; nothing for those that are left out.
+_PROMISES: Mapping[str, frozenset[Capability]] = {
+    "replay": _KEY,
+    "resume": _KEY,
+    "join": _KEY,
+    "race": _KEY,
+    "conflict": frozenset({Capability.KEY_CONFLICT}),
+}
+
+
+def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:
+    """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left."""
+    left = {
+        name: weight if _PROMISES.get(name, frozenset()) <= profile.capabilities else 0
+        for name, weight in weights.items()
+    }
+    if not any(left.values()):
+        missing = next(name for name, weight in weights.items() if weight)
+        lacking = min(_PROMISES[missing] - profile.capabilities)
+        raise SettingsError(
+            f"no journey is left to run: {missing} needs what {profile.name} does not promise, {lacking}; "
+            "give fresh a weight (load.journeys)"
+        )
+    return left

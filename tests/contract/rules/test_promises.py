@@ -52,8 +52,9 @@ def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
         ("openai-chat", "input", _INPUT),
         ("openai-chat", "key", {"none-independent"}),
         ("ag-ui", "key", set()),
-        ("ag-ui", "run-id", {"constant", "echoed"}),
-        ("openai-chat", "run-id", {"constant"}),
+        ("ag-ui", "run-id", {"echoed"}),
+        ("openai-chat", "run-id", set()),
+        ("agno", "run-id", {"constant"}),
         ("openai-chat", "race", {"no-crosstalk", "close-one", "slow-reader"}),
     ],
 )  # fmt: skip

@@ -13,9 +13,12 @@ from typing import Any
 import gevent
 import pytest
 
+from harness.config.load_settings import LoadSettings
 from harness.contract.finding import Verdict
-from harness.load.journeys.builtin import JOURNEYS
+from harness.errors import SettingsError
+from harness.load.journeys.builtin import JOURNEYS, promised_weights
 from harness.load.journeys.stream_runner import StreamRunner
+from harness.profiles import library
 from tests.forked import embedded_server
 from tests.load.journeys.rig import JourneyRig, demo_rig, journey_rig, settings_for
 from tests.load.run_server import Connection, Run, RunServer, run_server
@@ -453,3 +456,16 @@ def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp
         & {finding.requirement for finding in stream.findings if finding.verdict is Verdict.FAIL}
     ]
     assert len(lost) > 0.4 * len(joined), f"{len(lost)} of {len(joined)}"
+
+
+def test_an_api_runs_the_journeys_that_it_promises() -> None:
+    weights = LoadSettings().journeys.model_dump()
+    assert promised_weights(weights, library.load("workflow-actions")) == weights
+    chat = promised_weights(weights, library.load("openai-chat"))
+    assert {name for name, weight in chat.items() if weight} == {"fresh", "abandon", "slow_reader"}
+    agno = promised_weights(weights, library.load("agno"))
+    assert {name for name in weights if agno[name] != weights[name]} == {"conflict"}
+    with pytest.raises(
+        SettingsError, match=r"no journey is left to run: race needs .* idempotency key; give fresh"
+    ):
+        promised_weights({"fresh": 0, "race": 1}, library.load("openai-chat"))
