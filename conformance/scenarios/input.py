@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from harness.contract.exchange import Exchange
@@ -123,5 +124,7 @@ async def body_as_text(context: ScenarioContext) -> Exchange:
 async def body_too_large(context: ScenarioContext) -> Exchange:
     """A valid body with one very long value."""
     context.forbid_when_read_only("oversized bodies")
-    body = {**_body(context), "fileThreadId": "x" * TOO_LARGE_BYTES}
-    return await context.send(context.target.post(body, key=new_key()), "an oversized body")
+    place = new_key()  # encoding the long text as JSON would delay all other scenarios
+    request = context.target.post({**_body(context), "fileThreadId": place}, key=new_key())
+    body = request.body.replace(place.encode(), b"x" * TOO_LARGE_BYTES)
+    return await context.send(replace(request, body=body), "an oversized body")

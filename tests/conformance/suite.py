@@ -11,18 +11,23 @@ import inspect
 import json
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from unittest import mock
 
+import pytest
 import tomlkit
 
 import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
+from harness.conformance.scenarios import key_pairs
 from harness.conformance.scenarios.race import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
@@ -36,21 +41,30 @@ SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
 #: Installed for this project's own tests, and slow to import.
 OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
-_FIXTURES = {"check", "scenario_runner"}
+_FIXTURES = frozenset({"check", "scenario_runner"})
 _AT_ONCE = 3
+
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One test of the suite. arguments: the scenario for each parameter."""
+    """One test of the suite. arguments: the scenario for each parameter. fixtures: what else it takes."""
 
     requirement: str
     test: Callable[..., None]
     arguments: dict[str, str]
+    fixtures: frozenset[str]
 
 
-def cases() -> Iterator[Case]:
+@cache
+def cases() -> tuple[Case, ...]:
     """Every test of the suite, once for each of its parameters."""
+    return tuple(_cases())
+
+
+def _cases() -> Iterator[Case]:
     for module in pkgutil.iter_modules([str(SUITE)]):
         if not module.name.startswith("test_"):
             continue
@@ -58,9 +72,11 @@ def cases() -> Iterator[Case]:
             if not name.startswith("test_"):
                 continue
             (requirement,) = [mark.args[0] for mark in test.pytestmark if mark.name == MARKER]
-            names = [name for name in inspect.signature(test).parameters if name not in _FIXTURES]
+            parameters = inspect.signature(test).parameters
+            names = [name for name in parameters if name not in _FIXTURES]
             for scenarios in product(*(_PARAMETERS.get(name, (name,)) for name in names)):
-                yield Case(requirement, test, dict(zip(names, scenarios, strict=True)))
+                arguments = dict(zip(names, scenarios, strict=True))
+                yield Case(requirement, test, arguments, _FIXTURES & parameters.keys())
 
 
 def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
@@ -98,8 +114,7 @@ def _outcome(case: Case, runner: ScenarioRunner) -> CheckOutcome:
             runner.context.require(needs)
         outcomes = {name: runner.outcome(SCENARIOS[scenario]) for name, scenario in case.arguments.items()}
         fixtures = {"check": check, "scenario_runner": runner}
-        parameters = inspect.signature(case.test).parameters
-        case.test(**{name: value for name, value in fixtures.items() if name in parameters}, **outcomes)
+        case.test(**{name: fixtures[name] for name in case.fixtures}, **outcomes)
         (finding,) = findings
     except NotApplicable as reason:
         return CheckOutcome(case.requirement, Verdict.NOT_APPLICABLE, str(reason), case.test.__name__)
@@ -115,6 +130,39 @@ def together(jobs: Sequence[Callable[[], Verdicts]]) -> list[Verdicts]:
     """Run several suites, some concurrently: they mostly wait."""
     with ThreadPoolExecutor(_AT_ONCE) as threads:
         return [job.result() for job in [threads.submit(job) for job in jobs]]
+
+
+@contextmanager
+def in_advance(
+    job: Callable[[K], T], keys: Iterable[K], at_once: int = _AT_ONCE
+) -> Iterator[Callable[[K], T]]:
+    """A function that waits for `job(key)`; these jobs run in threads, `at_once` at a time and in the order of `keys`.
+
+    For a module of tests that mostly wait, each for its own job. What is not asked for any more is not begun.
+    """
+    with ThreadPoolExecutor(at_once) as threads:
+        begun = {key: threads.submit(job, key) for key in keys}
+        try:
+            yield lambda key: begun[key].result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+
+def parameters_of(request: pytest.FixtureRequest, test: Callable[..., None]) -> list[dict[str, Any]]:
+    """The parameters of each case of a test function that was selected."""
+    return [
+        dict(item.callspec.params)
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.function is test
+    ]
+
+
+@pytest.fixture(scope="module")
+def hashed_once() -> Iterator[None]:
+    """Search for keys with equal hashes once. Only for tests that give each suite its own server: keys must be new."""
+    families = cache(key_pairs._hash_families)
+    with mock.patch.object(key_pairs, "_hash_families", families):
+        yield
 
 
 def write_config(folder: Path, values: dict[str, Any]) -> Path:

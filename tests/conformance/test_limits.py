@@ -16,7 +16,7 @@ from tests.conformance.limited_server import Limit, serving_limited
 from tests.conformance.raw_server import settings_values
 from tests.conformance.suite import together, verdicts_on
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hashed_once")]
 
 #: Six runs at once are more than these targets accept or serve.
 SIX_AT_ONCE = {"race.close-one", "race.slow-reader"}

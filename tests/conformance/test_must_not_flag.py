@@ -41,6 +41,7 @@ from tests.conformance.raw_server import (
 )
 from tests.conformance.suite import together, verdicts_on
 
+pytestmark = pytest.mark.usefixtures("hashed_once")
 slow = pytest.mark.slow
 
 #: On a busy machine, a situation may occur too late. Then a check is inconclusive, or one of these warns, and the style

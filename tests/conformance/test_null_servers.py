@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,16 @@ from tests.conformance.null_server import (
     fixed,
 )
 from tests.conformance.raw_server import RawServer, Refused, Request, Run, settings_values
-from tests.conformance.suite import run, verdicts_on, write_config
+from tests.conformance.suite import in_advance, parameters_of, run, verdicts_on, write_config
 
 #: A silent server uses up each budget, so they are short. On a busy machine that may be too short to send a request.
 SHORT_BUDGETS = {"first_event": 0.2, "terminal_close": 0.2, "heartbeat": 0.2, "run": 1}
 #: Long enough to send the few requests of the first requirements on any machine.
 PATIENT_BUDGETS = {**SHORT_BUDGETS, "first_event": 1, "run": 20}
+AT_ONCE = 3
 GREEN = {Verdict.PASS, Verdict.INFO}
+
+Key = tuple[str, str | None]
 
 
 def _settings(base_url: str, budgets: Mapping[str, float] | None = None) -> dict[str, Any]:
@@ -50,10 +53,30 @@ def _asked(
         return verdicts_on(Settings.model_validate(_settings(server.base_url, budgets)), up_to)
 
 
+def _asked_by_name(key: Key) -> Verdicts:
+    """The verdicts on a server, up to a requirement if the key names one."""
+    name, up_to = key
+    if name in SILENCES:
+        return _asked(SILENCES[name](), PATIENT_BUDGETS if up_to else SHORT_BUDGETS, up_to=up_to)
+    return _asked(SERVERS[name]() if name in SERVERS else answering(CONSTANT[name]), up_to=up_to)
+
+
+@pytest.fixture(scope="module")
+def verdicts_of(request: pytest.FixtureRequest, hashed_once: None) -> Iterator[Callable[[Key], Verdicts]]:
+    """Waits for the verdicts on a server by its name, for all requirements or up to one; found in advance."""
+    keys = [
+        (case["name"], case.get("requirement"))
+        for test in (test_nothing_passes, test_silence_is_red, test_a_server_with_one_answer_is_red)
+        for case in parameters_of(request, test)
+    ]
+    with in_advance(_asked_by_name, keys, AT_ONCE) as found:
+        yield found
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SERVERS)
-def test_nothing_passes(name: str) -> None:
-    found = _asked(SERVERS[name](), SHORT_BUDGETS if name in SILENCES else None)
+def test_nothing_passes(name: str, verdicts_of: Callable[[Key], Verdicts]) -> None:
+    found = verdicts_of((name, None))
     assert _ids(found, *GREEN, Verdict.ERROR) == set()
     assert all(check.detail for check in found.checks)
     if name not in SILENCES:
@@ -68,8 +91,8 @@ def test_nothing_passes(name: str) -> None:
         ("head of an event stream, then silence", "terminal.always"),
     ],
 )
-def test_silence_is_red(name: str, requirement: str) -> None:
-    found = _asked(SILENCES[name](), PATIENT_BUDGETS, up_to=requirement)
+def test_silence_is_red(name: str, requirement: str, verdicts_of: Callable[[Key], Verdicts]) -> None:
+    found = verdicts_of((name, requirement))
     (detail,) = [check.detail for check in found.checks if check.requirement.id == requirement]
     assert requirement in _ids(found, Verdict.FAIL), detail
     assert "no event within 2 s" in detail
@@ -95,8 +118,10 @@ def test_what_cannot_be_tested_is_refused_before_the_test(name: str) -> None:
         ("a finished run", "auth.missing"),
     ],
 )
-def test_a_server_with_one_answer_is_red(name: str, requirement: str) -> None:
-    found = _asked(answering(CONSTANT[name]), up_to=requirement)
+def test_a_server_with_one_answer_is_red(
+    name: str, requirement: str, verdicts_of: Callable[[Key], Verdicts]
+) -> None:
+    found = verdicts_of((name, requirement))
     assert requirement in _ids(found, Verdict.FAIL)
 
 

@@ -64,11 +64,18 @@ _LINE_FIELDS = frozenset({"line", "linenumber", "lineno"})
 def stack_trace(value: Any) -> str | None:
     """The first frame of a stack trace in a JSON value, in text or as objects; None if there is none."""
     for member in _members(value):
-        if isinstance(member, str) and (found := _FRAME.search(member) or _FRAME.search(_unescaped(member))):
-            return found[0].strip()
+        if isinstance(member, str) and (found := _first_frame(member)):
+            return found
         if isinstance(member, dict) and (frame := _serialized_frame(member)):
             return frame
     return None
+
+
+def _first_frame(text: str) -> str | None:
+    found = _FRAME.search(text)
+    if found is None and "\\" in text:
+        found = _FRAME.search(_unescaped(text))
+    return found[0].strip() if found else None
 
 
 def _unescaped(text: str) -> str:
