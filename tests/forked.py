@@ -22,9 +22,9 @@ from pathlib import Path
 from harness.reference.server import running
 from tests import forked_process
 
-_CONTEXT = multiprocessing.get_context("forkserver")
+FORK_SERVER = multiprocessing.get_context("forkserver")
 # Not pytest's plugins: pytest warns if one was imported before it could rewrite the assertions in it.
-_CONTEXT.set_forkserver_preload(
+FORK_SERVER.set_forkserver_preload(
     [
         "harness.cli",
         "harness.commands.check",
@@ -67,7 +67,7 @@ def run_module(
         for path in (out, err):
             path.touch()
         outputs = (str(out), str(out if merge_output else err))
-        process = _CONTEXT.Process(
+        process = FORK_SERVER.Process(
             target=_run,
             args=(
                 tuple(command),
@@ -95,8 +95,8 @@ def forked_server(serve: Callable[..., None], *arguments: object) -> Iterator[st
     serve: called there with a connection and `arguments`; it must send the base URL, and return when the connection's
     other end is closed. Raises EOFError if it ends before it sent the URL.
     """
-    here, there = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=serve, args=(there, *arguments), name="server", daemon=True)
+    here, there = FORK_SERVER.Pipe()
+    process = FORK_SERVER.Process(target=serve, args=(there, *arguments), name="server", daemon=True)
     process.start()
     there.close()
     try:

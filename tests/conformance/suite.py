@@ -12,7 +12,7 @@ import json
 import os
 import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -134,18 +134,18 @@ def together(jobs: Sequence[Callable[[], Verdicts]]) -> list[Verdicts]:
 
 @contextmanager
 def in_advance(
-    job: Callable[[K], T], keys: Iterable[K], at_once: int = _AT_ONCE
+    job: Callable[[K], T], keys: Iterable[K], executor: Executor | None = None
 ) -> Iterator[Callable[[K], T]]:
-    """A function that waits for `job(key)`; these jobs run in threads, `at_once` at a time and in the order of `keys`.
+    """A function that waits for `job(key)`; these jobs run several at a time, in the order of `keys`.
 
     For a module of tests that mostly wait, each for its own job. What is not asked for any more is not begun.
     """
-    with ThreadPoolExecutor(at_once) as threads:
-        begun = {key: threads.submit(job, key) for key in keys}
+    with executor or ThreadPoolExecutor(_AT_ONCE) as workers:
+        begun = {key: workers.submit(job, key) for key in keys}
         try:
             yield lambda key: begun[key].result()
         finally:
-            threads.shutdown(cancel_futures=True)
+            workers.shutdown(cancel_futures=True)
 
 
 def parameters_of(request: pytest.FixtureRequest, test: Callable[..., None]) -> list[dict[str, Any]]:
@@ -160,8 +160,7 @@ def parameters_of(request: pytest.FixtureRequest, test: Callable[..., None]) -> 
 @pytest.fixture(scope="module")
 def hashed_once() -> Iterator[None]:
     """Search for keys with equal hashes once. Only for tests that give each suite its own server: keys must be new."""
-    families = cache(key_pairs._hash_families)
-    with mock.patch.object(key_pairs, "_hash_families", families):
+    with mock.patch.object(key_pairs, "_hash_families", cache(key_pairs._hash_families)):
         yield
 
 

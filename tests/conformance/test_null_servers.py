@@ -31,7 +31,6 @@ from tests.conformance.suite import in_advance, parameters_of, run, verdicts_on,
 SHORT_BUDGETS = {"first_event": 0.2, "terminal_close": 0.2, "heartbeat": 0.2, "run": 1}
 #: Long enough to send the few requests of the first requirements on any machine.
 PATIENT_BUDGETS = {**SHORT_BUDGETS, "first_event": 1, "run": 20}
-AT_ONCE = 3
 GREEN = {Verdict.PASS, Verdict.INFO}
 
 Key = tuple[str, str | None]
@@ -69,7 +68,7 @@ def verdicts_of(request: pytest.FixtureRequest, hashed_once: None) -> Iterator[C
         for test in (test_nothing_passes, test_silence_is_red, test_a_server_with_one_answer_is_red)
         for case in parameters_of(request, test)
     ]
-    with in_advance(_asked_by_name, keys, AT_ONCE) as found:
+    with in_advance(_asked_by_name, keys) as found:
         yield found
 
 

@@ -15,12 +15,11 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import hypothesis  # noqa: F401 - imported before the forks
 import pytest
@@ -77,7 +76,8 @@ def _forked(work: Callable[[], object], log: Path) -> int:
 
 
 @contextmanager
-def _server(fault: str | None, log: Path) -> Any:
+def serving(fault: str | None, log: Path) -> Iterator[str]:
+    """The base URL of the embedded server with this fault, in a forked process."""
     reader, writer = os.pipe()
     pid = _forked(
         lambda: serve(
@@ -99,7 +99,7 @@ def run_mutant(fault: str | None) -> Kill:
     """Run the suite on the embedded server with this fault; None for the correct server."""
     with (
         tempfile.TemporaryDirectory(prefix="mutant-") as name,
-        _server(fault, Path(name) / "server.log") as url,
+        serving(fault, Path(name) / "server.log") as url,
     ):
         folder = Path(name)
         config = {**demo_config(url), "budgets": BUDGETS}
