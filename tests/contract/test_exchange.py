@@ -272,3 +272,12 @@ def test_a_received_response_is_not_decoded_again(monkeypatch: pytest.MonkeyPatc
     assert (exchange.head, exchange.outcome, exchange.is_regular) == (received.head, "done", True)
     assert len(exchange.sequence) == len(exchange.events) == 4
     assert exchange == recorded
+
+
+def test_only_a_stream_that_ended_or_was_cut_by_the_harness_is_regular() -> None:
+    whole, open_ended = whole_run(), run(token(0), token(1))
+    assert whole.is_regular
+    assert replace(open_ended, ending=Ending.CUT).is_regular
+    for ending in set(Ending) - {Ending.CUT, Ending.COMPLETE}:
+        assert not replace(whole, ending=ending).is_regular
+    assert not replace(open_ended, ending=Ending.COMPLETE).is_regular

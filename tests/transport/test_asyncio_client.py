@@ -107,6 +107,21 @@ def test_every_proper_end(answer: bytes) -> None:
     assert (exchange.ending, exchange.ending_detail) == (Ending.COMPLETE, "")
 
 
+@pytest.mark.parametrize("surplus", [b"HTTP/1.1 500 Oops\r\n\r\n", b"\r\n"])
+def test_what_follows_the_message_in_a_later_packet_is_seen(
+    monkeypatch: pytest.MonkeyPatch, surplus: bytes
+) -> None:
+    monkeypatch.setattr("harness.transport.asyncio_client._SURPLUS_S", 0.5)
+
+    async def script(connection: Connection) -> None:
+        await connection.send(WHOLE, surplus, pause_s=0.05)
+        await connection.wait_for_close()
+
+    exchange, _ = one_exchange(script)
+    assert exchange.ending is Ending.COMPLETE
+    assert exchange.has_surplus is (surplus != b"\r\n")
+
+
 @pytest.mark.parametrize(
     ("sent", "ending", "detail"),
     [

@@ -10,10 +10,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import gevent
 import gevent.monkey
+import gevent.socket
 import pytest
 
 from harness.contract.exchange import Ending
@@ -498,3 +500,57 @@ def test_a_slow_reader_blocks_the_server() -> None:
     assert (run.ending, run.outcome) == (Ending.COMPLETE, "done")
     assert max(len(read.data) for read in run.reads) <= 4096
     assert took_s[0] > 0.005 * 400_000 / 4096 / 2  # half of the reading time
+
+
+@contextmanager
+def silent() -> Iterator[Endpoint]:
+    """A server that accepts connections and neither reads nor sends."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield Endpoint("127.0.0.1", listener.getsockname()[1])
+
+
+def test_a_server_that_reads_nothing_times_out() -> None:
+    large = HttpRequest.post_json("/runs", (), {"a": "x" * 20_000_000})
+    with silent() as endpoint, gevent.Timeout(60):
+        exchange = client(endpoint).exchange(large, "run")
+    assert exchange.ending is Ending.TIMED_OUT
+    assert exchange.ending_detail == "could not connect and send within 0.4 s"
+
+
+def test_a_tls_handshake_that_does_not_begin_times_out() -> None:
+    with silent() as endpoint, gevent.Timeout(60):
+        with_tls = replace(endpoint, tls=ssl.create_default_context())
+        exchange = client(with_tls).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.TIMED_OUT
+
+
+def test_a_name_that_nobody_resolves_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gevent.socket, "getaddrinfo", lambda *_, **__: gevent.sleep(60))
+    with gevent.Timeout(50):
+        exchange = client(Endpoint("slow.example", 80)).exchange(REQUEST, "run")
+    assert exchange.ending is Ending.TIMED_OUT
+
+
+def test_a_request_that_was_answered_early_is_not_sent_to_its_end() -> None:
+    large = HttpRequest.post_json("/runs", (), {"a": "x" * 30_000_000})
+    received: list[int] = []
+
+    def answer(listener: socket.socket) -> None:
+        sock, _ = listener.accept()
+        with sock:
+            sock.recv(1000)
+            sock.sendall(HEAD.replace(b"200 OK", b"413 Too Large") + b"0\r\n\r\n")
+            while data := sock.recv(1_000_000):
+                received.append(len(data))
+                time.sleep(0.02)  # the client reads the response meanwhile
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer, args=(listener,), daemon=True)
+        thread.start()
+        patient = Budgets(first_event_s=40, terminal_close_s=40, heartbeat_s=40, run_s=40)
+        endpoint = Endpoint("127.0.0.1", listener.getsockname()[1])
+        with gevent.Timeout(60):
+            exchange = GeventClient(endpoint, patient).exchange(large, "run")
+        thread.join()
+    assert (exchange.ending, exchange.status) == (Ending.COMPLETE, 413)
+    assert sum(received) < 30_000_000
