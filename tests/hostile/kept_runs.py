@@ -63,13 +63,10 @@ class KeptRuns:
         ]
 
     def left(self, names: Iterable[str]) -> list[tuple[str, str]]:
-        """Behaviours and commands that were not run, or whose run did not hold."""
-        return [
-            (name, command)
-            for name in spread(list(names))
-            for command in COMMANDS
-            if (name, command) not in self._runs or not self._runs[name, command].held
-        ]
+        """Behaviours and commands that were not run, then those whose run did not hold."""
+        wanted = [(name, command) for name in spread(list(names)) for command in COMMANDS]
+        did_not_hold = [pair for pair in wanted if pair in self._runs and not self._runs[pair].held]
+        return [pair for pair in wanted if pair not in self._runs] + did_not_hold
 
 
 def spread(names: Sequence[str]) -> list[str]:

@@ -29,6 +29,7 @@ from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
 _MOMENT_BYTES = 40  # of one arrival in a list
+_LINES_PER_EVENT = 20  # that take as long as an event
 
 
 class FullDecoder:
@@ -71,6 +72,7 @@ class FullDecoder:
         self._codings: BodyDecoder | None = None
         self._coding_fault: str | None = None  # after close
         self._pending = b""  # after close
+        self._lines = 0
         self._event_frames: tuple[DecodedFrame, ...] | None = None
 
     @property
@@ -97,6 +99,11 @@ class FullDecoder:
     def pending(self) -> bytes:
         """Bytes of an event that is not complete: its blank line is missing."""
         return self._pending if self._sse is None else self._sse.pending
+
+    @property
+    def cost_in_events(self) -> int:
+        """Its events, and those that would have taken as long as its lines: a response may consist of comments."""
+        return self.events + self._lines // _LINES_PER_EVENT
 
     @property
     def held_bytes(self) -> int:
@@ -195,11 +202,12 @@ class FullDecoder:
         if sse.comment_lines > comments and len(self.comments_ns) < MAX_COMMENTS and self.keeps_frames:
             self.comments_ns += [arrival_ns] * (sse.comment_lines - comments)
         new = self._decode(frames, arrival_ns) if frames else []
-        if sse.line_count > MAX_LINES:
+        self._lines = sse.line_count
+        if self._lines > MAX_LINES:
             self.limit = f"the response has more than {MAX_LINES:,} lines"
         tokens = self._count(new)
-        if self._share is not None and new and self.limit is None:
-            self._share.hold_events(self.events, in_full=True)
+        if self._share is not None and self.limit is None:
+            self._share.hold_events(self.cost_in_events, in_full=True)
             self.limit = self._share.budget.limit_of(self._share)
         return tokens
 

@@ -66,7 +66,8 @@ class MemoryBudget:
                 f"the responses in memory are larger than {in_mib(self.total_bytes)} together (limits.memory)"
             )
         if not self._allows_events(share):
-            return f"the responses have too many events together (more than {LEAST_EVENTS:,} in this one)"
+            one = f"more than {LEAST_EVENTS:,} events in this one"
+            return f"the responses have too many events or lines together ({one})"
         return None
 
     def _allows_events(self, share: MemoryShare) -> bool:
@@ -85,7 +86,10 @@ DEFAULT_BUDGET = MemoryBudget()
 
 
 class MemoryShare:
-    """What one response holds of a budget; it returns when the response is dropped."""
+    """What one response holds of a budget; it returns when the response is dropped.
+
+    events: with what its lines cost (FullDecoder.cost_in_events).
+    """
 
     __slots__ = ("budget", "events", "held_bytes", "weighted_events")
 

@@ -276,7 +276,10 @@ class Response:
         decoder = self._decoder
         decoded = decoder.held_bytes if isinstance(decoder, FullDecoder) else 0
         self._share.hold(self.log.memory_bytes + decoded)
-        self._share.hold_events(decoder.events, in_full=isinstance(decoder, FullDecoder))
+        if isinstance(decoder, FullDecoder):
+            self._share.hold_events(decoder.cost_in_events, in_full=True)
+        else:
+            self._share.hold_events(decoder.events, in_full=False)
 
     def _check_limits(self) -> None:
         if self.malformed is not None or self.limit is not None:

@@ -30,6 +30,7 @@ _JSON_MEMBER = re.compile(rb'"([^"\\\r\n]{0,100})"\s{0,9}:\s{0,9}"((?:[^"\\]|\\.
 _JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*+)"(\s{0,9}:)?')  # with a colon: a name
 _END_OF_HEAD = b"\r\n\r\n"
 _QUOTES_OF_TWO_STRINGS = 4
+_SEARCHED_BYTES = 4 * 2**20  # of a body without its coding
 
 
 class Redactor:
@@ -114,11 +115,12 @@ class Redactor:
     def exchange(self, one: Exchange) -> Exchange:
         """The Exchange with every secret masked, in its request too.
 
-        A body with a coding (gzip for example) that holds a secret cannot be masked in place; all of it is.
+        A body with a coding (gzip for example) that holds a secret cannot be masked in place; all of it is. So is one
+        that is too large to be searched: a server can send a thousand of 32 MiB, and each takes seconds.
         """
         pieces = [read.data for read in one.reads]
         masked = self.pieces(pieces)
-        if one.head is not None and one.head.body_codings and self.holds(one.body):
+        if one.head is not None and one.head.body_codings and self._may_hold(one):
             masked = _without_body(masked)
         is_same = masked == pieces
         return replace(
@@ -129,6 +131,10 @@ class Redactor:
             reads=one.reads if is_same else _with_data(one.reads, masked),
             received=one.received if is_same else None,
         )
+
+    def _may_hold(self, one: Exchange) -> bool:
+        """Whether there may be anything to mask in a body with a coding. A very large one is not searched."""
+        return bool(self._forms) and (len(one.body) > _SEARCHED_BYTES or self.holds(one.body))
 
     def request(self, request: HttpRequest) -> HttpRequest:
         """The request with every secret masked."""

@@ -61,10 +61,24 @@ def test_a_read_of_many_events_is_decoded_in_parts(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_common_budget_counts_within_a_read() -> None:
-    budget = MemoryBudget(total_events=100)
-    decoder = fed(EVENT * 5000, share=MemoryShare(budget))
-    assert decoder.limit == "the responses have too many events together (more than 2,000 in this one)"
+    decoder = fed(EVENT * 5000, share=MemoryShare(MemoryBudget(total_events=100)))
+    assert (
+        decoder.limit
+        == "the responses have too many events or lines together (more than 2,000 events in this one)"
+    )
     assert decoder.frame_count <= 2000 + DECODED_AT_ONCE_BYTES // len(EVENT) + 1
+
+
+@pytest.mark.parametrize("body", [b":\n\n", b"\n", b":\n"])
+def test_lines_without_an_event_take_from_the_common_budget_too(body: bytes) -> None:
+    """A million comments take as long as many events."""
+    decoder = fed(body * 45_000, share=MemoryShare(MemoryBudget(total_events=100)))
+    assert "too many events or lines together" in (decoder.limit or "")
+    assert decoder.events == 0
+    roomy = MemoryBudget(total_events=1_000_000)
+    share = MemoryShare(roomy)
+    assert fed(body * 40_000, share=share).limit is None
+    assert roomy.used_events > 4 * 1900
 
 
 def test_only_some_comments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,16 @@ def test_a_compressed_body_with_a_token_is_not_kept(chunked: bool) -> None:
     assert harmless.reads is one.reads
 
 
+def test_a_very_large_compressed_body_is_not_searched_and_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = gzip.compress(content("x") * 300_000)
+    one = scripted((0, head(200, {**STREAM, "Content-Encoding": "gzip"})), (1, body))
+    assert Redactor([]).exchange(one).reads is one.reads
+    monkeypatch.setattr(Redactor, "holds", lambda *_: pytest.fail("it was searched"))
+    masked = Redactor([TOKEN]).exchange(one)
+    assert masked.size_bytes == one.size_bytes
+    assert body[10:20] not in b"".join(read.data for read in masked.reads)
+
+
 def test_a_masked_token_and_another_form_of_it_stay_different() -> None:
     # A rule that searches for the token must find in the stored bytes what it found in those that were received.
     redact = Redactor([TOKEN])
