@@ -15,8 +15,8 @@ from typing import Any, Protocol
 import gevent
 
 from harness.transport.pulse import PERIOD_S, Pulse
-from harness.transport.ready_sockets import LEAST_BYTES, MOST_BYTES, ready_sockets
-from harness.transport.timestamps import read_with_timestamp
+from harness.transport.ready_sockets import MOST_BYTES, ready_sockets
+from harness.transport.timestamps import READ_BYTES, read_with_timestamp
 from harness.transport.turns import next_size
 
 _READABLE = 1  # libev's EV_READ
@@ -150,6 +150,7 @@ class Poller:
         readers, new = self._readers, self._new
         new.clear()
         reads, broken, complete = self._sockets.read(self._limit_bytes)
+        began_cpu_ns = time.thread_time_ns()  # of this thread only: on a busy machine, more time passes
         for descriptor, arrival_ns, lag_ns, data in reads:
             reader = readers.get(descriptor)
             if reader is not None and descriptor not in new:
@@ -162,8 +163,8 @@ class Poller:
             if reader is not None and descriptor not in new:
                 reader.on_broken(OSError(code, os.strerror(code)))
         if reads:
-            took_ns = time.monotonic_ns() - began_ns
-            self._limit_bytes = next_size(self._limit_bytes, took_ns, least=LEAST_BYTES, most=MOST_BYTES)
+            took_ns = time.thread_time_ns() - began_cpu_ns
+            self._limit_bytes = next_size(self._limit_bytes, took_ns, least=READ_BYTES, most=MOST_BYTES)
         if complete:
             self.pulse.seen(began_ns)
         return len(reads)

@@ -30,7 +30,7 @@ class SegmentCount:
         self._bytes_before = 0
 
     def begin_after(self, reads: int, size_bytes: int) -> None:
-        """So much of the connection was read before, for example the TLS handshake."""
+        """The number of reads of this connection before, and of their bytes, for example of the TLS handshake."""
         segments, total_bytes = self._received() or (0, 0)
         if total_bytes == size_bytes:
             self._extra = segments - reads

@@ -44,7 +44,7 @@ def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 class Sender:
-    """A server that sends its parts, STOPPED_S apart, once `go` is set. sent_ns: before each send."""
+    """A server that waits STOPPED_S before it sends each of its parts, once `go` is set. sent_ns: before each send."""
 
     def __init__(self, listener: socket.socket, parts: tuple[bytes, ...]) -> None:
         self.asked, self.go, self.sent = threading.Event(), threading.Event(), threading.Event()
@@ -62,8 +62,7 @@ class Sender:
             self.asked.set()
             self.go.wait(30)
             for part in self._parts:
-                if self.sent_ns:
-                    time.sleep(STOPPED_S)
+                time.sleep(STOPPED_S)
                 self.sent_ns.append(time.monotonic_ns())
                 connection.sendall(part)
             time.sleep(0.02)  # on the loopback a send has long arrived

@@ -250,3 +250,38 @@ def test_many_ready_sockets_are_read_before_the_hub_rests(poller: Poller) -> Non
             poller.unwatch(ours.fileno())
             ours.close()
             peer.close()
+
+
+def test_decoding_that_takes_long_reads_less_but_every_small_read(poller: Poller) -> None:
+    """Small reads are all made at once, however slow the decoding or the machine is."""
+    if poller._sockets is None:
+        return  # they are read one by one
+
+    def compute(_: bytes) -> None:
+        until_ns = time.thread_time_ns() + 1_000_000
+        while time.thread_time_ns() < until_ns:
+            pass
+
+    pairs = [pair() for _ in range(20)]
+    reads = Reads(compute)
+    try:
+        for ours, peer in pairs:
+            peer.sendall(b"x" * 100)
+            poller.watch(ours, reads)
+        for _ in range(5):
+            assert poller._drain() == len(pairs)  # 20 ms of decoding
+            for _, peer in pairs:
+                peer.sendall(b"x" * 100)
+        assert poller._limit_bytes == 65536
+        for ours, _ in pairs[1:]:
+            poller.unwatch(ours.fileno())
+        reads._on_each = lambda _: None
+        for _ in range(6):
+            pairs[0][1].sendall(b"x")
+            poller._drain()
+        assert poller._limit_bytes == 1 << 20
+    finally:
+        for ours, peer in pairs:
+            poller.unwatch(ours.fileno())
+            ours.close()
+            peer.close()
