@@ -30,7 +30,8 @@ DURATION_S = 5
 _ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "d", "runtimeScope": "test"}
 _SAMPLE_S = 0.1
 _SAMPLES_PER_FAMILY = 5
-_BUSY = 6  # a machine with other tests takes longer
+_KILLED = -2
+MOST_BUSY = 6  # a machine with other tests takes longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,8 @@ def _run(name: str, command: str, ran: _Ran, folder: Path, outcome: str, problem
 
 
 def _common_problem(ran: _Ran, files_mb: float) -> str:
+    if ran.code == _KILLED:
+        return f"not ended within {MOST_S * MOST_BUSY} s"
     if ran.code not in {0, 1, 2}:
         return f"exit code {ran.code}"
     if "Traceback" in ran.output or "the harness itself failed" in ran.output:
@@ -125,7 +128,7 @@ def _common_problem(ran: _Ran, files_mb: float) -> str:
 
 def _busy_factor() -> float:
     """How much longer a command may take here: other tests run at the same time."""
-    return min(_BUSY, max(1.0, _per_core()))
+    return min(MOST_BUSY, max(1.0, _per_core()))
 
 
 def _per_core() -> float:
@@ -156,9 +159,9 @@ def _command(folder: Path, url: str, verb: str, *more: str) -> Iterator[_Ran]:
         watching = threading.Thread(target=_watch, args=(process.pid, ran), daemon=True)
         watching.start()
         try:
-            ran.code = process.wait(timeout=MOST_S * _BUSY)
+            ran.code = process.wait(timeout=MOST_S * MOST_BUSY)
         except subprocess.TimeoutExpired:
-            ran.code = -2
+            ran.code = _KILLED
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)

@@ -78,8 +78,8 @@ def test_the_page_says_what_was_run_and_what_did_not_hold() -> None:
         ],
         "s",
     )
-    assert f"Of the {len(CORPUS)} behaviours in the corpus 1 were run" in page
-    assert "2 runs,\nof which 1 held" in page
+    assert f"{2 * len(CORPUS)} runs.\nOf these, 2 were made, and 1 of them held" in page
+    assert "| heads | 32 | 2 | 1 |" in page
     assert "1 of the runs that held took more than 100 s" in page
     assert "1 of the runs are older than the newest change of the sources" in page
     assert "**700 MB**" in page
