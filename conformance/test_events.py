@@ -22,6 +22,11 @@ def test_data_is_strict_json(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
+@decides(events.whole_text)
+def test_the_whole_text_is_that_of_the_tokens(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
 @decides(events.error_detail)
 def test_an_error_says_what_failed(check: CheckFunction, failing_run: Exchange) -> None:
     check(failing_run)

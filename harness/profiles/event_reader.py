@@ -72,6 +72,7 @@ class EventReader:
             content=content[0] if content else None,
             text="" if is_snapshot else _text(content, document) or "",
             whole_text=_text(content if is_snapshot else outcome, document),
+            part=events.part.text_in(document) if events.part else None,
             outcome=outcome[0] if outcome else None,
             message=_message(outcome, document),
             output_tokens=tokens,

@@ -79,6 +79,8 @@ class Events(Part):
     run_id: Expression | None = None
     #: Where the request's JSON body has the run's id, if the client chooses it.
     client_run_id: Expression | None = None
+    #: Which part of the text a token or a whole text belongs to, if a run has several.
+    part: Expression | None = None
     token: EventRule
     snapshot: EventRule | None = None
     reasoning: EventRule | None = None

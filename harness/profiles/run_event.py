@@ -13,7 +13,8 @@ class RunEvent:
     """One event, as a profile reads it. It may have several meanings, as a last token that tells the outcome.
 
     type: the API's own word; empty if the event has none. content: one of CONTENTS, with its `text`. whole_text: the
-    run's whole text so far, which some APIs repeat. outcome: one of OUTCOMES, with the `message` of an error.
+    run's whole text so far, or that of its `part`, which some APIs repeat. outcome: one of OUTCOMES, with the `message`
+    of an error.
     is_end: nothing may follow. is_note: about the connection, not the run. is_literal: its data are a text that the
     profile names, such as ``[DONE]``, and no JSON. is_known: a rule matched, or the profile allows its type.
     is_documented: the API's documentation has it. id: where the profile says that ids stand. problem: why the data are
@@ -24,6 +25,7 @@ class RunEvent:
     content: str | None = None
     text: str = ""
     whole_text: str | None = None
+    part: str | None = None
     outcome: str | None = None
     message: str = ""
     output_tokens: int | None = None

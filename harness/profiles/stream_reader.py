@@ -164,9 +164,10 @@ def _pairs(profile: Profile, stream: ProfileStream) -> list[str]:
 
 def _repeated_text(stream: ProfileStream) -> list[str]:
     """A whole text that does not end with the tokens before it. A resumed stream has only its last tokens."""
-    text = ""
+    text: dict[str | None, str] = {}
     for number, event in enumerate(stream.events, 1):
-        text += event.text if event.content == "token" else ""
-        if event.whole_text is not None and not event.whole_text.endswith(text):
+        if event.is_token:
+            text[event.part] = text.get(event.part, "") + event.text
+        if event.whole_text is not None and not event.whole_text.endswith(text.get(event.part, "")):
             return [f"event {number}: the whole text does not end with the tokens before it"]
     return []

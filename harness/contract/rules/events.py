@@ -123,6 +123,45 @@ def strict_json(run: Exchange) -> RuleResult:
 
 
 @rule(
+    "events.whole-text",
+    Level.MUST,
+    "Where an event repeats the whole text, it is the text of the tokens before it",
+    why="Clients that show the tokens and those that store the whole text have different answers of the same run.",
+    fix="Make the whole text from the tokens that were sent, and send no token that it lacks.",
+    source="ours",
+    promise=(Capability.WHOLE_TEXT,),
+    any_stream=True,
+)
+@needs_events
+def whole_text(run: Exchange) -> RuleResult:
+    """A stream that begins later than its run has only the last tokens of the whole text."""
+    api = run.profile
+    has_snapshots = api.resume is not None and api.resume.starts == "snapshot"
+    is_whole = run.named_id is None and run.request.method == api.run.method and not has_snapshots
+    sent: dict[str | None, str] = {}
+    repeated = 0
+    for received in run.events:
+        event = received.event
+        if event is None:
+            continue
+        if event.is_token:
+            sent[event.part] = sent.get(event.part, "") + event.text
+        if event.whole_text is None:
+            continue
+        repeated += 1
+        tokens = sent.get(event.part, "")
+        if not event.whole_text.endswith(tokens) or (is_whole and event.whole_text != tokens):
+            return failed(
+                f"{event_label(received)} has the whole text {quoted(event.whole_text)}, but the tokens before it are "
+                f"{quoted(tokens)}",
+                Location(run, received),
+            )
+    if not repeated:
+        return inconclusive("no event repeats the whole text", Location(run))
+    return passed("the whole text is that of the tokens")
+
+
+@rule(
     "events.unknown-types",
     Level.INFO,
     "Which event types exist beyond the four documented ones",

@@ -36,8 +36,8 @@ def _applicable(promised: frozenset[Capability]) -> _Applicable:
 
 
 def check_stream(run: Exchange, expect: Expectations) -> list[Finding]:
-    """Apply every rule for a single stream that was read to its end."""
-    return [rule(run, expect=expect) for rule in STREAM_RULES]
+    """Apply every rule for a single stream that was read to its end, of those that apply to its API."""
+    return [rule(run, expect=expect) for rule in _applicable(run.profile.capabilities).whole]
 
 
 def rules_for(run: Exchange) -> tuple[Rule, ...]:

@@ -3,14 +3,36 @@ from __future__ import annotations
 import pytest
 
 from harness.contract.rules import events
-from tests.contract.exchanges import done, empty_stream, error, frame, id_at, run, token, whole_run
-from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
+from harness.profiles import library
+from harness.protocol.request import HttpRequest
+from tests.contract.exchanges import POST, done, empty_stream, error, frame, id_at, run, token, whole_run
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, NOT_APPLICABLE, PASS, WARN, Case, case, check
 
 PYTHON_TRACE = 'boom\n  File "/srv/app.py", line 3, in run\n    1 / 0'
 NODE_TRACE = "Error: boom\n    at Object.run (/srv/app.js:10:5)\n    at main.js:1:1"
 JAVA_TRACE = "boom\n\tat com.example.App$Run.go(App.java:12)"
 GO_TRACE = "panic: boom\n\ngoroutine 1 [running]:\nmain.main()"
+REPEATING = library.parse(
+    """
+name = "repeating"
+run = { path = "/", json = {} }
+events = { type = "data.type", token = { is = "say", text = "data.text" }, done = { is = "over", text = "data.text" } }
+ids = { at = "id" }
+resume = { from = "after", method = "GET", path = "/more", headers = { Last-Event-ID = "${last_id}" } }
+""",
+    "repeating.toml",
+)
+RESUMED = HttpRequest("GET", "/more", (("Last-Event-ID", "1"),))
 OF_NONE = [events.type_, events.schema, events.strict_json, events.error_detail, events.unknown_types]
+
+
+def said(text: str) -> dict[str, str]:
+    return {"type": "say", "text": text}
+
+
+def over(text: str) -> dict[str, str]:
+    return {"type": "over", "text": text}
+
 
 CASES: list[Case] = [
     *(case(rule, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for rule in OF_NONE),
@@ -93,6 +115,43 @@ CASES: list[Case] = [
     case(
         events.strict_json, run(token(0), frame("{")), is_=PASS, says="nothing that parsers"
     ),  # framing.one-json-object has that
+    case(events.whole_text, whole_run(), is_=NOT_APPLICABLE, says="promises no whole text"),
+    *(
+        case(
+            events.whole_text,
+            run(*map(frame, frames), profile=REPEATING, request=request),
+            is_=verdict,
+            says=says,
+        )
+        for frames, request, verdict, says in (
+            ([said("a"), said("b"), over("ab")], POST, PASS, "that of the tokens"),
+            ([over("")], POST, PASS, "that of the tokens"),
+            ([said("a"), over("ab")], POST, FAIL, "the whole text 'ab', but the tokens before it are 'a'"),
+            ([said("a"), said("b"), over("a")], POST, FAIL, "event 3 has the whole text 'a', but"),
+            ([said("b"), over("ab")], RESUMED, PASS, "that of the tokens"),
+            ([said("b"), over("a")], RESUMED, FAIL, "the tokens before it are 'b'"),
+            ([said("a")], POST, INCONCLUSIVE, "no event repeats the whole text"),
+        )
+    ),
+    case(
+        events.whole_text,
+        run(
+            *(
+                frame(
+                    {"type": f"response.output_text.{kind}", "item_id": item, "content_index": 0, name: text}
+                )
+                for kind, item, name, text in (
+                    ("delta", "m-1", "delta", "one"),
+                    ("done", "m-1", "text", "one"),
+                    ("delta", "m-2", "delta", "two"),
+                    ("done", "m-2", "text", "two"),
+                )
+            ),
+            profile=library.load("openai-responses"),
+        ),
+        is_=PASS,
+        says="that of the tokens",
+    ),
     case(events.unknown_types, whole_run(), is_=INFO, says="none"),
     case(
         events.unknown_types,

@@ -112,7 +112,9 @@ def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) ->
 
 def test_a_good_run_passes_every_stream_rule() -> None:
     findings = check_stream(whole_run(), Expectations())
-    assert [finding.requirement for finding in findings] == [rule.requirement.id for rule in STREAM_RULES]
+    others = {"events.whole-text"}  # workflow actions never repeat the text
+    names = [rule.requirement.id for rule in STREAM_RULES]
+    assert [finding.requirement for finding in findings] == [name for name in names if name not in others]
     assert {finding.verdict for finding in findings} == {Verdict.PASS}
 
 
