@@ -134,6 +134,8 @@ def _run(request: dict[str, Any]) -> None:
     paths = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [request["folder"], *filter(None, paths)]
     sys.argv = request["command"]
+    if sys.argv[0] == "pytest":  # what this process has imported cannot be rewritten; its assertions are not tests'
+        sys.argv[1:1] = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     if request["servers"]:
         __import__("tests.forked_process").forked_process.use(request["servers"])
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

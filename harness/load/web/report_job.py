@@ -21,7 +21,7 @@ class ReportFailedError(RuntimeError):
 def make_report(results: Path, *, is_test_active: bool) -> bytes:
     """The HTML page of the results file as it is now. Raises ReportFailedError.
 
-    is_test_active: whether a test runs, whose measurement has priority. After it, somebody waits for the report: on a
+    is_test_active: whether a test runs, whose measurement has priority. After it, the user waits for the report: on a
     busy machine, a low priority would make that minutes.
     """
     with _one_at_a_time, tempfile.TemporaryDirectory(prefix="harness-report-") as folder:
