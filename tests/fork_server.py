@@ -134,7 +134,7 @@ def _run(request: dict[str, Any]) -> None:
     paths = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [request["folder"], *filter(None, paths)]
     sys.argv = request["command"]
-    if sys.argv[0] == "pytest":  # what this process has imported cannot be rewritten; its assertions are not tests'
+    if sys.argv[0] == "pytest":  # what this process has imported cannot be rewritten
         sys.argv[1:1] = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
     if request["servers"]:
         __import__("tests.forked_process").forked_process.use(request["servers"])
