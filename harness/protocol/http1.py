@@ -128,7 +128,8 @@ MAX_FIELDS = 2000
 """Header fields of a message: more are malformed. Node.js stops at 2,000, Apache and most proxies at about 100."""
 MAX_FRAMING_BYTES = 65_536
 """Chunk extensions or trailer fields without a byte of the body: more are malformed (RFC 9112, 7.1.1)."""
-_HEADS_KEPT = 1024
+#: A few kilobytes each. With another Date, or an id of the request, a head is another one and is never seen again.
+_HEADS_KEPT = 64
 _KEPT_FIELDS, _KEPT_HEAD_BYTES = 64, 4096  # a server may send another large head each time
 #: Values of Transfer-Encoding for which llhttp decodes chunks: not with a tab or an empty element at the end.
 _SEEN_AS_CHUNKED = re.compile(rb"(?:.*,)?[ \t]*chunked *", re.IGNORECASE | re.DOTALL)
@@ -148,7 +149,7 @@ def _new_head(
     return ResponseHead(status, reason.decode("latin-1"), version, headers)
 
 
-#: Cached, since thousands of responses have the same head.
+#: Cached, since under load hundreds of responses of one second have the same head.
 _kept_head = lru_cache(maxsize=_HEADS_KEPT)(_new_head)
 
 

@@ -37,11 +37,12 @@ class Behaviour:
     """What the server does otherwise than a correct one.
 
     fault: to the nth run that it starts (from 0); see `Connection.play`. reject: the status with which it rejects the
-    nth request (from 0), or None.
+    nth request (from 0), or None. head: of each stream.
     """
 
     fault: Callable[[int], str] = lambda _: "none"
     reject: Callable[[int], int | None] = lambda _: None
+    head: Callable[[], bytes] = lambda: HEAD
     tokens: int = 4
     gap_s: float = 0.002
 
@@ -137,7 +138,7 @@ class Connection(socketserver.BaseRequestHandler):
         if fault == "busy":
             sock.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
             return
-        sock.sendall(HEAD)
+        sock.sendall(self.server.behaviour.head())
         start = 0
         if last_event_id is not None:
             prefix = f"id: {last_event_id}\n".encode()

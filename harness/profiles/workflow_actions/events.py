@@ -68,7 +68,8 @@ _RUN_EVENT: TypeAdapter[WorkflowActionEvent] = TypeAdapter(
         | Annotated[CancelledEvent, Tag("cancelled")]
         | Annotated[OtherEvent, Tag("other")],
         Discriminator(_tag),
-    ]
+    ],
+    config=ConfigDict(cache_strings="keys"),  # not values: no id occurs twice
 )
 
 
