@@ -222,9 +222,17 @@ class GeventExchange:
                     self._idle.put(sock, tls)
                 else:
                     sock.close()
-        if receiver.error is not None:
-            raise receiver.error
+        self._raise_error()
         return self.exchange()
+
+    def _raise_error(self) -> None:
+        """Raise the harness's own exception, if one ended it. It is kept no longer: its traceback holds the stream."""
+        error, self._receiver.error = self._receiver.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
 
     def _connect(self) -> tuple[socket.socket, TlsSession | None]:
         sock = self._connect_to_first(self._addresses())

@@ -387,6 +387,7 @@ class Receiver:
 
         A fault of this machine is kept in `error` for the client to raise.
         """
+        problem.__traceback__ = None  # it would keep the stream: a frame of it refers to the problem
         fault = local_fault(problem)
         if fault is not None:
             self.break_off(fault)
