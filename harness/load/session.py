@@ -29,7 +29,7 @@ from harness.errors import SettingsError
 from harness.exit_codes import ABORTED, INTERRUPTED
 from harness.load.bounds.limits import limits_here, refuse_impossible
 from harness.load.distributed.links import MasterLink, WorkerLink
-from harness.load.locust import process
+from harness.load.locust import process, upkeep
 from harness.load.locust.guarded_output import guard_output
 from harness.load.locust.options import add_options, path_option
 from harness.load.locust.run_context import RunContext
@@ -121,6 +121,7 @@ class Session:
         self._sessions[environment] = self
         self._environment = environment
         guard_output(runner, Redactor(self.settings.secrets()))
+        upkeep.limit_locust(environment.stats)
         if not isinstance(runner, WorkerRunner):
             process.exit_on_error(self._check)
             self.publisher = SnapshotPublisher(path_option(environment.parsed_options, "harness_live"))
