@@ -56,6 +56,16 @@ What a limit of the harness hides is *inconclusive*, never passed and never a de
 sound is read and judged as usual while others flood the harness; where the harness was too busy to see its end in time,
 its verdict takes that into account.
 
+## An hour
+
+`make soak` loads the embedded server for an hour, kills a worker or restarts the server every five minutes, and fails
+if memory or descriptors grow, or if the ledger and the server's own count disagree. On 2026-11-30, with 6 workers
+killed and 5 restarts on a busy machine of 2 cores, it passed: 22,827 streams scheduled, every difference from the
+server's 22,383 requests explained. After its warm-up a worker of the load grew by 0.7 to 2.0 MB until it was killed, at
+3.4 to 11.8 MB per hour, the master by 2.9 MB (limit 12 MB per hour); descriptors did not grow. In 200 tests started and
+stopped on one web page (`python -m tests.load.web.cycles --cycles 200`) its process grew by 0.3 MiB from the second to
+the last quarter, with at most 9 descriptors.
+
 ## Measured
 """
 
