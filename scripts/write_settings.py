@@ -36,8 +36,10 @@ text such as `"5%"`. The variable of a table contains JSON. What has no default 
 """
 _TITLES = {
     "target": "The server under test, and what it declares.",
-    "target.actions": "One `workflowAction` for each situation: a table, for example `[target.actions.success]`, which "
-    "is required. Requirements that need an action which is not configured are *not applicable*.",
+    "target.actions": "What causes each situation. With the profile `workflow-actions`: a `workflowAction`, "
+    "for example the table `[target.actions.success]`, which is required. With another profile: a prompt, for example "
+    '`long = "Count to 200"`, or a table of the profile\'s variables; `success`, `long` and `echo` then have prompts '
+    "by default. Requirements that need an action which is not configured are *not applicable*.",
     "target.second_principal": "Both settings, or none.",
     "target.other_route": "",
     "budgets": "How long the harness waits. A test fails a server that takes longer.",
@@ -53,6 +55,8 @@ _FLAGS = {
     "target.base_url": "--target",
     "target.organization_id": "--organization",
     "target.path": "--path",
+    "target.profile": "--profile",
+    "target.variables": "--var",
     "target.token": "--token-file",
     "load.journeys": "--journey",
     "objectives": "--objective",
@@ -69,7 +73,7 @@ _TYPES = {
     "SecondsFromZero": "duration",
     "Share": "share",
     "JsonObject": "table",
-    "Action": "table",
+    "Action": "table or text",
 }
 _UNITS = {
     "load.rate": "arrivals/s",
@@ -151,6 +155,8 @@ def _type(path: str, annotation: str) -> str:
         return " or ".join(f"`{value}`" for value in ast.literal_eval(plain.removeprefix("Literal").strip()))
     if plain.startswith("Annotated[str"):
         plain = "str"
+    if plain.startswith("Annotated[dict"):
+        plain = "JsonObject"
     unit = f", {_UNITS[path]}" if path in _UNITS else ""
     return _TYPES[plain] + unit
 

@@ -22,19 +22,19 @@ async def _refused_then_used(
 ) -> tuple[Exchange, Exchange]:
     """A request to reject, then a valid request with its key and a different body: is the key still free?"""
     first = await context.send(refused, label)
-    valid = context.request("success", key=refused.header("idempotency-key"))
+    valid = await context.request("success", key=refused.header("idempotency-key"))
     return first, await context.send(valid, f"a valid request with the key of {label}")
 
 
 async def without_token(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A request without a token, then a valid request with its key."""
-    request = context.request("success").with_header("Authorization", None)
+    request = (await context.request("success")).with_header("Authorization", None)
     return await _refused_then_used(context, request, "a request without a token")
 
 
 async def with_garbage_token(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A request with a garbage token, then a valid request with its key."""
-    request = context.request("success").with_header("Authorization", f"Bearer {GARBAGE_TOKEN}")
+    request = (await context.request("success")).with_header("Authorization", f"Bearer {GARBAGE_TOKEN}")
     return await _refused_then_used(context, request, "a request with a garbage token")
 
 
@@ -51,22 +51,22 @@ async def keys_without_token(context: ScenarioContext) -> tuple[Exchange, Exchan
     )
 
 
-def _foreign(context: ScenarioContext, key: str) -> HttpRequest:
-    request = context.request("success", key=key)
+async def _foreign(context: ScenarioContext, key: str) -> HttpRequest:
+    request = await context.request("success", key=key)
     return request.with_json({**request.json(), "organizationId": f"org-{uuid.uuid4()}"})
 
 
 async def with_foreign_org(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """A request with a foreign organizationId, then a valid request with its key."""
     return await _refused_then_used(
-        context, _foreign(context, new_key()), "a request for a foreign organization"
+        context, await _foreign(context, new_key()), "a request for a foreign organization"
     )
 
 
 async def foreign_org_with_known_key(context: ScenarioContext) -> Exchange:
     """A request with a foreign organizationId and a key that the principal's own organization has used."""
     key = (await context.run_once(completed_run)).request.header("idempotency-key") or ""
-    return await context.send(_foreign(context, key), "a foreign organization with a known key")
+    return await context.send(await _foreign(context, key), "a foreign organization with a known key")
 
 
 async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Exchange, Exchange]:
@@ -74,7 +74,7 @@ async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Excha
     context.require(Need.SECOND_PRINCIPAL)
     second = context.target.second_principal
     assert second is not None
-    first = await context.send(context.request("success"), "a run of the first organization")
+    first = await context.send(await context.request("success"), "a run of the first organization")
     body = {**first.request.json(), "organizationId": second.organization_id}
     request = context.target.post(body, key=first.request.header("idempotency-key"), principal=second)
     return first, await context.send(request, "the same key in the second organization")
@@ -82,7 +82,7 @@ async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Excha
 
 async def token_in_query(context: ScenarioContext) -> Exchange:
     """A request with the token in the query string."""
-    request = context.request("success").with_header("Authorization", None)
+    request = (await context.request("success")).with_header("Authorization", None)
     target = f"{request.target}?access_token={quote(context.target.principal.token, safe='')}"
     return await context.send(
         HttpRequest(request.method, target, request.headers, request.body), "a token in the query string"

@@ -23,7 +23,7 @@ async def conflict_after_completion(
     context: ScenarioContext,
 ) -> tuple[Exchange, Exchange, Exchange, Exchange]:
     """A completed run, its key with a different body, the first body again, the different body again."""
-    request = context.request("success")
+    request = await context.request("success")
     other = with_different_body(request)
     return (
         await context.send(request, "a completed run"),
@@ -35,7 +35,7 @@ async def conflict_after_completion(
 
 async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, its key with a different body while it is in flight, and the first body again after its end."""
-    request = context.request("long")
+    request = await context.request("long")
     async with context.connections(2):
         first = context.open(request, "a long run")
         await first.events(2)
@@ -47,7 +47,7 @@ async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchan
 async def conflicts_at_moments(context: ScenarioContext) -> list[Exchange]:
     """A long run, and its key with different bodies at moments spread over the gap between events."""
     moments = spread_moments(await context.run_once(long_run), _MOMENTS)
-    request = context.request("long")
+    request = await context.request("long")
     async with context.connections(1 + _MOMENTS):
         first = context.open(request, "a long run with conflicts at several moments")
         conflicting = [
@@ -76,7 +76,7 @@ async def conflicts(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]
 async def conflict_with_secret(context: ScenarioContext) -> tuple[Exchange, Exchange, str]:
     """A run with a unique text in its body, and its key with a different body."""
     secret = f"secret-{uuid.uuid4()}"
-    request = context.request("success")
+    request = await context.request("success")
     request = request.with_json({**request.json(), "fileThreadId": secret})
     original = await context.send(request, "a run with a secret in its body")
     other = request.with_json({**request.json(), "fileThreadId": "another"})
@@ -85,7 +85,7 @@ async def conflict_with_secret(context: ScenarioContext) -> tuple[Exchange, Exch
 
 async def conflicts_by_field(context: ScenarioContext) -> tuple[Exchange, dict[str, Exchange]]:
     """A run with every optional field, and its key with bodies that differ in one value each."""
-    action = copy.deepcopy(context.request("success").json()["workflowAction"])
+    action = copy.deepcopy((await context.request("success")).json()["workflowAction"])
     body = {
         **context.target.body(action),
         "fileThreadId": "thread-1",

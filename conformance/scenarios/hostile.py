@@ -82,10 +82,12 @@ _ONE_SEARCH = threading.Lock()
 class _BodySearch:
     """Sends the generated bodies to the target, and keeps the responses."""
 
-    def __init__(self, context: ScenarioContext, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, context: ScenarioContext, loop: asyncio.AbstractEventLoop, template: HttpRequest
+    ) -> None:
         self._context = context
         self._loop = loop
-        self._template = context.request("success")
+        self._template = template
         self._until = time.monotonic() + SEARCH_S
         self._responses: dict[str, Exchange] = {}
         self.last: tuple[str, Exchange] | None = None
@@ -194,7 +196,7 @@ async def searched_bodies(context: ScenarioContext) -> dict[str, Exchange]:
     """Generated bodies: the smallest one that broke the server, else the last one."""
     context.forbid_when_read_only("hostile bodies")
     generated = await asyncio.to_thread(generated_values)
-    search = _BodySearch(context, asyncio.get_running_loop())
+    search = _BodySearch(context, asyncio.get_running_loop(), await context.request("success"))
 
     def run_search() -> None:
         try:

@@ -16,9 +16,8 @@ TOO_LARGE_BYTES = 24_000_000
 _NESTED = 20_000
 
 
-def _raw(context: ScenarioContext, body: bytes) -> HttpRequest:
-    request = context.request("success")
-    return HttpRequest(request.method, request.target, request.headers, body)
+async def _raw(context: ScenarioContext, body: bytes) -> HttpRequest:
+    return (await context.request("success")).with_body(body)
 
 
 async def _with_bodies(context: ScenarioContext, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
@@ -27,8 +26,8 @@ async def _with_bodies(context: ScenarioContext, bodies: dict[str, Any], label: 
     )
 
 
-def _body(context: ScenarioContext) -> dict[str, Any]:
-    body: dict[str, Any] = context.request("success").json()
+async def _body(context: ScenarioContext) -> dict[str, Any]:
+    body: dict[str, Any] = (await context.request("success")).json()
     return body
 
 
@@ -41,12 +40,14 @@ async def bodies_not_json(context: ScenarioContext) -> dict[str, Exchange]:
         "a bare text": b'"text"',
         "null": b"null",
     }
-    return await context.send_all({name: _raw(context, body) for name, body in bodies.items()}, "posted")
+    return await context.send_all(
+        {name: await _raw(context, body) for name, body in bodies.items()}, "posted"
+    )
 
 
 async def bodies_without_a_field(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies without one required field."""
-    body = _body(context)
+    body = await _body(context)
     bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
     return await _with_bodies(context, bodies, "a body without")
 
@@ -65,13 +66,13 @@ async def bodies_with_wrong_types(context: ScenarioContext) -> dict[str, Exchang
         "a number as userTimezone": {"userTimezone": 7},
         "an array as runId": {"runId": []},
     }
-    body = _body(context)
+    body = await _body(context)
     return await _with_bodies(context, {name: {**body, **part} for name, part in wrong.items()}, "sent")
 
 
 async def bodies_with_bad_source(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies with an undocumented `source`."""
-    body = _body(context)
+    body = await _body(context)
     values: tuple[Any, ...] = ("robot", "", "API", 7)
     return await _with_bodies(
         context, {json.dumps(value): {**body, "source": value} for value in values}, "source"
@@ -80,7 +81,7 @@ async def bodies_with_bad_source(context: ScenarioContext) -> dict[str, Exchange
 
 async def bodies_with_bad_timezone(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies with a `userTimezone` that is not an IANA time zone."""
-    body = _body(context)
+    body = await _body(context)
     values = ("Mars/Olympus_Mons", "not a zone", "../../etc/passwd")
     return await _with_bodies(
         context, {value: {**body, "userTimezone": value} for value in values}, "userTimezone"
@@ -90,7 +91,7 @@ async def bodies_with_bad_timezone(context: ScenarioContext) -> dict[str, Exchan
 async def hostile_bodies(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies that break naive JSON parsers."""
     context.forbid_when_read_only("hostile bodies")
-    body = json.dumps(_body(context))
+    body = json.dumps(await _body(context))
     opened = body[:-1]
 
     def extended(extra: str) -> bytes:
@@ -111,13 +112,16 @@ async def hostile_bodies(context: ScenarioContext) -> dict[str, Exchange]:
         "a lone surrogate in sessionId": body.replace('"sessionId": "', '"sessionId": "\\udfff').encode(),
         "a NUL in organizationId": body.replace('"organizationId": "', '"organizationId": "\\u0000').encode(),
     }
-    return await context.send_all({name: _raw(context, value) for name, value in bodies.items()}, "hostile")
+    return await context.send_all(
+        {name: await _raw(context, value) for name, value in bodies.items()}, "hostile"
+    )
 
 
 async def body_as_text(context: ScenarioContext) -> Exchange:
     """A valid body with Content-Type text/plain."""
     return await context.send(
-        context.request("success").with_header("Content-Type", "text/plain"), "a body sent as text/plain"
+        (await context.request("success")).with_header("Content-Type", "text/plain"),
+        "a body sent as text/plain",
     )
 
 
@@ -125,6 +129,6 @@ async def body_too_large(context: ScenarioContext) -> Exchange:
     """A valid body with one very long value."""
     context.forbid_when_read_only("oversized bodies")
     place = new_key()  # encoding the long text as JSON would delay all other scenarios
-    request = context.target.post({**_body(context), "fileThreadId": place}, key=new_key())
+    request = context.target.post({**await _body(context), "fileThreadId": place}, key=new_key())
     body = request.body.replace(place.encode(), b"x" * TOO_LARGE_BYTES)
     return await context.send(replace(request, body=body), "an oversized body")

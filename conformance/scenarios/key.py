@@ -14,13 +14,13 @@ from harness.suite.scenario import ScenarioContext
 from .runs import completed_run
 
 
-def _keyless(context: ScenarioContext, run_id: str | None = None) -> HttpRequest:
-    return context.request("success", run_id=run_id).with_header("Idempotency-Key", None)
+async def _keyless(context: ScenarioContext, run_id: str | None = None) -> HttpRequest:
+    return (await context.request("success", run_id=run_id)).with_header("Idempotency-Key", None)
 
 
 async def keyless_runs(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """Two requests with equal bodies, without key and runId, one after the other."""
-    request = _keyless(context)
+    request = await _keyless(context)
     first = await context.send(request, "a run without a key")
     return first, await context.send(request, "the same request without a key again")
 
@@ -35,7 +35,7 @@ async def opaque_keys(context: ScenarioContext) -> dict[str, tuple[Exchange, Exc
     }
     pairs: dict[str, tuple[Exchange, Exchange]] = {}
     for kind, key in keys.items():
-        request = context.request("success", key=key)
+        request = await context.request("success", key=key)
         original = await context.send(request, f"a run with {kind} as key")
         pairs[kind] = original, await context.send(request, f"its retry, with {kind} as key")
     return pairs
@@ -48,7 +48,7 @@ async def bad_keys(context: ScenarioContext) -> dict[str, Exchange]:
         "20,000 characters": "k" * 20_000,
         "a control character": f"k\x01{new_key()}",
     }
-    template = context.request("success")
+    template = await context.request("success")
     return await context.send_all(
         {kind: template.with_header("Idempotency-Key", key) for kind, key in keys.items()}, "a bad key"
     )
@@ -66,7 +66,7 @@ async def injected_keys(context: ScenarioContext) -> dict[str, Exchange]:
         f"../../../../etc/passwd?{unique}",
         f"${{jndi:ldap://{unique}}}",
     )
-    template = context.request("success")
+    template = await context.request("success")
     return await context.send_all(
         {key: template.with_header("Idempotency-Key", key) for key in keys}, "an injection"
     )
@@ -85,7 +85,7 @@ async def key_on_other_route(context: ScenarioContext) -> tuple[Exchange, Exchan
 
 async def same_body_in_different_bytes(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A run, and its key with the same JSON value in a different key order and with different whitespace."""
-    request = context.request("success")
+    request = await context.request("success")
     body = request.json()
     reordered = request.with_json(dict(reversed(body.items())))
     spaced = HttpRequest(
@@ -105,14 +105,14 @@ async def same_body_in_different_bytes(context: ScenarioContext) -> tuple[Exchan
 async def runs_with_run_id(context: ScenarioContext) -> list[Exchange]:
     """Runs with a runId from the client, with a fresh key and without one."""
     return [
-        await context.send(context.request("success", run_id=new_key()), "a run with a runId"),
-        await context.send(_keyless(context, new_key()), "a run with a runId and without a key"),
+        await context.send(await context.request("success", run_id=new_key()), "a run with a runId"),
+        await context.send(await _keyless(context, new_key()), "a run with a runId and without a key"),
     ]
 
 
 async def run_id_and_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A run with key and runId; its runId with a new key; its key with a new runId."""
-    request = context.request("success", run_id=f"run-{uuid.uuid4()}")
+    request = await context.request("success", run_id=f"run-{uuid.uuid4()}")
     original = await context.send(request, "a run with key and runId")
     new_key_old_id = await context.send(
         request.with_header("Idempotency-Key", new_key()), "a new key with the old runId"
@@ -125,6 +125,6 @@ async def run_id_and_key(context: ScenarioContext) -> tuple[Exchange, Exchange, 
 
 async def resumed_by_run_id(context: ScenarioContext) -> tuple[Exchange, Exchange]:
     """The same runId and body twice, without a key."""
-    request = _keyless(context, f"run-{uuid.uuid4()}")
+    request = await _keyless(context, f"run-{uuid.uuid4()}")
     original = await context.send(request, "a run with a runId and no key")
     return original, await context.send(request, "the same runId and body again")

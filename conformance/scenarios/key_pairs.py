@@ -37,7 +37,7 @@ async def keys_in_quotes(context: ScenarioContext) -> list[Exchange]:
 
 async def _runs(context: ScenarioContext, kind: str, keys: list[str]) -> list[Exchange]:
     """A run for each key: the first alone, then the others; all with the same body except the last of several."""
-    template = context.request("success")
+    template = await context.request("success")
     requests = {key: template.with_header("Idempotency-Key", key) for key in keys}
     if len(keys) > 2:
         requests[keys[-1]] = with_different_body(requests[keys[-1]])

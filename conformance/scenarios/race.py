@@ -51,7 +51,7 @@ async def equal_requests_together(context: ScenarioContext) -> list[list[Exchang
     """Rounds of simultaneous equal requests."""
 
     async def race(number: int) -> list[Exchange]:
-        requests = [context.request("success")] * context.parties(PARTIES)
+        requests = [await context.request("success")] * context.parties(PARTIES)
         return await _together(context, requests, f"round {number} of equal requests")
 
     return [await context.unrefused(partial(race, number)) for number in range(1, ROUNDS + 1)]
@@ -61,7 +61,7 @@ async def different_bodies_together(context: ScenarioContext) -> list[list[Excha
     """Rounds of simultaneous requests with one key and different bodies."""
 
     async def race(number: int) -> list[Exchange]:
-        request = context.request("success")
+        request = await context.request("success")
         others = (with_different_body(request) for _ in range(context.parties(PARTIES) - 1))
         return await _together(context, [request, *others], f"round {number} of different bodies")
 
@@ -71,7 +71,7 @@ async def different_bodies_together(context: ScenarioContext) -> list[list[Excha
 async def interleaved_runs(context: ScenarioContext) -> dict[str, Exchange]:
     """Concurrent runs, each of which echoes a unique text."""
     texts = [f"only-{uuid.uuid4().hex}" for _ in range(context.parties(PARTIES))]
-    requests = [echo_request(context, text) for text in texts]
+    requests = [await echo_request(context, text) for text in texts]
     return dict(zip(texts, await _together(context, requests, "an interleaved run"), strict=True))
 
 
@@ -91,13 +91,16 @@ async def one_of_several_closed(context: ScenarioContext) -> tuple[Exchange, lis
 
 
 async def _one_closed(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
-    shared = context.request("long")
+    shared = await context.request("long")
     async with context.connections(6):
         closing = context.open(shared, "the stream that is closed")
         await closing.events(1)
         others = [
             *(context.open(shared, f"another reader of the same run, {number}") for number in (1, 2)),
-            *(context.open(context.request("long"), f"a concurrent run, {number}") for number in (1, 2, 3)),
+            *[
+                context.open(await context.request("long"), f"a concurrent run, {number}")
+                for number in (1, 2, 3)
+            ],
         ]
         for other in others:
             await other.events(1)
@@ -114,10 +117,10 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange
     context.require_at_once(6)
     await context.ended(TIMED)
     async with context.connections(6):
-        alone = await context.send(context.request("long"), "a run alone")
+        alone = await context.send(await context.request("long"), "a run alone")
         stalled = [
             context.open(
-                context.request("long"),
+                await context.request("long"),
                 f"a stalled reader, {number}",
                 receive_buffer_bytes=_STALLED_BUFFER_BYTES,
             )
@@ -127,10 +130,10 @@ async def runs_with_a_stalled_reader(context: ScenarioContext) -> tuple[Exchange
             await reader.events(1)
             reader.stop_reading()
         concurrent = await asyncio.gather(
-            *(
-                context.send(context.request("long"), f"a run next to stalled readers, {number}")
+            *[
+                context.send(await context.request("long"), f"a run next to stalled readers, {number}")
                 for number in (1, 2, 3)
-            )
+            ]
         )
         for reader in stalled:
             await reader.cut()

@@ -80,7 +80,7 @@ async def _with_retry(
 
 async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
     """A long run, a second connection that joins it in flight, and the run read again after its end."""
-    request = context.request("long")
+    request = await context.request("long")
     async with context.connections(2):
         first = context.open(request, "a long run with a second reader")
         await first.events(3)
@@ -94,7 +94,7 @@ async def run_joined_at_moments(context: ScenarioContext) -> list[Exchange]:
     """A long run, and connections that join it at moments spread over the gap between events."""
     whole = await context.run_once(long_run)
     joins = context.parties(_JOINS) if context.allows_connections(1 + _JOINS) else 1
-    request = context.request("long")
+    request = await context.request("long")
     async with context.connections(1 + joins):
         first = context.open(request, "a long run joined at several moments")
         joined = [
@@ -192,7 +192,7 @@ async def _cut_and_resume(
 
     lost_resumption: the first resumption is cut too, and what it brought is lost: the same request is sent once more.
     """
-    request = context.request("long")
+    request = await context.request("long")
     before = await context.send(
         request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
     )
@@ -333,7 +333,7 @@ async def _run_out_of_text_order(context: ScenarioContext) -> Exchange | None:
     ]
     if context.target.action("echo") and not any(map(_is_out_of_text_order, runs)):
         runs.append(
-            await context.send(echo_request(context, _BURST_TEXT), "a run that echoes many short words")
+            await context.send(await echo_request(context, _BURST_TEXT), "a run that echoes many short words")
         )
     return next(filter(_is_out_of_text_order, runs), None)
 
@@ -366,7 +366,7 @@ async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple
         return []
 
     async def retried(value: str) -> tuple[Exchange, Exchange]:
-        request = context.request("long")
+        request = await context.request("long")
         async with context.connections(2):
             first = context.open(request, f"a long run, retried with Last-Event-ID {value}")
             await first.events(2)
@@ -415,7 +415,7 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
     span_ms = _between_ms(whole.events[-_RACE_FROM], whole.terminals[0])
 
     async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
-        request = context.request("long")
+        request = await context.request("long")
         async with context.connections(2):
             first = context.open(request, "a run that a retry races")
             if await first.events(len(whole.events) - _RACE_FROM + 1):

@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from harness.config.settings import Action
 from harness.contract.exchange import Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
-from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
-
-ECHO_PLACEHOLDER = "{text}"
 
 
 async def completed_run(context: ScenarioContext) -> Exchange:
     """A run that ends with done."""
-    return await context.send(context.request("success"), "a completed run")
+    return await context.send(await context.request("success"), "a completed run")
 
 
 async def _begun(context: ScenarioContext, request: HttpRequest, label: str) -> Exchange:
@@ -33,7 +29,7 @@ async def _begun(context: ScenarioContext, request: HttpRequest, label: str) -> 
 
 async def long_run(context: ScenarioContext) -> Exchange:
     """A run that streams for a second or more."""
-    return await _begun(context, context.request("long"), "a long run")
+    return await _begun(context, await context.request("long"), "a long run")
 
 
 async def long_runs_again(context: ScenarioContext) -> list[Exchange]:
@@ -43,54 +39,46 @@ async def long_runs_again(context: ScenarioContext) -> list[Exchange]:
 
     async def later(number: int) -> Exchange:
         await asyncio.sleep(number * third_s)
-        return await context.send(context.request("long"), f"a long run once more, {number + 1}")
+        return await context.send(await context.request("long"), f"a long run once more, {number + 1}")
 
     return list(await asyncio.gather(later(0), later(1)))
 
 
 async def failing_run(context: ScenarioContext) -> Exchange:
     """A run that ends with error."""
-    return await _begun(context, context.request("failure"), "a failing run")
+    return await _begun(context, await context.request("failure"), "a failing run")
 
 
 async def cancelled_run(context: ScenarioContext) -> Exchange:
     """A run that ends with cancelled."""
-    return await _begun(context, context.request("cancelled"), "a cancelled run")
+    return await _begun(context, await context.request("cancelled"), "a cancelled run")
 
 
 async def silent_run(context: ScenarioContext) -> Exchange:
     """A run without tokens."""
-    return await _begun(context, context.request("silent"), "a silent run")
+    return await _begun(context, await context.request("silent"), "a silent run")
 
 
 async def quiet_run(context: ScenarioContext) -> Exchange:
     """A run that pauses longer than the heartbeat budget."""
-    return await _begun(context, context.request("quiet"), "a quiet run")
+    return await _begun(context, await context.request("quiet"), "a quiet run")
 
 
 async def echoed_run(context: ScenarioContext) -> Exchange:
     """A run that echoes hostile text."""
-    return await context.send(echo_request(context, HOSTILE_TEXT), "a run that echoes hostile text")
+    return await context.send(await echo_request(context, HOSTILE_TEXT), "a run that echoes hostile text")
 
 
 async def get_response(context: ScenarioContext) -> Exchange:
     """A GET request to the POST endpoint."""
-    request = context.request("success").with_header("Content-Type", None)
+    request = (await context.request("success")).with_header("Content-Type", None)
     return await context.send(HttpRequest("GET", request.target, request.headers), "a GET request")
 
 
-def echo_request(context: ScenarioContext, text: str) -> HttpRequest:
+async def echo_request(context: ScenarioContext, text: str) -> HttpRequest:
     """A request to echo `text`: with the echo action if configured, else in the success action's description."""
-    action = context.target.action("echo")
-    if action is not None:
-        return context.target.post(context.target.body(_filled(action, text)), key=new_key())
-    success = context.request("success")
+    if context.target.action("echo") is not None:
+        return await context.request("echo", text=text)
+    success = await context.request("success")
     body = success.json()
     return success.with_json({**body, "workflowAction": {**body["workflowAction"], "aiDescription": text}})
-
-
-def _filled(action: Action, text: str) -> Action:
-    return {
-        name: value.replace(ECHO_PLACEHOLDER, text) if isinstance(value, str) else value
-        for name, value in action.items()
-    }

@@ -40,7 +40,7 @@ async def every_kind_of_response(context: ScenarioContext) -> list[Exchange]:
 
 async def cors_responses(context: ScenarioContext) -> list[Exchange]:
     """A valid request, a request without a token, and a CORS preflight, as a foreign web page sends them."""
-    request = context.request("success").with_header("Origin", "https://elsewhere.example")
+    request = (await context.request("success")).with_header("Origin", "https://elsewhere.example")
     accepted = await context.send(request, "a request with a foreign Origin")
     refused = await context.send(
         request.with_header("Authorization", None).with_header("Idempotency-Key", new_key()),

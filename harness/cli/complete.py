@@ -25,6 +25,13 @@ def journeys(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return _matching(((f"{name}=1", "") for name in JourneyWeights.model_fields), incomplete)
 
 
+def profiles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The names of the profiles."""
+    from harness.profiles.library import names
+
+    return _matching(((name, "") for name in names()), incomplete)
+
+
 def actions(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The situations of ``harness init --action``."""
     from harness.setup.settings_draft import action_names

@@ -124,8 +124,41 @@ def _options(
     return apply
 
 
+class VariableType(click.ParamType[tuple[str, Any]]):
+    """A variable of a profile: NAME=TEXT, or NAME:=JSON."""
+
+    name = "variable"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
+        from harness.config.parsing import parse_variable
+
+        try:
+            return parse_variable(str(value))
+        except ValueError as problem:
+            self.fail(str(problem), param, ctx)
+
+
 path_option = click.option(
-    "--path", metavar="PATH", help="Path of the endpoint.  [default: /agent/workflow-actions]"
+    "--path", metavar="PATH", help="Path of the endpoint.  [default: that of the profile]"
+)
+profile_options = _options(
+    click.option(
+        "--profile",
+        metavar="NAME",
+        shell_complete=complete.profiles,
+        help="The target's API: a name from harness profile list, or a file of yours.  [default: workflow-actions]",
+    ),
+    click.option("--model", metavar="NAME", help="Short for --var model=NAME."),
+    click.option(
+        "--var",
+        "variables",
+        type=VariableType(),
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A variable that the profile needs; NAME:=JSON for a value that is not a text. Repeatable.",
+    ),
 )
 organization_option = click.option("--organization", metavar="ORG", help="Organization of the token.")
 token_file_option = click.option(
@@ -133,6 +166,7 @@ token_file_option = click.option(
 )
 target_options = _options(
     click.option("--target", metavar="URL", help="Server under test, for example https://agent.example.com."),
+    profile_options,
     path_option,
     organization_option,
     token_file_option,
@@ -313,6 +347,9 @@ def settings_from_options(
     organization: str | None,
     token_file: Path | None,
     config: Path | None,
+    profile: str | None = None,
+    model: str | None = None,
+    variables: Sequence[tuple[str, Any]] = (),
     journey: Sequence[str] = (),
     overrides: Mapping[str, None] | None = None,
     objectives: Sequence[Objective] = (),
@@ -336,6 +373,8 @@ def settings_from_options(
     flags: dict[str, dict[str, Any]] = {
         "target": {
             "base_url": target,
+            "profile": profile,
+            "variables": {**dict(variables), **({} if model is None else {"model": model})} or None,
             "path": path,
             "organization_id": organization,
             "token": read_token(token_file) if token_file else None,

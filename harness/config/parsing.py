@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -28,6 +29,9 @@ _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 _SHOWN = 40  # characters of a wrong value that a message repeats
 
 
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+
+
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
@@ -52,6 +56,21 @@ def _not_too_long_s(seconds: float, text: str) -> float:
         shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         raise ValueError(f"{shown} is longer than {days} days, the longest time that can be set")
     return seconds
+
+
+def parse_variable(text: str) -> tuple[str, Any]:
+    """``NAME=TEXT`` or ``NAME:=JSON`` as name and value. Raises ValueError."""
+    name, mark, value = text.partition("=")
+    is_json = name.endswith(":")
+    name = name.removesuffix(":").strip()
+    if not mark or not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{text[:_SHOWN]!r} is not a variable; write NAME=VALUE, or NAME:=JSON")
+    if not is_json:
+        return name, value
+    try:
+        return name, json.loads(value)
+    except ValueError as problem:
+        raise ValueError(f"the value of {name} is not JSON: {problem}") from None
 
 
 def parse_ramp(text: str) -> tuple[float, float, float]:

@@ -33,7 +33,7 @@ from harness.gate.baseline_store import KEEP
 from harness.gate.equivalence import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
 from harness.gate.report import ComparisonTerms
-from harness.profiles.library import DEFAULT
+from harness.profiles import library
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -68,11 +68,22 @@ def _is_json_without_null(value: JsonValue) -> JsonValue:
 
 Token = Annotated[SecretStr, AfterValidator(_is_header_value)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_is_json_without_null)]
-Action = JsonObject
+Action = JsonObject | Annotated[str, Field(min_length=1)]
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|credential|signature", re.IGNORECASE)
+
+
+def _are_header_fields(fields: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    for name, value in fields.items():
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a header field")
+        if not re.fullmatch(r"[\t\x20-\x7e]*", value.get_secret_value()):
+            raise ValueError(f"the value of {name} contains a line break or another control character")
+    return fields
 
 
 class Actions(StrictModel):
-    """The workflowAction objects that cause the situations that scenarios need."""
+    """What causes the situations that scenarios need: a workflowAction object, or a prompt."""
 
     #: ends with done
     success: Action | None = None
@@ -108,15 +119,24 @@ class OtherRoute(StrictModel):
     body: JsonObject = Field(default_factory=dict)
 
 
+def _default_path(target: Mapping[str, Any]) -> str:
+    """The path of the profile's runs."""
+    return library.load(target["profile"]).run.path if "profile" in target else ""
+
+
 class TargetSettings(StrictModel):
     """The server under test."""
 
     #: scheme, host and port of the server, for example https://agent.example.com
     base_url: str | None = None
     #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
-    profile: str = DEFAULT
-    #: the path of the endpoint
-    path: str = "/agent/workflow-actions"
+    profile: str = library.DEFAULT
+    #: values of the profile's variables, for example { model = "gpt-5-nano" }
+    variables: JsonObject = Field(default_factory=dict)
+    #: header fields to send with every request, for example { x-api-key = "…" }; secret ones are masked
+    headers: Annotated[dict[str, SecretStr], AfterValidator(_are_header_fields)] = Field(default_factory=dict)
+    #: the path of the endpoint; by default the profile's
+    path: str = Field(default_factory=_default_path)
     #: the organization that the token belongs to; sent with each request
     organization_id: str | None = None
     #: the bearer token; without one no Authorization field is sent
@@ -292,8 +312,10 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """The tokens, which evidence must not contain."""
         second = self.target.second_principal
-        tokens = (self.target.token, second.token if second else None)
-        return tuple(secret.get_secret_value() for secret in tokens if secret and secret.get_secret_value())
+        tokens = [self.target.token, second.token if second else None]
+        tokens += [value for name, value in self.target.headers.items() if _SECRET_HEADER.search(name)]
+        secrets = (secret.get_secret_value() for secret in tokens if secret is not None)
+        return tuple(secret.removeprefix("Bearer ") for secret in secrets if secret)
 
     def private_text(self) -> str:
         """The settings, including secrets, as the text of a settings file."""

@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.config.settings import CONFIG_FILE, Action, Settings, TargetSettings
+from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.input_file import CERTIFICATES_BYTES, ensure_readable
 from harness.profiles import library
+from harness.profiles.capability import Capability
+from harness.profiles.prompts import ECHO_PLACEHOLDER, PROMPT, PROMPTS
+from harness.profiles.requests import build
+from harness.profiles.templates import fill
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 
+_ACTION, _ORGANIZATION, _RUN_ID, _LAST_ID = "action", "organization", "run_id", "last_id"
+_OTHER_PROMPT = "(another request)"
+
+
+class CreationError(Exception):
+    """The request before a run was not answered with what the run needs."""
+
+    def __init__(self, answer: Exchange, why: str) -> None:
+        super().__init__(f"no run could be started: {answer.request.target} {why}: {answer.describe()}")
+        self.answer = answer
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A bearer token and its organization."""
+    """A bearer token and its organization; empty if the API has none."""
 
     token: str = field(repr=False)
     organization_id: str
 
 
 class Target:
-    """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack a target or an action.
+    """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack what the API needs.
 
     memory: what the responses to these requests may hold in this process. profile: the target's API.
     """
@@ -37,35 +54,42 @@ class Target:
         self.expectations = settings.expectations
         self.secrets = settings.secrets()
         self.memory = settings.limits.suite_budget
-        self.profile = library.load(self.settings.profile)
         if self.settings.base_url is None:
             raise SettingsError(
                 "no target is set: use --target URL (in pytest --harness-target URL) or the setting target.base_url"
             )
-        if self.settings.actions.success is None:
+        self.profile = library.load(self.settings.profile)
+        self.path = self.settings.path
+        self._takes_action = self.profile.name == library.DEFAULT
+        if self.action("success") is None:
             raise SettingsError(
                 f"no action is configured: set [target.actions.success] in {CONFIG_FILE} to a workflowAction that ends "
                 "with done; harness init --target URL writes that file (for the embedded server, harness serve "
                 "--config-out)"
             )
+        self.endpoint = self._endpoint(self.settings.base_url)
+        token = self.settings.token.get_secret_value() if self.settings.token else ""
+        self.principal = Principal(token, self._organization_id())
+        self._variables = self._all_variables()
+        self._ensure_buildable()
+
+    def _endpoint(self, base_url: str) -> Endpoint:
         if self.settings.ca_file is not None:
             ensure_readable(Path(self.settings.ca_file), "target.ca_file", CERTIFICATES_BYTES)
         try:
-            self.endpoint = Endpoint.from_url(
-                self.settings.base_url, verify=self.settings.verify_tls, ca_file=self.settings.ca_file
-            )
+            return Endpoint.from_url(base_url, verify=self.settings.verify_tls, ca_file=self.settings.ca_file)
         except OSError as problem:
             raise SettingsError(
                 f"cannot read target.ca_file {self.settings.ca_file}: {problem.strerror or problem}"
             ) from None
         except ValueError as problem:
             raise SettingsError(str(problem)) from None
-        token = self.settings.token.get_secret_value() if self.settings.token else ""
-        self.principal = Principal(token, self._organization_id())
 
     def _organization_id(self) -> str:
-        """The organization in requests. Raises SettingsError if it is not configured."""
+        """The organization in requests. Raises SettingsError if the API needs one that is not configured."""
         configured = self.settings.organization_id or self.settings.body.get("organizationId")
+        if not self._takes_action:
+            return configured if isinstance(configured, str) else ""
         if not isinstance(configured, str):
             raise SettingsError(
                 "no organization is configured: use --organization ORG (in pytest --harness-organization ORG) or the "
@@ -73,35 +97,219 @@ class Target:
             )
         return configured
 
+    def _all_variables(self) -> dict[str, Any]:
+        """The values of what the profile needs. Raises SettingsError for one that is missing, or not of the profile."""
+        needs = self.profile.needs
+        known = {*needs, *self.profile.variables}
+        for name in self.settings.variables:
+            if name not in known:
+                which = ", ".join(sorted(known)) or "none"
+                raise SettingsError(
+                    f"target.variables has {name!r}, which the profile {self.profile.name} does not use; its "
+                    f"variables: {which}"
+                )
+        values: dict[str, Any] = dict(self.settings.variables)
+        if self.principal.organization_id:
+            values.setdefault(_ORGANIZATION, self.principal.organization_id)
+        in_actions = _variables_of(self.action("success"))
+        given = {*values, *in_actions, *({_ACTION} if self._takes_action else ())}
+        for name, what in needs.items():
+            if name not in given:
+                flag = "--model NAME" if name == "model" else f"--var {name}=VALUE"
+                raise SettingsError(
+                    f"the profile {self.profile.name} needs the variable {name} ({what}): use {flag}, or set "
+                    f"target.variables.{name} in {CONFIG_FILE}"
+                )
+        return values
+
+    def _ensure_buildable(self) -> None:
+        """Raises SettingsError if the values do not fit into the requests."""
+        values = self.values("success")
+        kept = self.profile.create.keep if self.profile.create else ()
+        try:
+            self._filled({**values, **dict.fromkeys(kept, "kept")}, key=None)
+        except ValueError as problem:
+            raise SettingsError(f"target.variables or target.headers: {problem}") from None
+
     @property
     def second_principal(self) -> Principal | None:
         """The principal of the second organization; None if not configured."""
         second = self.settings.second_principal
         return Principal(second.token.get_secret_value(), second.organization_id) if second else None
 
+    def promises(self, capability: Capability) -> bool:
+        """Whether the API promises this."""
+        return capability in self.profile.capabilities
+
     def offers(self, need: Need) -> bool:
         """Whether the target has what a rule needs. The success action may stand in for an echo action."""
-        settings, actions = self.settings, self.settings.actions
+        settings = self.settings
         return {
-            Need.LONG_ACTION: actions.long,
-            Need.FAILING_ACTION: actions.failure,
-            Need.CANCELLED_ACTION: actions.cancelled,
-            Need.SILENT_ACTION: actions.silent,
-            Need.QUIET_ACTION: actions.quiet,
-            Need.ECHO_ACTION: actions.echo or actions.success,
+            Need.LONG_ACTION: self.action("long"),
+            Need.FAILING_ACTION: self.action("failure"),
+            Need.CANCELLED_ACTION: self.action("cancelled"),
+            Need.SILENT_ACTION: self.action("silent"),
+            Need.QUIET_ACTION: self.action("quiet"),
+            Need.ECHO_ACTION: self.action("echo") or (self._takes_action and self.action("success")) or None,
             Need.SECOND_PRINCIPAL: settings.second_principal,
             Need.SECOND_ROUTE: settings.other_route,
         }[need] is not None
 
     def action(self, name: str) -> Action | None:
-        """The configured workflowAction of this name; None if not configured."""
+        """What causes a situation: a workflowAction, a prompt, or values of variables. None if there is none.
+
+        For an API that takes a prompt there are prompts that need no setting.
+        """
         action: Action | None = getattr(self.settings.actions, name)
-        return action
+        if action is not None or self._takes_action:
+            return action
+        if PROMPT in self.profile.run.placeholders():
+            return PROMPTS.get(name)
+        return {} if name == "success" else None
+
+    def values(self, action_name: str, text: str | None = None) -> dict[str, Any]:
+        """The values of a new run's placeholders. text: what an echo action is to return.
+
+        Raises LookupError if the action is not configured.
+        """
+        action = self.action(action_name)
+        if action is None:
+            raise LookupError(f"[target.actions.{action_name}] is not configured")
+        if text is not None:
+            action = _with_text(action, text)
+        fresh = {name: fill(value, {}) for name, value in self.profile.variables.items()}
+        own = {_ACTION: action} if self._takes_action else _variables_of(action)
+        return {**fresh, **self._variables, **own}
+
+    def creation(self, values: Mapping[str, Any]) -> HttpRequest | None:
+        """The request to send before the run with these values; None if the API has none."""
+        create = self.profile.create
+        return None if create is None else build(create, create.path, values, self._headers(self.principal))
+
+    def kept(self, answer: Exchange) -> dict[str, Any]:
+        """What the run needs of the answer to `creation`. Raises CreationError if it is not there."""
+        if answer.status is None or not 200 <= answer.status < 300 or answer.head is None:
+            raise CreationError(answer, "was not accepted")
+        try:
+            body = json.loads(answer.body) if answer.body.strip() else None
+        except ValueError:
+            body = None
+        head = answer.head
+        document = {"status": answer.status, "body": body, "header": {n.lower(): v for n, v in head.headers}}
+        create = self.profile.create
+        found = {name: at.find(document) for name, at in create.keep.items()} if create else {}
+        for name, value in found.items():
+            if value is None:
+                raise CreationError(answer, f"did not tell {name}")
+        return found
+
+    def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
+        """A request for a new run of an action, of an API that needs no request before. key: None makes a new one.
+
+        Raises LookupError if the action is not configured.
+        """
+        return self.run_with(self.values(action_name), key=key, run_id=run_id)
+
+    def run_with(
+        self, values: Mapping[str, Any], *, key: str | None = None, run_id: str | None = None
+    ) -> HttpRequest:
+        """A request for a new run with these `values`, which have what `kept` found."""
+        request = self._filled(values, key=key or new_key())
+        return request if run_id is None else request.with_json({**request.json(), "runId": run_id})
+
+    def _filled(self, values: Mapping[str, Any], *, key: str | None) -> HttpRequest:
+        run = self.profile.run
+        request = build(run, self.path, values, self._headers(self.principal), self.settings.body)
+        idempotency = self.profile.idempotency
+        return request if idempotency is None else request.with_header(idempotency.header, key)
+
+    def _headers(self, sender: Principal) -> tuple[tuple[str, str], ...]:
+        """The header fields of every request. `Content-Type` comes from the body."""
+        own = {
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",  # a compressor may hold events back
+            **({"Authorization": f"Bearer {sender.token}"} if sender.token else {}),
+        }
+        further = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
+        return tuple({**own, **further}.items())
+
+    def reread(self, request: HttpRequest, run_id: str | None) -> HttpRequest:
+        """A request for a run's events from the first one: the same request, where a key makes it the same run.
+
+        request, run_id: of the run. Raises LookupError if the API has no such request, or if there is no run id
+        although it needs one.
+        """
+        if self.profile.idempotency is not None:
+            return request
+        return self._resumed(request, run_id, None)
+
+    def resume(self, request: HttpRequest, run_id: str | None, after: str | None) -> HttpRequest:
+        """A request for a run's events after the one with the id `after`; None: from the first one.
+
+        Raises LookupError as `reread`.
+        """
+        if after is None:
+            return self.reread(request, run_id)
+        return self._resumed(request, run_id, after)
+
+    def _resumed(self, first: HttpRequest, run_id: str | None, after: str | None) -> HttpRequest:
+        resume = self.profile.resume
+        if resume is None:
+            raise LookupError("this API promises no resumption of a cut stream")
+        if after is None:
+            after = resume.start
+        if resume.path is None:
+            request, values = first, {**first.values, _LAST_ID: after}
+            for name, template in resume.headers.items():
+                request = request.with_header(name, None if after is None else str(fill(template, values)))
+            return request
+        values = self._of_run(first, run_id, {} if after is None else {_LAST_ID: after})
+        return build(resume, resume.path, values, self._headers(self.principal))
+
+    def cancellation(self, first: HttpRequest, run_id: str | None) -> HttpRequest:
+        """The request that cancels a run. Raises LookupError as `reread`."""
+        if self.profile.cancel is None or self.profile.cancel.request is None:
+            raise LookupError("this API promises no request that cancels a run")
+        request = self.profile.cancel.request
+        return build(request, request.path, self._of_run(first, run_id), self._headers(self.principal))
+
+    def outcome_request(self, first: HttpRequest, run_id: str | None) -> HttpRequest:
+        """The request that asks how a run ended. Raises LookupError as `reread`."""
+        outcome = self.profile.outcome
+        if outcome is None:
+            raise LookupError("this API promises no request for a run's outcome")
+        return build(outcome, outcome.path, self._of_run(first, run_id), self._headers(self.principal))
+
+    def _of_run(
+        self, first: HttpRequest, run_id: str | None, further: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        if run_id is None and self.profile.events.run_id is not None:
+            raise LookupError("the stream did not tell its run id")
+        return {**first.values, **(further or {}), _RUN_ID: run_id}
+
+    def conflicting(self, request: HttpRequest) -> HttpRequest:
+        """The request of a run with a different body under the same key, which is as valid."""
+        if self._takes_action:
+            return with_different_body(request)
+        values = dict(request.values)
+        values[PROMPT] = f"{values.get(PROMPT, '')} {_OTHER_PROMPT}"
+        idempotency = self.profile.idempotency
+        return self._filled(values, key=request.header(idempotency.header) if idempotency else None)
+
+    def with_key(self, request: HttpRequest, key: str | None) -> HttpRequest:
+        """The request with a different idempotency key; None: without one."""
+        idempotency = self.profile.idempotency
+        return request if idempotency is None else request.with_header(idempotency.header, key)
+
+    def key_of(self, request: HttpRequest) -> str | None:
+        """The request's idempotency key; None if it has none."""
+        idempotency = self.profile.idempotency
+        return None if idempotency is None else request.header(idempotency.header)
 
     def body(
         self, action: Action, *, run_id: str | None = None, organization_id: str | None = None
     ) -> dict[str, Any]:
-        """A request body for `action`, with a new session id."""
+        """A request body for a workflowAction, with a new session id."""
         body: dict[str, Any] = {
             "organizationId": organization_id or self.principal.organization_id,
             "sessionId": str(uuid.uuid4()),
@@ -118,28 +326,24 @@ class Target:
         principal: Principal | None = None,
         path: str | None = None,
     ) -> HttpRequest:
-        """The documented request, with `key` as its Idempotency-Key if it is not None."""
-        sender = principal or self.principal
-        headers: tuple[tuple[str, str], ...] = (
-            ("Content-Type", "application/json"),
-            ("Accept", "text/event-stream"),
-            ("Accept-Encoding", "identity"),  # a compressor may hold events back
-        )
-        if sender.token:
-            headers = (("Authorization", f"Bearer {sender.token}"), *headers)
-        if key is not None:
-            headers = (*headers, ("Idempotency-Key", key))
-        return HttpRequest.post_json(path or self.settings.path, headers, body)
+        """The documented request with this body, and `key` as its idempotency key if it is not None."""
+        headers = (("Content-Type", "application/json"), *self._headers(principal or self.principal))
+        return self.with_key(HttpRequest.post_json(path or self.path, headers, body), key)
 
-    def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
-        """A request for a new run of the configured action. key: None makes a new one.
 
-        Raises LookupError if the action is not configured.
-        """
-        action = self.action(action_name)
-        if action is None:
-            raise LookupError(f"[target.actions.{action_name}] is not configured")
-        return self.post(self.body(action, run_id=run_id), key=key or new_key())
+def _variables_of(action: Action | None) -> Mapping[str, Any]:
+    """The values in an action of an API that has no workflowAction: a text is its prompt."""
+    return {PROMPT: action} if isinstance(action, str) else action or {}
+
+
+def _with_text(action: Action, text: str) -> Action:
+    """The action with `text` where its placeholder is."""
+    if isinstance(action, str):
+        return action.replace(ECHO_PLACEHOLDER, text)
+    return {
+        name: value.replace(ECHO_PLACEHOLDER, text) if isinstance(value, str) else value
+        for name, value in action.items()
+    }
 
 
 def with_different_body(request: HttpRequest) -> HttpRequest:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One HTTP/1.1 request; header fields keep their order."""
+    """One HTTP/1.1 request; header fields keep their order.
+
+    values: what its template was filled with, for later requests about the same run.
+    """
 
     method: str
     target: str
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
+    values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def post_json(cls, target: str, headers: tuple[tuple[str, str], ...], body: Any) -> Self:
@@ -35,6 +40,10 @@ class HttpRequest:
         """A copy with header field `name` set to `value`, or without it if `value` is None."""
         kept = tuple((key, old) for key, old in self.headers if key.lower() != name.lower())
         return replace(self, headers=kept if value is None else (*kept, (name, value)))
+
+    def with_body(self, body: bytes) -> Self:
+        """A copy with a different body."""
+        return replace(self, body=body)
 
     def json(self) -> Any:
         """The body as a JSON value. Raises ValueError when it is not JSON."""

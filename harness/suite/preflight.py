@@ -7,14 +7,17 @@ different protocol, a different path, a web page, a rejected token. A faulty end
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 
 from harness.config.settings import Settings
-from harness.config.target import Target
+from harness.config.target import CreationError, Target
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules.rule import quoted
 from harness.errors import HarnessError, LocalResourceError
+from harness.profiles.library import DEFAULT
+from harness.suite.new_run import new_run
 from harness.suite.throttle import MAX_WAIT_S, retry_after_s
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
@@ -37,22 +40,31 @@ async def preflight(target: Target) -> Exchange:
     A 429 or 503 is retried after the time in Retry-After, for 30 s in all.
     """
     redact = Redactor(target.secrets)
-    url = redact.sentence(f"{target.settings.base_url}".rstrip("/") + target.settings.path)
+    base_url = f"{target.settings.base_url}".rstrip("/")
+    url = redact.sentence(base_url + target.settings.path)
+    no_run: CreationError | None = None
     try:
         response = await _first_response(target)
     except LocalResourceError as fault:
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
+    except CreationError as caught:
+        no_run, response = caught, caught.answer
+        url = redact.sentence(base_url + response.request.target)
     problem = await other_protocol(target.endpoint, response) or wrong_target(
         target, redact.exchange(response)
     )
     if problem is not None:
         raise PreflightError(f"the target {url} {redact.sentence(problem)}")
+    if no_run is not None:
+        raise PreflightError(
+            f"the target {base_url} is not what its profile says: {redact.sentence(str(no_run))}"
+        )
     return response
 
 
 async def _first_response(target: Target) -> Exchange:
     client = AsyncClient(target.endpoint, target.expectations.budgets, target.memory, target.profile)
-    response = await client.exchange(target.run("success"), "preflight")
+    response = await _run(client, target)
     waited_s = 0.0
     for _ in range(_RETRIES_WHEN_THROTTLED):
         wait_s = retry_after_s(response)
@@ -60,8 +72,12 @@ async def _first_response(target: Target) -> Exchange:
             break
         waited_s += wait_s
         await asyncio.sleep(wait_s)
-        response = await client.exchange(target.run("success"), "preflight")
+        response = await _run(client, target)
     return response
+
+
+async def _run(client: AsyncClient, target: Target) -> Exchange:
+    return await client.exchange(await new_run(client, target, "success"), "preflight")
 
 
 def wrong_target(target: Target, response: Exchange) -> str | None:
@@ -102,12 +118,15 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
             "or --token-file"
         )
     if status in {401, 403}:
+        organization = target.principal.organization_id
         return (
-            f"rejected the token for organization {target.principal.organization_id!r} with status {status}: check "
-            "HARNESS_TARGET__TOKEN (or target.token, --token-file) and target.organization_id"
+            f"rejected the token{f' for organization {organization!r}' if organization else ''} with status {status}: "
+            "check HARNESS_TARGET__TOKEN (or target.token, --token-file)"
+            + (" and target.organization_id" if organization else "")
         )
     if status in _NO_ENDPOINT:
-        return f"is not an endpoint: POST got status {status}{_page(response)}; check target.path (--path)"
+        what = f"{response.request.method} got status {status}{_page(response)}{_said(target, response)}"
+        return f"is not an endpoint: {what}; check target.path (--path){_or_variables(target)}"
     if status in _REDIRECTS:
         location = (response.head.value("location") if response.head else None) or "no Location"
         return (
@@ -121,7 +140,28 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
             f"answered status {status} to several requests{asks}: wait until its rate limit or overload is over, or "
             "raise the limit for the test"
         )
+    if (
+        400 <= status < 500 and target.profile.name != DEFAULT
+    ):  # of workflow-actions, the suite says more about it
+        said = _said(target, response)
+        return f"rejected the first request with status {status}{said}: check target.profile{_or_variables(target)}"
     return None
+
+
+def _or_variables(target: Target) -> str:
+    names = ", ".join(f"target.variables.{name}" for name in target.profile.needs)
+    return f" and {names}" if names and target.profile.name != DEFAULT else ""
+
+
+def _said(target: Target, response: Exchange) -> str:
+    """What a JSON body says about a rejection, in brackets; empty for the API whose rejections the suite judges."""
+    if target.profile.name == DEFAULT:
+        return ""
+    try:
+        text = json.dumps(json.loads(response.body), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return ""
+    return f" ({quoted(text, _QUOTED_CHARS)})"
 
 
 def _wrong_media_type(response: Exchange) -> str | None:

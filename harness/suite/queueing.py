@@ -11,8 +11,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.config.target import Target
+from harness.config.target import CreationError, Target
 from harness.contract.exchange import Exchange
+from harness.suite.new_run import new_run
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 
 PROBES = 8
@@ -39,9 +40,13 @@ async def _probe(target: Target) -> int | None:
     patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
     client = AsyncClient(target.endpoint, patient, target.memory, target.profile)
     action = "long" if target.action("long") is not None else "success"
+    try:
+        requests = [await new_run(client, target, action) for _ in range(PROBES)]
+    except CreationError:  # nothing would begin
+        return None
     runs = [
-        client.open(target.run(action), f"a run to find a queue, {number} of {PROBES}")
-        for number in range(1, PROBES + 1)
+        client.open(request, f"a run to find a queue, {number} of {PROBES}")
+        for number, request in enumerate(requests, 1)
     ]
     began = await asyncio.gather(*(run.events(1) for run in runs))
     if not all(began) or not await _one_ends(runs):

@@ -16,12 +16,13 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from harness.config.settings import Settings
-from harness.config.target import Target
+from harness.config.target import CreationError, Target
 from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need, Requirement
 from harness.profiles.capability import Capability
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.protocol.request import HttpRequest
+from harness.suite.new_run import BEFORE_A_RUN
 from harness.suite.sending import NotApplicable, PatientSender, Undecided
 from harness.suite.throttle import retry_after_s
 from harness.suite.time_limit import TimeLimit
@@ -89,12 +90,25 @@ class ScenarioContext(PatientSender):
         while running := [task for task in self._started.values() if task is not own and not task.done()]:
             await asyncio.wait(running)
 
-    def request(self, action: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
-        """A valid request for a new run of an action. Raises NotApplicable if the action is not configured."""
+    async def request(
+        self, action: str, *, key: str | None = None, run_id: str | None = None, text: str | None = None
+    ) -> HttpRequest:
+        """A valid request for a new run of an action, after what the API wants before it. text: for an echo action.
+
+        Raises NotApplicable if the action is not configured, and Undecided if no run can be started.
+        """
         try:
-            return self.target.run(action, key=key, run_id=run_id)
+            values = self.target.values(action, text)
         except LookupError:
             raise NotApplicable(f"configure [target.actions.{action}]") from None
+        creation = self.target.creation(values)
+        if creation is not None:
+            answer = await self.send(creation, BEFORE_A_RUN)
+            try:
+                values |= self.target.kept(answer)
+            except CreationError as problem:
+                raise Undecided(str(problem)) from None
+        return self.target.run_with(values, key=key, run_id=run_id)
 
     def require(self, need: Need) -> None:
         """Raises NotApplicable if the target does not offer `need`."""

@@ -15,11 +15,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from harness.config.target import Target
+from harness.config.target import CreationError, Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
 from harness.formatting import counted
 from harness.protocol.request import HttpRequest
+from harness.suite.new_run import new_run
 from harness.suite.queueing import runs_at_once
 from harness.suite.throttle import Throttle, retry_after_s
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
@@ -201,9 +202,7 @@ class PatientSender:
             if self.throttle.gave_up:
                 return False
             async with self._alone(count):
-                others = await asyncio.gather(
-                    *(self.client.exchange(self.target.run("success"), _CONTROL) for _ in range(count))
-                )
+                others = await asyncio.gather(*(self._control() for _ in range(count)))
             refused = [other for other in others if self._is_refused(other)]
             if len(refused) < count:
                 self.throttle.accepted()
@@ -211,6 +210,14 @@ class PatientSender:
                 await asyncio.gather(*map(self.throttle.rejected, refused))
                 return False
         return True
+
+    async def _control(self) -> Exchange:
+        """The response to a valid request for a run, or to what comes before it, if that is not accepted."""
+        try:
+            request = await new_run(self.client, self.target, "success")
+        except CreationError as problem:
+            return problem.answer
+        return await self.client.exchange(request, _CONTROL)
 
     def _explain(self, refused: Exchange, count: int) -> str:
         advice = "limit the suite with --harness-max-concurrency"
@@ -334,7 +341,7 @@ class PatientSender:
             await asyncio.sleep(retry_after_s(last))
             async with self.connections(1):
                 last = await self.client.open(request, label, cut=cut).result()
-                other = await self.client.exchange(self.target.run("success"), _CONTROL)
+                other = await self._control()
             if not self._is_refused(last) or not self._is_refused(other):
                 return last
         async with self._settling:

@@ -109,7 +109,10 @@ def test_nothing_of_the_embedded_server_is_a_default(
         monkeypatch.setenv("HARNESS_TARGET__BASE_URL", base_url)
     settings = load_settings()
     assert settings.target == TargetSettings(base_url=base_url)
-    assert settings.target.model_dump(exclude_none=True, exclude_defaults=True).keys() <= {"base_url"}
+    assert settings.target.model_dump(exclude_none=True, exclude_defaults=True).keys() <= {
+        "base_url",
+        "path",  # the profile's
+    }
     assert settings.target.organization_id is None
     assert settings.secrets() == ()
     assert settings.expectations == Expectations()

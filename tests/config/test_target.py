@@ -5,8 +5,12 @@ from typing import Any
 import pytest
 
 from harness.config.settings import Settings
+from harness.config.sources import load_settings
 from harness.config.target import Principal, Target, with_different_body
+from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
+from harness.profiles.prompts import PROMPTS
+from harness.protocol.request import HttpRequest
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 
@@ -113,9 +117,89 @@ def test_an_invalid_target(values: dict[str, Any], message: str) -> None:
 
 def test_the_profile_of_a_target_is_its_api() -> None:
     assert target().profile.name == "workflow-actions"
-    assert target(profile="openai-chat").profile.name == "openai-chat"
+    assert openai().profile.name == "openai-chat"
 
 
 def test_an_unknown_profile_is_named_with_what_is_near() -> None:
     with pytest.raises(SettingsError, match="there is no profile 'openai-chats'; did you mean openai-chat"):
-        target(profile="openai-chats")
+        load_settings(flags={"target": {"profile": "openai-chats"}})
+
+
+def openai(**values: Any) -> Target:
+    settings = {
+        "base_url": "http://127.0.0.1:9",
+        "profile": "openai-chat",
+        "variables": {"model": "m"},
+        **values,
+    }
+    return Target(Settings.model_validate({"target": settings}))
+
+
+def test_an_endpoint_that_takes_a_prompt_needs_no_action() -> None:
+    request = openai(token="one").run("success")
+    assert (request.method, request.target) == ("POST", "/v1/chat/completions")
+    assert request.header("authorization") == "Bearer one"
+    assert request.header("content-type") == "application/json"
+    assert request.header("idempotency-key") is None
+    body = request.json()
+    assert (body["model"], body["stream"]) == ("m", True)
+    assert body["messages"] == [{"role": "user", "content": PROMPTS["success"]}]
+
+
+def test_an_action_is_a_prompt_or_variables() -> None:
+    one = openai(actions={"success": "Say hello", "long": {"prompt": "Count", "model": "slow"}})
+    assert one.run("success").json()["messages"][0]["content"] == "Say hello"
+    body = one.run("long").json()
+    assert (body["model"], body["messages"][0]["content"]) == ("slow", "Count")
+    echoed = build_run(one, "echo", text="a <b>\n")
+    assert echoed.json()["messages"][0]["content"].endswith("else: a <b>\n")
+
+
+def build_run(one: Target, action: str, text: str | None = None) -> HttpRequest:
+    return one.run_with(one.values(action, text))
+
+
+def test_what_offers_a_situation_has_a_prompt() -> None:
+    one = openai()
+    offered = {need for need in Need if one.offers(need)}
+    assert offered == {Need.LONG_ACTION, Need.ECHO_ACTION}
+    with pytest.raises(LookupError, match=r"\[target\.actions\.failure\] is not configured"):
+        one.run("failure")
+
+
+def test_own_header_fields_and_members_of_the_body() -> None:
+    one = openai(headers={"x-api-key": "secret-key-1", "Accept": "*/*"}, body={"temperature": 0})
+    request = one.run("success")
+    assert (request.header("x-api-key"), request.header("accept")) == ("secret-key-1", "*/*")
+    assert request.json()["temperature"] == 0
+    assert one.secrets == ("secret-key-1",)
+
+
+def test_a_conflicting_request_has_another_prompt_and_the_same_key() -> None:
+    one = Target(
+        Settings.model_validate(
+            {"target": {"base_url": "http://127.0.0.1:9", "profile": "agno", "variables": {"agent": "a b"}}}
+        )
+    )
+    first = one.run("success")
+    other = one.conflicting(first)
+    assert first.target == other.target == "/agents/a%20b/runs"
+    assert first.header("idempotency-key") == other.header("idempotency-key") is not None
+    assert first.body != other.body
+    assert b"another request" in other.body
+    session = first.values["session_id"].encode()
+    assert session in first.body
+    assert session in other.body
+    assert first.header("content-type").startswith("multipart/form-data; boundary=")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"variables": {}}, r"the profile openai-chat needs the variable model \(.*\): use --model NAME"),
+        ({"variables": {"model": "m", "modle": "x"}}, "target.variables has 'modle', which the profile"),
+    ],
+)
+def test_variables_that_are_missing_or_unknown(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        openai(**values)

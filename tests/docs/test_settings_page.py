@@ -23,12 +23,14 @@ VALUES = {
     "number": "1.5",
     "share": "5%",
     "table": '{"toolId": "t"}',
+    "table or text": '{"toolId": "t"}',
     "duration": "5s",
     "list of texts": '["error_rate > 20%"]',
 }
 #: Texts of a certain form.
 FORMS = {
     "target.base_url": "http://h",
+    "target.profile": "openai-chat",
     "export.otlp_endpoint": "http://h:4318",
     "load.ramp": "1:2:5s",
     "load.steps": "1:5s",

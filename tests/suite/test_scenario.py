@@ -69,7 +69,7 @@ def test_what_a_scenario_raises_is_raised_for_each_who_asks() -> None:
 
     async def lacking(context: ScenarioContext) -> None:
         played.append("lacking")
-        context.request("quiet")
+        await context.request("quiet")
 
     async def job() -> None:
         context = ScenarioContext(settings())
@@ -90,7 +90,7 @@ def test_a_scenario_waits_for_the_end_of_others_that_were_started_whatever_their
         order.append("slow")
 
     async def lacking(context: ScenarioContext) -> None:
-        context.request("quiet")
+        await context.request("quiet")
 
     async def never(context: ScenarioContext) -> None:
         order.append("never")
@@ -129,7 +129,7 @@ def test_closing_the_world_stops_what_is_played_and_sent() -> None:
     async def job() -> None:
         async with listening(sending_and_waiting(head(200, STREAM))) as server:
             context = ScenarioContext(settings(server.port))
-            live = context.open(context.request("success"), "a run")
+            live = context.open(await context.request("success"), "a run")
 
             async def endless(context: ScenarioContext) -> None:
                 await asyncio.sleep(60)
@@ -149,7 +149,7 @@ def test_requests_of_one_kind_keep_their_names_and_order() -> None:
     async def job() -> None:
         async with listening(sending(WHOLE)) as server:
             context = ScenarioContext(settings(server.port))
-            requests = {number: context.request("success", key=f"k{number}") for number in range(20)}
+            requests = {number: await context.request("success", key=f"k{number}") for number in range(20)}
             answers = await context.send_all(requests, "number")
             assert list(answers) == list(range(20))
             assert [one.label for one in answers.values()] == [f"number: {number}" for number in range(20)]
@@ -204,9 +204,11 @@ def test_connections_are_held_within_the_limit() -> None:
 
             async def together(_context: ScenarioContext) -> None:
                 async with context.connections(3):
-                    await asyncio.gather(*(context.send(context.request("success"), "one") for _ in range(3)))
+                    await asyncio.gather(
+                        *[context.send(await context.request("success"), "one") for _ in range(3)]
+                    )
 
-            singles = [context.send(context.request("success"), "single") for _ in range(8)]
+            singles = [context.send(await context.request("success"), "single") for _ in range(8)]
             await asyncio.gather(*singles, context.run_once(together), context.run_once(together))
             assert len(server.connections) == 11
             with pytest.raises(NotApplicable, match=r"4 simultaneous connections needed; .* allows 3"):
@@ -229,13 +231,13 @@ def test_a_429_is_honoured_a_few_times() -> None:
     async def job() -> None:
         async with listening(script) as server:
             context = ScenarioContext(settings(server.port))
-            answer = await context.send(context.request("success"), "a run")
+            answer = await context.send(await context.request("success"), "a run")
             assert (answer.status, counts["/first"]) == (200, 3)
             assert answer.label == "a run (again, after a 429)"
             await context.close()
         async with listening(sending(head(429, {"Content-Length": "0", "Retry-After": "0"}))) as server:
             context = ScenarioContext(settings(server.port))
-            assert (await context.send(context.request("success"), "a run")).status == 429
+            assert (await context.send(await context.request("success"), "a run")).status == 429
             assert len(server.connections) == 4
             await context.close()
 
@@ -252,8 +254,8 @@ def test_a_request_that_is_refused_while_others_are_accepted_has_its_answer() ->
     async def job() -> None:
         async with listening(script) as server:
             context = ScenarioContext(settings(server.port))
-            await context.send(context.request("success"), "a run")
-            answer = await context.send(context.request("success", key="refused-for-ever"), "a retry")
+            await context.send(await context.request("success"), "a run")
+            answer = await context.send(await context.request("success", key="refused-for-ever"), "a retry")
             assert (answer.status, answer.label) == (429, "a retry (again, after a 429)")
             assert not context.throttle.gave_up
             await context.close()
@@ -268,11 +270,11 @@ def test_a_target_that_refuses_everything_is_undecided_and_not_asked_for_ever() 
     async def job() -> None:
         async with listening(script) as server:
             context = ScenarioContext(settings(server.port))
-            await context.send(context.request("success", key="the-first"), "a run")
+            await context.send(await context.request("success", key="the-first"), "a run")
             for requests in (12, 1):
                 before = len(server.connections)
                 with pytest.raises(Undecided, match=r"refuses requests for now \(status 429\)") as caught:
-                    await context.send(context.request("success"), "another")
+                    await context.send(await context.request("success"), "another")
                 assert caught.value.ends_test
                 assert len(server.connections) - before <= requests
             await context.close()
@@ -296,7 +298,8 @@ def test_a_scenario_is_run_again_while_its_connections_are_refused(refused: int,
         played.append(context.parties(20))
         async with context.connections(2):
             streams = [
-                context.open(context.request("success", key=key), "a stream") for key in (None, "joiner")
+                context.open(await context.request("success", key=key), "a stream")
+                for key in (None, "joiner")
             ]
             return [await stream.result() for stream in streams]
 
@@ -326,7 +329,9 @@ def test_a_join_that_is_always_refused_is_judged_and_too_many_at_once_are_not() 
     async def joined(context: ScenarioContext) -> list[Exchange]:
         async with context.connections(2):
             names = {"the first": None, "the joiner": "joiner"}
-            streams = [context.open(context.request("success", key=key), name) for name, key in names.items()]
+            streams = [
+                context.open(await context.request("success", key=key), name) for name, key in names.items()
+            ]
             return [await stream.result() for stream in streams]
 
     async def job() -> None:

@@ -46,7 +46,8 @@ def test_what_is_not_applicable_needs_no_source_to_be_parsed(tmp_path: Path) -> 
 def test_a_search_that_is_called_off_waits_for_no_loop() -> None:
     settings = Settings.model_validate(settings_values("http://127.0.0.1:1"))
     loop = asyncio.new_event_loop()  # it never runs, as after the end of a session
-    search = _BodySearch(ScenarioContext(settings), loop)
+    context = ScenarioContext(settings)
+    search = _BodySearch(context, loop, context.target.run("success"))
     thread = threading.Thread(target=search.send, args=("source", "1"), daemon=True)
     thread.start()
     thread.join(0.5)

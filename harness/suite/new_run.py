@@ -1,0 +1,22 @@
+"""The request for a new run, after the request that some APIs want before it."""
+
+from __future__ import annotations
+
+from harness.config.target import Target
+from harness.protocol.request import HttpRequest
+from harness.transport.asyncio_client import AsyncClient
+
+BEFORE_A_RUN = "the request before a run"
+
+
+async def new_run(client: AsyncClient, target: Target, action: str) -> HttpRequest:
+    """A request for a new run of an action.
+
+    Raises LookupError if the action is not configured, and CreationError if the target did not answer what comes
+    before.
+    """
+    values = target.values(action)
+    creation = target.creation(values)
+    if creation is not None:
+        values |= target.kept(await client.exchange(creation, BEFORE_A_RUN))
+    return target.run_with(values)
