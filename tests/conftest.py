@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import gc
 
 import pytest
@@ -39,6 +41,11 @@ class ByModule(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
         return nodeid if module in SPLIT else module
+
+
+def pytest_configure() -> None:
+    """With nohup, this process ignores the signal, and so would those that the tests hang up."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(optionalhook=True)
