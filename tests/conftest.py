@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-
 import gc
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings

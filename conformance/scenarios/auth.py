@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from urllib.parse import quote
 
-from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need
 from harness.profiles.workflow_actions.request import new_key
@@ -43,7 +42,9 @@ async def keys_without_token(context: ScenarioContext) -> tuple[Exchange, Exchan
     known = (await context.run_once(completed_run)).request.with_header("Authorization", None)
     return (
         await context.send(known, "a known key without a token"),
-        await context.send(with_different_body(known), "a known key and a different body without a token"),
+        await context.send(
+            context.target.conflicting(known), "a known key and a different body without a token"
+        ),
         await context.send(known.with_header("Idempotency-Key", new_key()), "an unknown key without a token"),
         await context.send(
             known.with_header("Idempotency-Key", new_key()), "a second unknown key without a token"

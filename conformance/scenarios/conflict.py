@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
 from harness.profiles.workflow_actions.request import new_key
 from harness.suite.scenario import ScenarioContext
@@ -24,7 +23,7 @@ async def conflict_after_completion(
 ) -> tuple[Exchange, Exchange, Exchange, Exchange]:
     """A completed run, its key with a different body, the first body again, the different body again."""
     request = await context.request("success")
-    other = with_different_body(request)
+    other = context.target.conflicting(request)
     return (
         await context.send(request, "a completed run"),
         await context.send(other, "a different body with its key"),
@@ -39,7 +38,9 @@ async def conflict_in_flight(context: ScenarioContext) -> tuple[Exchange, Exchan
     async with context.connections(2):
         first = context.open(request, "a long run")
         await first.events(2)
-        second = context.open(with_different_body(request), "a different body while the run is in flight")
+        second = context.open(
+            context.target.conflicting(request), "a different body while the run is in flight"
+        )
         original, conflicting = await asyncio.gather(first.result(), second.result())
     return original, conflicting, await context.send(request, "the first body again")
 
@@ -54,7 +55,7 @@ async def conflicts_at_moments(context: ScenarioContext) -> list[Exchange]:
             sent_at(
                 context,
                 first,
-                with_different_body(request),
+                context.target.conflicting(request),
                 f"a different body {moment.wait_s * 1000:.0f} ms after event {moment.event}",
                 moment,
             )

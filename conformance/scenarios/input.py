@@ -7,13 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from harness.contract.exchange import Exchange
+from harness.profiles.library import DEFAULT
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
 
-REQUIRED = ("organizationId", "sessionId", "workflowAction")
 TOO_LARGE_BYTES = 24_000_000
 _NESTED = 20_000
+
+
+_WRONG_TYPES: dict[str, dict[str, Any]] = {
+    "a number as organizationId": {"organizationId": 7},
+    "an object as sessionId": {"sessionId": {}},
+    "null as sessionId": {"sessionId": None},
+    "a text as workflowAction": {"workflowAction": "echo"},
+    "an array as workflowAction": {"workflowAction": []},
+    "a number as fileThreadId": {"fileThreadId": 7},
+    "an object as previousOutputs": {"previousOutputs": {}},
+    "a text in previousOutputs": {"previousOutputs": ["text"]},
+    "a number as userTimezone": {"userTimezone": 7},
+    "an array as runId": {"runId": []},
+}
+"""Of the documented fields of workflow-actions, the optional ones too."""
 
 
 async def _raw(context: ScenarioContext, body: bytes) -> HttpRequest:
@@ -21,9 +36,11 @@ async def _raw(context: ScenarioContext, body: bytes) -> HttpRequest:
 
 
 async def _with_bodies(context: ScenarioContext, bodies: dict[str, Any], label: str) -> dict[str, Exchange]:
-    return await context.send_all(
-        {name: context.target.post(body, key=new_key()) for name, body in bodies.items()}, label
-    )
+    valid = await context.request("success")
+    requests = {
+        name: context.target.with_key(valid.with_json(body), new_key()) for name, body in bodies.items()
+    }
+    return await context.send_all(requests, label)
 
 
 async def _body(context: ScenarioContext) -> dict[str, Any]:
@@ -47,26 +64,26 @@ async def bodies_not_json(context: ScenarioContext) -> dict[str, Exchange]:
 
 async def bodies_without_a_field(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies without one required field."""
-    body = await _body(context)
-    bodies = {name: {key: value for key, value in body.items() if key != name} for name in REQUIRED}
-    return await _with_bodies(context, bodies, "a body without")
+    valid = await context.request("success")
+    return await context.send_all(
+        {name: context.target.without(valid, name) for name in context.target.profile.rejects.required},
+        "a body without",
+    )
 
 
 async def bodies_with_wrong_types(context: ScenarioContext) -> dict[str, Exchange]:
     """Bodies with one value of the wrong type."""
-    wrong: dict[str, dict[str, Any]] = {
-        "a number as organizationId": {"organizationId": 7},
-        "an object as sessionId": {"sessionId": {}},
-        "null as sessionId": {"sessionId": None},
-        "a text as workflowAction": {"workflowAction": "echo"},
-        "an array as workflowAction": {"workflowAction": []},
-        "a number as fileThreadId": {"fileThreadId": 7},
-        "an object as previousOutputs": {"previousOutputs": {}},
-        "a text in previousOutputs": {"previousOutputs": ["text"]},
-        "a number as userTimezone": {"userTimezone": 7},
-        "an array as runId": {"runId": []},
-    }
     body = await _body(context)
+    if context.target.profile.name == DEFAULT:
+        wrong = _WRONG_TYPES
+    else:
+        wrong = {
+            f"{'a text' if isinstance(body[name], list | dict) else 'an object'} as {name}": {
+                name: "text" if isinstance(body[name], list | dict) else {}
+            }
+            for name in context.target.profile.rejects.required
+            if name in body
+        }
     return await _with_bodies(context, {name: {**body, **part} for name, part in wrong.items()}, "sent")
 
 
@@ -128,7 +145,10 @@ async def body_as_text(context: ScenarioContext) -> Exchange:
 async def body_too_large(context: ScenarioContext) -> Exchange:
     """A valid body with one very long value."""
     context.forbid_when_read_only("oversized bodies")
+    valid = await context.request("success")
+    if context.target.profile.run.form is not None:
+        return await context.send(valid.with_body(valid.body + b"x" * TOO_LARGE_BYTES), "an oversized body")
     place = new_key()  # encoding the long text as JSON would delay all other scenarios
-    request = context.target.post({**await _body(context), "fileThreadId": place}, key=new_key())
+    request = valid.with_json({**valid.json(), "fileThreadId": place})
     body = request.body.replace(place.encode(), b"x" * TOO_LARGE_BYTES)
     return await context.send(replace(request, body=body), "an oversized body")

@@ -8,7 +8,6 @@ import unicodedata
 import uuid
 from collections.abc import Callable
 
-from harness.config.target import with_different_body
 from harness.contract.exchange import Exchange
 from harness.suite.scenario import ScenarioContext, gather_some
 
@@ -40,7 +39,7 @@ async def _runs(context: ScenarioContext, kind: str, keys: list[str]) -> list[Ex
     template = await context.request("success")
     requests = {key: template.with_header("Idempotency-Key", key) for key in keys}
     if len(keys) > 2:
-        requests[keys[-1]] = with_different_body(requests[keys[-1]])
+        requests[keys[-1]] = context.target.conflicting(requests[keys[-1]])
     first = await context.send(requests.pop(keys[0]), f"the first of several keys ({kind})")
     numbered = {str(number): request for number, request in enumerate(requests.values(), 2)}
     others = await context.send_all(numbered, f"a key that differs only in {kind}")

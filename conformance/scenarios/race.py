@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from functools import partial
 
-from harness.config.target import with_different_body
 from harness.contract.exchange import Ending, Exchange
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
@@ -62,7 +61,7 @@ async def different_bodies_together(context: ScenarioContext) -> list[list[Excha
 
     async def race(number: int) -> list[Exchange]:
         request = await context.request("success")
-        others = (with_different_body(request) for _ in range(context.parties(PARTIES) - 1))
+        others = (context.target.conflicting(request) for _ in range(context.parties(PARTIES) - 1))
         return await _together(context, [request, *others], f"round {number} of different bodies")
 
     return [await context.unrefused(partial(race, number)) for number in range(1, ROUNDS + 1)]

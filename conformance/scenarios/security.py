@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from harness.contract.exchange import Exchange
+from harness.profiles.capability import Capability
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
@@ -22,20 +23,23 @@ from .runs import completed_run
 
 
 async def every_kind_of_response(context: ScenarioContext) -> list[Exchange]:
-    """An accepted request, and a rejection for each reason."""
-    refused = await asyncio.gather(
-        *(context.run_once(scenario) for scenario in (without_token, with_garbage_token, with_foreign_org))
-    )
-    others = await asyncio.gather(
-        *(
-            context.run_once(scenario)
-            for scenario in (completed_run, foreign_org_with_known_key, token_in_query)
-        )
-    )
-    conflict = await context.run_once(conflict_after_completion)
-    not_json = await context.run_once(bodies_not_json)
-    without = await context.run_once(bodies_without_a_field)
-    return [*others, *(first for first, _ in refused), conflict[1], *not_json.values(), *without.values()]
+    """An accepted request, and a rejection for each reason that the API documents."""
+    promises = context.target.promises
+    refused = [without_token, with_garbage_token]
+    single = [completed_run, token_in_query]
+    if promises(Capability.ORGANIZATION):
+        refused.append(with_foreign_org)
+        single.append(foreign_org_with_known_key)
+    pairs = await asyncio.gather(*(context.run_once(scenario) for scenario in refused))
+    responses = list(await asyncio.gather(*(context.run_once(scenario) for scenario in single)))
+    responses += [first for first, _ in pairs]
+    if promises(Capability.KEY_CONFLICT):
+        responses.append((await context.run_once(conflict_after_completion))[1])
+    if promises(Capability.MALFORMED_REJECTED):
+        responses += (await context.run_once(bodies_not_json)).values()
+    if promises(Capability.REQUIRED_FIELDS):
+        responses += (await context.run_once(bodies_without_a_field)).values()
+    return responses
 
 
 async def cors_responses(context: ScenarioContext) -> list[Exchange]:

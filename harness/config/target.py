@@ -296,6 +296,16 @@ class Target:
         idempotency = self.profile.idempotency
         return self._filled(values, key=request.header(idempotency.header) if idempotency else None)
 
+    def without(self, request: HttpRequest, name: str) -> HttpRequest:
+        """The request without one field of its body, and with a new key."""
+        run = self.profile.run
+        if run.form is None:
+            body = {field: value for field, value in request.json().items() if field != name}
+            return self.with_key(request.with_json(body), new_key())
+        form = {field: value for field, value in run.form.items() if field != name}
+        part = run.model_copy(update={"form": form})
+        return self.with_key(build(part, self.path, request.values, self._headers(self.principal)), new_key())
+
     def with_key(self, request: HttpRequest, key: str | None) -> HttpRequest:
         """The request with a different idempotency key; None: without one."""
         idempotency = self.profile.idempotency

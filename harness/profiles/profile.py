@@ -260,6 +260,15 @@ class Profile(Part):
         return frozenset(name for name, is_present in present.items() if is_present) | self.promises
 
     @property
+    def untested(self) -> frozenset[Capability]:
+        """What the API promises and the harness cannot test yet: reading a run again by a separate request."""
+        own_request = self.resume is not None and self.resume.path is not None
+        by_own_request = {Capability.RESUME_AFTER_ID}
+        if self.idempotency is None:
+            by_own_request |= {Capability.RESUME, Capability.SAME_EVENTS, Capability.REREAD}
+        return self.capabilities & by_own_request if own_request else frozenset()
+
+    @property
     def conflict_status(self) -> int | None:
         """The documented status of a used key with a different body; None if there is none."""
         conflict = self.idempotency.conflict if self.idempotency is not None else None

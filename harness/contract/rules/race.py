@@ -184,6 +184,7 @@ def no_crosstalk(runs: Mapping[str, Exchange]) -> RuleResult:
     why="A shared producer that dies with its first reader takes the others down.",
     fix="End only the subscription of the connection that closed; let the run and its other readers go on.",
     source="ours",
+    promise=(Capability.IDEMPOTENCY_KEY,),
 )
 def close_one(closed: Exchange, others: Sequence[Exchange]) -> RuleResult:
     if not closed.started_run or not others:

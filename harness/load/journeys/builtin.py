@@ -289,7 +289,15 @@ _PROMISES: Mapping[str, frozenset[Capability]] = {
 
 
 def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:
-    """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left."""
+    """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left.
+
+    It also raises SettingsError for an API whose runs need a request before them, which a load cannot send yet.
+    """
+    if profile.create is not None:
+        raise SettingsError(
+            f"a load cannot test {profile.name} yet: its runs need a request before them ([create]), which a load does "
+            "not send; use harness conformance"
+        )
     left = {
         name: weight if _PROMISES.get(name, frozenset()) <= profile.capabilities else 0
         for name, weight in weights.items()

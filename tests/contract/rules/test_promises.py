@@ -59,7 +59,7 @@ def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
         ("ag-ui", "run-id", {"echoed"}),
         ("openai-chat", "run-id", set()),
         ("agno", "run-id", {"constant"}),
-        ("openai-chat", "race", {"no-crosstalk", "close-one", "slow-reader"}),
+        ("openai-chat", "race", {"no-crosstalk", "slow-reader"}),
     ],
 )  # fmt: skip
 def test_what_applies_follows_from_the_parts_of_the_profile(profile: str, area: str, names: set[str]) -> None:
