@@ -123,9 +123,7 @@ class ScenarioContext(PatientSender):
             return "the target is used without a token; configure target.token to test how it checks tokens"
         untested = [name for name in Capability if name in requirement.promise & profile.untested]
         if untested:
-            return (
-                f"the harness cannot test {untested[0]} by a separate request yet (profile {profile.name})"
-            )
+            return f"the harness cannot test {untested[0]} by a separate request yet (profile {profile.name})"
         return requirement.not_promised(profile)
 
     def forbid_when_read_only(self, what: str) -> None:
