@@ -76,6 +76,7 @@ class NativeReads(ReadySockets):
 
     def __init__(self, epoll: select.epoll) -> None:
         super().__init__(epoll)
+        self._read_ready = native_reader.read_ready
         self._clock = ClockOffset()
         self._whole = self._buffer = memoryview(bytearray(MOST_BYTES))
 
@@ -85,7 +86,7 @@ class NativeReads(ReadySockets):
             self._buffer = self._whole[:limit_bytes]
         now_ns = time.monotonic_ns()
         ahead_ns = self._clock.at_ns(now_ns)
-        return native_reader.read_ready(
+        return self._read_ready(
             self._epoll.fileno(),
             self._buffer,
             MOST_SOCKETS,

@@ -14,9 +14,9 @@ from contextlib import ExitStack
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from harness.transport import ready_sockets
 from harness.transport.connecting import prepare_socket
 from harness.transport.ready_sockets import NativeReads, PythonReads
+from tests.benchmarks.target import compiler
 from tests.benchmarks.test_decode import (
     EVENTS,
     _count_regular,
@@ -112,7 +112,7 @@ def test_the_full_decoder_is_not_too_slow(benchmark: BenchmarkFixture) -> None:
 
 
 @pytest.mark.benchmark(group="guard: reader in C and in Python")
-@pytest.mark.skipif(ready_sockets.native_reader is None, reason="the extension was not compiled")
+@pytest.mark.skipif(compiler() is None, reason="no C compiler")
 def test_the_native_reader_is_faster(benchmark: BenchmarkFixture) -> None:
     native, python = NativeReads(select.epoll()), PythonReads(select.epoll())
     with ExitStack() as stack:

@@ -18,11 +18,11 @@ from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
 from harness.load.stats.stream_metrics import RUN, measure
 from harness.run_clock import RUN_CLOCK
-from harness.transport import ready_sockets
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_client import GeventClient
 from harness.transport.timestamps import HAS_KERNEL_TIMESTAMPS, keep_kernel_timestamps_on
 from tests.contract.exchanges import LAST_CHUNK, POST, STREAM, chunk, done, head, token
+from tests.transport.readers import use_reader
 
 pytestmark = pytest.mark.skipif(not HAS_KERNEL_TIMESTAMPS, reason="no kernel timestamps on this system")
 
@@ -33,10 +33,7 @@ BUDGETS = Budgets(first_event_s=30.0, terminal_close_s=30.0, run_s=60.0)
 
 @pytest.fixture(params=["native", "python"], autouse=True)
 def reader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "python":
-        monkeypatch.setattr(ready_sockets, "native_reader", None)
-    elif ready_sockets.native_reader is None:
-        pytest.skip("the extension was not compiled")
+    use_reader(request.param, monkeypatch)
     hub = gevent.get_hub()
     monkeypatch.setattr(hub, "harness_poller", None, raising=False)
     keep_kernel_timestamps_on()

@@ -11,6 +11,7 @@ from harness.transport.connecting import prepare_socket
 from harness.transport.ready_sockets import NativeReads, PythonReads, ReadySockets
 from harness.transport.receiver import CutHow, close_connection
 from harness.transport.timestamps import ClockOffset, keep_kernel_timestamps_on
+from tests.transport.readers import use_reader
 from tests.transport.servers import connected
 
 pytestmark = pytest.mark.skipif(ready_sockets.ready_sockets() is None, reason="no epoll on this system")
@@ -20,10 +21,7 @@ MIB = 1 << 20
 @pytest.fixture(params=["native", "python"])
 def sockets(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> ReadySockets:
     """An empty set of either kind; both must do the same."""
-    if request.param == "python":
-        monkeypatch.setattr(ready_sockets, "native_reader", None)
-    elif ready_sockets.native_reader is None:
-        pytest.skip("the extension was not compiled")
+    use_reader(request.param, monkeypatch)
     found = ready_sockets.ready_sockets()
     assert type(found) is {"native": NativeReads, "python": PythonReads}[request.param]
     assert ready_sockets.reader_in_use() == request.param
