@@ -21,7 +21,7 @@ async def _refused_then_used(
 ) -> tuple[Exchange, Exchange]:
     """A request to reject, then a valid request with its key and a different body: is the key still free?"""
     first = await context.send(refused, label)
-    valid = await context.request("success", key=refused.header("idempotency-key"))
+    valid = await context.request("success", key=context.target.key_of(refused))
     return first, await context.send(valid, f"a valid request with the key of {label}")
 
 
@@ -45,10 +45,8 @@ async def keys_without_token(context: ScenarioContext) -> tuple[Exchange, Exchan
         await context.send(
             context.target.conflicting(known), "a known key and a different body without a token"
         ),
-        await context.send(known.with_header("Idempotency-Key", new_key()), "an unknown key without a token"),
-        await context.send(
-            known.with_header("Idempotency-Key", new_key()), "a second unknown key without a token"
-        ),
+        await context.send(context.target.with_key(known, new_key()), "an unknown key without a token"),
+        await context.send(context.target.with_key(known, new_key()), "a second unknown key without a token"),
     )
 
 
@@ -66,7 +64,7 @@ async def with_foreign_org(context: ScenarioContext) -> tuple[Exchange, Exchange
 
 async def foreign_org_with_known_key(context: ScenarioContext) -> Exchange:
     """A request with a foreign organizationId and a key that the principal's own organization has used."""
-    key = (await context.run_once(completed_run)).request.header("idempotency-key") or ""
+    key = context.target.key_of((await context.run_once(completed_run)).request) or ""
     return await context.send(await _foreign(context, key), "a foreign organization with a known key")
 
 
@@ -77,7 +75,7 @@ async def same_key_in_two_organizations(context: ScenarioContext) -> tuple[Excha
     assert second is not None
     first = await context.send(await context.request("success"), "a run of the first organization")
     body = {**first.request.json(), "organizationId": second.organization_id}
-    request = context.target.post(body, key=first.request.header("idempotency-key"), principal=second)
+    request = context.target.post(body, key=context.target.key_of(first.request), principal=second)
     return first, await context.send(request, "the same key in the second organization")
 
 

@@ -152,7 +152,7 @@ class _BodySearch:
         )
         # The first event is enough: whether the run ends is not checked here.
         return await self._context.send(
-            request.with_header("Idempotency-Key", new_key()), "a generated body", cut=Cut(after_events=1)
+            self._context.target.with_key(request, new_key()), "a generated body", cut=Cut(after_events=1)
         )
 
 

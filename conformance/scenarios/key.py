@@ -15,7 +15,7 @@ from .runs import completed_run
 
 
 async def _keyless(context: ScenarioContext, run_id: str | None = None) -> HttpRequest:
-    return (await context.request("success", run_id=run_id)).with_header("Idempotency-Key", None)
+    return context.target.with_key(await context.request("success", run_id=run_id), None)
 
 
 async def keyless_runs(context: ScenarioContext) -> tuple[Exchange, Exchange]:
@@ -50,7 +50,7 @@ async def bad_keys(context: ScenarioContext) -> dict[str, Exchange]:
     }
     template = await context.request("success")
     return await context.send_all(
-        {kind: template.with_header("Idempotency-Key", key) for kind, key in keys.items()}, "a bad key"
+        {kind: context.target.with_key(template, key) for kind, key in keys.items()}, "a bad key"
     )
 
 
@@ -68,7 +68,7 @@ async def injected_keys(context: ScenarioContext) -> dict[str, Exchange]:
     )
     template = await context.request("success")
     return await context.send_all(
-        {key: template.with_header("Idempotency-Key", key) for key in keys}, "an injection"
+        {key: context.target.with_key(template, key) for key in keys}, "an injection"
     )
 
 
@@ -79,7 +79,7 @@ async def key_on_other_route(context: ScenarioContext) -> tuple[Exchange, Exchan
     assert other is not None
     original = await context.run_once(completed_run)
     body = {**original.request.json(), **other.body}
-    request = context.target.post(body, key=original.request.header("idempotency-key"), path=other.path)
+    request = context.target.post(body, key=context.target.key_of(original.request), path=other.path)
     return original, await context.send(request, "the same key on the other route")
 
 
@@ -115,7 +115,7 @@ async def run_id_and_key(context: ScenarioContext) -> tuple[Exchange, Exchange, 
     request = await context.request("success", run_id=f"run-{uuid.uuid4()}")
     original = await context.send(request, "a run with key and runId")
     new_key_old_id = await context.send(
-        request.with_header("Idempotency-Key", new_key()), "a new key with the old runId"
+        context.target.with_key(request, new_key()), "a new key with the old runId"
     )
     old_key_new_id = await context.send(
         request.with_json({**request.json(), "runId": f"run-{uuid.uuid4()}"}), "the old key with a new runId"

@@ -37,7 +37,7 @@ async def keys_in_quotes(context: ScenarioContext) -> list[Exchange]:
 async def _runs(context: ScenarioContext, kind: str, keys: list[str]) -> list[Exchange]:
     """A run for each key: the first alone, then the others; all with the same body except the last of several."""
     template = await context.request("success")
-    requests = {key: template.with_header("Idempotency-Key", key) for key in keys}
+    requests = {key: context.target.with_key(template, key) for key in keys}
     if len(keys) > 2:
         requests[keys[-1]] = context.target.conflicting(requests[keys[-1]])
     first = await context.send(requests.pop(keys[0]), f"the first of several keys ({kind})")

@@ -47,7 +47,7 @@ async def cors_responses(context: ScenarioContext) -> list[Exchange]:
     request = (await context.request("success")).with_header("Origin", "https://elsewhere.example")
     accepted = await context.send(request, "a request with a foreign Origin")
     refused = await context.send(
-        request.with_header("Authorization", None).with_header("Idempotency-Key", new_key()),
+        context.target.with_key(request.with_header("Authorization", None), new_key()),
         "a request with a foreign Origin and no token",
     )
     preflight = HttpRequest(

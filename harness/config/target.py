@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 
-_ACTION, _ORGANIZATION, _RUN_ID, _LAST_ID = "action", "organization", "run_id", "last_id"
+_ACTION, _ORGANIZATION = "action", "organization"
 _OTHER_PROMPT = "(another request)"
 
 
@@ -233,68 +233,15 @@ class Target:
         further = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
         return tuple({**own, **further}.items())
 
-    def reread(self, request: HttpRequest, run_id: str | None) -> HttpRequest:
-        """A request for a run's events from the first one: the same request, where a key makes it the same run.
-
-        request, run_id: of the run. Raises LookupError if the API has no such request, or if there is no run id
-        although it needs one.
-        """
-        if self.profile.idempotency is not None:
-            return request
-        return self._resumed(request, run_id, None)
-
-    def resume(self, request: HttpRequest, run_id: str | None, after: str | None) -> HttpRequest:
-        """A request for a run's events after the one with the id `after`; None: from the first one.
-
-        Raises LookupError as `reread`.
-        """
-        if after is None:
-            return self.reread(request, run_id)
-        return self._resumed(request, run_id, after)
-
-    def _resumed(self, first: HttpRequest, run_id: str | None, after: str | None) -> HttpRequest:
-        resume = self.profile.resume
-        if resume is None:
-            raise LookupError("this API promises no resumption of a cut stream")
-        if after is None:
-            after = resume.start
-        if resume.path is None:
-            request, values = first, {**first.values, _LAST_ID: after}
-            for name, template in resume.headers.items():
-                request = request.with_header(name, None if after is None else str(fill(template, values)))
-            return request
-        values = self._of_run(first, run_id, {} if after is None else {_LAST_ID: after})
-        return build(resume, resume.path, values, self._headers(self.principal))
-
-    def cancellation(self, first: HttpRequest, run_id: str | None) -> HttpRequest:
-        """The request that cancels a run. Raises LookupError as `reread`."""
-        if self.profile.cancel is None or self.profile.cancel.request is None:
-            raise LookupError("this API promises no request that cancels a run")
-        request = self.profile.cancel.request
-        return build(request, request.path, self._of_run(first, run_id), self._headers(self.principal))
-
-    def outcome_request(self, first: HttpRequest, run_id: str | None) -> HttpRequest:
-        """The request that asks how a run ended. Raises LookupError as `reread`."""
-        outcome = self.profile.outcome
-        if outcome is None:
-            raise LookupError("this API promises no request for a run's outcome")
-        return build(outcome, outcome.path, self._of_run(first, run_id), self._headers(self.principal))
-
-    def _of_run(
-        self, first: HttpRequest, run_id: str | None, further: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        if run_id is None and self.profile.events.run_id is not None:
-            raise LookupError("the stream did not tell its run id")
-        return {**first.values, **(further or {}), _RUN_ID: run_id}
-
     def conflicting(self, request: HttpRequest) -> HttpRequest:
-        """The request of a run with a different body under the same key, which is as valid."""
+        """A valid request with the same key and header fields, and a different body."""
         if self._takes_action:
-            return with_different_body(request)
-        values = dict(request.values)
-        values[PROMPT] = f"{values.get(PROMPT, '')} {_OTHER_PROMPT}"
-        idempotency = self.profile.idempotency
-        return self._filled(values, key=request.header(idempotency.header) if idempotency else None)
+            return request.with_json({**request.json(), "sessionId": str(uuid.uuid4())})
+        prompt = f"{request.values.get(PROMPT, '')} {_OTHER_PROMPT}"
+        other = self._filled({**request.values, PROMPT: prompt}, key=None)
+        return replace(request, body=other.body, values=other.values).with_header(
+            "Content-Type", other.header("content-type")
+        )
 
     def without(self, request: HttpRequest, name: str) -> HttpRequest:
         """The request without one field of its body, and with a new key."""
@@ -354,10 +301,3 @@ def _with_text(action: Action, text: str) -> Action:
         name: value.replace(ECHO_PLACEHOLDER, text) if isinstance(value, str) else value
         for name, value in action.items()
     }
-
-
-def with_different_body(request: HttpRequest) -> HttpRequest:
-    """The request with a different body, which is as valid: its session id is new."""
-    body = json.loads(request.body)
-    body["sessionId"] = str(uuid.uuid4())
-    return request.with_json(body)

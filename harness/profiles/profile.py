@@ -72,8 +72,6 @@ class Resume(_Message):
     starts: Literal["after", "snapshot", "start"] = Field(alias="from")
     #: Without a path it is the run's own request with the same key, and with these header fields.
     path: _Path | None = None
-    #: The value of ${last_id} that stands for "from the first event". Without it, what holds ${last_id} is left out.
-    start: Name | None = None
 
     @model_validator(mode="after")
     def _has_its_own_path(self) -> Self:
@@ -251,8 +249,7 @@ class Profile(Part):
             Capability.KEY_CONFLICT: self.conflict_status is not None,
             Capability.RESUME: resume is not None or key is not None,
             Capability.SAME_EVENTS: key is not None or (resume is not None and resume.starts != "snapshot"),
-            Capability.REREAD: key is not None
-            or (resume is not None and (resume.starts == "start" or resume.start is not None)),
+            Capability.REREAD: key is not None or (resume is not None and resume.starts == "start"),
             Capability.RESUME_AFTER_ID: resume is not None and resume.starts == "after",
             Capability.CANCEL: self.cancel is not None,
             Capability.OUTCOME_REQUEST: self.outcome is not None,

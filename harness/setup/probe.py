@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.config.settings import Settings
-from harness.config.target import Target, with_different_body
+from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
@@ -198,7 +198,7 @@ async def observe(probe: Probe, first: Exchange, long_action: str | None) -> lis
 
 
 async def _conflict(probe: Probe, first: Exchange) -> Observation:
-    answer = await probe.send(with_different_body(first.request), "conflict")
+    answer = await probe.send(probe.target.conflicting(first.request), "conflict")
     form = rejection_form(answer, first)
     if form is None:
         reason = f"the same key with a different body got {answer.describe()}, not a 409"

@@ -50,9 +50,9 @@ async def preflight(target: Target) -> Exchange:
     except CreationError as caught:
         no_run, response = caught, caught.answer
         url = redact.sentence(base_url + response.request.target)
-    problem = await other_protocol(target.endpoint, response) or wrong_target(
-        target, redact.exchange(response)
-    )
+    problem = await other_protocol(target.endpoint, response)
+    if problem is None and not (no_run is not None and response.status == 200):  # JSON, as it must be
+        problem = wrong_target(target, redact.exchange(response))
     if problem is not None:
         raise PreflightError(f"the target {url} {redact.sentence(problem)}")
     if no_run is not None:
@@ -125,7 +125,7 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
             + (" and target.organization_id" if organization else "")
         )
     if status in _NO_ENDPOINT:
-        what = f"{response.request.method} got status {status}{_page(response)}{_said(target, response)}"
+        what = f"{response.request.method} got status {status}{_page(response)}{_server_message(target, response)}"
         return f"is not an endpoint: {what}; check target.path (--path){_or_variables(target)}"
     if status in _REDIRECTS:
         location = (response.head.value("location") if response.head else None) or "no Location"
@@ -143,8 +143,8 @@ def _wrong_status(target: Target, response: Exchange) -> str | None:
     if (
         400 <= status < 500 and target.profile.name != DEFAULT
     ):  # of workflow-actions, the suite says more about it
-        said = _said(target, response)
-        return f"rejected the first request with status {status}{said}: check target.profile{_or_variables(target)}"
+        message = _server_message(target, response)
+        return f"rejected the first request with status {status}{message}: check target.profile{_or_variables(target)}"
     return None
 
 
@@ -153,7 +153,7 @@ def _or_variables(target: Target) -> str:
     return f" and {names}" if names and target.profile.name != DEFAULT else ""
 
 
-def _said(target: Target, response: Exchange) -> str:
+def _server_message(target: Target, response: Exchange) -> str:
     """What a JSON body says about a rejection, in brackets; empty for the API whose rejections the suite judges."""
     if target.profile.name == DEFAULT:
         return ""

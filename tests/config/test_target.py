@@ -6,11 +6,13 @@ import pytest
 
 from harness.config.settings import Settings
 from harness.config.sources import load_settings
-from harness.config.target import Principal, Target, with_different_body
+from harness.config.target import CreationError, Principal, Target
+from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
 from harness.profiles.prompts import PROMPTS
 from harness.protocol.request import HttpRequest
+from tests.contract.exchanges import reply
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "…", "runtimeScope": "test"}
 
@@ -86,8 +88,9 @@ def test_an_action_that_is_not_configured() -> None:
 
 
 def test_a_different_body_differs_in_one_value() -> None:
-    request = target().run("success")
-    other = with_different_body(request)
+    one = target()
+    request = one.run("success")
+    other = one.conflicting(request)
     assert other.headers == request.headers
     assert {name for name, value in request.json().items() if other.json()[name] != value} == {"sessionId"}
 
@@ -203,3 +206,61 @@ def test_a_conflicting_request_has_another_prompt_and_the_same_key() -> None:
 def test_variables_that_are_missing_or_unknown(values: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         openai(**values)
+
+
+def test_a_conflicting_request_has_the_header_fields_of_the_first() -> None:
+    for one in (target(), openai(token="one")):
+        first = one.run("success").with_header("Authorization", None)
+        other = one.conflicting(first)
+        assert sorted(other.headers) == sorted(first.headers)
+        assert other.body != first.body
+
+
+AGNO = {"base_url": "http://127.0.0.1:9", "profile": "agno", "variables": {"agent": "a"}}
+
+
+@pytest.mark.parametrize(
+    ("one", "name"),
+    [(openai(), "messages"), (Target(Settings.model_validate({"target": AGNO})), "message")],
+    ids=["json", "form"],
+)
+def test_a_body_without_a_required_field(one: Target, name: str) -> None:
+    valid = one.run("success")
+    lacking = one.without(valid, name)
+    field = f'"{name}"'.encode()
+    assert field in valid.body
+    assert field not in lacking.body
+    assert (lacking.method, lacking.target) == (valid.method, valid.target)
+    if one.key_of(valid) is not None:
+        assert one.key_of(lacking) not in {None, one.key_of(valid)}
+
+
+LANGGRAPH = {"base_url": "http://127.0.0.1:9", "profile": "langgraph", "variables": {"assistant": "a"}}
+
+
+def test_a_run_uses_what_the_answer_before_it_gave() -> None:
+    one = Target(Settings.model_validate({"target": LANGGRAPH}))
+    values = one.values("success")
+    creation = one.creation(values)
+    assert creation is not None
+    assert (creation.method, creation.target) == ("POST", "/threads")
+    kept = one.kept(reply(200, b'{"thread_id": "t 1"}', {"Content-Type": "application/json"}))
+    assert kept == {"thread_id": "t 1"}
+    assert one.run_with({**values, **kept}).target == "/threads/t%201/runs/stream"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (reply(500), "was not accepted"),
+        (reply(200, b"{}"), "did not tell thread_id"),
+        (reply(200, b"<p>"), "did not tell thread_id"),
+    ],
+)
+def test_an_answer_that_lacks_what_a_run_needs(answer: Exchange, message: str) -> None:
+    with pytest.raises(CreationError, match=message):
+        Target(Settings.model_validate({"target": LANGGRAPH})).kept(answer)
+
+
+def test_an_endpoint_with_nothing_before_its_runs() -> None:
+    assert openai().creation({}) is None

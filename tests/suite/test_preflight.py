@@ -294,3 +294,41 @@ def test_a_fault_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         PreflightError, match=r"cannot be reached: no free file descriptor \(EMFILE\).*ulimit -n"
     ):
         bounded(job())
+
+
+def of_profile(script: Script, profile: str, **variables: str) -> Exchange:
+    found: list[Exchange] = []
+
+    async def job() -> None:
+        async with listening(script) as server:
+            values = {
+                "base_url": f"http://127.0.0.1:{server.port}",
+                "profile": profile,
+                "variables": variables,
+            }
+            found.append(await preflight(Target(Settings.model_validate({"target": values}))))
+
+    bounded(job())
+    return found[0]
+
+
+def test_other_apis_words_about_a_rejected_first_request_are_told() -> None:
+    body = b'{"error": {"message": "no model m"}}'
+    with pytest.raises(PreflightError, match=r"status 400.*no model m.*target\.variables\.model"):
+        of_profile(sending(page(400, "application/json", body)), "openai-chat", model="m")
+
+
+def test_a_run_begins_with_what_its_api_wants_before_it() -> None:
+    thread = b'{"thread_id": "t1"}'
+    stream = head(200, {**STREAM, "Transfer-Encoding": "chunked"}) + LAST_CHUNK
+
+    async def script(connection: Connection) -> None:
+        first = connection.head.startswith(b"POST /threads HTTP")
+        await connection.send(page(200, "application/json", thread) if first else stream)
+
+    assert of_profile(script, "langgraph", assistant="a").request.target == "/threads/t1/runs/stream"
+
+
+def test_a_run_that_cannot_begin_is_named() -> None:
+    with pytest.raises(PreflightError, match=r"is not what its profile says: .* did not tell thread_id"):
+        of_profile(sending(page(200, "application/json", b"{}")), "langgraph", assistant="a")

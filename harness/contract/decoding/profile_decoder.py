@@ -68,7 +68,7 @@ class ProfileDecoder(FastDecoder):
 
     @property
     def is_regular(self) -> bool:
-        """Whether the profile knows some of the events, and there is no incomplete one."""
+        """Whether the profile knows at least one event, and no event is incomplete."""
         return self._run_events > 0 and not self.pending
 
     @property

@@ -355,14 +355,14 @@ def leaks_nothing(original: Exchange, conflicting: Exchange, secret: str) -> Rul
         return unrejected
     if conflicting.holds(secret.encode()):
         return failed("the rejection contains a value of the first request's body", Location(conflicting))
-    said = list(texts(conflicting))
-    if original.run_id and contains(said, original.run_id, conflicting):
+    contents = list(texts(conflicting))
+    if original.run_id and contains(contents, original.run_id, conflicting):
         return failed("the rejection contains the first run's runId", Location(conflicting))
     repeated = [event for event in conflicting.events if event.identity in original.sequence]
     if repeated:
         return failed("the rejection contains an event of the first run", Location(conflicting, repeated[0]))
     ids = [event.id for event in original.tokens if event.id]
-    leaked = next((event_id for event_id in ids if contains(said, event_id, conflicting)), None)
+    leaked = next((event_id for event_id in ids if contains(contents, event_id, conflicting)), None)
     if leaked is not None:
         return failed(
             f"the rejection contains an event of the first run (id {leaked})",

@@ -12,7 +12,7 @@ from functools import partial
 
 import gevent
 
-from harness.config.target import Target, with_different_body
+from harness.config.target import Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
@@ -231,7 +231,7 @@ def conflict(runner: StreamRunner, intended_ns: int | None = None) -> None:
 
         event = min(runner.random_event_index(action_name), runner.rng.randint(1, _LAST_CONFLICT))
         if runner.moments.wait_for_events(original.live, event, action_name):
-            streams.read(CONFLICTING, with_different_body(request), only_check=check)
+            streams.read(CONFLICTING, target.conflicting(request), only_check=check)
         streams.wait()
         runner.record_shape(action_name, original.exchange)
 
