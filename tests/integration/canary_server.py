@@ -38,21 +38,25 @@ class _Connection(socketserver.StreamRequestHandler):
                 length = int(line.partition(b":")[2])
         self.rfile.read(length)
         number = next(self.server.received)
-        said = self.server.forms[number % len(self.server.forms)]
-        self.wfile.write(answer(number, said))
+        plain, spelt = self.server.forms[0], self.server.forms[number % len(self.server.forms)]
+        self.wfile.write(answer(number, spelt, plain))
 
 
-def answer(number: int, said: str) -> bytes:
-    """The response to a request. The first ones are regular, since a preflight and a search for limits come first."""
+def answer(number: int, spelt: str, plain: str) -> bytes:
+    """The response to a request. The first ones are regular, since a preflight and a search for limits come first.
+
+    spelt: a form of the token. plain: the token itself, in a header field of each response, so that any suite finds it.
+    """
     kind = number % 7 if number > 4 else 0
-    text = said.encode("latin-1", "replace")
+    text = spelt.encode("latin-1", "replace")
     in_field = text.replace(b"\0", b"").replace(b"\n", b" ")
     fields = [b"Content-Type: text/event-stream", b"Set-Cookie: session=%s; Path=/" % in_field]
     fields += [
         b"X-Debug-Request: Authorization: Bearer %s" % in_field,
         b"Location: /runs?access_token=%s" % in_field,
     ]
-    events = _events(number, said)
+    fields.append(b"X-Echo: %s" % plain.encode())
+    events = _events(number, spelt)
     if kind == 1:
         return _head(b"HTTP/1.1 401 %s" % in_field, [*fields, b"Content-Length: %d" % len(text)]) + text
     if kind == 2:
@@ -70,22 +74,22 @@ def answer(number: int, said: str) -> bytes:
             map(chunk, parts)
         )
     if kind == 5:
-        body = json.dumps({"error": {"code": said, "message": f"no rights for {said}"}}).encode()
+        body = json.dumps({"error": {"code": spelt, "message": f"no rights for {spelt}"}}).encode()
         return _head(b"HTTP/1.1 409 Conflict", [*fields, b"Content-Length: %d" % len(body)]) + body
     framed = b"".join(map(chunk, events)) + LAST_CHUNK
     return _head(b"HTTP/1.1 200 OK", [*fields, b"Transfer-Encoding: chunked"]) + framed
 
 
-def _events(number: int, said: str) -> list[bytes]:
-    run_id = f"run-{said}-{number}" if number % 2 else f"run-{number}"
+def _events(number: int, spelt: str) -> list[bytes]:
+    run_id = f"run-{spelt}-{number}" if number % 2 else f"run-{number}"
     values = (
-        {"type": "token", "content": f"you are {said}"},
-        {"type": "token", "content": said[:5]},
-        {"type": "token", "content": said[5:]},
-        {"type": said, "content": said},
-        {"type": "done", "runId": run_id, said: {"usage": said}},
+        {"type": "token", "content": f"you are {spelt}"},
+        {"type": "token", "content": spelt[:5]},
+        {"type": "token", "content": spelt[5:]},
+        {"type": spelt, "content": spelt},
+        {"type": "done", "runId": run_id, spelt: {"usage": spelt}},
     )
-    ids = (b"1-0", b"2-0", b"3-0", said.replace("\0", "").encode("latin-1", "replace"), b"5-0")
+    ids = (b"1-0", b"2-0", b"3-0", spelt.replace("\0", "").encode("latin-1", "replace"), b"5-0")
     return [
         b"id: %s\ndata: %s\n\n" % (name, json.dumps(value).encode())
         for name, value in zip(ids, values, strict=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import tomlkit
 
