@@ -29,12 +29,9 @@ def test_the_stream_closes_after_the_terminal_event(check: CheckFunction, stream
 
 @decides(terminal.success)
 def test_a_new_key_starts_a_run_that_ends_with_done(
-    check: CheckFunction,
-    completed_run: Exchange,
-    runs_with_run_id: list[Exchange],
-    conflict_with_secret: tuple[Exchange, Exchange, str],
+    check: CheckFunction, runs_that_should_succeed: list[Exchange]
 ) -> None:
-    check([completed_run, *runs_with_run_id, conflict_with_secret[0]])
+    check(runs_that_should_succeed)
 
 
 @decides(terminal.failure)

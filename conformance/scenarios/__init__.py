@@ -6,14 +6,26 @@ from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
 
-from . import auth, conflict, hostile, input, key, key_pairs, race, resume, runs, security  # noqa: A004 - the area's name
+from . import (
+    auth,
+    conflict,
+    hostile,
+    input,  # noqa: A004 - the area's name
+    key,
+    key_pairs,
+    race,
+    resume,
+    runs,
+    security,
+    terminal,
+)
 
 
 def every_scenario() -> dict[str, Callable[..., Any]]:
     """The scenarios by name."""
     return {
         name: value
-        for module in (runs, resume, key, key_pairs, conflict, auth, input, hostile, race, security)
+        for module in (runs, resume, key, key_pairs, conflict, auth, input, hostile, race, security, terminal)
         for name, value in vars(module).items()
         if iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }

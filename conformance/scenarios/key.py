@@ -118,7 +118,7 @@ async def run_id_and_key(context: ScenarioContext) -> tuple[Exchange, Exchange, 
         context.target.with_key(request, new_key()), "a new key with the old runId"
     )
     old_key_new_id = await context.send(
-        request.with_json({**request.json(), "runId": f"run-{uuid.uuid4()}"}), "the old key with a new runId"
+        context.target.with_run_id(request, f"run-{uuid.uuid4()}"), "the old key with a new runId"
     )
     return original, new_key_old_id, old_key_new_id
 

@@ -215,7 +215,7 @@ class Target:
     ) -> HttpRequest:
         """A request for a new run with these `values`, which have what `kept` found."""
         request = self._filled(values, key=key or new_key())
-        return request if run_id is None else request.with_json({**request.json(), "runId": run_id})
+        return request if run_id is None else self.with_run_id(request, run_id)
 
     def _filled(self, values: Mapping[str, Any], *, key: str | None) -> HttpRequest:
         run = self.profile.run
@@ -257,6 +257,13 @@ class Target:
         """The request with a different idempotency key; None: without one."""
         idempotency = self.profile.idempotency
         return request if idempotency is None else request.with_header(idempotency.header, key)
+
+    def with_run_id(self, request: HttpRequest, run_id: str) -> HttpRequest:
+        """The request with the run's id that the client chooses. Raises LookupError if the API has no such id."""
+        name = self.profile.events.client_run_id
+        if name is None:
+            raise LookupError("this API promises no run id that the client chooses")
+        return request.with_json({**request.json(), name: run_id})
 
     def key_of(self, request: HttpRequest) -> str | None:
         """The request's idempotency key; None if it has none."""

@@ -352,15 +352,18 @@ class Exchange:
         """
         if self.begins_run or not self.has_conflict_event:
             return False
-        return self.run_id is None or self.run_id == self._requested_run_id
+        return self.run_id is None or self.run_id == self.requested_run_id
 
     @property
-    def _requested_run_id(self) -> str | None:
+    def requested_run_id(self) -> str | None:
+        """The run's id that the client chose; None if it chose none."""
+        name = self.profile.events.client_run_id
         try:
-            body = self.request.json()
+            body = self.request.json() if name is not None else None
         except ValueError:
             return None
-        return body.get("runId") if isinstance(body, dict) else None
+        value = body.get(name) if isinstance(body, dict) else None
+        return value if isinstance(value, str) else None
 
     @cached_property
     def started_run(self) -> bool:

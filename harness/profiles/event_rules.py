@@ -77,8 +77,8 @@ class Events(Part):
     #: Where an event's type stands.
     type: Expression = Expression("event")
     run_id: Expression | None = None
-    #: Where the request's JSON body has the run's id, if the client chooses it.
-    client_run_id: Expression | None = None
+    #: The member of the request's JSON body with the run's id, if the client chooses it.
+    client_run_id: Name | None = None
     #: Which part of the text a token or a whole text belongs to, if a run has several.
     part: Expression | None = None
     token: EventRule

@@ -275,4 +275,4 @@ class Profile(Part):
     def _client_must_choose_run_id(self) -> bool:
         """Whether each request has the run's id."""
         chosen, body = self.events.client_run_id, self.run.json_body
-        return chosen is not None and isinstance(body, dict) and chosen.find(body) is not None
+        return chosen is not None and isinstance(body, dict) and chosen in body

@@ -73,12 +73,15 @@ class Server:
 
 
 _AIMOCK = Process("aimock", ("node", "{servers}/aimock/aimock.mjs", "{port}", "{all}/aimock"))
+_REDIS = Process(
+    "redis", ("redis-server", "--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--dir", "{work}")
+)
 _APP = ("{python}", "{source}/app.py", "{port}")
 
 SERVERS = {
     server.folder: server
     for server in (
-        Server("agno", "agno", Process("agno", (*_APP, "{work}"))),
+        Server("agno", "agno", Process("agno", (*_APP, "{helper:redis}")), [_REDIS], ["redis-server"]),
         Server("ag-ui", "pydantic-ai-slim", Process("ag-ui", _APP)),
         Server("a2a", "a2a-sdk", Process("a2a", _APP)),
         Server("mcp", "mcp", Process("mcp", _APP)),
@@ -104,22 +107,7 @@ SERVERS = {
             "resumable-stream",
             "fastapi-resumable-stream",
             Process("resumable-stream", (*_APP, "{helper:redis}")),
-            [
-                Process(
-                    "redis",
-                    (
-                        "redis-server",
-                        "--port",
-                        "{port}",
-                        "--bind",
-                        "127.0.0.1",
-                        "--save",
-                        "",
-                        "--dir",
-                        "{work}",
-                    ),
-                )
-            ],
+            [_REDIS],
             ["redis-server"],
         ),
         Server(

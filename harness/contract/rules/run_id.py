@@ -14,11 +14,6 @@ from harness.formatting import counted
 from harness.profiles.capability import Capability
 
 
-def _requested_run_id(run: Exchange) -> str | None:
-    value = run.request.json().get("runId")
-    return value if isinstance(value, str) else None
-
-
 @rule(
     "run-id.constant",
     Level.MUST,
@@ -49,9 +44,9 @@ def constant(connections: Sequence[Exchange]) -> RuleResult:
 def _echoes(run: Exchange) -> RuleResult:
     if problem := require_terminal(run):
         return problem
-    if run.run_id != _requested_run_id(run):
+    if run.run_id != run.requested_run_id:
         return failed(
-            f"the client's runId {quoted(_requested_run_id(run) or '')} came back as {quoted(run.run_id or '')}",
+            f"the client's runId {quoted(run.requested_run_id or '')} came back as {quoted(run.run_id or '')}",
             Location(run, run.over),
         )
     return passed("echoed")

@@ -9,7 +9,8 @@ from typing import Any
 
 import uvicorn
 from agno.agent import Agent
-from agno.db.sqlite import SqliteDb
+from agno.db.redis import RedisDb
+from agno.job_queue.config import QueueConfig
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 from agno.os import AgentOS
@@ -52,14 +53,20 @@ def _prompt(call: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    port, folder = int(sys.argv[1]), sys.argv[2]
+    port, redis_port = int(sys.argv[1]), sys.argv[2]
+    database = RedisDb(db_url=f"redis://127.0.0.1:{redis_port}")
     agent = Agent(
         id="echo",
         name="echo",
         model=Scripted(),
-        db=SqliteDb(db_file=f"{folder}/agno.db"),
+        db=database,
         telemetry=False,
         retries=0,
     )
-    system = AgentOS(agents=[agent], settings=AgnoAPISettings(os_security_key="real-token"), telemetry=False)
+    system = AgentOS(
+        agents=[agent],
+        settings=AgnoAPISettings(os_security_key="real-token"),
+        queue=QueueConfig(durable=True, db=database),  # only a durable queue knows the Idempotency-Key
+        telemetry=False,
+    )
     uvicorn.run(system.get_app(), host="127.0.0.1", port=port, log_level="warning")
