@@ -469,3 +469,8 @@ def test_an_api_runs_the_journeys_that_it_promises() -> None:
         SettingsError, match=r"no journey is left to run: race needs .* idempotency key; give fresh"
     ):
         promised_weights({"fresh": 0, "race": 1}, library.load("openai-chat"))
+
+
+def test_a_load_refuses_an_api_whose_runs_need_a_request_before_them() -> None:
+    with pytest.raises(SettingsError, match=r"a load cannot test langgraph yet: .* use harness conformance"):
+        promised_weights({"fresh": 1}, library.load("langgraph"))
