@@ -12,7 +12,7 @@ from .runs import completed_run
 
 
 async def runs_that_should_succeed(context: ScenarioContext) -> list[Exchange]:
-    """Valid requests of the success action: with a new key, and where the API has them with a runId and more fields."""
+    """Runs of the success action with a new key; where the API has one, with a runId, and with a text in the body."""
     runs = [await context.run_once(completed_run)]
     if context.target.promises(Capability.CLIENT_RUN_ID):
         runs += await context.run_once(runs_with_run_id)
