@@ -274,10 +274,10 @@ def test_an_interrupted_test_keeps_its_results(
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize("loop", [{"users": 6}, {"rate": 20}])
 def test_a_condition_aborts_a_load(tmp_path: Path, processes: int, loop: dict[str, Any]) -> None:
-    """From the streams of all workers: of each, half fail."""
+    """From the streams of all workers: of each, half fail. Two workers take turns, so the faults come in pairs."""
     conditions = ("error_rate > 90% for 1s", "error_rate > 20% for 1s")
     plan = LoadSettings(**loop, duration=120, processes=processes, journeys=ONLY_FRESH, abort_on=conditions)
-    with run_server(fault=lambda number: "truncate" if number % 2 else "none") as server:
+    with run_server(fault=lambda number: "truncate" if number // 2 % 2 else "none") as server:
         load = Load(tmp_path, server.base_url, plan).run()
         requests = server.stats.counts["requests"]
     assert load.code == 3, load.printed
