@@ -28,6 +28,7 @@ TIMING = {
     "race.same-body",
     "race.different-bodies",
     "resume.terminal-race",
+    "resume.survives-disconnect",
     "headers.incremental",
     "headers.paced",
     "liveness.heartbeat",
