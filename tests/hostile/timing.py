@@ -53,7 +53,14 @@ group.sends(
     "the last chunk never", (CHUNKED + chunk(done(0)), End.HANG), TIMED_OUT, detail="after its terminal event"
 )
 group.sends("closed at once", (b"",), Ending.TRUNCATED, Ending.RESET, phase="accept")
-group.sends("reset at once", (End.RESET,), Ending.RESET, Ending.TRUNCATED, phase="accept")
+group.sends(
+    "reset at once",  # perhaps before the client has seen that it is connected
+    (End.RESET,),
+    Ending.RESET,
+    Ending.TRUNCATED,
+    Ending.REFUSED,
+    phase="accept",
+)
 group.sends("reset after the request", (End.RESET,), Ending.RESET)
 group.sends(
     "an answer before the request",
