@@ -55,10 +55,10 @@ _MEASURED_ON = {
     "connect_ms": "each stream that opened a new connection",
     "inter_token_ms": "each pair of successive token events in the stream that starts a run. Tokens from one read have "
     "the same arrival time; the time between them is unknown, so they are counted as coalesced instead",
-    "stall_ms": "the stream that starts a run, if its tokens came in at least two reads",
+    "stall_ms": "the stream that starts a run, if it has at least two token events; 0 if all came in one read",
     "duration_ms": "the stream that starts a run, if its terminal event arrived",
-    "tokens_per_s": "as for the stall. Tokens that arrive in less time were ready before they were sent, so their rate "
-    "would be that of the connection",
+    "tokens_per_s": "the stream that starts a run, if its tokens came in at least two reads. Tokens that arrive in "
+    "less time were ready before they were sent, so their rate would be that of the connection",
     "resume_ms": "each stream that resumes a run after a cut",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time",

@@ -241,10 +241,12 @@ def _arrival_error_ns(exchange: Exchange, summary: ResponseSummary) -> int:
 
 
 def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_offset_ns: int) -> None:
-    # Tokens of one read share its arrival time; the gap between them is unknown.
+    # Tokens of one read share its arrival time; the gap between them is unknown, and not a stall. If runs without a gap
+    # had no stall at all, its percentiles would change with how many short answers happen to come in one read.
     if len(arrivals_ns) < 2:
         return
     arrival_ns = _in_order(arrivals_ns)
+    measured.values["stall_ms"] = 0.0
     if arrival_ns[0] == arrival_ns[-1]:
         measured.coalesced = len(arrivals_ns) - 1
         return
