@@ -40,6 +40,9 @@ _TITLES = {
     "for example the table `[target.actions.success]`, which is required. With another profile: a prompt, for example "
     '`long = "Count to 200"`, or a table of the profile\'s variables; `success`, `long` and `echo` then have prompts '
     "by default. Requirements that need an action which is not configured are *not applicable*.",
+    "target.cancel": "The request that cancels a run, or `disconnect = true`. By default it is as the profile says; "
+    "`workflow-actions` says nothing: of such a server, cancellation is tested only with this table. `${run_id}` in "
+    "the path or body is the run's id.",
     "target.second_principal": "Both settings, or none.",
     "target.other_route": "",
     "budgets": "How long the harness waits. A test fails a server that takes longer.",
@@ -81,7 +84,7 @@ _UNITS = {
     "gate.smallest_effect_ms": "ms",
     "gate.smallest_effect_inter_token_ms": "ms",
 }
-_TABLES = ("actions", "second_principal", "other_route", "journeys")
+_TABLES = ("actions", "cancel", "second_principal", "other_route", "journeys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,9 @@ def _default(path: str, info: Any) -> str:
     if value is PydanticUndefined:
         return "required"
     return (
-        f"`{value:g}`" if isinstance(value, float) else f"`{str(value).lower() if value is True else value}`"
+        f"`{value:g}`"
+        if isinstance(value, float)
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
     )
 
 

@@ -34,6 +34,7 @@ from harness.gate.equivalence import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
 from harness.gate.report import ComparisonTerms
 from harness.profiles import library
+from harness.profiles.profile import Profile
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -119,6 +120,27 @@ class OtherRoute(StrictModel):
     body: JsonObject = Field(default_factory=dict)
 
 
+class CancelSettings(StrictModel):
+    """How a run is cancelled, where the profile does not say it or the server differs from it: one of both."""
+
+    #: the path of the request that cancels a run, for example "/agent/runs/${run_id}/cancel"
+    path: str | None = None
+    #: the method of that request
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"] = "POST"
+    #: its body, as JSON; it may have ${run_id} too
+    body: JsonObject | None = None
+    #: true if a reader that disconnects cancels the run
+    disconnect: bool = False
+
+    @property
+    def part(self) -> dict[str, Any]:
+        """The same as a part of a profile."""
+        if self.path is None:
+            return {"disconnect": self.disconnect}
+        body = {} if self.body is None else {"json": self.body}
+        return {"method": self.method, "path": self.path, "disconnect": self.disconnect, **body}
+
+
 def _default_path(target: Mapping[str, Any]) -> str:
     """The path of the profile's runs."""
     return library.load(target["profile"]).run.path if "profile" in target else ""
@@ -155,12 +177,22 @@ class TargetSettings(StrictModel):
     last_event_id: bool | None = None
     #: the actions that cause the situations to test
     actions: Actions = Field(default_factory=Actions)
+    #: how a run is cancelled; by default as the profile says
+    cancel: CancelSettings | None = None
     #: a user of a different organization, to test that keys are isolated
     second_principal: SecondPrincipal | None = None
     #: fields merged into every request body
     body: JsonObject = Field(default_factory=dict)
     #: a second endpoint with the same frames
     other_route: OtherRoute | None = None
+
+    @property
+    def api(self) -> Profile:
+        """The target's profile, with what these settings declare. Raises SettingsError."""
+        profile = library.load(self.profile)
+        if self.cancel is None:
+            return profile
+        return library.with_cancellation(profile, self.cancel.part, "target.cancel")
 
     @field_validator("base_url")
     @classmethod

@@ -16,6 +16,8 @@ from harness.errors import SettingsError
 from harness.input_file import CERTIFICATES_BYTES, ensure_readable
 from harness.profiles import library
 from harness.profiles.capability import Capability
+from harness.profiles.named_id import requested_run_id
+from harness.profiles.profile import RUN_ID, Request
 from harness.profiles.prompts import ECHO_PLACEHOLDER, PROMPT, PROMPTS
 from harness.profiles.requests import build
 from harness.profiles.templates import fill
@@ -25,6 +27,7 @@ from harness.transport.endpoint import Endpoint
 
 _ACTION, _ORGANIZATION = "action", "organization"
 _OTHER_PROMPT = "(another request)"
+_STREAM, _ANY = "text/event-stream", "*/*"
 
 
 class CreationError(Exception):
@@ -58,7 +61,7 @@ class Target:
             raise SettingsError(
                 "no target is set: use --target URL (in pytest --harness-target URL) or the setting target.base_url"
             )
-        self.profile = library.load(self.settings.profile)
+        self.profile = self.settings.api
         self.path = self.settings.path
         self._takes_action = self.profile.name == library.DEFAULT
         if self.action("success") is None:
@@ -223,15 +226,41 @@ class Target:
         idempotency = self.profile.idempotency
         return request if idempotency is None else request.with_header(idempotency.header, key)
 
-    def _headers(self, sender: Principal) -> tuple[tuple[str, str], ...]:
+    def _headers(self, sender: Principal, accept: str = _STREAM) -> tuple[tuple[str, str], ...]:
         """The header fields of every request. `Content-Type` comes from the body."""
         own = {
-            "Accept": "text/event-stream",
+            "Accept": accept,
             "Accept-Encoding": "identity",  # a compressor may hold events back
             **({"Authorization": f"Bearer {sender.token}"} if sender.token else {}),
         }
         further = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
         return tuple({**own, **further}.items())
+
+    def cancel(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
+        """The request that cancels the run of `run`. run_id: as its events tell it; by default the one in `run`.
+
+        Raises LookupError if the API has no such request, or needs an id and there is none.
+        """
+        cancel = self.profile.cancel
+        if cancel is None or cancel.request is None:
+            raise LookupError(f"the profile {self.profile.name} has no request that cancels a run")
+        return self._about_run(cancel.request, run, run_id)
+
+    def outcome(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
+        """The request that asks how the run of `run` ended. Arguments and errors as in `cancel`."""
+        if self.profile.outcome is None:
+            raise LookupError(f"the profile {self.profile.name} has no request for a run's outcome")
+        return self._about_run(self.profile.outcome, run, run_id)
+
+    def _about_run(self, part: Request, run: HttpRequest, run_id: str | None) -> HttpRequest:
+        """A request about a run that was started before. Raises LookupError if it needs an id and there is none."""
+        run_id = run_id or requested_run_id(self.profile, run)
+        used = set(part.placeholders())
+        if RUN_ID in used and run_id is None:
+            raise LookupError("the run's id is not known")
+        return build(
+            part, part.path, {**run.values, RUN_ID: run_id}, self._headers(self.principal, accept=_ANY)
+        )
 
     def conflicting(self, request: HttpRequest) -> HttpRequest:
         """A valid request with the same key and header fields, and a different body."""

@@ -23,7 +23,7 @@ from harness.contract.decoding.response import Response, ResponseSummary
 from harness.formatting import counted
 from harness.profiles.capability import Capability
 from harness.profiles.library import default_profile
-from harness.profiles.named_id import named_id
+from harness.profiles.named_id import named_id, requested_run_id
 from harness.profiles.profile import Profile
 from harness.profiles.workflow_actions.conflict import carries_conflict_code
 from harness.profiles.workflow_actions.identity import EventIdentity
@@ -357,13 +357,7 @@ class Exchange:
     @property
     def requested_run_id(self) -> str | None:
         """The run's id that the client chose; None if it chose none."""
-        name = self.profile.events.client_run_id
-        try:
-            body = self.request.json() if name is not None else None
-        except ValueError:
-            return None
-        value = body.get(name) if isinstance(body, dict) else None
-        return value if isinstance(value, str) else None
+        return requested_run_id(self.profile, self.request)
 
     @cached_property
     def started_run(self) -> bool:

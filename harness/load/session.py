@@ -12,7 +12,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import gevent
@@ -20,7 +20,6 @@ from gevent.event import Event
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
 
-from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
 from harness.config.sources import load_settings
 from harness.config.target import Target
@@ -28,6 +27,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.errors import SettingsError
 from harness.exit_codes import ABORTED, INTERRUPTED
 from harness.load.bounds.limits import limits_here, refuse_impossible
+from harness.load.configurable import Configurable
 from harness.load.distributed.links import MasterLink, WorkerLink
 from harness.load.locust import process, upkeep
 from harness.load.locust.guarded_output import guard_output
@@ -54,13 +54,6 @@ _MOST_WORKERS = 100  # on other machines, while none has connected
 logger = logging.getLogger(__name__)
 
 
-class Configurable(Protocol):
-    """A user class that follows the load settings."""
-
-    def configure(self, load: LoadSettings, profile: str) -> None:
-        """Follow these settings from the next user on. profile: the name or file of the target's API."""
-
-
 class Session:
     """Listens to the events of one Locust process.
 
@@ -75,7 +68,7 @@ class Session:
         self.form = LoadForm(settings, has_load_fields=users is not None)
         self._users = users
         if users is not None:
-            users.configure(settings.load, settings.target.profile)
+            users.configure(settings.load, settings.target.api)
         self.run_context: RunContext | None = None
         self._recording: RunRecording | None = None
         self._tests_written = 0
@@ -286,7 +279,7 @@ class Session:
         _check_workers(settings, runner, runner.target_user_count)
         self._refuse_impossible(settings, runner.target_user_count)
         if self._users is not None:
-            self._users.configure(settings.load, settings.target.profile)
+            self._users.configure(settings.load, settings.target.api)
         self._recording = self._open_recording(settings)
         if self._master_link is not None:
             self._master_monitor = ProcessMonitor(MASTER)
@@ -305,7 +298,7 @@ class Session:
         if plan is None or (self.run_context is not None and self.run_context.test == plan.test):
             raise SettingsError("the master sent no plan for a new test; does it run the same locustfile?")
         if self._users is not None:
-            self._users.configure(plan.load, settings.target.profile)
+            self._users.configure(plan.load, settings.target.api)
         link = self._worker_link
         arrivals_finished = self._on_arrivals_finished if link is None else link.arrivals_finished
         self.run_context = RunContext(self._environment, settings, plan, worker, arrivals_finished)

@@ -20,8 +20,8 @@ from harness.load.locust.run_context import RunContext
 from harness.load.schedule.pacer import Pacer, Schedule
 from harness.load.session import Session
 from harness.load.stats.collector import CollectorClosedError
-from harness.profiles import library
-from harness.profiles.profile import WORKFLOW_ACTIONS
+from harness.profiles.library import default_profile
+from harness.profiles.profile import Profile
 
 _AFTER_REFUSAL_S = 0.2
 
@@ -133,10 +133,10 @@ class ConfiguredUser(AgentRunUser, ArrivalUser):
     abstract = True
 
     @classmethod
-    def configure(cls, load: LoadSettings, profile: str = WORKFLOW_ACTIONS) -> None:
-        """Follow these settings from the next user on. profile: the name or file of the target's API.
+    def configure(cls, load: LoadSettings, profile: Profile | None = None) -> None:
+        """Follow these settings from the next user on. profile: the target's API; by default workflow actions.
 
         Raises SettingsError if the API promises none of the journeys.
         """
-        cls.weights = promised_weights(load.journeys.model_dump(), library.load(profile))
+        cls.weights = promised_weights(load.journeys.model_dump(), profile or default_profile())
         cls.tasks = list(ArrivalUser.tasks) if load.is_open else weighted_tasks(cls.weights)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
+import tomlkit
 from pydantic import ValidationError
 
 from harness.errors import SettingsError
@@ -65,6 +68,13 @@ def load(name_or_path: str) -> Profile:
 def default_profile() -> Profile:
     """That of workflow actions, which is used where no other is set."""
     return load(WORKFLOW_ACTIONS)
+
+
+def with_cancellation(profile: Profile, part: Mapping[str, Any], label: str) -> Profile:
+    """The profile with this as its part [cancel]. Raises SettingsError with the place and what is wrong there."""
+    document = tomlkit.parse(profile.source)
+    document["cancel"] = dict(part)
+    return parse(tomlkit.dumps(document), label)
 
 
 def parse(text: str, label: str) -> Profile:

@@ -1,4 +1,4 @@
-"""Which event id a request to resume names, wherever the profile puts it: a header field, the path or the body."""
+"""Which ids a request names, wherever the profile puts them: of the event to resume after, and of the run."""
 
 from __future__ import annotations
 
@@ -33,6 +33,17 @@ def named_id(profile: Profile, request: HttpRequest) -> str | None:
     if resume.json_body is not None and resume.path is not None:
         return _in_json(resume.json_body, request)
     return None
+
+
+def requested_run_id(profile: Profile, request: HttpRequest) -> str | None:
+    """The run's id that the client chose; None if it chose none."""
+    name = profile.events.client_run_id
+    try:
+        body = request.json() if name is not None else None
+    except ValueError:
+        return None
+    value = body.get(name) if isinstance(body, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def _filled(template: str, text: str) -> str | None:

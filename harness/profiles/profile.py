@@ -141,7 +141,8 @@ class Rejects(Part):
 
 #: Placeholders that the harness fills.
 _GIVEN = frozenset({"prompt", UUID})
-_OF_RUN = frozenset({"run_id", "last_id"})
+RUN_ID, LAST_ID = "run_id", "last_id"
+_OF_RUN = frozenset({RUN_ID, LAST_ID})
 
 
 WORKFLOW_ACTIONS = "workflow-actions"

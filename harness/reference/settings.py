@@ -52,6 +52,7 @@ def demo_config(base_url: str | None) -> dict[str, Any]:
                 "quiet": _action("quiet", "Pauses longer than the heartbeat budget.", pauseMs=1500),
                 "echo": _action("echo", "Returns the text it is given.", text="{text}"),
             },
+            "cancel": {"path": OTHER_PATH + "/${run_id}/cancel"},
             "second_principal": {"token": second_token, "organization_id": second_organization},
             "other_route": {"path": OTHER_PATH},
         },

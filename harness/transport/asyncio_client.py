@@ -54,6 +54,11 @@ class AsyncExchange:
         """How many events have arrived."""
         return self._receiver.events_seen
 
+    @property
+    def run_id(self) -> str | None:
+        """The run's id, as the events so far tell it; None if none does."""
+        return self._receiver.response.run_id
+
     async def events(self, count: int) -> bool:
         """Wait until `count` events have arrived; False if it ended before that."""
         while self._receiver.events_seen < count:

@@ -40,6 +40,7 @@ from harness.transport.connecting import (
 )
 from harness.transport.endpoint import Endpoint
 from harness.transport.gevent_poller import Poller
+from harness.transport.idle_connections import IdleConnections
 from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.receiver import Cut, CutHow, Pace, Receiver
 from harness.transport.tls import TlsSession
@@ -66,39 +67,6 @@ class _Signals:
         self.wake.set()
         if self.progress is not None:
             self.progress.set()
-
-
-class IdleConnections:
-    """Keep-alive connections that can be reused, the most recently used one first.
-
-    If the server closes one just as it is reused, the new stream fails. It is not silently retried: that could hide
-    a server that drops requests.
-    """
-
-    def __init__(self) -> None:
-        self._connections: list[tuple[socket.socket, TlsSession | None]] = []
-
-    def take(self) -> tuple[socket.socket, TlsSession | None] | None:
-        """A connection that is still open; None if there is none."""
-        while self._connections:
-            sock, tls = self._connections.pop()
-            try:
-                sock.recv(1, socket.MSG_PEEK)
-            except (BlockingIOError, InterruptedError):
-                return sock, tls
-            except OSError:
-                pass
-            sock.close()  # the server closed it, or sent unexpected bytes
-        return None
-
-    def put(self, sock: socket.socket, tls: TlsSession | None) -> None:
-        """Keep a connection for the next stream."""
-        self._connections.append((sock, tls))
-
-    def close(self) -> None:
-        """Close all of them."""
-        while self._connections:
-            self._connections.pop()[0].close()
 
 
 class GeventExchange:
@@ -175,6 +143,11 @@ class GeventExchange:
         if first_ns is None:
             return ()
         return [at_ns for at_ns in self._receiver.response.log.arrivals_ns if at_ns >= first_ns]
+
+    @property
+    def run_id(self) -> str | None:
+        """The run's id, as the events so far tell it; None if none does."""
+        return self._receiver.response.run_id
 
     def wait_for_events(self, count: int) -> bool:
         """Wait until `count` events have arrived; False if it ended before that."""

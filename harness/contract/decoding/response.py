@@ -147,6 +147,11 @@ class Response:
         return self._decoder.coding_fault
 
     @property
+    def run_id(self) -> str | None:
+        """The run's id, from the first event so far that has it; None if none has."""
+        return self._decoder.run_id
+
+    @property
     def events(self) -> int:
         """The number of events so far that a client dispatches."""
         return self._decoder.events

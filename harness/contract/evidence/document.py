@@ -23,7 +23,7 @@ from harness.contract.exchange import Ending, Exchange, Timing
 from harness.errors import SettingsError
 from harness.formatting import escaped
 from harness.profiles import library
-from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
+from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
 
 _EXCERPT_ROWS = 60  # at the beginning, and as many at the end
@@ -273,7 +273,7 @@ def _recorded(masked: Exchange) -> dict[str, Any]:
 
 def _recorded_profile(profile: Profile) -> dict[str, str]:
     """The text of the profile, so that the Exchange can be checked again without its file."""
-    return {} if profile.name == WORKFLOW_ACTIONS else {"profile": profile.source}
+    return {} if profile.source == library.default_profile().source else {"profile": profile.source}
 
 
 @lru_cache(maxsize=16)

@@ -92,6 +92,16 @@ done = "over"
     assert "profile" not in document(cut_run(2), base_url=URL)["recorded"]
 
 
+def test_a_stored_exchange_keeps_what_the_settings_declare() -> None:
+    declared = library.with_cancellation(
+        library.default_profile(), {"path": "/stop/${run_id}"}, "target.cancel"
+    )
+    one = run(frame({"type": "cancelled"}), profile=declared)
+    again = through_json(one)
+    assert again.profile.cancel == declared.cancel is not None
+    assert again.outcome == "cancelled"
+
+
 @pytest.mark.parametrize("what", EXCHANGES)
 def test_a_stored_exchange_is_the_one_that_was_received(what: str) -> None:
     one = EXCHANGES[what]

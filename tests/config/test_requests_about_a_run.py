@@ -1,0 +1,77 @@
+"""Requests about a run that was started before: to cancel it, and to ask how it ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.config.target import Target
+from harness.errors import SettingsError
+from harness.profiles.capability import Capability
+from tests.config.test_target import LANGGRAPH, openai, target
+
+CANCEL = {"path": "/agent/runs/${run_id}/cancel"}
+AGNO = {"base_url": "http://127.0.0.1:9", "profile": "agno", "variables": {"agent": "a b"}, "token": "one"}
+
+
+def of(settings: dict[str, Any]) -> Target:
+    return Target(Settings.model_validate({"target": settings}))
+
+
+def test_the_request_that_cancels_a_run_is_that_of_the_settings() -> None:
+    one = target(cancel=CANCEL)
+    request = one.cancel(one.run("long", run_id="r 1/2"))
+    assert (request.method, request.target, request.body) == ("POST", "/agent/runs/r%201%2F2/cancel", b"")
+    assert (request.header("authorization"), request.header("accept")) == ("Bearer one", "*/*")
+    assert one.cancel(one.run("long"), "told").target == "/agent/runs/told/cancel"
+    assert one.cancel(one.run("long", run_id="chosen"), "told").target == "/agent/runs/told/cancel"
+
+
+def test_a_request_that_cancels_a_run_may_have_a_body_and_another_method() -> None:
+    one = target(cancel={"path": "/stop", "method": "PUT", "body": {"runs": ["${run_id}"]}})
+    request = one.cancel(one.run("long", run_id="r"))
+    assert (request.method, request.target, request.json()) == ("PUT", "/stop", {"runs": ["r"]})
+    assert request.header("content-type") == "application/json"
+
+
+def test_the_settings_make_cancellation_a_promise() -> None:
+    assert Capability.CANCEL not in target().profile.capabilities
+    assert Capability.CANCEL in target(cancel=CANCEL).profile.capabilities
+    assert Capability.CANCEL in target(cancel={"disconnect": True}).profile.capabilities
+    assert target(cancel=CANCEL).profile.name == "workflow-actions"
+
+
+def test_the_request_that_cancels_a_run_is_that_of_the_profile() -> None:
+    one = of(AGNO)
+    assert one.cancel(one.run("success"), "r").target == "/agents/a%20b/runs/r/cancel"
+    graph = of(LANGGRAPH)
+    run = graph.run_with({**graph.values("success"), "thread_id": "t"})
+    assert graph.cancel(run, "r").target == "/threads/t/runs/r/cancel?wait=false"
+    outcome = graph.outcome(run, "r")
+    assert (outcome.method, outcome.target) == ("GET", "/threads/t/runs/r")
+
+
+def test_what_the_api_does_not_have_is_named() -> None:
+    one = target(cancel=CANCEL)
+    with pytest.raises(LookupError, match="the run's id is not known"):
+        one.cancel(one.run("long"))
+    with pytest.raises(LookupError, match="openai-chat has no request that cancels a run"):
+        openai().cancel(openai().run("success"), "r")
+    with pytest.raises(LookupError, match="workflow-actions has no request for a run's outcome"):
+        one.outcome(one.run("long", run_id="r"))
+
+
+@pytest.mark.parametrize(
+    ("cancel", "message"),
+    [
+        ({}, "target.cancel: cancel: cancel needs a request or disconnect = true, and not both"),
+        ({"path": "/c", "disconnect": True}, "and not both"),
+        ({"path": "no slash"}, "target.cancel: cancel.request.path"),
+        ({"path": "/${what}/cancel"}, "target.cancel: .cancel. uses ..what., which is nowhere defined"),
+    ],
+)
+def test_a_wrong_way_to_cancel(cancel: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        target(cancel=cancel)
