@@ -12,6 +12,8 @@ from typing import TextIO
 from harness.atomic_file import ensure_writable, write_text
 from harness.ci import github, workflow_commands
 from harness.ci.badge import badge_of, endpoint, svg
+from harness.ci.comment import comment
+from harness.ci.ctrf import ctrf
 from harness.ci.junit import junit
 from harness.ci.markdown import LIMIT_BYTES, markdown
 from harness.ci.outcome import Outcome
@@ -29,6 +31,14 @@ class Artifacts:
     badges: tuple[Path, ...] = ()
     summary_md: Path | None = None
     settings_file: Path | None = None
+    ctrf: Path | None = None
+    comment_md: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file to write."""
+        paths = (self.junit, self.ctrf, *self.badges, self.summary_md, self.comment_md)
+        return tuple(path for path in paths if path is not None)
 
     def ensure_writable(self) -> None:
         """Create the folders and check permissions, before a test that may take an hour.
@@ -39,7 +49,7 @@ class Artifacts:
         for path in self.badges:
             if path.suffix not in _BADGES:
                 raise SettingsError(f"--badge {path} is neither .svg nor .json; use one of these extensions")
-        for path in filter(None, (self.junit, *self.badges, self.summary_md)):
+        for path in self.files:
             ensure_writable(path)
 
 
@@ -55,7 +65,7 @@ def publish(
     """
     out = out or sys.stdout
     code = outcome.exit_code
-    for path, text in _files(outcome, artifacts):
+    for path, text in _files(outcome, artifacts, environment):
         try:
             write_text(path, text)
         except FileWriteError as problem:
@@ -67,12 +77,16 @@ def publish(
     return code
 
 
-def _files(outcome: Outcome, artifacts: Artifacts) -> list[tuple[Path, str]]:
+def _files(outcome: Outcome, artifacts: Artifacts, environment: Mapping[str, str]) -> list[tuple[Path, str]]:
     files = [(path, _BADGES[path.suffix](badge_of(outcome))) for path in artifacts.badges]
     if artifacts.junit is not None:
         files.append((artifacts.junit, junit(outcome)))
+    if artifacts.ctrf is not None:
+        files.append((artifacts.ctrf, ctrf(outcome)))
     if artifacts.summary_md is not None:
         files.append((artifacts.summary_md, markdown(outcome)))
+    if artifacts.comment_md is not None:
+        files.append((artifacts.comment_md, comment(outcome, environment)))
     return files
 
 

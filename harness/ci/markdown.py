@@ -38,7 +38,7 @@ def markdown(outcome: Outcome, *, artifacts_url: str = "", limit_bytes: int = LI
     artifacts_url: the page that lists the test's files; empty if there is ncomparison.
     """
     parts = (
-        _head(outcome),
+        head(outcome),
         _not_met(outcome),
         _gate(outcome.gate.rows),
         _baseline(outcome.gate),
@@ -51,7 +51,7 @@ def markdown(outcome: Outcome, *, artifacts_url: str = "", limit_bytes: int = LI
     return _truncate("\n\n".join(blocks) + "\n", limit_bytes)
 
 
-def _head(outcome: Outcome) -> Iterator[str]:
+def head(outcome: Outcome) -> Iterator[str]:
     yield f"### {_MARKS.get(outcome.status, _WARNING_MARK)} Agent runs: {outcome.status}"
     yield ""
     sentences = [f"Target {plain(outcome.target)}." if outcome.target else ""]
@@ -83,21 +83,21 @@ def _warnings(outcome: Outcome) -> Iterator[str]:
 
 
 def _case_table(cases: Iterable[Case]) -> Iterator[str]:
-    yield from _table_head(("name", "verdict", "detail"))
+    yield from table_head(("name", "verdict", "detail"))
     for case in cases:
-        yield _row(code(case.name), plain(case.verdict), plain(case.message))
+        yield table_row(code(case.name), plain(case.verdict), plain(case.message))
 
 
 def _gate(rows: Sequence[GateRow]) -> Iterator[str]:
     if not rows:
         return
     yield "#### Objectives\n"
-    yield from _table_head(
+    yield from table_head(
         ("objective", "value:", "limit:", "95% interval:", "headroom:", "verdict", "detail")
     )
     for row in rows:
         limit = f"{'at least ' if row.at_least else ''}{format_value(row.name, row.limit)}"
-        yield _row(
+        yield table_row(
             code(row.name),
             plain(format_value(row.name, row.value)),
             plain(limit),
@@ -112,7 +112,7 @@ def _baseline(gate: GateReport) -> Iterator[str]:
     if not gate.comparisons:
         return
     yield "#### Comparison with the baseline\n"
-    yield from _table_head(
+    yield from table_head(
         (
             "objective",
             "before:",
@@ -124,7 +124,7 @@ def _baseline(gate: GateReport) -> Iterator[str]:
         )
     )
     for comparison in gate.comparisons:
-        yield _row(
+        yield table_row(
             code(comparison.key),
             plain(format_value(comparison.key, comparison.baseline)),
             plain(format_value(comparison.key, comparison.value)),
@@ -151,10 +151,10 @@ def _latency(outcome: Outcome) -> Iterator[str]:
     if not shown:
         return
     yield "#### Latency\n"
-    yield from _table_head(("ms", *(f"{percentile}:" for percentile in _SHOWN_PERCENTILES), "count:"))
+    yield from table_head(("ms", *(f"{percentile}:" for percentile in _SHOWN_PERCENTILES), "count:"))
     for name in shown:
         cells = (number(values[name][percentile]) for percentile in _SHOWN_PERCENTILES)
-        yield _row(metrics.METRICS[name].label, *cells, f"{values[name]['count']:,}")
+        yield table_row(metrics.METRICS[name].label, *cells, f"{values[name]['count']:,}")
 
 
 def _matrix(outcome: Outcome) -> Iterator[str]:
@@ -166,9 +166,9 @@ def _matrix(outcome: Outcome) -> Iterator[str]:
         areas.setdefault(check.id.partition(".")[0], Counter())[check.verdict] += 1
     used = [verdict for verdict in VERDICTS if any(counts[verdict] for counts in areas.values())]
     yield "#### Conformance by area\n"
-    yield from _table_head(("area", *(f"{verdict}:" for verdict in used)))
+    yield from table_head(("area", *(f"{verdict}:" for verdict in used)))
     for area, counts in areas.items():
-        yield _row(plain(area), *(str(counts[verdict] or "·") for verdict in used))
+        yield table_row(plain(area), *(str(counts[verdict] or "·") for verdict in used))
 
 
 def _files(outcome: Outcome, artifacts_url: str) -> Iterator[str]:
@@ -178,13 +178,13 @@ def _files(outcome: Outcome, artifacts_url: str) -> Iterator[str]:
         yield f"Files: {', '.join(names)}{link}"
 
 
-def _table_head(names: Sequence[str]) -> Iterator[str]:
+def table_head(names: Sequence[str]) -> Iterator[str]:
     """The head of a table. A name that ends with a colon heads a right-aligned column."""
-    yield _row(*(name.removesuffix(":") for name in names))
-    yield _row(*("---:" if name.endswith(":") else "---" for name in names))
+    yield table_row(*(name.removesuffix(":") for name in names))
+    yield table_row(*("---:" if name.endswith(":") else "---" for name in names))
 
 
-def _row(*cells: str) -> str:
+def table_row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -20,6 +20,7 @@ from .lazy_group import LazyGroup
 _VERBS = (
     "capacity",
     "check",
+    "comment",
     "compare",
     "completion",
     "conformance",

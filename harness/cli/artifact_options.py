@@ -12,7 +12,7 @@ import click
 
 
 def artifact_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add --junit, --badge and --summary-md. The command receives them as `artifacts`, an Artifacts.
+    """Add the options that name files. The command receives them as `artifacts`, an Artifacts.
 
     In a GitHub workflow, annotations, step summary and outputs are written without an option.
     """
@@ -22,6 +22,7 @@ def artifact_options(command: Callable[..., Any]) -> Callable[..., Any]:
         type=click.Path(path_type=Path),
         help="Write JUnit XML: a case per objective and requirement.",
     )
+    @click.option("--ctrf", type=click.Path(path_type=Path), help="Write the same cases as CTRF JSON.")
     @click.option(
         "--badge",
         "badges",
@@ -30,14 +31,25 @@ def artifact_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Write a badge: FILE.svg, or FILE.json for shields.io. Repeatable.",
     )
     @click.option("--summary-md", type=click.Path(path_type=Path), help="Write the summary as Markdown.")
+    @click.option(
+        "--comment-md",
+        type=click.Path(path_type=Path),
+        help="Write a short comment for a pull request, which harness comment posts or updates.",
+    )
     @wraps(command)
     def with_artifacts(
-        junit: Path | None, badges: tuple[Path, ...], summary_md: Path | None, **options: Any
+        junit: Path | None,
+        ctrf: Path | None,
+        badges: tuple[Path, ...],
+        summary_md: Path | None,
+        comment_md: Path | None,
+        **options: Any,
     ) -> Any:
         from harness.ci.artifacts import Artifacts
         from harness.config.settings import CONFIG_FILE, CONFIG_VARIABLE
 
         settings_file = options.get("config") or Path(os.environ.get(CONFIG_VARIABLE) or CONFIG_FILE)
-        return command(artifacts=Artifacts(junit, badges, summary_md, settings_file), **options)
+        artifacts = Artifacts(junit, badges, summary_md, settings_file, ctrf=ctrf, comment_md=comment_md)
+        return command(artifacts=artifacts, **options)
 
     return with_artifacts

@@ -69,9 +69,9 @@ def load(
     if web:
         from harness.commands.load_web import PageAddress, run_load_web
 
-        if baseline is not None or artifacts.junit or artifacts.badges or artifacts.summary_md:
+        if baseline is not None or artifacts.files:
             raise SettingsError(
-                "--web gives no verdict; remove --baseline, --junit, --badge and --summary-md"
+                "--web gives no verdict; remove --baseline, --junit, --ctrf, --badge, --summary-md and --comment-md"
             )
         address = PageAddress(web_host, web_port, web_login)
         sys.exit(run_load_web(settings_from_options(**options), out, address))

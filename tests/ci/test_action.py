@@ -78,8 +78,25 @@ def test_every_output_is_one_of_the_step(tmp_path: Path) -> None:
 
 def test_files_of_a_failed_test_are_kept() -> None:
     step = STEPS["Upload the results"]
-    assert step["uses"].startswith("actions/upload-artifact@v")
+    assert step["uses"].startswith("actions/upload-artifact@")
     assert "always()" in step["if"]
+
+
+def test_the_comment_is_posted_after_a_failed_test_and_only_on_request(tmp_path: Path) -> None:
+    step = STEPS["Comment on the pull request"]
+    assert step["if"] == "${{ always() && inputs.comment == 'true' }}"
+    assert ACTION["inputs"]["comment"]["default"] == "false"
+    runner = Runner(tmp_path)
+    binaries = tmp_path / "temp" / "agent-run-harness" / "bin"
+    binaries.mkdir(parents=True)
+    (binaries / "harness").write_text('#!/bin/sh\nprintf "%s|" "$@" "$GITHUB_TOKEN"\nexit "$CODE"\n')
+    (binaries / "harness").chmod(0o755)
+    for code in ("0", "2"):
+        variables = {"INPUT_OUT": "kept here", "GITHUB_TOKEN": "t", "CODE": code}
+        done = runner.bash(step["run"], variables)
+        assert done.returncode == 0
+        assert done.stdout.startswith("comment|kept here/comment.md|t|")
+        assert ("::warning::" in done.stdout) is (code == "2")
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +163,10 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
         "report": "kept here/report.html",
     }
     kept = {path.name for path in (runner.workspace / "kept here").iterdir()}
-    assert kept >= {"results.sqlite", "report.html", "junit.xml", "badge.svg", "badge.json", "load.log"}
+    assert kept >= {
+        *("results.sqlite", "report.html", "junit.xml", "ctrf.json", "comment.md", "badge.svg", "badge.json"),
+        "load.log",
+    }
     assert ("gate", "ledger") in cases_of((runner.workspace / "kept here" / "junit.xml").read_text())
     assert str(ROOT) not in done.stdout + done.stderr
     assert runner.summary.startswith("### ✅")

@@ -25,7 +25,11 @@ def github(folder: Path, **more: str) -> dict[str, str]:
 def test_the_requested_files_are_written(tmp_path: Path) -> None:
     outcome = sample_outcome(tmp_path, checks=[check("ids.unique", "pass")])
     wanted = Artifacts(
-        tmp_path / "a" / "junit.xml", (tmp_path / "b.svg", tmp_path / "b.json"), tmp_path / "s.md"
+        tmp_path / "a" / "junit.xml",
+        (tmp_path / "b.svg", tmp_path / "b.json"),
+        tmp_path / "s.md",
+        ctrf=tmp_path / "ctrf.json",
+        comment_md=tmp_path / "c.md",
     )
     out = io.StringIO()
     assert publish(outcome, wanted, {}, out) == 0
@@ -33,6 +37,10 @@ def test_the_requested_files_are_written(tmp_path: Path) -> None:
     assert (tmp_path / "b.svg").read_text().startswith("<svg ")
     assert json.loads((tmp_path / "b.json").read_text())["message"] == "passing"
     assert (tmp_path / "s.md").read_text().startswith("### ✅ Agent runs: passed")
+    assert json.loads((tmp_path / "ctrf.json").read_text())["reportFormat"] == "CTRF"
+    assert (
+        (tmp_path / "c.md").read_text().startswith("<!-- agent-run-harness -->\n\n### ✅ Agent runs: passed")
+    )
     assert out.getvalue() == ""
 
 

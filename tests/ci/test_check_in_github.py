@@ -24,7 +24,10 @@ from tests.integration.commands import demo_settings
 
 pytestmark = pytest.mark.slow
 
-ASKED_FOR = "--junit ci/junit.xml --badge ci/badge.svg --badge ci/badge.json --summary-md ci/summary.md"
+ASKED_FOR = (
+    "--junit ci/junit.xml --badge ci/badge.svg --badge ci/badge.json --summary-md ci/summary.md "
+    "--ctrf ci/ctrf.json --comment-md ci/comment.md"
+)
 # No latency: beside other tests the harness may be saturated, and then a latency is inconclusive, rightly.
 SETTINGS = "[objectives]\nviolations = 0\nerror_rate = 0.05\n"
 
@@ -44,15 +47,21 @@ def assert_valid(runner: Runner) -> dict[tuple[str, str], ET.Element]:
     ci = runner.workspace / "ci"
     badge = json.loads((ci / "badge.json").read_text())
     jsonschema_rs.validate(json.loads((SCHEMAS / "shields-endpoint.schema.json").read_text()), badge)
+    ctrf = json.loads((ci / "ctrf.json").read_text())
+    jsonschema_rs.validate(json.loads((SCHEMAS / "ctrf.schema.json").read_text()), ctrf)
     root = ET.parse(ci / "badge.svg").getroot()
     assert root.get("aria-label") == f"{badge['label']}: {badge['message']}"
     assert len(runner.summary.encode()) <= LIMIT_BYTES
     head = runner.summary.splitlines()[0]
     assert (ci / "summary.md").read_text().splitlines()[0] == head
+    assert (ci / "comment.md").read_text().splitlines()[2] == head
     shown = {"h3", "h4", "p", "table", "thead", "tbody", "tr", "th", "td", "code", "a", "details", "summary"}
     assert tags(rendered(runner.summary)) <= shown
     assert "https://github.com/acme/agent/actions/runs/42#artifacts" in runner.summary
-    return cases_of((ci / "junit.xml").read_text(encoding="utf-8"))
+    cases = cases_of((ci / "junit.xml").read_text(encoding="utf-8"))
+    red = [name for name, case in cases.items() if {"failure", "error"} & {child.tag for child in case}]
+    assert ctrf["results"]["summary"]["failed"] == len(red)
+    return cases
 
 
 @pytest.fixture(scope="module")

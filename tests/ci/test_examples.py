@@ -35,6 +35,18 @@ def test_gitlab_keeps_what_the_command_writes() -> None:
     assert f"--out {kept['paths'][0]} " in command
 
 
+def test_both_post_the_comment_that_the_command_writes() -> None:
+    post = "harness comment harness-results/comment.md"
+    (gitlab,) = JOB["after_script"]
+    assert gitlab == f'test -z "$GITLAB_TOKEN" || {post}'
+    (step,) = [step for step in STEPS if step.get("run") == post]
+    assert step["if"].startswith("always()")
+    assert step["env"] == {"GITHUB_TOKEN": "${{ github.token }}"}
+    assert GITHUB["jobs"]["check"]["permissions"]["pull-requests"] == "write"
+    for script in (SCRIPTS["gitlab"], SCRIPTS["github"]):
+        assert "--comment-md harness-results/comment.md" in script
+
+
 def test_github_keeps_what_the_command_writes() -> None:
     (command,) = [step["run"] for step in STEPS if "harness check" in step.get("run", "")]
     keeping = STEPS[-1]

@@ -149,6 +149,7 @@ def test_a_load_shows_no_token(tmp_path: Path) -> None:
         done = harness(
             *("load", "--users", "3", "--duration", "2s", "--processes", "2", "--out", "out", *arguments),
             *("--junit", "junit.xml", "--summary-md", "summary.md", "--json"),
+            *("--ctrf", "ctrf.json", "--comment-md", "comment.md"),
             folder=tmp_path,
             variables={**variables, "GITHUB_ACTIONS": "true"},
         )

@@ -27,6 +27,8 @@ OF_RESULTS = (
     ("gate", "run", "--junit", BELOW),
     ("gate", "run", "--badge", f"{BELOW}.svg"),
     ("gate", "run", "--summary-md", BELOW),
+    ("gate", "run", "--ctrf", BELOW),
+    ("gate", "run", "--comment-md", BELOW),
     ("gate", "run", "--objective", "error_rate <= 100%", "--baseline", "file/x.sqlite", "--update-baseline"),
     ("serve", "--port", "0", "--config-out", BELOW),
 )

@@ -30,6 +30,8 @@ WRITES = (
     (*GATE, "--junit", "link"),
     (*GATE, "--badge", "link.svg"),
     (*GATE, "--summary-md", "link"),
+    (*GATE, "--ctrf", "link"),
+    (*GATE, "--comment-md", "link"),
     ("init", "--target", "http://127.0.0.1:9", "--out", "link", "--force"),
     ("serve", "--port", "0", "--config-out", "link"),
 )

@@ -1,0 +1,166 @@
+"""Posts a comment to the pull request (GitHub) or merge request (GitLab) of a CI job, or updates the earlier one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+
+from harness.errors import HarnessError, SettingsError
+from harness.formatting import visible
+from harness.input_file import SETTINGS_BYTES, read_text
+
+_PAGE_SIZE = 100
+_MOST_PAGES = 50
+_TIMEOUT_S = 30.0
+_MESSAGE_CHARS = 200
+_TRUSTED = ("OWNER", "MEMBER", "COLLABORATOR")
+
+
+class PostError(HarnessError):
+    """The comment could not be posted. The message names the address and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommentThread:
+    """The comments of one pull or merge request.
+
+    address: of their list. update_method, update_address: how the comment with an id is changed. is_ours: whether a
+    comment may be one that a CI job has posted: anybody can write our marker.
+    """
+
+    address: str
+    headers: Mapping[str, str]
+    update_method: str
+    update_address: Callable[[int], str]
+    is_ours: Callable[[Mapping[str, Any]], bool]
+
+    def post(self, text: str, marker: str) -> str:
+        """Update the newest of our comments that begins with the marker, or add one. Returns "updated" or "added".
+
+        Raises PostError.
+        """
+        earlier = [one for one in self._comments() if self.is_ours(one) and _begins_with(one, marker)]
+        if earlier:
+            self._ask(self.update_method, self.update_address(int(earlier[-1]["id"])), {"body": text})
+            return "updated"
+        self._ask("POST", self.address, {"body": text})
+        return "added"
+
+    def _comments(self) -> Iterator[Mapping[str, Any]]:
+        """All comments, the oldest first."""
+        for page in range(1, _MOST_PAGES + 1):
+            comments = self._ask("GET", f"{self.address}?per_page={_PAGE_SIZE}&page={page}&sort=asc")
+            yield from comments
+            if len(comments) < _PAGE_SIZE:
+                return
+
+    def _ask(self, method: str, url: str, body: Mapping[str, str] | None = None) -> Any:
+        try:
+            with _pool(url) as pool:
+                response = pool.request(
+                    method,
+                    url,
+                    body=None if body is None else json.dumps(body),
+                    headers={"Content-Type": "application/json", **self.headers},
+                    timeout=_TIMEOUT_S,
+                    retries=False,
+                    redirect=False,
+                )
+                status, content = response.status, response.data
+        except urllib3.exceptions.HTTPError as problem:
+            raise PostError(f"cannot post the comment: {url}: {problem}") from None
+        if not 200 <= status < 300:
+            reason = visible(content.decode("utf-8", "replace")[:_MESSAGE_CHARS])
+            raise PostError(
+                f"cannot post the comment: {url} answered {status} to {method}: {reason}; may the token write comments?"
+            )
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise PostError(f"cannot post the comment: {url} did not answer with JSON") from None
+
+
+def _pool(url: str) -> urllib3.PoolManager:
+    parts = urlsplit(url)
+    proxy = getproxies().get(parts.scheme)
+    if proxy and not proxy_bypass(parts.netloc):
+        return urllib3.ProxyManager(proxy)
+    return urllib3.PoolManager()
+
+
+def _begins_with(comment: Mapping[str, Any], marker: str) -> bool:
+    return str(comment.get("body", "")).splitlines()[:1] == [marker]
+
+
+def comment_thread(environment: Mapping[str, str]) -> CommentThread | None:
+    """The thread that the environment of a CI job names; None if the job runs for no pull or merge request.
+
+    Raises SettingsError if there is one but no token for it, or if the job is not of a known system.
+    """
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return _github(environment)
+    if environment.get("GITLAB_CI") == "true":
+        return _gitlab(environment)
+    raise SettingsError("comments are posted in jobs of GitHub and GitLab only; this is neither")
+
+
+def _github(environment: Mapping[str, str]) -> CommentThread | None:
+    number = _pull_request_number(environment)
+    if number is None:
+        return None
+    token = _token(environment, "GITHUB_TOKEN", "${{ github.token }} has it, with pull-requests: write")
+    repository = f"{environment['GITHUB_API_URL']}/repos/{environment['GITHUB_REPOSITORY']}"
+    return CommentThread(
+        f"{repository}/issues/{number}/comments",
+        {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
+        "PATCH",
+        lambda comment: f"{repository}/issues/comments/{comment}",
+        lambda comment: (
+            comment.get("user", {}).get("type") == "Bot" or comment.get("author_association") in _TRUSTED
+        ),
+    )
+
+
+def _pull_request_number(environment: Mapping[str, str]) -> int | None:
+    path = environment.get("GITHUB_EVENT_PATH")
+    if not path:
+        return None
+    try:
+        event = json.loads(read_text(Path(path), "GitHub's event file", 32 * SETTINGS_BYTES))
+        return int(event["pull_request"]["number"])
+    except (ValueError, KeyError, TypeError):  # an event without a pull request
+        return None
+
+
+def _gitlab(environment: Mapping[str, str]) -> CommentThread | None:
+    number = environment.get("CI_MERGE_REQUEST_IID")
+    if not number:
+        return None
+    token = _token(
+        environment, "GITLAB_TOKEN", "a project access token with the scope api, as a masked variable"
+    )
+    project = quote(environment["CI_MERGE_REQUEST_PROJECT_ID"], safe="")
+    notes = f"{environment['CI_API_V4_URL']}/projects/{project}/merge_requests/{quote(number, safe='')}/notes"
+    return CommentThread(
+        notes,
+        {"PRIVATE-TOKEN": token},
+        "PUT",
+        lambda comment: f"{notes}/{comment}",
+        lambda comment: not comment.get("system"),
+    )
+
+
+def _token(environment: Mapping[str, str], variable: str, hint: str) -> str:
+    token = environment.get(variable)
+    if not token:
+        raise SettingsError(
+            f"{variable} is not set; the comment needs a token that may write comments: {hint}"
+        )
+    return token
