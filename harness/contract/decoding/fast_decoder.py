@@ -177,7 +177,9 @@ class FastDecoder:
         if template is None:
             return ()
         body = body_of(log)
-        frames = _without_comments(body[: body.rfind(2 * template.newline)], template.newline)
+        frames = body[: body.rfind(2 * template.newline)]
+        if frames.startswith(b":") or template.newline + b":" in frames:
+            frames = _without_comments(frames, template.newline)
         lines = frames.decode("utf-8").split(template.newline.decode())
         id_starts, data_starts = (
             len(template.prefixes[template.id_at]),

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import gcd
 from statistics import median
 
 from harness.contract.decoding.read_log import ReadLog
 from harness.contract.exchange import Exchange
 from harness.profiles.capability import Capability
+from harness.profiles.workflow_actions.event_id import read_leniently
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
 _TOGETHER_MS = 5.0  # a proxy that lets go of a block needs less, and no model makes tokens that fast for long
@@ -131,10 +132,7 @@ def event_times(run: Exchange) -> EventTimes:
         made_ms = [event_id.ms for event_id in ids if event_id is not None]
         if len(made_ms) != len(arrivals_ns):
             made_ms = None
-    arrived_ms: list[float] = []
-    for at_ns in arrivals_ns:
-        at_ms = run.offset_ms(at_ns)
-        arrived_ms.append(max(at_ms, arrived_ms[-1]) if arrived_ms else at_ms)
+    arrived_ms = list(accumulate(map(run.offset_ms, arrivals_ns), max))
     lags_ms = [None if lag_of.get(at_ns, -1) < 0 else lag_of[at_ns] / 1e6 for at_ns in arrivals_ns]
     errors_ns = run.errors_ns()
     return EventTimes(arrived_ms, made_ms, lags_ms, [errors_ns.get(at_ns, 0) / 1e6 for at_ns in arrivals_ns])
@@ -213,7 +211,7 @@ def is_held_back(run: Exchange) -> bool:
     Overload makes blocks too, but of irregular sizes.
     """
     summary = run.summary
-    if summary.events < 6:
+    if summary.events < 6 or not _may_tell_time(run):
         return False
     arrivals_ns, _ = run.stamps_ns()
     moments = sum(after - before > _TOGETHER_MS * 1e6 for before, after in pairwise(arrivals_ns))
@@ -227,6 +225,17 @@ def is_held_back(run: Exchange) -> bool:
     if len(late) == 1 and late[0].count == summary.events and late[0].held_ms >= _WHOLE_MS:
         return holding.proven
     return holding.repeated and holding.proven and len(late) >= 3 and _are_regular(late)
+
+
+def _may_tell_time(run: Exchange) -> bool:
+    """False if the first and the last id show that the ids don't tell the time (EventTimes). Decodes no event."""
+    first, terminal = run.summary.first_id, run.summary.terminal
+    if first is None or Capability.CLOCK_IDS not in run.profile.capabilities:
+        return False
+    if terminal is None or not terminal.is_end or not run.is_regular:  # it need not be the last event
+        return True
+    last = read_leniently(terminal.id or "")
+    return last is None or last.ms - first.ms >= _SHORT_MS
 
 
 def are_made_on_arrival(run: Exchange, times: EventTimes) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from harness.contract.decoding.response import Response
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules import headers
@@ -143,6 +144,26 @@ def test_a_replay_is_no_evidence() -> None:
     replay = stream(MADE_MS, [5.0] * COUNT)
     assert headers.incremental(replay).verdict is INCONCLUSIVE
     assert not is_held_back(replay)
+
+
+def test_a_load_decodes_no_stream_whose_ids_cannot_tell_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would cost more than reading it, for each stream of a fast server."""
+
+    def decode(_: Response) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(Response, "identities", decode)
+    monkeypatch.setattr(Response, "decode_in_full", decode)
+
+    def of(gap_ms: int) -> Exchange:
+        data = [*({"type": "token", "content": "w"} for _ in MADE_MS), {"type": "done", "runId": "run-1"}]
+        frames = [frame(of, f"{EPOCH_MS + gap_ms * place}-{place}") for place, of in enumerate(data)]
+        return run(*frames, at=[gap_ms * COUNT + 1] * (COUNT + 1))
+
+    assert not is_held_back(of(gap_ms=0))
+    assert not is_held_back(of(gap_ms=2))
+    with pytest.raises(AssertionError, match="decoded"):
+        is_held_back(of(gap_ms=40))
 
 
 def read_by_a_busy_harness(pauses_ms: Sequence[float]) -> Exchange:
