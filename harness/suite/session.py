@@ -244,6 +244,8 @@ class TargetSession:
     ) -> None:
         """Turn the test's finding, or what it raised, into a verdict on its report."""
         evaluated = item.stash.get(EVALUATED, None)
+        if evaluated is not None:
+            del item.stash[EVALUATED]  # pytest keeps the test to the end; its events may have megabytes
         documents: dict[str, Any] = {}
         evidence: list[dict[str, Any]] = []
         packed = None

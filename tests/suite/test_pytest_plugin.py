@@ -445,7 +445,9 @@ def test_flags_and_variables_outrank_the_file(server: RawServer, tmp_path: Path)
 
 OWN_SUITE = """
 import pytest
+from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.rules import ids, terminal
+from harness.protocol.request import HttpRequest
 from harness.suite.fixtures import check, scenario_runner
 from harness.suite.pytest_plugin import decides
 
@@ -466,13 +468,28 @@ def test_breaks():
 def test_has_no_such_fixture(nonesuch):
     pass
 
+@decides(terminal.exactly_one)
+def test_checks_an_exchange(check):
+    timing = Timing(0, 0, None, None, None, 0)
+    check(Exchange("", HttpRequest("GET", "/", ()), timing, (), Ending.REFUSED, "refused"))
+
 def test_of_something_else():
     pass
 """
 
 
+COUNTS_FINDINGS = """
+import gc
+from harness.suite.evidence_store import Evaluated
+
+def pytest_sessionfinish():
+    print("findings in memory:", sum(isinstance(one, Evaluated) for one in gc.get_objects()))
+"""
+
+
 def test_a_test_that_checks_nothing_or_breaks_is_an_error(config: Path) -> None:
     (config.parent / "test_own.py").write_text(OWN_SUITE)
+    (config.parent / "conftest.py").write_text(COUNTS_FINDINGS)
     done = run(
         "pytest",
         "test_own.py",
@@ -490,6 +507,9 @@ def test_a_test_that_checks_nothing_or_breaks_is_an_error(config: Path) -> None:
     assert "the harness itself failed" in details["terminal.closes"]
     assert "RuntimeError: its own fault" in details["ids.unique"]
     assert document["counts"]["pass"] == 0
+    decided = {check["id"] for check in document["checks"] if check["tested"]}
+    assert "terminal.exactly-one" in decided
+    assert "findings in memory: 0" in done.output  # each may have events of megabytes
 
 
 def test_a_requirement_that_is_not_in_the_catalogue_is_refused(config: Path) -> None:
