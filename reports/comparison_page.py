@@ -175,15 +175,15 @@ def compare_results(files: Sequence[Results], names: Sequence[str]) -> Compariso
     if len(files) < 2:
         raise ValueError("a comparison needs at least two results files")
     checks = [{check.id: check for check in file.checks()} for file in files]
-    changes = tuple(_changes(checks))
+    changes = tuple(requirement_changes(checks))
     comparisons = tuple(
         _compare(files[0], file, name, checks[0], checks_after)
         for file, name, checks_after in zip(files[1:], names[1:], checks[1:], strict=True)
     )
-    differing = list(_differing([file.manifest for file in files]))
+    differing = list(setup_differences([file.manifest for file in files]))
     return ComparisonPage(
         tests=tuple(_test(file, name) for file, name in zip(files, names, strict=True)),
-        headline=_headline(comparisons, names[0]),
+        headline=headline_of(comparisons, names[0]),
         changes=changes,
         unchanged=len({name for of_test in checks for name in of_test}) - len(changes),
         violations=tuple(_violations(files)),
@@ -208,7 +208,7 @@ def _test(file: Results, name: str) -> ComparedTest:
     )
 
 
-def _changes(checks: Sequence[Mapping[str, CheckRecord]]) -> Iterator[ChangeView]:
+def requirement_changes(checks: Sequence[Mapping[str, CheckRecord]]) -> Iterator[ChangeView]:
     """Requirements that differ between tests: those that broke first, then those that were fixed."""
     order = {name: place for place, name in enumerate(CATALOGUE)}
     changed = [name for name in {name for of_test in checks for name in of_test} if not _same(name, checks)]
@@ -234,7 +234,7 @@ def _same(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> bool:
 
 def _change(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> ChangeView:
     rows = [of_test.get(name) for of_test in checks]
-    kinds = [_kind(rows[0], row) for row, of_test in zip(rows[1:], checks[1:], strict=True) if of_test]
+    kinds = [change_kind(rows[0], row) for row, of_test in zip(rows[1:], checks[1:], strict=True) if of_test]
     known = CATALOGUE.get(name)
     level = known.level.value if known else next(row.level for row in rows if row is not None)
     is_policy = level == Level.INFO.value
@@ -255,7 +255,7 @@ def _change(name: str, checks: Sequence[Mapping[str, CheckRecord]]) -> ChangeVie
     )
 
 
-def _kind(before: CheckRecord | None, after: CheckRecord | None) -> str:
+def change_kind(before: CheckRecord | None, after: CheckRecord | None) -> str:
     was, is_now = (None if row is None else row.verdict for row in (before, after))
     if is_now in _FAILING and was not in _FAILING:
         return "broke"
@@ -281,13 +281,13 @@ def _compare(
     checked = {*before, *after} if before and after else set()
     requirements: dict[str, list[str]] = {}
     for check in sorted(checked):
-        if (kind := _kind(before.get(check), after.get(check))) != "changed":
+        if (kind := change_kind(before.get(check), after.get(check))) != "changed":
             requirements.setdefault(kind, []).append(check)
     under_load = _under_load(baseline, test)
-    footnotes = _footnotes(rows)
+    footnotes = shared_details(rows)
     verdicts: Counter[str] = Counter(row.verdict for row in rows)
     kinds = Counter({kind: len(names) for kind, names in requirements.items()})
-    tone, verdict = _verdict(kinds + under_load, verdicts, checked=bool(checked))
+    tone, verdict = overall_verdict(kinds + under_load, verdicts, checked=bool(checked))
     broke = requirements.get("broke")
     return ComparisonView(
         name=name,
@@ -296,13 +296,15 @@ def _compare(
         sentence=comparison_sentence(name, requirements, under_load, rows, checked=bool(checked)),
         notes=compared.notes,
         heading=compared.heading,
-        rows=tuple(_difference(row, footnotes) for row in rows),
+        rows=tuple(difference_view(row, footnotes) for row in rows),
         footnotes=tuple(footnotes),
         worst=broken_text(broke, "broke") if broke else worst_change(rows, verdict),
     )
 
 
-def _verdict(kinds: Mapping[str, int], verdicts: Mapping[str, int], *, checked: bool) -> tuple[str, str]:
+def overall_verdict(
+    kinds: Mapping[str, int], verdicts: Mapping[str, int], *, checked: bool
+) -> tuple[str, str]:
     """Tone and verdict of a whole comparison. checked: whether both tests ran the conformance suite."""
     if kinds["broke"] or verdicts["worse"]:
         return "bad", "worse"
@@ -318,18 +320,16 @@ def _under_load(baseline: Results, test: Results) -> Counter[str]:
     """How many MUSTs only one of the two loads violated; empty if one of the tests has no load."""
     if not (baseline.ledger().judged and test.ledger().judged):
         return Counter()
-    before, after = (
-        {name for name in file.violation_counts() if _is_must(name)} for file in (baseline, test)
-    )
+    before, after = ({name for name in file.violation_counts() if is_must(name)} for file in (baseline, test))
     return Counter(broke=len(after - before), fixed=len(before - after))
 
 
-def _is_must(name: str) -> bool:
+def is_must(name: str) -> bool:
     known = CATALOGUE.get(name)
     return known is None or known.level is Level.MUST
 
 
-def _headline(comparisons: Sequence[ComparisonView], baseline: str) -> Headline:
+def headline_of(comparisons: Sequence[ComparisonView], baseline: str) -> Headline:
     verdicts = [comparison.verdict for comparison in comparisons]
     verdict = next(verdict for verdict in ("worse", "inconclusive", "better", "same") if verdict in verdicts)
     tone = next(comparison.tone for comparison in comparisons if comparison.verdict == verdict)
@@ -356,13 +356,13 @@ def _incomparable(comparison: ComparisonView) -> Iterator[str]:
         yield f"no metric of {comparison.name} can be compared: {reasons.pop()}"
 
 
-def _footnotes(comparisons: Sequence[Comparison]) -> list[str]:
+def shared_details(comparisons: Sequence[Comparison]) -> list[str]:
     """The details that at least FOOTNOTE_FROM metrics share."""
     tally = Counter(comparison.detail for comparison in comparisons if comparison.detail)
     return [detail for detail, times in tally.items() if times >= FOOTNOTE_FROM]
 
 
-def _difference(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceView:
+def difference_view(comparison: Comparison, footnotes: Sequence[str]) -> DifferenceView:
     label, percentile = label_of(comparison.key)
     return DifferenceView(
         key=comparison.key,
@@ -413,7 +413,7 @@ def _from_start(file: Results, first: int, width: int) -> dict[int, Any]:
     return {second - first: histogram for second, histogram in seconds.items()}
 
 
-def _differing(manifests: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+def setup_differences(manifests: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Facts of the setup that differ between tests."""
     setups = [
         {name: value for key in SETUP_KEYS for name, value in flatten(key, manifest.get(key, {}))}

@@ -55,6 +55,11 @@ def write_comparison(content: ComparisonPage, out_path: str | os.PathLike[str]) 
     return _write(render_comparison(content), out_path)
 
 
+def write_paired(content: ComparisonPage, out_path: str | os.PathLike[str]) -> Path:
+    """Write the page of an interleaved comparison and return its path. Raises FileWriteError."""
+    return _write(_rendered("paired.html.j2", ("base.css", "compare.css"), content), out_path)
+
+
 def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
     out = Path(out_path)
     write_text(out, html)

@@ -139,9 +139,9 @@ def outcome_of(
     checks = tuple(results.checks())
     violated = tuple(_violated(results))
     cases = [
-        *(_gate_case(row) for row in gate.rows if row.name != CONFORMANCE_ROW),
+        *(gate_case(row) for row in gate.rows if row.name != CONFORMANCE_ROW),
         *(
-            _comparison_case(comparison, unsure=gate.comparisons_inconclusive)
+            comparison_case(comparison, unsure=gate.comparisons_inconclusive)
             for comparison in gate.comparisons
         ),
         *_requirement_cases(results, gate, checks, violated, strict=strict),
@@ -156,11 +156,11 @@ def outcome_of(
         violated=violated,
         exit_code=exit_code,
         problems=problems,
-        cases=(_test_case(gate, exit_code, problems, cases), *cases),
+        cases=(test_case(gate, exit_code, problems, cases), *cases),
     )
 
 
-def _test_case(gate: GateReport, exit_code: int, problems: tuple[str, ...], cases: list[Case]) -> Case:
+def test_case(gate: GateReport, exit_code: int, problems: tuple[str, ...], cases: list[Case]) -> Case:
     """The case of the test itself. It is red for every reason that no other case covers."""
     if gate.outcome == "nothing tested":
         problems = (*problems, "nothing was tested")
@@ -174,7 +174,8 @@ def _test_case(gate: GateReport, exit_code: int, problems: tuple[str, ...], case
     return Case("test", TEST_CASE, "passed", "completed", "the test ran to its end")
 
 
-def _gate_case(row: GateRow) -> Case:
+def gate_case(row: GateRow) -> Case:
+    """The case of a row of the gate."""
     limit = f"limit: {'at least' if row.at_least else 'at most'} {format_value(row.name, row.limit)}"
     message = f"{row.name} is {format_value(row.name, row.value)}; {limit}"
     if row.value is None:
@@ -187,8 +188,8 @@ def _gate_case(row: GateRow) -> Case:
     return Case("gate", row.name, result, row.verdict, message)
 
 
-def _comparison_case(comparison: Comparison, *, unsure: bool) -> Case:
-    """unsure: whether inconclusive comparisons make the gate inconclusive."""
+def comparison_case(comparison: Comparison, *, unsure: bool) -> Case:
+    """The case of a comparison. unsure: whether inconclusive comparisons make the gate inconclusive."""
     key, verdict = comparison.key, comparison.verdict
     now, before = format_value(key, comparison.value), format_value(key, comparison.baseline)
     message = f"{key} is {now}, and was {before} in the baseline"
@@ -228,7 +229,7 @@ def _requirement_cases(
     under_load = {violations.requirement: violations for violations in violated}
     missed = any(row.name.rpartition(".")[2] == "violations" and row.verdict == "failed" for row in gate.rows)
     for check in checks:
-        case = _check_case(results, check, strict=strict)
+        case = requirement_case(results, check, strict=strict)
         violations = under_load.pop(check.id, None)
         yield case if violations is None else _with_violations(case, violations, missed=missed)
     for violations in under_load.values():
@@ -237,7 +238,8 @@ def _requirement_cases(
         yield _with_violations(case, violations, missed=missed)
 
 
-def _check_case(results: Results, check: CheckRecord, *, strict: bool) -> Case:
+def requirement_case(results: Results, check: CheckRecord, *, strict: bool = False) -> Case:
+    """The case of a requirement that the suite checked. strict: see `outcome_of`."""
     row = CATALOGUE.get(check.id)
     verdict, level = Verdict(check.verdict), Level(check.level)
     # A requirement without a test in this run was deselected by the user, so it gives no warning.

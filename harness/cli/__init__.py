@@ -18,6 +18,7 @@ from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from .lazy_group import LazyGroup
 
 _VERBS = (
+    "ab",
     "capacity",
     "check",
     "comment",

@@ -99,7 +99,7 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Terms:
+class ChangeTerms:
     """What decides about a difference: see harness.gate.equivalence.
 
     baseline_ms: of a latency; None for a share. assumed_sd: between tests, on the scale of noise. confidence, narrow:
@@ -118,6 +118,12 @@ class _Terms:
         if self.baseline_ms is None:
             return difference
         return max(math.exp(then) * math.expm1(difference), STARTED_MS - math.exp(then))
+
+    def on_scale(self, change: float, then: float) -> float:
+        """The inverse of `change`: a change from a value as a difference on the scale of noise."""
+        if self.baseline_ms is None:
+            return change
+        return math.log(max(STARTED_MS / 2, math.exp(then) + change)) - then
 
     def shown(self, change: float) -> float:
         """A change in the unit of Comparison.difference."""
@@ -153,7 +159,7 @@ def compare(
     if (missing := _missing(values)) or means[1] is None or means[0] is None:
         return replace(inconclusive, detail=missing)
     effect = effects.of_latency(metric, percent, means[1])
-    terms = _Terms(
+    terms = ChangeTerms(
         effect, means[1], assumed_run_sd(metric, means[1]), confidence, confidence_of_equivalence(looks)
     )
     comparison = replace(
@@ -218,7 +224,7 @@ def compare_shares(
     if (missing := _missing(values)) or means[0] is None or means[1] is None:
         return replace(inconclusive, detail=missing)
     effect = effects.of_share()
-    terms = _Terms(
+    terms = ChangeTerms(
         effect,
         None,
         ASSUMED_RUN_SD_SHARE,
@@ -249,7 +255,7 @@ def compare_shares(
     return _decided(comparison, sides, terms)
 
 
-def _both_extreme(comparison: Comparison, cases: Sequence[int], terms: _Terms) -> Comparison:
+def _both_extreme(comparison: Comparison, cases: Sequence[int], terms: ChangeTerms) -> Comparison:
     """Shares that are 0 (or 1) in every file of both sides.
 
     Each side's true share is at most 1 - alpha^(1/n) from there (Clopper and Pearson, Biometrika 26, 1934, for none of
@@ -327,7 +333,7 @@ def _too_few_values(
     return ""
 
 
-def _decided(comparison: Comparison, sides: Sequence[Side], terms: _Terms) -> Comparison:
+def _decided(comparison: Comparison, sides: Sequence[Side], terms: ChangeTerms) -> Comparison:
     """The comparison with its interval and verdict, if there is enough data."""
     if comparison.detail:
         return comparison
@@ -338,7 +344,7 @@ def _decided(comparison: Comparison, sides: Sequence[Side], terms: _Terms) -> Co
     low, high = (terms.shown(end) for end in difference.interval)
     judged = difference if terms.more_is_worse else difference.worse_is_lower()
     verdict = verdict_of(judged, terms.effect)
-    details = list(_reasons(difference, terms, verdict))
+    details = list(reasons(difference, terms, verdict))
     if verdict == "inconclusive" and _is_unknown(difference.interval, terms):
         details.append(f"not even a change by a factor of {UNKNOWN_FROM:.0f} is excluded")
         return replace(comparison, detail="; ".join(details), repeats_may_tell=True)
@@ -355,7 +361,7 @@ def _decided(comparison: Comparison, sides: Sequence[Side], terms: _Terms) -> Co
     )
 
 
-def _difference(sides: Sequence[Side], terms: _Terms) -> Difference:
+def _difference(sides: Sequence[Side], terms: ChangeTerms) -> Difference:
     error, freedom = standard_error(sides, terms.assumed_sd)
     then = sides[1].net
     net = sides[0].net - then
@@ -374,7 +380,7 @@ def _difference(sides: Sequence[Side], terms: _Terms) -> Difference:
     )
 
 
-def _is_unknown(ends: Interval, terms: _Terms) -> bool:
+def _is_unknown(ends: Interval, terms: ChangeTerms) -> bool:
     """Whether an interval excludes neither a tenth of the latency nor ten times as much, nor anything in between."""
     if terms.baseline_ms is None:
         return False
@@ -382,7 +388,7 @@ def _is_unknown(ends: Interval, terms: _Terms) -> bool:
     return low < 1 / UNKNOWN_FROM - 1 and high > UNKNOWN_FROM - 1
 
 
-def _reasons(difference: Difference, terms: _Terms, verdict: ComparisonVerdict) -> list[str]:
+def reasons(difference: Difference, terms: ChangeTerms, verdict: ComparisonVerdict) -> list[str]:
     """What the verdict rests on, in clauses."""
     effect = terms.effect
     if verdict == "inconclusive":
@@ -400,7 +406,7 @@ def _reasons(difference: Difference, terms: _Terms, verdict: ComparisonVerdict) 
     return [f"a change of {terms.shown(largest):.0%} or more is excluded; a smaller one may be noise"]
 
 
-def _assumed(terms: _Terms) -> str:
+def _assumed(terms: ChangeTerms) -> str:
     if terms.baseline_ms is None:
         return f"a standard deviation of {ASSUMED_RUN_SD_SHARE * 100:g} percentage points"
     return f"a standard deviation of {ASSUMED_RUN_SD:.1%}"
