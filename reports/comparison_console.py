@@ -75,7 +75,7 @@ def _metrics(comparison: ComparisonView, baseline: str) -> Table:
     title = Text(visible(f"{comparison.name} against {baseline}"))
     table = Table(title=title, title_justify="left", pad_edge=False)
     table.add_column("metric", no_wrap=True)
-    for heading in ("before", "after", "change", comparison.heading):
+    for heading in (*comparison.columns, "change", comparison.heading):
         table.add_column(heading, justify="right", overflow="fold")
     table.add_column("", no_wrap=True)
     for row in comparison.changed or comparison.rows:

@@ -102,6 +102,7 @@ class DifferenceView:
 @dataclass(frozen=True, slots=True)
 class ComparisonView:
     """One test against the baseline. verdict: as of DifferenceView. heading: of the intervals' column.
+    columns: those of both values.
 
     rows: what got worse first. worst: what changed most, for a title.
     """
@@ -115,6 +116,7 @@ class ComparisonView:
     rows: tuple[DifferenceView, ...]
     footnotes: tuple[str, ...]
     worst: str = ""
+    columns: tuple[str, str] = ("before", "after")
 
     @property
     def changed(self) -> tuple[DifferenceView, ...]:

@@ -20,7 +20,7 @@ _VIEW = 3.0  # the widest part of an interval that is drawn, in the range of the
 class PairedCourse:
     """A paired comparison in its course.
 
-    label: of the metric. changes: of each usable pair. intervals: after each number of pairs, None where there is none.
+    label: of the metric. changes: of each usable pair. intervals: after each number of pairs, None for too few.
     All in the unit of comparison.difference.
     """
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from harness.gate.comparison import Comparison
 from harness.gate.equivalence import Effects
@@ -101,7 +102,7 @@ def paired_page(test: PairedTest) -> ComparisonPage:
     )
 
 
-def _manifest(paths: Sequence[Path]) -> Mapping[str, object]:
+def _manifest(paths: Sequence[Path]) -> dict[str, Any]:
     if not paths:
         return {}
     with Results(paths[0]) as results:
@@ -133,20 +134,23 @@ def _comparison(test: PairedTest, checks: Sequence[Mapping[str, CheckRecord]]) -
         rows=tuple(difference_view(row, footnotes) for row in rows),
         footnotes=tuple(footnotes),
         worst=broken_text(broke, "broke") if broke else worst_change(rows, verdict),
+        columns=(test.names[1], test.names[0]),
     )
 
 
-def _side(test: PairedTest, side: int, manifest: Mapping[str, object], checks: object) -> ComparedTest:
-    tally = Counter(check.verdict for check in checks)  # type: ignore[attr-defined]
+def _side(
+    test: PairedTest, side: int, manifest: Mapping[str, Any], checks: Iterable[CheckRecord]
+) -> ComparedTest:
+    tally = Counter(check.verdict for check in checks)
     streams = 0
     for path in test.blocks[side]:
         with Results(path) as results:
             streams += results.ledger().scheduled
     return ComparedTest(
         name=test.names[side],
-        started=start_time(dict(manifest)) or "not recorded",
+        started=start_time(manifest) or "not recorded",
         took=duration(test.took_s * 1000),
-        target=target_address(dict(manifest)) or NOTHING,
+        target=target_address(manifest) or NOTHING,
         streams=count(streams),
         checks=", ".join(f"{times} {verdict}" for verdict, times in tally.items()) or NOTHING,
         file=str(test.folder),

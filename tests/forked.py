@@ -42,6 +42,7 @@ _STOP_S = 10
 _STARTS = {
     "check": ("load", "commands"),
     "load": ("load",),
+    "ab": ("load", "commands"),
     "capacity": ("load",),
     "conformance": ("commands",),
 }

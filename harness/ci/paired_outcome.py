@@ -1,6 +1,6 @@
 """The outcome of an interleaved comparison of two servers, for the same CI artifacts as that of a test.
 
-A requirement that both servers violate is no change, so it is shown and does not fail.
+A requirement that both servers violate did not change, so it is shown and does not fail.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from harness.results.records import CheckRecord
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """Requirements that the target violates and the other server does not.
+    """Requirements that the target violates and the baseline does not.
 
     by_suite: ids of the conformance suite's. under_load: why, by id.
     """
@@ -41,7 +41,7 @@ class Broke:
 def conformance_rows(broke: Broke, unfinished: Sequence[str]) -> Iterator[GateRow]:
     """The gate's rows about conformance. unfinished: servers whose suite did not end."""
     if broke.by_suite:
-        detail = f"{', '.join(broke.by_suite)}: met by the other server, and not by the target"
+        detail = f"{', '.join(broke.by_suite)}: met by the baseline, and not by the target"
         yield GateRow(CONFORMANCE_ROW, float(len(broke.by_suite)), 0.0, "failed", detail)
     elif unfinished:
         detail = f"the conformance suite of {' and '.join(unfinished)} did not end"
@@ -67,7 +67,7 @@ def paired_outcome(
     checks = tuple(suite.checks()) if suite is not None else ()
     cases = [
         *(gate_case(row) for row in gate.rows if row.name != CONFORMANCE_ROW or row.verdict != "failed"),
-        *(comparison_case(comparison, unsure=True) for comparison in gate.comparisons),
+        *(comparison_case(comparison, unsure=gate.outcome != "failed") for comparison in gate.comparisons),
         *(_requirement(suite, check, broke.by_suite) for check in checks if suite is not None),
     ]
     return Outcome(
@@ -87,7 +87,7 @@ def paired_outcome(
 def _requirement(suite: Results, check: CheckRecord, broke: Sequence[str]) -> Case:
     case = requirement_case(suite, check)
     if case.red and check.id not in broke:
-        message = f"{case.message}; no change: the other server does not meet it either"
+        message = f"{case.message}; no change: the baseline does not meet it either"
         return replace(case, result="skipped", message=message, warns=True)
     return case
 

@@ -41,7 +41,7 @@ _OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn
     "--against",
     metavar="URL",
     required=True,
-    help="Server to compare the target with, for example the last release.",
+    help="The baseline: a server with, for example, the last release.",
 )
 @click.option(
     "--command-a", metavar="COMMAND", help="Start the target with this command, and stop it at the end."
@@ -91,7 +91,7 @@ def ab(
     output: Output,
     **options: Any,
 ) -> None:
-    """Compare the target with another server, in alternating blocks of the same load.
+    """Compare two servers in alternating blocks of the same load.
 
     The noise of the machine falls on both alike. Conformance of both is compared first. Stops as soon as something is
     certainly worse, or everything is decided. Exit codes: 0 nothing is worse, 1 worse or inconclusive.

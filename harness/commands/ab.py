@@ -46,7 +46,7 @@ _SUITE_ARGS = ("-q", "--no-header", "--no-summary", "--color=no")
 
 @dataclass(frozen=True, slots=True)
 class AbPlan:
-    """What to do. commands: that start the target and the other server; None for one that runs already.
+    """What to do. commands: that start the target and the baseline; None for one that runs already.
 
     max_duration_s: of the blocks. conformance: whether both run the suite first. max_concurrency, read_only: as of
     run_check.
@@ -66,7 +66,7 @@ def run_ab(
     artifacts: Artifacts = NO_ARTIFACTS,
     output: Output | None = None,
 ) -> int:
-    """Compare the target with the other server. Returns the exit code.
+    """Compare the target with the baseline. Returns the exit code.
 
     settings: of both; they differ in the target only. Exit codes: 0 nothing is worse, and every metric has a verdict;
     1 something is worse, a requirement broke, or a metric is inconclusive; 2 a server cannot be tested; 3 a condition
@@ -83,7 +83,10 @@ def run_ab(
         raise SettingsError(
             f"{folder} has the results of an earlier comparison; choose a different --out folder"
         )
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise SettingsError(f"cannot write to the folder {folder}: {problem.strerror or problem}") from None
     children = ChildProcesses()
     with ExitStack() as stack:
         stack.enter_context(suspend_workflow_commands(sys.stdout, "harness ab"))
@@ -183,7 +186,7 @@ class _Comparison:
             arguments += ["--harness-max-concurrency", str(self._plan.max_concurrency)]
         if self._plan.read_only:
             arguments.append("--harness-read-only")
-        self._output.print(f"conformance of the server {SIDES[side]} (log: {folder / output_dir.SUITE_LOG})")
+        self._output.print(f"conformance of the {SIDES[side]} (log: {folder / output_dir.SUITE_LOG})")
         with (
             private_settings(self._settings[side].private_text()) as settings_file,
             open_log(folder / output_dir.SUITE_LOG) as log,
@@ -242,7 +245,7 @@ class _Comparison:
         code = publish(outcome, artifacts, out=self._output.for_ci)
         document = {
             **verdict_document("ab", outcome, code),
-            "against": self._settings[1].target.base_url,
+            "baseline": self._settings[1].target.base_url,
             "pairs": len(self.blocks.pairs),
             "ended_by": self.blocks.ended_by,
             "longer_s": self.blocks.longer_s,
@@ -255,7 +258,7 @@ class _Comparison:
     def _broke(self) -> tuple[Broke, list[str]]:
         """What broke, and the servers whose suite did not end."""
         under_load = {
-            name: f"violated under load in {pairs} pairs on the target, and never on the other server"
+            name: f"violated under load in {pairs} pairs on the target, and never on the baseline"
             for name, pairs in self._one_sided()
         }
         if len(self._suites) < len(SIDES):
@@ -311,7 +314,7 @@ class _Comparison:
         if NOT_TESTED in self._suite_codes:
             side = SIDES[self._suite_codes.index(NOT_TESTED)]
             problems.append(
-                f"the conformance suite could not run on the server {side}; see "
+                f"the conformance suite could not run on the {side}; see "
                 f"{self._folder / side / output_dir.SUITE_LOG}"
             )
             code = NOT_TESTED

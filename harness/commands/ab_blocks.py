@@ -1,6 +1,6 @@
 """The blocks of an interleaved comparison: short loads, alternately on either server, until the comparison is decided.
 
-The order is ABBA: of two pairs of blocks, the first begins with the target and the second with the other server, so
+The order is ABBA: of two pairs of blocks, the first begins with the target and the second with the baseline, so
 that a machine that becomes steadily slower or faster favours neither. Both blocks of a pair have the same seed, so the
 same arrivals and journeys; each pair has its own.
 """
@@ -38,7 +38,7 @@ from harness.terminal.output import Output
 PAIRS_PER_ROUND = 2
 """One ABBA. The comparison is evaluated after each."""
 
-SIDES = ("target", "against")
+SIDES = ("target", "baseline")
 """The names of both servers in folders, tables and pages: the one that is judged, and the one it is compared with."""
 
 
@@ -82,7 +82,7 @@ class Blocks:
 class BlockRunner:
     """Runs the blocks.
 
-    settings: of the target and of the other server; they differ in the target only. objectives: to compare in addition
+    settings: of the target and of the baseline; they differ in the target only. objectives: to compare in addition
     to the usual metrics. max_duration_s: no ABBA starts that would end after it. server_problem: asked after each pair
     for a sentence that ends the test; empty while the servers run.
     """

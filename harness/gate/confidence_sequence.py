@@ -1,9 +1,9 @@
 """A confidence sequence for a mean: intervals that hold at every number of values at once, so that one may look, and
 stop, whenever one likes.
 
-The usual interval holds for a number of values that was fixed before. Whoever looks after each pair of blocks and stops
-at the first clear one is wrong far more often. Here the probability that *any* of the intervals, however long the test
-goes on, misses the true mean is at most 1 - confidence.
+The usual interval holds for a number of values that was fixed before. A test that looks after each pair of blocks and
+stops at the first clear one is wrong far more often. Here the probability that *any* of the intervals, however long the
+test lasts, misses the true mean is at most 1 - confidence.
 
 For values from a normal distribution with an unknown variance, the test martingale is the likelihood ratio of t
 statistics with a normal mixture over mean / standard deviation; by Ville's inequality it exceeds 1 / error with at most

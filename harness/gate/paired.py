@@ -27,7 +27,7 @@ from harness.gate.equivalence import (
     is_within,
     verdict_of,
 )
-from harness.gate.error_bars import ErrorBars, share_bounds
+from harness.gate.error_bars import ErrorBars
 from harness.gate.objective import GOODPUT, Objective, recorded_objectives
 from harness.results import metrics
 from harness.results.measurement_error import net_bounds
@@ -55,7 +55,7 @@ PAIRED_EFFECTS = Effects(relative=0.025, ms=2.5, share=0.005, inter_token_ms=0.5
 the smallest effect on if it is clear, so a server that is slower by twice as much, 5%, is found nearly always."""
 
 MOST_LEFT_OUT = 0.25
-"""With a larger share of unusable pairs, what is left is no fair sample of the test."""
+"""With a larger share of unusable pairs, what is left does not represent the test."""
 
 LEAST_PAIRS = 4
 """Fewer pairs, two in each order, decide nothing: their spread says next to nothing about the noise."""
@@ -77,14 +77,14 @@ class BlockValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class LoadBlock:
     """What one block measured. problem: why it cannot be used; empty if it can. values: by name of the objective."""
 
     values: dict[str, BlockValue]
     problem: str = ""
 
 
-Pair = tuple[Block, Block]
+Pair = tuple[LoadBlock, LoadBlock]
 """The block of the target, and that of the server it is compared with."""
 
 
@@ -139,18 +139,18 @@ def paired_objectives(
     return chosen, notes
 
 
-def measure_block(results: Results, objectives: Iterable[Objective]) -> Block:
+def measure_block(results: Results, objectives: Iterable[Objective]) -> LoadBlock:
     """The values of one block. Raises ResultsError."""
     if saturation := saturation_reasons(results):
-        return Block({}, f"the harness was saturated: {'; '.join(saturation)}")
+        return LoadBlock({}, f"the harness was saturated: {'; '.join(saturation)}")
     if results.harness_faults:
-        return Block({}, "the harness had faults and left streams unjudged")
+        return LoadBlock({}, "the harness had faults and left streams unjudged")
     if results.manifest.get("workers_lost"):
-        return Block({}, "a worker was lost")
+        return LoadBlock({}, "a worker was lost")
     if results.manifest.get("load_state") != "finished":
-        return Block({}, "the load did not end")
+        return LoadBlock({}, "the load did not end")
     measured = {objective.name: _measured(results, objective) for objective in objectives}
-    return Block({name: value for name, value in measured.items() if value is not None})
+    return LoadBlock({name: value for name, value in measured.items() if value is not None})
 
 
 def _measured(results: Results, objective: Objective) -> BlockValue | None:
@@ -158,14 +158,10 @@ def _measured(results: Results, objective: Objective) -> BlockValue | None:
     if value is None:
         return None
     if objective.percentile is None:
-        share = "goodput" if objective.key == GOODPUT else "error_rate"
         counts = results.rate_counts(objective.journey)
-        if objective.journey is None:
-            bar = share_bounds(results, "goodput" if objective.key == GOODPUT else "error_rate")
-        else:
-            bar = ErrorBars(results, recorded_objectives(results)).of(objective)
+        bar = ErrorBars(results, recorded_objectives(results)).of(objective)
         low, high = (value, value) if bar is None else (bar.low, bar.high)
-        return BlockValue(value, value, low, high, counts.runs if share == "goodput" else counts.judged)
+        return BlockValue(value, value, low, high, counts.runs if objective.key == GOODPUT else counts.judged)
     metric, percentile = objective.percentile
     bar = net_bounds(results, metric, metrics.PERCENTILES[percentile], objective.journey)
     if bar is None:
@@ -176,7 +172,7 @@ def _measured(results: Results, objective: Objective) -> BlockValue | None:
 def compare_pairs(
     objective: Objective, pairs: Sequence[Pair], effects: Effects = PAIRED_EFFECTS, *, comparisons: int
 ) -> PairedComparison:
-    """Compare one metric of the target with that of the other server. Deterministic.
+    """Compare one metric of the target with that of the baseline. Deterministic.
 
     pairs: all of the test; those that cannot be used are left out. comparisons: how many metrics are compared in all,
     for which the confidence of the interval is corrected: equal servers are called worse in any of them, at any of
@@ -218,8 +214,11 @@ def compare_pairs(
         smallest_effect_ms=effect.smallest if relative and effect.is_absolute else None,
         repeats_may_tell=True,
     )
-    if problem := _too_few(pairs, usable):
+    if problem := _left_out(pairs, usable):
         return PairedComparison(replace(comparison, detail=problem), changes)
+    if len(usable) < LEAST_PAIRS:
+        few = replace(comparison, detail=f"too few pairs ({len(usable)})")
+        return PairedComparison(few, changes, count_for(math.inf, 1.0, terms.confidence))
     return _decided(comparison, usable, terms, changes)
 
 
@@ -239,13 +238,14 @@ def _mean(values: Sequence[float], *, relative: bool) -> float:
     return math.exp(fmean(map(started_log, values))) - STARTED_MS
 
 
-def _too_few(pairs: Sequence[Pair], usable: Sequence[tuple[BlockValue, BlockValue]]) -> str:
+def _left_out(pairs: Sequence[Pair], usable: Sequence[tuple[BlockValue, BlockValue]]) -> str:
+    """Why the usable pairs do not represent all; empty if they are."""
     left_out = len(pairs) - len(usable)
-    if left_out > MOST_LEFT_OUT * len(pairs):
-        problems = [block.problem for pair in pairs for block in pair if block.problem]
-        why = f", for example: {problems[0]}" if problems else ""
-        return f"{left_out} of {len(pairs)} pairs cannot be used{why}"
-    return f"too few pairs ({len(usable)})" if len(usable) < LEAST_PAIRS else ""
+    if left_out <= MOST_LEFT_OUT * len(pairs):
+        return ""
+    problems = [block.problem for pair in pairs for block in pair if block.problem]
+    why = f", for example: {problems[0]}" if problems else ""
+    return f"{left_out} of {len(pairs)} pairs cannot be used{why}"
 
 
 def _decided(
@@ -274,8 +274,8 @@ def _decided(
         narrow=widened(ends, terms.narrow),
     )
     judged = difference if terms.more_is_worse else difference.worse_is_lower()
-    verdict = verdict_of(judged, terms.effect)
     is_known = math.isfinite(difference.interval[0])
+    verdict = verdict_of(judged, terms.effect) if is_known else "inconclusive"
     undecided = verdict == "inconclusive"
     return PairedComparison(
         replace(
@@ -305,13 +305,10 @@ def _least_sd(usable: Sequence[tuple[BlockValue, BlockValue]], comparison: Compa
 
 def _possible(usable: Sequence[tuple[BlockValue, BlockValue]], net: float) -> Interval:
     """The ends of the mean difference if the harness's delays differed between both sides as much as they can."""
-    too_long, too_short = (
-        [fmean(sizes) for sizes in zip(*((of(one), of(two)) for one, two in usable), strict=True)]
-        for of in (lambda value: value.net - value.low, lambda value: value.high - value.net)
-    )
-    surplus = too_long[0] - too_long[1], too_short[0] - too_short[1]
-    lower = max(0.0, surplus[0]) + max(0.0, -surplus[1])
-    higher = max(0.0, -surplus[0]) + max(0.0, surplus[1])
+    too_long = fmean((one.net - one.low) - (two.net - two.low) for one, two in usable)
+    too_short = fmean((one.high - one.net) - (two.high - two.net) for one, two in usable)
+    lower = max(0.0, too_long) + max(0.0, -too_short)
+    higher = max(0.0, -too_long) + max(0.0, too_short)
     return net - lower, net + higher
 
 
@@ -327,4 +324,6 @@ def _pairs_needed(
     if not is_within(difference.possible, margin):
         return None
     widths = (terms.on_scale(margin, then) - ends[1], ends[0] - terms.on_scale(-margin, then))
-    return count_for(min(widths), sd, terms.narrow)
+    needed = count_for(min(widths), sd, terms.narrow)
+    least = count_for(math.inf, sd, terms.confidence)
+    return None if needed is None or least is None else max(needed, least)

@@ -81,9 +81,11 @@ SHORTER = {
     'harness capacity --objective "ttft_p95_ms < 800" --from 1 --to 200': _SEARCH,
     'harness capacity --objective "ttft_p95_ms < 800" --objective "goodput >= 99%" --from 1 --to 200': _SEARCH,
 }
-#: Tested in tests/browser/test_live_page.py, tests/browser/test_foreign_pages.py, tests/load/web/test_routes.py and
-#: tests/load/journeys/test_custom.py.
+#: Tested in tests/browser/test_live_page.py, tests/browser/test_foreign_pages.py, tests/load/web/test_routes.py,
+#: tests/load/journeys/test_custom.py and tests/commands/test_ab.py.
 ELSEWHERE = {
+    "harness ab --target URL --against URL",
+    "harness ab --target http://localhost:8001 --against http://localhost:8000 --rate 10",
     "harness load --web",
     "harness load --web --web-host 0.0.0.0 --web-login",
     "harness report results",

@@ -39,6 +39,7 @@ OF_A_TEST = (
     ("load", *LOAD, "--out", BELOW),
     ("load", *LOAD, "--summary-md", BELOW),
     ("capacity", "--objective", "error_rate < 100%", "--out", BELOW),
+    ("ab", "--target", "http://127.0.0.1:9", "--against", "http://127.0.0.1:8", "--out", BELOW),
     ("conformance", "-k", "utf8", "--out", BELOW),
     ("conformance", "-k", "utf8", "--json", BELOW),
     ("conformance", "-k", "utf8", "--json", "."),
