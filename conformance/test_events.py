@@ -22,6 +22,21 @@ def test_data_is_strict_json(check: CheckFunction, stream: Exchange) -> None:
     check(stream)
 
 
+@decides(events.first)
+def test_a_stream_starts_with_the_right_event(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
+@decides(events.pairs)
+def test_what_is_opened_is_closed(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
+@decides(events.usage)
+def test_a_run_reports_its_output_tokens(check: CheckFunction, completed_run: Exchange) -> None:
+    check(completed_run)
+
+
 @decides(events.whole_text)
 def test_the_whole_text_is_that_of_the_tokens(check: CheckFunction, stream: Exchange) -> None:
     check(stream)

@@ -7,6 +7,11 @@ from harness.contract.rules import run_id
 from harness.suite.pytest_plugin import CheckFunction, decides
 
 
+@decides(run_id.single)
+def test_a_run_has_one_id(check: CheckFunction, stream: Exchange) -> None:
+    check(stream)
+
+
 @decides(run_id.echoed)
 def test_the_clients_run_id_is_echoed(check: CheckFunction, runs_with_run_id: list[Exchange]) -> None:
     check(runs_with_run_id)

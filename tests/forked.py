@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
-from harness.reference.server import running
+from harness.reference.server import ServerSettings, running
 from tests import forked_process
 
 FORK_SERVER = multiprocessing.get_context("forkserver")
@@ -110,14 +111,14 @@ def forked_server(serve: Callable[..., None], *arguments: object) -> Iterator[st
             process.join()
 
 
-def embedded_server(faults: Iterable[str] = ()) -> AbstractContextManager[str]:
-    """The base URL of the embedded server with `faults`, in its own process."""
-    return forked_server(_serve_embedded, tuple(faults))
+def embedded_server(faults: Iterable[str] = (), **settings: Any) -> AbstractContextManager[str]:
+    """The base URL of the embedded server with `faults` and these ServerSettings, in its own process."""
+    return forked_server(_serve_embedded, tuple(faults), settings)
 
 
-def _serve_embedded(parent: Connection, faults: tuple[str, ...]) -> None:
+def _serve_embedded(parent: Connection, faults: tuple[str, ...], settings: dict[str, Any]) -> None:
     async def serve() -> None:
-        async with running(faults=faults, grace_s=0) as server:
+        async with running(ServerSettings(**settings), faults, grace_s=0) as server:
             parent.send(server.base_url)
             await asyncio.get_running_loop().run_in_executor(None, wait_for_close, parent)
 

@@ -32,6 +32,13 @@ def profiles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> l
     return _matching(((name, "") for name in names()), incomplete)
 
 
+def served_profiles(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The profiles of the embedded server."""
+    from harness.reference.apis import APIS
+
+    return _matching(((name, "") for name in APIS), incomplete)
+
+
 def actions(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """The situations of ``harness init --action``."""
     from harness.setup.settings_draft import action_names

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from harness.errors import SettingsError
 from harness.exit_codes import NOT_TESTED
 
 from . import complete
@@ -30,6 +31,13 @@ _STOP_WITHIN_S = 2.5
     help="Port; 0 chooses a free one.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=complete.served_profiles,
+    help="The API to have: workflow-actions, openai-chat or ag-ui.  [default: that of the settings]",
+)
+@click.option("--no-token", is_flag=True, help="Accept requests without a token (openai-chat).")
 @click.option(
     "--fault",
     "faults",
@@ -54,6 +62,8 @@ _STOP_WITHIN_S = 2.5
 def serve(
     port: int,
     host: str,
+    profile: str | None,
+    no_token: bool,
     faults: Sequence[str],
     list_faults: bool,
     first_token_delay: float,
@@ -63,7 +73,7 @@ def serve(
 ) -> None:
     """Run the embedded server.
 
-    It is a correct implementation of the API, or one with selected faults.
+    It is a correct implementation of the API, or one with selected faults. A fault belongs to one profile.
 
     \b
     Example: harness serve --port 8080 --fault two-terminals
@@ -71,18 +81,18 @@ def serve(
     from harness.atomic_file import ensure_writable, write_text
     from harness.commands.reference_process import LISTENING
     from harness.config.sources import load_settings
-    from harness.reference.faults import RARE_FAULTS
-    from harness.reference.faults.base import FAULTS
     from harness.reference.server import serve as run_server
     from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings, demo_config
 
     if list_faults:
-        for name, fault in sorted((FAULTS | RARE_FAULTS).items()):
-            click.echo(f"{name:28} {fault.breaks:28} {(fault.__doc__ or '').strip().splitlines()[0]}")
+        _print_faults()
         return
     if config_out is not None:
         ensure_writable(config_out)
     settings = load_settings(config)
+    api = profile or settings.target.profile
+    if no_token and api != "openai-chat":
+        raise SettingsError(f"--no-token is for --profile openai-chat; {api} has no such choice")
     principals = dict(DEMO_PRINCIPALS)
     if settings.target.token is not None:
         organization = settings.target.organization_id or next(iter(DEMO_PRINCIPALS.values()))
@@ -92,7 +102,9 @@ def serve(
         port=port,
         principals=principals,
         first_token_delay_s=first_token_delay,
-        path=settings.target.path,
+        path=settings.target.path if settings.target.profile == api else "",
+        profile=api,
+        needs_token=not no_token,
     )
 
     def on_ready(bound_port: int) -> None:
@@ -101,7 +113,7 @@ def serve(
         if config_out is not None:
             import tomlkit
 
-            write_text(config_out, tomlkit.dumps(demo_config(url)))
+            write_text(config_out, tomlkit.dumps(demo_config(url, api)))
             click.echo(f"try: harness conformance --config {config_out}")
         else:
             click.echo("for the settings that test it, start it with --config-out harness.toml")
@@ -115,6 +127,17 @@ def serve(
         reason = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
         click.echo(f"harness: {reason}", err=True)
         sys.exit(NOT_TESTED)
+
+
+def _print_faults() -> None:
+    """Every fault with the requirement that it violates, what it does, and its profile if that is not the default."""
+    from harness.profiles.profile import WORKFLOW_ACTIONS
+    from harness.reference.faults import FAULTS, RARE_FAULTS
+
+    for name, fault in sorted((FAULTS | RARE_FAULTS).items()):
+        of_profile = "" if fault.profile == WORKFLOW_ACTIONS else f" ({fault.profile})"
+        what = (fault.__doc__ or "").strip().splitlines()[0]
+        click.echo(f"{name:28} {fault.breaks:28} {what}{of_profile}")
 
 
 def _stop_at_end_of_input() -> None:

@@ -13,11 +13,13 @@ from harness.profiles.event_rules import (
     END_OUTCOME,
     OUTCOMES,
     SNAPSHOT,
+    TOKEN,
     EventRule,
     Events,
     Ids,
 )
-from harness.profiles.run_event import RunEvent
+from harness.profiles.expressions import Expression
+from harness.profiles.run_event import PairMark, RunEvent
 from harness.protocol.sse import Frame
 from harness.protocol.strict_json import loads
 
@@ -83,8 +85,26 @@ class EventReader:
             is_documented=is_documented,
             run_id=events.run_id.text_in(document) if events.run_id else None,
             id=self._ids.at.text_in(document) if self._ids else document["id"],
+            marks=self._marks(kind, content is not None and content[0] == TOKEN, document),
             problem=problem,
         )
+
+    def _marks(self, kind: str, is_token: bool, document: Mapping[str, Any]) -> tuple[PairMark, ...]:
+        marks = []
+        for opening, closing, at in self._events.pairs:
+            role = (
+                "opens"
+                if kind == opening
+                else "closes"
+                if kind == closing
+                else "inside"
+                if is_token
+                else None
+            )
+            key = at.text_in(document) if isinstance(at, Expression) else None if role == "inside" else ""
+            if role is not None and key is not None:
+                marks.append(PairMark(role, opening, key))  # type: ignore[arg-type]  # one of its three words
+        return tuple(marks)
 
     def _output_tokens(self, document: Mapping[str, Any]) -> int | None:
         usage = self._events.usage

@@ -61,8 +61,10 @@ class UsageRule(Part):
 
 OUTCOMES = ("done", "error", "cancelled")
 """How a run can end."""
-SNAPSHOT = "snapshot"
-CONTENTS = ("token", SNAPSHOT, "reasoning", "tool", "progress")
+TOKEN, SNAPSHOT = "token", "snapshot"
+SIGNS = ("reasoning", "tool", "progress")
+"""Signs of work other than text."""
+CONTENTS = (TOKEN, SNAPSHOT, *SIGNS)
 """What an event can bring: a piece of the visible text, the whole text so far, or other signs of work."""
 
 ANY_TYPE = "*"
@@ -137,11 +139,12 @@ class Events(Part):
         """Those that are applied to events."""
         rules = [rule for _, rule in self.rules((*CONTENTS, *OUTCOMES, "note", "keepalive"))]
         rules += [self.end] if isinstance(self.end, EventRule) else []
-        found = [
+        found: list[Expression | None] = [
             self.type,
             self.run_id,
             *(part for rule in rules for part in (rule.where, rule.text, rule.message)),
         ]
+        found += [at for _, _, at in self.pairs if isinstance(at, Expression)]
         found += [] if self.usage is None else [self.usage.where, self.usage.output_tokens]
         return [expression for expression in found if expression is not None]
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from harness.protocol.sse import Frame
+
+
+class PairMark(NamedTuple):
+    """What an event does to one thing that is opened and closed. opening: the type that opens it. key: its name."""
+
+    role: Literal["opens", "closes", "inside"]
+    opening: str
+    key: str
+
+    @property
+    def thing(self) -> tuple[str, str]:
+        """What it is about."""
+        return self.opening, self.key
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +30,8 @@ class RunEvent:
     of an error.
     is_end: nothing may follow. is_note: about the connection, not the run. is_literal: its data are a text that the
     profile names, such as ``[DONE]``, and no JSON. is_known: a rule matched, or the profile allows its type.
-    is_documented: the API's documentation has it. id: where the profile says that ids stand. problem: why the data are
-    not what the profile expects.
+    is_documented: the API's documentation has it. id: where the profile says that ids stand. marks: what it opens,
+    closes, or is a part of. problem: why the data are not what the profile expects.
     """
 
     type: str = ""
@@ -38,6 +51,7 @@ class RunEvent:
     is_documented: bool = True
     run_id: str | None = None
     id: str | None = None
+    marks: tuple[PairMark, ...] = ()
     problem: str | None = None
 
     @property

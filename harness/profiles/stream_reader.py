@@ -10,6 +10,7 @@ from harness.formatting import counted
 from harness.profiles.event_position import position_of
 from harness.profiles.event_reader import EventReader
 from harness.profiles.event_rules import END_CLOSE, Ids
+from harness.profiles.open_pairs import OpenPairs
 from harness.profiles.profile import Profile
 from harness.profiles.run_event import RunEvent
 from harness.protocol.sse import Frame
@@ -59,7 +60,7 @@ def read_stream(profile: Profile, frames: Iterable[Frame], *, is_complete: bool 
     stream.problems += _ending(profile, stream) if is_complete else []
     stream.problems += _after_end(stream)
     stream.problems += _order(profile.ids, stream)
-    stream.problems += _pairs(profile, stream) if is_complete else []
+    stream.problems += _pairs(stream, is_complete=is_complete)
     stream.problems += _repeated_text(stream)
     return stream
 
@@ -149,17 +150,14 @@ def _order(ids: Ids | None, stream: ProfileStream) -> list[str]:
     return []
 
 
-def _pairs(profile: Profile, stream: ProfileStream) -> list[str]:
-    """Opening events without a closing one. After an error nothing needs to be closed."""
-    if any(event.outcome in {"error", "cancelled"} for event in stream.outcomes):
-        return []
-    problems = []
-    for opening, closing, _ in profile.events.pairs:
-        opened = sum(event.type == opening for event in stream.events)
-        closed = sum(event.type == closing for event in stream.events)
-        if opened != closed:
-            problems.append(f"{counted(opened, opening)} and {counted(closed, closing)}")
-    return problems
+def _pairs(stream: ProfileStream, *, is_complete: bool) -> list[str]:
+    """What is opened, closed or continued in the wrong order. Only a run that is done must have closed everything."""
+    pairs = OpenPairs(is_whole=False)
+    for number, event in enumerate(stream.events, 1):
+        if problem := pairs.take(event):
+            return [f"event {number} {problem}"]
+    ended = is_complete and [event.outcome for event in stream.outcomes] == ["done"]
+    return [f"nothing closes {pairs.left_open[0]}"] if ended and pairs.left_open else []
 
 
 def _repeated_text(stream: ProfileStream) -> list[str]:

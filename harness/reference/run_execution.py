@@ -77,6 +77,7 @@ class RunExecution(ApiBase):
     async def perform(self, run: Run, action: Callable[[], Tokens]) -> None:
         """Execute the action to its end, whether or not a client is connected."""
         outcome: Payload = {"type": "done", "runId": run.run_id}
+        self.open_run(run)
         try:
             await asyncio.sleep(self.settings.first_token_delay_s)
             async for token in action():
@@ -89,6 +90,9 @@ class RunExecution(ApiBase):
             logger.exception("unexpected exception in an action")
             outcome |= {"type": "error", "code": "internal", "message": "internal error in the action"}
         self.finish(run, outcome)
+
+    def open_run(self, run: Run) -> None:
+        """Called before the action starts."""
 
     def publish(self, run: Run, payload: Payload) -> None:
         run.append(Event(self.event_id(run), payload["type"], self.event_data(payload)))

@@ -115,7 +115,7 @@ async def running(
     a second later are closed. Raises ValueError for an unknown fault, OSError if the port is not available.
     """
     settings = settings or ServerSettings()
-    api = faulty_api(faults)(settings)
+    api = faulty_api(faults, settings.profile)(settings)
     runner = web.ServerRunner(_Listener(api), shutdown_timeout=_CONNECTION_GRACE_S)
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)

@@ -92,6 +92,14 @@ def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
     with ScenarioRunner(settings) as runner:
         runner.run(runner.context.find_queue())
         chosen = [case for case in cases() if case.requirement in selected]
+        lacking = {
+            case.requirement: runner.context.not_applicable(CATALOGUE[case.requirement]) for case in chosen
+        }
+        for case in chosen:
+            if reason := lacking[case.requirement]:
+                name = case.test.__name__
+                verdicts.add(CheckOutcome(case.requirement, Verdict.NOT_APPLICABLE, reason, name))
+        chosen = [case for case in chosen if not lacking[case.requirement]]
         needed = {name for case in chosen for name in case.arguments.values()}
         timed = [scenario for scenario in TIMED if scenario.__name__ in needed]
         runner.begin(timed)

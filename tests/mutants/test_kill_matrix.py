@@ -36,13 +36,13 @@ Checks = Mapping[str, tuple[str, str]]
 
 def judged(mutant: str) -> Checks:
     """What the suite says of each requirement up to the one that the mutant violates."""
-    violated = FAULTS[mutant].breaks
+    violated, profile = FAULTS[mutant].breaks, FAULTS[mutant].profile
     for _ in range(TRIES):
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as folder,
-            serving(mutant, Path(folder) / "server.log") as base_url,
+            serving(mutant, Path(folder) / "server.log", profile) as base_url,
         ):
-            settings = Settings.model_validate({**demo_config(base_url), "budgets": BUDGETS})
+            settings = Settings.model_validate({**demo_config(base_url, profile), "budgets": BUDGETS})
             verdicts = verdicts_on(settings, up_to=violated)
         checks = {check.requirement.id: (str(check.verdict), check.detail) for check in verdicts.checks}
         if checks[violated][0] != "inconclusive":

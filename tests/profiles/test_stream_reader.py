@@ -69,7 +69,12 @@ def test_a_whole_stream() -> None:
         ("token=a done=b", "", ["event 2: the whole text does not end with the tokens before it"]),
         ("token=a whole=ab token=b done=ab", "", ["event 2: the whole text does not end"]),
         ("token=b done=ab", "", []),  # a resumed stream has the last tokens only
-        ("open token=a done=a", "", ["1 open and 0 close"]),
+        ("open token=a done=a", "", ["nothing closes open"]),
+        ("open close token=a close done=a", "", ["event 4 closes open, which is not open"]),
+        ("open open close token=a done=a", "", ["event 2 opens open again, which is open"]),
+        ("open close open close token=a done=a", "", []),
+        ("close token=a done=a", "", []),  # a resumed stream may lack the opening event
+        ("open error close close", "", ["event 3: 2 events after the end of the stream"]),
         ("open token=a error", "", []),
         ("token=a done=a", "first = ['open']", ["event 1: the first event is 'token', not open"]),
         ("note open close token=a done=a", "first = ['open']", []),

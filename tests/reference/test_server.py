@@ -232,7 +232,7 @@ def test_a_stalled_reader_and_a_closed_one_leave_the_others_whole(monkeypatch):
         assert answers[0].text == "x" * 900_000 + " end"
         assert [answer.types for answer in answers[2:]] == [["token"] * 12 + ["done"]] * 3
 
-    monkeypatch.setattr("harness.reference.server.faulty_api", lambda _: SmallBuffers)
+    monkeypatch.setattr("harness.reference.server.faulty_api", lambda *_: SmallBuffers)
     ask(scenario)
 
 

@@ -46,7 +46,7 @@ def requests(path: Path) -> list[tuple[float, str]]:
 
 def main(port: int, path: Path) -> None:
     with path.open("a", encoding="utf-8") as counts:
-        server.faulty_api = lambda _names: counting_api(counts)  # type: ignore[assignment]
+        server.faulty_api = lambda _names, _profile: counting_api(counts)  # type: ignore[assignment]
         settings = ServerSettings(port=port, first_token_delay_s=DELAY_S, run_ttl_s=RUNS_KEPT_S)
         server.serve(settings, on_ready=lambda at: print(f"{LISTENING}http://127.0.0.1:{at}", flush=True))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from harness.contract.decoding.read_log import ReadLog
@@ -16,7 +17,8 @@ class Decoder(Protocol):
 
     events: the run's, as far as a client dispatches them. run_events: those of them that the profile knows. terminals:
     the events that tell how the run ended; `terminal` is the first of them. ends: the events after which nothing may
-    follow. run_id: the first run id. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
+    follow. output_tokens: the last count of tokens that the stream reports. first_signs_ns: arrival of the first event
+    of each of SIGNS. run_id: the first run id. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
     first_id_ns, terminal_ns, end_ns: arrival of the head, of the first event, of the event with the first id, and of
     the first terminal event and the first end. malformed: why nothing more can be decoded. limit: which limit of the
     harness was reached.
@@ -56,6 +58,12 @@ class Decoder(Protocol):
 
     @property
     def ends(self) -> int: ...
+
+    @property
+    def output_tokens(self) -> int | None: ...
+
+    @property
+    def first_signs_ns(self) -> Mapping[str, int]: ...
 
     @property
     def run_id(self) -> str | None: ...

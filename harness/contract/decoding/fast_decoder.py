@@ -10,7 +10,9 @@ results of both decoders (tests/contract/decoding/test_fast_decoder.py).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from harness.contract.decoding.frame_template import (
     FastPathError,
@@ -55,6 +57,8 @@ class FastDecoder:
     )
     limit: str | None = None
     coding_fault: str | None = None  # nor one with a coding
+    output_tokens: int | None = None  # workflow actions report neither
+    first_signs_ns: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self) -> None:
         self.events = 0

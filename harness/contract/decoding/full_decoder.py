@@ -19,6 +19,7 @@ from harness.contract.decoding.limits import (
 )
 from harness.contract.decoding.memory import MemoryShare
 from harness.contract.decoding.read_log import ReadLog
+from harness.profiles.event_rules import SIGNS
 from harness.profiles.library import default_profile
 from harness.profiles.profile import Profile
 from harness.profiles.run_event import RunEvent
@@ -57,6 +58,8 @@ class FullDecoder:
         self.terminals = 0
         self.terminal: RunEvent | None = None
         self.ends = 0
+        self.output_tokens: int | None = None
+        self.first_signs_ns: dict[str, int] = {}
         self.run_id: str | None = None
         self.first_id: StreamId | None = None
         self.head_ns: int | None = None
@@ -256,5 +259,9 @@ class FullDecoder:
             self.ends += 1
             if self.end_ns is None:
                 self.end_ns = arrival_ns
+        if event.content in SIGNS:
+            self.first_signs_ns.setdefault(event.content, arrival_ns)
+        if event.output_tokens is not None:
+            self.output_tokens = event.output_tokens
         if self.run_id is None:
             self.run_id = event.run_id

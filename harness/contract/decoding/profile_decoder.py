@@ -17,6 +17,8 @@ from harness.contract.decoding.profile_template import ProfileTemplate, learn_pr
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.capability import Capability
 from harness.profiles.event_position import position_of
+from harness.profiles.event_rules import SIGNS
+from harness.profiles.open_pairs import OpenPairs
 from harness.profiles.profile import Profile
 from harness.profiles.run_event import RunEvent
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -41,14 +43,18 @@ class ProfileDecoder(FastDecoder):
         "_is_learned",
         "_last",
         "_order",
+        "_pairs",
         "_profile",
         "_promised",
         "_run",
         "_run_events",
         "_run_id",
+        "_signs",
         "_tokens_template",
         "_will_end_ns",
         "_with_id_ns",
+        "first_signs_ns",
+        "output_tokens",
     )
 
     def __init__(self, profile: Profile) -> None:
@@ -59,6 +65,10 @@ class ProfileDecoder(FastDecoder):
         self._ends = 0
         self._run_events = 0
         self._run_id: str | None = None
+        self.output_tokens: int | None = None
+        self.first_signs_ns: dict[str, int] = {}
+        self._signs: set[str] = set()
+        self._pairs = OpenPairs()
         self._run = b""
         self._last: tuple[int, ...] = ()
         self._tokens_template: ProfileTemplate | None = None
@@ -68,8 +78,10 @@ class ProfileDecoder(FastDecoder):
 
     @property
     def is_regular(self) -> bool:
-        """Whether the profile knows at least one event, and no event is incomplete."""
-        return self._run_events > 0 and not self.pending
+        """Whether the profile knows an event, no event is incomplete, and a run that is done left nothing open."""
+        if not self._run_events or self.pending:
+            return False
+        return self.terminal is None or self.terminal.outcome != "done" or not self._pairs.left_open
 
     @property
     def run_events(self) -> int:
@@ -120,6 +132,9 @@ class ProfileDecoder(FastDecoder):
         tokens = super().feed(arrival_ns, data)
         if self._ends and self._will_end_ns is None:
             self._will_end_ns = arrival_ns
+        if len(self._signs) != len(self.first_signs_ns):
+            for sign in self._signs:
+                self.first_signs_ns.setdefault(sign, arrival_ns)
         if self.first_id is not None and self._with_id_ns is None:
             self._with_id_ns = arrival_ns
         return tokens
@@ -198,6 +213,7 @@ class ProfileDecoder(FastDecoder):
         if not event.is_of_run:
             return
         self._check_place(event)
+        self._check_marks(event)
         self._check_id(event)
         self._check_name(frame, event)
         self._count_event(event)
@@ -220,6 +236,15 @@ class ProfileDecoder(FastDecoder):
         if event.outcome == "error" and not self.events:
             raise FastPathError("the only event may be a rejection")
 
+    def _check_marks(self, event: RunEvent) -> None:
+        first = self._profile.events.first
+        if first and not self.events and event.type not in first:
+            raise FastPathError("not a type of the first event")
+        if self._pairs.take(event) is not None:
+            raise FastPathError("an event does not fit what is open")
+        if any(mark.role == "closes" for mark in event.marks):  # tokens like those before may not follow
+            self._tokens_template, self._is_learned = None, False
+
     def _check_id(self, event: RunEvent) -> None:
         if Capability.EVENT_IDS not in self._promised or event.is_literal:
             return
@@ -237,8 +262,14 @@ class ProfileDecoder(FastDecoder):
         if event.outcome is not None:
             self.terminal = event
         self._ends += event.is_end
+        if event.content in SIGNS:
+            self._signs.add(event.content)
+        if event.output_tokens is not None:
+            self.output_tokens = event.output_tokens
         if self._run_id is None:
             self._run_id = event.run_id
+        elif event.run_id not in {None, self._run_id}:
+            raise FastPathError("a different run id")
 
     def _learn(self, frame: Frame, event: RunEvent, newline: bytes) -> None:
         self._is_learned = True

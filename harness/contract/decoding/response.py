@@ -7,7 +7,7 @@ them (harness.contract.decoding.fast_decoder). The counts are the same with both
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.contract.decoding.decoder import Decoder
@@ -50,6 +50,8 @@ class ResponseSummary:
     terminal_ns: int | None = None
     ends: int = 0
     end_ns: int | None = None
+    output_tokens: int | None = None
+    first_signs_ns: Mapping[str, int] = field(default_factory=dict)
     run_id: str | None = None
     first_id: StreamId | None = None
     first_id_ns: int | None = None
@@ -175,6 +177,8 @@ class Response:
             terminal_ns=decoder.terminal_ns,
             ends=decoder.ends,
             end_ns=decoder.end_ns,
+            output_tokens=decoder.output_tokens,
+            first_signs_ns=decoder.first_signs_ns,
             run_id=decoder.run_id,
             first_id=decoder.first_id,
             first_id_ns=decoder.first_id_ns,

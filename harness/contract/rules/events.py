@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.rule import Level, Need, event_label, needs_events, quoted, rule
 from harness.contract.rules.stack_traces import stack_trace
+from harness.formatting import counted
 from harness.profiles.capability import Capability
+from harness.profiles.open_pairs import OpenPairs
 from harness.protocol.strict_json import loads, loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
@@ -123,6 +125,86 @@ def strict_json(run: Exchange) -> RuleResult:
 
 
 @rule(
+    "events.first",
+    Level.MUST,
+    "The first event is one with which a stream may start",
+    why="Clients set a run up at its first event, and reject a stream that starts with another one.",
+    fix="Send the event that starts a run before any other one, also for a run that fails at once.",
+    source="api",
+    promise=(Capability.FIRST_EVENT,),
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def first(run: Exchange) -> RuleResult:
+    """A stream that begins later than its run starts with any event."""
+    allowed = run.profile.events.first
+    event = run.events[0]
+    if event.event is not None and event.event.type in allowed:
+        return passed(f"the first event is {event.event.type}")
+    if not _is_whole(run):
+        return inconclusive("the stream does not start with its run", Location(run, event))
+    return failed(
+        f"the first event is of type {quoted(event.kind)}, not {' or '.join(allowed)}", Location(run, event)
+    )
+
+
+@rule(
+    "events.pairs",
+    Level.MUST,
+    "What an event opens is closed once, before the run is done, and gets no text after that",
+    why="Clients show a message that is never closed as unfinished, and reject or lose text that follows its end.",
+    fix="Close each message and step in one place, after its last piece and before the event that ends the run.",
+    source="api",
+    promise=(Capability.PAIRS,),
+    any_stream=True,
+    format_only=True,
+)
+@needs_events
+def pairs(run: Exchange) -> RuleResult:
+    """A run that failed or was cancelled need not close anything; a resumed stream may lack the opening event."""
+    opened = OpenPairs(is_whole=_is_whole(run))
+    for received in run.events:
+        problem = opened.take(received.event) if received.event is not None else None
+        if problem is not None:
+            return failed(f"{event_label(received)} {problem}", Location(run, received))
+    if run.ending is Ending.COMPLETE and run.outcome == "done" and opened.left_open:
+        return failed(f"the run is done, but nothing closed {opened.left_open[0]}", Location(run, run.over))
+    return passed("what was opened is closed in order")
+
+
+def _is_whole(run: Exchange) -> bool:
+    """Whether the stream starts with its run, by what was requested."""
+    api = run.profile
+    has_snapshots = api.resume is not None and api.resume.starts == "snapshot"
+    return run.named_id is None and run.request.method == api.run.method and not has_snapshots
+
+
+@rule(
+    "events.usage",
+    Level.SHOULD,
+    "A run that is done reports its number of output tokens",
+    why="Clients count and bill by this number; without it, or with 0, they have to estimate.",
+    fix="Send the usage when the run has ended, with the tokens of all its events counted.",
+    source="api",
+    promise=(Capability.USAGE,),
+    any_stream=True,
+)
+def usage(run: Exchange) -> RuleResult:
+    count, tokens = run.summary.output_tokens, len(run.summary.token_arrivals_ns)
+    if not run.started_run or run.outcome != "done" or run.ending is not Ending.COMPLETE:
+        return inconclusive(f"no run that is done: {run.describe()}", Location(run))
+    if count is None:
+        return failed("no event reports the number of output tokens", Location(run, run.over))
+    if count == 0 and tokens:
+        return failed(
+            f"the usage is 0 output tokens, but {counted(tokens, 'event')} brought text",
+            Location(run, run.over),
+        )
+    return passed(f"the usage is {counted(count, 'output token')}")
+
+
+@rule(
     "events.whole-text",
     Level.MUST,
     "Where an event repeats the whole text, it is the text of the tokens before it",
@@ -135,9 +217,7 @@ def strict_json(run: Exchange) -> RuleResult:
 @needs_events
 def whole_text(run: Exchange) -> RuleResult:
     """A stream that begins later than its run has only the last tokens of the whole text."""
-    api = run.profile
-    has_snapshots = api.resume is not None and api.resume.starts == "snapshot"
-    is_whole = run.named_id is None and run.request.method == api.run.method and not has_snapshots
+    is_whole = _is_whole(run)
     sent: dict[str | None, str] = {}
     repeated = 0
     for received in run.events:

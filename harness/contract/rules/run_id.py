@@ -8,7 +8,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, info, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.replays import require_resume
-from harness.contract.rules.rule import Level, combine, quoted, require_terminal, rule
+from harness.contract.rules.rule import Level, combine, event_label, quoted, require_terminal, rule
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
 from harness.profiles.capability import Capability
@@ -39,6 +39,33 @@ def constant(connections: Sequence[Exchange]) -> RuleResult:
             *(Location(run, run.over) for run in by_run_id.values()),
         )
     return passed(f"the same on {counted(len(connections), 'connection')}")
+
+
+@rule(
+    "run-id.single",
+    Level.MUST,
+    "All events of a run that have its id have the same one",
+    why="Clients put the pieces of an answer together by this id; two ids are two answers, each a fragment.",
+    fix="Create the id once, before the first event of the run, and send that one with each event.",
+    source="api",
+    promise=(Capability.REPEATED_RUN_ID,),
+    any_stream=True,
+)
+def single(run: Exchange) -> RuleResult:
+    if run.started_run and run.run_id is None and run.outcome == "error":
+        return passed("the run failed before it had an id")
+    if not run.started_run or run.run_id is None:
+        return inconclusive(f"no event has a run id: {run.describe()}", Location(run))
+    if run.is_regular:  # the fast decoder compares them
+        return passed("one run id")
+    for event in run.events:
+        found = event.event.run_id if event.event is not None else None
+        if found not in {None, run.run_id}:
+            return failed(
+                f"{event_label(event)} has the run id {quoted(found or '')}, an earlier one {quoted(run.run_id)}",
+                Location(run, event),
+            )
+    return passed("one run id")
 
 
 def _echoes(run: Exchange) -> RuleResult:

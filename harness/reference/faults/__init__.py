@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.reference.api import ReferenceApi
+from harness.reference.apis import APIS
 from harness.reference.faults import (
+    ag_ui,
     auth,
     conflict,
     events,
@@ -20,6 +23,7 @@ from harness.reference.faults import (
     input,  # noqa: A004 - the area's name
     key,
     liveness,
+    openai_chat,
     race,
     resume,
     run_id,
@@ -30,18 +34,29 @@ from harness.reference.faults.base import FAULTS, Fault
 from harness.reference.faults.rare import RARE_FAULTS, SPOILT_FRAMES_PATH, RareFault, SpoiltFrame, rare_fault
 
 
-def faulty_api(names: Iterable[str]) -> type[ReferenceApi]:
-    """The API with these faults; the correct API if `names` is empty.
+def faulty_api(names: Iterable[str], profile: str = WORKFLOW_ACTIONS) -> type[ReferenceApi]:
+    """The API of a profile with these faults; the correct API if `names` is empty.
 
-    Raises ValueError for a name that is neither in FAULTS nor one of RARE_FAULTS with a number, and for more than one
-    rare fault: each counts the frames sent, and would count those that the other added or removed.
+    Raises ValueError for a profile that the embedded server does not have, for a name that is neither in FAULTS nor one
+    of RARE_FAULTS with a number, for a fault of another profile, and for more than one rare fault: each counts the
+    frames sent, and would count those that the other added or removed.
     """
+    if profile not in APIS:
+        raise ValueError(
+            f"the embedded server has no API of the profile {profile!r}: use one of {', '.join(APIS)}"
+        )
     bases = [_fault(name) for name in dict.fromkeys(names)]
+    for base in bases:
+        if base.profile != profile:
+            raise ValueError(
+                f"the fault {base.name} is one of the profile {base.profile}, not of {profile}: use --profile "
+                f"{base.profile}"
+            )
     if sum(issubclass(base, RareFault) for base in bases) > 1:
         raise ValueError(
             "only one fault of the form *-one-frame-in-n is possible: each counts the frames sent"
         )
-    return type("FaultyApi", tuple(bases), {}) if bases else ReferenceApi
+    return type("FaultyApi", tuple(bases), {}) if bases else APIS[profile]
 
 
 def _fault(name: str) -> type[Fault]:
@@ -62,6 +77,7 @@ __all__ = [
     "Fault",
     "RareFault",
     "SpoiltFrame",
+    "ag_ui",
     "auth",
     "conflict",
     "events",
@@ -72,6 +88,7 @@ __all__ = [
     "input",
     "key",
     "liveness",
+    "openai_chat",
     "race",
     "resume",
     "run_id",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from harness.contract.rules.rule import Rule
+from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.reference.api import (
     ReferenceApi,
 )
@@ -17,11 +18,13 @@ FAULTS: dict[str, type[Fault]] = {}
 class Fault(ReferenceApi):
     """A defect of the server; the docstring says what it does wrong.
 
-    name: for ``--fault``. breaks: the id of the requirement that it violates, passed as its rule.
+    name: for ``--fault``. breaks: the id of the requirement that it violates, passed as its rule. profile: of the API
+    that it is a defect of.
     """
 
     name: ClassVar[str] = ""
     breaks: ClassVar[str] = ""
+    profile: ClassVar[str] = WORKFLOW_ACTIONS
 
     def __init_subclass__(cls, *, name: str = "", breaks: Rule | None = None) -> None:
         super().__init_subclass__()

@@ -190,7 +190,7 @@ def test_the_fast_decoder_agrees_with_the_full_decoder_and_the_rules(
         found = [rule(run, expect=Expectations()) for rule in FORMAT_RULES]
         assert [one for one in found if one.verdict in {Verdict.FAIL, Verdict.WARN}] == []
         if ending is Ending.COMPLETE:
-            assert {one.verdict for one in found} == {Verdict.PASS}
+            assert {one.verdict for one in found} <= {Verdict.PASS, Verdict.NOT_APPLICABLE}
 
 
 LAST = b'id: 2000-0\ndata: {"type":"done","runId":"r"}\n\n'

@@ -40,6 +40,7 @@ def assert_agrees(run: Exchange) -> None:
     assert found == expected.summary
     assert run.sequence == tuple(one.identity for one in run.events)
     if run.is_regular:
+        assert len({one.event.run_id for one in run.events if one.event} - {None}) <= 1
         findings = [rule(run, expect=Expectations()) for rule in FORMAT_RULES]
         assert [one for one in findings if one.verdict in {Verdict.FAIL, Verdict.WARN}] == []
         if run.ending is Ending.COMPLETE:
@@ -89,8 +90,15 @@ AGUI_DATA = st.sampled_from(
         ),
         '{"type":"TEXT_MESSAGE_CONTENT","messageId":"m","delta":""}',
         '{"type":"TEXT_MESSAGE_CONTENT","messageId":"m2","delta":"a"}',
+        '{"type":"TEXT_MESSAGE_START","messageId":"m"}',
+        '{"type":"TEXT_MESSAGE_END","messageId":"m"}',
+        '{"type":"TEXT_MESSAGE_END","messageId":"m"}',
+        '{"type":"TEXT_MESSAGE_END","messageId":"m2"}',
+        '{"type":"STEP_STARTED","stepName":"s"}',
+        '{"type":"REASONING_MESSAGE_CONTENT","messageId":"m","delta":"hm"}',
         '{"type":"TOOL_CALL_START"}',
         '{"type":"RUN_FINISHED","runId":"r"}',
+        '{"type":"RUN_FINISHED","runId":"q"}',
         '{"type":"RUN_ERROR","message":"no"}',
         '{"kind":1}',
     ]
@@ -189,6 +197,7 @@ def test_regular_streams_are_regular_and_few_events_are_read(
     profile: str, style: tuple[str, str, list[str]], size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prefix, token, last = style
+    first = ['{"type":"RUN_STARTED","threadId":"t","runId":"r"}'] if profile == "ag-ui" else []
     loaded = library.load(profile)
     reads = 0
     original = loaded.reader.read
@@ -202,10 +211,40 @@ def test_regular_streams_are_regular_and_few_events_are_read(
     monkeypatch.setitem(vars(loaded), "reader", Counting())
     monkeypatch.setattr(library, "load", lambda _: loaded)
     texts = ["a", "", "b", *(f"word{n} é " for n in range(100))]
-    datas = [token % "start", *(token % text for text in texts), *last]
+    datas = [*first, token % "start", *(token % text for text in texts), *last]
     body = "".join(f"{prefix}{one}\n\n" for one in datas).encode()
     run = of_body(profile, body, list(range(size, len(body), size)), Ending.COMPLETE)
     assert run.is_regular
     assert (run.summary.events, len(run.summary.token_arrivals_ns)) == (len(datas), len(texts))
-    assert reads <= 8  # the first token and its probes, the one without text, and the end
+    assert reads <= 8 + len(first)  # the first token and its probes, the one without text, and the end
     assert isinstance(run._response._decoder, ProfileDecoder)
+
+
+@settings(max_examples=max(100, settings().max_examples), deadline=None)
+@given(st.lists(AGUI_DATA, max_size=8), _PLACES, _ENDINGS)
+def test_it_agrees_on_what_is_opened_and_closed(datas: list[str], places: list[int], ending: Ending) -> None:
+    """Runs that start as AG-UI's do, so that many are regular up to what they open and close."""
+    start = [
+        '{"type":"RUN_STARTED","threadId":"t","runId":"r"}',
+        '{"type":"TEXT_MESSAGE_START","messageId":"m"}',
+    ]
+    last = '{"type":"RUN_FINISHED","runId":"r"}'
+    body = "".join(f"data: {one}\n\n" for one in [*start, *datas, last])
+    assert_agrees(of_body("ag-ui", body.encode(), places, ending))
+
+
+@pytest.mark.parametrize(
+    "datas",
+    [
+        ["TEXT_MESSAGE_CONTENT", "TEXT_MESSAGE_END", "TEXT_MESSAGE_CONTENT", "RUN_FINISHED"],
+        ["TEXT_MESSAGE_CONTENT", "RUN_FINISHED"],
+        ["TEXT_MESSAGE_END", "TEXT_MESSAGE_END", "RUN_FINISHED"],
+    ],
+)
+def test_what_does_not_fit_together_is_not_regular(datas: list[str]) -> None:
+    kinds = ["RUN_STARTED", "TEXT_MESSAGE_START", *datas]
+    fields = '"messageId":"m","runId":"r","delta":"a"'
+    body = "".join(f'data: {{"type":"{kind}",{fields}}}\n\n' for kind in kinds)
+    run = of_body("ag-ui", body.encode(), list(range(40, len(body), 40)), Ending.COMPLETE)
+    assert not run.is_regular
+    assert_agrees(run)

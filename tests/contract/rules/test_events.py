@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import events
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
@@ -34,7 +35,93 @@ def over(text: str) -> dict[str, str]:
     return {"type": "over", "text": text}
 
 
+AGUI = library.load("ag-ui")
+CHAT = library.load("openai-chat")
+
+
+def agent(*kinds: str, **options: object) -> Exchange:
+    """A stream of AG-UI; a type with /m has that id of a message."""
+    frames = []
+    for kind in kinds:
+        name, _, message = kind.partition("/")
+        frames.append(
+            frame({"type": name, "messageId": message, "delta": "a", "runId": "r", "stepName": "s"})
+        )
+    return run(*frames, profile=AGUI, **options)
+
+
+START, BEGIN, PIECE, END, OVER = (
+    "RUN_STARTED",
+    "TEXT_MESSAGE_START/m",
+    "TEXT_MESSAGE_CONTENT/m",
+    "TEXT_MESSAGE_END/m",
+    "RUN_FINISHED",
+)
+
+
+def chat(content: str | None = None, reason: str | None = None, **more: object) -> bytes:
+    choice = {"delta": {} if content is None else {"content": content}, "finish_reason": reason}
+    return frame({"id": "c", "object": "chat.completion.chunk", "choices": [choice], **more})
+
+
+def counts(count: object) -> dict[str, object]:
+    return {"usage": {"completion_tokens": count}}
+
+
 CASES: list[Case] = [
+    case(events.first, empty_stream(profile=AGUI), is_=INCONCLUSIVE, says="no run to check"),
+    case(events.first, agent(START, OVER), is_=PASS, says="the first event is RUN_STARTED"),
+    case(events.first, agent("RUN_ERROR"), is_=PASS, says="the first event is RUN_ERROR"),
+    case(
+        events.first, agent(BEGIN, END, OVER), is_=FAIL, says="'TEXT_MESSAGE_START', not RUN_STARTED or", at=0
+    ),
+    case(events.first, agent(BEGIN, request=RESUMED), is_=INCONCLUSIVE, says="does not start with its run"),
+    case(events.pairs, empty_stream(profile=AGUI), is_=INCONCLUSIVE, says="no run to check"),
+    *(
+        case(events.pairs, agent(START, *kinds, **options), is_=PASS, says="closed in order")
+        for kinds, options in (
+            ((BEGIN, PIECE, END, OVER), {}),
+            ((OVER,), {}),
+            ((BEGIN, END, BEGIN, PIECE, END, OVER), {}),
+            ((BEGIN, "TEXT_MESSAGE_START/n", END, "TEXT_MESSAGE_CONTENT/n", "TEXT_MESSAGE_END/n", OVER), {}),
+            ((BEGIN, PIECE, "RUN_ERROR"), {}),
+            (("RUN_ERROR", END), {}),
+            ((BEGIN, PIECE), {"ending": Ending.CUT}),
+            ((BEGIN, PIECE), {}),  # terminal.always is about the missing end
+            ((END, OVER), {"request": RESUMED}),
+            (("TEXT_MESSAGE_CHUNK/m", "TEXT_MESSAGE_CHUNK/m", OVER), {}),
+            ((BEGIN, END, "REASONING_MESSAGE_CONTENT/m", "TOOL_CALL_RESULT/m", OVER), {}),
+        )
+    ),
+    *(
+        case(events.pairs, agent(START, *kinds), is_=FAIL, says=says, at=at)
+        for kinds, says, at in (
+            ((BEGIN, PIECE, OVER), "nothing closed TEXT_MESSAGE_START 'm'", 3),
+            ((BEGIN, END, PIECE, OVER), "event 4 brings text of TEXT_MESSAGE_START 'm' after its end", 3),
+            ((BEGIN, END, END, OVER), "event 4 closes TEXT_MESSAGE_START 'm', which is not open", 3),
+            ((END, OVER), "event 2 closes TEXT_MESSAGE_START 'm', which is not open", 1),
+            ((BEGIN, BEGIN, END, OVER), "event 3 opens TEXT_MESSAGE_START 'm' again, which is open", 2),
+            (("STEP_STARTED", OVER), "nothing closed STEP_STARTED 's'", 2),
+        )
+    ),
+    case(events.usage, empty_stream(profile=CHAT), is_=INCONCLUSIVE, says="no run that is done"),
+    case(events.usage, run(chat("a"), profile=CHAT), is_=INCONCLUSIVE, says="no run that is done"),
+    *(
+        case(events.usage, run(*frames, frame("[DONE]"), profile=CHAT), is_=verdict, says=says, at=at)
+        for frames, verdict, says, at in (
+            ((chat("a"), chat(None, "stop", **counts(1))), PASS, "the usage is 1 output token", None),
+            (
+                (chat("a"), chat("b", "stop", **counts(0))),
+                WARN,
+                "0 output tokens, but 2 events brought text",
+                1,
+            ),
+            ((chat(None, "stop", **counts(0)),), PASS, "the usage is 0 output tokens", None),
+            ((chat("a"), chat(None, "stop")), WARN, "no event reports the number of output tokens", 1),
+            ((chat("a"), chat(None, "stop", **counts("7"))), WARN, "no event reports", 1),
+            ((chat("a"), chat(None, "stop", usage=None)), WARN, "no event reports", 1),
+        )
+    ),
     *(case(rule, empty_stream(), is_=INCONCLUSIVE, says="no run to check") for rule in OF_NONE),
     case(events.type_, whole_run(), is_=PASS, says="each event has a type"),
     case(events.type_, run(token(0), frame({"kind": "x"}, "1-0")), is_=FAIL, says="type is missing", at=1),

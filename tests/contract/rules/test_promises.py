@@ -23,17 +23,19 @@ _INPUT = {
 }
 
 
+#: Workflow actions never repeat the text, report no usage, open nothing, and name the run in one event.
+_OF_OTHERS = {"events.whole-text", "events.usage", "events.pairs", "events.first", "run-id.single"}
+
+
 def applicable(profile: str) -> set[str]:
     loaded = library.load(profile)
     return {name for name, row in CATALOGUE.items() if row.not_promised(loaded) is None}
 
 
 def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
-    assert applicable("workflow-actions") == set(CATALOGUE) - {
-        "events.whole-text"
-    }  # it never repeats the text
+    assert applicable("workflow-actions") == set(CATALOGUE) - _OF_OTHERS
     assert rules_for(run(token(0), token(1, ""), done(2), b": late\n\n", b"id: 1-1\n\n")) == tuple(
-        rule for rule in STREAM_RULES if rule.requirement.id != "events.whole-text"
+        rule for rule in STREAM_RULES if rule.requirement.id not in _OF_OTHERS
     )
 
 
@@ -56,9 +58,9 @@ def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
         ("openai-chat", "input", _INPUT),
         ("openai-chat", "key", {"none-independent"}),
         ("ag-ui", "key", set()),
-        ("ag-ui", "run-id", {"echoed"}),
-        ("openai-chat", "run-id", set()),
-        ("agno", "run-id", {"constant"}),
+        ("ag-ui", "run-id", {"echoed", "single"}),
+        ("openai-chat", "run-id", {"single"}),
+        ("agno", "run-id", {"constant", "single"}),
         ("openai-chat", "race", {"no-crosstalk", "slow-reader"}),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ import pytest
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import run_id
+from harness.profiles import library
 from tests.contract.exchanges import (
     BODY,
     EPOCH_MS,
@@ -13,6 +14,7 @@ from tests.contract.exchanges import (
     cut_run,
     done,
     error,
+    frame,
     reply,
     run,
     token,
@@ -35,7 +37,36 @@ def connection(run_id: str, **options: object) -> Exchange:
 OLD = whole_run(run_id="mine")
 NEW = whole_run(run_id="mine", base_ms=EPOCH_MS + 500)
 
+CHAT = library.load("openai-chat")
+
+
+def chunks(*ids: object, end: bool = True) -> Exchange:
+    """A run of OpenAI's chunks with these ids."""
+    choice = {"delta": {"content": "a"}, "finish_reason": None}
+    pieces = [frame({"id": one, "object": "chat.completion.chunk", "choices": [choice]}) for one in ids]
+    over = frame({"object": "chat.completion.chunk", "choices": [{"finish_reason": "stop"}]})
+    return run(*pieces, *([over, frame("[DONE]")] if end else []), profile=CHAT)
+
+
 CASES: list[Case] = [
+    case(run_id.single, chunks("c", "c", "c"), is_=PASS, says="one run id"),
+    case(run_id.single, chunks("c", None, "c"), is_=PASS, says="one run id"),
+    case(
+        run_id.single,
+        chunks("c", "c", "d"),
+        is_=FAIL,
+        says="event 3 has the run id 'd', an earlier one 'c'",
+        at=2,
+    ),
+    case(run_id.single, chunks("c", "d", end=False), is_=FAIL, says="event 2 has the run id 'd'", at=1),
+    case(run_id.single, chunks(None, None), is_=INCONCLUSIVE, says="no event has a run id"),
+    case(
+        run_id.single,
+        run(frame({"error": {"message": "no"}}), profile=CHAT),
+        is_=PASS,
+        says="the run failed before it had an id",
+    ),
+    case(run_id.single, reply(503, profile=CHAT), is_=INCONCLUSIVE, says="no event has a run id: status 503"),
     case(
         run_id.echoed,
         [connection("mine", request=asked("mine")), connection("ours", request=asked("ours"))],

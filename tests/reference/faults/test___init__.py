@@ -8,10 +8,14 @@ import pytest
 
 from harness.contract.requirements import CATALOGUE, Level
 from harness.profiles.library import default_profile
+from harness.profiles.profile import WORKFLOW_ACTIONS
+from harness.reference.ag_ui import AgUiApi
 from harness.reference.api import ReferenceApi
+from harness.reference.apis import APIS
 from harness.reference.faults import faulty_api
 from harness.reference.faults.base import FAULTS
 from tests.reference.checks import CHECKS, HEARTBEAT_S
+from tests.reference.profile_checks import PROFILE_CHECKS
 from tests.reference.support import Client, action, ask, body
 
 
@@ -20,10 +24,22 @@ def test_the_correct_server_violates_nothing(requirement):
     ask(CHECKS[requirement], heartbeat_s=HEARTBEAT_S)
 
 
+@pytest.mark.parametrize(("profile", "requirement"), PROFILE_CHECKS)
+def test_the_correct_server_of_another_api_violates_nothing(profile, requirement):
+    ask(PROFILE_CHECKS[profile, requirement], profile=profile)
+
+
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_violates_its_requirement(name):
+    fault = FAULTS[name]
+    check = PROFILE_CHECKS.get((fault.profile, fault.breaks)) or CHECKS[fault.breaks]
     with pytest.raises(AssertionError):
-        ask(CHECKS[FAULTS[name].breaks], [name], heartbeat_s=HEARTBEAT_S)
+        ask(check, [name], heartbeat_s=HEARTBEAT_S, profile=fault.profile)
+
+
+def test_every_fault_of_another_api_has_a_check_of_that_api():
+    own = {(fault.profile, fault.breaks) for fault in FAULTS.values() if fault.profile != WORKFLOW_ACTIONS}
+    assert set(PROFILE_CHECKS) == own
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -40,12 +56,35 @@ def test_every_requirement_that_a_server_can_break_has_a_fault():
     breakable = {
         row.id for row in CATALOGUE.values() if row.level is not Level.INFO and row.not_promised(api) is None
     }
-    assert breakable - {fault.breaks for fault in FAULTS.values()} == set()
+    own = {fault.breaks for fault in FAULTS.values() if fault.profile == WORKFLOW_ACTIONS}
+    assert breakable - own == set()
     assert set(CHECKS) == breakable
 
 
 def test_without_faults_it_is_the_correct_api():
     assert faulty_api([]) is ReferenceApi
+    assert faulty_api([], "ag-ui") is AgUiApi
+
+
+@pytest.mark.parametrize(
+    ("faults", "profile", "message"),
+    [
+        (
+            ["two-terminals"],
+            "ag-ui",
+            "the fault two-terminals is one of the profile workflow-actions, not of ag-ui",
+        ),
+        (["done-marker-twice"], "workflow-actions", "use --profile openai-chat"),
+        (
+            [],
+            "mcp",
+            "the embedded server has no API of the profile 'mcp': use one of workflow-actions, openai-chat",
+        ),
+    ],
+)
+def test_a_fault_belongs_to_one_api(faults, profile, message):
+    with pytest.raises(ValueError, match=message):
+        faulty_api(faults, profile)
 
 
 def test_faults_compose():
@@ -68,14 +107,16 @@ def test_faults_compose():
 
 
 def test_all_faults_at_once_still_make_a_server():
-    assert set(FAULTS.values()) <= set(faulty_api([*FAULTS, *FAULTS]).__mro__)
+    for profile in APIS:
+        own = [name for name, fault in FAULTS.items() if fault.profile == profile]
+        assert {FAULTS[name] for name in own} <= set(faulty_api([*own, *own], profile).__mro__)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("no-idz", "unknown fault 'no-idz'; did you mean 'no-ids'?"),
-        ("§", "unknown fault '§'; known faults: anonymous-accepted, "),
+        ("§", "unknown fault '§'; known faults: abort-as-success, anonymous-accepted, "),
     ],
 )
 def test_an_unknown_fault_is_an_error(name, message):
