@@ -53,9 +53,9 @@ def test_a_second_reader_does_not_affect_the_first_one(
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_wherever_a_run_is_cut(
-    check: CheckFunction, cut_runs: list[CutRun], replayed_long_run: tuple[Exchange, Exchange]
+    check: CheckFunction, cut_runs: list[CutRun], undisturbed_long_run: tuple[Exchange, Exchange] | None
 ) -> None:
-    check(cut_runs, (), replayed_long_run)
+    check(cut_runs, (), undisturbed_long_run)
 
 
 @decides(resume.every_cut)
@@ -63,16 +63,18 @@ def test_nothing_is_lost_after_a_cut_with_last_event_id(
     check: CheckFunction,
     cut_runs_by_id: list[CutRun],
     cut_after_the_end: list[CutRun],
-    replayed_long_run: tuple[Exchange, Exchange],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
 ) -> None:
-    check(cut_runs_by_id, cut_after_the_end, replayed_long_run)
+    check(cut_runs_by_id, cut_after_the_end, undisturbed_long_run)
 
 
 @decides(resume.every_cut)
 def test_nothing_is_lost_by_resuming_a_finished_run(
-    check: CheckFunction, cut_after_the_end: list[CutRun], replayed_long_run: tuple[Exchange, Exchange]
+    check: CheckFunction,
+    cut_after_the_end: list[CutRun],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
 ) -> None:
-    check(cut_after_the_end, cut_after_the_end, replayed_long_run)
+    check(cut_after_the_end, cut_after_the_end, undisturbed_long_run)
 
 
 @decides(resume.survives_disconnect)
@@ -86,54 +88,57 @@ def test_a_dropped_connection_does_not_end_the_run(
 def test_last_event_id_returns_exactly_the_later_events(
     check: CheckFunction,
     resumed_after_each_id: tuple[Exchange, list[Exchange]],
-    replayed_long_run: tuple[Exchange, Exchange],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
     resumed_out_of_text_order: OwnIds | None,
 ) -> None:
-    check(*resumed_after_each_id, replayed_long_run, (), resumed_out_of_text_order)
+    check(*resumed_after_each_id, undisturbed_long_run, (), resumed_out_of_text_order)
 
 
 @decides(resume.last_event_id)
 def test_last_event_id_is_honoured_in_flight_too(
-    check: CheckFunction, replayed_long_run: tuple[Exchange, Exchange], cut_runs_by_id: list[CutRun]
+    check: CheckFunction,
+    long_run: Exchange,
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
+    cut_runs_by_id: list[CutRun],
 ) -> None:
-    check(replayed_long_run[0], (), replayed_long_run, cut_runs_by_id)
+    check(long_run, (), undisturbed_long_run, cut_runs_by_id)
 
 
 @decides(resume.after_terminal)
 def test_a_resumption_after_the_terminal_event_ends(
     check: CheckFunction,
     resumed_after_terminal: list[tuple[Exchange, Exchange]],
-    replayed_run: tuple[Exchange, Exchange],
+    undisturbed_run: tuple[Exchange, Exchange] | None,
 ) -> None:
-    check(resumed_after_terminal, replayed_run)
+    check(resumed_after_terminal, undisturbed_run)
 
 
 @decides(resume.id_order)
 def test_last_event_id_is_compared_as_numbers(
     check: CheckFunction,
     resumed_between_ids: tuple[Exchange, Exchange, list[Exchange]],
-    replayed_long_run: tuple[Exchange, Exchange],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
     resumed_out_of_text_order: OwnIds | None,
 ) -> None:
-    check(*resumed_between_ids, replayed_long_run, resumed_out_of_text_order)
+    check(*resumed_between_ids, undisturbed_long_run, resumed_out_of_text_order)
 
 
 @decides(resume.bad_last_event_id)
 def test_a_bad_last_event_id_does_no_harm(
     check: CheckFunction,
     retries_with_bad_ids: list[tuple[Exchange, Exchange]],
-    replayed_long_run: tuple[Exchange, Exchange],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
 ) -> None:
-    check(retries_with_bad_ids, replayed_long_run)
+    check(retries_with_bad_ids, undisturbed_long_run)
 
 
 @decides(resume.bad_last_event_id)
 def test_a_bad_last_event_id_does_no_harm_in_flight(
     check: CheckFunction,
     retries_with_bad_ids_in_flight: list[tuple[Exchange, Exchange]],
-    replayed_long_run: tuple[Exchange, Exchange],
+    undisturbed_long_run: tuple[Exchange, Exchange] | None,
 ) -> None:
-    check(retries_with_bad_ids_in_flight, replayed_long_run)
+    check(retries_with_bad_ids_in_flight, undisturbed_long_run)
 
 
 @decides(resume.failure_replayed)

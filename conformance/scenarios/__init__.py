@@ -9,6 +9,7 @@ from typing import Any
 from . import (
     auth,
     conflict,
+    cuts,
     hostile,
     input,  # noqa: A004 - the area's name
     key,
@@ -25,7 +26,20 @@ def every_scenario() -> dict[str, Callable[..., Any]]:
     """The scenarios by name."""
     return {
         name: value
-        for module in (runs, resume, key, key_pairs, conflict, auth, input, hostile, race, security, terminal)
+        for module in (
+            runs,
+            cuts,
+            resume,
+            key,
+            key_pairs,
+            conflict,
+            auth,
+            input,
+            hostile,
+            race,
+            security,
+            terminal,
+        )
         for name, value in vars(module).items()
         if iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }

@@ -47,9 +47,13 @@ def phase_wait_s(whole: Exchange, number: int) -> float:
 
 
 async def sent_at(
-    context: ScenarioContext, first: AsyncExchange, request: HttpRequest, label: str, moment: RunMoment
+    context: ScenarioContext,
+    first: AsyncExchange,
+    request: HttpRequest | None,
+    label: str,
+    moment: RunMoment,
 ) -> Exchange:
-    """The response to a request that is sent at `moment` of the run that `first` reads."""
+    """The response to a request that is sent at `moment` of the run that `first` reads; None: one that joins it."""
     await first.events(moment.event)
     await asyncio.sleep(moment.wait_s)
-    return await context.open(request, label).result()
+    return await context.open(request or await context.joining(first), label).result()

@@ -1,35 +1,30 @@
-"""Retries: after the end, in flight, and after a cut at every event and of every kind."""
+"""Retries: after the end and in flight, without an id, with one of the run and with others."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Exchange
-from harness.contract.rules.cuts import CutRun, may_have_ended
+from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.retries import terminal_lead_ms
 from harness.contract.rules.text_order import OwnIds, misplaced, ordered_ids, places_to_resume
+from harness.profiles.capability import Capability
 from harness.profiles.workflow_actions.event_id import StreamId
-from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
-from harness.transport.receiver import Cut, CutHow
+from harness.suite.scenario import ScenarioContext, gather_some
 
-from .moments import phase_wait_s, sent_at, spread_moments
+from .cuts import needs_last_event_id, spread
+from .moments import sent_at, spread_moments
 from .runs import cancelled_run, completed_run, echo_request, echoed_run, failing_run, long_run, silent_run
 
-MAX_CUTS = 24  # spread evenly over a run with more events
 _AT_ONCE = 24
-_CUT_ROUNDS = 3  # until a third of the resumptions were answered in flight
-_AT_ONCE_LATER = 4  # cuts in a later round: a busy machine resumes too late if it has many
-_CLOCK_SPAN_MS = 500  # ids that advance less during a long run do not tell when it ended
-_LOST_EVERY = 3  # in the first half of a run, every third resumption is lost and repeated
 _JOINS = 19
-_LAST_EVENT_ID = "Last-Event-ID"
 _MALFORMED_IDS = ("none", "-", "$", "1-", "-1-0", "1-2-3", "9" * 40)
 _FUTURE_IDS = ("99999999999999-0", f"{2**63}-0", f"{2**64 - 1}-{2**64 - 1}")
+_FUTURE_COUNTERS = ("99999999", str(2**31), str(2**63))
 #: Older than any run of today, and as text some are older than its ids and some are not.
 _OLD_IDS = (StreamId(2, 0), StreamId(9, 0), StreamId(10, 0), StreamId(999_999_999_999, 0))
 _MOST_BETWEEN = 4
@@ -75,7 +70,17 @@ async def _with_retry(
     context: ScenarioContext, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]
 ) -> tuple[Exchange, Exchange]:
     original = await context.run_once(scenario)
-    return original, await context.send(original.request, f"the retry of {original.label}")
+    return original, await context.send(context.again(original), f"the retry of {original.label}")
+
+
+async def undisturbed_run(context: ScenarioContext) -> _Pair | None:
+    """A completed run and its retry; none where an API cannot read a run again."""
+    return await context.run_once(replayed_run) if context.target.promises(Capability.REREAD) else None
+
+
+async def undisturbed_long_run(context: ScenarioContext) -> _Pair | None:
+    """A long run and its retry; none where an API cannot read a run again."""
+    return await context.run_once(replayed_long_run) if context.target.promises(Capability.REREAD) else None
 
 
 async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:
@@ -84,9 +89,9 @@ async def joined_run(context: ScenarioContext) -> tuple[Exchange, Exchange, Exch
     async with context.connections(2):
         first = context.open(request, "a long run with a second reader")
         await first.events(3)
-        joined = context.open(request, "a retry while the run is in flight")
+        joined = context.open(await context.joining(first), "a retry while the run is in flight")
         original, second = await asyncio.gather(first.result(), joined.result())
-    later = await context.send(request, "the same run read again after its end")
+    later = await context.send(context.again(original), "the same run read again after its end")
     return original, second, later
 
 
@@ -101,7 +106,7 @@ async def run_joined_at_moments(context: ScenarioContext) -> list[Exchange]:
             sent_at(
                 context,
                 first,
-                request,
+                None,
                 f"a join {moment.wait_s * 1000:.0f} ms after event {moment.event}",
                 moment,
             )
@@ -110,134 +115,32 @@ async def run_joined_at_moments(context: ScenarioContext) -> list[Exchange]:
         return list(await asyncio.gather(first.result(), *joined))
 
 
-async def cut_runs(context: ScenarioContext) -> list[CutRun]:
-    """Long runs cut after event k, for every k, and resumed without Last-Event-ID."""
-    return await _cut_everywhere(context, name_last_event=False)
-
-
-async def cut_runs_by_id(context: ScenarioContext) -> list[CutRun]:
-    """Long runs cut after event k, for every k, and resumed with Last-Event-ID."""
-    _needs_last_event_id(context)
-    return await _cut_everywhere(context, name_last_event=True)
-
-
-def _needs_last_event_id(context: ScenarioContext) -> None:
-    if context.expect.last_event_id is False:
-        raise NotApplicable("the target declares that it ignores Last-Event-ID (target.last_event_id)")
-
-
-async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) -> list[CutRun]:
-    """Long runs cut at every place, and more of them if too few were resumed in flight, or none of the repeated ones.
-
-    A busy machine resumes late, and a resumption after the end proves nothing about one in flight.
-    """
-    whole = await context.run_once(long_run)
-    places = _spread(1 if name_last_event else 0, len(whole.events) - 1)
-    early = places[: max(1, len(places) // 2)]
-    cuts = await _cut_at(context, whole, places, _AT_ONCE, name_last_event=name_last_event)
-    for _ in range(_CUT_ROUNDS - 1):
-        in_flight = [repeated for cut, repeated in cuts if not may_have_ended(cut)]
-        enough = 3 * len(in_flight) >= len(places) and any(in_flight) == any(repeated for _, repeated in cuts)
-        if enough or not _ids_tell_time(whole):
-            break
-        cuts += await _cut_at(context, whole, early, _AT_ONCE_LATER, name_last_event=name_last_event)
-    return [cut for cut, _ in cuts]
-
-
-async def _cut_at(
-    context: ScenarioContext, whole: Exchange, places: list[int], at_once: int, *, name_last_event: bool
-) -> list[tuple[CutRun, bool]]:
-    """The cut runs, and of each whether its first resumption was lost and repeated."""
-    ways = cycle((CutHow.FIN, CutHow.RST))
-    middle = (len(whole.events) - 1) / 2
-    lost = [place < middle and number % _LOST_EVERY == 1 for number, place in enumerate(places)]
-    cuts = await gather_some(
-        [
-            _cut_and_resume(
-                context,
-                Cut(place, next(ways)),
-                name_last_event=name_last_event,
-                wait_s=phase_wait_s(whole, number),
-                lost_resumption=lost[number],
-            )
-            for number, place in enumerate(places)
-        ],
-        at_once,
-    )
-    return list(zip(cuts, lost, strict=True))
-
-
-def _ids_tell_time(run: Exchange) -> bool:
-    stamps_ms = [event.stream_id.ms for event in run.events if event.stream_id]
-    return bool(stamps_ms) and stamps_ms[-1] - stamps_ms[0] >= _CLOCK_SPAN_MS
-
-
-def _spread(first: int, last: int) -> list[int]:
-    """Every whole number from `first` to `last`, or MAX_CUTS of them at even distances."""
-    count = last - first + 1
-    if count <= MAX_CUTS:
-        return list(range(first, last + 1))
-    return sorted({first + round(step * (count - 1) / (MAX_CUTS - 1)) for step in range(MAX_CUTS)})
-
-
-async def _cut_and_resume(
-    context: ScenarioContext,
-    cut: Cut,
-    *,
-    name_last_event: bool = False,
-    wait_s: float = 0.0,
-    lost_resumption: bool = False,
-) -> CutRun:
-    """A long run that is cut, resumed `wait_s` seconds later, and read again after its end.
-
-    lost_resumption: the first resumption is cut too, and what it brought is lost: the same request is sent once more.
-    """
-    request = await context.request("long")
-    before = await context.send(
-        request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
-    )
-    again = request
-    if name_last_event and before.events:
-        last_seen = before.events[: cut.after_events][-1]  # later events of the same packet count as unseen
-        again = request.with_header(_LAST_EVENT_ID, last_seen.frame.id)
-    await asyncio.sleep(wait_s)
-    if lost_resumption:
-        label = f"a resumption after event {cut.after_events}, cut too"
-        await context.send(again, label, cut=Cut(1, cut.how))
-    resumed = await context.send(again, f"the resumption after event {cut.after_events}")
-    canonical = await context.send(
-        request, f"the run cut after event {cut.after_events}, read again after its end"
-    )
-    return CutRun(before, resumed, canonical)
-
-
-async def runs_cut_each_way(context: ScenarioContext) -> list[CutRun]:
-    """Long runs cut by FIN, RST and half-close, each after two events and before the head."""
-    if not (await context.run_once(long_run)).started_run:
-        return []
-    cuts = [Cut(after, how) for how in CutHow for after in (2, 0)]
-    return await gather_some([_cut_and_resume(context, cut) for cut in cuts])
-
-
 async def resumed_after_each_id(context: ScenarioContext) -> tuple[Exchange, list[Exchange]]:
     """A finished long run, and its resumption after each event but the last."""
     original = await context.run_once(long_run)
-    ids = [event.frame.id for event in original.events if event.stream_id]
-    named = [ids[place] for place in _spread(0, len(ids) - 2)]
+    ids = _ids_in_order(original)
+    named = [ids[place] for place in spread(0, len(ids) - 2)]
     return original, await gather_some(
         [
-            context.send(
-                original.request.with_header(_LAST_EVENT_ID, event_id), f"a resumption after id {event_id}"
-            )
+            context.send(context.resumption(original, event_id), f"a resumption after id {event_id}")
             for event_id in named
         ],
         _AT_ONCE,
     )
 
 
+def _ids_in_order(run: Exchange) -> list[str]:
+    """The ids of its events that have the form which its API documents."""
+    return [
+        event.id
+        for event in run.events
+        if event.id and (event.position or event.id_order == "opaque") is not None
+    ]
+
+
 async def cut_after_the_end(context: ScenarioContext) -> list[CutRun]:
     """A finished long run, and its resumption after each event, as if it had been cut there."""
-    _needs_last_event_id(context)
+    needs_last_event_id(context)
     original, resumed = await context.run_once(resumed_after_each_id)
     return [CutRun(original, stream, original) for stream in resumed]
 
@@ -247,9 +150,9 @@ async def resumed_after_terminal(context: ScenarioContext) -> list[tuple[Exchang
 
     async def resumed(scenario: Callable[[ScenarioContext], Coroutine[Any, Any, Exchange]]) -> _Pair | None:
         original = await context.run_once(scenario)
-        if not original.terminals or not original.terminals[0].frame.id:
+        if original.over is None or not original.over.id:
             return None
-        request = original.request.with_header(_LAST_EVENT_ID, original.terminals[0].frame.id)
+        request = context.resumption(original, original.over.id)
         return original, await context.send(request, f"{original.label}, resumed after its terminal event")
 
     scenarios = {
@@ -277,7 +180,7 @@ async def resumed_between_ids(context: ScenarioContext) -> tuple[Exchange, Excha
     just_older = StreamId(own[0].ms - 1, 0)
 
     async def after(event_id: StreamId) -> Exchange:
-        request = original.request.with_header(_LAST_EVENT_ID, str(event_id))
+        request = context.resumption(original, str(event_id))
         return await context.send(request, f"a resumption after id {event_id}")
 
     return original, await after(just_older), await gather_some([after(one) for one in _absent_ids(own)])
@@ -288,7 +191,7 @@ def _absent_ids(own: list[StreamId]) -> list[StreamId]:
     older = [one for one in _OLD_IDS if one < own[0]]
     between = [
         one
-        for place in _spread(0, len(own) - 2)[:: max(1, len(own) // _MOST_BETWEEN)]
+        for place in spread(0, len(own) - 2)[:: max(1, len(own) // _MOST_BETWEEN)]
         for one in (StreamId(own[place].ms, own[place].seq + 1), StreamId(own[place].ms, _TWO_DIGITS))
         if own[place] < one < own[place + 1]
     ]
@@ -308,16 +211,15 @@ async def resumed_out_of_text_order(context: ScenarioContext) -> OwnIds | None:
     ids = ordered_ids(original)
     wrong = set(misplaced(ids))
     right = [place for place in range(len(ids) - 1) if place not in wrong]
-    retry = await context.send(original.request, f"the retry of {original.label}")
+    if not context.target.promises(Capability.REREAD):
+        return None
+    retry = await context.send(context.again(original), f"the retry of {original.label}")
     return (
         original,
         retry,
         await gather_some(
             [
-                context.send(
-                    original.request.with_header(_LAST_EVENT_ID, ids[place]),
-                    f"a resumption after id {ids[place]}",
-                )
+                context.send(context.resumption(original, ids[place]), f"a resumption after id {ids[place]}")
                 for place in [*right[:1], *places_to_resume(ids)]
             ]
         ),
@@ -347,12 +249,11 @@ async def retries_with_bad_ids(context: ScenarioContext) -> list[tuple[Exchange,
     original = await context.run_once(long_run)
     first = original.summary.first_id
     near = [f"{first.ms - 1}-0", f"{first.ms}-{2**64 - 1}"] if first is not None and first.ms else []
-    bad = [*_MALFORMED_IDS, *_FUTURE_IDS, "0-0", await _foreign_id(context, original), *near]
+    far = _FUTURE_COUNTERS if _has_counters(original) else _FUTURE_IDS
+    bad = [*_MALFORMED_IDS, *far, "0-0", await _foreign_id(context, original), *near]
     retries = await gather_some(
         [
-            context.send(
-                original.request.with_header(_LAST_EVENT_ID, value), f"a retry with Last-Event-ID {value}"
-            )
+            context.send(context.resumption(original, value), f"a retry with Last-Event-ID {value}")
             for value in bad
         ]
     )
@@ -370,21 +271,26 @@ async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple
         async with context.connections(2):
             first = context.open(request, f"a long run, retried with Last-Event-ID {value}")
             await first.events(2)
-            second = context.open(
-                request.with_header(_LAST_EVENT_ID, value), f"a retry in flight with Last-Event-ID {value}"
-            )
+            await context.known(first)
+            resumption = context.target.resumption(request, first.run_id, value)
+            second = context.open(resumption, f"a retry in flight with Last-Event-ID {value}")
             original, retry = await asyncio.gather(first.result(), second.result())
         return original, retry
 
-    bad = ("none", "$", "0-0", "2-0", _FUTURE_IDS[0], await _foreign_id(context, whole))
+    far = _FUTURE_COUNTERS if _has_counters(whole) else _FUTURE_IDS
+    bad = ("none", "$", "0-0", "2-0", far[0], await _foreign_id(context, whole))
     return await gather_some([retried(value) for value in bad])
+
+
+def _has_counters(run: Exchange) -> bool:
+    return run.profile.ids is not None and run.profile.ids.order == "counter"
 
 
 async def _foreign_id(context: ScenarioContext, run: Exchange) -> str:
     """An id of another run that `run` does not have: runs that begin in one millisecond may have equal ids."""
-    own = {event.frame.id for event in run.events}
+    own = {event.id for event in run.events}
     other = await context.run_once(completed_run)
-    foreign = (event.frame.id for event in other.events if event.frame.id and event.frame.id not in own)
+    foreign = (event.id for event in other.events if event.id and event.id not in own)
     return next(foreign, "1-1")
 
 
@@ -420,7 +326,7 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
             first = context.open(request, "a run that a retry races")
             if await first.events(len(whole.events) - _RACE_FROM + 1):
                 await asyncio.sleep(wait_ms / 1000)
-            second = context.open(request, "a retry around the terminal event")
+            second = context.open(await context.joining(first), "a retry around the terminal event")
             return await asyncio.gather(first.result(), second.result())
 
     races: list[tuple[Exchange, Exchange]] = []

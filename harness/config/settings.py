@@ -34,6 +34,7 @@ from harness.gate.equivalence import USUAL_EFFECTS, Effects
 from harness.gate.expressions import limits_of
 from harness.gate.report import ComparisonTerms
 from harness.profiles import library
+from harness.profiles.capability import Capability
 from harness.profiles.profile import Profile
 
 ENV_PREFIX = "HARNESS_"
@@ -146,6 +147,19 @@ def _default_path(target: Mapping[str, Any]) -> str:
     return library.load(target["profile"]).run.path if "profile" in target else ""
 
 
+def _default_resume_start(target: Mapping[str, Any]) -> Literal["any", "replay", "tail"]:
+    """A separate request for resumption is documented to start with the first event."""
+    profile = library.load(target["profile"]) if "profile" in target else library.default_profile()
+    return "replay" if profile.resumes_by_own_request and profile.idempotency is None else "any"
+
+
+def _default_last_event_id(target: Mapping[str, Any]) -> bool | None:
+    """Where resumption after an event has a separate request, it is documented what that returns."""
+    profile = library.load(target["profile"]) if "profile" in target else library.default_profile()
+    by_own_request = profile.resumes_by_own_request and Capability.RESUME_AFTER_ID in profile.capabilities
+    return True if by_own_request else None
+
+
 class TargetSettings(StrictModel):
     """The server under test."""
 
@@ -171,10 +185,10 @@ class TargetSettings(StrictModel):
     connections: Literal["new", "reuse"] = "new"
     #: the form of a rejection with 409; the suite checks the server against a declared form
     conflict: Literal["any", "http-409", "event"] = "any"
-    #: where a stream resumed without Last-Event-ID starts; checked if declared
-    resume_start: Literal["any", "replay", "tail"] = "any"
-    #: whether the server sends the events after Last-Event-ID; true makes that a MUST
-    last_event_id: bool | None = None
+    #: where a stream resumed without Last-Event-ID starts; checked if declared. By default as the profile says
+    resume_start: Literal["any", "replay", "tail"] = Field(default_factory=_default_resume_start)
+    #: whether the server sends the events after Last-Event-ID; true makes that a MUST. By default as the profile says
+    last_event_id: bool | None = Field(default_factory=_default_last_event_id)
     #: the actions that cause the situations to test
     actions: Actions = Field(default_factory=Actions)
     #: how a run is cancelled; by default as the profile says

@@ -17,16 +17,19 @@ from harness.input_file import CERTIFICATES_BYTES, ensure_readable
 from harness.profiles import library
 from harness.profiles.capability import Capability
 from harness.profiles.named_id import requested_run_id
-from harness.profiles.profile import RUN_ID, Request
+from harness.profiles.profile import LAST_ID, RUN_ID, Request
 from harness.profiles.prompts import ECHO_PLACEHOLDER, PROMPT, PROMPTS
-from harness.profiles.requests import build
+from harness.profiles.requests import build, without_placeholder
 from harness.profiles.templates import fill
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
 
+BEFORE_A_RUN = "the request before a run"
+"""What the label of such an Exchange says."""
 _ACTION, _ORGANIZATION = "action", "organization"
 _OTHER_PROMPT = "(another request)"
+_OF_REQUEST = set(Request.model_fields)
 _STREAM, _ANY = "text/event-stream", "*/*"
 
 
@@ -236,6 +239,45 @@ class Target:
         further = {name: value.get_secret_value() for name, value in self.settings.headers.items()}
         return tuple({**own, **further}.items())
 
+    def resumption(
+        self, run: HttpRequest, run_id: str | None = None, last_id: str | None = None
+    ) -> HttpRequest:
+        """The request that continues the stream of `run`, after its event `last_id`; None: that asks for all it can.
+
+        run_id: as its events tell it; by default the one in `run`. Raises LookupError if it is not known and needed, or
+        if the API has no such request without an id.
+        """
+        resume = self.profile.resume
+        if resume is None or resume.path is None:
+            fields = {} if resume is None or last_id is None else fill(resume.headers, {LAST_ID: last_id})
+            for name, value in fields.items():
+                run = run.with_header(name, value)
+            return run
+        part = Request.model_validate(resume.model_dump(by_alias=True, include=_OF_REQUEST))
+        if last_id is None and resume.starts == "after":
+            if resume.beginning is None:
+                raise LookupError("this API resumes a stream only after an event that the client names")
+            last_id = resume.beginning
+        if not last_id:
+            part = without_placeholder(part, LAST_ID)
+        return self._about_run(part, run, run_id, last_id, accept=_STREAM)
+
+    def again(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
+        """The request that reads the run of `run` again, or joins it: with the same key, else by a separate request.
+
+        Raises LookupError as `resumption` does.
+        """
+        return run if self.profile.idempotency is not None else self.resumption(run, run_id)
+
+    def knows_run(self, run: HttpRequest, run_id: str | None = None) -> bool:
+        """Whether the run of `run` can be resumed: by its key, or because the id is known that this takes."""
+        resume = self.profile.resume
+        if self.profile.idempotency is not None or resume is None:
+            return True
+        return (
+            RUN_ID not in resume.placeholders() or (run_id or requested_run_id(self.profile, run)) is not None
+        )
+
     def cancel(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
         """The request that cancels the run of `run`. run_id: as its events tell it; by default the one in `run`.
 
@@ -252,15 +294,21 @@ class Target:
             raise LookupError(f"the profile {self.profile.name} has no request for a run's outcome")
         return self._about_run(self.profile.outcome, run, run_id)
 
-    def _about_run(self, part: Request, run: HttpRequest, run_id: str | None) -> HttpRequest:
+    def _about_run(
+        self,
+        part: Request,
+        run: HttpRequest,
+        run_id: str | None,
+        last_id: str | None = None,
+        accept: str = _ANY,
+    ) -> HttpRequest:
         """A request about a run that was started before. Raises LookupError if it needs an id and there is none."""
         run_id = run_id or requested_run_id(self.profile, run)
         used = set(part.placeholders())
         if RUN_ID in used and run_id is None:
             raise LookupError("the run's id is not known")
-        return build(
-            part, part.path, {**run.values, RUN_ID: run_id}, self._headers(self.principal, accept=_ANY)
-        )
+        values = {**run.values, RUN_ID: run_id, LAST_ID: last_id}
+        return build(part, part.path, values, self._headers(self.principal, accept))
 
     def conflicting(self, request: HttpRequest) -> HttpRequest:
         """A valid request with the same key and header fields, and a different body."""

@@ -15,6 +15,7 @@ from harness.config.load_settings import LoadSettings
 from harness.errors import LocalResourceError
 from harness.load.journeys.builtin import JOURNEYS, Journey, promised_weights
 from harness.load.journeys.custom import CustomJourney
+from harness.load.journeys.new_run import NotStartedError
 from harness.load.journeys.stream_runner import StreamRunner
 from harness.load.locust.run_context import RunContext
 from harness.load.schedule.pacer import Pacer, Schedule
@@ -74,7 +75,7 @@ class AgentRunUser(User):
             yield runner
         except CollectorClosedError:
             raise StopUser from None
-        except LocalResourceError:  # the stream is counted, with this reason
+        except (LocalResourceError, NotStartedError):  # the stream is counted, with this reason
             gevent.sleep(_AFTER_REFUSAL_S)
         if runner.refused:
             gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
@@ -120,7 +121,11 @@ class ArrivalUser(User):
     def _arrive(self, context: RunContext, journey: str, due_ns: int) -> None:
         try:
             JOURNEYS[journey](context.stream_runner(), due_ns)
-        except (CollectorClosedError, LocalResourceError):  # the stream is counted, with its reason
+        except (
+            CollectorClosedError,
+            LocalResourceError,
+            NotStartedError,
+        ):  # the stream is counted, with its reason
             return
         except Exception as problem:  # noqa: BLE001 - as Locust does for exceptions in a task
             events: Any = self.environment.events

@@ -162,3 +162,8 @@ class Ids(Part):
     #: ms-seq: two numbers, of which the first is the time in milliseconds. counter: one number, each greater by one.
     #: opaque: no order.
     order: Literal["ms-seq", "counter", "opaque"] = "opaque"
+
+    @property
+    def in_field(self) -> bool:
+        """Whether they are those of the `id` field of the stream, which a client keeps from one event to the next."""
+        return self.at == Expression("id")

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl, unquote
 
-from harness.profiles.profile import Profile
+from harness.profiles.profile import Profile, Resume
 from harness.protocol.request import HttpRequest
 from harness.protocol.strict_json import loads
 
@@ -16,10 +16,15 @@ _PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
 
 
 def named_id(profile: Profile, request: HttpRequest) -> str | None:
-    """The id after which the stream is to start; None if the request names none."""
+    """The id after which the stream is to start; None if the request names none, or the one before the first event."""
     resume = profile.resume
     if resume is None:
         return None
+    named = _named_id(resume, request)
+    return None if named == resume.beginning else named
+
+
+def _named_id(resume: Resume, request: HttpRequest) -> str | None:
     for name, template in resume.headers.items():
         if _LAST_ID in template:
             sent = request.header(name.lower())

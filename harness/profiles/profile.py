@@ -72,12 +72,22 @@ class Resume(_Message):
     starts: Literal["after", "snapshot", "start"] = Field(alias="from")
     #: Without a path it is the run's own request with the same key, and with these header fields.
     path: _Path | None = None
+    #: The id with which `from = "after"` starts with the first event; empty: the request without ${last_id} does.
+    #: Absent if a run cannot be read again from its first event.
+    beginning: str | None = None
 
     @model_validator(mode="after")
     def _has_its_own_path(self) -> Self:
         if self.path is None and (self.json_body is not None or self.form is not None):
             raise ValueError("a body needs a path: without one the run's own request is repeated")
+        if self.beginning is not None and (self.path is None or self.starts != "after"):
+            raise ValueError('beginning needs a path and from = "after"')
         return self
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether a request can ask for a run from its first event."""
+        return self.starts == "start" or self.beginning is not None
 
 
 class Cancel(Part):
@@ -253,7 +263,7 @@ class Profile(Part):
             Capability.KEY_CONFLICT: self.conflict_status is not None,
             Capability.RESUME: resume is not None or key is not None,
             Capability.SAME_EVENTS: key is not None or (resume is not None and resume.starts != "snapshot"),
-            Capability.REREAD: key is not None or (resume is not None and resume.starts == "start"),
+            Capability.REREAD: key is not None or (resume is not None and resume.reads_whole),
             Capability.RESUME_AFTER_ID: resume is not None and resume.starts == "after",
             Capability.CANCEL: self.cancel is not None,
             Capability.OUTCOME_REQUEST: self.outcome is not None,
@@ -261,13 +271,9 @@ class Profile(Part):
         return frozenset(name for name, is_present in present.items() if is_present) | self.promises
 
     @property
-    def untested(self) -> frozenset[Capability]:
-        """What the API promises and the harness cannot test yet: reading a run again by a separate request."""
-        own_request = self.resume is not None and self.resume.path is not None
-        by_own_request = {Capability.RESUME_AFTER_ID}
-        if self.idempotency is None:
-            by_own_request |= {Capability.RESUME, Capability.SAME_EVENTS, Capability.REREAD}
-        return self.capabilities & by_own_request if own_request else frozenset()
+    def resumes_by_own_request(self) -> bool:
+        """Whether a cut stream is continued by a separate request, not by the run's request with its key."""
+        return self.resume is not None and self.resume.path is not None
 
     @property
     def conflict_status(self) -> int | None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from urllib3.filepost import encode_multipart_formdata
 
 from harness.profiles.profile import Request
-from harness.profiles.templates import fill
+from harness.profiles.templates import fill, placeholders
 from harness.protocol.request import HttpRequest
 
 _PATH_PLACEHOLDER = re.compile(r"(\$\{[^}]*\})")
@@ -49,6 +49,29 @@ def build(
     for name, value in (*headers, *fill(part.headers, values).items()):
         request = request.with_header(name, _header_value(name, value))
     return request
+
+
+def without_placeholder(part: Request, name: str) -> Request:
+    """The request without the header fields, parameters and members of its body whose text has ${name}."""
+
+    def lacks(template: Any) -> bool:
+        return name not in placeholders(template)
+
+    path, _, query = part.path.partition("?")
+    kept = "&".join(parameter for parameter in query.split("&") if lacks(parameter))
+    body = part.json_body
+    if isinstance(body, dict):
+        body = {member: value for member, value in body.items() if lacks(value)}
+    form = part.form and {field: value for field, value in part.form.items() if lacks(value)}
+    headers = {field: value for field, value in part.headers.items() if lacks(value)}
+    return part.model_copy(
+        update={
+            "path": f"{path}?{kept}" if kept else path,
+            "json_body": body,
+            "form": form,
+            "headers": headers,
+        }
+    )
 
 
 def _path(template: str, values: Mapping[str, Any]) -> str:

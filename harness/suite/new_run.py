@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from harness.config.target import Target
+from harness.config.target import BEFORE_A_RUN, Target
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
-
-BEFORE_A_RUN = "the request before a run"
 
 
 async def new_run(client: AsyncClient, target: Target, action: str) -> HttpRequest:

@@ -16,16 +16,16 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from harness.config.settings import Settings
-from harness.config.target import CreationError, Target
+from harness.config.target import BEFORE_A_RUN, CreationError, Target
 from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import Need, Requirement
 from harness.profiles.capability import Capability
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.protocol.request import HttpRequest
-from harness.suite.new_run import BEFORE_A_RUN
 from harness.suite.sending import NotApplicable, PatientSender, Undecided
 from harness.suite.throttle import retry_after_s
 from harness.suite.time_limit import TimeLimit
+from harness.transport.asyncio_client import AsyncExchange
 
 __all__ = ["NotApplicable", "Undecided", "retry_after_s"]
 
@@ -110,6 +110,31 @@ class ScenarioContext(PatientSender):
                 raise Undecided(str(problem)) from None
         return self.target.run_with(values, key=key, run_id=run_id)
 
+    def again(self, run: Exchange) -> HttpRequest:
+        """The request that reads a run again, from its first event. Raises Undecided if it cannot be made."""
+        try:
+            return self.target.again(run.request, run.run_id)
+        except LookupError as reason:
+            raise Undecided(f"{run.label} cannot be read again: {reason}") from None
+
+    async def known(self, run: AsyncExchange) -> None:
+        """Wait until the events of a run have what a request about it needs. Raises Undecided if they never do."""
+        while not self.target.knows_run(run.request, run.run_id):
+            if not await run.events(run.events_seen + 1):
+                raise Undecided("the run cannot be resumed: its events do not tell its id")
+
+    async def joining(self, run: AsyncExchange) -> HttpRequest:
+        """The request that joins a run in flight, once it is known. Raises Undecided if it cannot be made."""
+        await self.known(run)
+        return self.target.again(run.request, run.run_id)
+
+    def resumption(self, run: Exchange, last_id: str | None) -> HttpRequest:
+        """The request that continues a cut run after its event `last_id`. Raises Undecided if it cannot be made."""
+        try:
+            return self.target.resumption(run.request, run.run_id, last_id)
+        except LookupError as reason:
+            raise Undecided(f"{run.label} cannot be resumed: {reason}") from None
+
     def require(self, need: Need) -> None:
         """Raises NotApplicable if the target does not offer `need`."""
         if not self.target.offers(need):
@@ -121,9 +146,6 @@ class ScenarioContext(PatientSender):
         may_lack_token = profile.name != WORKFLOW_ACTIONS  # its documentation requires one
         if checks_token and may_lack_token and not self.target.principal.token:
             return "the target is used without a token; configure target.token to test how it checks tokens"
-        untested = [name for name in Capability if name in requirement.promise & profile.untested]
-        if untested:
-            return f"the harness cannot test {untested[0]} by a separate request yet (profile {profile.name})"
         return requirement.not_promised(profile)
 
     def forbid_when_read_only(self, what: str) -> None:

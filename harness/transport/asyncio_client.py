@@ -55,6 +55,11 @@ class AsyncExchange:
         return self._receiver.events_seen
 
     @property
+    def request(self) -> HttpRequest:
+        """What is sent."""
+        return self._receiver.request
+
+    @property
     def run_id(self) -> str | None:
         """The run's id, as the events so far tell it; None if none does."""
         return self._receiver.response.run_id

@@ -145,6 +145,11 @@ class GeventExchange:
         return [at_ns for at_ns in self._receiver.response.log.arrivals_ns if at_ns >= first_ns]
 
     @property
+    def request(self) -> HttpRequest:
+        """What is sent."""
+        return self._request
+
+    @property
     def run_id(self) -> str | None:
         """The run's id, as the events so far tell it; None if none does."""
         return self._receiver.response.run_id

@@ -112,6 +112,7 @@ def test_nothing_of_the_embedded_server_is_a_default(
     assert settings.target.model_dump(exclude_none=True, exclude_defaults=True).keys() <= {
         "base_url",
         "path",  # the profile's
+        "resume_start",  # the profile's
     }
     assert settings.target.organization_id is None
     assert settings.secrets() == ()

@@ -57,6 +57,17 @@ class CutRun:
         ids = [event.id for event in sequence]
         return sequence[: ids.index(last_id) + 1] if last_id in ids else sequence
 
+    @property
+    def whole(self) -> tuple[EventIdentity, ...] | None:
+        """The canonical sequence; None if unknown. Where a run can be read only after an event, with those up to it."""
+        if self.canonical is None:
+            return None
+        named, sequence, rest = self.canonical.named_id, self.before.sequence, self.canonical.sequence
+        ids = [event.id for event in sequence]
+        if named not in ids or rest[:1] == sequence[:1]:
+            return rest
+        return (*sequence[: ids.index(named) + 1], *rest)
+
 
 def stitch(
     cut: CutRun, expect: Expectations, *, honours_ids: bool = False
@@ -72,7 +83,7 @@ def stitch(
         return None, failed(f"{where}: the resumption got {cut.resumed.describe()}", *places)
     if not cut.resumed.over:
         return None, failed(f"{where}: the resumed stream did not end: {cut.resumed.describe()}", *places)
-    canonical = cut.canonical.sequence if cut.canonical is not None else None
+    canonical = cut.whole
     if canonical is None:
         canonical = together(cut)
     elif cut.canonical is not None and (problem := require_terminal(cut.canonical)):
@@ -122,7 +133,7 @@ def honours_ids(after_end: Sequence[CutRun], expect: Expectations) -> bool:
     """
     return any(
         cut.canonical is not None
-        and 0 < len(cut.seen) < len(cut.canonical.sequence) - 1
+        and 0 < len(cut.seen) < len(cut.whole or ()) - 1
         and stitch(cut, expect)[0] is Start.AFTER_ID
         for cut in after_end
     )

@@ -28,6 +28,7 @@ from harness.contract.rules.comparisons import (
     check_retry,
 )
 from harness.errors import SettingsError
+from harness.load.journeys.new_run import NewRun
 from harness.load.journeys.stream_runner import StreamHandle, StreamRunner
 from harness.load.stats.stream_metrics import (
     ABANDONED,
@@ -59,20 +60,19 @@ _RACERS = 3  # with two, nothing tells which of them is wrong
 
 def fresh(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """One run to its end."""
-    runner.run("fresh", RUN, runner.target.run("success"), intended_ns=intended_ns)
+    runner.run("fresh", RUN, NewRun("success"), intended_ns=intended_ns)
 
 
 def replay(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """A run, then the same request again: the same events must come back."""
-    request = runner.target.run("success")
-    original = runner.run("replay", ORIGINAL, request, intended_ns=intended_ns)
+    original = runner.run("replay", ORIGINAL, NewRun("success"), intended_ns=intended_ns)
     if original.outcome is None:
         return
 
     def check(retry: Exchange) -> list[Finding]:
         return check_retry(original, retry, runner.target.expectations)
 
-    runner.run("replay", RETRY, request, check=check)
+    runner.run("replay", RETRY, runner.target.again(original.request, original.run_id), check=check)
 
 
 def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
@@ -82,12 +82,14 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
     the settings do not say whether the target honours Last-Event-ID, every second run is resumed with it.
     """
     target = runner.target
-    declared = target.settings.last_event_id
+    declared = target.settings.last_event_id if target.promises(Capability.RESUME_AFTER_ID) else False
     by_id = runner.rng.random() < _BY_ID_SHARE if declared is None else declared
     action_name = _long_action(target)
-    request = target.run(action_name)
     with runner.group("resume", intended_ns) as streams:
-        parts = [streams.read(CUT, request, cut=runner.random_cut(action_name)).exchange]
+        parts = [streams.read(CUT, NewRun(action_name), cut=runner.random_cut(action_name)).exchange]
+        if not target.knows_run(parts[0].request, parts[0].run_id):
+            return  # it was cut before an event with the id by which it is resumed
+        request = target.again(parts[0].request, parts[0].run_id)
         if parts[0].ending is not Ending.CUT:
             if parts[0].outcome is not None:
                 check = partial(check_retry, parts[0], expect=target.expectations)
@@ -98,13 +100,14 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
         for _ in range(_more_cuts(runner, by_id=by_id)):
             cut = runner.random_cut(action_name, seen=_events_not_repeated(target, parts))
             runner.moments.wait_after_cut(parts[-1], action_name)
-            resume_request = _resume_request(request, parts, by_id=by_id)
+            resume_request = _resume_request(target, request, parts, by_id=by_id)
             parts.append(streams.read(RESUMED_AND_CUT, resume_request, cut=cut).exchange)
             if parts[-1].ending is not Ending.CUT:
                 break
         if parts[-1].ending is Ending.CUT:
             runner.moments.wait_after_cut(parts[-1], action_name)
-            parts.append(streams.read(RESUMED, _resume_request(request, parts, by_id=by_id)).exchange)
+            last = _resume_request(target, request, parts, by_id=by_id)
+            parts.append(streams.read(RESUMED, last).exchange)
         if parts[-1].over and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
         runner.record_shape(action_name, *parts)
@@ -133,13 +136,17 @@ def _more_cuts(runner: StreamRunner, *, by_id: bool) -> int:
     return runner.rng.randint(1, _MOST_CUTS) - 1
 
 
-def _resume_request(request: HttpRequest, parts: Sequence[Exchange], *, by_id: bool) -> HttpRequest:
-    """The request again; by_id: with the Last-Event-ID that the client received."""
-    ids = [part.events[-1].frame.last_event_id for part in parts if part.events]
+def _resume_request(
+    target: Target, request: HttpRequest, parts: Sequence[Exchange], *, by_id: bool
+) -> HttpRequest:
+    """The request that reads the run again; by_id: after the id of the last event that the client received."""
+    last = next((part.events[-1] for part in reversed(parts) if part.events), None)
     # After the terminal event there is nothing to resume: the whole run is requested again.
-    if not by_id or not ids or not ids[-1] or parts[-1].over:
+    if not by_id or last is None or parts[-1].over:
         return request
-    return request.with_header("Last-Event-ID", ids[-1])
+    in_field = target.profile.ids is not None and target.profile.ids.in_field
+    named = last.frame.last_event_id if in_field else last.id
+    return target.resumption(parts[0].request, parts[0].run_id, named) if named else request
 
 
 def _events_not_repeated(target: Target, parts: Sequence[Exchange]) -> int:
@@ -154,16 +161,18 @@ def join(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """
     target = runner.target
     action_name = _long_action(target)
-    request = target.run(action_name)
     joiners = runner.rng.randint(1, _MOST_JOINERS)
     leaver = runner.rng.choice((None, runner.rng.randrange(joiners)))
     with runner.group("join", intended_ns) as streams:
         streams.compare = partial(_compare_joined, expect=target.expectations)
-        first = streams.start(ORIGINAL, request)
+        first = streams.start(ORIGINAL, NewRun(action_name))
         join_at = sorted(runner.random_event_index(action_name) for _ in range(joiners))
         for number, event in enumerate(join_at):
             if not runner.moments.wait_for_events(first.live, event, action_name):
                 break
+            if not target.knows_run(first.request, first.live.run_id):
+                continue  # no event yet has the id by which it is joined
+            request = target.again(first.request, first.live.run_id)
             if number == leaver:
                 streams.start(JOINED_AND_CUT, request, cut=runner.random_cut(action_name))
             else:
@@ -189,15 +198,14 @@ def _compare_joined(handles: Sequence[StreamHandle], expect: Expectations) -> No
 
 def race(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """Identical requests, sent at once or before the first event: one execution, and the same events for each."""
-    request = runner.target.run("success")
     expect = runner.target.expectations
     with runner.group("race", intended_ns) as streams:
         streams.compare = partial(_compare_racers, expect=expect)
-        first = streams.start(ORIGINAL, request)
+        first = streams.start(ORIGINAL, NewRun("success"))
         for wait_s in runner.moments.waits_before_first_event_s(_RACERS - 1, "success"):
             if wait_s:
                 gevent.sleep(wait_s)
-            streams.start(RACING, request)
+            streams.start(RACING, first.request)
         streams.wait()
         runner.moments.record("success", first.exchange)
 
@@ -222,16 +230,15 @@ def conflict(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """A different body under the key of a run, at a random moment in flight: it must be rejected, the run complete."""
     target = runner.target
     action_name = _long_action(target)
-    request = target.run(action_name)
     with runner.group("conflict", intended_ns) as streams:
-        original = streams.start(ORIGINAL, request)
+        original = streams.start(ORIGINAL, NewRun(action_name))
 
         def check(rejected: Exchange) -> list[Finding]:
             return check_conflict(original.exchange, rejected, target.expectations)
 
         event = min(runner.random_event_index(action_name), runner.rng.randint(1, _LAST_CONFLICT))
         if runner.moments.wait_for_events(original.live, event, action_name):
-            streams.read(CONFLICTING, target.conflicting(request), only_check=check)
+            streams.read(CONFLICTING, target.conflicting(original.request), only_check=check)
         streams.wait()
         runner.record_shape(action_name, original.exchange)
 
@@ -242,7 +249,7 @@ def abandon(runner: StreamRunner, intended_ns: int | None = None) -> None:
     runner.run(
         "abandon",
         ABANDONED,
-        runner.target.run(action_name),
+        NewRun(action_name),
         intended_ns=intended_ns,
         cut=runner.random_cut(action_name),
     )
@@ -252,13 +259,12 @@ def slow_reader(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """A run read so slowly that the server has to wait: it must neither break off nor lose events."""
     target = runner.target
     action_name = _long_action(target)
-    request = target.run(action_name)
     with runner.group("slow_reader", intended_ns) as streams:
-        slow = streams.read(SLOW, request, pace=runner.slow_pace(action_name)).exchange
+        slow = streams.read(SLOW, NewRun(action_name), pace=runner.slow_pace(action_name)).exchange
         runner.record_shape(action_name, slow)
-        if slow.outcome is not None and Capability.IDEMPOTENCY_KEY in target.profile.capabilities:
+        if slow.outcome is not None and target.promises(Capability.REREAD):
             check = partial(check_retry, slow, expect=target.expectations)
-            streams.read(RETRY, request, check=check)
+            streams.read(RETRY, target.again(slow.request, slow.run_id), check=check)
 
 
 def _long_action(target: Target) -> str:
@@ -277,27 +283,19 @@ JOURNEYS: Mapping[str, Journey] = {
     "slow_reader": slow_reader,
 }
 
-_KEY = frozenset({Capability.IDEMPOTENCY_KEY})
+_REREAD = frozenset({Capability.REREAD})
 #: What an API must promise for a journey to make sense; nothing for those that are left out.
 _PROMISES: Mapping[str, frozenset[Capability]] = {
-    "replay": _KEY,
-    "resume": _KEY,
-    "join": _KEY,
-    "race": _KEY,
+    "replay": _REREAD,
+    "resume": frozenset({Capability.SAME_EVENTS, Capability.REREAD}),
+    "join": _REREAD,
+    "race": frozenset({Capability.IDEMPOTENCY_KEY}),
     "conflict": frozenset({Capability.KEY_CONFLICT}),
 }
 
 
 def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:
-    """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left.
-
-    It also raises SettingsError for an API whose runs need a request before them, which a load cannot send yet.
-    """
-    if profile.create is not None:
-        raise SettingsError(
-            f"a load cannot test {profile.name} yet: its runs need a request before them ([create]), which a load does "
-            "not send; use harness conformance"
-        )
+    """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left."""
     left = {
         name: weight if _PROMISES.get(name, frozenset()) <= profile.capabilities else 0
         for name, weight in weights.items()

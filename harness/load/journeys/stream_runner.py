@@ -8,13 +8,14 @@ journeys that compare streams with each other: they are checked once all have en
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 import gevent
 
-from harness.config.target import Target
+from harness.config.target import BEFORE_A_RUN, CreationError, Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding
 from harness.contract.rules import headers
@@ -23,6 +24,7 @@ from harness.contract.rules.stream import rules_for
 from harness.errors import LocalResourceError
 from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.journeys.moments import RandomMoments, RunTimes
+from harness.load.journeys.new_run import NewRun, NotStartedError
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
@@ -57,6 +59,11 @@ class StreamHandle:
         self.findings: list[Finding] = []
         self.fault: str | None = None
         self._exchange: Exchange | None = None
+
+    @property
+    def request(self) -> HttpRequest:
+        """What is sent."""
+        return self.live.request
 
     @property
     def exchange(self) -> Exchange:
@@ -101,7 +108,7 @@ class StreamRunner:
         self,
         journey: str,
         step: StreamStep,
-        request: HttpRequest,
+        request: HttpRequest | NewRun,
         *,
         check: StreamCheck | None = None,
         intended_ns: int | None = None,
@@ -112,7 +119,7 @@ class StreamRunner:
 
         check: applied in addition to the rules for every stream. intended_ns: when it was due, monotonic clock.
         cut: cut the connection after some events. pace: read slowly. Raises CollectorClosedError when the test
-        has ended.
+        has ended, and NotStartedError.
         """
         handle = self.begin(journey, step, request, intended_ns=intended_ns, cut=cut, pace=pace)
         if check is not None:
@@ -130,26 +137,50 @@ class StreamRunner:
         self,
         journey: str,
         step: StreamStep,
-        request: HttpRequest,
+        request: HttpRequest | NewRun,
         *,
         only_check: StreamCheck | None = None,
         intended_ns: int | None = None,
         cut: Cut | None = None,
         pace: Pace | None = None,
     ) -> StreamHandle:
-        """Count a stream as scheduled; `execute` sends it. only_check: replaces the rules for every stream."""
+        """Count a stream as scheduled; `execute` sends it. only_check: replaces the rules for every stream.
+
+        What comes before a new run is sent here. Raises NotStartedError if it does not get what the run needs.
+        """
         stream = self.collector.schedule(journey, step, intended_ns)
         label = f"{journey}: {step.name}"
+        if isinstance(request, NewRun):
+            began_ns = time.monotonic_ns()
+            request = self._new_run(request, stream, label)
+            if intended_ns is not None:  # the time that this took is not the run's
+                intended_ns += time.monotonic_ns() - began_ns
         live = self._client.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace)
         handle = StreamHandle(stream, live, only_check or self.check_stream)
         if step.begins_run and only_check is None:
             handle.checks.append(check_delivery)
         return handle
 
-    def execute(self, handle: StreamHandle) -> Exchange:
+    def _new_run(self, new: NewRun, stream: PendingStream, label: str) -> HttpRequest:
+        """The request for a new run, after the request that some APIs need before it."""
+        values = self.target.values(new.action)
+        creation = self.target.creation(values)
+        if creation is not None:
+            live = self._client.open(creation, f"{label}, {BEFORE_A_RUN}")
+            handle = StreamHandle(stream, live, _no_check)
+            try:
+                values |= self.target.kept(self.execute(handle, ends_stream=False))
+            except CreationError as reason:
+                self._record_end(handle)
+                self.finalize(handle)
+                raise NotStartedError(str(reason)) from None
+        return self.target.run_with(values, run_id=new.run_id)
+
+    def execute(self, handle: StreamHandle, *, ends_stream: bool = True) -> Exchange:
         """Send the request, wait for the end of the stream and count its outcome; `finalize` must follow.
 
-        A stopped stream is counted too: as in flight at the end of the test, else as abandoned.
+        A stopped stream is counted too: as in flight at the end of the test, else as abandoned. ends_stream: false for
+        a request before the stream's own, which is counted only if it was stopped.
         """
         try:
             handle.live.run()
@@ -162,7 +193,8 @@ class StreamRunner:
         try:
             self._cpu_yield.acquire()
         finally:  # it has ended, even if this greenlet is stopped while it waits
-            self._record_end(handle)
+            if ends_stream:
+                self._record_end(handle)
         return handle.exchange
 
     def _record_end(self, handle: StreamHandle) -> None:
@@ -281,6 +313,11 @@ class StreamRunner:
             self._run_lengths[action_name] = len({event for part in parts for event in part.sequence})
 
 
+def _no_check(_: Exchange) -> list[Finding]:
+    """The answer before a run is not a stream."""
+    return []
+
+
 def _fault_of(problem: BaseException) -> str:
     return str(problem) if isinstance(problem, LocalResourceError) else f"while reading it: {problem!r}"
 
@@ -310,7 +347,7 @@ class StreamGroup:
     def start(
         self,
         step: StreamStep,
-        request: HttpRequest,
+        request: HttpRequest | NewRun,
         *,
         check: StreamCheck | None = None,
         only_check: StreamCheck | None = None,
@@ -329,7 +366,7 @@ class StreamGroup:
     def read(
         self,
         step: StreamStep,
-        request: HttpRequest,
+        request: HttpRequest | NewRun,
         *,
         check: StreamCheck | None = None,
         only_check: StreamCheck | None = None,
@@ -351,7 +388,7 @@ class StreamGroup:
     def _begin(
         self,
         step: StreamStep,
-        request: HttpRequest,
+        request: HttpRequest | NewRun,
         check: StreamCheck | None,
         only_check: StreamCheck | None,
         cut: Cut | None,

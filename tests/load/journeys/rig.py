@@ -32,7 +32,7 @@ class JourneyRig:
         self.target = Target(settings)
         self.collector = Collector("w", on_finalized=self.finalized.append)
         self.runner = StreamRunner(
-            GeventClient(self.target.endpoint, settings.expectations.budgets),
+            GeventClient(self.target.endpoint, settings.expectations.budgets, profile=self.target.profile),
             self.target,
             self.collector,
             stopping=lambda: self.stopping,

@@ -465,12 +465,11 @@ def test_an_api_runs_the_journeys_that_it_promises() -> None:
     assert {name for name, weight in chat.items() if weight} == {"fresh", "abandon", "slow_reader"}
     agno = promised_weights(weights, library.load("agno"))
     assert {name for name in weights if agno[name] != weights[name]} == {"conflict"}
+    graph = promised_weights(weights, library.load("langgraph"))
+    assert {name for name, weight in graph.items() if not weight} == {"race", "conflict"}
+    mcp = promised_weights(weights, library.load("mcp"))
+    assert {name for name, weight in mcp.items() if weight} == {"fresh", "abandon", "slow_reader"}
     with pytest.raises(
         SettingsError, match=r"no journey is left to run: race needs .* idempotency key; give fresh"
     ):
         promised_weights({"fresh": 0, "race": 1}, library.load("openai-chat"))
-
-
-def test_a_load_refuses_an_api_whose_runs_need_a_request_before_them() -> None:
-    with pytest.raises(SettingsError, match=r"a load cannot test langgraph yet: .* use harness conformance"):
-        promised_weights({"fresh": 1}, library.load("langgraph"))

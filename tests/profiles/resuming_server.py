@@ -1,0 +1,197 @@
+"""The embedded server with an API that resumes runs by requests of their own, and the profile of that API.
+
+A run has no key: its id is in each event, and `GET /runs/ID/events` continues its stream after an id, or from its
+first event. `GET /runs/ID` tells how it ended. What else the embedded server can do wrong, it can do here too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import AbstractContextManager
+from multiprocessing.connection import Connection as Pipe
+from typing import Any
+
+from aiohttp import web
+
+from harness.profiles.workflow_actions.event_id import StreamId
+from harness.reference import server
+from harness.reference.api import Connection, Payload, ReferenceApi, Rejection
+from harness.reference.faults.base import FAULTS
+from harness.reference.runs import Event, Run, next_id
+from harness.reference.server import running
+from tests.forked import forked_server, wait_for_close
+
+PROFILE = """
+name = "own-requests"
+title = "runs that are resumed by their id"
+needs = { action = "the workflowAction, an object", organization = "organization of the token" }
+
+[create]
+path = "/sessions"
+json = {}
+keep = { session = "body.session" }
+
+[run]
+path = "/agent/workflow-actions"
+json = { organizationId = "${organization}", sessionId = "${session}", workflowAction = "${action}" }
+
+[events]
+type = "data.type"
+run_id = "data.runId"
+token = { is = "token", text = "data.content" }
+done = "done"
+error = { is = "error", message = "data.message" }
+cancelled = "cancelled"
+end = "outcome"
+
+[ids]
+at = "id"
+order = "counter"
+
+[resume]
+from = "after"
+beginning = ""
+method = "GET"
+path = "/runs/${run_id}/events?after=${last_id}"
+
+[cancel]
+path = "/agent/runs/${run_id}/cancel"
+
+[outcome]
+path = "/runs/${run_id}"
+field = "body.state"
+done = "done"
+error = "error"
+cancelled = "cancelled"
+
+[rejects]
+unauthenticated = 401
+malformed = [400, 422]
+missing = [400, 422]
+required = ["organizationId", "sessionId", "workflowAction"]
+"""
+_PATH = re.compile("/runs/([^/]+)(/events)?")
+
+
+class ResumingApi(ReferenceApi):
+    """Numbers the events of a run from 1, and resumes it by its id."""
+
+    async def route(self, http: web.BaseRequest) -> web.StreamResponse:
+        if http.path == "/sessions":
+            self.authenticate(http)
+            return await self.open_session()
+        match = _PATH.fullmatch(http.path)
+        if match is None or http.method != "GET":
+            return await super().route(http)
+        run = self.registry.find_by_run_id(self.authenticate(http), match[1])
+        if run is None:
+            raise Rejection(404, "no_such_run", "There is no run with this id.")
+        if match[2] is None:
+            state = run.events[-1].type if run.ended else "running"
+            return web.Response(text=json.dumps({"state": state}), content_type="application/json")
+        return await self.stream(
+            http, Connection(run, self.resume_index(run, self.after(http)), False, not run.ended)
+        )
+
+    async def open_session(self) -> web.StreamResponse:
+        return web.Response(text='{"session": "s-1"}', content_type="application/json")
+
+    def after(self, http: web.BaseRequest) -> StreamId | None:
+        """The id after which the stream is to start."""
+        text = http.query.get("after")
+        if text is None:
+            return None
+        if not re.fullmatch("[0-9]{1,18}", text):
+            raise Rejection(400, "bad_id", "The id is not a number.")
+        return StreamId(0, int(text))
+
+    def idempotency_key(self, http: web.BaseRequest) -> str | None:
+        return None
+
+    def event_id(self, run: Run) -> StreamId:
+        return next_id(run.last_id or StreamId(0, 0), 0)
+
+    def publish(self, run: Run, payload: Payload) -> None:
+        super().publish(run, {**payload, "runId": run.run_id})
+
+    def encode_frame(self, event: Event) -> bytes:
+        return f"id: {event.id.seq}\ndata: {event.data}\n\n".encode()
+
+
+class LosesOneAfterId(ResumingApi):
+    """Leaves out one event more after an id."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        index = super().resume_index(run, last_seen)
+        return index if last_seen is None else min(index + 1, len(run.events))
+
+
+class IgnoresId(ResumingApi):
+    """Sends the whole run, whatever id is named."""
+
+    def resume_index(self, run: Run, last_seen: StreamId | None) -> int:
+        return 0
+
+
+class ForgetsEndedRuns(ResumingApi):
+    """Keeps the events of a run only while it is in flight."""
+
+    def close_run(self, run: Run) -> None:
+        super().close_run(run)
+        self.registry.forget(run)
+
+
+class SlowSessions(ResumingApi):
+    """Takes 0.4 s for a session."""
+
+    async def open_session(self) -> web.StreamResponse:
+        await asyncio.sleep(0.4)
+        return await super().open_session()
+
+
+class RefusesSessions(ResumingApi):
+    """Opens no session."""
+
+    async def open_session(self) -> web.StreamResponse:
+        raise Rejection(403, "no_session", "There is no session for you.")
+
+
+def api_with(*faults: str | type[ReferenceApi]) -> type[ReferenceApi]:
+    """The API with faults: names of the embedded server's, or classes."""
+    bases = [FAULTS[fault] if isinstance(fault, str) else fault for fault in faults]
+    return type("Api", (*bases, ResumingApi), {})
+
+
+def settings(base_url: str, profile: str, demo: dict[str, Any]) -> dict[str, Any]:
+    """The harness settings for this API. profile: path of a file with PROFILE. demo: those of the embedded server."""
+    target = demo["target"]
+    actions = {name: {"action": action} for name, action in target["actions"].items() if name != "echo"}
+    return {
+        "target": {
+            "base_url": base_url,
+            "profile": profile,
+            "token": target["token"],
+            "variables": {"organization": target["organization_id"]},
+            "actions": actions,
+        },
+        "budgets": demo["budgets"],
+    }
+
+
+def serving(*faults: str) -> AbstractContextManager[str]:
+    """The base URL of this server in its own process. faults: as in `api_with`, classes of this module by name."""
+    return forked_server(_serve, faults)
+
+
+def _serve(parent: Pipe, faults: tuple[str, ...]) -> None:
+    own = {name: value for name, value in globals().items() if isinstance(value, type)}
+
+    async def serve() -> None:
+        async with running(grace_s=0) as started:
+            parent.send(started.base_url)
+            await asyncio.get_running_loop().run_in_executor(None, wait_for_close, parent)
+
+    server.faulty_api = lambda _: api_with(*(own.get(name, name) for name in faults))  # type: ignore[assignment]
+    asyncio.run(serve())
