@@ -193,5 +193,5 @@ def _serve(parent: Pipe, faults: tuple[str, ...]) -> None:
             parent.send(started.base_url)
             await asyncio.get_running_loop().run_in_executor(None, wait_for_close, parent)
 
-    server.faulty_api = lambda _: api_with(*(own.get(name, name) for name in faults))  # type: ignore[assignment]
+    server.faulty_api = lambda *_: api_with(*(own.get(name, name) for name in faults))  # type: ignore[assignment]
     asyncio.run(serve())
