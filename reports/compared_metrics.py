@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from harness.gate.comparison import Comparison
 from harness.gate.evaluate import evaluate
-from harness.gate.objective import GOODPUT, SHARES, Objective, recorded_objectives
+from harness.gate.objective import GOODPUT, SESSION_SUCCESS, SHARES, Objective, recorded_objectives
 from harness.gate.recorded import recorded_terms
 from harness.gate.usual_comparisons import comparable, short_note, usual_comparisons
 from harness.results.metrics import METRICS
@@ -15,7 +15,7 @@ from harness.results.reader import Results
 COMPARED = ("ttft_ms", "inter_token_ms", "stall_ms", "duration_ms", "resume_ms", "conflict_ms")
 COMPARED_PERCENTILES = ("p50", "p95", "p99")
 
-_SHARE_LABELS = {"error_rate": "Error rate", GOODPUT: "Goodput"}
+_SHARE_LABELS = {"error_rate": "Error rate", GOODPUT: "Goodput", SESSION_SUCCESS: "Session success"}
 _KEYS = (
     *(
         f"{metric.removesuffix('_ms')}_{percentile}_ms"

@@ -13,6 +13,7 @@ from harness.reports.chart_style import Chart, LimitLine, bin_width_s
 from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
 from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view, is_exchange, pretty
+from harness.results.journeys import with_parents
 from harness.results.ledger import OUTCOMES, Ledger
 from harness.results.metrics import (
     ERROR_RATE_FORMULA,
@@ -21,6 +22,7 @@ from harness.results.metrics import (
     PERCENTILES,
     RUN_STREAM,
     RUN_STREAMS,
+    SESSION_SUCCESS_FORMULA,
     goodput,
 )
 from harness.results.reader import Results
@@ -221,7 +223,7 @@ def metric_rows(summary: Mapping[str, Any]) -> Iterator[MetricView]:
 
 
 def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
-    """Error rate and goodput of the summary, without those that were not counted."""
+    """The shares of the summary, without those that were not counted."""
     streams, runs = summary["streams"], summary["goodput"]
     if streams["judged"]:
         counts = f"{count(streams['failed'])} of {counted(streams['judged'], 'stream')}"
@@ -229,6 +231,10 @@ def rate_rows(summary: Mapping[str, Any]) -> Iterator[RateView]:
     if runs["runs"]:
         counts = f"{count(runs['good'])} of {counted(runs['runs'], RUN_STREAM, RUN_STREAMS)}"
         yield RateView("Goodput", GOODPUT_FORMULA, percent(runs["share"]), counts)
+    sessions = summary["sessions"]
+    if sessions["judged"]:
+        counts = f"{count(sessions['succeeded'])} of {counted(sessions['judged'], 'session')}"
+        yield RateView("Session success", SESSION_SUCCESS_FORMULA, percent(sessions["share"]), counts)
 
 
 def warmup_note(summary: Mapping[str, Any]) -> str:
@@ -251,8 +257,8 @@ def warmup_note(summary: Mapping[str, Any]) -> str:
 
 
 def journey_rows(results: Results) -> Iterator[JourneyView]:
-    """One row per journey."""
-    for name in results.journeys():
+    """One row per journey, and one for each step of a journey of several."""
+    for name in with_parents(results.journeys()):
         cells = [
             count(results.ledger(name).scheduled),
             count(results.failures(name)),

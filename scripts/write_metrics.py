@@ -10,7 +10,7 @@ from harness.export.metric_families import BOUND_ERROR, BOUNDS, Family
 from harness.export.prometheus import prometheus_name
 from harness.export.result_families import result_families
 from harness.gate.goodput import METRICS_OF_EVERY_RUN, METRICS_OF_SOME_RUNS
-from harness.gate.objective import GOODPUT, KEYS
+from harness.gate.objective import GOODPUT, KEYS, SESSION_SUCCESS
 from harness.results import metrics
 from harness.results.histogram import ACCURACY, Histogram
 from harness.results.ledger import OUTCOMES
@@ -60,6 +60,9 @@ _MEASURED_ON = {
     "tokens_per_s": "the stream that starts a run, if its tokens came in at least two reads. Tokens that arrive in "
     "less time were ready before they were sent, so their rate would be that of the connection",
     "resume_ms": "each stream that resumes a run after a cut",
+    "cold_ttft_ms": "the stream of the first step of a session, as for TTFT",
+    "warm_ttft_ms": "the streams of the later steps of a session, as for TTFT",
+    "session_ms": "each session of which no step failed",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time",
     "receive_lag_ms": "each read with a kernel timestamp, except those of slow readers, which are late on "
@@ -118,6 +121,11 @@ def _rates() -> Iterator[str]:
         f"metric have limits, the highest percentile counts, because nearly every run has to meet its limit. (Zhong et "
         f"al., DistServe, OSDI 2024, section 2.)"
     )
+    yield (
+        f"**Session success**: {metrics.SESSION_SUCCESS_FORMULA}. A session that the end of the test or a harness "
+        "fault interrupts is in neither part. It counts under the step with which it ended, so `workflow.step2` tells "
+        "how many sessions ended there."
+    )
     yield f"**Violations**: {metrics.VIOLATIONS_FORMULA}. Violations during warm-up count, too."
     yield (
         "A stream *ended on its own* if the harness did not end it (`abandoned`); *judged* means that no harness fault "
@@ -144,9 +152,10 @@ def _objectives() -> Iterator[str]:
     yield "## Objectives"
     yield (
         "Objectives for the gate, under `[objectives]` in the settings or with `--objective`. The limit of a "
-        f"percentile is an upper limit in ms. `error_rate` and `{GOODPUT}` are shares from 0 to 1; the limit of "
-        f"`{GOODPUT}` is a lower limit. `violations` is a count. With a journey and a dot in front, an objective "
-        "applies to the streams of that journey: `resume.resume_p99_ms`."
+        f"percentile is an upper limit in ms. `error_rate`, `{GOODPUT}` and `{SESSION_SUCCESS}` are shares from 0 to "
+        "1; the limits of the last two are lower limits. `violations` is a count. With a journey and a dot in front, "
+        "an objective applies to the streams of that journey, or of one of its steps: `resume.resume_p99_ms`, "
+        "`workflow.step2.ttft_p95_ms`."
     )
     stems = [name.removesuffix("_ms") for name, metric in metrics.METRICS.items() if metric.unit == "ms"]
     rows = [

@@ -48,6 +48,9 @@ _TITLES = {
     "budgets": "How long the harness waits. A test fails a server that takes longer.",
     "load": "Set `users` (closed loop) or one of `rate`, `ramp`, `steps`, `spike` and `trace` (open loop).",
     "load.journeys": "Relative weights. A table in the file replaces all defaults: what it does not name does not run.",
+    "journeys.workflow": "The journey `workflow`: a session, with one `sessionId`. Give it a weight under "
+    "`[load.journeys]`. Each step sends the outputs of the earlier ones in `previousOutputs`; a step that fails "
+    "ends the session.",
     "gate": "How results are compared with a baseline; see [gate.md](gate.md).",
     "limits": "What the harness itself takes at most, whatever a server sends. An exchange that reaches a limit is "
     "cut, its evidence says so, and what it would have shown is *inconclusive*.",
@@ -76,6 +79,8 @@ _TYPES = {
     "SecondsFromZero": "duration",
     "Share": "share",
     "JsonObject": "table",
+    "ThinkTime": "duration",
+    "tuple": "list of texts",
     "Action": "table or text",
 }
 _UNITS = {
@@ -84,7 +89,14 @@ _UNITS = {
     "gate.smallest_effect_ms": "ms",
     "gate.smallest_effect_inter_token_ms": "ms",
 }
-_TABLES = ("actions", "cancel", "second_principal", "other_route", "journeys")
+_TABLES = (
+    "target.actions",
+    "target.cancel",
+    "target.second_principal",
+    "target.other_route",
+    "load.journeys",
+    "journeys.workflow",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +121,9 @@ def tables() -> dict[str, list[Field]]:
     for section, model in _models(Settings, ""):
         comments = _comments(model)
         for name, info in model.model_fields.items():
-            if name in _TABLES or (section == "" and name != "objectives"):
-                continue
             path = f"{section}.{name}".lstrip(".")
+            if path in _TABLES or (section == "" and name != "objectives"):
+                continue
             if section and name not in comments:
                 raise ValueError(f"{path} has no description: write a line #: above it in {model.__name__}")
             if section:
@@ -160,6 +172,8 @@ def _type(path: str, annotation: str) -> str:
         plain = "str"
     if plain.startswith("Annotated[dict"):
         plain = "JsonObject"
+    if plain.startswith("tuple["):
+        plain = "tuple"
     unit = f", {_UNITS[path]}" if path in _UNITS else ""
     return _TYPES[plain] + unit
 

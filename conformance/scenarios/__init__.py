@@ -19,6 +19,23 @@ from . import (
     runs,
     security,
     terminal,
+    workflow,
+)
+
+_MODULES = (
+    runs,
+    cuts,
+    resume,
+    key,
+    key_pairs,
+    conflict,
+    auth,
+    input,
+    hostile,
+    race,
+    security,
+    terminal,
+    workflow,
 )
 
 
@@ -26,20 +43,7 @@ def every_scenario() -> dict[str, Callable[..., Any]]:
     """The scenarios by name."""
     return {
         name: value
-        for module in (
-            runs,
-            cuts,
-            resume,
-            key,
-            key_pairs,
-            conflict,
-            auth,
-            input,
-            hostile,
-            race,
-            security,
-            terminal,
-        )
+        for module in _MODULES
         for name, value in vars(module).items()
         if iscoroutinefunction(value) and value.__module__ == module.__name__ and not name.startswith("_")
     }

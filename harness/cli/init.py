@@ -33,7 +33,7 @@ from .options import organization_option, path_option, token_file_option
     metavar="NAME=ACTION",
     shell_complete=complete.actions,
     help="The workflowAction for a situation, as JSON. On a terminal its toolId is enough; you are asked for the "
-    "rest. Situations: success, long, failure, cancelled, silent, quiet, echo.",
+    "rest. Situations: success, long, failure, cancelled, silent, quiet, echo, recall.",
 )
 @click.option("--ca-file", type=click.Path(path_type=Path), help="Certificate authority of the target.")
 @click.option("--no-verify-tls", is_flag=True, help="Do not verify the target's certificate.")

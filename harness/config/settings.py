@@ -23,6 +23,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
 from harness.config.parsing import Seconds, StrictModel, parse_share
 from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
@@ -36,6 +37,7 @@ from harness.gate.report import ComparisonTerms
 from harness.profiles import library
 from harness.profiles.capability import Capability
 from harness.profiles.profile import Profile
+from harness.profiles.workflow_actions.request import PREVIOUS_OUTPUT
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -66,6 +68,10 @@ def _is_json_without_null(value: JsonValue) -> JsonValue:
         for item in value.values() if isinstance(value, dict) else value:
             _is_json_without_null(item)
     return value
+
+
+def _previous_output() -> dict[str, JsonValue]:
+    return dict(PREVIOUS_OUTPUT)
 
 
 Token = Annotated[SecretStr, AfterValidator(_is_header_value)]
@@ -101,6 +107,8 @@ class Actions(StrictModel):
     quiet: Action | None = None
     #: returns the text of a parameter, which is written there as "{text}"
     echo: Action | None = None
+    #: returns the outputs of earlier steps that the request has, unchanged and in their order
+    recall: Action | None = None
 
 
 class SecondPrincipal(StrictModel):
@@ -195,6 +203,8 @@ class TargetSettings(StrictModel):
     cancel: CancelSettings | None = None
     #: a user of a different organization, to test that keys are isolated
     second_principal: SecondPrincipal | None = None
+    #: an entry of previousOutputs, with "{text}" where the output of an earlier step belongs
+    previous_output: JsonObject = Field(default_factory=_previous_output)
     #: fields merged into every request body
     body: JsonObject = Field(default_factory=dict)
     #: a second endpoint with the same frames
@@ -332,6 +342,7 @@ class Settings(BaseSettings):
     target: TargetSettings = Field(default_factory=TargetSettings)
     budgets: BudgetSettings = Field(default_factory=BudgetSettings)
     load: LoadSettings = Field(default_factory=LoadSettings)
+    journeys: JourneySettings = Field(default_factory=JourneySettings)
     objectives: dict[str, float] = Field(default_factory=lambda: {"error_rate": 0.001, "violations": 0.0})
 
     gate: GateSettings = Field(default_factory=GateSettings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,13 @@ class Principal:
 class Target:
     """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack what the API needs.
 
-    memory: what the responses to these requests may hold in this process. profile: the target's API.
+    memory: what the responses to these requests may hold in this process. profile: the target's API. journeys: the
+    settings of single journeys.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings: TargetSettings = settings.target
+        self.journeys = settings.journeys
         self.expectations = settings.expectations
         self.secrets = settings.secrets()
         self.memory = settings.limits.suite_budget
@@ -78,6 +80,8 @@ class Target:
         self.principal = Principal(token, self._organization_id())
         self._variables = self._all_variables()
         self._ensure_buildable()
+        if settings.load.journeys.workflow and self.promises(Capability.PREVIOUS_OUTPUTS):
+            self._ensure_steps()
 
     def _endpoint(self, base_url: str) -> Endpoint:
         if self.settings.ca_file is not None:
@@ -137,6 +141,15 @@ class Target:
         except ValueError as problem:
             raise SettingsError(f"target.variables or target.headers: {problem}") from None
 
+    def _ensure_steps(self) -> None:
+        """Raises SettingsError if a step of the journey `workflow` has no action."""
+        for name in self.journeys.workflow.steps:
+            if self.action(name) is None:
+                raise SettingsError(
+                    f"journeys.workflow.steps has {name!r}, and [target.actions.{name}] is not configured; configure "
+                    "it, or leave the step out"
+                )
+
     @property
     def second_principal(self) -> Principal | None:
         """The principal of the second organization; None if not configured."""
@@ -157,6 +170,7 @@ class Target:
             Need.SILENT_ACTION: self.action("silent"),
             Need.QUIET_ACTION: self.action("quiet"),
             Need.ECHO_ACTION: self.action("echo") or (self._takes_action and self.action("success")) or None,
+            Need.RECALL_ACTION: self.action("recall"),
             Need.SECOND_PRINCIPAL: settings.second_principal,
             Need.SECOND_ROUTE: settings.other_route,
         }[need] is not None
@@ -182,7 +196,7 @@ class Target:
         if action is None:
             raise LookupError(f"[target.actions.{action_name}] is not configured")
         if text is not None:
-            action = _with_text(action, text)
+            action = with_text(action, text)
         fresh = {name: fill(value, {}) for name, value in self.profile.variables.items()}
         own = {_ACTION: action} if self._takes_action else _variables_of(action)
         return {**fresh, **self._variables, **own}
@@ -222,6 +236,21 @@ class Target:
         """A request for a new run with these `values`, which have what `kept` found."""
         request = self._filled(values, key=key or new_key())
         return request if run_id is None else self.with_run_id(request, run_id)
+
+    def step(
+        self, action_name: str, session_id: str, outputs: Sequence[str], *, text: str | None = None
+    ) -> HttpRequest:
+        """A request for a step of a session, with the outputs of the earlier steps and a new key.
+
+        text: what an echo action is to return. Raises LookupError if the action is not configured, or if the API's
+        requests have no outputs of earlier steps.
+        """
+        if not self.promises(Capability.PREVIOUS_OUTPUTS):
+            raise LookupError(f"{self.profile.name} promises no {Capability.PREVIOUS_OUTPUTS}")
+        request = self.run_with(self.values(action_name, text))
+        entries = [with_text(self.settings.previous_output, output) for output in outputs]
+        previous = {"previousOutputs": entries} if entries else {}
+        return request.with_json({**request.json(), "sessionId": session_id, **previous})
 
     def _filled(self, values: Mapping[str, Any], *, key: str | None) -> HttpRequest:
         run = self.profile.run
@@ -377,11 +406,10 @@ def _variables_of(action: Action | None) -> Mapping[str, Any]:
     return {PROMPT: action} if isinstance(action, str) else action or {}
 
 
-def _with_text(action: Action, text: str) -> Action:
-    """The action with `text` where its placeholder is."""
-    if isinstance(action, str):
-        return action.replace(ECHO_PLACEHOLDER, text)
-    return {
-        name: value.replace(ECHO_PLACEHOLDER, text) if isinstance(value, str) else value
-        for name, value in action.items()
-    }
+def with_text(value: Any, text: str) -> Any:
+    """A JSON value with `text` where its placeholder is, at any depth."""
+    if isinstance(value, str):
+        return value.replace(ECHO_PLACEHOLDER, text)
+    if isinstance(value, dict):
+        return {name: with_text(member, text) for name, member in value.items()}
+    return [with_text(member, text) for member in value] if isinstance(value, list) else value

@@ -24,6 +24,7 @@ from harness.contract.rules import (
     run_id,
     security,
     terminal,
+    workflow,
 )
 from harness.contract.rules.rule import Level, Need, Requirement, Rule
 
@@ -42,6 +43,7 @@ AREAS = (
     resume,
     conflict,
     race,
+    workflow,
 )
 
 

@@ -21,7 +21,7 @@ class LoadNumbers(Protocol):
     """
 
     def journeys(self) -> list[str]:
-        """Names of the journeys."""
+        """Names of the journeys; of the steps where a journey has several, so that their numbers can be added."""
         ...
 
     def metrics(self) -> list[str]:
@@ -154,10 +154,11 @@ def _of_ledger(load: LoadNumbers, journeys: list[str], target: str) -> Iterator[
 def _of_rate_counts(load: LoadNumbers, journeys: list[str], target: str) -> Iterator[Family]:
     counts = {journey: load.rate_counts(journey) for journey in journeys}
     for counter, meaning in COUNTERS.items():
+        of_sessions = counter.startswith("sessions")
         yield make_family(
-            f"streams.{counter}",
+            counter.replace("_", ".") if of_sessions else f"streams.{counter}",
             "counter",
-            "{stream}",
+            "{session}" if of_sessions else "{stream}",
             f"{meaning} Excludes warm-up.",
             [({"journey": journey}, getattr(numbers, counter)) for journey, numbers in counts.items()],
             target,

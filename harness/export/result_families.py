@@ -44,6 +44,7 @@ def _of_rates(results: Results, target: str) -> Iterator[Family]:
     for name, formula, rate in (
         ("error_rate", metrics.ERROR_RATE_FORMULA, metrics.error_rate),
         ("goodput", metrics.GOODPUT_FORMULA, metrics.goodput),
+        ("session_success", metrics.SESSION_SUCCESS_FORMULA, metrics.session_success),
     ):
         yield make_family(
             name,
@@ -102,7 +103,7 @@ def _of_gate(results: Results, target: str) -> Iterator[Family]:
         "objective.limit",
         "gauge",
         "",
-        f"The limit, {unit}. An upper limit, except for goodput.",
+        f"The limit, {unit}. An upper limit, except for goodput and session_success.",
         (({"objective": row.name}, row.limit) for row in report.rows),
         target,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.gate.objective import GOODPUT, Objective
+from harness.gate.objective import AT_LEAST, Objective
 
 DEFAULT_WINDOW_S = 10.0
 LEAST_WINDOW_S, MOST_WINDOW_S = 1.0, 3600.0
@@ -14,7 +14,7 @@ LEAST_WINDOW_S, MOST_WINDOW_S = 1.0, 3600.0
 class AbortCondition:
     """A limit that a load must not pass for longer than `window_s`.
 
-    objective: metric, limit and journey; the limit is a lower one for goodput, else an upper one. inclusive: whether a
+    objective: metric, limit and journey; the limit is a lower one for AT_LEAST, else an upper one. inclusive: whether a
     value at the limit passes it, too.
     """
 
@@ -25,7 +25,7 @@ class AbortCondition:
     @property
     def below(self) -> bool:
         """Whether values below the limit abort the load."""
-        return self.objective.key == GOODPUT
+        return self.objective.key in AT_LEAST
 
     @property
     def expression(self) -> str:

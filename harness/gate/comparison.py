@@ -20,7 +20,6 @@ from harness.gate.confidence_intervals import (
     CONFIDENCE,
     LEAST_BEYOND,
     STARTED_MS,
-    ShareName,
     least_sd_of_share,
     percentile_estimate,
     share_estimate,
@@ -55,6 +54,7 @@ from harness.gate.noise import (
 from harness.results import metrics
 from harness.results.histogram import LOWEST_MS
 from harness.results.measurement_error import net_bounds
+from harness.results.metrics import ShareName
 from harness.results.reader import Results
 
 Files = Results | Sequence[Results]
@@ -211,7 +211,7 @@ def compare_shares(
     confidence: float = CONFIDENCE,
     looks: int = 1,
 ) -> Comparison:
-    """Compare error_rate or goodput with the baseline, as a difference of shares; see `compare`."""
+    """Compare a share with the baseline, as a difference of shares; see `compare`."""
     formula: Callable[[Results, str | None], float | None] = getattr(metrics, share)
     now, then = _files(results), _files(baseline)
     values = [[formula(file, journey) for file in side] for side in (now, then)]
@@ -286,7 +286,8 @@ def _unseen(comparison: Comparison, cases: Sequence[int], confidence: float) -> 
 
 def _cases(results: Results, share: ShareName, journey: str | None) -> int:
     counts = results.rate_counts(journey)
-    return counts.judged if share == "error_rate" else counts.runs
+    cases: int = getattr(counts, metrics.SHARE_COUNTS[share][1])
+    return cases
 
 
 def _files(files: Files) -> Sequence[Results]:

@@ -20,13 +20,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from harness.results.histogram import GROWTH, LOWEST_MS, MIDDLES_MS, RELATIVE_ERROR, Histogram, nearest_rank
+from harness.results.metrics import SHARE_COUNTS, ShareName
 from harness.results.reader import Results
 
 CONFIDENCE = 0.95
@@ -54,7 +55,6 @@ STARTED_MS = 10.0
 what the scheduler of a busy machine adds to a response."""
 _Floats = npt.NDArray[np.float64]
 _LAST_READ: WeakKeyDictionary[Results, tuple[Any, _SecondBlocks | None]] = WeakKeyDictionary()
-ShareName = Literal["error_rate", "goodput"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def percentile_interval(
 def share_interval(
     results: Results, share: ShareName, journey: str | None = None
 ) -> tuple[float, float] | None:
-    """The interval at CONFIDENCE of error_rate or goodput, 0 to 1; None if there is too little data."""
+    """The interval at CONFIDENCE of a share, 0 to 1; None if there is too little data."""
     estimate = share_estimate(results, share, journey)
     return None if isinstance(estimate, str) else (estimate.low, estimate.high)
 
@@ -148,7 +148,7 @@ def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks |
 
 
 def share_estimate(results: Results, share: ShareName, journey: str | None = None) -> Estimate | str:
-    """error_rate or goodput with its interval, or why there is none.
+    """A share with its interval, or why there is none.
 
     If nothing (or everything) failed, resampling shows no variation; so the standard error is at least that of
     independent streams with two more of each kind (Agresti and Coull, 1998).
@@ -311,7 +311,7 @@ def _chosen(seconds: int, length: int) -> npt.NDArray[np.int64]:
 
 def _share_counts(results: Results, share: ShareName, journey: str | None) -> dict[int, tuple[int, int]]:
     """Numerator and denominator by epoch second, without warm-up."""
-    hit, case = ("failed", "judged") if share == "error_rate" else ("good", "runs")
+    hit, case = SHARE_COUNTS[share]
     return {
         second: (getattr(counts, hit), getattr(counts, case))
         for second, counts in results.rate_counts_by_second(journey).items()

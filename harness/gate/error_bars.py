@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from harness.gate.confidence_intervals import ShareName
-from harness.gate.goodput import journey_limits, run_limits
-from harness.gate.objective import GOODPUT, Objective, recorded_objectives
+from harness.gate.goodput import journey_limits, limits_of, run_limits
+from harness.gate.objective import GOODPUT, SESSION_SUCCESS, Objective, recorded_objectives
 from harness.results import metrics
+from harness.results.journeys import belongs
 from harness.results.measurement_error import ErrorBounds, PercentileError, percentile_bounds
+from harness.results.metrics import ShareName
 from harness.results.reader import Results
 from harness.results.saturation import saturation_reasons
 
@@ -43,6 +44,8 @@ class ErrorBars:
             return ErrorBounds(bounds.low, math.inf) if bounds and self.saturation else bounds
         if objective.key == "error_rate":
             return self._error_rate(objective.journey)
+        if objective.key == SESSION_SUCCESS:
+            return self._session_success(objective.journey)
         return self._goodput(objective.journey) if objective.key == GOODPUT else None
 
     def _error_rate(self, journey: str | None) -> ErrorBounds | None:
@@ -56,14 +59,21 @@ class ErrorBars:
         counts = self._results.rate_counts(journey)
         if not counts.runs:
             return None
-        journeys = [journey] if journey is not None else self._results.journeys()
+        journeys = [name for name in self._results.journeys() if belongs(name, journey)]
         most = counts.good + self._doubtful(journey) + sum(self._late(name) for name in journeys)
         least = 0 if self.saturation else counts.good
         return ErrorBounds(least / counts.runs, min(1.0, most / counts.runs))
 
+    def _session_success(self, journey: str | None) -> ErrorBounds | None:
+        counts = self._results.rate_counts(journey)
+        if not counts.sessions:
+            return None
+        most = counts.sessions_succeeded + self._doubtful(journey)
+        return ErrorBounds(counts.sessions_succeeded / counts.sessions, min(1.0, most / counts.sessions))
+
     def _late(self, journey: str) -> int:
         """The most runs of a journey that missed a per-run limit only because of the harness's delays."""
-        limits = journey_limits(self._objectives).get(journey) or run_limits(self._objectives)
+        limits = limits_of(journey, run_limits(self._objectives), journey_limits(self._objectives))
         late = 0
         for metric, limit_ms in limits.items():
             error = PercentileError(self._results, metric, journey)
@@ -85,7 +95,7 @@ class ErrorBars:
 
 
 def share_bounds(results: Results, share: ShareName, journey: str | None = None) -> ErrorBounds | None:
-    """The error bar of error_rate or goodput in one file; None if it was not measured. Raises ResultsError.
+    """The error bar of a share in one file; None if it was not measured. Raises ResultsError.
 
     Good runs are those of the objectives with which the file was made.
     """

@@ -17,9 +17,10 @@ from harness.gate.confidence_intervals import cases_to_decide, rounded_up
 from harness.gate.console import format_value
 from harness.gate.error_bars import ErrorBars
 from harness.gate.goodput import journey_limits, run_limits
-from harness.gate.objective import GOODPUT, SHARES, Objective, parse_objectives
+from harness.gate.objective import GOODPUT, SESSION_SUCCESS, SHARES, Objective, parse_objectives
 from harness.gate.report import SATURATED_ROW, USUAL_TERMS, ComparisonTerms, GateReport, GateRow, is_maximum
 from harness.gate.usual_comparisons import usual_comparisons
+from harness.results.journeys import is_known, with_parents
 from harness.results.ledger import TERMINAL
 from harness.results.measurement_error import ErrorBounds
 from harness.results.reader import Results
@@ -162,7 +163,10 @@ def _enough_cases(row: GateRow, objective: Objective | None, results: Results) -
     if needed is None:
         return ""
     counts = results.rate_counts(objective.journey)
-    word, cases = ("run", counts.runs) if objective.key == GOODPUT else ("stream", counts.judged)
+    word, cases = {
+        GOODPUT: ("run", counts.runs),
+        SESSION_SUCCESS: ("session", counts.sessions),
+    }.get(objective.key, ("stream", counts.judged))
     if cases >= needed:  # failures came together: the interval narrows with the square root of the number
         margin = row.interval[1] - row.value if row.limit > row.value else row.value - row.interval[0]
         needed = rounded_up(cases * (margin / (row.limit - row.value)) ** 2)
@@ -206,7 +210,7 @@ def _compared(
             now,
             then,
             objective.name,
-            "goodput" if objective.key == GOODPUT else "error_rate",
+            objective.share or "error_rate",
             journey=objective.journey,
             effects=terms.effects,
             confidence=confidence,
@@ -262,9 +266,9 @@ def _with_error(row: GateRow, error: ErrorBounds, *, saturated: bool) -> GateRow
 def _no_such_journey(results: Results, objective: Objective) -> str:
     """Error if no stream of the objective's journey was run, with the closest match; otherwise empty."""
     journeys = results.journeys()
-    if objective.journey is None or objective.journey in journeys:
+    if objective.journey is None or is_known(objective.journey, journeys):
         return ""
-    close = get_close_matches(objective.journey, journeys, n=1)
+    close = get_close_matches(objective.journey, with_parents(journeys), n=1)
     hint = (
         f"did you mean {close[0]!r}?" if close else f"journeys in this test: {', '.join(journeys) or 'none'}"
     )

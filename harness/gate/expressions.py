@@ -12,19 +12,24 @@ from difflib import get_close_matches
 from typing import Any
 
 from harness.gate.abort_condition import DEFAULT_WINDOW_S, LEAST_WINDOW_S, MOST_WINDOW_S, AbortCondition
-from harness.gate.objective import GOODPUT, KEYS, SHARES, Objective
+from harness.gate.objective import AT_LEAST, GOODPUT, KEYS, SESSION_SUCCESS, SHARES, Objective
 
 EXPRESSIONS = "expressions"
 """Key in the settings' objectives with a list of expressions."""
 
-_NAME = re.compile(r"\s*(?:(?P<journey>[\w-]+)\s*\.\s*)?(?P<key>[A-Za-z_]\w*)\s*")
+_NAME = re.compile(r"\s*(?:(?P<journey>[\w-]+(?:\.[\w-]+)?)\s*\.\s*)?(?P<key>[A-Za-z_]\w*)\s*")
 _SIGN = re.compile(r"(?P<sign>[<>=≤≥!]+)\s*")
 _LIMIT = re.compile(r"(?P<number>[^\s%a-zA-Z]*(?:e[-+]?[0-9]+)?)\s*(?P<unit>%|[a-zA-Z]\w*)?\s*")
 _NUMBER = re.compile(r"([0-9]+(\.[0-9]*)?|\.[0-9]+)(e[-+]?[0-9]+)?")
-_AT_MOST, _AT_LEAST = ("<", "<=", "≤"), (">", ">=", "≥")
+_BELOW, _ABOVE = ("<", "<=", "≤"), (">", ">=", "≥")
 _MS = {"": 1.0, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 _SHARE = {"": 1.0, "%": 0.01}
-_EXAMPLES = {"error_rate": "error_rate < 1%", GOODPUT: "goodput >= 99%", "violations": "violations == 0"}
+_EXAMPLES = {
+    "error_rate": "error_rate < 1%",
+    GOODPUT: "goodput >= 99%",
+    SESSION_SUCCESS: "session_success >= 99%",
+    "violations": "violations == 0",
+}
 
 
 _OBJECTIVE, _CONDITION = "objective", "condition"
@@ -44,10 +49,10 @@ class ExpressionError(ValueError):
 def parse_expression(text: str) -> Objective:
     """Parse "ttft_p95_ms < 800", "fresh.error_rate <= 1%", "goodput >= 99%" or "violations == 0".
 
-    A journey and a dot before the key limit it to the streams of that journey. A latency is in ms or has a unit
-    (0.8s). A share is from 0 to 1 or in percent. `<` means `<=` and `>` means `>=`, which makes no difference for a
-    measured quantity; violations are counted, so `< 1` is 0. `==` is allowed only with the best possible value: 0, or
-    100% for goodput.
+    A journey and a dot before the key limit it to the streams of that journey, or of a step: workflow.step2. A latency
+    is in ms or has a unit (0.8s). A share is from 0 to 1 or in percent. `<` means `<=` and `>` means `>=`, which makes
+    no difference for a measured quantity; violations are counted, so `< 1` is 0. `==` is allowed only with the best
+    possible value: 0, or 100% for a share with a lower limit.
 
     Raises ExpressionError with a suggestion.
     """
@@ -156,8 +161,8 @@ class _Limit:
 
     def _check_sign(self) -> None:
         sign = self._sign["sign"]
-        allowed, kind = (_AT_LEAST, "a lower limit") if self._key == GOODPUT else (_AT_MOST, "an upper limit")
-        best = "100%" if self._key == GOODPUT else "0"
+        allowed, kind = (_ABOVE, "a lower limit") if self._key in AT_LEAST else (_BELOW, "an upper limit")
+        best = "100%" if self._key in AT_LEAST else "0"
         if sign in allowed or (sign == "==" and self._is_best()):
             return
         suggestion = f"{self._key} {allowed[1]} {self._number}{self._unit}"
@@ -173,7 +178,7 @@ class _Limit:
         if not _NUMBER.fullmatch(self._number):
             return False
         value = float(self._number)
-        if self._key == GOODPUT:
+        if self._key in AT_LEAST:
             return (value, self._unit) in ((1.0, ""), (100.0, "%"))
         return value == 0
 
@@ -201,9 +206,9 @@ class _Condition(_Limit):
     what = _CONDITION
 
     def _check_sign(self) -> None:
-        allowed = _AT_MOST if self._key == GOODPUT else _AT_LEAST
+        allowed = _BELOW if self._key in AT_LEAST else _ABOVE
         if self._sign["sign"] not in allowed:
-            direction = "below" if self._key == GOODPUT else "above"
+            direction = "below" if self._key in AT_LEAST else "above"
             suggestion = f"{self._key} {allowed[0]} {self._number}{self._unit}"
             raise self._wrong_sign(
                 f"a load is aborted if {self._key} is {direction} the limit; write {suggestion}"
@@ -211,9 +216,9 @@ class _Condition(_Limit):
 
     def _check_reachable(self, value: float) -> None:
         sign = self._sign["sign"]
-        if self._key == GOODPUT and sign == "<" and value == 0:
+        if self._key in AT_LEAST and sign == "<" and value == 0:
             raise self._error("number", "can never be met: nothing is below 0")
-        if self._key != GOODPUT and sign in (">=", "≥") and value == 0:
+        if self._key not in AT_LEAST and sign in (">=", "≥") and value == 0:
             raise self._error("number", f"is always met; write {self._key} > 0")
         if self._key == "error_rate" and sign == ">" and (value, self._unit) in ((1.0, ""), (100.0, "%")):
             raise self._error("number", "can never be met: nothing is above 100%; write error_rate >= 100%")
@@ -244,7 +249,7 @@ def _objectives(table: Mapping[str, Any]) -> Iterator[Objective]:
         elif isinstance(value, Mapping):
             yield from _objectives({f"{name}.{key}": limit for key, limit in value.items()})
         elif isinstance(value, str) and not _NUMBER.fullmatch(value.strip()):
-            sign = ">=" if name.rpartition(".")[2] == GOODPUT else "<="
+            sign = ">=" if name.rpartition(".")[2] in AT_LEAST else "<="
             yield parse_expression(f"{name} {sign} {value}")
         else:
             yield Objective.parse(name, float(value) if isinstance(value, str) else value)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from harness.gate.objective import Objective
 from harness.results import metrics
+from harness.results.journeys import belongs, parent
 
 METRICS_OF_EVERY_RUN = ("ttft_ms", "service_ttft_ms", "first_event_ms", "duration_ms")
 """Metrics that every completed run has, in the stream that starts it."""
@@ -24,7 +25,7 @@ def run_limits(objectives: Iterable[Objective], journey: str | None = None) -> d
     """
     limits: dict[str, tuple[float, float]] = {}
     for objective in objectives:
-        if objective.journey not in (None, journey):
+        if objective.journey is not None and (journey is None or not belongs(journey, objective.journey)):
             continue
         metric, percentile = objective.percentile or ("", "max")
         if (metric, percentile) == ("inter_token_ms", "max"):
@@ -44,6 +45,16 @@ def journey_limits(objectives: Iterable[Objective]) -> dict[str, dict[str, float
     objectives = tuple(objectives)
     journeys = dict.fromkeys(objective.journey for objective in objectives if objective.journey is not None)
     return {journey: run_limits(objectives, journey) for journey in journeys}
+
+
+def limits_of(
+    journey: str, all_runs: Mapping[str, float], by_journey: Mapping[str, Mapping[str, float]]
+) -> Mapping[str, float]:
+    """The limits for runs of a journey or step. all_runs: `run_limits`. by_journey: `journey_limits`."""
+    own = by_journey.get(journey)
+    if own is None:
+        own = by_journey.get(parent(journey) or "")
+    return all_runs if own is None else own
 
 
 def is_good(values_ms: Mapping[str, float], limits: Mapping[str, float], *, begins_run: bool) -> bool:

@@ -10,6 +10,8 @@ from typing import Self
 
 from harness.gate.confidence_intervals import percentile_interval, share_interval
 from harness.results import metrics
+from harness.results.journeys import is_known
+from harness.results.metrics import ShareName
 from harness.results.reader import Results
 
 _PERCENTILE_KEYS = {
@@ -21,17 +23,23 @@ _PERCENTILE_KEYS = {
 
 GOODPUT = "goodput"
 
-SHARES = ("error_rate", GOODPUT)
+SESSION_SUCCESS = "session_success"
 
-KEYS = (*_PERCENTILE_KEYS, "error_rate", GOODPUT, "violations")
+AT_LEAST = (GOODPUT, SESSION_SUCCESS)
+"""The shares whose limit is a lower one."""
+
+SHARES = ("error_rate", *AT_LEAST)
+_SHARE_OF = {"error_rate": "streams", GOODPUT: "runs", SESSION_SUCCESS: "sessions"}
+
+KEYS = (*_PERCENTILE_KEYS, *SHARES, "violations")
 """Every objective that can be set, for one journey or for all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A limit on a metric: upper, except for goodput.
+    """A limit on a metric: upper, except for those in AT_LEAST.
 
-    limit: in ms for a percentile, 0 to 1 for error_rate and goodput, a count for violations. journey: None for all.
+    limit: in ms for a percentile, 0 to 1 for SHARES, a count for violations. journey: None for all; with a dot, a step.
     """
 
     key: str
@@ -42,13 +50,16 @@ class Objective:
     def parse(cls, name: str, limit: float) -> Self:
         """The objective with that name: a key, or journey and key ("resume.resume_p99_ms").
 
+        A journey may have a step: "workflow.step2.ttft_p95_ms".
+
         Raises ValueError for a key that is not in KEYS, with the closest match, and for a limit that is negative or
         not a finite number.
         """
         journey, _, key = name.rpartition(".")
-        if "." in journey:
+        if journey.count(".") > 1:
             raise ValueError(
-                f"objective {name}: a journey name has no dot; write for example resume.resume_p99_ms"
+                f"objective {name}: a journey name has at most one dot, before a step; write for example "
+                "resume.resume_p99_ms or workflow.step2.ttft_p95_ms"
             )
         if key not in KEYS:
             closest = get_close_matches(key.lower(), KEYS, n=1, cutoff=0)[0]
@@ -56,9 +67,8 @@ class Objective:
         if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 <= limit < math.inf:
             raise ValueError(f"objective {key}: the limit must be a number >= 0, not {limit!r}")
         if key in SHARES and limit > 1:
-            what = "runs" if key == GOODPUT else "streams"
             raise ValueError(
-                f"objective {key}: the limit is a share of the {what}, from 0 to 1, not {limit!r}"
+                f"objective {key}: the limit is a share of the {_SHARE_OF[key]}, from 0 to 1, not {limit!r}"
             )
         return cls(key, float(limit), journey or None)
 
@@ -70,7 +80,7 @@ class Objective:
     @property
     def at_least(self) -> bool:
         """Whether the limit is a lower one."""
-        return self.key == GOODPUT
+        return self.key in AT_LEAST
 
     @property
     def limit_text(self) -> str:
@@ -89,16 +99,20 @@ class Objective:
         """Metric and key of PERCENTILES, ("ttft_ms", "p95"); None for rates and violations."""
         return _PERCENTILE_KEYS.get(self.key)
 
+    @property
+    def share(self) -> ShareName | None:
+        """The share; None for percentiles and violations."""
+        return next((share for share in metrics.SHARE_FORMULAS if share == self.key), None)
+
     def value(self, results: Results) -> float | None:
         """The value in the results, in the unit of the limit; None if it was not measured."""
         if self.percentile is not None:
             metric, percentile = self.percentile
             return results.histogram(metric, self.journey).percentile(metrics.PERCENTILES[percentile])
-        if self.key == "error_rate":
-            return metrics.error_rate(results, self.journey)
-        if self.key == GOODPUT:
-            return metrics.goodput(results, self.journey)
-        if self.journey is not None and self.journey not in results.journeys():
+        share = self.share
+        if share is not None:
+            return metrics.SHARE_FORMULAS[share](results, self.journey)
+        if not is_known(self.journey, results.journeys()):
             return None
         return float(sum(metrics.violations(results, self.journey).values()))
 
@@ -110,9 +124,8 @@ class Objective:
         if self.percentile is not None:
             metric, percentile = self.percentile
             return percentile_interval(results, metric, metrics.PERCENTILES[percentile], self.journey)
-        if self.key == "error_rate":
-            return share_interval(results, "error_rate", self.journey)
-        return share_interval(results, "goodput", self.journey) if self.key == GOODPUT else None
+        share = self.share
+        return None if share is None else share_interval(results, share, self.journey)
 
 
 def parse_objectives(limits: Mapping[str, float]) -> tuple[Objective, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from harness.gate.comparison import too_few_values
-from harness.gate.objective import GOODPUT, Objective
+from harness.gate.objective import GOODPUT, SESSION_SUCCESS, Objective
 from harness.results import metrics
 from harness.results.reader import Results
 
@@ -92,4 +92,7 @@ def _left_out(
             yield stem
     if GOODPUT not in names and all(any(file.rate_counts().runs for file in side) for side in (now, then)):
         yield GOODPUT
+    has_sessions = all(any(file.rate_counts().sessions for file in side) for side in (now, then))
+    if SESSION_SUCCESS not in names and has_sessions:
+        yield SESSION_SUCCESS
     yield "violations"

@@ -13,7 +13,7 @@ from locust.exception import StopUser
 
 from harness.config.load_settings import LoadSettings
 from harness.errors import LocalResourceError
-from harness.load.journeys.builtin import JOURNEYS, Journey, promised_weights
+from harness.load.journeys.builtin import JOURNEYS, Journey, first_step, promised_weights
 from harness.load.journeys.custom import CustomJourney
 from harness.load.journeys.new_run import NotStartedError
 from harness.load.journeys.stream_runner import StreamRunner
@@ -111,7 +111,7 @@ class ArrivalUser(User):
 
     def _follow(self, schedule: Schedule, context: RunContext) -> None:
         try:
-            Pacer(schedule, context.stopping, partial(self._arrive, context), context.collector.drop).run(
+            Pacer(schedule, context.stopping, partial(self._arrive, context), partial(_drop, context)).run(
                 self.weights
             )
         finally:
@@ -130,6 +130,10 @@ class ArrivalUser(User):
         except Exception as problem:  # noqa: BLE001 - as Locust does for exceptions in a task
             events: Any = self.environment.events
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
+
+
+def _drop(context: RunContext, journey: str, due_ns: int) -> None:
+    context.collector.drop(first_step(journey), due_ns)
 
 
 class ConfiguredUser(AgentRunUser, ArrivalUser):

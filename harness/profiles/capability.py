@@ -39,7 +39,10 @@ class Capability(StrEnum):
     ORGANIZATION = "organization in a request"
     SOURCE = "source field"
     TIME_ZONE = "time zone field"
+    PREVIOUS_OUTPUTS = "outputs of earlier steps in a request"
 
 
-DECLARED = frozenset({Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE})
+DECLARED = frozenset(
+    {Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE, Capability.PREVIOUS_OUTPUTS}
+)
 """Capabilities that no part of a profile shows: it names them in `promises`."""

@@ -181,9 +181,9 @@ class Profile(Part):
     idempotency: Idempotency | None = None
     rejects: Rejects = Rejects()
     #: What else the API promises, of what no other part shows.
-    promises: frozenset[Literal[Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE]] = (
-        frozenset()
-    )
+    promises: frozenset[
+        Literal[Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE, Capability.PREVIOUS_OUTPUTS]
+    ] = frozenset()
 
     @model_validator(mode="after")
     def _knows_its_placeholders(self) -> Self:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -95,19 +96,31 @@ class _Quiet(_Parameters):
         yield "done thinking."
 
 
-_ACTIONS: Mapping[str, type[_Echo | _Long | _Fail | _Cancel | _Silent | _Quiet]] = {
+class _Recall(_Parameters):
+    async def tokens(self, outputs: Sequence[str]) -> Tokens:
+        await asyncio.sleep(0)
+        for token in tokens_of("\n".join(outputs)):
+            yield token
+            await asyncio.sleep(0)
+
+
+_Plain = _Echo | _Long | _Fail | _Cancel | _Silent | _Quiet
+_ACTIONS: Mapping[str, type[_Plain | _Recall]] = {
     "echo": _Echo,
     "long": _Long,
     "fail": _Fail,
     "cancel": _Cancel,
     "silent": _Silent,
     "quiet": _Quiet,
+    "recall": _Recall,
 }
 TOOL_IDS = tuple(_ACTIONS)
 
 
-def prepare_action(workflow_action: Mapping[str, Any]) -> Callable[[], Tokens]:
-    """A function that starts the action of a `workflowAction` object.
+def prepare_action(
+    workflow_action: Mapping[str, Any], outputs: Callable[[], Sequence[str]] = tuple
+) -> Callable[[], Tokens]:
+    """A function that starts the action of a `workflowAction` object. outputs: those of earlier steps, when it starts.
 
     Raises BadActionError for an unknown ``toolId`` or an invalid parameter.
     """
@@ -115,10 +128,15 @@ def prepare_action(workflow_action: Mapping[str, Any]) -> Callable[[], Tokens]:
     if model is None:
         raise BadActionError(f"workflowAction.toolId: unknown tool; the tools are {', '.join(TOOL_IDS)}")
     try:
-        return model.model_validate(dict(workflow_action)).tokens
+        action = model.model_validate(dict(workflow_action))
     except ValidationError as problem:
         first = problem.errors(include_url=False, include_input=False)[0]
         raise BadActionError(f"workflowAction.{first['loc'][0]}: {first['msg']}") from None
+    return partial(_recall, action, outputs) if isinstance(action, _Recall) else action.tokens
+
+
+def _recall(action: _Recall, outputs: Callable[[], Sequence[str]]) -> Tokens:
+    return action.tokens(outputs())
 
 
 def tokens_of(text: str) -> list[str]:

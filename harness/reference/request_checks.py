@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from zoneinfo import available_timezones
 
@@ -161,8 +161,16 @@ class RequestChecks(ApiBase):
                 "Last-Event-ID must be an id of the form <milliseconds>-<sequence>.",
             ) from None
 
+    def previous_outputs(self, submission: Submission) -> list[str]:
+        """The outputs of earlier steps, for the action: the texts of the field "output", in their order."""
+        entries = submission.request.previousOutputs or []
+        found = (entry.get("output") for entry in entries)
+        return [output for output in found if isinstance(output, str)]
+
     def action(self, submission: Submission) -> Callable[[], Tokens]:
         try:
-            return prepare_action(submission.body["workflowAction"])
+            return prepare_action(
+                submission.body["workflowAction"], partial(self.previous_outputs, submission)
+            )
         except BadActionError as problem:
             raise Rejection(422, "invalid_request", str(problem)) from None

@@ -65,6 +65,7 @@ def demo_config(base_url: str | None, profile: str = WORKFLOW_ACTIONS) -> dict[s
                 "silent": _action("silent", "Ends without any token."),
                 "quiet": _action("quiet", "Pauses longer than the heartbeat budget.", pauseMs=1500),
                 "echo": _action("echo", "Returns the text it is given.", text="{text}"),
+                "recall": _action("recall", "Returns the outputs of earlier steps."),
             },
             "cancel": {"path": OTHER_PATH + "/${run_id}/cancel"},
             "second_principal": {"token": second_token, "organization_id": second_organization},

@@ -28,7 +28,7 @@ from harness.results.metrics import HARNESS_METRICS, METRICS, NET_METRICS
 from harness.results.reader import Results
 from harness.results.saturation import MASTER
 
-FROM_DUE_TIME = frozenset({"ttft_ms", "first_event_ms", "duration_ms"})
+FROM_DUE_TIME = frozenset({"ttft_ms", "cold_ttft_ms", "warm_ttft_ms", "first_event_ms", "duration_ms"})
 """Metrics that begin when a stream was due, so that a late send is part of them."""
 
 TO_CONNECTION = frozenset({"connect_ms"})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -65,6 +67,17 @@ METRICS: dict[str, Metric] = {
             "Resume latency",
             "arrival of the first event on the new connection - send of the resuming request",
         ),
+        (
+            "cold_ttft_ms",
+            "Cold TTFT",
+            "arrival of the first token event with content - intended start, of the first run of a session",
+        ),
+        (
+            "warm_ttft_ms",
+            "Warm TTFT",
+            "arrival of the first token event with content - intended start, of the later runs of a session",
+        ),
+        ("session_ms", "Session duration", "sum of the run durations of a session, without its think times"),
         ("conflict_ms", "Conflict latency", "arrival of the rejection - send of the conflicting request"),
         ("schedule_lag_ms", "Schedule lag", "start of the send - intended start (open loop)"),
         (
@@ -92,6 +105,8 @@ HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "arrival_error_ms", "hub
 
 NET_METRICS = {
     "ttft_ms": "net_ttft_ms",
+    "cold_ttft_ms": "net_cold_ttft_ms",
+    "warm_ttft_ms": "net_warm_ttft_ms",
     "first_event_ms": "net_first_event_ms",
     "duration_ms": "net_duration_ms",
 }
@@ -105,6 +120,10 @@ ERROR_RATE_FORMULA = (
 GOODPUT_FORMULA = (
     "runs that ended with `done`, without a violation, and met every per-run objective / runs that ended on their "
     "own and were judged"
+)
+SESSION_SUCCESS_FORMULA = (
+    "sessions of which each step ended as it expects, without a violation / sessions that ended on their own and were "
+    "judged"
 )
 RUN_STREAM = "stream that should complete a run"
 """What goodput counts: one stream for each run that the load expects to see to its end."""
@@ -123,6 +142,29 @@ def error_rate(
 def goodput(results: Results, journey: str | None = None, part: HistogramPart = "measured") -> float | None:
     """Share of good runs, 0 to 1, by GOODPUT_FORMULA; None if no run was judged."""
     return results.rate_counts(journey, part).goodput
+
+
+def session_success(
+    results: Results, journey: str | None = None, part: HistogramPart = "measured"
+) -> float | None:
+    """Share of sessions that succeeded, 0 to 1, by SESSION_SUCCESS_FORMULA; None if no session was judged."""
+    return results.rate_counts(journey, part).session_success
+
+
+ShareName = Literal["error_rate", "goodput", "session_success"]
+SHARE_FORMULAS: Mapping[ShareName, Callable[[Results, str | None], float | None]] = {
+    "error_rate": error_rate,
+    "goodput": goodput,
+    "session_success": session_success,
+}
+"""Every share of streams, runs or sessions, of one journey or of all."""
+
+SHARE_COUNTS: Mapping[ShareName, tuple[str, str]] = {
+    "error_rate": ("failed", "judged"),
+    "goodput": ("good", "runs"),
+    "session_success": ("sessions_succeeded", "sessions"),
+}
+"""The counters of harness.results.rate_counts whose quotient is a share."""
 
 
 def violations(results: Results, journey: str | None = None) -> dict[str, int]:

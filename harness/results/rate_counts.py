@@ -1,7 +1,7 @@
-"""The counts behind error rate and goodput, by the second in which each stream was due.
+"""The counts behind error rate, goodput and session success, by the second in which each stream was due.
 
 The ledger counts a stream at the second in which it ended. Rates need the second in which it was due, so
-that warm-up can be left out.
+that warm-up can be left out. A session counts at its first stream's second, under the step with which it ended.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ COUNTERS = {
     "failed": "Streams that did not end as their step expects, or broke a MUST.",
     "runs": "Judged streams expected to complete a run: the denominator of goodput.",
     "good": "Runs that met every per-run objective, without a violation.",
+    "sessions": "Sessions that ended on their own and were judged: the denominator of session success.",
+    "sessions_succeeded": "Sessions of which no step failed.",
 }
 """Every counter, in the order of the fields of RateCounts, with its meaning."""
 
@@ -30,6 +32,8 @@ class RateCounts:
     failed: int = 0
     runs: int = 0
     good: int = 0
+    sessions: int = 0
+    sessions_succeeded: int = 0
 
     @classmethod
     def of(cls, counts: Mapping[str, int]) -> Self:
@@ -49,6 +53,11 @@ class RateCounts:
         """
         return self.good / self.runs if self.runs else None
 
+    @property
+    def session_success(self) -> float | None:
+        """Sessions of which no step failed / sessions, 0 to 1; None when no session was judged."""
+        return self.sessions_succeeded / self.sessions if self.sessions else None
+
 
 def counters_of(*, judged: bool, failed: bool, run: bool, good: bool) -> tuple[str, ...]:
     """The counters that one stream adds 1 to.
@@ -59,7 +68,7 @@ def counters_of(*, judged: bool, failed: bool, run: bool, good: bool) -> tuple[s
     judged = judged or failed
     run = run and judged
     counted = {"judged": judged, "failed": failed, "runs": run, "good": run and good and not failed}
-    return tuple(counter for counter in COUNTERS if counted[counter])
+    return tuple(counter for counter in COUNTERS if counted.get(counter))
 
 
 def checked_counter(counter: str, count: int = 0) -> str:

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from harness.results.database import ResultsDatabase
 from harness.results.histogram import Histogram
+from harness.results.journeys import belongs, is_of
 from harness.results.ledger import ENDINGS, Ledger
 from harness.results.manifest import NO_LOAD
 from harness.results.rate_counts import RateCounts
@@ -50,6 +51,7 @@ class FailureReason:
     rows: int
 
 
+_OF_JOURNEY = is_of("journey", "?1")
 _STREAMS = f"SELECT {', '.join(STREAM_COLUMNS)} FROM streams"  # noqa: S608 - our own column names
 
 
@@ -154,7 +156,7 @@ class Results:
         return [FailureReason(*row) for row in rows], different
 
     def journeys(self) -> list[str]:
-        """Names of the journeys in the ledger or the histograms, sorted."""
+        """Names of the journeys in the ledger or the histograms, sorted; of the steps where a journey has several."""
         union = "SELECT DISTINCT journey FROM ledger UNION SELECT DISTINCT journey FROM histograms ORDER BY 1"
         return [journey for (journey,) in self._database.cached_rows(union) if journey]
 
@@ -186,7 +188,7 @@ class Results:
         )
         ledger = Ledger()
         for name, outcome, count in self._database.cached_rows(query):
-            if journey in (None, name):
+            if belongs(name, journey):
                 ledger.add(outcome, count)
         return ledger
 
@@ -200,7 +202,7 @@ class Results:
 
     def failures(self, journey: str | None = None) -> int:
         """Number of failed streams of one journey or of all, including warm-up."""
-        query = "SELECT coalesce(sum(count), 0) FROM failures WHERE ?1 IS NULL OR journey = ?1"
+        query = f"SELECT coalesce(sum(count), 0) FROM failures WHERE {_OF_JOURNEY}"  # noqa: S608 - our own text
         return next(int(count) for (count,) in self._database.rows(query, journey))
 
     def failures_by_second(self) -> dict[int, int]:
@@ -215,14 +217,14 @@ class Results:
         query = "SELECT journey, counter, second >= ?1, sum(count) FROM rate_counts GROUP BY 1, 2, 3"
         counts: Counter[str] = Counter()
         for name, counter, measured, count in self._database.cached_rows(query, first):
-            if journey in (None, name) and in_part(part, measured=bool(measured)):
+            if belongs(name, journey) and in_part(part, measured=bool(measured)):
                 counts[counter] += count
         return RateCounts.of(counts)
 
     def rate_counts_by_second(self, journey: str | None = None) -> dict[int, RateCounts]:
         """The same counts by the epoch second in which streams were due, ascending, including warm-up."""
         query = (
-            "SELECT second, counter, sum(count) FROM rate_counts WHERE ?1 IS NULL OR journey = ?1 "
+            f"SELECT second, counter, sum(count) FROM rate_counts WHERE {_OF_JOURNEY} "  # noqa: S608 - our own text
             "GROUP BY second, counter ORDER BY second"
         )
         seconds: dict[int, dict[str, int]] = {}
@@ -304,7 +306,7 @@ class Results:
     def violation_counts(self, journey: str | None = None) -> dict[str, int]:
         """Number of violations under load by requirement, of one journey or of all."""
         query = (
-            "SELECT requirement, sum(count) FROM violation_counts WHERE ?1 IS NULL OR journey = ?1 "
+            f"SELECT requirement, sum(count) FROM violation_counts WHERE {_OF_JOURNEY} "  # noqa: S608 - our own text
             "GROUP BY requirement ORDER BY requirement"
         )
         return dict(self._database.rows(query, journey))

@@ -9,6 +9,7 @@ from typing import Literal
 from harness.results.database import ResultsDatabase
 from harness.results.histogram import Histogram
 from harness.results.histogram_batch import HistogramBatch, HistogramSums
+from harness.results.journeys import belongs, is_of
 from harness.results.schema import ResultsError
 
 HistogramPart = Literal["measured", "warm-up", "whole"]
@@ -102,7 +103,7 @@ class StoredHistograms:
         """A metric over all seconds of a part; empty if nothing was measured."""
         total = Histogram()
         for (name, _, measured), histogram in self._all(measured_from).totals.get(metric, {}).items():
-            if journey in (None, name) and in_part(part, measured=measured):
+            if belongs(name, journey) and in_part(part, measured=measured):
                 total.merge(histogram)
         return total
 
@@ -144,7 +145,7 @@ class StoredHistograms:
             for keys, histograms in cached:
                 yield (second if name == metric else None for name, second in keys), histograms
             return
-        query = "SELECT second, histogram FROM histograms WHERE metric = ?1 AND (?2 IS NULL OR journey = ?2)"
+        query = f"SELECT second, histogram FROM histograms WHERE metric = ?1 AND {is_of('journey', '?2')}"  # noqa: S608 - our own text
         for seconds, stored in self._database.columns(_BATCH, query, metric, journey):
             yield seconds, self._decoded(stored)
 

@@ -54,6 +54,11 @@ def _rates(results: Results, part: HistogramPart) -> dict[str, Any]:
     return {
         "streams": {"judged": counts.judged, "failed": counts.failed, "error_rate": counts.error_rate},
         "goodput": {"runs": counts.runs, "good": counts.good, "share": counts.goodput},
+        "sessions": {
+            "judged": counts.sessions,
+            "succeeded": counts.sessions_succeeded,
+            "share": counts.session_success,
+        },
     }
 
 

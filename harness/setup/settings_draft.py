@@ -31,6 +31,7 @@ _ACTIONS = {
     "silent": "ends with done, without any token",
     "quiet": "pauses for longer than budgets.heartbeat",
     "echo": 'returns the text of a parameter, written there as "{text}"',
+    "recall": "returns the outputs of earlier steps, unchanged and in their order",
 }
 
 

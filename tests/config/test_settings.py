@@ -159,7 +159,7 @@ def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) ->
         ("[targett]\n", "unknown setting 'targett' in harness.toml; did you mean 'target'?"),
         (
             "xyz = 3\n",
-            "unknown setting 'xyz' in harness.toml; known: target, budgets, load, objectives, gate",
+            "unknown setting 'xyz' in harness.toml; known: target, budgets, load, journeys, objectives, gate",
         ),
         (
             '[target]\nbase_ur = "x"\n',
@@ -471,6 +471,7 @@ def test_the_default_load() -> None:
         "race": 5,
         "abandon": 5,
         "slow_reader": 5,
+        "workflow": 0,
     }
 
 

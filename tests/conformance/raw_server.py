@@ -64,7 +64,7 @@ _FIELDS = {
 }
 _REQUIRED = ("organizationId", "sessionId", "workflowAction")
 _SOURCES = ("automation", "api", "other")
-_TOOLS = ("say", "long", "fail", "cancel", "silent", "quiet", "echo")
+_TOOLS = ("say", "long", "fail", "cancel", "silent", "quiet", "echo", "recall")
 _ID = re.compile(r"[0-9]{1,20}-[0-9]{1,20}", re.ASCII)
 
 
@@ -498,7 +498,8 @@ class RawServer:
             run = Run(body.get("runId") or self._run_id(), fingerprint)
             if identity:
                 self._runs[identity] = run
-            self._start(run, body["workflowAction"])
+            outputs = [entry.get("output", "") for entry in body.get("previousOutputs", [])]
+            self._start(run, {**body["workflowAction"], "outputs": outputs})
             return run, 0
         if run.fingerprint != fingerprint:
             raise Refused(409, "Conflict", "the key or runId was used with another body")
@@ -637,7 +638,9 @@ class RawServer:
             yield token("…")
             yield token("done thinking", QUIET_S)
         elif tool == "echo":
-            yield from map(token, re.findall(r"(?s).{1,12}", str(action.get("text", ""))))
+            yield from map(token, _pieces(str(action.get("text", ""))))
+        elif tool == "recall":
+            yield from map(token, _pieces(" and ".join(map(str, action["outputs"]))))
         elif tool == "cancel" or (tool == "fail" and self.style.failure == "usual"):
             yield token("about to end ")
         yield 0.0, self._end(run, tool)
@@ -650,6 +653,12 @@ class RawServer:
             return {"type": "done", "runId": run.run_id}
         named = {"runId": run.run_id} if self.style.failure == "code 409" else {}
         return {"type": "error", **named, **_FAILURES[self.style.failure]}
+
+
+def _pieces(text: str) -> list[str]:
+    """A text in pieces of 12 characters, of a long one in about 200."""
+    size = max(12, len(text) // 200)
+    return [text[at : at + size] for at in range(0, len(text), size)]
 
 
 def serving_apart(style: Style) -> AbstractContextManager[str]:
@@ -810,6 +819,7 @@ def settings_values(base_url: str, **target: Any) -> dict[str, Any]:
                     ("silent", "silent"),
                     ("quiet", "quiet"),
                     ("echo", "echo"),
+                    ("recall", "recall"),
                 )
             },
             "second_principal": {"token": SECOND_TOKEN, "organization_id": PRINCIPALS[SECOND_TOKEN]},

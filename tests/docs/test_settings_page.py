@@ -36,6 +36,7 @@ FORMS = {
     "load.steps": "1:5s",
     "load.spike": "1:2:1s:1s",
     "load.max_in_flight": "3",
+    "journeys.workflow.steps": '["echo", "recall"]',
 }
 
 

@@ -37,7 +37,7 @@ def test_an_expression_says_a_condition(
 
 @pytest.mark.parametrize("key", KEYS)
 def test_every_objective_can_abort_a_load(key: str) -> None:
-    sign = "<" if key == "goodput" else ">"
+    sign = "<" if key in ("goodput", "session_success") else ">"
     assert parse_abort_condition(f"{key} {sign} 1 for 5s" if key != "error_rate" else "error_rate > 0.5")
 
 

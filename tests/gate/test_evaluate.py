@@ -66,11 +66,11 @@ def test_the_keys_follow_from_metrics_and_percentiles():
         "error_rate",
         "violations",
     } <= set(KEYS)
-    assert len(KEYS) == 14 * 6 + 3
+    assert len(KEYS) == 17 * 6 + 4
     assert not any("tokens" in key for key in KEYS)
     assert Objective.parse("inter_token_p999_ms", 5).percentile == ("inter_token_ms", "p999")
     assert Objective.parse("error_rate", 0).percentile is None
-    assert {key for key in KEYS if Objective.parse(key, 1).at_least} == {"goodput"}
+    assert {key for key in KEYS if Objective.parse(key, 1).at_least} == {"goodput", "session_success"}
 
 
 @pytest.mark.parametrize(

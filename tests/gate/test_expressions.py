@@ -41,6 +41,7 @@ def test_an_expression_says_an_objective(text, key, limit):
         ("resume.resume_p99_ms < 1500", "resume", "resume_p99_ms", 1500),
         (" fresh . error_rate < 1%", "fresh", "error_rate", 0.01),
         ("slow_reader.goodput >= 99%", "slow_reader", "goodput", 0.99),
+        ("workflow.step2.ttft_p95_ms < 800", "workflow.step2", "ttft_p95_ms", 800),
         ("my-own.violations == 0", "my-own", "violations", 0),
         ("7.ttft_p50_ms < 1s", "7", "ttft_p50_ms", 1000),
     ],
@@ -68,7 +69,7 @@ def test_a_journey_may_stand_before_it(text, journey, key, limit):
         ("error rate < 1%", "is not a comparison with one limit; write for example error_rate < 1%"),
         ("ttft_95_ms < 800", "has the unknown name 'ttft_95_ms'; did you mean 'ttft_p95_ms'?"),
         ("resume.ttft_95_ms < 800", "has the unknown name 'ttft_95_ms'; did you mean 'ttft_p95_ms'?"),
-        ("a.b.ttft_p95_ms < 800", "is not a comparison with one limit; write for example"),
+        ("a.b.c.ttft_p95_ms < 800", "is not a comparison with one limit; write for example"),
         ("fresh. < 800", "is not a comparison with one limit; write for example"),
         (
             "violations == 3",
@@ -96,6 +97,8 @@ def test_a_journey_may_stand_before_it(text, journey, key, limit):
         ("error_rate < 10ms", "error_rate is not in 'ms'; use %"),
         ("error_rate < 5", "error_rate is a share and 5 is over 100%; write 5%"),
         ("goodput >= 99", "goodput is a share and 99 is over 100%; write 99%"),
+        ("session_success >= 99", "session_success is a share and 99 is over 100%; write 99%"),
+        ("session_success < 99%", "session_success has a lower limit"),
         ("goodput >= 150%", "goodput is a share and 150% is over 100%"),
         ("violations <= 1%", "violations is not in '%'; it is a count"),
         ("violations <= 1.5", "violations are counted; write a whole number"),
@@ -195,7 +198,10 @@ def test_a_table_of_limits_is_read_in_all_its_forms():
         ({"goodput": "120%"}, "goodput is a share and 120% is over 100%"),
         ({"ttft_p95_ms": [800]}, "the limit must be a number >= 0"),
         ({"ttft_p95_ms": True}, "the limit must be a number >= 0"),
-        ({"a": {"b": {"ttft_p50_ms": 1}}}, "objective a.b.ttft_p50_ms: a journey name has no dot"),
+        (
+            {"a": {"b": {"c": {"ttft_p50_ms": 1}}}},
+            "objective a.b.c.ttft_p50_ms: a journey name has at most one dot",
+        ),
     ],
 )
 def test_an_invalid_table_is_refused(table, problem):

@@ -795,3 +795,43 @@ async def cors(client: Client) -> None:
 async def nosniff(client: Client) -> None:
     for answer in (await post(client), await post(client, b"{")):
         assert answer.headers.get("X-Content-Type-Options") == "nosniff"
+
+
+# workflow
+
+
+def step_outputs(*texts: str) -> list[dict[str, str]]:
+    return [{"output": text} for text in texts]
+
+
+async def recalled(client: Client, *texts: str) -> str:
+    given = {"previousOutputs": step_outputs(*texts)} if texts else {}
+    return (await post(client, body(action("recall"), **given))).text
+
+
+@check("workflow.no-crosstalk")
+async def sessions_apart(client: Client) -> None:
+    texts = [f"only {number}" for number in range(3)]
+    assert await asyncio.gather(*(recalled(client, text) for text in texts)) == texts
+
+
+@check("workflow.new-session")
+async def new_session(client: Client) -> None:
+    await recalled(client, "an earlier one")
+    assert await recalled(client) == ""
+
+
+@check("workflow.outputs-passed")
+async def outputs_passed(client: Client) -> None:
+    assert await recalled(client, "passed")
+
+
+@check("workflow.all-outputs")
+async def all_outputs(client: Client) -> None:
+    assert await recalled(client, "first", "second") == "first\nsecond"
+
+
+@check("workflow.outputs-whole")
+async def outputs_whole(client: Client) -> None:
+    text = "naïve " * 2000
+    assert await recalled(client, text) == text

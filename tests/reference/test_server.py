@@ -782,7 +782,7 @@ def test_the_demo_actions_match_their_names():
     assert settings.target.second_principal is not None
     assert settings.target.second_principal.organization_id == "org-2"
     actions = config["target"]["actions"]
-    assert list(actions) == ["success", "long", "failure", "cancelled", "silent", "quiet", "echo"]
+    assert list(actions) == ["success", "long", "failure", "cancelled", "silent", "quiet", "echo", "recall"]
 
     async def scenario(client: Client) -> None:
         start = time.monotonic()
@@ -800,6 +800,7 @@ def test_the_demo_actions_match_their_names():
         assert len(answers["long"].events) == 21
         assert answers["silent"].types == ["done"]
         assert answers["echo"].text == "{text}"
+        assert answers["recall"].types == ["done"], "there were no earlier outputs"
         assert 1 <= answers["quiet"].raw.count(b": heartbeat\n\n") <= took_s / 0.5
 
     ask(scenario)

@@ -44,6 +44,9 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         "duration_ms",
         "tokens_per_s",
         "resume_ms",
+        "cold_ttft_ms",
+        "warm_ttft_ms",
+        "session_ms",
         "conflict_ms",
         "schedule_lag_ms",
         "receive_lag_ms",
@@ -54,7 +57,7 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         assert metric.name == name
         assert metric.unit == {"ms": "ms", "_s": "tokens/s"}[name[-2:]]
         assert metric.label
-        assert " - " in metric.formula or "time between" in metric.formula
+        assert any(sign in metric.formula for sign in (" - ", "time between", "sum of"))
     assert set(HARNESS_METRICS) < set(METRICS)
     assert METRICS["ttft_ms"].formula == "arrival of the first token event with content - intended start"
 
@@ -77,6 +80,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
         },
         "streams": {"judged": 0, "failed": 0, "error_rate": None},
         "goodput": {"runs": 0, "good": 0, "share": None},
+        "sessions": {"judged": 0, "succeeded": 0, "share": None},
         "metrics": {
             name: {"count": 0, **NONE} for name in ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
         },

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules import conflict, race, resume, run_id
+from harness.contract.rules import conflict, race, resume, run_id, workflow
 from harness.contract.rules.cuts import CutRun, lost_by_replay, together
 from harness.profiles.workflow_actions.identity import EventIdentity
 
@@ -199,6 +199,20 @@ def check_race(canonical: Exchange, response: Exchange, expect: Expectations) ->
     if finding.verdict is Verdict.INCONCLUSIVE:
         return [finding, *check_joined(canonical, response, expect)]
     return [finding]
+
+
+def check_recalled(session: Sequence[Exchange], marker: str) -> list[Finding]:
+    """Check a session whose last step returns the outputs of the earlier ones, as far as those have its marker.
+
+    Nothing is found of a session without them: what its other steps return is their own.
+    """
+    *before, recall = session
+    marked = [step for step in before if marker in step.text]
+    rules = (workflow.outputs_passed, workflow.all_outputs, workflow.outputs_whole) if marked else ()
+    return [
+        workflow.no_crosstalk({marker: list(session)}),
+        *(rule({marker: [*marked, recall]}) for rule in rules),
+    ]
 
 
 def check_conflict(original: Exchange, conflicting: Exchange, expect: Expectations) -> list[Finding]:

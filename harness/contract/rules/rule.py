@@ -45,6 +45,7 @@ class Need(StrEnum):
     SILENT_ACTION = "silent action"
     QUIET_ACTION = "quiet action"
     ECHO_ACTION = "echo action"
+    RECALL_ACTION = "recall action"
     SECOND_PRINCIPAL = "second principal"
     SECOND_ROUTE = "second route"
 
@@ -61,6 +62,7 @@ _SETTINGS = {
     Need.SILENT_ACTION: "[target.actions.silent]",
     Need.QUIET_ACTION: "[target.actions.quiet]",
     Need.ECHO_ACTION: "[target.actions.echo] with {text} in a parameter",
+    Need.RECALL_ACTION: "[target.actions.recall]",
     Need.SECOND_PRINCIPAL: "[target.second_principal]",
     Need.SECOND_ROUTE: "[target.other_route]",
 }

@@ -30,6 +30,7 @@ from harness.contract.rules.comparisons import (
 from harness.errors import SettingsError
 from harness.load.journeys.new_run import NewRun
 from harness.load.journeys.stream_runner import StreamHandle, StreamRunner
+from harness.load.journeys.workflow import WORKFLOW, step_name, workflow
 from harness.load.stats.stream_metrics import (
     ABANDONED,
     CONFLICTING,
@@ -281,6 +282,7 @@ JOURNEYS: Mapping[str, Journey] = {
     "race": race,
     "abandon": abandon,
     "slow_reader": slow_reader,
+    WORKFLOW: workflow,
 }
 
 _REREAD = frozenset({Capability.REREAD})
@@ -291,7 +293,13 @@ _PROMISES: Mapping[str, frozenset[Capability]] = {
     "join": _REREAD,
     "race": frozenset({Capability.IDEMPOTENCY_KEY}),
     "conflict": frozenset({Capability.KEY_CONFLICT}),
+    WORKFLOW: frozenset({Capability.PREVIOUS_OUTPUTS}),
 }
+
+
+def first_step(journey: str) -> str:
+    """The name under which an arrival of the journey counts that never starts."""
+    return step_name(1) if journey == WORKFLOW else journey
 
 
 def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:

@@ -78,7 +78,8 @@ class StreamRunner:
 
     stopping: whether the test is being stopped. run_lengths, run_times: events per run and their times by action,
     learned during the test. They and cpu_yield are shared by all runners of a process. moments: waits for random
-    moments of a run in flight. `refused` is set when a connection is refused.
+    moments of a run in flight. wait_for_stop: waits for this time in seconds, less if the test is being stopped.
+    `refused` is set when a connection is refused.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class StreamRunner:
         run_lengths: dict[str, int] | None = None,
         run_times: dict[str, RunTimes] | None = None,
         cpu_yield: CpuYield | None = None,
+        wait_for_stop: Callable[[float], object] = gevent.sleep,
     ) -> None:
         self.target = target
         self.refused = False
@@ -100,9 +102,16 @@ class StreamRunner:
         self.collector = collector
         self._client = client
         self._stopping = stopping
+        self._wait_for_stop = wait_for_stop
         self._cpu_yield = cpu_yield or CpuYield()
         self._may_yield = True
         self._run_lengths = {} if run_lengths is None else run_lengths
+
+    def pause(self, seconds: float) -> bool:
+        """Wait as a user does between two requests. False if the test is being stopped: then nothing should start."""
+        if seconds and not self._stopping():
+            self._wait_for_stop(seconds)
+        return not self._stopping()
 
     def run(
         self,

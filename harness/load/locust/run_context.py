@@ -102,6 +102,7 @@ class RunContext:
             run_lengths=self._run_lengths,
             run_times=self._run_times,
             cpu_yield=self._cpu_yield,
+            wait_for_stop=self.stopping.wait,
         )
 
     def _report_to_locust(self, stream: PendingStream) -> None:

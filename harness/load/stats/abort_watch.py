@@ -19,10 +19,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from harness.gate.abort_condition import AbortCondition
-from harness.gate.objective import GOODPUT
+from harness.gate.objective import GOODPUT, SESSION_SUCCESS
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results import metrics
 from harness.results.histogram import Histogram
+from harness.results.journeys import belongs
 
 REPORT_EVERY_S = 3.0
 """The interval of the reports of Locust's workers: in a multiple of it, all report equally often."""
@@ -114,6 +115,9 @@ class _ConditionState:
             return total.values.percentile(metrics.PERCENTILES[objective.percentile[1]])
         if objective.key == GOODPUT:
             return (rates["good"] + unended) / (rates["runs"] + unended) if rates["runs"] else None
+        if objective.key == SESSION_SUCCESS:
+            succeeded, sessions = rates["sessions_succeeded"] + unended, rates["sessions"] + unended
+            return succeeded / sessions if rates["sessions"] else None
         return rates["failed"] / (rates["judged"] + unended) if rates["judged"] else None
 
 
@@ -122,19 +126,19 @@ def _part_of(batch: StatsBatch, condition: AbortCondition, now_s: float, measure
     journey = condition.objective.journey
     part = _WindowPart(now_s)
     for (second, name, counter), count in batch.rate_counts.items():
-        if journey in (None, name) and second >= measured_from:
+        if belongs(name, journey) and second >= measured_from:
             part.rates[counter] += count
     for (second, name, outcome), count in batch.ledger.items():
-        if journey in (None, name) and second >= measured_from:
+        if belongs(name, journey) and second >= measured_from:
             part.opened += count if outcome == "scheduled" else -count
     for (_, name), count in batch.violations.items():
-        if journey in (None, name):
+        if belongs(name, journey):
             part.violations += count
     if condition.objective.percentile is not None:
         for (metric, name, second), histogram in batch.histograms.items():
             if (
                 metric == condition.objective.percentile[0]
-                and journey in (None, name)
+                and belongs(name, journey)
                 and second >= measured_from
             ):
                 part.values.merge(histogram)

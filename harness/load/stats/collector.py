@@ -15,7 +15,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.formatting import visible
-from harness.gate.goodput import is_good
+from harness.gate.goodput import is_good, limits_of
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import (
     StreamMeasurement,
@@ -48,8 +48,8 @@ class PendingStream:
     """A stream from its scheduling to its record. Times are wall clock, epoch ns, of RUN_CLOCK.
 
     exchange: what was exchanged, also if the stream was stopped. reason: why it failed, in full. kind: the reason
-    without details of the single stream. harness_fault: a fault of the harness kept it from being checked; then
-    reason and kind describe that fault.
+    without details of the single stream. was_checked: its findings are known. harness_fault: a fault of the harness
+    kept it from being checked; then reason and kind describe that fault.
     """
 
     journey: str
@@ -62,7 +62,13 @@ class PendingStream:
     findings: list[Finding] = field(default_factory=list)
     reason: str | None = None
     kind: str | None = None
+    was_checked: bool = False
     harness_fault: bool = False
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether it ended on its own and was checked."""
+        return self.outcome not in (None, "abandoned") and not self.harness_fault and self.was_checked
 
 
 class Collector:
@@ -143,6 +149,22 @@ class Collector:
         self._measure(stream, exchange, outcome)
         return outcome
 
+    def end_session(
+        self, first: PendingStream, last: PendingStream, *, succeeded: bool, duration_ms: float
+    ) -> None:
+        """Count a session that ended on its own, with its last stream's step.
+
+        first: its first stream; warm-up and rates go by when that was due. succeeded: whether no step failed; then
+        its duration is measured. Does nothing after `close`.
+        """
+        if self.closed:
+            return
+        second = first.intended_wall_ns // _SECOND_NS
+        self._batch.rate_counts[second, last.journey, "sessions"] += 1
+        if succeeded:
+            self._batch.rate_counts[second, last.journey, "sessions_succeeded"] += 1
+            self._batch.record("session_ms", last.journey, second, duration_ms)
+
     def abort(self, stream: PendingStream, exchange: Exchange, fault: str | None = None) -> None:
         """Count a stream as abandoned: its user was stopped during the test.
 
@@ -192,6 +214,7 @@ class Collector:
         if self._unchecked.pop(id(stream), None) is None or exchange is None or outcome is None:
             raise ValueError(f"a {stream.journey} stream is already finalized, or has not ended")
         if fault is None:
+            stream.was_checked = True
             self._record_findings(stream, exchange, outcome, findings)
         else:
             self._record_fault(stream, fault)
@@ -239,7 +262,7 @@ class Collector:
             and not broken
             and is_good(
                 stream.measured.values,
-                self._journey_limits.get(stream.journey, self._run_limits),
+                limits_of(stream.journey, self._run_limits, self._journey_limits),
                 begins_run=step.begins_run,
             ),
         )

@@ -21,7 +21,7 @@ a second and at the end) has these keys:
   harness.results.metrics.METRICS, without metrics that have no values; D is {"count", "p50", "p90", "p95", "p99",
   "p999", "max"}.
 - ``rates``: {"all": R, "journeys": {journey: R}}; R is {"judged", "failed", "error_rate", "runs", "good",
-  "goodput"}, shares from 0 to 1 or None.
+  "goodput", "sessions", "sessions_succeeded", "session_success"}, shares from 0 to 1 or None.
 - ``violations``: {requirement: {"count", "journeys": {journey: count}}}, most frequent first.
   ``warnings``: {requirement: count}.
 - ``ledger``: {"counts": {outcome: count}, "adds_up", "missing", "journeys": {journey: {outcome: count}}}. During
@@ -50,6 +50,7 @@ from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.time_bins import SERIES_METRICS, TimeBins
 from harness.results import metrics
 from harness.results.histogram import Histogram
+from harness.results.journeys import belongs
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
 from harness.results.saturation import ERROR_METRICS, MASTER, ProcessSeconds, measurement_error_of
@@ -158,7 +159,7 @@ class LiveStats:
         """One metric without warm-up, of one journey or all."""
         total = Histogram()
         for name, histogram in self._histograms.get(metric, {}).items():
-            if journey in (None, name):
+            if belongs(name, journey):
                 total.merge(histogram)
         return total
 
@@ -249,6 +250,9 @@ class LiveStats:
             "runs": counts.runs,
             "good": counts.good,
             "goodput": counts.goodput,
+            "sessions": counts.sessions,
+            "sessions_succeeded": counts.sessions_succeeded,
+            "session_success": counts.session_success,
         }
 
     def _violations_by_requirement(self) -> SnapshotDocument:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from harness.load.stats.stats_batch import StatsBatch
+from harness.results.journeys import belongs
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
 
@@ -53,7 +54,7 @@ class RunTotals:
         """The ledger of one journey or all, warm-up included, without the streams that are in flight."""
         total = Ledger()
         for name, ledger in self._ledgers.items():
-            if journey in (None, name):
+            if belongs(name, journey):
                 total.merge(ledger)
         return total
 
@@ -62,7 +63,7 @@ class RunTotals:
         total = self.ledger(journey)
         for counts in self.open.values():
             for name, count in counts.items():
-                if journey in (None, name):
+                if belongs(name, journey):
                     total.add("in flight", count)
         return total
 
@@ -70,7 +71,7 @@ class RunTotals:
         """What error rate and goodput are computed from, without warm-up, of one journey or all."""
         counts: Counter[str] = Counter()
         for (name, counter), count in self._rate_counts.items():
-            if journey in (None, name):
+            if belongs(name, journey):
                 counts[counter] += count
         return RateCounts.of(counts)
 
@@ -78,6 +79,6 @@ class RunTotals:
         """Violations by requirement, of one journey or all, sorted by requirement."""
         counts: Counter[str] = Counter()
         for (requirement, name), count in sorted(self.violations.items()):
-            if journey in (None, name):
+            if belongs(name, journey):
                 counts[requirement] += count
         return dict(counts)

@@ -34,12 +34,14 @@ class StreamStep:
     expects: the ledger outcomes that are not failures; failure reasons name the first.
     begins_run: whether it is the run's first stream, from which run metrics are taken.
     reads_at_once: whether it reads as soon as data arrives. If not, its receive lag is intended and not recorded.
+    is_cold: of a session, whether it is the first run; None outside of sessions.
     """
 
     name: str
     expects: tuple[str, ...] = ("done",)
     begins_run: bool = False
     reads_at_once: bool = True
+    is_cold: bool | None = None
 
 
 RUN = StreamStep("run", begins_run=True)
@@ -221,9 +223,16 @@ def _measure_response(
             first_token_ns = summary.token_arrivals_ns[0]
             values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
             values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
+            if step.is_cold is not None:
+                values["cold_ttft_ms" if step.is_cold else "warm_ttft_ms"] = values["ttft_ms"]
         if exchange.over_ns is not None:
             values["duration_ms"] = _ms(exchange.over_ns - timing.intended_ns)
-    # The same without the harness's own delays before the send, stream by stream.
+    _measure_net(values, exchange, sent_ns)
+
+
+def _measure_net(values: dict[str, float], exchange: Exchange, sent_ns: int) -> None:
+    """The same without the harness's own delays before the send, stream by stream."""
+    timing = exchange.timing
     connect_ns = 0 if timing.connected_ns is None else timing.connected_ns - timing.started_ns
     delay_ms = _ms(sent_ns - connect_ns - timing.intended_ns)
     for metric, net in NET_METRICS.items():

@@ -16,9 +16,14 @@ METRICS = {
     "stall_ms": "Stall",
     "resume_ms": "Resume",
     "conflict_ms": "409",
+    "session_ms": "Session",
+    "cold_ttft_ms": "Cold TTFT",
+    "warm_ttft_ms": "Warm TTFT",
     "tokens_per_s": "Tokens/s",
 }
 """The metrics of the tabs, with their short names, in display order."""
+
+_OF_SESSIONS = ("session_ms", "cold_ttft_ms", "warm_ttft_ms")
 
 SIDE_BY_SIDE = ("ttft_ms", "inter_token_ms", "duration_ms")
 """Metrics that each journey has in its row."""
@@ -127,8 +132,12 @@ def _metrics(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
         if values:
             cells = (format_number(values[word]) for word in (*PERCENTILES, "max"))
             yield label, f"{values['count']:,}", *cells, document["metrics"][name]["unit"]
-        else:
+        elif name not in _OF_SESSIONS:
             yield label, "0"
+    rates = document["rates"]["all"]
+    if rates.get("sessions"):
+        counts = f"{rates['sessions_succeeded']:,}/{rates['sessions']:,}"
+        yield "Session success", counts, _percent(rates["session_success"])
 
 
 def _violations(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:

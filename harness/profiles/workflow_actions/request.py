@@ -34,6 +34,10 @@ class WorkflowActionRequest(BaseModel):
     source: Literal["automation", "api", "other"] | None = None
 
 
+PREVIOUS_OUTPUT = {"output": "{text}"}
+"""An entry of previousOutputs. The documentation names no fields, so users may set their own."""
+
+
 def new_key() -> str:
     """A new Idempotency-Key; the documentation recommends a UUID."""
     return str(uuid.uuid4())

@@ -29,6 +29,7 @@ from harness.reference.faults import (
     run_id,
     security,
     terminal,
+    workflow,
 )
 from harness.reference.faults.base import FAULTS, Fault
 from harness.reference.faults.rare import RARE_FAULTS, SPOILT_FRAMES_PATH, RareFault, SpoiltFrame, rare_fault
@@ -94,4 +95,5 @@ __all__ = [
     "run_id",
     "security",
     "terminal",
+    "workflow",
 ]

@@ -47,7 +47,7 @@ class JourneyRig:
 
     def results(self) -> list[tuple[str, str, str | None]]:
         batch = self.collector.take()
-        assert all(row.journey in JOURNEYS for row in batch.rows)
+        assert all(row.journey.partition(".")[0] in JOURNEYS for row in batch.rows)
         return [(row.step, row.outcome, row.reason) for row in batch.rows]
 
 

@@ -119,6 +119,9 @@ def test_at_the_end_it_agrees_with_the_results(tmp_path: Path, warmup_s: float) 
             "runs": summary["goodput"]["runs"],
             "good": summary["goodput"]["good"],
             "goodput": summary["goodput"]["share"],
+            "sessions": summary["sessions"]["judged"],
+            "sessions_succeeded": summary["sessions"]["succeeded"],
+            "session_success": summary["sessions"]["share"],
         }
         for journey in journeys:
             assert document["ledger"]["journeys"][journey] == results.ledger(journey).as_dict()
