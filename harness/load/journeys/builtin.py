@@ -29,7 +29,8 @@ from harness.contract.rules.comparisons import (
 )
 from harness.errors import SettingsError
 from harness.load.journeys.new_run import NewRun
-from harness.load.journeys.stream_runner import StreamHandle, StreamRunner
+from harness.load.journeys.stream_handle import StreamHandle
+from harness.load.journeys.stream_runner import StreamRunner
 from harness.load.journeys.workflow import WORKFLOW, step_name, workflow
 from harness.load.stats.stream_metrics import (
     ABANDONED,

@@ -8,7 +8,8 @@ from functools import partial
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
 from harness.contract.rules.comparisons import check_retry
-from harness.load.journeys.stream_runner import StreamCheck, StreamGroup, StreamRunner
+from harness.load.journeys.stream_handle import StreamCheck
+from harness.load.journeys.stream_runner import StreamGroup, StreamRunner
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
 from harness.transport.receiver import Cut, Pace

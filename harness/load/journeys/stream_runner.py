@@ -25,13 +25,12 @@ from harness.errors import LocalResourceError
 from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.journeys.moments import RandomMoments, RunTimes
 from harness.load.journeys.new_run import NewRun, NotStartedError
+from harness.load.journeys.stream_handle import StreamCheck, StreamHandle
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
-from harness.transport.gevent_client import GeventClient, GeventExchange
+from harness.transport.gevent_client import GeventClient
 from harness.transport.receiver import Cut, CutHow, Pace
-
-StreamCheck = Callable[[Exchange], list[Finding]]
 
 SLOW_READ_BYTES = 1024
 _DEFAULT_RUN_EVENTS = 4  # until a run of the action has been seen
@@ -39,38 +38,6 @@ _EVENT_BYTES = 256  # estimate with framing, on the high side
 _BUFFERED_READS = 8  # slow reads that the kernel's receive buffer may hold
 _LONGEST_PAUSE_S = 0.25
 _STOP_EXCEPTIONS = (gevent.GreenletExit, KeyboardInterrupt, SystemExit)
-
-
-class StreamHandle:
-    """One stream: its counts, its exchange, and the checks that it will get.
-
-    unchecked: it has ended and is not finalized. findings: the results of its checks. fault: the harness fault
-    that keeps it from being checked, or None.
-    """
-
-    __slots__ = ("_exchange", "checks", "fault", "findings", "greenlet", "live", "stream", "unchecked")
-
-    def __init__(self, stream: PendingStream, live: GeventExchange, check: StreamCheck) -> None:
-        self.stream = stream
-        self.live = live
-        self.checks = [check]
-        self.greenlet: gevent.Greenlet | None = None
-        self.unchecked = False
-        self.findings: list[Finding] = []
-        self.fault: str | None = None
-        self._exchange: Exchange | None = None
-
-    @property
-    def request(self) -> HttpRequest:
-        """What is sent."""
-        return self.live.request
-
-    @property
-    def exchange(self) -> Exchange:
-        """The finished exchange, always the same object. Raises RuntimeError before its end."""
-        if self._exchange is None:
-            self._exchange = self.live.exchange()
-        return self._exchange
 
 
 class StreamRunner:
