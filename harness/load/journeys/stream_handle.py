@@ -9,6 +9,7 @@ import gevent
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.load.stats.collector import PendingStream
+from harness.protocol.request import HttpRequest
 from harness.transport.gevent_client import GeventExchange
 
 StreamCheck = Callable[[Exchange], list[Finding]]
