@@ -127,8 +127,8 @@ class Target:
             if name not in given:
                 flag = "--model NAME" if name == "model" else f"--var {name}=VALUE"
                 raise SettingsError(
-                    f"the profile {self.profile.name} needs the variable {name} ({what}): use {flag}, or set "
-                    f"target.variables.{name} in {CONFIG_FILE}"
+                    f"the profile {self.profile.name} needs the variable {name} ({what}): use {flag} "
+                    f"(in pytest --harness-var {name}=VALUE), or set target.variables.{name} in {CONFIG_FILE}"
                 )
         return values
 

@@ -11,7 +11,7 @@ import os
 import signal
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -43,10 +43,32 @@ def _area(name: str) -> str:
     return name
 
 
+def _variable(text: str) -> tuple[str, Any]:
+    """The value of --harness-var. Raises ArgumentTypeError."""
+    from harness.config.parsing import parse_variable
+
+    try:
+        return parse_variable(text)
+    except ValueError as problem:
+        raise ArgumentTypeError(str(problem)) from None
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("harness", "agent API conformance")
     group.addoption(
         "--harness-target", metavar="URL", help="server under test, for example http://127.0.0.1:8080"
+    )
+    group.addoption(
+        "--harness-profile",
+        metavar="NAME",
+        help="the target's API: a name of harness profile list, or a file",
+    )
+    group.addoption(
+        "--harness-var",
+        action="append",
+        metavar="NAME=VALUE",
+        type=_variable,
+        help="a variable of the profile; NAME:=JSON for a value that is not a text (may be repeated)",
     )
     group.addoption("--harness-path", metavar="PATH", help="path of the endpoint")
     group.addoption("--harness-organization", metavar="ORG", help="organization of the token")

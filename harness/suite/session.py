@@ -76,6 +76,8 @@ def settings_from_options(config: pytest.Config) -> dict[str, Any]:
     """The settings given as command-line options."""
     target: dict[str, Any] = {
         "base_url": config.getoption("harness_target"),
+        "profile": config.getoption("harness_profile"),
+        "variables": dict(config.getoption("harness_var") or ()) or None,
         "path": config.getoption("harness_path"),
         "organization_id": config.getoption("harness_organization"),
     }

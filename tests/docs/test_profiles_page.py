@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import tomllib
 
 import pytest
 from pydantic import BaseModel
 
+from harness.config.sources import settings_alone
+from harness.config.target import Target
 from harness.profiles import event_rules, library, profile
 from harness.profiles.capability import Capability
 from tests.docs.pages import ROOT, read
@@ -49,3 +52,17 @@ def test_the_example_is_a_profile() -> None:
         Capability.ERROR_EVENT,
         Capability.JSON_BODY,
     }
+
+
+def test_the_settings_for_agno_are_nine_lines_and_enough() -> None:
+    how_to = read(ROOT / "docs" / "how-to.md")
+    (text,) = [
+        block
+        for block in re.findall(r"^```toml\n(.*?)^```$", how_to, re.MULTILINE | re.DOTALL)
+        if '"agno"' in block
+    ]
+    assert len(text.splitlines()) == 9
+    target = Target(settings_alone(tomllib.loads(text), "the example"))
+    request = target.run("long")
+    assert request.target == "/agents/my-agent/runs"
+    assert b"Write 200 words about rivers." in request.body

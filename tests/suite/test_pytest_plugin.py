@@ -32,6 +32,7 @@ from tests.conformance.raw_server import (
     settings_values,
 )
 from tests.conformance.suite import SUITE, Ran, run, write_config
+from tests.forked import embedded_server
 
 pytestmark = pytest.mark.slow
 
@@ -439,6 +440,30 @@ def test_flags_and_variables_outrank_the_file(server: RawServer, tmp_path: Path)
     )
     assert done.code == 0, done.output
     assert verdicts(document)["terminal.exactly-one"] == "pass"
+
+
+def test_the_options_name_profile_and_variables(tmp_path: Path) -> None:
+    with embedded_server(profile="openai-chat", needs_token=False) as base_url:
+        options = (
+            "--harness-target",
+            base_url,
+            "--harness-profile",
+            "openai-chat",
+            "--harness-json",
+            "v.json",
+        )
+        done = run(
+            "pytest", str(SUITE), *options, "--harness-var", "model=m", "-k", "exactly_one", folder=tmp_path
+        )
+        found = verdicts(done.report(tmp_path / "v.json"))
+        assert (found["terminal.exactly-one"], found["ids.present"]) == ("pass", "inconclusive")
+        assert_untested(
+            run("pytest", str(SUITE), *options, folder=tmp_path),
+            "needs the variable model",
+            "--harness-var model=VALUE",
+        )
+    wrong = run("pytest", str(SUITE), "--harness-var", "model", folder=tmp_path)
+    assert "'model' is not a variable; write NAME=VALUE, or NAME:=JSON" in wrong.output
 
 
 # Tests that are wrong are the harness's own fault, and said to be.
