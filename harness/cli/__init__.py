@@ -35,6 +35,7 @@ _VERBS = (
     "report",
     "requirements",
     "serve",
+    "worker",
 )
 
 

@@ -190,6 +190,12 @@ read_only_option = click.option(
     is_flag=True,
     help="Conformance suite: no races and no hostile input, for a shared target; what needs them is not tested.",
 )
+locustfile_option = click.option(
+    "--locustfile",
+    type=click.Path(path_type=Path),
+    shell_complete=complete.files,
+    help="Your own locustfile, with your own journeys.  [default: the shipped one]",
+)
 out_option = click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from harness.atomic_file import open_log, temporary_folder
@@ -15,6 +16,7 @@ from harness.commands.load_process import (
     load_command_for,
     load_exit_code,
     load_problem,
+    refuse_impossible_load,
     show_load_log,
 )
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
@@ -22,8 +24,8 @@ from harness.commands.publication import evaluate_and_publish
 from harness.commands.repeats import FinishedTest, run_with_repeats
 from harness.config.settings import Settings
 from harness.exit_codes import PASSED
-from harness.load.bounds.limits import refuse_impossible
-from harness.load.locust.command import load_environment
+from harness.input_file import SETTINGS_BYTES, ensure_readable
+from harness.load.locust.command import RemoteWorkers, load_environment
 from harness.suite.preflight import ensure_testable
 from harness.terminal.output import Output
 
@@ -34,26 +36,42 @@ def run_load(
     artifacts: Artifacts = NO_ARTIFACTS,
     baseline: Path | None = None,
     output: Output | None = None,
+    *,
+    remote: RemoteWorkers | None = None,
+    locustfile: Path | None = None,
 ) -> int:
-    """Run the load. Returns the exit code. Errors and repeats: as run_check."""
+    """Run the load. Returns the exit code. Errors and repeats: as run_check.
+
+    remote: the workers to wait for; None starts processes on this machine. locustfile: None is the shipped one.
+    """
     artifacts.ensure_writable()
     require_readable(baseline)
     output = output or Output()
-    refuse_impossible(settings.load)
+    refuse_impossible_load(settings, remote)
+    if locustfile is not None:
+        ensure_readable(locustfile, "the locustfile", SETTINGS_BYTES)
     ensure_testable(settings)
     folder = out or output_dir.default_folder()
     if warning := too_short_for(baseline, settings):
         output.console.print(warning, markup=False)
     output.console.print(
-        f"load: {describe_load(settings)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
+        f"load: {describe_load(settings, remote)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
     )
     children = ChildProcesses()
     with suspend_workflow_commands(sys.stdout, "harness load"), children.signals():
-        tests = run_with_repeats(_load_only, settings, folder, baseline, children, output)
+        test = partial(_load_only, remote, locustfile)
+        tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("load", tests, settings, baseline, children, output, artifacts)
 
 
-def _load_only(settings: Settings, folder: Path, children: ChildProcesses, output: Output) -> FinishedTest:
+def _load_only(
+    remote: RemoteWorkers | None,
+    locustfile: Path | None,
+    settings: Settings,
+    folder: Path,
+    children: ChildProcesses,
+    output: Output,
+) -> FinishedTest:
     path = output_dir.begin(folder, settings)
     with (
         private_settings(settings.private_text()) as settings_file,
@@ -63,7 +81,8 @@ def _load_only(settings: Settings, folder: Path, children: ChildProcesses, outpu
         environment = load_environment(settings_file, clean_environment())
         live = shared / "live.json"
         with output.watch("harness load", live, None, lambda: children.interrupted) as poll:
-            load = children.start(load_command_for(settings, folder, live), environment, log)
+            command = load_command_for(settings, folder, live, remote, locustfile)
+            load = children.start(command, environment, log)
             load_code = load_exit_code(children.wait(load, poll), path, children)
             problem = load_problem(live)
         show_load_log(output, load_code, folder)

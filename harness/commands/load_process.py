@@ -7,25 +7,62 @@ from pathlib import Path
 from harness.commands.output_dir import LOAD_LOG
 from harness.commands.processes import ChildProcesses
 from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.exit_codes import NOT_TESTED
 from harness.formatting import counted
-from harness.load.locust.command import DEFAULT_USERS, load_command
+from harness.load.bounds.limits import limits_here, refuse_impossible
+from harness.load.locust.command import DEFAULT_USERS, RemoteWorkers, load_command
 from harness.results.reader import Results
 from harness.terminal.output import Output
 from harness.terminal.snapshot import read_document
 
 
-def describe_load(settings: Settings) -> str:
+def refuse_impossible_load(settings: Settings, remote: RemoteWorkers | None) -> None:
+    """Raises SettingsError for a load that is impossible, here or with these workers."""
+    if remote is None:
+        refuse_impossible(settings.load)
+        return
+    if settings.load.processes > 1:
+        raise SettingsError(
+            "--workers are processes that harness worker starts, so --processes (load.processes) cannot be set too; "
+            "leave it out, and start more workers"
+        )
+    if settings.gate.rerun_inconclusive:
+        raise SettingsError(
+            "workers end with their test, so a test with --workers cannot be repeated; leave out --rerun-inconclusive "
+            "(gate.rerun_inconclusive), and start the test again"
+        )
+    refuse_impossible(settings.load, limits=limits_here(remote.count, local=False))
+
+
+def describe_load(settings: Settings, remote: RemoteWorkers | None = None) -> str:
     """The load in one phrase: "5 runs/s for 120 s in 2 processes"."""
     load = settings.load
     users_or_rate = load.describe or counted(load.users or DEFAULT_USERS, "user")
-    return f"{users_or_rate} for {load.duration:g} s in {counted(load.processes, 'process', 'processes')}"
+    where = counted(load.processes, "process", "processes")
+    if remote is not None:
+        where = f"{counted(remote.count, 'worker')}, which connect to port {remote.port}"
+    return f"{users_or_rate} for {load.duration:g} s in {where}"
 
 
-def load_command_for(settings: Settings, folder: Path, live: Path) -> list[str]:
-    """The command that runs the configured load. live: the file for its live numbers."""
+def load_command_for(
+    settings: Settings,
+    folder: Path,
+    live: Path,
+    remote: RemoteWorkers | None = None,
+    locustfile: Path | None = None,
+) -> list[str]:
+    """The command that runs the configured load. live: the file for its live numbers. remote, locustfile: as of
+    `load_command`.
+    """
     return load_command(
-        settings.load, out=folder, host=settings.target.base_url, run_budget_s=settings.budgets.run, live=live
+        settings.load,
+        out=folder,
+        host=settings.target.base_url,
+        run_budget_s=settings.budgets.run,
+        live=live,
+        remote=remote,
+        file=locustfile,
     )
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 import tomlkit
 
 from harness.commands import output_dir
+from harness.commands.load_process import refuse_impossible_load
 from harness.commands.processes import ChildProcesses, clean_environment, private_settings
 from harness.config.settings import PASSWORD_VARIABLE, Settings
 from harness.errors import SettingsError
-from harness.load.bounds.limits import refuse_impossible
-from harness.load.locust.command import load_environment, page_command
+from harness.input_file import SETTINGS_BYTES, ensure_readable
+from harness.load.locust.command import RemoteWorkers, load_environment, page_command
 from harness.load.web.login import checked_password, new_password
 from harness.load.web.origin import LOOPBACK, is_loopback
 from harness.suite.preflight import ensure_testable
@@ -49,9 +50,17 @@ class PageAddress:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def run_load_web(settings: Settings, out: Path | None, address: PageAddress) -> int:
+def run_load_web(
+    settings: Settings,
+    out: Path | None,
+    address: PageAddress,
+    *,
+    remote: RemoteWorkers | None = None,
+    locustfile: Path | None = None,
+) -> int:
     """Serve the page and print its URL. Returns Locust's exit code, 130 if a test was interrupted.
 
+    remote, locustfile: as of `run_load`.
     The password is that of HARNESS_WEB_PASSWORD, or a random one, which is printed. Raises PreflightError if the
     target cannot be tested, SettingsError if the port is in use, if the load is impossible, or if other machines
     could use the page without a password.
@@ -63,7 +72,9 @@ def run_load_web(settings: Settings, out: Path | None, address: PageAddress) -> 
             "which asks for a password"
         )
     password = _password() if address.has_login else None
-    refuse_impossible(settings.load)
+    refuse_impossible_load(settings, remote)
+    if locustfile is not None:
+        ensure_readable(locustfile, "the locustfile", SETTINGS_BYTES)
     ensure_testable(settings)
     _ensure_free(address)
     folder = out or output_dir.default_folder()
@@ -76,6 +87,8 @@ def run_load_web(settings: Settings, out: Path | None, address: PageAddress) -> 
             address=address.host,
             port=address.port,
             login=address.has_login,
+            remote=remote,
+            file=locustfile,
         )
         environment = load_environment(file, clean_environment())
         if password is not None:
