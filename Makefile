@@ -18,7 +18,7 @@ help:
 	@echo "make test             install everything and run all checks that CI runs"
 	@echo "make test-exhaustive  run the property tests with all their examples"
 	@echo "make fuzz             try random inputs for ten minutes (SECONDS=600), and keep what fails in .hypothesis/fuzz"
-	@echo "make lint             check style, types and import direction"
+	@echo "make lint             check style, types, import direction, and the files of deployments"
 	@echo "make format           fix style and formatting"
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
 	@echo "make hostile          test suite and load against every hostile server (hours)"
@@ -81,6 +81,12 @@ lint: $(VENV)/.dev
 	cd $(TREE) && $(CURDIR)/$(BIN)/mypy --cache-dir $(CURDIR)/.mypy_cache --config-file $(CURDIR)/pyproject.toml -p harness
 	cd $(TREE) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --cache-dir $(CURDIR)/.import_linter_cache \
 		--config $(CURDIR)/pyproject.toml
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.gitlab-ci docs/ci/gitlab-ci.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows docs/ci/github-workflow.yml
+	$(BIN)/zizmor --offline --quiet --no-progress action.yml docs/ci/github-workflow.yml
+	$(BIN)/python -m scripts.chart
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
@@ -117,7 +123,8 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group build -o requirements.lock
-	$(COMPILE) pyproject.toml --group build --group dev -c requirements.lock -o requirements-dev.lock
+	$(COMPILE) pyproject.toml --group build --extra otel --extra parquet -c requirements.lock -o requirements-image.lock
+	$(COMPILE) pyproject.toml --group build --group dev -c requirements-image.lock -o requirements-dev.lock
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info harness-results harness/transport/*.so
