@@ -9,7 +9,14 @@ import pytest
 
 from harness.commands.processes import clean_environment
 from harness.config.load_settings import LoadSettings
-from harness.load.locust.command import load_command, load_environment, locustfile
+from harness.load.locust.command import (
+    RemoteWorkers,
+    load_command,
+    load_environment,
+    locustfile,
+    page_command,
+    worker_command,
+)
 
 
 def option(command: list[str], name: str) -> str:
@@ -120,3 +127,25 @@ def test_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.chdir(tmp_path)
     environment = load_environment(Path("s.toml"), {"A": "b", "HARNESS_CONFIG": "old"})
     assert environment == {"A": "b", "HARNESS_CONFIG": str(tmp_path / "s.toml")}
+
+
+def test_workers_of_other_machines() -> None:
+    remote = RemoteWorkers(3, "10.0.0.1", 6000, wait_s=90.5)
+    command = load_command(LoadSettings(rate=100), remote=remote, file=Path("mine.py"))
+    assert "--master" in command
+    assert "--processes" not in command
+    assert option(command, "-f") == "mine.py"
+    assert option(command, "--expect-workers") == option(command, "--users") == "3"
+    assert option(command, "--expect-workers-max-wait") == "91"
+    assert option(command, "--master-bind-host") == "10.0.0.1"
+    assert option(command, "--master-bind-port") == "6000"
+    page = page_command(
+        LoadSettings(rate=100), out=Path("o"), host=None, address="::1", port=1, login=True, remote=remote
+    )
+    assert "--expect-workers" not in page  # tests are started by hand, when the workers are there
+    assert option(page, "--users") == "3"
+    worker = worker_command("10.0.0.1", 6000, Path("mine.py"))
+    assert "--worker" in worker
+    assert option(worker, "-f") == "mine.py"
+    assert (option(worker, "--master-host"), option(worker, "--master-port")) == ("10.0.0.1", "6000")
+    assert option(worker, "--exit-code-on-error") == "0"  # the master has the verdict
