@@ -1,14 +1,27 @@
-"""JMESPath expressions in a profile: where in an event, an answer or its header something stands."""
+"""JMESPath expressions in a profile: where in an event, an answer or its header something stands.
+
+A profile may be from an unknown source, and what its expressions are applied to is from a server. An expression is
+limited in its length, its depth and its `_growth`, so that it takes about as long as reading the event did.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+MAX_CHARACTERS = 1000
+MAX_DEPTH = 30
+MAX_GROWTH = 100
+_SHOWN_CHARACTERS = 80
+#: What evaluation raises where a function or comparison gets a value that it is not for. The library checks only some:
+#: ceil() of infinity, a text compared with a number, contains() in a text, merge() with a list, a step of 0.
+_DOES_NOT_FIT = (JMESPathError, ArithmeticError, AttributeError, RecursionError, TypeError, ValueError)
 
 
 class Expression:
@@ -18,21 +31,31 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        shown = repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
+        if len(text) > MAX_CHARACTERS:
+            raise ValueError(f"the expression {shown} has more than {MAX_CHARACTERS:,} characters")
         try:
             self._compiled = jmespath.compile(text)
-        except JMESPathError as problem:
+        except (JMESPathError, ValueError) as problem:  # ValueError: a number of 5,000 digits
             reason = str(problem).splitlines()[0].rstrip(".:")
-            raise ValueError(f"{text!r} is not a JMESPath expression: {reason}") from None
+            raise ValueError(f"{shown} is not a JMESPath expression: {reason}") from None
+        except RecursionError:
+            raise ValueError(_TOO_DEEP.format(shown)) from None
+        if _is_deeper(self._compiled.parsed, MAX_DEPTH):
+            raise ValueError(_TOO_DEEP.format(shown))
+        if _growth(self._compiled.parsed) > MAX_GROWTH:
+            raise ValueError(
+                f"the expression {shown} may make values more than {MAX_GROWTH} times as large as an event: "
+                "put lists and objects that it makes into each other less often"
+            )
         if _negates_first_part(self._compiled.parsed):
-            raise ValueError(f"{text!r}: in JMESPath, ! applies to the name next to it only: write !(…)")
+            raise ValueError(f"{shown}: in JMESPath, ! applies to the name next to it only: write !(…)")
 
     def find(self, document: Mapping[str, Any]) -> Any:
         """The value in `document`; None if there is none, or if a function gets a value of the wrong type."""
         try:
             return self._compiled.search(document)
-        except (
-            JMESPathError
-        ):  # for example join() over something other than a list: that event does not have it
+        except _DOES_NOT_FIT:  # for example join() over something other than a list: that event does not have it
             return None
 
     def text_in(self, document: Mapping[str, Any]) -> str | None:
@@ -98,6 +121,42 @@ def _compiled(value: Any) -> Expression:
     return Expression(value)
 
 
+_TOO_DEEP = f"the expression {{}} is nested more than {MAX_DEPTH} levels deep"
+
+
+def _is_deeper(node: Mapping[str, Any], levels: int) -> bool:
+    level = [node]
+    for _ in range(levels):
+        level = [child for parent in level for child in parent["children"] if isinstance(child, Mapping)]
+        if not level:
+            return False
+    return True
+
+
+def _growth(node: Mapping[str, Any]) -> int:
+    """How many times as large as the document the value of an expression may be, about, and the time that it takes.
+
+    Steps that follow each other multiply: of ``[@, @] | [@, @]`` each doubles the value.
+    """
+    kind, value = node["type"], node.get("value")
+    parts = [max(1, _growth(child)) for child in node["children"] if isinstance(child, Mapping)]
+    if kind == "literal":
+        return str(value).count(",") + 1 if isinstance(value, list | dict) else 1
+    if kind == "function_expression" and value == "join" and parts:
+        separator = node["children"][0].get("value")
+        return prod(parts) * (len(separator) or 1 if isinstance(separator, str) else MAX_GROWTH + 1)
+    if kind == "function_expression" and value == "to_string":
+        return _ESCAPE_CHARACTERS * sum(parts)
+    if kind in {"or_expression", "and_expression"}:
+        return max(parts)
+    if kind in {"multi_select_list", "multi_select_dict", "comparator"}:
+        return sum(parts)
+    if kind == "function_expression" and value != "map":
+        return sum(parts)
+    return prod(parts)
+
+
+_ESCAPE_CHARACTERS = 6  # of a character in JSON, at most
 _ONLY_NAMES = "keys"  # the function that reads the names of members, not their values
 _STEPS = frozenset({"subexpression", "index_expression", "projection", "pipe"})
 

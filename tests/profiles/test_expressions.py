@@ -57,6 +57,62 @@ def test_what_is_no_expression(text: str) -> None:
         Expression(text)
 
 
+DOUBLED = " | ".join(["[@, @]"] * 7)
+STRANGERS = {
+    "long": ("a" * 1001, "has more than 1,000 characters"),
+    "a quote that stays open": ("'" + "x" * 900, "is not a JMESPath expression"),
+    "parentheses": ("(" * 499 + "a" + ")" * 499, "is nested more than 30 levels deep"),
+    "parentheses, few": ("(" * 29 + "!a" + ")" * 29, ""),
+    "negations": ("!" * 900 + "a", "is nested more than 30 levels deep"),
+    "pipes": ("|".join("a" * 400), "is nested more than 30 levels deep"),
+    "a deep literal": ("`" + "[" * 990 + "`", "is nested more than 30 levels deep"),
+    "lists that stay open": ("[" * 900, "is nested more than 30 levels deep"),
+    "a number of 900 digits": (f"a[{'9' * 900}]", ""),
+    "lists doubled": (DOUBLED, "more than 100 times as large"),
+    "lists doubled in a function": (f"to_string({DOUBLED})", "more than 100 times as large"),
+    "objects doubled": (" | ".join(["{a: @, b: @}"] * 7), "more than 100 times as large"),
+    "texts doubled": (" | ".join(["join('', [@, @])"] * 7), "more than 100 times as large"),
+    "a separator of the server": ("join(data.a, data.list)", "more than 100 times as large"),
+    "a long separator": (f"join('{'x' * 101}', data.list)", "more than 100 times as large"),
+    "quotes in quotes": ("to_string([to_string([to_string([a])])])", "more than 100 times as large"),
+    "loops in loops": (
+        "map(&map(&map(&a, `[1,2,3,4,5]`), `[1,2,3,4,5]`), `[1,2,3,4,5]`)",
+        "more than 100 times as large",
+    ),
+    "wide": ("[" + ",".join("a" * 101) + "]", "more than 100 times as large"),
+    "not so wide": ("[" + ",".join("a" * 100) + "]", ""),
+    "a comparison with a long text": (f"a == '{'x' * 900}'", ""),
+}
+
+
+@pytest.mark.parametrize(("text", "problem"), STRANGERS.values(), ids=STRANGERS)
+def test_what_would_take_long_or_much_is_refused(text: str, problem: str) -> None:
+    if not problem:
+        Expression(text).find(EVENT)
+        return
+    with pytest.raises(ValueError, match=problem) as refused:
+        Expression(text)
+    assert len(str(refused.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ceil(data.infinite)",
+        "avg(data.large)",
+        "data.a.b < data.n",
+        "contains(data.a.b, data.n)",
+        "merge(data, data.list)",
+        "data.list[0:1:0]",
+        "sum(data.list)",
+    ],
+)
+def test_a_value_that_an_expression_is_not_for_is_none(text: str) -> None:
+    """A server decides what is in an event."""
+    document = {"data": {**EVENT["data"], "infinite": float("inf"), "large": [10**3999, 10**3999]}}
+    assert Expression(text).find(document) is None
+
+
 @pytest.mark.parametrize("text", ["!data.absent", "data.a && !data.b.c", "join('', !data.x)"])
 def test_a_negation_that_is_never_true(text: str) -> None:
     with pytest.raises(ValueError, match=r"write !\(…\)"):
