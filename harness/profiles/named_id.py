@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from harness.profiles.profile import Profile, Resume
+from harness.profiles.templates import value_in
 from harness.protocol.request import HttpRequest
 from harness.protocol.strict_json import loads
 
-_LAST_ID = "${last_id}"
-_PLACEHOLDER = re.compile(r"\$\{[^}]*\}")
+_NAME = "last_id"
+_LAST_ID = f"${{{_NAME}}}"
 
 
 def named_id(profile: Profile, request: HttpRequest) -> str | None:
@@ -28,13 +29,13 @@ def _named_id(resume: Resume, request: HttpRequest) -> str | None:
     for name, template in resume.headers.items():
         if _LAST_ID in template:
             sent = request.header(name.lower())
-            return None if sent is None else _filled(template, sent)
+            return None if sent is None else value_in(sent, template, _NAME)
     if resume.path is not None and _LAST_ID in resume.path:
-        found = _filled(resume.path, request.target)
+        found = value_in(request.target, resume.path, _NAME)
         return None if found is None else unquote(found)
     for name, template in (resume.form or {}).items():
         if _LAST_ID in template:
-            return next((_filled(template, value) for at, value in _form(request) if at == name), None)
+            return next((value_in(value, template, _NAME) for at, value in _form(request) if at == name), None)
     if resume.json_body is not None and resume.path is not None:
         return _in_json(resume.json_body, request)
     return None
@@ -49,17 +50,6 @@ def requested_run_id(profile: Profile, request: HttpRequest) -> str | None:
         return None
     value = body.get(name) if isinstance(body, dict) else None
     return value if isinstance(value, str) else None
-
-
-def _filled(template: str, text: str) -> str | None:
-    """The part of `text` at the place where the template has the id."""
-    pattern, done = "", 0
-    for match in _PLACEHOLDER.finditer(template):
-        pattern += re.escape(template[done : match.start()])
-        pattern += "(.*)" if match[0] == _LAST_ID else ".*"
-        done = match.end()
-    found = re.fullmatch(pattern + re.escape(template[done:]), text, re.DOTALL)
-    return None if found is None else found[1]
 
 
 def _form(request: HttpRequest) -> Iterator[tuple[str, str]]:

@@ -11,10 +11,9 @@ from urllib.parse import quote, urlencode
 from urllib3.filepost import encode_multipart_formdata
 
 from harness.profiles.profile import Request
-from harness.profiles.templates import fill, placeholders
+from harness.profiles.templates import PLACEHOLDER, fill, placeholders
 from harness.protocol.request import HttpRequest
 
-_PATH_PLACEHOLDER = re.compile(r"(\$\{[^}]*\})")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
@@ -76,10 +75,7 @@ def without_placeholder(part: Request, name: str) -> Request:
 
 def _path(template: str, values: Mapping[str, Any]) -> str:
     """The path and query, with their values as URLs write them."""
-    return "".join(
-        quote(_text(fill(piece, values)), safe="") if piece.startswith("${") else piece
-        for piece in _PATH_PLACEHOLDER.split(template)
-    )
+    return PLACEHOLDER.sub(lambda match: quote(_text(fill(match[0], values)), safe=""), template)
 
 
 def _text(value: Any) -> str:

@@ -7,7 +7,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+#: Possessive, and not over the beginning of another one: a text may have thousands that stay open.
+PLACEHOLDER = re.compile(r"\$\{((?:[^}$]|\$(?!\{))*+)\}")
+_SHOWN_CHARACTERS = 80
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 UUID = "uuid"
@@ -17,9 +19,9 @@ UUID = "uuid"
 def placeholders(template: Any) -> Iterator[str]:
     """The names of all placeholders in a text, or in the texts of a JSON value. Raises ValueError for a wrong one."""
     if isinstance(template, str):
-        for name in _PLACEHOLDER.findall(template):
+        for name in PLACEHOLDER.findall(template):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"${{{name}}} is not a placeholder: a name has letters, digits and _")
+                raise ValueError(f"${{{name[:_SHOWN_CHARACTERS]}}} is not a placeholder: a name has letters, digits and _")
             yield name
     elif isinstance(template, Mapping):
         for name, value in template.items():
@@ -36,15 +38,39 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
     Raises KeyError with the name of a placeholder that has no value.
     """
     if isinstance(template, str):
-        alone = _PLACEHOLDER.fullmatch(template)
+        alone = PLACEHOLDER.fullmatch(template)
         if alone is not None:
             return _value(alone[1], values)
-        return _PLACEHOLDER.sub(lambda match: str(_value(match[1], values)), template)
+        return PLACEHOLDER.sub(lambda match: str(_value(match[1], values)), template)
     if isinstance(template, Mapping):
         return {fill(name, values): fill(value, values) for name, value in template.items()}
     if isinstance(template, list | tuple):
         return [fill(value, values) for value in template]
     return template
+
+
+def value_in(text: str, template: str, name: str) -> str | None:
+    """What a placeholder was replaced with in a text; None if the text is not one of the template.
+
+    Where several readings fit, each placeholder takes as much as it can, from the first one on. The time is linear in
+    the length of the text, however many placeholders there are.
+    """
+    first, *rest = PLACEHOLDER.split(template)  # rest: a name, the text after it, the next name …
+    if not rest or len(text) < len(first) + len(rest[-1]):
+        return None
+    if not (text.startswith(first) and text.endswith(rest[-1])):
+        return None
+    end = len(text) - len(rest[-1])
+    values = {}
+    for place in range(len(rest) - 2, 0, -2):
+        literal = rest[place - 1]
+        at = text.rfind(literal, len(first), end)
+        if at < 0:
+            return None
+        values[rest[place]] = text[at + len(literal) : end]
+        end = at
+    values[rest[0]] = text[len(first) : end]
+    return values.get(name)
 
 
 def _value(name: str, values: Mapping[str, Any]) -> Any:

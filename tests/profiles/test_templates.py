@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from harness.profiles.templates import fill, placeholders
+from harness.profiles.templates import fill, placeholders, value_in
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,37 @@ def test_names_in_any_place() -> None:
 def test_what_is_no_placeholder(template: Any) -> None:
     with pytest.raises(ValueError, match="is not a placeholder"):
         list(placeholders(template))
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "value"),
+    [
+        ("/runs/${a}/events?after=${id}", "/runs/r/events?after=7", "7"),
+        ("/runs/${id}/events", "/runs//events", ""),
+        ("/runs/${id}/events", "/runs/events", None),
+        ("/runs/${id}/events", "/run/7/events", None),
+        ("/runs/${id}/events", "/runs/7/event", None),
+        ("${a}:${id}", "x:y:7", "7"),  # the first one takes as much as it can
+        ("${id}:${a}", "x:y:7", "x:y"),
+        ("${id}-${id}", "7-8", "7"),
+        ("${a}${id}", "x", ""),
+        ("${a}/b/${id}", "x/c/7", None),
+        ("${id}", "7", "7"),
+        ("aba${id}ba", "aba", None),  # both ends cannot be the same characters
+        ("plain", "plain", None),
+    ],
+)
+def test_what_a_placeholder_was_replaced_with(template: str, text: str, value: str | None) -> None:
+    assert value_in(text, template, "id") == value
+
+
+def test_a_template_of_a_stranger_takes_linear_time() -> None:
+    """As regular expressions both would take hours."""
+    many = "${a}a" * 5000
+    assert value_in("a" * 20_000, many + "${id}b", "id") is None
+    assert value_in("a" * 20_000, many + "${id}", "id") == ""
+    assert list(placeholders("${" * 400_000)) == []
+    with pytest.raises(ValueError, match="is not a placeholder"):
+        list(placeholders("${a b}"))
+    with pytest.raises(ValueError, match="is not a placeholder"):
+        list(placeholders("${${" + "$" * 900_000 + "{}"))
