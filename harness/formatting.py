@@ -92,6 +92,11 @@ def visible(text: str, keep: str = "") -> str:
     return "".join(char if char.isprintable() or char in keep else escaped(char) for char in text)
 
 
+def shortened(text: str, limit: int = 80) -> str:
+    """The beginning of a text that is longer than `limit` characters, with a mark."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
 def escaped(char: str) -> str:
     r"""One character as an ASCII escape: ``\x1b``, ``\n``, ``\u202e``."""
     return char.encode("unicode_escape").decode("ascii")

@@ -12,7 +12,7 @@ from rich.text import Text
 from harness.contract.rules.rule import quoted
 from harness.errors import SettingsError
 from harness.exit_codes import FAILED, PASSED
-from harness.formatting import counted
+from harness.formatting import counted, visible
 from harness.input_file import read_bytes
 from harness.profiles import library
 from harness.profiles.capability import Capability
@@ -25,6 +25,8 @@ from harness.terminal.safe_console import SafeConsole
 MAX_CAPTURE_BYTES = 64 * 1024 * 1024
 """A recorded answer may not be larger."""
 _SHOWN_CHARS = 60
+_EVENTS_SHOWN = 1000
+_PROBLEMS_SHOWN = 50
 _SAME_SHOWN = 3  # of successive tokens; the rest are one line
 
 
@@ -51,7 +53,7 @@ def print_profile(name: str) -> None:
     if lacks:
         console.print(Text(f"  promises no: {', '.join(lacks)}"))
     console.print()
-    print(text.rstrip())
+    print(visible(text.rstrip(), keep="\n\t"))
 
 
 def check_profile(name: str, captures: Sequence[Path]) -> int:
@@ -65,7 +67,7 @@ def check_profile(name: str, captures: Sequence[Path]) -> int:
     unfit = streams = 0
     for path in captures:
         for answer in _answers(path):
-            label = f"{path}: {answer.label}" if answer.label else str(path)
+            label = visible(f"{path}: {answer.label}" if answer.label else str(path))
             if not answer.is_stream:
                 console.print(
                     Text(f"{label}: not a stream: status {answer.status}, {answer.media_type or 'no type'}")
@@ -95,8 +97,9 @@ def _print_stream(console: Console, profile: Profile, answer: CapturedAnswer, la
     console.print(Text(label, style="bold"))
     table = Table("event", "type", "id", "is", "text", box=None, pad_edge=True)
     alike = 0
+    shown_events = stream.events[:_EVENTS_SHOWN]
     for number, (event, following) in enumerate(
-        zip(stream.events, [*stream.events[1:], None], strict=True), 1
+        zip(shown_events, [*shown_events[1:], None][: len(shown_events)], strict=True), 1
     ):
         alike = alike + 1 if _is_plain_token(event) else 0
         if alike > _SAME_SHOWN and following is not None and _is_plain_token(following):
@@ -106,9 +109,14 @@ def _print_stream(console: Console, profile: Profile, answer: CapturedAnswer, la
         shown = (event.type, event.id or "", _meaning(event), _shown_text(event))
         table.add_row(str(number), *(Text(quoted(part, _SHOWN_CHARS)[1:-1]) for part in shown))
     console.print(table)
+    if left_out := len(stream.events) - len(shown_events):
+        console.print(Text(f"  … {counted(left_out, 'more event')}"))
     console.print(Text(f"  {_summary(stream, answer)}"))
-    for problem in stream.problems:
+    for problem in stream.problems[:_PROBLEMS_SHOWN]:
         console.print(Text(f"  does not fit: {problem}", style="red"))
+    if len(stream.problems) > _PROBLEMS_SHOWN:
+        more = counted(len(stream.problems) - _PROBLEMS_SHOWN, "more problem")
+        console.print(Text(f"  … {more}", style="red"))
     console.print()
     return not stream.problems
 

@@ -38,6 +38,7 @@ from harness.profiles import library
 from harness.profiles.capability import Capability
 from harness.profiles.profile import Profile
 from harness.profiles.workflow_actions.request import PREVIOUS_OUTPUT
+from harness.protocol.request import FIELD_NAME
 
 ENV_PREFIX = "HARNESS_"
 CONFIG_VARIABLE = "HARNESS_CONFIG"
@@ -77,13 +78,12 @@ def _previous_output() -> dict[str, JsonValue]:
 Token = Annotated[SecretStr, AfterValidator(_is_header_value)]
 JsonObject = Annotated[dict[str, JsonValue], AfterValidator(_is_json_without_null)]
 Action = JsonObject | Annotated[str, Field(min_length=1)]
-_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password|credential|signature", re.IGNORECASE)
 
 
 def _are_header_fields(fields: dict[str, SecretStr]) -> dict[str, SecretStr]:
     for name, value in fields.items():
-        if not _HEADER_NAME.fullmatch(name):
+        if not FIELD_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header field")
         if not re.fullmatch(r"[\t\x20-\x7e]*", value.get_secret_value()):
             raise ValueError(f"the value of {name} contains a line break or another control character")

@@ -16,7 +16,6 @@ from propcache.api import cached_property
 from harness.contract.decoding.body import DecodedBody, decoded_body
 from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.decoding.full_decoder import FullDecoder
-from harness.contract.decoding.limits import frame_cost
 from harness.contract.decoding.memory import recent
 from harness.contract.decoding.read_log import Read, ReadLog, body_of
 from harness.contract.decoding.response import Response, ResponseSummary
@@ -28,6 +27,7 @@ from harness.profiles.profile import Profile
 from harness.profiles.workflow_actions.conflict import carries_conflict_code
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.http1 import ResponseHead
+from harness.protocol.memory_cost import frame_cost
 from harness.protocol.request import HttpRequest
 
 _IDENTITY_BYTES = 400

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 from harness.profiles.event_rules import (
@@ -17,6 +16,7 @@ from harness.profiles.event_rules import (
     EventRule,
     Events,
     Ids,
+    is_one_of,
 )
 from harness.profiles.expressions import Expression
 from harness.profiles.run_event import PairMark, RunEvent
@@ -30,6 +30,7 @@ class EventReader:
     def __init__(self, events: Events, ids: Ids | None) -> None:
         self._events = events
         self._ids = ids
+        self._further = tuple(name for name in (*events.other, *events.first) if name != ANY_TYPE)
         self._contents = self._events.rules(CONTENTS)
         self._outcomes = self._events.rules(OUTCOMES)
         end = self._events.end
@@ -66,7 +67,7 @@ class EventReader:
         tokens = self._output_tokens(document)
         is_documented = (
             any((content, outcome, is_note, is_keepalive, is_end, tokens is not None))
-            or any(fnmatchcase(kind, name) for name in (*events.other, *events.first) if name != ANY_TYPE)
+            or is_one_of(kind, self._further)
             or any(kind in pair[:2] for pair in events.pairs)
         )
         return RunEvent(
@@ -122,7 +123,7 @@ def _first(rules: list[tuple[str, EventRule]], kind: str, document: Mapping[str,
 
 
 def _matches(rule: EventRule, kind: str, document: Mapping[str, Any]) -> bool:
-    if rule.types and not any(fnmatchcase(kind, name) for name in rule.types):
+    if rule.types and not is_one_of(kind, rule.types):
         return False
     return rule.where is None or rule.where.holds(document)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import translate
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -15,7 +18,20 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+MOST_NAMES = 200
+"""The most entries of a list or table in a profile: each event may be compared with all of them."""
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Names = Annotated[tuple[Name, ...], Field(max_length=MOST_NAMES)]
+
+
+@lru_cache(maxsize=1024)
+def _pattern(names: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(translate, names)) or r"(?!)")
+
+
+def is_one_of(kind: str, names: tuple[str, ...]) -> bool:
+    """Whether a type is one of these names, in which `*` stands for any characters."""
+    return _pattern(names).match(kind) is not None
 
 
 def as_tuple(value: Any) -> Any:
@@ -27,7 +43,7 @@ class EventRule(Part):
     """Which events have one meaning: those of a type, those for which an expression holds, or both."""
 
     #: The event's type, or several; `*` stands for any characters.
-    types: tuple[Name, ...] = Field(default=(), alias="is")
+    types: Names = Field(default=(), alias="is")
     #: Must hold too. Expressions see `data`, `event` and `id`.
     where: Expression | None = None
     #: Where visible text stands: a piece of a token, the whole text of a snapshot or an outcome.
@@ -97,11 +113,11 @@ class Events(Part):
     #: Events that only keep the connection open. Comments always do.
     keepalive: EventRule | None = None
     #: Types of the first event.
-    first: tuple[Name, ...] = ()
+    first: Names = ()
     #: Further types that the API documents. With others a stream has an event that the profile does not know.
-    other: tuple[Name, ...] = ()
+    other: Names = ()
     #: Types that open and close something: opening type, closing type, and the expression that names what.
-    pairs: tuple[tuple[Name, Name, Expression | Literal[""]], ...] = ()
+    pairs: tuple[tuple[Name, Name, Expression | Literal[""]], ...] = Field(default=(), max_length=20)
     #: Data of the events: JSON objects, or any JSON value.
     data: Literal["object", "any"] = "object"
     #: What ends the stream: "outcome" (the event that tells it), "close" (the connection alone), the data of a last

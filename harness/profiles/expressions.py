@@ -15,10 +15,11 @@ from jmespath.exceptions import JMESPathError
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from harness.formatting import shortened
+
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 30
 MAX_GROWTH = 100
-_SHOWN_CHARACTERS = 80
 #: What evaluation raises where a function or comparison gets a value that it is not for. The library checks only some:
 #: ceil() of infinity, a text compared with a number, contains() in a text, merge() with a list, a step of 0.
 _DOES_NOT_FIT = (JMESPathError, ArithmeticError, AttributeError, RecursionError, TypeError, ValueError)
@@ -31,7 +32,7 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        shown = repr(text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…")
+        shown = repr(shortened(text))
         if len(text) > MAX_CHARACTERS:
             raise ValueError(f"the expression {shown} has more than {MAX_CHARACTERS:,} characters")
         try:
@@ -55,7 +56,9 @@ class Expression:
         """The value in `document`; None if there is none, or if a function gets a value of the wrong type."""
         try:
             return self._compiled.search(document)
-        except _DOES_NOT_FIT:  # for example join() over something other than a list: that event does not have it
+        except (
+            _DOES_NOT_FIT
+        ):  # for example join() over something other than a list: that event does not have it
             return None
 
     def text_in(self, document: Mapping[str, Any]) -> str | None:

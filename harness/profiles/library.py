@@ -14,6 +14,7 @@ import tomlkit
 from pydantic import ValidationError
 
 from harness.errors import SettingsError
+from harness.formatting import shortened, visible
 from harness.input_file import SETTINGS_BYTES, parse_toml, read_text
 from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 
@@ -22,6 +23,7 @@ ENTRY_POINTS = "harness.profiles"
 DEFAULT = "workflow-actions"
 """The API of a target without the setting."""
 _SUFFIX = ".toml"
+_LONGEST_NAME = 100
 
 
 @lru_cache(maxsize=1)
@@ -48,14 +50,14 @@ def source(name_or_path: str) -> tuple[str, str]:
         return file.read_text(encoding="utf-8"), f"the profile {name_or_path} of {point.value}"
     path = Path(name_or_path)
     if path.suffix != _SUFFIX:
-        near = get_close_matches(name_or_path, names(), n=1)
+        near = get_close_matches(name_or_path[:_LONGEST_NAME], names(), n=1)
         hint = (
             f"; did you mean {near[0]}?"
             if near
             else f": use one of {', '.join(names())}, or the path of a file"
         )
-        raise SettingsError(f"there is no profile {name_or_path!r}{hint}")
-    return read_text(path, "the profile", SETTINGS_BYTES), f"the profile {path}"
+        raise SettingsError(f"there is no profile {shortened(repr(name_or_path))}{hint}")
+    return read_text(path, "the profile", SETTINGS_BYTES), f"the profile {visible(str(path))}"
 
 
 def load(name_or_path: str) -> Profile:
@@ -88,11 +90,12 @@ def parse(text: str, label: str) -> Profile:
 def _sentence(problem: ValidationError) -> str:
     """The first problem: where, and what is wrong there."""
     first = problem.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"] if part not in _UNION_BRANCHES)
+    place = shortened(".".join(str(part) for part in first["loc"] if part not in _UNION_BRANCHES))
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
         message = "there is no such field"
-    return f"{place}: {message}" if place else message
+    message = shortened(visible(message), 300)
+    return f"{visible(place)}: {message}" if place else message
 
 
 _UNION_BRANCHES = {"EventRule", "constrained-str", "function-wrap[_keep_order()]"}

@@ -35,7 +35,9 @@ def _named_id(resume: Resume, request: HttpRequest) -> str | None:
         return None if found is None else unquote(found)
     for name, template in (resume.form or {}).items():
         if _LAST_ID in template:
-            return next((value_in(value, template, _NAME) for at, value in _form(request) if at == name), None)
+            return next(
+                (value_in(value, template, _NAME) for at, value in _form(request) if at == name), None
+            )
     if resume.json_body is not None and resume.path is not None:
         return _in_json(resume.json_body, request)
     return None

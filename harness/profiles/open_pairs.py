@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.formatting import shortened
 from harness.profiles.run_event import PairMark, RunEvent
 
 
@@ -48,4 +49,4 @@ class OpenPairs:
 
 
 def _words(opening: str, key: str) -> str:
-    return f"{opening} {key!r}" if key else opening
+    return f"{opening} {shortened(key)!r}" if key else opening

@@ -13,14 +13,14 @@ from pydantic import Field, PrivateAttr, StringConstraints, model_validator
 
 from harness.profiles.capability import Capability
 from harness.profiles.event_reader import EventReader
-from harness.profiles.event_rules import END_CLOSE, Events, Ids, Name, Part, as_tuple
+from harness.profiles.event_rules import END_CLOSE, MOST_NAMES, Events, Ids, Name, Names, Part, as_tuple
 from harness.profiles.expressions import Expression
+from harness.profiles.request_parts import FieldName, HeaderFields, JsonBody, RequestPath
 from harness.profiles.run_event import FrameReader
 from harness.profiles.templates import UUID, placeholders
 from harness.profiles.workflow_actions.reader import WorkflowActionsReader
 
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-_Path = Annotated[str, StringConstraints(pattern="^/")]
 _Status = Annotated[int, Field(ge=400, le=499)]
 
 
@@ -29,9 +29,9 @@ class _Message(Part):
 
     method: _Method = "POST"
     #: Header fields in addition to those of every request (Authorization, Content-Type, Accept).
-    headers: dict[str, str] = Field(default={})
+    headers: HeaderFields = Field(default={})
     #: The body as JSON.
-    json_body: Any = Field(default=None, alias="json")
+    json_body: JsonBody = Field(default=None, alias="json")
     #: The body as fields of a form.
     form: dict[str, str] | None = None
     #: How the form is written.
@@ -54,14 +54,14 @@ class Request(_Message):
     """A request as the API documents it."""
 
     #: Path with query, from the base URL.
-    path: _Path
+    path: RequestPath
 
 
 class Create(Request):
     """A request before each run, for example the one that opens a session."""
 
     #: What later requests need of the answer, by name: an expression over `body`, `header` and `status`.
-    keep: dict[Name, Expression] = Field(default={})
+    keep: dict[Name, Expression] = Field(default={}, max_length=MOST_NAMES)
 
 
 class Resume(_Message):
@@ -71,7 +71,7 @@ class Resume(_Message):
     #: first event.
     starts: Literal["after", "snapshot", "start"] = Field(alias="from")
     #: Without a path it is the run's own request with the same key, and with these header fields.
-    path: _Path | None = None
+    path: RequestPath | None = None
     #: The id with which `from = "after"` starts with the first event; empty: the request without ${last_id} does.
     #: Absent if a run cannot be read again from its first event.
     beginning: str | None = None
@@ -126,7 +126,7 @@ class OutcomeRequest(Request):
 class Idempotency(Part):
     """The key that makes a retry the same run."""
 
-    header: Name
+    header: FieldName
     #: What the same key with a different body gets: rejected with this status, or undocumented.
     conflict: _Status | Literal["undocumented"] = "undocumented"
 
@@ -134,11 +134,11 @@ class Idempotency(Part):
 class Rejects(Part):
     """The status of requests that the API must not accept."""
 
-    malformed: tuple[_Status, ...] = ()
-    missing: tuple[_Status, ...] = ()
-    unauthenticated: tuple[_Status, ...] = ()
+    malformed: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
+    missing: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
+    unauthenticated: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
     #: Names that the body must have.
-    required: tuple[Name, ...] = ()
+    required: Names = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -149,6 +149,7 @@ class Rejects(Part):
         return {name: as_tuple(member) for name, member in value.items()}
 
 
+_MOST_LISTED = 10
 #: Placeholders that the harness fills.
 _GIVEN = frozenset({"prompt", UUID})
 RUN_ID, LAST_ID = "run_id", "last_id"
@@ -164,11 +165,11 @@ class Profile(Part):
 
     name: Annotated[str, StringConstraints(pattern="^[a-z0-9]+(-[a-z0-9]+)*$", max_length=40)]
     #: One line: the API and its version.
-    title: str = ""
+    title: Annotated[str, StringConstraints(max_length=200)] = ""
     #: Variables that a user sets, by name, with what they are.
-    needs: dict[Name, str] = Field(default={})
+    needs: dict[Name, str] = Field(default={}, max_length=MOST_NAMES)
     #: Variables with a new value for each run.
-    variables: dict[Name, str] = Field(default={}, alias="vars")
+    variables: dict[Name, str] = Field(default={}, alias="vars", max_length=MOST_NAMES)
     #: The API is used without a token.
     no_auth: bool = False
     create: Create | None = None
@@ -202,7 +203,7 @@ class Profile(Part):
             if unknown := sorted(used - known):
                 raise ValueError(
                     f"[{part}] uses ${{{unknown[0]}}}, which is nowhere defined; it may use "
-                    + ", ".join(f"${{{name}}}" for name in sorted(known))
+                    + ", ".join(f"${{{name}}}" for name in sorted(known)[:_MOST_LISTED])
                 )
             if "run_id" in used and self.events.run_id is None:
                 raise ValueError(f"[{part}] uses ${{run_id}}, but events.run_id does not say where it stands")

@@ -13,6 +13,7 @@ from harness.profiles.event_rules import END_CLOSE, Ids
 from harness.profiles.open_pairs import OpenPairs
 from harness.profiles.profile import Profile
 from harness.profiles.run_event import RunEvent
+from harness.profiles.text_so_far import TextSoFar
 from harness.protocol.sse import Frame
 
 
@@ -162,10 +163,10 @@ def _pairs(stream: ProfileStream, *, is_complete: bool) -> list[str]:
 
 def _repeated_text(stream: ProfileStream) -> list[str]:
     """A whole text that does not end with the tokens before it. A resumed stream has only its last tokens."""
-    text: dict[str | None, str] = {}
+    tokens = TextSoFar()
     for number, event in enumerate(stream.events, 1):
         if event.is_token:
-            text[event.part] = text.get(event.part, "") + event.text
-        if event.whole_text is not None and not event.whole_text.endswith(text.get(event.part, "")):
+            tokens.add(event.part, event.text)
+        if event.whole_text is not None and not tokens.ends(event.part, event.whole_text):
             return [f"event {number}: the whole text does not end with the tokens before it"]
     return []

@@ -7,9 +7,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.formatting import shortened
+
 #: Possessive, and not over the beginning of another one: a text may have thousands that stay open.
 PLACEHOLDER = re.compile(r"\$\{((?:[^}$]|\$(?!\{))*+)\}")
-_SHOWN_CHARACTERS = 80
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 UUID = "uuid"
@@ -21,7 +22,9 @@ def placeholders(template: Any) -> Iterator[str]:
     if isinstance(template, str):
         for name in PLACEHOLDER.findall(template):
             if not _NAME.fullmatch(name):
-                raise ValueError(f"${{{name[:_SHOWN_CHARACTERS]}}} is not a placeholder: a name has letters, digits and _")
+                raise ValueError(
+                    f"${{{shortened(name)}}} is not a placeholder: a name has letters, digits and _"
+                )
             yield name
     elif isinstance(template, Mapping):
         for name, value in template.items():

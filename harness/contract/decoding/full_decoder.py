@@ -14,7 +14,6 @@ from harness.contract.decoding.limits import (
     MAX_FRAME_LINES,
     MAX_LINES,
     MAX_RESPONSE_BYTES,
-    frame_cost,
     in_mib,
 )
 from harness.contract.decoding.memory import MemoryShare
@@ -27,6 +26,7 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.profiles.workflow_actions.identity import EventIdentity
 from harness.protocol.content_coding import BodyDecoder
 from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
+from harness.protocol.memory_cost import frame_cost
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
 _MOMENT_BYTES = 40  # of one arrival in a list

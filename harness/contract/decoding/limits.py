@@ -10,27 +10,13 @@ MIB = 2**20
 MAX_RESPONSE_BYTES = 32 * MIB  # of one response, as received, and again at each stage of decompression
 MAX_FRAME_BYTES = 8 * MIB  # of one event
 MAX_FRAME_LINES = 50_000  # of one event
-MAX_DECODED_BYTES = 96 * MIB  # of one response's frames as Python objects (`frame_cost`)
+MAX_DECODED_BYTES = 96 * MIB  # of one response's frames as Python objects (memory_cost.frame_cost)
 MAX_READS = 250_000
 MAX_EVENTS = 50_000  # the full decoder takes about 2 KB for each
 MAX_LINES = 1_000_000  # a line costs about a microsecond, blank ones too
 MAX_COMMENTS = 20_000  # frames without an event that the full decoder keeps; it only counts later ones
 CHECKED_EVERY_BYTES = 65_536  # how often a response is compared with its limits
 DECODED_AT_ONCE_BYTES = 4096  # between two comparisons with MAX_EVENTS and MAX_DECODED_BYTES
-
-_OBJECT_BYTES = 1024  # of a frame without data
-_EVENT_BYTES = 2048
-_LINE_BYTES = 180
-_VALUE_BYTES = 72  # of one member of a JSON array or object
-_COPIES = 6  # of the text: bytes, decoded lines, data, and the values in it
-
-
-def frame_cost(raw: bytes, *, has_data: bool) -> int:
-    """About how many bytes a frame with these bytes takes in memory, once the rules have looked at it."""
-    values = raw.count(b",") + raw.count(b"[") + raw.count(b"{") if has_data else 0
-    lines = raw.count(b"\n") + raw.count(b"\r")
-    base = _EVENT_BYTES if has_data else _OBJECT_BYTES
-    return base + _COPIES * len(raw) + _LINE_BYTES * lines + _VALUE_BYTES * values
 
 
 def in_mib(size_bytes: int) -> str:

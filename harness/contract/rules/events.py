@@ -11,6 +11,7 @@ from harness.contract.rules.stack_traces import stack_trace
 from harness.formatting import counted
 from harness.profiles.capability import Capability
 from harness.profiles.open_pairs import OpenPairs
+from harness.profiles.text_so_far import TextSoFar
 from harness.protocol.strict_json import loads, loads_strict
 
 _DETAIL_FIELDS = "code", "message", "error", "detail", "reason", "title", "status"
@@ -218,22 +219,21 @@ def usage(run: Exchange) -> RuleResult:
 def whole_text(run: Exchange) -> RuleResult:
     """A stream that begins later than its run has only the last tokens of the whole text."""
     is_whole = _is_whole(run)
-    sent: dict[str | None, str] = {}
+    sent = TextSoFar()
     repeated = 0
     for received in run.events:
         event = received.event
         if event is None:
             continue
         if event.is_token:
-            sent[event.part] = sent.get(event.part, "") + event.text
+            sent.add(event.part, event.text)
         if event.whole_text is None:
             continue
         repeated += 1
-        tokens = sent.get(event.part, "")
-        if not event.whole_text.endswith(tokens) or (is_whole and event.whole_text != tokens):
+        if not sent.ends(event.part, event.whole_text, exactly=is_whole):
             return failed(
                 f"{event_label(received)} has the whole text {quoted(event.whole_text)}, but the tokens before it are "
-                f"{quoted(tokens)}",
+                f"{quoted(sent.of(event.part))}",
                 Location(run, received),
             )
     if not repeated:

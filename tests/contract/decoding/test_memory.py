@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 from harness.contract.decoding.full_decoder import FullDecoder
-from harness.contract.decoding.limits import MIB, frame_cost
+from harness.contract.decoding.limits import MIB
 from harness.contract.decoding.memory import (
     LEAST_BYTES,
     LEAST_EVENTS,
@@ -15,6 +15,7 @@ from harness.contract.decoding.memory import (
 )
 from harness.contract.decoding.read_log import Read, ReadLog
 from harness.contract.decoding.response import Response
+from harness.protocol.memory_cost import frame_cost
 from tests.contract.exchanges import STREAM, chunk, head, token
 
 HEAD = head(200, {**STREAM, "Transfer-Encoding": "chunked"})
