@@ -20,7 +20,7 @@ _PATH = re.compile(r"/[!-~]*")
 def _is_path(path: str) -> str:
     if not _PATH.fullmatch(path):
         raise ValueError(
-            f"{_shown(path)} is no path: it begins with / and has no blanks, control characters or letters beyond "
+            f"{_shown(path)} is not a path: a path begins with / and has no blanks, control characters or letters beyond "
             "ASCII (write them as %20 and so on)"
         )
     return path
@@ -48,9 +48,9 @@ def _is_json(value: Any) -> Any:
         for member in value.values() if isinstance(value, dict) else value:
             _is_json(member)
     elif value is not None and not isinstance(value, str | int | float):
-        raise ValueError(f"{value} is no JSON value: write it as a text")
+        raise ValueError(f"{value} is not a JSON value: write it as a text")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no JSON value")
+        raise ValueError(f"{value} is not a JSON value")
     return value
 
 

@@ -1,4 +1,4 @@
-"""About how many bytes texts take once they are Python values: whoever sends them decides how many values there are."""
+"""About how many bytes texts take as Python values: their sender decides how many values there are."""
 
 from __future__ import annotations
 
