@@ -20,8 +20,8 @@ _PATH = re.compile(r"/[!-~]*")
 def _is_path(path: str) -> str:
     if not _PATH.fullmatch(path):
         raise ValueError(
-            f"{_shown(path)} is not a path: a path begins with / and has no blanks, control characters or letters beyond "
-            "ASCII (write them as %20 and so on)"
+            f"{_shown(path)} is not a path: a path begins with / and has no blanks, control characters or "
+            "letters beyond ASCII (write them as %20 and so on)"
         )
     return path
 
