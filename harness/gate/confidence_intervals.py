@@ -141,8 +141,10 @@ def _read(results: Results, metric: str, journey: str | None) -> _SecondBlocks |
     key = (metric, journey, tuple(stamps))
     cached = _LAST_READ.get(results)
     if cached is None or cached[0] != key:
-        histograms = results.histograms_by_second(metric, journey)
-        cached = key, _SecondBlocks.of(histograms) if histograms else None
+        span = results.seconds_of(metric, journey, "measured")
+        width_s, first = (1, 0) if span is None else (_row_s(*span), span[0])
+        rows = results.histograms_by_second(metric, journey, width_s=width_s, first=first)
+        cached = key, _SecondBlocks.of(rows, span) if rows else None
         _LAST_READ[results] = cached
     return cached[1]
 
@@ -238,12 +240,13 @@ class _SecondBlocks:
     duration_s: int
 
     @classmethod
-    def of(cls, seconds: Mapping[int, Histogram]) -> _SecondBlocks:
+    def of(cls, seconds: Mapping[int, Histogram], span: tuple[int, int] | None = None) -> _SecondBlocks:
+        """span: the first and the last second, if `seconds` are already added up by rows."""
         total = _merged(seconds.values())
         filled = np.flatnonzero(total.buckets()[1])
-        first, last = min(seconds), max(seconds)
+        first, last = span or (min(seconds), max(seconds))
         duration_s = last - first + 1
-        row_s = -(-duration_s // MOST_ROWS)
+        row_s = _row_s(first, last)
         rows = -(-duration_s // row_s)
         # Floats are exact up to 2^53 and multiply ten times as fast as integers.
         counts = np.zeros((rows, len(filled)))
@@ -269,6 +272,11 @@ class _SecondBlocks:
         values = np.where(ranks == 1, smallest, values)
         measured: _Floats = values[totals > 0]  # a resample without values has no percentile
         return measured
+
+
+def _row_s(first: int, last: int) -> int:
+    """Seconds in a row of the resampling of a test from `first` to `last`."""
+    return -(-(last - first + 1) // MOST_ROWS)
 
 
 def _merged(histograms: Iterable[Histogram]) -> Histogram:

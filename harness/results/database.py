@@ -63,6 +63,11 @@ class ResultsDatabase:
             self._cache[key] = list(self.rows(query, *parameters))
         return self._cache[key]
 
+    def schema_version(self) -> int:
+        """The schema version of the file."""
+        ((version,),) = self.rows("PRAGMA user_version")
+        return int(version)
+
     def data_version(self) -> int:
         """A number that differs once another process has changed the file."""
         ((version,),) = self.rows("PRAGMA data_version")

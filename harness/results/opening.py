@@ -17,7 +17,15 @@ from functools import lru_cache
 from pathlib import Path
 
 from harness.file_kinds import kind_problem
-from harness.results.schema import CELL_BYTES, OWN_INDEXES, TABLES, ResultsError, require_tables
+from harness.results.schema import (
+    CELL_BYTES,
+    OWN_INDEXES,
+    SCHEMA_VERSION,
+    TABLES,
+    TABLES_WITHOUT_TOTALS,
+    ResultsError,
+    readable_version,
+)
 from harness.results.stored_values import value_problem
 
 LOCKED_TIMEOUT_S = 10.0
@@ -106,10 +114,10 @@ def require_schema(database: sqlite3.Connection, path: Path) -> None:
         found = database.execute(
             "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_master LIMIT ?", (_SCHEMA_ROWS,)
         ).fetchall()
-        require_tables(database, path, tables=len(found))
+        version = readable_version(database, path, tables=len(found))
     finally:
         database.execute("ROLLBACK")
-    expected = _expected_schema()
+    expected = _expected_schema(version)
     entries = {}
     for kind, name, table, sql, _ in found:
         wanted = expected.get(name) if isinstance(name, str) else None
@@ -130,11 +138,11 @@ def _foreign(path: Path, kind: object, name: object) -> str:
     )
 
 
-@lru_cache(maxsize=1)
-def _expected_schema() -> dict[str, tuple[str, str, str]]:
+@lru_cache(maxsize=2)
+def _expected_schema(version: int) -> dict[str, tuple[str, str, str]]:
     """Every entry of a results file's schema: kind, table and words of its SQL, by name."""
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(TABLES)
+        database.executescript(TABLES if version == SCHEMA_VERSION else TABLES_WITHOUT_TOTALS)
         for statement in OWN_INDEXES.values():
             database.execute(statement)
         rows = database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")

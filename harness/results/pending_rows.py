@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,8 @@ class PendingRows:
             self.manifest.items(),
         )
         db.executemany(_INSERT_STREAM, self.streams)
+        if self.histograms or "measured_from" in self.manifest:  # the totals are no longer those of the file
+            _remove_totals(db)
         for key, histogram in self.histograms.items():
             _merge_histogram(db, key, histogram)
         add = "ON CONFLICT DO UPDATE SET count = count + excluded.count"
@@ -75,6 +77,22 @@ class PendingRows:
             "scenario = excluded.scenario, label = excluded.label, document = excluded.document",
             self.exchanges,
         )
+
+
+def write_totals(
+    db: sqlite3.Connection,
+    seconds: Iterable[tuple[str, int, bytes]],
+    totals: Iterable[tuple[str, str, str, bool, bytes]],
+) -> None:
+    """Replace the totals; arguments as in ResultsWriter.set_totals. The caller holds the write lock."""
+    _remove_totals(db)
+    db.executemany("INSERT INTO histogram_seconds VALUES (?, ?, ?)", seconds)
+    db.executemany("INSERT INTO histogram_totals VALUES (?, ?, ?, ?, ?)", totals)
+
+
+def _remove_totals(db: sqlite3.Connection) -> None:
+    db.execute("DELETE FROM histogram_totals")
+    db.execute("DELETE FROM histogram_seconds")
 
 
 def _merge_histogram(db: sqlite3.Connection, key: tuple[str, str, int, str], histogram: Histogram) -> None:

@@ -27,8 +27,14 @@ from harness.results.records import (
     StreamRecord,
     ViolationRecord,
 )
-from harness.results.schema import SCHEMA_VERSION, ResultsError
-from harness.results.stored_histograms import HistogramPart, StoredHistograms, in_part, seconds_of_part
+from harness.results.schema import ResultsError
+from harness.results.stored_histograms import (
+    HistogramPart,
+    MetricSums,
+    StoredHistograms,
+    in_part,
+    seconds_of_part,
+)
 from harness.results.stored_values import (
     bounded_json,
     checked_manifest,
@@ -138,7 +144,7 @@ class Results:
     @property
     def schema_version(self) -> int:
         """The schema version of the file."""
-        return SCHEMA_VERSION
+        return self._database.schema_version()
 
     def kept_failed(self) -> int:
         """Number of stored streams that failed or were not judged; these are sampled separately from the others."""
@@ -151,13 +157,16 @@ class Results:
         grouped = (
             f"SELECT journey, step, reason, count(*) AS n FROM streams WHERE {is_failure} GROUP BY 1, 2, 3"  # noqa: S608 - our own text
         )
-        (different,) = next(self._database.rows(f"SELECT count(*) FROM ({grouped})"))  # noqa: S608 - our own text
-        rows = self._database.rows(f"{grouped} ORDER BY n DESC, journey, step, reason LIMIT ?", limit)
-        return [FailureReason(*row) for row in rows], different
+        query = f"SELECT *, count(*) OVER () FROM ({grouped}) ORDER BY n DESC, journey, step, reason LIMIT ?"  # noqa: S608 - our own text
+        rows = list(self._database.rows(query, limit))
+        return [FailureReason(*row) for *row, _ in rows], rows[0][-1] if rows else 0
 
     def journeys(self) -> list[str]:
         """Names of the journeys in the ledger or the histograms, sorted; of the steps where a journey has several."""
-        union = "SELECT DISTINCT journey FROM ledger UNION SELECT DISTINCT journey FROM histograms ORDER BY 1"
+        union = (
+            f"SELECT DISTINCT journey FROM ledger UNION SELECT DISTINCT journey FROM {self._histograms.names_in()} "  # noqa: S608 - our own names
+            "ORDER BY 1"
+        )
         return [journey for (journey,) in self._database.cached_rows(union) if journey]
 
     @property
@@ -251,7 +260,9 @@ class Results:
         """Names of the metrics that have data, sorted."""
         return [
             name
-            for (name,) in self._database.cached_rows("SELECT DISTINCT metric FROM histograms ORDER BY 1")
+            for (name,) in self._database.cached_rows(
+                f"SELECT DISTINCT metric FROM {self._histograms.names_in()} ORDER BY 1"  # noqa: S608 - our own names
+            )
         ]
 
     def histogram(
@@ -281,11 +292,21 @@ class Results:
             metric, journey, part, self.measured_from, width_s=width_s, first=first
         )
 
-    def seconds_of(self, metric: str) -> tuple[int, int] | None:
-        """First and last epoch second with values of a metric, including warm-up; None if it has none."""
-        first, last = next(
-            self._database.rows("SELECT min(second), max(second) FROM histograms WHERE metric = ?1", metric)
+    def histogram_sums(self) -> Iterator[MetricSums]:
+        """Every metric, added up from its single histograms (harness.results.totals)."""
+        for metric in self.metrics():
+            yield self._histograms.sums_of(metric, self.measured_from)
+
+    def seconds_of(
+        self, metric: str, journey: str | None = None, part: HistogramPart = "whole"
+    ) -> tuple[int, int] | None:
+        """First and last epoch second with values of a metric, of one journey or of all; None if it has none."""
+        query = (
+            f"SELECT min(second), max(second) FROM histograms WHERE metric = ?1 AND {is_of('journey', '?2')} "  # noqa: S608 - our own text
+            "AND second >= ?3 AND second < ?4"
         )
+        parts = seconds_of_part(part, self.measured_from)
+        first, last = next(self._database.rows(query, metric, journey, *parts))
         return None if first is None else (first, last)
 
     def violations(self) -> list[ViolationRecord]:

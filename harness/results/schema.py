@@ -10,15 +10,26 @@ from harness.errors import HarnessError
 RESULTS_FILE = "results.sqlite"
 """The name of the results file in the folder of a test."""
 
-SCHEMA_VERSION = 3
-"""`PRAGMA user_version` of every results file. Change it with every change of TABLES."""
+SCHEMA_VERSION = 4
+"""`PRAGMA user_version` of every results file that is written. Change it with every change of TABLES."""
+WITHOUT_TOTALS = 3
+"""The version before, which is still read: it has no TOTALS."""
 APPLICATION_ID = 0x41525248
 """`PRAGMA application_id` of every results file: "ARRH"."""
 BUSY_TIMEOUT_S = 30.0
 CELL_BYTES = 32 * 1024 * 1024
 """The largest row: readers refuse a larger one, so writers cut what would be larger."""
 
-TABLES = """
+TOTALS = """
+CREATE TABLE histogram_totals (
+    metric TEXT, journey TEXT, worker TEXT, measured INTEGER, histogram BLOB NOT NULL,
+    PRIMARY KEY (metric, journey, worker, measured)) STRICT;
+CREATE TABLE histogram_seconds (
+    metric TEXT, second INTEGER, histogram BLOB NOT NULL, PRIMARY KEY (metric, second)) STRICT;
+"""
+"""The histograms of a finished test, added up over seconds, and by second over journeys and workers; empty before."""
+
+TABLES_WITHOUT_TOTALS = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY, journey TEXT NOT NULL, step TEXT NOT NULL, worker TEXT NOT NULL,
@@ -61,6 +72,7 @@ CREATE TABLE exchanges (
     id TEXT PRIMARY KEY, scenario TEXT NOT NULL, label TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 """
 
+TABLES = TABLES_WITHOUT_TOTALS + TOTALS
 
 OWN_INDEXES = {"streams_by_priority": "CREATE INDEX streams_by_priority ON streams (sample_priority)"}
 """Indexes that a writer adds only if it needs them."""
@@ -71,31 +83,43 @@ class ResultsError(HarnessError, ValueError):
 
 
 def has_tables(db: sqlite3.Connection, path: Path) -> bool:
-    """Whether the file has this schema's tables; False for an empty database, which may get them.
+    """Whether the file has this schema's tables, to write to it; False for an empty database, which may get them.
 
     Raises ResultsError for another program's database and for any other schema version. In a transaction it reads a
     consistent state while another writer creates the tables.
     """
     ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    return _is_ours(db, path, tables)
+    return _version(db, path, tables, (SCHEMA_VERSION,)) is not None
 
 
-def require_tables(db: sqlite3.Connection, path: Path, *, tables: int) -> None:
-    """Raises ResultsError unless the file has this schema's tables. tables: number of entries in its schema."""
-    if not _is_ours(db, path, tables):
+def readable_version(db: sqlite3.Connection, path: Path, *, tables: int) -> int:
+    """The schema version of a file that can be read. tables: number of entries in its schema.
+
+    Raises ResultsError for any other file.
+    """
+    version = _version(db, path, tables, (WITHOUT_TOTALS, SCHEMA_VERSION))
+    if version is None:
         raise ResultsError(f"not a results file (empty): {path}")
+    return version
 
 
-def _is_ours(db: sqlite3.Connection, path: Path, tables: int) -> bool:
+def _version(db: sqlite3.Connection, path: Path, tables: int, accepted: tuple[int, ...]) -> int | None:
+    """The file's schema version; None for an empty database."""
     ((application_id,),) = db.execute("PRAGMA application_id").fetchall()
     ((version,),) = db.execute("PRAGMA user_version").fetchall()
     if application_id == 0 and version == 0 and tables == 0:
-        return False
+        return None
     if application_id != APPLICATION_ID:
         raise ResultsError(f"not a results file (another program's database): {path}")
-    if version != SCHEMA_VERSION:
+    if version not in accepted:
         raise ResultsError(
-            f"{path}: this results file has schema version {version} and this harness reads only version "
-            f"{SCHEMA_VERSION}; run the test again, or read the file with the harness version that wrote it"
+            f"{path}: this results file has schema version {version} and this harness {_knows(accepted)}; run the "
+            "test again, or read the file with the harness version that wrote it"
         )
-    return True
+    return int(version)
+
+
+def _knows(accepted: tuple[int, ...]) -> str:
+    if len(accepted) == 1:
+        return f"writes only version {accepted[0]}"
+    return f"reads only versions {' and '.join(map(str, accepted))}"

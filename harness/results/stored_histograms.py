@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,7 @@ from harness.results.database import ResultsDatabase
 from harness.results.histogram import Histogram
 from harness.results.histogram_batch import HistogramBatch, HistogramSums
 from harness.results.journeys import belongs, is_of
-from harness.results.schema import ResultsError
+from harness.results.schema import WITHOUT_TOTALS, ResultsError
 
 HistogramPart = Literal["measured", "warm-up", "whole"]
 """Which seconds of a load: those that count, those before them (manifest: measured_from), or all."""
@@ -22,6 +23,13 @@ _SECONDS_PER_BATCH = 128
 _CACHED_BUCKETS = 10_000_000
 """Filled buckets of single seconds that are cached, at 10 bytes each: one hour of every metric at 280 runs/s."""
 _FOREVER_S = 2**62  # above every epoch second, and still an SQLite integer
+
+_SECONDS_AT_ONCE = 1000
+_SOME_SECONDS = (
+    "SELECT worker, second, histogram FROM histograms "
+    "WHERE metric = ?1 AND journey = ?2 AND second >= ?3 AND second < ?4"
+)
+_HAS_SECONDS = "SELECT 1 FROM histogram_seconds WHERE metric = ?1 LIMIT 1"
 
 _MetricSecond = tuple[str, int]
 _Seconds = tuple[list[_MetricSecond], HistogramBatch]
@@ -53,6 +61,19 @@ class _Sums:
 
     totals: dict[str, dict[tuple[str, str, bool], Histogram]]
     seconds: list[_Seconds] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSums:
+    """One metric, added up. parts: number of pairs of journey and worker. seconds: by epoch second over these, rising.
+
+    totals: by journey, worker, and whether its seconds count; to be called once, after all seconds were read.
+    """
+
+    metric: str
+    parts: int
+    seconds: Iterator[tuple[int, Histogram]]
+    totals: Callable[[], dict[tuple[str, str, bool], Histogram]]
 
 
 class _SecondSums:
@@ -88,7 +109,8 @@ class _SecondSums:
 class StoredHistograms:
     """Sums over the table `histograms`, cached until another process changes the file.
 
-    The first question reads the whole table, because a caller that needs one metric needs others, too.
+    At the end of a test its writer stores them (harness.results.totals). In a file without them the first question
+    reads the whole table, because a caller that needs one metric needs others, too.
     Methods raise ResultsError.
     """
 
@@ -96,13 +118,56 @@ class StoredHistograms:
         self._database = database
         self._sums: _Sums | None = None
         self._read_at = -1
+        self._stored_totals: dict[str, dict[tuple[str, str, bool], Histogram]] = {}
+        self._totals_read_at = -1
+        self._may_have_totals = database.schema_version() > WITHOUT_TOTALS
+
+    def names_in(self) -> str:
+        """The smallest table that has every metric, journey and worker of the histograms."""
+        return "histogram_totals" if self._has_totals() else "histograms"
+
+    def _has_totals(self) -> bool:
+        return self._may_have_totals and bool(
+            self._database.cached_rows("SELECT 1 FROM histogram_totals LIMIT 1")
+        )
+
+    def sums_of(self, metric: str, measured_from: int | None) -> MetricSums:
+        """One metric, added up from its single histograms; the seconds are read as they are needed."""
+        first, _ = seconds_of_part("measured", measured_from)
+        parts = self._database.rows(
+            "SELECT DISTINCT journey, worker FROM histograms WHERE metric = ?1", metric
+        )
+        journeys = Counter(journey for journey, _ in parts)
+        lowest, highest = next(
+            self._database.rows("SELECT min(second), max(second) FROM histograms WHERE metric = ?1", metric)
+        )
+        totals: HistogramSums[tuple[str, str, bool]] = HistogramSums()
+
+        def seconds() -> Iterator[tuple[int, Histogram]]:
+            for begin in range(lowest, highest + 1, _SECONDS_AT_ONCE):
+                sums: HistogramSums[int] = HistogramSums()
+                for journey in journeys:
+                    found = self._database.columns(
+                        _BATCH, _SOME_SECONDS, metric, journey, begin, begin + _SECONDS_AT_ONCE
+                    )
+                    for workers, at, stored in found:
+                        histograms = self._decoded(stored)
+                        keys = (
+                            (journey, worker, second >= first)
+                            for worker, second in zip(workers, at, strict=True)
+                        )
+                        totals.add(keys, histograms)
+                        sums.add(at, histograms)
+                yield from sorted(sums.take().items())
+
+        return MetricSums(metric, sum(journeys.values()), seconds(), totals.take)
 
     def total(
         self, metric: str, journey: str | None, part: HistogramPart, measured_from: int | None
     ) -> Histogram:
         """A metric over all seconds of a part; empty if nothing was measured."""
         total = Histogram()
-        for (name, _, measured), histogram in self._all(measured_from).totals.get(metric, {}).items():
+        for (name, _, measured), histogram in self._totals(metric, measured_from).items():
             if belongs(name, journey) and in_part(part, measured=measured):
                 total.merge(histogram)
         return total
@@ -110,7 +175,7 @@ class StoredHistograms:
     def by_worker(self, metric: str, part: HistogramPart, measured_from: int | None) -> dict[str, Histogram]:
         """A metric by the process that measured it, sorted."""
         workers: dict[str, Histogram] = {}
-        for (_, worker, measured), histogram in self._all(measured_from).totals.get(metric, {}).items():
+        for (_, worker, measured), histogram in self._totals(metric, measured_from).items():
             if in_part(part, measured=measured):
                 workers.setdefault(worker, Histogram()).merge(histogram)
         return dict(sorted(workers.items()))
@@ -140,14 +205,33 @@ class StoredHistograms:
         self, metric: str, journey: str | None, measured_from: int | None
     ) -> Iterator[tuple[Iterable[int | None], HistogramBatch]]:
         """Epoch seconds and a histogram for each; None for a histogram of a different metric."""
-        cached = self._all(measured_from).seconds if journey is None else None
+        has_totals = self._has_totals()
+        cached = self._all(measured_from).seconds if journey is None and not has_totals else None
         if cached is not None:
             for keys, histograms in cached:
                 yield (second if name == metric else None for name, second in keys), histograms
             return
         query = f"SELECT second, histogram FROM histograms WHERE metric = ?1 AND {is_of('journey', '?2')}"  # noqa: S608 - our own text
+        if journey is None and has_totals and any(self._database.rows(_HAS_SECONDS, metric)):
+            query = "SELECT second, histogram FROM histogram_seconds WHERE metric = ?1 AND ?2 IS NULL"
         for seconds, stored in self._database.columns(_BATCH, query, metric, journey):
             yield seconds, self._decoded(stored)
+
+    def _totals(self, metric: str, measured_from: int | None) -> Mapping[tuple[str, str, bool], Histogram]:
+        """A metric by journey, worker and whether its seconds count, over all of them."""
+        if not self._has_totals():
+            return self._all(measured_from).totals.get(metric, {})
+        version = self._database.data_version()
+        if version != self._totals_read_at:
+            self._stored_totals, self._totals_read_at = {}, version
+        totals = self._stored_totals.get(metric)
+        if totals is None:
+            query = "SELECT journey, worker, measured, histogram FROM histogram_totals WHERE metric = ?1"
+            sums: HistogramSums[tuple[str, str, bool]] = HistogramSums()
+            for journeys, workers, measured, stored in self._database.columns(_BATCH, query, metric):
+                sums.add(zip(journeys, workers, map(bool, measured), strict=True), self._decoded(stored))
+            totals = self._stored_totals[metric] = sums.take()
+        return totals
 
     def _all(self, measured_from: int | None) -> _Sums:
         version = self._database.data_version()

@@ -42,16 +42,20 @@ JSON_DIGITS = 300
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SMALL_JSON = 1_000_000  # characters that need no count of their values first
 
-_NAME = f"typeof({{0}}) = 'text' AND length(CAST({{0}} AS BLOB)) <= {NAME_BYTES}"
-_WHOLE = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {COUNT}"
-_SECOND = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {LATEST_S}"
-_NS = f"typeof({{0}}) = 'integer' AND {{0}} BETWEEN 0 AND {LATEST_NS}"
-_MS = f"({{0}} IS NULL OR {{0}} BETWEEN {-DURATION_MS:.0f} AND {DURATION_MS:.0f})"
-_STATUS = "({0} IS NULL OR {0} BETWEEN -1000000 AND 1000000)"
+# What is wrong with a value, in the form that SQLite decides fastest: a file may have a million rows. A comparison with
+# NULL is NULL, and not wrong, so a column that may not be NULL is also asked for its type.
+_NAME = f"typeof({{0}}) <> 'text' OR length(CAST({{0}} AS BLOB)) > {NAME_BYTES}"
+_WHOLE = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {COUNT}"
+_SECOND = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {LATEST_S}"
+_NS = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {LATEST_NS}"
+_NS_OR_NULL = f"typeof({{0}}) NOT IN ('integer', 'null') OR {{0}} NOT BETWEEN 0 AND {LATEST_NS}"
+_MS = f"{{0}} NOT BETWEEN {-DURATION_MS:.0f} AND {DURATION_MS:.0f}"
+_STATUS = "{0} NOT BETWEEN -1000000 AND 1000000"
+_HISTOGRAM = f"coalesce(length({{0}}) > {HISTOGRAM_BYTES}, 1)"
 
 
 def _one_of(words: tuple[str, ...]) -> str:
-    return f"{{0}} IN ({', '.join(repr(word) for word in words)})"
+    return f"({{0}} IN ({', '.join(repr(word) for word in words)})) IS NOT 1"
 
 
 _OUTCOME = _one_of(OUTCOMES)
@@ -62,14 +66,24 @@ _COLUMNS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("journey", "step", "worker"), _NAME),
         **dict.fromkeys(("events", "tokens", "violations"), _WHOLE),
         "intended_ns": _NS,
-        "sent_ns": f"({{0}} IS NULL OR {_NS})",
+        "sent_ns": _NS_OR_NULL,
         "outcome": _OUTCOME,
         "status": _STATUS,
     },
     "histograms": {
         **dict.fromkeys(("metric", "journey", "worker"), _NAME),
         "second": _SECOND,
-        "histogram": f"length({{0}}) <= {HISTOGRAM_BYTES}",
+        "histogram": _HISTOGRAM,
+    },
+    "histogram_totals": {
+        **dict.fromkeys(("metric", "journey", "worker"), _NAME),
+        "measured": "({0} IN (0, 1)) IS NOT 1",
+        "histogram": _HISTOGRAM,
+    },
+    "histogram_seconds": {
+        "metric": _NAME,
+        "second": _SECOND,
+        "histogram": _HISTOGRAM,
     },
     "ledger": {"worker": _NAME, "second": _SECOND, "journey": _NAME, "outcome": _OUTCOME, "count": _WHOLE},
     "open_streams": {"worker": _NAME, "journey": _NAME, "count": _WHOLE},
@@ -84,8 +98,8 @@ _COLUMNS: dict[str, dict[str, str]] = {
     "processes": {
         "worker": _NAME,
         "second": _SECOND,
-        "cpu": "{0} BETWEEN -1000 AND 1000000",
-        "rss_bytes": f"{{0}} BETWEEN 0 AND {COUNT}",
+        "cpu": "({0} BETWEEN -1000 AND 1000000) IS NOT 1",
+        "rss_bytes": f"({{0}} BETWEEN 0 AND {COUNT}) IS NOT 1",
         "open_streams": _WHOLE,
     },
     "violations": {"requirement": _NAME, "journey": _NAME, "at_ns": _NS},
@@ -94,25 +108,26 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "id": _NAME,
         "level": _NAME,
         "verdict": _one_of(VERDICTS),
-        "duration_s": "({0} IS NULL OR {0} BETWEEN -1000 AND 10000000000)",
+        "duration_s": "{0} NOT BETWEEN -1000 AND 10000000000",
     },
     "rule_results": {"test": _NAME, "requirement": _NAME, "verdict": _one_of(VERDICTS)},
     "exchanges": {"id": _NAME, "scenario": _NAME},
 }
-"""For each column that has more to satisfy than its type: an SQL condition."""
+"""For each column that has more to satisfy than its type: an SQL condition for a value that is wrong."""
 
+#: Where the names are, besides in the histograms.
 _NAMED_IN = {
     "journey": (
         "streams",
-        "histograms",
+        "histogram_totals",
         "ledger",
         "open_streams",
         "failures",
         "rate_counts",
         "violation_counts",
     ),
-    "worker": ("histograms", "ledger", "processes", "violation_counts"),
-    "metric": ("histograms",),
+    "worker": ("histogram_totals", "ledger", "processes", "violation_counts"),
+    "metric": ("histogram_totals", "histogram_seconds"),
     "requirement": ("violations", "violation_counts", "rule_results"),
 }
 
@@ -126,28 +141,30 @@ def value_problem(database: sqlite3.Connection) -> str:
 
 
 def _problems(database: sqlite3.Connection) -> Iterator[str]:
+    found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     for table, columns in _COLUMNS.items():
-        # coalesce: a comparison with NULL is NULL, and no column with a condition may be NULL.
-        conditions = [f"NOT coalesce({condition.format(name)}, 0)" for name, condition in columns.items()]
+        if table not in found:  # a file of the version before
+            continue
+        conditions = [f"({condition.format(name)})" for name, condition in columns.items()]
         wrong = database.execute(
             f"SELECT {', '.join(conditions)} FROM {table} WHERE {' OR '.join(conditions)} LIMIT 1"  # noqa: S608 - our own text
         ).fetchone()
         if wrong is not None:
             column = list(columns)[wrong.index(1)]
             yield f"a value of {table}.{column} is impossible"
-    for name, tables in _NAMED_IN.items():
-        union = " UNION ".join(f"SELECT DISTINCT {name} FROM {table}" for table in tables)  # noqa: S608 - our own text
-        if _rows(database, union, NAMES_AT_MOST[name]) > NAMES_AT_MOST[name]:
-            yield f"it has more than {NAMES_AT_MOST[name]:,} different {name} names"
-    sums = "SELECT DISTINCT metric, journey, worker FROM histograms"
-    if _rows(database, sums, HISTOGRAM_SUMS) > HISTOGRAM_SUMS:
+    query = f"SELECT DISTINCT metric, journey, worker FROM histograms LIMIT {HISTOGRAM_SUMS + 1}"  # noqa: S608 - our own text
+    sums = database.execute(query).fetchall()
+    if len(sums) > HISTOGRAM_SUMS:
         yield f"it has more than {HISTOGRAM_SUMS:,} combinations of metric, journey and worker"
-
-
-def _rows(database: sqlite3.Connection, query: str, at_most: int) -> int:
-    """The number of rows of a query; a number above `at_most` means more."""
-    counted = f"SELECT count(*) FROM ({query} LIMIT {at_most + 1})"  # noqa: S608 - our own text
-    return int(database.execute(counted).fetchone()[0])
+    measured = dict(zip(("metric", "journey", "worker"), zip(*sums, strict=True), strict=False))
+    for name, tables in _NAMED_IN.items():
+        names = set(measured.get(name, ()))
+        for table in tables:
+            if table in found:
+                query = f"SELECT DISTINCT {name} FROM {table} LIMIT {NAMES_AT_MOST[name] + 1}"  # noqa: S608 - our own text
+                names.update(found_name for (found_name,) in database.execute(query))
+        if len(names) > NAMES_AT_MOST[name]:
+            yield f"it has more than {NAMES_AT_MOST[name]:,} different {name} names"
 
 
 def bounded_json(text: str) -> Any:

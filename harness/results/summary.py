@@ -13,6 +13,7 @@ from harness.results.reader import Results
 from harness.results.records import VERDICTS
 from harness.results.saturation import measurement_error
 from harness.results.stored_histograms import HistogramPart
+from harness.results.totals import store_totals
 
 ALWAYS_SUMMARISED = ("ttft_ms", "inter_token_ms", "duration_ms", "resume_ms")
 """Metrics that the summary always has, with count 0 and nulls if nothing was measured."""
@@ -39,10 +40,12 @@ def summarize(results: Results) -> dict[str, Any]:
 
 
 def write_summary(path: Path) -> None:
-    """Write the summary of a results file next to it: summary.json, or summary-2.json for results-2.sqlite.
+    """Write the summary of a test that has ended next to its results file: summary.json, or summary-2.json for
+    results-2.sqlite. Store the totals first, which it and every later reader need.
 
     Raises ResultsError and FileWriteError.
     """
+    store_totals(path)
     with Results(path) as results:
         text = json.dumps(summarize(results), indent=2)
     name = path.stem.replace("results", "summary")

@@ -24,7 +24,7 @@ from harness.file_kinds import kind_problem
 from harness.results.histogram import Histogram
 from harness.results.ledger import checked_outcome
 from harness.results.opening import SIDECARS, SQLITE_PROBLEMS, require_schema, sidecar_size
-from harness.results.pending_rows import PendingRows
+from harness.results.pending_rows import PendingRows, write_totals
 from harness.results.rate_counts import checked_counter
 from harness.results.records import (
     EXAMPLES_PER_REQUIREMENT,
@@ -154,6 +154,23 @@ class ResultsWriter:
                 histogram
             )
             self._added()
+
+    def set_totals(
+        self,
+        seconds: Iterable[tuple[str, int, bytes]],
+        totals: Iterable[tuple[str, str, str, bool, bytes]],
+    ) -> None:
+        """Write what the histograms add up to, at once and in place of earlier totals. A later histogram removes them.
+
+        seconds: metric and epoch second; read first. totals: metric, journey, worker, and whether its seconds count or
+        are warm-up. Each with a histogram as bytes. Raises ResultsError.
+        """
+        self.commit()
+        try:
+            with self._transaction():
+                write_totals(self._db, seconds, totals)
+        except sqlite3.Error as problem:
+            raise ResultsError(f"{self.path}: cannot write the results file: {problem}") from problem
 
     def add_ledger(self, worker: str, second: int, journey: str, outcome: str, count: int = 1) -> None:
         """Add a number of streams to the ledger. Raises ValueError for an unknown outcome."""

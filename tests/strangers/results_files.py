@@ -150,7 +150,18 @@ def _columns(table: str) -> list[str]:
 
 
 TABLE_NAMES = (
-    *("manifest", "streams", "histograms", "ledger", "open_streams", "failures", "rate_counts", "processes"),
+    *(
+        "manifest",
+        "streams",
+        "histograms",
+        "histogram_totals",
+        "histogram_seconds",
+        "ledger",
+        "open_streams",
+        "failures",
+        "rate_counts",
+        "processes",
+    ),
     *("violations", "violation_counts", "checks", "rule_results", "exchanges"),
 )
 
