@@ -43,7 +43,7 @@ _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"')
 _SMALL_JSON = 1_000_000  # characters that need no count of their values first
 
 # What is wrong with a value, in the form that SQLite decides fastest: a file may have a million rows. A comparison with
-# NULL is NULL, and not wrong, so a column that may not be NULL is also asked for its type.
+# NULL is NULL, and not wrong, so the type of a column that may not be NULL is checked too.
 _NAME = f"typeof({{0}}) <> 'text' OR length(CAST({{0}} AS BLOB)) > {NAME_BYTES}"
 _WHOLE = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {COUNT}"
 _SECOND = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {LATEST_S}"
@@ -115,7 +115,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
 }
 """For each column that has more to satisfy than its type: an SQL condition for a value that is wrong."""
 
-#: Where the names are, besides in the histograms.
+#: Where the names are, in addition to the histograms.
 _NAMED_IN = {
     "journey": (
         "streams",
@@ -154,8 +154,6 @@ def _problems(database: sqlite3.Connection) -> Iterator[str]:
             yield f"a value of {table}.{column} is impossible"
     query = f"SELECT DISTINCT metric, journey, worker FROM histograms LIMIT {HISTOGRAM_SUMS + 1}"  # noqa: S608 - our own text
     sums = database.execute(query).fetchall()
-    if len(sums) > HISTOGRAM_SUMS:
-        yield f"it has more than {HISTOGRAM_SUMS:,} combinations of metric, journey and worker"
     measured = dict(zip(("metric", "journey", "worker"), zip(*sums, strict=True), strict=False))
     for name, tables in _NAMED_IN.items():
         names = set(measured.get(name, ()))
@@ -165,6 +163,8 @@ def _problems(database: sqlite3.Connection) -> Iterator[str]:
                 names.update(found_name for (found_name,) in database.execute(query))
         if len(names) > NAMES_AT_MOST[name]:
             yield f"it has more than {NAMES_AT_MOST[name]:,} different {name} names"
+    if len(sums) > HISTOGRAM_SUMS:
+        yield f"it has more than {HISTOGRAM_SUMS:,} combinations of metric, journey and worker"
 
 
 def bounded_json(text: str) -> Any:
