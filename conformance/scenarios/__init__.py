@@ -8,6 +8,7 @@ from typing import Any
 
 from . import (
     auth,
+    cancel,
     conflict,
     cuts,
     hostile,
@@ -35,6 +36,7 @@ _MODULES = (
     race,
     security,
     terminal,
+    cancel,
     workflow,
 )
 

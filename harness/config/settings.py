@@ -248,6 +248,8 @@ class BudgetSettings(StrictModel):
     heartbeat: Seconds = 15.0
     #: a whole stream
     run: Seconds = 120.0
+    #: from the answer to a request that cancels a run to the end of its streams
+    cancel: Seconds = 5.0
 
 
 Share = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_inf_nan=False)]
@@ -396,6 +398,7 @@ def expectations_from(settings: Mapping[str, Any]) -> Expectations:
             terminal_close_s=budgets["terminal_close"],
             heartbeat_s=budgets["heartbeat"],
             run_s=budgets["run"],
+            cancel_s=budgets.get("cancel", Budgets().cancel_s),
         ),
         conflict=target["conflict"],
         resume_start=target["resume_start"],

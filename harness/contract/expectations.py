@@ -11,13 +11,15 @@ class Budgets:
     """Time budgets, in seconds.
 
     first_event_s: from the request to the first event. terminal_close_s: from the terminal event to the end of the
-    message. heartbeat_s: the longest silence in a stream. run_s: a whole stream.
+    message. heartbeat_s: the longest silence in a stream. run_s: a whole stream. cancel_s: from the answer to a request
+    that cancels a run to the end of its streams.
     """
 
     first_event_s: float = 10.0
     terminal_close_s: float = 5.0
     heartbeat_s: float = 15.0
     run_s: float = 120.0
+    cancel_s: float = 5.0
 
     @property
     def patience_s(self) -> float:

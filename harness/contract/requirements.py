@@ -11,6 +11,7 @@ from difflib import get_close_matches
 
 from harness.contract.rules import (
     auth,
+    cancel,
     conflict,
     events,
     framing,
@@ -43,6 +44,7 @@ AREAS = (
     resume,
     conflict,
     race,
+    cancel,
     workflow,
 )
 

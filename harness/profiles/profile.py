@@ -5,6 +5,7 @@ A capability is present when its part is. What the API does not promise is not t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -121,6 +122,18 @@ class OutcomeRequest(Request):
     done: Name
     error: Name | None = None
     cancelled: Name | None = None
+
+    def value(self, body: bytes) -> Any:
+        """What the answer with this body says; None if it says nothing."""
+        try:
+            return self.field.find({"body": json.loads(body)})
+        except (ValueError, RecursionError):
+            return None
+
+    def read(self, value: Any) -> str | None:
+        """How a run ended, by the value of the answer: done, error or cancelled; None if it is another one."""
+        known = {self.done: "done", self.error: "error", self.cancelled: "cancelled"}
+        return known.get(value) if isinstance(value, str) else None
 
 
 class Idempotency(Part):

@@ -108,8 +108,7 @@ class ReferenceApi(RequestChecks, RunExecution, RunStreaming):
         run = self.registry.find_by_run_id(organization, unquote(match[1])) if match else None
         if run is None:
             raise Rejection(404, "no_such_run", "Your organization has no run with this id.")
-        if not run.ended:
-            self.finish(run, {"type": "cancelled", "runId": run.run_id})
+        self.cancel_run(run)
         document = {"runId": run.run_id, "state": run.events[-1].type if run.events else "ended"}
         return web.Response(
             body=encode_json(document).encode(),

@@ -102,6 +102,11 @@ class RunExecution(ApiBase):
         self.publish(run, outcome)
         self.close_run(run)
 
+    def cancel_run(self, run: Run) -> None:
+        """End a run in flight with `cancelled`; one that has ended stays as it is."""
+        if not run.ended:
+            self.finish(run, {"type": "cancelled", "runId": run.run_id})
+
     def close_run(self, run: Run) -> None:
         run.end()
         self.registry.retire(run)

@@ -94,6 +94,7 @@ def test_the_order_is_that_of_diagnosis() -> None:
         "resume",
         "conflict",
         "race",
+        "cancel",
         "workflow",
     )
 

@@ -68,6 +68,9 @@ _SETTINGS = {
 }
 
 
+_HINTS = {Capability.CANCEL: "; if the server can cancel a run, configure [target.cancel]"}
+
+
 @dataclass(frozen=True, slots=True)
 class Requirement:
     """One row of the catalogue.
@@ -91,7 +94,8 @@ class Requirement:
     def not_promised(self, profile: Profile) -> str | None:
         """Why the requirement is not applicable to an API, in a sentence; None if it is applicable."""
         lacking = [name for name in Capability if name in self.promise and name not in profile.capabilities]
-        return f"this API promises no {lacking[0]} (profile {profile.name})" if lacking else None
+        hint = _HINTS.get(lacking[0], "") if lacking else ""
+        return f"this API promises no {lacking[0]} (profile {profile.name}){hint}" if lacking else None
 
     @property
     def area(self) -> str:

@@ -15,6 +15,7 @@ from harness.reference.apis import APIS
 from harness.reference.faults import (
     ag_ui,
     auth,
+    cancel,
     conflict,
     events,
     framing,
@@ -80,6 +81,7 @@ __all__ = [
     "SpoiltFrame",
     "ag_ui",
     "auth",
+    "cancel",
     "conflict",
     "events",
     "faulty_api",

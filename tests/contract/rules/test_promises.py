@@ -24,7 +24,8 @@ _INPUT = {
 
 
 #: Workflow actions never repeat the text, report no usage, open nothing, and name the run in one event.
-_OF_OTHERS = {"events.whole-text", "events.usage", "events.pairs", "events.first", "run-id.single"}
+_CANCEL = {name for name in CATALOGUE if name.startswith("cancel.")}
+_OF_OTHERS = _CANCEL | {"events.whole-text", "events.usage", "events.pairs", "events.first", "run-id.single"}
 
 
 def applicable(profile: str) -> set[str]:

@@ -6,14 +6,16 @@ import re
 
 import pytest
 
+from harness.config.settings import TargetSettings
 from harness.contract.requirements import CATALOGUE, Level
-from harness.profiles.library import default_profile
-from harness.profiles.profile import WORKFLOW_ACTIONS
+from harness.profiles.profile import WORKFLOW_ACTIONS, Profile
 from harness.reference.ag_ui import AgUiApi
 from harness.reference.api import ReferenceApi
 from harness.reference.apis import APIS
 from harness.reference.faults import faulty_api
 from harness.reference.faults.base import FAULTS
+from harness.reference.settings import DEMO_PRINCIPALS, demo_config
+from tests.reference.cancel_checks import OTHER_TOKEN
 from tests.reference.checks import CHECKS, HEARTBEAT_S
 from tests.reference.profile_checks import PROFILE_CHECKS
 from tests.reference.support import Client, action, ask, body
@@ -51,8 +53,17 @@ def test_a_fault_is_described(name):
     assert (fault.__doc__ or "").endswith(".")
 
 
+def demo_api() -> Profile:
+    """The API of the embedded server, which has a request that cancels a run."""
+    return TargetSettings.model_validate(demo_config("http://127.0.0.1:9")["target"]).api
+
+
+def test_the_other_token_is_one_of_the_embedded_server():
+    assert OTHER_TOKEN in DEMO_PRINCIPALS
+
+
 def test_every_requirement_that_a_server_can_break_has_a_fault():
-    api = default_profile()
+    api = demo_api()
     breakable = {
         row.id for row in CATALOGUE.values() if row.level is not Level.INFO and row.not_promised(api) is None
     }

@@ -1,0 +1,143 @@
+"""Runs that are cancelled: in flight at several moments, again, after their end, and by others."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from harness.contract.exchange import Exchange
+from harness.contract.rules.cancel import Cancelled
+from harness.contract.rules.rule import Need
+from harness.profiles.capability import Capability
+from harness.protocol.request import HttpRequest
+from harness.suite.scenario import NotApplicable, ScenarioContext, Undecided
+from harness.transport.asyncio_client import AsyncExchange
+
+from .moments import RunMoment, spread_moments
+from .runs import long_run
+
+_MOMENTS = 4
+_SLACK_S = 0.5  # after the budget, before the harness gives a stream up
+_ASKED = 10  # times how the run ended, while it is not over
+_ASKED_EVERY_S = 0.2
+
+
+async def runs_cancelled_in_flight(context: ScenarioContext) -> list[Cancelled]:
+    """Long runs that are cancelled at several moments, each with a second reader where the API lets one join."""
+    whole = await context.run_once(long_run)
+    moments = spread_moments(whole, _MOMENTS)[1:]  # the first is before any event
+    return [await _cancelled_at(context, moment) for moment in moments]
+
+
+async def _request(context: ScenarioContext, action: str) -> HttpRequest:
+    """A request for a run whose id is known early, because the client chooses it where it can."""
+    chosen = str(uuid.uuid4()) if context.target.promises(Capability.CLIENT_RUN_ID) else None
+    return await context.request(action, run_id=chosen)
+
+
+async def _cancelled_at(context: ScenarioContext, moment: RunMoment) -> Cancelled:
+    cancel = context.target.profile.cancel
+    can_reread = context.target.promises(Capability.REREAD)
+    by_request = cancel is not None and cancel.request is not None
+    if not (by_request or can_reread):
+        raise NotApplicable("no other request shows how a run ends whose reader disconnects")
+    request = await _request(context, "long")
+    async with context.connections(3):
+        first = context.open(request, "a long run to be cancelled")
+        await first.events(1)
+        others = [context.open(await context.joining(first), "its second reader")] if can_reread else []
+        for other in others:
+            await other.events(1)
+        await first.events(moment.event)
+        await asyncio.sleep(moment.wait_s)
+        if by_request:
+            answer = await context.open(
+                await _cancelling(context, first), "the request to cancel it"
+            ).result()
+        else:
+            answer = await first.cut()
+        readers = [first, *others] if by_request else others
+        ended = await asyncio.gather(*(_ended(reader, context.expect.budgets.cancel_s) for reader in readers))
+    later = (
+        await context.send(context.again(ended[0]), "the cancelled run read again") if can_reread else None
+    )
+    return list(ended), answer, later, await _asked(context, ended[0])
+
+
+async def _cancelling(context: ScenarioContext, run: AsyncExchange) -> HttpRequest:
+    """The request that cancels a run in flight, once its events have its id."""
+    while True:
+        try:
+            return context.target.cancel(run.request, run.run_id)
+        except LookupError as reason:
+            if not await run.events(run.events_seen + 1):
+                raise Undecided(f"the run cannot be cancelled: {reason}") from None
+
+
+async def _ended(reader: AsyncExchange, limit_s: float) -> Exchange:
+    """The stream, cut by the harness if it has not ended shortly after the time budget."""
+    ending = asyncio.ensure_future(reader.result())
+    await asyncio.wait([ending], timeout=limit_s + _SLACK_S)
+    return await ending if ending.done() else await reader.cut()
+
+
+async def _asked(context: ScenarioContext, run: Exchange) -> Exchange | None:
+    """The answer to the question how a run ended, once it is over; None if the API has no such request."""
+    if not context.target.promises(Capability.OUTCOME_REQUEST):
+        return None
+    outcome = context.target.profile.outcome
+    assert outcome is not None
+    for _ in range(_ASKED):
+        answer = await context.send(context.target.outcome(run.request, run.run_id), "how the run ended")
+        if outcome.read(outcome.value(answer.body)) is not None:
+            break
+        await asyncio.sleep(_ASKED_EVERY_S)
+    return answer
+
+
+async def cancels_without_effect(
+    context: ScenarioContext,
+) -> list[tuple[Exchange | None, Exchange, Exchange | None]]:
+    """Requests to cancel a run that has ended, one that was cancelled before, and one that does not exist."""
+    cancel = context.target.profile.cancel
+    if cancel is None or cancel.request is None:
+        raise NotApplicable("this API has no request that cancels a run")
+    ended = await context.send(await _request(context, "success"), "a run to be cancelled after its end")
+    found = [await _cancelled_late(context, ended, "cancelling a run that has ended")]
+    if context.target.action("long") is not None:
+        (first, *_), _, _, _ = (await context.run_once(runs_cancelled_in_flight))[0]
+        found.append(await _cancelled_late(context, first, "cancelling a run again"))
+    unknown = context.target.cancel(ended.request, str(uuid.uuid4()))
+    return [*found, (None, await context.send(unknown, "cancelling a run that does not exist"), None)]
+
+
+async def _cancelled_late(
+    context: ScenarioContext, run: Exchange, label: str
+) -> tuple[Exchange, Exchange, Exchange | None]:
+    try:
+        request = context.target.cancel(run.request, run.run_id)
+    except LookupError as reason:
+        raise Undecided(f"{run.label} cannot be cancelled: {reason}") from None
+    answer = await context.send(request, label)
+    can_reread = context.target.promises(Capability.REREAD)
+    return (
+        run,
+        answer,
+        await context.send(context.again(run), f"{run.label}, read again") if can_reread else None,
+    )
+
+
+async def run_cancelled_by_another_organization(context: ScenarioContext) -> tuple[Exchange, Exchange]:
+    """A long run, or a run of the success action, that a user of another organization asks to cancel in flight."""
+    context.require(Need.SECOND_PRINCIPAL)
+    second = context.target.second_principal
+    assert second is not None
+    context.require(Need.LONG_ACTION)
+    request = await _request(context, "long")
+    async with context.connections(2):
+        first = context.open(request, "a long run that another organization asks to cancel")
+        await first.events(2)
+        own = await _cancelling(context, first)
+        foreign = own.with_header("Authorization", f"Bearer {second.token}")
+        answer = await context.open(foreign, "the request of another organization to cancel it").result()
+        return await first.result(), answer

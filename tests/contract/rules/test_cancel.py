@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.contract.exchange import Ending, Exchange
+from harness.contract.expectations import Budgets, Expectations
+from harness.contract.rules import cancel
+from harness.contract.rules.cancel import Cancelled
+from harness.profiles import library
+from harness.profiles.profile import Profile
+from tests.contract.exchanges import cancelled, done, error, no_answer, reply, run, token, whole_run
+from tests.contract.rules.case import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Case, case, check
+
+ASKED = """
+[outcome]
+path = "/runs/${run_id}"
+field = "body.state"
+done = "completed"
+cancelled = "cancelled"
+"""
+
+
+def declared(more: str = "") -> Profile:
+    api = library.parse(library.default_profile().source + more, "the profile")
+    return library.with_cancellation(api, {"path": "/runs/${run_id}/cancel"}, "target.cancel")
+
+
+API, ASKS = declared(), declared(ASKED)
+ACCEPTED = reply(202, b"{}", profile=API, sent_ms=12.0)
+STOPPED = run(token(0), token(1), cancelled(2), profile=API)
+LATE = run(token(0), cancelled(1), at=(0, 6000), profile=API)
+OPEN = run(token(0), token(1), ending=Ending.CUT, detail="cut by the harness", ended_ms=5500, profile=API)
+FINISHED = run(token(0), done(1), at=(0, 5), profile=API)
+WENT_ON = run(token(0), token(1), done(2), at=(0, 10, 900), profile=API)
+REPLAY = (whole_run(profile=API), whole_run(profile=API))
+NO_REPLAY = (whole_run(profile=API), reply(404, profile=API))
+
+
+def of(
+    *readers: Exchange,
+    answer: Exchange = ACCEPTED,
+    later: Exchange | None = None,
+    asked: Exchange | None = None,
+) -> list[Cancelled]:
+    return [(list(readers), answer, later, asked)]
+
+
+def state(value: str) -> Exchange:
+    return reply(200, f'{{"state": "{value}"}}'.encode(), {"Content-Type": "application/json"}, profile=ASKS)
+
+
+def asking(value: str | None) -> list[Cancelled]:
+    reader, answer = (replace(one, profile=ASKS) for one in (STOPPED, ACCEPTED))
+    return of(reader, answer=answer, asked=None if value is None else state(value))
+
+
+REFUSED = reply(404, profile=API, sent_ms=12.0)
+BROKEN = reply(500, profile=API, sent_ms=12.0)
+LATE_ANSWER = reply(404, profile=API, sent_ms=1200.0)
+TIGHT = Expectations(budgets=Budgets(cancel_s=0.001))
+
+CASES: list[Case] = [
+    case(cancel.accepted, of(STOPPED), is_=PASS, says="1 request to cancel a run in flight accepted"),
+    case(cancel.accepted, of(WENT_ON, answer=REFUSED), is_=FAIL, says="in flight got status 404"),
+    case(
+        cancel.accepted,
+        of(WENT_ON, answer=no_answer(Ending.TIMED_OUT, "no response", profile=API)),
+        is_=FAIL,
+        says="got no response",
+    ),
+    case(cancel.accepted, of(FINISHED, answer=LATE_ANSWER), is_=INCONCLUSIVE, says="ended before it could"),
+    case(
+        cancel.accepted,
+        [*of(FINISHED, answer=LATE_ANSWER), *of(STOPPED)],
+        is_=PASS,
+        says="accepted",
+    ),
+    case(cancel.accepted, of(whole_run()), is_=NOT_APPLICABLE, says="configure [target.cancel]"),
+    case(cancel.ends, of(STOPPED, STOPPED), is_=PASS, says="every stream ended within 5 s"),
+    case(cancel.ends, of(STOPPED, OPEN), is_=FAIL, says="still open 5.49 s after the run was cancelled"),
+    case(
+        cancel.ends, of(LATE), is_=FAIL, says="ended 5.99 s after the run was cancelled (allowed: 5 s)", at=1
+    ),
+    case(cancel.ends, of(STOPPED), is_=FAIL, says="allowed: 0.001 s", expect=TIGHT),
+    case(cancel.ends, of(OPEN, answer=REFUSED), is_=INCONCLUSIVE, says="see cancel.accepted"),
+    case(cancel.ends, of(FINISHED), is_=INCONCLUSIVE, says="ended before it could"),
+    case(cancel.one_outcome, of(STOPPED, STOPPED), is_=PASS, says="one cancelled event on each connection"),
+    case(cancel.one_outcome, of(WENT_ON), is_=FAIL, says="the cancelled run ended with done", at=2),
+    case(
+        cancel.one_outcome,
+        of(STOPPED, run(token(0), cancelled(1), done(2), at=(0, 20, 20), profile=API)),
+        is_=FAIL,
+        says="ended with cancelled, done",
+        at=2,
+    ),
+    case(
+        cancel.one_outcome, of(run(token(0), error(1), at=(0, 20), profile=API)), is_=FAIL, says="with error"
+    ),
+    case(cancel.one_outcome, of(run(token(0), at=(20,), profile=API)), is_=FAIL, says="without an outcome"),
+    case(cancel.one_outcome, of(OPEN), is_=INCONCLUSIVE, says="see cancel.ends"),
+    case(cancel.one_outcome, of(FINISHED), is_=INCONCLUSIVE, says="ended before it could"),
+    case(cancel.last, of(STOPPED), is_=PASS, says="nothing followed"),
+    case(cancel.last, of(run(token(0), cancelled(1), token(2), profile=API)), is_=FAIL, says="event 3", at=2),
+    case(cancel.last, of(OPEN), is_=INCONCLUSIVE, says="no terminal event"),
+    case(cancel.replayed, of(STOPPED, later=STOPPED), REPLAY, is_=PASS, says="1 cancelled run returned"),
+    case(cancel.replayed, of(STOPPED, later=WENT_ON), REPLAY, is_=FAIL, says="read again differs"),
+    case(cancel.replayed, of(STOPPED, later=REFUSED), is_=FAIL, says="status 404"),
+    case(cancel.replayed, of(STOPPED, later=REFUSED), NO_REPLAY, is_=INCONCLUSIVE, says="see resume.replay"),
+    case(cancel.replayed, of(STOPPED), is_=INCONCLUSIVE, says="did not end with cancelled"),
+    case(cancel.outcome, asking("cancelled"), is_=PASS, says="1 run reported as cancelled"),
+    case(cancel.outcome, asking("completed"), is_=FAIL, says="has the outcome 'completed'"),
+    case(cancel.outcome, asking("running"), is_=FAIL, says="has the outcome 'running'"),
+    case(cancel.outcome, asking(None), is_=INCONCLUSIVE, says="got nothing"),
+    case(cancel.outcome, of(STOPPED), is_=NOT_APPLICABLE, says="promises no request for a run's outcome"),
+    case(
+        cancel.harmless,
+        [(FINISHED, ACCEPTED, FINISHED), (None, REFUSED, None)],
+        REPLAY,
+        is_=PASS,
+        says="status 404",
+    ),
+    case(cancel.harmless, [(None, BROKEN, None)], NO_REPLAY, is_=FAIL, says="status 500"),
+    case(cancel.harmless, [(FINISHED, ACCEPTED, STOPPED)], REPLAY, is_=FAIL, says="changed the run"),
+    case(
+        cancel.harmless,
+        [(FINISHED, ACCEPTED, REFUSED)],
+        NO_REPLAY,
+        is_=INCONCLUSIVE,
+        says="see resume.replay",
+    ),
+    case(cancel.other_organization, WENT_ON, REFUSED, of(STOPPED), is_=PASS, says="the run ended with done"),
+    case(cancel.other_organization, STOPPED, ACCEPTED, of(STOPPED), is_=FAIL, says="cancelled the run"),
+    case(cancel.other_organization, WENT_ON, BROKEN, of(STOPPED), is_=FAIL, says="status 500"),
+    case(
+        cancel.other_organization,
+        WENT_ON,
+        REFUSED,
+        of(WENT_ON),
+        is_=INCONCLUSIVE,
+        says="see cancel.one-outcome",
+    ),
+    case(cancel.other_organization, FINISHED, REFUSED, of(STOPPED), is_=INCONCLUSIVE, says="ended before"),
+]
+
+
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_cases(example: Case) -> None:
+    check(example)
