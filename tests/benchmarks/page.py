@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.benchmarks.clients import FAST_HTTP_USER, OURS
+from tests.benchmarks.master import PLANNED_RATE, PLANNED_SHARE, cost
 from tests.benchmarks.parts import (
     BLAST_STREAMS,
     CPU_STREAMS,
@@ -287,6 +288,21 @@ def _open_loop_section(part: Document) -> str:
     return f"### Open loop: {part['rate']} arrivals/s, {part['processes']} processes\n\n" + _table(head, rows)
 
 
+def _master_section(part: Document) -> str:
+    found = cost(part["runs"])
+    rows = [
+        (str(run["workers"]), f"{run['rate']:.0f}", f"{run['cpu']:.1%}")
+        for run in sorted(part["runs"], key=lambda run: (run["workers"], run["rate"]))
+    ]
+    return (
+        "### Master: CPU time, of one core\n\n"
+        + _table(("workers", "streams/s", "CPU of the master"), rows)
+        + f"\n\nThat is {found.per_worker * 1000:.2f} ms per second for each worker, and "
+        f"{found.per_stream * 1000:.2f} ms for each stream: at {PLANNED_SHARE:.0%} of a core, one master bears "
+        f"{found.workers} workers that send {PLANNED_RATE} streams per second each."
+    )
+
+
 _SECTIONS: dict[str, Callable[[Document], str]] = {
     "blast": _blast_section,
     "ladder": _ladder_section,
@@ -294,6 +310,7 @@ _SECTIONS: dict[str, Callable[[Document], str]] = {
     "ttft": _ttft_section,
     "memory": _memory_section,
     "open_loop": _open_loop_section,
+    "master": _master_section,
 }
 
 

@@ -27,6 +27,8 @@ from tests.benchmarks.clients import (
     environment,
     measure,
 )
+from tests.benchmarks.master import RHYTHM as MASTER_RHYTHM
+from tests.benchmarks.master import RUNS, measure_master
 from tests.benchmarks.target import ROOT, Rhythm, Target, cores, running_target
 
 Document = dict[str, Any]
@@ -312,6 +314,16 @@ def arrivals(file: Path) -> Document:
     }
 
 
+def master(effort: Effort) -> Document:
+    """The CPU time of a master, for different numbers of workers and of streams."""
+    runs = []
+    with running_target(MASTER_RHYTHM, core=cores()[0]) as target:
+        for workers, rate in RUNS:
+            runs.append(measure_master(target, workers, rate))
+            log(f"master: {runs[-1]}")
+        return {"rhythm": asdict(MASTER_RHYTHM), "target": target.kind, "runs": runs}
+
+
 #: In the order of measurement.
 PARTS: dict[str, Callable[[Effort], Document]] = {
     "blast": blast,
@@ -319,6 +331,7 @@ PARTS: dict[str, Callable[[Effort], Document]] = {
     "ttft": ttft,
     "memory": memory,
     "open_loop": open_loop,
+    "master": master,
     "ladder": ladder,
 }
 QUICK_PARTS = ("blast", "cpu", "ttft", "open_loop", "ladder")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.benchmarks import page
 from tests.benchmarks.clients import FAST_HTTP_USER, OURS
+from tests.benchmarks.master import RUNS
 from tests.benchmarks.page import Goal, goals
 from tests.benchmarks.parts import PARTS
 
@@ -95,6 +96,13 @@ DOCUMENTS: dict[str, Any] = {
         "rounds": [{**ROUND}, {**ROUND}],
         "machine": MACHINE,
     },
+    "master": {
+        "runs": [
+            {"workers": workers, "rate": rate, "cpu": 0.01 + workers * 0.005 + rate * 0.0002}
+            for workers, rate in RUNS
+        ],
+        "machine": MACHINE,
+    },
 }
 
 
@@ -176,12 +184,14 @@ def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: 
     page.write(DOCUMENTS)
     text = file.read_text()
     assert text.startswith(
-        f"# Head\n\n{page.BEGIN}\nMeasured (blast, ladder, cpu, ttft, memory, open loop): 2025-01-02"
+        f"# Head\n\n{page.BEGIN}\nMeasured (blast, ladder, cpu, ttft, memory, open loop, master): 2025-01-02"
     )
     assert text.endswith(f"{page.END}\n\nTail\n")
     assert "old" not in text
     assert text.count("\n### ") == len(PARTS)
     assert text.count("| met |") == 8
+    assert "5.00 ms per second for each worker, and 0.20 ms for each stream" in text
+    assert "one master bears 27 workers that send 100 streams per second each" in text
     assert "A processor, 2 cores, Linux 6, Python 3.11.7, locust 2.47.0; target in C." in text
 
 
