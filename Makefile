@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help hostile real robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock browser clean
+.PHONY: help hostile real robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock release-check browser clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
 	@echo "make soak             an hour of load, kills and restarts (SOAK_MINUTES=20: shorter); fails if anything grows or is lost"
 	@echo "make lock             update the lock files"
+	@echo "make release-check    do all that a release needs short of publishing it (PYTHON_VERSION=3.12: tests with one version)"
 
 $(VENV)/.runtime: requirements.lock pyproject.toml harness/transport/batch_reader.c
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
@@ -125,6 +126,10 @@ lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group build -o requirements.lock
 	$(COMPILE) pyproject.toml --group build --extra otel --extra parquet -c requirements.lock -o requirements-image.lock
 	$(COMPILE) pyproject.toml --group build --group dev -c requirements-image.lock -o requirements-dev.lock
+
+release-check: $(VENV)/.dev
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m scripts.release_check $(if $(PYTHON_VERSION),--only $(PYTHON_VERSION))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info harness-results harness/transport/*.so

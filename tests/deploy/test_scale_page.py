@@ -51,3 +51,9 @@ def test_the_other_values_exist(text: str) -> None:
     assert render({"token": {"existingSecret": "t"}, **document}) != render(
         {"token": {"existingSecret": "t"}}
     )
+
+
+def test_the_figure_for_the_master_is_the_measured_one() -> None:
+    measured = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
+    (figure,) = re.findall(r"one master bears (\d+) workers", measured)
+    assert f"one master bears {figure} workers" in PAGE
