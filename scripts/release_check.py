@@ -78,7 +78,7 @@ def version_problems() -> Iterator[str]:
 
 
 def lock_problems() -> Iterator[str]:
-    """Lock files that pyproject.toml has outgrown. Newer versions of a dependency are no problem."""
+    """Lock files that pyproject.toml has outgrown. A newer version of a dependency is fine."""
     common = ("--quiet", "--universal", "--python-version", "3.11", "--generate-hashes", "--no-header")
     for name, *options in (
         ("requirements.lock", "--group", "build"),
@@ -150,11 +150,13 @@ def digest(path: Path) -> str:
 
 
 def interpreters() -> dict[str, str]:
-    """The supported versions that this machine has, with their interpreters."""
+    """The supported versions that this machine has, on the path or in pyenv, with their interpreters."""
     found = {}
+    pyenv = sorted(Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob("versions/*/bin"))
+    environment = {**os.environ, "PATH": os.pathsep.join([*map(str, pyenv), os.environ["PATH"]])}
     for version in supported():
         command = [*UV, "python", "find", "--no-python-downloads", "--system", "--no-project", version]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             found[version] = done.stdout.strip()
     return found
