@@ -43,6 +43,7 @@ TESTS = (
     "tests/load/stats",
 )
 SELECTED = "not slow and not browser and not packaging and not benchmarks and not hostile and not hypothesis"
+PACKAGE = ("harness", "conformance", "locustfiles", "reports")
 #: And the installed command, from end to end.
 SMOKE = ("check", "--users", "2", "--duration", "2s", "--objective", "error_rate <= 0%")
 
@@ -106,14 +107,19 @@ def commit_time() -> int:
     return int(done.stdout)
 
 
+def export(folder: Path) -> None:
+    """Write the committed tree to a folder."""
+    archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        files.extractall(folder, filter="data")
+
+
 def build(out: Path, epoch_s: int) -> list[Path]:
     """Build sdist and wheel of the committed tree, in a new folder. Returns them; the sdist's times are `epoch_s`."""
     with tempfile.TemporaryDirectory(prefix="release-") as folder:
         tree = Path(folder) / "tree"
         tree.mkdir()
-        archive = subprocess.run(["git", "archive", "HEAD"], cwd=ROOT, capture_output=True, check=True).stdout
-        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-            files.extractall(tree, filter="data")
+        export(tree)
         # Without debug information, in which the compiler would write the path of this folder.
         environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch_s), "CFLAGS": "-g0"}
         command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)]
@@ -179,13 +185,14 @@ def check_environment(wheel: Path, python: str, resolution: str, folder: Path) -
     constraints.write_text("".join(line + "\n" for line in frozen.splitlines() if "@" not in line))
     tools = [*test_tools()]
     run([*install, "--constraint", str(constraints), *tools])
-    for name in ("tests", "scripts", "docs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "action.yml", "README.md"):
-        shutil.copy(ROOT / name, folder / name)
+    tree = folder / "tree"
+    tree.mkdir()
+    export(tree)
+    for name in PACKAGE:  # what is tested is the installed package
+        shutil.rmtree(tree / name)
     run(
         [str(binary / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", SELECTED, *TESTS],
-        cwd=folder,
+        cwd=tree,
     )
 
 
