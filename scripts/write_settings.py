@@ -71,6 +71,7 @@ _SECTIONS_WITH_FLAGS = ("load", "gate", "export")
 _TYPES = {
     "AbortConditions": "list of texts",
     "str": "text",
+    "list[str]": "list of texts",
     "Token": "text",
     "bool": "`true` or `false`",
     "int": "whole number",

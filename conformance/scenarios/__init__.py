@@ -16,6 +16,7 @@ from . import (
     key,
     key_pairs,
     race,
+    replica,
     resume,
     runs,
     security,
@@ -38,6 +39,7 @@ _MODULES = (
     terminal,
     cancel,
     workflow,
+    replica,
 )
 
 

@@ -57,6 +57,16 @@ _STOP_WITHIN_S = 2.5
     help="Settings file whose path, token and organization the server accepts too.",
 )
 @click.option(
+    "--store",
+    metavar="sqlite:PATH",
+    help="Keep the runs in this file, where replicas and a restarted server find them. SIGUSR1 restarts the server.",
+)
+@click.option(
+    "--replicas",
+    type=click.IntRange(2, 16),
+    help="Serve with so many processes, each with its own port; needs --store.",
+)
+@click.option(
     "--stop-with-stdin", is_flag=True, help="Stop when standard input ends, that is, with the parent process."
 )
 def serve(
@@ -69,6 +79,8 @@ def serve(
     first_token_delay: float,
     config_out: Path | None,
     config: Path | None,
+    store: str | None,
+    replicas: int | None,
     stop_with_stdin: bool,
 ) -> None:
     """Run the embedded server.
@@ -76,19 +88,25 @@ def serve(
     It is a correct implementation of the API, or one with selected faults. A fault belongs to one profile.
 
     \b
-    Example: harness serve --port 8080 --fault two-terminals
+    Examples:
+      harness serve --port 8080 --fault two-terminals
+      harness serve --replicas 2 --store sqlite:runs.db --config-out harness.toml
     """
-    from harness.atomic_file import ensure_writable, write_text
-    from harness.commands.reference_process import LISTENING
+    from harness.atomic_file import ensure_writable
     from harness.config.sources import load_settings
+    from harness.reference.replicas import serve_replicas
     from harness.reference.server import serve as run_server
-    from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings, demo_config
+    from harness.reference.settings import DEMO_PRINCIPALS, ServerSettings
 
     if list_faults:
         _print_faults()
         return
     if config_out is not None:
         ensure_writable(config_out)
+    if replicas is not None and store is None:
+        raise click.UsageError(
+            "--replicas needs --store sqlite:PATH, where the replicas find each other's runs"
+        )
     settings = load_settings(config)
     api = profile or settings.target.profile
     if no_token and api != "openai-chat":
@@ -105,24 +123,19 @@ def serve(
         path=settings.target.path if settings.target.profile == api else "",
         profile=api,
         needs_token=not no_token,
+        store=store,
     )
 
-    def on_ready(bound_port: int) -> None:
-        url = f"http://{host}:{bound_port}"
-        click.echo(f"embedded server {LISTENING}{url} (Ctrl-C stops it)")
-        if config_out is not None:
-            import tomlkit
-
-            write_text(config_out, tomlkit.dumps(demo_config(url, api)))
-            click.echo(f"try: harness conformance --config {config_out}")
-        else:
-            click.echo("for the settings that test it, start it with --config-out harness.toml")
-        sys.stdout.flush()
+    def on_ready(*bound_ports: int) -> None:
+        _announce([f"http://{host}:{bound_port}" for bound_port in bound_ports], api, config_out)
         if stop_with_stdin:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
 
     try:
-        run_server(server, faults, on_ready=on_ready)
+        if store is None:
+            run_server(server, faults, on_ready=on_ready)
+        else:
+            serve_replicas(server, replicas or 1, faults, on_ready=on_ready)
     except (ValueError, OSError) as problem:
         reason = f"cannot serve on {host}:{port}: {problem}" if isinstance(problem, OSError) else str(problem)
         click.echo(f"harness: {reason}", err=True)
@@ -138,6 +151,24 @@ def _print_faults() -> None:
         of_profile = "" if fault.profile == WORKFLOW_ACTIONS else f" ({fault.profile})"
         what = (fault.__doc__ or "").strip().splitlines()[0]
         click.echo(f"{name:28} {fault.breaks:28} {what}{of_profile}")
+
+
+def _announce(urls: Sequence[str], profile: str, config_out: Path | None) -> None:
+    """Say where the server listens, and write the settings for it."""
+    import tomlkit
+
+    from harness.atomic_file import write_text
+    from harness.commands.reference_process import LISTENING
+    from harness.reference.settings import demo_config
+
+    click.echo(f"embedded server {LISTENING}{' and '.join(urls)} (Ctrl-C stops it)")
+    if config_out is not None:
+        more = {"replicas": list(urls)} if len(urls) > 1 else {}
+        write_text(config_out, tomlkit.dumps(demo_config(urls[0], profile, **more)))
+        click.echo(f"try: harness conformance --config {config_out}")
+    else:
+        click.echo("for the settings that test it, start it with --config-out harness.toml")
+    sys.stdout.flush()
 
 
 def _stop_at_end_of_input() -> None:

@@ -20,6 +20,7 @@ from pydantic import (
     JsonValue,
     SecretStr,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -50,6 +51,15 @@ PASSWORD_VARIABLE = "HARNESS_WEB_PASSWORD"  # noqa: S105 - the name of the varia
 def _told(address: str) -> str:
     """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
     return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
+
+
+def _base_url(value: str) -> str:
+    """Raises ValueError unless the value is scheme, host and port."""
+    if "@" in value:
+        raise ValueError("a URL with a user name is not supported; set the token separately")
+    if not re.fullmatch(r"https?://[^/?#\s]+/*", value):
+        raise ValueError(f"{_told(value)} is not of the form http[s]://host[:port]; set the path separately")
+    return value
 
 
 def _is_header_value(value: SecretStr) -> SecretStr:
@@ -173,6 +183,9 @@ class TargetSettings(StrictModel):
 
     #: scheme, host and port of the server, for example https://agent.example.com
     base_url: str | None = None
+    #: the addresses of at least two replicas of the server, to test that they share their runs; the first is the
+    #: base_url if none is set
+    replicas: list[str] = Field(default_factory=list)
     #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
     profile: str = library.DEFAULT
     #: values of the profile's variables, for example { model = "gpt-5-nano" }
@@ -218,16 +231,27 @@ class TargetSettings(StrictModel):
             return profile
         return library.with_cancellation(profile, self.cancel.part, "target.cancel")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_replica(cls, values: Any) -> Any:
+        """Without a base_url, it is the first replica's."""
+        if not isinstance(values, Mapping) or values.get("base_url") is not None:
+            return values
+        replicas = values.get("replicas")
+        return {**values, "base_url": replicas[0]} if isinstance(replicas, list) and replicas else values
+
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        if value is not None and "@" in value:
-            raise ValueError("a URL with a user name is not supported; set the token separately")
-        if value is not None and not re.fullmatch(r"https?://[^/?#\s]+/*", value):
-            raise ValueError(
-                f"{_told(value)} is not of the form http[s]://host[:port]; set the path separately"
-            )
-        return value
+        return None if value is None else _base_url(value)
+
+    @field_validator("replicas")
+    @classmethod
+    def _are_replicas(cls, values: list[str]) -> list[str]:
+        distinct = {_base_url(value).rstrip("/") for value in values}
+        if values and len(distinct) < max(2, len(values)):
+            raise ValueError("at least two replicas are needed, each with a separate address")
+        return values
 
     @field_validator("path")
     @classmethod

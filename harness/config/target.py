@@ -53,7 +53,7 @@ class Target:
     """Builds requests for scenarios and journeys. Raises SettingsError if the settings lack what the API needs.
 
     memory: what the responses to these requests may hold in this process. profile: the target's API. journeys: the
-    settings of single journeys.
+    settings of single journeys. replicas: the endpoints of the server's replicas by their base URLs.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -76,6 +76,7 @@ class Target:
                 "--config-out)"
             )
         self.endpoint = self._endpoint(self.settings.base_url)
+        self.replicas = {url: self._endpoint(url) for url in self.settings.replicas}
         token = self.settings.token.get_secret_value() if self.settings.token else ""
         self.principal = Principal(token, self._organization_id())
         self._variables = self._all_variables()
@@ -173,6 +174,7 @@ class Target:
             Need.RECALL_ACTION: self.action("recall"),
             Need.SECOND_PRINCIPAL: settings.second_principal,
             Need.SECOND_ROUTE: settings.other_route,
+            Need.REPLICAS: settings.replicas or None,
         }[need] is not None
 
     def action(self, name: str) -> Action | None:

@@ -21,6 +21,7 @@ from harness.contract.rules import (
     key,
     liveness,
     race,
+    replica,
     resume,
     run_id,
     security,
@@ -46,6 +47,7 @@ AREAS = (
     race,
     cancel,
     workflow,
+    replica,
 )
 
 

@@ -16,7 +16,8 @@ FIELD_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 class HttpRequest:
     """One HTTP/1.1 request; header fields keep their order.
 
-    values: what its template was filled with, for later requests about the same run.
+    values: what its template was filled with, for later requests about the same run. origin: the base URL of the
+    replica to send it to; None for the target's own.
     """
 
     method: str
@@ -24,6 +25,7 @@ class HttpRequest:
     headers: tuple[tuple[str, str], ...]
     body: bytes = b""
     values: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    origin: str | None = field(default=None, compare=False)
 
     @classmethod
     def post_json(cls, target: str, headers: tuple[tuple[str, str], ...], body: Any) -> Self:
@@ -52,6 +54,10 @@ class HttpRequest:
     def json(self) -> Any:
         """The body as a JSON value. Raises ValueError when it is not JSON."""
         return json.loads(self.body)
+
+    def at(self, origin: str | None) -> Self:
+        """A copy that is sent to the replica with this base URL."""
+        return replace(self, origin=origin)
 
     def with_json(self, body: Any) -> Self:
         """A copy with a different JSON body."""

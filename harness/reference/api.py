@@ -91,11 +91,8 @@ class ReferenceApi(RequestChecks, RunExecution, RunStreaming):
         key = self.idempotency_key(http)
         last_seen = self.last_event_id(http)
         action = self.action(submission)
-        run = self.find(submission, key)
-        started = run is None
-        if run is None:
-            run = self.start(submission, key, action)
-        elif self.conflicts(run, submission):
+        run, started = self.find_or_start(submission, key, action)
+        if not started and self.conflicts(run, submission):
             self.on_conflict(run, submission)
             raise self.conflict_of(run)
         joined = not started and not run.ended

@@ -11,6 +11,8 @@ from aiohttp import web
 
 from harness.reference.runs import RunRegistry
 from harness.reference.settings import ServerSettings
+from harness.reference.shared_runs import SharedRegistry
+from harness.reference.store import open_store
 
 Payload = dict[str, Any]
 """An event's data before encoding."""
@@ -55,7 +57,23 @@ class ApiBase:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        self.registry = RunRegistry(ttl_s=settings.run_ttl_s, max_runs=settings.max_runs)
+        self.registry = self.new_registry()
+
+    def new_registry(self) -> RunRegistry:
+        """Where runs are kept: in this process, or in the store of the settings.
+
+        Raises OSError if that cannot be opened, and ValueError if its address is wrong.
+        """
+        settings = self.settings
+        if settings.store is None:
+            return RunRegistry(ttl_s=settings.run_ttl_s, max_runs=settings.max_runs)
+        return SharedRegistry(
+            open_store(settings.store),
+            owner=settings.replica,
+            generation=settings.generation,
+            ttl_s=settings.run_ttl_s,
+            max_runs=settings.max_runs,
+        )
 
     def common_headers(self) -> dict[str, str]:
         return common_headers()

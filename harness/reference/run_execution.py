@@ -8,13 +8,23 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from harness.profiles.workflow_actions.event_id import StreamId
+from harness.profiles.workflow_actions.events import TERMINAL_TYPES
 from harness.reference.actions import ActionCancelledError, ActionFailedError, Tokens
 from harness.reference.request_checks import Submission
 from harness.reference.responses import ApiBase, Payload, Rejection, canonical_json, encode_json
-from harness.reference.runs import Event, RegistryFullError, Run, RunKey, next_id
+from harness.reference.runs import (
+    Event,
+    KeyTakenError,
+    RegistryFullError,
+    Run,
+    RunEndedError,
+    RunKey,
+    next_id,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +46,20 @@ class RunExecution(ApiBase):
     def find(self, submission: Submission, key: str | None) -> Run | None:
         identity = self.identity(submission, key)
         return None if identity is None else self.registry.find(identity)
+
+    def find_or_start(
+        self, submission: Submission, key: str | None, action: Callable[[], Tokens]
+    ) -> tuple[Run, bool]:
+        """The run of the request, and whether the request has started it."""
+        run = self.find(submission, key)
+        if run is not None:
+            return run, False
+        try:
+            return self.start(submission, key, action), True
+        except KeyTakenError:  # by a request to another replica, since it was looked up
+            run = self.find(submission, key)
+            assert run is not None
+            return run, False
 
     def conflicts(self, run: Run, submission: Submission) -> bool:
         return run.fingerprint != self.fingerprint(submission.body)
@@ -86,16 +110,19 @@ class RunExecution(ApiBase):
             outcome["type"] = "cancelled"
         except ActionFailedError as failure:
             outcome |= {"type": "error", "code": failure.code, "message": failure.message}
+        except RunEndedError:  # another replica has cancelled it
+            return
         except Exception:
             logger.exception("unexpected exception in an action")
             outcome |= {"type": "error", "code": "internal", "message": "internal error in the action"}
-        self.finish(run, outcome)
+        with suppress(RunEndedError):
+            self.finish(run, outcome)
 
     def open_run(self, run: Run) -> None:
         """Called before the action starts."""
 
     def publish(self, run: Run, payload: Payload) -> None:
-        run.append(Event(self.event_id(run), payload["type"], self.event_data(payload)))
+        self.registry.publish(run, Event(self.event_id(run), payload["type"], self.event_data(payload)))
 
     def finish(self, run: Run, outcome: Payload) -> None:
         """End the run with its terminal event; stop its action if that is still running."""
@@ -103,9 +130,14 @@ class RunExecution(ApiBase):
         self.close_run(run)
 
     def cancel_run(self, run: Run) -> None:
-        """End a run in flight with `cancelled`; one that has ended stays as it is."""
-        if not run.ended:
-            self.finish(run, {"type": "cancelled", "runId": run.run_id})
+        """End the run with `cancelled`, unless it has ended."""
+        while not run.ended and not (run.events and run.events[-1].type in TERMINAL_TYPES):
+            try:
+                self.finish(run, {"type": "cancelled", "runId": run.run_id})
+            except RunEndedError:  # its own replica has just sent an event
+                self.registry.refresh(run)
+            else:
+                return
 
     def close_run(self, run: Run) -> None:
         run.end()
@@ -119,6 +151,20 @@ class RunExecution(ApiBase):
     def event_data(self, payload: Payload) -> str:
         return encode_json(payload)
 
+    def open(self) -> None:
+        """Called before the first request. Ends the runs that a killed process has left unfinished."""
+        self.registry.begin()
+        for run in self.registry.left_unfinished():
+            self.end_unfinished(run)
+
+    def end_unfinished(self, run: Run) -> None:
+        """End a run whose process was killed, unless it had sent its terminal event."""
+        if run.events and run.events[-1].type in TERMINAL_TYPES:
+            self.close_run(run)
+            return
+        message = "the server was restarted"
+        self.finish(run, {"type": "error", "runId": run.run_id, "code": "interrupted", "message": message})
+
     async def close(self, grace_s: float) -> None:
         """Accept no new runs, let those in flight finish for `grace_s` seconds, then end them with `error`."""
         self.registry.close()
@@ -129,3 +175,4 @@ class RunExecution(ApiBase):
             self.finish(
                 run, {"type": "error", "runId": run.run_id, "code": "shutdown", "message": "shut down"}
             )
+        await self.registry.shut()

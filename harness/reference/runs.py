@@ -31,6 +31,14 @@ class RegistryFullError(Exception):
     """The limit of running runs is reached, or the registry is closed."""
 
 
+class KeyTakenError(Exception):
+    """Another request has started a run under this key."""
+
+
+class RunEndedError(RuntimeError):
+    """The run has ended, here or in another process."""
+
+
 def next_id(last: StreamId | None, now_ms: int) -> StreamId:
     """The id after `last` at wall clock time `now_ms`; increasing even if the clock stands still or goes back."""
     if last is None or now_ms > last.ms:
@@ -59,10 +67,10 @@ class Run:
     def append(self, event: Event) -> None:
         """Add the next event and wake the waiting streams.
 
-        Raises RuntimeError after the end.
+        Raises RunEndedError after the end.
         """
         if self.ended:
-            raise RuntimeError(f"run {self.run_id!r} has ended: no more events allowed")
+            raise RunEndedError(f"run {self.run_id!r} has ended: no more events allowed")
         self.events.append(event)
         self._wake()
 
@@ -147,6 +155,23 @@ class RunRegistry:
         self._by_run_id[run.organization, run.run_id] = run
         if run.identity is not None:
             self._by_identity[run.identity] = run
+
+    def begin(self) -> None:
+        """Called before the first request."""
+
+    async def shut(self) -> None:
+        """Called after the last request."""
+
+    def left_unfinished(self) -> list[Run]:
+        """The runs that this server was executing when it was stopped."""
+        return []
+
+    def refresh(self, run: Run) -> None:
+        """Bring the run up to date, if other processes write to it."""
+
+    def publish(self, run: Run, event: Event) -> None:
+        """Append an event. Raises RunEndedError after the end."""
+        run.append(event)
 
     def close(self) -> None:
         """Accept no more runs."""

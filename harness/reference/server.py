@@ -118,8 +118,11 @@ async def running(
     api = faulty_api(faults, settings.profile)(settings)
     runner = web.ServerRunner(_Listener(api), shutdown_timeout=_CONNECTION_GRACE_S)
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+    site = web.TCPSite(
+        runner, settings.host, settings.port, backlog=1024, reuse_port=settings.shares_port or None
+    )
     try:
+        api.open()
         await site.start()
         host, port = runner.addresses[0][:2]
         yield RunningServer(host, port, api)

@@ -24,6 +24,9 @@ class ServerSettings:
     max_body_bytes: limit of the request body. first_token_delay_s: delay before every action (a slow target).
     profile: the API that the server has. needs_token: whether requests without a token are refused, where the API has
     tokens. path: empty is that of the profile.
+    store: where runs are kept, ``sqlite:PATH``; None keeps them in the process. replica: the name of this process among
+    those that share the store. generation: grows with each restart. shares_port: whether other sockets may have
+    its port too.
     """
 
     host: str = "127.0.0.1"
@@ -37,14 +40,21 @@ class ServerSettings:
     max_runs: int = 10_000
     max_body_bytes: int = 1024 * 1024
     first_token_delay_s: float = 0.0
+    store: str | None = None
+    replica: str = "1"
+    generation: int = 0
+    shares_port: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
             object.__setattr__(self, "path", library.load(self.profile).run.path)
 
 
-def demo_config(base_url: str | None, profile: str = WORKFLOW_ACTIONS) -> dict[str, Any]:
-    """The settings of a harness that tests a server with default settings, as in ``harness.toml``."""
+def demo_config(base_url: str | None, profile: str = WORKFLOW_ACTIONS, **target: Any) -> dict[str, Any]:
+    """The settings of a harness that tests a server with default settings, as in ``harness.toml``.
+
+    target: more settings of the target, for example its replicas.
+    """
     if profile != WORKFLOW_ACTIONS:
         return _demo_of_prompts(base_url, profile)
     (token, organization), (second_token, second_organization) = DEMO_PRINCIPALS.items()
@@ -70,6 +80,7 @@ def demo_config(base_url: str | None, profile: str = WORKFLOW_ACTIONS) -> dict[s
             "cancel": {"path": OTHER_PATH + "/${run_id}/cancel"},
             "second_principal": {"token": second_token, "organization_id": second_organization},
             "other_route": {"path": OTHER_PATH},
+            **target,
         },
         "budgets": {"first_event": 3, "terminal_close": 5, "heartbeat": 1},
     }

@@ -7,8 +7,10 @@ from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 
 
-async def new_run(client: AsyncClient, target: Target, action: str) -> HttpRequest:
-    """A request for a new run of an action.
+async def new_run(
+    client: AsyncClient, target: Target, action: str, replica: str | None = None
+) -> HttpRequest:
+    """A request for a new run of an action. replica: the base URL of the one to ask, if the target has several.
 
     Raises LookupError if the action is not configured, and CreationError if the target did not answer what comes
     before.
@@ -16,5 +18,5 @@ async def new_run(client: AsyncClient, target: Target, action: str) -> HttpReque
     values = target.values(action)
     creation = target.creation(values)
     if creation is not None:
-        values |= target.kept(await client.exchange(creation, BEFORE_A_RUN))
-    return target.run_with(values)
+        values |= target.kept(await client.exchange(creation.at(replica), BEFORE_A_RUN))
+    return target.run_with(values).at(replica)

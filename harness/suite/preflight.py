@@ -34,23 +34,25 @@ class PreflightError(HarnessError):
     """The target cannot be tested; the message says why and what to do."""
 
 
-async def preflight(target: Target) -> Exchange:
+async def preflight(target: Target, replica: str | None = None) -> Exchange:
     """Send one valid request. Raises PreflightError if the target is not the endpoint or rejects the token.
 
-    A 429 or 503 is retried after the time in Retry-After, for 30 s in all.
+    replica: the base URL of the one to ask, if the target has several. A 429 or 503 is retried after the time in
+    Retry-After, for 30 s in all.
     """
     redact = Redactor(target.secrets)
-    base_url = f"{target.settings.base_url}".rstrip("/")
+    base_url = f"{replica or target.settings.base_url}".rstrip("/")
     url = redact.sentence(base_url + target.settings.path)
     no_run: CreationError | None = None
     try:
-        response = await _first_response(target)
+        response = await _first_response(target, replica)
     except LocalResourceError as fault:
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
     except CreationError as caught:
         no_run, response = caught, caught.answer
         url = redact.sentence(base_url + response.request.target)
-    problem = await other_protocol(target.endpoint, response)
+    endpoint = target.endpoint if replica is None else target.replicas[replica]
+    problem = await other_protocol(endpoint, response)
     if problem is None and not (no_run is not None and response.status == 200):  # JSON, as it must be
         problem = wrong_target(target, redact.exchange(response))
     if problem is not None:
@@ -62,9 +64,11 @@ async def preflight(target: Target) -> Exchange:
     return response
 
 
-async def _first_response(target: Target) -> Exchange:
-    client = AsyncClient(target.endpoint, target.expectations.budgets, target.memory, target.profile)
-    response = await _run(client, target)
+async def _first_response(target: Target, replica: str | None) -> Exchange:
+    client = AsyncClient(
+        target.endpoint, target.expectations.budgets, target.memory, target.profile, target.replicas
+    )
+    response = await _run(client, target, replica)
     waited_s = 0.0
     for _ in range(_RETRIES_WHEN_THROTTLED):
         wait_s = retry_after_s(response)
@@ -72,12 +76,12 @@ async def _first_response(target: Target) -> Exchange:
             break
         waited_s += wait_s
         await asyncio.sleep(wait_s)
-        response = await _run(client, target)
+        response = await _run(client, target, replica)
     return response
 
 
-async def _run(client: AsyncClient, target: Target) -> Exchange:
-    return await client.exchange(await new_run(client, target, "success"), "preflight")
+async def _run(client: AsyncClient, target: Target, replica: str | None) -> Exchange:
+    return await client.exchange(await new_run(client, target, "success", replica), "preflight")
 
 
 def wrong_target(target: Target, response: Exchange) -> str | None:

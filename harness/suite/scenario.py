@@ -108,7 +108,9 @@ class ScenarioContext(PatientSender):
                 values |= self.target.kept(answer)
             except CreationError as problem:
                 raise Undecided(str(problem)) from None
-        return self.target.run_with(values, key=key, run_id=run_id)
+        request = self.target.run_with(values, key=key, run_id=run_id)
+        self.begin_route(self.target.key_of(request))
+        return request
 
     def again(self, run: Exchange) -> HttpRequest:
         """The request that reads a run again, from its first event. Raises Undecided if it cannot be made."""

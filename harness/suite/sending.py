@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -18,10 +18,12 @@ from typing import TypeVar
 from harness.config.target import CreationError, Target
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets
+from harness.contract.rules.rule import Need
 from harness.formatting import counted
 from harness.protocol.request import HttpRequest
 from harness.suite.new_run import new_run
 from harness.suite.queueing import runs_at_once
+from harness.suite.routing import Route
 from harness.suite.throttle import Throttle, retry_after_s
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 from harness.transport.receiver import Cut
@@ -65,6 +67,7 @@ class _Attempt:
 
 _HAS_CONNECTIONS: ContextVar[bool] = ContextVar("_HAS_CONNECTIONS", default=False)
 _ATTEMPT: ContextVar[_Attempt | None] = ContextVar("_ATTEMPT", default=None)
+_ROUTE: ContextVar[Route | None] = ContextVar("_ROUTE", default=None)
 
 
 class PatientSender:
@@ -76,7 +79,7 @@ class PatientSender:
 
     def __init__(self, target: Target, budgets: Budgets, max_connections: int | None) -> None:
         self.target = target
-        self.client = AsyncClient(target.endpoint, budgets, target.memory, target.profile)
+        self.client = AsyncClient(target.endpoint, budgets, target.memory, target.profile, target.replicas)
         self.throttle = Throttle()
         self.runs_at_once: int | None = None
         self._max_connections = max_connections
@@ -319,6 +322,7 @@ class PatientSender:
         """
         if barrier is not None or _HAS_CONNECTIONS.get():
             return await self.open(request, label, cut=cut, barrier=barrier).result()
+        request, label = self._routed(request, label)
         again = label
         for _ in range(_SENDS):
             async with self.connections(1):
@@ -380,6 +384,7 @@ class PatientSender:
 
         If the target answers 429 or 503, the whole scenario is run again.
         """
+        request, label = self._routed(request, label)
         stream = self.client.open(
             request, label, cut=cut, barrier=barrier, receive_buffer_bytes=receive_buffer_bytes
         )
@@ -387,6 +392,34 @@ class PatientSender:
         if attempt is not None:
             attempt.streams.append(stream)
         return stream
+
+    @contextmanager
+    def across_replicas(self) -> Iterator[None]:
+        """Send the requests of the block that have one key to different replicas.
+
+        What scenarios under `run_once` send is not affected. Raises NotApplicable without target.replicas.
+        """
+        if not self.target.replicas:
+            raise NotApplicable(f"configure {Need.REPLICAS.setting}")
+        token = _ROUTE.set(Route([*self.target.replicas], self.target.settings.base_url))
+        try:
+            yield
+        finally:
+            _ROUTE.reset(token)
+
+    def begin_route(self, key: str | None) -> None:
+        """Let the first request with this new key go to the next replica, in a block of `across_replicas`."""
+        route = _ROUTE.get()
+        if route is not None and key is not None:
+            route.begin(key)
+
+    def _routed(self, request: HttpRequest, label: str) -> tuple[HttpRequest, str]:
+        """The request, to the replica whose turn it is, and a label that names it."""
+        route = _ROUTE.get()
+        if route is None:
+            return request, label
+        number = route.next(self.target.key_of(request))
+        return request.at(route.replicas[number]), f"{label}, at replica {number + 1}"
 
 
 def _kind(response: Exchange) -> str:

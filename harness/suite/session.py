@@ -199,7 +199,10 @@ class TargetSession:
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()
         self.runner = runner
-        response = runner.run(preflight(runner.context.target))
+        target = runner.context.target
+        response = runner.run(preflight(target))
+        for replica in target.replicas:
+            runner.run(preflight(target, replica))
         runner.context.throttle.accepted()
         if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
             reporter.write_line(f"harness: the suite takes {runner.context.time_limit.announcement()}")

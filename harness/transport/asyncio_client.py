@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 
@@ -104,6 +104,7 @@ class AsyncClient:
     """Sends requests to one target, each on a new connection.
 
     memory: what its responses may hold together. profile: what their events mean; workflow actions by default.
+    replicas: further endpoints, by the base URL that a request names as its origin.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class AsyncClient:
         budgets: Budgets,
         memory: MemoryBudget | None = None,
         profile: Profile | None = None,
+        replicas: Mapping[str, Endpoint] | None = None,
     ) -> None:
+        self._replicas = replicas or {}
         self._memory = memory
         self._profile = profile
         self._pulse = Pulse()
@@ -214,21 +217,26 @@ class AsyncClient:
         self, receiver: Receiver, receive_buffer_bytes: int | None
     ) -> tuple[socket.socket, TlsSession | None]:
         async with asyncio.timeout(receiver.remaining_s()):
-            addresses = await self._addresses()
+            endpoint = self._endpoint_of(receiver.request)
+            addresses = await self._addresses(endpoint)
             sock = await self._connect_to_first(addresses, receiver, receive_buffer_bytes)
             try:
                 prepare_socket(sock)
-                if self._endpoint.tls is None:
+                if endpoint.tls is None:
                     return sock, None
-                tls = TlsSession(self._endpoint.tls, self._endpoint.host)
+                tls = TlsSession(endpoint.tls, endpoint.host)
                 await self._shake_hands(sock, tls)
             except BaseException:
                 sock.close()
                 raise
             return sock, tls
 
-    async def _addresses(self) -> Sequence[Address]:
-        host, port = self._endpoint.host, self._endpoint.port
+    def _endpoint_of(self, request: HttpRequest) -> Endpoint:
+        return self._endpoint if request.origin is None else self._replicas[request.origin]
+
+    @staticmethod
+    async def _addresses(endpoint: Endpoint) -> Sequence[Address]:
+        host, port = endpoint.host, endpoint.port
         literal = literal_address(host, port)
         if literal is not None:
             return [literal]
@@ -316,7 +324,7 @@ class AsyncClient:
         self, sock: socket.socket, tls: TlsSession | None, receiver: Receiver, barrier: asyncio.Barrier | None
     ) -> None:
         loop = asyncio.get_running_loop()
-        data = encode_request(receiver.request, host=self._endpoint.authority)
+        data = encode_request(receiver.request, host=self._endpoint_of(receiver.request).authority)
         async with asyncio.timeout(receiver.remaining_s()):
             if barrier is not None:
                 await loop.sock_sendall(sock, tls.encrypt(data[:-1]) if tls else data[:-1])

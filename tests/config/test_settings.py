@@ -304,6 +304,12 @@ def test_an_unknown_variable_names_the_nearest(
         ('[target]\nbase_url = "http://h/agent"\n', "set the path separately"),
         ('[target]\nbase_url = "http://h?x=1"\n', "is not of the form"),
         ('[target]\nbase_url = "http://a b"\n', "is not of the form"),
+        (
+            '[target]\nreplicas = ["http://a"]\n',
+            "setting 'target.replicas': at least two replicas are needed",
+        ),
+        ('[target]\nreplicas = ["http://a", "http://a/"]\n', "each with a separate address"),
+        ('[target]\nreplicas = ["http://a", "b"]\n', "'b' is not of the form http[s]://host[:port]"),
         ("target = 3\n", "setting 'target': "),
         ("[target]\nactions = []\n", "setting 'target.actions': "),
         ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number >= 0"),
@@ -314,6 +320,14 @@ def test_an_unknown_variable_names_the_nearest(
 def test_a_bad_value_is_named_with_its_place(text: str, message: str) -> None:
     toml(text)
     assert message in sentence()
+
+
+def test_the_first_replica_is_the_target_if_no_other_is_set() -> None:
+    replicas = ["http://a", "http://b"]
+    assert TargetSettings.model_validate({"replicas": replicas}).base_url == "http://a"
+    assert (
+        TargetSettings.model_validate({"replicas": replicas, "base_url": "http://c"}).base_url == "http://c"
+    )
 
 
 @pytest.mark.parametrize(

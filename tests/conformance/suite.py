@@ -11,7 +11,7 @@ import inspect
 import json
 import os
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,15 +79,18 @@ def _cases() -> Iterator[Case]:
                 yield Case(requirement, test, arguments, _FIXTURES & parameters.keys())
 
 
-def verdicts_on(settings: Settings, up_to: str | None = None) -> Verdicts:
+def verdicts_on(settings: Settings, up_to: str | None = None, areas: Collection[str] = ()) -> Verdicts:
     """Run every scenario on the target, and every test on its outcome.
 
-    up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios.
+    up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios. areas:
+    only requirements of these areas.
 
     The runs whose times are judged come first: on a busy machine the load of all other scenarios makes the server late.
     """
     order = list(CATALOGUE)
     selected = set(order[: order.index(up_to) + 1] if up_to else order)
+    if areas:
+        selected = {name for name in selected if CATALOGUE[name].area in areas}
     verdicts = Verdicts()
     with ScenarioRunner(settings) as runner:
         runner.run(runner.context.find_queue())

@@ -96,6 +96,7 @@ def test_the_order_is_that_of_diagnosis() -> None:
         "race",
         "cancel",
         "workflow",
+        "replica",
     )
 
 

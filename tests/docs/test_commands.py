@@ -95,12 +95,13 @@ ELSEWHERE = {
 }
 
 #: Lines that share one of these files run together, in order; every other line runs alone.
-_SHARED = re.compile(rf"\b({_CHECKED}|baselines|known|faulty)\b")
+_SHARED = re.compile(rf"\b({_CHECKED}|baselines|known|faulty|replicas)\b")
 _GROUP = {
     _CHECKED: "results",
     "baselines": "results",
     "known": "known failures",
     "faulty": "a faulty server",
+    "replicas": "replicas",
 }
 _WRITTEN = {
     "results": (
@@ -282,7 +283,9 @@ def test_init_with_options_writes_settings(tmp_path: Path, url: str) -> None:
     assert url in (tmp_path / "harness.toml").read_text()
 
 
-@pytest.mark.parametrize("group", [group for group in listed() if group != "a faulty server"])
+@pytest.mark.parametrize(
+    "group", [group for group in listed() if group not in {"a faulty server", "replicas"}]
+)
 def test_the_commands_of_readme_and_how_to_run(folder: Path, group: str) -> None:
     missing: set[str] = set()  # what an inconclusive gate did not write
     for line in listed()[group]:
@@ -299,6 +302,12 @@ def test_the_suite_fails_on_the_faulty_server_of_the_readme(tmp_path: Path) -> N
     serve, suite = listed()["a faulty server"]
     with serving(serve, tmp_path, free_port()):
         assert run(suite, tmp_path).returncode == 1
+
+
+def test_the_suite_passes_on_the_replicas_of_the_how_to(tmp_path: Path) -> None:
+    serve, suite = listed()["replicas"]
+    with serving(serve, tmp_path, free_port()):
+        assert run(suite, tmp_path).returncode == 0
 
 
 def _may_be_inconclusive(line: str, done: subprocess.CompletedProcess[str]) -> bool:

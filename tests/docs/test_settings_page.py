@@ -30,6 +30,7 @@ VALUES = {
 #: Texts of a certain form.
 FORMS = {
     "target.base_url": "http://h",
+    "target.replicas": '["http://a", "http://b"]',
     "target.profile": "openai-chat",
     "export.otlp_endpoint": "http://h:4318",
     "load.ramp": "1:2:5s",

@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import hypothesis  # noqa: F401 - imported before the forks
 import pytest
@@ -33,6 +34,7 @@ from harness.profiles import library
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.reference.apis import APIS
 from harness.reference.faults.base import FAULTS
+from harness.reference.replicas import serve_replicas
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
 
@@ -79,22 +81,32 @@ def _forked(work: Callable[[], object], log: Path) -> int:
 
 
 @contextmanager
-def serving(fault: str | None, log: Path, profile: str = WORKFLOW_ACTIONS) -> Iterator[str]:
-    """The base URL of the embedded server with this fault, in a forked process."""
+def serving(
+    fault: str | None, log: Path, profile: str = WORKFLOW_ACTIONS, *, shared: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The settings for the embedded server with this fault, in a forked process.
+
+    shared: two replicas with a store, as for each fault that shows only there.
+    """
     reader, writer = os.pipe()
-    pid = _forked(
-        lambda: serve(
-            ServerSettings(profile=profile),
-            [fault] if fault else [],
-            on_ready=lambda port: os.write(writer, b"%d\n" % port),
-        ),
-        log,
-    )
+    faults = [fault] if fault else []
+
+    def listens(*ports: int) -> None:
+        os.write(writer, " ".join(map(str, ports)).encode() + b"\n")
+
+    def serve_shared() -> None:
+        serve_replicas(ServerSettings(store=f"sqlite:{log}.db"), 2, faults, on_ready=listens)
+
+    def serve_one() -> None:
+        serve(ServerSettings(profile=profile), faults, on_ready=listens)
+
+    shared = shared or (fault is not None and FAULTS[fault].shared)
+    pid = _forked(serve_shared if shared else serve_one, log)
     os.close(writer)
     with os.fdopen(reader) as ready:
-        port = ready.readline().strip()
+        urls = [f"http://127.0.0.1:{port}" for port in ready.readline().split()]
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield demo_config(urls[0], profile, **({"replicas": urls} if shared else {}))
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)
@@ -105,10 +117,10 @@ def run_mutant(fault: str | None) -> Kill:
     profile = FAULTS[fault].profile if fault else WORKFLOW_ACTIONS
     with (
         tempfile.TemporaryDirectory(prefix="mutant-") as name,
-        serving(fault, Path(name) / "server.log", profile) as url,
+        serving(fault, Path(name) / "server.log", profile) as demo,
     ):
         folder = Path(name)
-        config = {**demo_config(url, profile), "budgets": BUDGETS}
+        config = {**demo, "budgets": BUDGETS}
         (folder / "harness.toml").write_text(tomlkit.dumps(config), encoding="utf-8")
         verdicts = folder / "verdicts.json"
         arguments = ["--disable-plugin-autoload", "-p", "harness", str(SUITE), "-q"]

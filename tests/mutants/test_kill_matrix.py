@@ -16,8 +16,8 @@ import pytest
 
 from harness.config.settings import Settings
 from harness.conformance.scenarios import key_pairs
+from harness.contract.requirements import CATALOGUE
 from harness.reference.faults.base import FAULTS
-from harness.reference.settings import demo_config
 from tests.conformance.suite import in_advance, parameters_of, verdicts_on
 from tests.forked import FORK_SERVER
 from tests.mutants.kill_matrix import BUDGETS, UNMET, serving, uncovered
@@ -30,20 +30,28 @@ TRIES = 3
 #: Suites at the same time: they mostly wait. Each has a process, as threads would make each other late.
 AT_ONCE = 3
 
+#: The areas of requirements that need replicas or a restart.
+SHARED_AREAS = tuple({CATALOGUE[fault.breaks].area for fault in FAULTS.values() if fault.shared})
+
 #: Verdict and detail by requirement.
 Checks = Mapping[str, tuple[str, str]]
 
 
 def judged(mutant: str) -> Checks:
-    """What the suite says of each requirement up to the one that the mutant violates."""
+    """What the suite says of each requirement up to the one that the mutant violates.
+
+    On a mutant that shows only in replicas, of the requirements about them: the others ask one replica, in which it
+    does not show. The whole suite runs on the sound replicas in tests/conformance/test_replicas.py.
+    """
     violated, profile = FAULTS[mutant].breaks, FAULTS[mutant].profile
+    areas = SHARED_AREAS if FAULTS[mutant].shared else ()
     for _ in range(TRIES):
         with (
             tempfile.TemporaryDirectory(prefix="mutant-") as folder,
-            serving(mutant, Path(folder) / "server.log", profile) as base_url,
+            serving(mutant, Path(folder) / "server.log", profile) as demo,
         ):
-            settings = Settings.model_validate({**demo_config(base_url, profile), "budgets": BUDGETS})
-            verdicts = verdicts_on(settings, up_to=violated)
+            settings = Settings.model_validate({**demo, "budgets": BUDGETS})
+            verdicts = verdicts_on(settings, up_to=violated, areas=areas)
         checks = {check.requirement.id: (str(check.verdict), check.detail) for check in verdicts.checks}
         if checks[violated][0] != "inconclusive":
             break

@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import aiohttp
@@ -77,10 +78,17 @@ def body(workflow_action: dict[str, Any] | None = None, **fields: Any) -> dict[s
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Sends requests to one server."""
+    """Sends requests to one server. elsewhere: to the other replica, if the server has two."""
 
     session: aiohttp.ClientSession
     server: RunningServer
+    elsewhere: Client | None = None
+
+    @property
+    def other(self) -> Client:
+        """A client of the other replica."""
+        assert self.elsewhere is not None
+        return self.elsewhere
 
     async def post(
         self,
@@ -128,11 +136,30 @@ async def client(*faults: str, **settings: Any) -> AsyncIterator[Client]:
         yield Client(session, server)
 
 
-def ask(scenario: Callable[[Client], Awaitable[None]], faults: Iterable[str] = (), **settings: Any) -> None:
-    """Run `scenario` against a new server; 30 seconds at most."""
+@asynccontextmanager
+async def replicas(*faults: str, **settings: Any) -> AsyncIterator[Client]:
+    """A client of one of two replicas with a new store."""
+    with TemporaryDirectory() as folder:
+        shared = {**settings, "store": f"sqlite:{folder}/runs.db"}
+        async with (
+            client(*faults, **shared, replica="2") as second,
+            client(*faults, **shared, replica="1") as first,
+        ):
+            yield replace(first, elsewhere=second)
+
+
+def ask(
+    scenario: Callable[[Client], Awaitable[None]],
+    faults: Iterable[str] = (),
+    *,
+    shared: bool = False,
+    **settings: Any,
+) -> None:
+    """Run `scenario` against a new server, of two replicas if `shared`; 30 seconds at most."""
+    make = replicas if shared else client
 
     async def bounded() -> None:
-        async with asyncio.timeout(30), client(*faults, **settings) as new_client:
+        async with asyncio.timeout(30), make(*faults, **settings) as new_client:
             await scenario(new_client)
 
     asyncio.run(bounded())

@@ -48,6 +48,22 @@ def asked(script: Script, token: str | None = "s3cret") -> Exchange:
     return found[0]
 
 
+def test_each_replica_is_asked() -> None:
+    async def job() -> None:
+        async with listening(sending(WHOLE)) as first, listening(sending(answer(404))) as second:
+            urls = [f"http://127.0.0.1:{server.port}" for server in (first, second)]
+            plain = target(first.port).settings.model_dump()
+            one = Target(Settings.model_validate({"target": {**plain, "replicas": urls}}))
+            assert (await preflight(one, urls[0])).outcome == "done"
+            with pytest.raises(
+                PreflightError, match=rf"the target {urls[1]}/agent/workflow-actions is not an"
+            ):
+                await preflight(one, urls[1])
+            assert (len(first.connections), len(second.connections)) == (1, 1)
+
+    bounded(job())
+
+
 def answer(status: int) -> bytes:
     return head(status, {"Content-Length": "0"})
 

@@ -20,12 +20,14 @@ _MAX_BODY_BYTES = 16_384
 def curl(request: HttpRequest, base_url: str, secrets: Iterable[str] = ()) -> str:
     """The request as a command for a POSIX shell.
 
-    A configured token is replaced by its environment variable. secrets: in the order of TOKEN_VARIABLES.
+    base_url: of the target, unless the request names a replica. A configured token is replaced by its environment
+    variable. secrets: in the order of TOKEN_VARIABLES.
     """
     variables = {
         f"{_BEARER}{secret}": name for secret, name in zip(secrets, TOKEN_VARIABLES, strict=False) if secret
     }
-    command = ["curl", "-sNg", "-X", request.method, shlex.quote(base_url.rstrip("/") + request.target)]
+    url = (request.origin or base_url).rstrip("/") + request.target
+    command = ["curl", "-sNg", "-X", request.method, shlex.quote(url)]
     for name, value in request.headers:
         if value in variables:
             command += ["-H", f'"{name}: {_BEARER}${variables[value]}"']

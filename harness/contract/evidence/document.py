@@ -258,6 +258,7 @@ def _recorded(masked: Exchange) -> dict[str, Any]:
         "request": {
             "method": request.method,
             "target": request.target,
+            **({"origin": request.origin} if request.origin is not None else {}),
             "headers": [list(field) for field in request.headers],
             "body": _pack(request.body),
         },
@@ -304,6 +305,7 @@ def restore(stored: Mapping[str, Any]) -> Exchange:
             request["target"],
             tuple((name, value) for name, value in request["headers"]),
             _unpack(request["body"]),
+            origin=request.get("origin"),
         ),
         timing=Timing(**recorded["timing"]),
         reads=_reads(recorded["reads"]),

@@ -143,6 +143,7 @@ class Redactor:
             self.text(request.target),
             tuple((self.text(name), self.text(value)) for name, value in request.headers),
             self.bytes(request.body),
+            origin=request.origin,
         )
 
 

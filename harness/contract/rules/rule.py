@@ -48,10 +48,11 @@ class Need(StrEnum):
     RECALL_ACTION = "recall action"
     SECOND_PRINCIPAL = "second principal"
     SECOND_ROUTE = "second route"
+    REPLICAS = "replicas"
 
     @property
     def setting(self) -> str:
-        """The table in the settings file that declares it."""
+        """What in the settings file declares it."""
         return _SETTINGS[self]
 
 
@@ -65,6 +66,7 @@ _SETTINGS = {
     Need.RECALL_ACTION: "[target.actions.recall]",
     Need.SECOND_PRINCIPAL: "[target.second_principal]",
     Need.SECOND_ROUTE: "[target.other_route]",
+    Need.REPLICAS: "target.replicas",
 }
 
 

@@ -19,12 +19,13 @@ class Fault(ReferenceApi):
     """A defect of the server; the docstring says what it does wrong.
 
     name: for ``--fault``. breaks: the id of the requirement that it violates, passed as its rule. profile: of the API
-    that it is a defect of.
+    that it is a defect of. shared: whether it shows only in a server whose runs are in a store, with two replicas.
     """
 
     name: ClassVar[str] = ""
     breaks: ClassVar[str] = ""
     profile: ClassVar[str] = WORKFLOW_ACTIONS
+    shared: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str = "", breaks: Rule | None = None) -> None:
         super().__init_subclass__()

@@ -39,7 +39,7 @@ class _Crowd:
 _CROWD: ContextVar[_Crowd | None] = ContextVar("_CROWD", default=None)  # of the request
 
 
-class _LateIndex(Fault):
+class LateIndex(Fault):
     """Stores a new key some time after looking it up, under a lock that keeps two requests apart, but not three.
 
     The order of events decides what a request overlooks, not its time: a run that a request of the same crowd started.
@@ -91,28 +91,32 @@ class _LateIndex(Fault):
     def find(self, submission: Submission, key: str | None) -> Run | None:
         run = super().find(submission, key)
         crowd = _CROWD.get()
-        if (
-            run is None
-            or crowd is None
-            or crowd.most < self.too_many
-            or self._started_in.get(run) is not crowd
-        ):
+        if run is None or crowd is None or crowd.most < self.too_many or not self.is_of_crowd(run, crowd):
             return run
         return None if self.overlooks(run, submission) else run
+
+    def is_of_crowd(self, run: Run, crowd: object) -> bool:
+        """Whether a request of the same crowd has started the run."""
+        return self._started_in.get(run) is crowd
+
+    def in_crowd(self) -> bool:
+        """Whether this request has come together with enough others."""
+        crowd = _CROWD.get()
+        return crowd is not None and crowd.most >= self.too_many
 
     def overlooks(self, run: Run, submission: Submission) -> bool:  # noqa: ARG002 - each fault adds its own
         """Whether a request overlooks the run that another one of its crowd has started."""
         return False
 
 
-class RacingPostsBothRun(_LateIndex, name="racing-posts-both-run", breaks=race.same_body):
+class RacingPostsBothRun(LateIndex, name="racing-posts-both-run", breaks=race.same_body):
     """Looks up the key and stores it in two steps, so that equal requests fit in between: three or more all run."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or not self.conflicts(run, submission)
 
 
-class TwoWinners(_LateIndex, name="two-winners", breaks=race.different_bodies):
+class TwoWinners(LateIndex, name="two-winners", breaks=race.different_bodies):
     """Makes key and body unique together, so that three or more racing bodies all win."""
 
     def overlooks(self, run: Run, submission: Submission) -> bool:

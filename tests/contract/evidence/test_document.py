@@ -102,6 +102,13 @@ def test_a_stored_exchange_keeps_what_the_settings_declare() -> None:
     assert again.outcome == "cancelled"
 
 
+def test_a_stored_exchange_keeps_its_replica_and_the_command_names_it() -> None:
+    one = run(token(0), request=POST.at("http://replica-2:80/"))
+    assert through_json(one).request.origin == "http://replica-2:80/"
+    assert "http://replica-2:80/agent/workflow-actions" in curl(one.request, URL)
+    assert URL in curl(POST, URL)
+
+
 @pytest.mark.parametrize("what", EXCHANGES)
 def test_a_stored_exchange_is_the_one_that_was_received(what: str) -> None:
     one = EXCHANGES[what]

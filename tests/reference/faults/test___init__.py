@@ -15,15 +15,19 @@ from harness.reference.apis import APIS
 from harness.reference.faults import faulty_api
 from harness.reference.faults.base import FAULTS
 from harness.reference.settings import DEMO_PRINCIPALS, demo_config
+from tests.reference import replica_checks  # noqa: F401 - adds its checks
 from tests.reference.cancel_checks import OTHER_TOKEN
 from tests.reference.checks import CHECKS, HEARTBEAT_S
 from tests.reference.profile_checks import PROFILE_CHECKS
 from tests.reference.support import Client, action, ask, body
 
+#: Checks of a server with two replicas.
+SHARED = {fault.breaks for fault in FAULTS.values() if fault.shared}
+
 
 @pytest.mark.parametrize("requirement", CHECKS)
 def test_the_correct_server_violates_nothing(requirement):
-    ask(CHECKS[requirement], heartbeat_s=HEARTBEAT_S)
+    ask(CHECKS[requirement], heartbeat_s=HEARTBEAT_S, shared=requirement in SHARED)
 
 
 @pytest.mark.parametrize(("profile", "requirement"), PROFILE_CHECKS)
@@ -36,7 +40,7 @@ def test_a_fault_violates_its_requirement(name):
     fault = FAULTS[name]
     check = PROFILE_CHECKS.get((fault.profile, fault.breaks)) or CHECKS[fault.breaks]
     with pytest.raises(AssertionError):
-        ask(check, [name], heartbeat_s=HEARTBEAT_S, profile=fault.profile)
+        ask(check, [name], heartbeat_s=HEARTBEAT_S, profile=fault.profile, shared=fault.shared)
 
 
 def test_every_fault_of_another_api_has_a_check_of_that_api():
