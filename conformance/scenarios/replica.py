@@ -10,7 +10,7 @@ from harness.contract.rules.replica import ReplayedRun
 from harness.contract.rules.rule import Need
 from harness.suite.scenario import ScenarioContext, gather_some
 
-from . import conflict, race, resume
+from . import conflict, cuts, race, resume
 
 _ENDINGS = ("success", "failure", "cancelled", "silent")
 
@@ -54,13 +54,13 @@ async def runs_joined_elsewhere(context: ScenarioContext) -> list[list[Exchange]
 async def runs_cut_and_resumed_elsewhere(context: ScenarioContext) -> list[CutRun]:
     """Long runs cut after each event, and resumed without Last-Event-ID at another replica."""
     with context.across_replicas():
-        return await resume.cut_runs(context)
+        return await cuts.cut_runs(context)
 
 
 async def runs_cut_and_resumed_by_id_elsewhere(context: ScenarioContext) -> list[CutRun]:
     """Long runs cut after each event, and resumed with Last-Event-ID at another replica."""
     with context.across_replicas():
-        return await resume.cut_runs_by_id(context)
+        return await cuts.cut_runs_by_id(context)
 
 
 async def retries_at_the_end_elsewhere(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:

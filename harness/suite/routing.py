@@ -22,10 +22,18 @@ class Route:
         """A new run has this key. Each one begins at a different replica than the one before."""
         self._next.setdefault(key, next(self._runs))
 
-    def next(self, key: str | None) -> int:
-        """The number, from 0, of the replica for the next request with this key; None is a request without one."""
+    def after(self, origin: str | None) -> str:
+        """The replica after `origin`; None is the target's own address."""
+        number = self._after_base if origin is None else self.replicas.index(origin) + 1
+        return self.replicas[number % len(self.replicas)]
+
+    def next(self, key: str | None, origin: str | None = None) -> int:
+        """The number, from 0, of the replica for the next request with this key.
+
+        A request without a key goes to `origin`, or without one to a replica that changes with each.
+        """
         if key is None:
-            return next(self._runs) % len(self.replicas)
+            return next(self._runs) % len(self.replicas) if origin is None else self.replicas.index(origin)
         number = self._next.get(key, self._after_base)
         self._next[key] = number + 1
         return number % len(self.replicas)

@@ -115,7 +115,7 @@ class ScenarioContext(PatientSender):
     def again(self, run: Exchange) -> HttpRequest:
         """The request that reads a run again, from its first event. Raises Undecided if it cannot be made."""
         try:
-            return self.target.again(run.request, run.run_id)
+            return self.elsewhere(run.request, self.target.again(run.request, run.run_id))
         except LookupError as reason:
             raise Undecided(f"{run.label} cannot be read again: {reason}") from None
 
@@ -128,12 +128,12 @@ class ScenarioContext(PatientSender):
     async def joining(self, run: AsyncExchange) -> HttpRequest:
         """The request that joins a run in flight, once it is known. Raises Undecided if it cannot be made."""
         await self.known(run)
-        return self.target.again(run.request, run.run_id)
+        return self.elsewhere(run.request, self.target.again(run.request, run.run_id))
 
     def resumption(self, run: Exchange, last_id: str | None) -> HttpRequest:
         """The request that continues a cut run after its event `last_id`. Raises Undecided if it cannot be made."""
         try:
-            return self.target.resumption(run.request, run.run_id, last_id)
+            return self.elsewhere(run.request, self.target.resumption(run.request, run.run_id, last_id))
         except LookupError as reason:
             raise Undecided(f"{run.label} cannot be resumed: {reason}") from None
 

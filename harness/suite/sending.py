@@ -413,12 +413,22 @@ class PatientSender:
         if route is not None and key is not None:
             route.begin(key)
 
+    def elsewhere(self, run: HttpRequest, request: HttpRequest) -> HttpRequest:
+        """A request about a run, to another replica than `run` in a block of `across_replicas`.
+
+        Requests with a key need no such hint: which of them belong together is known.
+        """
+        route = _ROUTE.get()
+        if route is None or self.target.key_of(request) is not None:
+            return request
+        return request.at(route.after(run.origin))
+
     def _routed(self, request: HttpRequest, label: str) -> tuple[HttpRequest, str]:
         """The request, to the replica whose turn it is, and a label that names it."""
         route = _ROUTE.get()
         if route is None:
             return request, label
-        number = route.next(self.target.key_of(request))
+        number = route.next(self.target.key_of(request), request.origin)
         return request.at(route.replicas[number]), f"{label}, at replica {number + 1}"
 
 

@@ -28,8 +28,14 @@ def test_a_run_that_began_at_the_target_is_continued_at_another_replica() -> Non
 
 
 def test_requests_without_a_key_are_spread() -> None:
-    route = Route(REPLICAS, None)
+    route = Route(REPLICAS, "http://a")
     assert [route.next(None) for _ in range(4)] == [0, 1, 2, 0]
+    assert [route.after(origin) for origin in (None, "http://a", "http://c")] == [
+        "http://b",
+        "http://b",
+        "http://a",
+    ]
+    assert [route.next(None, "http://c") for _ in range(2)] == [2, 2]
 
 
 def with_replicas() -> Settings:
