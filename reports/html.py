@@ -20,6 +20,7 @@ from harness.reports.comparison_page import ComparisonPage
 from harness.reports.harness_error_section import PROCESS_COLUMNS
 from harness.reports.load_section import JOURNEY_COLUMNS, PERCENTILE_COLUMNS
 from harness.reports.page import ReportPage, page
+from harness.reports.trend_page import TrendPage
 from harness.results.histogram import ACCURACY
 from harness.results.reader import Results
 
@@ -60,6 +61,11 @@ def write_paired(content: ComparisonPage, out_path: str | os.PathLike[str]) -> P
     return _write(_rendered("paired.html.j2", ("base.css", "compare.css"), content), out_path)
 
 
+def write_trend(content: TrendPage, out_path: str | os.PathLike[str]) -> Path:
+    """Write the page of a baseline's history and return its path. Raises FileWriteError."""
+    return _write(_rendered("trend.html.j2", ("base.css", "compare.css"), content), out_path)
+
+
 def _write(html: str, out_path: str | os.PathLike[str]) -> Path:
     out = Path(out_path)
     write_text(out, html)
@@ -85,7 +91,10 @@ def render_comparison(content: ComparisonPage) -> str:
 
 
 def _rendered(
-    template: str, style_sheets: tuple[str, ...], content: ReportPage | ComparisonPage, **context: Any
+    template: str,
+    style_sheets: tuple[str, ...],
+    content: ReportPage | ComparisonPage | TrendPage,
+    **context: Any,
 ) -> str:
     css = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in style_sheets)
     html: str = (

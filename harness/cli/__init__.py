@@ -36,6 +36,7 @@ _VERBS = (
     "requirements",
     "serve",
     "worker",
+    "trend",
 )
 
 

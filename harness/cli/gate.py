@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 @click.option(
     "--update-baseline", is_flag=True, help="If the gate passes, add these results to the baseline."
 )
+@click.option(
+    "--commit",
+    metavar="NAME",
+    help="Commit that the history of the baseline names.  [default: that of the CI system, or of git]",
+)
 @click.option("--keep", type=click.IntRange(min=1), help="Results that a folder keeps.  [default: 10]")
 @smallest_effect_options
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file whose objectives to use.")
@@ -38,6 +43,7 @@ def gate(
     objectives: Sequence[Objective],
     baseline: Path | None,
     update_baseline: bool,
+    commit: str | None,
     keep: int | None,
     config: Path | None,
     artifacts: Artifacts,
@@ -56,9 +62,14 @@ def gate(
     from harness.commands.gate import run_gate
     from harness.commands.output_dir import results_file
     from harness.config.sources import load_settings
+    from harness.gate.history import is_commit
 
     if update_baseline and baseline is None:
         raise SettingsError("--update-baseline needs --baseline PATH: the file or folder to update")
+    if commit is not None and not is_commit(commit):
+        raise SettingsError(
+            f"--commit {commit!r} is not a commit: at most 100 printable characters without blanks"
+        )
     options = {**effects, "keep": keep}
     flags = {name: value for name, value in options.items() if value is not None}
     settings = load_settings(config, {"gate": flags}) if config else None
@@ -73,5 +84,6 @@ def gate(
             gate_settings=settings.gate if settings else None,
             flags=flags,
             update=update_baseline,
+            commit=commit,
         )
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.ci.artifacts import NO_ARTIFACTS, Artifacts
+from harness.ci.commit import current_commit
 from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands.evaluation import print_evaluation
 from harness.commands.publication import publish_outcome
 from harness.config.settings import GateSettings
 from harness.gate.baseline_store import has_baseline, repeats_of, update_baseline
+from harness.gate.history import add_to_history, read_history
 from harness.gate.objective import Objective, limits_with
+from harness.gate.trend import trend_of
+from harness.reports.trend_page import drift_sentences
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
 from harness.terminal.output import Output
@@ -32,13 +37,15 @@ def run_gate(
     gate_settings: GateSettings | None = None,
     flags: Mapping[str, Any] | None = None,
     update: bool = False,
+    commit: str | None = None,
 ) -> int:
     """Evaluate results, print the report and write the artifacts. Returns the exit code.
 
     paths: a results file and those of its repeats; the repeats of a single file are found. objectives, gate_settings:
     None uses those of the test, with `flags` applied to the gate settings. extra_objectives: added to the objectives.
-    update: whether results that pass are added to the baseline. Raises ResultsError, and SettingsError for artifacts
-    that cannot be written.
+    update: whether results that pass are added to the baseline, and to the history of its folder with the commit (None
+    for the current one); what drifted over the history is then printed, too. Raises ResultsError, and SettingsError for
+    artifacts that cannot be written.
     """
     artifacts.ensure_writable()
     output = output or Output()
@@ -54,6 +61,9 @@ def run_gate(
     if update and baseline is not None:
         if gate.may_join_baseline:
             lines = update_baseline(paths, baseline, gate_settings.keep)
+            if baseline.is_dir():
+                add_to_history(baseline, paths, current_commit(os.environ) if commit is None else commit)
+                lines += drift_sentences(trend_of(read_history(baseline), gate_settings.terms.effects))
         else:
             lines = [f"the gate did not pass, so {baseline} is unchanged"]
         for line in lines:

@@ -26,7 +26,7 @@ REPEAT_PREFIX = "repeat-"
 KEEP = 10
 """Default number of files in a baseline folder; see docs/gate.md."""
 
-_LOAD_SETTINGS = ("users", "rate", "ramp", "steps", "spike", "trace", "arrivals", "max_in_flight", "journeys")
+LOAD_SETTINGS = ("users", "rate", "ramp", "steps", "spike", "trace", "arrivals", "max_in_flight", "journeys")
 """Load settings that must be equal for two tests to be comparable."""
 
 
@@ -142,7 +142,7 @@ def load_difference(results: Results, baseline: Results) -> str:
     """How the load differs from the baseline's, which makes them incomparable; empty if it does not."""
     now, then = _load(results), _load(baseline)
     if now is not None and then is not None:
-        for name in _LOAD_SETTINGS:
+        for name in LOAD_SETTINGS:
             value, before = now.get(name), then.get(name)
             if name == "users" and None in (value, before):  # the default, or not a closed loop
                 continue
@@ -161,7 +161,7 @@ def differences(results: Results, baseline: Results) -> Iterator[str]:
     targets = [_target(manifest) for manifest in (now, then)]
     if all(targets) and targets[0] != targets[1]:
         yield f"the baseline has a different target: {targets[1]}, not {targets[0]}"
-    machines = [_machine(manifest) for manifest in (now, then)]
+    machines = [machine_of(manifest) for manifest in (now, then)]
     if all(machines) and machines[0] != machines[1]:
         yield f"the baseline was measured on a different machine: {machines[1]}, not {machines[0]}"
     actions, actions_before = (_actions(manifest) for manifest in (now, then))
@@ -208,7 +208,8 @@ def _actions(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
     return actions if isinstance(actions, dict) else {}
 
 
-def _machine(manifest: Mapping[str, Any]) -> str:
+def machine_of(manifest: Mapping[str, Any]) -> str:
+    """The machine that a test was measured on, for people; empty if that is not recorded."""
     machine = manifest.get("machine")
     if not isinstance(machine, dict):
         return ""

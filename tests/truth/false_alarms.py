@@ -329,15 +329,15 @@ def holds(tallies: dict[float, Tally]) -> bool:
     return tallies[0.0].share("worse") <= MOST_FALSE_ALARMS and tallies[0.10].share("worse") >= LEAST_FOUND
 
 
-def write(lines: Sequence[str]) -> None:
-    """Put the tables into the page. Raises ValueError if its markers are missing."""
+def write(lines: Sequence[str], begin: str = BEGIN, end: str = END) -> None:
+    """Put the tables into the page, between two markers. Raises ValueError if they are missing."""
     text = PAGE.read_text(encoding="utf-8")
-    before, begun, rest = text.partition(BEGIN)
-    _, ended, after = rest.partition(END)
+    before, begun, rest = text.partition(begin)
+    _, ended, after = rest.partition(end)
     if not begun or not ended:
-        raise ValueError(f"{PAGE} lacks the lines {BEGIN} and {END}, which enclose the tables")
+        raise ValueError(f"{PAGE} lacks the lines {begin} and {end}, which enclose the tables")
     content = "\n".join(lines)
-    PAGE.write_text(f"{before}{BEGIN}\n{content}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{begin}\n{content}\n{end}{after}", encoding="utf-8")
 
 
 def _where() -> str:

@@ -34,7 +34,7 @@ def measure_runs(folder: Path, count: int) -> None:
                     raise RuntimeError(f"{aside} runs saturated the harness: this machine is too busy")
                 if out.exists():
                     out.rename(folder / f"busy-{aside}")
-                with _server(DELAY_S * (1 + slowdown)) as url:
+                with serving(DELAY_S * (1 + slowdown)) as url:
                     _load(url, out)
 
 
@@ -48,7 +48,8 @@ def _is_sound(out: Path) -> bool:
 
 
 @contextmanager
-def _server(delay_s: float) -> Iterator[str]:
+def serving(delay_s: float) -> Iterator[str]:
+    """The URL of a reference server that delays the first token of each run, until the block ends."""
     command = [sys.executable, "-m", "harness", "serve", "--port", "0", "--stop-with-stdin"]
     command += ["--first-token-delay", f"{delay_s:g}"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

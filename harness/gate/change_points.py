@@ -1,0 +1,117 @@
+"""Finds where a series of measurements changed its level: E-divisive with means (Matteson and James, A Nonparametric
+Approach for Multiple Change Point Analysis of Multivariate Data, Journal of the American Statistical Association 109,
+2014).
+
+The series is divided where the energy distance between both parts is largest: twice the mean distance between values of
+different parts, less the mean distances between values of the same part. A permutation test tells whether that is more
+than chance: the values are shuffled, and divided where they differ most. Both parts are divided further in the same
+way. MongoDB and others use it for the performance of every commit (Daly et al., The Use of Change Point Detection to
+Identify Software Performance Regressions in a Continuous Integration System, ICPE 2020).
+
+Deterministic: the shuffles are seeded.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+PERMUTATIONS = 499
+"""Shuffles of a permutation test; more if a smaller error needs them."""
+LEAST_PART = 2
+"""Values in the smallest part: a single one is an outlier, and no new level."""
+_SEED = 20140101
+_Floats = npt.NDArray[np.float64]
+
+
+def change_points(values: Sequence[float], error: float) -> list[int]:
+    """The indexes at which a new level begins, ascending.
+
+    error: probability of a division of a part that has one level; a part is divided no further if its division is not
+    clear.
+    """
+    found: list[int] = []
+    rng = np.random.default_rng(_SEED)
+    parts = [(0, len(values))]
+    array = np.asarray(values, dtype=np.float64)
+    while parts:
+        first, end = parts.pop()
+        part = array[first:end]
+        if len(part) < 2 * LEAST_PART:
+            continue
+        distances = np.abs(part[:, None] - part[None, :])
+        place, largest = _best_division(distances)
+        if largest > 0 and _is_clear(distances, largest, error, rng):
+            found.append(first + place)
+            parts += [(first, first + place), (first + place, end)]
+    return sorted(found)
+
+
+def begin_of(values: Sequence[float], divisions: Sequence[int]) -> int:
+    """The index at which a series of changes in one direction begins.
+
+    values: from the begin of the level before the changes to the end of the level after. divisions: indexes at which
+    they were divided. Of steps it is the first division. Divisions of a slope lie within it: if a constant followed by
+    a straight line fits better than constants, by least squares, its begin is that of the line.
+    """
+    first = divisions[0]
+    end = (
+        divisions[-1] if len(divisions) > 1 else len(values)
+    )  # a slope may have ended after its last division
+    array = np.asarray(values[:end], dtype=np.float64)
+    bounds = [0, *(division for division in divisions if division < end), end]
+    best = first
+    least = sum(_squares(array[start:stop]) for start, stop in pairwise(bounds))
+    for begin in range(1, first + 1):
+        slope = np.maximum(0, np.arange(end) - begin + 1)
+        terms = np.column_stack((np.ones(end), slope))
+        fit, *_ = np.linalg.lstsq(terms, array, rcond=None)
+        squares = float(((array - terms @ fit) ** 2).sum())
+        if squares < least:
+            best, least = begin, squares
+    return best
+
+
+def _squares(part: _Floats) -> float:
+    return float(((part - part.mean()) ** 2).sum())
+
+
+def _best_division(distances: _Floats) -> tuple[int, float]:
+    """Where a series is divided best, and by how much both parts differ: the second may end before the series does.
+
+    Otherwise a level that came and went would hide both of its changes.
+    """
+    count = len(distances)
+    sums = np.zeros((count + 1, count + 1))
+    sums[1:, 1:] = distances.cumsum(axis=0).cumsum(axis=1)
+    first = np.arange(LEAST_PART, count - LEAST_PART + 1)[:, None]
+    end = np.arange(2 * LEAST_PART, count + 1)[None, :]
+    second = np.maximum(end - first, LEAST_PART)  # the others are left out below
+    own, whole = np.diagonal(sums)[first], np.diagonal(sums)[end]
+    across = sums[first, end] - own
+    # Means over pairs of different values; the sums have each pair twice.
+    energy = (
+        2 * across / (first * second)
+        - own / (first * (first - 1))
+        - (whole - 2 * across - own) / (second * (second - 1))
+    )
+    scaled = np.where(end - first >= LEAST_PART, energy * first * second / (first + second), 0.0)
+    best = np.unravel_index(int(scaled.argmax()), scaled.shape)
+    return int(first[best[0], 0]), float(scaled[best])
+
+
+def _is_clear(distances: _Floats, largest: float, error: float, rng: np.random.Generator) -> bool:
+    """Whether shuffled values are divided as clearly with a probability of at most `error`."""
+    permutations = max(PERMUTATIONS, math.ceil(1 / error))
+    allowed = int(error * (permutations + 1)) - 1
+    as_clear = 0
+    for _ in range(permutations):
+        order = rng.permutation(len(distances))
+        as_clear += _best_division(distances[np.ix_(order, order)])[1] >= largest
+        if as_clear > allowed:
+            return False
+    return True
