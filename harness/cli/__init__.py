@@ -35,8 +35,8 @@ _VERBS = (
     "report",
     "requirements",
     "serve",
-    "worker",
     "trend",
+    "worker",
 )
 
 

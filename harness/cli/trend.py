@@ -16,9 +16,10 @@ from .options import smallest_effect_options
 )
 @smallest_effect_options
 def trend(folder: Path, out: Path, **effects: float | None) -> None:
-    """Show how the metrics of a baseline FOLDER changed, and since which commit.
+    """Find slow drift in the history of a baseline FOLDER.
 
-    Finds drift of many steps that are each too small to fail. This is for information only.
+    Shows how each metric changed over all its tests, also in steps that are each too small to fail, and the commit at
+    which a change began. This is for information only.
 
     \b
     Example: harness trend baselines/main --out trend.html

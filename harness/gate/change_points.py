@@ -25,7 +25,7 @@ PERMUTATIONS = 499
 LEAST_PART = 2
 """Values in the smallest part: a single one is an outlier, and no new level."""
 _SEED = 20140101
-_Floats = npt.NDArray[np.float64]
+_Series = npt.NDArray[np.float64]
 
 
 def change_points(values: Sequence[float], error: float) -> list[int]:
@@ -76,11 +76,11 @@ def begin_of(values: Sequence[float], divisions: Sequence[int]) -> int:
     return best
 
 
-def _squares(part: _Floats) -> float:
+def _squares(part: _Series) -> float:
     return float(((part - part.mean()) ** 2).sum())
 
 
-def _best_division(distances: _Floats) -> tuple[int, float]:
+def _best_division(distances: _Series) -> tuple[int, float]:
     """Where a series is divided best, and by how much both parts differ: the second may end before the series does.
 
     Otherwise a level that came and went would hide both of its changes.
@@ -104,7 +104,7 @@ def _best_division(distances: _Floats) -> tuple[int, float]:
     return int(first[best[0], 0]), float(scaled[best])
 
 
-def _is_clear(distances: _Floats, largest: float, error: float, rng: np.random.Generator) -> bool:
+def _is_clear(distances: _Series, largest: float, error: float, rng: np.random.Generator) -> bool:
     """Whether shuffled values are divided as clearly with a probability of at most `error`."""
     permutations = max(PERMUTATIONS, math.ceil(1 / error))
     allowed = int(error * (permutations + 1)) - 1

@@ -90,7 +90,7 @@ def trend_of(history: Sequence[HistoryEntry], effects: Effects = USUAL_EFFECTS) 
 
 def _notes(entries: Sequence[HistoryEntry], left_out: int) -> Iterator[str]:
     if left_out:
-        yield f"{left_out} older tests had a different load or no conformance suite beside it, and are left out"
+        yield f"{left_out} older tests had a different load or a different suite, and are left out"
     if len(entries) < LEAST_TESTS:
         yield f"{len(entries)} tests are too few for a trend: at least {LEAST_TESTS} are needed"
     machines = list(dict.fromkeys(entry.machine for entry in entries if entry.machine))

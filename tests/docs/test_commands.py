@@ -82,8 +82,8 @@ SHORTER = {
     'harness capacity --objective "ttft_p95_ms < 800" --objective "goodput >= 99%" --from 1 --to 200': _SEARCH,
 }
 #: Tested in tests/browser/test_live_page.py, tests/browser/test_foreign_pages.py, tests/load/web/test_routes.py,
-#: tests/load/journeys/test_custom.py, tests/deploy/test_processes.py, tests/commands/test_ab.py and
-#: tests/integration/test_newcomer.py.
+#: tests/load/journeys/test_custom.py, tests/deploy/test_processes.py, tests/commands/test_ab.py,
+#: tests/commands/test_trend.py and tests/integration/test_newcomer.py.
 ELSEWHERE = {
     "harness ab --target URL --against URL",
     "harness ab --target http://localhost:8001 --against http://localhost:8000 --rate 10",
@@ -92,6 +92,7 @@ ELSEWHERE = {
     "harness load --workers 8 --rate 800",
     "harness load --web --web-host 0.0.0.0 --web-login",
     "harness report results",
+    "harness trend FOLDER",
 }
 
 #: Lines that share one of these files run together, in order; every other line runs alone.

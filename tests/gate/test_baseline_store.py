@@ -48,7 +48,7 @@ def recorded(path, began=None, ttft_ms=200.0, load=LOAD, checks=(), seconds=30, 
 
 
 def names(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.glob("*.sqlite"))
 
 
 def test_a_baseline_is_a_file_a_tests_folder_or_a_folder_of_baselines(tmp_path):
