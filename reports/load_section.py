@@ -30,6 +30,7 @@ from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
 
 from .charts import TrafficSecond, over_time, percentile_curve, traffic
 from .heatmap import heat_map
+from .server_charts import server_charts
 from .text import agree, bounded, count, counted, duration, milliseconds, percent, visible
 from .waterfall import waterfall
 
@@ -153,6 +154,7 @@ def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]
     if ttft:
         label, limits = METRICS["ttft_ms"].label, _limits(objectives, "ttft_ms")
         yield over_time(label, ttft, span, limits, warmup_s=warmup_s)
+        yield from server_charts(results.scrapes(), span, warmup_s=warmup_s)
         counted_in = "in which its stream was due"
         yield heat_map(label, "heat-ttft", ttft, span, limits, warmup_s=warmup_s, counted_in=counted_in)
     if itl:

@@ -55,6 +55,8 @@ _TITLES = {
     "limits": "What the harness itself takes at most, whatever a server sends. An exchange that reaches a limit is "
     "cut, its evidence says so, and what it would have shown is *inconclusive*.",
     "export": "See [metrics.md](metrics.md).",
+    "scrape": "The server's own metrics, read once a second during a load and drawn in the report under the time to "
+    "the first token. A scrape that fails is named once, and nothing else changes.",
 }
 #: Flags with a different name than their setting.
 _FLAGS = {

@@ -29,6 +29,7 @@ class PendingRows:
     rate_counts: Counter[tuple[str, int, str, str]] = field(default_factory=Counter)
     open_streams: dict[str, Mapping[str, int]] = field(default_factory=dict)
     processes: list[tuple[Any, ...]] = field(default_factory=list)
+    scrapes: list[tuple[int, str, str, float]] = field(default_factory=list)
     violations: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     violation_counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     checks: list[tuple[Any, ...]] = field(default_factory=list)
@@ -63,6 +64,7 @@ class PendingRows:
                 "INSERT INTO open_streams VALUES (?, ?, ?)", [(worker, *item) for item in counts.items()]
             )
         db.executemany("INSERT OR REPLACE INTO processes VALUES (?, ?, ?, ?, ?)", self.processes)
+        db.executemany("INSERT OR REPLACE INTO scrapes VALUES (?, ?, ?, ?)", self.scrapes)
         for requirement, examples in self.violations.items():
             _insert_examples(db, requirement, examples)
         db.executemany(

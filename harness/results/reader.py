@@ -24,10 +24,11 @@ from harness.results.records import (
     ExchangeRecord,
     ProcessRecord,
     RuleResultRecord,
+    ScrapeRecord,
     StreamRecord,
     ViolationRecord,
 )
-from harness.results.schema import ResultsError
+from harness.results.schema import WITHOUT_TOTALS, ResultsError
 from harness.results.stored_histograms import (
     HistogramPart,
     MetricSums,
@@ -255,6 +256,17 @@ class Results:
                 query, *seconds_of_part(part, self.measured_from)
             )
         ]
+
+    def scrapes(self) -> dict[str, list[ScrapeRecord]]:
+        """The server's own metrics by series, each by second, ascending, including warm-up."""
+        series: dict[str, list[ScrapeRecord]] = {}
+        if self.schema_version == WITHOUT_TOTALS:
+            return series
+        query = "SELECT second, series, kind, value FROM scrapes ORDER BY series, second"
+        for second, name, kind, value in self._database.rows(query):
+            row = ScrapeRecord(second=second, series=name, kind=kind, value=value)
+            series.setdefault(name, []).append(row)
+        return series
 
     def metrics(self) -> list[str]:
         """Names of the metrics that have data, sorted."""

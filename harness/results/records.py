@@ -127,6 +127,22 @@ class ProcessRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScrapeRecord:
+    """A value of the server's own metrics, read in that epoch second.
+
+    series: name and labels, as Prometheus writes them. kind: "counter", which only grows, or "gauge".
+    """
+
+    second: int
+    series: str
+    kind: str
+    value: float
+
+
+SCRAPE_KINDS = ("counter", "gauge")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExchangeRecord:
     """One recorded request and its response. document: keys "curl", "ending", "wire", "events" and others."""
 

@@ -13,7 +13,7 @@ RESULTS_FILE = "results.sqlite"
 SCHEMA_VERSION = 4
 """`PRAGMA user_version` of every results file that is written. Change it with every change of TABLES."""
 WITHOUT_TOTALS = 3
-"""The version before, which is still read: it has no TOTALS."""
+"""The version before, which is still read: it has no TOTALS and no SCRAPES."""
 APPLICATION_ID = 0x41525248
 """`PRAGMA application_id` of every results file: "ARRH"."""
 BUSY_TIMEOUT_S = 30.0
@@ -28,6 +28,12 @@ CREATE TABLE histogram_seconds (
     metric TEXT, second INTEGER, histogram BLOB NOT NULL, PRIMARY KEY (metric, second)) STRICT;
 """
 """The histograms of a finished test, added up over seconds, and by second over journeys and workers; empty before."""
+
+SCRAPES = """
+CREATE TABLE scrapes (
+    second INTEGER, series TEXT, kind TEXT NOT NULL, value REAL NOT NULL, PRIMARY KEY (second, series)) STRICT;
+"""
+"""The server's own metrics."""
 
 TABLES_WITHOUT_TOTALS = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
@@ -72,7 +78,7 @@ CREATE TABLE exchanges (
     id TEXT PRIMARY KEY, scenario TEXT NOT NULL, label TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 """
 
-TABLES = TABLES_WITHOUT_TOTALS + TOTALS
+TABLES = TABLES_WITHOUT_TOTALS + TOTALS + SCRAPES
 
 OWN_INDEXES = {"streams_by_priority": "CREATE INDEX streams_by_priority ON streams (sample_priority)"}
 """Indexes that a writer adds only if it needs them."""

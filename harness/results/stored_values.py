@@ -14,11 +14,11 @@ import msgspec
 from harness.input_file import is_deeper
 from harness.results.ledger import OUTCOMES
 from harness.results.rate_counts import COUNTERS
-from harness.results.records import STREAM_COLUMNS, VERDICTS
+from harness.results.records import SCRAPE_KINDS, STREAM_COLUMNS, VERDICTS
 
 NAME_BYTES = 1_000
 """The longest name: of a journey, a worker, a requirement."""
-NAMES_AT_MOST = {"journey": 200, "worker": 2_000, "metric": 100, "requirement": 2_000}
+NAMES_AT_MOST = {"journey": 200, "worker": 2_000, "metric": 100, "requirement": 2_000, "series": 1_000}
 """The most different names. Reading takes time and memory for each."""
 HISTOGRAM_SUMS = 10_000
 """The most combinations of metric, journey and worker; each takes 21 kB."""
@@ -32,6 +32,9 @@ COUNT = 10**15
 """More streams than any test has."""
 DURATION_MS = 1e12
 """Longer than any duration: 31 years."""
+
+SCRAPED = 1e300
+"""The largest value of the server's own metrics."""
 
 JSON_VALUES = 1_000_000
 """The most values in one JSON cell. Python takes about 100 bytes for each."""
@@ -102,6 +105,12 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "rss_bytes": f"({{0}} BETWEEN 0 AND {COUNT}) IS NOT 1",
         "open_streams": _WHOLE,
     },
+    "scrapes": {
+        "second": _SECOND,
+        "series": _NAME,
+        "kind": _one_of(SCRAPE_KINDS),
+        "value": f"({{0}} BETWEEN {-SCRAPED:g} AND {SCRAPED:g}) IS NOT 1",
+    },
     "violations": {"requirement": _NAME, "journey": _NAME, "at_ns": _NS},
     "violation_counts": {"requirement": _NAME, "journey": _NAME, "worker": _NAME, "count": _WHOLE},
     "checks": {
@@ -128,6 +137,7 @@ _NAMED_IN = {
     ),
     "worker": ("histogram_totals", "ledger", "processes", "violation_counts"),
     "metric": ("histogram_totals", "histogram_seconds"),
+    "series": ("scrapes",),
     "requirement": ("violations", "violation_counts", "rule_results"),
 }
 

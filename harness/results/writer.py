@@ -33,6 +33,7 @@ from harness.results.records import (
     CheckRecord,
     ProcessRecord,
     RuleResultRecord,
+    ScrapeRecord,
     StreamRecord,
 )
 from harness.results.sampling import StreamSample
@@ -198,6 +199,12 @@ class ResultsWriter:
         """Add resource usage of harness processes; a later row replaces an earlier one of the same second."""
         for row in rows:
             self._pending.processes.append((row.worker, row.second, row.cpu, row.rss_bytes, row.open_streams))
+            self._added()
+
+    def add_scrapes(self, rows: Iterable[ScrapeRecord]) -> None:
+        """Add values of the server's own metrics; a later one replaces an earlier one of the same second."""
+        for row in rows:
+            self._pending.scrapes.append((row.second, _storable(row.series), row.kind, row.value))
             self._added()
 
     def add_failures(self, worker: str, second: int, journey: str, count: int = 1) -> None:

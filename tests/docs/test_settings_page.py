@@ -37,6 +37,8 @@ FORMS = {
     "load.steps": "1:5s",
     "load.spike": "1:2:1s:1s",
     "load.max_in_flight": "3",
+    "scrape.url": "http://h/metrics",
+    "scrape.match": '["runs_*"]',
     "journeys.workflow.steps": '["echo", "recall"]',
 }
 

@@ -88,7 +88,8 @@ def test_a_file_of_the_version_before_is_added_up_when_it_is_read(single: Path, 
     shutil.copy(single, old)
     with closing(sqlite3.connect(old)) as db:
         db.executescript(
-            f"DROP TABLE histogram_totals; DROP TABLE histogram_seconds; PRAGMA user_version = {WITHOUT_TOTALS}"
+            "DROP TABLE histogram_totals; DROP TABLE histogram_seconds; DROP TABLE scrapes; "
+            f"PRAGMA user_version = {WITHOUT_TOTALS}"
         )
     assert answers(old) == answers(single)
     with Results(old) as results:

@@ -16,7 +16,7 @@ from harness.contract.evidence.document import document
 from harness.contract.evidence.serialization import pack
 from harness.results.histogram import HEADER, Histogram
 from harness.results.records import CheckRecord, ProcessRecord, RuleResultRecord, StreamRecord
-from harness.results.schema import TABLES
+from harness.results.schema import SCHEMA_VERSION, TABLES
 from harness.results.writer import ResultsWriter
 from tests.contract.exchanges import whole_run
 from tests.reports.samples import MANIFEST, START
@@ -201,7 +201,7 @@ def _foreign_database(path: Path) -> None:
 def _no_tables(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute(f"PRAGMA application_id = {0x41525248}")
-        database.execute("PRAGMA user_version = 3")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def foreign_schemas() -> Iterator[tuple[str, Make, str]]:
@@ -217,7 +217,7 @@ def foreign_schemas() -> Iterator[tuple[str, Make, str]]:
     yield "a view that reads itself", view_of("manifest", "SELECT * FROM manifest"), "does not belong"
     yield (
         "a view with the name of a pragma",
-        schema(f"CREATE VIEW pragma_user_version AS {_endless('3 AS user_version')}"),
+        schema(f"CREATE VIEW pragma_user_version AS {_endless(f'{SCHEMA_VERSION} AS user_version')}"),
         "its view pragma_user_version does not belong",
     )
     yield (

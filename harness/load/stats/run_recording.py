@@ -19,6 +19,7 @@ from harness.load.stats.abort_watch import AbortWatch
 from harness.load.stats.live import LiveStats, SnapshotDocument
 from harness.load.stats.otlp_push import OtlpPush
 from harness.load.stats.recorder import ResultsRecorder
+from harness.load.stats.scrape import Scraper
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.manifest import manifest_at_start
 from harness.results.writer import ResultsWriter
@@ -29,6 +30,9 @@ OnAbort = Callable[[str], None]
 Publish = Callable[[SnapshotDocument], None]
 Collect = Callable[[], Iterable[tuple[StatsBatch, str]]]
 """Takes this process's own batches, each with the name under which it is recorded."""
+
+SCRAPER = "scraper"
+"""The name under which the values of the server's own metrics arrive."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,12 +73,15 @@ class RunRecording:
             keep_streams=settings.load.keep_streams,
             listeners=[self._abort_watch, *([] if self.live is None else [self.live]), *self._pushes],
         )
+        self._scraper = None if settings.scrape.url is None else Scraper(settings.scrape)
         if self.live is not None:
             self.live.flush()
 
     def started(self, start_wall_ns: int) -> None:
         """The load begins at this moment, epoch ns."""
         self._recorder.started(start_wall_ns, self._warmup_s)
+        if self._scraper is not None:
+            self._scraper.start()
 
     def add(self, batch: StatsBatch, worker: str) -> None:
         """Record one process's batch."""
@@ -97,6 +104,8 @@ class RunRecording:
         results could not be written, 3 if the load was aborted, 1 if they are incomplete or streams failed, else None.
         """
         state = state if self.aborted is None else "aborted"
+        if self._scraper is not None:
+            self._scraper.stop()
         self._recorder.close(state, lost, ends_test=ends_test, aborted=self.aborted)
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
@@ -104,7 +113,7 @@ class RunRecording:
                 self.live.problem = self._recorder.problem
                 self.live.flush()
             return 2
-        self._store_push_problems()
+        self._store_problems()
         if self.aborted is not None:
             return ABORTED
         ledger = self._recorder.ledger
@@ -114,9 +123,14 @@ class RunRecording:
             logger.error("the ledger does not add up: %d streams are missing", ledger.missing)
         return 1 if lost or self._recorder.totals.faults or not ledger.adds_up else None
 
-    def _store_push_problems(self) -> None:
-        """Add what did not reach a collector to the manifest: the last push comes after the end of the results."""
+    def _store_problems(self) -> None:
+        """Add what is missing to the manifest: what did not reach a collector, and what was not scraped.
+
+        The last push comes after the end of the results.
+        """
         problems = [push.problem for push in self._pushes if push.problem is not None]
+        if self._scraper is not None and self._scraper.problem is not None:
+            problems.append(self._scraper.problem)
         if problems and self._recorder.path is not None:
             with ResultsWriter(self._recorder.path) as writer:
                 writer.set_manifest(load_notes=problems)
@@ -127,6 +141,8 @@ class RunRecording:
             self._on_abort(self.aborted)
         if self.live is not None:
             self.live.problem = self._recorder.problem or self.aborted
+        if self._scraper is not None and (scrapes := self._scraper.take()):
+            self._recorder.add(StatsBatch(scrapes=scrapes), SCRAPER)
         for batch, worker in self._collect_batches():
             self._recorder.add(batch, worker)
 

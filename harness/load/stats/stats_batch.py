@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from harness.results.histogram import Histogram
 from harness.results.rate_counts import counters_of
-from harness.results.records import ProcessRecord, StreamRecord, ViolationRecord
+from harness.results.records import ProcessRecord, ScrapeRecord, StreamRecord, ViolationRecord
 from harness.results.writer import ResultsWriter
 
 _STREAM_COLUMNS = tuple(column.name for column in fields(StreamRecord))
@@ -52,6 +52,7 @@ class StatsBatch:
     examples: list[ViolationRecord] = field(default_factory=list)
     histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
+    scrapes: list[ScrapeRecord] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         # A change of `open` alone cannot happen: the ledger changes with it.
@@ -99,6 +100,7 @@ class StatsBatch:
             "open": self.open,
             "rows": [_STREAM_VALUES(row) for row in self.rows],
             "processes": [asdict(row) for row in self.processes],
+            "scrapes": [asdict(row) for row in self.scrapes],
             "examples": [asdict(example) for example in self.examples],
         }
         return {
@@ -115,6 +117,7 @@ class StatsBatch:
             open=content["open"],
             rows=[StreamRecord(**dict(zip(_STREAM_COLUMNS, row, strict=True))) for row in content["rows"]],
             processes=[ProcessRecord(**row) for row in content["processes"]],
+            scrapes=[ScrapeRecord(**row) for row in content["scrapes"]],
             examples=[ViolationRecord(**example) for example in content["examples"]],
             histograms={
                 (metric, journey, second): Histogram.from_bytes(counts)
@@ -139,6 +142,7 @@ class StatsBatch:
                 writer.add_histogram(metric, journey, second, worker, histogram)
             writer.add_streams(self.rows)
             writer.add_processes(self.processes)
+            writer.add_scrapes(self.scrapes)
 
 
 COUNTERS: dict[str, Callable[[ResultsWriter, str, Any, int], None] | None] = {
