@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules.conflict import rejection_form
 from harness.contract.rules.rule import (
@@ -145,12 +145,18 @@ def before_key(
     """Without a valid token: a known key with its body, the same key with a different body, and two unknown keys.
 
     Values that differ between the two unknown keys (a timestamp, a request id) are ignored; all others must be
-    the same for the known key.
+    the same for the known key. The unknown keys are sent before and after the known one, so a clock that counts
+    seconds differs between them if it differs for the known key.
     """
     if problem := require_accepted(control):
         return problem
     if unknown.started_run:
         return inconclusive("requests without a valid token are accepted", Location(unknown))
+    for response in (unknown, unknown_too, known, clashing):
+        if response.ending is not Ending.COMPLETE or response.is_throttled:
+            return inconclusive(
+                f"there is no whole response to compare: {response.describe()}", Location(response)
+            )
     first, second = _content(unknown), _content(unknown_too)
     constant = {path: value for path, value in first.items() if second.get(path) == value}
     for response, what in ((known, "a known key"), (clashing, "a known key with a different body")):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from harness.contract.exchange import Ending
 from harness.contract.rules import auth
 from tests.contract.exchanges import (
     another_run,
@@ -124,6 +125,12 @@ CASES: list[Case] = [
         *[reply(401, b"[" * 100_000)] * 4,
         is_=PASS,
         says="both get 401",
+    ),
+    *(
+        case(auth.before_key, CONTROL, *answers, is_=INCONCLUSIVE, says="no whole response to compare")
+        for number in range(4)
+        for other in (no_answer(), reply(429), reply(401, ending=Ending.TRUNCATED))
+        if (answers := [other if place == number else unauthorized() for place in range(4)])
     ),
     case(auth.before_key, CONTROL, *[whole_run()] * 4, is_=INCONCLUSIVE, says="are accepted"),
     case(auth.before_key, reply(401), *[reply(401)] * 4, is_=INCONCLUSIVE, says="not accepted either"),
