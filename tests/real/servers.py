@@ -99,6 +99,8 @@ SERVERS = {
                     "{port}",
                     "--no-browser",
                     "--no-reload",
+                    "--n-jobs-per-worker",
+                    "40",  # by default one run at a time
                 ),
                 {"LANGSMITH_TRACING": "false"},
             ),
