@@ -1,6 +1,6 @@
 """Compares our users with stock clients: same target, same core, in turns.
 
-python -m tests.benchmarks.side_by_side              everything, into docs/performance.md; about 12 minutes
+python -m tests.benchmarks.side_by_side              everything, into docs/performance.md; about 14 minutes
 python -m tests.benchmarks.side_by_side --quick      less, only printed; about 3 minutes
 python -m tests.benchmarks.side_by_side blast ttft   only these parts; the others keep their last measurements
 """
@@ -43,11 +43,11 @@ def main() -> int:
     with _exclusive():
         for name in names:
             _measure(name, folder, quick=arguments.quick)
-    documents = _measured(folder, names if arguments.quick else PARTS)
+            documents = _measured(folder, names if arguments.quick else PARTS)
+            if not arguments.quick:  # after each part, so that an interrupted benchmark loses only one
+                write(documents)
     log("")
     log(page(documents))
-    if not arguments.quick:
-        write(documents)
     return int(any(goal.met is False for goal in goals(documents)))
 
 
