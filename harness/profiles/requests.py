@@ -32,22 +32,24 @@ def build(
     """
     content_type, body = None, b""
     if part.form is not None:
-        fields = {name: _text(value) for name, value in fill(part.form, values).items()}
+        members = {name: _text(value) for name, value in fill(part.form, values).items()}
         if part.form_as == "multipart":
-            body, content_type = encode_multipart_formdata(fields)
+            body, content_type = encode_multipart_formdata(members)
         else:
-            content_type, body = "application/x-www-form-urlencoded", urlencode(fields).encode()
+            content_type, body = "application/x-www-form-urlencoded", urlencode(members).encode()
     elif part.json_body is not None:
         document = fill(part.json_body, values)
         if json_members and isinstance(document, dict):
             document = {**document, **json_members}
         content_type, body = "application/json", json.dumps(document, ensure_ascii=False).encode()
-    request = HttpRequest(part.method, _path(path, values), (), body, values=dict(values))
+    target = _path(path, values)
+    fields: dict[str, tuple[str, str]] = {}  # by name in lower case
     if content_type is not None:
-        request = request.with_header("Content-Type", content_type)
+        fields["content-type"] = "Content-Type", content_type
     for name, value in (*headers, *fill(part.headers, values).items()):
-        request = request.with_header(name, _header_value(name, value))
-    return request
+        fields.pop(name.lower(), None)  # the later one also takes its place
+        fields[name.lower()] = name, _header_value(name, value)
+    return HttpRequest(part.method, target, tuple(fields.values()), body, values=dict(values))
 
 
 def without_placeholder(part: Request, name: str) -> Request:

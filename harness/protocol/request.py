@@ -44,8 +44,10 @@ class HttpRequest:
 
     def with_header(self, name: str, value: str | None) -> Self:
         """A copy with header field `name` set to `value`, or without it if `value` is None."""
-        kept = tuple((key, old) for key, old in self.headers if key.lower() != name.lower())
-        return replace(self, headers=kept if value is None else (*kept, (name, value)))
+        lower = name.lower()
+        kept = tuple([field for field in self.headers if field[0].lower() != lower])
+        headers = kept if value is None else (*kept, (name, value))
+        return type(self)(self.method, self.target, headers, self.body, self.values)  # replace takes 5 us
 
     def with_body(self, body: bytes) -> Self:
         """A copy with a different body."""

@@ -44,6 +44,7 @@ from harness.transport.idle_connections import IdleConnections
 from harness.transport.local_faults import local_fault, new_socket, no_threads
 from harness.transport.receiver import Cut, CutHow, Pace, Receiver
 from harness.transport.tls import TlsSession
+from harness.transport.wake import Wake
 
 _SMALL_BUFFER_BYTES = 4096
 
@@ -60,7 +61,7 @@ class _Signals:
     __slots__ = ("progress", "wake")
 
     def __init__(self) -> None:
-        self.wake = gevent.event.Event()  # set at the end, and when the deadline moves closer
+        self.wake = Wake()  # set at the end, and when the deadline moves closer
         self.progress: gevent.event.Event | None = None
 
     def on_end(self) -> None:
@@ -330,14 +331,12 @@ class GeventExchange:
     def _until_ended(self) -> None:
         while self._receiver.ending is None:
             if remaining_s := self._receiver.time_out_if_due():
-                self._signals.wake.wait(timeout=remaining_s)
-                self._signals.wake.clear()
+                self._signals.wake.wait_and_clear(remaining_s)
 
     def _ends_within(self, limit_s: float) -> bool:
         deadline_s = time.monotonic() + limit_s
         while not self.finished and (remaining_s := deadline_s - time.monotonic()) > 0:
-            self._signals.wake.clear()
-            self._signals.wake.wait(timeout=remaining_s)
+            self._signals.wake.wait_and_clear(remaining_s)
         return self.finished
 
     def _remaining_s(self) -> float:

@@ -95,6 +95,8 @@ class Requirement:
 
     def not_promised(self, profile: Profile) -> str | None:
         """Why the requirement is not applicable to an API, in a sentence; None if it is applicable."""
+        if self.promise <= profile.capabilities:
+            return None
         lacking = [name for name in Capability if name in self.promise and name not in profile.capabilities]
         hint = _HINTS.get(lacking[0], "") if lacking else ""
         return f"this API promises no {lacking[0]} (profile {profile.name}){hint}" if lacking else None
