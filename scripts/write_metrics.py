@@ -50,15 +50,25 @@ run. The *actual send* is when the request had been handed to the kernel.
 _MEASURED_ON = {
     "ttft_ms": "the stream that starts a run; not rejected streams or replays",
     "service_ttft_ms": "as for TTFT; the two differ when the server or the harness backs up",
+    "ttf_reasoning_ms": "the stream that starts a run, if the profile says which events are reasoning and one came; it "
+    "ends with that event, whether or not it has text",
+    "ttf_tool_ms": "likewise, for the calls of tools",
+    "ttf_progress_ms": "likewise, for other signs of work, such as the start of a step",
     "first_event_ms": "as for TTFT",
     "head_ms": "each stream that received a response head",
     "connect_ms": "each stream that opened a new connection",
     "inter_token_ms": "each pair of successive token events in the stream that starts a run. Tokens from one read have "
     "the same arrival time; the time between them is unknown, so they are counted as coalesced instead",
+    "tpot_ms": "the stream that starts a run, if it ended with `done` and has two tokens or more. The number of tokens "
+    "is the API's own count without reasoning tokens, if the profile names one (`usage`), and else the number of token "
+    "events. It is not measured where that count is missing, may contain reasoning, or is of a run with tool calls. A "
+    "token event can have several tokens, so ITL is of events and TPOT of tokens",
     "stall_ms": "the stream that starts a run, if it has at least two token events; 0 if all came in one read",
     "duration_ms": "the stream that starts a run, if its terminal event arrived",
     "tokens_per_s": "the stream that starts a run, if its tokens came in at least two reads. Tokens that arrive in "
     "less time were ready before they were sent, so their rate would be that of the connection",
+    "output_tokens_per_s": "the stream that starts a run, if it ended with `done` and the API counts its tokens. The "
+    "time to first token is in it, and so are reasoning tokens: it is what a user gets for the whole time of the run",
     "resume_ms": "each stream that resumes a run after a cut",
     "cold_ttft_ms": "the stream of the first step of a session, as for TTFT",
     "warm_ttft_ms": "the streams of the later steps of a session, as for TTFT",

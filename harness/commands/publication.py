@@ -142,8 +142,7 @@ def _print_load(console: Console, path: Path) -> None:
         column.no_wrap = True
     for name, values in summary["metrics"].items():
         if values["count"]:
-            unit = metrics.METRICS[name].unit
-            label = name.removesuffix("_ms") if unit == "ms" else unit
+            label = name.removesuffix("_ms").replace("_per_s", "/s")
             cells = (number(values[percentile]) for percentile in metrics.PERCENTILES)
             table.add_row(label, *cells, str(values["count"]))
     console.print(table)

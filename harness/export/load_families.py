@@ -78,7 +78,9 @@ def _of_metric(
 ) -> Iterator[Family]:
     in_ms = metric.unit == "ms"
     name, unit, scale = (
-        (metric.name.removesuffix("_ms"), "s", 0.001) if in_ms else ("tokens", "{token}/s", 1.0)
+        (metric.name.removesuffix("_ms"), "s", 0.001)
+        if in_ms
+        else (metric.name.removesuffix("_per_s"), "{token}/s", 1.0)
     )
     # Metrics of a process itself have no journey.
     by_journey = {journey: load.histogram(metric.name, journey) for journey in (*journeys, "")}

@@ -64,7 +64,7 @@ class EventReader:
         is_note = events.note is not None and _matches(events.note, kind, document)
         is_keepalive = events.keepalive is not None and _matches(events.keepalive, kind, document)
         is_end = self._end_rule is not None and _matches(self._end_rule, kind, document)
-        tokens = self._output_tokens(document)
+        tokens, reasoning_tokens = self._usage(document)
         is_documented = (
             any((content, outcome, is_note, is_keepalive, is_end, tokens is not None))
             or is_one_of(kind, self._further)
@@ -79,6 +79,7 @@ class EventReader:
             outcome=outcome[0] if outcome else None,
             message=_message(outcome, document),
             output_tokens=tokens,
+            reasoning_tokens=reasoning_tokens,
             is_end=is_end or (events.end == END_OUTCOME and outcome is not None),
             is_note=is_note,
             is_keepalive=is_keepalive,
@@ -107,12 +108,18 @@ class EventReader:
                 marks.append(PairMark(role, opening, key))  # type: ignore[arg-type]  # one of its three words
         return tuple(marks)
 
-    def _output_tokens(self, document: Mapping[str, Any]) -> int | None:
+    def _usage(self, document: Mapping[str, Any]) -> tuple[int | None, int | None]:
+        """The numbers of output tokens and of those that are reasoning."""
         usage = self._events.usage
         if usage is None or not usage.where.holds(document):
-            return None
-        count = usage.output_tokens.find(document)
-        return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
+            return None, None
+        reasoning = usage.reasoning_tokens
+        return _count(usage.output_tokens, document), _count(reasoning, document) if reasoning else None
+
+
+def _count(at: Expression, document: Mapping[str, Any]) -> int | None:
+    count = at.find(document)
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 0 else None
 
 
 _Found = tuple[str, EventRule] | None

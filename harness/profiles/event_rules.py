@@ -73,6 +73,8 @@ class UsageRule(Part):
 
     where: Expression
     output_tokens: Expression
+    #: How many of the output tokens are reasoning, if the API tells it.
+    reasoning_tokens: Expression | None = None
 
 
 OUTCOMES = ("done", "error", "cancelled")
@@ -161,7 +163,11 @@ class Events(Part):
             *(part for rule in rules for part in (rule.where, rule.text, rule.message)),
         ]
         found += [at for _, _, at in self.pairs if isinstance(at, Expression)]
-        found += [] if self.usage is None else [self.usage.where, self.usage.output_tokens]
+        found += (
+            []
+            if self.usage is None
+            else [self.usage.where, self.usage.output_tokens, self.usage.reasoning_tokens]
+        )
         return [expression for expression in found if expression is not None]
 
     def rules(self, names: tuple[str, ...]) -> list[tuple[str, EventRule]]:

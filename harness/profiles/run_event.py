@@ -42,6 +42,7 @@ class RunEvent:
     outcome: str | None = None
     message: str = ""
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
     is_end: bool = False
     is_trailer: bool = False
     is_note: bool = False

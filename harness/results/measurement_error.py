@@ -28,7 +28,8 @@ from harness.results.metrics import HARNESS_METRICS, METRICS, NET_METRICS
 from harness.results.reader import Results
 from harness.results.saturation import MASTER
 
-FROM_DUE_TIME = frozenset({"ttft_ms", "cold_ttft_ms", "warm_ttft_ms", "first_event_ms", "duration_ms"})
+_TO_FIRST = ("ttft_ms", "cold_ttft_ms", "warm_ttft_ms", "ttf_reasoning_ms", "ttf_tool_ms", "ttf_progress_ms")
+FROM_DUE_TIME = frozenset({*_TO_FIRST, "first_event_ms", "duration_ms"})
 """Metrics that begin when a stream was due, so that a late send is part of them."""
 
 TO_CONNECTION = frozenset({"connect_ms"})
@@ -39,6 +40,9 @@ BY_ONE_ARRIVAL = FROM_DUE_TIME | {"service_ttft_ms", "head_ms", "resume_ms", "co
 
 BETWEEN_ARRIVALS = frozenset({"inter_token_ms", "stall_ms"})
 """Differences of two arrivals: without kernel timestamps, they can be too long and too short."""
+
+MEANS = frozenset({"tpot_ms"})
+"""The time between the first token and the end, divided by a number of at least 1: the error of both is in it."""
 
 COALESCED_FROM_MS = 1.0
 """A delay above this lets two tokens wait for one read, so that the gap between them is lost. Tokens that are closer
@@ -175,7 +179,7 @@ class PercentileError:
             lags = self._results.histogram("schedule_lag_ms", self._journey)
             if lags.count:
                 yield Delays.of(lags)
-        if self._metric in BY_ONE_ARRIVAL:
+        if self._metric in BY_ONE_ARRIVAL | MEANS:
             errors = self._results.histogram("arrival_error_ms", self._journey)
             if errors.count:
                 yield Delays.of(errors)
@@ -186,7 +190,12 @@ class PercentileError:
             yield self._hub_delays().at_most(self._unread)
 
     def _too_short(self) -> Iterable[Delays]:
-        if self._metric in BETWEEN_ARRIVALS and self._hub.count and not _has_kernel_stamps(self._results):
+        if self._metric in MEANS:  # the first token may have come before its stamp
+            errors = self._results.histogram("arrival_error_ms", self._journey)
+            if errors.count:
+                yield Delays.of(errors)
+        between = self._metric in BETWEEN_ARRIVALS | MEANS
+        if between and self._hub.count and not _has_kernel_stamps(self._results):
             yield self._hub_delays()
 
     def _hub_delays(self) -> Delays:

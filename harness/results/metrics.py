@@ -34,7 +34,7 @@ class Metric:
 
 
 METRICS: dict[str, Metric] = {
-    name: Metric(name, "tokens/s" if name == "tokens_per_s" else "ms", label, formula)
+    name: Metric(name, "tokens/s" if name.endswith("tokens_per_s") else "ms", label, formula)
     for name, label, formula in (
         (
             "ttft_ms",
@@ -46,6 +46,14 @@ METRICS: dict[str, Metric] = {
             "Service TTFT",
             "arrival of the first token event with content - actual send",
         ),
+        *(
+            (
+                f"ttf_{sign}_ms",
+                f"Time to first {words}",
+                f"arrival of the first event with {words} - intended start",
+            )
+            for sign, words in (("reasoning", "reasoning"), ("tool", "tool call"), ("progress", "progress"))
+        ),
         ("first_event_ms", "Time to first event", "arrival of the first event - intended start"),
         ("head_ms", "Time to head", "arrival of the response's status and headers - actual send"),
         ("connect_ms", "Connect time", "connection ready (TCP, and TLS where used) - start of connecting"),
@@ -54,6 +62,12 @@ METRICS: dict[str, Metric] = {
             "Inter-token latency (ITL)",
             "time between the arrivals of two successive token events of a run",
         ),
+        (
+            "tpot_ms",
+            "Time per output token (TPOT)",
+            "(arrival of the terminal event - arrival of the first token event) / (output tokens - 1), as in MLPerf "
+            "Inference",
+        ),
         ("stall_ms", "Stall", "longest time between the arrivals of two successive token events of a run"),
         ("duration_ms", "Run duration", "arrival of the terminal event - intended start"),
         (
@@ -61,6 +75,12 @@ METRICS: dict[str, Metric] = {
             "Token rate",
             "(token events of a run - 1) / (arrival of its last token - arrival of its first), if these are at least "
             f"{LEAST_RATE_MS:g} ms apart",
+        ),
+        (
+            "output_tokens_per_s",
+            "Output token rate",
+            "output tokens by the API's own count / (arrival of the terminal event - actual send), if these are at "
+            f"least {LEAST_RATE_MS:g} ms apart",
         ),
         (
             "resume_ms",
@@ -89,7 +109,7 @@ METRICS: dict[str, Metric] = {
             "arrival_error_ms",
             "Arrival error",
             "timestamp - earliest time at which it may have arrived: the largest of a stream's head, first event, "
-            "first token and terminal event",
+            "first token or other sign of work, and terminal event",
         ),
         (
             "hub_delay_ms",
@@ -105,6 +125,9 @@ HARNESS_METRICS = ("schedule_lag_ms", "receive_lag_ms", "arrival_error_ms", "hub
 
 NET_METRICS = {
     "ttft_ms": "net_ttft_ms",
+    "ttf_reasoning_ms": "net_ttf_reasoning_ms",
+    "ttf_tool_ms": "net_ttf_tool_ms",
+    "ttf_progress_ms": "net_ttf_progress_ms",
     "cold_ttft_ms": "net_cold_ttft_ms",
     "warm_ttft_ms": "net_warm_ttft_ms",
     "first_event_ms": "net_first_event_ms",

@@ -212,3 +212,17 @@ def test_few_pairs_are_tried_for_many_delays():
     assert len(delays.beyond) <= 64
     assert delays.beyond[0] > delays.beyond[-1] == 0
     assert (np.diff(delays.bound_ms) >= 0).all()
+
+
+def test_a_mean_time_per_token_may_be_off_by_the_error_of_its_first_and_last_arrival(writer, results):
+    add(writer, "tpot_ms", [10.0] * 100)
+    add(writer, "arrival_error_ms", [0.0] * 40 + [3.0] * 60)
+    low, high = bounds(results, "tpot_ms", 50.0)
+    assert (low, high) == (pytest.approx(7.0, rel=0.02), pytest.approx(13.0, rel=0.02))
+
+
+def test_the_first_sign_of_work_begins_when_its_run_was_due(writer, results):
+    add(writer, "ttf_reasoning_ms", [100.0] * 100)
+    add(writer, "net_ttf_reasoning_ms", [60.0] * 100)
+    low, high = bounds(results, "ttf_reasoning_ms", 50.0)
+    assert (low, high) == (pytest.approx(60.0, rel=0.02), 100.0)

@@ -17,7 +17,8 @@ class Decoder(Protocol):
 
     events: the run's, as far as a client dispatches them. run_events: those of them that the profile knows. terminals:
     the events that tell how the run ended; `terminal` is the first of them. ends: the events after which nothing may
-    follow. output_tokens: the last count of tokens that the stream reports. first_signs_ns: arrival of the first event
+    follow. output_tokens, reasoning_tokens: the last count that the stream reports, and
+    how many of them are reasoning. first_signs_ns: arrival of the first event
     of each of SIGNS. run_id: the first run id. first_id: the first id of the form <ms>-<seq>. head_ns, first_event_ns,
     first_id_ns, terminal_ns, end_ns: arrival of the head, of the first event, of the event with the first id, and of
     the first terminal event and the first end. malformed: why nothing more can be decoded. limit: which limit of the
@@ -61,6 +62,9 @@ class Decoder(Protocol):
 
     @property
     def output_tokens(self) -> int | None: ...
+
+    @property
+    def reasoning_tokens(self) -> int | None: ...
 
     @property
     def first_signs_ns(self) -> Mapping[str, int]: ...

@@ -57,7 +57,8 @@ class FastDecoder:
     )
     limit: str | None = None
     coding_fault: str | None = None  # nor one with a coding
-    output_tokens: int | None = None  # workflow actions report neither
+    output_tokens: int | None = None  # workflow actions report no usage and no signs of work
+    reasoning_tokens: int | None = None
     first_signs_ns: Mapping[str, int] = MappingProxyType({})
 
     def __init__(self) -> None:

@@ -59,6 +59,7 @@ class FullDecoder:
         self.terminal: RunEvent | None = None
         self.ends = 0
         self.output_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
         self.first_signs_ns: dict[str, int] = {}
         self.run_id: str | None = None
         self.first_id: StreamId | None = None
@@ -262,6 +263,6 @@ class FullDecoder:
         if event.content in SIGNS:
             self.first_signs_ns.setdefault(event.content, arrival_ns)
         if event.output_tokens is not None:
-            self.output_tokens = event.output_tokens
+            self.output_tokens, self.reasoning_tokens = event.output_tokens, event.reasoning_tokens
         if self.run_id is None:
             self.run_id = event.run_id

@@ -55,6 +55,7 @@ class ProfileDecoder(FastDecoder):
         "_with_id_ns",
         "first_signs_ns",
         "output_tokens",
+        "reasoning_tokens",
     )
 
     def __init__(self, profile: Profile) -> None:
@@ -66,6 +67,7 @@ class ProfileDecoder(FastDecoder):
         self._run_events = 0
         self._run_id: str | None = None
         self.output_tokens: int | None = None
+        self.reasoning_tokens: int | None = None
         self.first_signs_ns: dict[str, int] = {}
         self._signs: set[str] = set()
         self._pairs = OpenPairs()
@@ -265,7 +267,7 @@ class ProfileDecoder(FastDecoder):
         if event.content in SIGNS:
             self._signs.add(event.content)
         if event.output_tokens is not None:
-            self.output_tokens = event.output_tokens
+            self.output_tokens, self.reasoning_tokens = event.output_tokens, event.reasoning_tokens
         if self._run_id is None:
             self._run_id = event.run_id
         elif event.run_id not in {None, self._run_id}:

@@ -51,6 +51,7 @@ class ResponseSummary:
     ends: int = 0
     end_ns: int | None = None
     output_tokens: int | None = None
+    reasoning_tokens: int | None = None
     first_signs_ns: Mapping[str, int] = field(default_factory=dict)
     run_id: str | None = None
     first_id: StreamId | None = None
@@ -178,6 +179,7 @@ class Response:
             ends=decoder.ends,
             end_ns=decoder.end_ns,
             output_tokens=decoder.output_tokens,
+            reasoning_tokens=decoder.reasoning_tokens,
             first_signs_ns=decoder.first_signs_ns,
             run_id=decoder.run_id,
             first_id=decoder.first_id,

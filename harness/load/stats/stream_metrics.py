@@ -18,6 +18,7 @@ from harness.contract.decoding.response import ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 from harness.formatting import visible
+from harness.profiles.capability import Capability
 from harness.results.metrics import LEAST_RATE_MS, NET_METRICS
 from harness.run_clock import RUN_CLOCK
 
@@ -219,15 +220,54 @@ def _measure_response(
         values["resume_ms"] = _ms(summary.first_event_ns - sent_ns)
     if step.begins_run:
         values["first_event_ms"] = _ms(summary.first_event_ns - timing.intended_ns)
-        if summary.token_arrivals_ns:
-            first_token_ns = summary.token_arrivals_ns[0]
-            values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
-            values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
-            if step.is_cold is not None:
-                values["cold_ttft_ms" if step.is_cold else "warm_ttft_ms"] = values["ttft_ms"]
-        if exchange.over_ns is not None:
-            values["duration_ms"] = _ms(exchange.over_ns - timing.intended_ns)
+        _measure_run(values, exchange, step, outcome)
     _measure_net(values, exchange, sent_ns)
+
+
+def _measure_run(values: dict[str, float], exchange: Exchange, step: StreamStep, outcome: str) -> None:
+    """When its first token and other signs of work came, and how long it took."""
+    timing, summary = exchange.timing, exchange.summary
+    sent_ns = timing.sent_ns or 0
+    if summary.token_arrivals_ns:
+        first_token_ns = summary.token_arrivals_ns[0]
+        values["ttft_ms"] = _ms(first_token_ns - timing.intended_ns)
+        values["service_ttft_ms"] = _ms(first_token_ns - sent_ns)
+        if step.is_cold is not None:
+            values["cold_ttft_ms" if step.is_cold else "warm_ttft_ms"] = values["ttft_ms"]
+    for sign, first_ns in summary.first_signs_ns.items():
+        values[f"ttf_{sign}_ms"] = _ms(first_ns - timing.intended_ns)
+    if exchange.over_ns is not None:
+        values["duration_ms"] = _ms(exchange.over_ns - timing.intended_ns)
+        if outcome == "done":
+            _measure_output(values, exchange, sent_ns, exchange.over_ns)
+
+
+def _measure_output(values: dict[str, float], exchange: Exchange, sent_ns: int, over_ns: int) -> None:
+    """The time per output token and their rate, over the whole run."""
+    summary = exchange.summary
+    tokens = _visible_tokens(exchange)
+    if tokens is not None and tokens > 1 and summary.token_arrivals_ns:
+        values["tpot_ms"] = _ms(over_ns - summary.token_arrivals_ns[0]) / (tokens - 1)
+    took_ms = _ms(over_ns - sent_ns)
+    if summary.output_tokens and took_ms >= LEAST_RATE_MS:
+        values["output_tokens_per_s"] = summary.output_tokens / took_ms * 1000
+
+
+def _visible_tokens(exchange: Exchange) -> int | None:
+    """The output tokens that are text: by the API's count if it promises one, else the token events.
+
+    None if its count is missing, or may have tokens of reasoning or of tool calls in it: these are not between the
+    first token with text and the end.
+    """
+    summary = exchange.summary
+    if Capability.USAGE not in exchange.profile.capabilities:
+        return len(summary.token_arrivals_ns)
+    reasoning = summary.reasoning_tokens
+    if reasoning is None and "reasoning" not in summary.first_signs_ns:
+        reasoning = 0
+    if summary.output_tokens is None or reasoning is None or "tool" in summary.first_signs_ns:
+        return None
+    return summary.output_tokens - reasoning
 
 
 def _measure_net(values: dict[str, float], exchange: Exchange, sent_ns: int) -> None:
@@ -245,7 +285,8 @@ def _arrival_error_ns(exchange: Exchange, summary: ResponseSummary) -> int:
     if not errors_ns:
         return 0
     first_token_ns = summary.token_arrivals_ns[0] if summary.token_arrivals_ns else None
-    moments = (exchange.head_ns, summary.first_event_ns, first_token_ns, exchange.over_ns)
+    signs_ns = summary.first_signs_ns.values()
+    moments = (exchange.head_ns, summary.first_event_ns, first_token_ns, *signs_ns, exchange.over_ns)
     return max(errors_ns.get(moment, 0) for moment in moments if moment is not None)
 
 

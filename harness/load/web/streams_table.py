@@ -12,6 +12,7 @@ from harness.load.stats.live import SnapshotDocument
 METRICS = {
     "ttft_ms": "TTFT",
     "inter_token_ms": "ITL",
+    "tpot_ms": "TPOT",
     "duration_ms": "Duration",
     "stall_ms": "Stall",
     "resume_ms": "Resume",
@@ -20,10 +21,18 @@ METRICS = {
     "cold_ttft_ms": "Cold TTFT",
     "warm_ttft_ms": "Warm TTFT",
     "tokens_per_s": "Tokens/s",
+    "output_tokens_per_s": "Output tokens/s",
+    "ttf_reasoning_ms": "First reasoning",
+    "ttf_tool_ms": "First tool call",
+    "ttf_progress_ms": "First progress",
 }
 """The metrics of the tabs, with their short names, in display order."""
 
-_OF_SESSIONS = ("session_ms", "cold_ttft_ms", "warm_ttft_ms")
+_IF_MEASURED = (
+    *("session_ms", "cold_ttft_ms", "warm_ttft_ms", "tpot_ms", "output_tokens_per_s"),
+    *("ttf_reasoning_ms", "ttf_tool_ms", "ttf_progress_ms"),
+)
+"""Metrics that not every target has. Their rows are shown once they have a value."""
 
 SIDE_BY_SIDE = ("ttft_ms", "inter_token_ms", "duration_ms")
 """Metrics that each journey has in its row."""
@@ -132,7 +141,7 @@ def _metrics(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
         if values:
             cells = (format_number(values[word]) for word in (*PERCENTILES, "max"))
             yield label, f"{values['count']:,}", *cells, document["metrics"][name]["unit"]
-        elif name not in _OF_SESSIONS:
+        elif name not in _IF_MEASURED:
             yield label, "0"
     rates = document["rates"]["all"]
     if rates.get("sessions"):

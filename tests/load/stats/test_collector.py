@@ -53,6 +53,7 @@ def test_a_stream_is_scheduled_and_ended_once() -> None:
         "service_ttft_ms": 1,
         "duration_ms": 1,
         "tokens_per_s": 1,
+        "tpot_ms": 1,
         "stall_ms": 1,
         "inter_token_ms": 1,
         "receive_lag_ms": 3,

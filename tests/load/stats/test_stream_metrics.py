@@ -26,6 +26,7 @@ from harness.load.stats.stream_metrics import (
     measure,
     outcome_of,
 )
+from harness.profiles import library
 from harness.protocol.request import HttpRequest
 from harness.results.metrics import LEAST_RATE_MS
 from harness.run_clock import RUN_CLOCK
@@ -60,6 +61,7 @@ def exchange(
     sent: bool = True,
     intended_ms: float = 0,
     lag_ms: float | None = 0.5,
+    profile: str = "workflow-actions",
 ) -> Exchange:
     """One whose start is at 10 ms, connection at 12 ms, sending at 20 ms; reads are (ms, bytes)."""
     timing = Timing(
@@ -78,6 +80,7 @@ def exchange(
         tuple(Read(int(at_ms * MS), lag_ns, data) for at_ms, data in reads),
         ending,
         detail,
+        profile=library.load(profile),
     )
 
 
@@ -203,6 +206,7 @@ def test_the_metrics_of_a_run() -> None:
         "ttft_ms": 56,
         "service_ttft_ms": 40,
         "duration_ms": 146,
+        "tpot_ms": 30,  # 90 ms from the first token to the end, for the three tokens after it
         "stall_ms": 60,
         "tokens_per_s": 40,  # three after the first, in 75 ms
         # Without 6 ms of schedule lag and 8 ms from the connection to the send:
@@ -331,3 +335,103 @@ def test_stamps_in_any_order_give_gaps_of_zero_or_more(stamps_us: list[int]) -> 
     assert measured.values.get("stall_ms") == (max(gaps_ms, default=0) if len(stamps_ms) > 1 else None)
     spread_ms = (max(stamps_us) - stamps_us[0]) / 1000
     assert ("tokens_per_s" in measured.values) is (spread_ms >= LEAST_RATE_MS)
+
+
+def chat(delta: object = None, reason: str | None = None, **usage: object) -> bytes:
+    """A chunk of OpenAI's chat completions."""
+    choices = [] if delta is None else [{"delta": delta, "finish_reason": reason}]
+    return frame(id="c", object="chat.completion.chunk", choices=choices, usage=usage or None)
+
+
+LAST = b"e\r\ndata: [DONE]\n\n\r\n" + END
+SAID = {"content": "several tokens at once"}
+
+
+def measured_chat(
+    *reads: tuple[float, bytes], outcome: str = "done", profile: str = "openai-chat"
+) -> dict[str, float]:
+    return measure(exchange(*reads, profile=profile), RUN, outcome, scheduled=False).values
+
+
+def test_signs_of_work_have_their_own_times() -> None:
+    values = measured_chat(
+        (30.0, HEAD + chat({"role": "assistant", "content": ""})),
+        (40.0, chat({"reasoning_content": "hm"})),
+        (45.0, chat({"reasoning_content": "so"})),
+        (60.0, chat({"tool_calls": [{"index": 0}]})),
+        (80.0, chat(SAID)),
+        (90.0, chat({}, "stop") + LAST),
+    )
+    assert {name: value for name, value in values.items() if name.startswith("ttf")} == {
+        "ttf_reasoning_ms": 30,  # since the intended start at 10 ms
+        "ttf_tool_ms": 50,
+        "ttft_ms": 70,
+    }
+    assert values["net_ttf_reasoning_ms"] == 22  # without 8 ms from the connection to the send
+    steps = (frame(type="RUN_STARTED", runId="r"), frame(type="STEP_STARTED", stepName="s"))
+    agent = measured_chat((30.0, HEAD + steps[0]), (42.0, steps[1]), outcome="truncated", profile="ag-ui")
+    assert (agent["ttf_progress_ms"], agent["first_event_ms"]) == (32, 20)
+    assert "ttf_reasoning_ms" not in agent
+
+
+@pytest.mark.parametrize(
+    ("extra", "usage", "tpot_ms", "rate"),
+    [
+        ((), {"completion_tokens": 21}, 5, 21 / 0.14),
+        ((), {"completion_tokens": 21, "completion_tokens_details": {"reasoning_tokens": 10}}, 10, 21 / 0.14),
+        (({"reasoning_content": "hm"},), {"completion_tokens": 21}, None, 21 / 0.14),
+        (
+            ({"reasoning_content": "hm"},),
+            {"completion_tokens": 21, "completion_tokens_details": {"reasoning_tokens": 16}},
+            25,
+            21 / 0.14,
+        ),
+        (({"tool_calls": [{"index": 0}]},), {"completion_tokens": 21}, None, 21 / 0.14),
+        ((), {"completion_tokens": 1}, None, 1 / 0.14),
+        ((), {}, None, None),
+    ],
+)
+def test_tokens_are_those_that_the_api_counts(
+    extra: tuple[object, ...], usage: dict[str, object], tpot_ms: float | None, rate: float | None
+) -> None:
+    """The first token comes at 60 ms and the end at 160 ms; the request was sent at 20 ms."""
+    values = measured_chat(
+        (30.0, HEAD + b"".join(map(chat, extra)) if extra else HEAD),
+        (60.0, chat(SAID)),
+        (110.0, chat(SAID)),
+        (160.0, chat({}, "stop", **usage) + LAST),
+    )
+    assert values.get("tpot_ms") == (None if tpot_ms is None else pytest.approx(tpot_ms))
+    assert values.get("output_tokens_per_s") == (None if rate is None else pytest.approx(rate))
+    assert values["stall_ms"] == 50
+
+
+def test_a_run_that_failed_has_no_output_metrics() -> None:
+    values = measured_chat(
+        (30.0, HEAD + chat(SAID, completion_tokens=1)),
+        (60.0, chat(SAID, completion_tokens=9)),
+        (90.0, frame(error={"message": "no"}) + LAST),
+        outcome="error",
+    )
+    assert "duration_ms" in values
+    assert not {"tpot_ms", "output_tokens_per_s"} & values.keys()
+
+
+def test_the_arrival_error_covers_the_first_signs_of_work() -> None:
+    run = exchange(
+        (30.0, HEAD), (50.0, chat({"reasoning_content": "hm"})), (70.0, chat(SAID)), profile="openai-chat"
+    )
+    reads = tuple(read._replace(error_ns=4 * MS if read.arrival_ns == 50 * MS else 0) for read in run.reads)
+    # A later event with reasoning is not the first one, and no number depends on it.
+    later = exchange(
+        (30.0, HEAD + chat({})),
+        (40.0, chat({"reasoning_content": "a"})),
+        (50.0, chat({"reasoning_content": "b"})),
+        profile="openai-chat",
+    )
+    late = tuple(read._replace(error_ns=4 * MS if read.arrival_ns == 50 * MS else 0) for read in later.reads)
+    found = [
+        measure(replace(one, reads=of), RUN, "truncated", scheduled=False).values["arrival_error_ms"]
+        for one, of in ((run, reads), (later, late))
+    ]
+    assert found == [4, 0]

@@ -7,7 +7,9 @@ const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 24, HEIGHT = 240;
 const SIDE_BY_SIDE = [["ttft_ms", "TTFT, ms"], ["inter_token_ms", "ITL, ms"], ["duration_ms", "Duration, ms"]];
 const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["duration_ms", "Duration"], ["stall_ms", "Stall"],
-  ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"]];
+  ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"],
+  ["tpot_ms", "TPOT"], ["output_tokens_per_s", "Output tokens/s"], ["ttf_reasoning_ms", "First reasoning"],
+  ["ttf_tool_ms", "First tool call"], ["ttf_progress_ms", "First progress"]];
 const WORDS = ["p50", "p95", "p99"];
 const PERCENTILES = [["p50", "c1", ""], ["p95", "c2", "thick"], ["p99", "c3", "dotted"]];
 const percentileLines = (metric) => PERCENTILES.map(([percentile, color, look]) =>
