@@ -138,7 +138,8 @@ class Poller:
             self._watcher.start(self._on_ready)
 
     def _on_look(self) -> None:
-        self._drain()
+        if not self._rest.active:  # else it looks more often
+            self._drain()
         if not self._readers and not self._watchers:
             self._look.stop()
 

@@ -286,3 +286,19 @@ def test_decoding_that_takes_long_reads_less_but_every_small_read(poller: Poller
             poller.unwatch(ours.fileno())
             ours.close()
             peer.close()
+
+
+def test_it_looks_at_its_sockets_only_while_nothing_else_does(
+    poller: Poller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Busy, it reads every millisecond already; a look more would cost as much as ten reads."""
+    if poller._sockets is None:
+        return  # each socket has a watcher, and nothing looks
+    looks: list[int] = []
+    monkeypatch.setattr(poller, "_drain", lambda: looks.append(1) or 0)
+    poller._rest.again(lambda: None, update=True)
+    poller._on_look()
+    assert looks == []
+    poller._rest.stop()
+    poller._on_look()
+    assert looks == [1]
