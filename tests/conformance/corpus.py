@@ -221,6 +221,7 @@ CORPUS = [
     _entry(ID_IGNORED, last_event_id=False),
     _entry(ID_IGNORED, resume_start="tail", last_event_id=False),
     _entry(paced_replay=True, packets="event"),
+    _entry(timed_problems=True),
     _entry(after_terminal="204", unknown_ids="400"),
     _entry(after_terminal="terminal", unknown_ids="ordered"),
     _entry(after_terminal="replay", unknown_ids="terminal"),

@@ -129,6 +129,9 @@ class Style:
     body_comparison: Literal["bytes", "canonical"] = "canonical"
     store: Literal["bytes", "values", "numbers"] = "bytes"  # what it keeps of an event to replay it
     paced_replay: bool = False
+    timed_problems: bool = (
+        False  # problem documents tell the time, by a clock that ticks at every second of them
+    )
 
     def __str__(self) -> str:
         """Only the options that differ from the default."""
@@ -312,6 +315,7 @@ class RawServer:
         self.style = style or Style()
         self.base_url = ""
         self._runs: dict[tuple[str, str, str], Run] = {}
+        self._problems = 0
         self._answers = count()
         self._numbers = count(1)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -396,6 +400,9 @@ class RawServer:
             await self._stream(run, 0, wire, (200, "OK") if self.style.conflict == "200 event" else None)
             return
         document = {"title": refused.reason, "status": refused.status, "detail": refused.detail}
+        if self.style.timed_problems:
+            self._problems += 1
+            document["timestamp"] = self._problems // 2
         body = json.dumps(document).encode()
         if self.style.gzip:
             body = gzip.compress(body)
