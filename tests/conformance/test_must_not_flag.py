@@ -19,6 +19,7 @@ from harness.contract.decoding.read_log import Read
 from harness.contract.decoding.response import Response
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
+from harness.contract.rules.rule import Need
 from harness.contract.verdicts import Verdicts
 from harness.profiles.library import default_profile
 from tests.conformance.corpus import (
@@ -98,12 +99,14 @@ def _asked_again(entry: Entry, verdicts: Verdicts) -> Verdicts:
 
 
 def _unusual(verdicts: Verdicts) -> dict[str, str]:
-    """The verdicts other than pass and info, on what the API of workflow actions promises."""
+    """The verdicts other than pass and info, on what the API of workflow actions promises and one server can show."""
     usual = {Verdict.PASS, Verdict.INFO}
     return {
         check.requirement.id: str(check.verdict)
         for check in verdicts.checks
-        if check.verdict not in usual and check.requirement.not_promised(default_profile()) is None
+        if check.verdict not in usual
+        and check.requirement.not_promised(default_profile()) is None
+        and (check.requirement.needs, check.verdict) != (Need.REPLICAS, Verdict.NOT_APPLICABLE)
     }
 
 
