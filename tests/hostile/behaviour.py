@@ -30,7 +30,7 @@ Script = Callable[[], Iterator[Piece]]
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """endings: those that its exchange may have. detail: part of the exchange's ending_detail. breaks: the requirement
-    that it violates, for those that would look sound.
+    that it violates, for those that would look sound. sound: whether it violates none.
 
     phase: when it begins: before the request was read ("accept"), as the server's side of a TLS handshake ("hello"),
     or after the request ("response", in TLS with "tls").
@@ -42,6 +42,7 @@ class Behaviour:
     detail: str = ""
     phase: str = "response"
     breaks: str = ""
+    sound: bool = False
 
     @property
     def uses_tls(self) -> bool:
@@ -56,13 +57,19 @@ class Group:
         self.behaviours: list[Behaviour] = []
 
     def does(
-        self, name: str, *endings: Ending, detail: str = "", phase: str = "response", breaks: str = ""
+        self,
+        name: str,
+        *endings: Ending,
+        detail: str = "",
+        phase: str = "response",
+        breaks: str = "",
+        sound: bool = False,
     ) -> Callable[[Script], Script]:
         """Add a generator of pieces."""
 
         def add(script: Script) -> Script:
             full = f"{self.name}: {name}"
-            self.behaviours.append(Behaviour(full, script, frozenset(endings), detail, phase, breaks))
+            self.behaviours.append(Behaviour(full, script, frozenset(endings), detail, phase, breaks, sound))
             return script
 
         return add
@@ -75,9 +82,12 @@ class Group:
         detail: str = "",
         phase: str = "response",
         breaks: str = "",
+        sound: bool = False,
     ) -> None:
         """Add one that always sends the same pieces."""
-        self.does(name, *endings, detail=detail, phase=phase, breaks=breaks)(lambda: iter(pieces))
+        self.does(name, *endings, detail=detail, phase=phase, breaks=breaks, sound=sound)(
+            lambda: iter(pieces)
+        )
 
 
 def head(

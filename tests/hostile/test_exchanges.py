@@ -28,7 +28,7 @@ SHORT = Budgets(first_event_s=1.0, terminal_close_s=1.0, heartbeat_s=0.75, run_s
 LONG = Budgets(first_event_s=30.0, terminal_close_s=60.0, heartbeat_s=30.0, run_s=60.0)
 BUSY_S = 60.0  # for what a busy machine adds
 AT_ONCE = 12
-CHEAP = ["chunks", "endings", "heads", "timing", "tls"]
+CHEAP = ["chunks", "endings", "heads", "oddities", "timing", "tls"]
 SAMPLE = [
     "bodies: blank lines without end",
     "bodies: comments in one block without end",
@@ -119,4 +119,6 @@ def problem_of(exchange: Exchange) -> str:
     broken = violated(exchange)
     if behaviour.breaks and behaviour.breaks not in broken:
         return f"{behaviour.breaks} is not violated ({broken})"
+    if behaviour.sound and broken:
+        return f"it violates {broken}, and is sound"
     return ""
