@@ -12,6 +12,7 @@ from threading import Thread
 import pytest
 
 from harness.atomic_file import (
+    _draft_path,
     atomic_symlink,
     atomic_write,
     atomic_write_text,
@@ -228,3 +229,25 @@ def test_no_place_for_a_temporary_folder_is_a_sentence(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with pytest.raises(FileWriteError, match="set TMPDIR to a writable one"), temporary_folder():
         pass
+
+
+def test_a_draft_has_another_name_each_time_and_is_never_a_file_that_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder of someone else, a link with the draft's name would decide what is overwritten."""
+    names = {_draft_path(tmp_path / "file") for _ in range(10)}
+    assert len(names) == 10
+    draft, victim = tmp_path / "draft", tmp_path / "victim"
+    victim.write_bytes(b"kept")
+    monkeypatch.setattr("harness.atomic_file._draft_path", lambda path: draft)
+    for make in (
+        lambda: draft.symlink_to(victim),
+        lambda: draft.symlink_to("nowhere"),
+        lambda: draft.hardlink_to(victim),
+    ):
+        make()
+        with pytest.raises(FileWriteError, match="File exists"):
+            write_text(tmp_path / "file", "new")
+        draft.unlink(missing_ok=True)
+    assert victim.read_bytes() == b"kept"
+    assert not (tmp_path / "file").exists()

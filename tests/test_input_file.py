@@ -180,3 +180,15 @@ def test_one_long_line_of_a_trace(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="line 1 of the trace") as caught:
         read_arrival_times(str(tmp_path / "trace"))
     assert len(str(caught.value)) < 400
+
+
+def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the file and its opening."""
+    (tmp_path / "file").touch()
+    regular = (tmp_path / "file").stat()
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setattr(Path, "stat", lambda path, **_: regular)
+    with pytest.raises(SettingsError, match="it is a named pipe, not a file"):
+        read_text(tmp_path / "pipe", "the list", 10)

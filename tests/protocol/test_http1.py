@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.protocol import http1
 from harness.protocol.http1 import Delimiter, HttpSyntaxError, ResponseHead, ResponseParser, encode_request
 from harness.protocol.request import HttpRequest
 from tests.protocol.cuts import cuttings, everywhere_twice, in_pieces_of
@@ -669,3 +670,18 @@ def test_other_protocols(protocol: str, at_once: bool) -> None:
     with pytest.raises(HttpSyntaxError, match=r"not an HTTP/1\.1 response"):
         feed()
     assert parser.head is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_kept"),
+    [
+        (b"x-kept-%d: 1\r\n" % id(OK), True),
+        (b"".join(b"x-%d: 1\r\n" % number for number in range(65)), False),
+        (b"x-long: " + b"x" * 4096 + b"\r\n", False),
+    ],
+)
+def test_only_small_heads_are_kept_for_the_next_response(fields: bytes, is_kept: bool) -> None:
+    """A server may send another large head each time."""
+    before = http1._kept_head.cache_info().misses
+    assert parse([OK + fields + b"Content-Length: 0\r\n\r\n"]).complete
+    assert http1._kept_head.cache_info().misses - before == is_kept

@@ -440,3 +440,15 @@ def test_merged_histograms_are_stored_in_buckets(path):
         (blob,) = db.execute("SELECT histogram FROM histograms").fetchone()
     db.close()
     assert blob[:1] != b"\x02"
+
+
+def test_examples_of_a_violation_wait_in_bounded_memory(path):
+    with ResultsWriter(path) as writer:
+        for number in range(1000):
+            writer.add_violation("ids.unique", "fresh", number, "twice")
+        assert len(writer._pending.violations["ids.unique"]) == 20
+
+
+def test_what_is_not_json_is_not_written(path):
+    with ResultsWriter(path) as writer, pytest.raises(ValueError, match="not JSON compliant"):
+        writer.add_violation("ids.unique", "fresh", 1, "twice", {"value": float("nan")})

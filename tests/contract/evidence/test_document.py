@@ -482,3 +482,17 @@ def test_bytes_as_readable_text_on_one_line(data: bytes, text: str) -> None:
 def test_what_is_cut_off_is_counted() -> None:
     assert printable(b"abcdef", 4) == "abcd… (2 more bytes)"
     assert printable(b"abcd", 4) == "abcd"
+
+
+@pytest.mark.parametrize(
+    "exchange",
+    [run(*(token(number) for number in range(2001)), done(2001)), run(frame("x" * 270_000), done(1))],
+    ids=["many events", "a large event"],
+)
+def test_of_a_large_response_the_document_shows_an_excerpt_and_records_all(exchange: Exchange) -> None:
+    stored = document(exchange, base_url=URL)
+    shown = json.dumps({**stored, "recorded": None})
+    assert len(shown) < 200_000
+    assert stored["events_left_out"] == max(0, len(exchange.frames) - 120)
+    restored = restore(stored)
+    assert [read.data for read in restored.reads] == [read.data for read in exchange.reads]

@@ -250,3 +250,7 @@ def test_a_request_that_the_harness_sent_too_late_is_not_blamed_on_the_server() 
     assert "the harness itself was late" in blame(late).detail
     assert blame(in_time).verdict is Verdict.FAIL
     assert blame(late, in_time).verdict is Verdict.INCONCLUSIVE
+    by_head = declared("headers.late")(lambda *runs: failed("no answer", *map(Location, runs)))
+    assert by_head(late).verdict is Verdict.INCONCLUSIVE
+    assert "was not sent" in by_head(late).detail
+    assert by_head(late, in_time).verdict is Verdict.FAIL
