@@ -65,9 +65,10 @@ def paired_outcome(
     blocks: results files of the target. Raises ResultsError.
     """
     checks = tuple(suite.checks()) if suite is not None else ()
+    unsure = gate.comparisons_inconclusive and gate.outcome != "failed"
     cases = [
         *(gate_case(row) for row in gate.rows if row.name != CONFORMANCE_ROW or row.verdict != "failed"),
-        *(comparison_case(comparison, unsure=gate.outcome != "failed") for comparison in gate.comparisons),
+        *(comparison_case(comparison, unsure=unsure) for comparison in gate.comparisons),
         *(_requirement(suite, check, broke.by_suite) for check in checks if suite is not None),
     ]
     return Outcome(

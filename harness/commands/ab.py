@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,8 @@ from harness.exit_codes import ABORTED, FAILED, INTERRUPTED, NOT_TESTED
 from harness.formatting import counted, duration
 from harness.gate.equivalence import Effects
 from harness.gate.objective import parse_objectives
-from harness.gate.paired import PAIRED_EFFECTS, confidence_of_pairs
-from harness.gate.report import GateReport
+from harness.gate.paired import PAIRED_EFFECTS, confidence_of_pairs, is_required
+from harness.gate.report import GateReport, GateRow
 from harness.load.bounds.limits import refuse_impossible
 from harness.reports.comparison_console import print_comparison
 from harness.reports.comparison_page import change_kind, is_must
@@ -68,9 +69,9 @@ def run_ab(
 ) -> int:
     """Compare the target with the baseline. Returns the exit code.
 
-    settings: of both; they differ in the target only. Exit codes: 0 nothing is worse, and every metric has a verdict;
-    1 something is worse, a requirement broke, or a metric is inconclusive; 2 a server cannot be tested; 3 a condition
-    aborted a load; 130 interrupted.
+    settings: of both; they differ in the target only. Exit codes: 0 nothing is worse, and every required metric has a
+    verdict; 1 something is worse, a requirement broke, or a required metric is inconclusive; 2 a server cannot be
+    tested; 3 a condition aborted a load; 130 interrupted.
 
     Raises PreflightError if a server cannot be tested, SettingsError for a command that does not start one, for an
     impossible load and for an output folder that cannot be used.
@@ -174,6 +175,7 @@ class _Comparison:
             objectives=parse_objectives(self._settings[0].objectives),
             effects=self._effects,
             max_duration_s=self._plan.max_duration_s,
+            all_required=self._settings[0].gate.inconclusive == "fail",
             server_problem=lambda: next((server.end for server in self._servers if server.end), ""),
         )
         self.blocks = runner.run()
@@ -202,11 +204,11 @@ class _Comparison:
         broke, unfinished = self._broke()
         blocks = self.blocks
         gate = GateReport(
-            tuple(conformance_rows(broke, unfinished)),
+            (*conformance_rows(broke, unfinished), *self._undecided()),
             tuple(paired.comparison for paired in blocks.comparisons),
             tested=bool(blocks.comparisons),
             notes=tuple(self._notes()),
-            inconclusive_fails=True,
+            inconclusive_fails=self._settings[0].gate.inconclusive == "fail",
             confidence=confidence_of_pairs(len(blocks.objectives)),
         )
         code, problems = self._exit_code(gate)
@@ -288,6 +290,17 @@ class _Comparison:
             (name, count) for name, count in pairs.items() if count >= ONE_SIDED_PAIRS and not never[name]
         ]
 
+    def _undecided(self) -> Iterator[GateRow]:
+        """The gate's row about required metrics without a verdict. Other metrics are not waited for if one is worse."""
+        comparisons = [paired.comparison for paired in self.blocks.comparisons]
+        if any(comparison.verdict == "worse" for comparison in comparisons):
+            return
+        names = [one.key for one in comparisons if one.verdict == "inconclusive" and is_required(one.key)]
+        if names:
+            yield GateRow(
+                "undecided", float(len(names)), 0.0, "inconclusive", f"not decided: {', '.join(names)}"
+            )
+
     def _notes(self) -> list[str]:
         blocks = self.blocks
         notes = list(blocks.notes)
@@ -296,7 +309,11 @@ class _Comparison:
             for problem, count in problems_of(blocks.pairs).items()
         ]
         undecided = [paired for paired in blocks.comparisons if paired.comparison.verdict == "inconclusive"]
-        if blocks.ended_by == "time" and undecided:
+        if (
+            blocks.ended_by in ("time", "decided")
+            and undecided
+            and not any(paired.comparison.verdict == "worse" for paired in blocks.comparisons)
+        ):
             longer_s = blocks.longer_s
             if longer_s is None:
                 notes.append("more time would not decide what is inconclusive")

@@ -26,6 +26,7 @@ from harness.gate.paired import (
     Pair,
     PairedComparison,
     compare_pairs,
+    is_decided,
     measure_block,
     paired_objectives,
 )
@@ -62,12 +63,6 @@ class Blocks:
     pair_s: float = 0.0
 
     @property
-    def is_decided(self) -> bool:
-        """Whether more blocks would change nothing: a metric is worse, or every metric has a verdict."""
-        verdicts = [paired.comparison.verdict for paired in self.comparisons]
-        return "worse" in verdicts or "inconclusive" not in verdicts
-
-    @property
     def longer_s(self) -> float | None:
         """About how much longer it would take to decide what is inconclusive; None if more time would not."""
         needed = [
@@ -82,9 +77,9 @@ class Blocks:
 class BlockRunner:
     """Runs the blocks.
 
-    settings: of the target and of the baseline; they differ in the target only. objectives: to compare in addition
-    to the usual metrics. max_duration_s: no ABBA starts that would end after it. server_problem: asked after each pair
-    for a sentence that ends the test; empty while the servers run.
+    settings: of the target and of the baseline; they differ in the target only. objectives: to compare in addition to
+    the usual metrics. max_duration_s: no ABBA starts that would end after it. all_required: see is_decided.
+    server_problem: asked after each pair for a sentence that ends the test; empty while the servers run.
     """
 
     def __init__(
@@ -97,6 +92,7 @@ class BlockRunner:
         objectives: Sequence[Objective],
         effects: Effects,
         max_duration_s: float,
+        all_required: bool = False,
         server_problem: Callable[[], str] = lambda: "",
     ) -> None:
         self._settings = settings
@@ -106,6 +102,7 @@ class BlockRunner:
         self._wanted = objectives
         self._effects = effects
         self._max_duration_s = max_duration_s
+        self._all_required = all_required
         self._server_problem = server_problem
 
     def run(self) -> Blocks:
@@ -121,7 +118,10 @@ class BlockRunner:
             blocks.pair_s = elapsed_s / len(blocks.pairs)
             self._compare(blocks)
             self._print(blocks)
-            if len(blocks.pairs) >= LEAST_PAIRS and blocks.is_decided:
+            most_pairs = self._max_duration_s / blocks.pair_s
+            if len(blocks.pairs) >= LEAST_PAIRS and is_decided(
+                blocks.comparisons, most_pairs=most_pairs, all_required=self._all_required
+            ):
                 return blocks
             if elapsed_s + PAIRS_PER_ROUND * blocks.pair_s > self._max_duration_s:
                 blocks.ended_by = "time"

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean, stdev
+from statistics import fmean, median, stdev
 
 from harness.gate.comparison import LEAST_VALUES_BEYOND, ChangeTerms, Comparison, reasons
 from harness.gate.confidence_intervals import BUCKET_SD, STARTED_MS, started_log
@@ -49,6 +49,9 @@ PAIRED_KEYS = (
     "goodput",
 )
 """What is compared without an objective. Those with too few values in a block are left out."""
+
+REQUIRED_KEYS = frozenset({"ttft_p50_ms", "inter_token_p50_ms", "duration_p50_ms", "error_rate", "goodput"})
+"""What must be decided for a test to pass. On a busy machine a p95 may take hours."""
 
 PAIRED_EFFECTS = Effects(relative=0.025, ms=2.5, share=0.005, inter_token_ms=0.5)
 """The smallest effects of a paired comparison: for latencies half of those between tests. A change is called worse from
@@ -222,6 +225,28 @@ def compare_pairs(
     return _decided(comparison, usable, terms, changes)
 
 
+def is_required(name: str) -> bool:
+    """Whether a metric must be decided for a test to pass."""
+    return name in REQUIRED_KEYS
+
+
+def is_decided(comparisons: Sequence[PairedComparison], *, most_pairs: float, all_required: bool) -> bool:
+    """Whether a test can end: a metric is worse, or all have a verdict that can have one in time.
+
+    most_pairs: how many pairs fit into the time of the test. What is not required, unless all_required, and would need
+    more than that is not waited for. It stays inconclusive.
+    """
+    if any(paired.comparison.verdict == "worse" for paired in comparisons):
+        return True
+    undecided = [paired for paired in comparisons if paired.comparison.verdict == "inconclusive"]
+    return not any(
+        all_required
+        or is_required(paired.comparison.key)
+        or (paired.pairs_needed is not None and paired.pairs_needed <= most_pairs)
+        for paired in undecided
+    )
+
+
 def confidence_of_pairs(comparisons: int) -> float:
     """The confidence of each interval. Only one end of each counts for a false alarm."""
     return 1 - 2 * EQUIVALENCE_ERROR / max(2, comparisons)
@@ -304,9 +329,12 @@ def _least_sd(usable: Sequence[tuple[BlockValue, BlockValue]], comparison: Compa
 
 
 def _possible(usable: Sequence[tuple[BlockValue, BlockValue]], net: float) -> Interval:
-    """The ends of the mean difference if the harness's delays differed between both sides as much as they can."""
-    too_long = fmean((one.net - one.low) - (two.net - two.low) for one, two in usable)
-    too_short = fmean((one.high - one.net) - (two.high - two.net) for one, two in usable)
+    """The ends of the mean difference if the harness's delays differ between both sides as much as they can.
+
+    They do so in the median of the pairs. In single pairs they differ by chance, which is part of the noise.
+    """
+    too_long = median((one.net - one.low) - (two.net - two.low) for one, two in usable)
+    too_short = median((one.high - one.net) - (two.high - two.net) for one, two in usable)
     lower = max(0.0, too_long) + max(0.0, -too_short)
     higher = max(0.0, -too_long) + max(0.0, too_short)
     return net - lower, net + higher

@@ -37,6 +37,7 @@ class Servers:
     def __init__(self) -> None:
         self.slowdown = 0.0
         self.sd = 0.02
+        self.tail_sd = 0.0
         self.checks: tuple[dict[str, str], dict[str, str]] = ({"ids.unique": "pass"}, {"ids.unique": "pass"})
         self.violating: tuple[int, ...] = ()
         self.code = 0
@@ -59,7 +60,8 @@ class Servers:
             )
             for metric, middle_ms in (("ttft_ms", 200.0), ("duration_ms", 900.0)):
                 histogram = Histogram()
-                histogram.record_many(rng.normal(middle_ms * level, 5, 100))
+                histogram.record_many(rng.normal(middle_ms * level, 5, 90))
+                histogram.record_many(middle_ms * level * np.exp(rng.normal(1, self.tail_sd)) + np.zeros(10))
                 writer.add_histogram(metric, "fresh", 5, "w", histogram)
             for counter in ("judged", "runs", "good"):
                 writer.add_rate_counts("w", 5, "fresh", counter, 100)
@@ -166,6 +168,20 @@ def test_a_test_that_is_out_of_time_is_inconclusive_and_says_how_much_longer(ser
     assert record["longer_s"] > 0
     assert "more would decide what is inconclusive" in output
     assert int(ET.parse("junit.xml").getroot().get("errors", "0")) >= 1
+
+
+@pytest.mark.parametrize(("inconclusive", "code"), [("pass", 0), ("fail", 1)])
+def test_a_p95_that_would_take_hours_is_not_waited_for(
+    servers: Servers, inconclusive: str, code: int
+) -> None:
+    Path("harness.toml").write_text(f'[gate]\ninconclusive = "{inconclusive}"\n')
+    servers.tail_sd = 1.0
+    output, record = run("--max-duration", "3s", "--junit", "junit.xml", expected=code)
+    found = verdicts(record)
+    assert (found["ttft_p50_ms"], found["ttft_p95_ms"]) == ("same", "inconclusive")
+    assert record["verdict"] == ("passed" if code == 0 else "inconclusive")
+    assert "more would decide what is inconclusive" in output
+    assert (ET.parse("junit.xml").getroot().get("errors") == "0") is (code == 0)
 
 
 def test_a_requirement_that_only_the_target_violates_fails(servers: Servers) -> None:

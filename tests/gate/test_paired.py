@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from harness.gate.paired import (
     Pair,
     PairedComparison,
     compare_pairs,
+    is_decided,
     measure_block,
     paired_objectives,
 )
@@ -144,6 +146,34 @@ def test_delays_of_the_harness_on_one_side_may_be_the_reason_for_a_change() -> N
 def test_equal_delays_on_both_sides_are_no_reason() -> None:
     assert compared(with_delays(40.0, 40.0)).comparison.verdict == "worse"
     assert compared(with_delays(0.0, 40.0)).comparison.verdict == "worse"
+
+
+def test_delays_in_a_single_pair_are_chance() -> None:
+    pairs = with_delays(0.0, 0.0)
+    late = (LoadBlock({"ttft_p50_ms": latency(330.0, too_long_ms=320.0)}), pairs[0][1])
+    assert compared([late, *pairs[1:]]).comparison.verdict == "worse"
+
+
+def paired(key: str, verdict: str, pairs_needed: int | None = None) -> PairedComparison:
+    comparison = compared(noisy(0.0, 4), Objective("ttft_p50_ms", 0.0)).comparison
+    return PairedComparison(replace(comparison, key=key, verdict=verdict), (), pairs_needed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "all_required", "ends"),
+    [
+        ([paired("ttft_p50_ms", "same"), paired("ttft_p95_ms", "better")], False, True),
+        ([paired("ttft_p50_ms", "inconclusive", 500), paired("ttft_p95_ms", "worse")], False, True),
+        ([paired("ttft_p50_ms", "inconclusive", 500)], False, False),  # it is required
+        ([paired("error_rate", "inconclusive")], False, False),
+        ([paired("ttft_p50_ms", "same"), paired("ttft_p95_ms", "inconclusive", 20)], False, False),  # in time
+        ([paired("ttft_p50_ms", "same"), paired("ttft_p95_ms", "inconclusive", 500)], False, True),
+        ([paired("ttft_p50_ms", "same"), paired("ttft_p95_ms", "inconclusive")], False, True),
+        ([paired("ttft_p50_ms", "same"), paired("ttft_p95_ms", "inconclusive", 500)], True, False),
+    ],
+)
+def test_when_a_test_can_end(comparisons: list[PairedComparison], all_required: bool, ends: bool) -> None:
+    assert is_decided(comparisons, most_pairs=30, all_required=all_required) is ends
 
 
 def test_a_pair_with_an_unusable_block_is_left_out() -> None:

@@ -36,6 +36,8 @@ from harness.gate.paired import (
     LoadBlock,
     Pair,
     compare_pairs,
+    is_decided,
+    is_required,
     measure_block,
     paired_objectives,
 )
@@ -52,8 +54,8 @@ BEGIN, END = "<!-- interleaved: begin -->", "<!-- interleaved: end -->"
 SERVERS = {"target": 1.0, "equal": 1.0, "slowed": 1.05}
 """The servers of a round, by the factor on the delay of their first token."""
 BLOCK_S, WARMUP_S, RATE = 10.0, 1.0, 10.0
-OVERHEAD_S = 3.0
-"""What a block takes in addition to its load: the start of its processes."""
+OVERHEAD_S = 7.0
+"""What a block took in addition to its load on the busy machine: the start and the end of its processes."""
 MOST_PAIRS = int(900 / (2 * (BLOCK_S + WARMUP_S + OVERHEAD_S)))
 """What fits into the default --max-duration."""
 KEY = "ttft_p50_ms"
@@ -178,15 +180,14 @@ def trial(measured: Measured, target: str, rng: np.random.Generator) -> tuple[st
             pair = drawn[target], drawn["equal"]
             # Of two equal servers, either may be called the target.
             pairs.append(pair[::-1] if target == "target" and rng.random() < 0.5 else pair)
-        verdicts = {
-            one.name: compare_pairs(one, pairs, comparisons=len(objectives)).comparison.verdict
-            for one in objectives
-        }
-        is_decided = len(pairs) >= LEAST_PAIRS and (
-            "worse" in verdicts.values() or "inconclusive" not in verdicts.values()
-        )
-        if is_decided or len(pairs) + PAIRS_PER_ROUND > MOST_PAIRS:
-            outcome = next((one for one in ("worse", "inconclusive") if one in verdicts.values()), "passed")
+        compared = [compare_pairs(one, pairs, comparisons=len(objectives)) for one in objectives]
+        verdicts = {paired.comparison.key: paired.comparison.verdict for paired in compared}
+        ends = len(pairs) >= LEAST_PAIRS and is_decided(compared, most_pairs=MOST_PAIRS, all_required=False)
+        if ends or len(pairs) + PAIRS_PER_ROUND > MOST_PAIRS:
+            undecided = [name for name, verdict in verdicts.items() if verdict == "inconclusive"]
+            outcome = "inconclusive" if any(map(is_required, undecided)) else "passed"
+            if "worse" in verdicts.values():
+                outcome = "worse"
             return outcome, verdicts[KEY] == "worse", len(pairs)
 
 
