@@ -128,6 +128,7 @@ JOURNEY_COLUMNS = (
     ("duration p95", "duration_ms"),
     ("resume p95", "resume_ms"),
     ("conflict p95", "conflict_ms"),
+    ("cancel p95", "cancel_ms"),
 )
 """Columns of the table of journeys: head, and the metric of those that are a latency in ms."""
 

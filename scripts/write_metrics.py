@@ -73,6 +73,7 @@ _MEASURED_ON = {
     "cold_ttft_ms": "the stream of the first step of a session, as for TTFT",
     "warm_ttft_ms": "the streams of the later steps of a session, as for TTFT",
     "session_ms": "each session of which no step failed",
+    "cancel_ms": "each run of the journey `cancel` that ended with `cancelled`: its first reader's stream",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time",
     "receive_lag_ms": "each read with a kernel timestamp, except those of slow readers, which are late on "

@@ -58,6 +58,8 @@ class JourneyWeights(StrictModel):
     abandon: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: reads slowly, so that the server has to wait
     slow_reader: int = Field(0, ge=0, le=_MOST_WEIGHT)
+    #: cancels a run in flight and reads it again
+    cancel: int = Field(0, ge=0, le=_MOST_WEIGHT)
     #: runs the steps of a session one after another, each with the outputs of the earlier ones
     workflow: int = Field(0, ge=0, le=_MOST_WEIGHT)
 

@@ -98,6 +98,11 @@ METRICS: dict[str, Metric] = {
             "arrival of the first token event with content - intended start, of the later runs of a session",
         ),
         ("session_ms", "Session duration", "sum of the run durations of a session, without its think times"),
+        (
+            "cancel_ms",
+            "Time to cancelled",
+            "arrival of the `cancelled` event - send of the request that cancels the run",
+        ),
         ("conflict_ms", "Conflict latency", "arrival of the rejection - send of the conflicting request"),
         ("schedule_lag_ms", "Schedule lag", "start of the send - intended start (open loop)"),
         (

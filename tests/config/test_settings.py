@@ -485,6 +485,7 @@ def test_the_default_load() -> None:
         "race": 5,
         "abandon": 5,
         "slow_reader": 5,
+        "cancel": 0,
         "workflow": 0,
     }
 

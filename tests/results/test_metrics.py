@@ -52,6 +52,7 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         "cold_ttft_ms",
         "warm_ttft_ms",
         "session_ms",
+        "cancel_ms",
         "conflict_ms",
         "schedule_lag_ms",
         "receive_lag_ms",

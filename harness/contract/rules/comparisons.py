@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules import conflict, race, resume, run_id, workflow
+from harness.contract.rules import cancel, conflict, race, resume, run_id, workflow
 from harness.contract.rules.cuts import CutRun, lost_by_replay, together
 from harness.profiles.workflow_actions.identity import EventIdentity
 
@@ -199,6 +199,22 @@ def check_race(canonical: Exchange, response: Exchange, expect: Expectations) ->
     if finding.verdict is Verdict.INCONCLUSIVE:
         return [finding, *check_joined(canonical, response, expect)]
     return [finding]
+
+
+def check_cancelled(reader: Exchange, answer: Exchange, expect: Expectations) -> list[Finding]:
+    """Check a reader of a run that was cancelled in flight. answer: to the request that cancels it."""
+    cancels = [([reader], answer, None, None)]
+    return [
+        cancel.accepted(cancels, expect=expect),
+        cancel.ends(cancels, expect=expect),
+        cancel.one_outcome(cancels, expect=expect),
+        cancel.last(cancels, expect=expect),
+    ]
+
+
+def check_cancelled_again(reader: Exchange, answer: Exchange, reread: Exchange) -> list[Finding]:
+    """Check a run that was cancelled in flight and read again. reader: of the first time."""
+    return [cancel.replayed([([reader], answer, reread, None)])]
 
 
 def check_recalled(session: Sequence[Exchange], marker: str) -> list[Finding]:

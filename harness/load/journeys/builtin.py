@@ -28,6 +28,7 @@ from harness.contract.rules.comparisons import (
     check_retry,
 )
 from harness.errors import SettingsError
+from harness.load.journeys.cancel import CANCEL, cancel
 from harness.load.journeys.new_run import NewRun
 from harness.load.journeys.stream_handle import StreamHandle
 from harness.load.journeys.stream_runner import StreamRunner
@@ -269,6 +270,11 @@ def slow_reader(runner: StreamRunner, intended_ns: int | None = None) -> None:
             streams.read(RETRY, target.again(slow.request, slow.run_id), check=check)
 
 
+def cancel_long_run(runner: StreamRunner, intended_ns: int | None = None) -> None:
+    """A long run that its user cancels in flight."""
+    cancel(runner, _long_action(runner.target), intended_ns)
+
+
 def _long_action(target: Target) -> str:
     return "long" if target.action("long") is not None else "success"
 
@@ -284,6 +290,7 @@ JOURNEYS: Mapping[str, Journey] = {
     "abandon": abandon,
     "slow_reader": slow_reader,
     WORKFLOW: workflow,
+    CANCEL: cancel_long_run,
 }
 
 _REREAD = frozenset({Capability.REREAD})
@@ -295,6 +302,7 @@ _PROMISES: Mapping[str, frozenset[Capability]] = {
     "race": frozenset({Capability.IDEMPOTENCY_KEY}),
     "conflict": frozenset({Capability.KEY_CONFLICT}),
     WORKFLOW: frozenset({Capability.PREVIOUS_OUTPUTS}),
+    CANCEL: frozenset({Capability.CANCEL, Capability.CANCELLED_EVENT}),
 }
 
 
@@ -303,15 +311,21 @@ def first_step(journey: str) -> str:
     return step_name(1) if journey == WORKFLOW else journey
 
 
+def _usable(profile: Profile) -> frozenset[Capability]:
+    """What the API promises and a load can use: a run that is cancelled by disconnecting shows a load no end."""
+    by_request = profile.cancel is not None and profile.cancel.request is not None
+    return profile.capabilities if by_request else profile.capabilities - {Capability.CANCEL}
+
+
 def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:
     """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left."""
     left = {
-        name: weight if _PROMISES.get(name, frozenset()) <= profile.capabilities else 0
+        name: weight if _PROMISES.get(name, frozenset()) <= _usable(profile) else 0
         for name, weight in weights.items()
     }
     if not any(left.values()):
         missing = next(name for name, weight in weights.items() if weight)
-        lacking = min(_PROMISES[missing] - profile.capabilities)
+        lacking = min(_PROMISES[missing] - _usable(profile))
         raise SettingsError(
             f"no journey is left to run: {missing} needs what {profile.name} does not promise, {lacking}; "
             "give fresh a weight (load.journeys)"

@@ -149,6 +149,12 @@ class Collector:
         self._measure(stream, exchange, outcome)
         return outcome
 
+    def add_value(self, stream: PendingStream, metric: str, value_ms: float) -> None:
+        """Add what is known of a stream only with a later one. Does nothing after `close`."""
+        if not self.closed:
+            stream.measured.values[metric] = value_ms
+            self._batch.record(metric, stream.journey, stream.intended_wall_ns // _SECOND_NS, value_ms)
+
     def end_session(
         self, first: PendingStream, last: PendingStream, *, succeeded: bool, duration_ms: float
     ) -> None:
@@ -257,7 +263,7 @@ class Collector:
             stream.journey,
             judged=outcome != "abandoned",
             failed=stream.reason is not None,
-            run=step.expects[0] == "done",
+            run=step.expects[0] == "done" and not step.is_request,
             good=outcome == "done"
             and not broken
             and is_good(

@@ -36,6 +36,7 @@ class StreamStep:
     begins_run: whether it is the run's first stream, from which run metrics are taken.
     reads_at_once: whether it reads as soon as data arrives. If not, its receive lag is intended and not recorded.
     is_cold: of a session, whether it is the first run; None outside of sessions.
+    is_request: a request whose answer is not a stream: with a 2xx it is done.
     """
 
     name: str
@@ -43,6 +44,7 @@ class StreamStep:
     begins_run: bool = False
     reads_at_once: bool = True
     is_cold: bool | None = None
+    is_request: bool = False
 
 
 RUN = StreamStep("run", begins_run=True)
@@ -58,6 +60,13 @@ JOINED_AND_CUT = StreamStep("joined", expects=("abandoned", "done"))
 RACING = StreamStep("racing")  # the first of the race is ORIGINAL
 ABANDONED = StreamStep("abandoned", expects=("abandoned", "done"), begins_run=True)
 SLOW = StreamStep("slow", reads_at_once=False)  # begins a run, but its times depend on our reading pace
+CANCELLED = StreamStep(
+    "run", expects=("cancelled", "done"), begins_run=True
+)  # done: before it could be cancelled
+CANCELLING = StreamStep(
+    "cancelling", expects=("done", "rejected"), is_request=True
+)  # a rule decides on a rejection
+REREAD_CANCELLED = StreamStep("reread", expects=("cancelled",))
 
 _ENDING_OUTCOMES = {
     Ending.REFUSED: "refused",
@@ -86,6 +95,8 @@ def outcome_of(exchange: Exchange, step: StreamStep) -> str:
         outcome = None
     if outcome is not None:
         return outcome
+    if step.is_request:
+        return "done" if exchange.status is not None and 200 <= exchange.status < 300 else "rejected"
     if exchange.status != 200 or ("rejected" in step.expects and exchange.has_conflict_event):
         return "rejected"
     return exchange.outcome or "truncated"

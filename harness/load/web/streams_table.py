@@ -17,6 +17,7 @@ METRICS = {
     "stall_ms": "Stall",
     "resume_ms": "Resume",
     "conflict_ms": "409",
+    "cancel_ms": "Cancel",
     "session_ms": "Session",
     "cold_ttft_ms": "Cold TTFT",
     "warm_ttft_ms": "Warm TTFT",
@@ -29,7 +30,7 @@ METRICS = {
 """The metrics of the tabs, with their short names, in display order."""
 
 _IF_MEASURED = (
-    *("session_ms", "cold_ttft_ms", "warm_ttft_ms", "tpot_ms", "output_tokens_per_s"),
+    *("cancel_ms", "session_ms", "cold_ttft_ms", "warm_ttft_ms", "tpot_ms", "output_tokens_per_s"),
     *("ttf_reasoning_ms", "ttf_tool_ms", "ttf_progress_ms"),
 )
 """Metrics that not every target has. Their rows are shown once they have a value."""

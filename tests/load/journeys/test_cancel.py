@@ -1,0 +1,104 @@
+"""The journey of a run that is cancelled, on the embedded server and its faults."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.load.journeys.builtin import JOURNEYS, promised_weights
+from harness.profiles import library
+from harness.reference.settings import demo_config
+from tests.forked import embedded_server
+from tests.load.journeys.rig import JourneyRig
+
+TRIES = 10  # an end that arrives before the answer may be the run's own, and proves nothing
+
+
+def rig_for(base_url: str, second_reader: bool = True, **budgets: Any) -> JourneyRig:
+    given = demo_config(base_url)
+    given["budgets"] |= budgets
+    rig = JourneyRig(Settings.model_validate(given), None)
+    rig.runner.random_event_index = lambda *_, **__: 3  # type: ignore[method-assign]
+    rig.runner.rng.uniform = lambda _, high: high  # type: ignore[method-assign]
+    rig.runner.rng.random = lambda: 0.0 if second_reader else 0.9  # type: ignore[method-assign]
+    return rig
+
+
+@pytest.mark.parametrize("second_reader", [True, False])
+def test_a_run_ends_cancelled_for_every_reader(second_reader: bool) -> None:
+    with embedded_server() as base_url:
+        rig = rig_for(base_url, second_reader)
+        reads = [("run", "cancelled", None)] * (2 if second_reader else 1)
+        assert sorted(rig.go("cancel")) == sorted(
+            [*reads, ("cancelling", "done", None), ("reread", "cancelled", None)]
+        )
+    measured = [stream for stream in rig.finalized if "cancel_ms" in stream.measured.values]
+    assert [stream.step.name for stream in measured] == ["run"]
+    assert measured[0].measured.values["cancel_ms"] >= 0
+    keys = {
+        stream.exchange.request.header("idempotency-key")
+        for stream in rig.finalized
+        if stream.exchange and stream.step.name != "cancelling"
+    }
+    assert len(keys) == 1
+
+
+def by_last(counts: Counter[Any]) -> dict[str, int]:
+    """Counts by the last part of their keys, over all seconds."""
+    total = Counter[str]()
+    for (*_, last), count in counts.items():
+        total[last] += count
+    return dict(total)
+
+
+def test_the_request_counts_as_a_stream_and_as_no_run() -> None:
+    with embedded_server() as base_url:
+        rig = rig_for(base_url, second_reader=False)
+        JOURNEYS["cancel"](rig.runner, None)
+    batch = rig.collector.take()
+    assert by_last(batch.rate_counts) == {"judged": 3}
+    assert by_last(batch.ledger) == {"scheduled": 3, "cancelled": 2, "done": 1}
+    assert [key[0] for key in batch.histograms if key[0] == "cancel_ms"] == ["cancel_ms"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "requirement"),
+    [
+        ("cancel-not-found", "cancel.accepted"),
+        ("cancel-stops-only-the-action", "cancel.ends"),
+        ("cancel-misses-reader", "cancel.ends"),
+        ("cancel-ignored", "cancel.one-outcome"),
+        ("cancelled-as-error", "cancel.one-outcome"),
+        ("cancelled-then-done", "cancel.one-outcome"),
+        ("token-after-cancelled", "cancel.last"),
+        ("cancelled-replayed-as-done", "cancel.replayed"),
+    ],
+)
+def test_a_fault_is_found_under_load(fault: str, requirement: str) -> None:
+    with embedded_server([fault]) as base_url:
+        rig = rig_for(base_url, cancel=0.5)
+        for _ in range(TRIES):
+            JOURNEYS["cancel"](rig.runner, None)
+            batch = rig.collector.take()
+            if requirement in {name for name, _ in batch.violations}:
+                break
+    assert requirement in {name for name, _ in batch.violations}
+    assert any(row.reason for row in batch.rows)
+
+
+def test_a_run_that_ends_before_its_cancellation_is_no_failure(tmp_path: Path) -> None:
+    with embedded_server() as base_url:
+        rig = rig_for(base_url, second_reader=False)
+        rig.runner.random_event_index = lambda *_, **__: 1000  # type: ignore[method-assign]
+        assert rig.go("cancel") == [("run", "done", None)]
+
+
+def test_only_an_api_with_a_request_that_cancels_has_the_journey() -> None:
+    own = library.with_cancellation(library.load("workflow-actions"), {"path": "/c/${run_id}"}, "test")
+    assert promised_weights({"cancel": 1}, own) == {"cancel": 1}
+    by_disconnect = library.with_cancellation(library.load("workflow-actions"), {"disconnect": True}, "test")
+    assert promised_weights({"cancel": 1, "fresh": 1}, by_disconnect) == {"cancel": 0, "fresh": 1}
