@@ -29,6 +29,7 @@ from harness.exit_codes import ABORTED, INTERRUPTED
 from harness.load.bounds.limits import limits_here, refuse_impossible
 from harness.load.configurable import Configurable
 from harness.load.distributed.links import MasterLink, WorkerLink
+from harness.load.distributed.same_target import refuse_other_target
 from harness.load.locust import process, upkeep
 from harness.load.locust.guarded_output import guard_output
 from harness.load.locust.options import add_options, path_option
@@ -113,6 +114,7 @@ class Session:
     def _on_init(self, environment: Environment, runner: Any, web_ui: Any = None, **_: Any) -> None:
         self._sessions[environment] = self
         self._environment = environment
+        self._own_target = environment.host or self.settings.target.base_url
         guard_output(runner, Redactor(self.settings.secrets()))
         upkeep.limit_locust(environment.stats)
         if not isinstance(runner, WorkerRunner):
@@ -262,6 +264,8 @@ class Session:
             self._started.set()
 
     def _current_settings(self) -> Settings:
+        if self._worker_link is not None:
+            refuse_other_target(self._own_target, self._environment.host)
         settings = with_host(self._environment.host)
         if self._worker_link is not None:
             return settings  # the rest is in the master's plan

@@ -9,7 +9,6 @@
    caller owns the epoll set and the buffer. CPython's limited API: one build works with every version from 3.11 on. */
 
 #define Py_LIMITED_API 0x030B0000
-#define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
 #include <errno.h>
@@ -81,14 +80,16 @@ static int read_all(int epoll, Py_buffer *buffer, int most, Py_ssize_t read_byte
     return count < 0 ? -1 : tried;
 }
 
-/* (descriptor, arrival, lag, bytes) of one read; arrival and lag as in harness.transport.timestamps. */
+/* (descriptor, arrival, lag, bytes) of one read; arrival and lag as in harness.transport.timestamps.
+   Without the format "y#": compiled with the headers of Python 3.13, it fails in earlier versions. */
 static PyObject *as_tuple(const Result *result, const char *buffer, nanoseconds ahead, nanoseconds earliest) {
     nanoseconds lag = result->read_at + ahead - result->stamp;
+    PyObject *bytes = PyBytes_FromStringAndSize(buffer + result->start, result->size);
+    if (!bytes)
+        return NULL;
     if (result->stamp && lag >= 0 && result->read_at - lag >= earliest)
-        return Py_BuildValue("(iLLy#)", result->descriptor, result->read_at - lag, lag,
-                             buffer + result->start, result->size);
-    return Py_BuildValue("(iLOy#)", result->descriptor, result->read_at, Py_None,
-                         buffer + result->start, result->size);
+        return Py_BuildValue("(iLLN)", result->descriptor, result->read_at - lag, lag, bytes);
+    return Py_BuildValue("(iLON)", result->descriptor, result->read_at, Py_None, bytes);
 }
 
 static PyObject *read_ready(PyObject *module, PyObject *arguments) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from harness.config.settings import Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
 from harness.load.locust.command import RemoteWorkers
+from harness.results.reader import Results
 from tests.forked import embedded_server
 from tests.integration.commands import assert_one_sentence, demo_settings, harness
 from tests.ports import free_port
@@ -50,6 +52,26 @@ def test_the_load_is_described_with_its_workers() -> None:
 def test_a_locustfile_that_is_missing_is_one_sentence(tmp_path: Path, verb: tuple[str, ...]) -> None:
     done = harness(*verb, "--locustfile", "missing.py", folder=tmp_path)
     assert_one_sentence(done, "cannot read the locustfile", "missing.py")
+
+
+@pytest.mark.slow
+def test_a_worker_of_another_target_sends_nothing_and_the_gate_does_not_pass(tmp_path: Path) -> None:
+    port = f"--master-port={free_port()}"
+    load = ("load", "--workers=2", port, "--rate=10", "--duration=2s", "--journey=fresh=1", "--out=out")
+    with embedded_server() as base_url, embedded_server() as other, ThreadPoolExecutor() as threads:
+        demo_settings(tmp_path, base_url)
+        master = threads.submit(harness, *load, folder=tmp_path)
+        same = threads.submit(harness, "worker", port, folder=tmp_path)
+        away = threads.submit(harness, "worker", port, f"--target={other}", folder=tmp_path)
+        done, good, bad = master.result(), same.result(), away.result()
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "Gate: inconclusive" in done.stdout
+    assert good.returncode == 0, good.stderr
+    assert bad.returncode == 2, bad.stderr
+    assert f"the settings of this worker name {other}" in bad.stdout + bad.stderr
+    with Results(tmp_path / "out" / "results.sqlite") as results:
+        assert len(results.manifest["workers_lost"]) == 1
+        assert results.ledger()["done"] == 10
 
 
 @pytest.mark.slow

@@ -110,6 +110,14 @@ def test_the_wheel_has_the_extension_for_every_version_of_python(wheel: Path) ->
     assert "-cp311-abi3-" in wheel.name
 
 
+def test_the_extension_works_in_every_version_whichever_compiled_it() -> None:
+    """Python 3.13's headers compile formats with "#" to functions that fail in 3.11 and 3.12."""
+    source = (ROOT / "harness" / "transport" / "batch_reader.c").read_text(encoding="utf-8")
+    formats = re.findall(r'(?:Py_BuildValue|PyArg_ParseTuple)\([^"]*"([^"]*)"', source)
+    assert len(formats) > 3
+    assert [one for one in formats if "#" in one] == []
+
+
 def test_without_a_compiler_there_is_a_wheel_without_the_extension(tmp_path: Path) -> None:
     source, out = tmp_path / "source", tmp_path / "dist"
     source.mkdir()
