@@ -272,11 +272,7 @@ class _Comparison:
                 for side, file in zip(SIDES, (target, against), strict=True)
                 if file.manifest.get("suite_state") != "finished"
             ]
-        by_suite = tuple(
-            name
-            for name, check in now.items()
-            if check.verdict == "fail" and change_kind(then.get(name), check) == "broke"
-        )
+        by_suite = tuple(name for name, check in now.items() if change_kind(then.get(name), check) == "broke")
         return Broke(by_suite, under_load), unfinished
 
     def _one_sided(self) -> list[tuple[str, int]]:

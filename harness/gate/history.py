@@ -35,6 +35,7 @@ MORE_KEYS = ("stall_p95_ms", "resume_p50_ms", "goodput")
 _VERSION = 1
 _MOST_BYTES = 8 * 1024 * 1024
 _COMMIT = re.compile(r"[\x21-\x7e]{1,100}")
+_NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,60}\.)?[a-z0-9_]+")  # of an objective, with its journey
 _TEXT_CHARS = 200
 
 
@@ -64,6 +65,7 @@ def entry_of(results: Results, commit: str = "") -> HistoryEntry:
     """What a history keeps of a test. Raises ResultsError."""
     objectives = {key: Objective(key, 0.0) for key in (*USUALLY_COMPARED, *MORE_KEYS)}
     objectives |= {one.name: one for one in recorded_objectives(results) if one.key != "violations"}
+    objectives = {name: one for name, one in objectives.items() if _NAME.fullmatch(name)}
     values = {}
     for name, objective in objectives.items():
         value = objective.value(results)
@@ -76,9 +78,9 @@ def entry_of(results: Results, commit: str = "") -> HistoryEntry:
     shown = {name: load.get(name) for name in LOAD_SETTINGS} if isinstance(load, dict) else {}
     text = json.dumps([shown, bool(results.checks())], sort_keys=True, default=str)
     return HistoryEntry(
-        started_at=str(manifest.get("started_at", "")),
+        started_at=str(manifest.get("started_at", ""))[:_TEXT_CHARS],
         commit=commit,
-        machine=machine_of(manifest),
+        machine=machine_of(manifest)[:_TEXT_CHARS],
         load=hashlib.sha256(text.encode()).hexdigest()[:12],
         values=values,
     )
@@ -161,7 +163,7 @@ def _entry(plain: Mapping[str, Any]) -> HistoryEntry:
     if not isinstance(plain["values"], dict):
         raise TypeError("its values have no names")
     for name, of_name in plain["values"].items():
-        if name.rpartition(".")[2] not in KEYS:
+        if name.rpartition(".")[2] not in KEYS or not _NAME.fullmatch(name):
             raise ValueError(f"unknown metric {name!r:.60}")
         values[name] = RecordedValue(**{key: _number(of_name.get(key)) for key in ("value", "low", "high")})
         if values[name].value is None:

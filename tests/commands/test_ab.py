@@ -38,6 +38,7 @@ class Servers:
         self.slowdown = 0.0
         self.sd = 0.02
         self.tail_sd = 0.0
+        self.interrupts_at = 0  # the number of the block
         self.checks: tuple[dict[str, str], dict[str, str]] = ({"ids.unique": "pass"}, {"ids.unique": "pass"})
         self.violating: tuple[int, ...] = ()
         self.code = 0
@@ -48,6 +49,8 @@ class Servers:
     def block(self, runner: Any, side: int, number: int, folder: Path) -> tuple[Path, int, str]:
         """As BlockRunner._run_block."""
         self.order.append(SIDES[side])
+        if len(self.order) == self.interrupts_at:
+            runner._children.interrupted = True
         self.loads.append(
             (runner._settings[side].load.reseeded(number), runner._settings[side].target.base_url)
         )
@@ -236,6 +239,38 @@ def test_a_block_that_cannot_run_ends_the_test(
     assert (record["verdict"], record["ended_by"]) == (verdict, "problem")
     assert f"block 001-target {problem}" in output
     assert int(ET.parse("junit.xml").getroot().get("errors", "0")) >= 1
+
+
+@pytest.mark.parametrize("block", [1, 6])
+def test_an_interrupted_test_keeps_what_it_has(servers: Servers, block: int) -> None:
+    servers.interrupts_at = block
+    output, record = run("--junit", "junit.xml", expected=130)
+    assert (record["verdict"], record["ended_by"], record["pairs"]) == (
+        "interrupted",
+        "interrupted",
+        (block - 1) // 2,
+    )
+    assert "the test was interrupted; its results until then are kept" in output
+    assert Path("out/ab.html").is_file()
+    assert int(ET.parse("junit.xml").getroot().get("errors", "0")) >= 1
+
+
+def test_every_artifact_names_what_is_worse(servers: Servers) -> None:
+    servers.slowdown = 0.10
+    files = (
+        "--summary-md",
+        "summary.md",
+        "--comment-md",
+        "comment.md",
+        "--ctrf",
+        "ctrf.json",
+        "--badge",
+        "badge.svg",
+    )
+    run(*files, expected=1)
+    for name in ("summary.md", "comment.md", "ctrf.json"):
+        assert "ttft_p50_ms" in Path(name).read_text(), name
+    assert "failing" in Path("badge.svg").read_text()
 
 
 def test_nothing_is_overwritten(servers: Servers) -> None:

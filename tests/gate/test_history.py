@@ -40,6 +40,18 @@ def test_an_entry_has_values_with_intervals(tmp_path: Path) -> None:
     assert value.low <= value.value <= value.high
 
 
+def test_what_it_writes_it_can_read(tmp_path: Path) -> None:
+    objectives = {"my journey.ttft_p90_ms": 500, "ttft_p90_ms": 500}
+    settings = {"load": {"rate": 5.0}, "objectives": objectives}
+    machine = {"cpu": "x" * 1000, "cores": 2}
+    file = recorded(tmp_path / "r" / "results.sqlite", settings=settings, load=None, machine=machine)
+    update_baseline([file], tmp_path / "main")
+    add_to_history(tmp_path / "main", [file], "abc")
+    (entry,) = read_history(tmp_path / "main")
+    assert "ttft_p90_ms" in entry.values
+    assert "my journey.ttft_p90_ms" not in entry.values
+
+
 def test_it_remembers_what_the_folder_no_longer_keeps(tmp_path: Path) -> None:
     folder = tmp_path / "main"
     for day in range(1, 6):
@@ -108,6 +120,8 @@ def test_a_folder_without_any_test(tmp_path: Path) -> None:
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", "values": []}]}',
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", '
         '"values": {"nonsense": {"value": 1}}}]}',
+        '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", '
+        '"values": {"<b>.ttft_p50_ms": {"value": 1}}}]}',
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", '
         '"values": {"ttft_p50_ms": {"value": NaN}}}]}',
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", '
