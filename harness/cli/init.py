@@ -6,17 +6,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from harness.errors import SettingsError
 
 from . import complete
-from .options import organization_option, path_option, token_file_option
+from .options import organization_option, path_option, profile_options, token_file_option
 
 
 @click.command()
 @click.option("--target", metavar="URL", help="Server under test; the URL may include the path.")
+@profile_options
 @path_option
 @organization_option
 @token_file_option
@@ -44,6 +46,9 @@ from .options import organization_option, path_option, token_file_option
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def init(
     target: str | None,
+    profile: str | None,
+    model: str | None,
+    variables: Sequence[tuple[str, Any]],
     path: str | None,
     organization: str | None,
     token_file: Path | None,
@@ -57,20 +62,38 @@ def init(
 ) -> None:
     """Write a commented harness.toml for your server.
 
-    Sends the server a few requests to detect how it behaves. On a terminal you are asked for what cannot be
+    The API of a curl command is recognized; --profile names it. For workflow-actions, the default, it
+    sends the server a few requests to detect how it behaves. On a terminal you are asked for what cannot be
     detected; elsewhere, pass options. The token is read from HARNESS_TARGET__TOKEN, --token-file or the
     curl command, and is never written to the file.
 
     \b
     Example: harness init --target https://agent.example.com/agent/workflow-actions --action success=echo
     """
+    from harness.config.sources import read_token
+    from harness.setup.curl import read_curl_file
     from harness.setup.init import ensure_writable, first_draft, run_init
+    from harness.setup.other_api import other_api, write_settings
     from harness.setup.prompts import default_prompt
+    from harness.setup.settings_draft import TOKEN_VARIABLE
 
     ensure_writable(out or Path("harness.toml"), force=force)
+    given = {**dict(variables), **({} if model is None else {"model": model})}
+    curl = read_curl_file(curl_file) if curl_file is not None else None
+    other = other_api(target, profile, given, path, curl)
+    if other is not None:
+        if actions or organization is not None or once:
+            raise SettingsError(
+                f"--action, --organization and --once are for workflow-actions, not for {other.profile}"
+            )
+        exported = os.environ.get(TOKEN_VARIABLE)
+        other.token = read_token(token_file) if token_file is not None else exported or other.token
+        tls: dict[str, Any] = {} if ca_file is None else {"ca_file": str(ca_file)}
+        tls |= {"verify_tls": False} if no_verify_tls else {}
+        sys.exit(write_settings(other, out or Path("harness.toml"), exported_token=exported, connection=tls))
     prompt = default_prompt()
     draft = first_draft(
-        target, path, organization, token_file, curl_file, _parse_actions(actions), prompt, os.environ
+        target, path, organization, token_file, curl, _parse_actions(actions), prompt, os.environ
     )
     draft.verify_tls = draft.verify_tls and not no_verify_tls
     draft.ca_file = str(ca_file) if ca_file is not None else draft.ca_file

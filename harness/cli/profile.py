@@ -66,6 +66,29 @@ def check(name: str, captures: tuple[Path, ...]) -> None:
 
 
 @profile.command()
+@click.option(
+    "--from-curl",
+    "curl_file",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File with a working curl command.",
+)
+@click.argument("answer", type=click.Path(path_type=Path))
+def init(curl_file: Path, answer: Path) -> None:
+    """Print a draft of a profile, guessed from a curl command and its recorded answer.
+
+    ANSWER is a file with what `curl -i -N --raw … > answer.txt` writes. If the harness has the profile already, its
+    name is printed.
+
+    \b
+    Example: harness profile init --from-curl run.sh answer.txt > mine.toml
+    """
+    from harness.commands.profile_draft import draft_profile
+
+    sys.exit(draft_profile(curl_file, answer))
+
+
+@profile.command()
 def schema() -> None:
     """Print the JSON Schema of a profile, for editors.
 

@@ -66,7 +66,7 @@ def check_profile(name: str, captures: Sequence[Path]) -> int:
     console = SafeConsole(highlight=False, soft_wrap=True)
     unfit = streams = 0
     for path in captures:
-        for answer in _answers(path):
+        for answer in recorded_answers(path):
             label = visible(f"{path}: {answer.label}" if answer.label else str(path))
             if not answer.is_stream:
                 console.print(
@@ -84,7 +84,8 @@ def check_profile(name: str, captures: Sequence[Path]) -> int:
     return FAILED if unfit else PASSED
 
 
-def _answers(path: Path) -> list[CapturedAnswer]:
+def recorded_answers(path: Path) -> list[CapturedAnswer]:
+    """The answers in a file. Raises SettingsError if there are none."""
     try:
         return read_capture(read_bytes(path, "the recorded answer", MAX_CAPTURE_BYTES))
     except CaptureError as problem:

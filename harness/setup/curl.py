@@ -14,7 +14,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.errors import SettingsError
+from harness.input_file import SETTINGS_BYTES, read_text
 from harness.protocol.strict_json import loads_strict
+from harness.setup.settings_draft import TOKEN_VARIABLE
 
 _TOKEN = re.compile(
     r"""(?P<gap>[ \t\r]+|\\\r?\n)
@@ -99,6 +101,19 @@ def read_curl(text: str) -> CurlRequest:
     if not words or Path(words[0]).name not in ("curl", "curl.exe"):
         raise SettingsError("no curl command in the file; it must start with curl")
     return _CommandParser().parse(words[1:])
+
+
+def read_curl_file(file: Path) -> CurlRequest:
+    """The request of the curl command in a file, which may be a pipe. Raises SettingsError."""
+    return read_curl(read_text(file, "the curl command in", SETTINGS_BYTES, piped=True))
+
+
+def unread_token(curl: CurlRequest) -> SettingsError:
+    """The error that the token of a command is not in it."""
+    return SettingsError(
+        f"the token of the curl command is in {curl.token_unread}, which init does not read: it reads no variable, "
+        f"command or file that a command names; export {TOKEN_VARIABLE}=… or use --token-file"
+    )
 
 
 def _words(text: str) -> Iterator[str]:

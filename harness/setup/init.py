@@ -24,8 +24,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets
 from harness.errors import SettingsError
 from harness.formatting import counted
-from harness.input_file import SETTINGS_BYTES, read_text
-from harness.setup.curl import CurlRequest, json_object, read_curl, split_url
+from harness.setup.curl import CurlRequest, json_object, split_url, unread_token
 from harness.setup.probe import (
     NO_ENDPOINT_STATUSES,
     Observation,
@@ -71,13 +70,12 @@ def first_draft(
     path: str | None,
     organization: str | None,
     token_file: Path | None,
-    curl_file: Path | None,
+    curl: CurlRequest | None,
     actions: Mapping[str, str],
     prompt: Prompt,
     variables: Mapping[str, str],
 ) -> SettingsDraft:
     """The settings from flags, curl command and environment. Raises SettingsError for unusable ones."""
-    curl = _curl_request(curl_file) if curl_file is not None else None
     base_url, url_path = _address(target, curl, prompt)
     draft = SettingsDraft(base_url, path=path or url_path or SettingsDraft.path, organization_id=organization)
     draft.exported = variables.get(TOKEN_VARIABLE)
@@ -106,10 +104,6 @@ def _parse_action(text: str, what: str, prompt: Prompt, flag: str) -> dict[str, 
     return {"toolId": text, **fields}
 
 
-def _curl_request(file: Path) -> CurlRequest:
-    return read_curl(read_text(file, "the curl command in", SETTINGS_BYTES, piped=True))
-
-
 def _address(target: str | None, curl: CurlRequest | None, prompt: Prompt) -> tuple[str, str]:
     if target is None and curl is not None:
         return curl.base_url, curl.path
@@ -135,10 +129,7 @@ def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
     draft.token = draft.token or curl.token
     draft.verify_tls = curl.verify_tls
     if curl.token_unread and not draft.token:
-        raise SettingsError(
-            f"the token of the curl command is in {curl.token_unread}, which init does not read: it reads no variable, "
-            f"command or file that a command names; export {TOKEN_VARIABLE}=… or use --token-file"
-        )
+        raise unread_token(curl)
     foreign = curl.token_unread not in ("", f"${TOKEN_VARIABLE}")
     unread = [f"the token in {curl.token_unread} (yours was used)", *curl.unread] if foreign else curl.unread
     draft.unread = f"not read, because only the command names it: {'; '.join(unread)}" if unread else ""

@@ -1,0 +1,145 @@
+"""``harness init`` for APIs other than workflow actions: settings from a curl command or from a profile's name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+
+from harness.atomic_file import write_text
+from harness.config.settings import CONFIG_FILE
+from harness.config.sources import settings_alone
+from harness.config.target import Target
+from harness.contract.exchange import Exchange
+from harness.errors import SettingsError
+from harness.formatting import counted
+from harness.profiles import library
+from harness.profiles.profile import WORKFLOW_ACTIONS
+from harness.profiles.recognition import recognize_request
+from harness.setup.curl import CurlRequest, split_url, unread_token
+from harness.suite.preflight import preflight
+from harness.terminal.safe_console import SafeConsole
+
+
+@dataclass(slots=True)
+class OtherApiDraft:
+    """What a settings file for an API with a profile has. token: sent, and never written. curl: where it is
+    from.
+    """
+
+    base_url: str
+    profile: str
+    path: str | None = None
+    variables: dict[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
+    body: dict[str, Any] = field(default_factory=dict)
+    token: str | None = None
+    curl: CurlRequest | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def target(self) -> dict[str, Any]:
+        """The table [target]."""
+        table: dict[str, Any] = {"base_url": self.base_url, "profile": self.profile}
+        if self.path is not None and self.path != library.load(self.profile).run.path:
+            table["path"] = self.path
+        if self.variables:
+            table["variables"] = self.variables
+        if self.body:
+            table["body"] = self.body
+        if self.prompt:
+            table["actions"] = {"success": self.prompt}
+        return table
+
+    def text(self, connection: Mapping[str, Any]) -> str:
+        """The settings file."""
+        comments = "".join(f"# {note}\n" for note in self.notes)
+        return comments + tomlkit.dumps({"target": {**self.target(), **connection}})
+
+
+def draft_of_curl(curl: CurlRequest) -> OtherApiDraft | None:
+    """The settings for the API of a curl command; None if it is that of workflow actions, or of no profile."""
+    found = recognize_request(curl.path, curl.body)
+    if found is None or found.profile.name == WORKFLOW_ACTIONS:
+        return None
+    draft = OtherApiDraft(
+        curl.base_url,
+        found.profile.name,
+        None if "${" in found.profile.run.path else curl.path,
+        dict(found.variables),
+        found.prompt,
+        {name: value for name, value in found.further.items() if value is not None},
+        curl.token,
+        curl,
+    )
+    if curl.left_out:
+        draft.notes.append(
+            f"header fields of the curl command to set in [target.headers]: {', '.join(curl.left_out)}"
+        )
+    return draft
+
+
+def other_api(
+    target: str | None,
+    profile: str | None,
+    variables: Mapping[str, Any],
+    path: str | None,
+    curl: CurlRequest | None,
+) -> OtherApiDraft | None:
+    """The settings for an API that an option names, or that the curl command shows; None for workflow actions.
+
+    Raises SettingsError for options that do not fit together.
+    """
+    draft = None
+    if curl is not None and profile != WORKFLOW_ACTIONS:
+        draft = draft_of_curl(curl)
+    if draft is None:
+        if profile is None or profile == WORKFLOW_ACTIONS:
+            if variables:
+                raise SettingsError("--model and --var are for other profiles: use --profile NAME")
+            return None
+        if target is None:
+            raise SettingsError(
+                f"--profile {profile} needs --target URL, or --from-curl with a request of that API"
+            )
+        base_url, url_path = split_url(target)
+        draft = OtherApiDraft(base_url, profile, url_path or None)
+    if profile is not None and profile != draft.profile:
+        raise SettingsError(f"the curl command is of the profile {draft.profile}, not of {profile}")
+    if target is not None and curl is not None:
+        base_url, url_path = split_url(target)
+        draft.base_url, draft.path = base_url, url_path or draft.path
+    draft.path = path or draft.path
+    draft.variables |= variables
+    return draft
+
+
+def write_settings(
+    draft: OtherApiDraft, file: Path, *, exported_token: str | None, connection: Mapping[str, Any]
+) -> int:
+    """Send one request, and write the settings file if it was answered with a stream. Returns the exit code.
+
+    connection: settings of the target about TLS. Raises SettingsError or PreflightError if the target cannot be tested.
+    """
+    if draft.curl is not None and draft.curl.token_unread and not draft.token:
+        raise unread_token(draft.curl)
+    console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
+    target = {**draft.target(), **connection}
+    with_token = {**target, "token": draft.token} if draft.token else target
+    run = asyncio.run(preflight(Target(settings_alone({"target": with_token}, "the options of init"))))
+    console.print(f"profile  {draft.profile}: {library.load(draft.profile).title}", markup=False)
+    console.print(f"run      {_seen(run)}", markup=False)
+    write_text(file, draft.text(connection))
+    console.print(f"wrote {file}", markup=False)
+    if draft.token and draft.token != exported_token:
+        console.print("next: export HARNESS_TARGET__TOKEN=…   (the token is not in the file)", markup=False)
+    config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
+    console.print(f"next: harness check{config}", markup=False)
+    return 0
+
+
+def _seen(run: Exchange) -> str:
+    return f"{counted(len(run.events), 'event')}, {counted(len(run.tokens), 'token')}, {run.outcome or 'no outcome'}"

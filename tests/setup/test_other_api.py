@@ -1,0 +1,121 @@
+"""`harness init` for APIs that a curl command or an option names, and `harness profile init`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from harness.cli import main
+from harness.config.sources import load_settings
+from tests.forked import embedded_server
+from tests.profiles.test_captures import CAPTURES
+
+BODY = '{"model":"m-1","messages":[{"role":"user","content":"Hello you"}],"temperature":0.5,"stream":true}'
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with embedded_server(profile="openai-chat") as base_url:
+        yield base_url
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*words: str, token: str | None = "demo-token") -> Result:
+    return CliRunner(env={"HARNESS_TARGET__TOKEN": token}).invoke(main, words)
+
+
+def curl(folder: Path, url: str, more: str = "", body: str = BODY) -> str:
+    (folder / "run.sh").write_text(f"curl {url}/v1/chat/completions {more} -d '{body}'\n")
+    return "run.sh"
+
+
+def assert_refused(done: Result, sentence: str) -> None:
+    assert done.exit_code == 2, done.output
+    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert not Path("harness.toml").exists()
+
+
+def test_a_curl_command_of_another_api_is_recognized(folder: Path, url: str) -> None:
+    file = curl(folder, url, "-H 'Authorization: Bearer demo-token' -H 'X-Team: a'")
+    done = run("init", "--from-curl", file, token=None)
+    assert done.exit_code == 0, done.output
+    target = load_settings().target
+    assert (target.base_url, target.profile, target.path) == (url, "openai-chat", "/v1/chat/completions")
+    assert (target.variables, target.actions.success, target.body) == (
+        {"model": "m-1"},
+        "Hello you",
+        {"temperature": 0.5},
+    )
+    text = (folder / "harness.toml").read_text()
+    assert "demo-token" not in text
+    assert "X-Team" in text
+    assert "export HARNESS_TARGET__TOKEN" in done.stderr
+    assert "done" in done.stderr
+
+
+def test_an_option_names_the_api(folder: Path, url: str) -> None:
+    done = run("init", "--target", url, "--profile", "openai-chat", "--model", "m-2")
+    assert done.exit_code == 0, done.output
+    target = load_settings().target
+    assert (target.base_url, target.profile, target.variables) == (url, "openai-chat", {"model": "m-2"})
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--profile", "openai-chat"), "--profile openai-chat needs --target URL, or --from-curl"),
+        (("--target", "URL", "--profile", "openai-chat"), "needs the variable model"),
+        (("--target", "URL", "--model", "m"), "--model and --var are for other profiles: use --profile NAME"),
+        (("--from-curl", "run.sh", "--profile", "ag-ui"), "is of the profile openai-chat, not of ag-ui"),
+        (
+            ("--from-curl", "run.sh", "--action", "success={}"),
+            "are for workflow-actions, not for openai-chat",
+        ),
+        (("--from-curl", "run.sh", "--path", "/other"), "is not an endpoint"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    folder: Path, url: str, words: tuple[str, ...], sentence: str
+) -> None:
+    curl(folder, url)
+    assert_refused(run("init", *(url if word == "URL" else word for word in words)), sentence)
+
+
+def test_a_token_that_only_the_command_names_is_not_read(folder: Path, url: str) -> None:
+    file = curl(folder, url, '-H "Authorization: Bearer $SECRET"')
+    assert_refused(
+        run("init", "--from-curl", file, token=None), "the token of the curl command is in $SECRET"
+    )
+
+
+def test_a_profile_is_drafted_from_a_request_and_its_answer(folder: Path) -> None:
+    (folder / "run.sh").write_text("""curl http://h/api/runs -d '{"input":"Hello"}'\n""")
+    done = run("profile", "init", "--from-curl", "run.sh", str(CAPTURES / "agui/success.http"))
+    assert done.exit_code == 0, done.output
+    (folder / "mine.toml").write_text(done.stdout)
+    assert "the answer also fits ag-ui" in done.stderr
+    checked = run("profile", "check", "./mine.toml", str(CAPTURES / "agui/success.http"))
+    assert checked.exit_code == 0, checked.output
+
+
+def test_a_profile_that_exists_is_named(folder: Path) -> None:
+    file = curl(folder, "http://h")
+    done = run("profile", "init", "--from-curl", file, str(CAPTURES / "litellm-chat/success.http"))
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "are those of the profile openai-chat; use --profile openai-chat" in done.stderr
+
+
+def test_an_answer_that_is_no_stream_is_refused(folder: Path) -> None:
+    file = curl(folder, "http://h")
+    no_stream = run("profile", "init", "--from-curl", file, str(CAPTURES / "agno/auth-bad.http"))
+    assert_refused(no_stream, "has no event stream: record one with curl -i -N --raw")
+    silent = run("profile", "init", "--from-curl", file, str(CAPTURES / "aimock-responses/silent.http"))
+    assert_refused(silent, "record the answer to a longer prompt")
