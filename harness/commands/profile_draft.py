@@ -50,8 +50,8 @@ def draft_profile(curl_file: Path, answer_file: Path) -> int:
     print(text, end="")
     stream = read_stream(profile, answer.frames, is_complete=answer.is_complete)
     console.print(f"text by the draft: {stream.text[:200]!r}", markup=False)
-    for problem in stream.problems:
-        console.print(f"does not fit: {problem}", markup=False)
+    for misfit in stream.problems:
+        console.print(f"does not fit: {misfit}", markup=False)
     alike = [name for name in fitting if name != WORKFLOW_ACTIONS]
     if alike:
         console.print(f"the answer also fits {', '.join(alike)}", markup=False)
