@@ -60,6 +60,11 @@ the smallest effect on if it is clear, so a server that is slower by twice as mu
 MOST_LEFT_OUT = 0.25
 """With a larger share of unusable pairs, what is left does not represent the test."""
 
+DELAYS_ERROR = 0.05
+"""Of the sign test that tells whether the harness delayed one side more than the other."""
+
+_NO_DELAY = 1e-9
+
 LEAST_PAIRS = 4
 """Fewer pairs, two in each order, decide nothing: their spread says next to nothing about the noise."""
 
@@ -329,15 +334,26 @@ def _least_sd(usable: Sequence[tuple[BlockValue, BlockValue]], comparison: Compa
 
 
 def _possible(usable: Sequence[tuple[BlockValue, BlockValue]], net: float) -> Interval:
-    """The ends of the mean difference if the harness's delays differ between both sides as much as they can.
-
-    They do so in the median of the pairs. In single pairs they differ by chance, which is part of the noise.
-    """
-    too_long = median((one.net - one.low) - (two.net - two.low) for one, two in usable)
-    too_short = median((one.high - one.net) - (two.high - two.net) for one, two in usable)
+    """The ends of the mean difference if the harness's delays differ between both sides as much as they can."""
+    too_long = systematic([(one.net - one.low) - (two.net - two.low) for one, two in usable])
+    too_short = systematic([(one.high - one.net) - (two.high - two.net) for one, two in usable])
     lower = max(0.0, too_long) + max(0.0, -too_short)
     higher = max(0.0, -too_long) + max(0.0, too_short)
     return net - lower, net + higher
+
+
+def systematic(surplus: Sequence[float]) -> float:
+    """The median of the differences between the delays of both sides, if they have one direction; 0 if not.
+
+    Delays that differ by chance are part of the noise. A sign test at 5% tells (of so few pairs that it cannot, all
+    must have one sign).
+    """
+    positive, negative = (sum(sign * one > _NO_DELAY for one in surplus) for sign in (1, -1))
+    count, more = positive + negative, max(positive, negative)
+    if not count:
+        return 0.0
+    chance = min(1.0, 2 * sum(math.comb(count, hits) for hits in range(more, count + 1)) / 2**count)
+    return median(surplus) if chance <= max(DELAYS_ERROR, 2 / 2**count) else 0.0
 
 
 def _pairs_needed(

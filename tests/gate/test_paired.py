@@ -24,6 +24,7 @@ from harness.gate.paired import (
     is_decided,
     measure_block,
     paired_objectives,
+    systematic,
 )
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
@@ -152,6 +153,24 @@ def test_delays_in_a_single_pair_are_chance() -> None:
     pairs = with_delays(0.0, 0.0)
     late = (LoadBlock({"ttft_p50_ms": latency(330.0, too_long_ms=320.0)}), pairs[0][1])
     assert compared([late, *pairs[1:]]).comparison.verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("surplus", "systematic_part"),
+    [
+        ([0.0] * 12, 0.0),
+        ([0.3, -0.2, 0.1, -0.4, 0.2, -0.1, 0.3, -0.3], 0.0),
+        ([0.1] * 8, 0.1),
+        ([-0.1] * 8, -0.1),
+        ([0.1] * 11 + [-0.2], 0.1),
+        ([0.1] * 4, 0.1),  # too few for the test
+        ([0.1, 0.1, 0.1, -0.1], 0.0),
+        ([0.5] + [0.0] * 11, 0.0),
+        ([], 0.0),
+    ],
+)
+def test_delays_count_if_they_are_systematic(surplus: list[float], systematic_part: float) -> None:
+    assert systematic(surplus) == systematic_part
 
 
 def paired(key: str, verdict: str, pairs_needed: int | None = None) -> PairedComparison:
