@@ -17,6 +17,7 @@ from . import (
     key_pairs,
     race,
     replica,
+    restart,
     resume,
     runs,
     security,
@@ -40,6 +41,7 @@ _MODULES = (
     cancel,
     workflow,
     replica,
+    restart,
 )
 
 

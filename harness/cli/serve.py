@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -127,7 +128,7 @@ def serve(
     )
 
     def on_ready(*bound_ports: int) -> None:
-        _announce([f"http://{host}:{bound_port}" for bound_port in bound_ports], api, config_out)
+        _announce([f"http://{host}:{bound_port}" for bound_port in bound_ports], api, config_out, store)
         if stop_with_stdin:
             threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
 
@@ -153,17 +154,20 @@ def _print_faults() -> None:
         click.echo(f"{name:28} {fault.breaks:28} {what}{of_profile}")
 
 
-def _announce(urls: Sequence[str], profile: str, config_out: Path | None) -> None:
+def _announce(urls: Sequence[str], profile: str, config_out: Path | None, store: str | None) -> None:
     """Say where the server listens, and write the settings for it."""
     import tomlkit
 
     from harness.atomic_file import write_text
     from harness.commands.reference_process import LISTENING
+    from harness.reference.replicas import restart_command
     from harness.reference.settings import demo_config
 
     click.echo(f"embedded server {LISTENING}{' and '.join(urls)} (Ctrl-C stops it)")
     if config_out is not None:
-        more = {"replicas": list(urls)} if len(urls) > 1 else {}
+        more: dict[str, Any] = {"replicas": list(urls)} if len(urls) > 1 else {}
+        if store is not None:
+            more |= {"own": True, "restart_command": restart_command(os.getpid())}
         write_text(config_out, tomlkit.dumps(demo_config(urls[0], profile, **more)))
         click.echo(f"try: harness conformance --config {config_out}")
     else:

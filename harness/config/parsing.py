@@ -143,3 +143,17 @@ def parse_share(value: Any) -> Any:
 def did_you_mean(key: str, known: Mapping[str, Any]) -> str:
     near = get_close_matches(key, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def told(address: str) -> str:
+    """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
+    return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
+
+
+def base_url(value: str) -> str:
+    """Raises ValueError unless the value is scheme, host and port."""
+    if "@" in value:
+        raise ValueError("a URL with a user name is not supported; set the token separately")
+    if not re.fullmatch(r"https?://[^/?#\s]+/*", value):
+        raise ValueError(f"{told(value)} is not of the form http[s]://host[:port]; set the path separately")
+    return value

@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import tomlkit
 from pydantic import (
@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
-from harness.config.parsing import Seconds, StrictModel, parse_share
+from harness.config.parsing import Seconds, StrictModel, base_url, parse_share, told
 from harness.config.scrape_settings import ScrapeSettings
 from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
 from harness.contract.decoding.memory import DEFAULT_TOTAL_BYTES, KEPT_EVENTS, MemoryBudget
@@ -47,20 +47,6 @@ CONFIG_VARIABLE = "HARNESS_CONFIG"
 CONFIG_FILE = "harness.toml"
 PASSWORD_VARIABLE = "HARNESS_WEB_PASSWORD"  # noqa: S105 - the name of the variable
 """The password of the web page's login. It is not a setting: results contain the settings."""
-
-
-def _told(address: str) -> str:
-    """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
-    return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
-
-
-def _base_url(value: str) -> str:
-    """Raises ValueError unless the value is scheme, host and port."""
-    if "@" in value:
-        raise ValueError("a URL with a user name is not supported; set the token separately")
-    if not re.fullmatch(r"https?://[^/?#\s]+/*", value):
-        raise ValueError(f"{_told(value)} is not of the form http[s]://host[:port]; set the path separately")
-    return value
 
 
 def _is_header_value(value: SecretStr) -> SecretStr:
@@ -187,6 +173,11 @@ class TargetSettings(StrictModel):
     #: the addresses of at least two replicas of the server, to test that they share their runs; the first is the
     #: base_url if none is set
     replicas: list[str] = Field(default_factory=list)
+    #: whether the server is yours alone, so that a test may restart it
+    own: bool = False
+    #: the shell command that restarts the server, for example "docker compose restart api"; the suite runs it once, at
+    #: its end
+    restart_command: str | None = Field(None, min_length=1)
     #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
     profile: str = library.DEFAULT
     #: values of the profile's variables, for example { model = "gpt-5-nano" }
@@ -244,12 +235,20 @@ class TargetSettings(StrictModel):
     @field_validator("base_url")
     @classmethod
     def _is_url(cls, value: str | None) -> str | None:
-        return None if value is None else _base_url(value)
+        return None if value is None else base_url(value)
+
+    @model_validator(mode="after")
+    def _may_be_restarted(self) -> Self:
+        if self.restart_command is not None and not self.own:
+            raise ValueError(
+                "restart_command restarts the server, and own = true is missing: set it if the server is yours alone"
+            )
+        return self
 
     @field_validator("replicas")
     @classmethod
     def _are_replicas(cls, values: list[str]) -> list[str]:
-        distinct = {_base_url(value).rstrip("/") for value in values}
+        distinct = {base_url(value).rstrip("/") for value in values}
         if values and len(distinct) < max(2, len(values)):
             raise ValueError("at least two replicas are needed, each with a separate address")
         return values
@@ -258,7 +257,7 @@ class TargetSettings(StrictModel):
     @classmethod
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"/[\x21-\x7e]*", value):
-            raise ValueError(f"{_told(value)} does not start with a slash, or contains blanks")
+            raise ValueError(f"{told(value)} does not start with a slash, or contains blanks")
         return value
 
 
@@ -275,6 +274,8 @@ class BudgetSettings(StrictModel):
     run: Seconds = 120.0
     #: from the answer to a request that cancels a run to the end of its streams
     cancel: Seconds = 5.0
+    #: from the start of target.restart_command until the server accepts runs again
+    restart: Seconds = 60.0
 
 
 Share = Annotated[float, BeforeValidator(parse_share), Field(gt=0, le=1, allow_inf_nan=False)]
@@ -353,7 +354,7 @@ class ExportSettings(StrictModel):
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
             raise ValueError(
-                f"{_told(value)} is not of the form http[s]://host:port; write for example http://localhost:4318, "
+                f"{told(value)} is not of the form http[s]://host:port; write for example http://localhost:4318, "
                 f"and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
             )
         return value

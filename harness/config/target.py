@@ -175,6 +175,7 @@ class Target:
             Need.SECOND_PRINCIPAL: settings.second_principal,
             Need.SECOND_ROUTE: settings.other_route,
             Need.REPLICAS: settings.replicas or None,
+            Need.RESTART: settings.restart_command,
         }[need] is not None
 
     def action(self, name: str) -> Action | None:

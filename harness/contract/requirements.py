@@ -22,6 +22,7 @@ from harness.contract.rules import (
     liveness,
     race,
     replica,
+    restart,
     resume,
     run_id,
     security,
@@ -48,6 +49,7 @@ AREAS = (
     cancel,
     workflow,
     replica,
+    restart,
 )
 
 

@@ -87,6 +87,10 @@ class SharedRegistry(RunRegistry):
         """Whether another replica executes the run."""
         return self._origin[run].owner != self.owner
 
+    def has_older(self) -> bool:
+        """Whether a run was started before the replicas were restarted."""
+        return self.store.has_older(self.generation)
+
     def is_older(self, run: Run) -> bool:
         """Whether the run was started before the replicas were restarted."""
         return self._origin[run].generation < self.generation

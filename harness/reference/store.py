@@ -89,6 +89,9 @@ class RunStore(Protocol):
     def unfinished(self, owner: str, before_generation: int) -> list[StoredRun]:
         """The runs without an end that `owner` executed before it was started for the last time."""
 
+    def has_older(self, generation: int) -> bool:
+        """Whether a run was started before this generation."""
+
     def expire(self, ended_before_s: float) -> None:
         """Forget the runs that ended before this time (seconds of the epoch)."""
 
@@ -134,6 +137,9 @@ class SqliteStore:
 
     def unfinished(self, owner: str, before_generation: int) -> list[StoredRun]:
         return list(self._runs("ended_s IS NULL AND owner = ? AND generation < ?", owner, before_generation))
+
+    def has_older(self, generation: int) -> bool:
+        return next(self._runs("generation < ? LIMIT 1", generation), None) is not None
 
     def _runs(self, where: str, *values: object) -> Iterator[StoredRun]:
         columns = "number, organization, run_id, fingerprint, kind, key, owner, generation"

@@ -37,11 +37,13 @@ K = TypeVar("K")
 class Limits:
     """Limits for a shared target.
 
-    max_connections: at the same time; None for no limit. read_only: no races, no hostile input.
+    max_connections: at the same time; None for no limit. read_only: no races, no hostile input. alone: no other process
+    of this test uses the target.
     """
 
     max_connections: int | None = None
     read_only: bool = False
+    alone: bool = True
 
 
 class ScenarioContext(PatientSender):
@@ -52,7 +54,9 @@ class ScenarioContext(PatientSender):
         self._limits = limits or Limits()
         super().__init__(Target(settings), self.expect.budgets, self._limits.max_connections)
         self.time_limit = TimeLimit(settings.limits.suite_s(settings.budgets), self.throttle.put_off_s)
+        self.restart_s = settings.budgets.restart
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
+        self._last: asyncio.Task[Any] | None = None
 
     async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """The outcome of `scenario`, which runs only once. Raises NotApplicable, Undecided, or what it raises.
@@ -84,10 +88,17 @@ class ScenarioContext(PatientSender):
         if begun:
             await asyncio.wait(begun)
 
-    async def others_ended(self) -> None:
-        """Wait until every scenario but the calling one has ended. At most one scenario may call this."""
+    async def others_ended(self, *, last: bool = False) -> None:
+        """Wait until every scenario but the calling one has ended. At most one scenario may call this.
+
+        One more may call it with `last`, as the first that it does: the other one does not wait for it.
+        """
         own = asyncio.current_task()
-        while running := [task for task in self._started.values() if task is not own and not task.done()]:
+        if last:
+            self._last = own
+        while running := [
+            task for task in self._started.values() if task not in {own, self._last} and not task.done()
+        ]:
             await asyncio.wait(running)
 
     async def request(
@@ -154,6 +165,11 @@ class ScenarioContext(PatientSender):
         """Raises NotApplicable with --read-only; `what` names what is not sent."""
         if self._limits.read_only:
             raise NotApplicable(f"{what} are left out by --read-only")
+
+    def require_alone(self, what: str) -> None:
+        """Raises NotApplicable if other processes of this test use the target; `what` would disturb them."""
+        if not self._limits.alone:
+            raise NotApplicable(f"{what} need the suite in one process, without -n")
 
     def allows_connections(self, count: int) -> bool:
         """Whether `count` simultaneous connections are within --harness-max-concurrency."""

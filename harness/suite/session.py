@@ -194,7 +194,9 @@ class TargetSession:
         self.settings = load_settings(self._path_option("harness_config"), settings_from_options(self.config))
         self.redact = Redactor(self.settings.secrets())
         limits = Limits(
-            self.config.getoption("harness_max_concurrency"), self.config.getoption("harness_read_only")
+            self.config.getoption("harness_max_concurrency"),
+            self.config.getoption("harness_read_only"),
+            alone=not self._is_worker,
         )
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()

@@ -310,6 +310,11 @@ def test_an_unknown_variable_names_the_nearest(
         ),
         ('[target]\nreplicas = ["http://a", "http://a/"]\n', "each with a separate address"),
         ('[target]\nreplicas = ["http://a", "b"]\n', "'b' is not of the form http[s]://host[:port]"),
+        (
+            '[target]\nrestart_command = "reboot"\n',
+            "own = true is missing: set it if the server is yours alone",
+        ),
+        ('[target]\nown = true\nrestart_command = ""\n', "setting 'target.restart_command': "),
         ("target = 3\n", "setting 'target': "),
         ("[target]\nactions = []\n", "setting 'target.actions': "),
         ("[objectives]\nttft_p95_ms = -1\n", "objective ttft_p95_ms: the limit must be a number >= 0"),

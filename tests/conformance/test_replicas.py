@@ -16,11 +16,19 @@ from tests.mutants.kill_matrix import BUDGETS, serving
 def test_sound_replicas_are_not_flagged(tmp_path: Path) -> None:
     with serving(None, tmp_path / "server", shared=True) as demo:
         verdicts = verdicts_on(Settings.model_validate({**demo, "budgets": BUDGETS}))
-    wrong = [
-        (check.requirement.id, check.verdict, check.detail)
+    unmet = {
+        check.requirement.id: check.detail
         for check in verdicts.checks
-        if check.verdict not in {Verdict.PASS, Verdict.INFO, Verdict.NOT_APPLICABLE}
-    ]
-    assert wrong == []
-    replicas = [check.verdict for check in verdicts.checks if check.requirement.area == "replica"]
-    assert set(replicas) == {Verdict.PASS}
+        if check.verdict in {Verdict.FAIL, Verdict.WARN, Verdict.ERROR}
+    }
+    assert unmet == {}
+    replicas = {
+        check.requirement.id: check.verdict
+        for check in verdicts.checks
+        if check.requirement.area in {"replica", "restart"}
+    }
+    assert set(replicas.values()) <= {Verdict.PASS, Verdict.INCONCLUSIVE}, (
+        "a situation may not occur on a busy machine"
+    )
+    decided = {"replica.same-run", "replica.replay", "replica.conflict"}
+    assert {replicas[name] for name in decided} == {Verdict.PASS}

@@ -97,6 +97,7 @@ def test_the_order_is_that_of_diagnosis() -> None:
         "cancel",
         "workflow",
         "replica",
+        "restart",
     )
 
 

@@ -34,14 +34,14 @@ from harness.profiles import library
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.reference.apis import APIS
 from harness.reference.faults.base import FAULTS
-from harness.reference.replicas import serve_replicas
+from harness.reference.replicas import restart_command, serve_replicas
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
 
 TRIES = 3
 AT_ONCE = 2 * (os.cpu_count() or 2)  # half of the time a suite waits
 UNMET = ("fail", "error", "warn")
-BUDGETS = {"first_event": 3, "terminal_close": 3, "heartbeat": 1, "run": 20}
+BUDGETS = {"first_event": 3, "terminal_close": 3, "heartbeat": 1, "run": 20, "restart": 6}
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,11 @@ def serving(
     os.close(writer)
     with os.fdopen(reader) as ready:
         urls = [f"http://127.0.0.1:{port}" for port in ready.readline().split()]
+    more: dict[str, Any] = {}
+    if shared:
+        more = {"replicas": urls, "own": True, "restart_command": restart_command(pid)}
     try:
-        yield demo_config(urls[0], profile, **({"replicas": urls} if shared else {}))
+        yield demo_config(urls[0], profile, **more)
     finally:
         os.kill(pid, signal.SIGTERM)
         os.waitpid(pid, 0)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 
-from tests.reference.checks import LONG, check, long_run, post, whole
+from harness.reference.faults.base import Fault
+from harness.reference.server import running
+from tests.reference.checks import LONG, TERMINAL, check, long_run, post, whole
 from tests.reference.support import Answer, Client, body
 
 LAST_EVENT_IDS = 8
@@ -84,3 +89,71 @@ async def one_run(client: Client) -> None:
 async def one_winner(client: Client) -> None:
     answers = await at_both(client, "different", [body(sessionId=f"s{number}") for number in range(12)])
     assert sorted(answer.status for answer in answers) == [200] + [409] * 11
+
+
+@asynccontextmanager
+async def restarted(client: Client) -> AsyncIterator[Client]:
+    """The replicas started again on their store, after the first ones stopped as if they had been killed."""
+    api = client.server.api
+    names = [base.name for base in type(api).__bases__ if issubclass(base, Fault)]
+    for one in (client, client.other):
+        registry = one.server.api.registry
+        for run in registry.running:
+            assert run.task is not None
+            run.task.cancel()
+    async with (
+        running(replace(client.other.server.api.settings, generation=1), names) as second,
+        running(replace(api.settings, generation=1), names) as first,
+    ):
+        yield replace(client, server=first, elsewhere=replace(client.other, server=second))
+
+
+@check("restart.serves-again")
+async def serves_again(client: Client) -> None:
+    await post(client, key="before")
+    async with restarted(client) as later:
+        assert (await post(later, key="after")).status == 200
+
+
+@check("restart.no-new-run")
+async def restarts_no_run(client: Client) -> None:
+    ended = await post(client, key="ended")
+    unfinished = await post(client, body(LONG), key="unfinished", cut_after=2)
+    async with restarted(client) as later:
+        assert (await post(later, key="ended")).events[-1]["runId"] == ended.events[-1]["runId"]
+        assert (await post(later, body(LONG), key="unfinished")).ids[:2] == unfinished.ids[:2]
+
+
+@check("restart.replay")
+async def replays_after_a_restart(client: Client) -> None:
+    ended = await post(client, key="ended")
+    async with restarted(client) as later:
+        for replica in (later, later.other):
+            assert (await post(replica, key="ended")).sequence == ended.sequence
+
+
+@check("restart.ends")
+async def ends_after_a_restart(client: Client) -> None:
+    await post(client, body(LONG), key="unfinished", cut_after=2)
+    async with restarted(client) as later:
+        for replica in (later.other, later):
+            types = (await post(replica, body(LONG), key="unfinished")).types
+            assert sum(kind in TERMINAL for kind in types) == 1
+
+
+@check("restart.same-events")
+async def same_events_after_a_restart(client: Client) -> None:
+    before = await post(client, body(LONG), key="unfinished", cut_after=4)
+    async with restarted(client) as later:
+        first, second = [
+            (await post(replica, body(LONG), key="unfinished")).sequence for replica in (later.other, later)
+        ]
+        assert first == second
+        assert first[: len(before.sequence)] == before.sequence
+
+
+@check("restart.conflict")
+async def conflicts_after_a_restart(client: Client) -> None:
+    await post(client, key="reused")
+    async with restarted(client) as later:
+        assert (await post(later, body(sessionId="s-2"), key="reused")).status == 409

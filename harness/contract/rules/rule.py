@@ -49,6 +49,7 @@ class Need(StrEnum):
     SECOND_PRINCIPAL = "second principal"
     SECOND_ROUTE = "second route"
     REPLICAS = "replicas"
+    RESTART = "restart command"
 
     @property
     def setting(self) -> str:
@@ -67,6 +68,7 @@ _SETTINGS = {
     Need.SECOND_PRINCIPAL: "[target.second_principal]",
     Need.SECOND_ROUTE: "[target.other_route]",
     Need.REPLICAS: "target.replicas",
+    Need.RESTART: "target.restart_command",
 }
 
 

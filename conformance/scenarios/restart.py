@@ -1,0 +1,103 @@
+"""The target is restarted once, after all other scenarios, while runs have ended and others are in flight."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+
+from harness.contract.exchange import Exchange
+from harness.contract.rules.restart import EndedRun, InterruptedRun
+from harness.contract.rules.rule import Need
+from harness.suite.restarting import accepted_again, run_command
+from harness.suite.scenario import ScenarioContext, gather_some
+
+_IN_FLIGHT = 4
+_READ_BEFORE = (2, 4, 6, 3)  # events of each run before the restart
+
+
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """What the rules about restarts look at. tries: for a new run after the restart."""
+
+    ended: list[EndedRun]
+    interrupted: list[InterruptedRun]
+    conflicts: list[tuple[Exchange, Exchange, Exchange]]
+    tries: list[list[Exchange]]
+
+
+async def restart_of_the_target(context: ScenarioContext) -> Restart:
+    """Ended runs and runs in flight, before and after the restart."""
+    await context.others_ended(last=True)
+    context.require(Need.RESTART)
+    context.require(Need.LONG_ACTION)
+    context.forbid_when_read_only("restarts")
+    context.require_alone("restarts")
+    target = context.target
+    places: list[str | None] = [*target.replicas] or [None]
+    command, within_s = target.settings.restart_command, context.restart_s
+    assert command is not None
+
+    before = []
+    for action in [name for name in ("success", "failure") if target.action(name) is not None]:
+        original = await context.send((await context.request(action)).at(places[0]), f"a {action} run")
+        control = await context.send(original.request, f"the retry of a {action} run before the restart")
+        other = await context.send(
+            target.conflicting(original.request), "a different body before the restart"
+        )
+        before.append((original, control, other))
+
+    requests = [
+        (await context.request("long")).at(places[number % len(places)]) for number in range(_IN_FLIGHT)
+    ]
+    readers = []
+    async with context.connections(2 * _IN_FLIGHT):
+        for number, request in enumerate(requests):
+            label = f"run {number + 1} in flight at the restart"
+            second = request.at(places[(number + 1) % len(places)])
+            first = context.client.open(request, label)
+            await first.events(1)
+            readers.append([first, context.client.open(second, f"{label}, another reader")])
+        for count, (begun, joined) in zip(_READ_BEFORE, readers, strict=True):
+            await begun.events(count)
+            await joined.events(1)
+        began_s = asyncio.get_running_loop().time()
+        await run_command(command, within_s)
+        read = [[await reader.result() for reader in both] for both in readers]
+
+    async def new_run(place: str | None) -> Exchange:
+        request = (await context.request("success")).at(place)
+        return await context.client.exchange(request, "a new run after the restart")
+
+    tries = await accepted_again([partial(new_run, place) for place in places], began_s + within_s)
+    if not all(answers[-1].started_run for answers in tries):
+        return Restart([], [(readers, []) for readers in read], [], tries)
+
+    async def later(number: int, readers: list[Exchange]) -> InterruptedRun:
+        label = f"run {number + 1}, in flight at the restart, read again"
+        retries = [
+            await context.client.exchange(requests[number].at(place), label) for place in reversed(places)
+        ]
+        last = await context.client.exchange(requests[number], f"{label} once more")
+        return readers, [*retries, last]
+
+    interrupted = await gather_some([later(number, readers) for number, readers in enumerate(read)])
+    ended = [
+        (
+            original,
+            control,
+            [
+                await context.send(
+                    original.request.at(place), f"the retry of {original.label} after the restart"
+                )
+                for place in places
+            ],
+        )
+        for original, control, _ in before
+    ]
+    conflicts = [
+        (original, other, await context.send(other.request.at(place), "a different body after the restart"))
+        for original, _, other in before
+        for place in places
+    ]
+    return Restart(ended, interrupted, conflicts, tries)
