@@ -75,7 +75,8 @@ _MEASURED_ON = {
     "session_ms": "each session of which no step failed",
     "cancel_ms": "each run of the journey `cancel` that ended with `cancelled`: its first reader's stream",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
-    "schedule_lag_ms": "each stream of an open loop that has a due time",
+    "schedule_lag_ms": "each stream of an open loop that has a due time; of a later step of a session, from the end of "
+    "the step before and the think time",
     "receive_lag_ms": "each read with a kernel timestamp, except those of slow readers, which are late on "
     "purpose. If a read held several segments, the first may have arrived earlier than its timestamp: its arrival "
     "error is added",

@@ -72,6 +72,10 @@ SHORTER = {
         f'{_LOAD} --abort-on "error_rate > 20% for 10s" --abort-on "ttft_p95_ms > 5s for 30s"'
     ),
     'harness load --abort-on "error_rate > 20% for 10s"': f'{_LOAD} --abort-on "error_rate > 20% for 10s"',
+    "harness load --rate 5 --journey workflow=1": f"{_LOAD} --journey workflow=1",
+    'harness load --rate 5 --journey cancel=1 --journey fresh=4 --objective "cancel_p95_ms < 500"': (
+        f"{_LOAD} --journey cancel=1 --journey fresh=4"
+    ),
     "harness load --ramp 1:100:60s": "harness load --ramp 1:20:2s",
     "harness load --rate 50 --max-in-flight 200": f"{_LOAD} --max-in-flight 200",
     "harness load --rate 500 --processes 2 --warmup 10s": _WARMED_UP,

@@ -37,9 +37,10 @@ def workflow(runner: StreamRunner, intended_ns: int | None = None) -> None:
     session, text = str(uuid.uuid4()), marker()
     steps: list[Exchange] = []
     first: PendingStream | None = None
-    duration_ms = 0.0
+    duration_ms, is_open = 0.0, intended_ns is not None
     for number, action in enumerate(settings.steps, 1):
-        if steps and not runner.pause(settings.think_s(runner.rng)):
+        think_s = settings.think_s(runner.rng) if steps else 0.0
+        if steps and not runner.pause(think_s):
             return  # the test is ending: neither a success nor a failure
         outputs = [step.text for step in steps]
         said = step_text(text, number) if action == "echo" else None
@@ -58,6 +59,8 @@ def workflow(runner: StreamRunner, intended_ns: int | None = None) -> None:
         finally:
             runner.finalize(handle)
         stream = handle.stream
+        if steps and is_open:
+            runner.collector.add_value(stream, "schedule_lag_ms", _lag_ms(steps[-1], exchange, think_s))
         if not stream.is_judged:
             return
         duration_ms += stream.measured.values.get("duration_ms", 0.0)
@@ -66,6 +69,15 @@ def workflow(runner: StreamRunner, intended_ns: int | None = None) -> None:
         if not succeeded or number == len(settings.steps):
             runner.collector.end_session(first, stream, succeeded=succeeded, duration_ms=duration_ms)
             return
+
+
+def _lag_ms(before: Exchange, step: Exchange, think_s: float) -> float:
+    """How much later than its user would a step began: the harness did not get to it.
+
+    It is part of no latency, but an open loop that falls behind sends less load than it should.
+    """
+    due_ns = (before.over_ns or before.timing.ended_ns) + round(think_s * 1e9)
+    return max(0, step.timing.started_ns - due_ns) / 1e6
 
 
 def _recalled(recall: Exchange, steps: Sequence[Exchange], text: str) -> list[Finding]:

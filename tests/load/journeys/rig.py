@@ -21,6 +21,9 @@ from harness.reference.settings import demo_config
 from harness.transport.gevent_client import GeventClient
 from tests.load.run_server import RunServer, config, run_server
 
+#: Those that need no request but the run's own, which is all that a RunServer answers.
+OF_RUNS_ALONE = tuple(name for name in JOURNEYS if name != "cancel")
+
 
 class JourneyRig:
     """A StreamRunner with a server, and the streams that it finalized."""

@@ -17,12 +17,12 @@ from harness.load.journeys.builtin import JOURNEYS
 from harness.load.stats.collector import CollectorClosedError
 from harness.load.stats.stream_metrics import RUN
 from harness.transport.gevent_client import GeventExchange
-from tests.load.journeys.rig import JourneyRig, journey_rig, settings_for
+from tests.load.journeys.rig import OF_RUNS_ALONE, JourneyRig, journey_rig, settings_for
 from tests.load.run_server import run_server
 
 
 @pytest.mark.parametrize(("stopping", "word"), [(True, "in flight"), (False, "abandoned")])
-@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("journey", OF_RUNS_ALONE)
 def test_a_stopped_user(tmp_path: Path, journey: str, stopping: bool, word: str) -> None:
     with journey_rig(tmp_path, tokens=200, gap_s=0.01) as rig:
         rig.runner._run_lengths["long"] = 200
@@ -41,7 +41,7 @@ def test_a_stopped_user(tmp_path: Path, journey: str, stopping: bool, word: str)
     assert scheduled == len(words)
 
 
-@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("journey", OF_RUNS_ALONE)
 def test_whenever_a_user_is_stopped_each_stream_is_counted_once(tmp_path: Path, journey: str) -> None:
     with run_server(tokens=5, gap_s=0.01) as server:
         settings = settings_for(server.base_url, tmp_path, last_event_id=True)
@@ -128,7 +128,7 @@ def test_after_close_nothing_is_checked(tmp_path: Path) -> None:
         assert rig.finalized == []
 
 
-@pytest.mark.parametrize("journey", JOURNEYS)
+@pytest.mark.parametrize("journey", OF_RUNS_ALONE)
 def test_streams_are_freed_with_their_journey(tmp_path: Path, journey: str) -> None:
     """In a reference cycle they would wait for a full garbage collection, which stops every other stream."""
     exchanges: list[weakref.ref[Any]] = []

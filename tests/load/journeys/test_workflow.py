@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,19 @@ def test_sessions_are_told_apart(sound_server: str) -> None:
     rig.go("workflow")
     assert len({body["sessionId"] for body in bodies(rig)}) == 2
     assert len({body["workflowAction"].get("text") for body in bodies(rig)}) == 5  # recall steps have none
+
+
+def test_a_step_that_the_harness_begins_late_is_a_lag_and_not_a_latency(sound_server: str) -> None:
+    rig = rig_for(sound_server, think_time=0.25)
+    rig.runner._wait_for_stop = lambda seconds: gevent.sleep(seconds + 0.5)
+    rig.go("workflow", intended_ns=time.monotonic_ns())
+    first, *later = [stream.measured.values for stream in rig.finalized]
+    assert first["schedule_lag_ms"] < 500
+    assert all(values["schedule_lag_ms"] >= 500 for values in later)
+    assert all(values["ttft_ms"] < values["schedule_lag_ms"] for values in later)
+    rig.finalized.clear()
+    rig.go("workflow")
+    assert not [stream for stream in rig.finalized if "schedule_lag_ms" in stream.measured.values]
 
 
 def test_a_session_counts_under_its_last_step(sound_server: str) -> None:
