@@ -7,8 +7,11 @@ from dataclasses import replace
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
+from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
+
+_METHODS = ("GET", "PUT", "PATCH")
 
 
 async def completed_run(context: ScenarioContext) -> Exchange:
@@ -70,9 +73,20 @@ async def echoed_run(context: ScenarioContext) -> Exchange:
 
 
 async def get_response(context: ScenarioContext) -> Exchange:
-    """A GET request to the POST endpoint."""
+    """A request with a wrong method: GET, or PUT where GET may be part of the API."""
     request = (await context.request("success")).with_header("Content-Type", None)
-    return await context.send(HttpRequest("GET", request.target, request.headers), "a GET request")
+    method = _other_method(context.target.profile)
+    return await context.send(HttpRequest(method, request.target, request.headers), f"a {method} request")
+
+
+def _other_method(profile: Profile) -> str:
+    """A method that the API does not document for the path of its runs: GET, unless there are resources below it."""
+    run_path = profile.run.path.partition("?")[0]
+    others = [part for part in profile.requests if part is not profile.run]
+    used = {part.method for part in (profile.run, *others)}
+    if any(f"{part.path}/".startswith((f"{run_path}/", f"{run_path}?")) for part in others):
+        used.add("GET")
+    return next(name for name in _METHODS if name not in used)
 
 
 async def echo_request(context: ScenarioContext, text: str) -> HttpRequest:

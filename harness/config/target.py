@@ -29,7 +29,6 @@ BEFORE_A_RUN = "the request before a run"
 """What the label of such an Exchange says."""
 _ACTION, _ORGANIZATION = "action", "organization"
 _OTHER_PROMPT = "(another request)"
-_OF_REQUEST = set(Request.model_fields)
 _STREAM, _ANY = "text/event-stream", "*/*"
 
 
@@ -279,13 +278,12 @@ class Target:
         run_id: as its events tell it; by default the one in `run`. Raises LookupError if it is not known and needed, or
         if the API has no such request without an id.
         """
-        resume = self.profile.resume
-        if resume is None or resume.path is None:
+        resume, part = self.profile.resume, self.profile.resume_request
+        if resume is None or part is None:
             fields = {} if resume is None or last_id is None else fill(resume.headers, {LAST_ID: last_id})
             for name, value in fields.items():
                 run = run.with_header(name, value)
             return run
-        part = Request.model_validate(resume.model_dump(by_alias=True, include=_OF_REQUEST))
         if last_id is None and resume.starts == "after":
             if resume.beginning is None:
                 raise LookupError("this API resumes a stream only after an event that the client names")

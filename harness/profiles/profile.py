@@ -150,6 +150,8 @@ class Rejects(Part):
     malformed: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
     missing: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
     unauthenticated: tuple[_Status, ...] = Field(default=(), max_length=MOST_NAMES)
+    #: Of a body with a different Content-Type.
+    media_type: tuple[_Status, ...] = Field(default=(415, 400), max_length=MOST_NAMES)
     #: Names that the body must have.
     required: Names = ()
 
@@ -283,6 +285,21 @@ class Profile(Part):
             Capability.OUTCOME_REQUEST: self.outcome is not None,
         }
         return frozenset(name for name, is_present in present.items() if is_present) | self.promises
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """Every request that has a path. Resumption without one repeats the run's."""
+        cancel = self.cancel.request if self.cancel is not None else None
+        parts = (self.create, self.run, self.resume_request, cancel, self.outcome)
+        return tuple(part for part in parts if part is not None)
+
+    @cached_property
+    def resume_request(self) -> Request | None:
+        """The request that resumes a cut stream; None if it is the run's own."""
+        if self.resume is None or self.resume.path is None:
+            return None
+        members = self.resume.model_dump(by_alias=True, include=set(Request.model_fields))
+        return Request.model_validate(members)
 
     @property
     def resumes_by_own_request(self) -> bool:

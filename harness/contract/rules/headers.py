@@ -294,11 +294,12 @@ def flushed(run: Exchange, again: Sequence[Exchange] = ()) -> RuleResult:
     source="RFC 9110",
 )
 def method(get: Exchange) -> RuleResult:
+    sent = get.request.method
     if get.status == 405 and get.head and get.head.value("allow"):
-        return passed(f"GET got 405 with Allow: {get.head.value('allow')}")
+        return passed(f"{sent} got 405 with Allow: {get.head.value('allow')}")
     if get.status == 405:
-        return failed("GET got 405 without an Allow header", Location(get))
-    return failed(f"GET got {get.describe()}, not 405", Location(get))
+        return failed(f"{sent} got 405 without an Allow header", Location(get))
+    return failed(f"{sent} got {get.describe()}, not 405", Location(get))
 
 
 HEAD_RULES = (event_stream, charset, no_cache)

@@ -188,9 +188,11 @@ def _survives(response: Exchange, what: str) -> RuleResult:
 def media_type(control: Exchange, response: Exchange) -> RuleResult:
     if problem := require_accepted(control):
         return problem
-    if response.status in {400, 415}:
+    allowed = response.profile.rejects.media_type
+    if response.status in allowed:
         return passed(f"Content-Type text/plain got {response.status}")
-    return failed(f"Content-Type text/plain got {response.describe()}, not 415 or 400", Location(response))
+    named = " or ".join(map(str, allowed))
+    return failed(f"Content-Type text/plain got {response.describe()}, not {named}", Location(response))
 
 
 @rule(

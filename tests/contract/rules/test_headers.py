@@ -7,6 +7,7 @@ import pytest
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import headers
+from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import (
     CUT,
     LAST_CHUNK,
@@ -328,7 +329,7 @@ CASES: list[Case] = [
     case(headers.flushed, run(token(0), done(1)), is_=INCONCLUSIVE, says="only 2 events"),
     case(
         headers.method,
-        reply(405, headers={"Allow": "POST"}),
+        reply(405, headers={"Allow": "POST"}, request=HttpRequest("GET", "/", ())),
         is_=PASS,
         says="GET got 405 with Allow: POST",
     ),

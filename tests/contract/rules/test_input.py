@@ -4,6 +4,7 @@ import pytest
 
 from harness.contract.exchange import Ending
 from harness.contract.rules import input  # noqa: A004 - the area's name
+from harness.profiles import library
 from harness.protocol.request import HttpRequest
 from tests.contract.exchanges import error, no_answer, rejected_event, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
@@ -104,6 +105,14 @@ CASES: list[Case] = [
     case(input.hostile, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(input.media_type, CONTROL, reply(415), is_=PASS, says="text/plain got 415"),
     case(input.media_type, CONTROL, reply(400), is_=PASS, says="text/plain got 400"),
+    case(
+        input.media_type,
+        CONTROL,
+        reply(422),
+        is_=WARN,
+        says="status 422 with no event, complete, not 415 or 400",
+    ),
+    case(input.media_type, CONTROL, reply(422, profile=library.load("agno")), is_=PASS, says="got 422"),
     case(input.media_type, CONTROL, whole_run(), is_=WARN, says="got status 200 with 4 events"),
     case(input.media_type, reply(415), reply(415), is_=INCONCLUSIVE, says="not accepted either"),
     case(input.too_large, CONTROL, reply(413, request=LARGE), is_=PASS, says="a body of 24 MB got 413"),
