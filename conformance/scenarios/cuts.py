@@ -49,7 +49,7 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
     A busy machine resumes late, and a resumption after the end proves nothing about one in flight.
     """
     whole = await context.run_once(long_run)
-    first = max(_place_of_run_id(context, whole), 1 if name_last_event else 0)
+    first = max(_place_of_run_id(context, whole, to_resume=name_last_event), 1 if name_last_event else 0)
     places = spread(first, len(whole.events) - 1)
     early = places[: max(1, len(places) // 2)]
     cuts = await _cut_at(context, whole, places, _AT_ONCE, name_last_event=name_last_event)
@@ -62,9 +62,9 @@ async def _cut_everywhere(context: ScenarioContext, *, name_last_event: bool) ->
     return [cut for cut, _ in cuts]
 
 
-def _place_of_run_id(context: ScenarioContext, whole: Exchange) -> int:
+def _place_of_run_id(context: ScenarioContext, whole: Exchange, *, to_resume: bool) -> int:
     """After how many events of a run like `whole` a client can resume it: with 0 if it knows the run before."""
-    if context.target.knows_run(whole.request):
+    if context.target.knows_run(whole.request, to_resume=to_resume):
         return 0
     told = (number for number, event in enumerate(whole.events, 1) if event.event and event.event.run_id)
     return next(told, len(whole.events))
@@ -90,7 +90,7 @@ async def _cut_at(
         ],
         at_once,
     )
-    return list(zip(cuts, lost, strict=True))
+    return [(cut, again) for cut, again in zip(cuts, lost, strict=True) if cut is not None]
 
 
 def _ids_tell_time(run: Exchange) -> bool:
@@ -113,8 +113,10 @@ async def _cut_and_resume(
     name_last_event: bool = False,
     wait_s: float = 0.0,
     lost_resumption: bool = False,
-) -> CutRun:
+) -> CutRun | None:
     """A long run that is cut, resumed `wait_s` seconds later, and read again after its end.
+
+    None if it was cut before its events had what the request to resume it needs.
 
     lost_resumption: the first resumption is cut too, and what it brought is lost: the same request is sent once more.
     """
@@ -122,7 +124,13 @@ async def _cut_and_resume(
     before = await context.send(
         request, f"a long run, cut ({cut.how}) after event {cut.after_events}", cut=cut
     )
-    again = context.resumption(before, _last_id(before, cut)) if name_last_event else context.again(before)
+    last_id = _last_id(before, cut) if name_last_event else None
+    needs_id = name_last_event and not context.target.promises(Capability.REREAD)
+    if not context.target.knows_run(before.request, before.run_id, to_resume=name_last_event) or (
+        needs_id and last_id is None
+    ):
+        return None
+    again = context.resumption(before, last_id) if name_last_event else context.again(before)
     await asyncio.sleep(wait_s)
     if lost_resumption:
         label = f"a resumption after event {cut.after_events}, cut too"
@@ -156,6 +164,7 @@ async def runs_cut_each_way(context: ScenarioContext) -> list[CutRun]:
     by_id = not context.target.promises(Capability.REREAD) and context.target.promises(
         Capability.RESUME_AFTER_ID
     )
-    known = max(_place_of_run_id(context, whole), int(by_id))
+    known = max(_place_of_run_id(context, whole, to_resume=by_id), int(by_id))
     cuts = [Cut(after, how) for how in CutHow for after in dict.fromkeys((max(2, known), known))]
-    return await gather_some([_cut_and_resume(context, cut, name_last_event=by_id) for cut in cuts])
+    found = await gather_some([_cut_and_resume(context, cut, name_last_event=by_id) for cut in cuts])
+    return [run for run in found if run is not None]

@@ -271,7 +271,7 @@ async def retries_with_bad_ids_in_flight(context: ScenarioContext) -> list[tuple
         async with context.connections(2):
             first = context.open(request, f"a long run, retried with Last-Event-ID {value}")
             await first.events(2)
-            await context.known(first)
+            await context.known(first, to_resume=True)
             resumption = context.target.resumption(request, first.run_id, value)
             second = context.open(resumption, f"a retry in flight with Last-Event-ID {value}")
             original, retry = await asyncio.gather(first.result(), second.result())

@@ -299,13 +299,16 @@ class Target:
         """
         return run if self.profile.idempotency is not None else self.resumption(run, run_id)
 
-    def knows_run(self, run: HttpRequest, run_id: str | None = None) -> bool:
-        """Whether the run of `run` can be resumed: by its key, or because the id is known that this takes."""
-        resume = self.profile.resume
-        if self.profile.idempotency is not None or resume is None:
+    def knows_run(self, run: HttpRequest, run_id: str | None = None, *, to_resume: bool = False) -> bool:
+        """Whether the run of `run` can be read again: by its key, or because the id is known that this takes.
+
+        to_resume: whether its stream can be continued after an event, which may be a different request.
+        """
+        part = self.profile.resume_request
+        if part is None or (self.profile.idempotency is not None and not to_resume):
             return True
         return (
-            RUN_ID not in resume.placeholders() or (run_id or requested_run_id(self.profile, run)) is not None
+            RUN_ID not in part.placeholders() or (run_id or requested_run_id(self.profile, run)) is not None
         )
 
     def cancel(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:

@@ -130,9 +130,9 @@ class ScenarioContext(PatientSender):
         except LookupError as reason:
             raise Undecided(f"{run.label} cannot be read again: {reason}") from None
 
-    async def known(self, run: AsyncExchange) -> None:
+    async def known(self, run: AsyncExchange, *, to_resume: bool = False) -> None:
         """Wait until the events of a run have what a request about it needs. Raises Undecided if they never do."""
-        while not self.target.knows_run(run.request, run.run_id):
+        while not self.target.knows_run(run.request, run.run_id, to_resume=to_resume):
             if not await run.events(run.events_seen + 1):
                 raise Undecided("the run cannot be resumed: its events do not tell its id")
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.contract.requirements import CATALOGUE
+from harness.profiles import library
 from harness.suite.known_failures import KnownFailure, load_known_failures
 
 from .servers import BUILD, HERE, SERVERS, RealServerError, Server, install, running, version
@@ -39,6 +41,7 @@ _COLUMNS = {
 }
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
+_DOCUMENT = "check.json"
 _TIMEOUT_S = 900
 _LOAD = ("--users", "3", "--duration", "10s")
 
@@ -102,10 +105,15 @@ class Outcome:
 
 
 def applicable(target: str) -> list[str]:
-    """The requirements that apply to a target's API: all but those marked n."""
+    """The requirements that apply to a target's API: all but those marked n, and newer ones that it promises."""
     column = _COLUMNS.get(target, target)
     with (HERE / "requirements_by_api.csv").open(newline="") as file:
-        return [row["requirement"] for row in csv.DictReader(file) if row[column] in {"a", "m", "o"}]
+        marks = {row["requirement"]: row[column] for row in csv.DictReader(file)}
+    profile = library.load(target)
+    newer = [
+        name for name, row in CATALOGUE.items() if name not in marks and row.not_promised(profile) is None
+    ]
+    return [*(name for name, mark in marks.items() if mark in {"a", "m", "o"}), *newer]
 
 
 def known_findings(target: str) -> dict[str, KnownFailure]:
@@ -122,10 +130,21 @@ def check(target: str) -> Outcome:
     shutil.rmtree(out, ignore_errors=True)
     with running(server) as base_url:
         document = _harness_check(target, base_url, out)
+    (out / _DOCUMENT).write_text(json.dumps({"version": version(server), **document}))
+    return last_outcome(target)
+
+
+def last_outcome(target: str) -> Outcome:
+    """What the last check of a target found. Raises RealServerError if it was not checked yet."""
+    server = SERVERS[TARGETS[target]]
+    try:
+        document = json.loads((BUILD / "results" / target / _DOCUMENT).read_text())
+    except FileNotFoundError:
+        raise RealServerError(f"{target} was not checked yet") from None
     return Outcome(
         target,
         server,
-        version(server),
+        document["version"],
         {check["id"]: check for check in document["conformance"]["checks"]},
         document["summary"]["metrics"],
         document["summary"]["ledger"],

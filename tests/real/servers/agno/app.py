@@ -66,7 +66,8 @@ if __name__ == "__main__":
     system = AgentOS(
         agents=[agent],
         settings=AgnoAPISettings(os_security_key="real-token"),
-        queue=QueueConfig(durable=True, db=database),  # only a durable queue knows the Idempotency-Key
+        # Only a durable queue knows the Idempotency-Key. It executes as many runs at a time as the suite has.
+        queue=QueueConfig(durable=True, db=database, max_concurrency=100),
         telemetry=False,
     )
     uvicorn.run(system.get_app(), host="127.0.0.1", port=port, log_level="warning")
