@@ -316,9 +316,9 @@ async def retries_at_the_end(context: ScenarioContext) -> list[tuple[Exchange, E
     """
     context.forbid_when_read_only("races")
     whole = await context.run_once(long_run)
-    if len(whole.events) < _RACE_FROM or not whole.terminals:
+    if len(whole.events) < _RACE_FROM or whole.over is None:
         return []
-    span_ms = _between_ms(whole.events[-_RACE_FROM], whole.terminals[0])
+    span_ms = _between_ms(whole.events[-_RACE_FROM], whole.over)
 
     async def race(wait_ms: float) -> tuple[Exchange, Exchange]:
         request = await context.request("long")

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.framing import HOSTILE_TEXT
+from harness.contract.rules.rule import Need
 from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
@@ -91,6 +92,7 @@ def _other_method(profile: Profile) -> str:
 
 async def echo_request(context: ScenarioContext, text: str) -> HttpRequest:
     """A request to echo `text`: with the echo action if configured, else in the success action's description."""
+    context.require(Need.ECHO_ACTION)
     if context.target.action("echo") is not None:
         return await context.request("echo", text=text)
     success = await context.request("success")

@@ -162,6 +162,11 @@ def build_run(one: Target, action: str, text: str | None = None) -> HttpRequest:
     return one.run_with(one.values(action, text))
 
 
+def test_an_echo_action_has_the_text_at_any_depth() -> None:
+    one = openai(actions={"echo": {"prompt": "{text}", "model": {"list": ["{text}", 1]}}})
+    assert one.values("echo", "x")["model"] == {"list": ["x", 1]}
+
+
 def test_what_offers_a_situation_has_a_prompt() -> None:
     one = openai()
     offered = {need for need in Need if one.offers(need)}

@@ -21,7 +21,7 @@ The settings of each target are in `tests/real/targets/`, the servers' programs 
 *Apply* counts the requirements of the catalogue that mean something for the API
 (`tests/real/requirements_by_api.csv`); *decided* are those of them that got a verdict on the server: passed, not met,
 or an observation. The others are not applicable on this server, or inconclusive; the last table says why. Times are of
-three users for ten seconds beside the suite, on a machine with other work: they show that they are measured, not how
+three users for ten seconds next to the suite, on a machine with other work: they show that they are measured, not how
 fast a server is.
 
 """
