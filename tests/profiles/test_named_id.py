@@ -21,14 +21,25 @@ resume = { from = "after", path = "/${run_id}", json = { after = { id = "${last_
 """
 
 
+BACKGROUND = (
+    library.source("openai-responses")[0]
+    + """
+[resume]
+from = "after"
+method = "GET"
+path = "/v1/responses/${run_id}?stream=true&starting_after=${last_id}"
+"""
+)
+
+
 @pytest.mark.parametrize(
     ("profile", "request_", "expected"),
     [
         ("workflow-actions", HttpRequest("POST", "/", (("Last-Event-ID", "7-0"),)), "7-0"),
         ("workflow-actions", HttpRequest("POST", "/", ()), None),
         ("langgraph", HttpRequest("GET", "/threads/a/runs/b/stream", (("last-event-id", "9-1"),)), "9-1"),
-        ("openai-responses", HttpRequest("GET", "/v1/responses/r?stream=true&starting_after=12", ()), "12"),
-        ("openai-responses", HttpRequest("POST", "/v1/responses", ()), None),
+        (BACKGROUND, HttpRequest("GET", "/v1/responses/r?stream=true&starting_after=12", ()), "12"),
+        (BACKGROUND, HttpRequest("POST", "/v1/responses", ()), None),
         ("agno", HttpRequest("POST", "/", (("Content-Type", "multipart/form-data; boundary=b"),), MULTIPART), "41"),
         ("agno", HttpRequest("POST", "/", (), b"last_event_index=8&session_id=s"), "8"),
         ("agno", HttpRequest("POST", "/", (), b"message=hi"), None),
@@ -39,5 +50,5 @@ resume = { from = "after", path = "/${run_id}", json = { after = { id = "${last_
     ],
 )  # fmt: skip
 def test_the_id_that_a_request_names(profile: str, request_: HttpRequest, expected: str | None) -> None:
-    loaded = library.parse(profile, "mine.toml") if profile is MINE else library.load(profile)
+    loaded = library.parse(profile, "mine.toml") if "\n" in profile else library.load(profile)
     assert named_id(loaded, request_) == expected

@@ -41,6 +41,8 @@ _COLUMNS = {
 }
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
+_NOT_SET_UP = {"replica", "workflow"}
+"""Areas that need several servers, or an action that recalls what came before."""
 _DOCUMENT = "check.json"
 _TIMEOUT_S = 900
 _LOAD = ("--users", "3", "--duration", "10s")
@@ -111,7 +113,9 @@ def applicable(target: str) -> list[str]:
         marks = {row["requirement"]: row[column] for row in csv.DictReader(file)}
     profile = library.load(target)
     newer = [
-        name for name, row in CATALOGUE.items() if name not in marks and row.not_promised(profile) is None
+        name
+        for name, row in CATALOGUE.items()
+        if name not in marks and row.area not in _NOT_SET_UP and row.not_promised(profile) is None
     ]
     return [*(name for name, mark in marks.items() if mark in {"a", "m", "o"}), *newer]
 
@@ -130,7 +134,7 @@ def check(target: str) -> Outcome:
     shutil.rmtree(out, ignore_errors=True)
     with running(server) as base_url:
         document = _harness_check(target, base_url, out)
-    (out / _DOCUMENT).write_text(json.dumps({"version": version(server), **document}))
+    (out / _DOCUMENT).write_text(json.dumps({**document, "package_version": version(server)}))
     return last_outcome(target)
 
 
@@ -144,7 +148,7 @@ def last_outcome(target: str) -> Outcome:
     return Outcome(
         target,
         server,
-        document["version"],
+        document["package_version"],
         {check["id"]: check for check in document["conformance"]["checks"]},
         document["summary"]["metrics"],
         document["summary"]["ledger"],

@@ -13,13 +13,13 @@ from harness.profiles import library
     [
         ("workflow-actions", "GET"),
         ("openai-chat", "GET"),
-        ("openai-responses", "PUT"),
+        ("openai-responses", "GET"),
         ("agno", "PUT"),
         ("mcp", "PUT"),
     ],
 )
 def test_a_method_that_the_api_does_not_have(profile: str, method: str) -> None:
-    """The runs of agno and Responses are resources below the path, so a GET may list them; MCP has a GET there."""
+    """The runs of agno are resources below the path, so a GET may list them; MCP has a GET there."""
     assert _other_method(library.load(profile)) == method
 
 
