@@ -22,7 +22,7 @@ class Run(BaseModel):
 
 def make_app(redis_port: int) -> FastAPI:
     app = FastAPI()
-    streams = ResumableStream(Redis(host="127.0.0.1", port=redis_port))
+    streams = ResumableStream(Redis(host="127.0.0.1", port=redis_port, max_connections=2000))
 
     @app.post("/runs")
     async def start(
