@@ -14,6 +14,7 @@ from itertools import pairwise
 from statistics import fmean
 from typing import Literal
 
+from harness.formatting import counted
 from harness.gate.change_points import begin_of, change_points
 from harness.gate.confidence_intervals import STARTED_MS, started_log
 from harness.gate.equivalence import USUAL_EFFECTS, Effects
@@ -90,9 +91,9 @@ def trend_of(history: Sequence[HistoryEntry], effects: Effects = USUAL_EFFECTS) 
 
 def _notes(entries: Sequence[HistoryEntry], left_out: int) -> Iterator[str]:
     if left_out:
-        yield f"{left_out} older tests had a different load or a different suite, and are left out"
+        yield f"{counted(left_out, 'older test')} with a different load or suite left out"
     if len(entries) < LEAST_TESTS:
-        yield f"{len(entries)} tests are too few for a trend: at least {LEAST_TESTS} are needed"
+        yield f"too few tests for a trend ({len(entries)}): at least {LEAST_TESTS} are needed"
     machines = list(dict.fromkeys(entry.machine for entry in entries if entry.machine))
     if len(machines) > 1:
         yield f"the tests ran on different machines, which may be the reason for a change: {', '.join(machines)}"

@@ -89,7 +89,7 @@ def test_a_steady_server_has_no_drift(tmp_path: Path) -> None:
 def test_a_young_history_says_so(tmp_path: Path) -> None:
     run("gate", write(tmp_path / "1.sqlite", 1, 300.0), "--baseline", "main", "--update-baseline")
     shown = run("trend", "main").output
-    assert "1 tests are too few for a trend: at least 8 are needed" in shown
+    assert "Too few tests for a trend (1): at least 8 are needed" in shown
     assert "No trend yet." in shown
 
 

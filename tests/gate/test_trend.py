@@ -93,7 +93,7 @@ def test_tests_with_a_different_load_are_left_out() -> None:
     trend = trend_of([*other, *entries[12:]])
     assert (len(trend.entries), trend.left_out) == (12, 12)
     assert all(not one.drifts for one in trend.trends)
-    assert any("12 older tests had a different load" in note for note in trend.notes)
+    assert any("12 older tests with a different load" in note for note in trend.notes)
 
 
 def test_a_change_of_the_machine_is_named() -> None:
@@ -106,7 +106,7 @@ def test_a_change_of_the_machine_is_named() -> None:
 def test_few_tests_are_too_few() -> None:
     trend = trend_of(history([1.0] * (LEAST_TESTS - 1)))
     assert trend.trends == ()
-    assert trend.notes == ("7 tests are too few for a trend: at least 8 are needed",)
+    assert trend.notes == ("too few tests for a trend (7): at least 8 are needed",)
 
 
 def test_a_metric_that_some_tests_lack_keeps_its_places() -> None:
