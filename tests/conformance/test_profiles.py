@@ -43,10 +43,9 @@ def test_a_sound_server_meets_all_that_its_api_promises(
     assert unmet == {}
     decided = {check.requirement.id for check in verdicts.checks if check.verdict in DECIDED}
     api = library.load(profile)
-    lacks_setting = (
-        {"auth.challenge", "auth.missing", "auth.bad", "auth.query-token"} if profile == "ag-ui" else set()
-    )
+    # AG-UI has no tokens here, and its runs are cancelled by a reader that leaves, of which no answer tells.
+    left_out = ("auth.", "cancel.") if profile == "ag-ui" else ()
     promised = {
         check.requirement.id for check in verdicts.checks if check.requirement.not_promised(api) is None
     }
-    assert promised - decided - lacks_setting == set()
+    assert [name for name in promised - decided if not name.startswith(left_out)] == []
