@@ -175,7 +175,7 @@ class Exchange:
     @property
     def events(self) -> tuple[DecodedFrame, ...]:
         """The frames for which a client dispatches an event."""
-        return self._decoded.event_frames
+        return self._decoded.event_frames if self.summary.events else ()  # it may have a million comments
 
     @recent(_first_event_bytes)
     def first_event(self) -> DecodedFrame | None:
@@ -192,7 +192,7 @@ class Exchange:
     @property
     def terminals(self) -> tuple[DecodedFrame, ...]:
         """The events that tell how the run ended."""
-        return tuple(event for event in self.events if event.is_terminal)
+        return tuple(event for event in self.events if event.is_terminal) if self.summary.terminals else ()
 
     @property
     def tokens(self) -> tuple[DecodedFrame, ...]:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.response import Response
+from harness.contract.evidence.document import excerpt
 from harness.contract.exchange import Ending
 from tests.contract.exchanges import (
     BODY,
@@ -281,3 +282,17 @@ def test_only_a_stream_that_ended_or_was_cut_by_the_harness_is_regular() -> None
     for ending in set(Ending) - {Ending.CUT, Ending.COMPLETE}:
         assert not replace(whole, ending=ending).is_regular
     assert not replace(open_ended, ending=Ending.COMPLETE).is_regular
+
+
+def test_a_response_without_an_event_is_not_decoded_frame_by_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have a million comments, and each rule would take seconds."""
+    comments = scripted((0, head(200, STREAM) + b":\n\n" * 100_000))
+    assert comments.summary.events == 0
+
+    def refuse(_: object) -> None:
+        raise AssertionError("decoded in full")
+
+    monkeypatch.setattr("harness.contract.decoding.response.Response.decode_in_full", refuse)
+    assert (comments.events, comments.terminals, comments.tokens, comments.text) == ((), (), (), "")
+    shown = excerpt(comments, base_url="http://127.0.0.1:9")
+    assert (shown["events"], shown["events_left_out"]) == ([], 0)

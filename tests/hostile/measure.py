@@ -195,9 +195,7 @@ def _suite_outcome(folder: Path, ran: _Ran) -> tuple[str, str]:
     path = folder / "out" / "results.sqlite"
     if not path.exists():
         said = ran.output.strip().splitlines()
-        if ran.code == 2 and said:
-            return f"not tested: {said[-1][:120]}", ""
-        return "no results", "no results file, and no sentence that says why"
+        return f"not tested: {said[-1][:120] if said else ''}", "nothing was tested"
     with Results(path) as results:
         checks = list(results.checks())
     counts = {verdict: sum(check.verdict == verdict for check in checks) for verdict in Verdict}

@@ -30,7 +30,8 @@ from harness.protocol.memory_cost import frame_cost
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
 _MOMENT_BYTES = 40  # of one arrival in a list
-_LINES_PER_EVENT = 20  # that take as long as an event
+_LINES_OF_EVENT = 8
+_LINES_PER_EVENT = 5  # that take as long as an event
 
 
 class FullDecoder:
@@ -107,7 +108,7 @@ class FullDecoder:
     @property
     def cost_in_events(self) -> int:
         """Its events, and those that would have taken as long as its lines: a response may consist of comments."""
-        return self.events + self._lines // _LINES_PER_EVENT
+        return self.events + max(0, self._lines - _LINES_OF_EVENT * self.events) // _LINES_PER_EVENT
 
     @property
     def held_bytes(self) -> int:

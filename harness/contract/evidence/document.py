@@ -131,7 +131,7 @@ def excerpt(
 
 def _excerpt(masked: Exchange, command: str, pointed_at: Collection[int]) -> dict[str, Any]:
     reads = tuple(masked.reads)
-    received = masked.frames
+    received = masked.frames if masked.summary.events or pointed_at else ()  # no event: a million comments
     here = _by_read(spans(reads, sorted(pointed_at)[:_MAX_POINTED_AT]))
     wire = _kept(len(reads), here)
     events = _kept(len(received), sorted(pointed_at)[:_MAX_POINTED_AT])

@@ -216,3 +216,12 @@ def test_what_is_decoded_again_counts_what_never_ended() -> None:
     exchange = scripted((0, head(200, STREAM)), (1, b":" + b"x" * 2**20))
     assert exchange._decoded.held_bytes > 2**20
     assert len(exchange.pending) == 1 + 2**20
+
+
+def test_lines_that_bring_no_event_count_as_events() -> None:
+    """They take time too: the responses of a suite share a number of events."""
+    decoder = FullDecoder()
+    decoder.feed(0, head(200, STREAM) + token(0) * 10)
+    assert decoder.cost_in_events == 10
+    decoder.feed(0, b":\n\n" * 1000)
+    assert 400 <= decoder.cost_in_events <= 410
