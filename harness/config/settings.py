@@ -202,6 +202,8 @@ class TargetSettings(StrictModel):
     resume_start: Literal["any", "replay", "tail"] = Field(default_factory=_default_resume_start)
     #: whether the server sends the events after Last-Event-ID; true makes that a MUST. By default as the profile says
     last_event_id: bool | None = Field(default_factory=_default_last_event_id)
+    #: for how long a key works after the end of its run, for example "24h"; the suite waits for it, 60 s at most
+    key_retention: Seconds | None = None
     #: the actions that cause the situations to test
     actions: Actions = Field(default_factory=Actions)
     #: how a run is cancelled; by default as the profile says
@@ -430,6 +432,7 @@ def expectations_from(settings: Mapping[str, Any]) -> Expectations:
         conflict=target["conflict"],
         resume_start=target["resume_start"],
         last_event_id=target.get("last_event_id"),
+        key_retention_s=target.get("key_retention"),
     )
 
 

@@ -42,3 +42,4 @@ class Expectations:
     conflict: Literal["any", "http-409", "event"] = "any"
     resume_start: Literal["any", "replay", "tail"] = "any"
     last_event_id: bool | None = None
+    key_retention_s: float | None = None

@@ -433,12 +433,14 @@ def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
 @rule(
     "resume.retention",
     Level.SHOULD,
-    "A key works at least until the end of the suite; for how long it was seen to work is reported",
+    "A key works at least until the end of the suite, or for as long as the target declares (then MUST); for how long "
+    "it was seen to work is reported",
     why="A client that is offline for a minute retries after it; if the key is forgotten, the action runs twice.",
     fix="Keep keys for as long as clients retry, for example 24 hours, and document for how long.",
     source="D 2.3",
     promise=(Capability.IDEMPOTENCY_KEY,),
+    escalates=lambda expect: expect.key_retention_s is not None,
 )
-def retention(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
+def retention(original: Exchange, early: Exchange, late: Exchange, *, expect: Expectations) -> RuleResult:
     """`early` and `late` are retries of a finished run: at once, and at the end of the suite."""
-    return require_resume(original, early) or retained(original, early, late)
+    return require_resume(original, early) or retained(original, early, late, expect.key_retention_s)

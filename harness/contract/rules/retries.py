@@ -113,22 +113,33 @@ def _may_have_come_first(joined: Exchange, original: Exchange) -> bool:
     return original.sequence[0] in joined.sequence[1:]
 
 
-def retained(original: Exchange, early: Exchange, late: Exchange) -> RuleResult:
-    """Whether `late` still resumes the run of `original`, as `early` did. The detail says after how long."""
+def retained(
+    original: Exchange, early: Exchange, late: Exchange, declared_s: float | None = None
+) -> RuleResult:
+    """Whether `late` still resumes the run of `original`, as `early` did. The detail says after how long.
+
+    declared_s: for how long the target says that keys work; a key may be forgotten after that.
+    """
     if late.timing.sent_ns is None:
         return inconclusive(f"the late retry could not be sent: {late.describe()}", Location(late))
     worked_s, age_s = (_age_s(original, retry) for retry in (early, late))
+    declared = "" if declared_s is None else f"; the target declares {declared_s:g} s (target.key_retention)"
     if difference := first_difference(original.sequence, late.sequence):
+        if declared_s is not None and age_s > declared_s:
+            return inconclusive(
+                f"the last retry was sent {age_s:.1f} s after the end of its run, when the key was forgotten{declared}",
+                Location(late),
+            )
         return failed(
             f"a retry {worked_s:.1f} s after the end of its run resumed it, one after {age_s:.1f} s did not: "
             f"{described_difference(late, difference)}; draft-ietf-httpapi-idempotency-key-header asks servers to "
-            "publish when keys expire",
+            f"publish when keys expire{declared}",
             Location(original),
             Location(late),
         )
     return passed(
         f"a key still resumed its run {age_s:.1f} s after the end, when the suite ended; whether it works for longer "
-        "was not tested"
+        f"was not tested{declared}"
     )
 
 

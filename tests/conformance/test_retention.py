@@ -1,0 +1,31 @@
+"""A target that declares for how long its keys work is held to that."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.conformance.scenarios.resume import retained_key
+from harness.contract.finding import Verdict
+from harness.contract.rules import resume
+from harness.reference.server import ServerSettings, running
+from harness.reference.settings import demo_config
+from harness.suite.scenario import ScenarioContext
+
+
+@pytest.mark.parametrize(("kept_s", "verdict"), [(0.5, Verdict.FAIL), (300, Verdict.PASS)])
+def test_a_key_that_is_forgotten_before_the_declared_time_is_found(kept_s: float, verdict: Verdict) -> None:
+    async def job() -> None:
+        async with running(ServerSettings(run_ttl_s=kept_s)) as server:
+            demo = demo_config(server.base_url, key_retention="3s")
+            context = ScenarioContext(Settings.model_validate(demo))
+            evidence = await context.run_once(retained_key)
+            finding = resume.retention(*evidence, expect=context.expect)
+            await context.close()
+        if finding.verdict is not Verdict.INCONCLUSIVE:  # the first retry may come late on a busy machine
+            assert finding.verdict is verdict, finding.detail
+        assert "3 s (target.key_retention)" in finding.detail or finding.verdict is Verdict.INCONCLUSIVE
+
+    asyncio.run(job())
