@@ -19,7 +19,7 @@ from tests.deploy.pod import BIN
 
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES = COMPOSE["services"]
-SETTINGS = tomllib.loads(COMPOSE["configs"]["settings"]["content"])
+SETTINGS = tomllib.loads((ROOT / COMPOSE["configs"]["settings"]["file"]).read_text(encoding="utf-8"))
 
 
 def check(document: dict[str, Any], folder: Path) -> int:
@@ -65,15 +65,20 @@ def test_every_service_is_confined_and_reads_its_files_where_they_are(name: str)
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
-    paths = {one["target"] for one in service["configs"]}
-    paths |= {f"/run/secrets/{one['target']}" for one in service["secrets"]}
+    assert "HARNESS_TARGET__TOKEN" in service["environment"]
     options = parsed(service["command"])
     if options["_verb"] != "serve":
-        assert {str(options["config"]), str(options["token_file"])} == paths
+        assert [str(options["config"])] == [one["target"] for one in service["configs"]]
+
+
+def test_nothing_is_written_into_a_read_only_root_before_the_start() -> None:
+    """Inline configs and secrets of variables would be: engines refuse that."""
+    assert {tuple(one) for one in COMPOSE["configs"].values()} == {("file",)}
+    assert "secrets" not in COMPOSE
 
 
 def test_the_settings_are_those_of_the_embedded_server() -> None:
-    settings = settings_alone(SETTINGS, "compose.yaml")
+    settings = settings_alone(SETTINGS, "deploy/demo.toml")
     assert settings.target.token is None
     assert settings.target.organization_id in DEMO_PRINCIPALS.values()
     actions = demo_config(None)["target"]["actions"]
