@@ -22,7 +22,9 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[LoadSettings]
         monkeypatch.delenv(name)
     made: list[LoadSettings] = []
 
-    def run_load(settings: Settings, _out: Path | None, *_artifacts_and_baseline: Any) -> int:
+    def run_load(
+        settings: Settings, _out: Path | None, *_artifacts_and_baseline: Any, **_workers: Any
+    ) -> int:
         made.append(settings.load)
         return 0
 

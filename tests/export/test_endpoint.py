@@ -27,7 +27,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The endpoints that `harness load` would have used."""
     made: list[str | None] = []
 
-    def run_load(settings: Settings, *_: object) -> int:
+    def run_load(settings: Settings, *_: object, **__: object) -> int:
         made.append(settings.export.otlp_endpoint)
         return 0
 

@@ -189,9 +189,13 @@ def make_authority(folder: Path, *names: str) -> Authority:
         subprocess.run([openssl, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
     new_key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    run("req", "-x509", *new_key, "-days", "2", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    may_sign = ("-addext", "keyUsage=critical,keyCertSign")  # required since Python 3.13
+    ca = ("-days", "2", "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.pem")
+    run("req", "-x509", *new_key, *may_sign, *ca)
     run("req", *new_key, "-subj", "/CN=server", "-keyout", "server.key", "-out", "server.csr")
-    (folder / "names").write_text(f"subjectAltName={','.join(names)}\n")
+    (folder / "names").write_text(
+        f"subjectAltName={','.join(names)}\nauthorityKeyIdentifier=keyid\nsubjectKeyIdentifier=hash\n"
+    )
     issue = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
     run("x509", "-req", "-in", "server.csr", *issue, "-out", "server.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
