@@ -24,7 +24,7 @@ _Path = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One event: its type, and its data if they are a JSON object. literal: its data if they are no JSON."""
+    """One event: its type, and its data if they are a JSON object. literal: its data if they are not JSON."""
 
     kind: str
     data: Mapping[str, Any] | None
@@ -58,7 +58,7 @@ def _order(ids: Sequence[str]) -> str:
 
 
 def _with_placeholder(body: Mapping[str, Any]) -> Any:
-    """The body with `${prompt}` in place of what was asked: the last text of a usual name, else the longest one."""
+    """The body with `${prompt}` in place of the prompt: the last text of a usual name, else the longest one."""
     texts = [(path, text) for path, text in _leaves(body) if isinstance(text, str) and text]
     named = [one for one in texts if one[0][-1] in _PROMPT_NAMES]
     chosen = named[-1] if named else max(texts, key=lambda one: len(one[1]), default=None)
