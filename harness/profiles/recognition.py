@@ -19,7 +19,8 @@ _PLACEHOLDER = re.compile(r"\$\{(\w+)\}")
 class RecognizedRequest:
     """A request in the words of a profile.
 
-    variables: values of what the profile needs. prompt: what the run is to answer. further: members of the body that the profile's own request does not have.
+    variables: values of what the profile needs. prompt: what the run is to answer. further: members of the
+    body that the profile's own request does not have.
     """
 
     profile: Profile
