@@ -41,8 +41,8 @@ _COLUMNS = {
 }
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
-_NOT_SET_UP = {"replica", "workflow"}
-"""Areas that need several servers, or an action that recalls what came before."""
+_NOT_SET_UP = {"replica", "restart", "workflow"}
+"""Areas that need several servers, a command that restarts one, or an action that recalls what came before."""
 _DOCUMENT = "check.json"
 _TIMEOUT_S = 900
 _LOAD = ("--users", "3", "--duration", "10s")
