@@ -6,12 +6,14 @@ limited in its length, its depth and its `_growth`, so that it takes about as lo
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
 import jmespath
 from jmespath.exceptions import JMESPathError
+from jmespath.parser import ParsedResult
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -36,7 +38,9 @@ class Expression:
         if len(text) > MAX_CHARACTERS:
             raise ValueError(f"the expression {shown} has more than {MAX_CHARACTERS:,} characters")
         try:
-            self._compiled = jmespath.compile(text)
+            self._compiled = _parsed(text)
+        except PendingDeprecationWarning:
+            raise ValueError(f"{shown}: `…` is for values in JSON: write a text as '…'") from None
         except (JMESPathError, ValueError) as problem:  # ValueError: a number of 5,000 digits
             reason = str(problem).splitlines()[0].rstrip(".:")
             raise ValueError(f"{shown} is not a JMESPath expression: {reason}") from None
@@ -114,6 +118,17 @@ class Expression:
 
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
+
+
+def _parsed(text: str) -> ParsedResult:
+    """The expression. Raises PendingDeprecationWarning for a literal that is not JSON.
+
+    The library would take it for a text, a form that JMESPath has given up (JEP-12): `True` would equal no value that
+    an event has. In Python 3.13 a deep literal that stays open is such a text; before, it is a RecursionError.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "deprecated string literal", PendingDeprecationWarning)
+        return jmespath.compile(text)
 
 
 def _compiled(value: Any) -> Expression:

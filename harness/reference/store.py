@@ -108,9 +108,14 @@ class SqliteStore:
     def __init__(self, path: str) -> None:
         try:
             self._database = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = OFF")  # survives a killed process, not a power cut
-            self._database.executescript(_SCHEMA)
+            try:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                # Survives a killed process, not a power cut.
+                self._database.execute("PRAGMA synchronous = OFF")
+                self._database.executescript(_SCHEMA)
+            except BaseException:
+                self._database.close()
+                raise
         except sqlite3.Error as problem:
             raise OSError(f"cannot open the store {path}: {problem}") from None
         self._version = -1

@@ -57,6 +57,15 @@ def test_what_is_no_expression(text: str) -> None:
         Expression(text)
 
 
+@pytest.mark.parametrize("text", ["data.final == `True`", "data.a.b == `x`", "`[`", "data.n == `3` && `yes`"])
+@pytest.mark.filterwarnings("ignore")  # as outside pytest
+def test_a_literal_that_is_not_json_is_refused(text: str) -> None:
+    """jmespath would read a text: `True` would equal no truth value of an event."""
+    for _ in range(2):  # the library caches
+        with pytest.raises(ValueError, match="`…` is for values in JSON: write a text as '…'"):
+            Expression(text)
+
+
 DOUBLED = " | ".join(["[@, @]"] * 7)
 STRANGERS = {
     "long": ("a" * 1001, "has more than 1,000 characters"),
@@ -65,7 +74,7 @@ STRANGERS = {
     "parentheses, few": ("(" * 29 + "!a" + ")" * 29, ""),
     "negations": ("!" * 900 + "a", "is nested more than 30 levels deep"),
     "pipes": ("|".join("a" * 400), "is nested more than 30 levels deep"),
-    "a deep literal": ("`" + "[" * 990 + "`", "is nested more than 30 levels deep"),
+    "a deep literal": ("`" + "[" * 990 + "`", "is nested more than 30 levels deep|is for values in JSON"),
     "lists that stay open": ("[" * 900, "is nested more than 30 levels deep"),
     "a number of 900 digits": (f"a[{'9' * 900}]", ""),
     "lists doubled": (DOUBLED, "more than 100 times as large"),

@@ -107,6 +107,15 @@ def test_a_store_that_cannot_be_opened_is_an_os_error(tmp_path: Path) -> None:
         open_store(f"sqlite:{tmp_path}/missing/runs.db")
 
 
+def test_a_store_that_is_another_kind_of_file_is_closed_again(tmp_path: Path) -> None:
+    (tmp_path / "runs.db").write_bytes(b"<html>" * 200)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(OSError, match="file is not a database") as refused:
+        open_store(f"sqlite:{tmp_path}/runs.db")
+    assert refused.value.__traceback__ is not None, "its frames still have the connection"
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
+
+
 def registry(store: SqliteStore, owner: str) -> SharedRegistry:
     return SharedRegistry(store, owner=owner, generation=1, ttl_s=60, max_runs=10)
 

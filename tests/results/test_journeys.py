@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,11 +37,12 @@ def batch() -> StatsBatch:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
+def results(tmp_path: Path) -> Iterator[Results]:
     with ResultsWriter(tmp_path / "results.sqlite") as writer:
         batch().write_to(writer, "w")
         writer.set_open("w", {})
-    return Results(writer.path)
+    with Results(writer.path) as results:
+        yield results
 
 
 def test_names() -> None:

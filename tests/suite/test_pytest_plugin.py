@@ -8,6 +8,7 @@ import sqlite3
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -341,7 +342,7 @@ def test_distributed_or_not_the_verdicts_are_the_same(config: Path, plain: Suite
     assert_well_formed(document)
     assert verdicts(document) == verdicts(first)
     assert "conformance by area" in done.output
-    with sqlite3.connect(config.parent / "results.sqlite") as results:
+    with closing(sqlite3.connect(config.parent / "results.sqlite")) as results:
         stored = dict(results.execute("SELECT id, verdict FROM checks"))
         kept = {name for (name,) in results.execute("SELECT id FROM exchanges")}
     assert stored == verdicts(document)
@@ -585,7 +586,7 @@ def test_no_token_is_in_anything_that_is_left_behind(tmp_path: Path) -> None:
         assert secret not in done.output
         for path in left:
             assert secret.encode() not in path.read_bytes(), path
-        with sqlite3.connect(out / "results.sqlite") as results:
+        with closing(sqlite3.connect(out / "results.sqlite")) as results:
             assert secret not in "\n".join(results.iterdump())
     came, went = recorded(out / "results.sqlite")
     assert TOKEN.encode() not in came + went
