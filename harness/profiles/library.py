@@ -63,7 +63,13 @@ def source(name_or_path: str) -> tuple[str, str]:
 def load(name_or_path: str) -> Profile:
     """The profile of this name, or in this file. Raises SettingsError with the place and what is wrong there."""
     text, label = source(name_or_path)
-    return parse(text, label)
+    profile = parse(text, label)
+    if profile.name == WORKFLOW_ACTIONS and name_or_path not in _shipped():
+        raise SettingsError(
+            f"{label}: name: {WORKFLOW_ACTIONS} is the harness's own profile, whose events are not read by [events]; "
+            "use a different name"
+        )
+    return profile
 
 
 @lru_cache(maxsize=1)

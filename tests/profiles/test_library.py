@@ -72,6 +72,18 @@ def test_a_file_of_the_user(tmp_path: Path) -> None:
     assert profile.capabilities == {Capability.OUTCOME, Capability.END}
 
 
+def test_the_name_of_the_profile_with_a_reader_of_its_own_is_refused(tmp_path: Path) -> None:
+    """Its reader would ignore the file's [events]."""
+    path = tmp_path / "mine.toml"
+    path.write_text(MINIMAL.replace("mine", "workflow-actions"))
+    with pytest.raises(SettingsError) as problem:
+        library.load(str(path))
+    assert str(problem.value) == (
+        f"the profile {path}: name: workflow-actions is the harness's own profile, whose events are not read by "
+        "[events]; use a different name"
+    )
+
+
 def test_a_profile_of_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """The package harness.profiles.shipped stands in for another one."""
     point = EntryPoint("agno", "harness.profiles.shipped", library.ENTRY_POINTS)

@@ -43,7 +43,15 @@ def _too_late(cancelled: Cancelled) -> RuleResult | None:
 
 
 def _is_earlier(reader: Exchange, answer: Exchange) -> bool:
-    return reader.over_ns is not None and reader.over_ns <= answer.timing.ended_ns
+    """Whether the run was over before the answer arrived, which is before the harness noticed its end."""
+    return reader.over_ns is not None and reader.over_ns <= _answered_ns(answer)
+
+
+def _answered_ns(answer: Exchange) -> int:
+    """When the answer arrived; where a reader cancels by disconnecting, when it did."""
+    cancel = answer.profile.cancel
+    by_request = cancel is not None and cancel.request is not None
+    return answer.head_ns if by_request and answer.head_ns is not None else answer.timing.ended_ns
 
 
 def _refused(cancelled: Cancelled) -> RuleResult | None:

@@ -6,6 +6,7 @@ import pytest
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Budgets, Expectations
+from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
 from harness.contract.rules.cancel import Cancelled
 from harness.profiles import library
@@ -143,6 +144,34 @@ CASES: list[Case] = [
     ),
     case(cancel.other_organization, FINISHED, REFUSED, of(STOPPED), is_=INCONCLUSIVE, says="ended before"),
 ]
+
+
+NOTICED_LATE = reply(202, b"{}", profile=API, sent_ms=12.0, ended_ms=8.0)
+"""Its head arrives 12 ms after the run's request was sent; the harness notices its end at 20 ms."""
+LEFT = library.parse(library.default_profile().source + "[cancel]\ndisconnect = true\n", "the profile")
+CUT_AT_30 = run(token(0), ending=Ending.CUT, detail="cut by the harness", ended_ms=30, profile=LEFT)
+
+
+@pytest.mark.parametrize(
+    ("done_ms", "answer", "verdict"),
+    [
+        (11, NOTICED_LATE, INCONCLUSIVE),
+        (13, NOTICED_LATE, FAIL),
+        (13, CUT_AT_30, INCONCLUSIVE),  # a reader that disconnects, whose stream began long before
+        (31, CUT_AT_30, FAIL),
+    ],
+)
+def test_a_run_is_over_too_early_only_before_the_answer_arrives(
+    done_ms: float, answer: Exchange, verdict: Verdict
+) -> None:
+    """What the harness notices late hides no wrong end."""
+    ended = run(token(0), done(1), at=(0, done_ms), profile=answer.profile)
+    check(case(cancel.one_outcome, of(ended, answer=answer), is_=verdict, says="ended"))
+    own = of(STOPPED)
+    if answer is NOTICED_LATE:
+        refused = replace(answer, label="the request of another organization to cancel it")
+        expected = INCONCLUSIVE if verdict is INCONCLUSIVE else PASS
+        check(case(cancel.other_organization, ended, refused, own, is_=expected, says="ended"))
 
 
 @pytest.mark.parametrize("example", CASES, ids=str)
