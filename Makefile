@@ -22,7 +22,7 @@ help:
 	@echo "make format           fix style and formatting"
 	@echo "make mutants          run the suite against every defect of the embedded server (the kill matrix)"
 	@echo "make hostile          test suite and load against every hostile server (hours)"
-	@echo "make robustness       do the same and write docs/robustness.md"
+	@echo "make robustness       do the same and write docs/robustness.md (hours)"
 	@echo "make real             install servers that others wrote, test them, and write docs/real-servers.md (TARGETS='agno ag-ui')"
 	@echo "make guard            fail if the harness became slower; CI runs this part of the benchmarks"
 	@echo "make bench            compare speed with other clients and update docs/performance.md (QUICK=1: shorter, print only)"
@@ -100,7 +100,7 @@ hostile: $(VENV)/.dev
 	$(BIN)/python -m pytest -m hostile tests/hostile
 
 robustness: $(VENV)/.dev
-	$(BIN)/python -m scripts.write_robustness
+	$(BIN)/python -m scripts.write_robustness --run
 
 # For resumable-stream, Redis is installed if that is possible without a question.
 real: $(VENV)/.dev

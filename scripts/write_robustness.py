@@ -1,10 +1,10 @@
-"""Runs suite and load against hostile servers, and writes docs/robustness.md.
+"""Writes docs/robustness.md from kept runs of suite and load against hostile servers; with --run makes them, for hours.
 
-    python -m scripts.write_robustness [--jobs N] [--again] [--page] [PART OF A NAME ...]
+    python -m scripts.write_robustness [--run [--jobs N] [--again] [PART OF A NAME ...]]
 
-Without names it runs all; otherwise those whose name contains one of them, and the page says how many. Each run is
-kept in build/robustness/ at its end: the next call runs what is left and what did not hold. --jobs: how many
-run at the same time (as many as cores). --again: forget what is kept. --page: run nothing, write the page.
+Without --run it only writes the page. With it, it first runs what is left and what did not hold: without names of all
+behaviours, otherwise of those whose name contains one of them, and the page says how many. Each run is kept in
+build/robustness/ at its end.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _HEAD = """\
 # Robustness
 
 A harness is pointed at servers that misbehave. Limits bound the time and the memory of suite and load, and results say
-what was not seen. `python -m scripts.write_robustness` measures that with the hostile servers of `tests/hostile/`, and
+what was not seen. `make robustness` measures that with the hostile servers of `tests/hostile/`, for hours, and
 writes this page; `make hostile` runs all of them as tests.
 
 ## What is bounded
@@ -178,20 +178,34 @@ def _certificate(folder: Path) -> Path:
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code: 0 if every kept run held, 1 if not, 2 if it cannot begin."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--again", action="store_true")
-    parser.add_argument("--page", action="store_true")
+    parser = argparse.ArgumentParser(
+        prog="python -m scripts.write_robustness",
+        description="Write docs/robustness.md from the kept runs. With --run, make the runs that are left first: "
+        "all of them take hours and every core.",
+    )
+    parser.add_argument(
+        "names", nargs="*", help="with --run: only behaviours whose name contains one of these"
+    )
+    parser.add_argument("--run", action="store_true", help="make the runs that are left; takes hours")
+    parser.add_argument("--jobs", type=int, help="with --run: runs at the same time (as many as cores)")
+    parser.add_argument("--again", action="store_true", help="with --run: forget the kept runs first")
     given = parser.parse_args(arguments)
+    if not given.run and (given.names or given.again or given.jobs is not None):
+        parser.error("names, --jobs and --again need --run, which makes runs and takes hours")
     names = [name for name in CORPUS if not given.names or any(part in name for part in given.names)]
     try:
         with alone(KEPT.with_name("lock")):
             if given.again:
                 KEPT.unlink(missing_ok=True)
             kept = KeptRuns(KEPT)
-            if not given.page:
-                run_left(names, kept, given.jobs)
+            if given.run:
+                run_left(names, kept, given.jobs or os.cpu_count() or 1)
+            elif not kept.of(CORPUS):
+                print(
+                    f"{KEPT} has no runs for the page: make them with --run, which takes hours.",
+                    file=sys.stderr,
+                )
+                return 2
             write_page(kept)
     except BlockingIOError:
         print(f"Another process measures here ({KEPT.parent}): wait for it, or end it.", file=sys.stderr)

@@ -10,6 +10,7 @@ import pytest
 from harness.gate.equivalence import Effects
 from harness.gate.history import HistoryEntry, RecordedValue
 from harness.gate.trend import LEAST_TESTS, Trend, trend_of
+from tests.docs.pages import ROOT
 
 STEADY = ("ttft_p95_ms", "inter_token_p50_ms", "duration_p50_ms", "duration_p95_ms")
 
@@ -49,6 +50,25 @@ def test_ten_steps_of_4_percent_are_one_drift_that_began_with_the_first(each: in
     assert drift.verdict == "worse"
     assert abs(drift.began - 10) <= 2
     assert drift.after / drift.before > 1.25
+
+
+@pytest.mark.parametrize(
+    ("noise", "each", "off"),
+    [(0.01, 1, 1), (0.02, 1, 1), (0.01, 3, 3), (0.02, 3, 3), (0.04, 1, 6), (0.04, 3, 6)],
+)
+def test_the_begin_is_as_exact_as_page_and_documentation_say(noise: float, each: int, off: int) -> None:
+    """off: tests between the true begin and the one found, at most."""
+    steps = [1.04**step for step in range(1, 11) for _ in range(each)]
+    for seed in range(3):
+        trend = trend_of(history([1.0] * 10 + steps, sd=noise, seed=seed))
+        began = next(drift.began for one in trend.trends if one.name == "ttft_p50_ms" for drift in one.drifts)
+        assert abs(began - 10) <= off
+    promise = (
+        "With noise of 2% or less from test to test, it is right to within one test, and up to three tests early if "
+        "the level changes only every third test; with noise of 4%, it is up to six tests off."
+    )
+    for page in ("docs/gate.md", "reports/templates/trend.html.j2"):
+        assert promise in " ".join((ROOT / page).read_text(encoding="utf-8").split()), page
 
 
 def test_a_step_is_found_with_its_commit() -> None:

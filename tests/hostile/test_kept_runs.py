@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,54 @@ def test_the_digest_changes_with_the_sources(tmp_path: Path) -> None:
     before = sources_digest(tmp_path)
     source.write_text("2")
     assert sources_digest(tmp_path) != before
+
+
+@pytest.fixture
+def kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The behaviours that a call would run."""
+    asked: list[str] = []
+
+    def note(names: Sequence[str], kept: KeptRuns, jobs: int) -> None:
+        assert jobs >= 1
+        asked.extend(names)
+
+    monkeypatch.setattr(write_robustness, "KEPT", tmp_path / "build" / "runs.jsonl")
+    monkeypatch.setattr(write_robustness, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(write_robustness, "run_left", note)
+    return asked
+
+
+def test_only_the_page_is_written_unless_runs_are_asked_for(
+    kept_here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert write_robustness.main([]) == 2
+    assert "has no runs for the page" in capsys.readouterr().err
+    assert not write_robustness.PAGE.exists(), "an empty page would replace the figures"
+    KeptRuns(write_robustness.KEPT).add(run(next(iter(CORPUS)), "load"))
+    assert write_robustness.main([]) == 0
+    assert kept_here == []
+    assert "Of these, 1 were made" in write_robustness.PAGE.read_text(encoding="utf-8")
+    assert write_robustness.main(["--run", "tls"]) == 0
+    assert kept_here == [name for name in CORPUS if "tls" in name] != []
+
+
+@pytest.mark.parametrize("given", [["tls"], ["--again"], ["--jobs", "2"]])
+def test_what_is_about_runs_needs_them(
+    kept_here: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], given: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        write_robustness.main(given)
+    assert refused.value.code == 2
+    assert "need --run" in capsys.readouterr().err
+    assert (kept_here, list(tmp_path.iterdir())) == ([], [])
+
+
+def test_the_help_says_that_runs_take_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        write_robustness.main(["--help"])
+    assert "all of them take hours" in " ".join(capsys.readouterr().out.split())
+    makefile = (write_robustness.PAGE.parents[1] / "Makefile").read_text(encoding="utf-8")
+    assert "-m scripts.write_robustness --run\n" in makefile
 
 
 def test_the_page_says_what_was_run_and_what_did_not_hold() -> None:
