@@ -27,6 +27,7 @@ from harness.results.metrics import (
 )
 from harness.results.reader import Results
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
+from harness.results.trace_url import is_trace_url
 
 from .charts import TrafficSecond, over_time, percentile_curve, traffic
 from .heatmap import heat_map
@@ -196,7 +197,16 @@ def _waterfall(results: Results, first_second: int) -> Iterator[Chart]:
         f"The runs with the longest duration, from when they were due to their terminal event. {scope} Streams "
         "without a terminal event have no duration; the ledger counts them. The thin line is as long as the run's "
         "largest gap between tokens. It starts at the first token, because the position of the gap is not recorded.",
+        _trace_url(results),
     )
+
+
+def _trace_url(results: Results) -> str | None:
+    """The setting report.trace_url of the test; None without one. A file from someone else could have any text."""
+    value: Any = results.manifest.get("settings")
+    for name in ("report", "trace_url"):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if is_trace_url(value) else None
 
 
 def _seconds(results: Results) -> dict[int, TrafficSecond]:

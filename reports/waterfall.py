@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, new_figure
 from harness.results.records import StreamRecord
+from harness.results.trace_url import trace_address
 
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
@@ -64,8 +66,13 @@ def _phase_ends(row: StreamRecord) -> Iterator[tuple[str, float | None]]:
     yield "stream", row.duration_ms
 
 
-def waterfall(rows: Sequence[StreamRecord], first_second: int, caption: str) -> Chart:
-    """The chart of the rows, not empty, slowest first. first_second: epoch second of the load's start."""
+def waterfall(
+    rows: Sequence[StreamRecord], first_second: int, caption: str, trace_url: str | None = None
+) -> Chart:
+    """The chart of the rows, not empty, slowest first. first_second: epoch second of the load's start.
+
+    trace_url: the template of the address to which trace ids link.
+    """
     figure, axes = new_figure(left=0.12, height_in=0.95 + 0.36 * len(rows), labelled=True)
     longest = max(row.duration_ms or 0.0 for row in rows)
     for place, row in enumerate(rows):
@@ -105,9 +112,9 @@ def waterfall(rows: Sequence[StreamRecord], first_second: int, caption: str) -> 
         ),
         (
             "run", "journey", "due, since start", "connect", "response head", "first event", "first token",
-            "largest gap", "end", "tokens", "violations", "outcome", "run id",
+            "largest gap", "end", "tokens", "violations", "outcome", "run id", "trace id",
         ),
-        tuple(_cells(place, row, first_second) for place, row in enumerate(rows, start=1)),
+        tuple(_cells(place, row, first_second, trace_url) for place, row in enumerate(rows, start=1)),
     )  # fmt: skip
 
 
@@ -138,7 +145,16 @@ def _outcome(row: StreamRecord) -> str:
     return row.outcome if row.reason is None else f"{row.outcome}, failed"
 
 
-def _cells(place: int, row: StreamRecord, first_second: int) -> tuple[str, ...]:
+def _trace(row: StreamRecord, trace_url: str | None) -> str:
+    if row.trace_id is None:
+        return NOTHING
+    if trace_url is None:
+        return row.trace_id
+    address = trace_address(trace_url, row.trace_id)
+    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(address, row.trace_id)
+
+
+def _cells(place: int, row: StreamRecord, first_second: int, trace_url: str | None) -> tuple[str, ...]:
     return (
         str(place),
         f"{row.journey}, {row.step}",
@@ -153,4 +169,5 @@ def _cells(place: int, row: StreamRecord, first_second: int) -> tuple[str, ...]:
         count(row.violations),
         _outcome(row),
         NOTHING if row.run_id is None else bounded(visible(row.run_id), 60),
+        _trace(row, trace_url),
     )

@@ -57,6 +57,7 @@ _TITLES = {
     "export": "See [metrics.md](metrics.md).",
     "scrape": "The server's own metrics, read once a second during a load and drawn in the report under the time to "
     "the first token. A scrape that fails is named once, and nothing else changes.",
+    "report": "What the report links to; see [how-to.md](how-to.md#find-the-trace-of-a-slow-run).",
 }
 #: Flags with a different name than their setting.
 _FLAGS = {

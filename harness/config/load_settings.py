@@ -181,6 +181,8 @@ class LoadSettings(StrictModel):
     processes: int = Field(1, ge=1)
     #: the number of stream rows to keep; counts and histograms include all streams
     keep_streams: int = Field(1_000_000, ge=0, le=_MOST_STREAMS)
+    #: whether each request has a traceparent field with the trace id of its journey; target.headers may have another
+    traceparent: bool = True
     #: conditions that abort the load, for example ["error_rate > 20% for 10s"]
     abort_on: AbortConditions = ()
     #: the relative weights of the journeys; a journey with the weight 0 does not run

@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
 from harness.config.parsing import Seconds, StrictModel, base_url, parse_share, told
+from harness.config.report_settings import ReportSettings
 from harness.config.scrape_settings import ScrapeSettings
 from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
 from harness.contract.decoding.memory import DEFAULT_TOTAL_BYTES, KEPT_EVENTS, MemoryBudget
@@ -378,6 +379,7 @@ class Settings(BaseSettings):
     gate: GateSettings = Field(default_factory=GateSettings)
     export: ExportSettings = Field(default_factory=ExportSettings)
     scrape: ScrapeSettings = Field(default_factory=ScrapeSettings)
+    report: ReportSettings = Field(default_factory=ReportSettings)
     limits: LimitSettings = Field(default_factory=LimitSettings)
 
     @field_validator("objectives", mode="before")

@@ -102,6 +102,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("violations", "integer", "violations", "Number of requirements that the stream violated"),
     Column("idempotency_key", "text", "", "Idempotency-Key of the request", nullable=True),
     Column("run_id", "text", "", "Run id from the server", nullable=True),
+    Column("trace_id", "text", "", "Trace id in the traceparent field of the request", nullable=True),
 )
 """All columns, in order."""
 

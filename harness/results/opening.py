@@ -20,9 +20,7 @@ from harness.file_kinds import kind_problem
 from harness.results.schema import (
     CELL_BYTES,
     OWN_INDEXES,
-    SCHEMA_VERSION,
-    TABLES,
-    TABLES_WITHOUT_TOTALS,
+    TABLES_OF,
     ResultsError,
     readable_version,
 )
@@ -138,11 +136,11 @@ def _foreign(path: Path, kind: object, name: object) -> str:
     )
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=len(TABLES_OF))
 def _expected_schema(version: int) -> dict[str, tuple[str, str, str]]:
     """Every entry of a results file's schema: kind, table and words of its SQL, by name."""
     with closing(sqlite3.connect(":memory:")) as database:
-        database.executescript(TABLES if version == SCHEMA_VERSION else TABLES_WITHOUT_TOTALS)
+        database.executescript(TABLES_OF[version])
         for statement in OWN_INDEXES.values():
             database.execute(statement)
         rows = database.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")

@@ -28,7 +28,7 @@ from harness.results.records import (
     StreamRecord,
     ViolationRecord,
 )
-from harness.results.schema import WITHOUT_TOTALS, ResultsError
+from harness.results.schema import WITHOUT_TOTALS, WITHOUT_TRACES, ResultsError
 from harness.results.stored_histograms import (
     HistogramPart,
     MetricSums,
@@ -59,7 +59,7 @@ class FailureReason:
 
 
 _OF_JOURNEY = is_of("journey", "?1")
-_STREAMS = f"SELECT {', '.join(STREAM_COLUMNS)} FROM streams"  # noqa: S608 - our own column names
+_STREAM_VALUES = ", ".join(STREAM_COLUMNS)
 
 
 class Results:
@@ -120,15 +120,22 @@ class Results:
             self.ledger()[outcome] for outcome in _TESTED_OUTCOMES
         )
 
+    @property
+    def _streams(self) -> str:
+        values = _STREAM_VALUES
+        if self.schema_version <= WITHOUT_TRACES:
+            values = values.replace("trace_id", "NULL")
+        return f"SELECT {values} FROM streams"  # noqa: S608 - our own column names
+
     def streams(self) -> Iterator[StreamRecord]:
         """The stored streams by intended start."""
-        for row in self._database.rows(f"{_STREAMS} ORDER BY intended_ns, id"):
+        for row in self._database.rows(f"{self._streams} ORDER BY intended_ns, id"):
             yield StreamRecord(**dict(zip(STREAM_COLUMNS, row, strict=True)))
 
     def longest_streams(self, limit: int) -> list[StreamRecord]:
         """The stored streams with the longest duration, longest first, without warm-up."""
         query = (
-            f"{_STREAMS} WHERE duration_ms IS NOT NULL AND intended_ns >= ?1 "
+            f"{self._streams} WHERE duration_ms IS NOT NULL AND intended_ns >= ?1 "
             "ORDER BY duration_ms DESC, id LIMIT ?2"
         )
         first_ns = (self.measured_from or 0) * 1_000_000_000

@@ -36,7 +36,8 @@ class StreamRecord:
     clock, epoch nanoseconds; sent_ns is None when nothing was sent. outcome: an ending of the ledger, or "in
     flight". reason: why it failed; None when it ended as its step expects; begins with HARNESS_FAULT when a fault
     of the harness kept it from being judged. *_ms: see harness.results.metrics; None where not measured.
-    violations: requirements that the rules found broken in it. id: row number, assigned on writing.
+    trace_id: 32 hexadecimal digits, of the traceparent field of its request. violations: requirements that the rules
+    found broken in it. id: row number, assigned on writing.
     """
 
     journey: str
@@ -59,6 +60,7 @@ class StreamRecord:
     tokens: int = 0
     idempotency_key: str | None = None
     run_id: str | None = None
+    trace_id: str | None = None
     violations: int = 0
     id: int | None = None
 

@@ -10,10 +10,12 @@ from harness.errors import HarnessError
 RESULTS_FILE = "results.sqlite"
 """The name of the results file in the folder of a test."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """`PRAGMA user_version` of every results file that is written. Change it with every change of TABLES."""
+WITHOUT_TRACES = 4
+"""The version before, which is still read: its streams have no trace id."""
 WITHOUT_TOTALS = 3
-"""The version before, which is still read: it has no TOTALS and no SCRAPES."""
+"""The version before that, which is still read: it has no TOTALS and no SCRAPES either."""
 APPLICATION_ID = 0x41525248
 """`PRAGMA application_id` of every results file: "ARRH"."""
 BUSY_TIMEOUT_S = 30.0
@@ -35,14 +37,14 @@ CREATE TABLE scrapes (
 """
 """The server's own metrics."""
 
-TABLES_WITHOUT_TOTALS = """
+_OTHERS = """
 CREATE TABLE manifest (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY, journey TEXT NOT NULL, step TEXT NOT NULL, worker TEXT NOT NULL,
     intended_ns INTEGER NOT NULL, sent_ns INTEGER, outcome TEXT NOT NULL, status INTEGER, reason TEXT,
     connect_ms REAL, head_ms REAL, first_event_ms REAL, ttft_ms REAL, service_ttft_ms REAL,
     duration_ms REAL, resume_ms REAL, stall_ms REAL, events INTEGER NOT NULL, tokens INTEGER NOT NULL,
-    idempotency_key TEXT, run_id TEXT, violations INTEGER NOT NULL,
+    idempotency_key TEXT, run_id TEXT,{trace_id} violations INTEGER NOT NULL,
     sample_priority REAL NOT NULL DEFAULT 0) STRICT;
 CREATE TABLE histograms (
     metric TEXT, journey TEXT, second INTEGER, worker TEXT, histogram BLOB NOT NULL,
@@ -78,7 +80,10 @@ CREATE TABLE exchanges (
     id TEXT PRIMARY KEY, scenario TEXT NOT NULL, label TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 """
 
-TABLES = TABLES_WITHOUT_TOTALS + TOTALS + SCRAPES
+TABLES = _OTHERS.format(trace_id=" trace_id TEXT,") + TOTALS + SCRAPES
+_OLDER = _OTHERS.format(trace_id="")
+TABLES_OF = {WITHOUT_TOTALS: _OLDER, WITHOUT_TRACES: _OLDER + TOTALS + SCRAPES, SCHEMA_VERSION: TABLES}
+"""The tables of each version that is read."""
 
 OWN_INDEXES = {"streams_by_priority": "CREATE INDEX streams_by_priority ON streams (sample_priority)"}
 """Indexes that a writer adds only if it needs them."""
@@ -103,7 +108,7 @@ def readable_version(db: sqlite3.Connection, path: Path, *, tables: int) -> int:
 
     Raises ResultsError for any other file.
     """
-    version = _version(db, path, tables, (WITHOUT_TOTALS, SCHEMA_VERSION))
+    version = _version(db, path, tables, tuple(TABLES_OF))
     if version is None:
         raise ResultsError(f"not a results file (empty): {path}")
     return version
@@ -128,4 +133,5 @@ def _version(db: sqlite3.Connection, path: Path, tables: int, accepted: tuple[in
 def _knows(accepted: tuple[int, ...]) -> str:
     if len(accepted) == 1:
         return f"writes only version {accepted[0]}"
-    return f"reads only versions {' and '.join(map(str, accepted))}"
+    *older, newest = accepted
+    return f"reads only versions {', '.join(map(str, older))} and {newest}"

@@ -53,6 +53,7 @@ _SECOND = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {LATEST_S}"
 _NS = f"typeof({{0}}) <> 'integer' OR {{0}} NOT BETWEEN 0 AND {LATEST_NS}"
 _NS_OR_NULL = f"typeof({{0}}) NOT IN ('integer', 'null') OR {{0}} NOT BETWEEN 0 AND {LATEST_NS}"
 _MS = f"{{0}} NOT BETWEEN {-DURATION_MS:.0f} AND {DURATION_MS:.0f}"
+_TRACE_ID = "length(CAST({0} AS BLOB)) <> 32 OR {0} GLOB '*[^0-9a-f]*'"
 _STATUS = "{0} NOT BETWEEN -1000000 AND 1000000"
 _HISTOGRAM = f"coalesce(length({{0}}) > {HISTOGRAM_BYTES}, 1)"
 
@@ -72,6 +73,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
         "sent_ns": _NS_OR_NULL,
         "outcome": _OUTCOME,
         "status": _STATUS,
+        "trace_id": _TRACE_ID,
     },
     "histograms": {
         **dict.fromkeys(("metric", "journey", "worker"), _NAME),
@@ -152,9 +154,11 @@ def value_problem(database: sqlite3.Connection) -> str:
 
 def _problems(database: sqlite3.Connection) -> Iterator[str]:
     found = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    for table, columns in _COLUMNS.items():
-        if table not in found:  # a file of the version before
+    for table, known in _COLUMNS.items():
+        if table not in found:  # a file of an older version
             continue
+        here = {name for _, name, *_ in database.execute(f"PRAGMA table_info({table})")}
+        columns = {name: condition for name, condition in known.items() if name in here}
         conditions = [f"({condition.format(name)})" for name, condition in columns.items()]
         wrong = database.execute(
             f"SELECT {', '.join(conditions)} FROM {table} WHERE {' OR '.join(conditions)} LIMIT 1"  # noqa: S608 - our own text

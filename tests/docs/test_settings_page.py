@@ -38,6 +38,7 @@ FORMS = {
     "load.spike": "1:2:1s:1s",
     "load.max_in_flight": "3",
     "scrape.url": "http://h/metrics",
+    "report.trace_url": "http://h/{trace_id}",
     "scrape.match": '["runs_*"]',
     "journeys.workflow.steps": '["echo", "recall"]',
 }

@@ -43,6 +43,7 @@ FULL = StreamRecord(
     tokens=6,
     idempotency_key="+1",
     run_id="'quoted",
+    trace_id="0af7651916cd43dd8448eb211c80319c",
     violations=1,
 )
 

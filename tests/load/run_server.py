@@ -70,6 +70,7 @@ class RunServer(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Connection)
         self.behaviour = behaviour
         self.stats = ServerStats()
+        self.received: list[dict[str, str]] = []  # the header fields of each request
         self.runs: dict[str, Run] = {}
         self.lock = threading.Lock()
 
@@ -117,6 +118,7 @@ class Connection(socketserver.BaseRequestHandler):
 
     def answer(self, sock: socket.socket) -> None:
         headers, body = read_request(sock)
+        self.server.received.append(headers)
         rejection = self.server.behaviour.reject(self.server.stats.add("requests"))
         if rejection is not None:
             sock.sendall(b"HTTP/1.1 %d Later\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n" % rejection)

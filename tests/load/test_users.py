@@ -19,6 +19,7 @@ from harness.config.load_settings import LoadSettings
 from harness.load.locust.command import load_environment, locustfile
 from harness.load.schedule.arrivals import arrivals_for
 from harness.load.schedule.plan import JourneyMix, WorkerShare
+from harness.protocol.traceparent import trace_id_of
 from tests.forked_process import Started, start
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import config, run_server
@@ -86,6 +87,17 @@ def test_exactly_the_schedule_begins(tmp_path: Path, shape: dict[str, Any], proc
         assert results.manifest["state"] == "finished"
         assert results.manifest["settings"]["load"]["seed"] == 8
         assert results.histogram("schedule_lag_ms").count == len(wanted)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_each_arrival_has_its_own_trace_unless_it_is_switched_off(tmp_path: Path, on: bool) -> None:
+    plan = LoadSettings(rate=20, duration=0.5, processes=2, journeys={"replay": 1}, traceparent=on)
+    with run_server() as server:
+        load = Load(tmp_path, server.base_url, plan).run()
+    sent = sorted(trace_id_of(headers.get("traceparent")) or "" for headers in server.received)
+    assert sent == sorted(row.trace_id or "" for row in load.rows())
+    assert set(Counter(sent).values()) == ({2} if on else {len(sent)})
+    assert ("" in sent) is not on
 
 
 def test_a_random_seed_repeats_the_test(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from harness.results.writer import ResultsWriter
 from tests.contract.exchanges import in_one_read
 
 from . import samples
-from .pagecheck import checked
+from .pagecheck import Checked, checked
 from .samples import HOSTILE
 
 SAMPLES: dict[str, Callable[[Path], Path]] = {
@@ -225,6 +225,35 @@ def test_a_journey_with_any_name_is_drawn(tmp_path: Path) -> None:
     html = _html(tmp_path, make)
     checked(html)
     assert "The slowest run" in html
+    assert "<script" not in html
+
+
+def test_the_slowest_runs_link_to_their_traces(tmp_path: Path) -> None:
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+
+    def make(path: Path) -> Path:
+        with ResultsWriter(path) as writer:
+            writer.set_manifest(settings={"report": {"trace_url": 'https://t.example/{trace_id}?"><script>'}})
+            writer.add_ledger("w0", samples.START, "fresh", "scheduled")
+            row = StreamRecord(
+                journey="fresh",
+                step="run",
+                worker="w0",
+                intended_ns=samples.START * 10**9,
+                outcome="done",
+                duration_ms=12.0,
+                trace_id=trace_id,
+            )
+            writer.add_streams([row])
+        return path
+
+    html = _html(tmp_path, make)
+    address = f'https://t.example/{trace_id}?"><script>'
+    assert Checked(html).problems == [f"<a href={address!r}> leaves the page"]
+    assert (
+        f'<a href="https://t.example/{trace_id}?&#34;&gt;&lt;script&gt;" rel="noreferrer">{trace_id}</a>'
+        in html
+    )
     assert "<script" not in html
 
 

@@ -350,6 +350,41 @@ def test_the_slowest_runs_are_drawn(path: Path) -> None:
     assert "Taken from the 15 of 40 streams that the results file keeps" in slowest.caption
 
 
+@pytest.mark.parametrize(
+    ("settings", "linked"),
+    [
+        ({"report": {"trace_url": "https://t.example/{trace_id}"}}, True),
+        ({"report": {"trace_url": "javascript:alert(1)//{trace_id}"}}, False),
+        ({"report": {"trace_url": ["https://t.example/{trace_id}"]}}, False),
+        ({"report": {}}, False),
+        ({"report": "https://t.example/{trace_id}"}, False),
+        ({}, False),
+    ],
+)
+def test_traces_are_linked_only_by_an_address_that_the_settings_allow(
+    path: Path, settings: dict[str, Any], linked: bool
+) -> None:
+    row = StreamRecord(
+        journey="fresh",
+        step="run",
+        worker="w0",
+        intended_ns=START * 10**9,
+        outcome="done",
+        duration_ms=1.0,
+        trace_id="ab" * 16,
+    )
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(settings=settings)
+        writer.add_ledger("w0", START, "fresh", "scheduled")
+        writer.add_streams([row])
+    with Results(path) as results:
+        *_, slowest = charts(results, ())
+    address = f"https://t.example/{row.trace_id}"
+    assert slowest.rows[0][-1] == (
+        f'<a href="{address}" rel="noreferrer">{row.trace_id}</a>' if linked else row.trace_id
+    )
+
+
 def test_the_report_says_who_ended_abandoned_streams(path: Path) -> None:
     with ResultsWriter(path) as writer:
         for outcome, streams in (("scheduled", 63), ("abandoned", 63)):

@@ -2,12 +2,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from harness.reports.waterfall import StreamPhase, phases, waterfall
 from harness.results.reader import Results
 from harness.results.records import StreamRecord
 from harness.results.writer import ResultsWriter
 
 DUE_NS = 1_000 * 10**9
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 def _row(**values: Any) -> StreamRecord:
@@ -33,6 +36,7 @@ FULL = _row(
     duration_ms=100.0,
     tokens=7,
     run_id="run-1",
+    trace_id=TRACE_ID,
 )
 
 
@@ -50,7 +54,7 @@ def test_each_phase_begins_where_the_previous_one_ended() -> None:
 def test_a_stream_with_a_harness_fault_did_not_fail() -> None:
     rows = [_row(duration_ms=9.0, reason=reason) for reason in ("harness fault on X", "gone", None)]
     chart = waterfall(rows, 1_000, "worst")
-    assert [cells[-2] for cells in chart.rows] == ["done, not judged", "done, failed", "done"]
+    assert [cells[-3] for cells in chart.rows] == ["done, not judged", "done, failed", "done"]
 
 
 def test_a_phase_that_was_not_measured_is_merged_into_the_next() -> None:
@@ -96,6 +100,7 @@ def test_the_chart_has_a_table_of_its_values() -> None:
         "violations": "0",
         "outcome": "done",
         "run id": "run-1",
+        "trace id": TRACE_ID,
     }
     second = dict(zip(chart.columns, chart.rows[1], strict=True))
     assert (second["due, since start"], second["connect"], second["outcome"]) == (
@@ -106,6 +111,17 @@ def test_the_chart_has_a_table_of_its_values() -> None:
     assert second["run id"] == f"{'x' * 60}\u2026 (20 more characters omitted)"
     assert re.findall(r"<text[^>]*>([^<]*  \d)</text>", chart.svg) == ["fresh  1", "a journey with a  2"]
     assert chart.legend[-1].label == "length of the largest gap between tokens"
+
+
+def test_trace_ids_link_to_their_traces() -> None:
+    rows = [FULL, _row(duration_ms=80.0)]
+    linked, without = (
+        cells[-1] for cells in waterfall(rows, 1_000, "worst", "https://t/{trace_id}?a=1&b='").rows
+    )
+    assert linked == f'<a href="https://t/{TRACE_ID}?a=1&amp;b=&#39;" rel="noreferrer">{TRACE_ID}</a>'
+    assert isinstance(linked, Markup)
+    assert without == "\N{EN DASH}"
+    assert not isinstance(waterfall(rows, 1_000, "worst").rows[0][-1], Markup)
 
 
 def test_only_what_is_drawn_is_in_the_legend() -> None:

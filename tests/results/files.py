@@ -27,6 +27,7 @@ FULL = StreamRecord(
     tokens=6,
     idempotency_key="k",
     run_id="r",
+    trace_id="0af7651916cd43dd8448eb211c80319c",
     violations=1,
 )
 

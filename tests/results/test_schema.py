@@ -1,10 +1,12 @@
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from harness.results.reader import Results
-from harness.results.schema import SCHEMA_VERSION, WITHOUT_TOTALS, ResultsError
+from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
+from tests.results.files import FULL, RUN
 
 
 @pytest.mark.parametrize(("content", "kind"), [(b"<html>" * 200, "not an SQLite database"), (b"", "empty")])
@@ -37,7 +39,7 @@ def test_a_different_schema_version_is_refused(path, version):
     db.close()
     before = path.read_bytes()
     known = {
-        Results: f"reads only versions {WITHOUT_TOTALS} and {SCHEMA_VERSION}",
+        Results: "reads only versions 3, 4 and 5",
         ResultsWriter: f"writes only version {SCHEMA_VERSION}",
     }
     for opening, what in known.items():
@@ -56,3 +58,29 @@ def test_a_file_with_tables_gets_no_second_set(path):
         writer.add_ledger("w", 1, "fresh", "done")
     with Results(path) as results:
         assert results.ledger()["done"] == 1
+
+
+def test_files_of_the_version_before_have_no_trace_ids(path):
+    """Without traces, and with the words that this version had when it was written."""
+    with ResultsWriter(path) as writer:
+        writer.add_streams([RUN, FULL])
+    with sqlite3.connect(path) as db:
+        db.execute("ALTER TABLE streams DROP COLUMN trace_id")
+        db.execute("PRAGMA user_version = 4")
+    db.close()
+    before = path.read_bytes()
+    with Results(path) as results:
+        assert results.schema_version == 4
+        assert list(results.streams()) == [replace(FULL, id=2, trace_id=None), replace(RUN, id=1)]
+        assert [row.run_id for row in results.longest_streams(1)] == ["r"]
+    with pytest.raises(ResultsError, match="writes only version 5"):
+        ResultsWriter(path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("trace_id", ["", "0" * 31, "0" * 31 + "F", "0" * 31 + '"', "javascript:alert(1)"])
+def test_a_trace_id_is_32_hexadecimal_digits(path, trace_id):
+    with ResultsWriter(path) as writer:
+        writer.add_streams([replace(RUN, trace_id=trace_id)])
+    with pytest.raises(ResultsError, match=r"a value of streams\.trace_id is impossible"):
+        Results(path)

@@ -94,6 +94,7 @@ def test_a_file_of_the_version_before_is_added_up_when_it_is_read(
     with closing(sqlite3.connect(old)) as db:
         db.executescript(
             "DROP TABLE histogram_totals; DROP TABLE histogram_seconds; DROP TABLE scrapes; "
+            "ALTER TABLE streams DROP COLUMN trace_id; "
             f"PRAGMA user_version = {WITHOUT_TOTALS}"
         )
     assert answers(old) == expected

@@ -26,6 +26,7 @@ from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.journeys.moments import RandomMoments, RunTimes
 from harness.load.journeys.new_run import NewRun, NotStartedError
 from harness.load.journeys.stream_handle import StreamCheck, StreamHandle
+from harness.load.journeys.trace import JourneyTrace
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
 from harness.protocol.request import HttpRequest
@@ -46,6 +47,7 @@ class StreamRunner:
     stopping: whether the test is being stopped. run_lengths, run_times: events per run and their times by action,
     learned during the test. They and cpu_yield are shared by all runners of a process. moments: waits for random
     moments of a run in flight. wait_for_stop: waits for this time in seconds, less if the test is being stopped.
+    is_traced: whether requests have a traceparent field, all with one trace id: make a new runner for each journey.
     `refused` is set when a connection is refused.
     """
 
@@ -61,6 +63,7 @@ class StreamRunner:
         run_times: dict[str, RunTimes] | None = None,
         cpu_yield: CpuYield | None = None,
         wait_for_stop: Callable[[float], object] = gevent.sleep,
+        is_traced: bool = True,
     ) -> None:
         self.target = target
         self.refused = False
@@ -68,6 +71,7 @@ class StreamRunner:
         self.moments = RandomMoments(self.rng, run_times)
         self.collector = collector
         self._client = client
+        self._trace = JourneyTrace() if is_traced else None
         self._stopping = stopping
         self._wait_for_stop = wait_for_stop
         self._cpu_yield = cpu_yield or CpuYield()
@@ -131,18 +135,21 @@ class StreamRunner:
             request = self._new_run(request, stream, label)
             if intended_ns is not None:  # the time that this took is not the run's
                 intended_ns += time.monotonic_ns() - began_ns
-        live = self._client.open(request, label, intended_ns=intended_ns, cut=cut, pace=pace)
+        live = self._client.open(self._traced(request), label, intended_ns=intended_ns, cut=cut, pace=pace)
         handle = StreamHandle(stream, live, only_check or self.check_stream)
         if step.begins_run and only_check is None:
             handle.checks.append(check_delivery)
         return handle
+
+    def _traced(self, request: HttpRequest) -> HttpRequest:
+        return request if self._trace is None else self._trace.of(request)
 
     def _new_run(self, new: NewRun, stream: PendingStream, label: str) -> HttpRequest:
         """The request for a new run, after the request that some APIs need before it."""
         values = self.target.values(new.action)
         creation = self.target.creation(values)
         if creation is not None:
-            live = self._client.open(creation, f"{label}, {BEFORE_A_RUN}")
+            live = self._client.open(self._traced(creation), f"{label}, {BEFORE_A_RUN}")
             handle = StreamHandle(stream, live, _no_check)
             try:
                 values |= self.target.kept(self.execute(handle, ends_stream=False))

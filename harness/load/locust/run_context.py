@@ -103,6 +103,7 @@ class RunContext:
             run_times=self._run_times,
             cpu_yield=self._cpu_yield,
             wait_for_stop=self.stopping.wait,
+            is_traced=self.settings.load.traceparent,
         )
 
     def _report_to_locust(self, stream: PendingStream) -> None:

@@ -30,6 +30,7 @@ from harness.load.stats.stream_metrics import (
     unmet_recommendations,
 )
 from harness.load.stats.violation_evidence import excerpts
+from harness.protocol.traceparent import FIELD, trace_id_of
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
 from harness.run_clock import RUN_CLOCK
 from harness.transport.ready_sockets import reader_in_use
@@ -291,10 +292,11 @@ class Collector:
     def _row(self, stream: PendingStream, exchange: Exchange | None, outcome: str) -> StreamRecord:
         measured = stream.measured
         value = measured.values.get
-        sent_ns = status = key = run_id = None
+        sent_ns = status = key = run_id = trace_id = None
         if exchange is not None:
             sent_ns = None if exchange.timing.sent_ns is None else to_wall_ns(exchange.timing.sent_ns)
             key = self._shown(exchange.request.header("idempotency-key"))
+            trace_id = self._trace_id(exchange)
             # After a harness fault, decoding itself may raise.
             with suppress(Exception) if stream.harness_fault else nullcontext():
                 status, run_id = exchange.status, self._shown(exchange.run_id)
@@ -319,12 +321,18 @@ class Collector:
             tokens=measured.tokens,
             idempotency_key=key,
             run_id=run_id,
+            trace_id=trace_id,
             violations=len(stream.findings),
         )
 
     def _shown(self, text: str | None) -> str | None:
         """An id for the results, which a server may make as long as it likes."""
         return None if text is None else visible(self._redact.text(text))[:_ID_CHARACTERS]
+
+    def _trace_id(self, exchange: Exchange) -> str | None:
+        """The trace id that was sent; None without one, or if it has a secret in it and could not be shown."""
+        trace_id = trace_id_of(exchange.request.header(FIELD))
+        return trace_id if self._shown(trace_id) == trace_id else None
 
     def close(self) -> None:
         """End the test: open streams count as in flight, and nothing can be scheduled any more.

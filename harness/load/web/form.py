@@ -24,7 +24,12 @@ UNTIL_STOPPED_S = 86_400.0
 TRACE = "open_loop_trace"
 """The field of a file name. The page only offers the file that the settings or the command line name."""
 
-_KEPT = ("processes", "spawn_rate", "keep_streams")  # load settings that the form does not have
+_KEPT = (
+    "processes",
+    "spawn_rate",
+    "keep_streams",
+    "traceparent",
+)  # load settings that the form does not have
 _NOT_A_NUMBER = ("float_parsing", "int_parsing")
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgpack
@@ -19,6 +20,7 @@ from harness.transport.ready_sockets import reader_in_use
 from tests.load.run_server import HEAD
 from tests.load.stats.test_stream_metrics import DONE, END, TOKEN, exchange, frame
 
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 WHOLE = exchange((30, HEAD + TOKEN), (40, TOKEN), (45, DONE + END))
 BROKEN = exchange((30, HEAD + TOKEN), ending=Ending.TRUNCATED, detail="gone")
 
@@ -310,3 +312,29 @@ def test_a_run_is_good_by_the_limits_of_its_own_journey() -> None:
         if counter == "good"
     }
     assert good == {"join": 1, "replay": 1}
+
+
+@pytest.mark.parametrize(
+    ("sent", "stored"),
+    [
+        (f"00-{TRACE_ID}-b7ad6b7169203331-01", TRACE_ID),
+        ("mine", None),
+        (None, None),
+    ],
+)
+def test_a_row_has_the_trace_id_that_was_sent(sent: str | None, stored: str | None) -> None:
+    collector = Collector("w")
+    stream = collector.schedule("fresh", RUN)
+    ended = replace(WHOLE, request=WHOLE.request.with_header("traceparent", sent))
+    collector.end(stream, ended)
+    collector.finalize(stream, [])
+    assert [row.trace_id for row in collector.take().rows] == [stored]
+
+
+def test_a_trace_id_with_a_secret_in_it_is_not_stored() -> None:
+    collector = Collector("w", secrets=(TRACE_ID,))
+    stream = collector.schedule("fresh", RUN)
+    field = f"00-{TRACE_ID}-b7ad6b7169203331-01"
+    collector.end(stream, replace(WHOLE, request=WHOLE.request.with_header("traceparent", field)))
+    collector.finalize(stream, [])
+    assert [row.trace_id for row in collector.take().rows] == [None]

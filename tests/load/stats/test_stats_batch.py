@@ -23,6 +23,7 @@ ROW = StreamRecord(
     reason="a\ud800b",
     ttft_ms=1.5,
     run_id="r",
+    trace_id="0af7651916cd43dd8448eb211c80319c",
 )
 
 

@@ -524,4 +524,5 @@ def test_the_settings_of_the_page_are_those_of_the_load() -> None:
         "spawn_rate",
         "processes",
         "keep_streams",
+        "traceparent",
     }

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.protocol.traceparent import new_trace_id, trace_id_of, traceparent
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+PARENT = "b7ad6b7169203331"
+
+
+def test_a_value_has_the_trace_id_a_new_parent_id_and_asks_for_recording() -> None:
+    values = {traceparent(TRACE_ID) for _ in range(20)}
+    assert len(values) == 20
+    for value in values:
+        assert re.fullmatch(rf"00-{TRACE_ID}-[0-9a-f]{{16}}-01", value)
+        assert trace_id_of(value) == TRACE_ID
+
+
+def test_trace_ids_are_new_each_time() -> None:
+    ids = {new_trace_id() for _ in range(20)}
+    assert len(ids) == 20
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in ids)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f"00-{TRACE_ID}-{PARENT}-00", f"00-{TRACE_ID}-{PARENT}-01", f"cc-{TRACE_ID}-{PARENT}-01-what=ever"],
+)
+def test_the_trace_id_of_any_version_is_read(value: str) -> None:
+    assert trace_id_of(value) == TRACE_ID
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "",
+        "mine",
+        f"ff-{TRACE_ID}-{PARENT}-01",
+        f"00-{'0' * 32}-{PARENT}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"00-{TRACE_ID.upper()}-{PARENT}-01",
+        f"00-{TRACE_ID}-{PARENT}-01\n",
+        f"00-{TRACE_ID}-{PARENT}",
+    ],
+)
+def test_a_value_of_another_form_has_none(value: str | None) -> None:
+    assert trace_id_of(value) is None
