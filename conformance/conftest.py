@@ -15,6 +15,7 @@ from harness.suite.selection import requirement_of
 from harness.suite.session import NeededScenario
 
 from .scenarios import every_scenario
+from .scenarios.costs import COSTS
 
 
 def _as_fixture(name: str, scenario: Callable[..., Any]) -> Any:
@@ -48,6 +49,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.config.stash[harness.suite.session.SCENARIOS] = [
         NeededScenario(SCENARIOS[name], frozenset(requirements)) for name, requirements in needed.items()
     ]
+    session.config.stash[harness.suite.session.COSTS] = COSTS
 
 
 STREAMS = ("completed_run", "long_run", "failing_run", "cancelled_run", "silent_run", "quiet_run")

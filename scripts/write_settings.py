@@ -61,6 +61,7 @@ _TITLES = {
 }
 #: Flags with a different name than their setting.
 _FLAGS = {
+    "limits.budget_requests": "--budget-requests",
     "target.base_url": "--target",
     "target.organization_id": "--organization",
     "target.path": "--path",
@@ -202,7 +203,11 @@ def flags() -> dict[str, str]:
     context = click.Context(main)
     verbs = [main.get_command(context, name) for name in main.list_commands(context)]
     options = [option for verb in verbs if verb for option in verb.params if isinstance(option, click.Option)]
-    return {str(option.name): max(option.opts, key=len) for option in options}
+    # Some options have a second name, the one that they have in pytest.
+    names = {
+        str(option.name): [name for name in option.opts if "--harness-" not in name] for option in options
+    }
+    return {parameter: max(own, key=len) for parameter, own in names.items()}
 
 
 def _flag(path: str) -> str:

@@ -10,6 +10,7 @@ import click
 
 from .artifact_options import artifact_options
 from .options import (
+    budget_requests_option,
     gate_options,
     load_options,
     max_concurrency_option,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 @gate_options
 @max_concurrency_option
 @read_only_option
+@budget_requests_option
 @artifact_options
 @output_options
 def check(

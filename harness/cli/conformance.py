@@ -14,6 +14,7 @@ from harness.errors import SettingsError
 from . import complete
 from .artifact_options import artifact_options
 from .options import (
+    budget_requests_option,
     max_concurrency_option,
     out_option,
     read_only_option,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
 @max_concurrency_option
 @read_only_option
+@budget_requests_option
 @artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, shell_complete=complete.requirements)
 def conformance(

@@ -190,6 +190,15 @@ read_only_option = click.option(
     is_flag=True,
     help="Conformance suite: no races and no hostile input, for a shared target; what needs them is not tested.",
 )
+budget_requests_option = click.option(
+    "--budget-requests",
+    "--harness-budget-requests",
+    "budget_requests",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Conformance suite: at most N requests in all, for an API that costs money; what they do not suffice for is "
+    "inconclusive. Those of a load are not counted.  [default: no limit]",
+)
 locustfile_option = click.option(
     "--locustfile",
     type=click.Path(path_type=Path),
@@ -365,6 +374,7 @@ def settings_from_options(
     smallest_effect_inter_token_ms: float | None = None,
     smallest_effect_share: float | None = None,
     otlp_endpoint: str | None = None,
+    budget_requests: int | None = None,
     abort_on: Sequence[str] = (),
     **load: Any,
 ) -> Settings:
@@ -398,6 +408,7 @@ def settings_from_options(
             "smallest_effect_share": smallest_effect_share,
         },
         "export": {"otlp_endpoint": otlp_endpoint},
+        "limits": {"budget_requests": budget_requests},
     }
     set_flags = {
         section: {name: value for name, value in values.items() if value is not None}

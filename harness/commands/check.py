@@ -28,7 +28,7 @@ from harness.commands.suite_process import print_verdicts, suite_command, suite_
 from harness.config.settings import Actions, Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
-from harness.formatting import duration
+from harness.formatting import counted, duration
 from harness.load.bounds.limits import refuse_impossible
 from harness.load.locust.command import load_environment
 from harness.reference.settings import demo_config
@@ -60,6 +60,7 @@ def run_check(
     artifacts.ensure_writable()
     require_readable(baseline)
     refuse_impossible(settings.load)
+    refuse_repeats(settings, baseline)
     output = output or Output()
     with ExitStack() as stack:
         stack.enter_context(
@@ -82,9 +83,11 @@ def run_check(
         output.console.print(
             f"load: {describe_load(settings)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
         )
+        budget = settings.limits.budget_requests
+        limit = "" if budget is None else f", with at most {counted(budget, 'request')}"
         output.console.print(
-            f"conformance: the whole suite at the same time, for at most {_suite_time(settings)} "
-            f"(log: {folder / output_dir.SUITE_LOG})"
+            f"conformance: the whole suite at the same time, for at most {_suite_time(settings)}{limit} "
+            f"(log: {folder / output_dir.SUITE_LOG}; it begins with how many requests it sends)"
         )
         pytest_args = list(_PYTEST_ARGS)
         if max_concurrency is not None:
@@ -94,6 +97,15 @@ def run_check(
         test = partial(_load_and_suite, pytest_args)
         tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("check", tests, settings, baseline, children, output, artifacts)
+
+
+def refuse_repeats(settings: Settings, baseline: Path | None) -> None:
+    """Raises SettingsError if the suite has a budget of requests, and its repeats would exceed it."""
+    limited = settings.limits.budget_requests is not None
+    if limited and baseline is not None and settings.gate.rerun_inconclusive:
+        raise SettingsError(
+            "--rerun-inconclusive would send the requests of limits.budget_requests again: leave out one of them"
+        )
 
 
 def _suite_time(settings: Settings) -> str:

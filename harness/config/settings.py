@@ -329,6 +329,9 @@ class LimitSettings(StrictModel):
     results: int = Field(200, ge=1)
     #: how long the suite may take; by default 60 s and 8 times the longest exchange that the budgets allow
     suite: Seconds | None = None
+    #: how many requests the suite sends at most, for an API that costs money; what they do not suffice for is
+    #: inconclusive
+    budget_requests: int | None = Field(None, ge=1)
 
     @property
     def load_budget(self) -> MemoryBudget:

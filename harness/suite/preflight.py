@@ -34,18 +34,20 @@ class PreflightError(HarnessError):
     """The target cannot be tested; the message says why and what to do."""
 
 
-async def preflight(target: Target, replica: str | None = None) -> Exchange:
+async def preflight(
+    target: Target, replica: str | None = None, client: AsyncClient | None = None
+) -> Exchange:
     """Send one valid request. Raises PreflightError if the target is not the endpoint or rejects the token.
 
     replica: the base URL of the one to ask, if the target has several. A 429 or 503 is retried after the time in
-    Retry-After, for 30 s in all.
+    Retry-After, for 30 s in all. client: what sends it; by default a new one.
     """
     redact = Redactor(target.secrets)
     base_url = f"{replica or target.settings.base_url}".rstrip("/")
     url = redact.sentence(base_url + target.settings.path)
     no_run: CreationError | None = None
     try:
-        response = await _first_response(target, replica)
+        response = await _first_response(target, replica, client)
     except LocalResourceError as fault:
         raise PreflightError(f"the target {url} cannot be reached: {fault}") from None
     except CreationError as caught:
@@ -64,8 +66,8 @@ async def preflight(target: Target, replica: str | None = None) -> Exchange:
     return response
 
 
-async def _first_response(target: Target, replica: str | None) -> Exchange:
-    client = AsyncClient(
+async def _first_response(target: Target, replica: str | None, client: AsyncClient | None) -> Exchange:
+    client = client or AsyncClient(
         target.endpoint, target.expectations.budgets, target.memory, target.profile, target.replicas
     )
     response = await _run(client, target, replica)

@@ -95,6 +95,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="at most N simultaneous connections to the target",
     )
     group.addoption(
+        "--harness-budget-requests",
+        type=int,
+        metavar="N",
+        help="at most N requests in all, for an API that costs money",
+    )
+    group.addoption(
         "--harness-read-only", action="store_true", help="no races, no hostile input: for shared targets"
     )
     group.addoption(

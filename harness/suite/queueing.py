@@ -14,6 +14,7 @@ from dataclasses import replace
 from harness.config.target import CreationError, Target
 from harness.contract.exchange import Exchange
 from harness.suite.new_run import new_run
+from harness.suite.request_budget import RequestBudget
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
 
 PROBES = 8
@@ -23,30 +24,31 @@ _NOTICEABLE_S = 0.15
 _PATIENCE = 4  # times the usual budget for the first event: the last one in the queue waits for all others
 
 
-async def runs_at_once(target: Target) -> int | None:
+async def runs_at_once(target: Target, requests: RequestBudget) -> int | None:
     """How many runs the target serves at a time, if fewer than PROBES; None without a noticeable queue.
 
     Uses the long action, if configured, because a short run may have ended before the next request was read. If all
     runs have begun, there is no queue, and the connections are closed. A queue must show twice: a busy machine delays
-    runs too.
+    runs too. Raises Undecided if `requests` does not allow that many.
     """
-    first = await _probe(target)
-    again = None if first is None else await _probe(target)
+    first = await _probe(target, requests)
+    again = None if first is None else await _probe(target, requests)
     return None if first is None or again is None else max(first, again)
 
 
-async def _probe(target: Target) -> int | None:
+async def _probe(target: Target, requests: RequestBudget) -> int | None:
+    requests.require(PROBES * (1 if target.profile.create is None else 2))
     budgets = target.expectations.budgets
     patient = replace(budgets, first_event_s=_PATIENCE * budgets.first_event_s)
-    client = AsyncClient(target.endpoint, patient, target.memory, target.profile)
+    client = AsyncClient(target.endpoint, patient, target.memory, target.profile, before_each=requests.take)
     action = "long" if target.action("long") is not None else "success"
     try:
-        requests = [await new_run(client, target, action) for _ in range(PROBES)]
+        new_runs = [await new_run(client, target, action) for _ in range(PROBES)]
     except CreationError:  # nothing would begin
         return None
     runs = [
         client.open(request, f"a run to find a queue, {number} of {PROBES}")
-        for number, request in enumerate(requests, 1)
+        for number, request in enumerate(new_runs, 1)
     ]
     began = await asyncio.gather(*(run.events(1) for run in runs))
     if not all(began) or not await _one_ends(runs):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.rule import quoted
-from harness.suite.sending import Undecided
+from harness.suite.not_decided import Undecided
 
 _OUTPUT_BYTES = 4096
 _BETWEEN_TRIES_S = 0.1

@@ -22,7 +22,10 @@ from harness.contract.rules.rule import Need, Requirement
 from harness.profiles.capability import Capability
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.protocol.request import HttpRequest
-from harness.suite.sending import NotApplicable, PatientSender, Undecided
+from harness.suite.not_decided import NotApplicable, Undecided
+from harness.suite.queueing import PROBES
+from harness.suite.request_budget import Cost
+from harness.suite.sending import PatientSender
 from harness.suite.throttle import retry_after_s
 from harness.suite.time_limit import TimeLimit
 from harness.transport.asyncio_client import AsyncExchange
@@ -52,7 +55,12 @@ class ScenarioContext(PatientSender):
     def __init__(self, settings: Settings, limits: Limits | None = None) -> None:
         self.expect = settings.expectations
         self._limits = limits or Limits()
-        super().__init__(Target(settings), self.expect.budgets, self._limits.max_connections)
+        super().__init__(
+            Target(settings),
+            self.expect.budgets,
+            self._limits.max_connections,
+            settings.limits.budget_requests,
+        )
         self.time_limit = TimeLimit(settings.limits.suite_s(settings.budgets), self.throttle.put_off_s)
         self.restart_s = settings.budgets.restart
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
@@ -78,6 +86,14 @@ class ScenarioContext(PatientSender):
 
     async def _run(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         return await self.unrefused(lambda: scenario(self))
+
+    def cost_of(self, scenarios: Cost) -> Cost:
+        """What the suite sends to this target: these scenarios, and before them preflight and search for a queue."""
+        runs = scenarios.runs + 1 + len(self.target.replicas) + 2 * PROBES
+        requests = scenarios.requests + runs - scenarios.runs
+        if self.target.profile.create is not None:  # a request before each run
+            requests += runs
+        return Cost(requests, runs)
 
     async def ended(self, scenarios: Iterable[Callable[..., Any]]) -> None:
         """Wait until those of `scenarios` that have been started have ended, whatever their outcome.

@@ -22,7 +22,9 @@ from harness.contract.rules.rule import Need
 from harness.formatting import counted
 from harness.protocol.request import HttpRequest
 from harness.suite.new_run import new_run
+from harness.suite.not_decided import NotApplicable, Undecided
 from harness.suite.queueing import runs_at_once
+from harness.suite.request_budget import RequestBudget
 from harness.suite.routing import Route
 from harness.suite.throttle import Throttle, retry_after_s
 from harness.transport.asyncio_client import AsyncClient, AsyncExchange
@@ -36,21 +38,6 @@ _ATTEMPTS = 4  # of a scenario whose connections get 429 or 503
 _CONTROLS = 3  # times that other requests must be accepted before a 429 or 503 is the answer to this one
 
 T = TypeVar("T")
-
-
-class NotApplicable(Exception):  # noqa: N818 - a verdict, not an error
-    """The target does not offer what the scenario needs; the message says what to configure."""
-
-
-class Undecided(Exception):  # noqa: N818 - a verdict, not an error
-    """The situation could not be set up, for a reason that says nothing about the requirement.
-
-    ends_test: nothing more can be tested, so the whole test is not sound.
-    """
-
-    def __init__(self, reason: str, *, ends_test: bool = False) -> None:
-        super().__init__(reason)
-        self.ends_test = ends_test
 
 
 @dataclass(slots=True)
@@ -73,13 +60,18 @@ _ROUTE: ContextVar[Route | None] = ContextVar("_ROUTE", default=None)
 class PatientSender:
     """Sends requests, as fast and as many at a time as the target accepts.
 
-    max_connections: at the same time; None for no limit. runs_at_once: how many runs a target that queues serves at a
-    time; else None.
+    max_connections: at the same time; None for no limit. max_requests: in all; None for no limit. runs_at_once: how
+    many runs a target that queues serves at a time; else None.
     """
 
-    def __init__(self, target: Target, budgets: Budgets, max_connections: int | None) -> None:
+    def __init__(
+        self, target: Target, budgets: Budgets, max_connections: int | None, max_requests: int | None = None
+    ) -> None:
         self.target = target
-        self.client = AsyncClient(target.endpoint, budgets, target.memory, target.profile, target.replicas)
+        self.requests = RequestBudget(max_requests)
+        self.client = AsyncClient(
+            target.endpoint, budgets, target.memory, target.profile, target.replicas, self.requests.take
+        )
         self.throttle = Throttle()
         self.runs_at_once: int | None = None
         self._max_connections = max_connections
@@ -94,9 +86,9 @@ class PatientSender:
     async def find_queue(self) -> None:
         """Find out whether the target queues, and from then on send only as many requests at a time as it serves.
 
-        Call it before the first scenario.
+        Call it before the first scenario. Raises Undecided if the budget of requests does not allow that.
         """
-        self.runs_at_once = await runs_at_once(self.target)
+        self.runs_at_once = await runs_at_once(self.target, self.requests)
         if self.runs_at_once is not None:
             self._capacity = self._free = min(self._capacity, self.runs_at_once)
 
@@ -382,12 +374,18 @@ class PatientSender:
     ) -> AsyncExchange:
         """Start to send `request`. Open several at once only inside a `connections` block.
 
-        If the target answers 429 or 503, the whole scenario is run again.
+        If the target answers 429 or 503, the whole scenario is run again. Raises Undecided if the budget of requests
+        is used up.
         """
         request, label = self._routed(request, label)
-        stream = self.client.open(
-            request, label, cut=cut, barrier=barrier, receive_buffer_bytes=receive_buffer_bytes
-        )
+        try:
+            stream = self.client.open(
+                request, label, cut=cut, barrier=barrier, receive_buffer_bytes=receive_buffer_bytes
+            )
+        except Undecided:
+            if barrier is not None:  # the others would wait for this one
+                self._aborting = asyncio.ensure_future(barrier.abort())
+            raise
         attempt = _ATTEMPT.get()
         if attempt is not None:
             attempt.streams.append(stream)

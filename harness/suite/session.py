@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,9 +20,11 @@ from harness.contract.requirements import find
 from harness.contract.verdicts import Check, CheckOutcome, Verdicts, fails
 from harness.errors import FileWriteError, LocalResourceError, SettingsError
 from harness.exit_codes import INTERRUPTED, NOT_TESTED
+from harness.profiles.capability import Capability
 from harness.results.schema import ResultsError
 from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
 from harness.suite.known_failures import load_known_failures, update_known_failures
+from harness.suite.not_decided import NotApplicable, Undecided
 from harness.suite.preflight import PreflightError, preflight
 from harness.suite.progress import Progress
 from harness.suite.report_verdicts import (
@@ -34,7 +36,8 @@ from harness.suite.report_verdicts import (
     skip_without_source,
     status,
 )
-from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, ScenarioRunner, Undecided
+from harness.suite.request_budget import Cost, total
+from harness.suite.scenario import Limits, ScenarioContext, ScenarioRunner
 from harness.suite.selection import requirement_of
 from harness.suite.terminal_report import explain, write_summary
 
@@ -52,6 +55,8 @@ _COMPLETED = frozenset({pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest
 
 #: The scenarios that the selected tests need, set by the suite, so that all of them can start at once.
 SCENARIOS: pytest.StashKey[Iterable[NeededScenario]] = pytest.StashKey()
+#: What each scenario of the suite sends, by its name, so that the session can tell it in advance.
+COSTS: pytest.StashKey[Mapping[str, Cost]] = pytest.StashKey()
 RUNNER: pytest.StashKey[ScenarioRunner] = pytest.StashKey()
 #: On a test: its finding and evidence.
 EVALUATED: pytest.StashKey[Evaluated] = pytest.StashKey()
@@ -84,7 +89,11 @@ def settings_from_options(config: pytest.Config) -> dict[str, Any]:
     token_file = config.getoption("harness_token_file")
     if token_file:
         target["token"] = read_token(Path(token_file))
-    return {"target": {name: value for name, value in target.items() if value is not None}}
+    limits = {"budget_requests": config.getoption("harness_budget_requests")}
+    return {
+        section: {name: value for name, value in values.items() if value is not None}
+        for section, values in (("target", target), ("limits", limits))
+    }
 
 
 def show_paths_of_the_suite(config: pytest.Config) -> None:
@@ -128,6 +137,7 @@ class TargetSession:
         self.interrupted = False
         self.unsound: str | None = None
         self.queue_note = ""
+        self.budget_note = ""
         self.has_suite_tests = True
         self._selected_nothing = False
         self._not_written = ""  # which file could not be written, and why
@@ -158,12 +168,24 @@ class TargetSession:
         if progress_file is not None and not self._is_worker:
             self.progress = Progress(progress_file, sum(1 for item in session.items if requirement_of(item)))
         if not self._is_worker and not self._distributes:
-            needed = self.config.stash.get(SCENARIOS, ())
-            runner.begin(one.play for one in needed if any(map(self._applies, one.requirements)))
+            runner.begin(self._needed())
 
-    def _applies(self, requirement_id: str) -> bool:
-        runner = self.runner
-        return runner is not None and runner.context.not_applicable(find(requirement_id)) is None
+    def _needed(
+        self, *, offered: bool = False
+    ) -> list[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]:
+        """The scenarios of the selected tests whose requirements apply to the target's API.
+
+        offered: only if the target offers what a requirement needs; without it, the scenario sends nothing.
+        """
+        needed = self.config.stash.get(SCENARIOS, ())
+        return [one.play for one in needed if any(self._applies(name, offered) for name in one.requirements)]
+
+    def _applies(self, requirement_id: str, offered: bool) -> bool:
+        if self.runner is None:
+            return False
+        context, requirement = self.runner.context, find(requirement_id)
+        offers = not offered or requirement.needs is None or context.target.offers(requirement.needs)
+        return offers and context.not_applicable(requirement) is None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -198,18 +220,17 @@ class TargetSession:
             self.config.getoption("harness_read_only"),
             alone=not self._is_worker,
         )
+        if self.settings.limits.budget_requests is not None and (self._is_worker or self._distributes):
+            raise SettingsError("limits.budget_requests needs the suite in one process: leave out -n")
         runner = ScenarioRunner(self.settings, limits)
         runner.__enter__()
         self.runner = runner
-        target = runner.context.target
-        response = runner.run(preflight(target))
-        for replica in target.replicas:
-            runner.run(preflight(target, replica))
+        started_run = runner.run(self._preflight(runner.context))
         runner.context.throttle.accepted()
-        if reporter := self.config.pluginmanager.get_plugin("terminalreporter"):
-            reporter.write_line(f"harness: the suite takes {runner.context.time_limit.announcement()}")
-        if response.started_run:  # else nothing would begin here either
-            runner.run(runner.context.find_queue())
+        self._announce(runner.context)
+        if started_run:  # else nothing would begin here either
+            with suppress(Undecided):  # then the budget is used up, and no scenario sends anything
+                runner.run(runner.context.find_queue())
         self.queue_note = runner.context.queue_note
         stores_documents = bool(self.config.getoption("harness_results"))
         self.config.stash[_EVIDENCE] = EvidenceStore(
@@ -217,6 +238,32 @@ class TargetSession:
         )
         self.config.stash[RUNNER] = runner
         return runner
+
+    def _announce(self, context: ScenarioContext) -> None:
+        """Tell how long the suite takes and what it sends, before it sends more than the preflight."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is None:
+            return
+        costs = self.config.stash.get(COSTS, None)
+        if costs is not None and not self._is_worker:
+            played = [play.__name__ for play in self._needed(offered=True)]
+            cost = context.cost_of(total(costs, played))
+            keyed = context.target.promises(Capability.IDEMPOTENCY_KEY)
+            reporter.write_line(
+                f"harness: the suite sends {context.requests.announcement(cost, keyed=keyed)}"
+            )
+        reporter.write_line(f"harness: the suite takes {context.time_limit.announcement()}")
+
+    @staticmethod
+    async def _preflight(context: ScenarioContext) -> bool:
+        """Whether the target starts a run. Raises PreflightError if it cannot be tested."""
+        try:
+            response = await preflight(context.target, client=context.client)
+            for replica in context.target.replicas:
+                await preflight(context.target, replica, context.client)
+        except Undecided as reason:
+            raise PreflightError(f"nothing was tested: {reason}") from None
+        return response.started_run
 
     def _load_known_failures(self, path: Path) -> None:
         if path.exists() or not self.config.getoption("harness_update_known_failures"):
@@ -337,7 +384,7 @@ class TargetSession:
         """What limits the verdicts, in sentences."""
         queue_note = self.redact.sentence(self.queue_note)
         notes = [f"{queue_note}, so the suite sent no more at once."] if queue_note else []
-        notes += filter(None, [shortened_note(self.documents)])
+        notes += filter(None, [shortened_note(self.documents), self.budget_note])
         return [*notes, f"The test is not sound (exit 1): {self.unsound}."] if self.unsound else notes
 
     def _update_known_failures(self, path: Path) -> None:
@@ -354,6 +401,8 @@ class TargetSession:
 
     def _stop_runner(self) -> None:
         if self.runner is not None:
+            requests = self.runner.context.requests
+            self.budget_note = f"{requests.reason().capitalize()}." if requests.is_used_up else ""
             self.runner.__exit__()
             self.runner = None
 

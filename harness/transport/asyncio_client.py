@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
 
@@ -104,7 +104,8 @@ class AsyncClient:
     """Sends requests to one target, each on a new connection.
 
     memory: what its responses may hold together. profile: what their events mean; workflow actions by default.
-    replicas: further endpoints, by the base URL that a request names as its origin.
+    replicas: further endpoints, by the base URL that a request names as its origin. before_each: called before each
+    request; what it raises keeps the request from being sent.
     """
 
     def __init__(
@@ -114,7 +115,9 @@ class AsyncClient:
         memory: MemoryBudget | None = None,
         profile: Profile | None = None,
         replicas: Mapping[str, Endpoint] | None = None,
+        before_each: Callable[[], None] | None = None,
     ) -> None:
+        self._before_each = before_each
         self._replicas = replicas or {}
         self._memory = memory
         self._profile = profile
@@ -150,6 +153,8 @@ class AsyncClient:
         With a `barrier`, the last byte is sent once all parties have sent everything else. receive_buffer_bytes: of the
         kernel, which rounds it up; None for the usual size.
         """
+        if self._before_each is not None:
+            self._before_each()
         progress = asyncio.Event()
         wake = asyncio.Event()
 

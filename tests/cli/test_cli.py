@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from harness.cli import main
+from harness.commands.check import refuse_repeats
 from harness.config.load_settings import LoadSettings
 from harness.config.settings import Settings
+from harness.errors import SettingsError
 
 
 @pytest.fixture
@@ -175,6 +177,37 @@ def test_read_only_is_an_option_of_both_verbs(monkeypatch: pytest.MonkeyPatch, n
         result = CliRunner().invoke(main, [verb, "--target", "http://127.0.0.1:1", name])
         assert result.exit_code == 0, result.output
     assert called == [["--harness-read-only"], True]
+
+
+@pytest.mark.parametrize("name", ["--budget-requests", "--harness-budget-requests"])
+def test_the_budget_of_requests_is_an_option_of_both_verbs(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    budgets: list[int | None] = []
+
+    def run(settings: Settings, *_: Any, **__: Any) -> int:
+        budgets.append(settings.limits.budget_requests)
+        return 0
+
+    monkeypatch.setattr("harness.commands.conformance.run_conformance", run)
+    monkeypatch.setattr("harness.commands.check.run_check", run)
+    for verb in ("conformance", "check"):
+        assert name in CliRunner().invoke(main, [verb, "--help"]).output
+        for value in ((name, "7"), ()):
+            result = CliRunner().invoke(main, [verb, "--target", "http://127.0.0.1:1", *value])
+            assert result.exit_code == 0, result.output
+        result = CliRunner().invoke(main, [verb, "--target", "http://127.0.0.1:1", name, "0"])
+        assert (result.exit_code, name in result.output) == (2, True)
+    assert budgets == [7, None, 7, None]
+
+
+def test_a_budget_that_a_repeat_would_exceed_is_refused(tmp_path: Path) -> None:
+    settings = Settings.model_validate({"limits": {"budget_requests": 5}, "gate": {"rerun_inconclusive": 1}})
+    with pytest.raises(SettingsError, match="--rerun-inconclusive would send the requests of limits"):
+        refuse_repeats(settings, tmp_path)
+    refuse_repeats(settings, None)
+    for section in ("limits", "gate"):
+        refuse_repeats(settings.model_copy(update={section: getattr(Settings(), section)}), tmp_path)
 
 
 def test_similar_options_are_named_the_most_similar_first() -> None:

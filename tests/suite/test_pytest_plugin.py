@@ -147,6 +147,54 @@ def test_k_selects_by_name(config: Path, server: RawServer) -> None:
     assert {verdicts(document)[name] for name in checked(document)} == {"pass"}
 
 
+class CountingServer(RawServer):
+    """Counts the requests that it receives."""
+
+    received = 0
+
+    async def converse(self, connection: socket.socket) -> None:
+        self.received += 1
+        await super().converse(connection)
+
+
+def test_a_budget_of_requests_is_never_exceeded(tmp_path: Path) -> None:
+    with CountingServer(Style()) as server:
+        config = write_config(tmp_path, settings_values(server.base_url))
+        flags = ("--config", str(config), "--json", "verdicts.json", "--budget-requests", "24")
+        done = run("harness", "conformance", *flags, "-k", "framing or resume", folder=tmp_path)
+        assert server.received == 24, "each was needed, and each counts"
+    document = done.report(tmp_path / "verdicts.json")
+    assert done.code == 0, done.output
+    told = re.search(
+        r"the suite sends at most about (\d+) requests, which start at most about \d+ runs", done.output
+    )
+    assert told is not None, done.output
+    assert int(told[1]) > 100
+    assert "never more than 24 requests" in done.output
+    assert {verdicts(document)[name] for name in checked(document)} == {"pass", UNTESTED}
+    undecided = [check for check in document["checks"] if check["id"] in checked(document)]
+    details = {check["detail"] for check in undecided if check["verdict"] == UNTESTED}
+    assert details
+    reason = "the suite's budget of 24 requests (limits.budget_requests"
+    assert [detail for detail in details if reason not in detail] == []
+    assert "The suite's budget of 24 requests" in done.output.partition("conformance by area")[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ("--harness-budget-requests", "5", "-n", "2"),
+            "limits.budget_requests needs the suite in one process",
+        ),
+        (("--harness-budget-requests", "0"), "limits.budget_requests"),
+    ],
+)
+def test_a_budget_that_cannot_be_kept_is_refused(config: Path, flags: tuple[str, ...], message: str) -> None:
+    done, _ = suite(config, *flags, "-k", "ids.increasing")
+    assert (done.code, message in done.output) == (2, True), done.output
+
+
 def test_what_was_not_selected_is_not_counted_as_inconclusive(config: Path) -> None:
     done, document = suite(config, "-k", "ids.increasing", "--harness-results", "results.sqlite")
     counts = {name: count for name, count in document["counts"].items() if count}
