@@ -134,12 +134,24 @@ class Target:
 
     def _ensure_buildable(self) -> None:
         """Raises SettingsError if the values do not fit into the requests."""
+        self._ensure_prompts()
         values = self.values("success")
         kept = self.profile.create.keep if self.profile.create else ()
         try:
             self._filled({**values, **dict.fromkeys(kept, "kept")}, key=None)
         except ValueError as problem:
             raise SettingsError(f"target.variables or target.headers: {problem}") from None
+
+    def _ensure_prompts(self) -> None:
+        """Raises SettingsError if an action has no prompt for an API that takes one."""
+        if PROMPT not in self.profile.run.placeholders():
+            return
+        for name in type(self.settings.actions).model_fields:
+            if self.action(name) is not None and PROMPT not in self.values(name):
+                raise SettingsError(
+                    f"target.actions.{name} has no prompt, which the profile {self.profile.name} needs: write the "
+                    f'prompt as a text ({name} = "…"), or leave the action out'
+                )
 
     def _ensure_steps(self) -> None:
         """Raises SettingsError if a step of the journey `workflow` has no action."""

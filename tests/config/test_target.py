@@ -158,6 +158,16 @@ def test_an_action_is_a_prompt_or_variables() -> None:
     assert echoed.json()["messages"][0]["content"].endswith("else: a <b>\n")
 
 
+def test_an_action_without_a_prompt_is_refused_for_an_api_that_takes_one() -> None:
+    """As a file for workflow actions has them, if only --profile is given."""
+    with pytest.raises(
+        SettingsError, match=r"target\.actions\.success has no prompt, which the profile openai-chat"
+    ):
+        openai(actions={"success": {"toolId": "echo"}})
+    with pytest.raises(SettingsError, match=r"target\.actions\.long has no prompt"):
+        openai(actions={"long": {"model": "slow"}})
+
+
 def build_run(one: Target, action: str, text: str | None = None) -> HttpRequest:
     return one.run_with(one.values(action, text))
 

@@ -31,6 +31,7 @@ from harness.conformance.scenarios import key_pairs
 from harness.conformance.scenarios.race import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
+from harness.contract.rules.rule import Need
 from harness.contract.verdicts import CheckOutcome, Verdicts
 from harness.errors import LocalResourceError
 from harness.suite.pytest_plugin import MARKER
@@ -41,6 +42,8 @@ SUITE = Path(harness.conformance.__file__).resolve().parent
 _PARAMETERS = {"stream": STREAMS, "replayed": REPLAYS}
 #: Installed for this project's own tests, and slow to import.
 OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispytest")
+#: What one server that the tests do not restart cannot offer; the rules that need it are not applicable.
+NOT_OFFERED_ALONE = frozenset({Need.REPLICAS, Need.RESTART})
 _FIXTURES = frozenset({"check", "scenario_runner"})
 _AT_ONCE = 3
 

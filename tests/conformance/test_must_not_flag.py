@@ -19,7 +19,6 @@ from harness.contract.decoding.read_log import Read
 from harness.contract.decoding.response import Response
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
-from harness.contract.rules.rule import Need
 from harness.contract.verdicts import Verdicts
 from harness.profiles.library import default_profile
 from tests.conformance.corpus import (
@@ -41,7 +40,7 @@ from tests.conformance.raw_server import (
     serving_apart,
     settings_values,
 )
-from tests.conformance.suite import together, verdicts_on
+from tests.conformance.suite import NOT_OFFERED_ALONE, together, verdicts_on
 
 pytestmark = pytest.mark.usefixtures("hashed_once")
 slow = pytest.mark.slow
@@ -106,7 +105,7 @@ def _unusual(verdicts: Verdicts) -> dict[str, str]:
         for check in verdicts.checks
         if check.verdict not in usual
         and check.requirement.not_promised(default_profile()) is None
-        and (check.requirement.needs, check.verdict) != (Need.REPLICAS, Verdict.NOT_APPLICABLE)
+        and not (check.verdict is Verdict.NOT_APPLICABLE and check.requirement.needs in NOT_OFFERED_ALONE)
     }
 
 
