@@ -37,6 +37,7 @@ def traced_after(rig: JourneyRig) -> int:
         JOURNEYS["fresh"](rig.runner, None)
     assert rig.server is not None
     rig.server.runs.clear()
+    rig.server.received.clear()
     rig.finalized.clear()
     assert len(rig.collector.take().rows) == STREAMS
     gc.collect()

@@ -149,12 +149,14 @@ class EndLostBeforeSubscription(
 ):
     """Looks for the end of another replica's run some time before it subscribes: an end in between is never sent."""
 
-    window_s: ClassVar[float] = 0.25
+    window_s: ClassVar[float] = 0.09
 
     async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
         run = reader.run
         if self.is_foreign(run) and reader.joined:
-            await run.more_than(len(run.events), self.window_s)
+            subscribes_s = asyncio.get_running_loop().time() + self.window_s
+            while not run.ended and (left_s := subscribes_s - asyncio.get_running_loop().time()) > 0:
+                await run.more_than(len(run.events), left_s)
             if run.events and run.events[-1].type in TERMINAL_TYPES:
                 history = run.events[reader.index : -1]
                 reader.index = len(run.events)
