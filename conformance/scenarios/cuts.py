@@ -66,8 +66,8 @@ def _place_of_run_id(context: ScenarioContext, whole: Exchange, *, to_resume: bo
     """After how many events of a run like `whole` a client can resume it: with 0 if it knows the run before."""
     if context.target.knows_run(whole.request, to_resume=to_resume):
         return 0
-    told = (number for number, event in enumerate(whole.events, 1) if event.event and event.event.run_id)
-    return next(told, len(whole.events))
+    places = (number for number, event in enumerate(whole.events, 1) if event.event and event.event.run_id)
+    return next(places, len(whole.events))
 
 
 async def _cut_at(

@@ -31,8 +31,8 @@ async def workflow_sessions(context: ScenarioContext) -> dict[str, list[Exchange
 
     async def step(own: str, number: int, action: str) -> None:
         outputs = [earlier.text for earlier in sessions[own]]
-        said = {1: step_text(own, 1), 2: _long_text(step_text(own, 2))}.get(number)
-        request = target.step(action, ids[own], outputs, text=said)
+        echoed = {1: step_text(own, 1), 2: _long_text(step_text(own, 2))}.get(number)
+        request = target.step(action, ids[own], outputs, text=echoed)
         sessions[own].append(await context.send(request, f"step {number} of a session ({action})"))
 
     for number, action in enumerate(("echo", "echo", "recall"), 1):

@@ -196,7 +196,7 @@ budget_requests_option = click.option(
     "budget_requests",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Conformance suite: at most N requests in all, for an API that costs money; what they do not suffice for is "
+    help="Conformance suite: at most N requests in all, for an API that costs money; what they do not cover is "
     "inconclusive. Those of a load are not counted.  [default: no limit]",
 )
 locustfile_option = click.option(

@@ -145,7 +145,7 @@ def did_you_mean(key: str, known: Mapping[str, Any]) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
-def told(address: str) -> str:
+def masked_address(address: str) -> str:
     """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
     return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
 
@@ -155,5 +155,7 @@ def base_url(value: str) -> str:
     if "@" in value:
         raise ValueError("a URL with a user name is not supported; set the token separately")
     if not re.fullmatch(r"https?://[^/?#\s]+/*", value):
-        raise ValueError(f"{told(value)} is not of the form http[s]://host[:port]; set the path separately")
+        raise ValueError(
+            f"{masked_address(value)} is not of the form http[s]://host[:port]; set the path separately"
+        )
     return value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, field_validator
 
-from harness.config.parsing import StrictModel, told
+from harness.config.parsing import StrictModel, masked_address
 from harness.results.trace_url import LONGEST, TRACE_ID, is_trace_url
 
 
@@ -20,7 +20,7 @@ class ReportSettings(StrictModel):
     def _is_template(cls, value: str | None) -> str | None:
         if value is not None and not is_trace_url(value):
             raise ValueError(
-                f"{told(value)} is not of the form http[s]://host/path with {TRACE_ID} after the host, without user "
-                f"name and blanks; write for example https://grafana.example/trace/{TRACE_ID}"
+                f"{masked_address(value)} is not of the form http[s]://host/path with {TRACE_ID} after the host, "
+                f"without user name and blanks; write for example https://grafana.example/trace/{TRACE_ID}"
             )
         return value

@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
-from harness.config.parsing import Seconds, StrictModel, base_url, parse_share, told
+from harness.config.parsing import Seconds, StrictModel, base_url, masked_address, parse_share
 from harness.config.report_settings import ReportSettings
 from harness.config.scrape_settings import ScrapeSettings
 from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
@@ -260,7 +260,7 @@ class TargetSettings(StrictModel):
     @classmethod
     def _is_path(cls, value: str) -> str:
         if not re.fullmatch(r"/[\x21-\x7e]*", value):
-            raise ValueError(f"{told(value)} does not start with a slash, or contains blanks")
+            raise ValueError(f"{masked_address(value)} does not start with a slash, or contains blanks")
         return value
 
 
@@ -329,7 +329,7 @@ class LimitSettings(StrictModel):
     results: int = Field(200, ge=1)
     #: how long the suite may take; by default 60 s and 8 times the longest exchange that the budgets allow
     suite: Seconds | None = None
-    #: how many requests the suite sends at most, for an API that costs money; what they do not suffice for is
+    #: how many requests the suite sends at most, for an API that costs money; what they do not cover is
     #: inconclusive
     budget_requests: int | None = Field(None, ge=1)
 
@@ -360,8 +360,8 @@ class ExportSettings(StrictModel):
     def _is_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
             raise ValueError(
-                f"{told(value)} is not of the form http[s]://host:port; write for example http://localhost:4318, "
-                f"and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
+                f"{masked_address(value)} is not of the form http[s]://host:port; write for example "
+                f"http://localhost:4318, and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
             )
         return value
 

@@ -208,10 +208,10 @@ class Exchange:
         terminal = self.summary.terminal
         if terminal is not None:
             return terminal.outcome
-        return "done" if self._ended_untold else None
+        return "done" if self._ended_without_outcome else None
 
     @cached_property
-    def _ended_untold(self) -> bool:
+    def _ended_without_outcome(self) -> bool:
         """Whether it is a whole stream of an API whose streams do not tell how runs end."""
         return (
             Capability.OUTCOME not in self.profile.capabilities
@@ -224,14 +224,14 @@ class Exchange:
     def over(self) -> DecodedFrame | None:
         """The event with which the run was over; None if it was not. Its first terminal event, if any."""
         if self.summary.terminal is None:
-            return self.events[-1] if self._ended_untold else None
+            return self.events[-1] if self._ended_without_outcome else None
         return self.terminals[0]
 
     @property
     def over_ns(self) -> int | None:
         """When the run was over: arrival of that event. It needs no frames."""
         terminal_ns = self.summary.terminal_ns
-        if terminal_ns is None and self._ended_untold:
+        if terminal_ns is None and self._ended_without_outcome:
             return self.timing.end_arrival_ns or self.timing.ended_ns
         return terminal_ns
 

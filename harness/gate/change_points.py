@@ -54,9 +54,9 @@ def change_points(values: Sequence[float], error: float) -> list[int]:
 def begin_of(values: Sequence[float], divisions: Sequence[int]) -> int:
     """The index at which a series of changes in one direction begins.
 
-    values: from the begin of the level before the changes to the end of the level after. divisions: indexes at which
+    values: from the start of the level before the changes to the end of the level after. divisions: indexes at which
     they were divided. Of steps it is the first division. Divisions of a slope lie within it: if a constant followed by
-    a straight line fits better than constants, by least squares, its begin is that of the line.
+    a straight line fits better than constants, by least squares, its start is that of the line.
     """
     first = divisions[0]
     end = (

@@ -25,7 +25,7 @@ from harness.results import metrics
 FALSE_ALARMS = 0.05
 """Probability that a history without any change has a drift in any metric (Bonferroni)."""
 LEAST_STEP = 0.5
-"""The least difference between two levels, in smallest effects. A smaller one would move the begin of a drift."""
+"""The least difference between two levels, in smallest effects. A smaller one would move the start of a drift."""
 LEAST_TESTS = 8
 """Of fewer tests, no division into two levels is clear enough with several metrics."""
 

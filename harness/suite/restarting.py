@@ -40,9 +40,9 @@ async def run_command(command: str, within_s: float) -> None:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if code != 0:
-        said = output.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        last_line = output.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise Undecided(
-            f"target.restart_command ended with code {code}" + (f": {quoted(said)}" if said else "")
+            f"target.restart_command ended with code {code}" + (f": {quoted(last_line)}" if last_line else "")
         )
 
 

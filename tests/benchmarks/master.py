@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tomlkit
 
-from harness.config.load_settings import JourneyWeights, LoadSettings
-from harness.config.settings import CONFIG_VARIABLE
-from harness.load.locust.command import load_command
 from harness.results.reader import Results
 from harness.results.saturation import MASTER
-from tests.benchmarks.clients import ClientError, environment
-from tests.benchmarks.target import ROOT, Rhythm, Target
+from tests.benchmarks.harness_load import harness_load
+from tests.benchmarks.target import Rhythm, Target
 
 RHYTHM = Rhythm(tokens=20, first_token_us=50_000, gap_us=20_000)
 
@@ -58,42 +51,14 @@ def cost(runs: list[dict[str, Any]]) -> MasterCost:
 
 def measure_master(target: Target, workers: int, rate: float) -> dict[str, Any]:
     """One run. Raises ClientError if it wrote no results."""
-    plan = LoadSettings(
-        rate=rate,
-        duration=DURATION_S,
-        processes=workers,
-        journeys=JourneyWeights(**{name: int(name == "fresh") for name in JourneyWeights.model_fields}),
-    )
-    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
-        folder = Path(temporary)
-        settings = {
-            "target": {
-                "base_url": target.base_url,
-                "token": "demo-token",
-                "organization_id": "org-1",
-                "actions": {"success": {"toolId": "a"}},
-            },
-            "load": plan.model_dump(exclude_none=True),
-        }
-        (folder / "harness.toml").write_text(tomlkit.dumps(settings))
-        done = subprocess.run(
-            load_command(plan, out=folder / "results"),
-            env=environment({CONFIG_VARIABLE: str(folder / "harness.toml")}),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=DURATION_S + 90,
-            check=False,
-        )
-        if not (folder / "results" / "results.sqlite").is_file():
-            raise ClientError(f"the load wrote no results:\n{done.stderr[-1500:]}")
-        with Results(folder / "results" / "results.sqlite") as results:
-            scheduled = results.ledger().scheduled
-            shares = [record.cpu for record in results.processes() if record.worker == MASTER]
-        settled = shares[_SETTLED_S:-_SETTLED_S]
-        return {
-            "workers": workers,
-            "rate": scheduled / DURATION_S,
-            "cpu": statistics.mean(settled),
-            "seconds": len(settled),
-        }
+    load = harness_load(target, rate=rate, duration_s=DURATION_S, processes=workers, more_s=90)
+    with load as (file, _), Results(file) as results:
+        scheduled = results.ledger().scheduled
+        shares = [record.cpu for record in results.processes() if record.worker == MASTER]
+    settled = shares[_SETTLED_S:-_SETTLED_S]
+    return {
+        "workers": workers,
+        "rate": scheduled / DURATION_S,
+        "cpu": statistics.mean(settled),
+        "seconds": len(settled),
+    }

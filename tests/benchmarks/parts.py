@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-
-from harness.config.load_settings import JourneyWeights, LoadSettings
-from harness.config.settings import CONFIG_VARIABLE
-from harness.load.locust.command import load_command
 from harness.results.reader import Results
 from tests.benchmarks.clients import (
     AIOHTTP,
@@ -24,12 +17,12 @@ from tests.benchmarks.clients import (
     Client,
     ClientError,
     Sample,
-    environment,
     measure,
 )
+from tests.benchmarks.harness_load import harness_load
 from tests.benchmarks.master import RHYTHM as MASTER_RHYTHM
 from tests.benchmarks.master import RUNS, measure_master
-from tests.benchmarks.target import ROOT, Rhythm, Target, cores, running_target
+from tests.benchmarks.target import Rhythm, Target, cores, running_target
 
 Document = dict[str, Any]
 FORMAT = 1  # of the documents; those of a different format are ignored
@@ -251,39 +244,12 @@ def open_loop(effort: Effort) -> Document:
 
 
 def _open_loop_round(target: Target) -> Document:
-    plan = LoadSettings(
-        rate=OPEN_RATE,
-        duration=OPEN_S,
-        processes=OPEN_PROCESSES,
-        journeys=JourneyWeights(**{name: int(name == "fresh") for name in JourneyWeights.model_fields}),
-    )
-    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
-        folder = Path(temporary)
-        settings = {
-            "target": {
-                "base_url": target.base_url,
-                "token": "demo-token",
-                "organization_id": "org-1",
-                "actions": {"success": {"toolId": "a"}},
-            },
-            "load": plan.model_dump(exclude_none=True),
-        }
-        (folder / "harness.toml").write_text(tomlkit.dumps(settings))
-        done = subprocess.run(
-            load_command(plan, out=folder / "results"),
-            env=environment({CONFIG_VARIABLE: str(folder / "harness.toml")}),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=OPEN_S + 60,
-            check=False,
-        )
-        if not (folder / "results" / "results.sqlite").is_file():
-            raise ClientError(f"the open loop wrote no results:\n{done.stderr[-1500:]}")
+    load = harness_load(target, rate=OPEN_RATE, duration_s=OPEN_S, processes=OPEN_PROCESSES, more_s=60)
+    with load as (file, exit_code):
         return {
-            "exit_code": done.returncode,
+            "exit_code": exit_code,
             "asked_of_target": target.report()["requests"],
-            **arrivals(folder / "results" / "results.sqlite"),
+            **arrivals(file),
         }
 
 

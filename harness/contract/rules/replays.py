@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Location, RuleResult, inconclusive
 from harness.contract.rules.rule import require_terminal
@@ -26,3 +28,18 @@ def require_replays(*controls: tuple[Exchange, Exchange]) -> RuleResult | None:
         if problem := require_resume(*control):
             return problem
     return None
+
+
+def each_retry(
+    runs: Iterable[tuple[Exchange, Exchange, list[Exchange]]],
+    judge: Callable[[Exchange, Exchange], RuleResult],
+) -> list[RuleResult]:
+    """What `judge` says of each run and each of its retries; inconclusive where a plain retry does not resume the run.
+
+    runs: a finished run, the plain retry, and the retries to judge.
+    """
+    return [
+        require_resume(original, control) or judge(original, retry)
+        for original, control, retries in runs
+        for retry in retries
+    ]

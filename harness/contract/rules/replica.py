@@ -14,7 +14,7 @@ from harness.contract.finding import Location, RuleResult, Verdict, failed, inco
 from harness.contract.rules import race, resume
 from harness.contract.rules.conflict import is_conflict, rejection_form
 from harness.contract.rules.cuts import CutRun
-from harness.contract.rules.replays import require_resume
+from harness.contract.rules.replays import each_retry
 from harness.contract.rules.rule import Level, Need, combine, require_accepted, rule
 from harness.formatting import counted
 from harness.profiles.capability import Capability
@@ -35,11 +35,7 @@ ReplayedRun = tuple[Exchange, Exchange, list[Exchange]]
 )
 def same_run(runs: Sequence[ReplayedRun]) -> RuleResult:
     return combine(
-        [
-            require_resume(original, again) or resume.no_new_run.function(original, retry)
-            for original, again, elsewhere in runs
-            for retry in elsewhere
-        ],
+        each_retry(runs, resume.no_new_run.function),
         f"{counted(len(runs), 'run')}, each retried at the other replicas: no new run",
     )
 
@@ -56,11 +52,7 @@ def same_run(runs: Sequence[ReplayedRun]) -> RuleResult:
 )
 def replay(runs: Sequence[ReplayedRun]) -> RuleResult:
     return combine(
-        [
-            require_resume(original, again) or resume.replay.function(original, retry)
-            for original, again, elsewhere in runs
-            for retry in elsewhere
-        ],
+        each_retry(runs, resume.replay.function),
         f"{counted(len(runs), 'run')}, each replayed by the other replicas as by the first",
     )
 

@@ -13,7 +13,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
 from harness.contract.rules import resume
 from harness.contract.rules.conflict import is_conflict
-from harness.contract.rules.replays import require_resume
+from harness.contract.rules.replays import each_retry
 from harness.contract.rules.rule import Level, Need, combine, require_accepted, rule
 from harness.contract.rules.sequences import divergence, first_difference, identity_label
 from harness.formatting import counted
@@ -84,11 +84,7 @@ def _serves(answers: Sequence[Exchange]) -> bool:
 def no_new_run(ended: Sequence[EndedRun], interrupted: Sequence[InterruptedRun], tries: Tries) -> RuleResult:
     if problem := _require_restart(tries, interrupted):
         return problem
-    results = [
-        require_resume(original, control) or resume.no_new_run.function(original, retry)
-        for original, control, retries in ended
-        for retry in retries
-    ]
+    results = each_retry(ended, resume.no_new_run.function)
     results += [
         _same_execution(readers, retry)
         for readers, retries in interrupted
@@ -144,11 +140,7 @@ def replay(ended: Sequence[EndedRun], interrupted: Sequence[InterruptedRun], tri
     if problem := _require_restart(tries, interrupted):
         return problem
     return combine(
-        [
-            require_resume(original, control) or resume.replay.function(original, retry)
-            for original, control, retries in ended
-            for retry in retries
-        ],
+        each_retry(ended, resume.replay.function),
         f"{counted(len(ended), 'run')} replayed after the restart",
     )
 

@@ -43,11 +43,11 @@ def workflow(runner: StreamRunner, intended_ns: int | None = None) -> None:
         if steps and not runner.pause(think_s):
             return  # the test is ending: neither a success nor a failure
         outputs = [step.text for step in steps]
-        said = step_text(text, number) if action == "echo" else None
+        echoed = step_text(text, number) if action == "echo" else None
         handle = runner.begin(
             step_name(number),
             _step(number),
-            target.step(action, session, outputs, text=said),
+            target.step(action, session, outputs, text=echoed),
             intended_ns=intended_ns,
         )
         intended_ns = None
