@@ -31,7 +31,7 @@ def draft_profile(curl_file: Path, answer_file: Path) -> int:
         raise SettingsError(f"{answer_file} has no event stream: record one with curl -i -N --raw")
     answer = answers[0]
     console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
-    request = recognize_request(curl.path, curl.body)
+    request = recognize_request(curl.path, curl.body, is_form=curl.form_as is not None)
     fitting = recognize_answer(answer.frames, is_complete=answer.is_complete)
     if request is not None and request.profile.name in fitting:
         name = request.profile.name
@@ -42,7 +42,7 @@ def draft_profile(curl_file: Path, answer_file: Path) -> int:
             console.print(f"harness init --from-curl {curl_file} writes the settings", markup=False)
         return PASSED
     try:
-        guessed = guess_profile(curl.path, curl.body, answer.frames)
+        guessed = guess_profile(curl.path, curl.body, answer.frames, curl.form_as)
     except ValueError as problem:
         raise SettingsError(f"{answer_file}: {problem}") from None
     text = _HEAD + tomlkit.dumps(guessed)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from harness.profiles.event_position import position_of
 from harness.protocol.sse import Frame
@@ -31,15 +31,25 @@ class _Seen:
     literal: str | None
 
 
-def guess_profile(path: str, body: Mapping[str, Any], frames: Sequence[Frame]) -> dict[str, Any]:
+def guess_profile(
+    path: str,
+    body: Mapping[str, Any],
+    frames: Sequence[Frame],
+    form_as: Literal["multipart", "urlencoded"] | None = None,
+) -> dict[str, Any]:
     """The tables of a profile, as in TOML. It is a draft: whatever the answer does not show is missing.
+
+    form_as: how the body is written, if it is the fields of a form.
 
     Raises ValueError if the answer has no event with text that grows into an answer.
     """
     events = [frame for frame in frames if frame.dispatches]
+    run = {"path": path, "json" if form_as is None else "form": _with_placeholder(body)}
+    if form_as == "multipart":
+        run["form_as"] = form_as
     tables = {
         "name": "mine",
-        "run": {"path": path, "json": _with_placeholder(body)},
+        "run": run,
         "events": _events(events),
     }
     ids = [frame.id for frame in events]

@@ -29,14 +29,17 @@ class RecognizedRequest:
     further: Mapping[str, Any]
 
 
-def recognize_request(path: str, body: Mapping[str, Any]) -> RecognizedRequest | None:
+def recognize_request(
+    path: str, body: Mapping[str, Any], *, is_form: bool = False
+) -> RecognizedRequest | None:
     """The request as one of a profile that can be used by name; None if it is of none.
 
-    Its path ends as the profile's does, and its body has the members that the API requires.
+    Its path ends as the profile's does, and its body has the members that the API requires. is_form: whether these are
+    the fields of a form.
     """
     for name in library.names():
         profile = library.load(name)
-        template = profile.run.json_body
+        template = profile.run.form if is_form else profile.run.json_body
         required = profile.rejects.required or (tuple(template) if isinstance(template, dict) else ())
         if not isinstance(template, dict) or not required or not all(member in body for member in required):
             continue

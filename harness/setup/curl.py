@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from harness.errors import SettingsError
 from harness.input_file import SETTINGS_BYTES, read_text
 from harness.protocol.strict_json import loads_strict
+from harness.setup.curl_form import ENCODED, PARTS, FormAs, field_of, fields_of, form, is_urlencoded
 from harness.setup.settings_draft import TOKEN_VARIABLE
 
 _TOKEN = re.compile(
@@ -74,9 +75,10 @@ _HARNESS_HEADERS = frozenset(
 class CurlRequest:
     """The request that a curl command sends.
 
-    token: from ``Authorization: Bearer``, None if absent. body: the JSON object it posts. left_out: names of
-    header fields that the harness does not send. unread: variables and files that the command reads and the harness did
-    not. token_unread: the one that has the token; empty if there is none.
+    token: from ``Authorization: Bearer``, None if absent. body: the JSON object it posts, or the fields of its form.
+    left_out: names of header fields that the harness does not send. unread: variables and files that the command reads
+    and the harness did not. token_unread: the one that has the token; empty if there is none. form_as: how the form is
+    written; None for JSON.
     """
 
     base_url: str
@@ -87,6 +89,7 @@ class CurlRequest:
     verify_tls: bool = True
     unread: tuple[str, ...] = ()
     token_unread: str = ""
+    form_as: FormAs | None = None
 
 
 def read_curl(text: str) -> CurlRequest:
@@ -197,6 +200,8 @@ class _CommandParser:
         self._url: str | None = None
         self._headers: list[tuple[str, str]] = []
         self._body: str | None = None
+        self._fields: list[tuple[str, str]] = []
+        self._form_as: FormAs | None = None
         self._verify = True
         self._unread: list[str] = []
         self._token_unread = ""
@@ -216,7 +221,7 @@ class _CommandParser:
                 self._set_option(option, attached, rest)
         if self._url is None:
             raise SettingsError("the curl command has no URL")
-        if self._body is None:
+        if self._body is None and self._form_as is None:
             raise SettingsError("the curl command has no body; add one with -d '{…}'")
         base_url, path = split_url(_require_read(self._url, "the URL"))
         token = self._token()
@@ -224,12 +229,18 @@ class _CommandParser:
             base_url,
             path or "/",
             token,
-            json_object(_require_read(self._body, "the body"), "the body of the curl command"),
+            self._members(),
             tuple(_without_marks(name) for name, _ in self._headers if _is_left_out(name)),
             self._verify,
             tuple(map(_without_marks, self._unread)),
             self._token_unread,
+            self._form_as,
         )
+
+    def _members(self) -> dict[str, Any]:
+        if self._body is None:
+            return form(self._fields)
+        return json_object(_require_read(self._body, "the body"), "the body of the curl command")
 
     def _set_option(self, option: str, attached: str | None, rest: Iterator[str]) -> None:
         if option in _FLAGS:
@@ -243,6 +254,11 @@ class _CommandParser:
         setter = self._setters.get(option)
         if setter is not None:
             setter(value)
+        elif option in PARTS or option == ENCODED:
+            field = field_of(option, _require_read(value, "the form"))
+            self._add_fields([field], "multipart" if option in PARTS else "urlencoded")
+        elif option in _BODY_OPTIONS and option != "--json" and is_urlencoded(value):
+            self._add_fields(fields_of(_require_read(value, "the form")), "urlencoded")
         elif option in _BODY_OPTIONS:
             self._set_body(option, value)
         elif option not in _IGNORED_WITH_VALUE:
@@ -268,8 +284,14 @@ class _CommandParser:
             )
         self._url = value
 
+    def _add_fields(self, fields: list[tuple[str, str]], form_as: FormAs) -> None:
+        if self._body is not None or self._form_as not in {None, form_as}:
+            raise SettingsError("the curl command has two bodies; remove one")
+        self._form_as = form_as
+        self._fields += fields
+
     def _set_body(self, option: str, value: str) -> None:
-        if self._body is not None:
+        if self._body is not None or self._form_as is not None:
             raise SettingsError("the curl command has two bodies; remove one")
         if value.startswith("@") and option != "--data-raw":
             raise SettingsError(

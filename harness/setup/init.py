@@ -115,7 +115,12 @@ def _address(target: str | None, curl: CurlRequest | None, prompt: Prompt) -> tu
 
 
 def _apply_curl(draft: SettingsDraft, curl: CurlRequest) -> None:
-    """Fill the draft from the command; values given by flags stay."""
+    """Fill the draft from the command; values given by flags stay. Raises SettingsError for a form."""
+    if curl.form_as is not None:
+        raise SettingsError(
+            "the curl command sends a form, and no profile has such a request; draft one: harness profile init "
+            "--from-curl FILE ANSWER"
+        )
     body = dict(curl.body)
     organization, action = body.pop("organizationId", None), body.pop("workflowAction", None)
     for name in ("sessionId", "runId"):  # generated for each run

@@ -62,7 +62,7 @@ class OtherApiDraft:
 
 def draft_of_curl(curl: CurlRequest) -> OtherApiDraft | None:
     """The settings for the API of a curl command; None if it is that of workflow actions, or of no profile."""
-    found = recognize_request(curl.path, curl.body)
+    found = recognize_request(curl.path, curl.body, is_form=curl.form_as is not None)
     if found is None or found.profile.name == WORKFLOW_ACTIONS:
         return None
     draft = OtherApiDraft(
@@ -71,10 +71,15 @@ def draft_of_curl(curl: CurlRequest) -> OtherApiDraft | None:
         None if "${" in found.profile.run.path else curl.path,
         dict(found.variables),
         found.prompt,
-        {name: value for name, value in found.further.items() if value is not None},
+        {} if curl.form_as else {name: value for name, value in found.further.items() if value is not None},
         curl.token,
         curl,
     )
+    if curl.form_as and found.further:
+        draft.notes.append(
+            f"fields of the curl command's form that the profile {draft.profile} does not send: "
+            f"{', '.join(found.further)}; to send them, change a copy of it (harness profile show {draft.profile})"
+        )
     if curl.left_out:
         draft.notes.append(
             f"header fields of the curl command to set in [target.headers]: {', '.join(curl.left_out)}"

@@ -86,10 +86,9 @@ def test_options_with_attached_values() -> None:
         ("curl http://h -d '{}' -d '{}'", "two bodies"),
         ("curl http://h http://i -d '{}'", "two URLs"),
         ("curl http://h -d '[]'", "is not a JSON object"),
-        ("curl http://h -d 'a=b'", "is not valid JSON"),
+        ("curl http://h -d 'hello'", "is not valid JSON"),
         ("curl http://h -d", "ends after -d"),
         ("curl http://h -X PUT -d '{}'", "sends PUT"),
-        ("curl http://h -F a=b -d '{}'", "unsupported curl option -F;"),
         ("curl http://h -u me:pw -d '{}'", "unsupported curl option -u;"),
         ("curl http://h --frobnicate -d '{}'", "unsupported curl option --frobnicate;"),
         ("curl http://h -H 'Authorization: Basic x' -d '{}'", "unsupported Authorization scheme Basic"),
@@ -145,3 +144,39 @@ def test_not_a_url(url: str) -> None:
 def test_json_that_would_overflow_the_stack() -> None:
     with pytest.raises(SettingsError, match="--action x"):
         json_object("[" * 100_000, "--action x")
+
+
+@pytest.mark.parametrize(
+    ("options", "form_as", "fields"),
+    [
+        ("-F message='tell me' -F stream=true", "multipart", {"message": "tell me", "stream": "true"}),
+        ("--form 'message=hi;type=text/plain' -FX=", "multipart", {"message": "hi", "X": ""}),
+        ("--form-string 'message=@hi;type=x'", "multipart", {"message": "@hi;type=x"}),
+        ("""-F 'message="a; type=b \\"c\\""'""", "multipart", {"message": 'a; type=b "c"'}),
+        ("-d 'message=tell+me%21&stream=true'", "urlencoded", {"message": "tell me!", "stream": "true"}),
+        ("-d message=hi --data empty=", "urlencoded", {"message": "hi", "empty": ""}),
+        ("--data-urlencode 'message=a&b=c'", "urlencoded", {"message": "a&b=c"}),
+    ],
+)
+def test_the_fields_of_a_form(options: str, form_as: str, fields: dict[str, str]) -> None:
+    found = read_curl(f"curl http://h/runs {options}")
+    assert (found.form_as, found.body) == (form_as, fields)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("-F message=@/etc/passwd", "the field message of the curl command is in the file /etc/passwd"),
+        ("-F 'message=<notes'", "is in the file notes, which init does not read"),
+        ("-F message=$SECRET", "the form of the curl command contains \\$SECRET"),
+        ("-F message", "-F 'message' of the curl command is not a field; write -F name=value"),
+        ("-F a=1 -F a=2", "has the field a twice"),
+        ("-F a=1 -d b=2", "two bodies"),
+        ("-F a=1 -d '{}'", "two bodies"),
+        ("-d '{}' -F a=1", "two bodies"),
+        ("--json a=b", "is not valid JSON"),
+    ],
+)
+def test_a_form_that_cannot_be_used(options: str, sentence: str) -> None:
+    with pytest.raises(SettingsError, match=sentence):
+        read_curl(f"curl http://h/runs {options}")

@@ -10,6 +10,9 @@ from click.testing import CliRunner, Result
 
 from harness.cli import main
 from harness.config.sources import load_settings
+from harness.profiles import library
+from harness.setup.curl import read_curl
+from harness.setup.other_api import draft_of_curl
 from tests.forked import embedded_server
 from tests.profiles.test_captures import CAPTURES
 
@@ -119,3 +122,41 @@ def test_an_answer_that_is_no_stream_is_refused(folder: Path) -> None:
     assert_refused(no_stream, "has no event stream: record one with curl -i -N --raw")
     silent = run("profile", "init", "--from-curl", file, str(CAPTURES / "aimock-responses/silent.http"))
     assert_refused(silent, "record the answer to a longer prompt")
+
+
+FORM = "-F message='Hello you' -F stream=true -F user_id=u"
+
+
+def test_the_form_of_a_known_api_is_recognized(folder: Path) -> None:
+    command = f"curl http://h/agents/echo/runs {FORM}"
+    draft = draft_of_curl(read_curl(command))
+    assert draft is not None
+    assert draft.target() == {
+        "base_url": "http://h",
+        "profile": "agno",
+        "variables": {"agent": "echo"},
+        "actions": {"success": "Hello you"},
+    }
+    assert "form that the profile agno does not send: user_id" in draft.notes[0]
+    (folder / "run.sh").write_text(command)
+    done = run("profile", "init", "--from-curl", "run.sh", str(CAPTURES / "agno/success.http"))
+    assert "are those of the profile agno" in done.stderr
+
+
+def test_a_profile_is_drafted_from_a_form(folder: Path) -> None:
+    (folder / "run.sh").write_text(f"curl http://h/api/runs {FORM}")
+    done = run("profile", "init", "--from-curl", "run.sh", str(CAPTURES / "agui/success.http"))
+    assert done.exit_code == 0, done.output
+    drafted = library.parse(done.stdout, "the draft").run
+    assert (drafted.form, drafted.form_as, drafted.json_body) == (
+        {"message": "${prompt}", "stream": "true", "user_id": "u"},
+        "multipart",
+        None,
+    )
+
+
+def test_settings_are_not_written_from_the_form_of_an_unknown_api(folder: Path) -> None:
+    (folder / "run.sh").write_text(f"curl http://h/api/runs {FORM}")
+    assert_refused(
+        run("init", "--from-curl", "run.sh"), "sends a form, and no profile has such a request"
+    )
