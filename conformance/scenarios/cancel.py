@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.cancel import Cancelled
@@ -24,9 +25,55 @@ _ASKED_EVERY_S = 0.2
 
 async def runs_cancelled_in_flight(context: ScenarioContext) -> list[Cancelled]:
     """Long runs that are cancelled at several moments, each with a second reader where the API lets one join."""
+    cancel = context.target.profile.cancel
+    if cancel is not None and cancel.disconnect:
+        return await _left_in_flight(context)
     whole = await context.run_once(long_run)
     moments = spread_moments(whole, _MOMENTS)[1:]  # the first is before any event
     return [await _cancelled_at(context, moment) for moment in moments]
+
+
+async def _left_in_flight(context: ScenarioContext) -> list[Cancelled]:
+    """Long runs whose only reader disconnects at several moments, so early that none ends within the time budget.
+
+    A server may notice late that its reader has left, and cancels a run only when its last reader leaves.
+    """
+    promises, limit_s = context.target.promises, context.expect.budgets.cancel_s
+    if not (promises(Capability.REREAD) or promises(Capability.OUTCOME_REQUEST)):
+        raise NotApplicable("no other request shows how a run ends whose reader disconnects")
+    whole = await context.run_once(long_run)
+    last_ns = whole.timing.ended_ns - int((limit_s + _SLACK_S) * 1e9)
+    early = sum(event.arrival_ns < last_ns for event in whole.events)
+    if not early:
+        took_s = (whole.timing.ended_ns - whole.timing.started_ns) / 1e9
+        raise Undecided(
+            f"a long run takes {took_s:.1f} s, so it may end before a server has to notice that its reader left; set "
+            f"budgets.cancel (now {limit_s:g} s) lower, or configure a longer [target.actions.long]"
+        )
+    places = sorted({1, (early + 1) // 2, early})
+    return list(await asyncio.gather(*(_left_at(context, place) for place in places)))
+
+
+async def _left_at(context: ScenarioContext, place: int) -> Cancelled:
+    """A run whose only reader disconnects after its event `place`, and what others find after the time budget."""
+    async with context.connections(1):
+        first = context.open(await _request(context, "long"), "a long run whose reader disconnects")
+        await first.events(place)
+        if context.target.promises(Capability.OUTCOME_REQUEST):
+            await _about(first, context.target.outcome)  # its events must tell what this request needs
+        if context.target.promises(Capability.REREAD):
+            await context.known(first)
+        left = await first.cut()
+    await asyncio.sleep(context.expect.budgets.cancel_s)
+    if not context.target.promises(Capability.REREAD):
+        return [], left, None, await _asked(context, left)
+    found = await context.send(context.again(left), "a run whose reader disconnected, read again")
+    return (
+        [found],
+        left,
+        await context.send(context.again(left), "the same run again"),
+        await _asked(context, left),
+    )
 
 
 async def _request(context: ScenarioContext, action: str) -> HttpRequest:
@@ -36,11 +83,7 @@ async def _request(context: ScenarioContext, action: str) -> HttpRequest:
 
 
 async def _cancelled_at(context: ScenarioContext, moment: RunMoment) -> Cancelled:
-    cancel = context.target.profile.cancel
     can_reread = context.target.promises(Capability.REREAD)
-    by_request = cancel is not None and cancel.request is not None
-    if not (by_request or can_reread):
-        raise NotApplicable("no other request shows how a run ends whose reader disconnects")
     request = await _request(context, "long")
     async with context.connections(3):
         first = context.open(request, "a long run to be cancelled")
@@ -50,25 +93,24 @@ async def _cancelled_at(context: ScenarioContext, moment: RunMoment) -> Cancelle
             await other.events(1)
         await first.events(moment.event)
         await asyncio.sleep(moment.wait_s)
-        if by_request:
-            answer = await context.open(
-                await _cancelling(context, first), "the request to cancel it"
-            ).result()
-        else:
-            answer = await first.cut()
-        readers = [first, *others] if by_request else others
-        ended = await asyncio.gather(*(_ended(reader, context.expect.budgets.cancel_s) for reader in readers))
+        cancelling = await _about(first, context.target.cancel)
+        answer = await context.open(cancelling, "the request to cancel it").result()
+        ended = await asyncio.gather(
+            *(_ended(reader, context.expect.budgets.cancel_s) for reader in (first, *others))
+        )
     later = (
         await context.send(context.again(ended[0]), "the cancelled run read again") if can_reread else None
     )
     return list(ended), answer, later, await _asked(context, ended[0])
 
 
-async def _cancelling(context: ScenarioContext, run: AsyncExchange) -> HttpRequest:
-    """The request that cancels a run in flight, once its events have its id."""
+async def _about(
+    run: AsyncExchange, request: Callable[[HttpRequest, str | None], HttpRequest]
+) -> HttpRequest:
+    """A request about a run in flight, once its events have its id."""
     while True:
         try:
-            return context.target.cancel(run.request, run.run_id)
+            return request(run.request, run.run_id)
         except LookupError as reason:
             if not await run.events(run.events_seen + 1):
                 raise Undecided(f"the run cannot be cancelled: {reason}") from None
@@ -87,8 +129,12 @@ async def _asked(context: ScenarioContext, run: Exchange) -> Exchange | None:
         return None
     outcome = context.target.profile.outcome
     assert outcome is not None
+    try:
+        request = context.target.outcome(run.request, run.run_id)
+    except LookupError as reason:
+        raise Undecided(f"nothing can ask how the run ended: {reason}") from None
     for _ in range(_ASKED):
-        answer = await context.send(context.target.outcome(run.request, run.run_id), "how the run ended")
+        answer = await context.send(request, "how the run ended")
         if outcome.read(outcome.value(answer.body)) is not None:
             break
         await asyncio.sleep(_ASKED_EVERY_S)
@@ -137,7 +183,7 @@ async def run_cancelled_by_another_organization(context: ScenarioContext) -> tup
     async with context.connections(2):
         first = context.open(request, "a long run that another organization asks to cancel")
         await first.events(2)
-        own = await _cancelling(context, first)
+        own = await _about(first, context.target.cancel)
         foreign = own.with_header("Authorization", f"Bearer {second.token}")
         answer = await context.open(foreign, "the request of another organization to cancel it").result()
         return await first.result(), answer

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
+from harness.contract.finding import (
+    Location,
+    RuleResult,
+    Verdict,
+    failed,
+    inconclusive,
+    not_applicable,
+    passed,
+)
 from harness.contract.rules import terminal
 from harness.contract.rules.replays import require_replays
 from harness.contract.rules.rule import Level, Need, combine, quoted, rule
@@ -15,8 +23,9 @@ from harness.formatting import counted
 from harness.profiles.capability import Capability
 
 Cancelled = tuple[Sequence[Exchange], Exchange, Exchange | None, Exchange | None]
-"""A run cancelled in flight: its readers, the answer to the request that cancels it (or the stream of the reader who
-cancelled it by disconnecting), the run read again after its end, and the answer to the question how it ended.
+"""A run cancelled in flight: its readers, the answer to the request that cancels it, the run read again after its end,
+and the answer to the question how it ended. Of a run whose reader cancelled it by disconnecting: who read it after the
+time budget, the stream of the one who disconnected, and so on.
 """
 
 
@@ -25,6 +34,10 @@ def _each(
 ) -> RuleResult:
     """Every run's results as one. Runs that ended before they could be cancelled are left out where others did not."""
     results = [result for cancelled in cancels for result in decide(cancelled)]
+    if cancels and not results:
+        return inconclusive(
+            "nobody else could read the run whose reader disconnected", Location(cancels[0][1])
+        )
     tested = [result for result in results if result.verdict is not Verdict.INCONCLUSIVE]
     return combine(tested, passes) if tested else combine(results, passes)
 
@@ -32,8 +45,9 @@ def _each(
 def _too_late(cancelled: Cancelled) -> RuleResult | None:
     """An inconclusive result if the run was over before the answer to the request that cancels it; else None."""
     readers, answer, _, _ = cancelled
+    seen = readers if _by_request(answer) else [*readers, answer]
     over = next(
-        (reader for reader in readers if reader.over_ns is not None and _is_earlier(reader, answer)), None
+        (reader for reader in seen if reader.over_ns is not None and _is_earlier(reader, answer)), None
     )
     if over is None or over.outcome == "cancelled":
         return None
@@ -47,11 +61,15 @@ def _is_earlier(reader: Exchange, answer: Exchange) -> bool:
     return reader.over_ns is not None and reader.over_ns <= _answered_ns(answer)
 
 
+def _by_request(answer: Exchange) -> bool:
+    """Whether it answers a request; else it is the stream of a reader who cancelled its run by disconnecting."""
+    cancel = answer.profile.cancel
+    return cancel is not None and cancel.request is not None
+
+
 def _answered_ns(answer: Exchange) -> int:
     """When the answer arrived; where a reader cancels by disconnecting, when it did."""
-    cancel = answer.profile.cancel
-    by_request = cancel is not None and cancel.request is not None
-    return answer.head_ns if by_request and answer.head_ns is not None else answer.timing.ended_ns
+    return answer.head_ns if _by_request(answer) and answer.head_ns is not None else answer.timing.ended_ns
 
 
 def _refused(cancelled: Cancelled) -> RuleResult | None:
@@ -75,6 +93,9 @@ def _refused(cancelled: Cancelled) -> RuleResult | None:
     needs=Need.LONG_ACTION,
 )
 def accepted(cancels: Sequence[Cancelled]) -> RuleResult:
+    if any(not _by_request(answer) for _, answer, _, _ in cancels):
+        return not_applicable("a reader cancels its run by disconnecting, without a request")
+
     def decide(cancelled: Cancelled) -> list[RuleResult]:
         _, answer, _, _ = cancelled
         if answer.status is not None and 200 <= answer.status < 300:
@@ -96,6 +117,8 @@ def accepted(cancels: Sequence[Cancelled]) -> RuleResult:
     needs=Need.LONG_ACTION,
 )
 def ends(cancels: Sequence[Cancelled], *, expect: Expectations) -> RuleResult:
+    if any(not _by_request(answer) for _, answer, _, _ in cancels):
+        return not_applicable("a reader cancels its run by disconnecting, and no longer sees its end")
     limit_s = expect.budgets.cancel_s
 
     def decide(cancelled: Cancelled) -> list[RuleResult]:

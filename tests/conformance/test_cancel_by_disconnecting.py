@@ -1,0 +1,67 @@
+"""Runs that a reader cancels by disconnecting: a sound server passes, whenever it notices, and a defect is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config.settings import Settings
+from harness.conformance.scenarios.cancel import runs_cancelled_in_flight
+from harness.contract.finding import Verdict
+from harness.contract.rules import cancel
+from harness.contract.rules.rule import Rule
+from harness.reference.settings import demo_config
+from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
+from tests.profiles.resuming_server import PROFILE, serving, settings
+
+BY_REQUEST = '[cancel]\npath = "/agent/runs/${run_id}/cancel"\n'
+LEAVING = PROFILE.replace(BY_REQUEST, "[cancel]\ndisconnect = true\n")
+ONLY_ASKED = LEAVING.replace('beginning = ""\n', "")
+BLIND = ONLY_ASKED[: ONLY_ASKED.index("[outcome]")] + ONLY_ASKED[ONLY_ASKED.index("[rejects]") :]
+RULES = (cancel.accepted, cancel.ends, cancel.one_outcome, cancel.last, cancel.replayed, cancel.outcome)
+PASS, FAIL, NONE = Verdict.PASS, Verdict.FAIL, Verdict.NOT_APPLICABLE
+
+
+def judged(
+    tmp_path: Path, profile: str, fault: str, rules: tuple[Rule, ...], **budgets: Any
+) -> list[Verdict]:
+    path = tmp_path / "own.toml"
+    path.write_text(profile)
+    with serving(*([fault] if fault else [])) as url:
+        given = settings(url, str(path), demo_config(url))
+        given["budgets"] |= {"cancel": 0.1, **budgets}
+        with ScenarioRunner(Settings.model_validate(given)) as runner:
+            cancels = runner.outcome(runs_cancelled_in_flight)
+    return [rule(cancels).verdict for rule in rules]
+
+
+@pytest.mark.parametrize(
+    ("profile", "fault", "verdicts"),
+    [
+        (LEAVING, "disconnect-cancels", [NONE, NONE, PASS, PASS, PASS, PASS]),
+        (LEAVING, "", [NONE, NONE, FAIL, PASS, Verdict.INCONCLUSIVE, FAIL]),
+        (
+            ONLY_ASKED,
+            "disconnect-cancels",
+            [NONE, NONE, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, NONE, PASS],
+        ),
+        (ONLY_ASKED, "", [NONE, NONE, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE, NONE, FAIL]),
+    ],
+    ids=["cancels", "runs on", "asked only, cancels", "asked only, runs on"],
+)
+def test_what_others_find_after_the_time_budget(
+    tmp_path: Path, profile: str, fault: str, verdicts: list[Verdict]
+) -> None:
+    assert judged(tmp_path, profile, fault, RULES) == verdicts
+
+
+def test_a_run_that_may_end_by_itself_proves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Undecided, match=r"set budgets.cancel \(now 60 s\) lower, or configure a longer"):
+        judged(tmp_path, LEAVING, "", (), cancel=60)
+
+
+def test_what_nothing_shows_is_not_tested(tmp_path: Path) -> None:
+    with pytest.raises(NotApplicable, match="no other request shows how a run ends whose reader disconnects"):
+        judged(tmp_path, BLIND, "", ())
