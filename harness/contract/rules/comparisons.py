@@ -29,6 +29,11 @@ def check_resumed(
     return [resume.every_cut([CutRun(cut, resumed, canonical)], expect=expect)]
 
 
+def check_survived(cut: Exchange, resumed: Exchange, expect: Expectations) -> list[Finding]:
+    """Check that a run whose reader was cut reached its outcome for the reader who resumed it."""
+    return [resume.survives_disconnect([CutRun(cut, resumed, None)], expect=expect)]
+
+
 @dataclass(frozen=True, slots=True)
 class LaterCut(CutRun):
     """A cut of a run that was cut several times.

@@ -13,6 +13,7 @@ from functools import partial
 import gevent
 
 from harness.config.target import Target
+from harness.contract.decoding.decoded_frame import DecodedFrame
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
@@ -25,7 +26,9 @@ from harness.contract.rules.comparisons import (
     check_joined,
     check_parts,
     check_race,
+    check_resumed,
     check_retry,
+    check_survived,
 )
 from harness.errors import SettingsError
 from harness.load.journeys.cancel import CANCEL, cancel
@@ -85,6 +88,9 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
     the settings do not say whether the target honours Last-Event-ID, every second run is resumed with it.
     """
     target = runner.target
+    if not target.profile.capabilities >= _READ_AGAIN:
+        _resume_once(runner, intended_ns)
+        return
     declared = target.settings.last_event_id if target.promises(Capability.RESUME_AFTER_ID) else False
     by_id = runner.rng.random() < _BY_ID_SHARE if declared is None else declared
     action_name = _long_action(target)
@@ -114,6 +120,52 @@ def resume(runner: StreamRunner, intended_ns: int | None = None) -> None:
         if parts[-1].over and parts[-1].sequence[0] != parts[0].sequence[0]:
             streams.read(REREAD, request)  # no part is the whole run
         runner.record_shape(action_name, *parts)
+
+
+def _resume_once(runner: StreamRunner, intended_ns: int | None = None) -> None:
+    """A run that is cut and resumed once, for an API whose runs cannot be read again from their first event.
+
+    Where it resumes after an event, the run is read once more after its first one: that shows what the resumption lost.
+    Where it resumes with a snapshot, the run must reach its outcome.
+    """
+    target = runner.target
+    action_name = _long_action(target)
+    by_id = target.promises(Capability.RESUME_AFTER_ID)
+    with runner.group("resume", intended_ns) as streams:
+        streams.compare = partial(_compare_once, expect=target.expectations)
+        cut = streams.read(CUT, NewRun(action_name), cut=runner.random_cut(action_name)).exchange
+        named = [name for event in cut.events if (name := _id_to_name(target, event))] if by_id else []
+        is_known = target.knows_run(cut.request, cut.run_id, to_resume=True) and bool(named) is by_id
+        if cut.ending is not Ending.CUT or not is_known:
+            runner.record_shape(action_name, cut)
+            return
+        runner.moments.wait_after_cut(cut, action_name)
+
+        def resumption(last_id: str | None) -> HttpRequest:
+            return target.resumption(cut.request, cut.run_id, last_id)
+
+        streams.read(RESUMED, resumption(named[-1] if by_id else None))
+        if by_id:
+            streams.read(REREAD, resumption(named[0]))
+
+
+def _compare_once(handles: Sequence[StreamHandle], expect: Expectations) -> None:
+    """Compare a run that was cut once with its resumption, and with the reread if there is one."""
+    by_step = {handle.stream.step: handle for handle in handles}
+    resumed = by_step.get(RESUMED)
+    if resumed is None:
+        return
+    cut, reread = by_step[CUT].exchange, by_step.get(REREAD)
+    if reread is not None:
+        canonical = reread.exchange
+        resumed.checks.append(lambda part: check_resumed(cut, part, canonical, expect))
+    resumed.checks.append(lambda part: check_survived(cut, part, expect))
+
+
+def _id_to_name(target: Target, event: DecodedFrame) -> str | None:
+    """The id of an event as the request that resumes after it names it."""
+    in_field = target.profile.ids is not None and target.profile.ids.in_field
+    return event.frame.last_event_id if in_field else event.id
 
 
 def _compare_parts(handles: Sequence[StreamHandle], expect: Expectations) -> None:
@@ -147,8 +199,7 @@ def _resume_request(
     # After the terminal event there is nothing to resume: the whole run is requested again.
     if not by_id or last is None or parts[-1].over:
         return request
-    in_field = target.profile.ids is not None and target.profile.ids.in_field
-    named = last.frame.last_event_id if in_field else last.id
+    named = _id_to_name(target, last)
     return target.resumption(parts[0].request, parts[0].run_id, named) if named else request
 
 
@@ -294,10 +345,11 @@ JOURNEYS: Mapping[str, Journey] = {
 }
 
 _REREAD = frozenset({Capability.REREAD})
+_READ_AGAIN = frozenset({Capability.SAME_EVENTS, Capability.REREAD})
 #: What an API must promise for a journey to make sense; nothing for those that are left out.
 _PROMISES: Mapping[str, frozenset[Capability]] = {
     "replay": _REREAD,
-    "resume": frozenset({Capability.SAME_EVENTS, Capability.REREAD}),
+    "resume": frozenset({Capability.RESUME}),
     "join": _REREAD,
     "race": frozenset({Capability.IDEMPOTENCY_KEY}),
     "conflict": frozenset({Capability.KEY_CONFLICT}),

@@ -470,7 +470,7 @@ def test_an_api_runs_the_journeys_that_it_promises() -> None:
     graph = promised_weights(weights, library.load("langgraph"))
     assert {name for name, weight in graph.items() if weights[name] and not weight} == {"race", "conflict"}
     mcp = promised_weights(weights, library.load("mcp"))
-    assert {name for name, weight in mcp.items() if weight} == {"fresh", "abandon", "slow_reader"}
+    assert {name for name, weight in mcp.items() if weight} == {"fresh", "resume", "abandon", "slow_reader"}
     with pytest.raises(
         SettingsError, match=r"no journey is left to run: race needs .* idempotency key; give fresh"
     ):

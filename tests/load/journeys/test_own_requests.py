@@ -13,14 +13,15 @@ from harness.config.settings import Settings
 from harness.contract.finding import Verdict
 from harness.load.journeys.new_run import NotStartedError
 from harness.reference.settings import demo_config
+from harness.transport.receiver import Cut, CutHow
 from tests.load.journeys.rig import JourneyRig
 from tests.profiles.resuming_server import PROFILE, serving, settings
 
 
 @contextmanager
-def own_requests(tmp_path: Path, *faults: str) -> Iterator[JourneyRig]:
+def own_requests(tmp_path: Path, *faults: str, profile: str = PROFILE) -> Iterator[JourneyRig]:
     path = tmp_path / "own.toml"
-    path.write_text(PROFILE)
+    path.write_text(profile)
     with serving(*faults) as url:
         rig = JourneyRig(Settings.model_validate(settings(url, str(path), demo_config(url))), None)
         rig.runner._run_lengths["long"] = 21
@@ -75,3 +76,39 @@ def test_a_loss_at_the_resume_point_is_found(tmp_path: Path) -> None:
         for _ in range(6):
             rig.go("resume")
         assert "resume.every-cut" in violated(rig)
+
+
+ONLY_AFTER_AN_ID = PROFILE.replace('beginning = ""\n', "")
+SNAPSHOT = PROFILE.replace('from = "after"\nbeginning = ""', 'from = "snapshot"').replace(
+    "?after=${last_id}", ""
+)
+
+
+@pytest.mark.parametrize(
+    ("profile", "steps", "faults"),
+    [
+        (
+            ONLY_AFTER_AN_ID,
+            ["cut", "resumed", "reread"],
+            {"LosesOneAfterId": "resume.every-cut", "disconnect-cancels": "resume.survives-disconnect"},
+        ),
+        (SNAPSHOT, ["cut", "resumed"], {"disconnect-cancels": "resume.survives-disconnect"}),
+    ],
+    ids=["after an id", "with a snapshot"],
+)
+def test_a_run_that_cannot_be_read_again_is_resumed_once(
+    tmp_path: Path, profile: str, steps: list[str], faults: dict[str, str]
+) -> None:
+    with own_requests(tmp_path, profile=profile) as rig:
+        rig.runner.random_cut = lambda *_, **__: Cut(3, CutHow.FIN)  # type: ignore[method-assign]
+        found = rig.go("resume")
+        assert [step for step, _, _ in found] == steps
+        assert {(outcome, reason) for _, outcome, reason in found[1:]} == {("done", None)}
+        assert violated(rig) == set()
+        rig.runner.random_cut = lambda *_, **__: Cut(1000, CutHow.FIN)  # type: ignore[method-assign]
+        assert rig.go("resume") == [("cut", "done", None)]
+    for fault, requirement in faults.items():
+        with own_requests(tmp_path, fault, profile=profile) as rig:
+            rig.runner.random_cut = lambda *_, **__: Cut(3, CutHow.FIN)  # type: ignore[method-assign]
+            rig.go("resume")
+            assert requirement in violated(rig)
