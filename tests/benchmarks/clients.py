@@ -111,6 +111,16 @@ SETTINGS = {
 }
 
 
+CHAT_SETTINGS = {
+    "BENCH_API": "openai-chat",
+    "HARNESS_TARGET__PROFILE": "openai-chat",
+    "HARNESS_TARGET__VARIABLES": json.dumps({"model": "m"}),
+    "HARNESS_TARGET__ACTIONS__SUCCESS": "tell me a tale",
+    "HARNESS_TARGET__ORGANIZATION_ID": "",
+}
+"""What both clients need for the API of OpenAI's chat completions."""
+
+
 def environment(more: Mapping[str, str]) -> dict[str, str]:
     """This process's environment without settings of the harness or the benchmark, plus `more`."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("HARNESS_", "BENCH_"))}
@@ -257,7 +267,7 @@ def _problems(process: _ClientProcess, target: Target, measured: dict[str, Any],
         yield f"it closed {counted(left, 'stream')} before the end"
     if not measured["streams"]:
         yield "none of its streams ended"
-    if measured["events"] != measured["streams"] * (target.rhythm.tokens + 1):
+    if measured["events"] != measured["streams"] * target.rhythm.events:
         yield f"it read {counted(measured['events'], 'event')} in {counted(measured['streams'], 'stream')}"
 
 

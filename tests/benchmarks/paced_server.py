@@ -48,6 +48,7 @@ class Server:
     tokens: int
     first_token_ns: int
     gap_ns: int
+    is_chat: bool = False
     counted: Counter[str] = field(default_factory=Counter)
     lateness: Distribution = field(default_factory=Distribution)
     first_token: Distribution = field(default_factory=Distribution)
@@ -69,10 +70,22 @@ class Server:
     def event(self, sequence: int, at_ns: int, run: int, *, stamped: bool = True) -> bytes:
         """One event as a chunk."""
         send_time = f',"t":{at_ns}' if stamped else ""
+        if self.is_chat:
+            return self._chat_event(sequence, send_time, run)
         data = f'{{"type":"token","content":"tok "{send_time}}}'
         if sequence >= self.tokens:
             data = f'{{"type":"done","runId":"run-{run}"}}'
         frame = f"id: {(at_ns + self._wall_ahead_ns) // 1_000_000}-{sequence}\ndata: {data}\n\n"
+        return f"{len(frame):x}\r\n{frame}\r\n".encode()
+
+    def _chat_event(self, sequence: int, send_time: str, run: int) -> bytes:
+        is_last = sequence >= self.tokens
+        delta, reason = ("{}", '"stop"') if is_last else ('{"content":"tok "}', "null")
+        usage = f',"usage":{{"completion_tokens":{self.tokens}}}' if is_last else ""
+        frame = (
+            f'data: {{"id":"chatcmpl-{run}","object":"chat.completion.chunk","created":1,"model":"m",'
+            f'"choices":[{{"index":0,"delta":{delta},"finish_reason":{reason}}}]{usage}{send_time}}}\n\n'
+        ) + ("data: [DONE]\n\n" if is_last else "")
         return f"{len(frame):x}\r\n{frame}\r\n".encode()
 
     def blast(self) -> bytes:
@@ -125,7 +138,7 @@ class Server:
         stream.due_ns += self.gap_ns
         if not is_last:
             self._further_events.append(stream)
-        self.counted["events"] += 1
+        self.counted["events"] += 1 + (is_last and self.is_chat)
         stream.deliver(data)
         if is_last:
             stream.finish()
@@ -213,7 +226,8 @@ class Connection(asyncio.Protocol):
         self._route(request)
 
     def _route(self, request: str) -> None:
-        if request.startswith("POST /agent/workflow-actions "):
+        path = "/v1/chat/completions" if self._server.is_chat else "/agent/workflow-actions"
+        if request.startswith(f"POST {path} "):
             self._start_stream()
         elif request.startswith("GET /report "):
             self._answer_small("200 OK", self._server.report())
@@ -221,7 +235,7 @@ class Connection(asyncio.Protocol):
             self._server.reset()
             self._answer_small("200 OK", {})
         else:
-            self._answer_small("404 Not Found", {"error": "only POST /agent/workflow-actions is served"})
+            self._answer_small("404 Not Found", {"error": f"only POST {path} is served"})
 
     def _start_stream(self) -> None:
         counted = self._server.counted
@@ -230,7 +244,7 @@ class Connection(asyncio.Protocol):
         self._streaming, self.run, self.sequence = True, counted["requests"], 0
         self.request_ns = time.monotonic_ns()
         if self._server.is_blast:
-            counted["events"] += self._server.tokens + 1
+            counted["events"] += self._server.tokens + 1 + self._server.is_chat
             self.deliver(self._server.blast())
             self.finish()
         else:
@@ -268,9 +282,11 @@ def main() -> None:
     parser.add_argument("--first-token-us", type=int, default=0)
     parser.add_argument("--gap-us", type=int, default=0)
     parser.add_argument("--lifetime-s", type=float, default=900)
+    parser.add_argument("--api", default="workflow-actions")
     parser.add_argument("--report", type=Path)
     options = parser.parse_args()
-    server = Server(options.tokens, options.first_token_us * 1000, options.gap_us * 1000)
+    is_chat = options.api == "openai-chat"
+    server = Server(options.tokens, options.first_token_us * 1000, options.gap_us * 1000, is_chat)
     asyncio.run(serve(server, options.port, options.lifetime_s))
     report = json.dumps(server.report()) + "\n"
     if options.report:

@@ -5,6 +5,8 @@
  * Every event is a separate write. `t` in its data is the time at which it was written to the kernel
  * (CLOCK_MONOTONIC, ns). With both times 0 the response is a prebuilt block without `t`: a blast.
  *
+ * With --api openai-chat it is POST /v1/chat/completions, whose last event is followed by [DONE] in the same write.
+ *
  * GET /report returns counts and distributions; POST /reset clears the distributions. It ends on SIGTERM or after
  * --lifetime-s, and then writes the report to --report FILE too.
  *
@@ -29,7 +31,7 @@
 #include <unistd.h>
 
 enum {
-    FRAME_BYTES = 256,          /* longer than any frame with its chunk framing */
+    FRAME_BYTES = 320,          /* longer than any frame with its chunk framing */
     REQUEST_BYTES = 64 * 1024,  /* head and body; the connection is closed if a client sends more */
     ACCEPT_AT_ONCE = 64,        /* a burst of connects must not delay due events */
     SEND_AT_ONCE = 256,         /* due events must not delay requests */
@@ -53,6 +55,7 @@ static struct {
     int64_t first_token_ns;
     int64_t gap_ns;
     int lifetime_s;
+    bool chat;
     const char *report;
 } option = {.port = 0, .tokens = 100, .lifetime_s = 900};
 
@@ -131,10 +134,26 @@ static void reset_distributions(void)
 
 /* ---- frames ---- */
 
+/* The same for OpenAI's chat completions. */
+static int write_chat_event(char *to, int sequence, int64_t sent_ns, int64_t run)
+{
+    bool is_last = sequence >= option.tokens;
+    char frame[FRAME_BYTES], stamp[32] = "", usage[48] = "";
+    if (sent_ns) snprintf(stamp, sizeof stamp, ",\"t\":%lld", (long long)sent_ns);
+    if (is_last) snprintf(usage, sizeof usage, ",\"usage\":{\"completion_tokens\":%d}", option.tokens);
+    int length = snprintf(frame, sizeof frame,
+                          "data: {\"id\":\"chatcmpl-%lld\",\"object\":\"chat.completion.chunk\",\"created\":1,"
+                          "\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":%s,\"finish_reason\":%s}]%s%s}\n\n%s",
+                          (long long)run, is_last ? "{}" : "{\"content\":\"tok \"}", is_last ? "\"stop\"" : "null",
+                          usage, stamp, is_last ? "data: [DONE]\n\n" : "");
+    return sprintf(to, "%x\r\n%s\r\n", length, frame);
+}
+
 /* One event as a chunk; without `t` if sent_ns is 0. Returns its length. */
 static int write_event(char *to, int64_t wall_ms, int sequence, int64_t sent_ns, int64_t run)
 {
     char frame[FRAME_BYTES];
+    if (option.chat) return write_chat_event(to, sequence, sent_ns, run);
     int length = snprintf(frame, sizeof frame, "id: %lld-%d\ndata: ", (long long)wall_ms, sequence);
     char *data = frame + length;
     size_t room = sizeof frame - length;
@@ -330,7 +349,7 @@ static void send_blast(struct connection *one)
     }
     release_blast(one->blast);
     one->blast = NULL;
-    counted.events += option.tokens + 1;
+    counted.events += option.tokens + 1 + option.chat;
     finish_if_written(one);
 }
 
@@ -376,7 +395,7 @@ static void send_due_event(struct connection *one)
     if (one->sequence == 0) record(&first_token, sent_ns - one->request_ns);
     dequeue(one);
     if (!deliver(one, bytes, length)) return;
-    counted.events++;
+    counted.events += 1 + (is_last && option.chat);
     one->sequence++;
     if (is_last) finish_if_written(one);
     else enqueue(&further_events, one, one->due_ns + option.gap_ns);
@@ -406,7 +425,8 @@ static const char *field(const char *head, const char *name)
 
 static void route(struct connection *one, const char *head)
 {
-    if (strncmp(head, "POST /agent/workflow-actions ", 29) == 0) {
+    const char *start = option.chat ? "POST /v1/chat/completions " : "POST /agent/workflow-actions ";
+    if (strncmp(head, start, strlen(start)) == 0) {
         start_stream(one);
     } else if (strncmp(head, "GET /report ", 12) == 0) {
         char report[1024];
@@ -549,6 +569,7 @@ static void read_options(int count, char **given)
         const char *name = given[i], *value = i + 1 < count ? given[i + 1] : "";
         char *end = "";
         if (!strcmp(name, "--report")) option.report = value;
+        else if (!strcmp(name, "--api")) option.chat = !strcmp(value, "openai-chat");
         else if (!strcmp(name, "--port")) option.port = strtol(value, &end, 10);
         else if (!strcmp(name, "--tokens")) option.tokens = strtol(value, &end, 10);
         else if (!strcmp(name, "--first-token-us")) option.first_token_ns = strtoll(value, &end, 10) * 1000;

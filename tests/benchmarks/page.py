@@ -141,6 +141,15 @@ def goals(documents: Documents) -> list[Goal]:
             "{:.2f}",
         ),
         _goal(
+            f"blast of OpenAI chat completions, {BLAST_STREAMS} connections: CPU per event of FastHttpUser readline "
+            "relative to ours",
+            "≥ 5",
+            get("chat_blast"),
+            None if (ratio := _ratio(get("chat_blast"), "cpu_us_per_event")) is None else 1 / ratio,
+            lambda value: value >= 5,
+            "{:.2f}",
+        ),
+        _goal(
             f"paced, 20 events/s per stream: streams sustained at receive-lag p99 ≤ {LAG_LIMIT_MS:g} ms, "
             "relative to the better of FastHttpUser readline and aiohttp",
             "≥ 3",
@@ -211,7 +220,8 @@ def _blast_section(part: Document) -> str:
         )
         for client in _clients(part)
     ]
-    title = f"### Blast: {BLAST_STREAMS} connections, {part['rhythm']['tokens']} tokens per stream"
+    api = "Blast of OpenAI chat completions" if part["rhythm"].get("api") == "openai-chat" else "Blast"
+    title = f"### {api}: {BLAST_STREAMS} connections, {part['rhythm']['tokens']} tokens per stream"
     return f"{title}\n\n" + _table(("client", "events/s", "CPU µs/event"), rows)
 
 
@@ -314,6 +324,7 @@ def _master_section(part: Document) -> str:
 
 _SECTIONS: dict[str, Callable[[Document], str]] = {
     "blast": _blast_section,
+    "chat_blast": _blast_section,
     "ladder": _ladder_section,
     "cpu": _cpu_section,
     "ttft": _ttft_section,

@@ -11,6 +11,7 @@ from typing import Any
 from harness.results.reader import Results
 from tests.benchmarks.clients import (
     AIOHTTP,
+    CHAT_SETTINGS,
     FAST_HTTP_USER,
     HTTPX_SSE,
     OURS,
@@ -28,6 +29,7 @@ Document = dict[str, Any]
 FORMAT = 1  # of the documents; those of a different format are ignored
 
 BLAST = Rhythm(tokens=500)
+CHAT_BLAST = Rhythm(tokens=500, api="openai-chat")
 BLAST_STREAMS = 64
 _REUSE = {"HARNESS_TARGET__CONNECTIONS": "reuse"}  # like the stock clients
 
@@ -124,6 +126,16 @@ def blast(effort: Effort) -> Document:
             for client in (OURS, FAST_HTTP_USER) * effort.repeats + effort.others
         ]
         return _document(BLAST, target, samples)
+
+
+def chat_blast(effort: Effort) -> Document:
+    """The same with the events of OpenAI's chat completions, which a profile describes."""
+    with running_target(CHAT_BLAST, core=cores()[0]) as target:
+        samples = [
+            _sample(client, target, BLAST_STREAMS, effort, ramp_s=1, window_s=3, more=CHAT_SETTINGS)
+            for client in (OURS, FAST_HTTP_USER) * effort.repeats
+        ]
+        return _document(CHAT_BLAST, target, samples)
 
 
 def is_sustained(sample: Sample) -> bool:
@@ -293,6 +305,7 @@ def master(effort: Effort) -> Document:
 #: In the order of measurement.
 PARTS: dict[str, Callable[[Effort], Document]] = {
     "blast": blast,
+    "chat_blast": chat_blast,
     "cpu": cpu,
     "ttft": ttft,
     "memory": memory,

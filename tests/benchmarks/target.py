@@ -27,11 +27,20 @@ _STOP_TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """The events of each stream: `tokens` tokens and a `done`. With both times 0: a blast, without `t`."""
+    """The events of each stream: `tokens` tokens and a `done`. With both times 0: a blast, without `t`.
+
+    api: the profile of its events. For openai-chat the end is the last chunk and [DONE].
+    """
 
     tokens: int
     first_token_us: int = 0
     gap_us: int = 0
+    api: str = "workflow-actions"
+
+    @property
+    def events(self) -> int:
+        """Events of one stream."""
+        return self.tokens + (2 if self.api == "openai-chat" else 1)
 
     @property
     def stream_s(self) -> float:
@@ -44,6 +53,7 @@ class Rhythm:
             *("--tokens", str(self.tokens)),
             *("--first-token-us", str(self.first_token_us)),
             *("--gap-us", str(self.gap_us)),
+            *("--api", self.api),
         ]
 
 

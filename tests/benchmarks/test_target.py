@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,6 +18,7 @@ from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules.stream import check_stream
+from harness.profiles import library
 from harness.protocol.request import HttpRequest
 from harness.transport.asyncio_client import AsyncClient
 from harness.transport.endpoint import Endpoint
@@ -56,14 +58,23 @@ def data_of(stream: str) -> list[dict[str, object]]:
     return [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: ")]
 
 
-@pytest.mark.parametrize("rhythm", [PACED, Rhythm(tokens=300)], ids=["paced", "blast"])
+CHAT = {"api": "openai-chat"}
+
+
+@pytest.mark.parametrize(
+    "rhythm",
+    [PACED, Rhythm(tokens=300), replace(PACED, **CHAT), Rhythm(tokens=300, **CHAT)],
+    ids=["paced", "blast", "paced chat", "chat blast"],
+)
 def test_its_streams_pass_every_rule(kind: str, rhythm: Rhythm) -> None:
     with running_target(rhythm, kind=kind, lifetime_s=60) as target:
-        client = AsyncClient(Endpoint.from_url(target.base_url), Budgets())
-        request = HttpRequest.post_json(PATH, (("Content-Type", "application/json"),), {})
+        profile = library.load(rhythm.api)
+        client = AsyncClient(Endpoint.from_url(target.base_url), Budgets(), profile=profile)
+        request = HttpRequest.post_json(profile.run.path, (("Content-Type", "application/json"),), {})
         run = asyncio.run(client.exchange(request, "a run"))
+        report = target.report()
     assert run.ending is Ending.COMPLETE
-    assert len(run.events) == rhythm.tokens + 1
+    assert len(run.events) == run.summary.events == report["events"] == rhythm.events
     assert {finding.verdict for finding in check_stream(run, Expectations())} == {Verdict.PASS}
 
 

@@ -9,7 +9,7 @@ import time
 import gevent
 from locust import FastHttpUser, task
 
-from tests.benchmarks.stock.body import BODY, HEADERS, PATH
+from tests.benchmarks.stock.body import BODY, END, HEADERS, PATH
 from tests.benchmarks.stock.recorder import Recorder
 
 recorder = Recorder()
@@ -28,8 +28,10 @@ class Runs(FastHttpUser):
             while line := response.stream.readline(b"\n"):
                 if not line.startswith(b"data:"):
                     continue
-                event = json.loads(line[5:])
                 events += 1
+                if (data := line[5:].strip()) == END:
+                    continue
+                event = json.loads(data)
                 recorder.parsed(event.get("t"))
                 if events == 1:
                     recorder.first_token(started_ns)
