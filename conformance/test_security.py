@@ -11,8 +11,10 @@ from .scenarios.auth import GARBAGE_TOKEN
 
 
 @decides(security.cors)
-def test_no_foreign_page_may_use_credentials(check: CheckFunction, cors_responses: list[Exchange]) -> None:
-    check(cors_responses)
+def test_no_foreign_page_may_use_credentials(
+    check: CheckFunction, cors_responses: list[Exchange], completed_run: Exchange
+) -> None:
+    check(cors_responses, completed_run)
 
 
 @decides(security.nosniff)

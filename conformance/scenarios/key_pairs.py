@@ -9,7 +9,12 @@ import uuid
 from collections.abc import Callable
 
 from harness.contract.exchange import Exchange
+from harness.contract.rules.key import new_marker
+from harness.contract.rules.rule import Need
+from harness.profiles.capability import Capability
 from harness.suite.scenario import ScenarioContext, gather_some
+
+from .runs import echo_request
 
 _LENGTHS = (300, 255, 128, 64)  # the longest that the server accepts is tested
 _HEX = "0123456789abcdef"
@@ -35,11 +40,20 @@ async def keys_in_quotes(context: ScenarioContext) -> list[Exchange]:
 
 
 async def _runs(context: ScenarioContext, kind: str, keys: list[str]) -> list[Exchange]:
-    """A run for each key: the first alone, then the others; all with the same body except the last of several."""
-    template = await context.request("success")
-    requests = {key: context.target.with_key(template, key) for key in keys}
-    if len(keys) > 2:
-        requests[keys[-1]] = context.target.conflicting(requests[keys[-1]])
+    """A run for each key: the first alone, then the others; all with the same body except the last of several.
+
+    Where no run id tells runs apart, each has a different body, whose text its run echoes.
+    """
+    if not context.target.promises(Capability.RUN_ID) and context.target.offers(Need.ECHO_ACTION):
+        marked = [await echo_request(context, new_marker()) for _ in keys]
+        requests = {
+            key: context.target.with_key(request, key) for key, request in zip(keys, marked, strict=True)
+        }
+    else:
+        template = await context.request("success")
+        requests = {key: context.target.with_key(template, key) for key in keys}
+        if len(keys) > 2:
+            requests[keys[-1]] = context.target.conflicting(requests[keys[-1]])
     first = await context.send(requests.pop(keys[0]), f"the first of several keys ({kind})")
     numbered = {str(number): request for number, request in enumerate(requests.values(), 2)}
     others = await context.send_all(numbered, f"a key that differs only in {kind}")

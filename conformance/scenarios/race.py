@@ -10,16 +10,7 @@ from harness.contract.exchange import Ending, Exchange
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
 
-from .runs import (
-    cancelled_run,
-    completed_run,
-    echo_request,
-    failing_run,
-    long_run,
-    long_runs_again,
-    quiet_run,
-    silent_run,
-)
+from .runs import TIMED, echo_request
 
 PARTIES = 20
 ROUNDS = 3
@@ -27,8 +18,6 @@ _STALLED_BUFFER_BYTES = (
     4096  # the default would take all of a run that is not large, and nobody would notice the stall
 )
 _CLOSE_ROUNDS = 4  # until the stream is closed before its run has ended
-#: Their events' times are judged, so a stalled reader of the suite must not delay them.
-TIMED = (completed_run, long_run, long_runs_again, failing_run, cancelled_run, silent_run, quiet_run)
 
 
 async def _together(context: ScenarioContext, requests: list[HttpRequest], label: str) -> list[Exchange]:

@@ -68,6 +68,10 @@ async def quiet_run(context: ScenarioContext) -> Exchange:
     return await _begun(context, await context.request("quiet"), "a quiet run")
 
 
+#: Their events' times are judged, so what the suite does at the same time must not delay them.
+TIMED = (completed_run, long_run, long_runs_again, failing_run, cancelled_run, silent_run, quiet_run)
+
+
 async def echoed_run(context: ScenarioContext) -> Exchange:
     """A run that echoes hostile text."""
     return await context.send(await echo_request(context, HOSTILE_TEXT), "a run that echoes hostile text")

@@ -28,7 +28,7 @@ import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
 from harness.conformance.scenarios import key_pairs
-from harness.conformance.scenarios.race import TIMED
+from harness.conformance.scenarios.runs import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.rules.rule import Need

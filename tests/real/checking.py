@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.contract.requirements import CATALOGUE
+from harness.contract.requirements import CATALOGUE, Requirement
+from harness.contract.rules.rule import Need
 from harness.profiles import library
 from harness.suite.known_failures import KnownFailure, load_known_failures
 
@@ -41,8 +42,14 @@ _COLUMNS = {
 }
 DECIDED = frozenset({"pass", "fail", "warn", "info", "known"})
 """Verdicts that say something about the server."""
-_NOT_SET_UP = {"replica", "restart", "workflow"}
-"""Areas that need several servers, a command that restarts one, or an action that recalls what came before."""
+MARKS: Mapping[str, str] = {
+    "a": "applies as it is written",
+    "m": "applies by what the profile says of the API",
+    "o": "applies to a part of the API that a server need not have, so only where it has that part",
+    "s": "applies, but needs several servers or a restart, which `make real` does not set up",
+    "n": "means nothing for the API",
+}
+"""What requirements_by_api.csv says of a requirement."""
 _DOCUMENT = "check.json"
 _TIMEOUT_S = 900
 _LOAD = ("--users", "3", "--duration", "10s")
@@ -106,18 +113,33 @@ class Outcome:
         return [name for name in self.applicable if self.checks[name]["verdict"] in DECIDED]
 
 
-def applicable(target: str) -> list[str]:
-    """The requirements that apply to a target's API: all but those marked n, and newer ones that it promises."""
+def marks(target: str) -> dict[str, str]:
+    """What requirements_by_api.csv says of each requirement for a target's API."""
     column = _COLUMNS.get(target, target)
     with (HERE / "requirements_by_api.csv").open(newline="") as file:
-        marks = {row["requirement"]: row[column] for row in csv.DictReader(file)}
-    profile = library.load(target)
-    newer = [
+        return {row["requirement"]: row[column] for row in csv.DictReader(file)}
+
+
+def applicable(target: str) -> list[str]:
+    """The requirements that count for a target: those that the table marks a or m, and others that it promises."""
+    known, profile = marks(target), library.load(target)
+    return [
         name
         for name, row in CATALOGUE.items()
-        if name not in marks and row.area not in _NOT_SET_UP and row.not_promised(profile) is None
+        if known.get(name) in {"a", "m"}
+        or (known.get(name, "o") == "o" and not _needs_more(row) and row.not_promised(profile) is None)
     ]
-    return [*(name for name, mark in marks.items() if mark in {"a", "m", "o"}), *newer]
+
+
+def lacking(target: str) -> list[str]:
+    """The requirements that apply to parts of the API which the target does not have."""
+    counted = applicable(target)
+    return [name for name, mark in marks(target).items() if mark == "o" and name not in counted]
+
+
+def _needs_more(requirement: Requirement) -> bool:
+    """Whether it needs several servers or a restart."""
+    return requirement.needs in {Need.REPLICAS, Need.RESTART}
 
 
 def known_findings(target: str) -> dict[str, KnownFailure]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from harness.atomic_file import write_text
 
-from .checking import Outcome
+from .checking import MARKS, Outcome, lacking, marks
 from .servers import HERE
 
 PATH = HERE.parents[1] / "docs" / "real-servers.md"
@@ -18,9 +18,10 @@ _HEAD = """\
 `harness check` with the profile of its API, and compares the result with the known findings below. It writes this page.
 The settings of each target are in `tests/real/targets/`, the servers' programs in `tests/real/servers/`.
 
-*Apply* counts the requirements of the catalogue that mean something for the API
-(`tests/real/requirements_by_api.csv`); *decided* are those of them that got a verdict on the server: passed, not met,
-or an observation. The others are not applicable on this server, or inconclusive; the last table says why. Times are of
+*Apply* counts the requirements of the catalogue that mean something for the API and the parts of it that the server has
+(`tests/real/requirements_by_api.csv`: {marks}). *Decided* are those of them that got a verdict on the server: passed,
+not met, or an observation. The others are not applicable, or inconclusive; the last table says why. *Lacks* counts
+those of parts that the server does not have, *not set up* those that need several servers or a restart. Times are of
 three users for ten seconds next to the suite, on a machine with other work: they show that they are measured, not how
 fast a server is.
 
@@ -29,16 +30,17 @@ fast a server is.
 
 def write(outcomes: Sequence[Outcome]) -> None:
     """Write the page. Raises FileWriteError."""
-    parts = [_HEAD, _overview(outcomes), "\n## Findings\n", *map(_findings, outcomes)]
+    told = "; ".join(f"{mark}, {meaning}" for mark, meaning in MARKS.items())
+    parts = [_HEAD.format(marks=told), _overview(outcomes), "\n## Findings\n", *map(_findings, outcomes)]
     parts += ["\n## Not decided\n\n", _undecided(outcomes)]
     write_text(PATH, "".join(parts))
 
 
 def _overview(outcomes: Sequence[Outcome]) -> str:
     lines = [
-        "| Profile | Server | Apply | Decided | Passed | Not met | Observed | TTFT p50 / p95 | Time between tokens p50"
-        " |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| Profile | Server | Apply | Decided | Passed | Not met | Observed | Lacks | Not set up | TTFT p50 / p95 "
+        "| Time between tokens p50 |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for outcome in outcomes:
         counts = Counter(str(check["verdict"]) for check in outcome.checks.values())
@@ -48,6 +50,8 @@ def _overview(outcomes: Sequence[Outcome]) -> str:
             f"| {outcome.target} | {outcome.server.package} {outcome.version} | {apply} "
             f"| {decided} ({100 * decided // max(apply, 1)}%) | {counts['pass']} "
             f"| {counts['fail'] + counts['warn']} | {counts['info']} "
+            f"| {len(lacking(outcome.target))} "
+            f"| {list(marks(outcome.target).values()).count('s')} "
             f"| {_ms(ttft.get('p50'))} / {_ms(ttft.get('p95'))} | {_ms(gap.get('p50'))} |"
         )
     return "\n".join(lines) + "\n"
@@ -72,14 +76,17 @@ def _findings(outcome: Outcome) -> str:
 
 
 def _undecided(outcomes: Sequence[Outcome]) -> str:
-    lines = ["| Profile | Requirement | Verdict | Reason |", "| --- | --- | --- | --- |"]
+    lines = ["| Profile | Requirements | Verdict | Reason |", "| --- | --- | --- | --- |"]
     for outcome in outcomes:
+        grouped: dict[tuple[str, str], list[str]] = {}
         for name in outcome.applicable:
-            check = outcome.checks[name]
             if name not in outcome.decided:
-                lines.append(
-                    f"| {outcome.target} | `{name}` | {check['verdict']} | {_cell(str(check['detail']))} |"
-                )
+                check = outcome.checks[name]
+                grouped.setdefault((str(check["verdict"]), str(check["detail"])), []).append(f"`{name}`")
+        lines += [
+            f"| {outcome.target} | {', '.join(names)} | {verdict} | {_cell(detail)} |"
+            for (verdict, detail), names in grouped.items()
+        ]
     return "\n".join(lines) + "\n"
 
 

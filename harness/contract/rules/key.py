@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import (
@@ -34,6 +34,7 @@ from harness.formatting import counted
 from harness.profiles.capability import Capability
 
 _SHOWN = 60  # characters of a key
+_MARKER = re.compile(rb"marker-[0-9a-f]{16}")
 _UUID = re.compile(r"(?:urn:)?(?:uuid:)?\{?((?:[0-9a-f]-?){31}[0-9a-f])\}?", re.IGNORECASE)
 
 
@@ -77,8 +78,9 @@ def none_independent(first: Exchange, second: Exchange) -> RuleResult:
 def distinct(control: tuple[Exchange, Exchange], similar: Mapping[str, Sequence[Exchange]]) -> RuleResult:
     """`similar`: by what differs in their keys, the responses to requests with different keys, a run first.
 
-    `control` is a run and its retry. A key that the server rejects proves nothing. If it rejects every key but UUIDs,
-    its keys are UUIDs, and not text: the ways to write a UUID are one value (RFC 9562, 4), so they are not compared.
+    `control` is a run and its retry. Without runIds, each request may have a `new_marker` that its run echoes. A key
+    that the server rejects proves nothing. If it rejects every key but UUIDs, its keys are UUIDs, and not text: the
+    ways to write a UUID are one value (RFC 9562, 4), so they are not compared.
     """
     one_value: list[str] = []
     if _accepts_only_uuids([response for responses in similar.values() for response in responses]):
@@ -146,25 +148,59 @@ def _differ(control: Exchange, responses: Sequence[Exchange]) -> RuleResult:
             continue
         if problem := require_terminal(response):
             return problem
-        if response.run_id is None and response.sequence == control.sequence:
-            return inconclusive(
-                "without a runId, runs with equal ids and data look the same", Location(response)
-            )
-        for other in (control, *runs):
-            if is_same_run(other, response) and response.run_id is None and response.outcome != "done":
-                return inconclusive(
-                    f"{response.label} ended with {response.outcome} without a runId, and runs of the same "
-                    "millisecond may have equal ids and data",
-                    Location(response),
-                )
-            if is_same_run(other, response):
-                return failed(
-                    f"{_sent(response)} returned the run of {_sent(other)}",
-                    Location(other),
-                    Location(response),
-                )
+        problem = _is_of_another(response, control, runs)
+        if problem is not None:
+            return problem
         runs.append(response)
     return passed("two runs") if len(runs) > 1 else not_applicable("rejected")
+
+
+def _is_of_another(response: Exchange, control: Exchange, runs: Sequence[Exchange]) -> RuleResult | None:
+    """A failure if it is the run of another key, an inconclusive result if nothing tells, None if it is its own."""
+    for other in runs:
+        if _has_text_of(other, response):
+            return failed(
+                f"{_sent(response)} returned the run of {_sent(other)}: it has the text of that request",
+                Location(other),
+                Location(response),
+            )
+    if _has_own_text(response):
+        return None
+    if response.run_id is None and response.sequence == control.sequence:
+        return inconclusive("without a runId, runs with equal ids and data look the same", Location(response))
+    for other in (control, *runs):
+        if is_same_run(other, response) and response.run_id is None and response.outcome != "done":
+            return inconclusive(
+                f"{response.label} ended with {response.outcome} without a runId, and runs of the same "
+                "millisecond may have equal ids and data",
+                Location(response),
+            )
+        if is_same_run(other, response):
+            return failed(
+                f"{_sent(response)} returned the run of {_sent(other)}", Location(other), Location(response)
+            )
+    return None
+
+
+def new_marker() -> str:
+    """A text for an echo action by which its run is known from others with equal ids."""
+    return f"marker-{uuid4().hex[:16]}"
+
+
+def _markers(response: Exchange) -> frozenset[bytes]:
+    """The markers in its request."""
+    return frozenset(_MARKER.findall(response.request.body))
+
+
+def _has_own_text(response: Exchange) -> bool:
+    """Whether its text shows that it is the run of that request."""
+    return any(marker.decode() in response.text for marker in _markers(response))
+
+
+def _has_text_of(other: Exchange, response: Exchange) -> bool:
+    """Whether the text of a response is that of another request, and not its own."""
+    foreign = _markers(other) - _markers(response)
+    return not _has_own_text(response) and any(marker.decode() in response.text for marker in foreign)
 
 
 def _is_key_rejected(response: Exchange) -> bool:

@@ -48,10 +48,12 @@ def no_secrets(responses: Sequence[Exchange], secrets: Sequence[str]) -> RuleRes
     ),
     source="Fetch",
 )
-def cors(responses: Sequence[Exchange]) -> RuleResult:
-    """`responses` are responses to requests with an Origin header."""
+def cors(responses: Sequence[Exchange], control: Exchange | None = None) -> RuleResult:
+    """`responses` are responses to requests with an Origin header. control: to a request without one."""
     received = [response for response in responses if response.head is not None]
-    if not any(map(was_accepted, received)):
+    are_refused = bool(received) and all(response.status == 403 for response in received)
+    keeps_out = are_refused and control is not None and was_accepted(control)
+    if not keeps_out and not any(map(was_accepted, received)):
         return inconclusive("no request with an Origin was accepted")
     for response in received:
         origin = (response.head.value("access-control-allow-origin") if response.head else None) or ""
@@ -62,7 +64,9 @@ def cors(responses: Sequence[Exchange]) -> RuleResult:
         if credentials.lower() == "true" and origin in {"*", requested}:
             allowed = "any origin (*)" if origin == "*" else f"every origin (it echoes {origin})"
             return failed(f"CORS lets {allowed} use credentials", Location(response))
-    return passed("no wildcard CORS with credentials")
+    return passed(
+        "requests with a foreign Origin get 403" if keeps_out else "no wildcard CORS with credentials"
+    )
 
 
 @rule(

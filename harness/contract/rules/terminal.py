@@ -26,12 +26,21 @@ def _types(run: Exchange) -> str:
     return ", ".join(str(event.event.outcome) for event in run.terminals if event.event)
 
 
+def _may_end_so(run: Exchange) -> bool:
+    """Whether its outcome is an error after which no further event must come."""
+    return run.profile.events.error_may_end and run.outcome == "error"
+
+
 def _lacks_end(run: Exchange) -> bool:
     """Whether the event is missing that ends a stream after its outcome."""
-    events = run.profile.events
-    if events.end in {END_OUTCOME, END_CLOSE} or run.ends:
+    if run.profile.events.end in {END_OUTCOME, END_CLOSE} or run.ends:
         return False
-    return not (events.error_may_end and run.outcome == "error")
+    return not _may_end_so(run)
+
+
+def _end(run: Exchange) -> DecodedFrame | None:
+    """The event that ends the stream, or the error after which none must come; None if there is neither."""
+    return run.ends[0] if run.ends else run.terminals[0] if _may_end_so(run) else None
 
 
 @rule(
@@ -183,10 +192,9 @@ def exactly_one(run: Exchange) -> RuleResult:
 )
 @needs_events
 def last(run: Exchange) -> RuleResult:
-    stopped_after_error = run.profile.events.error_may_end and run.outcome == "error"
-    if not run.ends and not stopped_after_error:
+    end = run.ends[0] if run.ends else run.events[-1] if _may_end_so(run) else None
+    if end is None:
         return inconclusive(f"no terminal event: {run.describe()}", Location(run))
-    end = run.ends[0] if run.ends else run.events[-1]
     for frame in run.frames[end.index + 1 :]:
         if any(name for name, _ in frame.frame.fields) and not _may_follow(frame):
             return failed(f"{event_label(frame)} follows the terminal event", Location(run, frame))
@@ -217,25 +225,26 @@ def _may_follow(frame: DecodedFrame) -> bool:
 )
 @needs_events
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
-    end_ns = run.summary.end_ns
-    if end_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
+    end = _end(run)
+    end_ns = run.summary.end_ns if run.ends or end is None else end.arrival_ns
+    if end is None or end_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
         return inconclusive(f"the stream did not reach its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
     took_s = (run.timing.ended_ns - end_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
-        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, run.ends[0]))
+        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, end))
     # The earliest moment at which the end may have been there: a busy harness notices it late.
     at_least_s = ((run.timing.end_arrival_ns or run.timing.ended_ns) - end_ns) / 1e9
     if at_least_s <= limit_s < took_s:
         return inconclusive(
             f"the harness was busy and saw the end {took_s:.2f} s after the terminal event; it may have come up to "
             f"{took_s - at_least_s:.2f} s earlier (allowed: {limit_s:g} s)",
-            Location(run, run.ends[0]),
+            Location(run, end),
         )
     if took_s > limit_s:
         return failed(
             f"the stream closed {took_s:.2f} s after its terminal event (allowed: {limit_s:g} s)",
-            Location(run, run.ends[0]),
+            Location(run, end),
         )
     return passed(f"closed {took_s * 1000:.0f} ms after the terminal event")
 

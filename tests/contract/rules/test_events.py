@@ -17,9 +17,13 @@ REPEATING = library.parse(
     """
 name = "repeating"
 run = { path = "/", json = {} }
-events = { type = "data.type", token = { is = "say", text = "data.text" }, done = { is = "over", text = "data.text" } }
 ids = { at = "id" }
 resume = { from = "after", method = "GET", path = "/more", headers = { Last-Event-ID = "${last_id}" } }
+[events]
+type = "data.type"
+token = { is = "say", text = "data.text" }
+done = { is = "over", text = "data.text" }
+error = "failed"
 """,
     "repeating.toml",
 )
@@ -35,6 +39,7 @@ def over(text: str) -> dict[str, str]:
     return {"type": "over", "text": text}
 
 
+ENDED, FAILED = {"type": "over"}, {"type": "failed"}
 AGUI = library.load("ag-ui")
 CHAT = library.load("openai-chat")
 
@@ -218,6 +223,11 @@ CASES: list[Case] = [
             ([said("b"), over("ab")], RESUMED, PASS, "that of the tokens"),
             ([said("b"), over("a")], RESUMED, FAIL, "the tokens before it are 'b'"),
             ([said("a")], POST, INCONCLUSIVE, "no event repeats the whole text"),
+            ([said("a"), ENDED], POST, INCONCLUSIVE, "no event repeats the whole text"),
+            # What a run without an answer does not repeat says nothing about the others.
+            ([said("a"), FAILED], POST, NOT_APPLICABLE, "that was broken off"),
+            ([ENDED], POST, NOT_APPLICABLE, "a run without text"),
+            ([said("a"), over("b"), FAILED], POST, FAIL, "the whole text 'b'"),
         )
     ),
     case(

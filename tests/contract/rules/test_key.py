@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import key
+from harness.profiles import library
 from tests.contract.exchanges import (
     EPOCH_MS,
     another_run,
@@ -36,6 +40,22 @@ def of(text: str, number: int) -> Exchange:
     request = asking(Idempotency_Key=text)
     return whole_run(run_id=f"run-{number}0", base_ms=EPOCH_MS + 1000 * number, request=request)
 
+
+WITHOUT_RUN_ID = library.load("resumable-stream")
+ONE, OTHER = (f"marker-{letter * 16}" for letter in "ab")
+
+
+def echoing(key: str, asked: str, answered: str) -> Exchange:
+    """A run without a runId, with the ids of all others, whose text is what a request was asked to echo."""
+    request = replace(asking(Idempotency_Key=key), body=json.dumps({"message": asked}).encode())
+    frames = [
+        frame({"type": "token", "content": piece}, str(n))
+        for n, piece in enumerate((answered[:9], answered[9:]))
+    ]
+    return run(*frames, frame({"type": "done"}, "2"), request=request, profile=WITHOUT_RUN_ID)
+
+
+PLAIN = echoing("plain", "hello", "hello")
 
 UUID = "a9b0d83f-566d-4f3a-b0c3-39f0e4b4f85d"
 OTHER_UUID = f"{UUID[:-1]}e"
@@ -165,6 +185,20 @@ CASES: list[Case] = [
         {"letter case": [reply(500, request=KEY_A)], "UUID": ONE_UUID},
         is_=INCONCLUSIVE,
         says="status 500",
+    ),
+    # Without runIds, equal ids say nothing, and what a run echoes tells whose it is.
+    *(
+        case(key.distinct, (PLAIN, PLAIN), {"letter case": responses}, is_=verdict, says=says)
+        for responses, verdict, says in (
+            ([echoing("A", ONE, ONE), echoing("a", OTHER, OTHER)], PASS, "differ only in letter case"),
+            (
+                [echoing("A", ONE, ONE), echoing("a", OTHER, ONE)],
+                FAIL,
+                "the key 'a' returned the run of the key 'A': it has the text of that request",
+            ),
+            ([echoing("A", ONE, "hello"), echoing("a", OTHER, "hello")], INCONCLUSIVE, "look the same"),
+            ([echoing("A", "hello", "hello"), echoing("a", "hello", "hello")], INCONCLUSIVE, "look the same"),
+        )
     ),
     case(key.quotes, CONTROL, [of('"a"', 1), of("a", 2)], is_=PASS, says="differ only in quotes"),
     case(key.quotes, CONTROL, [of('"a"', 1), of("a", 1)], is_=WARN, says="differ only in quotes"),

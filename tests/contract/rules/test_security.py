@@ -16,6 +16,8 @@ def cors(origin: str | None, credentials: str | None) -> object:
     return whole_run(headers=headers, request=FOREIGN)
 
 
+KEPT_OUT = [reply(403, request=FOREIGN), reply(403, request=FOREIGN)]
+
 CASES: list[Case] = [
     case(
         security.no_secrets,
@@ -51,6 +53,25 @@ CASES: list[Case] = [
         says="every origin (it echoes https://elsewhere.example)",
     ),
     case(security.cors, [reply(401, request=FOREIGN), no_answer()], is_=INCONCLUSIVE, says="was accepted"),
+    # A server that lets no foreign page in at all.
+    case(security.cors, KEPT_OUT, whole_run(), is_=PASS, says="a foreign Origin get 403"),
+    case(security.cors, KEPT_OUT, is_=INCONCLUSIVE, says="was accepted"),
+    case(security.cors, KEPT_OUT, reply(403), is_=INCONCLUSIVE, says="was accepted"),
+    case(security.cors, [*KEPT_OUT, reply(500)], whole_run(), is_=INCONCLUSIVE, says="was accepted"),
+    case(
+        security.cors,
+        [
+            reply(
+                403,
+                None,
+                {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Credentials": "true"},
+                request=FOREIGN,
+            )
+        ],
+        whole_run(),
+        is_=FAIL,
+        says="any origin (*)",
+    ),
     case(
         security.nosniff,
         [whole_run(), reply(401), no_answer()],

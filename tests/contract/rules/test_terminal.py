@@ -5,6 +5,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import terminal
+from harness.profiles import library
 from tests.contract.exchanges import (
     cancelled,
     cut_run,
@@ -23,6 +24,9 @@ from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, Case, case, chec
 
 OPEN = "the stream was still open 5 s after its terminal event"
 TIGHT = Expectations(budgets=Budgets(terminal_close_s=1.0))
+CHAT = library.load("openai-chat")
+BROKEN = frame({"error": {"message": "the model is gone"}})
+FINISHED = frame({"object": "chat.completion.chunk", "choices": [{"index": 0, "finish_reason": "stop"}]})
 
 CASES: list[Case] = [
     case(terminal.exactly_one, whole_run(), is_=PASS, says="one terminal event, done"),
@@ -56,6 +60,24 @@ CASES: list[Case] = [
         at=1,
     ),
     case(terminal.closes, run(token(0)), is_=INCONCLUSIVE, says="did not reach its terminal event"),
+    # An API whose stream may end with an error, without the event that ends the others.
+    case(terminal.closes, run(BROKEN, ended_ms=10, profile=CHAT), is_=PASS, says="closed 10 ms after"),
+    case(
+        terminal.closes,
+        run(BROKEN, ended_ms=1500, profile=CHAT),
+        is_=FAIL,
+        says="closed 1.50 s after its terminal event",
+        at=0,
+        expect=TIGHT,
+    ),
+    case(
+        terminal.closes,
+        run(BROKEN, ending=Ending.TIMED_OUT, detail=OPEN, ended_ms=5010, profile=CHAT),
+        is_=FAIL,
+        says=f"{OPEN} (allowed: 5 s)",
+        at=0,
+    ),
+    case(terminal.closes, run(FINISHED, profile=CHAT), is_=INCONCLUSIVE, says="did not reach its terminal"),
     case(terminal.closes, run(done(0), ending=Ending.CUT, detail="cut"), is_=INCONCLUSIVE, says="cut"),
     case(terminal.always, run(error(0)), is_=PASS, says="ended with error"),
     case(terminal.always, run(token(0), ending=Ending.TRUNCATED), is_=FAIL, says="without a terminal", at=0),

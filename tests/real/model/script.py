@@ -13,6 +13,10 @@ _GAP_S = 0.02
 _QUIET_S = 4.0
 
 
+class ScriptedCancelError(Exception):
+    """The model stops because the prompt asks it to be cancelled."""
+
+
 class ScriptedError(Exception):
     """The model fails because the prompt asks it to."""
 
@@ -20,8 +24,8 @@ class ScriptedError(Exception):
 async def pieces(prompt: str) -> AsyncIterator[str]:
     """The pieces of the answer. The prompt's first word decides.
 
-    slow: 60 pieces within 3 s. fail: an error at once. midfail: an error after three pieces. quiet: a gap of 4 s.
-    silent: no piece. Any other: ten pieces, then the prompt.
+    slow: 60 pieces within 3 s. fail: an error at once. midfail: an error after three pieces. cancelled: cancelled after
+    three pieces. quiet: a gap of 4 s. silent: no piece. Any other: ten pieces, then the prompt.
     """
     kind = prompt.split(" ", 1)[0].casefold()
     if kind == "fail":
@@ -32,6 +36,8 @@ async def pieces(prompt: str) -> AsyncIterator[str]:
     for number in range(count):
         if kind == "midfail" and number == 3:
             raise ScriptedError("the model fails in the middle")
+        if kind == "cancelled" and number == 3:
+            raise ScriptedCancelError("the run is cancelled in the middle")
         await asyncio.sleep(
             _QUIET_S if kind == "quiet" and number == 3 else 0.05 if kind == "slow" else _GAP_S
         )

@@ -11,7 +11,7 @@ from a2a.server.request_handlers import DefaultRequestHandler
 from a2a.server.routes.rest_routes import create_rest_routes
 from a2a.server.tasks import InMemoryTaskStore, TaskUpdater
 from a2a.types import AgentCapabilities, AgentCard, AgentInterface, Part, Task, TaskState, TaskStatus
-from script import ScriptedError, pieces
+from script import ScriptedCancelError, ScriptedError, pieces
 from starlette.applications import Starlette
 
 
@@ -38,6 +38,9 @@ class Scripted(AgentExecutor):
                 first = False
         except ScriptedError as problem:
             await updater.failed(updater.new_agent_message([Part(text=str(problem))]))
+            return
+        except ScriptedCancelError:
+            await updater.cancel()
             return
         await updater.complete()
 

@@ -10,12 +10,13 @@ from typing import Any
 import uvicorn
 from agno.agent import Agent
 from agno.db.redis import RedisDb
+from agno.exceptions import RunCancelledException
 from agno.job_queue.config import QueueConfig
 from agno.models.base import Model
 from agno.models.response import ModelResponse
 from agno.os import AgentOS
 from agno.os.settings import AgnoAPISettings
-from script import pieces
+from script import ScriptedCancelError, pieces
 
 
 @dataclass
@@ -37,8 +38,11 @@ class Scripted(Model):
         raise NotImplementedError("only asynchronous streams")
 
     async def ainvoke_stream(self, *args: Any, **kwargs: Any) -> AsyncIterator[ModelResponse]:
-        async for piece in pieces(_prompt(kwargs)):
-            yield ModelResponse(role="assistant", content=piece)
+        try:
+            async for piece in pieces(_prompt(kwargs)):
+                yield ModelResponse(role="assistant", content=piece)
+        except ScriptedCancelError as cancelled:
+            raise RunCancelledException(str(cancelled)) from None
 
     def _parse_provider_response(self, response: Any, **kwargs: Any) -> ModelResponse:
         return response

@@ -9,7 +9,8 @@ from typing import Any
 import uvicorn
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.streamable_http import EventCallback, EventMessage, EventStore
-from script import pieces
+from mcp.shared.exceptions import MCPError
+from script import ScriptedCancelError, pieces
 
 
 class MemoryStore(EventStore):
@@ -39,9 +40,12 @@ server = MCPServer("scripted")
 async def tell(prompt: str, context: Context) -> str:
     """Answer a prompt."""
     text, count = "", 0
-    async for piece in pieces(prompt):
-        text, count = text + piece, count + 1
-        await context.report_progress(count, message=piece)
+    try:
+        async for piece in pieces(prompt):
+            text, count = text + piece, count + 1
+            await context.report_progress(count, message=piece)
+    except ScriptedCancelError as cancelled:
+        raise MCPError(-32800, str(cancelled)) from None
     return text
 
 
