@@ -28,7 +28,9 @@ def field_of(option: str, text: str) -> tuple[str, str]:
     """A field of -F, --form-string or --data-urlencode: its name and value. Raises SettingsError for a file."""
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise SettingsError(f"{option} {text!r} of the curl command is not a field; write {option} name=value")
+        raise SettingsError(
+            f"{option} {text!r} of the curl command is not a field; write {option} name=value"
+        )
     if option in {"--form-string", ENCODED}:
         return name, value
     if value.startswith(("@", "<")):

@@ -157,6 +157,4 @@ def test_a_profile_is_drafted_from_a_form(folder: Path) -> None:
 
 def test_settings_are_not_written_from_the_form_of_an_unknown_api(folder: Path) -> None:
     (folder / "run.sh").write_text(f"curl http://h/api/runs {FORM}")
-    assert_refused(
-        run("init", "--from-curl", "run.sh"), "sends a form, and no profile has such a request"
-    )
+    assert_refused(run("init", "--from-curl", "run.sh"), "sends a form, and no profile has such a request")
