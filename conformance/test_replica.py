@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules import replica
+from harness.contract.rules.cancel import Cancelled
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replica import ReplayedRun
 from harness.suite.pytest_plugin import CheckFunction, decides
@@ -90,3 +91,12 @@ def test_of_simultaneous_different_bodies_at_all_replicas_one_wins(
     check: CheckFunction, completed_run: Exchange, different_bodies_at_all_replicas: list[list[Exchange]]
 ) -> None:
     check(completed_run, different_bodies_at_all_replicas)
+
+
+@decides(replica.cancels)
+def test_a_run_cancelled_at_another_replica_ends_on_every_connection(
+    check: CheckFunction,
+    runs_cancelled_elsewhere: list[Cancelled],
+    runs_cancelled_in_flight: list[Cancelled],
+) -> None:
+    check(runs_cancelled_elsewhere, runs_cancelled_in_flight)

@@ -27,6 +27,7 @@ from harness.results.metrics import (
 )
 from harness.results.reader import Results
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
+from harness.results.restart_cost import RestartCost
 from harness.results.trace_url import is_trace_url
 
 from .charts import TrafficSecond, over_time, percentile_curve, traffic
@@ -311,7 +312,7 @@ def ledger_view(results: Results) -> LedgerView | None:
         tuple((outcome, counts[outcome]) for outcome in OUTCOMES[1:]),
         ledger.adds_up,
         sentence,
-        tuple(_ledger_notes(ledger)),
+        (*_ledger_notes(ledger), *_restart_notes(results)),
         failures,
         reasons,
         note,
@@ -335,6 +336,13 @@ def _ledger_notes(ledger: Ledger) -> Iterator[str]:
             f"{counted(lost, 'stream')} {agree(lost, 'was', 'were')} open in workers that died. Streams that these "
             "workers started after their last report are unknown and not counted."
         )
+
+
+def _restart_notes(results: Results) -> Iterator[str]:
+    """What a restart of the server cost, in sentences."""
+    cost = RestartCost.in_manifest(results.manifest)
+    if cost is not None:
+        yield from (f"{visible(sentence[:1].upper() + sentence[1:])}." for sentence in cost.sentences())
 
 
 def _reasons(results: Results, failures: int) -> tuple[tuple[tuple[str, str], ...], str]:

@@ -74,6 +74,7 @@ _MEASURED_ON = {
     "warm_ttft_ms": "the streams of the later steps of a session, as for TTFT",
     "session_ms": "each session of which no step failed",
     "cancel_ms": "each run of the journey `cancel` that ended with `cancelled`: its first reader's stream",
+    "recovery_ms": "each load with a restart that cost a connection, once, in the journey `restart`",
     "conflict_ms": "each stream that reuses a key with a different body, if it was rejected",
     "schedule_lag_ms": "each stream of an open loop that has a due time; of a later step of a session, from the end of "
     "the step before and the think time",

@@ -94,6 +94,7 @@ async def _cancelled_at(context: ScenarioContext, moment: RunMoment) -> Cancelle
         await first.events(moment.event)
         await asyncio.sleep(moment.wait_s)
         cancelling = await _about(first, context.target.cancel)
+        cancelling = context.elsewhere(first.request, cancelling)
         answer = await context.open(cancelling, "the request to cancel it").result()
         ended = await asyncio.gather(
             *(_ended(reader, context.expect.budgets.cancel_s) for reader in (first, *others))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from harness.contract.exchange import Exchange
+from harness.contract.rules.cancel import Cancelled
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replica import ReplayedRun
 from harness.contract.rules.rule import Need
 from harness.suite.scenario import ScenarioContext, gather_some
 
-from . import conflict, cuts, race, resume
+from . import cancel, conflict, cuts, race, resume
 
 _ENDINGS = ("success", "failure", "cancelled", "silent")
 
@@ -93,3 +94,9 @@ async def different_bodies_at_all_replicas(context: ScenarioContext) -> list[lis
     """Rounds of simultaneous requests with one key and different bodies, to all replicas in turn."""
     with context.across_replicas():
         return await race.different_bodies_together(context)
+
+
+async def runs_cancelled_elsewhere(context: ScenarioContext) -> list[Cancelled]:
+    """Long runs with a reader at each of two replicas, cancelled in flight by a request to another than the first."""
+    with context.across_replicas():
+        return await cancel.runs_cancelled_in_flight(context)

@@ -9,7 +9,7 @@ from functools import partial
 from harness.contract.exchange import Exchange
 from harness.contract.rules.restart import EndedRun, InterruptedRun
 from harness.contract.rules.rule import Need
-from harness.suite.restarting import accepted_again, run_command
+from harness.suite.restarting import accepted_again
 from harness.suite.scenario import ScenarioContext, gather_some
 
 _IN_FLIGHT = 4
@@ -35,8 +35,8 @@ async def restart_of_the_target(context: ScenarioContext) -> Restart:
     context.require_alone("restarts")
     target = context.target
     places: list[str | None] = [*target.replicas] or [None]
-    command, within_s = target.settings.restart_command, context.restart_s
-    assert command is not None
+    restarting = context.restarting
+    await restarting.prepare()
 
     before = []
     for action in [name for name in ("success", "failure") if target.action(name) is not None]:
@@ -62,14 +62,14 @@ async def restart_of_the_target(context: ScenarioContext) -> Restart:
             await begun.events(count)
             await joined.events(1)
         began_s = asyncio.get_running_loop().time()
-        await run_command(command, within_s)
+        await restarting.restart()
         read = [[await reader.result() for reader in both] for both in readers]
 
     async def new_run(place: str | None) -> Exchange:
         request = (await context.request("success")).at(place)
         return await context.client.exchange(request, "a new run after the restart")
 
-    tries = await accepted_again([partial(new_run, place) for place in places], began_s + within_s)
+    tries = await accepted_again([partial(new_run, place) for place in places], began_s + restarting.within_s)
     if not all(answers[-1].started_run for answers in tries):
         return Restart([], [(readers, []) for readers in read], [], tries)
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_RATE = 10.0
 DEFAULT_WARMUP_S = 1.0
-_OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
+_OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate", "restart_at"))
 """Load settings of a settings file that blocks at a constant rate ignore."""
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.gate.objective import Objective
     from harness.terminal.output import Output
 
-_OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate"))
+_OTHER_LOADS = dict.fromkeys(("users", "ramp", "steps", "spike", "trace", "spawn_rate", "restart_at"))
 """Load settings of a settings file that a search for a rate ignores."""
 
 _MIN_STEP_S = 2.0  # a step must contain whole seconds

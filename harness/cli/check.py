@@ -11,6 +11,7 @@ import click
 from .artifact_options import artifact_options
 from .options import (
     budget_requests_option,
+    by_hand_option,
     gate_options,
     load_options,
     max_concurrency_option,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 @gate_options
 @max_concurrency_option
 @read_only_option
+@by_hand_option
 @budget_requests_option
 @artifact_options
 @output_options
@@ -42,6 +44,7 @@ def check(
     baseline: Path | None,
     max_concurrency: int | None,
     read_only: bool,
+    restart_by_hand: bool,
     output: Output,
     **options: Any,
 ) -> None:
@@ -57,6 +60,13 @@ def check(
     settings = settings_from_options(**options)
     sys.exit(
         run_check(
-            settings, out, artifacts, baseline, output, max_concurrency=max_concurrency, read_only=read_only
+            settings,
+            out,
+            artifacts,
+            baseline,
+            output,
+            max_concurrency=max_concurrency,
+            read_only=read_only,
+            restart_by_hand=restart_by_hand,
         )
     )

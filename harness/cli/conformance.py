@@ -15,6 +15,7 @@ from . import complete
 from .artifact_options import artifact_options
 from .options import (
     budget_requests_option,
+    by_hand_option,
     max_concurrency_option,
     out_option,
     read_only_option,
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 @click.option("--strict", is_flag=True, help="Fail on warnings and on MUSTs that are inconclusive.")
 @max_concurrency_option
 @read_only_option
+@by_hand_option
 @budget_requests_option
 @artifact_options
 @click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, shell_complete=complete.requirements)
@@ -60,6 +62,7 @@ def conformance(
     strict: bool,
     max_concurrency: int | None,
     read_only: bool,
+    restart_by_hand: bool,
     pytest_args: Sequence[str],
     **options: Any,
 ) -> None:
@@ -70,11 +73,14 @@ def conformance(
     """
     from harness.atomic_file import ensure_writable
     from harness.commands.conformance import run_conformance, write_untested
+    from harness.commands.suite_process import own_terminal
 
     if max_concurrency is not None:
         pytest_args = ["--harness-max-concurrency", str(max_concurrency), *pytest_args]
     if read_only:
         pytest_args = ["--harness-read-only", *pytest_args]
+    if restart_by_hand:
+        pytest_args = ["--harness-restart", own_terminal(), *pytest_args]
     if known_failures is not None:
         pytest_args = ["--harness-known-failures", str(known_failures), *pytest_args]
     if update_known_failures:

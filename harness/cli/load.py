@@ -17,6 +17,7 @@ from .options import (
     load_options,
     locustfile_option,
     out_option,
+    restart_at_option,
     settings_from_options,
     target_options,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 @click.command()
 @target_options
 @load_options
+@restart_at_option
 @out_option
 @gate_options
 @artifact_options

@@ -190,6 +190,14 @@ read_only_option = click.option(
     is_flag=True,
     help="Conformance suite: no races and no hostile input, for a shared target; what needs them is not tested.",
 )
+by_hand_option = click.option(
+    "--restart-by-hand",
+    "--harness-restart",
+    "restart_by_hand",
+    is_flag=True,
+    help="Conformance suite: ask on the terminal to restart the server, for the tests of a restart without "
+    "target.restart_command.",
+)
 budget_requests_option = click.option(
     "--budget-requests",
     "--harness-budget-requests",
@@ -288,6 +296,13 @@ load_options = _options(
         metavar="URL",
         help="Push metrics to an OpenTelemetry collector during the test, for example http://localhost:4318.",
     ),
+)
+restart_at_option = click.option(
+    "--restart-at",
+    type=DurationType(),
+    metavar="TIME",
+    help="Restart the server at this time of the load, by target.restart_command, or by hand without it; runs that it "
+    "interrupts are read again.",
 )
 step_options = _options(
     _arrivals_option,

@@ -24,7 +24,7 @@ from harness.commands.processes import ChildProcesses, clean_environment, privat
 from harness.commands.publication import evaluate_and_publish
 from harness.commands.reference_process import ReferenceServer
 from harness.commands.repeats import FinishedTest, run_with_repeats
-from harness.commands.suite_process import print_verdicts, suite_command, suite_exit_code
+from harness.commands.suite_process import own_terminal, print_verdicts, suite_command, suite_exit_code
 from harness.config.settings import Actions, Settings
 from harness.config.sources import settings_alone
 from harness.errors import SettingsError
@@ -47,12 +47,14 @@ def run_check(
     *,
     max_concurrency: int | None = None,
     read_only: bool = False,
+    restart_by_hand: bool = False,
 ) -> int:
     """Test the target, or the embedded server if none is set. Returns the exit code.
 
     baseline: earlier results to compare with. While the comparison is inconclusive, load and suite are repeated, as
     often as the settings allow. max_concurrency: the most connections of the suite; None for no limit.
-    read_only: whether the suite leaves out races and hostile input.
+    read_only: whether the suite leaves out races and hostile input. restart_by_hand: whether it asks on the terminal to
+    restart the target.
 
     Raises PreflightError if the target cannot be tested, SettingsError for artifacts that cannot be written and for
     an impossible load.
@@ -61,6 +63,7 @@ def run_check(
     require_readable(baseline)
     refuse_impossible(settings.load)
     refuse_repeats(settings, baseline)
+    _refuse_restart(settings)
     output = output or Output()
     with ExitStack() as stack:
         stack.enter_context(
@@ -94,6 +97,9 @@ def run_check(
             pytest_args += ["--harness-max-concurrency", str(max_concurrency)]
         if read_only:
             pytest_args.append("--harness-read-only")
+        if restart_by_hand:
+            pytest_args += ["--harness-restart", own_terminal()]
+            output.leave_terminal()
         test = partial(_load_and_suite, pytest_args)
         tests = run_with_repeats(test, settings, folder, baseline, children, output)
     return evaluate_and_publish("check", tests, settings, baseline, children, output, artifacts)
@@ -105,6 +111,15 @@ def refuse_repeats(settings: Settings, baseline: Path | None) -> None:
     if limited and baseline is not None and settings.gate.rerun_inconclusive:
         raise SettingsError(
             "--rerun-inconclusive would send the requests of limits.budget_requests again: leave out one of them"
+        )
+
+
+def _refuse_restart(settings: Settings) -> None:
+    """Raises SettingsError if the load would restart the server: the suite would take it for a defect."""
+    if settings.load.restart_at is not None:
+        raise SettingsError(
+            "load.restart_at restarts the server while the suite tests it: leave it out, and the suite restarts the "
+            "server at its end, under the load; or use harness load"
         )
 
 
@@ -125,10 +140,15 @@ def _load_and_suite(
     ):
         environment = load_environment(settings_file, clean_environment())
         live, progress = shared / "live.json", shared / "progress.json"
+        restarts = shared / "restart"
         with output.watch("harness check", live, progress, lambda: children.interrupted) as poll:
-            load = children.start(load_command_for(settings, folder, live), environment, load_log)
+            load_command = load_command_for(settings, folder, live, restarts=restarts)
+            load = children.start(load_command, environment, load_log)
             command = suite_command(
-                settings_file, results_file=path, progress_file=progress, pytest_args=pytest_args
+                settings_file,
+                results_file=path,
+                progress_file=progress,
+                pytest_args=[*pytest_args, "--harness-restarts", str(restarts)],
             )
             suite = children.start(command, clean_environment(), suite_log)
             suite_code = suite_exit_code(children.wait(suite, poll))

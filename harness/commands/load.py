@@ -13,6 +13,7 @@ from harness.commands import output_dir
 from harness.commands.evaluation import require_readable, too_short_for
 from harness.commands.load_process import (
     describe_load,
+    describe_restart,
     load_command_for,
     load_exit_code,
     load_problem,
@@ -57,6 +58,8 @@ def run_load(
     output.console.print(
         f"load: {describe_load(settings, remote)}, every stream checked (log: {folder / output_dir.LOAD_LOG})"
     )
+    if restart := describe_restart(settings):
+        output.console.print(f"restart: {restart}", markup=False)
     children = ChildProcesses()
     with suspend_workflow_commands(sys.stdout, "harness load"), children.signals():
         test = partial(_load_only, remote, locustfile)

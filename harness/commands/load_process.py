@@ -51,8 +51,9 @@ def load_command_for(
     live: Path,
     remote: RemoteWorkers | None = None,
     locustfile: Path | None = None,
+    restarts: Path | None = None,
 ) -> list[str]:
-    """The command that runs the configured load. live: the file for its live numbers. remote, locustfile: as of
+    """The command that runs the configured load. live: the file for its live numbers. The others are those of
     `load_command`.
     """
     return load_command(
@@ -63,7 +64,18 @@ def load_command_for(
         live=live,
         remote=remote,
         file=locustfile,
+        restarts=restarts,
     )
+
+
+def describe_restart(settings: Settings) -> str | None:
+    """When and by whom the server is restarted during the load, in a phrase; None if it is not."""
+    at_s = settings.load.restart_at
+    if at_s is None:
+        return None
+    if settings.target.restart_command is None:
+        return f"restart the server yourself after {at_s:g} s of the load"
+    return f"after {at_s:g} s of the load, by target.restart_command"
 
 
 def load_exit_code(code: int, path: Path, children: ChildProcesses) -> int:

@@ -23,6 +23,7 @@ from harness.gate.report import GateReport
 from harness.results import metrics
 from harness.results.ledger import outcome_label
 from harness.results.reader import Results
+from harness.results.restart_cost import RestartCost
 from harness.results.summary import summarize
 from harness.terminal.output import Output
 from harness.terminal.result_document import verdict_document, verdict_line
@@ -128,6 +129,7 @@ def _print_load(console: Console, path: Path) -> None:
         summary = summarize(results)
         adds_up = results.ledger().adds_up
         notes = results.manifest.get("load_notes", [])
+        restart = RestartCost.in_manifest(results.manifest)
     counts = {word: count for word, count in summary["ledger"].items() if count}
     if not counts:
         console.print("load: no stream was started")
@@ -146,6 +148,8 @@ def _print_load(console: Console, path: Path) -> None:
             cells = (number(values[percentile]) for percentile in metrics.PERCENTILES)
             table.add_row(label, *cells, str(values["count"]))
     console.print(table)
+    for sentence in [] if restart is None else restart.sentences():
+        console.print(f"restart: {sentence}", markup=False)
     for note in notes:
         console.print(f"note: {note}", style="yellow", markup=False)
     for sentence in summary["harness"]["why"]:

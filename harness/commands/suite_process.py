@@ -6,6 +6,7 @@ not affect the verdicts.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from rich.text import Text
 import harness.conformance
 from harness.commands.output_dir import SUITE_LOG
 from harness.config.settings import Settings
+from harness.errors import SettingsError
 from harness.exit_codes import FAILED, INTERRUPTED, NOT_TESTED, PASSED
 from harness.results.reader import Results
 from harness.suite.stored_verdicts import write_stored_verdicts
@@ -59,6 +61,16 @@ def suite_command(
     if strict:
         command.append("--harness-strict")
     return [*command, *pytest_args]
+
+
+def own_terminal() -> str:
+    """The path of the terminal on which the user can be asked. Raises SettingsError if there is none."""
+    for descriptor in (0, 1, 2):
+        if os.isatty(descriptor):
+            return os.ttyname(descriptor)
+    raise SettingsError(
+        "--harness-restart asks on the terminal, and there is none: configure target.restart_command in its place"
+    )
 
 
 def suite_exit_code(pytest_code: int) -> int:

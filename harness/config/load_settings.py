@@ -175,6 +175,9 @@ class LoadSettings(StrictModel):
     duration: Seconds = Field(default_factory=_default_duration_s)
     #: time at the start that is reported separately
     warmup: SecondsFromZero = 0.0
+    #: when the server is restarted, after the start of the load: by target.restart_command, or without one by you.
+    #: Runs that this interrupts are read again after it
+    restart_at: Seconds | None = None
     #: closed loop: users started per second; by default all at once
     spawn_rate: float | None = Field(None, gt=0, allow_inf_nan=False)
     #: worker processes of Locust
@@ -255,6 +258,11 @@ class LoadSettings(StrictModel):
         if self.warmup >= self.duration:
             raise ValueError(
                 f"a warmup of {self.warmup:g} s leaves no time in a duration of {self.duration:g} s"
+            )
+        if self.restart_at is not None and not self.warmup <= self.restart_at < self.duration:
+            raise ValueError(
+                f"restart_at, {self.restart_at:g} s, is not between the warmup of {self.warmup:g} s and the end of the "
+                f"duration of {self.duration:g} s"
             )
         if self.spike is not None and parse_spike(self.spike)[2] >= self.duration:
             raise ValueError(f"the spike {self.spike} starts after the duration of {self.duration:g} s")

@@ -176,8 +176,8 @@ class TargetSettings(StrictModel):
     replicas: list[str] = Field(default_factory=list)
     #: whether the server is yours alone, so that a test may restart it
     own: bool = False
-    #: the shell command that restarts the server, for example "docker compose restart api"; the suite runs it once, at
-    #: its end
+    #: the shell command that restarts the server, for example "docker compose restart api": at the end of the suite,
+    #: and at load.restart_at
     restart_command: str | None = Field(None, min_length=1)
     #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
     profile: str = library.DEFAULT

@@ -308,7 +308,7 @@ class Session:
         self.run_context = RunContext(self._environment, settings, plan, worker, arrivals_finished)
         if link is not None:
             process.tune()
-        self.run_context.monitor.start()
+        self.run_context.start()
         if link is not None:
             link.open(plan.test, self.run_context.collector)
 
@@ -334,6 +334,7 @@ class Session:
             users=None if load.is_open else getattr(self._environment.runner, "target_user_count", None),
             lasts_s=load.duration if load.is_open else options.run_time,
             on_abort=self._abort,
+            restarts=path_option(options, "harness_restarts"),
         )
 
     def _own_batches(self) -> Iterator[tuple[StatsBatch, str]]:

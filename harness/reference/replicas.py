@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 from harness.parent_process import exit_with
+from harness.reference.faults.base import FAULTS
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings
 
@@ -118,8 +119,9 @@ class _Group:
         return bool(ended)
 
     def kill(self) -> None:
-        """Kill all."""
-        self._end(signal.SIGKILL)
+        """Kill all, or stop them if a fault shows only then."""
+        in_order = any(FAULTS[name].stops_in_order for name in self._faults if name in FAULTS)
+        self._end(signal.SIGTERM if in_order else signal.SIGKILL)
 
     def stop(self) -> None:
         """Let all end."""

@@ -35,7 +35,14 @@ FROM_DUE_TIME = frozenset({*_TO_FIRST, "first_event_ms", "duration_ms"})
 TO_CONNECTION = frozenset({"connect_ms"})
 """Metrics that end when the harness notices a connection, which has no kernel timestamp."""
 
-BY_ONE_ARRIVAL = FROM_DUE_TIME | {"service_ttft_ms", "head_ms", "resume_ms", "conflict_ms", "cancel_ms"}
+BY_ONE_ARRIVAL = FROM_DUE_TIME | {
+    "service_ttft_ms",
+    "head_ms",
+    "resume_ms",
+    "conflict_ms",
+    "cancel_ms",
+    "recovery_ms",
+}
 """Metrics that end with the arrival of one event, or of the head."""
 
 BETWEEN_ARRIVALS = frozenset({"inter_token_ms", "stall_ms"})

@@ -103,6 +103,12 @@ METRICS: dict[str, Metric] = {
             "Time to cancelled",
             "arrival of the `cancelled` event - send of the request that cancels the run",
         ),
+        (
+            "recovery_ms",
+            "Time to first good run after a restart",
+            "arrival of the terminal event of the first run that was sent after the restart's first lost connection "
+            "and ended with `done`, without a violation - start of the restart",
+        ),
         ("conflict_ms", "Conflict latency", "arrival of the rejection - send of the conflicting request"),
         ("schedule_lag_ms", "Schedule lag", "start of the send - intended start (open loop)"),
         (

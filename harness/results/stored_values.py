@@ -253,6 +253,25 @@ class _Settings(msgspec.Struct):
     gate: dict[str, Any] | None = None
 
 
+class _Restart(msgspec.Struct):
+    """As harness.results.restart_cost writes it."""
+
+    at_ns: Annotated[int, msgspec.Meta(ge=0, le=LATEST_NS)]
+    how: Annotated[str, msgspec.Meta(max_length=20)]
+    command_s: _Number | None = None
+    problem: Annotated[str, msgspec.Meta(max_length=2_000)] | None = None
+    lost_after_ms: _Number | None = None
+    first_good_ms: _Number | None = None
+    interrupted: _Count = 0
+    resumed: _Count = 0
+    ended: _Count = 0
+    twice: _Count = 0
+    lost: _Count = 0
+    unread: _Count = 0
+    errors: _Count = 0
+    turned_away: _Count = 0
+
+
 class _ManifestShape(msgspec.Struct):
     """The keys whose type readers rely on. The others may have any value."""
 
@@ -273,6 +292,7 @@ class _ManifestShape(msgspec.Struct):
     tokens: _Count | None = None
     coalesced_tokens: _Count | None = None
     capacity: dict[str, Any] | None = None
+    restart: _Restart | None = None
 
 
 class _Pointer(msgspec.Struct):

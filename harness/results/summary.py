@@ -11,6 +11,7 @@ from harness.atomic_file import write_text
 from harness.results.metrics import METRICS, distribution, violations
 from harness.results.reader import Results
 from harness.results.records import VERDICTS
+from harness.results.restart_cost import RestartCost
 from harness.results.saturation import measurement_error
 from harness.results.stored_histograms import HistogramPart
 from harness.results.totals import store_totals
@@ -27,6 +28,7 @@ def summarize(results: Results) -> dict[str, Any]:
     """
     verdicts = Counter(check.verdict for check in results.checks() if check.tested)
     kept, seen = results.sample()
+    restart = RestartCost.in_manifest(results.manifest)
     return {
         "ledger": results.ledger().as_dict(),
         **_rates(results, "measured"),
@@ -34,6 +36,7 @@ def summarize(results: Results) -> dict[str, Any]:
         "violations": violations(results),
         "warmup": _warmup(results),
         "harness": measurement_error(results),
+        "restart": None if restart is None else restart.document(),
         "sample": {"seen": seen, "kept": kept},
         "checks": {verdict: verdicts[verdict] for verdict in VERDICTS},
     }

@@ -81,6 +81,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--harness-progress", metavar="FILE", help="write the progress to this file as it changes"
     )
+    group.addoption(
+        "--harness-restart",
+        nargs="?",
+        const="/dev/tty",
+        metavar="TERMINAL",
+        help="ask on the terminal to restart the target, for the tests of a restart without target.restart_command",
+    )
+    group.addoption(
+        "--harness-restarts",
+        metavar="FILE",
+        help="write to this file that the target is about to be restarted",
+    )
     group.addoption("--harness-known-failures", metavar="FILE", help="file that lists the known failures")
     group.addoption(
         "--harness-update-known-failures",

@@ -1,57 +1,128 @@
-"""Restarts the target by the command of its settings, and waits until it accepts runs again."""
+"""Restarts the target, by the command of its settings or by the user's hand, and waits until it accepts runs again."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import signal
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, STDOUT
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
+from harness.atomic_file import atomic_write_text
 from harness.contract.exchange import Exchange
-from harness.contract.rules.rule import quoted
+from harness.errors import SettingsError
+from harness.shell_command import failure, kill_session, late
 from harness.suite.not_decided import Undecided
 
 _OUTPUT_BYTES = 4096
 _BETWEEN_TRIES_S = 0.1
+_ANSWER_WITHIN_S = 600.0
+_READY = (
+    b"\nharness: the last tests need a restart of the server. Have its command ready, then press Enter here; you are "
+    b"told when to restart it.\n"
+)
+_NOW = b"\nharness: runs are in flight. Restart the server NOW.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Restarting:
+    """How the target is restarted.
+
+    command: the shell command that does it. within_s: its bound, and that of the target's return (budgets.restart).
+    terminal: the path of a terminal, if the user is asked there to do it. tells: a file that gets the time, epoch ns,
+    for a load that runs at the same time.
+    """
+
+    command: str | None
+    within_s: float
+    terminal: str | None = None
+    tells: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Raises SettingsError if the terminal cannot be opened, which would show only at the end of the suite."""
+        if self.terminal is not None:
+            try:
+                os.close(os.open(self.terminal, os.O_RDWR | os.O_NOCTTY))
+            except OSError as problem:
+                raise SettingsError(
+                    f"--harness-restart asks on the terminal {self.terminal}, which cannot be opened "
+                    f"({problem.strerror}): run it in a terminal, or configure target.restart_command"
+                ) from None
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a way."""
+        return self.terminal is not None or self.command is not None
+
+    async def prepare(self) -> None:
+        """Wait until the user is ready. Raises Undecided if nobody is."""
+        if self.terminal is not None:
+            await ask(self.terminal, _READY)
+
+    async def restart(self) -> None:
+        """Restart the target, or tell the user to do it. Raises Undecided if the command fails or takes too long."""
+        if self.tells is not None:
+            atomic_write_text(self.tells, str(time.time_ns()))
+        if self.terminal is not None:
+            with _opened(self.terminal) as terminal:
+                os.write(terminal, _NOW)
+        elif self.command is not None:
+            await run_command(self.command, self.within_s)
+
+
+async def ask(path: str, question: bytes, within_s: float = _ANSWER_WITHIN_S) -> None:
+    """Write to a terminal, and wait for a line from it. Raises Undecided without an answer."""
+    loop = asyncio.get_running_loop()
+    with _opened(path) as terminal:
+        os.write(terminal, question)
+        answered = asyncio.Event()
+        loop.add_reader(terminal, answered.set)
+        try:
+            await asyncio.wait_for(answered.wait(), within_s)
+            os.read(terminal, _OUTPUT_BYTES)
+        except TimeoutError:
+            raise Undecided(f"nobody answered the question on {path} within {within_s:g} s") from None
+        finally:
+            loop.remove_reader(terminal)
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A terminal. Raises Undecided if it is gone."""
+    try:
+        terminal = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    except OSError as problem:
+        raise Undecided(f"the terminal {path} cannot be opened: {problem.strerror}") from None
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
 
 
 async def run_command(command: str, within_s: float) -> None:
     """Run a shell command. Raises Undecided if it fails, or if it has not ended after `within_s` seconds.
 
-    Then everything that it started is killed.
+    Then everything that it started is killed. What it starts in the background and leaves there goes on.
     """
-    process = await asyncio.create_subprocess_shell(
-        command, stdin=DEVNULL, stdout=PIPE, stderr=STDOUT, start_new_session=True
-    )
-    assert process.stdout is not None
-    try:
-        async with asyncio.timeout(within_s):
-            output = await _last_bytes(process.stdout)
-            code = await process.wait()
-    except TimeoutError:
-        raise Undecided(
-            f"target.restart_command did not end within {within_s:g} s (budgets.restart)"
-        ) from None
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    if code != 0:
-        last_line = output.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        raise Undecided(
-            f"target.restart_command ended with code {code}" + (f": {quoted(last_line)}" if last_line else "")
+    with tempfile.TemporaryFile() as output:  # not a pipe: what goes on in the background would keep it open
+        process = await asyncio.create_subprocess_shell(
+            command, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
         )
-
-
-async def _last_bytes(stream: asyncio.StreamReader) -> bytes:
-    """The end of what a process writes; all of it is read, so that it never waits."""
-    kept = b""
-    while part := await stream.read(_OUTPUT_BYTES):
-        kept = (kept + part)[-_OUTPUT_BYTES:]
-    return kept
+        try:
+            async with asyncio.timeout(within_s):
+                code = await process.wait()
+        except TimeoutError:
+            raise Undecided(f"target.restart_command {late(within_s)}") from None
+        finally:
+            if process.returncode is None:
+                kill_session(process.pid)
+                await process.wait()
+        if code != 0:
+            raise Undecided(f"target.restart_command {failure(code, output)}")
 
 
 async def accepted_again(

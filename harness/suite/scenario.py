@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from harness.config.settings import Settings
@@ -25,6 +26,7 @@ from harness.protocol.request import HttpRequest
 from harness.suite.not_decided import NotApplicable, Undecided
 from harness.suite.queueing import PROBES
 from harness.suite.request_budget import Cost
+from harness.suite.restarting import Restarting
 from harness.suite.sending import PatientSender
 from harness.suite.throttle import retry_after_s
 from harness.suite.time_limit import TimeLimit
@@ -41,12 +43,14 @@ class Limits:
     """Limits for a shared target.
 
     max_connections: at the same time; None for no limit. read_only: no races, no hostile input. alone: no other process
-    of this test uses the target.
+    of this test uses the target. terminal, tells_restart: see Restarting.
     """
 
     max_connections: int | None = None
     read_only: bool = False
     alone: bool = True
+    terminal: str | None = None
+    tells_restart: Path | None = None
 
 
 class ScenarioContext(PatientSender):
@@ -62,7 +66,12 @@ class ScenarioContext(PatientSender):
             settings.limits.budget_requests,
         )
         self.time_limit = TimeLimit(settings.limits.suite_s(settings.budgets), self.throttle.put_off_s)
-        self.restart_s = settings.budgets.restart
+        self.restarting = Restarting(
+            settings.target.restart_command,
+            settings.budgets.restart,
+            self._limits.terminal,
+            self._limits.tells_restart,
+        )
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
         self._last: asyncio.Task[Any] | None = None
 
@@ -164,9 +173,13 @@ class ScenarioContext(PatientSender):
         except LookupError as reason:
             raise Undecided(f"{run.label} cannot be resumed: {reason}") from None
 
+    def offers(self, need: Need) -> bool:
+        """Whether the target, or its user, offers what a rule needs."""
+        return self.restarting.is_possible if need is Need.RESTART else self.target.offers(need)
+
     def require(self, need: Need) -> None:
         """Raises NotApplicable if the target does not offer `need`."""
-        if not self.target.offers(need):
+        if not self.offers(need):
             raise NotApplicable(f"configure {need.setting}")
 
     def not_applicable(self, requirement: Requirement) -> str | None:

@@ -184,7 +184,7 @@ class TargetSession:
         if self.runner is None:
             return False
         context, requirement = self.runner.context, find(requirement_id)
-        offers = not offered or requirement.needs is None or context.target.offers(requirement.needs)
+        offers = not offered or requirement.needs is None or context.offers(requirement.needs)
         return offers and context.not_applicable(requirement) is None
 
     @pytest.hookimpl(tryfirst=True)
@@ -219,6 +219,8 @@ class TargetSession:
             self.config.getoption("harness_max_concurrency"),
             self.config.getoption("harness_read_only"),
             alone=not self._is_worker,
+            terminal=self.config.getoption("harness_restart"),
+            tells_restart=self._path_option("harness_restarts"),
         )
         if self.settings.limits.budget_requests is not None and (self._is_worker or self._distributes):
             raise SettingsError("limits.budget_requests needs the suite in one process: leave out -n")

@@ -87,6 +87,10 @@ class Output:
     ) -> None:
         self._stack.close()
 
+    def leave_terminal(self) -> None:
+        """Draw no dashboard, because something else asks on the terminal."""
+        self._live = False
+
     def _can_draw(self) -> bool:
         if self._mode is OutputMode.QUIET or self.console.is_dumb_terminal:
             return False

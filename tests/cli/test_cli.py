@@ -147,8 +147,8 @@ def test_the_limit_that_a_verdict_points_to_is_an_option_of_both_verbs(
         called.append(options["pytest_args"])
         return 0
 
-    def run_check(*_: Any, max_concurrency: int | None, read_only: bool) -> int:
-        assert not read_only
+    def run_check(*_: Any, max_concurrency: int | None, read_only: bool, restart_by_hand: bool) -> int:
+        assert not (read_only or restart_by_hand)
         called.append(max_concurrency)
         return 0
 

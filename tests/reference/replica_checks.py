@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from harness.reference.faults.base import Fault
 from harness.reference.server import running
+from tests.reference.cancel_checks import cancel
 from tests.reference.checks import LONG, TERMINAL, check, long_run, post, whole
 from tests.reference.support import Answer, Client, body
 
@@ -89,6 +91,15 @@ async def one_run(client: Client) -> None:
 async def one_winner(client: Client) -> None:
     answers = await at_both(client, "different", [body(sessionId=f"s{number}") for number in range(12)])
     assert sorted(answer.status for answer in answers) == [200] + [409] * 11
+
+
+@check("replica.cancel")
+async def cancels(client: Client) -> None:
+    run_id = str(uuid.uuid4())
+    first = asyncio.create_task(post(client, body(LONG, runId=run_id), key=run_id))
+    await asyncio.sleep(0.06)
+    assert (await cancel(client.other, run_id)).status == 200
+    assert (await first).types[-1] == "cancelled"
 
 
 @asynccontextmanager

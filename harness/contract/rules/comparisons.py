@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Verdict
-from harness.contract.rules import cancel, conflict, race, resume, run_id, workflow
+from harness.contract.rules import cancel, conflict, race, restart, resume, run_id, workflow
 from harness.contract.rules.cuts import CutRun, lost_by_replay, together
 from harness.profiles.workflow_actions.identity import EventIdentity
 
@@ -220,6 +220,25 @@ def check_cancelled(reader: Exchange, answer: Exchange, expect: Expectations) ->
 def check_cancelled_again(reader: Exchange, answer: Exchange, reread: Exchange) -> list[Finding]:
     """Check a run that was cancelled in flight and read again. reader: of the first time."""
     return [cancel.replayed([([reader], answer, reread, None)])]
+
+
+def is_whole(run: Exchange, retry: Exchange, expect: Expectations) -> bool:
+    """Whether a retry of an interrupted run must have all its events: it begins with the first, or has to."""
+    begins_with_first = retry.sequence[:1] == run.sequence[:1]
+    return not run.sequence or begins_with_first or expect.resume_start == "replay"
+
+
+def check_after_restart(run: Exchange, retry: Exchange, expect: Expectations) -> list[Finding]:
+    """Check the retry, after a restart, of a run that lost its connection at it."""
+    interrupted = [([run], [retry])]
+    findings = [restart.ends(interrupted, ())]
+    if retry.events:
+        findings.insert(0, restart.no_new_run([], interrupted, ()))
+    if findings[0].verdict is Verdict.FAIL:  # what follows from it
+        return findings
+    if is_whole(run, retry, expect):
+        findings.append(restart.same_events(interrupted, ()))
+    return findings
 
 
 def check_recalled(session: Sequence[Exchange], marker: str) -> list[Finding]:

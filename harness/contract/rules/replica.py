@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
-from harness.contract.rules import race, resume
+from harness.contract.rules import cancel, race, resume
+from harness.contract.rules.cancel import Cancelled
 from harness.contract.rules.conflict import is_conflict, rejection_form
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replays import each_retry
@@ -191,3 +192,38 @@ def one_run(rounds: Sequence[Sequence[Exchange]], *, expect: Expectations) -> Ru
 )
 def one_winner(control: Exchange, rounds: Sequence[Sequence[Exchange]]) -> RuleResult:
     return race.different_bodies.function(control, rounds)
+
+
+@rule(
+    "replica.cancel",
+    Level.MUST,
+    "A run that is cancelled by a request to another replica ends with one `cancelled` event on every connection, at "
+    "each replica",
+    why="The button reaches any replica: the run goes on elsewhere, is paid for, and its readers see different ends.",
+    fix="Tell the replica that executes the run, and let each replica read the end of a run from the shared store.",
+    source="ours",
+    promise=(Capability.CANCEL, Capability.CANCELLED_EVENT),
+    needs=Need.REPLICAS,
+)
+def cancels(
+    cancelled: Sequence[Cancelled], control: Sequence[Cancelled], *, expect: Expectations
+) -> RuleResult:
+    """Each of `cancelled` is a run of which reader, second reader and the request that cancels it are at replicas in
+    turn. control: runs that were cancelled at their own replica.
+    """
+    own = cancel.one_outcome.function(control)
+    if own.verdict is not Verdict.PASS:
+        return inconclusive(
+            f"a run that is cancelled at its own replica does not end so either (see cancel.one-outcome): {own.detail}",
+            *own.places,
+        )
+    results = [
+        cancel.accepted.function(cancelled),
+        cancel.ends.function(cancelled, expect=expect),
+        cancel.one_outcome.function(cancelled),
+    ]
+    if any(later is not None for _, _, later, _ in cancelled):
+        results.append(cancel.replayed.function(cancelled))
+    return combine(
+        results, f"{counted(len(cancelled), 'run')} cancelled at another replica, on every connection"
+    )

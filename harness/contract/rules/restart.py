@@ -18,6 +18,7 @@ from harness.contract.rules.rule import Level, Need, combine, require_accepted, 
 from harness.contract.rules.sequences import divergence, first_difference, identity_label
 from harness.formatting import counted
 from harness.profiles.capability import Capability
+from harness.protocol.http1 import Delimiter
 
 EndedRun = tuple[Exchange, Exchange, list[Exchange]]
 """A run that ended before the restart, its retry before it, and its retries after it."""
@@ -148,9 +149,11 @@ def replay(ended: Sequence[EndedRun], interrupted: Sequence[InterruptedRun], tri
 @rule(
     "restart.ends",
     Level.MUST,
-    "A run in flight at a restart continues or ends: each later connection to it gets exactly one terminal event",
+    "A run in flight at a restart continues or ends: each later connection to it gets exactly one terminal event, and "
+    "no stream of it is completed without one",
     why="A client that rejoins a run whose process is gone waits for ever for an event that nobody will send.",
-    fix="At its start, let the server end the runs that it finds unfinished with an error event, or continue them.",
+    fix="At its start, let the server end the runs that it finds unfinished with an error event, or continue them. "
+    "When it stops in order, let it end its streams with an error event, or cut them.",
     source="ours",
     promise=(Capability.IDEMPOTENCY_KEY,),
     needs=Need.RESTART,
@@ -161,9 +164,30 @@ def ends(interrupted: Sequence[InterruptedRun], tries: Tries) -> RuleResult:
     if problem := require_accepted(*(readers[0] for readers, _ in interrupted)):
         return problem
     return combine(
-        [_ends_once(stream) for _, retries in interrupted for stream in retries],
+        [
+            *(_not_completed_early(reader) for readers, _ in interrupted for reader in readers),
+            *(_ends_once(stream) for _, retries in interrupted for stream in retries),
+        ],
         f"{counted(len(interrupted), 'run')} in flight at the restart, each with one terminal event",
     )
+
+
+def may_be_cut(stream: Exchange) -> bool:
+    """Whether a complete response may be one that was cut: nothing marks its end.
+
+    The end of a chunked body is marked. If not, the end of the connection is the end of the body (RFC 9112, 6.3).
+    """
+    return stream.head is not None and stream.head.delimiter is Delimiter.CLOSE
+
+
+def _not_completed_early(reader: Exchange) -> RuleResult:
+    is_complete = reader.ending is Ending.COMPLETE and not may_be_cut(reader)
+    if is_complete and reader.started_run and reader.over is None:
+        return failed(
+            f"{reader.label}: at the restart the stream was completed without a terminal event",
+            Location(reader),
+        )
+    return passed("ended, or cut")
 
 
 def _ends_once(stream: Exchange) -> RuleResult:

@@ -68,7 +68,7 @@ _SETTINGS = {
     Need.SECOND_PRINCIPAL: "[target.second_principal]",
     Need.SECOND_ROUTE: "[target.other_route]",
     Need.REPLICAS: "target.replicas",
-    Need.RESTART: "target.restart_command",
+    Need.RESTART: "target.restart_command, or use --harness-restart",
 }
 
 

@@ -48,6 +48,7 @@ class StreamRunner:
     learned during the test. They and cpu_yield are shared by all runners of a process. moments: waits for random
     moments of a run in flight. wait_for_stop: waits for this time in seconds, less if the test is being stopped.
     is_traced: whether requests have a traceparent field, all with one trace id: make a new runner for each journey.
+    excuses: whether an exchange failed for a reason that says nothing about a rule.
     `refused` is set when a connection is refused.
     """
 
@@ -64,6 +65,7 @@ class StreamRunner:
         cpu_yield: CpuYield | None = None,
         wait_for_stop: Callable[[float], object] = gevent.sleep,
         is_traced: bool = True,
+        excuses: Callable[[Exchange], bool] = lambda _: False,
     ) -> None:
         self.target = target
         self.refused = False
@@ -76,6 +78,7 @@ class StreamRunner:
         self._wait_for_stop = wait_for_stop
         self._cpu_yield = cpu_yield or CpuYield()
         self._may_yield = True
+        self._excuses = excuses
         self._run_lengths = {} if run_lengths is None else run_lengths
 
     def pause(self, seconds: float) -> bool:
@@ -228,11 +231,8 @@ class StreamRunner:
                 self.collector.finalize(handle.stream, handle.findings, fault=handle.fault)
 
     def _check(self, handle: StreamHandle) -> None:
-        """Apply all checks. If any of them does not complete, the stream has a fault and no findings.
-
-        A 429 or 503 fails the stream but meets or breaks no rule: the server did not look at the request.
-        """
-        if handle.exchange.is_throttled:
+        """Apply all checks. If any of them does not complete, the stream has a fault and no findings."""
+        if self.shows_nothing(handle.exchange):
             return
         findings: list[Finding] = []
         if handle.exchange.ending is Ending.LIMIT:
@@ -249,6 +249,13 @@ class StreamRunner:
             handle.fault = f"while checking it: {problem!r}"
             raise
         handle.findings, handle.fault = findings, None
+
+    def shows_nothing(self, exchange: Exchange) -> bool:
+        """Whether a stream meets or breaks no rule, though it may fail.
+
+        With a 429 or 503 the server did not look at the request; while it restarts, it cannot answer.
+        """
+        return exchange.is_throttled or self._excuses(exchange)
 
     def _yield_if_due(self) -> None:
         if self._may_yield:
@@ -403,7 +410,11 @@ class StreamGroup:
                 self._finalize_all()
 
     def _compare(self) -> None:
-        ended = [handle for handle in self.handles if handle.unchecked and not handle.exchange.is_throttled]
+        ended = [
+            handle
+            for handle in self.handles
+            if handle.unchecked and not self._runner.shows_nothing(handle.exchange)
+        ]
         try:
             if self.compare is not None:
                 self.compare(ended)

@@ -59,12 +59,14 @@ def load_command(
     live: Path | None = None,
     remote: RemoteWorkers | None = None,
     file: Path | None = None,
+    restarts: Path | None = None,
 ) -> list[str]:
     """The command that runs `plan` without a web page.
 
     remote: the workers of the load, if they are not processes of this command. file: the locustfile; None is the
     shipped one.
-    live: file for the live snapshot (harness.load.stats.live). The other settings come from the environment that
+    live: file for the live snapshot (harness.load.stats.live). restarts: the file by which the suite tells that it
+    restarts the server. The other settings come from the environment that
     `load_environment` builds. Exit codes: 0 every stream ended as expected, 1 some failed, 2 wrong settings or
     results that cannot be written, 130 interrupted.
 
@@ -88,6 +90,8 @@ def load_command(
         command += ["--harness-out", str(out)]
     if live is not None:
         command += ["--harness-live", str(live)]
+    if restarts is not None:
+        command += ["--harness-restarts", str(restarts)]
     return command
 
 

@@ -29,6 +29,13 @@ def add_options(parser: Any) -> None:
         include_in_web_ui=False,
         help="Keep a live snapshot of the test in this file, as JSON, updated once a second.",
     )
+    parser.add_argument(
+        "--harness-restarts",
+        metavar="FILE",
+        default=None,
+        include_in_web_ui=False,
+        help="The file by which the conformance suite tells that it restarts the server.",
+    )
 
 
 def _processes(text: str) -> int:

@@ -18,10 +18,14 @@ from harness.gate.objective import parse_objectives
 from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.journeys.moments import RunTimes
 from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.locust.options import path_option
+from harness.load.restarts.server_restart import moment_of
+from harness.load.restarts.watch import RestartWatch
 from harness.load.schedule.pacer import Schedule
 from harness.load.schedule.plan import LoadPlan
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.process_monitor import ProcessMonitor
+from harness.load.stats.stats_batch import StatsBatch
 from harness.transport.gevent_client import GeventClient
 
 _LOCUST_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
@@ -63,9 +67,15 @@ class RunContext:
             settings.secrets(),
             run_limits=run_limits(objectives),
             journey_limits=journey_limits(objectives),
-            extra_stats=self.monitor.report_to,
+            extra_stats=self._report_to,
             base_url=settings.target.base_url or "",
-            on_finalized=self._report_to_locust,
+            on_finalized=self._on_finalized,
+        )
+        moment = moment_of(
+            plan.load, path_option(environment.parsed_options, "harness_restarts"), plan.start_wall_ns
+        )
+        self._restart = (
+            None if moment is None else RestartWatch(moment, settings.budgets.restart, self.stream_runner)
         )
         self._shown_path = Redactor(settings.secrets()).sentence(settings.target.path)
         self.stopping = Event()
@@ -83,9 +93,17 @@ class RunContext:
         self._run_times: dict[str, RunTimes] = {}
         self._cpu_yield = CpuYield()
 
+    def start(self) -> None:
+        """Begin to watch the process, and the restart of the server if there is one."""
+        self.monitor.start()
+        if self._restart is not None:
+            self._restart.start()
+
     def close(self) -> None:
         """End the test: close the collector and the idle connections."""
         self.monitor.stop()
+        if self._restart is not None:
+            self._restart.stop()
         if self.pacer is not None:
             self.pacer.kill()  # records what is still in flight
         self.collector.close()
@@ -104,7 +122,18 @@ class RunContext:
             cpu_yield=self._cpu_yield,
             wait_for_stop=self.stopping.wait,
             is_traced=self.settings.load.traceparent,
+            **({} if self._restart is None else {"excuses": self._restart.excuses}),
         )
+
+    def _report_to(self, batch: StatsBatch) -> None:
+        self.monitor.report_to(batch)
+        if self._restart is not None:
+            self._restart.report_to(batch)
+
+    def _on_finalized(self, stream: PendingStream) -> None:
+        if self._restart is not None:
+            self._restart.observe(stream)
+        self._report_to_locust(stream)
 
     def _report_to_locust(self, stream: PendingStream) -> None:
         exchange = stream.exchange

@@ -109,13 +109,20 @@ class ResultsRecorder:
         return bool(self._closing.is_set())
 
     def close(
-        self, state: str, lost: list[str], *, ends_test: bool = False, aborted: str | None = None
+        self,
+        state: str,
+        lost: list[str],
+        *,
+        ends_test: bool = False,
+        aborted: str | None = None,
+        more: Callable[[], dict[str, Any]] = dict,
     ) -> None:
         """Write the rest, the end of the manifest and summary.json. state: "finished", "interrupted" or "aborted".
 
         lost: workers whose final batch is missing. The streams that they last reported as open count as lost;
         streams that they started later are unknown and not counted. ends_test: whether the process that began the
-        results file is gone, so that its end is written here. aborted: why the load was aborted, if it was.
+        results file is gone, so that its end is written here. aborted: why the load was aborted, if it was. more: more
+        keys of the manifest, once all batches are there.
         """
         if ends_test:
             self._adds_to_open_results = False
@@ -123,6 +130,7 @@ class ResultsRecorder:
         self._ticker.join()
         self._collect()
         self._add_final_manifest(state, lost)
+        self._manifest |= more()
         if aborted is not None:
             self._manifest["load_aborted"] = aborted
         for worker in lost:

@@ -15,6 +15,8 @@ from harness.exit_codes import ABORTED
 from harness.export.otel import Pusher, interval_s
 from harness.gate.expressions import parse_abort_condition
 from harness.gate.objective import parse_objectives
+from harness.load.restarts.moment import RESTART
+from harness.load.restarts.server_restart import ServerRestart
 from harness.load.stats.abort_watch import AbortWatch
 from harness.load.stats.live import LiveStats, SnapshotDocument
 from harness.load.stats.otlp_push import OtlpPush
@@ -42,7 +44,8 @@ class RunRecording:
 
     path: the results file, or None. collect: called about once a second and once at the end. publish: receives the
     live snapshots; None for none. users: of a closed loop, else None. lasts_s: planned length of the test, or None.
-    on_abort: called when a condition of the settings' abort_on is met; `aborted` is then the reason.
+    on_abort: called when a condition of the settings' abort_on is met; `aborted` is then the reason. restarts: the file
+    by which the suite tells that it restarts the server.
     Raises ResultsError if the push to a collector cannot be set up.
     """
 
@@ -56,6 +59,7 @@ class RunRecording:
         users: int | None = None,
         lasts_s: float | None = None,
         on_abort: OnAbort = lambda _: None,
+        restarts: Path | None = None,
     ) -> None:
         self.aborted: str | None = None
         self._on_abort = on_abort
@@ -74,17 +78,20 @@ class RunRecording:
             listeners=[self._abort_watch, *([] if self.live is None else [self.live]), *self._pushes],
         )
         self._scraper = None if settings.scrape.url is None else Scraper(settings.scrape)
+        self._restart = ServerRestart(settings, restarts)
         if self.live is not None:
             self.live.flush()
 
     def started(self, start_wall_ns: int) -> None:
         """The load begins at this moment, epoch ns."""
         self._recorder.started(start_wall_ns, self._warmup_s)
+        self._restart.started(start_wall_ns)
         if self._scraper is not None:
             self._scraper.start()
 
     def add(self, batch: StatsBatch, worker: str) -> None:
         """Record one process's batch."""
+        self._restart.add(batch)
         self._recorder.add(batch, worker)
 
     def flush(self) -> None:
@@ -106,7 +113,10 @@ class RunRecording:
         state = state if self.aborted is None else "aborted"
         if self._scraper is not None:
             self._scraper.stop()
-        self._recorder.close(state, lost, ends_test=ends_test, aborted=self.aborted)
+        self._restart.stop()
+        self._recorder.close(
+            state, lost, ends_test=ends_test, aborted=self.aborted, more=self._restart.document
+        )
         logger.info("%s", self._recorder.summary_line())
         if self._recorder.problem is not None:
             if self.live is not None:  # the command that started the load names the reason
@@ -144,7 +154,9 @@ class RunRecording:
         if self._scraper is not None and (scrapes := self._scraper.take()):
             self._recorder.add(StatsBatch(scrapes=scrapes), SCRAPER)
         for batch, worker in self._collect_batches():
-            self._recorder.add(batch, worker)
+            self.add(batch, worker)
+        if self.closing:
+            self._recorder.add(self._restart.measured(), RESTART)
 
 
 def _live_stats(

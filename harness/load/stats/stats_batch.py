@@ -33,6 +33,8 @@ class StatsBatch:
     - ledger: second, journey, outcome. failures: second, journey. rate_counts: second due, journey, counter.
     - violations: requirement, journey. violated_at: second (all requirements together). warnings: requirement.
     - faults: reason of a harness fault, as in the stream's row.
+    - restart: what became of runs at a restart, by the names of RestartCost. lost_at: epoch ns of a process's first
+      connection that was lost at a restart.
     - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python".
 
     open: streams in flight by journey when the batch was taken; None from a process without users.
@@ -47,6 +49,8 @@ class StatsBatch:
     warnings: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     totals: Counter[str] = field(default_factory=Counter)
+    restart: Counter[str] = field(default_factory=Counter)
+    lost_at: Counter[int] = field(default_factory=Counter)
     open: dict[str, int] | None = None
     rows: list[StreamRecord] = field(default_factory=list)
     examples: list[ViolationRecord] = field(default_factory=list)
@@ -154,6 +158,8 @@ COUNTERS: dict[str, Callable[[ResultsWriter, str, Any, int], None] | None] = {
     "warnings": None,
     "faults": None,
     "totals": None,
+    "restart": None,
+    "lost_at": None,
 }
 """Every counter of StatsBatch, with the function that adds one count (writer, worker, key, count) to a results file.
 

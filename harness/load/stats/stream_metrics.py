@@ -67,6 +67,7 @@ CANCELLING = StreamStep(
     "cancelling", expects=("done", "rejected"), is_request=True
 )  # a rule decides on a rejection
 REREAD_CANCELLED = StreamStep("reread", expects=("cancelled",))
+AFTER_RESTART = StreamStep("after restart", expects=("done", "error", "cancelled"))  # of an interrupted run
 
 _ENDING_OUTCOMES = {
     Ending.REFUSED: "refused",

@@ -29,6 +29,7 @@ _KEPT = (
     "spawn_rate",
     "keep_streams",
     "traceparent",
+    "restart_at",
 )  # load settings that the form does not have
 _NOT_A_NUMBER = ("float_parsing", "int_parsing")
 

@@ -20,12 +20,14 @@ class Fault(ReferenceApi):
 
     name: for ``--fault``. breaks: the id of the requirement that it violates, passed as its rule. profile: of the API
     that it is a defect of. shared: whether it shows only in a server whose runs are in a store, with two replicas.
+    stops_in_order: whether a restart stops its processes by SIGTERM, and does not kill them.
     """
 
     name: ClassVar[str] = ""
     breaks: ClassVar[str] = ""
     profile: ClassVar[str] = WORKFLOW_ACTIONS
     shared: ClassVar[bool] = False
+    stops_in_order: ClassVar[bool] = False
 
     def __init_subclass__(cls, *, name: str = "", breaks: Rule | None = None) -> None:
         super().__init_subclass__()

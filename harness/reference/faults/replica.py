@@ -217,3 +217,15 @@ class WinnerPerReplica(_LateSharedIndex, name="winner-per-replica", breaks=repli
 
     def overlooks(self, run: Run, submission: Submission) -> bool:
         return super().overlooks(run, submission) or self.conflicts(run, submission)
+
+
+class CancelHeardByOneReplica(ReplicaFault, name="cancel-heard-by-one-replica", breaks=replica.cancels):
+    """Ends a run of another replica for its own readers only: it goes on there, to its end."""
+
+    def cancel_run(self, run: Run) -> None:
+        if not self.is_foreign(run) or run.ended:
+            super().cancel_run(run)
+            return
+        data = self.event_data({"type": "cancelled", "runId": run.run_id})
+        run.append(Event(self.event_id(run), "cancelled", data))
+        run.end()

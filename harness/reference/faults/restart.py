@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import ClassVar
 
 from harness.contract.rules import restart
 from harness.profiles.workflow_actions.event_id import StreamId
@@ -77,6 +79,22 @@ class EndsWithoutTerminal(RestartFault, name="no-terminal-at-restart", breaks=re
 
     def end_unfinished(self, run: Run) -> None:
         self.close_run(run)
+
+
+class CompletedAtRestart(RestartFault, name="completed-at-restart", breaks=restart.ends):
+    """Stopped in order, completes the streams of its readers without a terminal event, as if the runs had ended."""
+
+    stops_in_order: ClassVar[bool] = True
+    lets_readers_go_s: ClassVar[float] = 0.1
+
+    async def close(self, grace_s: float) -> None:  # noqa: ARG002 - it waits for no run
+        self.registry.close()
+        for run in list(self.registry.running):
+            run.end()
+            if run.task is not None:
+                run.task.cancel()
+        await asyncio.sleep(self.lets_readers_go_s)
+        await self.registry.shut()
 
 
 class EndedByEachReplica(RestartFault, name="ended-by-each-replica", breaks=restart.ends):

@@ -9,6 +9,7 @@ from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replica import ReplayedRun
 from tests.contract.exchanges import another_run, cut_run, error, no_answer, reply, run, tail, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
+from tests.contract.rules.test_cancel import FINISHED, LATE_ANSWER, OPEN, REFUSED, STOPPED, WENT_ON, of
 
 REPLAY = Expectations(resume_start="replay")
 WHOLE = whole_run()
@@ -96,6 +97,45 @@ CASES: list[Case] = [
         says="in different forms: an error event with the code 409 and status 409 with a JSON body",
     ),
     case(replica.conflict_form, [(WHOLE, WHOLE)], is_=INCONCLUSIVE, says="was not rejected"),
+    case(
+        replica.cancels,
+        of(STOPPED, STOPPED),
+        of(STOPPED),
+        is_=PASS,
+        says="1 run cancelled at another replica",
+    ),
+    case(
+        replica.cancels,
+        of(WENT_ON, STOPPED),
+        of(STOPPED),
+        is_=FAIL,
+        says="the cancelled run ended with done",
+    ),
+    case(
+        replica.cancels, of(WENT_ON, answer=REFUSED), of(STOPPED), is_=FAIL, says="in flight got status 404"
+    ),
+    case(
+        replica.cancels,
+        of(STOPPED, later=WENT_ON),
+        of(STOPPED),
+        is_=FAIL,
+        says="a cancelled run read again differs",
+    ),
+    case(replica.cancels, of(OPEN), of(STOPPED), is_=FAIL, says="the stream was still open"),
+    case(
+        replica.cancels,
+        of(WENT_ON),
+        of(WENT_ON),
+        is_=INCONCLUSIVE,
+        says="cancelled at its own replica does not end so either",
+    ),
+    case(
+        replica.cancels,
+        of(FINISHED, answer=LATE_ANSWER),
+        of(STOPPED),
+        is_=INCONCLUSIVE,
+        says="ended before it could be cancelled",
+    ),
     case(replica.one_run, [[WHOLE, JOINED]], is_=PASS, says="1 round of 2 equal requests"),
     case(replica.one_run, [[WHOLE, another_run()]], is_=FAIL, says="executed as 2 runs"),
     case(replica.one_run, [[WHOLE, no_answer(sent_ms=None)]], is_=INCONCLUSIVE, says="could not be sent"),

@@ -6,12 +6,15 @@ from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import restart
 from tests.contract.exchanges import (
     EPOCH_MS,
+    STREAM,
     another_run,
     cancelled,
     error,
+    head,
     no_answer,
     reply,
     run,
+    scripted,
     tail,
     token,
     whole_run,
@@ -36,6 +39,8 @@ ENDED = run(token(0), token(1), error(2, code="interrupted"), sent_ms=900)
 AGAIN = run(token(0, base_ms=EPOCH_MS + 900), error(1, base_ms=EPOCH_MS + 900), sent_ms=900)
 CUT = [([reader()], [ENDED, ENDED])]
 UNHARMED = [([WHOLE], [LATER])]
+#: Nothing marks the end of its body, so that a process that was killed looks like one that completed it.
+UNMARKED = scripted((0, head(headers=STREAM) + token(0) + token(1)))
 CONFLICT = reply(409, sent_ms=900)
 
 
@@ -87,6 +92,20 @@ CASES: list[Case] = [
         SERVES,
         is_=FAIL,
         says="has 2 terminal events",
+    ),
+    case(
+        restart.ends,
+        [([run(token(0), token(1), label="its first reader")], [ENDED])],
+        SERVES,
+        is_=FAIL,
+        says="its first reader: at the restart the stream was completed without a terminal event",
+    ),
+    case(
+        restart.ends,
+        [([UNMARKED], [ENDED])],
+        SERVES,
+        is_=PASS,
+        says="each with one terminal event",
     ),
     case(restart.ends, UNHARMED, SERVES, is_=INCONCLUSIVE, says="check target.restart_command"),
     case(restart.same_events, CUT, SERVES, is_=PASS, says="1 run in flight"),
