@@ -23,9 +23,11 @@ class CommandError(HarnessError):
 def run_shell(command: str, within_s: float) -> None:
     """Run a shell command. Raises CommandError if it fails, or if it has not ended after `within_s` seconds.
 
-    Then everything that it started is killed. What it starts in the background and leaves there goes on.
+    Then everything that it started is killed. What it leaves in the background continues.
     """
-    with tempfile.TemporaryFile() as output:  # not a pipe: what goes on in the background would keep it open
+    with (
+        tempfile.TemporaryFile() as output
+    ):  # not a pipe: what it leaves in the background would keep it open
         process = subprocess.Popen(
             ["/bin/sh", "-c", command],
             stdin=subprocess.DEVNULL,

@@ -64,7 +64,7 @@ def suite_command(
 
 
 def own_terminal() -> str:
-    """The path of the terminal on which the user can be asked. Raises SettingsError if there is none."""
+    """The path of the terminal for questions to the user. Raises SettingsError if there is none."""
     for descriptor in (0, 1, 2):
         if os.isatty(descriptor):
             return os.ttyname(descriptor)

@@ -106,9 +106,11 @@ def _opened(path: str) -> Iterator[int]:
 async def run_command(command: str, within_s: float) -> None:
     """Run a shell command. Raises Undecided if it fails, or if it has not ended after `within_s` seconds.
 
-    Then everything that it started is killed. What it starts in the background and leaves there goes on.
+    Then everything that it started is killed. What it leaves in the background continues.
     """
-    with tempfile.TemporaryFile() as output:  # not a pipe: what goes on in the background would keep it open
+    with (
+        tempfile.TemporaryFile() as output
+    ):  # not a pipe: what it leaves in the background would keep it open
         process = await asyncio.create_subprocess_shell(
             command, stdin=DEVNULL, stdout=output, stderr=STDOUT, start_new_session=True
         )

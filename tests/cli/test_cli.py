@@ -148,7 +148,7 @@ def test_the_limit_that_a_verdict_points_to_is_an_option_of_both_verbs(
         return 0
 
     def run_check(*_: Any, max_concurrency: int | None, read_only: bool, restart_by_hand: bool) -> int:
-        assert not (read_only or restart_by_hand)
+        assert (read_only, restart_by_hand) == (False, False)
         called.append(max_concurrency)
         return 0
 

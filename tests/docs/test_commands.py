@@ -76,6 +76,7 @@ SHORTER = {
     'harness load --rate 5 --journey cancel=1 --journey fresh=4 --objective "cancel_p95_ms < 500"': (
         f"{_LOAD} --journey cancel=1 --journey fresh=4"
     ),
+    "harness load --rate 10 --duration 60s --restart-at 20s": f"{_LOAD} --restart-at 0.5s",
     "harness load --ramp 1:100:60s": "harness load --ramp 1:20:2s",
     "harness load --rate 50 --max-in-flight 200": f"{_LOAD} --max-in-flight 200",
     "harness load --rate 500 --processes 2 --warmup 10s": _WARMED_UP,

@@ -150,6 +150,9 @@ async def ends_after_a_restart(client: Client) -> None:
         for replica in (later.other, later):
             types = (await post(replica, body(LONG), key="unfinished")).types
             assert sum(kind in TERMINAL for kind in types) == 1
+    reading = await long_run(client, key="in flight when it stops")
+    await client.server.api.close(0)
+    assert (await reading).types[-1] in TERMINAL
 
 
 @check("restart.same-events")

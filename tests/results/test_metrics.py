@@ -53,6 +53,7 @@ def test_every_metric_of_the_schema_has_unit_label_and_formula():
         "warm_ttft_ms",
         "session_ms",
         "cancel_ms",
+        "recovery_ms",
         "conflict_ms",
         "schedule_lag_ms",
         "receive_lag_ms",
@@ -103,6 +104,7 @@ def test_the_summary_of_an_empty_file_has_all_that_is_promised(results):
             "receive_stamp": None,
             "faults": {"streams": 0, "reasons": {}, "sentence": ""},
         },
+        "restart": None,
         "sample": {"seen": 0, "kept": 0},
         "checks": {
             "pass": 0,

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.contract.exchange import Exchange
-from harness.suite.restarting import accepted_again, run_command
+from harness.contract.rules.rule import Need
+from harness.errors import SettingsError
+from harness.suite.restarting import Restarting, accepted_again, ask, run_command
 from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, Undecided
 from tests.contract.exchanges import no_answer, whole_run
 from tests.suite.test_scenario import settings
@@ -86,3 +91,69 @@ def test_the_last_scenario_waits_for_the_one_that_waits_for_the_others() -> None
 
     asyncio.run(asyncio.wait_for(job(), 30))
     assert ended == ["usual", "late", "last"]
+
+
+def test_a_command_that_leaves_a_server_in_the_background_has_ended(tmp_path: Path) -> None:
+    stop = tmp_path / "stop"
+    began_s = time.monotonic()
+    asyncio.run(run_command(f"(while [ ! -e {stop} ]; do sleep 0.05; done; rm {stop}) & exit 0", 60))
+    assert time.monotonic() - began_s < 50
+    stop.touch()
+    while stop.exists():  # it was not killed
+        assert time.monotonic() - began_s < 60
+        time.sleep(0.01)
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, str]]:
+    """The keyboard of a terminal, and the terminal's path."""
+    keyboard, end = os.openpty()
+    try:
+        yield keyboard, os.ttyname(end)
+    finally:
+        os.close(end)
+        os.close(keyboard)
+
+
+def test_the_user_is_asked_on_the_terminal_and_told_when(tmp_path: Path) -> None:
+    with terminal() as (keyboard, path):
+        told = tmp_path / "told"
+        restarting = Restarting("false", 60, terminal=path, tells=told)
+
+        async def job() -> None:
+            asking = asyncio.create_task(restarting.prepare())
+            question = await asyncio.to_thread(os.read, keyboard, 4096)
+            assert b"then press Enter" in question
+            assert not asking.done()
+            assert not told.exists()
+            os.write(keyboard, b"\n")
+            await asking
+            await restarting.restart()  # the command, which fails, is not run
+
+        asyncio.run(asyncio.wait_for(job(), 60))
+        answer = b""
+        while b"NOW" not in answer:
+            answer += os.read(keyboard, 4096)
+        assert int(told.read_text()) <= time.time_ns()
+
+
+def test_without_an_answer_a_restart_is_undecided() -> None:
+    with terminal() as (_, path), pytest.raises(Undecided, match=r"nobody answered the question on /dev/pts"):
+        asyncio.run(ask(path, b"?", 0.05))
+
+
+def test_a_terminal_that_cannot_be_opened_is_told_at_the_start() -> None:
+    with pytest.raises(SettingsError, match=r"asks on the terminal /nowhere, which cannot be opened"):
+        ScenarioContext(settings(), Limits(terminal="/nowhere"))
+
+
+def test_a_restart_by_hand_needs_no_command() -> None:
+    async def job() -> None:
+        with terminal() as (_, path):
+            ScenarioContext(settings(), Limits(terminal=path)).require(Need.RESTART)
+        with pytest.raises(
+            NotApplicable, match=r"configure target\.restart_command, or use --harness-restart"
+        ):
+            ScenarioContext(settings()).require(Need.RESTART)
+
+    asyncio.run(job())

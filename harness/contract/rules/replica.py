@@ -199,7 +199,7 @@ def one_winner(control: Exchange, rounds: Sequence[Sequence[Exchange]]) -> RuleR
     Level.MUST,
     "A run that is cancelled by a request to another replica ends with one `cancelled` event on every connection, at "
     "each replica",
-    why="The button reaches any replica: the run goes on elsewhere, is paid for, and its readers see different ends.",
+    why="The button reaches any replica: the run continues elsewhere, is paid for, and its readers see different ends.",
     fix="Tell the replica that executes the run, and let each replica read the end of a run from the shared store.",
     source="ours",
     promise=(Capability.CANCEL, Capability.CANCELLED_EVENT),

@@ -152,8 +152,8 @@ def replay(ended: Sequence[EndedRun], interrupted: Sequence[InterruptedRun], tri
     "A run in flight at a restart continues or ends: each later connection to it gets exactly one terminal event, and "
     "no stream of it is completed without one",
     why="A client that rejoins a run whose process is gone waits for ever for an event that nobody will send.",
-    fix="At its start, let the server end the runs that it finds unfinished with an error event, or continue them. "
-    "When it stops in order, let it end its streams with an error event, or cut them.",
+    fix="At its start, let the server end the runs that it finds unfinished with an error event, or continue them; "
+    "let a server that stops end its streams with one too, or cut them.",
     source="ours",
     promise=(Capability.IDEMPOTENCY_KEY,),
     needs=Need.RESTART,

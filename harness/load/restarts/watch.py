@@ -133,7 +133,10 @@ class RestartWatch:
             self._counts[what] += 1
 
     def _read_again(self, run: Exchange) -> str:
-        """Send the request of an interrupted run again, until it is answered. Returns what became of the run."""
+        """Send the request of an interrupted run again, until it is answered.
+
+        Returns the count of RestartCost to which the run belongs.
+        """
         while True:
             runner = self._runner()
             handle = self._read(runner, run)

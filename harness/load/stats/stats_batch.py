@@ -33,8 +33,8 @@ class StatsBatch:
     - ledger: second, journey, outcome. failures: second, journey. rate_counts: second due, journey, counter.
     - violations: requirement, journey. violated_at: second (all requirements together). warnings: requirement.
     - faults: reason of a harness fault, as in the stream's row.
-    - restart: what became of runs at a restart, by the names of RestartCost. lost_at: epoch ns of a process's first
-      connection that was lost at a restart.
+    - restart: runs that a restart of the server affected, by the names of RestartCost. lost_at: epoch ns of a process's
+      first connection that was lost at a restart.
     - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python".
 
     open: streams in flight by journey when the batch was taken; None from a process without users.

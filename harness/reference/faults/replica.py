@@ -220,7 +220,7 @@ class WinnerPerReplica(_LateSharedIndex, name="winner-per-replica", breaks=repli
 
 
 class CancelHeardByOneReplica(ReplicaFault, name="cancel-heard-by-one-replica", breaks=replica.cancels):
-    """Ends a run of another replica for its own readers only: it goes on there, to its end."""
+    """Ends a run of another replica for its own readers only: it continues there, to its end."""
 
     def cancel_run(self, run: Run) -> None:
         if not self.is_foreign(run) or run.ended:
