@@ -9,7 +9,7 @@ from harness.contract.rules.cancel import Cancelled
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replica import ReplayedRun
 from harness.contract.rules.rule import Need
-from harness.suite.scenario import ScenarioContext, gather_some
+from harness.suite.scenario import NotApplicable, ScenarioContext, gather_some
 
 from . import cancel, conflict, cuts, race, resume
 
@@ -99,4 +99,7 @@ async def different_bodies_at_all_replicas(context: ScenarioContext) -> list[lis
 async def runs_cancelled_elsewhere(context: ScenarioContext) -> list[Cancelled]:
     """Long runs with a reader at each of two replicas, cancelled in flight by a request to another than the first."""
     with context.across_replicas():
+        profile = context.target.profile
+        if profile.cancel is None or profile.cancel.request is None:
+            raise NotApplicable("no request cancels a run, so none can go to another replica")
         return await cancel.runs_cancelled_in_flight(context)
