@@ -525,4 +525,5 @@ def test_the_settings_of_the_page_are_those_of_the_load() -> None:
         "processes",
         "keep_streams",
         "traceparent",
+        "restart_at",
     }
