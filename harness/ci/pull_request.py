@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from harness.input_file import SETTINGS_BYTES, read_text
 _PAGE_SIZE = 100
 _MOST_PAGES = 50
 _TIMEOUT_S = 30.0
+_LONGEST_S = 60.0  # of one answer
+_MOST_BYTES = 32 * 1024 * 1024  # a hundred comments of 65,536 characters
+_PIECE_BYTES = 64 * 1024
 _MESSAGE_CHARS = 200
 _TRUSTED = ("OWNER", "MEMBER", "COLLABORATOR")
 
@@ -57,7 +61,9 @@ class CommentThread:
         """All comments, the oldest first."""
         for page in range(1, _MOST_PAGES + 1):
             comments = self._ask("GET", f"{self.address}?per_page={_PAGE_SIZE}&page={page}&sort=asc")
-            yield from comments
+            if not isinstance(comments, list):
+                raise PostError(f"cannot post the comment: {self.address} did not answer with a list")
+            yield from (one for one in comments if isinstance(one, dict) and isinstance(one.get("id"), int))
             if len(comments) < _PAGE_SIZE:
                 return
 
@@ -72,8 +78,12 @@ class CommentThread:
                     timeout=_TIMEOUT_S,
                     retries=False,
                     redirect=False,
+                    preload_content=False,
                 )
-                status, content = response.status, response.data
+                try:
+                    status, content = response.status, _content(response, url)
+                finally:
+                    response.close()
         except urllib3.exceptions.HTTPError as problem:
             raise PostError(f"cannot post the comment: {url}: {problem}") from None
         if not 200 <= status < 300:
@@ -83,8 +93,22 @@ class CommentThread:
             )
         try:
             return json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise PostError(f"cannot post the comment: {url} did not answer with JSON") from None
+
+
+def _content(response: urllib3.BaseHTTPResponse, url: str) -> bytes:
+    """The body of an answer. Raises PostError if it is too large, or takes too long."""
+    content, give_up_s = bytearray(), time.monotonic() + _LONGEST_S
+    for piece in response.stream(_PIECE_BYTES, decode_content=True):
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise PostError(
+                f"cannot post the comment: {url} answered with more than {_MOST_BYTES // 1024**2} MiB"
+            )
+        if time.monotonic() > give_up_s:
+            raise PostError(f"cannot post the comment: the answer of {url} took longer than {_LONGEST_S:g} s")
+    return bytes(content)
 
 
 def _pool(url: str) -> urllib3.PoolManager:
@@ -116,15 +140,14 @@ def _github(environment: Mapping[str, str]) -> CommentThread | None:
     if number is None:
         return None
     token = _token(environment, "GITHUB_TOKEN", "${{ github.token }} has it, with pull-requests: write")
-    repository = f"{environment['GITHUB_API_URL']}/repos/{environment['GITHUB_REPOSITORY']}"
+    api, name = (_required(environment, variable) for variable in ("GITHUB_API_URL", "GITHUB_REPOSITORY"))
+    repository = f"{api}/repos/{name}"
     return CommentThread(
         f"{repository}/issues/{number}/comments",
         {"Authorization": f"Bearer {token}", "Accept": "application/vnd.github+json"},
         "PATCH",
         lambda comment: f"{repository}/issues/comments/{comment}",
-        lambda comment: (
-            comment.get("user", {}).get("type") == "Bot" or comment.get("author_association") in _TRUSTED
-        ),
+        lambda comment: _is_bot(comment.get("user")) or comment.get("author_association") in _TRUSTED,
     )
 
 
@@ -135,7 +158,13 @@ def _pull_request_number(environment: Mapping[str, str]) -> int | None:
     try:
         event = json.loads(read_text(Path(path), "GitHub's event file", 32 * SETTINGS_BYTES))
         return int(event["pull_request"]["number"])
-    except (ValueError, KeyError, TypeError):  # an event without a pull request
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+        OverflowError,
+    ):  # an event without a pull request
         return None
 
 
@@ -146,8 +175,9 @@ def _gitlab(environment: Mapping[str, str]) -> CommentThread | None:
     token = _token(
         environment, "GITLAB_TOKEN", "a project access token with the scope api, as a masked variable"
     )
-    project = quote(environment["CI_MERGE_REQUEST_PROJECT_ID"], safe="")
-    notes = f"{environment['CI_API_V4_URL']}/projects/{project}/merge_requests/{quote(number, safe='')}/notes"
+    project = quote(_required(environment, "CI_MERGE_REQUEST_PROJECT_ID"), safe="")
+    api = _required(environment, "CI_API_V4_URL")
+    notes = f"{api}/projects/{project}/merge_requests/{quote(number, safe='')}/notes"
     return CommentThread(
         notes,
         {"PRIVATE-TOKEN": token},
@@ -155,6 +185,18 @@ def _gitlab(environment: Mapping[str, str]) -> CommentThread | None:
         lambda comment: f"{notes}/{comment}",
         lambda comment: not comment.get("system"),
     )
+
+
+def _is_bot(user: Any) -> bool:
+    """Whether a comment is a bot's; the user of an account that was deleted may be null."""
+    return isinstance(user, dict) and user.get("type") == "Bot"
+
+
+def _required(environment: Mapping[str, str], variable: str) -> str:
+    value = environment.get(variable)
+    if not value:
+        raise SettingsError(f"{variable} is not set, which a CI job of this system has")
+    return value
 
 
 def _token(environment: Mapping[str, str], variable: str, hint: str) -> str:

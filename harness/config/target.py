@@ -19,7 +19,7 @@ from harness.profiles.capability import Capability
 from harness.profiles.named_id import requested_run_id
 from harness.profiles.profile import LAST_ID, RUN_ID, Request
 from harness.profiles.prompts import ECHO_PLACEHOLDER, PROMPT, PROMPTS
-from harness.profiles.requests import build, without_placeholder
+from harness.profiles.requests import build, can_be_sent, without_placeholder
 from harness.profiles.templates import fill
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
@@ -29,6 +29,7 @@ BEFORE_A_RUN = "the request before a run"
 """What the label of such an Exchange says."""
 _ACTION, _ORGANIZATION = "action", "organization"
 _OTHER_PROMPT = "(another request)"
+_CREATED_BYTES = 1024 * 1024  # of the answer to the request before a run
 _STREAM, _ANY = "text/event-stream", "*/*"
 
 
@@ -224,10 +225,7 @@ class Target:
         """What the run needs of the answer to `creation`. Raises CreationError if it is not there."""
         if answer.status is None or not 200 <= answer.status < 300 or answer.head is None:
             raise CreationError(answer, "was not accepted")
-        try:
-            body = json.loads(answer.body) if answer.body.strip() else None
-        except ValueError:
-            body = None
+        body = _small_json(answer.body)
         head = answer.head
         document = {"status": answer.status, "body": body, "header": {n.lower(): v for n, v in head.headers}}
         create = self.profile.create
@@ -235,6 +233,8 @@ class Target:
         for name, value in found.items():
             if value is None:
                 raise CreationError(answer, f"did not tell {name}")
+            if not can_be_sent(value):
+                raise CreationError(answer, f"told a {name} that no request can have")
         return found
 
     def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
@@ -302,6 +302,8 @@ class Target:
             last_id = resume.beginning
         if not last_id:
             part = without_placeholder(part, LAST_ID)
+        elif not can_be_sent(last_id):
+            raise LookupError("the event's id cannot stand in a request")
         return self._about_run(part, run, run_id, last_id, accept=_STREAM)
 
     def again(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
@@ -319,9 +321,7 @@ class Target:
         part = self.profile.resume_request
         if part is None or (self.profile.idempotency is not None and not to_resume):
             return True
-        return (
-            RUN_ID not in part.placeholders() or (run_id or requested_run_id(self.profile, run)) is not None
-        )
+        return RUN_ID not in part.placeholders() or self._run_id(run, run_id) is not None
 
     def cancel(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
         """The request that cancels the run of `run`. run_id: as its events tell it; by default the one in `run`.
@@ -348,12 +348,16 @@ class Target:
         accept: str = _ANY,
     ) -> HttpRequest:
         """A request about a run that was started before. Raises LookupError if it needs an id and there is none."""
-        run_id = run_id or requested_run_id(self.profile, run)
+        run_id = self._run_id(run, run_id)
         used = set(part.placeholders())
         if RUN_ID in used and run_id is None:
-            raise LookupError("the run's id is not known")
+            raise LookupError("no id of the run is known that a request can have")
         values = {**run.values, RUN_ID: run_id, LAST_ID: last_id}
         return build(part, part.path, values, self._headers(self.principal, accept))
+
+    def _run_id(self, run: HttpRequest, told: str | None) -> str | None:
+        """The id that events told, if a request can have it; else the one that the client chose."""
+        return told if told and can_be_sent(told) else requested_run_id(self.profile, run)
 
     def conflicting(self, request: HttpRequest) -> HttpRequest:
         """A valid request with the same key and header fields, and a different body."""
@@ -420,6 +424,16 @@ class Target:
 def _variables_of(action: Action | None) -> Mapping[str, Any]:
     """The values in an action of an API that has no workflowAction: a text is its prompt."""
     return {PROMPT: action} if isinstance(action, str) else action or {}
+
+
+def _small_json(body: bytes) -> Any:
+    """The JSON value in a body; None if there is none, or one that no answer needs."""
+    if len(body) > _CREATED_BYTES:
+        return None
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
 
 
 def with_text(value: Any, text: str) -> Any:

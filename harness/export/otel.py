@@ -174,5 +174,5 @@ def otlp_json(results: Results) -> bytes:
 def _epoch_ns(text: Any) -> int | None:
     try:
         return round(datetime.fromisoformat(text).timestamp() * 1e9)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

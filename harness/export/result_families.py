@@ -215,5 +215,5 @@ def _of_test(results: Results, target: str) -> Iterator[Family]:
 def _epoch_s(text: Any) -> list[float]:
     try:
         return [datetime.fromisoformat(text).timestamp()]
-    except (TypeError, ValueError):  # a killed test has no end
+    except (TypeError, ValueError, OverflowError):  # a killed test has no end
         return []

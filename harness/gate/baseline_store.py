@@ -100,7 +100,7 @@ def _add(results: Path, folder: Path) -> str:
         started_at = str(file.manifest.get("started_at", ""))
     try:
         start = datetime.fromisoformat(started_at).astimezone(UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         start = datetime.fromtimestamp(results.stat().st_mtime, UTC)
     digest = hashlib.sha256(f"{started_at} {results.stat().st_size}".encode()).hexdigest()[:8]
     copy = folder / f"{start:%Y%m%dT%H%M%SZ}-{digest}{SUFFIX}"

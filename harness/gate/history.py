@@ -37,6 +37,7 @@ _MOST_BYTES = 8 * 1024 * 1024
 _COMMIT = re.compile(r"[\x21-\x7e]{1,100}")
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,60}\.)?[a-z0-9_]+")  # of an objective, with its journey
 _TEXT_CHARS = 200
+_MOST_VALUE = 1e15  # of a metric: milliseconds or a share
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def read_history(folder: Path) -> list[HistoryEntry]:
         raise ResultsError(
             f"{folder}: no history in this folder; harness gate RESULTS --baseline {folder} --update-baseline begins it"
         )
-    return sorted(entries, key=_moment)
+    return sorted(entries, key=_moment)[-KEPT:]
 
 
 def add_to_history(folder: Path, results: Sequence[Path], commit: str = "") -> None:
@@ -139,7 +140,7 @@ def _stored(path: Path) -> list[HistoryEntry]:
         return _entries(json.loads(read_text(path, "the history", _MOST_BYTES)))
     except SettingsError as problem:
         raise ResultsError(str(problem)) from None
-    except (ValueError, KeyError, TypeError, RecursionError) as problem:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
         raise ResultsError(
             f"{path}: not a history that this version can read ({problem!s:.100}); remove it to begin a new one"
         ) from None
@@ -157,6 +158,7 @@ def _entry(plain: Mapping[str, Any]) -> HistoryEntry:
     texts = {name: plain[name] for name in ("started_at", "commit", "machine", "load")}
     if not all(isinstance(text, str) and len(text) <= _TEXT_CHARS for text in texts.values()):
         raise ValueError("a text is missing or too long")
+    "".join(texts.values()).encode()  # half a character is in no page
     if texts["commit"] and not is_commit(texts["commit"]):
         raise ValueError("a commit is not a name")
     values = {}
@@ -173,7 +175,7 @@ def _entry(plain: Mapping[str, Any]) -> HistoryEntry:
 
 def _number(value: Any) -> Any:
     if value is None or (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _MOST_VALUE
     ):
         return value
     raise ValueError("a value is not a number")

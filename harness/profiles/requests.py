@@ -14,6 +14,8 @@ from harness.profiles.profile import Request
 from harness.profiles.templates import PLACEHOLDER, fill, placeholders
 from harness.protocol.request import HttpRequest
 
+_TOLD_CHARS = 8192  # servers refuse longer request lines and header fields
+_SENDABLE = re.compile(r"[\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
@@ -50,6 +52,15 @@ def build(
         fields.pop(name.lower(), None)  # the later one also takes its place
         fields[name.lower()] = name, _header_value(name, value)
     return HttpRequest(part.method, target, tuple(fields.values()), body, values=dict(values))
+
+
+def can_be_sent(value: Any) -> bool:
+    """Whether a value that a server told can stand in any request: short, without control and half characters."""
+    try:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return len(text) <= _TOLD_CHARS and _SENDABLE.fullmatch(text) is not None
 
 
 def without_placeholder(part: Request, name: str) -> Request:

@@ -21,6 +21,7 @@ from harness.contract.verdicts import Verdicts
 from harness.formatting import counted
 from harness.results.records import CheckRecord, RuleResultRecord
 from harness.results.writer import ResultsWriter
+from harness.suite.time_limit import TimeLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +62,14 @@ _COMMIT_BYTES = 8_000_000
 class EvidenceStore:
     """Gives each Exchange an id, and makes its document once. prefix: of the ids, different in each xdist worker.
 
-    A document is kept as compressed JSON. Once all of them together have reached the limit (limits.results), an
-    Exchange gets only an outline.
+    A document is kept as compressed JSON. Once all of them together have reached the limit (limits.results), or the
+    suite its time limit, an Exchange gets only an outline.
     """
 
     settings: Settings
     prefix: str
     stores_documents: bool
+    time_limit: TimeLimit | None = None
     # By id(exchange); the Exchange is kept so that its id() is not reused:
     _numbered: dict[int, tuple[str, Exchange]] = field(default_factory=dict)
     _altered: set[str] = field(default_factory=set)  # names of those whose response held a secret
@@ -105,10 +107,13 @@ class EvidenceStore:
             self._text_bytes + about_bytes > limit_mb * _SHARE_OF_FILE * 1_000_000
             or self._kept_bytes > _IN_MEMORY_BYTES
         )
-        if is_over:
-            why = f"the results file may have {limit_mb} MB (limits.results)"
-            packed = _packed(outline(masked, command, why))
-            packed["shortened"] = True
+        is_late = self.time_limit is not None and not self.time_limit.left_to_judge_s()
+        if is_over or is_late:
+            limit = "the suite has reached its time limit (limits.suite)"
+            if not is_late:
+                limit = f"the results file may have {limit_mb} MB (limits.results)"
+            packed = _packed(outline(masked, command, limit))
+            packed["shortened"] = "limits.suite" if is_late else "limits.results"
         else:
             packed = _packed(masked_document(masked, command))
         self._text_bytes += packed["size"]
@@ -170,13 +175,11 @@ def _packed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def shortened_note(documents: Mapping[str, Any]) -> str:
     """That evidence was left out, in a sentence; empty if none was."""
-    count = sum(entry.get("shortened", False) for entry in documents.values())
-    if not count:
+    limits = [entry["shortened"] for entry in documents.values() if entry.get("shortened")]
+    if not limits:
         return ""
-    return (
-        f"The results file has reached its limit (limits.results): the bytes of {counted(count, 'exchange')} were "
-        "left out."
-    )
+    names = " and ".join(sorted(set(limits)))
+    return f"A limit was reached ({names}): the bytes of {counted(len(limits), 'exchange')} were left out."
 
 
 def store_verdicts(

@@ -10,6 +10,8 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures import wait
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +35,9 @@ from harness.suite.time_limit import TimeLimit
 from harness.transport.asyncio_client import AsyncExchange
 
 __all__ = ["NotApplicable", "Undecided", "retry_after_s"]
+
+_ENDS_WITHIN_S = 10.0  # what is cancelled
+_ANSWERS_WITHIN_S = 2.0  # the event loop, unless one of its tasks computes
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -89,7 +94,7 @@ class ScenarioContext(PatientSender):
         while not task.done() and (left_s := self.time_limit.left_s()):
             await asyncio.wait([task], timeout=left_s)
         if not task.done():
-            raise Undecided(self.time_limit.reason(), ends_test=True)
+            raise self.time_limit.undecided()
         outcome: T = await asyncio.shield(task)
         return outcome
 
@@ -255,7 +260,10 @@ class ScenarioRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_ENDS_WITHIN_S)
+        except FutureTimeoutError:
+            return  # it computes without end; its thread ends with the process
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -272,8 +280,19 @@ class ScenarioRunner:
         return asyncio.run_coroutine_threadsafe(job, self._loop).result()
 
     def outcome(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
-        """Wait for a scenario's outcome."""
-        return self.run(self.context.run_once(scenario))
+        """Wait for a scenario's outcome. Raises what `ScenarioContext.run_once` raises.
+
+        Undecided at the time limit, even if a scenario computes without end.
+        """
+        future = asyncio.run_coroutine_threadsafe(self.context.run_once(scenario), self._loop)
+        limit = self.context.time_limit
+        while True:
+            done, _ = wait([future], timeout=limit.left_s() + _ANSWERS_WITHIN_S)
+            if done:
+                return future.result()
+            if not limit.left_s():
+                future.cancel()
+                raise limit.undecided()
 
     def begin(self, scenarios: Iterable[Callable[[ScenarioContext], Coroutine[Any, Any, Any]]]) -> None:
         """Start `scenarios` without waiting for them."""

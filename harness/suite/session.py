@@ -23,6 +23,7 @@ from harness.exit_codes import INTERRUPTED, NOT_TESTED
 from harness.profiles.capability import Capability
 from harness.results.schema import ResultsError
 from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note, store_verdicts
+from harness.suite.judging import JudgingLimit
 from harness.suite.known_failures import load_known_failures, update_known_failures
 from harness.suite.not_decided import NotApplicable, Undecided
 from harness.suite.preflight import PreflightError, preflight
@@ -235,8 +236,10 @@ class TargetSession:
                 runner.run(runner.context.find_queue())
         self.queue_note = runner.context.queue_note
         stores_documents = bool(self.config.getoption("harness_results"))
+        limit = runner.context.time_limit
+        self.config.pluginmanager.register(JudgingLimit(limit))
         self.config.stash[_EVIDENCE] = EvidenceStore(
-            self.settings, f"{_worker_prefix(self.config)}exchange-", stores_documents
+            self.settings, f"{_worker_prefix(self.config)}exchange-", stores_documents, limit
         )
         self.config.stash[RUNNER] = runner
         return runner

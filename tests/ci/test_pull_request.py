@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.ci.comment import comment_without_results
-from harness.ci.pull_request import PostError
+from harness.ci.pull_request import CommentThread, PostError
 from harness.commands.comment import run_comment
 from harness.errors import SettingsError
 
@@ -202,3 +202,84 @@ def test_other_text_is_not_posted(tmp_path: Path, forge: Forge) -> None:
     with pytest.raises(SettingsError, match="GitHub and GitLab only"):
         run_comment(written(tmp_path, given, "x"), {})
     assert forge.asked == []
+
+
+@pytest.mark.parametrize(
+    ("comments", "says"),
+    [
+        ({"message": "no"}, "did not answer with a list"),
+        ("text", "did not answer with a list"),
+        (7, "did not answer with a list"),
+        (None, "did not answer with a list"),
+        ([7, None, "text", [], {}, {"id": "x"}, {"id": 1, "user": None, "body": None}], ""),
+        ([{"id": 1, "user": "ghost", "body": ["x"], "author_association": 7}], ""),
+    ],
+)
+def test_an_api_that_answers_with_something_else(
+    tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch, comments: Any, says: str
+) -> None:
+    given = environment(forge, "github", tmp_path)
+    asked = []
+
+    def ask(_: CommentThread, method: str, *__: Any) -> Any:
+        asked.append(method)
+        return comments
+
+    monkeypatch.setattr(CommentThread, "_ask", ask)
+    if says:
+        with pytest.raises(PostError, match=says):
+            run_comment(written(tmp_path, given, "x"), given)
+    else:
+        run_comment(written(tmp_path, given, "x"), given)
+    assert asked == (["GET"] if says else ["GET", "POST"])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"[" * 100_000, "did not answer with JSON"),
+        (b"\xff\xfe\x00", "did not answer with JSON"),
+        (b"[" + b" " * 3000 + b"]", "more than 0 MiB"),
+    ],
+)
+def test_an_api_that_answers_with_too_much(
+    tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch, body: bytes, says: str
+) -> None:
+    given = environment(forge, "github", tmp_path)
+    if says.startswith("more"):
+        monkeypatch.setattr("harness.ci.pull_request._MOST_BYTES", 1000)
+    monkeypatch.setattr("json.dumps", lambda *_, **__: body.decode("latin-1"))
+    with pytest.raises(PostError, match=says):
+        run_comment(tmp_path / "missing.md", given)
+
+
+def test_an_answer_that_takes_too_long_is_given_up(
+    tmp_path: Path, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = environment(forge, "github", tmp_path)
+    monkeypatch.setattr("harness.ci.pull_request._LONGEST_S", -1.0)
+    with pytest.raises(PostError, match="took longer"):
+        run_comment(written(tmp_path, given, "x"), given)
+
+
+@pytest.mark.parametrize(
+    "event", ["[" * 100_000, "[]", '{"pull_request": {"number": 1e999}}', '{"pull_request": 7}', "\ufeff{"]
+)
+def test_an_event_file_of_something_else_is_no_pull_request(
+    tmp_path: Path, forge: Forge, event: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = environment(forge, "github", tmp_path)
+    Path(given["GITHUB_EVENT_PATH"]).write_text(event)
+    run_comment(written(tmp_path, given, "x"), given)
+    assert forge.asked == []
+    assert "nothing is posted" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "variable", ["GITHUB_API_URL", "GITHUB_REPOSITORY", "CI_API_V4_URL", "CI_MERGE_REQUEST_PROJECT_ID"]
+)
+def test_a_job_without_its_variables_is_one_sentence(tmp_path: Path, forge: Forge, variable: str) -> None:
+    given = environment(forge, "github" if variable.startswith("GITHUB") else "gitlab", tmp_path)
+    del given[variable]
+    with pytest.raises(SettingsError, match=f"{variable} is not set"):
+        run_comment(written(tmp_path, given, "x"), given)

@@ -55,7 +55,7 @@ def test_the_request_that_cancels_a_run_is_that_of_the_profile() -> None:
 
 def test_what_the_api_does_not_have_is_named() -> None:
     one = target(cancel=CANCEL)
-    with pytest.raises(LookupError, match="the run's id is not known"):
+    with pytest.raises(LookupError, match="no id of the run is known"):
         one.cancel(one.run("long"))
     with pytest.raises(LookupError, match="openai-chat has no request that cancels a run"):
         openai().cancel(openai().run("success"), "r")
@@ -75,3 +75,18 @@ def test_what_the_api_does_not_have_is_named() -> None:
 def test_a_wrong_way_to_cancel(cancel: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         target(cancel=cancel)
+
+
+@pytest.mark.parametrize("told", ["a\r\nX: y", "\ud800", "\x1b[31m", "x" * 10_000])
+def test_an_id_that_no_request_can_have_is_as_good_as_none(told: str) -> None:
+    one = of(AGNO)
+    run = one.run("success")
+    assert not one.knows_run(run, told, to_resume=True)
+    with pytest.raises(LookupError, match="no id of the run is known"):
+        one.cancel(run, told)
+    chosen = target(cancel=CANCEL)
+    assert chosen.cancel(chosen.run("long", run_id="chosen"), told).target == "/agent/runs/chosen/cancel"
+    graph = of(LANGGRAPH)
+    again = graph.run_with({**graph.values("success"), "thread_id": "t"})
+    with pytest.raises(LookupError, match="the event's id cannot stand in a request"):
+        graph.resumption(again, "r", told)

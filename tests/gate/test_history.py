@@ -106,6 +106,20 @@ def test_a_folder_without_any_test(tmp_path: Path) -> None:
         read_history(tmp_path / "nowhere")
 
 
+def _with_values(values: str) -> str:
+    texts = '"started_at": "x", "commit": "", "machine": "", "load": ""'
+    return f'{{"version": 1, "tests": [{{{texts}, "values": {values}}}]}}'
+
+
+def test_of_a_long_history_the_newest_tests_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trend takes time for each pair of them."""
+    monkeypatch.setattr(history, "KEPT", 3)
+    entry = {"commit": "", "machine": "", "load": "", "values": {}}
+    tests = [{"started_at": START.format(day), **entry} for day in (5, 1, 4, 2, 3)]
+    (tmp_path / HISTORY_FILE).write_text(json.dumps({"version": 1, "tests": tests}))
+    assert [one.started_at for one in read_history(tmp_path)] == [START.format(day) for day in (3, 4, 5)]
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -127,6 +141,16 @@ def test_a_folder_without_any_test(tmp_path: Path) -> None:
         '{"version": 1, "tests": [{"started_at": "x", "commit": "", "machine": "", "load": "", '
         '"values": {"ttft_p50_ms": {"low": 1}}}]}',
         "[" * 100_000,
+        _with_values('{"ttft_p50_ms": [1]}'),
+        _with_values('{"ttft_p50_ms": "x"}'),
+        _with_values('{"ttft_p50_ms": null}'),
+        _with_values('{"ttft_p50_ms": {"value": 1%s}}' % ("0" * 400)),
+        _with_values('{"ttft_p50_ms": {"value": 1e300}}'),
+        _with_values('{"ttft_p50_ms": {"value": 1, "low": -1e300}}'),
+        _with_values("{}").replace('"machine": ""', '"machine": "\\ud800"'),
+        '{"version": 1, "tests": {"a": 1}}',
+        '{"version": 1, "tests": "x"}',
+        '{"version": 1, "tests": null}',
     ],
 )
 def test_a_damaged_history_is_one_sentence(tmp_path: Path, text: str) -> None:

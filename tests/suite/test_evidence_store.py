@@ -104,7 +104,7 @@ def test_what_a_results_file_may_not_hold_is_left_out_and_noted() -> None:
     with pytest.raises(EvidenceLeftOutError, match=r"limits\.results"):
         restore(second)
     assert shortened_note(documents) == (
-        "The results file has reached its limit (limits.results): the bytes of 1 exchange were left out."
+        "A limit was reached (limits.results): the bytes of 1 exchange were left out."
     )
     assert (
         shortened_note(kept(EvidenceStore(SETTINGS, "exchange-", stores_documents=True), whole_run())) == ""

@@ -554,3 +554,19 @@ def test_a_request_that_was_answered_early_is_not_sent_to_its_end() -> None:
         thread.join()
     assert (exchange.ending, exchange.status) == (Ending.COMPLETE, 413)
     assert sum(received) < 30_000_000
+
+
+def test_a_request_is_sent_no_further_after_the_end_of_the_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may answer a large request at once, and read the rest of it as slowly as it likes."""
+    live = GeventClient(Endpoint("127.0.0.1", 9), BUDGETS).open(REQUEST, "early")
+    sent = []
+
+    class OneByteAtATime:
+        def send(self, data: memoryview) -> int:
+            sent.append(bytes(data[:1]))
+            return 1
+
+    monkeypatch.setattr(type(live), "finished", property(lambda _: len(sent) >= 3))
+    with pytest.raises(BrokenPipeError):
+        live._send_all(OneByteAtATime(), b"request")  # type: ignore[arg-type]
+    assert b"".join(sent) == b"req"

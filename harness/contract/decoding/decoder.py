@@ -49,6 +49,10 @@ class Decoder(Protocol):
     def events(self) -> int: ...
 
     @property
+    def extra_lines(self) -> int:
+        """Lines that bring no event, or more than LINES_OF_EVENT for one: a response may consist of them."""
+
+    @property
     def run_events(self) -> int: ...
 
     @property

@@ -43,6 +43,7 @@ class FastDecoder:
         "_newline",
         "_template",
         "events",
+        "extra_lines",
         "first_event_ns",
         "first_id",
         "head_ns",
@@ -63,6 +64,7 @@ class FastDecoder:
 
     def __init__(self) -> None:
         self.events = 0
+        self.extra_lines = 0
         self.tokens = 0
         self.terminal: RunEvent | None = None
         self.first_id: StreamId | None = None
@@ -292,9 +294,12 @@ class FastDecoder:
     def _take(self, frames: bytes, newline: bytes) -> None:
         """Count whole frames, separated by blank lines."""
         if frames.startswith(b":") or newline + b":" in frames:
+            lines = frames.count(newline) + 2  # with the blank ones at the end
             frames = _without_comments(frames, newline)
             if not frames:
+                self.extra_lines += lines
                 return
+            self.extra_lines += lines - frames.count(newline) - 2
         if self._template is None:
             self._template = learn_template(frames.partition(newline + newline)[0], newline)
         template = self._template

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
 from harness.contract.decoding.limits import (
     DECODED_AT_ONCE_BYTES,
+    LINES_OF_EVENT,
     MAX_COMMENTS,
     MAX_DECODED_BYTES,
     MAX_EVENTS,
@@ -14,7 +15,9 @@ from harness.contract.decoding.limits import (
     MAX_FRAME_LINES,
     MAX_LINES,
     MAX_RESPONSE_BYTES,
+    cost_in_events,
     in_mib,
+    too_many_lines,
 )
 from harness.contract.decoding.memory import MemoryShare
 from harness.contract.decoding.read_log import ReadLog
@@ -30,8 +33,6 @@ from harness.protocol.memory_cost import frame_cost
 from harness.protocol.sse import Frame, FrameTooLargeError, SseDecoder
 
 _MOMENT_BYTES = 40  # of one arrival in a list
-_LINES_OF_EVENT = 8
-_LINES_PER_EVENT = 5  # that take as long as an event
 
 
 class FullDecoder:
@@ -106,9 +107,9 @@ class FullDecoder:
         return self._pending if self._sse is None else self._sse.pending
 
     @property
-    def cost_in_events(self) -> int:
-        """Its events, and those that would have taken as long as its lines: a response may consist of comments."""
-        return self.events + max(0, self._lines - _LINES_OF_EVENT * self.events) // _LINES_PER_EVENT
+    def extra_lines(self) -> int:
+        """Lines that bring no event, or more than LINES_OF_EVENT for one."""
+        return max(0, self._lines - LINES_OF_EVENT * self.events)
 
     @property
     def held_bytes(self) -> int:
@@ -209,10 +210,10 @@ class FullDecoder:
         new = self._decode(frames, arrival_ns) if frames else []
         self._lines = sse.line_count
         if self._lines > MAX_LINES:
-            self.limit = f"the response has more than {MAX_LINES:,} lines"
+            self.limit = too_many_lines(MAX_LINES)
         tokens = self._count(new)
         if self._share is not None and self.limit is None:
-            self._share.hold_events(self.cost_in_events, in_full=True)
+            self._share.hold_events(cost_in_events(self.events, self.extra_lines), in_full=True)
             self.limit = self._share.budget.limit_of(self._share)
         return tokens
 

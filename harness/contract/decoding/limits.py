@@ -19,6 +19,20 @@ CHECKED_EVERY_BYTES = 65_536  # how often a response is compared with its limits
 DECODED_AT_ONCE_BYTES = 4096  # between two comparisons with MAX_EVENTS and MAX_DECODED_BYTES
 
 
+LINES_OF_EVENT = 8  # that belong to the cost of an event
+LINES_PER_EVENT = 5  # of the others, that take as long as an event
+
+
+def cost_in_events(events: int, extra_lines: int) -> int:
+    """The events, and those that would have taken as long as the lines beyond what events need."""
+    return events + extra_lines // LINES_PER_EVENT
+
+
+def too_many_lines(limit: int) -> str:
+    """MAX_LINES in a sentence."""
+    return f"the response has more than {limit:,} lines"
+
+
 def in_mib(size_bytes: int) -> str:
     """A limit in a sentence."""
     return f"{size_bytes // MIB} MiB"

@@ -88,7 +88,7 @@ DEFAULT_BUDGET = MemoryBudget()
 class MemoryShare:
     """What one response holds of a budget; it returns when the response is dropped.
 
-    events: with what its lines cost (FullDecoder.cost_in_events).
+    events: with what its lines cost (limits.cost_in_events).
     """
 
     __slots__ = ("budget", "events", "held_bytes", "weighted_events")

@@ -13,6 +13,7 @@ import re
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.limits import LINES_OF_EVENT
 from harness.contract.decoding.profile_template import ProfileTemplate, learn_profile_template
 from harness.contract.decoding.read_log import ReadLog
 from harness.profiles.capability import Capability
@@ -204,8 +205,10 @@ class ProfileDecoder(FastDecoder):
     def _take_frame(self, raw: bytes, newline: bytes) -> None:
         """Read one frame in full. Raises FastPathError unless it is allowed at this place."""
         self._check_lines(raw, newline)
+        lines = raw.count(newline) + 2  # with the blank one
         frame = _frame_of(raw, newline)
         if frame is None:
+            self.extra_lines += lines
             return
         event = self._profile.reader.read(frame)
         if event.problem is not None or not (event.type or event.is_known):
@@ -213,7 +216,9 @@ class ProfileDecoder(FastDecoder):
         if not event.is_literal:
             self._check_strict(frame)
         if not event.is_of_run:
+            self.extra_lines += lines
             return
+        self.extra_lines += max(0, lines - LINES_OF_EVENT)
         self._check_place(event)
         self._check_marks(event)
         self._check_id(event)

@@ -17,8 +17,11 @@ from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.limits import (
     CHECKED_EVERY_BYTES,
     MAX_EVENTS,
+    MAX_LINES,
     MAX_READS,
+    cost_in_events,
     in_mib,
+    too_many_lines,
 )
 from harness.contract.decoding.memory import DEFAULT_BUDGET, MemoryBudget, MemoryShare
 from harness.contract.decoding.profile_decoder import ProfileDecoder, has_fast_path
@@ -287,10 +290,8 @@ class Response:
         decoder = self._decoder
         decoded = decoder.held_bytes if isinstance(decoder, FullDecoder) else 0
         self._share.hold(self.log.memory_bytes + decoded)
-        if isinstance(decoder, FullDecoder):
-            self._share.hold_events(decoder.cost_in_events, in_full=True)
-        else:
-            self._share.hold_events(decoder.events, in_full=False)
+        cost = cost_in_events(decoder.events, decoder.extra_lines)
+        self._share.hold_events(cost, in_full=isinstance(decoder, FullDecoder))
 
     def _check_limits(self) -> None:
         if self.malformed is not None or self.limit is not None:
@@ -307,6 +308,8 @@ class Response:
             self.limit = f"the response arrived in more than {MAX_READS:,} reads"
         elif self.events > MAX_EVENTS:
             self.limit = f"the response has more than {MAX_EVENTS:,} events"
+        elif self._decoder.extra_lines > MAX_LINES:
+            self.limit = too_many_lines(MAX_LINES)
         elif self.log.size_bytes > budget.response_bytes:
             self.limit = f"the response is larger than {in_mib(budget.response_bytes)} (limits.response)"
         else:

@@ -72,7 +72,7 @@ def fresh(runner: StreamRunner, intended_ns: int | None = None) -> None:
 def replay(runner: StreamRunner, intended_ns: int | None = None) -> None:
     """A run, then the same request again: the same events must come back."""
     original = runner.run("replay", ORIGINAL, NewRun("success"), intended_ns=intended_ns)
-    if original.outcome is None:
+    if original.outcome is None or not runner.target.knows_run(original.request, original.run_id):
         return
 
     def check(retry: Exchange) -> list[Finding]:
@@ -200,7 +200,10 @@ def _resume_request(
     if not by_id or last is None or parts[-1].over:
         return request
     named = _id_to_name(target, last)
-    return target.resumption(parts[0].request, parts[0].run_id, named) if named else request
+    try:
+        return target.resumption(parts[0].request, parts[0].run_id, named) if named else request
+    except LookupError:
+        return request  # the server told an id that no request can have
 
 
 def _events_not_repeated(target: Target, parts: Sequence[Exchange]) -> int:
@@ -316,7 +319,8 @@ def slow_reader(runner: StreamRunner, intended_ns: int | None = None) -> None:
     with runner.group("slow_reader", intended_ns) as streams:
         slow = streams.read(SLOW, NewRun(action_name), pace=runner.slow_pace(action_name)).exchange
         runner.record_shape(action_name, slow)
-        if slow.outcome is not None and target.promises(Capability.REREAD):
+        can_reread = target.promises(Capability.REREAD) and target.knows_run(slow.request, slow.run_id)
+        if slow.outcome is not None and can_reread:
             check = partial(check_retry, slow, expect=target.expectations)
             streams.read(RETRY, target.again(slow.request, slow.run_id), check=check)
 

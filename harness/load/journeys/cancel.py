@@ -37,7 +37,12 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
         streams.compare = partial(_compare, expect=target.expectations)
         first = streams.start(CANCELLED, NewRun(action, run_id=chosen))
         readers = [first]
-        if can_reread and runner.rng.random() < _SECOND_READER_SHARE and first.live.wait_for_events(1):
+        if (
+            can_reread
+            and runner.rng.random() < _SECOND_READER_SHARE
+            and first.live.wait_for_events(1)
+            and target.knows_run(first.request, first.live.run_id)
+        ):
             second = streams.start(CANCELLED, target.again(first.request, first.live.run_id))
             second.live.wait_for_events(1)
             readers.append(second)
@@ -46,17 +51,21 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
             runner.record_shape(action, first.exchange)
             return
         request = _request(first, partial(target.cancel, first.request))
+        if request is None:
+            streams.wait()
+            return
         answer = streams.read(CANCELLING, request, only_check=_nothing).exchange
         _wait(readers, target.expectations.budgets.cancel_s + _SLACK_S)
         streams.wait()
         _measure(runner, first, answer)
-        if can_reread and first.exchange.outcome == "cancelled":
+        known = target.knows_run(first.request, first.exchange.run_id)
+        if can_reread and known and first.exchange.outcome == "cancelled":
             runner.pause(runner.rng.uniform(0.0, _REREAD_WITHIN_S))
             streams.read(REREAD_CANCELLED, target.again(first.request, first.exchange.run_id))
 
 
-def _request(first: StreamHandle, cancelling: Callable[[str | None], HttpRequest]) -> HttpRequest:
-    """The request that cancels the run, once its events have its id. Raises LookupError if they never have it."""
+def _request(first: StreamHandle, cancelling: Callable[[str | None], HttpRequest]) -> HttpRequest | None:
+    """The request that cancels the run, once its events have its id; None if they never have it."""
     seen = 1
     while True:
         try:
@@ -64,7 +73,7 @@ def _request(first: StreamHandle, cancelling: Callable[[str | None], HttpRequest
         except LookupError:
             seen += 1
             if not first.live.wait_for_events(seen):
-                raise
+                return None
 
 
 def _wait(readers: Sequence[StreamHandle], limit_s: float) -> None:

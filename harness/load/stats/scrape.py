@@ -14,26 +14,22 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import translate
 
 import gevent
-import urllib3
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from harness.config.scrape_settings import ScrapeSettings
 from harness.formatting import visible
+from harness.load.stats.metrics_page import ScrapeError, read_page
 from harness.results.records import ScrapeRecord
 from harness.results.stored_values import SCRAPED
 from harness.run_clock import RUN_CLOCK
 
 EVERY_S = 1.0
-MOST_BYTES = 4 * 1024 * 1024
 MOST_SERIES = 100
 """Series that are kept; further ones are left out."""
 SERIES_BYTES = 800
 _MOST_LINES = 1_000  # that match, of one scrape
 _LINE_CHARACTERS = 4_000
-_TIMEOUT_S = 2.0  # until the connection, and between two reads
-_LONGEST_S = 5.0  # of one scrape
-_PIECE_BYTES = 64 * 1024
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _TYPE = re.compile(r"#\s+TYPE\s+(\S+)\s+(\w+)")
@@ -41,10 +37,6 @@ _COUNTING = ("_total", "_count", "_sum", "_bucket")
 _COUNTING_TYPES = ("counter", "histogram", "summary")
 
 logger = logging.getLogger(__name__)
-
-
-class ScrapeError(Exception):
-    """A scrape failed; the message is a clause."""
 
 
 class Scraper:
@@ -193,34 +185,3 @@ def series_name(sample: Sample) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def read_page(url: str) -> str:
-    """The page at `url`. Raises ScrapeError."""
-    give_up_s = time.monotonic() + _LONGEST_S
-    headers = {"Accept": "text/plain;version=0.0.4", "Accept-Encoding": "identity"}
-    timeout = urllib3.Timeout(connect=_TIMEOUT_S, read=_TIMEOUT_S)
-    try:
-        with urllib3.PoolManager(retries=False) as pool:
-            answer = pool.request(
-                "GET", url, headers=headers, timeout=timeout, redirect=False, preload_content=False
-            )
-            try:
-                if answer.status != 200:
-                    raise ScrapeError(f"it was answered with status {answer.status}")
-                return _text_of(answer, give_up_s)
-            finally:
-                answer.close()
-    except urllib3.exceptions.HTTPError as problem:
-        raise ScrapeError(f"it was not answered: {visible(str(problem))[:200]}") from None
-
-
-def _text_of(answer: urllib3.BaseHTTPResponse, give_up_s: float) -> str:
-    data = bytearray()
-    for piece in answer.stream(_PIECE_BYTES, decode_content=False):
-        data += piece
-        if len(data) > MOST_BYTES:
-            raise ScrapeError(f"its page has more than {MOST_BYTES // 1024**2} MiB")
-        if time.monotonic() > give_up_s:
-            raise ScrapeError(f"its page took longer than {_LONGEST_S:g} s")
-    return data.decode("utf-8", "replace")

@@ -10,13 +10,14 @@ import brotli
 import pytest
 from backports import zstd
 
-from harness.contract.decoding import full_decoder, response
+from harness.contract.decoding import full_decoder, memory, response
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
-from harness.contract.decoding.limits import DECODED_AT_ONCE_BYTES
+from harness.contract.decoding.limits import DECODED_AT_ONCE_BYTES, LINES_OF_EVENT
 from harness.contract.decoding.memory import MemoryBudget, MemoryShare
 from harness.contract.decoding.response import Response
+from harness.profiles import library
 from harness.protocol import http1
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, scripted, token
 
@@ -222,6 +223,54 @@ def test_lines_that_bring_no_event_count_as_events() -> None:
     """They take time too: the responses of a suite share a number of events."""
     decoder = FullDecoder()
     decoder.feed(0, head(200, STREAM) + token(0) * 10)
-    assert decoder.cost_in_events == 10
+    assert decoder.extra_lines == 0
     decoder.feed(0, b":\n\n" * 1000)
-    assert 400 <= decoder.cost_in_events <= 410
+    assert 1900 <= decoder.extra_lines <= 2000
+
+
+@pytest.mark.parametrize("name", ["workflow-actions", "ag-ui"])
+@pytest.mark.parametrize("block", [b":\n\n", b": x\n:\n\n", b":\r\n\r\n"])
+def test_the_fast_decoders_count_lines_without_an_event_too(name: str, block: bytes) -> None:
+    response = Response(profile=library.load(name))
+    response.feed(1, None, HEAD)
+    response.feed(2, None, chunk(block * 2000))
+    decoder = response._decoder
+    assert isinstance(decoder, FastDecoder)
+    assert decoder.extra_lines == 2000 * block.count(b"\n")
+
+
+def test_the_fast_decoder_of_a_profile_counts_notes_and_lines_of_one_event() -> None:
+    notes = Response(profile=library.load("anthropic-messages"))
+    notes.feed(1, None, HEAD)
+    notes.feed(2, None, chunk(b'event: ping\ndata: {"type": "ping"}\n\n' * 100))
+    assert (notes.events, notes._decoder.extra_lines) == (0, 300)
+    long = Response(profile=library.load("ag-ui"))
+    long.feed(1, None, HEAD)
+    started = b'data: {"type":"RUN_STARTED","threadId":"t","runId":"r"\n' + b"data: \n" * 100 + b"data: }\n\n"
+    long.feed(2, None, chunk(started))
+    assert isinstance(long._decoder, FastDecoder)
+    assert (long.events, long._decoder.extra_lines) == (1, 103 - LINES_OF_EVENT)
+
+
+@pytest.mark.parametrize("name", ["workflow-actions", "ag-ui"])
+@pytest.mark.parametrize(
+    "block", [b":\n\n", b"\n", b"retry: 1\n\n", b"x\n\n", b"id: 1-0\n\n", b"event: x\n\n", b":\nx\n\n"]
+)
+def test_lines_without_an_event_end_any_response(
+    monkeypatch: pytest.MonkeyPatch, name: str, block: bytes
+) -> None:
+    """Counted lines, not seconds, whichever decoder reads them."""
+    monkeypatch.setattr(response, "CHECKED_EVERY_BYTES", 4096)
+    monkeypatch.setattr(memory, "LEAST_EVENTS", 100)
+    read = chunk(block * (4096 // len(block) + 1))
+    shared = Response(memory=MemoryBudget(total_events=100), profile=library.load(name))
+    shared.feed(1, None, HEAD)
+    shared.feed(2, None, read)
+    assert "too many events or lines together" in (shared.limit or "")
+    monkeypatch.setattr(full_decoder, "MAX_LINES", 200)
+    monkeypatch.setattr(response, "MAX_LINES", 200)
+    endless = Response(profile=library.load(name))
+    endless.feed(1, None, HEAD)
+    endless.feed(2, None, read)
+    assert endless.over
+    assert endless.limit == "the response has more than 200 lines"

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
+import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 from hypothesis import given, strategies
 from pydantic import ValidationError
 
 from harness.config.scrape_settings import ScrapeSettings
 from harness.config.settings import Settings
-from harness.load.stats import scrape
+from harness.load.stats import metrics_page
+from harness.load.stats.metrics_page import ScrapeError, read_page
 from harness.load.stats.run_recording import RunRecording
-from harness.load.stats.scrape import MOST_SERIES, ScrapeError, Scraper, read_page
+from harness.load.stats.scrape import MOST_SERIES, Scraper
 from harness.reference.settings import demo_config
 from harness.results.reader import Results
 
@@ -163,9 +168,85 @@ def test_a_redirection_is_not_followed_and_a_status_is_named(status: int) -> Non
 
 
 def test_a_large_page_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scrape, "MOST_BYTES", 1000)
+    monkeypatch.setattr(metrics_page, "MOST_BYTES", 1000)
     with serving(body=b"m 1\n" * 300) as url, pytest.raises(ScrapeError, match="more than 0 MiB"):
         read_page(url)
+
+
+@contextmanager
+def sending(*pieces: bytes, for_ever: bytes = b"", pause_s: float = 0.0) -> Iterator[str]:
+    """A server that answers with these bytes, then with others without end, one piece after each pause."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with suppress(OSError):
+            sock, _ = listener.accept()
+            with sock:
+                sock.recv(65_536)
+                for piece in pieces:
+                    sock.sendall(piece)
+                while for_ever:
+                    sock.sendall(for_ever)
+                    time.sleep(pause_s)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/metrics"
+    finally:
+        listener.close()
+        thread.join()
+
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "for_ever", "says"),
+    [
+        ((), b"HTTP/1.1 100 Continue\r\n\r\n" * 100, "more than 0 MiB"),
+        ((_OK,), b"X: y\r\n" * 100, "more than"),
+        ((_OK + b"\r\n",), b"m 1\n" * 100, "more than 0 MiB"),
+        ((_OK + b"Transfer-Encoding: chunked\r\n\r\n",), b"1\r\nm\r\n" * 100, "more than"),
+        ((_OK + b"Transfer-Encoding: chunked\r\n\r\n5;",), b"x" * 1000, "more than"),
+        ((b"SSH-2.0-OpenSSH\r\n",), b"", "not an HTTP/1.1 response"),
+        ((_OK + b"Content-Length: 9\r\n\r\nm 1",), b"", "no end"),
+        ((_OK + b"Content-Encoding: gzip\r\n\r\n", gzip.compress(b"m 1\n" * 10_000)), b"", "a coding"),
+        ((b"",), b"", "no end"),
+    ],
+)
+def test_a_hostile_page_ends_with_a_clause(
+    monkeypatch: pytest.MonkeyPatch, pieces: tuple[bytes, ...], for_ever: bytes, says: str
+) -> None:
+    monkeypatch.setattr(metrics_page, "MOST_BYTES", 20_000)
+    monkeypatch.setattr(metrics_page, "_HEAD_BYTES", 1000)
+    with sending(*pieces, for_ever=for_ever) as url, pytest.raises(ScrapeError, match=says):
+        read_page(url)
+
+
+@pytest.mark.parametrize("begun", [_OK[:-2], _OK, _OK + b"\r\nm 1\n"])
+def test_a_page_that_comes_byte_by_byte_ends_in_time(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
+    monkeypatch.setattr(metrics_page, "_LONGEST_S", 0.1)
+    with (
+        sending(begun, for_ever=b"H", pause_s=0.03) as url,
+        pytest.raises(ScrapeError, match=r"longer than 0\.1 s"),
+    ):
+        read_page(url)
+
+
+def test_other_greenlets_have_their_turn_while_a_page_is_read() -> None:
+    turns = []
+    other = gevent.spawn(lambda: [turns.append(gevent.sleep(0)) for _ in range(3)])
+    with serving(body=b"m 1\n" * 100_000) as url:
+        read_page(url)
+    other.kill()
+    assert len(turns) == 3
+
+
+@pytest.mark.parametrize("host", ["h" * 70, "h..h", "[::1", "h:99999"])
+def test_an_address_that_names_no_server(host: str) -> None:
+    with pytest.raises(ScrapeError, match="it was not answered"):
+        read_page(f"http://{host}/metrics")
 
 
 def test_the_results_have_the_values(tmp_path: Path) -> None:
