@@ -234,7 +234,7 @@ class Target:
             if value is None:
                 raise CreationError(answer, f"did not tell {name}")
             if not can_be_sent(value):
-                raise CreationError(answer, f"told a {name} that no request can have")
+                raise CreationError(answer, f"reported a {name} that no request can have")
         return found
 
     def run(self, action_name: str, *, key: str | None = None, run_id: str | None = None) -> HttpRequest:
@@ -303,7 +303,7 @@ class Target:
         if not last_id:
             part = without_placeholder(part, LAST_ID)
         elif not can_be_sent(last_id):
-            raise LookupError("the event's id cannot stand in a request")
+            raise LookupError("no request can have the id of the event")
         return self._about_run(part, run, run_id, last_id, accept=_STREAM)
 
     def again(self, run: HttpRequest, run_id: str | None = None) -> HttpRequest:
@@ -355,9 +355,9 @@ class Target:
         values = {**run.values, RUN_ID: run_id, LAST_ID: last_id}
         return build(part, part.path, values, self._headers(self.principal, accept))
 
-    def _run_id(self, run: HttpRequest, told: str | None) -> str | None:
-        """The id that events told, if a request can have it; else the one that the client chose."""
-        return told if told and can_be_sent(told) else requested_run_id(self.profile, run)
+    def _run_id(self, run: HttpRequest, reported: str | None) -> str | None:
+        """The id that events reported, if a request can have it; else the one that the client chose."""
+        return reported if reported and can_be_sent(reported) else requested_run_id(self.profile, run)
 
     def conflicting(self, request: HttpRequest) -> HttpRequest:
         """A valid request with the same key and header fields, and a different body."""

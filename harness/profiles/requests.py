@@ -14,7 +14,7 @@ from harness.profiles.profile import Request
 from harness.profiles.templates import PLACEHOLDER, fill, placeholders
 from harness.protocol.request import HttpRequest
 
-_TOLD_CHARS = 8192  # servers refuse longer request lines and header fields
+_SENT_CHARS = 8192  # servers refuse longer request lines and header fields
 _SENDABLE = re.compile(r"[\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*")
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
@@ -55,12 +55,12 @@ def build(
 
 
 def can_be_sent(value: Any) -> bool:
-    """Whether a value that a server told can stand in any request: short, without control and half characters."""
+    """Whether any request can have a value that a server sent: short, without control and half characters."""
     try:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):
         return False
-    return len(text) <= _TOLD_CHARS and _SENDABLE.fullmatch(text) is not None
+    return len(text) <= _SENT_CHARS and _SENDABLE.fullmatch(text) is not None
 
 
 def without_placeholder(part: Request, name: str) -> Request:

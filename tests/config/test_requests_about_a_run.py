@@ -88,5 +88,5 @@ def test_an_id_that_no_request_can_have_is_as_good_as_none(told: str) -> None:
     assert chosen.cancel(chosen.run("long", run_id="chosen"), told).target == "/agent/runs/chosen/cancel"
     graph = of(LANGGRAPH)
     again = graph.run_with({**graph.values("success"), "thread_id": "t"})
-    with pytest.raises(LookupError, match="the event's id cannot stand in a request"):
+    with pytest.raises(LookupError, match="no request can have the id of the event"):
         graph.resumption(again, "r", told)

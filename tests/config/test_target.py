@@ -272,10 +272,13 @@ def test_a_run_uses_what_the_answer_before_it_gave() -> None:
         (reply(200, b"<p>"), "did not tell thread_id"),
         (reply(200, b"[" * 100_000), "did not tell thread_id"),
         (reply(200, b'{"thread_id": "t"' + b" " * 2**20 + b"}"), "did not tell thread_id"),
-        (reply(200, b'{"thread_id": 1e999}'), "told a thread_id that no request can have"),
-        (reply(200, b'{"thread_id": "a\\r\\nX: y"}'), "told a thread_id that no request can have"),
-        (reply(200, b'{"thread_id": "\\ud800"}'), "told a thread_id that no request can have"),
-        (reply(200, b'{"thread_id": "' + b"x" * 10_000 + b'"}'), "told a thread_id that no request can have"),
+        (reply(200, b'{"thread_id": 1e999}'), "reported a thread_id that no request can have"),
+        (reply(200, b'{"thread_id": "a\\r\\nX: y"}'), "reported a thread_id that no request can have"),
+        (reply(200, b'{"thread_id": "\\ud800"}'), "reported a thread_id that no request can have"),
+        (
+            reply(200, b'{"thread_id": "' + b"x" * 10_000 + b'"}'),
+            "reported a thread_id that no request can have",
+        ),
     ],
 )
 def test_an_answer_that_lacks_what_a_run_needs(answer: Exchange, message: str) -> None:

@@ -18,6 +18,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.requirements import RULES
 from harness.contract.rules import security
 from harness.suite.evidence_store import Evaluated, EvidenceStore, shortened_note
+from harness.suite.time_limit import TimeLimit
 from tests.contract.exchanges import STREAM, done, frame, head, run, scripted, token, whole_run
 
 TOKEN = "canary-7f3a9c2e"
@@ -111,10 +112,22 @@ def test_what_a_results_file_may_not_hold_is_left_out_and_noted() -> None:
     )
 
 
+def test_after_the_time_limit_only_outlines_are_kept() -> None:
+    late = TimeLimit(0.0, lambda: 0.0)
+    documents = kept(
+        EvidenceStore(SETTINGS, "exchange-", stores_documents=True, time_limit=late), whole_run()
+    )
+    (only,) = map(document, documents.values())
+    assert "the suite has reached its time limit (limits.suite)" in only["left_out"]
+    assert shortened_note(documents) == (
+        "A limit was reached (limits.suite): the bytes of 1 exchange were left out."
+    )
+
+
 def test_what_is_kept_in_memory_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.suite.evidence_store._IN_MEMORY_BYTES", 10_000)
     noise = [run(token(0, os.urandom(4000).hex()), done(1)) for _ in range(10)]
     documents = kept(EvidenceStore(SETTINGS, "exchange-", stores_documents=True), *noise)
-    shortened = [entry.get("shortened", False) for entry in documents.values()]
+    shortened = ["shortened" in entry for entry in documents.values()]
     assert shortened == sorted(shortened)
     assert 1 <= shortened.count(False) <= 3

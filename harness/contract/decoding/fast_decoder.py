@@ -294,12 +294,12 @@ class FastDecoder:
     def _take(self, frames: bytes, newline: bytes) -> None:
         """Count whole frames, separated by blank lines."""
         if frames.startswith(b":") or newline + b":" in frames:
-            lines = frames.count(newline) + 2  # with the blank ones at the end
+            line_count = frames.count(newline) + 2  # with the blank ones at the end
             frames = _without_comments(frames, newline)
             if not frames:
-                self.extra_lines += lines
+                self.extra_lines += line_count
                 return
-            self.extra_lines += lines - frames.count(newline) - 2
+            self.extra_lines += line_count - frames.count(newline) - 2
         if self._template is None:
             self._template = learn_template(frames.partition(newline + newline)[0], newline)
         template = self._template

@@ -15,7 +15,6 @@ from harness.contract.decoding.limits import (
     MAX_FRAME_LINES,
     MAX_LINES,
     MAX_RESPONSE_BYTES,
-    cost_in_events,
     in_mib,
     too_many_lines,
 )
@@ -213,7 +212,7 @@ class FullDecoder:
             self.limit = too_many_lines(MAX_LINES)
         tokens = self._count(new)
         if self._share is not None and self.limit is None:
-            self._share.hold_events(cost_in_events(self.events, self.extra_lines), in_full=True)
+            self._share.hold_events(self.events, self.extra_lines, in_full=True)
             self.limit = self._share.budget.limit_of(self._share)
         return tokens
 

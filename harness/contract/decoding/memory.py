@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
 
-from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB, in_mib
+from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB, cost_in_events, in_mib
 
 LEAST_BYTES = 256 * 1024
 LEAST_EVENTS = 2000
@@ -104,9 +104,13 @@ class MemoryShare:
         self.budget.used_bytes += size_bytes - self.held_bytes
         self.held_bytes = size_bytes
 
-    def hold_events(self, count: int, *, in_full: bool) -> None:
-        """The response has so many events. in_full: they need the full decoder."""
-        weighted = count * _FULL_WEIGHT if in_full else count
+    def hold_events(self, events: int, extra_lines: int, *, in_full: bool) -> None:
+        """The response has so many events and other lines. in_full: its events need the full decoder.
+
+        A rule that looks at any event has the lines read by that decoder too.
+        """
+        count = cost_in_events(events, extra_lines)
+        weighted = count * _FULL_WEIGHT if in_full else events + (count - events) * _FULL_WEIGHT
         self.budget.used_events += weighted - self.weighted_events
         self.events, self.weighted_events = count, weighted
 

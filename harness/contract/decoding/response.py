@@ -19,7 +19,6 @@ from harness.contract.decoding.limits import (
     MAX_EVENTS,
     MAX_LINES,
     MAX_READS,
-    cost_in_events,
     in_mib,
     too_many_lines,
 )
@@ -290,8 +289,8 @@ class Response:
         decoder = self._decoder
         decoded = decoder.held_bytes if isinstance(decoder, FullDecoder) else 0
         self._share.hold(self.log.memory_bytes + decoded)
-        cost = cost_in_events(decoder.events, decoder.extra_lines)
-        self._share.hold_events(cost, in_full=isinstance(decoder, FullDecoder))
+        in_full = isinstance(decoder, FullDecoder)
+        self._share.hold_events(decoder.events, decoder.extra_lines, in_full=in_full)
 
     def _check_limits(self) -> None:
         if self.malformed is not None or self.limit is not None:

@@ -203,7 +203,7 @@ def _resume_request(
     try:
         return target.resumption(parts[0].request, parts[0].run_id, named) if named else request
     except LookupError:
-        return request  # the server told an id that no request can have
+        return request  # the server sent an id that no request can have
 
 
 def _events_not_repeated(target: Target, parts: Sequence[Exchange]) -> int:

@@ -72,5 +72,5 @@ def _page(sock: socket.socket, request: bytes, give_up_s: float, late: ScrapeErr
     if not parser.complete:
         raise ScrapeError("its answer has no end")
     if parser.head is not None and parser.head.body_codings:
-        raise ScrapeError("its page has a coding that was not asked for")
+        raise ScrapeError("its page has a coding that was not requested")
     return body.decode("utf-8", "replace")

@@ -54,11 +54,13 @@ def test_what_a_dropped_response_held_is_free_again() -> None:
     budget = MemoryBudget(4 * MIB, total_events=100)
     response = noise_until_the_limit(budget)
     response.feed(1, None, HEAD)
+    of_comments = budget.used_events
+    assert of_comments > 0
     other = Response(memory=budget)
     other.feed(1, None, HEAD + chunk(token(0)))
     other.close()
     assert budget.used_bytes > 0
-    assert budget.used_events == 1
+    assert budget.used_events == of_comments + 1
     del response, other
     gc.collect()
     assert (budget.used_bytes, budget.used_events) == (0, 0)
@@ -74,13 +76,23 @@ def test_finished_responses_become_small_once_a_quarter_is_taken() -> None:
 def test_events_are_shared_too_and_2000_are_always_allowed() -> None:
     budget = MemoryBudget(total_events=8 * LEAST_EVENTS)
     shares = [MemoryShare(budget) for _ in range(3)]
-    shares[0].hold_events(LEAST_EVENTS + 1, in_full=True)
+    shares[0].hold_events(LEAST_EVENTS + 1, 0, in_full=True)
     assert budget.limit_of(shares[0]) is not None
-    shares[0].hold_events(LEAST_EVENTS + 1, in_full=False)
+    shares[0].hold_events(LEAST_EVENTS + 1, 0, in_full=False)
     assert budget.limit_of(shares[0]) is None
-    shares[1].hold_events(LEAST_EVENTS, in_full=True)
+    shares[1].hold_events(LEAST_EVENTS, 0, in_full=True)
     assert budget.limit_of(shares[1]) is None
     assert MemoryBudget().limit_of(shares[0]) is None
+
+
+def test_lines_of_a_regular_stream_weigh_as_much_as_those_of_any() -> None:
+    """A rule that looks at any of its events has them read by the full decoder, again and again."""
+    budget = MemoryBudget(total_events=8 * LEAST_EVENTS)
+    share = MemoryShare(budget)
+    share.hold_events(10, 50, in_full=False)
+    assert (share.events, share.weighted_events) == (20, 10 + 4 * 10)
+    share.hold_events(10, 50, in_full=True)
+    assert budget.used_events == 4 * 20
 
 
 def test_a_value_is_dropped_for_others_and_computed_again() -> None:
