@@ -11,6 +11,10 @@ from harness.contract.decoding.full_decoder import FullDecoder
 from harness.contract.decoding.response import Response
 from harness.contract.evidence.document import excerpt
 from harness.contract.exchange import Ending
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Verdict
+from harness.contract.rules.stream import rules_for
+from harness.profiles import library
 from tests.contract.exchanges import (
     BODY,
     EPOCH_MS,
@@ -296,3 +300,31 @@ def test_a_response_without_an_event_is_not_decoded_frame_by_frame(monkeypatch: 
     assert (comments.events, comments.terminals, comments.tokens, comments.text) == ((), (), (), "")
     shown = excerpt(comments, base_url="http://127.0.0.1:9")
     assert (shown["events"], shown["events_left_out"]) == ([], 0)
+
+
+def chat_chunk(**choice: object) -> bytes:
+    usage = {"usage": {"completion_tokens": 3}} if "finish_reason" in choice else {}
+    return frame(
+        {"object": "chat.completion.chunk", "id": "c-1", "choices": [{"index": 0, **choice}], **usage}
+    )
+
+
+@pytest.mark.parametrize("api", ["workflow-actions", "openai-chat"])
+def test_the_rules_of_a_regular_stream_that_meets_them_decode_no_event(
+    api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A load reads a hundred thousand events per second only as long as they stay undecoded."""
+    pieces = [chat_chunk(delta={"content": "tok "})] * 3
+    chat = run(
+        *pieces, chat_chunk(delta={}, finish_reason="stop"), frame("[DONE]"), profile=library.load(api)
+    )
+    good = whole_run() if api == "workflow-actions" else chat
+    assert good.is_regular
+
+    def refuse(_: object) -> None:
+        raise AssertionError("decoded in full")
+
+    monkeypatch.setattr("harness.contract.decoding.response.Response.decode_in_full", refuse)
+    found = {rule.requirement.id: rule(good, expect=Expectations()).verdict for rule in rules_for(good)}
+    assert "terminal.closes" in found
+    assert set(found.values()) <= {Verdict.PASS}

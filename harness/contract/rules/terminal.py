@@ -225,26 +225,28 @@ def _may_follow(frame: DecodedFrame) -> bool:
 )
 @needs_events
 def closes(run: Exchange, *, expect: Expectations) -> RuleResult:
-    end = _end(run)
-    end_ns = run.summary.end_ns if run.ends or end is None else end.arrival_ns
-    if end is None or end_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
+    # Only a stream that misses the limit is decoded event by event, or one that may lack its last event.
+    end_ns = run.summary.end_ns
+    if end_ns is None and _may_end_so(run):
+        end_ns = run.terminals[0].arrival_ns
+    if end_ns is None or run.ending in {Ending.CUT, Ending.STOPPED, Ending.LIMIT}:
         return inconclusive(f"the stream did not reach its terminal event: {run.describe()}", Location(run))
     limit_s = expect.budgets.terminal_close_s
     took_s = (run.timing.ended_ns - end_ns) / 1e9
     if run.ending is Ending.TIMED_OUT:
-        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, end))
+        return failed(f"{run.ending_detail} (allowed: {limit_s:g} s)", Location(run, _end(run)))
     # The earliest moment at which the end may have been there: a busy harness notices it late.
     at_least_s = ((run.timing.end_arrival_ns or run.timing.ended_ns) - end_ns) / 1e9
     if at_least_s <= limit_s < took_s:
         return inconclusive(
             f"the harness was busy and saw the end {took_s:.2f} s after the terminal event; it may have come up to "
             f"{took_s - at_least_s:.2f} s earlier (allowed: {limit_s:g} s)",
-            Location(run, end),
+            Location(run, _end(run)),
         )
     if took_s > limit_s:
         return failed(
             f"the stream closed {took_s:.2f} s after its terminal event (allowed: {limit_s:g} s)",
-            Location(run, end),
+            Location(run, _end(run)),
         )
     return passed(f"closed {took_s * 1000:.0f} ms after the terminal event")
 
