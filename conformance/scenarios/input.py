@@ -12,8 +12,6 @@ from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.suite.scenario import ScenarioContext
 
-from .runs import TIMED
-
 TOO_LARGE_BYTES = 24_000_000
 _NESTED = 20_000
 
@@ -147,7 +145,7 @@ async def body_as_text(context: ScenarioContext) -> Exchange:
 async def body_too_large(context: ScenarioContext) -> Exchange:
     """A valid body with one very long value."""
     context.forbid_when_read_only("oversized bodies")
-    await context.ended(TIMED)  # a server that reads it in its event loop delays all its streams
+    await context.others_ended(turn=0)  # a server that reads it in its event loop delays all its streams
     valid = await context.request("success")
     if context.target.profile.run.form is not None:
         return await context.send(valid.with_body(valid.body + b"x" * TOO_LARGE_BYTES), "an oversized body")

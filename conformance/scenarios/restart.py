@@ -28,7 +28,7 @@ class Restart:
 
 async def restart_of_the_target(context: ScenarioContext) -> Restart:
     """Ended runs and runs in flight, before and after the restart."""
-    await context.others_ended(last=True)
+    await context.others_ended(turn=2)
     context.require(Need.RESTART)
     context.require(Need.LONG_ACTION)
     context.forbid_when_read_only("restarts")

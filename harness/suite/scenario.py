@@ -38,6 +38,7 @@ __all__ = ["NotApplicable", "Undecided", "retry_after_s"]
 
 _ENDS_WITHIN_S = 10.0  # what is cancelled
 _ANSWERS_WITHIN_S = 2.0  # the event loop, unless one of its tasks computes
+_LOOK_AGAIN_S = 0.05
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -78,7 +79,7 @@ class ScenarioContext(PatientSender):
             self._limits.tells_restart,
         )
         self._started: dict[Callable[..., Any], asyncio.Task[Any]] = {}
-        self._last: asyncio.Task[Any] | None = None
+        self._waiting: dict[asyncio.Task[Any], int] = {}
 
     async def run_once(self, scenario: Callable[[ScenarioContext], Coroutine[Any, Any, T]]) -> T:
         """The outcome of `scenario`, which runs only once. Raises NotApplicable, Undecided, or what it raises.
@@ -118,18 +119,22 @@ class ScenarioContext(PatientSender):
         if begun:
             await asyncio.wait(begun)
 
-    async def others_ended(self, *, last: bool = False) -> None:
-        """Wait until every scenario but the calling one has ended. At most one scenario may call this.
+    async def others_ended(self, turn: int = 1) -> None:
+        """Wait until every scenario has ended but the calling one, and those that call this with a later turn.
 
-        One more may call it with `last`, as the first that it does: the other one does not wait for it.
+        At most one scenario may call it with each turn: 0 before the retry that must be late, 1 for that, 2 for what
+        ends the server.
         """
         own = asyncio.current_task()
-        if last:
-            self._last = own
+        assert own is not None
+        self._waiting[own] = turn
         while running := [
-            task for task in self._started.values() if task not in {own, self._last} and not task.done()
+            task
+            for task in self._started.values()
+            if task is not own and not task.done() and self._waiting.get(task, 0) <= turn
         ]:
-            await asyncio.wait(running)
+            # A scenario may become one that waits.
+            await asyncio.wait(running, timeout=_LOOK_AGAIN_S, return_when=asyncio.FIRST_COMPLETED)
 
     async def request(
         self, action: str, *, key: str | None = None, run_id: str | None = None, text: str | None = None

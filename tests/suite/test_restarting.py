@@ -81,7 +81,7 @@ def test_the_last_scenario_waits_for_the_one_that_waits_for_the_others() -> None
         ended.append("late")
 
     async def last(context: ScenarioContext) -> None:
-        await context.others_ended(last=True)
+        await context.others_ended(turn=2)
         ended.append("last")
 
     async def job() -> None:
@@ -157,3 +157,28 @@ def test_a_restart_by_hand_needs_no_command() -> None:
             ScenarioContext(settings()).require(Need.RESTART)
 
     asyncio.run(job())
+
+
+def test_what_disturbs_others_waits_for_them_and_the_late_retry_for_it() -> None:
+    ended: list[str] = []
+
+    async def usual(context: ScenarioContext) -> None:
+        await asyncio.sleep(0.15)
+        ended.append("usual")
+
+    async def disturbing(context: ScenarioContext) -> None:
+        await context.others_ended(turn=0)
+        ended.append("disturbing")
+
+    async def late(context: ScenarioContext) -> None:
+        await asyncio.sleep(0.1)  # it waits for others only after a while
+        await context.others_ended()
+        ended.append("late")
+
+    async def job() -> None:
+        context = ScenarioContext(settings())
+        await asyncio.gather(*(context.run_once(one) for one in (late, disturbing, usual)))
+        await context.close()
+
+    asyncio.run(asyncio.wait_for(job(), 30))
+    assert ended == ["usual", "disturbing", "late"]
