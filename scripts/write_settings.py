@@ -54,7 +54,7 @@ _TITLES = {
     "gate": "How results are compared with a baseline; see [gate.md](gate.md).",
     "limits": "What the harness itself takes at most, whatever a server sends. An exchange that reaches a limit is "
     "cut, its evidence says so, and what it would have shown is *inconclusive*.",
-    "export": "See [metrics.md](metrics.md).",
+    "export": "See [metrics.md](metrics.md), and of traces [how-to.md](how-to.md#find-the-trace-of-a-slow-run).",
     "scrape": "The server's own metrics, read once a second during a load and drawn in the report under the time to "
     "the first token. A scrape that fails is named once, and nothing else changes.",
     "report": "What the report links to; see [how-to.md](how-to.md#find-the-trace-of-a-slow-run).",
@@ -83,6 +83,7 @@ _TYPES = {
     "Seconds": "duration, above 0",
     "SecondsFromZero": "duration",
     "Share": "share",
+    "ShareFromZero": "share",
     "JsonObject": "table",
     "ThinkTime": "duration",
     "tuple": "list of texts",

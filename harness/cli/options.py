@@ -296,6 +296,11 @@ load_options = _options(
         metavar="URL",
         help="Push metrics to an OpenTelemetry collector during the test, for example http://localhost:4318.",
     ),
+    click.option(
+        "--otlp-traces-endpoint",
+        metavar="URL",
+        help="Send traces of the slowest and of the failed journeys to an OpenTelemetry collector.",
+    ),
 )
 restart_at_option = click.option(
     "--restart-at",
@@ -389,6 +394,7 @@ def settings_from_options(
     smallest_effect_inter_token_ms: float | None = None,
     smallest_effect_share: float | None = None,
     otlp_endpoint: str | None = None,
+    otlp_traces_endpoint: str | None = None,
     budget_requests: int | None = None,
     abort_on: Sequence[str] = (),
     **load: Any,
@@ -422,7 +428,7 @@ def settings_from_options(
             "smallest_effect_inter_token_ms": smallest_effect_inter_token_ms,
             "smallest_effect_share": smallest_effect_share,
         },
-        "export": {"otlp_endpoint": otlp_endpoint},
+        "export": {"otlp_endpoint": otlp_endpoint, "otlp_traces_endpoint": otlp_traces_endpoint},
         "limits": {"budget_requests": budget_requests},
     }
     set_flags = {
@@ -435,4 +441,8 @@ def settings_from_options(
         from harness.export.otel import ensure_installed
 
         ensure_installed()
+    if settings.export.otlp_traces_endpoint is not None:
+        from harness.export.otel_traces import ensure_traces_installed
+
+        ensure_traces_installed()
     return settings.model_copy(update={"objectives": limits_with(settings.objectives, objectives)})

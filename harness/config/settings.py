@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from harness.config.export_settings import ExportSettings
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
 from harness.config.parsing import Seconds, StrictModel, base_url, masked_address, parse_share
@@ -347,23 +348,6 @@ class LimitSettings(StrictModel):
         """How long the suite may take, in seconds, with a target that puts no request off."""
         longest_s = budgets.first_event + budgets.run + budgets.terminal_close  # of one exchange
         return self.suite if self.suite is not None else _SHORTEST_SUITE_S + _EXCHANGES_IN_A_ROW * longest_s
-
-
-class ExportSettings(StrictModel):
-    """Where metrics are sent during a load."""
-
-    #: base URL of an OpenTelemetry collector that accepts OTLP over HTTP
-    otlp_endpoint: str | None = None
-
-    @field_validator("otlp_endpoint")
-    @classmethod
-    def _is_url(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^/?#@\s]+(/[^?#@\s]*)?", value):
-            raise ValueError(
-                f"{masked_address(value)} is not of the form http[s]://host:port; write for example "
-                f"http://localhost:4318, and put secrets into OTEL_EXPORTER_OTLP_HEADERS"
-            )
-        return value
 
 
 class Settings(BaseSettings):

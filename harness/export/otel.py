@@ -24,6 +24,7 @@ from harness.results.schema import ResultsError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
+    from opentelemetry.sdk.resources import Resource
 
 METRICS_PATH = "/v1/metrics"
 """Path of the metrics endpoint below the base URL of a collector (OTLP 1.0, "OTLP/HTTP Request")."""
@@ -53,10 +54,31 @@ def ensure_installed() -> None:
         import opentelemetry.exporter.otlp.proto.http.metric_exporter
         import opentelemetry.sdk.metrics.export  # noqa: F401 - only to check that it is installed
     except ImportError as problem:
-        raise ResultsError(
-            f"OpenTelemetry needs packages that are not installed ({problem.name}); install them with: "
-            f"pip install 'agent-run-harness[otel]'"
-        ) from None
+        raise missing_packages(problem) from None
+
+
+def missing_packages(problem: ImportError) -> ResultsError:
+    """The error that says what to install."""
+    return ResultsError(
+        f"OpenTelemetry needs packages that are not installed ({problem.name}); install them with: "
+        f"pip install 'agent-run-harness[otel]'"
+    )
+
+
+def signal_url(endpoint: str, path: str) -> str:
+    """Where a collector accepts a signal: `path` below its base URL, unless the endpoint ends in it already."""
+    base = endpoint.rstrip("/")
+    return base if base.endswith(path) else base + path
+
+
+def resource_of(instance: str | None = None) -> Resource:
+    """What sends: the harness, in its version. instance: service.instance.id. Environment variables take precedence."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+
+    ours = {"service.name": "agent-run-harness", "service.version": __version__}
+    if instance is not None:
+        ours["service.instance.id"] = instance
+    return Resource(ours).merge(OTELResourceDetector().detect())
 
 
 class Pusher:
@@ -70,8 +92,7 @@ class Pusher:
         ensure_installed()
         from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
-        base = endpoint.rstrip("/")
-        self.url = base if base.endswith(METRICS_PATH) else base + METRICS_PATH
+        self.url = signal_url(endpoint, METRICS_PATH)
         self._exporter = OTLPMetricExporter(endpoint=self.url)
         self._started_ns = started_ns
         self._instance = str(uuid.uuid4())
@@ -99,16 +120,11 @@ def metrics_data(
     instance: service.instance.id, which distinguishes the series of this test.
     """
     from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
-    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-    ours = {"service.name": "agent-run-harness", "service.version": __version__}
-    if instance is not None:
-        ours["service.instance.id"] = instance
-    resource = Resource(ours).merge(OTELResourceDetector().detect())  # environment variables take precedence
     metrics = [_metric(family, started_ns, at_ns) for family in families]
     scope = ScopeMetrics(InstrumentationScope("harness", __version__), metrics, "")
-    return MetricsData([ResourceMetrics(resource, [scope], "")])
+    return MetricsData([ResourceMetrics(resource_of(instance), [scope], "")])
 
 
 def _metric(family: Family, started_ns: int, at_ns: int) -> Metric:

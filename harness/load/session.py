@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -293,9 +292,7 @@ class Session:
             process.tune()  # takes longer than a request, so before the schedule begins
             start_wall_ns = RUN_CLOCK.wall_ns() + int(_LOCAL_START_AFTER_S * 1e9)
             self._recording.started(start_wall_ns)
-            plan = LoadPlan(
-                uuid.uuid4().hex, start_wall_ns, settings.load, WorkerShare(0, 1), settings.objectives
-            )
+            plan = LoadPlan.of(settings, start_wall_ns, WorkerShare(0, 1))
             self._start_users(settings, plan, "local")
 
     def _start_users(self, settings: Settings, plan: LoadPlan | None, worker: str) -> None:

@@ -77,6 +77,8 @@ class AgentRunUser(User):
             raise StopUser from None
         except (LocalResourceError, NotStartedError):  # the stream is counted, with this reason
             gevent.sleep(_AFTER_REFUSAL_S)
+        finally:
+            runner.end()
         if runner.refused:
             gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
 
@@ -119,8 +121,9 @@ class ArrivalUser(User):
                 context.arrivals_finished()
 
     def _arrive(self, context: RunContext, journey: str, due_ns: int) -> None:
+        runner = context.stream_runner()
         try:
-            JOURNEYS[journey](context.stream_runner(), due_ns)
+            JOURNEYS[journey](runner, due_ns)
         except (
             CollectorClosedError,
             LocalResourceError,
@@ -130,6 +133,8 @@ class ArrivalUser(User):
         except Exception as problem:  # noqa: BLE001 - as Locust does for exceptions in a task
             events: Any = self.environment.events
             events.user_error.fire(user_instance=self, exception=problem, tb=problem.__traceback__)
+        finally:
+            runner.end()
 
 
 def _drop(context: RunContext, journey: str, due_ns: int) -> None:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 
@@ -15,6 +16,16 @@ from harness.config.settings import CONFIG_VARIABLE
 from harness.load.locust.command import load_command
 from tests.benchmarks.clients import ClientError, environment
 from tests.benchmarks.target import ROOT, Target
+
+
+def target_settings(target: Target) -> dict[str, Any]:
+    """The settings of the benchmark's target."""
+    return {
+        "base_url": target.base_url,
+        "token": "demo-token",
+        "organization_id": "org-1",
+        "actions": {"success": {"toolId": "a"}},
+    }
 
 
 @contextmanager
@@ -33,12 +44,7 @@ def harness_load(
         journeys=JourneyWeights(**{name: int(name == "fresh") for name in JourneyWeights.model_fields}),
     )
     settings = {
-        "target": {
-            "base_url": target.base_url,
-            "token": "demo-token",
-            "organization_id": "org-1",
-            "actions": {"success": {"toolId": "a"}},
-        },
+        "target": target_settings(target),
         "load": plan.model_dump(exclude_none=True),
     }
     with tempfile.TemporaryDirectory(prefix="bench-") as temporary:

@@ -19,6 +19,7 @@ from tests.benchmarks.parts import (
     Document,
 )
 from tests.benchmarks.target import ROOT
+from tests.benchmarks.traces import LIMIT, VARIANTS, ratio
 
 PAGE = ROOT / "docs" / "performance.md"
 _PICTURES = "pictures"
@@ -118,6 +119,15 @@ def _open_loop_goals(part: Document | None) -> list[Goal]:
     return [Goal(*lag, f"{lag_ms:.2f} ms", lag_ms <= 1.5), Goal(*count, counts, all(map(is_exact, rounds)))]
 
 
+def _traces_goal(part: Document | None) -> Goal:
+    metric, limit = "traces of the slowest and failed runs: CPU per event relative to none", f"≤ {LIMIT:.2f}"
+    if part is None:
+        return Goal(metric, limit, "not measured", None)
+    paced, _ = part["cases"]
+    value = ratio(paced, "spans")
+    return Goal(metric, limit, f"{value:.3f}", value <= LIMIT)
+
+
 def is_exact(result: Document) -> bool:
     """Whether every due arrival was sent exactly once, and nothing else."""
     return (
@@ -191,6 +201,7 @@ def goals(documents: Documents) -> list[Goal]:
             "{:.1f} KB",
         ),
         *_open_loop_goals(get("open_loop")),
+        _traces_goal(get("traces")),
     ]
 
 
@@ -322,6 +333,21 @@ def _master_section(part: Document) -> str:
     )
 
 
+def _traces_section(part: Document) -> str:
+    names = {"without": "no traces", "traceparent": "the field traceparent", "spans": "the field and spans"}
+    rows = [
+        (
+            f"{case['rhythm']['tokens']} tokens, {'paced' if case['rhythm']['gap_us'] else 'at once'}",
+            names[variant],
+            f"{case['cpu_us_per_event'][variant]:.2f}",
+            f"{ratio(case, variant):.3f}",
+        )
+        for case in part["cases"]
+        for variant in VARIANTS
+    ]
+    return "### Traces: CPU time per event\n\n" + _table(("run", "load with", "CPU µs/event", "ratio"), rows)
+
+
 _SECTIONS: dict[str, Callable[[Document], str]] = {
     "blast": _blast_section,
     "chat_blast": _blast_section,
@@ -331,6 +357,7 @@ _SECTIONS: dict[str, Callable[[Document], str]] = {
     "memory": _memory_section,
     "open_loop": _open_loop_section,
     "master": _master_section,
+    "traces": _traces_section,
 }
 
 

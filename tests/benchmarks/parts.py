@@ -24,6 +24,7 @@ from tests.benchmarks.harness_load import harness_load
 from tests.benchmarks.master import RHYTHM as MASTER_RHYTHM
 from tests.benchmarks.master import RUNS, measure_master
 from tests.benchmarks.target import Rhythm, Target, cores, running_target
+from tests.benchmarks.traces import PACED_RUNS, SHORT_RUNS, measure_traces
 
 Document = dict[str, Any]
 FORMAT = 1  # of the documents; those of a different format are ignored
@@ -302,6 +303,16 @@ def master(effort: Effort) -> Document:
         return {"rhythm": asdict(MASTER_RHYTHM), "target": target.kind, "runs": runs}
 
 
+def traces(effort: Effort) -> Document:
+    """The CPU time per event with and without traces."""
+    cases = []
+    for rhythm in (PACED_RUNS, SHORT_RUNS):
+        with running_target(rhythm, core=cores()[0]) as target:
+            cases.append(measure_traces(target, rounds=10 * effort.repeats))
+            log(f"traces: {cases[-1]}")
+    return {"target": target.kind, "cases": cases}
+
+
 #: In the order of measurement.
 PARTS: dict[str, Callable[[Effort], Document]] = {
     "blast": blast,
@@ -311,6 +322,7 @@ PARTS: dict[str, Callable[[Effort], Document]] = {
     "memory": memory,
     "open_loop": open_loop,
     "master": master,
+    "traces": traces,
     "ladder": ladder,
 }
 QUICK_PARTS = ("blast", "cpu", "ttft", "open_loop", "ladder")

@@ -108,6 +108,16 @@ DOCUMENTS: dict[str, Any] = {
         ],
         "machine": MACHINE,
     },
+    "traces": {
+        "cases": [
+            {
+                "rhythm": {"tokens": tokens, "gap_us": gap_us},
+                "cpu_us_per_event": {"without": 10.0, "traceparent": 10.1, "spans": 10.3},
+            }
+            for tokens, gap_us in ((100, 5_000), (20, 0))
+        ],
+        "machine": MACHINE,
+    },
 }
 
 
@@ -122,6 +132,7 @@ def test_goals_at_their_limit_are_met() -> None:
         ("≤ 11 KB", "11.0 KB", True),
         ("≤ 1.5 ms", "1.50 ms", True),
         ("exact", "5000 of 5000 (0 misplaced), 5000 of 5000 (0 misplaced)", True),
+        ("≤ 1.03", "1.030", True),
     ]
 
 
@@ -177,6 +188,14 @@ def test_just_beyond_the_limit_is_missed(
     assert [goal.measured for goal in missed_after(name, number, **values)] == measured
 
 
+def test_traces_that_cost_more_miss_the_goal() -> None:
+    documents = copy.deepcopy(DOCUMENTS)
+    documents["traces"]["cases"][0]["cpu_us_per_event"]["spans"] = 10.31
+    (missed,) = [goal for goal in goals(documents) if not goal.met]
+    assert missed.measured == "1.031"
+    assert "| 100 tokens, paced | the field and spans | 10.31 | 1.031 |" in page.page(documents)
+
+
 def test_a_ladder_on_which_ours_sustains_nothing() -> None:
     documents = {"ladder": {**DOCUMENTS["ladder"], "held": {OURS.name: None, FAST_HTTP_USER.name: 2000}}}
     (goal,) = [goal for goal in goals(documents) if goal.met is not None]
@@ -192,7 +211,7 @@ def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: 
     text = file.read_text()
     assert text.startswith(
         f"# Head\n\n{page.BEGIN}\nMeasured (blast, chat blast, ladder, cpu, ttft, memory, open loop, "
-        "master): 2025-01-02"
+        "master, traces): 2025-01-02"
     )
     assert text.endswith(f"{page.END}\n\nTail\n")
     assert "old" not in text

@@ -88,11 +88,12 @@ SHORTER = {
 }
 #: Tested in tests/browser/test_live_page.py, tests/browser/test_foreign_pages.py, tests/load/web/test_routes.py,
 #: tests/load/journeys/test_custom.py, tests/deploy/test_processes.py, tests/commands/test_ab.py,
-#: tests/commands/test_trend.py and tests/integration/test_newcomer.py.
+#: tests/commands/test_trend.py, tests/export/test_live_push.py and tests/integration/test_newcomer.py.
 ELSEWHERE = {
     "harness ab --target URL --against URL",
     "harness ab --target http://localhost:8001 --against http://localhost:8000 --rate 10",
     "harness check --target http://localhost:8000 --profile openai-chat --model MODEL",
+    "harness load --rate 5 --otlp-traces-endpoint http://localhost:4318",
     "harness load --web",
     "harness load --workers 8 --rate 800",
     "harness load --web --web-host 0.0.0.0 --web-login",

@@ -33,6 +33,7 @@ FORMS = {
     "target.replicas": '["http://a", "http://b"]',
     "target.profile": "openai-chat",
     "export.otlp_endpoint": "http://h:4318",
+    "export.otlp_traces_endpoint": "http://h:4318",
     "load.ramp": "1:2:5s",
     "load.steps": "1:5s",
     "load.spike": "1:2:1s:1s",

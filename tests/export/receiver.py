@@ -1,4 +1,4 @@
-"""A collector on loopback that keeps the metrics it receives, decoded from OTLP protobuf."""
+"""A collector on loopback that keeps the metrics and traces it receives, decoded from OTLP protobuf."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
 @dataclass
 class Received:
-    """Received requests. status: HTTP status of the next responses."""
+    """Received requests, with metrics and with traces. status: HTTP status of the next responses."""
 
     url: str = ""
     status: int = 200
     requests: list[Any] = field(default_factory=list)
+    traces: list[Any] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -33,6 +35,21 @@ class Received:
         """The resource attributes."""
         (resource,) = self.requests[number].resource_metrics
         return {one.key: one.value.string_value for one in resource.resource.attributes}
+
+    def spans(self) -> list[Any]:
+        """The spans of all requests, in their order."""
+        return [
+            span
+            for request in self.traces
+            for resource in request.resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+        ]
+
+
+def attributes(holder: Any) -> dict[str, Any]:
+    """Attributes of a span or a resource, each with its value's own type."""
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in holder.attributes}
 
 
 def labels(point: Any) -> dict[str, str]:
@@ -52,7 +69,9 @@ def collector() -> Iterator[Received]:
                 body = gzip.decompress(body)
             received.headers.append(dict(self.headers))
             received.paths.append(self.path)
-            if received.status == 200:
+            if received.status == 200 and self.path.endswith("/v1/traces"):
+                received.traces.append(ExportTraceServiceRequest.FromString(body))
+            elif received.status == 200:
                 received.requests.append(ExportMetricsServiceRequest.FromString(body))
             self.send_response(received.status)
             self.send_header("Content-Length", "0")

@@ -35,13 +35,15 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     return made
 
 
+@pytest.mark.parametrize("setting", ["otlp_endpoint", "otlp_traces_endpoint"])
 @pytest.mark.parametrize(
     "url", ["http://localhost:4318", "https://otlp.example/tenant/v1/metrics", "http://[::1]:4318/"]
 )
-def test_urls_are_taken_as_they_are(url: str) -> None:
-    assert load_settings(None, {"export": {"otlp_endpoint": url}}).export.otlp_endpoint == url
+def test_urls_are_taken_as_they_are(url: str, setting: str) -> None:
+    assert getattr(load_settings(None, {"export": {setting: url}}).export, setting) == url
 
 
+@pytest.mark.parametrize("setting", ["otlp_endpoint", "otlp_traces_endpoint"])
 @pytest.mark.parametrize(
     "url",
     [
@@ -54,9 +56,22 @@ def test_urls_are_taken_as_they_are(url: str) -> None:
         "http://h#x",
     ],
 )
-def test_an_invalid_url_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"export\.otlp_endpoint.*OTEL_EXPORTER_OTLP_HEADERS"):
-        load_settings(None, {"export": {"otlp_endpoint": url}})
+def test_an_invalid_url_is_refused(url: str, setting: str) -> None:
+    with pytest.raises(SettingsError, match=rf"export\.{setting}.*OTEL_EXPORTER_OTLP_HEADERS"):
+        load_settings(None, {"export": {setting: url}})
+
+
+@pytest.mark.parametrize(("share", "value"), [("0", 0.0), ("5%", 0.05), (1, 1.0)])
+def test_a_share_of_traces_may_be_none_or_all(share: str | int, value: float) -> None:
+    assert load_settings(None, {"export": {"trace_share": share}}).export.trace_share == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("trace_share", 1.1), ("trace_share", -0.1), ("genai_conventions", "1.0")]
+)
+def test_other_settings_of_traces_are_refused(name: str, value: object) -> None:
+    with pytest.raises(SettingsError, match=f"export.{name}"):
+        load_settings(None, {"export": {name: value}})
 
 
 def test_the_option_wins_over_the_variable_and_this_over_the_file(
@@ -71,11 +86,18 @@ def test_the_option_wins_over_the_variable_and_this_over_the_file(
     assert given == [None, "http://file:1", "http://variable:1", "http://option:1"]
 
 
+@pytest.mark.parametrize(
+    ("option", "module"),
+    [
+        ("--otlp-endpoint", "opentelemetry.sdk.metrics.export"),
+        ("--otlp-traces-endpoint", "opentelemetry.sdk.trace"),
+    ],
+)
 def test_without_the_packages_nothing_is_started(
-    given: list[str | None], monkeypatch: pytest.MonkeyPatch
+    given: list[str | None], monkeypatch: pytest.MonkeyPatch, option: str, module: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.metrics.export", None)
-    result = CliRunner().invoke(main, ["load", "--otlp-endpoint", "http://localhost:4318"])
+    monkeypatch.setitem(sys.modules, module, None)
+    result = CliRunner().invoke(main, ["load", option, "http://localhost:4318"])
     assert (result.exit_code, given) == (2, [])
     assert result.stderr.startswith("harness: OpenTelemetry needs packages that are not installed")
     assert "pip install 'agent-run-harness[otel]'" in result.stderr

@@ -1,4 +1,4 @@
-"""A load with Locust's monkey patching pushes the numbers of its results file to a collector."""
+"""A load with Locust's monkey patching pushes the numbers of its results file, and traces, to a collector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from harness.results.ledger import ENDINGS
 from harness.results.reader import Results
-from tests.export.receiver import Received, collector, labels
+from tests.export.receiver import Received, attributes, collector, labels
 from tests.forked import embedded_server
 from tests.integration.commands import assert_one_sentence, demo_settings, harness
 from tests.ports import free_port
@@ -23,7 +23,7 @@ def load(folder: Path, received: Received, *options: str, **variables: str) -> s
         demo_settings(folder, base_url)
         done = harness(
             *("load", "--rate", "10", "--duration", "3s", "--out", "out"),
-            *("--otlp-endpoint", received.url, *options),
+            *("--otlp-endpoint", received.url, "--otlp-traces-endpoint", received.url, *options),
             folder=folder,
             variables={"OTEL_METRIC_EXPORT_INTERVAL": "500", "OTEL_EXPORTER_OTLP_TIMEOUT": "2", **variables},
         )
@@ -57,6 +57,23 @@ def final_is_what_the_file_says(received: Received, path: Path) -> None:
         assert results.ledger().scheduled > 20
 
 
+def the_slowest_and_the_failed_have_traces(received: Received, path: Path) -> None:
+    """Every span of a request has the trace id of a row, and hangs below the span of its journey."""
+    spans = received.spans()
+    roots = {span.span_id: span for span in spans if not span.parent_span_id}
+    requests = [span for span in spans if span.parent_span_id in roots]
+    assert {roots[span.parent_span_id].trace_id == span.trace_id for span in requests} == {True}
+    sent = {span.trace_id.hex() for span in requests}
+    with Results(path) as results:
+        rows = list(results.streams())
+        wanted = {row.trace_id for row in results.longest_streams(10)}
+    wanted |= {row.trace_id for row in rows if row.reason is not None}
+    assert wanted <= sent <= {row.trace_id for row in rows}
+    assert {attributes(roots[span.parent_span_id])["agent.run.worker"] for span in requests} == {
+        row.worker for row in rows
+    }
+
+
 def scheduled(received: Received, number: int) -> int:
     family = received.metrics(number).get("agent.run.streams.scheduled")
     return 0 if family is None else sum(one.as_int for one in family.sum.data_points)
@@ -71,6 +88,7 @@ def test_the_last_push_equals_the_results_file(tmp_path: Path, options: list[str
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
     final_is_what_the_file_says(received, tmp_path / "out" / "results.sqlite")
+    the_slowest_and_the_failed_have_traces(received, tmp_path / "out" / "results.sqlite")
 
 
 def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
@@ -78,6 +96,7 @@ def test_a_collector_that_refuses_costs_no_results(tmp_path: Path) -> None:
         received.status = 400
         log = load(tmp_path, received)
     assert "the final metrics did not reach" in log
+    assert "traces did not reach" in log
     assert "the test continues" in log
     with Results(tmp_path / "out" / "results.sqlite") as results:
         assert results.ledger().adds_up

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -161,7 +160,7 @@ class MasterLink:
         ramp_s = (len(workers) - 1) / runner.spawn_rate if runner.spawn_rate else 0.0
         start_wall_ns = RUN_CLOCK.wall_ns() + int((_START_AFTER_S + ramp_s) * 1e9)
         load = settings.load
-        plan = LoadPlan(uuid.uuid4().hex, start_wall_ns, load, None, settings.objectives)
+        plan = LoadPlan.of(settings, start_wall_ns, None)
         self._deduplicator = Deduplicator(plan.test, self._deliver)
         self._participants = set(workers)
         self._drained = set()

@@ -29,7 +29,9 @@ from harness.load.journeys.stream_handle import StreamCheck, StreamHandle
 from harness.load.journeys.trace import JourneyTrace
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
+from harness.load.stats.trace_sampler import TraceSampler
 from harness.protocol.request import HttpRequest
+from harness.protocol.traceparent import new_trace_id
 from harness.transport.gevent_client import GeventClient
 from harness.transport.receiver import Cut, CutHow, Pace
 
@@ -49,6 +51,7 @@ class StreamRunner:
     moments of a run in flight. wait_for_stop: waits for this time in seconds, less if the test is being stopped.
     is_traced: whether requests have a traceparent field, all with one trace id: make a new runner for each journey.
     excuses: whether an exchange failed for a reason that says nothing about a rule.
+    sampler: gets the journey's spans; then call `end`.
     `refused` is set when a connection is refused.
     """
 
@@ -66,6 +69,7 @@ class StreamRunner:
         wait_for_stop: Callable[[float], object] = gevent.sleep,
         is_traced: bool = True,
         excuses: Callable[[Exchange], bool] = lambda _: False,
+        sampler: TraceSampler | None = None,
     ) -> None:
         self.target = target
         self.refused = False
@@ -73,13 +77,20 @@ class StreamRunner:
         self.moments = RandomMoments(self.rng, run_times)
         self.collector = collector
         self._client = client
-        self._trace = JourneyTrace() if is_traced else None
+        trace_id = new_trace_id()
+        self._trace = JourneyTrace(trace_id) if is_traced else None
+        self._spans = None if sampler is None else sampler.begin(trace_id)
         self._stopping = stopping
         self._wait_for_stop = wait_for_stop
         self._cpu_yield = cpu_yield or CpuYield()
         self._may_yield = True
         self._excuses = excuses
         self._run_lengths = {} if run_lengths is None else run_lengths
+
+    def end(self) -> None:
+        """The journey is over: nothing of it is sent any more."""
+        if self._spans is not None:
+            self._spans.end()
 
     def pause(self, seconds: float) -> bool:
         """Wait as a user does between two requests. False if the test is being stopped: then nothing should start."""
@@ -132,6 +143,9 @@ class StreamRunner:
         What comes before a new run is sent here. Raises NotStartedError if it does not get what the run needs.
         """
         stream = self.collector.schedule(journey, step, intended_ns)
+        if self._spans is not None:
+            self._spans.scheduled += 1
+            stream.spans = self._spans
         label = f"{journey}: {step.name}"
         if isinstance(request, NewRun):
             began_ns = time.monotonic_ns()
@@ -155,7 +169,10 @@ class StreamRunner:
             live = self._client.open(self._traced(creation), f"{label}, {BEFORE_A_RUN}")
             handle = StreamHandle(stream, live, _no_check)
             try:
-                values |= self.target.kept(self.execute(handle, ends_stream=False))
+                answer = self.execute(handle, ends_stream=False)
+                values |= self.target.kept(answer)
+                if self._spans is not None:
+                    self._spans.add_request(answer)
             except CreationError as reason:
                 self._record_end(handle)
                 self.finalize(handle)

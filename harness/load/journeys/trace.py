@@ -9,12 +9,12 @@ _OURS = f"the harness's {FIELD}"  # no placeholder has such a name
 
 
 class JourneyTrace:
-    """Adds the trace id of one journey to its requests."""
+    """Adds the trace id of one journey to its requests. trace_id: a new one by default."""
 
     __slots__ = ("_trace_id",)
 
-    def __init__(self) -> None:
-        self._trace_id = new_trace_id()
+    def __init__(self, trace_id: str | None = None) -> None:
+        self._trace_id = trace_id or new_trace_id()
 
     def of(self, request: HttpRequest) -> HttpRequest:
         """The request with a new parent id. A traceparent from somewhere else, such as target.headers, stays.

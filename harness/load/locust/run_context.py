@@ -26,6 +26,7 @@ from harness.load.schedule.plan import LoadPlan
 from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.process_monitor import ProcessMonitor
 from harness.load.stats.stats_batch import StatsBatch
+from harness.load.stats.trace_sampler import TraceSampler
 from harness.transport.gevent_client import GeventClient
 
 _LOCUST_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
@@ -61,6 +62,17 @@ class RunContext:
         self.arrivals_finished = arrivals_finished
         self.target = Target(settings)
         self.monitor = ProcessMonitor(worker, lambda: self.collector.open_streams)
+        redact = Redactor(settings.secrets())
+        self._sampler = (
+            None
+            if plan.trace_share is None
+            else TraceSampler(
+                plan.trace_share,
+                measured_from=plan.measured_from,
+                address=settings.target.base_url or "",
+                redact=redact,
+            )
+        )
         objectives = parse_objectives(settings.objectives)
         self.collector = Collector(
             worker,
@@ -77,7 +89,7 @@ class RunContext:
         self._restart = (
             None if moment is None else RestartWatch(moment, settings.budgets.restart, self.stream_runner)
         )
-        self._shown_path = Redactor(settings.secrets()).sentence(settings.target.path)
+        self._shown_path = redact.sentence(settings.target.path)
         self.stopping = Event()
         self.test = plan.test
         self._environment = environment
@@ -107,10 +119,12 @@ class RunContext:
         if self.pacer is not None:
             self.pacer.kill()  # records what is still in flight
         self.collector.close()
+        if self._sampler is not None:
+            self._sampler.close()
         self._client.close()
 
     def stream_runner(self) -> StreamRunner:
-        """A runner for one user or one arrival."""
+        """A runner for one journey. Call its `end`."""
         return StreamRunner(
             self._client,
             self.target,
@@ -122,11 +136,14 @@ class RunContext:
             cpu_yield=self._cpu_yield,
             wait_for_stop=self.stopping.wait,
             is_traced=self.settings.load.traceparent,
+            sampler=self._sampler,
             **({} if self._restart is None else {"excuses": self._restart.excuses}),
         )
 
     def _report_to(self, batch: StatsBatch) -> None:
         self.monitor.report_to(batch)
+        if self._sampler is not None:
+            self._sampler.report_to(batch)
         if self._restart is not None:
             self._restart.report_to(batch)
 

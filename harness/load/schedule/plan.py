@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +10,13 @@ from itertools import accumulate
 from typing import Any, Self
 
 from harness.config.load_settings import LoadSettings
+from harness.config.settings import Settings
 from harness.load.schedule.random_blocks import BLOCK_SIZE, JOURNEYS, RandomBlocks
+
+
+def first_measured_second(start_wall_ns: int, warmup_s: float) -> int:
+    """The first whole epoch second after the warm-up of a load that begins at this moment, epoch ns."""
+    return -(-(start_wall_ns + round(warmup_s * 1e9)) // 1_000_000_000)
 
 
 class JourneyMix:
@@ -62,7 +69,8 @@ class LoadPlan:
 
     test: the test's id, in every message about it. start_wall_ns: the schedule's zero, epoch ns. load, objectives:
     the settings of the process that started the test; they override the worker's own. share: None if the worker
-    joined too late to have one.
+    joined too late to have one. trace_share: the share of journeys whose traces are exported, beside the slowest and
+    the failed; None if none are.
     """
 
     test: str
@@ -70,6 +78,25 @@ class LoadPlan:
     load: LoadSettings
     share: WorkerShare | None
     objectives: Mapping[str, float] = field(default_factory=dict)
+    trace_share: float | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, start_wall_ns: int, share: WorkerShare | None) -> Self:
+        """The plan of a new test."""
+        export = settings.export
+        return cls(
+            uuid.uuid4().hex,
+            start_wall_ns,
+            settings.load,
+            share,
+            settings.objectives,
+            None if export.otlp_traces_endpoint is None else export.trace_share,
+        )
+
+    @property
+    def measured_from(self) -> int:
+        """The first epoch second that counts: a whole one, after the warm-up."""
+        return first_measured_second(self.start_wall_ns, self.load.warmup)
 
     def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
         """The plan as a message to the workers. Their order decides their shares."""
@@ -79,6 +106,7 @@ class LoadPlan:
             "load": self.load.to_message(),
             "objectives": dict(self.objectives),
             "workers": list(workers),
+            "trace_share": self.trace_share,
         }
 
     @classmethod
@@ -90,4 +118,5 @@ class LoadPlan:
         workers = message["workers"]
         share = WorkerShare(workers.index(worker), len(workers)) if worker in workers else None
         load = LoadSettings.from_message(message["load"])
-        return cls(message["test"], message["start_wall_ns"], load, share, message["objectives"])
+        objectives, trace_share = message["objectives"], message["trace_share"]
+        return cls(message["test"], message["start_wall_ns"], load, share, objectives, trace_share)

@@ -16,6 +16,7 @@ from harness.contract.exchange import Exchange
 from harness.contract.finding import Finding
 from harness.formatting import visible
 from harness.gate.goodput import is_good, limits_of
+from harness.load.stats.journey_spans import JourneySpans
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import (
     StreamMeasurement,
@@ -50,7 +51,7 @@ class PendingStream:
 
     exchange: what was exchanged, also if the stream was stopped. reason: why it failed, in full. kind: the reason
     without details of the single stream. was_checked: its findings are known. harness_fault: a fault of the harness
-    kept it from being checked; then reason and kind describe that fault.
+    kept it from being checked; then reason and kind describe that fault. spans: those of its journey, if there are any.
     """
 
     journey: str
@@ -65,6 +66,7 @@ class PendingStream:
     kind: str | None = None
     was_checked: bool = False
     harness_fault: bool = False
+    spans: JourneySpans | None = None
 
     @property
     def is_judged(self) -> bool:
@@ -225,7 +227,7 @@ class Collector:
             self._record_findings(stream, exchange, outcome, findings)
         else:
             self._record_fault(stream, fault)
-        self._batch.rows.append(self._row(stream, exchange, outcome))
+        self._add_row(stream, exchange, outcome)
         self._on_finalized(stream)
 
     def _record_fault(self, stream: PendingStream, fault: str) -> None:
@@ -289,6 +291,18 @@ class Collector:
                 )
             )
 
+    def _add_row(self, stream: PendingStream, exchange: Exchange | None, outcome: str) -> None:
+        row = self._row(stream, exchange, outcome)
+        self._batch.rows.append(row)
+        if stream.spans is not None:
+            stream.spans.add(
+                stream.step,
+                exchange,
+                row,
+                kind=stream.kind,
+                cancel_ms=stream.measured.values.get("cancel_ms"),
+            )
+
     def _row(self, stream: PendingStream, exchange: Exchange | None, outcome: str) -> StreamRecord:
         measured = stream.measured
         value = measured.values.get
@@ -350,7 +364,7 @@ class Collector:
             self._batch.ledger[second, stream.journey, "in flight"] += 1
             if stream.exchange is not None:
                 self._measure(stream, stream.exchange, "in flight")
-            self._batch.rows.append(self._row(stream, stream.exchange, "in flight"))
+            self._add_row(stream, stream.exchange, "in flight")
 
     def _finalize_unchecked(self, stream: PendingStream) -> None:
         """Record an ended stream that no rule has checked: in no rate, unless its outcome makes it a failure."""
@@ -363,7 +377,7 @@ class Collector:
             self.finalize(stream, [])
             return
         del self._unchecked[id(stream)]
-        self._batch.rows.append(self._row(stream, exchange, outcome))
+        self._add_row(stream, exchange, outcome)
         self._on_finalized(stream)
 
     def take(self) -> StatsBatch:

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-from gevent.monkey import get_original
+from typing import Protocol
 
 from harness.export.load_families import load_families
 from harness.export.metric_families import Family
 from harness.load.stats.live import LiveStats
+from harness.load.stats.push_thread import PushThread
 from harness.load.stats.stats_batch import StatsBatch
 
 _LAST_PUSH_S = 25.0
@@ -64,11 +63,7 @@ class OtlpPush:
         self._sender = sender
         self._idle = True
         self._arrived = False
-        # Unpatched: both sides of the queue and the lock are native threads.
-        self._queue: Any = get_original("queue", "SimpleQueue")()
-        self._finished: Any = get_original("_thread", "allocate_lock")()
-        self._finished.acquire()
-        get_original("_thread", "start_new_thread")(self._push_all, ())
+        self._thread: PushThread[list[Family]] = PushThread(self._push, sender.close)
 
     def started(self, start_wall_ns: int, measured_from: int | None) -> None:
         """See Listener."""
@@ -83,14 +78,13 @@ class OtlpPush:
         if self._idle and self._clock() - self._pushed_at >= self._every_s:
             self._pushed_at = self._clock()
             self._idle = False
-            self._queue.put(self._families())
+            self._thread.put(self._families())
 
     def close(self, state: str, lost: Sequence[str]) -> None:  # noqa: ARG002 - Listener
         """Push the final metrics and wait for the push, at most 25 s."""
-        self._queue.put(self._families())
-        self._queue.put(None)
+        self._thread.put(self._families())
         url = self._sender.url
-        if not self._finished.acquire(timeout=_LAST_PUSH_S):
+        if not self._thread.finish(_LAST_PUSH_S):
             self.problem = f"the final metrics did not reach {url} within {_LAST_PUSH_S:g} s"
         elif not self._arrived:
             self.problem = f"the final metrics did not reach {url}"
@@ -104,16 +98,7 @@ class OtlpPush:
     def _families(self) -> list[Family]:
         return load_families(self._live, self._target)
 
-    def _push_all(self) -> None:
-        try:
-            while (families := self._queue.get()) is not None:
-                self._arrived = self._push(families)
-                self._idle = True
-            self._sender.close()
-        finally:
-            self._finished.release()
-
-    def _push(self, families: list[Family]) -> bool:
+    def _push(self, families: list[Family]) -> None:
         try:
             arrived = self._sender.push(families)
         except Exception:
@@ -126,4 +111,5 @@ class OtlpPush:
                 "metrics did not reach %s; the test continues and later pushes are still tried",
                 self._sender.url,
             )
-        return arrived
+        self._arrived = arrived
+        self._idle = True

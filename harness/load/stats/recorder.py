@@ -18,6 +18,7 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from harness.errors import SettingsError
+from harness.load.schedule.plan import first_measured_second
 from harness.load.stats.live import receive_reader, receive_stamp
 from harness.load.stats.run_totals import RunTotals
 from harness.load.stats.stats_batch import StatsBatch
@@ -99,7 +100,7 @@ class ResultsRecorder:
         """The load begins at this moment, epoch ns. It counts from the first whole second after the warm-up."""
         measured_from = None
         if warmup_s > 0:
-            measured_from = -(-(start_wall_ns + round(warmup_s * 1e9)) // 1_000_000_000)
+            measured_from = first_measured_second(start_wall_ns, warmup_s)
             self._in_thread(self._set_manifest, {"measured_from": measured_from, "warmup_s": warmup_s})
         self._notify_all(lambda listener: listener.started(start_wall_ns, measured_from))
 

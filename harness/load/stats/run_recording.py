@@ -13,6 +13,7 @@ from harness.config.settings import Settings
 from harness.contract.evidence.redaction import Redactor
 from harness.exit_codes import ABORTED
 from harness.export.otel import Pusher, interval_s
+from harness.export.otel_traces import TracePusher
 from harness.gate.expressions import parse_abort_condition
 from harness.gate.objective import parse_objectives
 from harness.load.restarts.moment import RESTART
@@ -20,6 +21,7 @@ from harness.load.restarts.server_restart import ServerRestart
 from harness.load.stats.abort_watch import AbortWatch
 from harness.load.stats.live import LiveStats, SnapshotDocument
 from harness.load.stats.otlp_push import OtlpPush
+from harness.load.stats.otlp_traces import OtlpTraces
 from harness.load.stats.recorder import ResultsRecorder
 from harness.load.stats.scrape import Scraper
 from harness.load.stats.stats_batch import StatsBatch
@@ -69,7 +71,7 @@ class RunRecording:
         self._warmup_s = settings.load.warmup
         self._collect_batches = collect
         self.live = None if publish is None else _live_stats(settings, path, publish, users, lasts_s)
-        self._pushes = list(_otlp_push(settings))
+        self._pushes = list(_otlp_pushes(settings))
         self._recorder = ResultsRecorder(
             path,
             manifest_at_start(settings.document(), Redactor(settings.secrets()).own_value(sys.argv)),
@@ -176,12 +178,15 @@ def _live_stats(
     )
 
 
-def _otlp_push(settings: Settings) -> Iterator[OtlpPush]:
-    """The push to an OpenTelemetry collector, if one is configured. Raises ResultsError."""
-    if settings.export.otlp_endpoint is not None:
+def _otlp_pushes(settings: Settings) -> Iterator[OtlpPush | OtlpTraces]:
+    """What is sent to an OpenTelemetry collector, if one is configured. Raises ResultsError."""
+    export = settings.export
+    if export.otlp_endpoint is not None:
         yield OtlpPush(
-            Pusher(settings.export.otlp_endpoint, time.time_ns()),
+            Pusher(export.otlp_endpoint, time.time_ns()),
             target=settings.target.base_url or "",
             has_warmup=settings.load.warmup > 0,
             every_s=interval_s(),
         )
+    if export.otlp_traces_endpoint is not None:
+        yield OtlpTraces(TracePusher(export.otlp_traces_endpoint, export.genai_conventions))

@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import numpy.typing as npt
 
+from harness.export.trace_records import TraceRecord
 from harness.results.histogram import Histogram
 from harness.results.rate_counts import counters_of
 from harness.results.records import ProcessRecord, ScrapeRecord, StreamRecord, ViolationRecord
@@ -35,10 +36,11 @@ class StatsBatch:
     - faults: reason of a harness fault, as in the stream's row.
     - restart: runs that a restart of the server affected, by the names of RestartCost. lost_at: epoch ns of a process's
       first connection that was lost at a restart.
-    - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python".
+    - totals: "tokens", "coalesced_tokens", "reads_stamped", "reads_unstamped"; "reads_native", "reads_python";
+      "traces_left_out".
 
     open: streams in flight by journey when the batch was taken; None from a process without users.
-    histograms: by metric, journey and second.
+    histograms: by metric, journey and second. traces: for a collector, not for the results file.
     """
 
     ledger: Counter[tuple[int, str, str]] = field(default_factory=Counter)
@@ -57,6 +59,7 @@ class StatsBatch:
     histograms: dict[tuple[str, str, int], Histogram] = field(default_factory=dict)
     processes: list[ProcessRecord] = field(default_factory=list)
     scrapes: list[ScrapeRecord] = field(default_factory=list)
+    traces: list[TraceRecord] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         # A change of `open` alone cannot happen: the ledger changes with it.
@@ -106,6 +109,7 @@ class StatsBatch:
             "processes": [asdict(row) for row in self.processes],
             "scrapes": [asdict(row) for row in self.scrapes],
             "examples": [asdict(example) for example in self.examples],
+            "traces": [trace.to_message() for trace in self.traces],
         }
         return {
             "content": json.dumps(content),
@@ -123,6 +127,7 @@ class StatsBatch:
             processes=[ProcessRecord(**row) for row in content["processes"]],
             scrapes=[ScrapeRecord(**row) for row in content["scrapes"]],
             examples=[ViolationRecord(**example) for example in content["examples"]],
+            traces=[TraceRecord.from_message(trace) for trace in content["traces"]],
             histograms={
                 (metric, journey, second): Histogram.from_bytes(counts)
                 for metric, journey, second, counts in message["histograms"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgpack
 import pytest
 
+from harness.export.trace_records import SpanRecord, TraceRecord
 from harness.load.stats.stats_batch import StatsBatch
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
@@ -27,6 +28,18 @@ ROW = StreamRecord(
 )
 
 
+SPAN = SpanRecord(
+    name="stream run",
+    span_id="b7ad6b7169203331",
+    parent_id="b7ad6b7169203332",
+    start_ns=1,
+    end_ns=2**62,
+    error="a\ud800b",
+    attributes={"a": 1, "b": "x", "c": 1.5, "d": True},
+    moments={"sent": 2},
+)
+
+
 def everything() -> StatsBatch:
     batch = StatsBatch(
         ledger=Counter({(1, "fresh", "scheduled"): 3, (1, "fresh", "done"): 2}),
@@ -40,6 +53,7 @@ def everything() -> StatsBatch:
         rows=[ROW],
         examples=[ViolationRecord(requirement="ids.unique", journey="fresh", at_ns=1, detail="\udfff")],
         processes=[ProcessRecord(worker="w", second=1, cpu=0.5, rss_bytes=9, open_streams=1)],
+        traces=[TraceRecord("0af7651916cd43dd8448eb211c80319c", (SPAN,))],
     )
     batch.record("ttft_ms", "fresh", 1, 1.5)
     batch.count_rates(1, "fresh", judged=True, run=True, good=True)
@@ -60,6 +74,7 @@ def test_it_survives_the_message() -> None:
         "rate_counts",
         "open",
         "processes",
+        "traces",
     )
     for part in parts:
         assert getattr(received, part) == getattr(sent, part), part
