@@ -37,7 +37,7 @@ def ensure_traces_installed() -> None:
 
 
 class _LastWords(logging.Filter):
-    """Keeps the exporter's last message, and lets none pass: that a collector is gone is reported once, not each time."""
+    """Keeps the exporter's last message and lets none pass: a collector that is gone is reported once."""
 
     text = ""
 

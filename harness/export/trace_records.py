@@ -16,8 +16,8 @@ class SpanRecord:
     """One span of a trace: what happened between two moments, epoch ns.
 
     span_id, parent_id: 16 hexadecimal digits; no parent_id in the first span of a trace. is_client: it is a request,
-    whose parent id is the span id. error: why it failed; None if it did not. moments: events in it, by
-    name. link: the trace id and parent id that the request had from somewhere else, in place of its own.
+    whose parent id is the span id. error: why it failed; None if it did not. moments: events in it, by name. link: the
+    trace id and parent id of a request whose traceparent field is not the harness's.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import uuid
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,8 +70,8 @@ class LoadPlan:
 
     test: the test's id, in every message about it. start_wall_ns: the schedule's zero, epoch ns. load, objectives:
     the settings of the process that started the test; they override the worker's own. share: None if the worker
-    joined too late to have one. trace_share: the share of journeys whose traces are exported, beside the slowest and
-    the failed; None if none are.
+    joined too late to have one. trace_share: the share of journeys whose traces are exported, in addition to the
+    slowest and the failed; None if none are.
     """
 
     test: str
@@ -94,9 +95,10 @@ class LoadPlan:
         )
 
     @property
-    def measured_from(self) -> int:
-        """The first epoch second that counts: a whole one, after the warm-up."""
-        return first_measured_second(self.start_wall_ns, self.load.warmup)
+    def measured_from(self) -> float:
+        """The first epoch second that counts: a whole one, after the warm-up; without one, all do."""
+        warmup_s = self.load.warmup
+        return first_measured_second(self.start_wall_ns, warmup_s) if warmup_s > 0 else -math.inf
 
     def to_message(self, workers: Sequence[str]) -> dict[str, Any]:
         """The plan as a message to the workers. Their order decides their shares."""
