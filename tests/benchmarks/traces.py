@@ -26,6 +26,9 @@ PACED_RUNS = Rhythm(tokens=100, first_token_us=20_000, gap_us=5_000)
 SHORT_RUNS = Rhythm(tokens=20)
 STREAMS = 200  # of a round, at the same time
 SHARE = 0.01  # the setting's default
+RATE = 100
+"""The journeys per second of the load that a round stands for: each 10 s have as many slowest ones at any rate."""
+
 LIMIT = 1.03
 """The most CPU time per event with traces, relative to that without them."""
 
@@ -40,7 +43,12 @@ class Load:
         self._target = LoadTarget(settings)
         self._events = STREAMS * (target.rhythm.tokens + 1)
         self._is_traced = variant != "without"
-        self._sampler = TraceSampler(SHARE, address=target.base_url) if variant == "spans" else None
+        self._now_s = 0.0
+        self._sampler = (
+            TraceSampler(SHARE, address=target.base_url, clock=lambda: self._now_s)
+            if variant == "spans"
+            else None
+        )
         self._collector = Collector(
             "benchmark",
             extra_stats=(lambda _: None) if self._sampler is None else self._sampler.report_to,
@@ -63,6 +71,7 @@ class Load:
         for _ in range(STREAMS):
             pool.spawn(self._journey)
         pool.join()
+        self._now_s += STREAMS / RATE
         batch = self._collector.take()
         batch.to_message()
         if batch.traces:

@@ -52,27 +52,44 @@ class RequestPart:
     cancel_ms: float | None = None
     output_tokens: int | None = None
 
-    @property
-    def elapsed_ms(self) -> float:
-        """From when it was due to its end."""
-        return max(0, self.timing.ended_ns - self.timing.intended_ns) / 1e6
-
 
 class JourneySpans:
     """Collects the parts of one journey.
 
     trace_id: the one that its requests have. on_end: called when the journey has ended and every stream of it was
-    added. scheduled: the number of its streams so far.
+    added. scheduled: the number of its streams so far. failure, kind: its first stream that failed, and why,
+    without details. duration_ms, ttft_ms,
+    age_ms: the longest of its streams that were due at measured_from_ns or later, epoch ns; negative without one. Only
+    what the end of the test cut off has an age.
     """
 
-    __slots__ = ("_is_over", "_on_end", "_seen", "left_out", "parts", "root_id", "scheduled", "trace_id")
+    __slots__ = (
+        "_is_over",
+        "_measured_from_ns",
+        "_on_end",
+        "_seen",
+        "age_ms",
+        "duration_ms",
+        "failure",
+        "kind",
+        "left_out",
+        "parts",
+        "scheduled",
+        "trace_id",
+        "ttft_ms",
+    )
 
-    def __init__(self, trace_id: str, on_end: Callable[[JourneySpans], None]) -> None:
+    def __init__(
+        self, trace_id: str, on_end: Callable[[JourneySpans], None], measured_from_ns: float
+    ) -> None:
         self.trace_id = trace_id
-        self.root_id = new_span_id()
         self.parts: list[RequestPart] = []
         self.scheduled = 0
         self.left_out = 0
+        self.failure: StreamRecord | None = None
+        self.kind: str | None = None
+        self.duration_ms = self.ttft_ms = self.age_ms = -1.0
+        self._measured_from_ns = measured_from_ns
         self._seen = 0
         self._is_over = False
         self._on_end = on_end
@@ -95,13 +112,25 @@ class JourneySpans:
         After a harness fault nothing of it is decoded.
         """
         self._seen += 1
+        if record.reason is not None and self.failure is None:
+            self.failure, self.kind = record, kind
         if exchange is not None:
+            if record.intended_ns >= self._measured_from_ns:
+                self._measure(record, exchange.timing)
             self._keep(
                 RequestPart(step, *_request(exchange), record.status, record)
                 if record.unjudged
                 else _decoded(step, exchange, record, kind, cancel_ms)
             )
         self._offer()
+
+    def _measure(self, record: StreamRecord, timing: Timing) -> None:
+        if record.duration_ms is not None and record.duration_ms > self.duration_ms:
+            self.duration_ms = record.duration_ms
+        if record.ttft_ms is not None and record.ttft_ms > self.ttft_ms:
+            self.ttft_ms = record.ttft_ms
+        if record.outcome == "in flight":
+            self.age_ms = max(self.age_ms, (timing.ended_ns - timing.intended_ns) / 1e6)
 
     def end(self) -> None:
         """The journey is over. Its last streams may be added later, when the test ends."""
@@ -121,10 +150,11 @@ class JourneySpans:
 
     def trace(self, address: str, shown: Callable[[str], str]) -> TraceRecord:
         """The trace of what was added, at least one part. address: base URL of the target. shown: masks secrets."""
-        spans = [span for part in self.parts for span in self._spans(part, address, shown)]
-        return TraceRecord(self.trace_id, (self._root(spans), *spans))
+        root_id = new_span_id()
+        spans = [span for part in self.parts for span in self._spans(part, root_id, address, shown)]
+        return TraceRecord(self.trace_id, (self._root(spans, root_id), *spans))
 
-    def _root(self, spans: list[SpanRecord]) -> SpanRecord:
+    def _root(self, spans: list[SpanRecord], root_id: str) -> SpanRecord:
         rows = [part.record for part in self.parts if part.record is not None]
         name = (parent(rows[0].journey) or rows[0].journey) if rows else ""
         attributes: dict[str, SpanValue] = {f"{PREFIX}journey": name, f"{PREFIX}streams": self.scheduled}
@@ -134,7 +164,7 @@ class JourneySpans:
             attributes[f"{PREFIX}streams.left_out"] = self.left_out
         return SpanRecord(
             name=f"journey {name}".rstrip(),
-            span_id=self.root_id,
+            span_id=root_id,
             parent_id=None,
             start_ns=min(span.start_ns for span in spans),
             end_ns=max(span.end_ns for span in spans),
@@ -142,7 +172,9 @@ class JourneySpans:
             attributes=attributes,
         )
 
-    def _spans(self, part: RequestPart, address: str, shown: Callable[[str], str]) -> Iterator[SpanRecord]:
+    def _spans(
+        self, part: RequestPart, root_id: str, address: str, shown: Callable[[str], str]
+    ) -> Iterator[SpanRecord]:
         """The span of a request, then those of what happened in it."""
         sent = ids_of(part.traceparent)
         is_ours = sent is not None and sent[0] == self.trace_id
@@ -151,7 +183,7 @@ class JourneySpans:
         yield SpanRecord(
             name="request before a run" if part.step is None else f"stream {part.step.name}",
             span_id=span_id,
-            parent_id=self.root_id,
+            parent_id=root_id,
             start_ns=to_wall_ns(timing.intended_ns),
             end_ns=to_wall_ns(max(timing.ended_ns, timing.intended_ns)),
             is_client=True,
