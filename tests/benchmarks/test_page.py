@@ -216,7 +216,7 @@ def test_the_page_shows_every_part_and_its_machine(tmp_path: Path, monkeypatch: 
     assert text.endswith(f"{page.END}\n\nTail\n")
     assert "old" not in text
     assert text.count("\n### ") == len(PARTS)
-    assert text.count("| met |") == 9
+    assert text.count("| met |") == 10
     assert "5.00 ms per second for each worker, and 0.20 ms for each stream" in text
     assert "one master bears 27 workers that send 100 streams per second each" in text
     assert "A processor, 2 cores, Linux 6, Python 3.11.7, locust 2.47.0; target in C." in text

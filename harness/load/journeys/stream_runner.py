@@ -31,7 +31,6 @@ from harness.load.stats.collector import Collector, PendingStream
 from harness.load.stats.stream_metrics import StreamStep
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.protocol.request import HttpRequest
-from harness.protocol.traceparent import new_trace_id
 from harness.transport.gevent_client import GeventClient
 from harness.transport.receiver import Cut, CutHow, Pace
 
@@ -77,9 +76,7 @@ class StreamRunner:
         self.moments = RandomMoments(self.rng, run_times)
         self.collector = collector
         self._client = client
-        trace_id = new_trace_id()
-        self._trace = JourneyTrace(trace_id) if is_traced else None
-        self._spans = None if sampler is None else sampler.begin(trace_id)
+        self._trace = JourneyTrace(is_sent=is_traced, sampler=sampler)
         self._stopping = stopping
         self._wait_for_stop = wait_for_stop
         self._cpu_yield = cpu_yield or CpuYield()
@@ -89,8 +86,7 @@ class StreamRunner:
 
     def end(self) -> None:
         """The journey is over: nothing of it is sent any more."""
-        if self._spans is not None:
-            self._spans.end()
+        self._trace.end()
 
     def pause(self, seconds: float) -> bool:
         """Wait as a user does between two requests. False if the test is being stopped: then nothing should start."""
@@ -143,36 +139,30 @@ class StreamRunner:
         What comes before a new run is sent here. Raises NotStartedError if it does not get what the run needs.
         """
         stream = self.collector.schedule(journey, step, intended_ns)
-        if self._spans is not None:
-            self._spans.scheduled += 1
-            stream.spans = self._spans
+        self._trace.scheduled(stream)
         label = f"{journey}: {step.name}"
         if isinstance(request, NewRun):
             began_ns = time.monotonic_ns()
             request = self._new_run(request, stream, label)
             if intended_ns is not None:  # the time that this took is not the run's
                 intended_ns += time.monotonic_ns() - began_ns
-        live = self._client.open(self._traced(request), label, intended_ns=intended_ns, cut=cut, pace=pace)
+        live = self._client.open(self._trace.of(request), label, intended_ns=intended_ns, cut=cut, pace=pace)
         handle = StreamHandle(stream, live, only_check or self.check_stream)
         if step.begins_run and only_check is None:
             handle.checks.append(check_delivery)
         return handle
-
-    def _traced(self, request: HttpRequest) -> HttpRequest:
-        return request if self._trace is None else self._trace.of(request)
 
     def _new_run(self, new: NewRun, stream: PendingStream, label: str) -> HttpRequest:
         """The request for a new run, after the request that some APIs need before it."""
         values = self.target.values(new.action)
         creation = self.target.creation(values)
         if creation is not None:
-            live = self._client.open(self._traced(creation), f"{label}, {BEFORE_A_RUN}")
+            live = self._client.open(self._trace.of(creation), f"{label}, {BEFORE_A_RUN}")
             handle = StreamHandle(stream, live, _no_check)
             try:
                 answer = self.execute(handle, ends_stream=False)
                 values |= self.target.kept(answer)
-                if self._spans is not None:
-                    self._spans.add_request(answer)
+                self._trace.add_request(answer)
             except CreationError as reason:
                 self._record_end(handle)
                 self.finalize(handle)

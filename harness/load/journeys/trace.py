@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from harness.contract.exchange import Exchange
+from harness.load.stats.collector import PendingStream
+from harness.load.stats.trace_sampler import TraceSampler
 from harness.protocol.request import HttpRequest
 from harness.protocol.traceparent import FIELD, new_trace_id, traceparent
 
@@ -9,18 +12,41 @@ _OURS = f"the harness's {FIELD}"  # no placeholder has such a name
 
 
 class JourneyTrace:
-    """Adds the trace id of one journey to its requests. trace_id: a new one by default."""
+    """Adds the trace id of one journey to its requests. is_sent: false to leave them as they are.
 
-    __slots__ = ("_trace_id",)
+    sampler: gets the journey's spans; then call `end`.
+    """
 
-    def __init__(self, trace_id: str | None = None) -> None:
-        self._trace_id = trace_id or new_trace_id()
+    __slots__ = ("_is_sent", "_spans", "_trace_id")
+
+    def __init__(self, *, is_sent: bool = True, sampler: TraceSampler | None = None) -> None:
+        self._trace_id = new_trace_id()
+        self._is_sent = is_sent
+        self._spans = None if sampler is None else sampler.begin(self._trace_id)
+
+    def scheduled(self, stream: PendingStream) -> None:
+        """A stream of the journey is due: its spans are the journey's."""
+        if self._spans is not None:
+            self._spans.scheduled += 1
+            stream.spans = self._spans
+
+    def add_request(self, answered: Exchange) -> None:
+        """Add a request before a run, which is no stream."""
+        if self._spans is not None:
+            self._spans.add_request(answered)
+
+    def end(self) -> None:
+        """The journey is over: nothing of it is sent any more."""
+        if self._spans is not None:
+            self._spans.end()
 
     def of(self, request: HttpRequest) -> HttpRequest:
         """The request with a new parent id. A traceparent from somewhere else, such as target.headers, stays.
 
         A request that was sent before, and is sent again, has one from here, which is replaced.
         """
+        if not self._is_sent:
+            return request
         sent = request.header(FIELD)
         if sent is not None and sent != request.values.get(_OURS):
             return request

@@ -148,7 +148,7 @@ class RestartWatch:
         if retry.over and not is_whole(
             run, retry, expect
         ):  # it joined: what it has missed is in the whole run
-            handle = self._read(runner, run)
+            handle = self._read(self._runner(), run)
         broken = {
             finding.requirement for finding in handle.stream.findings if finding.verdict is Verdict.FAIL
         }
@@ -163,6 +163,7 @@ class RestartWatch:
             runner.execute(handle)
         finally:
             runner.finalize(handle)
+            runner.end()
         return handle
 
 
