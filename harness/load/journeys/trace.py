@@ -31,7 +31,7 @@ class JourneyTrace:
             stream.spans = self._spans
 
     def add_request(self, answered: Exchange) -> None:
-        """Add a request before a run, which is no stream."""
+        """Add the request that some APIs need before a run."""
         if self._spans is not None:
             self._spans.add_request(answered)
 
