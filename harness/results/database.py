@@ -38,10 +38,14 @@ class ResultsDatabase:
         self._db.close()
 
     def rows(self, query: str, *parameters: SqlValue) -> Iterator[Row]:
-        """The rows of a query. Raises ResultsError."""
+        """The rows of a query, whose parameters are ?1, ?2 and so on. Raises ResultsError.
+
+        sqlite3 calls them named, and from Python 3.14 on takes named parameters from a mapping only.
+        """
         limit_work(self._db, self._size())
+        named = {str(number): value for number, value in enumerate(parameters, 1)}
         try:
-            cursor = self._db.execute(query, parameters)
+            cursor = self._db.execute(query, named)
             while (row := cursor.fetchone()) is not None:
                 yield row
         except SQLITE_PROBLEMS as problem:

@@ -165,7 +165,7 @@ class Results:
         grouped = (
             f"SELECT journey, step, reason, count(*) AS n FROM streams WHERE {is_failure} GROUP BY 1, 2, 3"  # noqa: S608 - our own text
         )
-        query = f"SELECT *, count(*) OVER () FROM ({grouped}) ORDER BY n DESC, journey, step, reason LIMIT ?"  # noqa: S608 - our own text
+        query = f"SELECT *, count(*) OVER () FROM ({grouped}) ORDER BY n DESC, journey, step, reason LIMIT ?1"  # noqa: S608 - our own text
         rows = list(self._database.rows(query, limit))
         return [FailureReason(*row) for *row, _ in rows], rows[0][-1] if rows else 0
 
@@ -393,7 +393,7 @@ class Results:
 
     def exchange(self, id: str) -> ExchangeRecord:  # noqa: A002 - the column's name
         """One recorded exchange. Raises ResultsError if there is none with this id."""
-        for row in self._exchanges("WHERE id = ?", id):
+        for row in self._exchanges("WHERE id = ?1", id):
             return row
         raise ResultsError(f"{self.path}: no exchange with the id {id!r}")
 
