@@ -25,7 +25,7 @@ COUNTERS = {
 class RateCounts:
     """Numbers of streams by counter, as COUNTERS describes them.
 
-    Streams that a harness fault or the end of the test kept from being judged are in none.
+    Streams that a harness fault, the end of the test or a restart of the server kept from being judged are in none.
     """
 
     judged: int = 0

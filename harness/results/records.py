@@ -16,6 +16,9 @@ VERDICTS = ("pass", "fail", "warn", "info", "not applicable", "inconclusive", "e
 HARNESS_FAULT = "harness fault"
 """Prefix of the reason of every stream that a fault of the harness kept from being judged, and of no other."""
 
+AT_RESTART = "at the restart:"
+"""Prefix of the reason of every stream that failed because the server was restarted: it is in no rate."""
+
 
 def tally(verdicts: Iterable[str], tests: int = 0) -> str:
     """How many requirements have which verdict: "93 requirements: 85 pass, 8 info (decided by 224 tests)".

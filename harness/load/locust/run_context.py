@@ -82,6 +82,7 @@ class RunContext:
             extra_stats=self._report_to,
             base_url=settings.target.base_url or "",
             on_finalized=self._on_finalized,
+            excuses=self._is_cost,
         )
         moment = moment_of(
             plan.load, path_option(environment.parsed_options, "harness_restarts"), plan.start_wall_ns
@@ -147,6 +148,9 @@ class RunContext:
         if self._restart is not None:
             self._restart.report_to(batch)
 
+    def _is_cost(self, stream: PendingStream) -> bool:
+        return self._restart is not None and self._restart.is_cost(stream)
+
     def _on_finalized(self, stream: PendingStream) -> None:
         if self._restart is not None:
             self._restart.observe(stream)
@@ -166,7 +170,7 @@ class RunContext:
             response_length=exchange.size_bytes,
             response=None,
             context={},
-            exception=None if stream.kind is None else StreamFailedError(stream.kind),
+            exception=None if stream.kind is None or stream.at_restart else StreamFailedError(stream.kind),
             start_time=stream.intended_wall_ns / 1e9,
         )
         # Logged directly: as request events they would count twice in Locust's totals.

@@ -72,25 +72,31 @@ class RestartWatch:
             return False
         return 0 <= RUN_CLOCK.wall_ns(exchange.timing.ended_ns) - begun_ns <= self._within_ns
 
+    def is_cost(self, stream: PendingStream) -> bool:
+        """Whether a stream failed because the server was restarted: also if its run ended with an error then."""
+        exchange = stream.exchange
+        if exchange is None or stream.outcome != "error":
+            return exchange is not None and self.excuses(exchange)
+        return self._is_in_time(exchange) and not (stream.step.begins_run and self._is_after_loss(exchange))
+
+    def _is_after_loss(self, exchange: Exchange) -> bool:
+        """Whether it was sent after the first connection was lost: to the server that was restarted."""
+        sent_ns = exchange.timing.sent_ns
+        if self._lost_at_ns is None or sent_ns is None:
+            return False
+        return RUN_CLOCK.wall_ns(sent_ns) >= self._lost_at_ns
+
     def observe(self, stream: PendingStream) -> None:
         """A stream has been finalized."""
         exchange = stream.exchange
         if exchange is None or stream.harness_fault or self._moment.begun_ns() is None:
             return
-        sent_ns = exchange.timing.sent_ns
         if stream.outcome in _LOST or (exchange.status or 0) >= _SERVER_ERROR:
             if self._is_in_time(exchange):
                 self._count_loss(stream, exchange)
-        elif stream.outcome == "error" and self._is_in_time(exchange):
-            if stream.step.begins_run and stream.step.expects[0] == "done":
-                self._counts["errors"] += 1
-        elif (
-            exchange.started_run
-            and stream.outcome in TERMINAL
-            and self._lost_at_ns is not None
-            and sent_ns is not None
-            and RUN_CLOCK.wall_ns(sent_ns) >= self._lost_at_ns
-        ):
+        elif stream.outcome == "error" and stream.step.begins_run and self.is_cost(stream):
+            self._counts["errors"] += 1
+        elif exchange.started_run and stream.outcome in TERMINAL and self._is_after_loss(exchange):
             self._serves_again.set()
 
     def _count_loss(self, stream: PendingStream, exchange: Exchange) -> None:

@@ -32,7 +32,13 @@ from harness.load.stats.stream_metrics import (
 )
 from harness.load.stats.violation_evidence import excerpts
 from harness.protocol.traceparent import FIELD, trace_id_of
-from harness.results.records import EXAMPLES_PER_REQUIREMENT, HARNESS_FAULT, StreamRecord, ViolationRecord
+from harness.results.records import (
+    AT_RESTART,
+    EXAMPLES_PER_REQUIREMENT,
+    HARNESS_FAULT,
+    StreamRecord,
+    ViolationRecord,
+)
 from harness.run_clock import RUN_CLOCK
 from harness.transport.ready_sockets import reader_in_use
 
@@ -51,7 +57,8 @@ class PendingStream:
 
     exchange: what was exchanged, also if the stream was stopped. reason: why it failed, in full. kind: the reason
     without details of the single stream. was_checked: its findings are known. harness_fault: a fault of the harness
-    kept it from being checked; then reason and kind describe that fault. spans: those of its journey, if there are any.
+    kept it from being checked; then reason and kind describe that fault. at_restart: it failed because the server was
+    restarted; its reason and kind say so, and it is in no rate. spans: those of its journey, if there are any.
     """
 
     journey: str
@@ -67,11 +74,13 @@ class PendingStream:
     was_checked: bool = False
     harness_fault: bool = False
     spans: JourneySpans | None = None
+    at_restart: bool = False
 
     @property
     def is_judged(self) -> bool:
         """Whether it ended on its own and was checked."""
-        return self.outcome not in (None, "abandoned") and not self.harness_fault and self.was_checked
+        kept = self.harness_fault or self.at_restart
+        return self.outcome not in (None, "abandoned") and not kept and self.was_checked
 
 
 class Collector:
@@ -81,6 +90,7 @@ class Collector:
     for curl commands in the evidence. run_limits: the per-run objectives by metric; journey_limits: those of journeys
     with their own (harness.gate.goodput). extra_stats: adds process statistics to each batch. on_finalized: called with
     each finished stream once it is known whether it failed.
+    excuses: whether a stream failed because the server was restarted.
     """
 
     def __init__(
@@ -93,6 +103,7 @@ class Collector:
         journey_limits: Mapping[str, Mapping[str, float]] | None = None,
         extra_stats: Callable[[StatsBatch], None] = lambda _: None,
         on_finalized: Callable[[PendingStream], None] = lambda _: None,
+        excuses: Callable[[PendingStream], bool] = lambda _: False,
     ) -> None:
         self.worker = worker
         self.closed = False
@@ -103,6 +114,7 @@ class Collector:
         self._journey_limits = journey_limits or {}
         self._extra_stats = extra_stats
         self._on_finalized = on_finalized
+        self._excuses = excuses
         self._open: dict[int, PendingStream] = {}
         self._unchecked: dict[int, PendingStream] = {}  # ended, not yet finalized
         self._batch = StatsBatch()
@@ -251,9 +263,13 @@ class Collector:
         stream.reason = failure_reason(exchange, outcome, stream.step, broken, self._redact.lines)
         stream.kind = failure_kind(exchange, outcome, stream.step, broken, self._redact.lines)
         ended_wall_ns = to_wall_ns(exchange.timing.ended_ns)
-        if stream.reason is not None:
-            self._batch.failures[ended_wall_ns // _SECOND_NS, stream.journey] += 1
-        self._count_rates(stream, outcome, broken)
+        if stream.reason is not None and not broken and self._excuses(stream):
+            stream.at_restart = True
+            stream.reason, stream.kind = f"{AT_RESTART} {stream.reason}", f"{AT_RESTART} {stream.kind}"
+        else:
+            if stream.reason is not None:
+                self._batch.failures[ended_wall_ns // _SECOND_NS, stream.journey] += 1
+            self._count_rates(stream, outcome, broken)
         for finding in broken:
             self._record_violation(finding, stream.journey, ended_wall_ns)
         for finding in unmet_recommendations(findings):

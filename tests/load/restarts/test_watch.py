@@ -93,6 +93,26 @@ def test_what_a_restart_does_not_break_is_judged(own: Exchange) -> None:
     assert not watch().excuses(own)
 
 
+def is_cost(exchange: Exchange, step: StreamStep, watched: RestartWatch | None = None) -> bool:
+    pending = PendingStream("fresh", step, 0, scheduled=False, exchange=exchange)
+    pending.outcome = outcome_of(exchange, step)
+    return (watched or watch()).is_cost(pending)
+
+
+def test_an_error_of_a_run_in_flight_is_a_cost_of_the_restart_and_one_of_a_later_run_is_not() -> None:
+    failed = run(token(0), error(1))
+    assert is_cost(BROKEN, RUN)
+    assert is_cost(failed, RUN)
+    assert not is_cost(failed, RUN, watch(61))
+    assert not is_cost(whole_run(), RUN)
+    seen = watch()
+    pending = PendingStream("fresh", RUN, 0, scheduled=False, exchange=no_answer(ended_ms=-50))
+    pending.outcome = "timed out"
+    seen.observe(pending)
+    assert not is_cost(failed, RUN, seen), "it was sent after the first lost connection"
+    assert is_cost(failed, RETRY, seen), "its run may have begun before"
+
+
 def test_each_kind_of_loss_is_counted_once() -> None:
     assert counts((BROKEN, RUN)) == {"interrupted": 1, "lost": 1}
     assert counts((BROKEN, RETRY)) == {"lost": 1}, "the run is counted by the stream that began it"
@@ -131,30 +151,42 @@ def test_interrupted_runs_are_read_again(
         watched = RestartWatch(Moment(), 60, lambda: rig.runner)
         rig.runner._excuses = watched.excuses
         rig.collector._on_finalized = watched.observe
+        rig.collector._excuses = watched.is_cost
         watched.start()
         handles = [rig.runner.begin("fresh", RUN, NewRun("long")) for _ in range(runs)]
         streams = [gevent.spawn(read, rig, handle) for handle in handles]
         assert all(handle.live.wait_for_events(1) for handle in handles)
-        until_s = time.monotonic() + 60
         begun.append(RUN_CLOCK.wall_ns())
         run_shell(command, 60)
         gevent.joinall(streams, raise_error=True)
-        batch, total = StatsBatch(), Counter[str]()
-        while sum(total[name] for name in ("resumed", "ended", "twice", "lost")) < runs:
-            assert time.monotonic() < until_s, total
-            rig.runner.run("fresh", RUN, NewRun("success"))  # shows that the server is there again
-            gevent.sleep(0.05)
-            batch.restart.clear()
-            watched.report_to(batch)
-            total.update(batch.restart)
-        watched.stop()
-    assert (total["interrupted"], total[becomes]) == (runs, runs)
+        total = read_again(rig, watched)
+    assert total[becomes] >= runs
     stats = rig.collector.take()
     assert {requirement for requirement, _ in stats.violations} == violated
     again = [row for row in stats.rows if row.journey == "restart"]
     assert len(again) >= runs
     assert {row.step for row in again} == {"after restart"}
     assert any(row.reason for row in again) == bool(violated)
+    broken = [row.reason or "" for row in stats.rows if row.journey == "fresh" and row.reason]
+    assert len(broken) >= runs
+    assert all(reason.startswith("at the restart: ") for reason in broken)
+    assert not any(journey == "fresh" for _, journey in stats.failures)
+    assert not any(key[1:] == ("fresh", "failed") for key in stats.rate_counts)
+
+
+def read_again(rig: JourneyRig, watched: RestartWatch) -> Counter[str]:
+    """Wait until every interrupted run was read again. Returns the counts."""
+    until_s = time.monotonic() + 60
+    total = Counter[str]()
+    while not total["interrupted"] == sum(total[name] for name in ("resumed", "ended", "twice", "lost")) > 0:
+        assert time.monotonic() < until_s, total
+        rig.runner.run("fresh", RUN, NewRun("success"))  # shows that the server is there again
+        gevent.sleep(0.05)
+        batch = StatsBatch()
+        watched.report_to(batch)
+        total.update(batch.restart)
+    watched.stop()
+    return total
 
 
 def read(rig: JourneyRig, handle: StreamHandle) -> None:
