@@ -5,14 +5,14 @@
 FROM python:3.13 AS build
 WORKDIR /src
 COPY requirements-image.lock ./
-RUN python -m venv /opt/harness \
-    && /opt/harness/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-image.lock
+RUN python -m venv --without-pip /opt/harness \
+    && python -m pip --python /opt/harness install --no-cache-dir --require-hashes -r requirements-image.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY harness ./harness
 COPY conformance ./conformance
 COPY locustfiles ./locustfiles
 COPY reports ./reports
-RUN /opt/harness/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN python -m pip --python /opt/harness install --no-cache-dir --no-deps --no-build-isolation .
 
 FROM python:3.13-slim AS runtime
 COPY --from=build /opt/harness /opt/harness

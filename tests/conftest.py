@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+from tests import forked_process
 
 #: A property is not judged by the time that an example takes: on a busy machine it may take any.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -42,9 +45,11 @@ class ByModule(LoadScopeScheduling):
         return nodeid if module in SPLIT else module
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     """With nohup, this process ignores the signal, and so would those that the tests hang up."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if hasattr(config, "workerinput"):
+        forked_process.share(config.workerinput["testrunuid"], os.getppid())
 
 
 @pytest.hookimpl(optionalhook=True)

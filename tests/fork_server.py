@@ -1,38 +1,57 @@
-"""A process that has imported what commands need, and forks for each: `python -m tests.fork_server KIND SOCKET`.
+"""A process that has imported what commands need, and forks for each: `python -m tests.fork_server KIND SOCKET [PID]`.
 
 The imports of a load test take longer than most loads of the tests do. Locust's replace parts of the standard library,
 so they have a process of their own, and here only original functions are used, those bound before these imports.
 A client (tests/forked_process.py) sends a command with its environment, folder and descriptors. It gets the
-process's id, and later its wait status.
+process's id, and later its wait status. The server ends with the process PID, or when its standard input is closed.
 """
 
 from __future__ import annotations
 
 import _socket
 import array
+import atexit
+import base64
 import fcntl
 import gc
+import importlib
 import json
 import os
+import pickle
+import resource
 import runpy
+import shutil
 import signal
 import sys
+import tempfile
+import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from os import close, fork, waitpid  # gevent's own work in its event loop
+from pathlib import Path
 from select import select
 from typing import Any
 
 PRELOADED = {
     "load": ("locust.main", "harness.load.session", "harness.load.users"),
     "commands": (
+        "harness.cli",
         "harness.commands.check",
         "harness.commands.conformance",
         "harness.commands.load_web",
+        "harness.reference.server",
+        "harness.reports.html",
         "harness.suite.pytest_plugin",
-        "tests.forked_process",
+        "conformance.scenarios",
+        "hypothesis",
+        "tests.conformance.raw_server",
+        "tests.forked",
+        "tests.reports.samples",
         "xdist.plugin",
     ),
 }
+#: The forms of these are made once, instead of in each process.
+SECRETS = ("demo-token", "demo-token-2", "secret-token", "acme-7f3d9a")
 #: gevent keeps descriptors of its own; those that a command passes on have lower numbers.
 _LOWEST_OWN = 64
 _MOST_BYTES = 1 << 20
@@ -44,8 +63,20 @@ def _preload(kind: str) -> None:
     held = [lowest, *(os.dup(lowest) for _ in range(_LOWEST_OWN - lowest))]
     for name in PRELOADED[kind]:
         __import__(name)
+    for secret in SECRETS:
+        importlib.import_module("harness.contract.evidence.secret_forms").forms_of(secret)
+    if kind == "commands":
+        _write_a_report()
     for descriptor in held:
         close(descriptor)
+
+
+def _write_a_report() -> None:
+    """What is made for the first report, such as fonts and compiled templates, serves all."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        results = importlib.import_module("tests.reports.samples").full(folder / "results.sqlite")
+        importlib.import_module("harness.reports.html").write_report(results, folder / "report.html")
 
 
 def _received(connection: _socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -64,17 +95,19 @@ def _received(connection: _socket.socket) -> tuple[dict[str, Any], list[int]]:
     return json.loads(data), moved
 
 
-def _serve(listener: _socket.socket) -> dict[str, Any] | None:
-    """In the server: None when its standard input is closed. In each forked process: its command."""
+def _serve(listener: _socket.socket, end: int) -> dict[str, Any] | None:
+    """In the server: None when the descriptor `end` is readable. In each forked process: its command."""
     while True:
-        readable, _, _ = select([0, listener], [], [])
-        if 0 in readable:
+        readable, _, _ = select([end, listener], [], [])
+        if end in readable:
             return None
         _wait_for_ended()
         connection = _socket.socket(fileno=listener._accept()[0])  # type: ignore[attr-defined]
         request, descriptors = _received(connection)
         if fork() == 0:
             listener.close()
+            if end != 0:
+                close(end)
             _keep(connection, request, descriptors)
             return request
         for number in descriptors:
@@ -122,7 +155,7 @@ def _keep(connection: _socket.socket, request: dict[str, Any], descriptors: list
 
 
 def _run(request: dict[str, Any]) -> None:
-    """As `python -m MODULE ARGUMENTS` in that folder, with that environment."""
+    """As `python -m MODULE ARGUMENTS` in that folder, with that environment, or a call of a function."""
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - all three for the life of the process
     sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.__stderr__ = open(  # type: ignore[misc]  # noqa: SIM115
@@ -131,29 +164,56 @@ def _run(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
+    resource.setrlimit(resource.RLIMIT_FSIZE, request["file_size"])
     paths = request["environment"].get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:0] = [request["folder"], *filter(None, paths)]
+    if request["servers"]:
+        importlib.import_module("tests.forked_process").use(request["servers"])
+    if request["call"]:
+        function, arguments = pickle.loads(base64.b64decode(request["call"]))
+        function(*arguments)
+        return
+    for name, value in pickle.loads(base64.b64decode(request["patches"])).items():
+        module, _, attribute = name.rpartition(".")
+        setattr(importlib.import_module(module), attribute, value)
     sys.argv = request["command"]
     if sys.argv[0] == "pytest":  # what this process has imported cannot be rewritten
         sys.argv[1:1] = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
-    if request["servers"]:
-        __import__("tests.forked_process").forked_process.use(request["servers"])
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
 
-def main() -> None:
+def _run_to_its_end(request: dict[str, Any]) -> None:
+    """Run it, and end as the interpreter does, but without taking apart all that was imported."""
+    code = 0
+    try:
+        _run(request)
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            sys.stderr.write(f"{end.code}\n")
+        code = 1 if isinstance(end.code, str) else end.code or 0
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        if not stream.closed:
+            stream.flush()
+    os._exit(code & 0xFF)
+
+
+def main(kind: str, path: str, until: Sequence[str]) -> None:
     listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-    listener.bind(sys.argv[2])
+    listener.bind(path)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _preload(sys.argv[1])
+    end = os.pidfd_open(int(until[0])) if until else 0
+    _preload(kind)
     gc.collect()
     gc.freeze()  # the forked processes neither examine nor copy what was imported
     listener.listen(64)
     print("ready", flush=True)
-    request = _serve(listener)
+    request = _serve(listener, end)
     if request is not None:
-        _run(request)
+        _run_to_its_end(request)
+    shutil.rmtree(Path(path).parent, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1], sys.argv[2], sys.argv[3:])

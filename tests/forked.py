@@ -7,16 +7,13 @@ started on first use; every process has its own working directory, environment a
 from __future__ import annotations
 
 import asyncio
-import importlib
 import multiprocessing
-import os
-import runpy
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +36,6 @@ FORK_SERVER.set_forkserver_preload(
     ]
 )
 _STOP_S = 10
-#: What these commands start, by tests/forked_process.py.
-_STARTS = {
-    "check": ("load", "commands"),
-    "load": ("load",),
-    "ab": ("load", "commands"),
-    "capacity": ("load",),
-    "conformance": ("commands",),
-}
 
 
 def run_module(
@@ -64,30 +53,28 @@ def run_module(
     merge_output: stderr goes where stdout goes. patches: values for MODULE.NAME in that process. forks: whether the
     load and the suite that it starts are forked too. Raises TimeoutError if it has not ended in time.
     """
-    with tempfile.TemporaryDirectory(prefix="forked-") as where:
-        out, err = Path(where) / "stdout", Path(where) / "stderr"
-        for path in (out, err):
-            path.touch()
-        outputs = (str(out), str(out if merge_output else err))
-        process = FORK_SERVER.Process(
-            target=_run,
-            args=(
-                tuple(command),
-                str(folder),
-                dict(environment),
-                *outputs,
-                dict(patches or {}),
-                _servers(command) if forks else {},
-            ),
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = forked_process.start(
+            [sys.executable, "-m", *command],
+            environment=environment,
+            folder=folder,
+            output=out.fileno(),
+            errors=None if merge_output else err.fileno(),
+            patches=patches,
+            forks=forks,
         )
-        process.start()
-        process.join(timeout_s)
-        if process.exitcode is None:
+        try:
+            code: int | None = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
-            output = out.read_text() + err.read_text()
-            raise TimeoutError(f"{command} took more than {timeout_s:g} s:\n{output}")
-        return subprocess.CompletedProcess(command, process.exitcode, out.read_text(), err.read_text())
+            process.wait()
+            code = None
+        for file in (out, err):
+            file.seek(0)
+        printed, complained = out.read(), err.read()
+    if code is None:
+        raise TimeoutError(f"{command} took more than {timeout_s:g} s:\n{printed}{complained}")
+    return subprocess.CompletedProcess(command, code, printed, complained)
 
 
 @contextmanager
@@ -97,18 +84,23 @@ def forked_server(serve: Callable[..., None], *arguments: object) -> Iterator[st
     serve: called there with a connection and `arguments`; it must send the base URL, and return when the connection's
     other end is closed. Raises EOFError if it ends before it sent the URL.
     """
-    here, there = FORK_SERVER.Pipe()
-    process = FORK_SERVER.Process(target=serve, args=(there, *arguments), name="server", daemon=True)
-    process.start()
+    here, there = Pipe()
+    process = forked_process.call(_serve_until_closed, (serve, arguments), there.fileno())
     there.close()
     try:
         yield here.recv()
     finally:
         here.close()
-        process.join(_STOP_S)
-        if process.is_alive():
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
             process.kill()
-            process.join()
+            process.wait()
+
+
+def _serve_until_closed(serve: Callable[..., None], arguments: tuple[object, ...]) -> None:
+    with Connection(3) as parent:
+        serve(parent, *arguments)
 
 
 def embedded_server(faults: Iterable[str] = (), **settings: Any) -> AbstractContextManager[str]:
@@ -129,36 +121,3 @@ def wait_for_close(parent: Connection) -> None:
     """Return when the other end of the connection is closed, or its process has ended."""
     with suppress(EOFError):
         parent.recv()
-
-
-def _servers(command: Sequence[str]) -> dict[str, str]:
-    """The fork servers for what a command of the harness starts."""
-    return {kind: forked_process.server(kind) for verb in command[1:2] for kind in _STARTS.get(verb, ())}
-
-
-def _run(
-    command: Sequence[str],
-    folder: str,
-    environment: Mapping[str, str],
-    out: str,
-    err: str,
-    patches: Mapping[str, object],
-    servers: Mapping[str, str],
-) -> None:
-    for path, number in ((out, 1), (err, 2)):
-        file = os.open(path, os.O_WRONLY | os.O_APPEND)
-        os.dup2(file, number)
-        os.close(file)
-    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115 - for the life of the process
-    sys.stderr = open(2, "w", encoding="utf-8", closefd=False, buffering=1)  # noqa: SIM115
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.path.insert(0, folder)
-    if servers:
-        forked_process.use(servers)
-    for name, value in patches.items():
-        module, _, attribute = name.rpartition(".")
-        setattr(importlib.import_module(module), attribute, value)
-    sys.argv = list(command)
-    runpy.run_module(command[0], run_name="__main__", alter_sys=True)

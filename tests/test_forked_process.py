@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.forked_process import ForkedProcess, run, start
+from tests.disk import limited_file_size
+from tests.forked_process import ForkedProcess, command_file, run, start
 
 LOCUSTFILE = """
 import os, random, sys, time
@@ -75,3 +76,32 @@ def test_other_commands_are_new_processes(tmp_path: Path) -> None:
         process = start(command, environment=os.environ, folder=tmp_path, output=printed.fileno())
         assert isinstance(process, subprocess.Popen)
         assert process.wait(60) == 0
+
+
+def test_a_file_that_is_the_command(tmp_path: Path) -> None:
+    """With its input, both outputs, folder and exit code; also the end by a signal."""
+    command = tmp_path / "harness"
+    command_file(command)
+    done = subprocess.run(
+        [str(command), "gate", "nowhere"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "nowhere" in done.stderr
+    serve = [str(command), "serve", "--port", "0", "--config-out", "here.toml"]
+    with subprocess.Popen(serve, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert "listening on" in process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        process.stdout.read()
+    assert (tmp_path / "here.toml").is_file()
+
+
+def test_a_limit_of_file_sizes_is_passed_on(tmp_path: Path) -> None:
+    (tmp_path / "grow.py").write_text("open('large', 'w').write('x' * 100_000)")
+    with limited_file_size(10_000):
+        code, printed = run(
+            [sys.executable, "-m", "locust", "-f", "grow.py"], environment=os.environ, folder=tmp_path
+        )
+    assert code == 1
+    assert "File too large" in printed
+    assert (tmp_path / "large").stat().st_size <= 10_000

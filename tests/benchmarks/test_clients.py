@@ -10,11 +10,19 @@ import pytest
 
 from tests.benchmarks.clients import CLIENTS, OURS, SETTINGS, Client, ClientError, environment, measure
 from tests.benchmarks.target import Rhythm, Target, running_target
+from tests.forked_process import Forking
 
 pytestmark = pytest.mark.slow
 
 STREAMS = 5
 RHYTHM = Rhythm(tokens=20, first_token_us=50_000, gap_us=20_000)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locust is forked, and the streams have less time to settle."""
+    monkeypatch.setattr("tests.benchmarks.clients.subprocess", Forking)
+    monkeypatch.setattr("tests.benchmarks.clients._SETTLE_S", 0.3)
 
 
 @pytest.fixture(scope="module")

@@ -9,16 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.forked import run_module
+from tests.forked_process import command_file
 from tests.integration.commands import environment, only
 
 BIN = Path(sys.executable).parent
 TIMEOUT_S = 300
-_RESTRICTED = """#!{python}
-from harness.commands import check
-from harness.cli import main
-check._PYTEST_ARGS += {arguments}
-main()
-"""
 
 
 class Runner:
@@ -56,13 +51,14 @@ class Runner:
         *,
         area: str | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script as a step with ``shell: bash``. area: of the suite, the only one that `harness check` runs."""
+        """Run a script as a step with ``shell: bash``. area: of the suite, the only one that `harness check` runs.
+
+        With an area, the command `harness` is forked.
+        """
         given = environment(**{**self.variables, **(variables or {})})
         given["PATH"] = f"{BIN}:{given['PATH']}"
         if area is not None:
-            command = self.temp / "harness"
-            command.write_text(_RESTRICTED.format(python=sys.executable, arguments=("-k", area)))
-            command.chmod(0o755)
+            command_file(self.temp / "harness", patches=only(area))
             given["PATH"] = f"{self.temp}:{given['PATH']}"
         return subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],

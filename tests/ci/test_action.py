@@ -21,6 +21,8 @@ from harness.reference.settings import demo_config
 from tests.ci.samples import SCHEMAS, cases_of
 from tests.ci.simulated import Runner, commands
 from tests.forked import embedded_server
+from tests.forked_process import command_file
+from tests.integration.commands import only
 
 ROOT = Path(__file__).resolve().parents[2]
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -29,6 +31,8 @@ STEPS = {step["name"]: step for step in ACTION["runs"]["steps"]}
 _INPUT = re.compile(r"\$\{\{ inputs\.([\w-]+) \}\}")
 # What setup-python and a checkout of the action at its tag would bring.
 PARTS = ("harness", "conformance", "locustfiles", "reports")
+#: pip compiles no bytecode, and the C compiler does not optimize.
+QUICK_INSTALLATION = {"PIP_NO_COMPILE": "1", "CFLAGS": "-O0"}
 FILES = ("pyproject.toml", "README.md", "LICENSE", "requirements.lock", "action.yml")
 
 
@@ -113,18 +117,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in FILES:
         shutil.copy(ROOT / name, checkout / name)
-    # Of the suite, one area: tests/packaging/test_wheel.py runs all of it from an installed package.
-    command = checkout / "harness" / "commands" / "check.py"
-    whole = command.read_text()
-    command.write_text(whole.replace('"--no-summary", ', '"--no-summary", "-k", "terminal", '))
-    assert command.read_text() != whole
     for path in Path(sysconfig.get_path("purelib")).iterdir():
         if not path.name.startswith(("agent_run_harness", "__editable__")) and path.suffix != ".pth":
             (dependencies / path.name).symlink_to(path)
     runner = Runner(folder)
     done = runner.bash(
         STEPS["Install the harness"]["run"],
-        {"GITHUB_ACTION_PATH": str(checkout), "PYTHONPATH": str(dependencies)},
+        {"GITHUB_ACTION_PATH": str(checkout), "PYTHONPATH": str(dependencies), **QUICK_INSTALLATION},
     )
     assert done.returncode == 0, done.stdout + done.stderr
     (found,) = runner.temp.glob("*/lib/*/site-packages/harness/__init__.py")
@@ -132,22 +131,50 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return runner.temp
 
 
-def run_step(runner: Runner, installed: Path, inputs: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The step that runs the test, with the variables that GitHub sets."""
+@pytest.fixture(scope="module")
+def forking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RUNNER_TEMP where the command forks, and runs one area of the suite.
+
+    tests/packaging/test_wheel.py runs all of it from an installed package.
+    """
+    folder = tmp_path_factory.mktemp("forking")
+    place = folder / "temp" / "agent-run-harness" / "bin"
+    place.mkdir(parents=True)
+    command_file(place / "harness", patches=only("terminal"))
+    return folder / "temp"
+
+
+def run_step(
+    runner: Runner, installed: Path, inputs: Mapping[str, str], **more: str
+) -> subprocess.CompletedProcess[str]:
+    """The step that runs the test, with the variables that GitHub sets, and more."""
     step = STEPS["Test the server"]
     values = {name: inputs.get(name, one.get("default", "")) for name, one in ACTION["inputs"].items()}
     assert set(inputs) <= set(values)
     variables = {name: _INPUT.sub(lambda one: values[one[1]], text) for name, text in step["env"].items()}
-    variables |= {"RUNNER_TEMP": str(installed), "PYTHONPATH": str(installed.parent / "dependencies")}
+    variables |= {"RUNNER_TEMP": str(installed), **more}
     return runner.bash(step["run"], variables, runner.workspace / values["working-directory"])
 
 
 @pytest.mark.slow
-def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
+def test_what_it_installs_runs(tmp_path: Path, installed: Path) -> None:
+    """Up to the first request: tests/packaging/test_wheel.py runs a whole test of an installed package."""
+    runner = Runner(tmp_path)
+    dependencies = str(installed.parent / "dependencies")
+    done = run_step(runner, installed, {"target": "http://127.0.0.1:1"}, PYTHONPATH=dependencies)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert runner.outputs == {"verdict": "incomplete", "exit-code": "2"}
+    assert "[target.actions.success]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert str(ROOT) not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_it_tests_the_embedded_server(tmp_path: Path, forking: Path) -> None:
     runner = Runner(tmp_path)
     done = run_step(
         runner,
-        installed,
+        forking,
         {
             "rate": "5",
             "duration": "2s",
@@ -168,12 +195,11 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
         "load.log",
     }
     assert ("gate", "ledger") in cases_of((runner.workspace / "kept here" / "junit.xml").read_text())
-    assert str(ROOT) not in done.stdout + done.stderr
     assert runner.summary.startswith("### ✅")
     # The next run of the job uses these results as its baseline.
     again = run_step(
         runner,
-        installed,
+        forking,
         {
             "rate": "5",
             "duration": "2s",
@@ -189,7 +215,7 @@ def test_it_tests_the_embedded_server(tmp_path: Path, installed: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) -> None:
+def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, forking: Path) -> None:
     runner = Runner(tmp_path)
     folder = runner.workspace / "service"
     folder.mkdir()
@@ -199,7 +225,7 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
         (folder / "mine.toml").write_text("[objectives]\nviolations = 0\n" + tomlkit.dumps({"target": demo}))
         done = run_step(
             runner,
-            installed,
+            forking,
             {
                 "target": base_url,
                 "token": "demo-token",
@@ -219,16 +245,15 @@ def test_a_faulty_server_makes_the_step_fail(tmp_path: Path, installed: Path) ->
 @pytest.mark.parametrize(
     "inputs",
     [
-        {"target": "http://127.0.0.1:1"},
         {"duration": "soon"},
         {"args": "--no-such-option"},
         {"target": "$(touch escaped); `touch escaped`; touch escaped"},
         {"args": "$(touch escaped) ; touch escaped"},
     ],
 )
-def test_an_untestable_target_does_not_pass(tmp_path: Path, installed: Path, inputs: dict[str, str]) -> None:
+def test_an_untestable_target_does_not_pass(tmp_path: Path, forking: Path, inputs: dict[str, str]) -> None:
     runner = Runner(tmp_path)
-    done = run_step(runner, installed, inputs)
+    done = run_step(runner, forking, inputs)
     assert done.returncode == 2, done.stdout + done.stderr
     assert runner.outputs == {"verdict": "incomplete", "exit-code": "2"}
     assert list(tmp_path.rglob("escaped")) == []

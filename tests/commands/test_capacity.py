@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -22,6 +21,7 @@ from harness.config.settings import Settings
 from harness.gate.objective import Objective
 from harness.results.reader import Results
 from tests.capacity.slot_server import slot_server
+from tests.forked_process import start
 from tests.integration.commands import environment, harness
 from tests.load.run_server import config, run_server
 
@@ -104,14 +104,8 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
     with slot_server(50, tokens=4, gap_s=0.01) as server:
         configured(tmp_path, server.base_url)
         command = [sys.executable, "-m", "harness", "capacity", "--from", "5", *QUICK, "--out", "out"]
-        with subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as process:
+        with (tmp_path / "printed").open("w+") as printed:
+            process = start(command, environment=environment(), folder=tmp_path, output=printed.fileno())
             file = tmp_path / "out" / "capacity.json"
             deadline = time.monotonic() + 60
             while not (file.exists() and read(file.parent).steps):
@@ -119,8 +113,9 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
                 assert process.poll() is None
                 time.sleep(0.2)
             os.kill(process.pid, signal.SIGINT)
-            message, _ = process.communicate(timeout=100)
-    assert process.returncode == 130, message
+            code = process.wait(timeout=100)
+            message = printed.read()
+    assert code == 130, message
     found = read(tmp_path / "out")
     assert found.state == "interrupted"
     assert found.answer is not None

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.forked_process import command_file
 from tests.integration.commands import environment
 
 BIN = Path(sys.executable).parent
@@ -33,13 +34,16 @@ class Pod:
             for container in spec["containers"]
             for mount in container["volumeMounts"]
         }
+        self._bin = self.root / "bin"
+        self._bin.mkdir(parents=True, exist_ok=True)
+        command_file(self._bin / "harness")
 
     def start(self, name: str, *more: str, **variables: str) -> subprocess.Popen[str]:
         """Start a container as a process in its own group. more: further arguments. variables: of its environment."""
         (container,) = [one for one in self.spec["containers"] if one["name"] == name]
         command = [*container.get("command", ["harness"]), *container.get("args", []), *more]
         given = environment(**variables)
-        given["PATH"] = f"{BIN}:{given['PATH']}"
+        given["PATH"] = f"{self._bin}:{BIN}:{given['PATH']}"
         folder = self.local(container.get("workingDir", "/"))
         return subprocess.Popen(
             [self.local(part) for part in command],

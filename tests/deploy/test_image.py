@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.target import compiler
-from tests.ci.test_action import ROOT
+from tests.ci.test_action import QUICK_INSTALLATION, ROOT
 from tests.deploy.pod import BIN
 from tests.integration.commands import environment
 
@@ -52,6 +52,7 @@ class Image:
         given = environment(**{name: self.local(value) for name, value in self.variables.items()})
         given["PATH"] = given["PATH"].replace("$PATH", f"{BIN}:{os.defpath}")
         given["PYTHONPATH"] = str(self.dependencies)
+        given |= QUICK_INSTALLATION
         return subprocess.run(
             ["sh", "-c", self.local(command)],
             cwd=self.folder,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from harness.config.sources import settings_alone
 from harness.input_file import parse_toml
 from harness.results.reader import Results
 from tests.ci.test_action import ROOT
-from tests.deploy.pod import BIN, outputs
+from tests.deploy.pod import TIMEOUT_S
 from tests.forked import embedded_server
+from tests.forked_process import start
 from tests.integration.commands import demo_settings, environment
 from tests.ports import free_port
 
@@ -93,29 +95,24 @@ def test_its_commands_run_a_load_and_the_gate_judges_it(tmp_path: Path) -> None:
         f"--master-port={port}",
         "--master-host=127.0.0.1",
     ]
-    with embedded_server() as base_url:
+    # The operator leaves the port on which the master listens at its default, 5557.
+    commands = ([*master_command(spec, port), f"--master-bind-port={port}"], worker, worker)
+    with embedded_server() as base_url, ExitStack() as stack:
         config = demo_settings(tmp_path, base_url)
         given = environment(HARNESS_CONFIG=str(config), HARNESS_TARGET__TOKEN="demo-token")
+        files = [stack.enter_context((tmp_path / f"{number}.txt").open("w+")) for number in range(3)]
         processes = [
-            subprocess.Popen(
-                [str(BIN / "locust"), *command],
-                cwd=tmp_path,
-                env=given,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                start_new_session=True,
+            start(
+                [sys.executable, "-m", "locust", *command],
+                environment=given,
+                folder=tmp_path,
+                output=file.fileno(),
+                new_session=True,
             )
-            # The operator leaves the port on which the master listens at its default, 5557.
-            for command in (
-                [*master_command(spec, port), f"--master-bind-port={port}"],
-                worker,
-                worker,
-            )
+            for command, file in zip(commands, files, strict=True)
         ]
-        ended = outputs(processes)
-    for code, output in ended:
-        assert code == 0, output
+        for process, file in zip(processes, files, strict=True):
+            assert process.wait(TIMEOUT_S) == 0, file.read()
     with Results(tmp_path / "agent-runs" / "results.sqlite") as results:
         assert results.ledger().scheduled == 20
         assert results.ledger().adds_up

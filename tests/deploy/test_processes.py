@@ -20,8 +20,9 @@ from tests.deploy.test_chart import pod
 from tests.forked import embedded_server
 from tests.ports import free_port
 
-WORKERS = 4
-LOAD = ["--rate=24", "--duration=3s", "--journey=fresh=1"]
+WORKERS = 3
+STREAMS = 48
+LOAD = ["--rate=24", "--duration=2s", "--journey=fresh=1"]
 
 
 def run_jobs(
@@ -83,11 +84,11 @@ def test_a_sound_server_passes_and_the_results_are_uploaded(tmp_path: Path) -> N
         ledger = results.ledger()
         rows = list(results.streams())
         assert ledger.adds_up
-        assert ledger.scheduled == ledger["done"] == len(rows) == 72
+        assert ledger.scheduled == ledger["done"] == len(rows) == STREAMS
         assert results.manifest["workers_lost"] == []
         assert "demo-token" not in json.dumps(results.manifest)
     shares = [sum(row.worker == f"worker-{number}" for row in rows) for number in range(WORKERS)]
-    assert shares == [18] * WORKERS
+    assert shares == [STREAMS // WORKERS] * WORKERS
 
 
 @pytest.mark.slow
@@ -99,7 +100,7 @@ def test_a_faulty_server_fails_the_job_of_the_master_only(tmp_path: Path) -> Non
     assert_workers_ended_well(workers)
     results = pod_of_master.path("/results/load-1/results.sqlite")
     with Results(results) as stored:
-        assert stored.violation_counts()["terminal.exactly-one"] == 72
+        assert stored.violation_counts()["terminal.exactly-one"] == STREAMS
 
 
 def test_a_wrong_token_is_found_before_the_workers_are_needed(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from harness.config.settings import ENV_PREFIX
 from harness.reference.settings import demo_config
 from tests.docs.pages import ROOT, commands, read
 from tests.forked import run_module
+from tests.forked_process import start
 from tests.integration.commands import only
 from tests.ports import free_port
 
@@ -132,24 +134,25 @@ def environment() -> dict[str, str]:
 def serving(command: str, folder: Path, port: int) -> Iterator[None]:
     """Runs the server that `command` starts, on that port, until the block ends."""
     words = [*shlex.split(command.replace(" --port 8080", "")), "--port", str(port), "--stop-with-stdin"]
-    with subprocess.Popen(
-        [sys.executable, "-m", *words],
-        cwd=folder,
-        env=environment(),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as server:
+    given, to_it = os.pipe()
+    with tempfile.TemporaryFile() as printed:
+        server = start(
+            [sys.executable, "-m", *words],
+            environment=environment(),
+            folder=folder,
+            output=printed.fileno(),
+            given=given,
+        )
+        os.close(given)
         try:
             deadline_s = time.monotonic() + 60
             while not _answers(port):
                 assert server.poll() is None, "the server ended"
                 assert time.monotonic() < deadline_s, "the server does not listen"
-                time.sleep(0.1)
+                time.sleep(0.05)
             yield
         finally:
-            assert server.stdin is not None
-            server.stdin.close()
+            os.close(to_it)
             server.wait(timeout=30)
 
 

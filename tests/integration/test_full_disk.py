@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import shutil
-import subprocess
-import sys
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -15,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from harness.commands import output_dir
-from harness.commands.reference_process import ReferenceServer
 from harness.config.sources import settings_alone
 from harness.contract.verdicts import Verdicts
 from harness.errors import FileWriteError
@@ -27,7 +22,8 @@ from harness.results.schema import ResultsError
 from harness.results.writer import ResultsWriter
 from harness.suite.evidence_store import store_verdicts
 from tests.disk import limited_file_size
-from tests.integration.commands import demo_settings, environment
+from tests.forked import embedded_server
+from tests.integration.commands import demo_settings, harness
 from tests.results.files import RUN
 
 LIMIT_BYTES = 300 * 1024
@@ -117,22 +113,11 @@ def test_a_log_in_a_folder_that_is_a_link(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_load_on_a_disk_that_becomes_full(tmp_path: Path) -> None:
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))  # Python ignores SIGXFSZ
-
-    with ReferenceServer() as server:
-        demo_settings(tmp_path, server.base_url)
+    with embedded_server() as base_url:
+        demo_settings(tmp_path, base_url)
         command = ("load", "--users", "30", "--duration", "5s", "--journey", "replay=1", "--out", "out")
-        done = subprocess.run(
-            (sys.executable, "-m", "harness", *command),
-            cwd=tmp_path,
-            env=environment(PYTHONPATH=os.pathsep.join(sys.path)),
-            preexec_fn=limit,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        with limited_file_size(LIMIT_BYTES):
+            done = harness(*command, folder=tmp_path)
     output = done.stdout + done.stderr
     assert done.returncode == 2, output
     assert "Traceback" not in output

@@ -1,12 +1,11 @@
 """A small third-party server with its own path, organization, tools and conflict form.
 
-It uses aiohttp and no code of the harness. Run it with ``python -m tests.setup.acme_server``. With ``--drop N``, every
-Nth first connection to a run lacks one event, which its retry has.
+It uses aiohttp and no code of the harness. With ``drop_every``, every Nth first connection to a run lacks one event,
+which its retry has.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import hashlib
 import json
@@ -15,6 +14,7 @@ import uuid
 import zoneinfo
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 from aiohttp import web
@@ -215,22 +215,14 @@ def _check_options(body: dict[str, Any]) -> None:
         raise Refused(422, "userTimezone is wrong")
 
 
-async def _serve(port: int, drop_every: int) -> None:
-    runner = web.AppRunner(Acme(drop_every).app(), access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", port)
-    await site.start()
-    print(f"acme on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
-    await asyncio.Event().wait()
+def serve_in(parent: Connection, drop_every: int) -> None:
+    """Serve until the other end of the connection is closed. Sends the base URL first."""
 
+    async def serve() -> None:
+        runner = web.AppRunner(Acme(drop_every).app(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        parent.send(f"http://127.0.0.1:{runner.addresses[0][1]}")
+        await asyncio.get_running_loop().run_in_executor(None, parent.poll, None)
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--drop", type=int, default=0)
-    given = parser.parse_args()
-    asyncio.run(_serve(given.port, given.drop))
-
-
-if __name__ == "__main__":
-    main()
+    asyncio.run(serve())

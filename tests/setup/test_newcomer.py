@@ -6,32 +6,23 @@ import json
 import re
 import socketserver
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
+from tests.forked import forked_server
 from tests.integration.commands import assert_one_sentence, demo_settings, harness, only
-from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
+from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN, serve_in
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 
-
-@contextmanager
-def acme_process(*options: str) -> Iterator[str]:
-    """Run an acme server in a separate process; yields its base URL."""
-    command = [sys.executable, "-m", "tests.setup.acme_server", *options]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().split()[-1]
-        finally:
-            process.terminate()
+def acme_process(*, drop: int = 0) -> AbstractContextManager[str]:
+    """The base URL of an acme server in a separate process."""
+    return forked_server(serve_in, drop)
 
 
 def curl_file(folder: Path, url: str, tool: str) -> None:
@@ -74,7 +65,7 @@ def test_a_conforming_server_passes(tmp_path: Path) -> None:
 
 
 def test_a_server_that_drops_frames_fails(tmp_path: Path) -> None:
-    with acme_process("--drop", "2") as url:
+    with acme_process(drop=2) as url:
         check = init_doctor_check(tmp_path, url, suite=only("resume.replay or resume.joins"))
     document = json.loads(check.stdout)
     assert check.returncode == document["exit_code"] == 1
@@ -85,7 +76,7 @@ def test_a_server_that_drops_frames_fails(tmp_path: Path) -> None:
 
 
 def test_quiet_load(tmp_path: Path) -> None:
-    with acme_process("--drop", "1") as url:
+    with acme_process(drop=1) as url:
         curl_file(tmp_path, url, "summarise")
         token = {"HARNESS_TARGET__TOKEN": TOKEN}
         harness("init", "--from-curl", "run.sh", "--once", folder=tmp_path, variables=token)

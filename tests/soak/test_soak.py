@@ -8,9 +8,9 @@ from tests.soak.soak import Soak
 
 
 @pytest.mark.slow
-def test_twenty_seconds_of_soak(tmp_path: Path) -> None:
+def test_twelve_seconds_of_soak(tmp_path: Path) -> None:
     """Long enough for one killed worker and one restarted server; nothing is said about growth."""
-    soak = Soak(tmp_path, 20).run()
+    soak = Soak(tmp_path, 12).run()
     assert soak.problems() == []
     assert len(soak.worker_kills) == len(soak.restarts) == 1
     found, ledger, _ = soak.reconcile()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from harness.reference.settings import demo_config
 from harness.results.reader import Results
 from harness.transport.receiver import Cut, Pace
 from tests.forked import embedded_server
+from tests.forked_process import run
 from tests.load.journeys.rig import journey_rig
 from tests.load.run_server import Connection, Run
 
@@ -37,20 +37,13 @@ def test_the_readmes_example(tmp_path: Path) -> None:
     out = tmp_path / "results"
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HARNESS_")}
     command = [sys.executable, "-m", "locust", "-f", "editors.py", "--headless", "--only-summary"]
-    command += ["--users", "4", "--spawn-rate", "4", "--run-time", "4s", "--stop-timeout", "10"]
+    command += ["--users", "4", "--spawn-rate", "4", "--run-time", "2s", "--stop-timeout", "10"]
     with embedded_server() as base_url:
         (tmp_path / "harness.toml").write_text(tomlkit.dumps(demo_config(base_url)))
-        done = subprocess.run(
-            [*command, "--harness-out", str(out)],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
+        code, output = run(
+            [*command, "--harness-out", str(out)], environment=environment, folder=tmp_path, timeout_s=90
         )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
+    assert code == 0, output
     assert "Traceback" not in output
     assert "[draft: first draft]" in output
     with Results(out / "results.sqlite") as results:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from harness.load.locust.command import (
     page_command,
     worker_command,
 )
+from tests.forked import run_module
 
 
 def option(command: list[str], name: str) -> str:
@@ -60,9 +60,7 @@ def test_no_settings_file_of_locust_is_read(tmp_path: Path, name: str) -> None:
     output = {}
     for module in ("locust", "harness.load.locust.main"):
         command[2] = module
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        done = run_module(command[2:], folder=tmp_path, environment=environment, timeout_s=60)
         output[module] = f"{done.returncode} {done.stdout}"
     assert output["harness.load.locust.main"] == "7 host None tags None users 1\n"
     assert output["locust"] != output["harness.load.locust.main"]

@@ -25,7 +25,8 @@ from harness.load.locust import process as process_module
 from harness.load.locust.command import locustfile
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
-from tests.forked_process import run
+from tests.forked_process import ROOT, run
+from tests.forked_process import server as server_of_forks
 from tests.load.locust_process import Load, Page, wait_for
 from tests.load.run_server import Run, RunServer, run_server
 from tests.ports import free_port
@@ -294,12 +295,27 @@ def test_a_condition_aborts_a_load(tmp_path: Path, processes: int, loop: dict[st
 
 COMMAND = """
 import os, sys
+sys.path.insert(0, sys.argv[1])
 from harness.commands.processes import ChildProcesses
+from tests import forked_process
+forked_process.use({"load": sys.argv[2]})
 children = ChildProcesses()
 with children.signals():
-    children.wait(children.start(sys.argv[1:], os.environ))
+    load = children.start(sys.argv[3:], os.environ)
+    print("load", load.pid, flush=True)
+    children.wait(load)
 """
-"""What every verb of the harness does with a load."""
+"""What every verb of the harness does with a load; this one is forked."""
+
+
+def started_by_a_command(load: Load) -> list[str]:
+    return [sys.executable, "-c", COMMAND, str(ROOT), server_of_forks("load"), *load.command]
+
+
+def load_process(load: Load) -> psutil.Process:
+    """The load's own process, which such a command has started."""
+    (pid,) = re.findall(r"^load (\d+)$", (load.where / "printed").read_text(), re.MULTILINE)
+    return psutil.Process(int(pid))
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -308,13 +324,15 @@ def test_a_load_ends_with_the_command_that_started_it(tmp_path: Path, how: str, 
     plan = LoadSettings(users=6, duration=60, processes=processes, journeys=EVERY_JOURNEY)
     with run_server(tokens=10, gap_s=0.02) as server:
         load = Load(tmp_path, server.base_url, plan)
-        load.command = [sys.executable, "-c", COMMAND, *load.command]
+        load.command = started_by_a_command(load)
         if how == "its own parent killed":
             load.command = ["sh", "-c", '"$@" & wait', "sh", *load.command]
         with load.started() as process:
             wait_for(lambda: server.stats.counts["requests"] > 60)
-            started = psutil.Process(process.pid).children(recursive=True)
-            assert len(started) >= processes
+            master = load_process(load)
+            workers = master.children(recursive=True)
+            assert len(workers) >= processes - 1
+            started = [*psutil.Process(process.pid).children(recursive=True), master, *workers]
             process.send_signal(signal.SIGHUP if how == "hung up" else signal.SIGKILL)
             psutil.wait_procs(started, timeout=60)
             assert not [one for one in started if one.is_running()]
@@ -332,7 +350,7 @@ def test_a_load_started_with_nohup_outlives_its_parent(tmp_path: Path) -> None:
     plan = LoadSettings(users=1, duration=4, journeys=ONLY_FRESH)
     with run_server() as server:
         load = Load(tmp_path, server.base_url, plan)
-        load.command = ["sh", "-c", 'nohup "$@" & wait', "sh", sys.executable, "-c", COMMAND, *load.command]
+        load.command = ["sh", "-c", 'nohup "$@" & wait', "sh", *started_by_a_command(load)]
         with load.started() as process:
             wait_for(lambda: server.stats.counts["requests"] > 0)
             process.kill()

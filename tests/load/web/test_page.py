@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import urllib.error
 from pathlib import Path
@@ -20,6 +19,7 @@ from harness.load.stats.live import LiveStats
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web import streams_table
 from harness.load.web.form import UNTIL_STOPPED_S, LoadForm
+from tests.forked_process import run, start
 from tests.load.locust_process import Page, wait_for
 from tests.load.run_server import config, run_server
 from tests.load.web.web_page import Mode, served
@@ -446,11 +446,11 @@ def test_harness_load_serves_the_page_until_it_is_interrupted(tmp_path: Path) ->
             tomlkit.dumps(config(server.base_url, users=3, journeys=FRESH))
         )
         with (tmp_path / "printed").open("wb") as printed:
-            process = subprocess.Popen(
+            process = start(
                 command(tmp_path, "--web-port", str(port), "--out", str(tmp_path / "out")),
-                stdout=printed,
-                stderr=subprocess.STDOUT,
-                cwd=tmp_path,
+                environment=os.environ,
+                folder=tmp_path,
+                output=printed.fileno(),
             )
         try:
             wait_for(page.is_up, 40)
@@ -482,22 +482,18 @@ def test_a_port_that_is_taken_is_reported(tmp_path: Path) -> None:
     with run_server() as server:
         (tmp_path / "harness.toml").write_text(tomlkit.dumps(config(server.base_url)))
         taken = server.server_address[1]
-        done = subprocess.run(
-            command(tmp_path, "--web-port", str(taken)),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            check=False,
+        code, printed = run(
+            command(tmp_path, "--web-port", str(taken)), environment=os.environ, folder=tmp_path
         )
-    assert done.returncode == 2
-    assert f"the page cannot listen on port {taken}: " in done.stderr
-    assert "choose one with --web-port" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert code == 2
+    assert f"the page cannot listen on port {taken}: " in printed
+    assert "choose one with --web-port" in printed
+    assert "Traceback" not in printed
 
 
-def test_users_follow_their_settings() -> None:
+def test_users_follow_their_settings(tmp_path: Path) -> None:
     script = (
+        "import sys\n"
         "from harness.load.users import ConfiguredUser\n"
         "from harness.config.settings import LoadSettings\n"
         "class Users(ConfiguredUser): pass\n"
@@ -508,12 +504,13 @@ def test_users_follow_their_settings() -> None:
         "assert Users.weights['resume'] == 1 and Users.weights['fresh'] == 0\n"
         "Users.configure(LoadSettings(users=3, journeys={'race': 1}))\n"
         "assert [task.__name__ for task in Users.tasks] == ['race']\n"
+        "sys.exit(7)\n"
     )
-    # In a subprocess, because importing Locust patches the process.
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    # As a locustfile in its own process, because importing Locust patches the process.
+    (tmp_path / "follow.py").write_text(script)
+    command = [sys.executable, "-m", "locust", "-f", "follow.py"]
+    code, printed = run(command, environment=os.environ, folder=tmp_path)
+    assert code == 7, printed
 
 
 def test_the_settings_of_the_page_are_those_of_the_load() -> None:

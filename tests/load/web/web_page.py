@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -132,11 +131,11 @@ def harness_load_web(where: Path, base_url: str, port: int, *more: str) -> Itera
     (where / "harness.toml").write_text(tomlkit.dumps(config(base_url, users=3, journeys={"fresh": 1})))
     command = [sys.executable, "-m", "harness", "load", "--config", str(where / "harness.toml"), "--web"]
     with (where / "printed").open("wb") as printed:
-        process = subprocess.Popen(
+        process = start(
             [*command, "--web-port", str(port), "--out", str(where / "out"), *more],
-            stdout=printed,
-            stderr=subprocess.STDOUT,
-            cwd=where,
+            environment=os.environ,
+            folder=where,
+            output=printed.fileno(),
         )
         try:
             wait_for(lambda: "charts: " in (where / "printed").read_text() or process.poll() is not None)
