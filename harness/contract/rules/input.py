@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
-from harness.contract.rules.rule import Level, combine, has_run_events, require_accepted, rule, was_accepted
+from harness.contract.rules.rule import (
+    Level,
+    combine,
+    has_run_events,
+    hung_among_slow,
+    require_accepted,
+    rule,
+    was_accepted,
+)
 from harness.formatting import counted
 from harness.profiles.capability import Capability
 from harness.protocol.strict_json import loads
@@ -159,7 +167,10 @@ def hostile(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
         return problem
     return combine(
-        [_survives(response, what) for what, response in responses.items()],
+        [
+            hung_among_slow(response, [control, *responses.values()]) or _survives(response, what)
+            for what, response in responses.items()
+        ],
         f"{counted(len(responses), 'hostile body', 'hostile bodies')}: no 5xx, no hang",
     )
 

@@ -23,6 +23,7 @@ from harness.contract.rules.rule import (
     Level,
     Need,
     combine,
+    hung_among_slow,
     is_same_run,
     quoted,
     require_accepted,
@@ -309,7 +310,10 @@ def inert(control: Exchange, responses: Mapping[str, Exchange]) -> RuleResult:
     if problem := require_accepted(control):
         return problem
     return combine(
-        [_is_inert(response) for response in responses.values()],
+        [
+            hung_among_slow(response, [control, *responses.values()]) or _is_inert(response)
+            for response in responses.values()
+        ],
         f"{counted(len(responses), 'injection')} had no effect",
     )
 

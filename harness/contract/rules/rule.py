@@ -15,7 +15,7 @@ from functools import wraps
 from typing import Any
 
 from harness.contract.decoding.decoded_frame import DecodedFrame
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding, Location, RuleResult, Verdict, inconclusive, listed
 from harness.profiles.capability import Capability
@@ -24,6 +24,7 @@ from harness.profiles.profile import Profile
 _DEFAULT = Expectations()
 _DETAIL_CHARACTERS = 4000
 _PLACES = 100
+_SLOW_NS = 1_000_000_000  # until the first event; what is faster excuses nothing
 #: Areas whose failures a status code or header field shows, even of a response that was not read completely.
 _DECIDED_BY_HEAD = frozenset({"headers", "auth", "security", "input"})
 
@@ -257,6 +258,31 @@ def require_accepted(*controls: Exchange) -> RuleResult | None:
                 Location(control),
             )
     return None
+
+
+def hung_among_slow(response: Exchange, others: Iterable[Exchange]) -> RuleResult | None:
+    """An inconclusive result if a response without an event hung while others came late too; else None.
+
+    The first event of one of the others, or its whole answer, took half as long as the harness waited for this one.
+    """
+    if response.ending is not Ending.TIMED_OUT or response.events or (response.status or 0) >= 500:
+        return None
+    waited_ns = response.timing.ended_ns - response.timing.started_ns
+    answered = [other for other in others if other is not response and other.ending is not Ending.TIMED_OUT]
+    slowest_ns = max(map(_first_ns, answered), default=0)
+    if 2 * slowest_ns < waited_ns or slowest_ns < _SLOW_NS:
+        return None
+    return inconclusive(
+        f"{response.label} got {response.describe()}, but the server was slow for others too: one waited "
+        f"{slowest_ns / 1e9:.1f} s",
+        Location(response),
+    )
+
+
+def _first_ns(response: Exchange) -> int:
+    """How long its first event took, or all of it if it has none."""
+    first_ns = response.summary.first_event_ns
+    return (response.timing.ended_ns if first_ns is None else first_ns) - response.timing.started_ns
 
 
 def is_same_run(first: Exchange, second: Exchange) -> bool:

@@ -6,7 +6,7 @@ from harness.contract.exchange import Ending
 from harness.contract.rules import input  # noqa: A004 - the area's name
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
-from tests.contract.exchanges import error, no_answer, rejected_event, reply, run, token, whole_run
+from tests.contract.exchanges import done, error, no_answer, rejected_event, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
 
 CONTROL = whole_run()
@@ -100,6 +100,13 @@ CASES: list[Case] = [
         {"a NUL": no_answer(Ending.TRUNCATED, "the server closed the connection before a response")},
         is_=FAIL,
         says="closed the connection before a response",
+    ),
+    case(
+        input.hostile,
+        run(token(0), done(1), at=(8_000, 8_010)),
+        {"a NUL": no_answer(ended_ms=10_000)},
+        is_=INCONCLUSIVE,
+        says="the server was slow for others too: one waited 8.0 s",
     ),
     case(input.hostile, reply(500), {"a NUL": reply(400)}, is_=INCONCLUSIVE, says="not accepted either"),
     case(input.hostile, CONTROL, {}, is_=INCONCLUSIVE, says="nothing was tested"),

@@ -14,6 +14,7 @@ from tests.contract.exchanges import (
     asking,
     cut_run,
     done,
+    empty_stream,
     error,
     frame,
     no_answer,
@@ -64,6 +65,15 @@ ONE_UUID = [
     of(text, 3) for text in (UUID, UUID.replace("-", ""), f"{{{UUID}}}", f"urn:uuid:{UUID}", UUID.upper())
 ]
 KEY_A = asking(Idempotency_Key="A")
+HUNG = empty_stream(
+    ending=Ending.TIMED_OUT, detail="no event within 20 s", ended_ms=20_000, request=INJECTING
+)
+
+
+def slow_run(first_ms: float) -> Exchange:
+    """A run whose first event comes late."""
+    return run(token(0), done(1), at=(first_ms, first_ms + 10))
+
 
 CASES: list[Case] = [
     case(key.none_independent, whole_run(), another_run(), is_=PASS, says="are two runs"),
@@ -261,6 +271,16 @@ CASES: list[Case] = [
         is_=FAIL,
         says="injected a header",
     ),
+    # A server that is slow for all keys at that moment.
+    *(
+        case(key.inert, RUN, {"markup": HUNG, "path": other}, is_=verdict, says=says)
+        for other, verdict, says in (
+            (slow_run(12_000), INCONCLUSIVE, "slow for others too: one waited 12.0 s"),
+            (slow_run(2_000), FAIL, "broke the server: status 200 with no event"),
+            (HUNG, FAIL, "broke the server"),
+        )
+    ),
+    case(key.inert, slow_run(12_000), {"markup": HUNG}, is_=INCONCLUSIVE, says="slow for others too"),
     case(key.inert, reply(500), {"markup": RUN}, is_=INCONCLUSIVE, says="not accepted either"),
     case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tested"),
     case(key.other_route, RUN, reply(409), is_=INFO, says="is the same key: a conflict"),
