@@ -18,7 +18,7 @@ const prompt = (request) => {
 };
 mock.onMessage(/^fail/, { error: { message: "the model fails at once", type: "server_error" }, status: 500 });
 // The connection breaks in the middle: Gemini's API has no other way to fail there than its finish reason.
-mock.onMessage(/^midfail/, counted(text(10), piece), { latency: 20, chunkSize: piece, truncateAfterChunks: 5 });
+mock.onMessage(/^midfail/, counted(text(10), piece), { latency: 400, chunkSize: piece, truncateAfterChunks: 8 });
 mock.onMessage(/^filtered/, counted(text(10), piece, { finishReason: "content_filter" }), { latency: 20, chunkSize: piece });
 mock.onMessage(/^silent/, counted("", piece));
 mock.onMessage(/^quiet/, counted(text(4), 10), { chunkSize: 10, streamingProfile: { ttft: 20, tps: 0.25 } });
