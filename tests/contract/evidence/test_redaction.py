@@ -9,6 +9,7 @@ import json
 import re
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract.decoding.response import Response
+from harness.contract.evidence import redaction
 from harness.contract.evidence.document import document, excerpt, restore
 from harness.contract.evidence.redaction import Redactor
 from harness.contract.evidence.secret_forms import is_ordinary
@@ -316,3 +318,36 @@ def test_a_sentence_stays_on_one_line_and_shows_control_characters() -> None:
         f"\\x1b[31m{'*' * len(TOKEN)}\\n::error::\\x9b2J\\u202eevil\\u200b\\ud800"
     )
     assert redact.lines("a\n\tb\x1b") == "a\n\tb\\x1b"
+
+
+@pytest.mark.parametrize("byte", [b"x", b"\\", b"\n", b'"'])
+def test_repeated_bytes_hide_no_token(byte: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, repeated = TOKEN.encode(), byte * 12_001
+    first, second = (half.encode() for half in HALVES)
+    texts = [
+        token + repeated,
+        repeated + token,
+        repeated + first + b"\r\ndata: " + second + repeated,
+        b'{"a": "' + repeated + b'", "content": "' + first + b'", "b": "x", "content": "' + second + b'"}',
+        repeated + json.dumps(json.dumps(TOKEN)).encode() + repeated,
+    ]
+    redact = Redactor([TOKEN])
+    monkeypatch.setattr(redaction, "_LARGE_BYTES", 10_000)
+    quick = [redact.bytes(text) for text in texts]
+    monkeypatch.setattr(redaction, "_LARGE_BYTES", 10**9)
+    assert quick == [redact.bytes(text) for text in texts]
+    assert not any(shown == text for shown, text in zip(quick[:3], texts, strict=False))
+
+
+def test_an_oversized_body_of_the_suite_is_searched_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = []
+    views = redaction._views
+
+    def recorded(data: bytes, *rest: Any) -> Any:
+        searched.append(len(data))
+        return views(data, *rest)
+
+    monkeypatch.setattr(redaction, "_views", recorded)
+    body = b'{"fileThreadId": "' + b"x" * 24_000_000 + b'"}'
+    assert Redactor([TOKEN]).bytes(body) is body
+    assert sum(searched) < 100_000
