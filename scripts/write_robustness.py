@@ -49,7 +49,7 @@ writes this page; `make hostile` runs all of them as tests.
 | chunk extensions or trailer fields | 64 KiB without a byte of the body | it is malformed |
 | a TLS handshake | 1 MiB | the connection counts as refused |
 | an exchange | `budgets` | it has timed out |
-| the suite | `limits.suite`, which it states at its start | the rest is *inconclusive* |
+| the suite, with its judging | `limits.suite`, which it states at its start | the rest is *inconclusive* |
 | the suite's results file | `limits.results`, 200 MB | evidence is left out, and a note says so |
 | an expression of a profile | 1,000 characters, 30 levels, 100 times an event's size | the profile is refused |
 | a recorded answer | 64 MiB, 50,000 events, 1,000,000 lines, 1,000 streams | it is refused |

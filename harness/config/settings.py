@@ -174,12 +174,12 @@ class TargetSettings(StrictModel):
     base_url: str | None = None
     #: the addresses of at least two replicas of the server, to test that they share their runs; the first is the
     #: base_url if none is set
-    replicas: list[str] = Field(default_factory=list)
+    replicas: list[str] = Field(default_factory=list, max_length=100)
     #: whether the server is yours alone, so that a test may restart it
     own: bool = False
     #: the shell command that restarts the server, for example "docker compose restart api": at the end of the suite,
     #: and at load.restart_at
-    restart_command: str | None = Field(None, min_length=1)
+    restart_command: str | None = Field(None, min_length=1, pattern=r"^[^\x00]*$")
     #: the API: the name of a profile (harness profile list), or the path of your own, for example "./mine.toml"
     profile: str = library.DEFAULT
     #: values of the profile's variables, for example { model = "gpt-5-nano" }

@@ -189,6 +189,7 @@ def otlp_json(results: Results) -> bytes:
 
 def _epoch_ns(text: Any) -> int | None:
     try:
-        return round(datetime.fromisoformat(text).timestamp() * 1e9)
+        at_ns = round(datetime.fromisoformat(text).timestamp() * 1e9)
     except (TypeError, ValueError, OverflowError):
         return None
+    return at_ns if 0 < at_ns <= LATEST_NS else None

@@ -15,7 +15,13 @@ from typing import Any
 from harness.contract.evidence.document import document
 from harness.contract.evidence.serialization import pack
 from harness.results.histogram import HEADER, Histogram
-from harness.results.records import CheckRecord, ProcessRecord, RuleResultRecord, StreamRecord
+from harness.results.records import (
+    CheckRecord,
+    ProcessRecord,
+    RuleResultRecord,
+    ScrapeRecord,
+    StreamRecord,
+)
 from harness.results.schema import SCHEMA_VERSION, TABLES
 from harness.results.writer import ResultsWriter
 from tests.contract.exchanges import whole_run
@@ -45,6 +51,7 @@ def sound(path: Path) -> Path:
                 worker="w0",
                 intended_ns=(START + number) * 10**9,
                 outcome="done",
+                trace_id=f"{number:032x}",
                 **ms,
             )
             writer.add_streams([row])
@@ -57,6 +64,7 @@ def sound(path: Path) -> Path:
             writer.add_rate_counts("w0", START + number, "fresh", "judged")
             row = ProcessRecord(worker="w0", second=START + number, cpu=0.1, rss_bytes=10**8, open_streams=1)
             writer.add_processes([row])
+        writer.add_scrapes([ScrapeRecord(second=START, series="runs_total", kind="counter", value=1.0)])
         writer.set_open("w0", {"fresh": 1})
         writer.add_ledger("w0", START, "fresh", "scheduled")
         writer.add_failures("w0", START, "fresh")
@@ -161,6 +169,7 @@ TABLE_NAMES = (
         "failures",
         "rate_counts",
         "processes",
+        "scrapes",
     ),
     *("violations", "violation_counts", "checks", "rule_results", "exchanges"),
 )
@@ -339,6 +348,7 @@ def wrong_values() -> Iterator[tuple[str, Make, str]]:
                 *((name, "an integer") for name in ("processes", "violation_counts")),
                 *((name, "an integer") for name in ("exchanges", "checks", "rule_results", "violations")),
                 ("streams", "an integer"),
+                ("scrapes", "an integer"),
             }
             is_json = column in ("value", "evidence", "document")
             if not accepted and not (is_json and kind in ("a text", "an integer")) and column != "histogram":
@@ -363,6 +373,11 @@ def wrong_values() -> Iterator[tuple[str, Make, str]]:
         "streams.ttft_ms": ("9e999", "-9e999", "1e300"),
         "streams.events": ("-1", "9223372036854775807"),
         "streams.status": ("9223372036854775807",),
+        "streams.trace_id": ("''", "'x'", "hex(zeroblob(16)) || 'g'", "'ABCDEF' || hex(zeroblob(13))"),
+        "scrapes.second": ("-1", "9223372036854775807"),
+        "scrapes.series": ("NULL", "hex(zeroblob(1000))"),
+        "scrapes.kind": ("NULL", "'histogram'"),
+        "scrapes.value": ("9e999", "1.7e308"),
         "violations.at_ns": ("-1", "9223372036854775807"),
         "checks.verdict": ("'perfect'", "''"),
         "checks.duration_s": ("9e999", "-1e300"),
