@@ -21,6 +21,7 @@ from harness.export.metric_families import Distribution, Family, MetricSample
 from harness.export.result_families import result_families
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
+from harness.results.stored_values import LATEST_NS
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from harness.config.load_settings import LoadSettings, parse_journeys
 from harness.config.parsing import Seconds, parse_duration_s, parse_ramp, parse_spike, parse_steps
@@ -746,3 +747,13 @@ def test_mistakes_in_the_gates_settings(text: str, message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert message in str(caught.value)
+
+
+def test_a_command_with_a_nul_and_too_many_replicas_are_refused() -> None:
+    """No process can get the one, and each of the other would be opened."""
+    for values in (
+        {"own": True, "restart_command": "a\0b"},
+        {"replicas": [f"http://h{number}" for number in range(101)]},
+    ):
+        with pytest.raises(ValidationError, match="target"):
+            Settings.model_validate({"target": values})

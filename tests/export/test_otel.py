@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from harness.export import otel
 from harness.export.load_families import load_families
 from harness.export.metric_families import Distribution, Family, MetricSample
-from harness.export.otel import Pusher, ensure_installed, interval_s, otlp_json
+from harness.export.otel import Pusher, _epoch_ns, ensure_installed, interval_s, otlp_json
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.schema import ResultsError
@@ -173,3 +173,19 @@ def test_an_interval_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, te
     monkeypatch.setenv(otel._INTERVAL_VARIABLE, text)
     with pytest.raises(ResultsError, match=f"OTEL_METRIC_EXPORT_INTERVAL is {text!r}"):
         interval_s()
+
+
+@pytest.mark.parametrize(
+    ("started_at", "expected"),
+    [
+        ("2026-01-01T00:00:00+00:00", 1_767_225_600 * 10**9),
+        ("0001-01-01T00:00:00+14:00", None),
+        ("1969-12-31T00:00:00+00:00", None),
+        ("9999-12-31T23:59:59-14:00", None),
+        ("soon", None),
+        (None, None),
+        ([1], None),
+    ],
+)
+def test_a_time_that_no_message_can_have_is_as_good_as_none(started_at: object, expected: int | None) -> None:
+    assert _epoch_ns(started_at) == expected

@@ -57,7 +57,7 @@ def _() -> Iterator[Piece]:
         yield b":\n\n" * 1000 + token(number)
 
 
-@group.does("200,000 comments, and a sound run", COMPLETE)
+@group.does("200,000 comments, and a sound run", COMPLETE, LIMIT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     yield from times(b":\n\n", 200_000)
