@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,3 +55,13 @@ def test_no_property_is_judged_by_its_speed() -> None:
     assert settings().deadline is None
     assert HealthCheck.too_slow in settings().suppress_health_check
     assert settings.get_profile("exhaustive").deadline is None
+
+
+def test_every_package_is_installed() -> None:
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    found = {"harness"}
+    for top in ("harness", "conformance", "locustfiles", "reports"):
+        for file in (ROOT / top).rglob("__init__.py"):
+            parts = file.parent.relative_to(ROOT).parts
+            found.add(".".join(parts if top == "harness" else ("harness", *parts)))
+    assert sorted(found) == declared["tool"]["setuptools"]["packages"]
