@@ -30,16 +30,26 @@ help:
 	@echo "make lock             update the lock files"
 	@echo "make release-check    do all that a release needs short of publishing it (PYTHON_VERSION=3.12: tests with one version)"
 
-$(VENV)/.runtime: requirements.lock pyproject.toml harness/transport/batch_reader.c
-	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+SOURCES_OF_INSTALLATION := pyproject.toml harness/transport/batch_reader.c
+
+define MAKE_VENV
+$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is required; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+endef
+INSTALL_PROJECT := $(BIN)/python -m pip install --quiet --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+
+$(VENV)/.runtime: requirements.lock $(SOURCES_OF_INSTALLATION)
+	$(MAKE_VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL_PROJECT)
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements-dev.lock
-	touch $@
+# requirements-dev.lock has all of requirements.lock too.
+$(VENV)/.dev: requirements.lock requirements-dev.lock $(SOURCES_OF_INSTALLATION)
+	$(MAKE_VENV)
+	$(BIN)/python scripts/install.py requirements-dev.lock
+	$(INSTALL_PROJECT)
+	touch $(VENV)/.runtime $@
 
 demo: $(VENV)/.runtime
 	rm -rf $(DEMO)

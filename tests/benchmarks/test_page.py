@@ -13,6 +13,7 @@ from tests.benchmarks.clients import AIOHTTP, FAST_HTTP_USER, OURS
 from tests.benchmarks.master import RUNS
 from tests.benchmarks.page import Goal, goals
 from tests.benchmarks.parts import PARTS
+from tests.cases import all_cases
 
 MACHINE = {
     "processor": "A processor",
@@ -148,7 +149,7 @@ def missed_after(name: str, number: int, **values: Any) -> list[Goal]:
     return [goal for goal in goals(documents) if not goal.met]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "number", "values", "measured"),
     [
         ("blast", 2, {"events_per_s": 799.0}, ["7.99"]),

@@ -18,6 +18,7 @@ from harness.capacity.search import (
     conclude,
     next_step,
 )
+from tests.cases import all_cases
 
 PLAN = SearchPlan(lowest=1, highest=200, repeats=3, precision=0.1)
 
@@ -56,8 +57,8 @@ def test_confidence_follows_from_the_repeats(repeats: int, confidence: float) ->
     assert (answer.outcome, answer.confidence) == ("found", confidence)
 
 
-@pytest.mark.parametrize("precision", [0.01, 0.05, 0.1, 0.3, 1.0])
-@pytest.mark.parametrize("limit", [1.5, 7, 41, 199])
+@all_cases("precision", [0.01, 0.05, 0.1, 0.3, 1.0])
+@all_cases("limit", [1.5, 7, 41, 199])
 def test_the_interval_is_as_narrow_as_asked_and_holds_a_sharp_limit(precision: float, limit: float) -> None:
     answer, _ = search(lambda rate: "passed" if rate <= limit else "failed", SearchPlan(1, 200, 3, precision))
     assert answer.outcome == "found"

@@ -15,6 +15,7 @@ from harness.cli import main
 from harness.config.load_settings import JourneyWeights
 from harness.contract.requirements import CATALOGUE
 from harness.reference.faults import FAULTS, RARE_FAULTS
+from tests.cases import all_cases
 
 VERBS = main.list_commands(click.Context(main))
 HEAVY = {"pydantic", "rich", "numpy", "msgspec", "tomlkit", "locust", "gevent", "aiohttp", "pytest"}
@@ -64,7 +65,7 @@ def test_the_shell_completes_verbs_and_options() -> None:
     assert options == ["--rate", "--ramp"]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("words", "incomplete", "values"),
     [
         (["serve", "--fault"], "two-", {"two-terminals", "two-winners"}),

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.config.report_settings import ReportSettings
+from tests.cases import all_cases
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ def test_a_template_has_the_trace_id_after_its_host(template: str) -> None:
     assert ReportSettings(trace_url=template).trace_url == template
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "template",
     [
         "",

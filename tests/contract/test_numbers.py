@@ -16,6 +16,7 @@ from harness.load.stats.collector import Collector
 from harness.load.stats.stream_metrics import RUN
 from harness.setup.target_checks import check_clock_skew
 from harness.suite.throttle import MAX_WAIT_S, retry_after_s
+from tests.cases import all_cases
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, head, scripted
 
 NUMBERS = (
@@ -114,7 +115,7 @@ def test_no_number_is_too_much(place: str) -> None:
         assert json.dumps(collector.take().to_message()["content"])
 
 
-@pytest.mark.parametrize("date", FAR_DATES)
+@all_cases("date", FAR_DATES)
 def test_a_date_that_no_calendar_has_is_waited_for_within_bounds(date: str) -> None:
     for named in ("Retry-After", "Date"):
         other = "Date" if named == "Retry-After" else "Retry-After"

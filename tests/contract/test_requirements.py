@@ -13,6 +13,7 @@ import pytest
 import harness.conformance
 from harness.contract.requirements import AREAS, CATALOGUE, RULES, Level, areas, find
 from harness.contract.rules.rule import Rule
+from tests.cases import all_cases
 
 SUITE = Path(harness.conformance.__file__).parent
 ID = re.compile(r"[a-z]+(-[a-z]+)*\.[a-z0-9]+(-[a-z0-9]+)*")
@@ -39,7 +40,7 @@ def test_the_suite_was_found() -> None:
     assert len(TESTS) >= len(CATALOGUE)
 
 
-@pytest.mark.parametrize(("module", "test"), TESTS, ids=[f"{module}-{test.name}" for module, test in TESTS])
+@all_cases(("module", "test"), TESTS, ids=[f"{module}-{test.name}" for module, test in TESTS])
 def test_a_test_of_the_suite_decides_one_rule_of_its_area(module: str, test: ast.FunctionDef) -> None:
     (rule,) = cited(test)
     assert rule is RULES[rule.requirement.id]
@@ -55,7 +56,7 @@ def test_no_two_rules_have_one_id() -> None:
     assert len({id(rule) for rule in rules}) == len(RULES)
 
 
-@pytest.mark.parametrize("row", CATALOGUE.values(), ids=CATALOGUE)
+@all_cases("row", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_row_is_complete(row: object) -> None:
     assert ID.fullmatch(row.id)
     assert row.area == row.id.split(".")[0]
@@ -66,7 +67,7 @@ def test_a_row_is_complete(row: object) -> None:
     assert row.source
 
 
-@pytest.mark.parametrize("row", CATALOGUE.values(), ids=CATALOGUE)
+@all_cases("row", CATALOGUE.values(), ids=CATALOGUE)
 def test_a_row_has_one_short_sentence_on_how_to_fix_the_server(row: object) -> None:
     assert re.fullmatch(r"[A-Z][^\n\"]*[^\n\" .]\.", row.fix)
     assert ". " not in row.fix

@@ -7,6 +7,7 @@ import pytest
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, Level
 from harness.contract.verdicts import NOT_TESTED, Check, CheckOutcome, Verdicts, by_area, failing, fails
+from tests.cases import all_cases
 
 
 def result(requirement: str, verdict: Verdict, detail: str = "so", **said: object) -> CheckOutcome:
@@ -109,7 +110,7 @@ def test_a_result_travels_between_processes() -> None:
     assert CheckOutcome.from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("verdict", "level", "red", "red_when_strict"),
     [
         (Verdict.FAIL, Level.MUST, True, True),

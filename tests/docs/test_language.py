@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.cases import all_cases
 from tests.docs.pages import ROOT
 
 
@@ -307,14 +308,14 @@ def test_each_area_has_files() -> None:
     assert [area for area in AREAS if not files(area)] == []
 
 
-@pytest.mark.parametrize("phrase", PHRASES, ids=lambda phrase: phrase.example)
+@all_cases("phrase", PHRASES, ids=lambda phrase: phrase.example)
 def test_each_phrase_is_found_in_its_example(phrase: Phrase) -> None:
     wrapped = phrase.example.replace(" ", "\n    ")
     for text in (phrase.example, wrapped):
         assert phrase in [row for _, _, row in hits(iter([Passage(1, text)]))]
 
 
-@pytest.mark.parametrize("sentence", HONEST)
+@all_cases("sentence", HONEST)
 def test_plain_english_passes(sentence: str) -> None:
     assert list(hits(iter([Passage(1, sentence)]))) == []
 

@@ -7,23 +7,23 @@ import shlex
 from pathlib import Path
 
 import click
-import pytest
 
 from harness.cli import main
+from tests.cases import all_cases
 from tests.docs.pages import PAGES, ROOT, commands, read
 
 _LINK = re.compile(r"\]\(([^)#\s]+)(#[^)]*)?\)")
 _PYTEST_OPTIONS = {"-k", "-x", "-n", "-m", "--harness-max-concurrency", "--harness-read-only"}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@all_cases("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page: Path) -> None:
     for target, _ in _LINK.findall(read(page)):
         if not re.match(r"[a-z]+:", target):
             assert (page.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@all_cases("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_verbs_and_options_exist(page: Path) -> None:
     for line in commands(page):
         _, verb, *rest = shlex.split(line.replace("…", "x"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import tomllib
 
-import pytest
 from pydantic import BaseModel
 
 from harness.config.sources import settings_alone
 from harness.config.target import Target
 from harness.profiles import event_rules, library, profile
 from harness.profiles.capability import Capability
+from tests.cases import all_cases
 from tests.docs.pages import ROOT, read
 
 PAGE = read(ROOT / "docs" / "profiles.md")
@@ -24,7 +24,7 @@ PROSE = re.sub(r"^```.*?^```$", "", PAGE, flags=re.MULTILINE | re.DOTALL)
 NAMED = set(re.findall(r"[\w.-]+", " ".join(re.findall(r"`([^`]+)`", PROSE))))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "field",
     sorted(
         {

@@ -17,6 +17,7 @@ from harness.results.reader import Results
 from harness.results.records import CheckRecord, ProcessRecord
 from harness.results.schema import SCHEMA_VERSION, ResultsError
 from harness.results.writer import ResultsWriter
+from tests.cases import all_cases
 from tests.reports import samples
 
 
@@ -48,7 +49,7 @@ def test_bounds_are_round_in_seconds_too() -> None:
     assert [repr(bound) for bound in bounds[-3:]] == ["30.0", "50.0", "100.0"]
 
 
-@pytest.mark.parametrize("bound", BOUNDS)
+@all_cases("bound", BOUNDS)
 def test_a_bucket_ends_nowhere_above_its_bound_and_hardly_below(bound: float) -> None:
     place = BOUNDS.index(bound)
     assert sum(Distribution.of(of(bound * 1.0001), 1.0).counts[: place + 1]) == 0

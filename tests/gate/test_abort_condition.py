@@ -7,9 +7,10 @@ import pytest
 from harness.gate.abort_condition import DEFAULT_WINDOW_S, AbortCondition
 from harness.gate.expressions import ExpressionError, parse_abort_condition
 from harness.gate.objective import KEYS, Objective
+from tests.cases import all_cases
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "name", "limit", "inclusive", "window_s"),
     [
         ("error_rate > 20% for 10s", "error_rate", 0.2, False, 10),
@@ -35,13 +36,13 @@ def test_an_expression_says_a_condition(
     assert parse_abort_condition(condition.expression) == condition
 
 
-@pytest.mark.parametrize("key", KEYS)
+@all_cases("key", KEYS)
 def test_every_objective_can_abort_a_load(key: str) -> None:
     sign = "<" if key in ("goodput", "session_success") else ">"
     assert parse_abort_condition(f"{key} {sign} 1 for 5s" if key != "error_rate" else "error_rate > 0.5")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "problem"),
     [
         ("", "condition '' is not a comparison with one limit; write for example error_rate > 20% for 10s"),

@@ -15,6 +15,7 @@ from harness.gate.confidence_intervals import (
 from harness.results.histogram import RELATIVE_ERROR, Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
+from tests.cases import all_cases
 
 START = 1_000
 
@@ -202,7 +203,7 @@ def test_seconds_taken_for_independent_would_break_it(monkeypatch):
     assert held(60, 0.9) <= 38
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("seconds", "length"),
     [(1, 1), (3, 1), (16, 4), (20, 5), (59, 14), (60, 15), (64, 16), (100, 20), (900, 60), (3600, 120)],
 )

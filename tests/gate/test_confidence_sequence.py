@@ -9,6 +9,7 @@ import pytest
 
 from harness.gate.confidence_intervals import t_quantile
 from harness.gate.confidence_sequence import MIXTURE_SD, MOST_VALUES, count_for, half_width
+from tests.cases import all_cases
 
 
 def log_likelihood_ratio(count: int, t: float) -> float:
@@ -18,8 +19,8 @@ def log_likelihood_ratio(count: int, t: float) -> float:
     return -math.log(spread) / 2 + count / 2 * math.log(inner)
 
 
-@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.99])
-@pytest.mark.parametrize("count", [6, 10, 40, 1000])
+@all_cases("confidence", [0.9, 0.95, 0.99])
+@all_cases("count", [6, 10, 40, 1000])
 def test_the_ends_are_where_the_martingale_reaches_its_bound(count: int, confidence: float) -> None:
     t = half_width(count, 1.0, confidence) * math.sqrt(count)
     assert log_likelihood_ratio(count, t) == pytest.approx(-math.log(1 - confidence))

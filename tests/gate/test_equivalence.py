@@ -15,6 +15,7 @@ from harness.gate.equivalence import Difference, Effect, Effects, confidence_of_
 from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.writer import ResultsWriter
+from tests.cases import all_cases
 
 EFFECT = Effect(10.0)
 
@@ -33,7 +34,7 @@ def difference(measured: float, own: float = 0.0, noise: float = 1.0) -> Differe
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("measured", "own", "noise", "verdict"),
     [
         (0.0, 0.0, 1.0, "same"),

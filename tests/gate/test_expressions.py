@@ -2,9 +2,10 @@ import pytest
 
 from harness.gate.expressions import ExpressionError, limits_of, parse_expression
 from harness.gate.objective import KEYS, Objective
+from tests.cases import all_cases
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "key", "limit"),
     [
         ("ttft_p95_ms<800", "ttft_p95_ms", 800),
@@ -53,7 +54,7 @@ def test_a_journey_may_stand_before_it(text, journey, key, limit):
     assert parse_expression(objective.expression) == objective
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "problem"),
     [
         ("", "objective '' does not start with a name; write for example ttft_p95_ms < 800"),
@@ -117,14 +118,14 @@ def test_an_invalid_expression_is_a_sentence_with_a_marked_position(text, proble
     assert len(mark) <= len(shown) + 1  # just behind it, where something is missing
 
 
-@pytest.mark.parametrize("key", KEYS)
-@pytest.mark.parametrize("limit", [0, 0.001, 0.07, 1])
+@all_cases("key", KEYS)
+@all_cases("limit", [0, 0.001, 0.07, 1])
 def test_an_objective_is_written_as_it_is_read(key, limit):
     objective = Objective.parse(key, 3 * (limit > 0) if key == "violations" else limit)
     assert parse_expression(objective.expression) == objective
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "mark"),
     [
         ("ttft_95_ms < 800", "^^^^^^^^^^"),
@@ -182,7 +183,7 @@ def test_a_table_of_limits_is_read_in_all_its_forms():
     assert limits_of({"expressions": "error_rate < 1%"}) == {"error_rate": 0.01}
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("table", "problem"),
     [
         ({"ttft_p95_ms": 1, "expressions": ["ttft_p95_ms < 2"]}, "objective ttft_p95_ms is set twice"),

@@ -12,6 +12,7 @@ import pytest
 from harness.profiles import library
 from harness.profiles.stream_reader import ProfileStream, read_stream
 from harness.protocol.capture import CapturedAnswer, read_capture
+from tests.cases import all_cases
 
 CAPTURES = Path(__file__).parent / "captures"
 INCOMPLETE = "incomplete"  # the client cut the connection, or the server broke off
@@ -186,7 +187,7 @@ def read(profile: str, capture: str) -> ProfileStream:
     return read_stream(library.load(profile), recorded.frames, is_complete=recorded.is_complete)
 
 
-@pytest.mark.parametrize(("profile", "capture", "tokens", "outcome"), CLEAN)
+@all_cases(("profile", "capture", "tokens", "outcome"), CLEAN)
 def test_a_sound_stream_fits(profile: str, capture: str, tokens: int, outcome: str) -> None:
     stream = read(profile, capture)
     assert stream.problems == []
@@ -200,7 +201,7 @@ def test_a_defect_is_named(profile: str, capture: str, problems: list[str]) -> N
     assert read(profile, capture).problems == problems
 
 
-@pytest.mark.parametrize(("capture", "status"), NO_STREAM)
+@all_cases(("capture", "status"), NO_STREAM)
 def test_a_rejection_is_no_stream(capture: str, status: int) -> None:
     recorded = answer(capture)
     assert not recorded.is_stream

@@ -5,13 +5,14 @@ from typing import Any
 import pytest
 
 from harness.profiles.expressions import Expression
+from tests.cases import all_cases
 
 EVENT = {
     "data": {"a": {"b": "x"}, "n": 3, "half": 0.5, "yes": True, "no": False, "none": None, "list": ["p", "q"]}
 }
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "found"),
     [
         ("data.a.b", "x"),
@@ -31,7 +32,7 @@ def test_text(text: str, found: str | None) -> None:
     assert Expression(text).text_in(EVENT) == found
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "holds"),
     [
         ("data.a", True),
@@ -94,7 +95,7 @@ STRANGERS = {
 }
 
 
-@pytest.mark.parametrize(("text", "problem"), STRANGERS.values(), ids=STRANGERS)
+@all_cases(("text", "problem"), STRANGERS.values(), ids=STRANGERS)
 def test_what_would_take_long_or_much_is_refused(text: str, problem: str) -> None:
     if not problem:
         Expression(text).find(EVENT)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from harness.profiles import library
 from harness.profiles.named_id import named_id
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 
 MULTIPART = (
     b'--b\r\nContent-Disposition: form-data; name="session_id"\r\n\r\ns-1\r\n'
@@ -32,7 +31,7 @@ path = "/v1/responses/${run_id}?stream=true&starting_after=${last_id}"
 )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("profile", "request_", "expected"),
     [
         ("workflow-actions", HttpRequest("POST", "/", (("Last-Event-ID", "7-0"),)), "7-0"),

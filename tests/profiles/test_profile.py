@@ -8,6 +8,7 @@ from harness.errors import SettingsError
 from harness.profiles.event_rules import OUTCOMES
 from harness.profiles.library import parse
 from harness.profiles.profile import Profile
+from tests.cases import all_cases
 from tests.profiles.test_library import MINIMAL
 
 
@@ -16,7 +17,7 @@ def profile(text: str = "", events: str = "") -> Profile:
     return parse(f"{MINIMAL}{events}\n{text}", "mine.toml")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "events", "says"),
     [
         ("[other]", "", "mine.toml: other: there is no such field"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.decoding.read_log import Read
 from harness.contract.exchange import Ending, Exchange, Timing
 from harness.contract.expectations import Expectations
@@ -11,6 +9,7 @@ from harness.contract.finding import Verdict
 from harness.contract.rules.stream import STREAM_RULES, rules_for
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.profiles.test_captures import CAPTURES, CLEAN, DEFECTS, answer
 
 _SENT_NS = 50_000_000_000
@@ -62,7 +61,7 @@ def recorded(profile: str, capture: str, request: HttpRequest | None = None) -> 
     )
 
 
-@pytest.mark.parametrize(("profile", "capture"), _STREAMS)
+@all_cases(("profile", "capture"), _STREAMS)
 def test_only_defects_break_a_must(profile: str, capture: str) -> None:
     run = recorded(profile, capture, REQUESTS.get(capture))
     findings = [rule(run, expect=Expectations()) for rule in rules_for(run)]
@@ -73,7 +72,7 @@ def test_only_defects_break_a_must(profile: str, capture: str) -> None:
         assert detail in broken[name]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("profile", "capture"), [row for row in _STREAMS if row[1].endswith("/success") and row[0] != "langgraph"]
 )
 def test_a_successful_run_decides_every_rule_that_applies(profile: str, capture: str) -> None:

@@ -10,6 +10,7 @@ from harness.contract.exchange import Exchange
 from harness.profiles.library import load, parse
 from harness.profiles.stream_reader import ProfileStream, read_stream
 from harness.protocol.sse import SseDecoder
+from tests.cases import all_cases
 from tests.contract.exchanges import cancelled, error, run, token, whole_run
 
 PROFILE = """
@@ -51,7 +52,7 @@ def test_a_whole_stream() -> None:
     assert len(stream.ends) == 1
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("events", "lines", "problems"),
     [
         ("", "", ["it has no event"]),
@@ -98,7 +99,7 @@ def test_what_does_not_fit(events: str, lines: str, problems: list[str]) -> None
         assert expected in said
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("order", "events", "problem"),
     [
         ("counter", "token:1 token:2 done:3", None),

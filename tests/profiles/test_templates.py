@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from harness.profiles.templates import fill, placeholders, value_in
+from tests.cases import all_cases
 
 
 @pytest.mark.parametrize(
@@ -47,7 +48,7 @@ def test_what_is_no_placeholder(template: Any) -> None:
         list(placeholders(template))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("template", "text", "value"),
     [
         ("/runs/${a}/events?after=${id}", "/runs/r/events?after=7", "7"),

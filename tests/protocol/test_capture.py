@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from harness.protocol.capture import CapturedAnswer, CaptureError, read_capture
+from tests.cases import all_cases
 
 BODY = b"id: 1\ndata: {}\n\ndata: [DONE]\n\n"
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n"
@@ -96,7 +97,7 @@ def test_entries_of_an_archive_are_told_apart() -> None:
     ]
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("data", "says"),
     [
         (b"", "is not a recorded answer"),

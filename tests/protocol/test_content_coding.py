@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from harness.protocol import content_coding
 from harness.protocol.content_coding import MAX_CODINGS, PIECE_BYTES, BodyDecoder
+from tests.cases import all_cases
 from tests.protocol.cuts import at_places
 
 TEXT = b'id: 1-0\ndata: {"type":"token","content":"word"}\n\n' * 40
@@ -72,8 +73,8 @@ def test_several_codings_are_undone_from_the_last() -> None:
     assert decoder.fault is None
 
 
-@pytest.mark.parametrize("name", sorted(content_coding.KNOWN_CODINGS))
-@pytest.mark.parametrize("size", [1, 10_000])
+@all_cases("name", sorted(content_coding.KNOWN_CODINGS))
+@all_cases("size", [1, 10_000])
 def test_plain_text_passes_unchanged_and_is_named(name: str, size: int) -> None:
     decoder = BodyDecoder([("Content-Encoding", name)])
     assert decoded(decoder, *(TEXT[at : at + size] for at in range(0, len(TEXT), size))) == TEXT

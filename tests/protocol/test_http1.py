@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harness.protocol import http1
 from harness.protocol.http1 import Delimiter, HttpSyntaxError, ResponseHead, ResponseParser, encode_request
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.protocol.cuts import cuttings, everywhere_twice, in_pieces_of
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -271,8 +272,8 @@ SWITCHES = [
 
 
 class TestAnswers:
-    @pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
-    @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.title)
+    @all_cases("size", [1, 2, 3, 1 << 20])
+    @all_cases("answer", ANSWERS, ids=lambda answer: answer.title)
     def test_how_it_ends(self, answer: Answer, size: int):
         open_end = parse(in_pieces_of(size, answer.wire))
         assert open_end.head is not None
@@ -349,7 +350,7 @@ def h11_reads(wire: bytes) -> tuple[int | None, bytes, bool]:
 
 
 class TestSecondOpinion:
-    @pytest.mark.parametrize("answer", ANSWERS, ids=lambda answer: answer.title)
+    @all_cases("answer", ANSWERS, ids=lambda answer: answer.title)
     def test_h11_reads_the_same(self, answer: Answer):
         if answer.title in H11_REFUSES:
             with pytest.raises(h11.RemoteProtocolError, match=H11_REFUSES[answer.title]):
@@ -549,8 +550,8 @@ class TestEncodeRequest:
         wire = encode_request(HttpRequest("GET", "/", (("Last-Event-ID", "\u00e9\u2026"),)), host="h")
         assert b"Last-Event-ID: \xc3\xa9\xe2\x80\xa6\r\n" in wire
 
-    @pytest.mark.parametrize("line_break", ["\r\n", "\n", "\r", "a\nb", "\r\n\r\nGET / HTTP/1.1"])
-    @pytest.mark.parametrize("place", ["method", "target", "name", "value", "host"])
+    @all_cases("line_break", ["\r\n", "\n", "\r", "a\nb", "\r\n\r\nGET / HTTP/1.1"])
+    @all_cases("place", ["method", "target", "name", "value", "host"])
     def test_line_breaks_are_refused(self, place, line_break):
         parts = {"method": "GET", "target": "/", "name": "X", "value": "y", "host": "h"}
         parts[place] += line_break
@@ -575,8 +576,8 @@ CHUNKED_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize("field", CHUNKED_FIELDS)
-@pytest.mark.parametrize("size", [1, 7, 1000])
+@all_cases("field", CHUNKED_FIELDS)
+@all_cases("size", [1, 7, 1000])
 def test_chunked_however_its_field_is_written(field: bytes, size: int) -> None:
     wire = OK + field + b"\r\n\r\n" + TWO
     found = parse([wire[at : at + size] for at in range(0, len(wire), size)])
@@ -594,7 +595,7 @@ def test_what_is_wrong_with_the_chunks_is_seen_however_the_field_is_written(fiel
     assert parse([head + TWO[:-5] + b"zz\r\n"]).body == b"hiho"
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("fields", "fault"),
     [
         (b"", None),
@@ -655,10 +656,8 @@ def test_what_surrounds_the_body_is_bounded(data: bytes, says: str) -> None:
         feed()
 
 
-@pytest.mark.parametrize(
-    "protocol", ["HTTP/2.0", "HTTP/0.9", "RTSP/1.0", "ICE/1.0", "SIP/2.0", "ICY", "http/1.1"]
-)
-@pytest.mark.parametrize("at_once", [True, False])
+@all_cases("protocol", ["HTTP/2.0", "HTTP/0.9", "RTSP/1.0", "ICE/1.0", "SIP/2.0", "ICY", "http/1.1"])
+@all_cases("at_once", [True, False])
 def test_other_protocols(protocol: str, at_once: bool) -> None:
     data = CHUNKED.replace(b"HTTP/1.1", protocol.encode()) + b"0\r\n\r\n"
     parser = ResponseParser()

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from decimal import Decimal
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.protocol.json_values import canonical_text, tagged_value
+from tests.cases import all_cases
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -20,7 +20,7 @@ def canonical(text: str) -> str:
     return canonical_text(tagged_value(text))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "same",
     [
         ["1", "1.0", "1e0", "1E+0", "10e-1", "0.1e1", "100e-2", "1.000000000000000000000000000000"],
@@ -42,7 +42,7 @@ def test_texts_of_one_value(same: list[str]) -> None:
     assert len({canonical(text) for text in same}) == 1
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("left", "right"),
     [
         ("1", '"1"'),

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from harness.profiles.workflow_actions.request import WorkflowActionRequest, new_key
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 
 ACTION = {"toolId": "t", "toolName": "T", "aiDescription": "d", "runtimeScope": "s"}
 BODY = {"organizationId": "o", "sessionId": "s", "workflowAction": ACTION}
@@ -41,7 +42,7 @@ class TestWorkflowActionRequest:
         action = {name: value for name, value in ACTION.items() if name != field}
         self.refuses(BODY | {"workflowAction": action}, "workflowAction", field)
 
-    @pytest.mark.parametrize(
+    @all_cases(
         ("field", "value"),
         [
             ("organizationId", 1),

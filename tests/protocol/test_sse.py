@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from harness.protocol import sse
 from harness.protocol.sse import MAX_RETRY_MS, Field, Frame, FrameTooLargeError, SseDecoder, lines
+from tests.cases import all_cases
 from tests.protocol.cuts import at_places, cuttings, everywhere_twice, in_pieces_of
 from tests.protocol.sse_cases import BOM, CASES, Case
 from tests.protocol.sse_model import interpret
@@ -57,8 +58,8 @@ def only(*pieces: bytes) -> Frame:
 
 
 class TestTable:
-    @pytest.mark.parametrize("size", [1, 2, 3, 1 << 20])
-    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.origin}: {case.title}")
+    @all_cases("size", [1, 2, 3, 1 << 20])
+    @all_cases("case", CASES, ids=lambda case: f"{case.origin}: {case.title}")
     def test_events(self, case: Case, size: int):
         frames, pending, _ = decode(in_pieces_of(size, case.stream))
         events = [(frame.event, frame.data, frame.last_event_id) for frame in frames if frame.dispatches]
@@ -80,7 +81,7 @@ class TestCuts:
         for pieces in everywhere_twice(TRICKY):
             assert decode(pieces) == whole, pieces
 
-    @pytest.mark.parametrize(
+    @all_cases(
         ("pieces", "expected"),
         [
             ((b"data: te", b"st\n\ndata:", b"two\n\n"), ["test", "two"]),

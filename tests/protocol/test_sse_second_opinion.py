@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.protocol.sse import Frame, SseDecoder
+from tests.cases import all_cases
 from tests.protocol.cuts import cuttings, in_pieces_of
 from tests.protocol.sse_cases import BOM, CASES
 
@@ -176,7 +177,7 @@ DIFFERENCES = [
 
 
 class TestKnownDifferences:
-    @pytest.mark.parametrize("known", DIFFERENCES, ids=lambda known: known.what)
+    @all_cases("known", DIFFERENCES, ids=lambda known: known.what)
     def test_difference(self, known: Difference):
         assert decode([known.stream]) == known.ours
         if isinstance(known.theirs, list):
@@ -299,8 +300,8 @@ class TestAgreement:
         expected = [comment for frame in ours(closed) for comment in frame.comments]
         assert [comment.removeprefix(" ") for comment in comments] == expected
 
-    @pytest.mark.parametrize("size", [1, 2, 1 << 20])
-    @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.origin}: {case.title}")
+    @all_cases("size", [1, 2, 1 << 20])
+    @all_cases("case", CASES, ids=lambda case: f"{case.origin}: {case.title}")
     def test_both_on_the_table_of_cases(self, case, size):
         assert_httpx_sse_agrees(in_pieces_of(size, case.stream))
         assert_launchdarkly_agrees(in_pieces_of(size, case.stream))

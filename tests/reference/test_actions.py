@@ -18,6 +18,7 @@ from harness.reference.actions import (
     prepare_action,
     tokens_of,
 )
+from tests.cases import all_cases
 from tests.reference.support import action
 
 
@@ -92,7 +93,7 @@ def test_unknown_parameters_are_ignored(tool_id):
     prepare_action(action(tool_id, unknown={"a": [1]}))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("parameters", "message"),
     [
         ({"tool_id": "rm -rf"}, "workflowAction.toolId: unknown tool; the tools are echo, long, "),

@@ -20,6 +20,7 @@ from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference.actions import DEFAULT_TEXT
 from harness.reference.api import ReferenceApi
 from harness.reference.server import ServerSettings, demo_config, running, serve
+from tests.cases import all_cases
 from tests.reference.support import (
     PATH,
     TOKEN,
@@ -424,7 +425,7 @@ def test_keys_and_run_ids_belong_to_an_organization():
 # request bodies
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("content", "status", "code"),
     [
         (b"{", 400, "not_json"),
@@ -486,7 +487,7 @@ def test_unusual_valid_bodies():
     ask(scenario)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("fields", "name"),
     [
         ({"organizationId": ...}, "organizationId"),
@@ -546,8 +547,8 @@ def test_media_types(media_type, status):
     ask(scenario)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
-@pytest.mark.parametrize("path", [PATH, "/agent/runs", "/agent/runs/x/cancel"])
+@all_cases("method", ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
+@all_cases("path", [PATH, "/agent/runs", "/agent/runs/x/cancel"])
 def test_other_methods_get_405_with_allow(method, path):
     async def scenario(client: Client) -> None:
         answer = await client.post(method=method, path=path)

@@ -13,6 +13,7 @@ from harness.reports.text import (
     percent,
     visible,
 )
+from tests.cases import all_cases
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,7 @@ def test_milliseconds(value: float | None, shown: str) -> None:
     assert milliseconds(value) == shown
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("value", "shown"),
     [(None, "\u2013"), (0.085, "85 µs"), (0.9999, "1 ms"), (12.44, "12.4 ms"), (999.4, "999 ms"), (999.6, "1 s"),
      (1842, "1.84 s"), (59_949, "59.9 s"), (59_960, "1 min"), (90_000, "1 min 30 s"), (3_600_000, "1 h"),

@@ -1,6 +1,7 @@
 import pytest
 
 from harness.results.ledger import ENDINGS, OUTCOMES, Ledger
+from tests.cases import all_cases
 
 
 def test_the_words_and_their_order():
@@ -27,7 +28,7 @@ def test_it_adds_up_when_every_scheduled_stream_is_accounted_for():
     assert (ledger.missing, ledger.ended, ledger.judged, ledger.unended) == (0, 8, 7, 6)
 
 
-@pytest.mark.parametrize("outcome", OUTCOMES[1:])
+@all_cases("outcome", OUTCOMES[1:])
 def test_each_outcome_counts_in_the_equation(outcome):
     ledger = Ledger({"scheduled": 1})
     assert (ledger.adds_up, ledger.missing) == (False, 1)

@@ -4,6 +4,7 @@ from itertools import product
 import pytest
 
 from harness.results.rate_counts import COUNTERS, RateCounts, checked_counter, counters_of
+from tests.cases import all_cases
 
 
 def test_missing_counters_are_zero():
@@ -21,7 +22,7 @@ def test_rates():
     assert (RateCounts().error_rate, RateCounts(judged=1).goodput) == (None, None)
 
 
-@pytest.mark.parametrize(("judged", "failed", "run", "good"), list(product((False, True), repeat=4)))
+@all_cases(("judged", "failed", "run", "good"), list(product((False, True), repeat=4)))
 def test_the_counters_of_a_stream(judged, failed, run, good):
     counters = counters_of(judged=judged, failed=failed, run=run, good=good)
     assert ("judged" in counters) is (judged or failed)

@@ -8,6 +8,7 @@ from harness.contract.evidence.curl import curl
 from harness.errors import SettingsError
 from harness.protocol.request import HttpRequest
 from harness.setup.curl import json_object, read_curl, split_url
+from tests.cases import all_cases
 
 BODY = {"organizationId": "acme", "workflowAction": {"toolId": "t", "text": "it's"}}
 
@@ -76,7 +77,7 @@ def test_options_with_attached_values() -> None:
     assert not found.verify_tls
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("text", "message"),
     [
         ("", "no curl command"),

@@ -17,6 +17,7 @@ import harness.setup.doctor as module
 from harness.cli import main
 from harness.config.settings import Settings
 from harness.setup.finding import SetupFinding, fail, ok, warn
+from tests.cases import all_cases
 from tests.setup.acme_server import ORGANIZATION, PATH, TOKEN
 from tests.setup.servers import acme
 
@@ -111,7 +112,7 @@ def _command_paths(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple
     return paths
 
 
-@pytest.mark.parametrize("path", [" ".join(path) for path in _command_paths(main)])
+@all_cases("path", [" ".join(path) for path in _command_paths(main)])
 def test_every_help_has_an_example(path: str) -> None:
     done = CliRunner().invoke(main, [*path.split(), "--help"])
     assert done.exit_code == 0, done.output

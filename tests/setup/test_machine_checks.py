@@ -3,8 +3,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from harness.config.load_settings import LoadSettings
 from harness.load.bounds.limits import LoadLimits
 from harness.load.bounds.machine import Machine
@@ -23,6 +21,7 @@ from harness.setup.machine_checks import (
     check_receive_stamps,
     check_timer,
 )
+from tests.cases import all_cases
 
 GB, MB = 1 << 30, 1 << 20
 HERE = Path("/somewhere")
@@ -30,7 +29,7 @@ NO_LIMIT = float("inf")
 LIMITS = LoadLimits(Machine(2, 20 * GB, 10_000, 28_232), 1, cost_s=lambda: 0.001)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("check", "status"),
     [
         (lambda: check_cores(4, 1, 0.2), "ok"),

@@ -20,6 +20,7 @@ from harness.suite.scenario import (
     gather_some,
     retry_after_s,
 )
+from tests.cases import all_cases
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, no_answer, reply
 from tests.transport.servers import Connection, bounded, listening, sending, sending_and_waiting
 
@@ -353,7 +354,7 @@ def asking_for(value: str | None) -> Exchange:
     return reply(429, headers={"Retry-After": value})
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("asked", "seconds"),
     [
         ("0", 0),

@@ -10,6 +10,7 @@ import pytest
 
 from harness.contract.exchange import Exchange
 from harness.suite.throttle import Throttle, retry_after_s
+from tests.cases import all_cases
 from tests.contract.exchanges import reply
 from tests.transport.servers import bounded
 
@@ -47,7 +48,7 @@ def test_a_date_counts_from_the_servers_own_clock() -> None:
     assert retry_after_s(reply(429, headers=headers)) == 7
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("asked", "waited_s"),
     [
         ("0", 0),

@@ -3,11 +3,11 @@ from __future__ import annotations
 import io
 from typing import Any
 
-import pytest
 from rich.console import Console
 from rich.text import Text
 
 from harness.terminal.dashboard import Dashboard
+from tests.cases import all_cases
 from tests.terminal.documents import live, running, with_streams
 
 SUITE = {"done": 54, "total": 92, "verdicts": {"pass": 53, "fail": 1}, "failed": ["terminal.last"]}
@@ -25,9 +25,9 @@ def drawn(view: Dashboard, width: int, height: int, **console: Any) -> list[str]
     return file.getvalue().rstrip("\n").split("\n")
 
 
-@pytest.mark.parametrize("width", [20, 40, 60, 80, 132, 200])
-@pytest.mark.parametrize("height", [1, 3, 6, 14, 24, 50])
-@pytest.mark.parametrize("load", [None, live().snapshot(), BUSY])
+@all_cases("width", [20, 40, 60, 80, 132, 200])
+@all_cases("height", [1, 3, 6, 14, 24, 50])
+@all_cases("load", [None, live().snapshot(), BUSY])
 def test_it_fits_every_screen_size(width: int, height: int, load: Any) -> None:
     lines = drawn(
         Dashboard("harness check", load, SUITE, (Text("a note"), Text("another\nof two lines"))),

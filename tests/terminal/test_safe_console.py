@@ -15,6 +15,7 @@ from harness.contract.verdicts import Check
 from harness.formatting import visible
 from harness.suite.terminal_report import LineWriter, write_summary
 from harness.terminal.safe_console import SafeConsole
+from tests.cases import all_cases
 
 HOSTILE = {
     "colour": "\x1b[31m",
@@ -49,7 +50,7 @@ def printed(show: object, *, colours: bool = False) -> str:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@all_cases("text", HOSTILE.values(), ids=HOSTILE)
 def test_nothing_that_is_printed_controls_the_terminal(text: str) -> None:
     table = Table("a column")
     table.add_row(text)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness.transport.endpoint import Endpoint
+from tests.cases import all_cases
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_host_port_and_authority(url: str, host: str, port: int, authority: str)
     assert (endpoint.tls is not None) is url.startswith("https")
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "url",
     [
         "",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import all_cases
 from tests.truth.cycles import Cycle, Session, by_api, by_web
 
 CYCLES = 5
@@ -55,7 +56,7 @@ def test_two_tests_that_agree() -> None:
     assert list(session(cycle(1), cycle(2)).problems()) == []
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("changed", "problem"),
     [
         ({"by_master": 7}, "test 2"),

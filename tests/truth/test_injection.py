@@ -10,6 +10,7 @@ import pytest
 
 from harness.reference.faults.rare import SpoiltFrame
 from harness.results.records import StreamRecord
+from tests.cases import all_cases
 from tests.truth.injection import KINDS, Found, Reported, compare, inject, right_requirements
 
 LOST = {
@@ -65,7 +66,7 @@ RESUME = (("cut", "abandoned", 5), ("resumed", "done", 5), ("reread", "done", 10
 JOIN = (("original", "done", 9), ("joined", "done", 10))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("one", "journey", "streams", "right"),
     [
         # The duplicate, or the overtaking frame, must have arrived too.

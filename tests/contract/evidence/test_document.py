@@ -24,6 +24,7 @@ from harness.contract.expectations import Expectations
 from harness.contract.rules.stream import check_stream
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     LAST_CHUNK,
     POST,
@@ -381,8 +382,8 @@ SHELLS = [shell for shell in ("bash", "sh") if shutil.which(shell)]
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
-@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-@pytest.mark.parametrize("shell", SHELLS)
+@all_cases("body", BODIES.values(), ids=BODIES)
+@all_cases("shell", SHELLS)
 def test_the_command_is_valid_in_a_shell(shell: str, body: bytes) -> None:
     command = curl(HttpRequest("POST", "/it's?a=b&c", POST.headers, body), URL)
     checked = subprocess.run([shell, "-n"], input=command.encode(), capture_output=True, check=False)

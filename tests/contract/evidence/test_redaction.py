@@ -23,6 +23,7 @@ from harness.contract.evidence.redaction import Redactor
 from harness.contract.evidence.secret_forms import is_ordinary
 from harness.contract.requirements import CATALOGUE
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, frame, head, scripted
 
 TOKEN = "CANARY-7f3a9c2e.Zq_5/x+Y"
@@ -104,7 +105,7 @@ def undone(text: str) -> set[str]:
     return {one.lower() for one in texts}
 
 
-@pytest.mark.parametrize("spelt", FORMS.values(), ids=FORMS)
+@all_cases("spelt", FORMS.values(), ids=FORMS)
 def test_a_token_is_masked_in_every_form(spelt: str) -> None:
     assert any(TOKEN.lower() in one for one in undone(spelt)), "the test does not understand its own form"
     redact = Redactor([TOKEN])
@@ -129,7 +130,7 @@ SPLIT = {
 }
 
 
-@pytest.mark.parametrize("data", SPLIT.values(), ids=SPLIT)
+@all_cases("data", SPLIT.values(), ids=SPLIT)
 def test_a_token_is_masked_that_two_places_share(data: bytes) -> None:
     masked = Redactor([TOKEN]).bytes(data)
     assert len(masked) == len(data)

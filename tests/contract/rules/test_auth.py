@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from harness.contract.exchange import Ending
 from harness.contract.rules import auth
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     another_run,
     cut_run,
@@ -162,7 +161,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

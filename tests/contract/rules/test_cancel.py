@@ -11,6 +11,7 @@ from harness.contract.rules import cancel
 from harness.contract.rules.cancel import Cancelled
 from harness.profiles import library
 from harness.profiles.profile import Profile
+from tests.cases import all_cases
 from tests.contract.exchanges import cancelled, done, error, no_answer, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, NOT_APPLICABLE, PASS, Case, case, check
 
@@ -174,6 +175,6 @@ def test_a_run_is_over_too_early_only_before_the_answer_arrives(
         check(case(cancel.other_organization, ended, refused, own, is_=expected, says="ended"))
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_cases(example: Case) -> None:
     check(example)

@@ -19,6 +19,7 @@ from harness.contract.rules.comparisons import (
     check_race,
 )
 from harness.formatting import counted
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     CUT,
     POST,
@@ -102,7 +103,7 @@ BAD: list[tuple[list[Exchange], Exchange | None, Expectations, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("parts", "reread", "expect", "says"), BAD)
+@all_cases(("parts", "reread", "expect", "says"), BAD)
 def test_parts_that_are_not_one_run(
     parts: list[Exchange], reread: Exchange | None, expect: Expectations, says: str
 ) -> None:
@@ -147,9 +148,9 @@ def test_a_reread_without_events_that_the_parts_have_is_the_wrong_one(
     assert says in failures["resume.replay"]
 
 
-@pytest.mark.parametrize("lost", range(TOKENS))
-@pytest.mark.parametrize("first", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("expect", [BY_ID, ANY])
+@all_cases("lost", range(TOKENS))
+@all_cases("first", [1, 2, 3, 4, 5])
+@all_cases("expect", [BY_ID, ANY])
 def test_a_wrong_reread_names_an_event_of_the_connection_that_received_it(
     lost: int, first: int, expect: Expectations
 ) -> None:
@@ -181,9 +182,9 @@ DOUBLED = part(0, 1, 1, 2, 3, 4, 5, to_end=True)
 SWAPPED = part(0, 2, 1, 3, 4, 5, to_end=True)
 
 
-@pytest.mark.parametrize("odd", [DROPPED, DOUBLED, SWAPPED, part(0, 1, 2), no_answer(), reply(503)])
-@pytest.mark.parametrize("place", [0, 1, 2])
-@pytest.mark.parametrize("resume_start", ["any", "replay"])
+@all_cases("odd", [DROPPED, DOUBLED, SWAPPED, part(0, 1, 2), no_answer(), reply(503)])
+@all_cases("place", [0, 1, 2])
+@all_cases("resume_start", ["any", "replay"])
 def test_the_canonical_stream_is_not_the_odd_one(
     odd: Exchange, place: int, resume_start: Literal["any", "replay"]
 ) -> None:

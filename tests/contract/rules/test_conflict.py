@@ -7,6 +7,7 @@ import pytest
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.rules import conflict
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     EPOCH_MS,
     another_run,
@@ -464,7 +465,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import events
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.contract.exchanges import POST, done, empty_stream, error, frame, id_at, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, NOT_APPLICABLE, PASS, WARN, Case, case, check
 
@@ -259,6 +258,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)

@@ -6,8 +6,6 @@ from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
@@ -15,6 +13,7 @@ from harness.contract.requirements import CATALOGUE, RULES, Level, areas
 from harness.contract.rules.comparisons import check_conflict, check_resumed, check_retry
 from harness.contract.rules.rule import Rule
 from harness.contract.rules.stream import STREAM_RULES, check_stream
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     another_run,
     cut_run,
@@ -46,7 +45,7 @@ def every_case() -> dict[str, list[Case]]:
 CASES = every_case()
 
 
-@pytest.mark.parametrize("requirement_id", RULES)
+@all_cases("requirement_id", RULES)
 def test_each_rule_has_cases_of_every_verdict(requirement_id: str) -> None:
     found = {example.verdict for example in CASES[requirement_id]}
     level = RULES[requirement_id].requirement.level
@@ -59,7 +58,7 @@ def test_each_rule_has_cases_of_every_verdict(requirement_id: str) -> None:
         assert found & UNDECIDED
 
 
-@pytest.mark.parametrize("requirement_id", RULES)
+@all_cases("requirement_id", RULES)
 def test_each_rule_has_cases_in_the_module_of_its_area(requirement_id: str) -> None:
     area = RULES[requirement_id].requirement.area.replace("-", "_")
     module = import_module(f"{__package__}.test_{area}")
@@ -88,8 +87,8 @@ NULLS: dict[str, Exchange] = {
 }
 
 
-@pytest.mark.parametrize("what", NULLS)
-@pytest.mark.parametrize("requirement_id", RULES)
+@all_cases("what", NULLS)
+@all_cases("requirement_id", RULES)
 def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) -> None:
     """Replace every Exchange in the evidence of each passing case."""
 

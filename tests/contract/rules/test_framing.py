@@ -7,6 +7,7 @@ import pytest
 from harness.contract.exchange import Ending
 from harness.contract.rules import framing
 from harness.contract.rules.framing import HOSTILE_TEXT
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     STREAM,
     cut_run,
@@ -218,7 +219,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

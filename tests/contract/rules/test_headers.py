@@ -3,11 +3,10 @@ from __future__ import annotations
 import gzip
 from typing import Any
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import headers
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     CUT,
     LAST_CHUNK,
@@ -339,7 +338,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.rules import ids
+from tests.cases import all_cases
 from tests.contract.exchanges import EPOCH_MS, empty_stream, frame, run, whole_run
 from tests.contract.exchanges import token as numbered
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
@@ -68,7 +67,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

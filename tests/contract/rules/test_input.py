@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Ending
 from harness.contract.rules import input  # noqa: A004 - the area's name
 from harness.profiles import library
 from harness.protocol.request import HttpRequest
+from tests.cases import all_cases
 from tests.contract.exchanges import done, error, no_answer, rejected_event, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
 
@@ -158,6 +157,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)

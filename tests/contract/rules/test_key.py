@@ -3,11 +3,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import key
 from harness.profiles import library
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     EPOCH_MS,
     another_run,
@@ -313,7 +312,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

@@ -11,6 +11,7 @@ from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import resume
 from harness.contract.rules.last_event_id import place_of
 from harness.contract.rules.text_order import misplaced, places_to_resume
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     EPOCH_MS,
     another_run,
@@ -419,12 +420,12 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("event_id", "place"),
     [
         ("0-0", 0),

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import liveness
+from tests.cases import all_cases
 from tests.contract.exchanges import done, empty_stream, frame, id_at, no_answer, reply, run, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, INFO, PASS, WARN, Case, case, check
 
@@ -172,6 +171,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.finding import Verdict
 from harness.contract.requirements import CATALOGUE, RULES
 from harness.contract.rules.stream import STREAM_RULES, rules_for
 from harness.profiles import library
 from harness.profiles.capability import DECLARED, Capability
+from tests.cases import all_cases
 from tests.contract.exchanges import done, run, token
 
 _INPUT = {
@@ -40,7 +39,7 @@ def test_workflow_actions_promise_whatever_a_rule_needs() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("profile", "area", "names"),
     [
         ("openai-chat", "terminal", {"no-tokens", "success", "failure", "always", "exactly-one", "last", "closes"}),

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 
-import pytest
-
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.finding import Verdict
 from harness.contract.rules import auth, framing, liveness, resume, terminal
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.stream import check_stream
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     LIMITED,
     STREAM,
@@ -36,7 +35,7 @@ def verdicts(run: Exchange) -> dict[str, Verdict]:
     return {name: said for name, said in found.items() if said is not Verdict.PASS}
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("name", "outcome", "tokens", "unusual"),
     [
         ("error-lone-surrogate", "error", 4, {"events.strict-json": "warn"}),

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.rules import replica
 from harness.contract.rules.cuts import CutRun
 from harness.contract.rules.replica import ReplayedRun
+from tests.cases import all_cases
 from tests.contract.exchanges import another_run, cut_run, error, no_answer, reply, run, tail, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
 from tests.contract.rules.test_cancel import FINISHED, LATE_ANSWER, OPEN, REFUSED, STOPPED, WENT_ON, of
@@ -145,6 +144,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_the_rules_about_replicas(example: Case) -> None:
     check(example)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules import restart
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     EPOCH_MS,
     STREAM,
@@ -159,6 +158,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_the_rules_about_restarts(example: Case) -> None:
     check(example)

@@ -15,6 +15,7 @@ from harness.contract.rules.cuts import CutRun, Start, stitch
 from harness.contract.rules.sequences import first_difference
 from harness.formatting import counted
 from harness.profiles.workflow_actions.identity import EventIdentity
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     CUT,
     another_run,
@@ -721,7 +722,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Exchange
 from harness.contract.rules import run_id
 from harness.profiles import library
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     BODY,
     EPOCH_MS,
@@ -159,7 +158,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)
 

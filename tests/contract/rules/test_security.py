@@ -1,8 +1,7 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.rules import security
+from tests.cases import all_cases
 from tests.contract.exchanges import asking, chunk, head, no_answer, reply, run, scripted, token, whole_run
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, WARN, Case, case, check
 
@@ -94,6 +93,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)

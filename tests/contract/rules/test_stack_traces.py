@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.contract.rules.stack_traces import stack_trace
+from tests.cases import all_cases
 
 TRACES = {
     "python": 'Traceback (most recent call last):\n  File "/srv/app.py", line 3, in run\n    1 / 0\nZeroDivisionError',
@@ -89,7 +90,7 @@ NO_TRACES = (
 )
 
 
-@pytest.mark.parametrize("text", TRACES.values(), ids=TRACES)
+@all_cases("text", TRACES.values(), ids=TRACES)
 def test_a_trace_is_found(text: str) -> None:
     frame = stack_trace({"type": "error", "message": text})
     assert frame
@@ -99,7 +100,7 @@ def test_a_trace_is_found(text: str) -> None:
     assert stack_trace({"message": json.dumps(text)[1:-1]})
 
 
-@pytest.mark.parametrize("text", NO_TRACES)
+@all_cases("text", NO_TRACES)
 def test_a_position_a_port_and_a_time_are_not_a_trace(text: str) -> None:
     assert stack_trace({"type": "error", "message": text}) is None
     assert stack_trace({"message": f"the tool failed:\n    {text}\nTry again."}) is None

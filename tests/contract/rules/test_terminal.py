@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
 from harness.contract.exchange import Ending
 from harness.contract.expectations import Budgets, Expectations
 from harness.contract.rules import terminal
 from harness.profiles import library
+from tests.cases import all_cases
 from tests.contract.exchanges import (
     cancelled,
     cut_run,
@@ -123,6 +122,6 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_verdict(example: Case) -> None:
     check(example)

@@ -2,12 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pytest
-
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Verdict
 from harness.contract.rules import workflow
 from harness.contract.rules.comparisons import check_recalled
+from tests.cases import all_cases
 from tests.contract.exchanges import done, empty_stream, error, reply, run, token
 from tests.contract.rules.case import FAIL, INCONCLUSIVE, PASS, Case, case, check
 
@@ -118,7 +117,7 @@ CASES: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize("example", CASES, ids=str)
+@all_cases("example", CASES, ids=str)
 def test_rules(example: Case) -> None:
     check(example)
 

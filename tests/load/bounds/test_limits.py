@@ -11,6 +11,7 @@ from harness.errors import SettingsError
 from harness.load.bounds import limits as module
 from harness.load.bounds.limits import LoadLimits, limits_here, peak_rate, refuse_impossible, refuse_processes
 from harness.load.bounds.machine import Machine
+from tests.cases import all_cases
 
 GB = 1_000_000_000
 MACHINE = Machine(cores=2, memory_bytes=20 * GB, open_files=10_000, ports=28_232)
@@ -33,7 +34,7 @@ def refused(load: LoadSettings, **options: Any) -> str:
     return ""
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("load", "sentence"),
     [
         ({"rate": 2_000}, ""),

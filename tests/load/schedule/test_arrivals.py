@@ -27,6 +27,7 @@ from harness.load.schedule.arrivals import (
     steps,
 )
 from harness.load.schedule.plan import JourneyMix, LoadPlan, WorkerShare
+from tests.cases import all_cases
 
 NEVER = math.inf
 
@@ -61,7 +62,7 @@ def test_a_rate_is_above_zero(rate: float) -> None:
         Constant(rate)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("shape", "due_s"),
     [
         # 0 to 2 per second over 4 s: t²/4 arrivals in t, and 2 more each second after the 4 of the ramp.

@@ -19,6 +19,7 @@ from harness.load.stats.live import LiveStats
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.web import streams_table
 from harness.load.web.form import UNTIL_STOPPED_S, LoadForm
+from tests.cases import all_cases
 from tests.forked_process import run, start
 from tests.load.locust_process import Page, wait_for
 from tests.load.run_server import config, run_server
@@ -116,7 +117,7 @@ def test_a_closed_loop_is_as_long_as_locusts_field_says() -> None:
         form.settings(settings(), values, users=3, run_time_s=20)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("field", "text", "sentence"),
     [
         ("open_loop_rate", "quick", "Open loop rate: 'quick' is not a number (runs started per second"),

@@ -9,6 +9,7 @@ import pytest
 
 from harness.errors import SettingsError
 from harness.load.web.submitted import FormOption, FormRules, is_path
+from tests.cases import all_cases
 
 TARGET = "https://agent.example.com"
 
@@ -62,7 +63,7 @@ def test_the_target_cannot_be_changed(host: str) -> None:
         check(host=[TARGET, host])
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "name",
     [
         *(
@@ -93,7 +94,7 @@ def test_other_options_of_the_command_line_are_no_fields(name: str) -> None:
         check(**{name: "1"})
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("field", "value", "sentence"),
     [
         ("user_count", "many", "User count: 'many' is not a whole number"),
@@ -117,7 +118,7 @@ def test_a_wrong_value_is_one_sentence(field: str, value: str, sentence: str) ->
     assert len(str(found.value)) < 200
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "value",
     [
         *(

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from harness.profiles.workflow_actions.conflict import carries_conflict_code
+from tests.cases import all_cases
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "fields",
     [
         {"code": 409},
@@ -30,7 +31,7 @@ def test_a_documented_code(fields: dict[str, Any]) -> None:
     assert carries_conflict_code(json.dumps({"type": "error", **fields}))
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "fields",
     [
         {},

@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.profiles.workflow_actions.event_id import StreamId
+from tests.cases import all_cases
 
 numbers = st.integers(0, 10**19 - 1)
 ids = st.builds(StreamId, numbers, numbers)
@@ -22,7 +23,7 @@ def test_parse(text, expected):
     assert StreamId.parse(text) == expected
 
 
-@pytest.mark.parametrize(
+@all_cases(
     "text",
     [
         "",

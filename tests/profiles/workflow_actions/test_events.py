@@ -15,6 +15,7 @@ from harness.profiles.workflow_actions.events import (
     TokenEvent,
     parse_run_event,
 )
+from tests.cases import all_cases
 
 
 def test_the_documented_types():
@@ -22,7 +23,7 @@ def test_the_documented_types():
     assert frozenset({"done", "error", "cancelled", "token"}) == KNOWN_TYPES
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("data", "expected"),
     [
         ('{"type":"token","content":"Result: 42"}', TokenEvent(type="token", content="Result: 42")),
@@ -60,7 +61,7 @@ def test_the_last_of_two_equal_names_counts():
     assert isinstance(parse_run_event('{"type":"done","type":"error"}'), ErrorEvent)
 
 
-@pytest.mark.parametrize(
+@all_cases(
     ("data", "said"),
     [
         ("", "Invalid JSON: EOF while parsing a value at line 1 column 0"),

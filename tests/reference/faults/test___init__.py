@@ -15,6 +15,7 @@ from harness.reference.apis import APIS
 from harness.reference.faults import faulty_api
 from harness.reference.faults.base import FAULTS
 from harness.reference.settings import DEMO_PRINCIPALS, demo_config
+from tests.cases import all_cases
 from tests.reference import replica_checks  # noqa: F401 - adds its checks
 from tests.reference.cancel_checks import OTHER_TOKEN
 from tests.reference.checks import CHECKS, HEARTBEAT_S
@@ -30,7 +31,7 @@ def test_the_correct_server_violates_nothing(requirement):
     ask(CHECKS[requirement], heartbeat_s=HEARTBEAT_S, shared=requirement in SHARED)
 
 
-@pytest.mark.parametrize(("profile", "requirement"), PROFILE_CHECKS)
+@all_cases(("profile", "requirement"), PROFILE_CHECKS)
 def test_the_correct_server_of_another_api_violates_nothing(profile, requirement):
     ask(PROFILE_CHECKS[profile, requirement], profile=profile)
 
@@ -48,7 +49,7 @@ def test_every_fault_of_another_api_has_a_check_of_that_api():
     assert set(PROFILE_CHECKS) == own
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@all_cases("name", FAULTS)
 def test_a_fault_is_described(name):
     fault = FAULTS[name]
     assert fault.name == name
