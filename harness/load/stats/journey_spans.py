@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from harness.contract.exchange import Exchange, Timing
 from harness.export.trace_records import SpanRecord, SpanValue, TraceRecord
@@ -23,6 +24,7 @@ MOST_STREAMS = 500
 PREFIX = "agent.run."
 """Of the attributes that no convention names."""
 
+_PORTS = {"http": 80, "https": 443}
 _SECONDS = ("ttft_ms", "duration_ms", "resume_ms", "stall_ms")
 
 
@@ -259,10 +261,13 @@ def _moments(part: RequestPart) -> Iterator[tuple[str, int]]:
 
 def _attributes(part: RequestPart, address: str, shown: Callable[[str], str]) -> dict[str, SpanValue]:
     """HTTP's own by their names in the stable conventions, the others with PREFIX; times in seconds."""
-    row = part.record
+    row, base = part.record, part.origin or address
+    server = urlsplit(base)
     found: dict[str, SpanValue | None] = {
         "http.request.method": part.method,
-        "url.full": shown((part.origin or address).rstrip("/") + part.target),
+        "url.full": shown(base.rstrip("/") + part.target),
+        "server.address": shown(server.hostname or "") or None,
+        "server.port": server.port or _PORTS.get(server.scheme),
         "http.response.status_code": part.status,
         f"{PREFIX}profile": part.profile.name,
     }

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.export.otel_traces import TracePusher
 from harness.export.trace_records import SpanRecord, TraceRecord
 from harness.load.journeys.builtin import JOURNEYS
 from harness.load.journeys.stream_runner import StreamRunner
+from harness.load.stats import trace_sampler
+from harness.load.stats.otlp_traces import OtlpTraces
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.protocol.traceparent import ids_of
+from tests.export.receiver import attributes, collector
 from tests.forked import embedded_server
 from tests.load.journeys.rig import JourneyRig, journey_rig
 from tests.load.journeys.test_cancel import rig_for
@@ -104,3 +108,54 @@ def test_without_the_field_there_are_spans_of_the_harness_alone(tmp_path: Path) 
         "connect",
         "first token",
     }
+
+
+def test_a_slow_and_a_failed_run_arrive_and_an_ordinary_one_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a collector decodes them: ids, parents, times and attributes."""
+    monkeypatch.setattr(trace_sampler, "SLOWEST", 1)
+    faults = ["none", "error", "none", "none"]
+    sampler = TraceSampler(0.0, address="http://a")
+    with journey_rig(tmp_path, fault=faults.__getitem__) as rig, collector() as received:
+        assert rig.server is not None
+        for gap_s in (0.002, 0.002, 0.1, 0.002):
+            rig.server.behaviour.gap_s = gap_s
+            runner = StreamRunner(
+                rig.runner._client, rig.target, rig.collector, stopping=lambda: False, sampler=sampler
+            )
+            JOURNEYS["fresh"](runner, None)
+            runner.end()
+        rows = rig.collector.take().rows
+        sent = [ids_of(headers["traceparent"]) for headers in rig.server.received]
+        rig.collector.close()
+        sampler.close()
+        batch = StatsBatch()
+        sampler.report_to(batch)
+        traces = OtlpTraces(TracePusher(received.url))
+        traces.add(batch, "w")
+        traces.close("finished", [])
+        spans = received.spans()
+    assert traces.problem is None
+    requests = {span.trace_id.hex(): span for span in spans if span.kind == span.SPAN_KIND_CLIENT}
+    assert set(requests) <= {row.trace_id for row in rows}
+    assert rows[0].trace_id not in requests or rows[3].trace_id not in requests
+    for number in (1, 2):
+        row = rows[number]
+        request = requests[row.trace_id or ""]
+        assert (request.trace_id.hex(), request.span_id.hex()) == sent[number]
+        took_ns = request.end_time_unix_nano - request.start_time_unix_nano
+        assert (row.duration_ms or 0.0) * 1e6 <= took_ns + 1
+        assert abs(request.start_time_unix_nano - row.intended_ns) < 1e9
+        assert attributes(request)["agent.run.duration"] == pytest.approx((row.duration_ms or 0.0) / 1000)
+        (first,) = [
+            span for span in spans if span.name == "first token" and span.parent_span_id == request.span_id
+        ]
+        assert first.end_time_unix_nano - first.start_time_unix_nano == pytest.approx(
+            (row.service_ttft_ms or 0.0) * 1e6, abs=1000
+        )
+        (root,) = [span for span in spans if span.span_id == request.parent_span_id]
+        assert (root.name, root.parent_span_id) == ("journey fresh", b"")
+        assert root.status.code == request.status.code == (2 if number == 1 else 0)
+    assert requests[rows[1].trace_id or ""].status.message == rows[1].reason
+    assert attributes(requests[rows[1].trace_id or ""])["agent.run.outcome"] == "error"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from harness.contract.evidence.redaction import Redactor
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.finding import Finding, Verdict
 from harness.export.trace_records import SpanRecord, TraceRecord
@@ -30,9 +32,9 @@ class Clock:
 class Load:
     """Journeys of one stream each, in a process of its own."""
 
-    def __init__(self, share: float = 0.0, **options: float) -> None:
+    def __init__(self, share: float = 0.0, **options: Any) -> None:
         self.clock = Clock()
-        self.sampler = TraceSampler(share, clock=self.clock, address="http://a", **options)  # type: ignore[arg-type]
+        self.sampler = TraceSampler(share, clock=self.clock, **{"address": "http://a", **options})
         self.collector = Collector("w")
 
     def journey(
@@ -223,6 +225,23 @@ def test_times_are_those_that_were_measured() -> None:
     assert moments == {"sent": 20, "first event": 45, "end of the run": 90}
     assert spans["stream run"].attributes["agent.run.ttft"] == 0.035
     assert spans["stream run"].attributes["agent.run.duration"] == 0.08
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "port", "url"),
+    [
+        ("http://a", "a", 80, "http://a/"),
+        ("https://b.example/", "b.example", 443, "https://b.example/"),
+        ("http://[::1]:8000", "::1", 8000, "http://[::1]:8000/"),
+        ("http://s3cret.example", "******.example", 80, "http://******.example/"),
+    ],
+)
+def test_a_request_has_the_address_that_it_was_sent_to(address: str, host: str, port: int, url: str) -> None:
+    load = Load(1.0, address=address, redact=Redactor(["s3cret"]))
+    load.journey("fresh")
+    (trace,) = load.reported().traces
+    found = by_name(trace)["stream run"].attributes
+    assert (found["server.address"], found["server.port"], found["url.full"]) == (host, port, url)
 
 
 def test_a_request_of_somebody_elses_trace_is_linked_to_it() -> None:
