@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view
+from harness.reports.trace_link import trace_url_of
 from harness.results.reader import Results
 
 LISTED = 1_000
@@ -33,11 +34,12 @@ class ExchangeLink:
 
 
 class ExchangeIndex:
-    """Finds the exchanges of a results file by id."""
+    """Finds the exchanges of a results file by id. trace_url: the template of the address of a trace, or None."""
 
     def __init__(self, results: Results, budget: SizeBudget) -> None:
         self._results = results
         self._budget = budget
+        self.trace_url = trace_url_of(results.manifest)
         self._labels: dict[str, str] = {}
         self._anchors: dict[str, str] = {}
         for number, row in enumerate(results.exchanges(), start=1):
@@ -53,7 +55,9 @@ class ExchangeIndex:
     def view(self, exchange_id: str, pointed_at: frozenset[int]) -> ExchangeView:
         """The exchange with that id, as part of a finding. pointed_at: indexes of the events it is about."""
         row = self._results.exchange(exchange_id)
-        return self._budget.truncate(exchange_view(row.document, label=row.label, pointed_at=pointed_at))
+        return self._budget.truncate(
+            exchange_view(row.document, label=row.label, pointed_at=pointed_at, trace_url=self.trace_url)
+        )
 
     def groups(self) -> Iterator[ExchangeGroup]:
         """The listed exchanges by scenario, each with its anchor.
@@ -67,7 +71,9 @@ class ExchangeIndex:
             if row.id not in self._anchors:
                 continue
             group = views.setdefault(row.scenario, [])
-            view = exchange_view(row.document, anchor=self._anchors[row.id], label=row.label)
+            view = exchange_view(
+                row.document, anchor=self._anchors[row.id], label=row.label, trace_url=self.trace_url
+            )
             if len(group) >= SHOWN_FIRST:
                 later.append((group, len(group)))
                 group.append(view)

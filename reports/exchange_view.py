@@ -11,6 +11,7 @@ from typing import Any
 from markupsafe import escape
 
 from harness.contract.evidence.document import recorded_parts
+from harness.reports.trace_link import trace_link
 
 from .text import NOTHING, TEXT_LIMIT, Gap, bounded, count, excerpt, visible
 
@@ -67,7 +68,8 @@ class EventRow:
 class ExchangeView:
     """One request and its response.
 
-    notes: what the recorder pointed out. withheld: why the content is not shown; empty if it is.
+    trace: the trace id of its request, perhaps as a link. notes: what the recorder pointed out. withheld: why the
+    content is not shown; empty if it is.
     """
 
     anchor: str
@@ -76,6 +78,7 @@ class ExchangeView:
     started_at: str
     curl: str
     head: str
+    trace: str = ""
     notes: tuple[str, ...] = ()
     wire: tuple[WireRow | Gap, ...] = ()
     events: tuple[EventRow | Gap, ...] = ()
@@ -100,10 +103,11 @@ def exchange_view(
     anchor: str = "",
     label: str = "",
     pointed_at: frozenset[int] = frozenset(),
+    trace_url: str | None = None,
 ) -> ExchangeView:
     """The view of a recorded exchange's document; missing parts stay empty.
 
-    pointed_at: indexes of the events that a finding is about.
+    pointed_at: indexes of the events that a finding is about. trace_url: the template of the address of a trace.
     """
     pointers = _dicts(document.get("pointed_at"))
     pointed_at = pointed_at | {
@@ -116,6 +120,7 @@ def exchange_view(
         started_at=_text(document.get("started_at")),
         curl=_visible_text(document.get("curl"), CURL_LIMIT),
         head=_visible_text(document.get("head"), HEAD_LIMIT),
+        trace=trace_link(document.get("trace_id"), trace_url),
         notes=tuple(_pointer(pointer) for pointer in pointers[:FIRST_ROWS]),
         wire=_wire(document, pointed_at),
         events=_events(document, pointed_at),
@@ -209,7 +214,7 @@ class SizeBudget:
         if view.weight <= self.left:
             self.left -= view.weight
             return view
-        return replace(view, curl="", head="", notes=(), wire=(), events=(), withheld=WITHHELD)
+        return replace(view, curl="", head="", trace="", notes=(), wire=(), events=(), withheld=WITHHELD)
 
 
 def is_exchange(value: Any) -> bool:

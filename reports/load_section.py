@@ -13,6 +13,7 @@ from harness.reports.chart_style import Chart, LimitLine, bin_width_s
 from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
 from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view, is_exchange, pretty
+from harness.reports.trace_link import trace_url_of
 from harness.results.journeys import with_parents
 from harness.results.ledger import OUTCOMES, Ledger
 from harness.results.metrics import (
@@ -28,7 +29,6 @@ from harness.results.metrics import (
 from harness.results.reader import Results
 from harness.results.records import EXAMPLES_PER_REQUIREMENT, ViolationRecord
 from harness.results.restart_cost import RestartCost
-from harness.results.trace_url import is_trace_url
 
 from .charts import TrafficSecond, over_time, percentile_curve, traffic
 from .heatmap import heat_map
@@ -198,16 +198,8 @@ def _waterfall(results: Results, first_second: int) -> Iterator[Chart]:
         f"The runs with the longest duration, from when they were due to their terminal event. {scope} Streams "
         "without a terminal event have no duration; the ledger counts them. The thin line is as long as the run's "
         "largest gap between tokens. It starts at the first token, because the position of the gap is not recorded.",
-        _trace_url(results),
+        trace_url_of(results.manifest),
     )
-
-
-def _trace_url(results: Results) -> str | None:
-    """The setting report.trace_url of the test; None without one. A file from someone else could have any text."""
-    value: Any = results.manifest.get("settings")
-    for name in ("report", "trace_url"):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value if is_trace_url(value) else None
 
 
 def _seconds(results: Results) -> dict[int, TrafficSecond]:
@@ -401,7 +393,7 @@ def _example(row: ViolationRecord, index: ExchangeIndex, budget: SizeBudget) -> 
         inner = part.get("exchange", part) if isinstance(part, dict) else part
         link = index.link(inner) if isinstance(inner, str) else None
         if is_exchange(inner):
-            exchanges.append(budget.truncate(exchange_view(inner)))
+            exchanges.append(budget.truncate(exchange_view(inner, trace_url=index.trace_url)))
         elif link is not None:
             links.append(link)
         elif part is not None:

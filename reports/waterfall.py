@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, new_figure
+from harness.reports.trace_link import trace_link
 from harness.results.records import StreamRecord
-from harness.results.trace_url import trace_address
 
 from .svg import INKS, inline_svg
 from .text import NOTHING, bounded, count, duration, visible
@@ -145,15 +144,6 @@ def _outcome(row: StreamRecord) -> str:
     return row.outcome if row.reason is None else f"{row.outcome}, failed"
 
 
-def _trace(row: StreamRecord, trace_url: str | None) -> str:
-    if row.trace_id is None:
-        return NOTHING
-    if trace_url is None:
-        return row.trace_id
-    address = trace_address(trace_url, row.trace_id)
-    return Markup('<a href="{}" rel="noreferrer">{}</a>').format(address, row.trace_id)
-
-
 def _cells(place: int, row: StreamRecord, first_second: int, trace_url: str | None) -> tuple[str, ...]:
     return (
         str(place),
@@ -169,5 +159,5 @@ def _cells(place: int, row: StreamRecord, first_second: int, trace_url: str | No
         count(row.violations),
         _outcome(row),
         NOTHING if row.run_id is None else bounded(visible(row.run_id), 60),
-        _trace(row, trace_url),
+        trace_link(row.trace_id, trace_url) or NOTHING,
     )

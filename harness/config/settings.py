@@ -186,6 +186,8 @@ class TargetSettings(StrictModel):
     variables: JsonObject = Field(default_factory=dict)
     #: header fields to send with every request, for example { x-api-key = "…" }; secret ones are masked
     headers: Annotated[dict[str, SecretStr], AfterValidator(_are_header_fields)] = Field(default_factory=dict)
+    #: whether each request of the suite has a traceparent field with a new trace id, which its evidence shows
+    trace_suite: bool = False
     #: the path of the endpoint; by default the profile's
     path: str = Field(default_factory=_default_path)
     #: the organization that the token belongs to; sent with each request

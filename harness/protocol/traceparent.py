@@ -8,8 +8,11 @@ from __future__ import annotations
 import os
 import re
 
+from harness.protocol.request import HttpRequest
+
 FIELD = "traceparent"
 
+_OURS = f"the harness's {FIELD}"  # no placeholder has such a name
 _SAMPLED = "01"
 # A later version may have more after the flags.
 _FORM = re.compile(
@@ -30,6 +33,27 @@ def new_span_id() -> str:
 def traceparent(trace_id: str) -> str:
     """A value of the field, with a new parent id. It asks the server to record the trace."""
     return f"00-{trace_id}-{new_span_id()}-{_SAMPLED}"
+
+
+def traced(request: HttpRequest, trace_id: str) -> HttpRequest:
+    """The request in that trace, with a new parent id.
+
+    A traceparent from somewhere else, such as target.headers, stays. A request that was sent before, and is sent again,
+    has one from here, which is replaced.
+    """
+    sent = request.header(FIELD)
+    if sent is not None and sent != request.values.get(_OURS):
+        return request
+    value = traceparent(trace_id)
+    others = request.headers if sent is None else request.with_header(FIELD, None).headers
+    return HttpRequest(
+        request.method,
+        request.target,
+        (*others, (FIELD, value)),
+        request.body,
+        {**request.values, _OURS: value},
+        request.origin,
+    )
 
 
 def ids_of(value: str | None) -> tuple[str, str] | None:

@@ -70,7 +70,13 @@ class PatientSender:
         self.target = target
         self.requests = RequestBudget(max_requests)
         self.client = AsyncClient(
-            target.endpoint, budgets, target.memory, target.profile, target.replicas, self.requests.take
+            target.endpoint,
+            budgets,
+            target.memory,
+            target.profile,
+            target.replicas,
+            self.requests.take,
+            is_traced=target.settings.trace_suite,
         )
         self.throttle = Throttle()
         self.runs_at_once: int | None = None

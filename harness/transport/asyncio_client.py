@@ -20,6 +20,7 @@ from harness.errors import LocalResourceError
 from harness.profiles.profile import Profile
 from harness.protocol.http1 import encode_request
 from harness.protocol.request import HttpRequest
+from harness.protocol.traceparent import new_trace_id, traced
 from harness.transport.connecting import (
     EARLY_RESPONSE_S,
     HALF_CLOSED_S,
@@ -105,7 +106,7 @@ class AsyncClient:
 
     memory: what its responses may hold together. profile: what their events mean; workflow actions by default.
     replicas: further endpoints, by the base URL that a request names as its origin. before_each: called before each
-    request; what it raises keeps the request from being sent.
+    request; what it raises keeps the request from being sent. is_traced: whether each request is sent in a new trace.
     """
 
     def __init__(
@@ -116,8 +117,11 @@ class AsyncClient:
         profile: Profile | None = None,
         replicas: Mapping[str, Endpoint] | None = None,
         before_each: Callable[[], None] | None = None,
+        *,
+        is_traced: bool = False,
     ) -> None:
         self._before_each = before_each
+        self._is_traced = is_traced
         self._replicas = replicas or {}
         self._memory = memory
         self._profile = profile
@@ -155,6 +159,8 @@ class AsyncClient:
         """
         if self._before_each is not None:
             self._before_each()
+        if self._is_traced:
+            request = traced(request, new_trace_id())
         progress = asyncio.Event()
         wake = asyncio.Event()
 

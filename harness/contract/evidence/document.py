@@ -25,6 +25,7 @@ from harness.formatting import escaped
 from harness.profiles import library
 from harness.profiles.profile import Profile
 from harness.protocol.request import HttpRequest
+from harness.protocol.traceparent import FIELD, trace_id_of
 
 _EXCERPT_ROWS = 60  # at the beginning, and as many at the end
 _EXCERPT_BYTES = 2_000
@@ -194,9 +195,11 @@ def _parts(data: bytes, here: Sequence[ByteSpan], limit: int) -> list[dict[str, 
 
 def _description(masked: Exchange, command: str) -> dict[str, Any]:
     wall_ns = masked.timing.sent_wall_ns
+    trace_id = trace_id_of(masked.request.header(FIELD))
     return {
         "label": masked.label,
         "curl": command,
+        **({} if trace_id is None else {"trace_id": trace_id}),
         "started_at": datetime.fromtimestamp(wall_ns / 1e9, UTC).isoformat() if wall_ns else None,
         "ending": str(masked.ending),
         "ending_detail": masked.ending_detail,

@@ -6,9 +6,7 @@ from harness.contract.exchange import Exchange
 from harness.load.stats.collector import PendingStream
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.protocol.request import HttpRequest
-from harness.protocol.traceparent import FIELD, new_trace_id, traceparent
-
-_OURS = f"the harness's {FIELD}"  # no placeholder has such a name
+from harness.protocol.traceparent import new_trace_id, traced
 
 
 class JourneyTrace:
@@ -41,22 +39,5 @@ class JourneyTrace:
             self._spans.end()
 
     def of(self, request: HttpRequest) -> HttpRequest:
-        """The request with a new parent id. A traceparent from somewhere else, such as target.headers, stays.
-
-        A request that was sent before, and is sent again, has one from here, which is replaced.
-        """
-        if not self._is_sent:
-            return request
-        sent = request.header(FIELD)
-        if sent is not None and sent != request.values.get(_OURS):
-            return request
-        value = traceparent(self._trace_id)
-        others = request.headers if sent is None else request.with_header(FIELD, None).headers
-        return HttpRequest(
-            request.method,
-            request.target,
-            (*others, (FIELD, value)),
-            request.body,
-            {**request.values, _OURS: value},
-            request.origin,
-        )
+        """The request with a new parent id (harness.protocol.traceparent.traced)."""
+        return traced(request, self._trace_id) if self._is_sent else request
