@@ -256,8 +256,10 @@ def opaque(control: tuple[Exchange, Exchange], pairs: Mapping[str, tuple[Exchang
     """`pairs`: by the kind of key, a run with such a key and its retry. `control` is a run and its retry."""
     if problem := require_resume(*control):
         return problem
+    originals = [*control, *(original for original, _ in pairs.values())]
     return combine(
-        [_works(kind, *pair) for kind, pair in pairs.items()], "each works as a key: " + ", ".join(pairs)
+        [hung_among_slow(pair[0], originals) or _works(kind, *pair) for kind, pair in pairs.items()],
+        "each works as a key: " + ", ".join(pairs),
     )
 
 

@@ -279,6 +279,19 @@ CASES: list[Case] = [
             (HUNG, FAIL, "broke the server"),
         )
     ),
+    *(
+        case(
+            key.opaque,
+            CONTROL,
+            {"a UUID": (other, other), "a token": (HUNG, HUNG)},
+            is_=verdict,
+            says=says,
+        )
+        for other, verdict, says in (
+            (slow_run(12_000), INCONCLUSIVE, "slow for others too"),
+            (RUN, WARN, "a token is not accepted as a key"),
+        )
+    ),
     case(key.inert, slow_run(12_000), {"markup": HUNG}, is_=INCONCLUSIVE, says="slow for others too"),
     case(key.inert, reply(500), {"markup": RUN}, is_=INCONCLUSIVE, says="not accepted either"),
     case(key.inert, RUN, {}, is_=INCONCLUSIVE, says="nothing was tested"),

@@ -2,7 +2,12 @@
 // As in model/script.py, the prompt's first word decides what the answer is.
 import { createRequire } from "node:module";
 
-const { LLMock } = createRequire(process.argv[3] + "/")("@copilotkit/aimock");
+const require = createRequire(process.argv[3] + "/");
+const http = require("node:http");
+const { createServer } = http;
+// A proxy that reuses a connection while the mock closes it would answer 500.
+http.createServer = (...given) => Object.assign(createServer(...given), { keepAliveTimeout: 600_000 });
+const { LLMock } = require("@copilotkit/aimock");
 const mock = new LLMock({ port: Number(process.argv[2]), host: "127.0.0.1" });
 const words = ["one ", "two ", "three ", "four ", "five ", "six ", "seven ", "eight ", "nine ", "ten "];
 const text = (count) => Array.from({ length: count }, (_, number) => words[number % words.length]).join("");
