@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import AsyncGenerator
 from contextlib import AbstractContextManager
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
@@ -152,6 +153,42 @@ class ReportsCancelledAsDone(ResumingApi):
     def state(self, run: Run) -> str:
         state = super().state(run)
         return "done" if state == "cancelled" else state
+
+
+class StopsSoon(ResumingApi):
+    """Answers a cancel at once, sends the token that was in flight, and ends the run a little later."""
+
+    def cancel_run(self, run: Run) -> None:
+        if not run.ended:
+            self.publish(run, {"type": "token", "content": " in flight"})
+            asyncio.get_running_loop().call_later(0.03, super().cancel_run, run)
+
+
+class AnswersOnceStopped(ResumingApi):
+    """Answers a cancel with 204, when every reader has the end."""
+
+    async def cancel(self, http: web.BaseRequest) -> web.StreamResponse:
+        await super().cancel(http)
+        await asyncio.sleep(0.05)
+        return web.Response(status=204)
+
+
+class RefusesWhatEnded(ResumingApi):
+    """Answers 409 to a cancel of a run that has ended."""
+
+    def cancel_run(self, run: Run) -> None:
+        if run.ended:
+            raise Rejection(409, "ended", "The run has ended.")
+        super().cancel_run(run)
+
+
+class SaysGoodbye(ResumingApi):
+    """Sends a comment after each end."""
+
+    async def chunks(self, reader: Connection) -> AsyncGenerator[bytes, None]:
+        async for chunk in super().chunks(reader):
+            yield chunk
+        yield b": goodbye\n\n"
 
 
 class SlowSessions(ResumingApi):

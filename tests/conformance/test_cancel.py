@@ -1,4 +1,4 @@
-"""Runs that a reader cancels by disconnecting: a sound server passes, whenever it notices, and a defect is named."""
+"""Runs that are cancelled, by a request or by disconnecting: no sound server is blamed, and a defect is named."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.config.settings import Settings
-from harness.conformance.scenarios.cancel import runs_cancelled_in_flight
+from harness.conformance.scenarios.cancel import cancels_without_effect, runs_cancelled_in_flight
 from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
 from harness.contract.rules.rule import Rule
@@ -65,3 +65,19 @@ def test_a_run_that_may_end_by_itself_proves_nothing(tmp_path: Path) -> None:
 def test_what_nothing_shows_is_not_tested(tmp_path: Path) -> None:
     with pytest.raises(NotApplicable, match="no other request shows how a run ends whose reader disconnects"):
         judged(tmp_path, BLIND, "", ())
+
+
+@pytest.mark.parametrize("variant", ["StopsSoon", "AnswersOnceStopped", "RefusesWhatEnded", "SaysGoodbye"])
+def test_a_sound_server_is_not_blamed(tmp_path: Path, variant: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(PROFILE)
+    with (
+        serving(variant) as url,
+        ScenarioRunner(Settings.model_validate(settings(url, str(path), demo_config(url)))) as runner,
+    ):
+        cancels = runner.outcome(runs_cancelled_in_flight)
+        late = runner.outcome(cancels_without_effect)
+    found = {rule.requirement.id: rule(cancels) for rule in RULES} | {
+        "cancel.harmless": cancel.harmless(late)
+    }
+    assert {name: one.detail for name, one in found.items() if one.verdict is not PASS} == {}
