@@ -195,10 +195,19 @@ class Receiver:
         if self.ending is not None:
             return
         try:
-            if data and self._tls is None:
-                self._decode(arrival_ns, lag_ns, data)
-            else:
+            if self._tls is not None or not data:
                 self._take(arrival_ns, lag_ns, data)
+            elif (
+                self.on_events is not None
+                or self.cut is not None
+                or arrival_ns < self._last_arrival_ns
+                or not self.response.take_chunk(arrival_ns, lag_ns, data)
+            ):
+                self._decode(arrival_ns, lag_ns, data)
+            else:  # one event, which its last byte completed, and which ends nothing
+                self._last_arrival_ns = self._last_read_ns = arrival_ns
+                if self.response.limit is not None:
+                    self._end_if_due(self.response)
         except Exception as problem:  # noqa: BLE001 - the client raises it
             self._on_exception(problem)
 

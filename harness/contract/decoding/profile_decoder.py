@@ -9,6 +9,7 @@ FastDecoder, whatever is not certain is left to the full decoder, and a property
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
@@ -114,9 +115,9 @@ class ProfileDecoder(FastDecoder):
     def take_chunk(self, data: bytes) -> int | None:
         """Decode a read that is exactly one chunk with one plain token; see Decoder."""
         template = self._tokens_template
-        if not self._between_chunks or template is None or self.terminal is not None or self._ends:
+        if self._match_chunk is None or template is None:
             return None
-        match = template.match_chunk(data)
+        match = self._match_chunk(data)
         if match is None or int(match[1], 16) != len(data) - match.end(1) - 4:
             return None
         if template.has_run and match["run"] != self._run:
@@ -129,6 +130,15 @@ class ProfileDecoder(FastDecoder):
         self._run_events += 1
         self.tokens += 1
         return 1
+
+    def _next_chunk(self) -> Callable[[bytes], re.Match[bytes] | None] | None:
+        if self._tokens_template is None or self.terminal is not None or self._ends:
+            return None
+        return self._tokens_template.match_chunk
+
+    def _take_chunks(self, data: bytes, place: int) -> int:
+        """Leave them to the HTTP parser."""
+        return place
 
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content. Raises FastPathError."""

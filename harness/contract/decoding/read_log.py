@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import islice
 from typing import NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
 _NO_LAG = -1
-_READ_BYTES = 40  # of memory for the numbers of one read
+_RECORD = struct.Struct("=qqII").pack  # arrival, lag, size, tokens
+_RECORD_BYTES = 24
+_READ_BYTES = 40  # of memory for the numbers of one read, with room to grow
 _COMPRESSED_FROM_BYTES = 16_384
-_READS_PER_BLOCK = 8
 
 
 class Read(NamedTuple):
@@ -46,31 +48,15 @@ class ReadLog(Sequence[Read]):
     """The reads of one response, with little memory and few cache misses.
 
     Under load, thousands of responses take turns: whatever a read touches has left the CPU cache since the last read
-    of the same response. So reads are kept in small blocks. size_bytes: of all reads.
+    of the same response. So there are two buffers that grow at their end, and no object for a read.
     """
 
-    __slots__ = (
-        "_arrivals_ns",
-        "_blocks",
-        "_compressed",
-        "_ends",
-        "_errors_ns",
-        "_lags_ns",
-        "_recent",
-        "_tokens",
-        "size_bytes",
-    )
+    __slots__ = ("_compressed", "_data", "_errors_ns", "_numbers")
 
     def __init__(self, reads: Iterable[Read] = ()) -> None:
-        self.size_bytes = 0
-        self._recent: list[tuple[int, int, bytes, int]] = []
-        # Packed from _recent, _READS_PER_BLOCK reads at a time:
-        self._blocks: list[bytes] = []
-        self._compressed: bytes | None = None  # in place of the blocks
-        self._ends = array("q")
-        self._arrivals_ns = array("q")
-        self._lags_ns = array("q")
-        self._tokens = array("i")
+        self._data = bytearray()
+        self._numbers = bytearray()  # a _RECORD for each read
+        self._compressed: tuple[int, bytes] | None = None  # size and bytes, in place of the data
         self._errors_ns: dict[int, int] | None = None  # of the few reads that have one, by number
         for read in reads:
             self.append(read.arrival_ns, read.lag_ns, read.data, error_ns=read.error_ns)
@@ -79,80 +65,76 @@ class ReadLog(Sequence[Read]):
         self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0, error_ns: int = 0
     ) -> None:
         """Add one read. tokens: number of tokens with content that it completed, if counted."""
-        recent = self._recent
         if error_ns:
             self._errors_ns = self._errors_ns or {}
             self._errors_ns[len(self)] = error_ns
-        self.size_bytes += len(data)
-        recent.append((arrival_ns, _NO_LAG if lag_ns is None else lag_ns, data, tokens))
-        if len(recent) == _READS_PER_BLOCK:
-            self._pack()
+        self._data += data
+        self._numbers += _RECORD(arrival_ns, _NO_LAG if lag_ns is None else lag_ns, len(data), tokens)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all reads."""
+        return len(self._data) if self._compressed is None else self._compressed[0]
 
     @property
     def memory_bytes(self) -> int:
         """About how much memory it takes."""
-        size = self.size_bytes if self._compressed is None else len(self._compressed)
+        size = len(self._data) if self._compressed is None else len(self._compressed[1])
         return size + _READ_BYTES * len(self)
 
     def compress(self) -> None:
         """Make it small, if that helps; from now on each look at its bytes takes longer. No more reads follow."""
-        if self.size_bytes < _COMPRESSED_FROM_BYTES or self._compressed is not None:
+        size = len(self._data)
+        if size < _COMPRESSED_FROM_BYTES or self._compressed is not None:
             return
-        self._pack()
-        compressed = zlib.compress(b"".join(self._blocks), 1)
-        if 2 * len(compressed) < self.size_bytes:
-            self._compressed = compressed
-            self._blocks.clear()
+        compressed = zlib.compress(self._data, 1)
+        if 2 * len(compressed) < size:
+            self._compressed = size, compressed
+            self._data = bytearray()
 
     def _bytes(self) -> bytes:
-        self._pack()
-        return b"".join(self._blocks) if self._compressed is None else zlib.decompress(self._compressed)
+        return bytes(self._data) if self._compressed is None else zlib.decompress(self._compressed[1])
 
-    def _pack(self) -> None:
-        if not self._recent:
-            return
-        arrivals_ns, lags_ns, pieces, tokens = zip(*self._recent, strict=True)
-        self._recent.clear()
-        packed = self._ends[-1] if self._ends else 0
-        self._ends.extend(islice(accumulate(map(len, pieces), initial=packed), 1, None))
-        self._arrivals_ns.extend(arrivals_ns)
-        self._lags_ns.extend(lags_ns)
-        self._tokens.extend(tokens)
-        self._blocks.append(b"".join(pieces))
+    def _column(self, form: str, place: int) -> list[int]:
+        """One value of each read: the one at this place of a _RECORD of such values."""
+        values = memoryview(bytes(self._numbers)).cast(form)  # a view of the buffer would keep it from growing
+        return values[place :: _RECORD_BYTES // values.itemsize].tolist()
 
     def __len__(self) -> int:
-        return len(self._ends) + len(self._recent)
+        return len(self._numbers) // _RECORD_BYTES
 
     @property
     def arrivals_ns(self) -> array[int]:
         """Arrival of each read."""
-        self._pack()
-        return self._arrivals_ns
+        return array("q", self._column("q", 0))
 
     @property
     def lags_ns(self) -> array[int]:
         """Lag of each read; negative if it has none."""
-        self._pack()
-        return self._lags_ns
+        return array("q", self._column("q", 1))
 
     @property
     def errors_ns(self) -> dict[int, int]:
         """The largest error_ns of the reads that have one, by arrival."""
         errors: dict[int, int] = {}
-        for number, error_ns in (self._errors_ns or {}).items():
-            at_ns = self.arrivals_ns[number]
-            errors[at_ns] = max(error_ns, errors.get(at_ns, 0))
+        if self._errors_ns:
+            arrivals_ns = self._column("q", 0)
+            for number, error_ns in self._errors_ns.items():
+                at_ns = arrivals_ns[number]
+                errors[at_ns] = max(error_ns, errors.get(at_ns, 0))
         return errors
 
     def token_arrivals_ns(self) -> array[int]:
         """Arrival of each counted token."""
-        self._pack()
+        arrivals_ns, tokens = self._column("q", 0), self._column("I", 5)
+        if tokens.count(1) == len(tokens):
+            return array("q", arrivals_ns)
         arrivals = array("q")
-        for arrival_ns, tokens in zip(self._arrivals_ns, self._tokens, strict=True):
-            if tokens == 1:
+        for arrival_ns, count in zip(arrivals_ns, tokens, strict=True):
+            if count == 1:
                 arrivals.append(arrival_ns)
-            elif tokens:
-                arrivals += array("q", (arrival_ns,)) * tokens
+            elif count:
+                arrivals += array("q", (arrival_ns,)) * count
         return arrivals
 
     @overload
@@ -168,18 +150,15 @@ class ReadLog(Sequence[Read]):
         return self._starting_at(0)
 
     def _starting_at(self, place: int) -> Iterator[Read]:
-        data, ends = self._bytes(), self._ends
+        data, sizes = self._bytes(), self._column("I", 4)
+        arrivals_ns, lags_ns = self._column("q", 0), self._column("q", 1)
         errors_ns = self._errors_ns or {}
-        start = ends[place - 1] if place else 0
-        for number in range(place, len(ends)):
-            lag_ns = self._lags_ns[number]
-            yield Read(
-                self._arrivals_ns[number],
-                None if lag_ns == _NO_LAG else lag_ns,
-                data[start : ends[number]],
-                errors_ns.get(number, 0),
-            )
-            start = ends[number]
+        start = sum(sizes[:place])
+        for number in range(place, len(sizes)):
+            end = start + sizes[number]
+            lag_ns = None if lags_ns[number] == _NO_LAG else lags_ns[number]
+            yield Read(arrivals_ns[number], lag_ns, data[start:end], errors_ns.get(number, 0))
+            start = end
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, ReadLog | tuple):
