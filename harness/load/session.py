@@ -94,6 +94,9 @@ class Session:
     @classmethod
     def wait_for(cls, environment: Environment) -> Session | None:
         """The session, once it is ready; None if the locustfile has none. For users, which may come before it."""
+        session = cls.of(environment)
+        if session is not None and session.is_ready:
+            return session
         with gevent.Timeout(_READY_WITHIN_S, False):
             while (session := cls.of(environment)) is None or not session.is_ready:
                 gevent.sleep(_CHECK_READY_EVERY_S)

@@ -59,28 +59,41 @@ class AgentRunUser(User):
 
     def run_journey(self, journey: Journey) -> None:
         """Run one of the built-in journeys."""
-        with self._stream_runner() as runner:
+        runner = _run_context(self).stream_runner()
+        try:
             journey(runner, None)
+        except _ENDS_JOURNEY as problem:
+            _after_problem(problem)
+        finally:
+            runner.end()
+        _rest_if_refused(runner)
 
     @contextmanager
     def journey(self, name: str) -> Iterator[CustomJourney]:
         """Your own journey, for the length of a with-block. Results keep its streams under `name`."""
-        with self._stream_runner() as runner:
-            yield CustomJourney(runner, name)
-
-    @contextmanager
-    def _stream_runner(self) -> Iterator[StreamRunner]:
         runner = _run_context(self).stream_runner()
         try:
-            yield runner
-        except CollectorClosedError:
-            raise StopUser from None
-        except (LocalResourceError, NotStartedError):  # the stream is counted, with this reason
-            gevent.sleep(_AFTER_REFUSAL_S)
+            yield CustomJourney(runner, name)
+        except _ENDS_JOURNEY as problem:
+            _after_problem(problem)
         finally:
             runner.end()
-        if runner.refused:
-            gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
+        _rest_if_refused(runner)
+
+
+_ENDS_JOURNEY = (CollectorClosedError, LocalResourceError, NotStartedError)
+
+
+def _after_problem(problem: Exception) -> None:
+    """The test has ended, which raises StopUser; or a stream did not start, and is counted with its reason."""
+    if isinstance(problem, CollectorClosedError):
+        raise StopUser from None
+    gevent.sleep(_AFTER_REFUSAL_S)
+
+
+def _rest_if_refused(runner: StreamRunner) -> None:
+    if runner.refused:
+        gevent.sleep(_AFTER_REFUSAL_S)  # without a target, a closed loop would spin
 
 
 class ArrivalUser(User):

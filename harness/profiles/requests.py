@@ -16,6 +16,7 @@ from harness.protocol.request import HttpRequest
 
 _SENT_CHARS = 8192  # servers refuse longer request lines and header fields
 _SENDABLE = re.compile(r"[\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*")
+_JSON = json.JSONEncoder(ensure_ascii=False)  # json.dumps makes a new one each time
 _FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
@@ -43,7 +44,7 @@ def build(
         document = fill(part.json_body, values)
         if json_members and isinstance(document, dict):
             document = {**document, **json_members}
-        content_type, body = "application/json", json.dumps(document, ensure_ascii=False).encode()
+        content_type, body = "application/json", _JSON.encode(document).encode()
     target = _path(path, values)
     fields: dict[str, tuple[str, str]] = {}  # by name in lower case
     if content_type is not None:
@@ -88,6 +89,8 @@ def without_placeholder(part: Request, name: str) -> Request:
 
 def _path(template: str, values: Mapping[str, Any]) -> str:
     """The path and query, with their values as URLs write them."""
+    if "${" not in template:
+        return template
     return PLACEHOLDER.sub(lambda match: quote(_text(fill(match[0], values)), safe=""), template)
 
 
@@ -97,6 +100,6 @@ def _text(value: Any) -> str:
 
 def _header_value(name: str, value: Any) -> str:
     text = _text(value)
-    if not _FIELD_VALUE.fullmatch(text):
+    if not text.isprintable() and not _FIELD_VALUE.fullmatch(text):
         raise ValueError(f"the header field {name} would have a value with a line break or control character")
     return text

@@ -41,6 +41,8 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
     Raises KeyError with the name of a placeholder that has no value.
     """
     if isinstance(template, str):
+        if "${" not in template:
+            return template
         alone = PLACEHOLDER.fullmatch(template)
         if alone is not None:
             return _value(alone[1], values)

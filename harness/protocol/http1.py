@@ -209,13 +209,12 @@ class ResponseParser:
         if self.complete:
             self.surplus = self.surplus or bool(data.strip(b"\r\n"))
             return b""
-        in_head = self.head is None
         if self._error is None:
             self._parse(data)
         pieces = self._body if self._body_ends is None else self._body[: self._body_ends]
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         self._body.clear()
-        if body or in_head:
+        if body or self.head is None:
             self._framing_bytes = 0
         else:
             self._framing_bytes += len(data)

@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from types import MappingProxyType
 
 from harness.contract.decoding.frame_template import (
     FastPathError,
     FrameTemplate,
     learn_template,
-    recent_template,
     strict_object,
 )
 from harness.contract.decoding.line_checks import count_tokens, ids_increase, stream_id_in
@@ -32,14 +30,12 @@ from harness.protocol.http1 import HttpSyntaxError, ResponseHead, ResponseParser
 from harness.protocol.sse import DEFAULT_EVENT_NAME
 
 _MAX_PENDING_BYTES = 65536  # copied at each read
-_MANY_BYTES = 1024  # a read of fewer holds few events, and mostly one
 
 
 class FastDecoder:
     """A Decoder for one regular stream. tokens: with content, so far. pending: bytes of an incomplete frame."""
 
     __slots__ = (
-        "_between_chunks",
         "_http",
         "_last_id",
         "_match_chunk",
@@ -76,9 +72,8 @@ class FastDecoder:
         self.terminal_ns: int | None = None
         self.pending = b""
         self._http = ResponseParser()
-        self._between_chunks = False  # the last read ended with a chunk that held whole frames
         self._last_id: tuple[int, int] = (-1, -1)
-        self._match_chunk: Callable[[bytes], re.Match[bytes] | None] | None = None  # if the next read may be one
+        self._match_chunk: Callable[[bytes], re.Match[bytes] | None] | None = None  # after whole chunks
         self._template: FrameTemplate | None = None
         self._newline: bytes | None = None
 
@@ -151,60 +146,7 @@ class FastDecoder:
 
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content. Raises FastPathError."""
-        events, tokens = self.events, self.tokens
-        taken = self._feed_chunks(arrival_ns, data) if len(data) >= _MANY_BYTES else 0
-        if taken < len(data):
-            self._feed_http(arrival_ns, data[taken:] if taken else data)
-        if self.events != events:
-            if self.first_event_ns is None:
-                self.first_event_ns = arrival_ns
-            if self.terminal_ns is None and self.terminal is not None:
-                self.terminal_ns = arrival_ns
-        return self.tokens - tokens
-
-    def _feed_chunks(self, arrival_ns: int, data: bytes) -> int:
-        """Decode the start of a read, up to the last of many chunks with one plain token each; returns its length.
-
-        The HTTP parser calls back for each chunk, which takes longer than all the rest.
-        """
-        start = 0
-        if not self._between_chunks:  # up to the end of the head, or of the chunk that the read before began
-            mark = b"\r\n\r\n" if self._http.head is None else b"\n\n\r\n"
-            start = data.find(mark) + len(mark)
-            if start < len(mark):
-                return 0
-            self._feed_http(arrival_ns, data[:start])
-        return self._take_chunks(data, start) if self._between_chunks else start
-
-    def _take_chunks(self, data: bytes, place: int) -> int:
-        """Count the chunks with one plain token each, from `place` on; returns the place after them."""
-        template = self._template or recent_template(b"\n")
-        if template is None or self.terminal is not None or self._newline not in {None, template.newline}:
-            return place
-        match = template.match_chunks(data, place)
-        end = place if match is None else match.end()
-        if end == place:
-            return place
-        block = data[place:end]
-        lines = block.split(b"\n")  # of each chunk: its size, those of its frame, and the CR of its end
-        step = template.lines + 2
-        sizes = lines[:-1:step]
-        ids = lines[1 + template.id_at :: step]
-        data_lines = lines[1 + template.data_at :: step]
-        rest = sum(map(len, lines[1 : 1 + template.lines])) - len(ids[0]) - len(data_lines[0]) + template.lines
-        for size, id_bytes, data_bytes in set(zip(sizes, map(len, ids), map(len, data_lines), strict=True)):
-            if int(size, 16) != id_bytes + data_bytes + rest:
-                return place  # the HTTP parser knows what that means
-        self._take_ids(ids, template.prefixes[template.id_at], formed=True)
-        self._template, self._newline = template, template.newline
-        self._match_chunk = template.match_chunk
-        self.events += len(ids)
-        self.tokens += len(ids) - block.count(template.empty)
-        return end
-
-    def _feed_http(self, arrival_ns: int, data: bytes) -> None:
-        http = self._http
-        had_head = http.head is not None
+        http, events, tokens = self._http, self.events, self.tokens
         try:
             body = http.feed(data)
         except HttpSyntaxError:
@@ -217,9 +159,14 @@ class FastDecoder:
                 raise FastPathError("the status is not 200")
             if http.head.body_codings or http.head.framing_fault:
                 raise FastPathError("the body has a coding")
-        ends_head = not had_head and not body and data.endswith(b"\r\n\r\n")
-        self._between_chunks = not self.pending and (ends_head or _ends_chunk(body, data)) and http.is_chunked
-        self._match_chunk = self._next_chunk() if self._between_chunks else None
+        between_chunks = not self.pending and _ends_chunk(body, data) and http.is_chunked
+        self._match_chunk = self._next_chunk() if between_chunks else None
+        if self.events != events:
+            if self.first_event_ns is None:
+                self.first_event_ns = arrival_ns
+            if self.terminal_ns is None and self.terminal is not None:
+                self.terminal_ns = arrival_ns
+        return self.tokens - tokens
 
     def _next_chunk(self) -> Callable[[bytes], re.Match[bytes] | None] | None:
         """What matches a chunk with one plain token, if one may follow."""
@@ -368,10 +315,8 @@ class FastDecoder:
         ids = lines[template.id_at :: template.lines]
         self._take_ids(ids, template.prefixes[template.id_at])
         names = None if template.event_at is None else lines[template.event_at :: template.lines]
-        self._take_data(lines[template.data_at :: template.lines], names, template)
-        if self.terminal is not None:
-            own_id = ids[-1][len(template.prefixes[template.id_at]) :].decode("ascii")
-            self.terminal = replace(self.terminal, id=own_id)
+        last_id = ids[-1][len(template.prefixes[template.id_at]) :].decode("ascii")
+        self._take_data(lines[template.data_at :: template.lines], names, template, last_id)
         self.events += len(ids)
 
     def _take_ids(self, ids: list[bytes], prefix: bytes, *, formed: bool = False) -> None:
@@ -385,12 +330,13 @@ class FastDecoder:
             self.first_id = first
         self._last_id = last
 
-    def _take_data(self, data: list[bytes], names: list[bytes] | None, template: FrameTemplate) -> None:
+    def _take_data(
+        self, data: list[bytes], names: list[bytes] | None, template: FrameTemplate, last_id: str
+    ) -> None:
         if count_tokens(data[-1:], template) is None:  # the terminal event, or the stream is not regular
             last = data.pop()
-            self._take_terminal(
-                last, None if names is None else names.pop(), template, self.events + len(data)
-            )
+            name = None if names is None else names.pop()
+            self._take_terminal(last, name, template, self.events + len(data), last_id)
         tokens = count_tokens(data, template) if data else 0
         if tokens is None:
             raise FastPathError("an event is neither a token like the first nor the last event")
@@ -401,7 +347,7 @@ class FastDecoder:
         self.tokens += tokens
 
     def _take_terminal(
-        self, line: bytes, name: bytes | None, template: FrameTemplate, events_before: int
+        self, line: bytes, name: bytes | None, template: FrameTemplate, events_before: int, own_id: str
     ) -> None:
         prefix = template.prefixes[template.data_at]
         if not line.startswith(prefix + b"{"):  # a space here would belong to the prefix
@@ -416,7 +362,7 @@ class FastDecoder:
             if event not in {b"", b"message", kind.encode()}:
                 raise FastPathError("a custom event name")
         try:
-            terminal = as_run_event(parse_run_event(data.decode("utf-8")))
+            terminal = as_run_event(parse_run_event(data.decode("utf-8")), own_id)
         except ValueError:
             raise FastPathError("a terminal event lacks its fields") from None
         if terminal.outcome == "error" and not events_before:

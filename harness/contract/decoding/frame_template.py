@@ -19,7 +19,6 @@ _GROUP_NAME = re.compile(rb"\(\?P<[a-z]+>")
 _MAX_KEYS = 16
 
 _Match = Callable[[bytes], re.Match[bytes] | None]
-_MatchAt = Callable[[bytes, int], re.Match[bytes] | None]
 _Scalar = int | float | str | bool | None
 
 
@@ -34,9 +33,8 @@ class FrameTemplate:
     prefixes: of the lines of a frame, in order (``id: ``). id_at, data_at, event_at: positions of these lines in a
     frame. lines: per frame, with the blank one. decode, decode_lines: decode one token, and one token per line.
     match_token, match_chunk: match one whole frame with a plain token, and one HTTP chunk with such a frame (see
-    _patterns); ms, seq and content are groups of the match. match_tokens, match_chunks: match any number of such frames
-    or chunks, perhaps none, the latter from a place on. empty: how a plain token without content is written. key_count:
-    of the keys of a token.
+    _patterns); ms, seq and content are groups of the match. match_tokens: matches any number of such frames, perhaps
+    none. empty: how a plain token without content is written. key_count: of the keys of a token.
     """
 
     newline: bytes
@@ -51,7 +49,6 @@ class FrameTemplate:
     match_token: _Match
     match_chunk: _Match
     match_tokens: _Match
-    match_chunks: _MatchAt
     empty: bytes
     key_count: int
 
@@ -67,11 +64,6 @@ def learn_template(frame: bytes, newline: bytes) -> FrameTemplate:
     template = _learn(frame, newline)
     _recent[:] = [template]
     return template
-
-
-def recent_template(newline: bytes) -> FrameTemplate | None:
-    """The latest template, if it has these line ends. A stream that it matches would learn the same."""
-    return next((template for template in _recent if template.newline == newline), None)
 
 
 def strict_object(data: bytes) -> dict[str, Any]:
@@ -136,34 +128,27 @@ def _token_decoder(keys: frozenset[str]) -> msgspec.json.Decoder[Any]:
 
 def _patterns(
     lines: list[bytes], prefixes: tuple[bytes, ...], newline: bytes
-) -> tuple[_Match, _Match, _Match, _MatchAt, bytes]:
+) -> tuple[_Match, _Match, _Match, bytes]:
     """Patterns for one frame with a plain token like the one in `lines`, for one HTTP chunk with it, and for any
-    number of such frames and of such chunks; and how a plain token without content is written.
+    number of such frames; and how a plain token without content is written.
 
     A plain token is written like the one in `lines` except for its strings and integers; the strings are ASCII without
-    escapes. What the patterns match is strict JSON without duplicate keys, so it need not be parsed.
+    escapes. What the patterns match is strict JSON without duplicate keys, so it need not be parsed. What may vary is
+    possessive, which takes half the time: no other part begins with one of its characters.
     """
     frame = newline.join([*(_line_pattern(*pair) for pair in zip(lines, prefixes, strict=True)), b"", b""])
-    chunk = rb"([0-9A-Fa-f]{1,8})\r\n" + frame + rb"\r\n"
-    unnamed = _GROUP_NAME.sub(b"(?:", frame)
-    frames = b"(?:" + unnamed + b")*+"
-    chunks = rb"(?:[0-9A-Fa-f]{1,8}\r\n" + unnamed + rb"\r\n)*+"
+    chunk = rb"([0-9A-Fa-f]{1,8}+)\r\n" + frame + rb"\r\n"
+    frames = b"(?:" + _GROUP_NAME.sub(b"(?:", frame) + b")*+"
     data = next(line for line, prefix in zip(lines, prefixes, strict=True) if prefix.startswith(b"data"))
     content = next(member for member in _MEMBER.finditer(data) if member["key"] == b'"content"')
     empty = data[content.start("key") : content.start("value")] + b'""'
-    return (
-        re.compile(frame).fullmatch,
-        re.compile(chunk).fullmatch,
-        re.compile(frames).match,
-        re.compile(chunks).match,
-        empty,
-    )
+    return re.compile(frame).fullmatch, re.compile(chunk).fullmatch, re.compile(frames).match, empty
 
 
 def _line_pattern(line: bytes, prefix: bytes) -> bytes:
     value = line[len(prefix) :]
     if prefix.startswith(b"id"):
-        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,20})-(?P<seq>[0-9]{1,20})"
+        return re.escape(prefix) + rb"(?P<ms>[0-9]{1,20}+)-(?P<seq>[0-9]{1,20}+)"
     return re.escape(prefix) + (_data_pattern(value) if prefix.startswith(b"data") else re.escape(value))
 
 
@@ -177,11 +162,11 @@ def _data_pattern(data: bytes) -> bytes:
         key, value = member.group("key", "value")
         pattern += re.escape(data[done : member.start("value")])
         if key == b'"content"':
-            pattern += rb'"(?P<content>[ !#-\[\]-~]{,4000})"'
+            pattern += rb'"(?P<content>[ !#-\[\]-~]{,4000}+)"'
         elif key != b'"type"' and value[:1] == b'"':
-            pattern += rb'"[ !#-\[\]-~]{,4000}"'
+            pattern += rb'"[ !#-\[\]-~]{,4000}+"'
         elif key != b'"type"' and value.lstrip(b"-").isdigit():
-            pattern += rb"-?(?:0|[1-9][0-9]{,17})"
+            pattern += rb"-?(?:0|[1-9][0-9]{,17}+)"
         else:
             pattern += re.escape(value)
         done = member.end("value")

@@ -54,14 +54,14 @@ def _increase_in_fixed_width(ids: list[bytes], prefix: bytes, *, formed: bool) -
 
     The first line is known to be an id.
     """
+    if not all(map(operator.lt, ids, ids[1:])):
+        return False
     width, count = len(ids[0]), len(ids)
     dash = ids[0].index(b"-")
+    if formed and ids[-1].startswith(ids[0][: dash + 1]):  # as text, all others are between these two
+        return True
     block = b"\n".join(ids)
-    return (
-        block[dash :: width + 1] == b"-" * count
-        and (formed or _have_only_digits(block, prefix, count))
-        and all(map(operator.lt, ids, ids[1:]))
-    )
+    return block[dash :: width + 1] == b"-" * count and (formed or _have_only_digits(block, prefix, count))
 
 
 def _have_only_digits(block: bytes, prefix: bytes, count: int) -> bool:

@@ -136,10 +136,6 @@ class ProfileDecoder(FastDecoder):
             return None
         return self._tokens_template.match_chunk
 
-    def _take_chunks(self, data: bytes, place: int) -> int:
-        """Leave them to the HTTP parser."""
-        return place
-
     def feed(self, arrival_ns: int, data: bytes) -> int:
         """Decode one read; returns the number of tokens with content. Raises FastPathError."""
         tokens = super().feed(arrival_ns, data)

@@ -20,7 +20,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from harness.contract.decoding.read_log import Read, ReadLog
-from harness.contract.evidence.secret_forms import SecretForm, Span, forms_of
+from harness.contract.evidence.secret_forms import SecretForm, Span, folded, forms_of, traces_of
 from harness.contract.exchange import Exchange
 from harness.formatting import visible
 from harness.protocol.request import HttpRequest
@@ -32,6 +32,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 _QUOTES_OF_TWO_STRINGS = 4
 _LARGE_BYTES = 2**16
 _BLOCK_BYTES = 2**12
+_WITHOUT_ESCAPES = re.compile(r"[ !#$'-<>-\[\]-~]*")  # ASCII without line ends and quotes, too
 _SEARCHED_BYTES = 4 * 2**20  # of a body without its coding
 
 
@@ -44,6 +45,11 @@ class Redactor:
         self._exact = {secret.encode() for secret in known}
         self._forms = tuple(form for secret in known for form in forms_of(secret))
         self._word_forms = tuple(form for form in self._forms if form.in_words)
+        self._traces = (
+            tuple(trace for secret in known for trace in traces_of(secret))
+            if all(map(str.isascii, known))
+            else None
+        )
 
     def text(self, text: str) -> str:
         """`text`, which a server sent, with every secret masked."""
@@ -61,11 +67,18 @@ class Redactor:
         return visible(self._masked_text(text, self._word_forms), keep="\n\t")
 
     def _masked_text(self, text: str, forms: Sequence[SecretForm]) -> str:
-        if not forms or not text:
+        if not forms or not text or self._is_surely_free(text):
             return text
         data = text.encode("utf-8", "surrogatepass")
         masked = self._masked(data, forms)
         return text if masked is data else masked.decode("utf-8", "surrogatepass")
+
+    def _is_surely_free(self, text: str) -> bool:
+        """Whether a simple text, such as an id, holds no secret. False does not mean that it does."""
+        if self._traces is None or _WITHOUT_ESCAPES.fullmatch(text) is None:
+            return False
+        compared = folded(text)
+        return not any([trace in compared for trace in self._traces])
 
     def holds(self, data: bytes) -> bool:
         """Whether there is anything to mask."""

@@ -33,6 +33,8 @@ _HEX_GAP = b"[ :-]"
 # A whole run of backslashes, so that a long one is looked at once: nested JSON doubles them with each level.
 _BACKSLASHES = rb"\\(?<!\\\\)\\{0,31}"
 
+_BASE64URL = bytes.maketrans(b"_", b"/")
+
 Span = tuple[int, int]
 
 _ENTITIES: dict[str, list[str]] = {}
@@ -106,6 +108,24 @@ def forms_of(secret: str) -> tuple[SecretForm, ...]:
     )
 
 
+def traces_of(secret: str) -> tuple[bytes, ...]:
+    """What an ASCII text without escapes and line ends holds if it holds any form of an ASCII secret.
+
+    Both are to be compared as `folded`. Much cheaper than the patterns: nearly no text holds a secret.
+    """
+    if is_ordinary(secret):
+        return (folded(secret), *map(folded, _base64_cores(f"Bearer {secret}")))
+    whole = (secret, secret[::-1], secret.encode().hex(), *_base64_cores(secret))
+    # The first atoms are enough to find a form.
+    begins = (form[: 2 * _ANCHOR if place == 2 else _ANCHOR] for place, form in enumerate(whole))
+    return tuple(map(folded, (*begins, *_window_parts(secret))))
+
+
+def folded(text: str) -> bytes:
+    """The text without what the spellings of a form may differ in: case, base64url, and what separates hex digits."""
+    return text.encode().lower().translate(_BASE64URL, b"-+ :")
+
+
 @lru_cache(maxsize=512)
 def _compiled(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(pattern)
@@ -126,15 +146,23 @@ def _after_bearer(word: bytes) -> SecretForm:
 
 def _windows(secret: str) -> Iterator[SecretForm]:
     """Parts of a long secret, as they are: a text that was cut somewhere may hold one."""
-    if len(secret) <= _ANCHOR:
-        return
-    starts = range(0, len(secret) - _WINDOW + 1, _WINDOW)
-    for start in {*starts, len(secret) - _WINDOW}:
-        part = secret[start : start + _WINDOW]
+    for part in _window_parts(secret):
         yield SecretForm(_compiled(re.escape(part.encode())), _compiled(_NEXT_LINE))
 
 
+def _window_parts(secret: str) -> Iterator[str]:
+    if len(secret) > _ANCHOR:
+        starts = range(0, len(secret) - _WINDOW + 1, _WINDOW)
+        for start in {*starts, len(secret) - _WINDOW}:
+            yield secret[start : start + _WINDOW]
+
+
 def _base64_forms(secret: str) -> Iterator[SecretForm]:
+    for core in _base64_cores(secret):
+        yield _form([_base64_atom(char) for char in core], _NEXT_LINE)
+
+
+def _base64_cores(secret: str) -> Iterator[str]:
     """The secret inside a longer text in base64 or base64url: the characters that depend on nothing else."""
     data = secret.encode()
     for before in range(3):
@@ -143,7 +171,7 @@ def _base64_forms(secret: str) -> Iterator[SecretForm]:
         end = (before + len(data)) * 8 // 6
         core = encoded[first:end]
         if len(core) >= SHORTEST:
-            yield _form([_base64_atom(char) for char in core], _NEXT_LINE)
+            yield core
 
 
 def _base64_atom(char: str) -> bytes:

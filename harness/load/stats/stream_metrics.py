@@ -312,11 +312,14 @@ def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_
     if arrival_ns[0] == arrival_ns[-1]:
         measured.coalesced = len(arrivals_ns) - 1
         return
-    gaps_ns = np.diff(arrival_ns)
-    positive = gaps_ns > 0
-    measured.coalesced = len(positive) - int(np.count_nonzero(positive))
-    measured.gaps_ms = _by_second(arrival_ns[1:][positive], gaps_ns[positive], wall_offset_ns)
-    measured.values["stall_ms"] = int(gaps_ns.max()) / 1e6
+    ends_ns = arrival_ns[1:]
+    gaps_ns = ends_ns - arrival_ns[:-1]  # np.diff takes five times as long for a short stream
+    measured.values["stall_ms"] = int(np.maximum.reduce(gaps_ns)) / 1e6
+    if np.minimum.reduce(gaps_ns) <= 0:
+        positive = gaps_ns > 0
+        ends_ns, gaps_ns = ends_ns[positive], gaps_ns[positive]
+        measured.coalesced = len(positive) - len(gaps_ns)
+    measured.gaps_ms = _by_second(ends_ns, gaps_ns, wall_offset_ns)
     spread_ms = int(arrival_ns[-1] - arrival_ns[0]) / 1e6
     if spread_ms >= LEAST_RATE_MS:
         measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_ms * 1000
@@ -324,11 +327,11 @@ def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_
 
 def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_ns: int) -> None:
     arrivals_ns, lags = exchange.stamps_ns()
-    arrival_ns, lags_ns = _in_order(arrivals_ns), np.asarray(lags)
+    arrival_ns, lags_ns = _in_order(arrivals_ns), np.asarray(lags, dtype=np.int64)
     measured.stamped = len(lags_ns)
     if errors_ns := exchange.errors_ns():  # what had come with an earlier segment waited longer
         lags_ns = lags_ns + np.array([errors_ns.get(at_ns, 0) for at_ns in arrivals_ns])
-    if lags_ns.size and lags_ns.min() < 0:
+    if lags_ns.size and np.minimum.reduce(lags_ns) < 0:
         stamped = lags_ns >= 0
         arrival_ns, lags_ns = arrival_ns[stamped], lags_ns[stamped]
     measured.unstamped, measured.stamped = measured.stamped - len(lags_ns), len(lags_ns)
@@ -348,8 +351,8 @@ def _by_second(at_ns: _Numbers, values_ns: _Numbers, wall_offset_ns: int) -> ByS
     values_ms = (values_ns / 1e6).tolist()
     if first == last:
         return {first: values_ms}
-    ends = np.searchsorted(
-        at_ns, [second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)]
+    ends = at_ns.searchsorted(
+        [second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)]
     )
     bounds = [0, *ends.tolist(), len(values_ms)]
     return {
