@@ -97,7 +97,9 @@ class ReadLog(Sequence[Read]):
 
     def _column(self, form: str, place: int) -> list[int]:
         """One value of each read: the one at this place of a _RECORD of such values."""
-        values = memoryview(bytes(self._numbers)).cast(form)  # a view of the buffer would keep it from growing
+        values = memoryview(bytes(self._numbers)).cast(
+            form
+        )  # a view of the buffer would keep it from growing
         return values[place :: _RECORD_BYTES // values.itemsize].tolist()
 
     def __len__(self) -> int:

@@ -78,7 +78,7 @@ class Redactor:
         if self._traces is None or _WITHOUT_ESCAPES.fullmatch(text) is None:
             return False
         compared = folded(text)
-        return not any([trace in compared for trace in self._traces])
+        return not any(trace in compared for trace in self._traces)
 
     def holds(self, data: bytes) -> bool:
         """Whether there is anything to mask."""

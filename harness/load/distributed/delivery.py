@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from gevent.lock import RLock
+
 from harness.load.stats.collector import Collector
 from harness.load.stats.stats_batch import StatsBatch
 
@@ -18,10 +20,15 @@ logger = logging.getLogger(__name__)
 
 
 class SendQueue:
-    """A worker's batches of one test that the master has not confirmed."""
+    """A worker's batches of one test that the master has not confirmed.
 
-    def __init__(self, test: str, collector: Collector) -> None:
+    pause: lets the streams go on for a moment; called while a batch is encoded.
+    """
+
+    def __init__(self, test: str, collector: Collector, pause: Callable[[], object] = lambda: None) -> None:
         self.test = test
+        self._pause = pause
+        self._encoding = RLock()
         self._collector = collector
         self._unconfirmed: dict[int, dict[str, Any]] = {}  # by sequence number
         self._next = 0
@@ -31,10 +38,11 @@ class SendQueue:
 
     def message(self) -> dict[str, Any]:
         """A message with every unconfirmed batch, including a new one if anything happened since the last call."""
-        batch = self._collector.take()
-        if batch:
-            self._unconfirmed[self._next] = batch.to_message()
-            self._next += 1
+        with self._encoding:  # a batch that is being encoded is in no message yet
+            batch = self._collector.take()
+            if batch:
+                self._unconfirmed[self._next] = batch.to_message(self._pause)
+                self._next += 1
         batches = [[number, content] for number, content in self._unconfirmed.items()]
         return {"test": self.test, "worker": self._collector.worker, "batches": batches}
 

@@ -20,6 +20,7 @@ from locust.runners import STATE_MISSING, MasterRunner, WorkerRunner
 
 from harness.config.settings import Settings
 from harness.load.distributed.delivery import Deduplicator, SendQueue
+from harness.load.journeys.cpu_yield import CpuYield
 from harness.load.schedule.plan import LoadPlan
 from harness.load.stats.collector import Collector
 from harness.load.stats.stats_batch import StatsBatch
@@ -32,6 +33,8 @@ RECEIVED = "harness-received"
 ARRIVALS_FINISHED = "harness-arrivals-finished"
 _PLAN_OPTION = "harness_plan"
 _REPORT_KEY = "harness"  # holds the batches in Locust's reports
+
+_LONGEST_ENCODING_S = 0.0005  # at a time: an arrival may be due
 
 _RESEND_AFTER_S = 1.0
 _GIVE_UP_SENDING_S = 10.0
@@ -77,7 +80,7 @@ class WorkerLink:
         """Send this collector's batches from now on."""
         if self._queue:
             logger.error("%d batches of an earlier test never reached the master", len(self._queue))
-        self._queue = SendQueue(test, collector)
+        self._queue = SendQueue(test, collector, CpuYield(longest_slice_s=_LONGEST_ENCODING_S).yield_if_due)
 
     def _on_received(self, msg: Any, **_: Any) -> None:
         if self._queue is not None:

@@ -17,15 +17,20 @@ _RECENT_POLL_S = 0.002
 
 
 class CpuYield:
-    """Gives CPU slices to the greenlets of one process, first come, first served."""
+    """Gives CPU slices to the greenlets of one process, first come, first served.
 
-    def __init__(self) -> None:
+    longest_slice_s: work goes on for so long before it yields.
+    """
+
+    def __init__(self, *, longest_slice_s: float = _LONGEST_SLICE_S) -> None:
+        self._longest_slice_s = longest_slice_s
+        self._recent_poll_s = min(_RECENT_POLL_S, longest_slice_s)
         self._waiting = Semaphore(1)
         self._polled_s = 0.0
 
     def acquire(self) -> None:
         """Wait for a CPU slice. Returns at once if the event loop has just polled its sockets."""
-        if time.perf_counter() - self._polled_s < _RECENT_POLL_S:
+        if time.perf_counter() - self._polled_s < self._recent_poll_s:
             return
         with self._waiting:
             hub = gevent.get_hub()
@@ -38,6 +43,6 @@ class CpuYield:
 
     def yield_if_due(self) -> None:
         """Wait for a new slice if this one has lasted too long."""
-        if time.perf_counter() - self._polled_s > _LONGEST_SLICE_S:
+        if time.perf_counter() - self._polled_s > self._longest_slice_s:
             gevent.sleep(0)  # greenlets that have waited longer go first
             self.acquire()

@@ -351,9 +351,7 @@ def _by_second(at_ns: _Numbers, values_ns: _Numbers, wall_offset_ns: int) -> ByS
     values_ms = (values_ns / 1e6).tolist()
     if first == last:
         return {first: values_ms}
-    ends = at_ns.searchsorted(
-        [second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)]
-    )
+    ends = at_ns.searchsorted([second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)])
     bounds = [0, *ends.tolist(), len(values_ms)]
     return {
         second: values_ms[start:end]

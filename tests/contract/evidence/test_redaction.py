@@ -352,3 +352,37 @@ def test_an_oversized_body_of_the_suite_is_searched_in_part(monkeypatch: pytest.
     body = b'{"fileThreadId": "' + b"x" * 24_000_000 + b'"}'
     assert Redactor([TOKEN]).bytes(body) is body
     assert sum(searched) < 100_000
+
+
+SECRETS = (TOKEN, "demo-token", "a-b+c_d/e:f g", "swordfish", "x" * 20 + TOKEN, "-+ :-+", "kÄfer-token")
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_the_quick_look_at_simple_texts_misses_no_form(secret: str) -> None:
+    """It decides only that a text is free, and never where the patterns find something."""
+    encoded = [base64.b64encode(b"\0" * place + secret.encode()).decode() for place in range(3)]
+    bearer = base64.b64encode(f"Bearer {secret}".encode()).decode()
+    urlsafe = [text.replace("+", "-").replace("/", "_") for text in (*encoded, bearer)]
+    spaced = ["".join(f"{byte:02X}{gap}" for byte in secret.encode()) for gap in ("", " ", ":", "-")]
+    windows = [secret[:16], secret[16:32], secret[-16:]]
+    plain, quick = Redactor([secret]), Redactor([secret])
+    plain._traces = None
+    found = 0
+    for text in (
+        secret,
+        secret.swapcase(),
+        secret[::-1],
+        f"Bearer {secret}",
+        *encoded,
+        bearer,
+        *urlsafe,
+        *spaced,
+    ):
+        for shown in (text, f"run-{text}.1", text[:-1], text.upper()):
+            assert quick.text(shown) == plain.text(shown)
+            found += plain.text(shown) != shown
+    for text in windows:
+        assert quick.text(text) == plain.text(text)
+    assert found
+    if secret.isascii() and secret.strip("-+ :"):
+        assert quick._is_surely_free("0af7651916cd43dd8448eb211c80319c")

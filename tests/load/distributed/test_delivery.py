@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
+import gevent
+
 from harness.load.distributed.delivery import Deduplicator, SendQueue
 from harness.load.stats.collector import Collector
 from harness.load.stats.stats_batch import StatsBatch
@@ -67,3 +71,17 @@ def test_batches_of_an_earlier_test_are_confirmed_and_not_delivered() -> None:
     master = Master("second")
     assert master.deduplicator.receive("client", SendQueue("first", collector).message()) == [0]
     assert master.delivered == []
+
+
+def test_a_batch_that_is_being_encoded_is_not_left_out() -> None:
+    """While one message is made, the streams go on, and a drain may make the next one: it has both batches."""
+    collector = Collector("w")
+    messages: list[dict[str, Any]] = []
+    queue = SendQueue("t", collector, pause=lambda: gevent.sleep(0.001))
+    collector.add_value(collector.schedule("fresh", RUN), "session_ms", 1.0)
+    first = gevent.spawn(lambda: messages.append(queue.message()))
+    gevent.sleep(0)
+    collector.schedule("fresh", RUN)
+    messages.append(queue.message())
+    first.join()
+    assert [[number for number, _ in message["batches"]] for message in messages] == [[0], [0, 1]]
