@@ -7,7 +7,7 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, overload
+from typing import Literal, NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 
@@ -95,12 +95,12 @@ class ReadLog(Sequence[Read]):
     def _bytes(self) -> bytes:
         return bytes(self._data) if self._compressed is None else zlib.decompress(self._compressed[1])
 
-    def _column(self, form: str, place: int) -> list[int]:
+    def _column(self, form: Literal["q", "I"], place: int) -> list[int]:
         """One value of each read: the one at this place of a _RECORD of such values."""
-        values = memoryview(bytes(self._numbers)).cast(
-            form
-        )  # a view of the buffer would keep it from growing
-        return values[place :: _RECORD_BYTES // values.itemsize].tolist()
+        numbers = bytes(self._numbers)  # a view of the buffer itself would keep it from growing
+        values = memoryview(numbers).cast(form)
+        column: list[int] = values[place :: _RECORD_BYTES // values.itemsize].tolist()
+        return column
 
     def __len__(self) -> int:
         return len(self._numbers) // _RECORD_BYTES
