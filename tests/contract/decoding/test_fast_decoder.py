@@ -16,8 +16,19 @@ from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Verdict
-from harness.contract.rules.stream import STREAM_RULES
-from tests.contract.exchanges import EPOCH_MS, LAST_CHUNK, STREAM, chunk, done, head, scripted, token
+from harness.contract.rules.stream import STREAM_RULES, rules_for
+from harness.load.journeys.stream_runner import check_delivery
+from tests.contract.exchanges import (
+    EPOCH_MS,
+    LAST_CHUNK,
+    STREAM,
+    chunk,
+    done,
+    head,
+    scripted,
+    token,
+    whole_run,
+)
 from tests.protocol.cuts import at_places
 
 FORMAT_RULES = [rule for rule in STREAM_RULES if rule.format_only]
@@ -318,3 +329,13 @@ def test_the_number_of_events_and_reads_is_bounded(
     for _ in range(102):
         response.feed(1, None, HEAD if not response.log else b"1\r\n:\r\n")
     assert response.limit == "the response arrived in more than 100 reads"
+
+
+def test_a_load_judges_a_regular_stream_without_its_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else each stream of a load costs several times as much, and the harness measures itself."""
+    run = whole_run(tokens=40)
+    run = scripted(*((float(at), read.data) for at, read in enumerate(run.reads)))
+    assert run.is_regular
+    monkeypatch.setattr(Response, "decode_in_full", lambda _: pytest.fail("decoded in full"))
+    findings = [rule(run, expect=Expectations()) for rule in rules_for(run)] + check_delivery(run)
+    assert {finding.verdict for finding in findings} == {Verdict.PASS}
