@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +16,7 @@ from tests.gate.test_paired import noisy
 from tests.gate.test_trend import history
 from tests.reports import samples
 
-from .axe import axe_violations
+from .axe import violations_in_both_themes
 from .conftest import BrowserPage
 
 pytestmark = pytest.mark.browser
@@ -53,8 +51,16 @@ def drifted_page(folder: Path) -> Path:
     return write_trend(trend_page(trend_of(history([1.0] * 10 + steps)), "main"), folder / "trend.html")
 
 
-def test_the_page_of_ab(browser_page: BrowserPage, tmp_path: Path) -> None:
-    page = browser_page.open(ab_page(tmp_path))
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {
+        "ab": ab_page(tmp_path_factory.mktemp("ab")),
+        "trend": drifted_page(tmp_path_factory.mktemp("trend")),
+    }
+
+
+def test_the_page_of_ab(browser_page: BrowserPage, pages: dict[str, Path]) -> None:
+    page = browser_page.open(pages["ab"])
     title, *headings = page.locator("h2").all_inner_texts()
     assert title.startswith("Worse: ")
     assert headings == ["Conformance changes", "Metrics", "Latency", "Tests", "Setup differences"]
@@ -64,8 +70,8 @@ def test_the_page_of_ab(browser_page: BrowserPage, tmp_path: Path) -> None:
     assert page.locator("script, img").count() == 0
 
 
-def test_the_page_of_a_drift(browser_page: BrowserPage, tmp_path: Path) -> None:
-    page = browser_page.open(drifted_page(tmp_path))
+def test_the_page_of_a_drift(browser_page: BrowserPage, pages: dict[str, Path]) -> None:
+    page = browser_page.open(pages["trend"])
     assert page.locator("h2").first.inner_text().startswith("Drifted: Time to first token (TTFT) p50 +")
     row = page.get_by_role("row").filter(has_text="Time to first token (TTFT) p50").first
     assert row.locator(".chip").all_inner_texts() == ["worse"]
@@ -73,19 +79,16 @@ def test_the_page_of_a_drift(browser_page: BrowserPage, tmp_path: Path) -> None:
     assert page.get_by_role("img").count() == 5
 
 
-@pytest.mark.parametrize("make", [ab_page, drifted_page])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(
-    browser_page: BrowserPage, tmp_path: Path, make: Callable[[Path], Path], scheme: Any
-) -> None:
-    page = browser_page.open(make(tmp_path), color_scheme=scheme)
+@pytest.mark.parametrize("name", ["ab", "trend"])
+def test_axe_finds_nothing_serious(browser_page: BrowserPage, pages: dict[str, Path], name: str) -> None:
+    page = browser_page.open(pages[name])
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-    assert axe_violations(page) == []
+    assert violations_in_both_themes(page) == []
 
 
-@pytest.mark.parametrize("make", [ab_page, drifted_page])
+@pytest.mark.parametrize("name", ["ab", "trend"])
 def test_a_phone_needs_no_sideways_scrolling(
-    browser_page: BrowserPage, tmp_path: Path, make: Callable[[Path], Path]
+    browser_page: BrowserPage, pages: dict[str, Path], name: str
 ) -> None:
-    page = browser_page.open(make(tmp_path), width=PHONE_WIDTH)
+    page = browser_page.open(pages[name], width=PHONE_WIDTH)
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE_WIDTH

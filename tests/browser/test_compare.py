@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,7 +11,7 @@ from harness.reports.comparison_page import compare_files
 from harness.reports.html import write_comparison
 from tests.reports import samples
 
-from .axe import axe_violations
+from .axe import violations_in_both_themes
 from .conftest import BrowserPage
 
 pytestmark = pytest.mark.browser
@@ -54,11 +53,10 @@ def test_conformance_changes_come_first_then_metrics_then_charts(
     assert page.locator("script, img").count() == 0
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser_page: BrowserPage, comparison: Path, scheme: Any) -> None:
-    page = browser_page.open(comparison, color_scheme=scheme)
+def test_axe_finds_nothing_serious(browser_page: BrowserPage, comparison: Path) -> None:
+    page = browser_page.open(comparison)
     page.evaluate("document.querySelectorAll('details').forEach(details => details.open = true)")
-    assert axe_violations(page) == []
+    assert violations_in_both_themes(page) == []
 
 
 def test_a_phone_never_scrolls_sideways(browser_page: BrowserPage, comparison: Path) -> None:
