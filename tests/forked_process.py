@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import base64
 import fcntl
+import importlib
 import json
 import os
 import pickle
@@ -130,7 +131,7 @@ def start(
         folder=str(folder),
         environment=dict(environment),
         new_session=new_session,
-        servers=_servers(command[3:]) if module == "harness" and forks else {},
+        servers=_servers(module, command[3:]) if forks else {},
         descriptors=[0, 1, 2, *passed],
         patches=_packed(dict(patches or {})),
     )
@@ -160,9 +161,16 @@ def command_file(path: Path, *, patches: Mapping[str, object] | None = None) -> 
     path.chmod(0o755)
 
 
-def _servers(arguments: Sequence[str]) -> dict[str, str]:
-    """The fork servers for what the command `harness ARGUMENTS` starts."""
-    return {kind: server(kind) for verb in arguments[:1] for kind in _STARTS.get(verb, ())}
+def _servers(module: str, arguments: Sequence[str]) -> dict[str, str]:
+    """The fork servers for what `python -m MODULE ARGUMENTS` starts: Locust's page makes reports."""
+    kinds: tuple[str, ...] = ()
+    if module == "harness":
+        kinds = _STARTS.get(next(iter(arguments), ""), ())
+        if "--web" in arguments:
+            kinds = KINDS
+    elif MODULES[module] == "load" and "--web-port" in arguments:
+        kinds = ("commands",)
+    return {kind: server(kind) for kind in kinds}
 
 
 def _packed(value: object) -> str:
@@ -222,6 +230,8 @@ def use(others: Mapping[str, str]) -> None:
     servers.update(others)
     processes.subprocess = Forking  # type: ignore[assignment,attr-defined]
     reference_process.subprocess = Forking  # type: ignore[assignment,attr-defined]
+    if "harness.load.session" in sys.modules:
+        importlib.import_module("harness.load.web.report_job").subprocess = Forking
 
 
 #: Of a test run with several workers: its id, and the process that started them.
@@ -290,6 +300,26 @@ class Forking:
 
     DEVNULL, STDOUT, PIPE = subprocess.DEVNULL, subprocess.STDOUT, subprocess.PIPE
     TimeoutExpired = subprocess.TimeoutExpired
+
+    @staticmethod
+    def run(command: Sequence[str], *, timeout: float, **_: object) -> subprocess.CompletedProcess[str]:
+        """Of a command, perhaps behind `nice -n NUMBER`, with its output. Raises TimeoutExpired."""
+        words = list(command)[list(command).index(sys.executable) :]
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            process = start(
+                words,
+                environment=os.environ,
+                folder=Path.cwd(),
+                output=output.fileno(),
+                errors=errors.fileno(),
+            )
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+            output.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(command, code, output.read(), errors.read())
 
     @staticmethod
     def Popen(  # noqa: N802 - its name there

@@ -14,7 +14,8 @@ _COLOURS = ("color-contrast", "link-in-text-block")
 #: Of the children of an element that have the same names, classes and attributes all the way down, two stay. Charts
 #: stay whole: what lies behind a text depends on its place.
 _THIN_OUT = """() => {
-    const shape = node => [node.localName, node.getAttribute("class"), ...[...node.attributes].map(one => one.name).sort(),
+    const names = node => [...node.attributes].map(one => one.name).sort();
+    const shape = node => [node.localName, node.getAttribute("class"), ...names(node),
         "(", ...[...node.children].map(shape), ")"].join(" ");
     for (const parent of document.querySelectorAll("body, body *")) {
         if (!parent.isConnected || parent.closest("svg")) continue;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from harness.results.histogram import Histogram
 from harness.results.reader import Results
 from harness.results.records import CheckRecord
 from harness.results.writer import ResultsWriter
+from tests.forked_process import command_file
 from tests.integration.commands import demo_settings, harness
 from tests.ports import free_port
 
@@ -311,7 +311,8 @@ def test_two_real_servers_that_it_starts_and_stops(tmp_path: Path) -> None:
     ports = free_port(), free_port()
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     demo_settings(tmp_path, urls[0])
-    serve = [shlex.join([sys.executable, "-m", "harness", "serve", "--port", str(port)]) for port in ports]
+    command_file(tmp_path / "serving")
+    serve = [shlex.join([str(tmp_path / "serving"), "serve", "--port", str(port)]) for port in ports]
     done = harness(
         *("ab", "--target", urls[0], "--against", urls[1], "--command-a", serve[0], "--command-b", serve[1]),
         *(
@@ -327,7 +328,6 @@ def test_two_real_servers_that_it_starts_and_stops(tmp_path: Path) -> None:
         ),
         *("--out", "out"),
         folder=tmp_path,
-        forks=False,
     )
     assert done.returncode == 1, done.stdout + done.stderr
     record = json.loads((tmp_path / "out" / "ab.json").read_text())
