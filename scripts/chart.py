@@ -27,7 +27,7 @@ EVERY_SETTING: dict[str, Any] = {
     "token": {"existingSecret": "agent-token"},
     "load": {"args": ["--rate=20", "--objective=ttft_p95_ms < 800"]},
     "locustfile": {"existingConfigMap": "journeys", "name": "editors.py"},
-    "otlp": {"endpoint": "http://collector:4318"},
+    "otlp": {"endpoint": "http://collector:4318", "tracesEndpoint": "http://collector:4318"},
     "podLabels": {"team": "load"},
     "podAnnotations": {"sidecar.istio.io/inject": "false"},
     "nodeSelector": {"pool": "load"},

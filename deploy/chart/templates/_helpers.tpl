@@ -52,6 +52,9 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if .Values.otlp.endpoint }}
 - {{ printf "--otlp-endpoint=%s" .Values.otlp.endpoint | quote }}
 {{- end }}
+{{- if .Values.otlp.tracesEndpoint }}
+- {{ printf "--otlp-traces-endpoint=%s" .Values.otlp.tracesEndpoint | quote }}
+{{- end }}
 {{- end }}
 
 {{/* The part of a pod that all have. Argument: the root, and the role: master or worker. */}}

@@ -15,13 +15,13 @@ from harness.export.trace_records import TraceRecord
 from harness.formatting import counted
 from harness.load.stats.push_thread import PushThread
 from harness.load.stats.stats_batch import StatsBatch
-from harness.load.stats.trace_sampler import LEFT_OUT, MOST_FAILED, MOST_OF_SHARE, WINDOW_S
+from harness.load.stats.trace_sampler import LEFT_OUT, MOST_FAILED, MOST_OF_SHARE, MOST_REQUESTS, WINDOW_S
 
-MOST_WAITING = 5_000
-"""The most traces that wait for the collector."""
+MOST_WAITING = 50_000
+"""The most spans that wait for the collector, about 50 MB."""
 
-_AT_ONCE = 200
-"""The most traces of one push, about half a megabyte."""
+AT_ONCE = 2_000
+"""The most spans of one push, about a megabyte; a trace that is longer has a push alone."""
 
 _LAST_S = 12.0
 """The SDK allows a push 10 s."""
@@ -64,7 +64,9 @@ class OtlpTraces:
         self._sender = sender
         self._left_out = 0
         self._new: list[TraceRecord] = []
-        self._put = 0  # only this thread writes it, and only the pushing thread `arrived` and `lost`
+        # Only this thread writes these, and only the pushing thread `arrived`, `lost` and `_spans_done`.
+        self._put = self._spans_put = 0
+        self._spans_done = 0
         self._last_arrived = True
         self._is_closing = False
         self._thread: PushThread[list[TraceRecord]] = PushThread(self._push, sender.close)
@@ -75,16 +77,26 @@ class OtlpTraces:
     def add(self, batch: StatsBatch, worker: str) -> None:  # noqa: ARG002 - Listener
         """See Listener."""
         self._left_out += batch.totals[LEFT_OUT]
-        room = MOST_WAITING - (self._put - self.arrived - self.lost)
-        taken = batch.traces[: max(0, room)]
-        self.crowded_out += len(batch.traces) - len(taken)
-        self._put += len(taken)
-        self._new += taken
+        for trace in batch.traces:
+            if self._spans_put - self._spans_done >= MOST_WAITING:
+                self.crowded_out += 1
+                continue
+            self._put += 1
+            self._spans_put += len(trace.spans)
+            self._new.append(trace)
 
     def flush(self) -> None:
         """Hand what has come to the thread."""
-        for start in range(0, len(self._new), _AT_ONCE):
-            self._thread.put(self._new[start : start + _AT_ONCE])
+        push: list[TraceRecord] = []
+        spans = 0
+        for trace in self._new:
+            if push and spans + len(trace.spans) > AT_ONCE:
+                self._thread.put(push)
+                push, spans = [], 0
+            push.append(trace)
+            spans += len(trace.spans)
+        if push:
+            self._thread.put(push)
         self._new = []
 
     def close(self, state: str, lost: Sequence[str]) -> None:  # noqa: ARG002 - Listener
@@ -111,11 +123,18 @@ class OtlpTraces:
         if self._left_out:
             parts.append(
                 f"{counted(self._left_out, 'trace')} of failed runs or of [export] trace_share were left out: a "
-                f"process exports at most {MOST_FAILED} and {MOST_OF_SHARE:,} of them in {WINDOW_S:g} s"
+                f"process exports at most {MOST_FAILED} and {MOST_OF_SHARE:,} of them in {WINDOW_S:g} s, with "
+                f"{MOST_REQUESTS:,} requests"
             )
         return "; ".join(parts) or None
 
     def _push(self, traces: list[TraceRecord]) -> None:
+        try:
+            self._send(traces)
+        finally:
+            self._spans_done += sum(len(trace.spans) for trace in traces)
+
+    def _send(self, traces: list[TraceRecord]) -> None:
         if self._is_closing and not self._last_arrived:
             self.lost += len(traces)
             return

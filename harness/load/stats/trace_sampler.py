@@ -34,6 +34,9 @@ RARE = 20
 MOST_OF_SHARE = 2_000
 """The most journeys of a window that are exported as a share of all."""
 
+MOST_REQUESTS = 10_000
+"""The most requests of the failed journeys and of the share of a window."""
+
 LEFT_OUT = "traces_left_out"
 """In StatsBatch.totals: the traces that were to be exported, but were too many for their window."""
 
@@ -93,6 +96,7 @@ class TraceSampler:
         self._slowest = self._longest, self._latest, self._oldest = _Slowest(), _Slowest(), _Slowest()
         self._failed: Counter[tuple[str, str | None]] = Counter()  # in this window, by journey and kind
         self._of_share = 0  # in this window
+        self._requests = 0  # in this window, of both
         self._window_ends_s = clock() + WINDOW_S
         self._ready: list[TraceRecord] = []
         self._left_out = 0
@@ -123,7 +127,7 @@ class TraceSampler:
         chosen = {id(spans): spans for slowest in self._slowest for spans in slowest.take()}
         self._ready += map(self._trace, chosen.values())
         self._failed.clear()
-        self._of_share = 0
+        self._of_share = self._requests = 0
         self._window_ends_s = self._clock() + WINDOW_S
 
     def _ended(self, spans: JourneySpans) -> None:
@@ -141,18 +145,28 @@ class TraceSampler:
 
     def _is_wanted(self, spans: JourneySpans) -> bool:
         """Whether it is exported, slow or not: it failed, or is one of the share."""
-        if spans.failure is not None:
-            kind = (spans.failure.journey, spans.kind)
-            failed = self._failed.total()
-            if failed < MOST_FAILED // 2 or (failed < MOST_FAILED and self._failed[kind] < RARE):
-                self._failed[kind] += 1
-                return True
-            self._left_out += 1
+        if not self._is_of_interest(spans):
             return False
-        if int(spans.trace_id[-_RANDOM_DIGITS:], 16) < self._least_random:
-            return False
-        if self._of_share < MOST_OF_SHARE:
-            self._of_share += 1
+        if self._has_room(spans):
+            self._requests += len(spans.parts)
             return True
         self._left_out += 1
+        return False
+
+    def _is_of_interest(self, spans: JourneySpans) -> bool:
+        is_of_share = int(spans.trace_id[-_RANDOM_DIGITS:], 16) >= self._least_random
+        return spans.failure is not None or is_of_share
+
+    def _has_room(self, spans: JourneySpans) -> bool:
+        """Whether this window has room for it, which it then takes."""
+        if self._requests + len(spans.parts) > MOST_REQUESTS:
+            return False
+        if spans.failure is None:
+            self._of_share += 1
+            return self._of_share <= MOST_OF_SHARE
+        kind = (spans.failure.journey, spans.kind)
+        failed = self._failed.total()
+        if failed < MOST_FAILED // 2 or (failed < MOST_FAILED and self._failed[kind] < RARE):
+            self._failed[kind] += 1
+            return True
         return False

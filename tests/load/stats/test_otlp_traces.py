@@ -51,14 +51,20 @@ def sender() -> Iterator[Sender]:
     sender.may_go.set()
 
 
-def batch(number: int, left_out: int = 0) -> StatsBatch:
+def trace(spans: int) -> TraceRecord:
     span = SpanRecord(name="s", span_id="1" * 16, parent_id=None, start_ns=1, end_ns=2)
-    traces = [TraceRecord("2" * 32, (span,))] * number
-    return StatsBatch(traces=traces, totals=Counter({LEFT_OUT: left_out}))
+    return TraceRecord("2" * 32, (span,) * spans)
 
 
-def test_all_arrive_in_another_thread(sender: Sender, caplog: pytest.LogCaptureFixture) -> None:
+def batch(number: int, left_out: int = 0) -> StatsBatch:
+    return StatsBatch(traces=[trace(1)] * number, totals=Counter({LEFT_OUT: left_out}))
+
+
+def test_all_arrive_in_another_thread(
+    sender: Sender, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     caplog.set_level(logging.INFO)
+    monkeypatch.setattr(otlp_traces, "AT_ONCE", 200)
     one = OtlpTraces(sender)
     one.started(0, None)
     one.add(batch(250), "v")
@@ -128,6 +134,22 @@ def test_one_that_comes_back_gets_the_later_ones(sender: Sender) -> None:
     assert (one.arrived, one.lost) == (2, 1)
     assert one.problem is not None
     assert one.problem.startswith("1 of 3 traces did not reach")
+
+
+def test_a_push_and_the_queue_are_limited_by_their_spans(
+    sender: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(otlp_traces, "AT_ONCE", 10)
+    monkeypatch.setattr(otlp_traces, "MOST_WAITING", 60)
+    sender.may_go.clear()
+    one = OtlpTraces(sender)
+    one.add(StatsBatch(traces=[trace(4), trace(6), trace(25), trace(1), trace(24), trace(1)]), "w")
+    one.flush()
+    assert one.crowded_out == 1
+    sender.may_go.set()
+    one.close("finished", [])
+    assert sender.pushes == [2, 1, 1, 1]
+    assert one.arrived == 5
 
 
 def test_what_was_left_out_is_told(sender: Sender) -> None:

@@ -145,6 +145,19 @@ def test_the_share_has_a_bound_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (len(batch.traces), batch.totals[LEFT_OUT]) == (5, 4)
 
 
+def test_so_have_the_requests_of_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_sampler, "MOST_REQUESTS", 3)
+    monkeypatch.setattr(trace_sampler, "SLOWEST", 1)
+    load = Load(1.0)
+    for number in range(6):
+        load.journey("fresh", broken="x.y" if number % 2 else "")
+    batch = load.reported()
+    assert (len(batch.traces), batch.totals[LEFT_OUT]) == (3, 3)
+    load.reported(after_s=WINDOW_S)
+    load.journey("fresh")
+    assert len(load.ids()) == 1
+
+
 def test_warm_up_is_never_the_slowest_but_its_failures_are_told() -> None:
     load = Load(measured_from=2**40)
     load.journey("fresh", 450)
