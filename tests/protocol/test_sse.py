@@ -1,4 +1,5 @@
 import codecs
+import random
 import re
 import sys
 import time
@@ -374,3 +375,35 @@ class TestCost:
 def test_at_places():
     assert at_places(b"abcd", (3, 1, 1)) == [b"a", b"", b"bc", b"d"]
     assert at_places(b"", (0,)) == [b"", b""]
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+def test_comments_that_are_skipped_are_counted_all_the_same(newline: bytes) -> None:
+    parts = [b":", b":x", b": a:b", b"data: x", b"id: 1", b"", b"", b"retry: 2", b"\xff"]
+    order = random.Random(7)
+    for _ in range(100):
+        text = newline.join(order.choices(parts, k=40)) + newline * order.randint(0, 2)
+        whole, skipping = SseDecoder(), SseDecoder()
+        skipping.skips_comments = True
+        size = order.randint(1, len(text))
+        pieces = [text[start : start + size] for start in range(0, len(text), size)]
+        expected = [frame for piece in pieces for frame in whole.feed(piece)]
+        found = [frame for piece in pieces for frame in skipping.feed(piece)]
+        assert [one for one in found if one.data is not None] == [
+            one for one in expected if one.data is not None
+        ]
+        assert all(name == "" for one in expected if one not in found for name, _ in one.fields)
+        assert (skipping.line_count, skipping.comment_lines) == (whole.line_count, whole.comment_lines)
+        assert skipping.pending == whole.pending
+
+
+def test_a_million_lines_of_comments_are_skipped_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+    end_line = SseDecoder._end_line
+    monkeypatch.setattr(
+        SseDecoder, "_end_line", lambda self, end: (ended.append(end), end_line(self, end))[1]
+    )
+    decoder = SseDecoder()
+    decoder.skips_comments = True
+    assert decoder.feed(b":\n\n" * 500_000 + b"data: x\n\n")[0].data == "x"
+    assert (decoder.line_count, decoder.comment_lines, len(ended)) == (1_000_002, 500_000, 2)

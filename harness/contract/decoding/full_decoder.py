@@ -8,6 +8,7 @@ from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
 from harness.contract.decoding.limits import (
     DECODED_AT_ONCE_BYTES,
     LINES_OF_EVENT,
+    MAX_COMMENT_FRAMES,
     MAX_COMMENTS,
     MAX_DECODED_BYTES,
     MAX_EVENTS,
@@ -195,6 +196,7 @@ class FullDecoder:
 
     def _on_piece(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:
         comments = sse.comment_lines
+        sse.skips_comments = self.frame_count > MAX_COMMENT_FRAMES + self.events
         try:
             frames = sse.feed(text)
         except FrameTooLargeError as problem:
@@ -218,7 +220,7 @@ class FullDecoder:
 
     def _decode(self, frames: list[Frame], arrival_ns: int) -> list[DecodedFrame]:
         """Decode these frames, as far as the limits allow."""
-        if self.frame_count > MAX_COMMENTS + self.events:
+        if self.frame_count > MAX_COMMENT_FRAMES + self.events:
             frames = [frame for frame in frames if frame.dispatches]
         if self.events + len(frames) > MAX_EVENTS:
             self.limit = f"the response has more than {MAX_EVENTS:,} events"

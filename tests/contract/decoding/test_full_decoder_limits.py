@@ -84,6 +84,7 @@ def test_lines_without_an_event_take_from_the_common_budget_too(body: bytes) -> 
 
 def test_only_some_comments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(full_decoder, "MAX_COMMENTS", 100)
+    monkeypatch.setattr(full_decoder, "MAX_COMMENT_FRAMES", 100)
     decoder = fed(b":\n\n" * 20_000 + EVENT)
     assert (decoder.limit, decoder.events) == (None, 1)
     at_once = DECODED_AT_ONCE_BYTES // 3 + 1
