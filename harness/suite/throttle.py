@@ -46,10 +46,7 @@ def _asked_s(response: Exchange) -> float:
     if until is None:
         return _DEFAULT_WAIT_S
     now = http_date(_header(response, "date")) or datetime.now(UTC)
-    try:
-        return max(0.0, (until - now).total_seconds())
-    except OverflowError:  # a year near 9999 in a time zone
-        return _DEFAULT_WAIT_S
+    return max(0.0, (until - now).total_seconds())
 
 
 def _header(response: Exchange, name: str) -> str:

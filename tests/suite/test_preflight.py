@@ -10,9 +10,10 @@ import pytest
 from harness.config.settings import Settings
 from harness.config.target import Target
 from harness.contract.exchange import Exchange
-from harness.suite.preflight import PreflightError, preflight
+from harness.suite.preflight import PreflightError, _first_response, _speaks_plain_http, preflight
 from harness.transport import asyncio_client
-from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head
+from harness.transport.endpoint import Endpoint
+from tests.contract.exchanges import LAST_CHUNK, STREAM, chunk, done, head, reply
 from tests.transport.servers import (
     Authority,
     Connection,
@@ -348,3 +349,38 @@ def test_a_run_begins_with_what_its_api_wants_before_it() -> None:
 def test_a_run_that_cannot_begin_is_named() -> None:
     with pytest.raises(PreflightError, match=r"is not what its profile says: .* did not tell thread_id"):
         of_profile(sending(page(200, "application/json", b"{}")), "langgraph", assistant="a")
+
+
+class Busy:
+    """A client whose every answer asks for another 20 s."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def exchange(self, *_: object) -> Exchange:
+        self.asked += 1
+        return reply(503, headers={"Retry-After": "20"})
+
+
+def test_the_preflight_waits_no_longer_than_half_a_minute_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr("harness.suite.preflight.asyncio.sleep", sleep)
+    client = Busy()
+    answer = asyncio.run(_first_response(target(9), None, client))  # type: ignore[arg-type]
+    assert (answer.status, client.asked, slept) == (503, 2, [20.0])
+
+
+def test_the_search_for_plain_http_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server may accept the connection and say nothing."""
+    monkeypatch.setattr("harness.suite.preflight._PROBE_S", 0.05)
+
+    async def job() -> bool:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            silent = Endpoint("127.0.0.1", listener.getsockname()[1])
+            return await asyncio.wait_for(_speaks_plain_http(silent), 20)
+
+    assert not asyncio.run(job())

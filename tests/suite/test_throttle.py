@@ -159,3 +159,16 @@ def test_a_wait_ends_when_nothing_is_throttled_any_more(clock: Clock) -> None:
         assert clock.now_s - before_s < 20
 
     asyncio.run(job())
+
+
+@pytest.mark.parametrize("problem", [ValueError, OverflowError, TypeError, IndexError])
+def test_whatever_a_date_makes_the_library_raise_it_is_no_date(
+    monkeypatch: pytest.MonkeyPatch, problem: type[Exception]
+) -> None:
+    """Which it is depends on the version of Python."""
+
+    def raising(_: str) -> None:
+        raise problem
+
+    monkeypatch.setattr("harness.protocol.http_date.parsedate_to_datetime", raising)
+    assert retry_after_s(refusing(503, "Fri, 1 Jan 2027 00:00:00 GMT")) == 1

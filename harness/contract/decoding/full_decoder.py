@@ -8,6 +8,7 @@ from harness.contract.decoding.decoded_frame import DecodedFrame, decode_frame
 from harness.contract.decoding.limits import (
     DECODED_AT_ONCE_BYTES,
     LINES_OF_EVENT,
+    MAX_COMMENT_BYTES,
     MAX_COMMENT_FRAMES,
     MAX_COMMENTS,
     MAX_DECODED_BYTES,
@@ -79,6 +80,7 @@ class FullDecoder:
         self._coding_fault: str | None = None  # after close
         self._pending = b""  # after close
         self._lines = 0
+        self._comment_bytes = 0
         self._event_frames: tuple[DecodedFrame, ...] | None = None
 
     @property
@@ -196,7 +198,7 @@ class FullDecoder:
 
     def _on_piece(self, sse: SseDecoder, text: bytes, arrival_ns: int) -> int:
         comments = sse.comment_lines
-        sse.skips_comments = self.frame_count > MAX_COMMENT_FRAMES + self.events
+        sse.skips_comments = self._has_enough_comments
         try:
             frames = sse.feed(text)
         except FrameTooLargeError as problem:
@@ -218,14 +220,22 @@ class FullDecoder:
             self.limit = self._share.budget.limit_of(self._share)
         return tokens
 
+    @property
+    def _has_enough_comments(self) -> bool:
+        """Whether frames without an event are only counted from now on."""
+        many = self.frame_count > MAX_COMMENT_FRAMES + self.events
+        return many or self._comment_bytes > MAX_COMMENT_BYTES
+
     def _decode(self, frames: list[Frame], arrival_ns: int) -> list[DecodedFrame]:
         """Decode these frames, as far as the limits allow."""
-        if self.frame_count > MAX_COMMENT_FRAMES + self.events:
+        if self._has_enough_comments:
             frames = [frame for frame in frames if frame.dispatches]
         if self.events + len(frames) > MAX_EVENTS:
             self.limit = f"the response has more than {MAX_EVENTS:,} events"
         new = []
         for frame in frames:
+            if frame.data is None:
+                self._comment_bytes += len(frame.raw)
             self.decoded_bytes += frame_cost(frame.raw, has_data=frame.data is not None)
             if self.decoded_bytes > MAX_DECODED_BYTES:
                 self.limit = f"its events take more than {in_mib(MAX_DECODED_BYTES)} in memory"

@@ -92,6 +92,13 @@ def test_only_some_comments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 100 < len(decoder.comments_ns) < 100 + at_once
 
 
+def test_only_some_bytes_of_comments_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(full_decoder, "MAX_COMMENT_BYTES", 10_000)
+    decoder = fed((b":" + b"x" * 998 + b"\n\n") * 100 + EVENT)
+    assert (decoder.limit, decoder.events, len(decoder.comments_ns)) == (None, 1, 100)
+    assert 10 < len(decoder.frames) < 20
+
+
 def test_large_events_of_one_read_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(response, "_KEPT_FRAMES_BYTES", 10_000)
     small = Response()

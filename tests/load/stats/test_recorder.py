@@ -11,7 +11,7 @@ import pytest
 
 from harness.errors import SettingsError
 from harness.load.stats.collector import Collector
-from harness.load.stats.recorder import ResultsRecorder, free_file
+from harness.load.stats.recorder import ResultsRecorder, _notify, free_file
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import RUN
 from harness.results.ledger import Ledger
@@ -268,3 +268,16 @@ def test_a_file_that_is_not_a_results_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "results.sqlite").write_text("diary")
     with pytest.raises(ResultsError):
         free_file(tmp_path, first=True)
+
+
+def test_a_live_view_that_raises_is_switched_off_alone(caplog: pytest.LogCaptureFixture) -> None:
+    called = []
+
+    def call(listener: str) -> None:
+        called.append(listener)
+        if listener == "broken":
+            raise RuntimeError("a bug")
+
+    assert _notify(["first", "broken", "last"], call) == ["first", "last"]  # type: ignore[list-item, arg-type]
+    assert called == ["first", "broken", "last"]
+    assert "is switched off" in caplog.text
