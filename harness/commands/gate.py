@@ -16,6 +16,7 @@ from harness.ci.workflow_commands import suspend_workflow_commands
 from harness.commands.evaluation import print_evaluation
 from harness.commands.publication import publish_outcome
 from harness.config.settings import GateSettings
+from harness.formatting import shortened
 from harness.gate.baseline_store import has_baseline, repeats_of, update_baseline
 from harness.gate.history import add_to_history, read_history
 from harness.gate.objective import Objective, limits_with
@@ -51,9 +52,9 @@ def run_gate(
     output = output or Output()
     paths = paths if len(paths) > 1 else [*paths, *repeats_of(paths[0])]
     with Results(paths[0]) as results:
-        test_settings = results.manifest.get("settings", {})
+        test_settings = results.manifest.get("settings") or {}
     if objectives is None:
-        objectives = test_settings.get("objectives", {})
+        objectives = test_settings.get("objectives") or {}
     gate_settings = gate_settings or _gate_settings_of(paths[0], test_settings, flags or {})
     before = baseline if not update or (baseline is not None and has_baseline(baseline)) else None
     with suspend_workflow_commands(sys.stdout, ""):
@@ -74,10 +75,10 @@ def run_gate(
 def _gate_settings_of(path: Path, test_settings: Mapping[str, Any], flags: Mapping[str, Any]) -> GateSettings:
     """The gate settings of a test, overridden by flags."""
     try:
-        return GateSettings.model_validate({**test_settings.get("gate", {}), **flags})
+        return GateSettings.model_validate({**(test_settings.get("gate") or {}), **flags})
     except ValidationError as problem:
         first = problem.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
+        place = shortened(".".join(map(str, first["loc"])))
         raise ResultsError(
             f"{path}: its gate settings are not of this version: {place}: {first['msg']}; give --config"
         ) from None

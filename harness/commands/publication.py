@@ -128,7 +128,7 @@ def _print_load(console: Console, path: Path) -> None:
     with Results(path) as results:
         summary = summarize(results)
         adds_up = results.ledger().adds_up
-        notes = results.manifest.get("load_notes", [])
+        notes = results.manifest.get("load_notes") or []
         restart = RestartCost.in_manifest(results.manifest)
     counts = {word: count for word, count in summary["ledger"].items() if count}
     if not counts:

@@ -159,7 +159,7 @@ def _require_text(value: str, what: str) -> None:
 def _message(problem: ValidationError, origin: str) -> str:
     errors = problem.errors(include_url=False)
     first = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
-    place = ".".join(str(part) for part in first["loc"])
+    place = _cut(".".join(str(part) for part in first["loc"]))
     if first["type"] == "extra_forbidden":
         *parents, key = (str(part) for part in first["loc"])
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()

@@ -45,7 +45,7 @@ def write_stored_verdicts(terminal: Terminal, results: Results, settings: Settin
         )
         for line in explain(finding, check.requirement, settings).splitlines():
             terminal.write_line(line)
-    write_summary(terminal, checks, results.tests, results.manifest.get("suite_notes", []))
+    write_summary(terminal, checks, results.tests, results.manifest.get("suite_notes") or [])
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,21 @@ def test_seconds_of_two_centuries_take_no_memory(folder: Path) -> None:
     for command in VERBS:
         ended = verb(*arguments(command))
         assert ended.code in (0, 1), ended
+
+
+def test_values_that_are_null_are_as_good_as_none(folder: Path) -> None:
+    sound(Path("sound.sqlite"))
+    settings = {"objectives": None, "gate": None, "load": None, "target": None, "budgets": None}
+    names = ("load_notes", "suite_notes", "load_warnings", "harness_faults", "workers_lost", "counted_until")
+    values = [("settings", json.dumps(settings)), *((name, "null") for name in names)]
+    make = sql(*(f"INSERT OR REPLACE INTO manifest VALUES ('{name}', '{text}')" for name, text in values))
+    make(Path("stranger.sqlite"))
+    for command in VERBS:
+        ended = verb(*arguments(command))
+        if command[0] == "judge":
+            assert_one_sentence(ended, "does not contain the settings")
+        else:
+            assert ended.code in (0, 1), ended
 
 
 @rows(AT_ONCE)

@@ -74,6 +74,18 @@ SETTINGS = {
     "an unknown journey": "[load.journeys]\n'../../x' = 1",
     "a weight that is no number": "[load.journeys]\nfresh = nan",
     "an infinite weight": "[load.journeys]\nfresh = inf",
+    "a key of 100,000 letters": f"[gate]\n{'x' * 100_000} = 1",
+    "a command with a NUL": '[target]\nown = true\nrestart_command = "a\\u0000b"',
+    "a thousand replicas": f"[target]\nreplicas = {[f'http://h{number}' for number in range(1000)]}",
+    "a path to cancel at another server": '[target.cancel]\nmethod = "GET"\npath = 7',
+    "a body of a cancellation that is no JSON": "[target.cancel]\npath = '/x'\nbody = { a = nan }",
+    "metrics of a file": "[scrape]\nurl = 'file:///etc/passwd'\nmatch = ['m']",
+    "metrics with a pattern that is none": "[scrape]\nurl = 'http://h/m'\nmatch = ['(a+)+$']",
+    "ten thousand steps": f"[journeys.workflow]\nsteps = {['success'] * 10_000}",
+    "an infinite time to think": "[journeys.workflow]\nthink = inf",
+    "an infinite retention": "[target]\nkey_retention = inf",
+    "a link to traces that runs": "[report]\ntrace_url = 'javascript:{trace_id}'",
+    "a link to traces of another host each": "[report]\ntrace_url = 'https://{trace_id}/'",
 }
 
 TRACES = {
