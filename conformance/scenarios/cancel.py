@@ -152,8 +152,9 @@ async def cancels_without_effect(
     ended = await context.send(await _request(context, "success"), "a run to be cancelled after its end")
     found = [await _cancelled_late(context, ended, "cancelling a run that has ended")]
     if context.target.action("long") is not None:
-        (first, *_), _, _, _ = (await context.run_once(runs_cancelled_in_flight))[0]
-        found.append(await _cancelled_late(context, first, "cancelling a run again"))
+        (first, *_), _, later, _ = (await context.run_once(runs_cancelled_in_flight))[0]
+        # As it was before the second request: its readers may have got other events (see cancel.replayed).
+        found.append(await _cancelled_late(context, later or first, "cancelling a run again"))
     unknown = context.target.cancel(ended.request, str(uuid.uuid4()))
     return [*found, (None, await context.send(unknown, "cancelling a run that does not exist"), None)]
 
