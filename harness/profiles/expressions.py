@@ -18,6 +18,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from harness.formatting import shortened
+from harness.profiles.direct_expressions import direct, is_false
 
 MAX_CHARACTERS = 1000
 MAX_DEPTH = 30
@@ -30,7 +31,7 @@ _DOES_NOT_FIT = (JMESPathError, ArithmeticError, AttributeError, RecursionError,
 class Expression:
     """A compiled JMESPath expression (https://jmespath.org). Raises ValueError if the text is not one."""
 
-    __slots__ = ("_compiled", "text")
+    __slots__ = ("_compiled", "_search", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -56,10 +57,12 @@ class Expression:
         if _negates_first_part(self._compiled.parsed):
             raise ValueError(f"{shown}: in JMESPath, ! applies to the name next to it only: write !(…)")
 
+        self._search = direct(self._compiled.parsed) or self._compiled.search
+
     def find(self, document: Mapping[str, Any]) -> Any:
         """The value in `document`; None if there is none, or if a function gets a value of the wrong type."""
         try:
-            return self._compiled.search(document)
+            return self._search(document)
         except (
             _DOES_NOT_FIT
         ):  # for example join() over something other than a list: that event does not have it
@@ -76,8 +79,7 @@ class Expression:
 
     def holds(self, document: Mapping[str, Any]) -> bool:
         """Whether the value is true by the rules of JMESPath: not false, null or empty."""
-        value = self.find(document)
-        return value is not None and value is not False and value not in ("", [], {})
+        return not is_false(self.find(document))
 
     @property
     def last_names(self) -> frozenset[str]:
