@@ -164,6 +164,8 @@ def test_where_a_resumed_stream_starts(check: CheckFunction, cut_runs: list[CutR
 
 @decides(resume.retention)
 def test_a_key_still_works_at_the_end_of_the_suite(
-    check: CheckFunction, retained_key: tuple[Exchange, Exchange, Exchange]
+    check: CheckFunction,
+    retained_key: tuple[Exchange, Exchange, Exchange],
+    first_retries_at_several_ages: list[tuple[Exchange, Exchange]],
 ) -> None:
-    check(*retained_key)
+    check(*retained_key, first_retries_at_several_ages)

@@ -39,6 +39,7 @@ COSTS = {
     "retries_with_bad_ids": Cost(18, 0, ("completed_run", "long_run")),
     "retries_with_bad_ids_in_flight": Cost(16, 8, ("completed_run", "long_run")),
     "retained_key": Cost(1, 0, ("replayed_run",)),
+    "first_retries_at_several_ages": Cost(8, 4),
     "retries_at_the_end": Cost(120, 60, ("long_run",)),
     "keyless_runs": Cost(2, 2),
     "opaque_keys": Cost(6, 3),

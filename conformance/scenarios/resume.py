@@ -37,6 +37,7 @@ _RETENTION_SHARE = (
     0.9  # of the declared time, after which a key is tried: the clocks and the request need some too
 )
 _MOST_RETENTION_S = 60.0
+_LAST_FIRST_RETRY_S = 8.0
 _RACES = 12
 _RACE_ROUNDS = 5
 _RACE_FROM = 4
@@ -297,6 +298,21 @@ async def _foreign_id(context: ScenarioContext, run: Exchange) -> str:
     other = await context.run_once(completed_run)
     foreign = (event.id for event in other.events if event.id and event.id not in own)
     return next(foreign, "1-1")
+
+
+async def first_retries_at_several_ages(context: ScenarioContext) -> list[tuple[Exchange, Exchange]]:
+    """Runs that end at about the same time, each with its only retry some time after that."""
+    declared_s = context.expect.key_retention_s
+    longest_s = _LAST_FIRST_RETRY_S
+    if declared_s is not None:
+        longest_s = min(_RETENTION_SHARE * declared_s, _MOST_RETENTION_S)
+
+    async def retried(age_s: float) -> tuple[Exchange, Exchange]:
+        run = await context.send(await context.request("success"), f"a run to be retried after {age_s:g} s")
+        await asyncio.sleep(age_s)
+        return run, await context.send(run.request, f"the first retry, {age_s:g} s after the end of its run")
+
+    return await gather_some([retried(longest_s * share) for share in (1 / 8, 1 / 4, 1 / 2, 1)])
 
 
 async def retained_key(context: ScenarioContext) -> tuple[Exchange, Exchange, Exchange]:

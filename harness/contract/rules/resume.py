@@ -32,6 +32,7 @@ from harness.contract.rules.last_event_id import (
 )
 from harness.contract.rules.replays import require_replays, require_resume
 from harness.contract.rules.retries import (
+    Retries,
     belongs_to,
     joined_in_flight,
     not_disturbed,
@@ -441,6 +442,8 @@ def replay_bytes(original: Exchange, retry: Exchange) -> RuleResult:
     promise=(Capability.IDEMPOTENCY_KEY,),
     escalates=lambda expect: expect.key_retention_s is not None,
 )
-def retention(original: Exchange, early: Exchange, late: Exchange, *, expect: Expectations) -> RuleResult:
-    """`early` and `late` are retries of a finished run: at once, and at the end of the suite."""
-    return require_resume(original, early) or retained(original, early, late, expect.key_retention_s)
+def retention(
+    original: Exchange, early: Exchange, late: Exchange, firsts: Retries = (), *, expect: Expectations
+) -> RuleResult:
+    """`early`, `late`: retries of a run at once and at the end of the suite. firsts: runs, each with its only retry."""
+    return require_resume(original, early) or retained(original, early, late, firsts, expect.key_retention_s)

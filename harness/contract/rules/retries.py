@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from harness.contract.exchange import Exchange
 from harness.contract.expectations import Expectations
-from harness.contract.finding import Location, RuleResult, failed, inconclusive, passed
+from harness.contract.finding import Location, RuleResult, Verdict, failed, inconclusive, passed
 from harness.contract.rules.cuts import Start, lost_by_replay, tail_allowed
 from harness.contract.rules.rule import quoted, require_terminal
 from harness.contract.rules.sequences import (
@@ -113,17 +115,56 @@ def _may_have_come_first(joined: Exchange, original: Exchange) -> bool:
     return original.sequence[0] in joined.sequence[1:]
 
 
+Retries = Sequence[tuple[Exchange, Exchange]]
+"""Finished runs, each with a retry."""
+
+
 def retained(
-    original: Exchange, early: Exchange, late: Exchange, declared_s: float | None = None
+    original: Exchange,
+    early: Exchange,
+    late: Exchange,
+    firsts: Retries = (),
+    declared_s: float | None = None,
 ) -> RuleResult:
     """Whether `late` still resumes the run of `original`, as `early` did. The detail says after how long.
 
+    firsts: runs, each with its only retry, at several ages: a retry may make a server keep its key for longer.
     declared_s: for how long the target says that keys work; a key may be forgotten after that.
     """
+    last = _last_retained(original, early, late, declared_s)
+    tried = sorted(
+        ((_age_s(run, retry), run, retry) for run, retry in firsts if run.over and retry.timing.sent_ns),
+        key=lambda one: one[0],
+    )
+    worked = [age_s for age_s, run, retry in tried if not first_difference(run.sequence, retry.sequence)]
+    for age_s, run, retry in tried:
+        difference = first_difference(run.sequence, retry.sequence)
+        if difference is None or last.verdict is Verdict.FAIL or (declared_s or age_s) < age_s:
+            continue
+        before = f", and after {worked[0]:.1f} s one did" if worked and worked[0] < age_s else ""
+        return failed(
+            f"the first retry of a run, {age_s:.1f} s after its end, did not resume it{before}: "
+            f"{described_difference(retry, difference)}{_as_declared(declared_s)}",
+            Location(run),
+            Location(retry),
+        )
+    if last.verdict is not Verdict.PASS or not worked:
+        return last
+    ages = ", ".join(f"{age_s:.1f}" for age_s in worked)
+    return passed(f"{last.detail}; first retries resumed their runs after {ages} s")
+
+
+def _as_declared(declared_s: float | None) -> str:
+    return "" if declared_s is None else f"; the target declares {declared_s:g} s (target.key_retention)"
+
+
+def _last_retained(
+    original: Exchange, early: Exchange, late: Exchange, declared_s: float | None
+) -> RuleResult:
     if late.timing.sent_ns is None:
         return inconclusive(f"the late retry could not be sent: {late.describe()}", Location(late))
     worked_s, age_s = (_age_s(original, retry) for retry in (early, late))
-    declared = "" if declared_s is None else f"; the target declares {declared_s:g} s (target.key_retention)"
+    declared = _as_declared(declared_s)
     if difference := first_difference(original.sequence, late.sequence):
         if declared_s is not None and age_s > declared_s:
             return inconclusive(

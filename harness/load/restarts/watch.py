@@ -16,7 +16,7 @@ from gevent.event import Event
 from gevent.queue import Queue
 
 from harness.contract.exchange import Ending, Exchange
-from harness.contract.finding import Finding, Verdict
+from harness.contract.finding import Finding
 from harness.contract.rules import restart
 from harness.contract.rules.comparisons import check_after_restart, is_whole
 from harness.errors import LocalResourceError
@@ -150,14 +150,11 @@ class RestartWatch:
                 break
             if not runner.pause(_BETWEEN_TRIES_S):
                 raise CollectorClosedError("the test is ending")
-        retry, expect = handle.exchange, runner.target.expectations
-        if retry.over and not is_whole(
-            run, retry, expect
-        ):  # it joined: what it has missed is in the whole run
-            handle = self._read(self._runner(), run)
-        broken = {
-            finding.requirement for finding in handle.stream.findings if finding.verdict is Verdict.FAIL
-        }
+        retry = handle.exchange
+        broken = {finding.requirement for finding in handle.stream.findings}
+        if retry.over and not is_whole(run, retry, runner.target.expectations):
+            # It joined: what it has missed is in the whole run.
+            broken |= {finding.requirement for finding in self._read(self._runner(), run).stream.findings}
         if restart.no_new_run.requirement.id in broken:
             return "twice"
         return {"done": "resumed", "error": "ended", "cancelled": "ended"}.get(retry.outcome or "", "lost")
