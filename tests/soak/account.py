@@ -106,8 +106,8 @@ def compare(rows: Iterable[StreamRecord], runs: dict[str, ServersRun], *, prefli
         servers.setdefault(step, Counter()).update(("started", run.ending))
         if (row.outcome, row.run_id, row.events) != (run.ending, run.run_id, run.events):
             differences.append(
-                f"{step}, key {key}: {row.outcome} with {row.events} events as run {row.run_id}, and the server has "
-                f"{run.ending} with {run.events} as {run.run_id}"
+                f"{step}, key {key}: {row.outcome} with {row.events} events as {row.run_id} ({row.reason}), and the "
+                f"server has {run.ending} with {run.events} as {run.run_id}"
             )
     unknown = [run for key, run in runs.items() if key not in seen]
     if len(unknown) != preflights or any(run.ending != "done" for run in unknown):

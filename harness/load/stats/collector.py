@@ -282,7 +282,7 @@ class Collector:
             stream.journey,
             judged=outcome != "abandoned",
             failed=stream.reason is not None,
-            run=step.expects[0] == "done" and not step.is_request,
+            run=step.is_run,
             good=outcome == "done"
             and not broken
             and is_good(

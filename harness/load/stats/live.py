@@ -17,6 +17,7 @@ a second and at the end) has these keys:
   second that counts, None without warm-up.
 - ``objectives``: a list of {"key", "name", "expression", "limit", "at_least", "metric", "word", "journey"};
   metric and word are set for percentiles only; journey None means all journeys.
+- A journey of several steps is among the journeys, in front of its steps.
 - ``metrics``: {metric: {"label", "unit", "formula", "all": D, "journeys": {journey: D}}}, in the order of
   harness.results.metrics.METRICS, without metrics that have no values; D is {"count", "p50", "p90", "p95", "p99",
   "p999", "max"}.
@@ -50,7 +51,7 @@ from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.time_bins import SERIES_METRICS, TimeBins
 from harness.results import metrics
 from harness.results.histogram import Histogram
-from harness.results.journeys import belongs
+from harness.results.journeys import belongs, with_parents
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
 from harness.results.saturation import ERROR_METRICS, MASTER, ProcessSeconds, measurement_error_of
@@ -190,7 +191,7 @@ class LiveStats:
         now_s = self._clock() if self._ended_s is None else self._ended_s
         measured_from = self._totals.measured_from
         ledger = self.ledger()
-        journeys = self.journeys()
+        journeys = with_parents(self.journeys())
         return {
             **self._constants,
             "state": state,
@@ -232,8 +233,8 @@ class LiveStats:
                 "formula": metrics.METRICS[name].formula,
                 "all": metrics.distribution(self.histogram(name)),
                 "journeys": {
-                    journey: metrics.distribution(histogram)
-                    for journey, histogram in sorted(self._histograms[name].items())
+                    journey: metrics.distribution(self.histogram(name, journey))
+                    for journey in with_parents(sorted(self._histograms[name]))
                     if journey
                 },
             }

@@ -36,7 +36,7 @@ class StreamStep:
     begins_run: whether it is the run's first stream, from which run metrics are taken.
     reads_at_once: whether it reads as soon as data arrives. If not, its receive lag is intended and not recorded.
     is_cold: of a session, whether it is the first run; None outside of sessions.
-    is_request: a request whose answer is not a stream: with a 2xx it is done.
+    is_request: a request whose answer is not a stream: with a 2xx it is done. may_be_run: whether goodput may count it.
     """
 
     name: str
@@ -45,6 +45,12 @@ class StreamStep:
     reads_at_once: bool = True
     is_cold: bool | None = None
     is_request: bool = False
+    may_be_run: bool = True
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it should complete a run, for goodput."""
+        return self.may_be_run and self.expects[0] == "done" and not self.is_request
 
 
 RUN = StreamStep("run", begins_run=True)
@@ -67,7 +73,9 @@ CANCELLING = StreamStep(
     "cancelling", expects=("done", "rejected"), is_request=True
 )  # a rule decides on a rejection
 REREAD_CANCELLED = StreamStep("reread", expects=("cancelled",))
-AFTER_RESTART = StreamStep("after restart", expects=("done", "error", "cancelled"))  # of an interrupted run
+AFTER_RESTART = StreamStep(
+    "after restart", expects=("done", "error", "cancelled"), may_be_run=False
+)  # of an interrupted run, which may have ended with an error
 
 _ENDING_OUTCOMES = {
     Ending.REFUSED: "refused",

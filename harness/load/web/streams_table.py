@@ -8,6 +8,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from harness.load.stats.live import SnapshotDocument
+from harness.results.journeys import belongs, parent
 
 METRICS = {
     "ttft_ms": "TTFT",
@@ -19,6 +20,7 @@ METRICS = {
     "conflict_ms": "409",
     "cancel_ms": "Cancel",
     "session_ms": "Session",
+    "recovery_ms": "Recovery",
     "cold_ttft_ms": "Cold TTFT",
     "warm_ttft_ms": "Warm TTFT",
     "tokens_per_s": "Tokens/s",
@@ -30,7 +32,15 @@ METRICS = {
 """The metrics of the tabs, with their short names, in display order."""
 
 _IF_MEASURED = (
-    *("cancel_ms", "session_ms", "cold_ttft_ms", "warm_ttft_ms", "tpot_ms", "output_tokens_per_s"),
+    *(
+        "cancel_ms",
+        "session_ms",
+        "recovery_ms",
+        "cold_ttft_ms",
+        "warm_ttft_ms",
+        "tpot_ms",
+        "output_tokens_per_s",
+    ),
     *("ttf_reasoning_ms", "ttf_tool_ms", "ttf_progress_ms"),
 )
 """Metrics that not every target has. Their rows are shown once they have a value."""
@@ -110,8 +120,10 @@ def _journey(document: SnapshotDocument, journey: str | None) -> tuple[str, ...]
     counts = ledger["counts"] if journey is None else ledger["journeys"][journey]
     rate = rates["all"] if journey is None else rates["journeys"].get(journey, {})
     violations = sum(
-        found["count"] if journey is None else found["journeys"].get(journey, 0)
+        count
         for found in document["violations"].values()
+        for name, count in found["journeys"].items()
+        if belongs(name, journey)
     )
     return (
         ALL_JOURNEYS if journey is None else journey,
@@ -164,7 +176,8 @@ def _ledger(document: SnapshotDocument) -> Iterator[tuple[str, ...]]:
     ledger = document["ledger"]
     for outcome, count in ledger["counts"].items():
         if count or outcome == "scheduled":
-            by_journey = {name: counts[outcome] for name, counts in ledger["journeys"].items()}
+            steps = {parent(name) for name in ledger["journeys"]}
+            by_journey = {name: n[outcome] for name, n in ledger["journeys"].items() if name not in steps}
             parts = ", ".join(f"{name} {number:,}" for name, number in by_journey.items() if number)
             yield outcome, f"{count:,}", parts
     yield ("adds up" if ledger["adds_up"] else f"DOES NOT ADD UP: {ledger['missing']:,} missing",)

@@ -172,6 +172,7 @@ def test_interrupted_runs_are_read_again(
     assert all(reason.startswith("at the restart: ") for reason in broken)
     assert not any(journey == "fresh" for _, journey in stats.failures)
     assert not any(key[1:] == ("fresh", "failed") for key in stats.rate_counts)
+    assert ("restart", "runs") not in {key[1:] for key in stats.rate_counts}, "an error may end it"
 
 
 def read_again(rig: JourneyRig, watched: RestartWatch) -> Counter[str]:

@@ -7,7 +7,8 @@ const SVG = "http://www.w3.org/2000/svg";
 const LEFT = 56, RIGHT = 12, TOP = 10, BOTTOM = 24, HEIGHT = 240;
 const SIDE_BY_SIDE = [["ttft_ms", "TTFT, ms"], ["inter_token_ms", "ITL, ms"], ["duration_ms", "Duration, ms"]];
 const METRICS = [["ttft_ms", "TTFT"], ["inter_token_ms", "ITL"], ["duration_ms", "Duration"], ["stall_ms", "Stall"],
-  ["resume_ms", "Resume"], ["conflict_ms", "409"], ["tokens_per_s", "Tokens/s"],
+  ["resume_ms", "Resume"], ["conflict_ms", "409"], ["cancel_ms", "Cancel"], ["session_ms", "Session"],
+  ["recovery_ms", "Recovery after a restart"], ["cold_ttft_ms", "Cold TTFT"], ["warm_ttft_ms", "Warm TTFT"], ["tokens_per_s", "Tokens/s"],
   ["tpot_ms", "TPOT"], ["output_tokens_per_s", "Output tokens/s"], ["ttf_reasoning_ms", "First reasoning"],
   ["ttf_tool_ms", "First tool call"], ["ttf_progress_ms", "First progress"]];
 const WORDS = ["p50", "p95", "p99"];
@@ -245,6 +246,9 @@ function tiles(snapshot) {
     ["Ledger", snapshot.ledger.adds_up ? "adds up" : `${snapshot.ledger.missing} missing`, "", snapshot.ledger.adds_up ? "" : "bad"],
     [lag[0], number(lag[1]), "ms", snapshot.harness.saturated ? "warn" : ""],
   ];
+  if (all.sessions) rows.splice(7, 0, ["Sessions", number(all.sessions, true), "", ""], ["Session success", share(all.session_success), "", ""]);
+  if (snapshot.metrics.cancel_ms) rows.splice(7, 0, ["Cancelled p95", number(metric("cancel_ms", "p95")), "ms", ""]);
+  if (snapshot.metrics.recovery_ms) rows.splice(7, 0, ["Recovery", number(metric("recovery_ms", "max")), "ms", ""]);
   document.getElementById("tiles").replaceChildren(...rows.map(([label, value, unit, look]) => {
     const tile = make(null, "div");
     make(tile, "dt", {}, label);
@@ -257,22 +261,27 @@ function tiles(snapshot) {
 // One row for each journey: the outcomes of its streams, and its latencies side by side.
 function journeyTable(snapshot) {
   const element = make(null, "table"), head = make(element, "thead"), groups = make(head, "tr"), words = make(head, "tr");
+  const sideBySide = snapshot.metrics.cancel_ms ? [...SIDE_BY_SIDE, ["cancel_ms", "Cancel, ms"]] : SIDE_BY_SIDE;
+  const hasSessions = Boolean(snapshot.rates.all.sessions);
+  const belongs = (name, journey) => journey === null || name === journey || name.startsWith(`${journey}.`);
   const cells = (journey) => {
     const counts = journey === null ? snapshot.ledger.counts : snapshot.ledger.journeys[journey];
     const rates = journey === null ? snapshot.rates.all : snapshot.rates.journeys[journey];
-    const violations = Object.values(snapshot.violations).reduce((sum, found) =>
-      sum + (journey === null ? found.count : found.journeys[journey] || 0), 0);
-    const latencies = SIDE_BY_SIDE.flatMap(([name]) => {
+    const violations = Object.values(snapshot.violations).flatMap((found) => Object.entries(found.journeys))
+      .reduce((sum, [name, count]) => sum + (belongs(name, journey) ? count : 0), 0);
+    const sessions = hasSessions ? [rates.sessions ? `${number(rates.sessions_succeeded, true)}/${number(rates.sessions, true)}` : "–"] : [];
+    const latencies = sideBySide.flatMap(([name]) => {
       const metric = snapshot.metrics[name];
       const values = metric && (journey === null ? metric.all : metric.journeys[journey]);
       return WORDS.map((word) => number(values ? values[word] : null));
     });
-    return [number(counts.scheduled, true), `${number(rates.failed, true)}/${number(rates.judged, true)}`, number(violations, true), share(rates.goodput), ...latencies];
+    return [number(counts.scheduled, true), `${number(rates.failed, true)}/${number(rates.judged, true)}`, number(violations, true), share(rates.goodput), ...sessions, ...latencies];
   };
-  for (const title of ["Journey", "Streams", "Failed", "Violations", "Goodput"]) {
+  const counts = ["Streams", "Failed", "Violations", "Goodput", ...(hasSessions ? ["Sessions"] : [])];
+  for (const title of ["Journey", ...counts]) {
     make(groups, "th", { scope: "col", rowspan: 2 }, title);
   }
-  for (const [, title] of SIDE_BY_SIDE) {
+  for (const [, title] of sideBySide) {
     make(groups, "th", { scope: "colgroup", colspan: WORDS.length, class: "group" }, title);
     WORDS.forEach((word, index) => make(words, "th", { scope: "col", class: index ? "" : "group" }, word));
   }
@@ -280,7 +289,7 @@ function journeyTable(snapshot) {
   for (const journey of [null, ...Object.keys(snapshot.ledger.journeys).sort()]) {
     const row = make(body, "tr", journey === null ? { class: "all" } : {});
     make(row, "th", { scope: "row" }, journey === null ? "all" : journey);
-    cells(journey).forEach((cell, index) => make(row, "td", { class: index >= 4 && (index - 4) % WORDS.length === 0 ? "group" : "" }, cell));
+    cells(journey).forEach((cell, index) => make(row, "td", { class: index >= counts.length && (index - counts.length) % WORDS.length === 0 ? "group" : "" }, cell));
   }
   return element;
 }
