@@ -31,21 +31,31 @@ _ENDS_WITHIN_S = 120.0
 
 @dataclass(frozen=True)
 class ServersRun:
-    """A run as the server stored it. ending: the type of its terminal event; "without end" if it has none."""
+    """A run as the server stored it.
+
+    ending: the type of its terminal event; "without end" if it has none. longest_gap_ms: between two of its events, by
+    the server's clock.
+    """
 
     key: str
     run_id: str
     ending: str
     events: int
+    longest_gap_ms: float = 0.0
 
 
 @dataclass(frozen=True)
 class Account:
-    """Numbers of runs by step and KINDS, as each side counted them. differences: of single runs, in sentences."""
+    """Numbers of runs by step and KINDS, as each side counted them.
+
+    differences: of single runs, in sentences. longest_delay_ms: how much longer than on the server the longest gap
+    between two events of a run was here.
+    """
 
     ours: dict[str, Counter[str]]
     servers: dict[str, Counter[str]]
     differences: list[str]
+    longest_delay_ms: float = 0.0
 
     @property
     def agrees(self) -> bool:
@@ -60,6 +70,7 @@ class Account:
                 numbers = counts.get(step, Counter())
                 yield f"{step:20}{side:9}" + "".join(f"{numbers[kind]:>13,}" for kind in KINDS)
         yield from self.differences[:20]
+        yield f"longest gap between events: at most {self.longest_delay_ms:.0f} ms longer than on the server"
         yield (
             f"{len(self.differences)} runs differ"
             if self.differences
@@ -69,15 +80,17 @@ class Account:
 
 def stored_runs(store: Path) -> dict[str, ServersRun]:
     """The server's runs by their idempotency key."""
-    terminal = "type IN ('done', 'error', 'cancelled')"
+    of_run = "FROM events WHERE run = number AND type != ''"
     with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
         rows = database.execute(
-            "SELECT key, run_id, (SELECT group_concat(type) FROM events WHERE run = number AND "
-            f"{terminal}), (SELECT count(*) FROM events WHERE run = number AND type != '') "
+            f"SELECT key, run_id, (SELECT group_concat(type) {of_run} AND type IN ('done', 'error', 'cancelled')), "
+            f"(SELECT count(*) {of_run}), "
+            f"(SELECT max(gap) FROM (SELECT ms - lag(ms) OVER (ORDER BY place) AS gap {of_run})) "
             "FROM runs WHERE kind = 'key'"
         ).fetchall()
     return {
-        key: ServersRun(key, run_id, ending or "without end", events) for key, run_id, ending, events in rows
+        key: ServersRun(key, run_id, ending or "without end", events, gap_ms or 0.0)
+        for key, run_id, ending, events, gap_ms in rows
     }
 
 
@@ -90,6 +103,7 @@ def compare(rows: Iterable[StreamRecord], runs: dict[str, ServersRun], *, prefli
     servers: dict[str, Counter[str]] = {}
     differences: list[str] = []
     seen: set[str] = set()
+    longest_delay_ms = 0.0
     for row in rows:
         key = row.idempotency_key
         if key is None or row.step.rstrip("0123456789") not in _BEGINS_RUN:
@@ -104,10 +118,11 @@ def compare(rows: Iterable[StreamRecord], runs: dict[str, ServersRun], *, prefli
             differences.append(f"the server has no run of {step} with the key {key}: {row.outcome}")
             continue
         servers.setdefault(step, Counter()).update(("started", run.ending))
+        longest_delay_ms = max(longest_delay_ms, (row.stall_ms or 0.0) - run.longest_gap_ms)
         if (row.outcome, row.run_id, row.events) != (run.ending, run.run_id, run.events):
             differences.append(
                 f"{step}, key {key}: {row.outcome} with {row.events} events as {row.run_id} ({row.reason}), and the "
-                f"server has {run.ending} with {run.events} as {run.run_id}"
+                f"server has {run.ending} with {run.events} as {run.run_id}, with {run.longest_gap_ms:g} ms between two"
             )
     unknown = [run for key, run in runs.items() if key not in seen]
     if len(unknown) != preflights or any(run.ending != "done" for run in unknown):
@@ -115,7 +130,7 @@ def compare(rows: Iterable[StreamRecord], runs: dict[str, ServersRun], *, prefli
             f"the server has a run with the key {run.key} that no step started: {run.ending}"
             for run in unknown
         ]
-    return Account(ours, servers, differences)
+    return Account(ours, servers, differences, longest_delay_ms)
 
 
 def main() -> int:
@@ -128,7 +143,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="account-") as name:
         folder = Path(name)
         with serving(None, folder / "server", shared=True) as demo:
-            demo["limits"] = {"results": 1000}
+            patient_s = options.seconds  # the machine may be busy
+            demo["budgets"] |= dict.fromkeys(("first_event", "heartbeat", "cancel"), patient_s) | {
+                "run": 2 * patient_s
+            }
             (folder / "harness.toml").write_text(tomlkit.dumps(demo))
             loads = {"workflow": options.sessions, "cancel": options.cancels}
             processes = [
