@@ -12,9 +12,10 @@ from harness.export.trace_records import SpanRecord, SpanValue
 GENAI_VERSIONS: Mapping[str, str] = {"1.41": "https://opentelemetry.io/schemas/1.41.0"}
 """The versions, each with the URL of its schema."""
 
-_OPERATION = "invoke_agent"
+_OPERATION = "agent.run.operation"
 _RENAMED = {
-    "agent.run.profile": "gen_ai.provider.name",
+    _OPERATION: "gen_ai.operation.name",
+    "agent.run.provider": "gen_ai.provider.name",
     "agent.run.id": "gen_ai.response.id",
     "agent.run.output_tokens": "gen_ai.usage.output_tokens",
 }
@@ -27,11 +28,12 @@ def genai_span(span: SpanRecord) -> tuple[str, Mapping[str, SpanValue]]:
     The time to the first chunk counts from when the request was sent, in seconds.
     """
     given = span.attributes
-    if not given.get("agent.run.begins_run"):
+    operation = given.get(_OPERATION)
+    if operation is None:
         return span.name, given
-    named: dict[str, SpanValue] = {"gen_ai.operation.name": _OPERATION, "gen_ai.request.stream": True}
+    named: dict[str, SpanValue] = {"gen_ai.request.stream": True}
     named |= {name: given[ours] for ours, name in _RENAMED.items() if ours in given}
     sent_ns, first_ns = span.moments.get("sent"), span.moments.get("first event")
     if sent_ns is not None and first_ns is not None:
         named["gen_ai.response.time_to_first_chunk"] = max(0, first_ns - sent_ns) / _SECOND_NS
-    return _OPERATION, {**given, **named}
+    return str(operation), {**given, **named}

@@ -164,6 +164,14 @@ class Rejects(Part):
         return {name: as_tuple(member) for name, member in value.items()}
 
 
+class GenAi(Part):
+    """What the API and its requests are called in OpenTelemetry's GenAI conventions; of use for traces alone."""
+
+    operation: Literal["invoke_agent", "chat", "generate_content", "text_completion"] = "invoke_agent"
+    #: By default the profile's name.
+    provider: Name | None = None
+
+
 _MOST_LISTED = 10
 #: Placeholders that the harness fills.
 _GIVEN = frozenset({"prompt", UUID})
@@ -196,6 +204,7 @@ class Profile(Part):
     outcome: OutcomeRequest | None = None
     idempotency: Idempotency | None = None
     rejects: Rejects = Rejects()
+    genai: GenAi = GenAi()
     #: What else the API promises, of what no other part shows.
     promises: frozenset[
         Literal[Capability.ORGANIZATION, Capability.SOURCE, Capability.TIME_ZONE, Capability.PREVIOUS_OUTPUTS]

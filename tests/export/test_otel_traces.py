@@ -39,8 +39,8 @@ STREAM = SpanRecord(
     attributes={
         "http.response.status_code": 200,
         "agent.run.ttft": 0.5,
-        "agent.run.begins_run": True,
-        "agent.run.profile": "openai-chat",
+        "agent.run.operation": "chat",
+        "agent.run.provider": "openai",
         "agent.run.id": "r\ud800",
         "agent.run.output_tokens": 7,
     },
@@ -107,11 +107,11 @@ def test_spans_arrive_with_their_ids_times_and_attributes(received: Received) ->
 def test_the_span_of_a_run_has_the_names_of_the_conventions_that_were_chosen(received: Received) -> None:
     assert pushed(received, genai="1.41")
     root, stream, _ = received.spans()
-    assert (root.name, stream.name) == ("journey fresh", "invoke_agent")
+    assert (root.name, stream.name) == ("journey fresh", "chat")
     found = {name: value for name, value in attributes(stream).items() if name.startswith("gen_ai.")}
     assert found == {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.provider.name": "openai-chat",
+        "gen_ai.operation.name": "chat",
+        "gen_ai.provider.name": "openai",
         "gen_ai.request.stream": True,
         "gen_ai.response.id": "r\\ud800",
         "gen_ai.response.time_to_first_chunk": 0.0005,

@@ -276,7 +276,6 @@ def _attributes(part: RequestPart, address: str, shown: Callable[[str], str]) ->
             "error.type": None if row.unjudged else part.kind,
             f"{PREFIX}journey": row.journey,
             f"{PREFIX}step": row.step,
-            f"{PREFIX}begins_run": part.step is not None and part.step.begins_run,
             f"{PREFIX}outcome": row.outcome,
             f"{PREFIX}id": row.run_id,
             f"{PREFIX}idempotency_key": row.idempotency_key,
@@ -286,6 +285,9 @@ def _attributes(part: RequestPart, address: str, shown: Callable[[str], str]) ->
             f"{PREFIX}violations": row.violations,
             f"{PREFIX}harness_fault": row.reason if row.unjudged else None,
         }
+        if part.step is not None and part.step.begins_run:
+            found[f"{PREFIX}operation"] = part.profile.genai.operation
+            found[f"{PREFIX}provider"] = part.profile.genai.provider or part.profile.name
         for name in _SECONDS:
             value_ms: float | None = getattr(row, name)
             found[PREFIX + name.removesuffix("_ms")] = None if value_ms is None else value_ms / 1000

@@ -257,6 +257,20 @@ def test_a_request_has_the_address_that_it_was_sent_to(address: str, host: str, 
     assert (found["server.address"], found["server.port"], found["url.full"]) == (host, port, url)
 
 
+@pytest.mark.parametrize(
+    ("profile", "operation", "provider"),
+    [("workflow-actions", "invoke_agent", "workflow-actions"), ("openai-chat", "chat", "openai")],
+)
+def test_a_request_that_begins_a_run_says_what_it_is_by_its_profile(
+    profile: str, operation: str, provider: str
+) -> None:
+    load = Load(1.0)
+    load.with_exchange("fresh", exchange((30, HEAD), profile=profile))
+    (trace,) = load.reported().traces
+    found = by_name(trace)["stream run"].attributes
+    assert (found["agent.run.operation"], found["agent.run.provider"]) == (operation, provider)
+
+
 def test_a_request_of_somebody_elses_trace_is_linked_to_it() -> None:
     load = Load(1.0)
     ended = exchange((30, HEAD + TOKEN), (40, DONE + END))
