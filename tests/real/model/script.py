@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
 _GAP_S = 0.02
-_QUIET_S = 4.0
+_QUIET_S = 6.0
 
 
 class ScriptedCancelError(Exception):
@@ -25,7 +25,7 @@ async def pieces(prompt: str) -> AsyncIterator[str]:
     """The pieces of the answer. The prompt's first word decides.
 
     slow: 60 pieces within 3 s. fail: an error at once. midfail: an error after three pieces. cancelled: cancelled after
-    three pieces. quiet: a gap of 4 s. silent: no piece. Any other: ten pieces, then the prompt.
+    three pieces. quiet: a gap of 6 s. silent: no piece. Any other: ten pieces, then the prompt.
     """
     kind = prompt.split(" ", 1)[0].casefold()
     if kind == "fail":

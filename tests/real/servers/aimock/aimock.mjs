@@ -26,7 +26,7 @@ mock.onMessage(/^fail/, { error: { message: "the model fails at once", type: "se
 mock.onMessage(/^midfail/, counted(text(10), piece), { latency: 400, chunkSize: piece, truncateAfterChunks: 8 });
 mock.onMessage(/^filtered/, counted(text(10), piece, { finishReason: "content_filter" }), { latency: 20, chunkSize: piece });
 mock.onMessage(/^silent/, counted("", piece));
-mock.onMessage(/^quiet/, counted(text(4), 10), { chunkSize: 10, streamingProfile: { ttft: 20, tps: 0.25 } });
+mock.onMessage(/^quiet/, counted(text(4), 10), { chunkSize: 10, streamingProfile: { ttft: 20, tps: 0.17 } });
 // In one chunk: the mock cuts between the halves of a character beyond the Basic Multilingual Plane.
 mock.onMessage(/^echo /, (request) => counted(prompt(request).slice("echo ".length), 1_000_000), { chunkSize: 1_000_000 });
 mock.onMessage(/^slow/, counted(text(60), piece), { latency: 50, chunkSize: piece });
