@@ -37,6 +37,6 @@ def test_closing_one_stream_leaves_the_others_intact(
 
 @decides(race.slow_reader)
 def test_a_stalled_reader_does_not_slow_the_others(
-    check: CheckFunction, runs_with_a_stalled_reader: tuple[Exchange, list[Exchange]]
+    check: CheckFunction, runs_with_a_stalled_reader: list[race.StalledRound]
 ) -> None:
-    check(*runs_with_a_stalled_reader)
+    check(runs_with_a_stalled_reader)

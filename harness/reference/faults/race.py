@@ -167,7 +167,7 @@ class StalledReaderBlocksAll(Fault, name="stalled-reader-blocks-all", breaks=rac
 
     # A reader is stalled while its buffers are full. A long run fits into usual ones, so a reader that is only late, as
     # on a slow machine, blocks nobody. A replay and a short run are not padded.
-    patience_s: ClassVar[float] = 0.5  # per event: the others get slow, but do not fail
+    patience_s: ClassVar[float] = 1.5  # per event: the others get much slower, but do not fail
     padding: ClassVar[bytes] = b":" + b" " * 0x800 + b"\n"
     buffer_bytes: ClassVar[int] = 0x2000
 

@@ -33,6 +33,11 @@ def slow(last_ms: float) -> Exchange:
     return run(token(0), done(1), at=[0, last_ms])
 
 
+def stalled(before: float, *concurrent: float, after: float | None = None) -> race.StalledRound:
+    """A round of runs next to stalled readers, by how long each took in milliseconds."""
+    return slow(before), [*map(slow, concurrent)], None if after is None else slow(after)
+
+
 OPEN_END = run(token(0), ending=Ending.TIMED_OUT, detail="silent for 30 s")
 CLOSED = cut_run(2)
 
@@ -226,18 +231,50 @@ CASES: list[Case] = [
     case(
         race.close_one, whole_run(), [whole_run()], is_=INCONCLUSIVE, says="ended before it could be closed"
     ),
-    case(race.slow_reader, slow(1000), [slow(1900), slow(1000)], is_=PASS, says="no longer than alone"),
-    case(race.slow_reader, slow(40), [slow(1000)], is_=PASS, says="no longer than alone"),
+    case(race.slow_reader, [stalled(1000, 1900, 1000)], is_=PASS, says="no longer than alone"),
+    case(race.slow_reader, [stalled(40, 1000)], is_=PASS, says="no longer than alone"),
     case(
         race.slow_reader,
-        slow(1000),
-        [slow(1000), slow(2100)],
+        [stalled(1000, 2500, after=1000), stalled(1000, 1000, 2100, after=1000)],
         is_=WARN,
         says="a run took 2100 ms instead of 1000 ms",
     ),
-    case(race.slow_reader, slow(1000), [OPEN_END], is_=WARN, says="a run did not end: status 200"),
-    case(race.slow_reader, OPEN_END, [slow(10)], is_=INCONCLUSIVE, says="the run did not end"),
-    case(race.slow_reader, slow(1000), [], is_=INCONCLUSIVE, says="no run next to"),
+    case(
+        race.slow_reader,
+        [stalled(1000, 2100, after=1000), stalled(1000, 1000)],
+        is_=INCONCLUSIVE,
+        says="in 1 of 2 rounds, next to a stalled reader a run took 2100 ms instead of 1000 ms; in the last one",
+    ),
+    case(
+        race.slow_reader,
+        [stalled(1000, 5000, after=4000), stalled(1000, 5000, after=4500)],
+        is_=INCONCLUSIVE,
+        says="took 5000 ms instead of 1000 ms; after it, alone, a run took 4500 ms instead of 1000 ms, so something",
+    ),
+    case(
+        race.slow_reader,
+        [stalled(1000, 5000, after=1000), stalled(1000, 5000, after=4500)],
+        is_=INCONCLUSIVE,
+        says="something else slows the server",
+    ),
+    case(
+        race.slow_reader, [stalled(1000, 5000, after=4000), stalled(1000, 1000)], is_=PASS, says="than alone"
+    ),
+    case(
+        race.slow_reader,
+        [(slow(1000), [OPEN_END], slow(1000))],
+        is_=WARN,
+        says="a run did not end: status 200",
+    ),
+    case(
+        race.slow_reader,
+        [(slow(1000), [OPEN_END], OPEN_END)],
+        is_=INCONCLUSIVE,
+        says="after it, alone, a run did not end: status 200",
+    ),
+    case(race.slow_reader, [(OPEN_END, [slow(10)], None)], is_=INCONCLUSIVE, says="the run did not end"),
+    case(race.slow_reader, [stalled(1000)], is_=INCONCLUSIVE, says="no run next to"),
+    case(race.slow_reader, [], is_=INCONCLUSIVE, says="no run next to"),
 ]
 
 
