@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from weakref import WeakSet
 
 from aiohttp import web
 
 from harness.contract.rules import cancel
-from harness.reference.api import Connection, Payload, Rejection
+from harness.reference.api import Connection, Rejection
 from harness.reference.faults.base import Fault
 from harness.reference.runs import Event, Run
+from harness.reference.settings import ServerSettings
 
 
 class CancelNotFound(Fault, name="cancel-not-found", breaks=cancel.accepted):
@@ -77,15 +79,23 @@ class TokenAfterCancelled(Fault, name="token-after-cancelled", breaks=cancel.las
 class CancelledReplayedAsDone(Fault, name="cancelled-replayed-as-done", breaks=cancel.replayed):
     """Stores a run that was cancelled in flight as finished: who reads it again gets `done`."""
 
-    def cancel_run(self, run: Run) -> None:
-        if run.ended:
-            return
-        super().cancel_run(run)
-        asyncio.get_running_loop().call_later(0.05, self._store, run, run.events[-1])
+    def __init__(self, settings: ServerSettings) -> None:
+        super().__init__(settings)
+        self._cancelled: WeakSet[Run] = WeakSet()
 
-    def _store(self, run: Run, last: Event) -> None:
-        payload: Payload = {"type": "done", "runId": run.run_id}
-        run.events[-1] = last._replace(type="done", data=self.event_data(payload))
+    def cancel_run(self, run: Run) -> None:
+        if not run.ended:
+            super().cancel_run(run)
+            self._cancelled.add(run)
+
+    def due(self, reader: Connection) -> list[Event]:
+        due = super().due(reader)
+        if reader.started_run or reader.joined or reader.run not in self._cancelled:
+            return due
+        done = self.event_data({"type": "done", "runId": reader.run.run_id})
+        return [
+            event._replace(type="done", data=done) if event.type == "cancelled" else event for event in due
+        ]
 
 
 class CancelBreaksOnEnded(Fault, name="cancel-breaks-on-ended", breaks=cancel.harmless):

@@ -70,8 +70,11 @@ class ConflictMissedInFlight(Fault, name="conflict-missed-in-flight", breaks=con
 class ConflictMissedAfterwards(Fault, name="conflict-missed-afterwards", breaks=conflict.after_completion):
     """Keeps the fingerprint with the lock on the running run, and drops both when it ends."""
 
+    # The lock on a long run stays: on a busy machine, a conflict that was sent in flight may come after the end.
+
     def conflicts(self, run: Run, submission: Submission) -> bool:
-        return not run.ended and super().conflicts(run, submission)
+        is_locked = not run.ended or submission.request.workflowAction.toolId == "long"
+        return is_locked and super().conflicts(run, submission)
 
 
 class ConflictCancelsOriginal(Fault, name="conflict-cancels-original", breaks=conflict.original_untouched):
