@@ -37,6 +37,10 @@ SPLIT = (
 )
 
 
+#: Modules of one worker that take minutes: they begin first, so that none is left when all others have run.
+FIRST = ("tests/mutants/test_kill_matrix.py", "tests/browser/test_live_page.py")
+
+
 class ByModule(LoadScopeScheduling):
     """A module runs on one worker, which sets up its fixtures once; a test of a SPLIT module runs on any."""
 
@@ -72,5 +76,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         module = item.nodeid.partition("::")[0]
         is_slow = item.get_closest_marker("slow") is not None
         place = SPLIT.index(module) if module in SPLIT else -1
-        places[item] = (not is_slow, place)
+        places[item] = (module not in FIRST, not is_slow, place)
     items.sort(key=places.__getitem__)

@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.conformance.suite import hashed_once
+from tests.conformance.suite import light
 
-__all__ = ["hashed_once"]
+__all__ = ["light"]

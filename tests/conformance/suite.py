@@ -27,7 +27,8 @@ import tomlkit
 import harness.conformance
 from harness.config.settings import Settings
 from harness.conformance.conftest import REPLAYS, SCENARIOS, STREAMS
-from harness.conformance.scenarios import key_pairs
+from harness.conformance.scenarios import hostile, key_pairs
+from harness.conformance.scenarios import input as scenarios_of_input
 from harness.conformance.scenarios.runs import TIMED
 from harness.contract.finding import Finding, Verdict
 from harness.contract.requirements import CATALOGUE, RULES
@@ -46,6 +47,8 @@ OTHER_PLUGINS = ("schemathesis", "benchmark", "anyio", "locust", "hypothesispyte
 NOT_OFFERED_ALONE = frozenset({Need.REPLICAS, Need.RESTART})
 _FIXTURES = frozenset({"check", "scenario_runner"})
 _AT_ONCE = 3
+_EXAMPLES = 10
+_TOO_LARGE_BYTES = 3_000_000
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -82,11 +85,16 @@ def _cases() -> Iterator[Case]:
                 yield Case(requirement, test, arguments, _FIXTURES & parameters.keys())
 
 
-def verdicts_on(settings: Settings, up_to: str | None = None, areas: Collection[str] = ()) -> Verdicts:
+def verdicts_on(
+    settings: Settings,
+    up_to: str | None = None,
+    areas: Collection[str] = (),
+    only: Collection[str] = (),
+) -> Verdicts:
     """Run every scenario on the target, and every test on its outcome.
 
     up_to: only the tests of this requirement and of those before it in the catalogue, and only their scenarios. areas:
-    only requirements of these areas.
+    only requirements of these areas. only: only these requirements.
 
     The runs whose times are judged come first: on a busy machine the load of all other scenarios makes the server late.
     """
@@ -94,6 +102,8 @@ def verdicts_on(settings: Settings, up_to: str | None = None, areas: Collection[
     selected = set(order[: order.index(up_to) + 1] if up_to else order)
     if areas:
         selected = {name for name in selected if CATALOGUE[name].area in areas}
+    if only:
+        selected &= set(only)
     verdicts = Verdicts()
     with ScenarioRunner(settings) as runner:
         runner.run(runner.context.find_queue())
@@ -114,6 +124,12 @@ def verdicts_on(settings: Settings, up_to: str | None = None, areas: Collection[
         for case in chosen:
             verdicts.add(_outcome(case, runner))
     return verdicts
+
+
+def asked_again(verdicts: Verdicts, settings: Settings, names: Collection[str]) -> Verdicts:
+    """The verdicts, with new ones on these requirements, whose scenarios run again without the others."""
+    again = verdicts_on(settings, only=names)
+    return Verdicts([*(one for one in verdicts.results if one.requirement not in names), *again.results])
 
 
 def _outcome(case: Case, runner: ScenarioRunner) -> CheckOutcome:
@@ -171,10 +187,27 @@ def parameters_of(request: pytest.FixtureRequest, test: Callable[..., None]) -> 
     ]
 
 
+@contextmanager
+def lighter_requests() -> Iterator[None]:
+    """Less CPU time for the suites of this process, each of which must have its own server.
+
+    They search once for keys with equal hashes, which must be new to a server, generate a few bodies, and send a
+    smaller oversized body: the servers here take a megabyte. tests/conformance/test_replicas.py and the processes of
+    tests/integration/test_check.py send all.
+    """
+    hostile._generated_values.cache_clear()
+    with (
+        mock.patch.object(key_pairs, "_hash_families", cache(key_pairs._hash_families)),
+        mock.patch.object(hostile, "EXAMPLES", _EXAMPLES),
+        mock.patch.object(scenarios_of_input, "TOO_LARGE_BYTES", _TOO_LARGE_BYTES),
+    ):
+        yield
+    hostile._generated_values.cache_clear()
+
+
 @pytest.fixture(scope="module")
-def hashed_once() -> Iterator[None]:
-    """Search for keys with equal hashes once. Only for tests that give each suite its own server: keys must be new."""
-    with mock.patch.object(key_pairs, "_hash_families", cache(key_pairs._hash_families)):
+def light() -> Iterator[None]:
+    with lighter_requests():
         yield
 
 

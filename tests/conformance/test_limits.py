@@ -9,6 +9,7 @@ import pytest
 from harness.config.settings import Settings
 from harness.contract.exchange import Exchange
 from harness.contract.finding import Verdict
+from harness.contract.requirements import CATALOGUE
 from harness.contract.verdicts import Verdicts
 from harness.suite import sending, throttle
 from harness.suite.throttle import retry_after_s
@@ -16,7 +17,7 @@ from tests.conformance.limited_server import Limit, serving_limited
 from tests.conformance.raw_server import settings_values
 from tests.conformance.suite import together, verdicts_on
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("hashed_once")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("light")]
 
 #: Six runs at once are more than these targets accept or serve.
 SIX_AT_ONCE = {"race.close-one", "race.slow-reader"}
@@ -54,9 +55,9 @@ def shorter_waits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(throttle, name, getattr(throttle, name) / FASTER)
 
 
-def verdicts(limit: Limit) -> Verdicts:
+def verdicts(limit: Limit, *areas: str) -> Verdicts:
     with serving_limited(limit) as server:
-        found = verdicts_on(Settings.model_validate(settings_values(server.base_url)))
+        found = verdicts_on(Settings.model_validate(settings_values(server.base_url)), areas=areas)
         queues = limit.queue is not None or limit.queue_runs is not None
         assert queues or server.rejected > 5, "the limit was not reached"
         return found
@@ -93,7 +94,8 @@ def test_a_rate_limit_is_not_a_defect() -> None:
 def test_a_429_for_certain_requests_only_is_found() -> None:
     broken = {"retries": "resume.replay", "joins": "resume.joins", "conflicts": "conflict.rejected"}
     limits = [Limit(refuses=refuses) for refuses in broken]  # type: ignore[arg-type]
-    found = together([partial(verdicts, limit) for limit in limits])
+    areas = [CATALOGUE[requirement].area for requirement in broken.values()]
+    found = together([partial(verdicts, limit, area) for limit, area in zip(limits, areas, strict=True)])
     for requirement, of_limit in zip(broken.values(), found, strict=True):
         failed = by_verdict(of_limit, Verdict.FAIL)
         assert requirement in failed, by_verdict(of_limit, Verdict.INCONCLUSIVE)

@@ -61,7 +61,7 @@ def _asked_by_name(key: Key) -> Verdicts:
 
 
 @pytest.fixture(scope="module")
-def verdicts_of(request: pytest.FixtureRequest, hashed_once: None) -> Iterator[Callable[[Key], Verdicts]]:
+def verdicts_of(request: pytest.FixtureRequest, light: None) -> Iterator[Callable[[Key], Verdicts]]:
     """Waits for the verdicts on a server by its name, for all requirements or up to one; found in advance."""
     keys = [
         (case["name"], case.get("requirement"))
@@ -147,12 +147,12 @@ def test_a_server_that_rejects_every_second_new_key_is_red() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["empty 200 event stream", "200 with a 409 event"])
 def test_the_exit_code_is_1(name: str, tmp_path: Path) -> None:
+    """Of a process that checks some areas: the tests above show that nothing passes in all of them."""
     with SERVERS[name]() as server:
         config = write_config(tmp_path, _settings(server.base_url))
         report = tmp_path / "verdicts.json"
-        done = run(
-            "harness", "conformance", "--config", str(config), "--json", str(report), "-q", folder=tmp_path
-        )
+        selection = ("-k", "headers or terminal or conflict", "--json", str(report), "-q")
+        done = run("harness", "conformance", "--config", str(config), *selection, folder=tmp_path)
     assert done.code == 1, done.output
     assert done.report(report)["counts"]["pass"] == 0
     assert "INTERNALERROR" not in done.output

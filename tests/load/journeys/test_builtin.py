@@ -307,7 +307,9 @@ def test_one_spoilt_event_is_found(
     monkeypatch.setattr("harness.load.journeys.builtin._MOST_JOINERS", 2)
     monkeypatch.setattr(random.Random, "randint", lambda _, low, high: high)
     monkeypatch.setattr(StreamRunner, "random_event_index", lambda *_, **__: 3)
-    with journey_rig(tmp_path, target={"last_event_id": last_event_id}, tokens=12, gap_s=0.005) as rig:
+    # A busy machine must join while the run is in flight.
+    gap_s = 0.03 if journey == "join" else 0.005
+    with journey_rig(tmp_path, target={"last_event_id": last_event_id}, tokens=12, gap_s=gap_s) as rig:
         monkeypatch.setattr(rig.runner.rng, "choice", lambda options: options[0])
         assert rig.server is not None
         spoil(rig.server, connection, how)
@@ -348,7 +350,7 @@ def test_one_spoilt_event_is_found(
 def test_each_journey_finds_its_defects(tmp_path: Path, journey: str, fault: str, requirement: str) -> None:
     with embedded_server([fault]) as base_url:
         rig = demo_rig(base_url, tmp_path)
-        for _ in range(4):  # a busy machine may join at moments that meet no hole
+        for _ in range(8):  # a busy machine may join at moments that meet no hole
             at_once(rig, [journey] * 8)
             violations = rig.collector.take().violations
             if (requirement, journey) in violations:
@@ -446,10 +448,10 @@ def test_joins_find_a_hole_as_often_as_a_client_that_joins_at_random_moments(tmp
     with embedded_server(["late-joiner-hole"]) as base_url:
         rig = demo_rig(base_url, tmp_path)
         assert rig.target.settings.actions.long is not None
-        rig.target.settings.actions.long.update(tokens=20, intervalMs=52)
-        rig.go("join")  # teaches it the length of a run
+        rig.target.settings.actions.long.update(tokens=60, intervalMs=52)
+        rig.go("join")  # teaches it the length of a run, so long that a busy machine joins few after the end
         rig.finalized.clear()
-        at_once(rig, ["join"] * 24)
+        at_once(rig, ["join"] * 12)
     joined = [stream for stream in rig.finalized if stream.step.name == "joined"]
     lost = [
         stream
