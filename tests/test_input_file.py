@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
+from typing import Self
 
 import pytest
 
@@ -192,3 +193,34 @@ def test_a_pipe_that_takes_the_place_of_a_file_is_not_read(
     monkeypatch.setattr(Path, "stat", lambda path, **_: regular)
     with pytest.raises(SettingsError, match="it is a named pipe, not a file"):
         read_text(tmp_path / "pipe", "the list", 10)
+
+
+def test_a_name_with_control_characters_is_shown_escaped(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"\\x1b\[31m\\u202e") as problem:
+        read_text(tmp_path / "\x1b[31m\u202e", "the list", 10)
+    assert str(problem.value).isprintable()
+
+
+def test_a_file_that_has_nothing_to_read_yet_is_not_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some files of /proc: a read that does not wait returns None."""
+
+    class NothingYet:
+        def __init__(self, descriptor: int, *_: object, **__: object) -> None:
+            self._descriptor = descriptor
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            os.close(self._descriptor)
+
+        def read(self, _: int) -> None:
+            return None
+
+    path = tmp_path / "file"
+    path.touch()
+    monkeypatch.setattr("harness.input_file.os.fdopen", NothingYet)
+    with pytest.raises(SettingsError, match="it has nothing to read"):
+        read_text(path, "the list", 10)
