@@ -13,6 +13,9 @@ EXAMPLES_PER_REQUIREMENT = 20
 VERDICTS = ("pass", "fail", "warn", "info", "not applicable", "inconclusive", "error", "known", "stale")
 """Every verdict of a conformance check."""
 
+LEVELS = ("MUST", "SHOULD", "INFO")
+"""Every level of a requirement."""
+
 HARNESS_FAULT = "harness fault"
 """Prefix of the reason of every stream that a fault of the harness kept from being judged, and of no other."""
 
@@ -89,7 +92,7 @@ class ViolationRecord:
 class CheckRecord:
     """One requirement's conformance verdict.
 
-    level: "MUST", "SHOULD" or "INFO". verdict: one of VERDICTS. evidence: a list of {"exchange": id of a
+    level: one of LEVELS. verdict: one of VERDICTS. evidence: a list of {"exchange": id of a
     stored exchange or None, "event": index of the event or None, "note": text}.
     """
 

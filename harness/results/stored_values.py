@@ -14,7 +14,7 @@ import msgspec
 from harness.input_file import is_deeper
 from harness.results.ledger import OUTCOMES
 from harness.results.rate_counts import COUNTERS
-from harness.results.records import SCRAPE_KINDS, STREAM_COLUMNS, VERDICTS
+from harness.results.records import LEVELS, SCRAPE_KINDS, STREAM_COLUMNS, VERDICTS
 
 NAME_BYTES = 1_000
 """The longest name: of a journey, a worker, a requirement."""
@@ -117,7 +117,7 @@ _COLUMNS: dict[str, dict[str, str]] = {
     "violation_counts": {"requirement": _NAME, "journey": _NAME, "worker": _NAME, "count": _WHOLE},
     "checks": {
         "id": _NAME,
-        "level": _NAME,
+        "level": _one_of(LEVELS),
         "verdict": _one_of(VERDICTS),
         "duration_s": "{0} NOT BETWEEN -1000 AND 10000000000",
     },

@@ -106,7 +106,7 @@ def test_hostile_names_do_not_become_markup(tmp_path: Path) -> None:
             for number, verdict in enumerate(("pass", "fail")):
                 name = f"{HOSTILE}{number}"
                 writer.add_checks(
-                    [CheckRecord(id=name, level=HOSTILE, verdict=verdict, detail=HOSTILE, evidence=evidence)]
+                    [CheckRecord(id=name, level="MUST", verdict=verdict, detail=HOSTILE, evidence=evidence)]
                 )
             writer.add_ledger(HOSTILE, samples.START, HOSTILE, "scheduled")
             writer.count_violation(HOSTILE, HOSTILE, HOSTILE)

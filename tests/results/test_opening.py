@@ -4,8 +4,10 @@ import sqlite3
 
 import pytest
 
+from harness.contract.rules.rule import Level
 from harness.results.opening import limit_work, open_results
 from harness.results.reader import Results
+from harness.results.records import LEVELS
 from harness.results.schema import CELL_BYTES, ResultsError
 from harness.results.writer import ResultsWriter
 
@@ -41,3 +43,7 @@ def test_the_limit_is_one_of_each_statement(path):
         with pytest.raises(ResultsError, match="reading it would not end"):
             list(results._database.rows(ENDLESS))
         assert results.manifest == {}
+
+
+def test_the_levels_of_a_results_file_are_those_of_requirements() -> None:
+    assert tuple(map(str, Level)) == LEVELS

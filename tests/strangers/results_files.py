@@ -379,6 +379,7 @@ def wrong_values() -> Iterator[tuple[str, Make, str]]:
         "scrapes.kind": ("NULL", "'histogram'"),
         "scrapes.value": ("9e999", "1.7e308"),
         "violations.at_ns": ("-1", "9223372036854775807"),
+        "checks.level": ("'HUGE'", "''"),
         "checks.verdict": ("'perfect'", "''"),
         "checks.duration_s": ("9e999", "-1e300"),
         "rule_results.verdict": ("'perfect'",),
