@@ -18,6 +18,7 @@ from harness.results.ledger import ENDINGS, Ledger
 from harness.results.manifest import NO_LOAD
 from harness.results.rate_counts import RateCounts
 from harness.results.records import (
+    AT_RESTART,
     HARNESS_FAULT,
     STREAM_COLUMNS,
     CheckRecord,
@@ -160,8 +161,12 @@ class Results:
         return next(int(count) for (count,) in self._database.rows(query))
 
     def failure_reasons(self, limit: int) -> tuple[list[FailureReason], int]:
-        """The most frequent failure reasons of the stored streams, and the number of different ones."""
-        is_failure = f"reason IS NOT NULL AND reason NOT LIKE '{HARNESS_FAULT}%'"
+        """The most frequent failure reasons of the stored streams, and the number of different ones.
+
+        What a fault of the harness or a restart of the server broke is no failure.
+        """
+        no_failure = " AND ".join(f"reason NOT LIKE '{prefix}%'" for prefix in (HARNESS_FAULT, AT_RESTART))
+        is_failure = f"reason IS NOT NULL AND {no_failure}"
         grouped = (
             f"SELECT journey, step, reason, count(*) AS n FROM streams WHERE {is_failure} GROUP BY 1, 2, 3"  # noqa: S608 - our own text
         )

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from harness.reports.load_section import ledger_view
+from harness.results.breakage import breakages
 from harness.results.reader import Results
+from harness.results.records import StreamRecord
 from harness.results.restart_cost import RestartCost
 from harness.results.schema import ResultsError
 from harness.results.summary import summarize
@@ -82,3 +84,18 @@ def test_a_damaged_entry_is_refused(tmp_path: Path, restart: Any) -> None:
 
 def test_unknown_entries_of_a_later_version_are_left_out() -> None:
     assert RestartCost.in_manifest({"restart": {**COST.document(), "later": 1}}) == COST
+
+
+def test_what_a_restart_broke_is_not_what_broke(tmp_path: Path) -> None:
+    path = tmp_path / "results.sqlite"
+    with ResultsWriter(path) as writer:
+        given = {"journey": "fresh", "step": "run", "worker": "w", "intended_ns": 1, "outcome": "truncated"}
+        reasons = (
+            "at the restart: truncated: closed",
+            "truncated: closed",
+            "harness fault while reading it: x",
+        )
+        writer.add_streams([StreamRecord(**given, reason=reason) for reason in reasons])
+    with Results(path) as results:
+        assert [(row.reason, row.rows) for row in results.failure_reasons(9)[0]] == [("truncated: closed", 1)]
+        assert [broken.name for broken in breakages(results)] == ["truncated: closed"]

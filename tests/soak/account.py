@@ -26,7 +26,7 @@ from tests.mutants.kill_matrix import serving
 
 KINDS = ("started", "done", "error", "cancelled", "without end")
 _BEGINS_RUN = frozenset({"run", "original", "step"})
-_ENDS_WITHIN_S = 120.0
+_ENDS_WITHIN_S = 300.0  # with the report, on a busy machine
 
 
 @dataclass(frozen=True)

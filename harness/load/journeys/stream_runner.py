@@ -82,7 +82,7 @@ class StreamRunner:
         self._cpu_yield = cpu_yield or CpuYield()
         self._may_yield = True
         self._excuses = excuses
-        self._run_lengths = {} if run_lengths is None else run_lengths
+        self.run_lengths = {} if run_lengths is None else run_lengths
 
     def end(self) -> None:
         """The journey is over: nothing of it is sent any more."""
@@ -287,7 +287,7 @@ class StreamRunner:
 
     def random_event_index(self, action_name: str, *, seen: int = 0) -> int:
         """The index, from 1, of a random event after the first `seen` that is probably not the run's last."""
-        length = self._run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
+        length = self.run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
         return self.rng.randint(1, max(1, length - 1 - seen))
 
     def slow_pace(self, action_name: str) -> Pace:
@@ -297,7 +297,7 @@ class StreamRunner:
         including the terminal event, takes a quarter of the closing budget.
         """
         budgets = self.target.expectations.budgets
-        length = self._run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
+        length = self.run_lengths.get(action_name, _DEFAULT_RUN_EVENTS)
         reads = max(1.0, length * _EVENT_BYTES / SLOW_READ_BYTES)
         close_s = budgets.terminal_close_s / _BUFFERED_READS
         pause_s = min(_LONGEST_PAUSE_S, budgets.run_s / 4 / reads, close_s / 4)
@@ -307,7 +307,7 @@ class StreamRunner:
         """Remember how many events a run of the action has, and their times. parts: all streams of one run."""
         self.moments.record(action_name, parts[0])
         if parts[-1].ending is Ending.COMPLETE and parts[-1].outcome is not None:
-            self._run_lengths[action_name] = len({event for part in parts for event in part.sequence})
+            self.run_lengths[action_name] = len({event for part in parts for event in part.sequence})
 
 
 def _no_check(_: Exchange) -> list[Finding]:

@@ -50,7 +50,7 @@ def test_replay(tmp_path: Path) -> None:
 def test_resume(tmp_path: Path, last_event_id: bool) -> None:
     target = {"last_event_id": last_event_id, "resume_start": "replay"}
     with journey_rig(tmp_path, target=target, tokens=12, gap_s=0.01) as rig:
-        rig.runner._run_lengths["long"] = 13
+        rig.runner.run_lengths["long"] = 13
         lengths = Counter[int]()
         for _ in range(12):
             first, *middle, last = rig.go("resume")
@@ -61,7 +61,7 @@ def test_resume(tmp_path: Path, last_event_id: bool) -> None:
             assert set(middle) <= {("resumed", "abandoned", None)}
             lengths[1 + len(middle)] += 1
         assert set(lengths) == {1, 2, 3}, "one to three cuts"
-        assert rig.runner._run_lengths == {"long": 13}
+        assert rig.runner.run_lengths == {"long": 13}
         resumed = [stream.exchange for stream in rig.finalized if stream.step.name == "resumed"]
         assert len(resumed) == lengths.total() + lengths[2] + 2 * lengths[3]
         named = [
@@ -86,7 +86,7 @@ def test_a_tail_without_ids_is_cut_once(tmp_path: Path) -> None:
 
 def test_where_nothing_is_declared_some_runs_are_resumed_by_id(tmp_path: Path) -> None:
     with journey_rig(tmp_path, tokens=12, gap_s=0.01) as rig:
-        rig.runner._run_lengths["long"] = 13
+        rig.runner.run_lengths["long"] = 13
         by_id = [
             any(
                 stream.exchange and stream.exchange.request.header("last-event-id")
@@ -128,9 +128,9 @@ def test_a_wrong_reread_is_not_blamed_on_the_resumption(tmp_path: Path) -> None:
 
 def test_a_stream_that_ends_before_its_cut(tmp_path: Path) -> None:
     with journey_rig(tmp_path, target={"last_event_id": True}, tokens=0) as rig:
-        rig.runner._run_lengths["long"] = 1000
+        rig.runner.run_lengths["long"] = 1000
         assert rig.go("resume") == [("cut", "done", None), ("resumed", "done", None)]
-        assert rig.runner._run_lengths == {"long": 1}
+        assert rig.runner.run_lengths == {"long": 1}
 
 
 def test_a_resumption_that_ends_before_its_cut_is_the_last(
@@ -166,7 +166,7 @@ def test_a_run_that_fails_with_409_is_a_failed_run(tmp_path: Path, journey: str,
 
 def test_join(tmp_path: Path) -> None:
     with journey_rig(tmp_path, tokens=8, gap_s=0.01) as rig:
-        rig.runner._run_lengths["long"] = 9
+        rig.runner.run_lengths["long"] = 9
         seen = Counter[tuple[str, str, str | None]]()
         for _ in range(10):
             outcomes = rig.go("join")
@@ -195,7 +195,7 @@ def test_race(tmp_path: Path) -> None:
 
 def test_abandon(tmp_path: Path) -> None:
     with journey_rig(tmp_path, tokens=30, gap_s=0.01) as rig:
-        rig.runner._run_lengths["long"] = 5
+        rig.runner.run_lengths["long"] = 5
         for _ in range(6):
             assert rig.go("abandon") == [("abandoned", "abandoned", None)]
         ways = {

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from harness.config.settings import Settings
+from harness.contract.exchange import Exchange
 from harness.load.journeys.builtin import JOURNEYS, promised_weights
+from harness.load.journeys.cancel import _ended_itself
 from harness.profiles import library
 from harness.reference.settings import demo_config
+from tests.contract.exchanges import cancelled, reply, run, token, whole_run
 from tests.forked import embedded_server
 from tests.load.journeys.rig import JourneyRig
 
@@ -102,3 +105,21 @@ def test_only_an_api_with_a_request_that_cancels_has_the_journey() -> None:
     assert promised_weights({"cancel": 1}, own) == {"cancel": 1}
     by_disconnect = library.with_cancellation(library.load("workflow-actions"), {"disconnect": True}, "test")
     assert promised_weights({"cancel": 1, "fresh": 1}, by_disconnect) == {"cancel": 0, "fresh": 1}
+
+
+@pytest.mark.parametrize(
+    ("tokens", "answered_ms", "whole_events", "ended_itself"),
+    [(3, 25, 4, True), (3, 25, 5, False), (3, 25, None, False), (3, -300, 4, False)],
+    ids=["all events, and the end follows", "events are missing", "not known", "long after the answer"],
+)
+def test_a_run_may_have_ended_just_before_the_answer(
+    tokens: int, answered_ms: float, whole_events: int | None, ended_itself: bool
+) -> None:
+    finished = whole_run(tokens)  # its end arrives after 30 ms
+    answer = reply(202, sent_ms=answered_ms)
+    assert _ended_itself(finished, answer, whole_events) is ended_itself
+    assert not _ended_itself(cancelled_run(), answer, 2)
+
+
+def cancelled_run() -> Exchange:
+    return run(token(0), cancelled(1))

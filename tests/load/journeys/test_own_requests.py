@@ -24,7 +24,7 @@ def own_requests(tmp_path: Path, *faults: str, profile: str = PROFILE) -> Iterat
     path.write_text(profile)
     with serving(*faults) as url:
         rig = JourneyRig(Settings.model_validate(settings(url, str(path), demo_config(url))), None)
-        rig.runner._run_lengths["long"] = 21
+        rig.runner.run_lengths["long"] = 21
         yield rig
 
 
