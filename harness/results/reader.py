@@ -163,7 +163,7 @@ class Results:
     def failure_reasons(self, limit: int) -> tuple[list[FailureReason], int]:
         """The most frequent failure reasons of the stored streams, and the number of different ones.
 
-        What a fault of the harness or a restart of the server broke is no failure.
+        Streams that a fault of the harness or a restart of the server broke are left out.
         """
         no_failure = " AND ".join(f"reason NOT LIKE '{prefix}%'" for prefix in (HARNESS_FAULT, AT_RESTART))
         is_failure = f"reason IS NOT NULL AND {no_failure}"
