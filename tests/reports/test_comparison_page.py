@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -348,3 +349,35 @@ def test_invalid_arguments_give_one_error_message(tmp_path: Path, arguments: lis
     assert done.exit_code == 2
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_no_text_of_a_file_controls_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each place alone: the console that the verbs use would hide a place that escapes nothing."""
+    usual = _file(tmp_path / "usual", _check("ids.unique", "pass"), ttft_ms=100)
+    slow = _file(tmp_path / "slow", _check("ids.unique", "fail"), ttft_ms=150)
+    page = _compared(usual, slow)
+
+    def evil(place: str) -> str:
+        return f"{place}\x1b[31m\u202e"
+
+    change, comparison = page.changes[0], page.comparisons[0]
+    hostile = replace(
+        page,
+        tests=tuple(replace(test, name=evil("test")) for test in page.tests),
+        headline=replace(page.headline, notes=(evil("note"),)),
+        changes=(replace(change, id=evil("id"), results=((evil("verdict"), evil("cell")),) * 2),),
+        comparisons=(
+            replace(
+                comparison,
+                name=evil("name"),
+                sentence=evil("sentence"),
+                rows=tuple(replace(row, detail=evil("detail")) for row in comparison.rows),
+            ),
+        ),
+    )
+    print_comparison(hostile, Console(width=160, highlight=False))
+    output = capsys.readouterr().out
+    for place in ("test", "note", "id", "verdict", "cell", "name", "sentence", "detail"):
+        assert f"{place}\\x1b[31m\\u202e" in output, place
+    assert "\x1b" not in output
+    assert "\u202e" not in output
