@@ -6,6 +6,7 @@ import json
 import shlex
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from tests.forked_process import command_file
 from tests.integration.commands import demo_settings, harness
 from tests.ports import free_port
 
+BLOCK_S = 0.05
 TARGET, BASELINE = "http://127.0.0.1:1", "http://127.0.0.1:2"
 
 
@@ -43,12 +45,14 @@ class Servers:
         self.violating: tuple[int, ...] = ()
         self.code = 0
         self.problem = ""
+        self.now_s = 0.0
         self.order: list[str] = []
         self.loads: list[Any] = []
 
     def block(self, runner: Any, side: int, number: int, folder: Path) -> tuple[Path, int, str]:
         """As BlockRunner._run_block."""
         self.order.append(SIDES[side])
+        self.now_s += BLOCK_S
         if len(self.order) == self.interrupts_at:
             runner._children.interrupted = True
         self.loads.append(
@@ -90,8 +94,17 @@ class Servers:
 
 
 @pytest.fixture
-def servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Servers:
+def servers(servers_and_charts: Servers, monkeypatch: pytest.MonkeyPatch) -> Servers:
+    """Without the charts of the page, which take most of the time of a test."""
+    for name in ("_pair_charts", "_curves"):
+        monkeypatch.setattr(f"harness.reports.paired_page.{name}", lambda _: ())
+    return servers_and_charts
+
+
+@pytest.fixture
+def servers_and_charts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Servers:
     servers = Servers()
+    monkeypatch.setattr("harness.commands.ab_blocks.time", SimpleNamespace(monotonic=lambda: servers.now_s))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ab_module, "ensure_testable", lambda _: None)
 
@@ -119,7 +132,7 @@ def verdicts(record: dict[str, Any]) -> dict[str, str]:
     return {row["key"]: row["verdict"] for row in record["gate"]["comparisons"]}
 
 
-def test_equal_servers_pass_once_everything_is_decided(servers: Servers) -> None:
+def test_equal_servers_pass_once_everything_is_decided(servers_and_charts: Servers) -> None:
     output, record = run("--junit", "junit.xml", expected=0)
     assert set(verdicts(record).values()) == {"same"}
     assert (record["verdict"], record["ended_by"], record["exit_code"]) == ("passed", "decided", 0)
