@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks.target import compiler
-from tests.ci.test_action import QUICK_INSTALLATION, ROOT
+from tests.ci.test_action import QUICK_INSTALLATION, ROOT, shorten
 from tests.deploy.pod import BIN
 from tests.integration.commands import environment
 
@@ -89,6 +89,8 @@ class Image:
                 shutil.copytree(ROOT / source, place, ignore=shutil.ignore_patterns("__pycache__", "*.so"))
             else:
                 shutil.copy(ROOT / source, place)
+                if source.endswith(".lock"):
+                    shorten(self.folder / source)
 
 
 def included(path: str) -> bool:

@@ -83,11 +83,11 @@ def run_suite(name: str, folder: Path, certificate: Path, area: str = "") -> Run
     return _run(name, "conformance", ran, folder, outcome, problem)
 
 
-def run_load(name: str, folder: Path, certificate: Path) -> Run:
+def run_load(name: str, folder: Path, certificate: Path, duration_s: float = DURATION_S) -> Run:
     """A load on a server that is hostile to each twentieth request."""
     with (
         serving(name, every=EVERY, spared=1, certificate=certificate) as url,
-        _command(folder, url, "load") as ran,
+        _command(folder, url, "load", "--duration", f"{duration_s:g}s") as ran,
     ):
         pass
     outcome, problem = _load_outcome(folder, ran)
