@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 from harness.atomic_file import open_log
 from harness.errors import SettingsError
+from harness.transport.endpoint import Endpoint
 
 START_TIMEOUT_S = 60.0
 """How long a server may take until it accepts a connection."""
@@ -40,8 +40,11 @@ class ServerCommand:
             raise SettingsError(f"{option}: {command!r} is not a command line: {problem}") from None
         if not self._command:
             raise SettingsError(f"{option} is empty; give the command that starts the server")
-        url = urlsplit(base_url)
-        self._address = url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+        try:
+            endpoint = Endpoint.from_url(base_url)
+        except ValueError as problem:
+            raise SettingsError(str(problem)) from None
+        self._address = endpoint.host, endpoint.port
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -59,8 +62,8 @@ class ServerCommand:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
-            except OSError as problem:
-                reason = problem.strerror or problem
+            except (OSError, ValueError) as problem:  # ValueError: a NUL
+                reason = getattr(problem, "strerror", None) or problem
                 raise SettingsError(f"{self._option}: cannot run {self._command[0]!r}: {reason}") from None
         try:
             self._wait_until_it_listens(self._process)

@@ -128,3 +128,17 @@ def test_a_port_that_is_in_use_would_test_a_different_server(tmp_path: Path) -> 
         ):
             pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:99999", "http://h..h", "http://[::1", f"http://{'h' * 70}", "http://\u202eh"]
+)
+def test_an_address_that_names_no_server_is_one_sentence(tmp_path: Path, url: str) -> None:
+    with pytest.raises(SettingsError, match=r"is not a URL of the form http\[s\]://host"):
+        ServerCommand("--command-b", "true", url, tmp_path / "log")
+
+
+def test_a_command_that_no_process_can_get_is_one_sentence(tmp_path: Path) -> None:
+    server = ServerCommand("--command-b", "a\0b", f"http://127.0.0.1:{free_port()}", tmp_path / "log")
+    with pytest.raises(SettingsError, match="--command-b: cannot run"):
+        server.__enter__()
