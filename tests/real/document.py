@@ -16,7 +16,9 @@ _HEAD = """\
 
 `make real` installs each of these servers, starts it on loopback with a scripted model (no network, no costs), runs
 `harness check` with the profile of its API, and compares the result with the known findings below. It writes this page.
-The settings of each target are in `tests/real/targets/`, the servers' programs in `tests/real/servers/`.
+The settings of each target are in `tests/real/targets/`, the servers' programs in `tests/real/servers/`. `make test`
+runs the suite on pydantic-ai's AG-UI server too, which takes 6 s of CPU time. The others take 10 to 45 s, so they are
+tested here only. What is found *at times* depends on when things happen.
 
 *Apply* counts the requirements of the catalogue that mean something for the API and the parts of it that the server has
 (`tests/real/requirements_by_api.csv`: {marks}). *Decided* are those of them that got a verdict on the server: passed,
