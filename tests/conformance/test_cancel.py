@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 
 from harness.config.settings import Settings
-from harness.conformance.scenarios.cancel import cancels_without_effect, runs_cancelled_in_flight
+from harness.conformance.scenarios.cancel import (
+    _ended_by_itself,
+    cancels_without_effect,
+    runs_cancelled_in_flight,
+)
 from harness.contract.finding import Verdict
 from harness.contract.rules import cancel
 from harness.contract.rules.rule import Rule
 from harness.reference.settings import demo_config
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
+from tests.contract.exchanges import cancelled, done, reply, run, token
 from tests.profiles.resuming_server import PROFILE, serving, settings
 
 BY_REQUEST = '[cancel]\npath = "/agent/runs/${run_id}/cancel"\n'
@@ -93,3 +98,26 @@ def test_a_server_is_blamed_for_what_it_does_wrong_alone(
     }
     bad = {name: one.detail for name, one in found.items() if one.verdict is not PASS}
     assert set(bad) == wrong, bad
+
+
+def test_a_run_that_ends_by_itself_when_it_is_cancelled_is_not_judged() -> None:
+    """Its server may answer the request first, and then write the end of a run that was over before."""
+    whole = run(token(0), token(1), done(2), at=(0, 500, 1000))
+    shorter = run(token(0), done(1), at=(0, 950))
+    later = run(token(0), token(1), done(2), at=(0, 500, 1600))
+    at_once = run(token(0), done(1), at=(0, 300))
+    stopped = run(token(0), token(1), cancelled(2), at=(0, 500, 1000))
+    found = {
+        name: _ended_by_itself(([reader], reply(202, b"{}", sent_ms=answered_ms), None, None), whole)
+        for name, (reader, answered_ms) in {
+            "as long as usual": (whole, 990.0),
+            "after nine tenths of the time": (shorter, 940.0),
+            "long after the answer": (later, 990.0),
+            "done at once, as an answer": (at_once, 290.0),
+            "cancelled": (stopped, 990.0),
+        }.items()
+    }
+    assert [name for name, is_so in found.items() if is_so] == [
+        "as long as usual",
+        "after nine tenths of the time",
+    ]
