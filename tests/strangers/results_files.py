@@ -8,8 +8,10 @@ import sqlite3
 import struct
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from harness.contract.evidence.document import document
@@ -32,6 +34,19 @@ Make = Callable[[Path], object]
 
 def sound(path: Path) -> Path:
     """A small results file that every verb accepts; with one row or more in every table."""
+    path.write_bytes(_sound())
+    return path
+
+
+@cache
+def _sound() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "sound.sqlite")
+        _write_sound(path)
+        return path.read_bytes()
+
+
+def _write_sound(path: Path) -> None:
     run = whole_run()
     stored = document(run, base_url="http://h")
     with ResultsWriter(path) as writer:
@@ -81,7 +96,14 @@ def sound(path: Path) -> Path:
             test="test_one", requirement="terminal.exactly-one", verdict="pass", detail="", evidence=evidence
         )
         writer.add_rule_results([result])
-    return path
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database in autocommit mode, without waiting for the disk at each statement."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute("PRAGMA synchronous = OFF")
+        yield database
 
 
 def sql(*statements: str, **values: Any) -> Make:
@@ -89,13 +111,13 @@ def sql(*statements: str, **values: Any) -> Make:
 
     def make(path: Path) -> None:
         sound(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        with _open(path) as database:
             schema = database.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'").fetchall()
             _write_schema(database, [(name, _loose(text)) for name, text in schema])
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        with _open(path) as database:
             for statement in statements:
                 database.execute(statement, values if ":" in statement else {})
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        with _open(path) as database:
             _write_schema(database, schema)
 
     return make
@@ -117,7 +139,7 @@ def schema(*statements: str) -> Make:
 
     def make(path: Path) -> None:
         sound(path)
-        with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        with _open(path) as database:
             for statement in statements:
                 database.execute(statement)
 
@@ -151,6 +173,7 @@ def _endless(columns: str) -> str:
     return f"WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT {columns} FROM n"
 
 
+@cache
 def _columns(table: str) -> list[str]:
     with closing(sqlite3.connect(":memory:")) as database:
         database.executescript(TABLES)
