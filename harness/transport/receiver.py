@@ -197,13 +197,10 @@ class Receiver:
         try:
             if self._tls is not None or not data:
                 self._take(arrival_ns, lag_ns, data)
-            elif (
-                self.on_events is not None
-                or self.cut is not None
-                or arrival_ns < self._last_arrival_ns
-                or not self.response.take_chunk(arrival_ns, lag_ns, data)
-            ):
+            elif self.on_events is not None or self.cut is not None or arrival_ns < self._last_arrival_ns:
                 self._decode(arrival_ns, lag_ns, data)
+            elif not self.response.take_chunk(arrival_ns, lag_ns, data):
+                self._decode(arrival_ns, lag_ns, data, may_be_token=False)
             else:  # one event, which its last byte completed, and which ends nothing
                 self._last_arrival_ns = self._last_read_ns = arrival_ns
                 if self.response.limit is not None:
@@ -279,16 +276,16 @@ class Receiver:
         if self.ending is None and closed:
             self._on_closed()
 
-    def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes) -> None:
+    def _decode(self, arrival_ns: int, lag_ns: int | None, data: bytes, *, may_be_token: bool = True) -> None:
         if arrival_ns < self._last_arrival_ns:  # bytes arrive in order; the clocks were read again
             lag_ns = None if lag_ns is None else max(0, lag_ns - (self._last_arrival_ns - arrival_ns))
             arrival_ns = self._last_arrival_ns
         response = self.response
-        completed = int(
-            response.take_chunk(arrival_ns, lag_ns, data)
-        )  # one event, which its last byte completed
-        if not completed:
-            completed = response.feed(arrival_ns, lag_ns, data, self._error_ns(arrival_ns, lag_ns, len(data)))
+        if may_be_token and response.take_chunk(arrival_ns, lag_ns, data):
+            completed = 1  # event, which its last byte completed
+        else:
+            error_ns = self._error_ns(arrival_ns, lag_ns, len(data))
+            completed = response.feed_further(arrival_ns, lag_ns, data, error_ns)
         self._last_arrival_ns = self._last_read_ns = arrival_ns
         if completed:
             if self.on_events is not None:

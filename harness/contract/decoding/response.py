@@ -202,10 +202,14 @@ class Response:
 
     def feed(self, arrival_ns: int, lag_ns: int | None, data: bytes, error_ns: int = 0) -> int:
         """Record and decode one read (see Read); returns the number of events it completed."""
-        if self.malformed is not None or self.limit is not None:
-            return 0
         if not error_ns and self.take_chunk(arrival_ns, lag_ns, data):
             return 1
+        return self.feed_further(arrival_ns, lag_ns, data, error_ns)
+
+    def feed_further(self, arrival_ns: int, lag_ns: int | None, data: bytes, error_ns: int = 0) -> int:
+        """The same for a read of which `take_chunk` was false."""
+        if self.malformed is not None or self.limit is not None:
+            return 0
         decoder = self._decoder
         events = decoder.events
         try:
