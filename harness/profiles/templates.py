@@ -47,7 +47,7 @@ def fill(template: Any, values: Mapping[str, Any]) -> Any:
         if alone is not None:
             return _value(alone[1], values)
         return PLACEHOLDER.sub(lambda match: str(_value(match[1], values)), template)
-    if isinstance(template, Mapping):
+    if isinstance(template, dict | Mapping):
         return {fill(name, values): fill(value, values) for name, value in template.items()}
     if isinstance(template, list | tuple):
         return [fill(value, values) for value in template]

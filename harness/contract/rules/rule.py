@@ -128,7 +128,9 @@ class Rule:
 
     def __call__(self, *evidence: Any, expect: Expectations = _DEFAULT) -> Finding:
         if self.requirement.promise:
-            first = next(_exchanges(evidence), None)
+            first: Exchange | None = evidence[0] if evidence and type(evidence[0]) is Exchange else None
+            if first is None:
+                first = next(_exchanges(evidence), None)
             reason = self.requirement.not_promised(first.profile) if first is not None else None
             if reason is not None:
                 return Finding(self.requirement.id, Verdict.NOT_APPLICABLE, reason)
@@ -175,7 +177,7 @@ def _exchanges(evidence: Any) -> Iterator[Exchange]:
     """Every Exchange in a rule's evidence."""
     if isinstance(evidence, Exchange):
         yield evidence
-    elif isinstance(evidence, Mapping):
+    elif isinstance(evidence, dict | Mapping):
         yield from _exchanges(list(evidence.values()))
     elif isinstance(evidence, list | tuple):
         for member in evidence:
