@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import event, example, given, settings
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from harness.contract.decoding.fast_decoder import FastDecoder
 from harness.contract.decoding.frame_template import FastPathError
 from harness.contract.decoding.full_decoder import FullDecoder
+from harness.contract.decoding.line_checks import ids_increase
 from harness.contract.decoding.memory import MemoryBudget
 from harness.contract.decoding.response import Response, ResponseSummary
 from harness.contract.exchange import Ending, Exchange
@@ -339,3 +341,18 @@ def test_a_load_judges_a_regular_stream_without_its_frames(monkeypatch: pytest.M
     monkeypatch.setattr(Response, "decode_in_full", lambda _: pytest.fail("decoded in full"))
     findings = [rule(run, expect=Expectations()) for rule in rules_for(run)] + check_delivery(run)
     assert {finding.verdict for finding in findings} == {Verdict.PASS}
+
+
+_NUMBERS = st.integers(0, 12) | st.sampled_from([99, 100, 999, 1000, 10**12, 10**18])
+
+
+@given(st.lists(st.tuples(_NUMBERS, _NUMBERS), min_size=1, max_size=30), st.booleans())
+@example([(1, 23), (12, 3)], True)  # of one width, with the dash elsewhere
+@example([(12, 3), (1, 23)], True)
+@example([(1, 9), (1, 10)], True)
+def test_ids_are_compared_as_pairs_of_numbers(ids: list[tuple[int, int]], ordered: bool) -> None:
+    ids = sorted(set(ids)) if ordered else ids
+    lines = [b"id: %d-%d" % one for one in ids]
+    increase = all(before < after for before, after in pairwise(ids))
+    assert ids_increase(lines, b"id: ", formed=True) is increase
+    assert ids_increase(lines, b"id: ") is increase
