@@ -316,7 +316,7 @@ def test_waiting_for_events_that_never_come() -> None:
 
 
 def test_an_exception_of_the_harness_is_raised_by_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("decoder")
 
     monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)

@@ -188,7 +188,7 @@ def test_if_one_check_fails_the_findings_of_the_others_do_not_count(tmp_path: Pa
 def test_streams_whose_comparison_fails_are_not_checked_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("harness.load.journeys.builtin.canonical_stream", broken)
@@ -213,7 +213,7 @@ def test_a_stream_whose_measuring_fails_is_counted_once(
 def test_a_stream_whose_client_fails_is_neither_a_success_nor_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopping: bool
 ) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("x")
 
     monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)
@@ -232,7 +232,7 @@ def test_a_client_error_is_reported_even_if_its_user_was_stopped_first(
         until_ended(live)  # the hub has kept the error, and the greenlet is stopped before it goes on
         raise gevent.GreenletExit
 
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("harness.transport.receiver.Receiver._decode", broken)
