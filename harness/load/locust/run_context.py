@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
-from locust.env import Environment
 
 from harness.config.settings import Settings
 from harness.config.target import Target
@@ -28,6 +27,9 @@ from harness.load.stats.process_monitor import ProcessMonitor
 from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.trace_sampler import TraceSampler
 from harness.transport.gevent_client import GeventClient
+
+if TYPE_CHECKING:
+    from locust.env import Environment  # which patches the interpreter
 
 _LOCUST_ROWS = (("ttft_ms", "TTFT"), ("duration_ms", "run duration"), ("resume_ms", "resume"))
 
