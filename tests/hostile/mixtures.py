@@ -43,34 +43,34 @@ for _name, _block in {
     "half a frame": b"id: 1717000000009-0\n",
 }.items():
 
-    @group.does(f"a token, then {_name} without end", LIMIT, detail="lines")
+    @group.does(f"a token, then {_name} without end", LIMIT, TIMED_OUT)
     def _(block: bytes = _block) -> Iterator[Piece]:
         crlf = b"\r" in block
         yield CLOSED + (token(0).replace(b"\n", b"\r\n") if crlf else token(0))
         yield from for_ever(block)
 
 
-@group.does("1,000 comments before each token", LIMIT)
+@group.does("1,000 comments before each token", LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for number in itertools.count():
         yield b":\n\n" * 1000 + token(number)
 
 
-@group.does("200,000 comments, and a sound run", COMPLETE, LIMIT)
+@group.does("200,000 comments, and a sound run", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     yield from times(b":\n\n", 200_000)
     yield _RUN
 
 
-@group.does("a sound run, and comments without end", LIMIT, detail="lines")
+@group.does("a sound run, and comments without end", LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED + _RUN
     yield from for_ever(b": done\n\n")
 
 
-@group.does("40,000 empty lines of data in each token", LIMIT)
+@group.does("40,000 empty lines of data in each token", LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for number in itertools.count():
@@ -78,7 +78,7 @@ def _() -> Iterator[Piece]:
         yield event(number, value)
 
 
-@group.does("10,000 more members in each token", COMPLETE, LIMIT)
+@group.does("10,000 more members in each token", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     members = b",".join(b'"k%d":%d' % (number, number) for number in range(10_000))
     yield CLOSED
@@ -87,7 +87,7 @@ def _() -> Iterator[Piece]:
     yield done(300)
 
 
-@group.does("tokens whose keys change their order each time", LIMIT)
+@group.does("tokens whose keys change their order each time", LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     order = random.Random(1)
     yield CLOSED
@@ -100,7 +100,7 @@ def _() -> Iterator[Piece]:
         yield block
 
 
-@group.does("a comment inside of every frame", LIMIT)
+@group.does("a comment inside of every frame", LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for start in itertools.count(0, 1000):
@@ -108,7 +108,7 @@ def _() -> Iterator[Piece]:
         yield b"".join(token(number).replace(b"\ndata", b"\n: x\ndata") for number in numbers)
 
 
-@group.does("20,000 tokens of noise, others in each answer", COMPLETE, LIMIT)
+@group.does("20,000 tokens of noise, others in each answer", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for start in range(0, 20_000, 500):
@@ -116,25 +116,25 @@ def _() -> Iterator[Piece]:
     yield done(20_000)
 
 
-@group.does("4,000 events, in another order in each answer", COMPLETE, LIMIT)
+@group.does("4,000 events, in another order in each answer", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     numbers = list(range(4000))
     random.SystemRandom().shuffle(numbers)
     yield CLOSED + b"".join(token(number, f"word {number} ") for number in numbers) + done(4000)
 
 
-@group.does("4,000 events, from another one on in each answer", COMPLETE, LIMIT)
+@group.does("4,000 events, from another one on in each answer", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     first = int.from_bytes(os.urandom(2)) % 4000
     yield CLOSED + b"".join(token(number % 4000) for number in range(first, first + 4000)) + done(4000)
 
 
-@group.does("4,000 equal events", COMPLETE, LIMIT)
+@group.does("4,000 equal events", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED + b'data: {"type":"token","content":"a"}\n\n' * 4000 + done(1)
 
 
-@group.does("another id of the run in each event", COMPLETE, LIMIT)
+@group.does("another id of the run in each event", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield CLOSED
     for number in range(8000):
@@ -173,7 +173,7 @@ def _() -> Iterator[Piece]:
     yield head("409 Conflict", f"Content-Length: {len(body)}", media="application/json") + body
 
 
-@group.does("30 MB of blanks in a 409", COMPLETE, LIMIT)
+@group.does("30 MB of blanks in a 409", COMPLETE, LIMIT, TIMED_OUT)
 def _() -> Iterator[Piece]:
     yield head("409 Conflict", "Content-Length: 30000000", media="application/json")
     yield from times(b" " * 1000, 30_000)
