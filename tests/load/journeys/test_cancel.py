@@ -123,3 +123,15 @@ def test_a_run_may_have_ended_just_before_the_answer(
 
 def cancelled_run() -> Exchange:
     return run(token(0), cancelled(1))
+
+
+def test_a_run_whose_id_is_never_known_is_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its server is at fault, and other rules say so; nothing of the harness has failed."""
+
+    def unknown(*_: object) -> None:
+        raise LookupError("no id")
+
+    with embedded_server() as base_url:
+        rig = rig_for(base_url, second_reader=False)
+        monkeypatch.setattr(rig.runner.target, "cancel", unknown)
+        assert rig.go("cancel") == [("run", "done", None)]
