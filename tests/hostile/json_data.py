@@ -20,8 +20,8 @@ group.sends("100,000 levels of objects", _with(b'{"a":' * 100_000 + b"1" + b"}" 
 group.sends("100,000 brackets that stay open", _with(b"[" * 100_000), COMPLETE, LIMIT)
 group.sends("a number of a million digits", _with(b"1" * 1_000_000), COMPLETE)
 group.sends("10,000 numbers of 4,000 digits", _with(b"[" + b",".join([b"7" * 400] * 10_000) + b"]"), COMPLETE)
-group.sends("a million empty arrays", _with(b"[" + b",".join([b"[]"] * 1_000_000) + b"]"), LIMIT, COMPLETE)
-group.sends("two million empty objects", _with(b"[" + b",".join([b"{}"] * 2_000_000) + b"]"), LIMIT)
+group.sends("a million empty arrays", _with(b"[" + b"[]" + b",[]" * 999_999 + b"]"), LIMIT, COMPLETE)
+group.sends("two million empty objects", _with(b"[" + b"{}" + b",{}" * 1_999_999 + b"]"), LIMIT)
 group.sends("100,000 names", _with(b"{" + b",".join(b'"n%d":1' % n for n in range(100_000)) + b"}"), COMPLETE)
 group.sends("one name 100,000 times", _with(b"{" + b",".join([b'"n":1'] * 100_000) + b"}"), COMPLETE)
 group.sends(

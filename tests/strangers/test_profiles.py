@@ -42,7 +42,7 @@ def sound_with(old: str, new: str) -> str:
 
 
 def names(count: int, form: str = '"n{0}"') -> str:
-    return ",".join(form.format(number) for number in range(count))
+    return ",".join(map(form.format, range(count)))
 
 
 PAIR = '["a{0}", "b", ""]'
