@@ -70,10 +70,8 @@ class Measured:
     where: str
 
     def write(self, path: Path) -> None:
-        document = {
-            "where": self.where,
-            "objectives": self.objectives,
-            "rounds": [
+        lines = ",\n".join(
+            json.dumps(
                 {
                     name: {
                         "problem": block.problem,
@@ -81,10 +79,11 @@ class Measured:
                     }
                     for name, block in of_round.items()
                 }
-                for of_round in self.rounds
-            ],
-        }
-        path.write_text(f"{json.dumps(document, indent=1)}\n")
+            )
+            for of_round in self.rounds
+        )
+        head = json.dumps({"where": self.where, "objectives": self.objectives})
+        path.write_text(f'{head[:-1]}, "rounds": [\n{lines}\n]}}\n')
 
     @classmethod
     def read(cls, path: Path) -> Measured:
