@@ -384,3 +384,34 @@ def test_the_search_for_plain_http_ends(monkeypatch: pytest.MonkeyPatch) -> None
             return await asyncio.wait_for(_speaks_plain_http(silent), 20)
 
     assert not asyncio.run(job())
+
+
+TOKEN = "s3cret-value-that-is-long"
+
+
+def said_about(response: bytes, **values: str) -> str:
+    """What the preflight says about an answer, to a target with that token."""
+
+    async def job() -> None:
+        async with listening(sending(response)) as server:
+            settings = target(server.port).settings.model_dump() | {"token": TOKEN, **values}
+            await preflight(Target(Settings.model_validate({"target": settings})))
+
+    with pytest.raises(PreflightError) as caught:
+        bounded(job())
+    return str(caught.value)
+
+
+def test_a_token_is_masked_before_what_a_server_says_is_cut() -> None:
+    """Half of it would not be recognized."""
+    for length in range(60, 100, 4):
+        location = f"https://x.test/{'a' * length}{TOKEN}"
+        said = said_about(head(308, {"Location": location, "Content-Length": "0"}))
+        assert "redirects" in said
+        assert "s3cret" not in said
+
+
+def test_a_token_in_the_settings_is_masked_too() -> None:
+    said = said_about(answer(401), organization_id=TOKEN)
+    assert "rejected the token for organization" in said
+    assert TOKEN not in said

@@ -23,6 +23,14 @@ def test_secrets_are_masked() -> None:
     assert "$HARNESS_TARGET__TOKEN" in text
 
 
+def test_a_secret_in_a_note_is_masked() -> None:
+    one = exchange((30, HEAD + TOKEN + DONE + END))
+    (shown,) = excerpts([Location(one, one.frames[0], "it repeats s3cret")], URL, ("s3cret",))
+    (pointed,) = shown["pointed_at"]
+    assert pointed["note"].startswith("it repeats ")
+    assert "s3cret" not in pointed["note"]
+
+
 def test_it_is_bounded() -> None:
     reads = [(30.0 + place, TOKEN) for place in range(10_000)]
     (shown,) = excerpts(
