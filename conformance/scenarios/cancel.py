@@ -45,7 +45,7 @@ async def runs_cancelled_in_flight(context: ScenarioContext) -> list[Cancelled]:
 async def _cancelled_in_time(
     context: ScenarioContext, moment: RunMoment, whole: Exchange
 ) -> Cancelled | None:
-    """A run that is cancelled at a moment; None if it always ended by itself at about that time.
+    """A run that is cancelled at a moment; None if it always ended on its own at about that time.
 
     A server may answer the request first, and then write the end of a run that was over before. On a busy machine the
     request comes late. Then the situation is set up again.

@@ -444,13 +444,5 @@ class Receiver:
             end_arrival_ns=self._end_arrival_ns,
         )
         response = self.response
-        return Exchange(
-            self._label,
-            self.request,
-            timing,
-            response.log,
-            self.ending,
-            self._ending_detail,
-            response,
-            profile=response.profile,
-        )
+        noted = (timing, response.log, self.ending, self._ending_detail, response)
+        return Exchange(self._label, self.request, *noted, profile=response.profile)

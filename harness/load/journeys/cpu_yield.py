@@ -19,7 +19,7 @@ _RECENT_POLL_S = 0.002
 class CpuYield:
     """Gives CPU slices to the greenlets of one process, first come, first served.
 
-    longest_slice_s: work goes on for so long before it yields.
+    longest_slice_s: how long work runs before it yields.
     """
 
     def __init__(self, *, longest_slice_s: float = _LONGEST_SLICE_S) -> None:
