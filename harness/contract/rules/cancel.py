@@ -98,10 +98,12 @@ def accepted(cancels: Sequence[Cancelled]) -> RuleResult:
 
     def decide(cancelled: Cancelled) -> list[RuleResult]:
         _, answer, _, _ = cancelled
+        if problem := _too_late(cancelled):
+            return [problem]
         if answer.status is not None and 200 <= answer.status < 300:
             return [passed("accepted")]
         what = f"the request to cancel a run in flight got {answer.describe()}"
-        return [_too_late(cancelled) or failed(what, Location(answer))]
+        return [failed(what, Location(answer))]
 
     return _each(cancels, decide, f"{counted(len(cancels), 'request')} to cancel a run in flight accepted")
 

@@ -72,6 +72,7 @@ CASES: list[Case] = [
         is_=FAIL,
         says="got no response",
     ),
+    case(cancel.accepted, of(FINISHED), is_=INCONCLUSIVE, says="ended before it could"),
     case(cancel.accepted, of(FINISHED, answer=LATE_ANSWER), is_=INCONCLUSIVE, says="ended before it could"),
     case(
         cancel.accepted,
