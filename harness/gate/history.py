@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ _MOST_BYTES = 8 * 1024 * 1024
 _COMMIT = re.compile(r"[\x21-\x7e]{1,100}")
 _NAME = re.compile(r"(?:[A-Za-z0-9_-]{1,60}\.)?[a-z0-9_]+")  # of an objective, with its journey
 _TEXT_CHARS = 200
+MOST_METRICS = 64
+"""Of one entry; those that a gate usually compares come first. A trend takes time for each of them."""
 _MOST_VALUE = 1e15  # of a metric: milliseconds or a share
 
 
@@ -66,7 +69,8 @@ def entry_of(results: Results, commit: str = "") -> HistoryEntry:
     """What a history keeps of a test. Raises ResultsError."""
     objectives = {key: Objective(key, 0.0) for key in (*USUALLY_COMPARED, *MORE_KEYS)}
     objectives |= {one.name: one for one in recorded_objectives(results) if one.key != "violations"}
-    objectives = {name: one for name, one in objectives.items() if _NAME.fullmatch(name)}
+    named = ((name, one) for name, one in objectives.items() if _NAME.fullmatch(name))
+    objectives = dict(islice(named, MOST_METRICS))
     values = {}
     for name, objective in objectives.items():
         value = objective.value(results)
@@ -164,7 +168,7 @@ def _entry(plain: Mapping[str, Any]) -> HistoryEntry:
     values = {}
     if not isinstance(plain["values"], dict):
         raise TypeError("its values have no names")
-    for name, of_name in plain["values"].items():
+    for name, of_name in islice(plain["values"].items(), MOST_METRICS):
         if name.rpartition(".")[2] not in KEYS or not _NAME.fullmatch(name):
             raise ValueError(f"unknown metric {name!r:.60}")
         values[name] = RecordedValue(**{key: _number(of_name.get(key)) for key in ("value", "low", "high")})

@@ -52,6 +52,16 @@ def test_what_it_writes_it_can_read(tmp_path: Path) -> None:
     assert "my journey.ttft_p90_ms" not in entry.values
 
 
+def test_an_entry_has_at_most_so_many_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = json.dumps({f"j{number}.ttft_p50_ms": {"value": 1} for number in range(3)})
+    (tmp_path / HISTORY_FILE).write_text(_with_values(values))
+    monkeypatch.setattr(history, "MOST_METRICS", 1)
+    (entry,) = read_history(tmp_path)
+    assert list(entry.values) == ["j0.ttft_p50_ms"]
+    with Results(recorded(tmp_path / "other" / "r.sqlite")) as results:
+        assert list(entry_of(results).values) == ["ttft_p50_ms"]
+
+
 def test_it_remembers_what_the_folder_no_longer_keeps(tmp_path: Path) -> None:
     folder = tmp_path / "main"
     for day in range(1, 6):
