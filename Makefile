@@ -63,7 +63,8 @@ ALONE := $(BIN)/python -m pytest -m "not benchmarks and not hostile" --last-fail
 
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
-test: $(VENV)/.dev browser
+test:
+	$(MAKE) --no-print-directory -j 2 $(VENV)/.dev browser
 	$(MAKE) --no-print-directory -j 2 --output-sync lint bytecode
 	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks and not hostile" || $(ALONE)
 	$(GUARD)
