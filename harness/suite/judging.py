@@ -6,13 +6,18 @@ import signal
 import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import pytest
 
 from harness.suite.selection import requirement_of
 from harness.suite.time_limit import TimeLimit
 
-_AGAIN_S = 1.0  # an exception is lost in a destructor
+_AGAIN_S = 1.0  # an exception may have been lost
+_SOON_S = 0.01
+_DESTRUCTORS = frozenset(
+    {"__del__", "_drop"}
+)  # and what a weak reference calls: an exception is lost there, and shown
 
 
 class JudgingLimit:
@@ -42,10 +47,12 @@ def ends_in_time(limit: TimeLimit) -> Iterator[None]:
         return
     inside = True
 
-    def at_limit(*_: object) -> None:
+    def at_limit(_: int, frame: FrameType | None) -> None:
         if not inside:
             return
         left_s = limit.left_to_judge_s()  # the target may have put requests off since
+        if not left_s and _is_in_destructor(frame):
+            left_s = _SOON_S
         signal.setitimer(signal.ITIMER_REAL, left_s or _AGAIN_S)
         if not left_s:
             raise limit.undecided()
@@ -58,3 +65,11 @@ def ends_in_time(limit: TimeLimit) -> Iterator[None]:
         inside = False
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _is_in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name in _DESTRUCTORS:
+            return True
+        frame = frame.f_back
+    return False

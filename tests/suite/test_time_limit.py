@@ -130,6 +130,27 @@ def test_a_destructor_that_swallows_the_end_is_interrupted_again(monkeypatch: py
     assert swallowed
 
 
+def test_a_destructor_is_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would print the exception, and go on."""
+    left_s = [1000.0]
+    finished = []
+    monkeypatch.setattr(TimeLimit, "left_to_judge_s", lambda _: left_s[0])
+
+    class Dropped:
+        def __del__(self) -> None:
+            left_s[0] = 0.0
+            signal.raise_signal(signal.SIGALRM)
+            finished.append(True)
+
+    def judge() -> None:
+        Dropped()
+        for_ever()
+
+    with pytest.raises(Undecided), ends_in_time(spent()):
+        judge()
+    assert finished
+
+
 def test_another_plugins_timer_is_left_alone() -> None:
     signal.setitimer(signal.ITIMER_REAL, 1000)
     try:
