@@ -23,7 +23,7 @@ _INPUT = {
 
 
 #: Workflow actions never repeat the text, report no usage, open nothing, and name the run in one event.
-_CANCEL = {name for name in CATALOGUE if name.startswith("cancel.")}
+_CANCEL = {name for name in CATALOGUE if name.startswith("cancel.")} | {"replica.cancel"}
 _OF_OTHERS = _CANCEL | {"events.whole-text", "events.usage", "events.pairs", "events.first", "run-id.single"}
 
 
