@@ -15,9 +15,8 @@ from harness.suite.time_limit import TimeLimit
 
 _AGAIN_S = 1.0  # an exception may have been lost
 _SOON_S = 0.01
-_DESTRUCTORS = frozenset(
-    {"__del__", "_drop"}
-)  # and what a weak reference calls: an exception is lost there, and shown
+# And what weak references call (ours, and those of the library): an exception is printed there, and lost.
+_DESTRUCTORS = frozenset({"__del__", "_drop", "remove", "_remove"})
 
 
 class JudgingLimit:
