@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page, Route
 
 
+#: How long the browser waits for an event, in ms. Beside other tests, each may take long.
+PATIENCE_MS = 120_000
+
+
 class BrowserPage:
     """Opens files, each in a context of its own.
 
@@ -39,6 +43,7 @@ class BrowserPage:
                 self.refused.append(route.request.url)
                 route.abort()
 
+        tab.set_default_timeout(PATIENCE_MS)
         tab.route("**/*", judge)
         page = tab.new_page()
         page.on("console", lambda message: self._heard(message.type, message.text))

@@ -19,6 +19,8 @@ from tests.load.run_server import run_server
 from tests.load.web.web_page import harness_load_web, served
 from tests.ports import free_port
 
+from .conftest import PATIENCE_MS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
@@ -45,7 +47,7 @@ ATTACK = """async ([url, mine]) => {
     const node = document.createElement(tag);
     node.onload = () => resolve("loaded"); node.onerror = () => resolve("refused");
     node[attribute] = url + path; document.body.append(node);
-    setTimeout(() => resolve("nothing"), 3000);
+    setTimeout(() => resolve("nothing"), 60_000);
   });
   got.script = await load("script", "src", "/harness/live.json");
   got.image = await load("img", "src", "/assets/favicon-light.png");
@@ -83,6 +85,7 @@ def test_a_foreign_page_reads_nothing_and_starts_nothing(tmp_path: Path, browser
         foreign_site() as foreign,
     ):
         context = browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
         for origin in (foreign, foreign.replace("127.0.0.1", "localhost")):
             tab = context.new_page()
             tab.goto(origin)
@@ -119,6 +122,7 @@ def test_a_name_that_points_to_this_machine_is_refused(tmp_path: Path, browser: 
     )
     with run_server() as server, served(tmp_path, server.base_url, "local") as page:
         tab = rebinding.new_page()
+        tab.set_default_timeout(PATIENCE_MS)
         response = tab.goto(page.url.replace("127.0.0.1", "rebound.example"))
         assert response is not None
         assert response.status == 403
@@ -137,6 +141,7 @@ def test_the_login_in_a_browser(tmp_path: Path, browser: Browser, monkeypatch: p
         harness_load_web(tmp_path, server.base_url, port, "--web-login") as url,
     ):
         context = browser.new_context()
+        context.set_default_timeout(PATIENCE_MS)
         tab = context.new_page()
         complaints: list[str] = []
         tab.on("console", lambda message: complaints.append(message.text))
@@ -153,7 +158,7 @@ def test_the_login_in_a_browser(tmp_path: Path, browser: Browser, monkeypatch: p
         tab.get_by_role("button", name="Start").click()
         wait_for(lambda: server.stats.counts["requests"] > 20)
         tab.get_by_role("button", name="Stop").click()
-        tab.get_by_role("button", name="New").wait_for(timeout=60_000)
+        tab.get_by_role("button", name="New").wait_for()
         charts = context.new_page()
         charts.goto(f"{url}/harness/charts")
         charts.get_by_text("The ledger adds up.").wait_for()

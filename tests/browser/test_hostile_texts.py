@@ -15,6 +15,8 @@ from tests.load.web.hostile import SCRIPTS, hostile_server
 from tests.load.web.web_page import served
 from tests.reports import samples
 
+from .conftest import PATIENCE_MS
+
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Page
 
@@ -36,6 +38,7 @@ class Watched:
     def __init__(self, page: Page) -> None:
         self.page = page
         self.complaints: list[str] = []
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
@@ -97,7 +100,7 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
             locust.page.get_by_role("button", name="Start").click()
             wait_for(lambda: server.stats.counts["requests"] > 3 * len(SCRIPTS))
             with opened(browser, f"{page.url}/harness/charts") as charts:
-                charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for(timeout=120_000)
+                charts.page.locator("#journeys tbody tr").nth(len(SCRIPTS)).wait_for()
                 shown = charts.page.locator("#journeys tbody th").all_inner_texts()
                 assert sum("window.ran" in name for name in shown) >= len(SCRIPTS) - 1
                 charts.check()
@@ -115,7 +118,9 @@ def test_no_text_runs_a_script(tmp_path: Path, browser: Browser) -> None:
                     "document.querySelectorAll('details').forEach(details => details.open = true)"
                 )
                 # Asked again and again: a tab in the background may wait for its next frame for ever.
-                wait_for(lambda page=report.page: page.get_by_text("window.ran").count() > 0)
+                wait_for(
+                    lambda page=report.page: page.get_by_text("window.ran").count() > 0, PATIENCE_MS / 1000
+                )
                 hover_charts(report.page)
                 report.check()
         downloads(browser, page.url, tmp_path)
@@ -146,13 +151,14 @@ def look_at_tabs(locust: Watched) -> None:
 def downloads(browser: Browser, url: str, where: Path) -> None:
     """Each has a plain name, and a page that was downloaded runs nothing from disk either."""
     tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE_MS)
     tab.goto(f"{url}/harness/charts")
     paths: tuple[Any, ...] = (
         *("/stats/report?download=1", "/harness/locust-report?download=1"),
         *("/stats/requests/csv", "/stats/failures/csv", "/exceptions/csv"),
     )
     for path in paths:
-        with tab.expect_download(timeout=100_000) as downloading:
+        with tab.expect_download() as downloading:
             tab.evaluate("path => { const a = document.createElement('a'); a.href = path; a.click(); }", path)
         name = downloading.value.suggested_filename
         assert set(name) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"), name

@@ -18,6 +18,7 @@ from tests.load.run_server import run_server
 from tests.load.web.web_page import MODES, Mode, Served, served
 
 from .axe import axe_violations
+from .conftest import PATIENCE_MS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route
@@ -49,6 +50,7 @@ IS_AT = (
 def visit(browser: Browser, served_page: Served, **options: Any) -> Iterator[BrowserContext]:
     """Tabs that may ask nobody but that page, and must have nothing to complain of."""
     context = browser.new_context(viewport={"width": 1280, "height": 900}, color_scheme="dark", **options)
+    context.set_default_timeout(PATIENCE_MS)
     complaints: list[str] = []
     refused: list[str] = []
 
@@ -77,7 +79,7 @@ def visit(browser: Browser, served_page: Served, **options: Any) -> Iterator[Bro
 
 def until(tab: Page, script: str, *arguments: Any) -> None:
     # The pages' policies forbid what wait_for_function needs.
-    wait_for(lambda: bool(tab.evaluate(script, list(arguments))), 30)
+    wait_for(lambda: bool(tab.evaluate(script, list(arguments))), PATIENCE_MS / 1000)
 
 
 def cells_of(tab: streams_table.Tab, rows: list[streams_table.TabRow]) -> list[list[str]]:
@@ -200,7 +202,7 @@ def stop(tab: Page, page: Served) -> None:
 
 
 def download(charts: Page, where: Path, browser: Browser) -> None:
-    with charts.expect_download(timeout=100_000) as downloading:
+    with charts.expect_download() as downloading:
         charts.get_by_role("link", name="Download report").click(no_wait_after=True)
     assert downloading.value.suggested_filename == "results-2-report.html"
     file = where / "report.html"

@@ -71,7 +71,7 @@ def test_the_policy_lets_nothing_else_in(browser_page: BrowserPage, reports: dic
     blocked = page.evaluate(
         """() => new Promise(resolve => {
             document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
-            setTimeout(() => resolve("nothing was blocked"), 3000);
+            setTimeout(() => resolve("nothing was blocked"), 60_000);
             const image = new Image();
             image.src = "https://elsewhere.invalid/pixel.png";
         })"""

@@ -132,7 +132,7 @@ class Page:
 
     def _ask(self, path: str, data: bytes | None) -> Any:
         request = urllib.request.Request(f"{self.url}{path}", data, {"X-CSRF-Token": self.token})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             text = answer.read().decode()
         return json.loads(text) if text.startswith("{") else text
 

@@ -100,10 +100,10 @@ def served(
                 _process(where, "worker", settings_file, [*options[:2], "--worker", *connect])
             )
         wait_for(page.is_up)
-        wait_for(lambda: page.workers() == ["ready"] * WORKERS[mode], 30)
+        wait_for(lambda: page.workers() == ["ready"] * WORKERS[mode])
         yield page
         os.kill(main.pid, signal.SIGINT)
-        page.code = main.wait(timeout=30)
+        page.code = main.wait(timeout=100)
 
 
 @contextmanager
@@ -118,7 +118,7 @@ def _process(where: Path, log: str, settings_file: Path, options: list[str]) -> 
         )
         try:
             yield process
-            wait_for(lambda: process.poll() is not None and not is_group_alive(process.pid), 30)
+            wait_for(lambda: process.poll() is not None and not is_group_alive(process.pid))
         finally:
             if is_group_alive(process.pid):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -141,7 +141,7 @@ def harness_load_web(where: Path, base_url: str, port: int, *more: str) -> Itera
             wait_for(lambda: "charts: " in (where / "printed").read_text() or process.poll() is not None)
             yield f"http://127.0.0.1:{port}"
             process.send_signal(signal.SIGINT)
-            process.wait(timeout=40)
+            process.wait(timeout=100)
         finally:
             process.kill()
             process.wait()
