@@ -65,6 +65,7 @@ def opened(browser: Browser, url: str) -> Iterator[Watched]:
     """The page in a tab that is closed afterwards: each that stays open goes on asking and drawing."""
     watched = Watched(browser.new_page(viewport={"width": 1280, "height": 900}))
     watched.page.goto(url)
+    watched.page.bring_to_front()  # a page in the background draws no frames
     yield watched
     watched.page.close()
 
