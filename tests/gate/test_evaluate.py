@@ -66,7 +66,7 @@ def test_the_keys_follow_from_metrics_and_percentiles():
         "error_rate",
         "violations",
     } <= set(KEYS)
-    assert len(KEYS) == 22 * 6 + 4
+    assert len(KEYS) == 23 * 6 + 4
     assert not any("tokens" in key for key in KEYS)
     assert Objective.parse("inter_token_p999_ms", 5).percentile == ("inter_token_ms", "p999")
     assert Objective.parse("error_rate", 0).percentile is None

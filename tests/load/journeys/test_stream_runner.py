@@ -25,7 +25,7 @@ from tests.load.run_server import run_server
 @pytest.mark.parametrize("journey", OF_RUNS_ALONE)
 def test_a_stopped_user(tmp_path: Path, journey: str, stopping: bool, word: str) -> None:
     with journey_rig(tmp_path, tokens=200, gap_s=0.01) as rig:
-        rig.runner._run_lengths["long"] = 200
+        rig.runner.run_lengths["long"] = 200
         rig.runner.rng = random.Random(3)
         user = gevent.spawn(JOURNEYS[journey], rig.runner, None)
         gevent.sleep(0.15)
@@ -47,7 +47,7 @@ def test_whenever_a_user_is_stopped_each_stream_is_counted_once(tmp_path: Path, 
         settings = settings_for(server.base_url, tmp_path, last_event_id=True)
         for number in range(14):
             rig = JourneyRig(settings, server)
-            rig.runner._run_lengths["long"] = 6
+            rig.runner.run_lengths["long"] = 6
             user = gevent.spawn(JOURNEYS[journey], rig.runner, None)
             gevent.sleep(number * 0.007)
             rig.stopping = number % 2 == 0
