@@ -114,6 +114,7 @@ def test_an_interrupted_search_keeps_its_result(tmp_path: Path) -> None:
                 time.sleep(0.2)
             os.kill(process.pid, signal.SIGINT)
             code = process.wait(timeout=100)
+            printed.seek(0)  # the process wrote to the same open file
             message = printed.read()
     assert code == 130, message
     found = read(tmp_path / "out")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from gevent import GreenletExit
 from gevent.lock import RLock
 
 from harness.load.stats.collector import Collector
@@ -41,10 +42,19 @@ class SendQueue:
         with self._encoding:  # a batch that is being encoded is in no message yet
             batch = self._collector.take()
             if batch:
-                self._unconfirmed[self._next] = batch.to_message(self._pause)
-                self._next += 1
+                try:
+                    content = batch.to_message(self._pause)
+                except GreenletExit:
+                    # Locust ends the sender during a pause; a drain sends the batch.
+                    self._add(batch.to_message())
+                    raise
+                self._add(content)
         batches = [[number, content] for number, content in self._unconfirmed.items()]
         return {"test": self.test, "worker": self._collector.worker, "batches": batches}
+
+    def _add(self, content: dict[str, Any]) -> None:
+        self._unconfirmed[self._next] = content
+        self._next += 1
 
     def confirmed(self, test: str, numbers: list[int]) -> None:
         """The master has received these batches."""

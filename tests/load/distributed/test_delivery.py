@@ -85,3 +85,13 @@ def test_a_batch_that_is_being_encoded_is_not_left_out() -> None:
     messages.append(queue.message())
     first.join()
     assert [[number for number, _ in message["batches"]] for message in messages] == [[0], [0, 1]]
+
+
+def test_a_batch_whose_sender_ends_while_it_is_encoded_is_sent_next() -> None:
+    collector = Collector("w")
+    queue = SendQueue("t", collector, pause=lambda: gevent.sleep(10))
+    collector.add_value(collector.schedule("fresh", RUN), "session_ms", 1.0)
+    sender = gevent.spawn(queue.message)
+    gevent.sleep(0)
+    sender.kill()
+    assert [number for number, _ in queue.message()["batches"]] == [0]
