@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from harness.formatting import visible
 from harness.results.histogram import Histogram
 
 from .svg import INKS
@@ -139,6 +140,11 @@ def time_axis(axes: Axes, span: tuple[int, int], width: int) -> None:
 def interval_name(width: int) -> str:
     """The width of a bin, for a caption: "second" or "2 s interval"."""
     return "second" if width == 1 else f"{duration(width * 1000)} interval"
+
+
+def drawn_text(text: str) -> str:
+    """A name for a chart, in printable ASCII: its font lacks many letters, and SVG cannot contain a NUL."""
+    return visible(text).encode("ascii", "backslashreplace").decode()
 
 
 def shade_warmup(axes: Axes, warmup_s: int) -> None:

@@ -21,6 +21,7 @@ from harness.reports.chart_style import (
     LimitLine,
     bin_width_s,
     binned,
+    drawn_text,
     interval_name,
     limit_lines,
     log_scale,
@@ -126,7 +127,7 @@ def _limit_mark(axes: Axes, limit: LimitLine, right: float) -> None:
     axes.plot([0, end], values, color=INKS["limit"], linewidth=1.2, linestyle=DASHES["dotted"])
     axes.plot([end], values[:1], color=INKS["limit"], marker="|", markersize=11, markeredgewidth=1.8)
     axes.annotate(
-        limit.name, (end, limit.limit_ms), xytext=(-6, 4), textcoords="offset points", ha="right",
+        drawn_text(limit.name), (end, limit.limit_ms), xytext=(-6, 4), textcoords="offset points", ha="right",
         fontsize=LABEL_PT - 1, color=INKS["limit"],
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from harness.gate.history import HistoryEntry
 from harness.gate.trend import MetricTrend
-from harness.reports.chart_style import DASHES, LABEL_PT, Chart, LegendEntry, new_figure
+from harness.reports.chart_style import DASHES, LABEL_PT, Chart, LegendEntry, drawn_text, new_figure
 
 from .objectives_section import value_text
 from .svg import INKS, inline_svg
@@ -77,7 +77,7 @@ def trend_chart(label: str, trend: MetricTrend, entries: Sequence[HistoryEntry])
 
 def short_commit(entry: HistoryEntry) -> str:
     """The commit of a test as git shortens it; its time if the commit is unknown."""
-    return entry.commit[:_SHORT] or entry.started_at[:19] or "an unknown commit"
+    return drawn_text(entry.commit[:_SHORT] or entry.started_at[:19] or "an unknown commit")
 
 
 def _axes(axes: Axes, trend: MetricTrend, entries: Sequence[HistoryEntry]) -> None:
@@ -85,6 +85,8 @@ def _axes(axes: Axes, trend: MetricTrend, entries: Sequence[HistoryEntry]) -> No
     step = max(1, -(-len(entries) // _MOST_LABELS))
     ticks = range(0, len(entries), step)
     axes.set_xticks(list(ticks), [short_commit(entries[tick]) for tick in ticks])
+    for text in axes.get_xticklabels():
+        text.set_parse_math(False)
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: value_text(trend.name, value)))
     axes.set_xlabel("tests of the baseline, by commit", fontsize=LABEL_PT)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, new_figure
+from harness.reports.chart_style import LABEL_PT, Chart, LegendEntry, drawn_text, new_figure
 from harness.reports.trace_link import trace_link
 from harness.results.records import StreamRecord
 
@@ -134,8 +134,8 @@ def _bar(axes: Axes, place: int, row: StreamRecord) -> None:
 
 
 def _label(place: int, row: StreamRecord) -> str:
-    """Journey and place, in ASCII, which the chart's font has."""
-    return f"{row.journey.encode('ascii', 'backslashreplace').decode()[:16]}  {place}"
+    """Journey and place."""
+    return f"{drawn_text(row.journey)[:16]}  {place}"
 
 
 def _outcome(row: StreamRecord) -> str:

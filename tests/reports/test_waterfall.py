@@ -1,6 +1,8 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 from markupsafe import Markup
 
@@ -73,6 +75,22 @@ def test_a_phase_that_was_not_measured_is_merged_into_the_next() -> None:
 def test_a_phase_never_has_a_negative_length() -> None:
     row = _row(sent_ns=DUE_NS - 10**6, connect_ms=0.5, head_ms=50.0, first_event_ms=48.0, duration_ms=60.0)
     assert phases(row) == (StreamPhase("head", 0.0, 49.0), StreamPhase("stream", 49.0, 60.0))
+
+
+def test_any_journey_can_be_drawn() -> None:
+    """Names may have characters that SVG cannot contain, that the font cannot draw, or that mean mathematics."""
+    shown = {
+        "a\x00b": r"a\x00b",
+        "a\x1bb\n": r"a\x1bb\n",
+        "a\ud800b": r"a\ud800b",
+        "a\ufffe\u2028": r"a\ufffe\u2028",
+        "\xe9\u8a9e": r"\xe9\u8a9e",
+        "$x^$ $y$": "$x^$ $y$",
+    }
+    svg = waterfall([replace(FULL, journey=journey) for journey in shown], 1_000, "worst").svg
+    labels = [element.text or "" for element in ET.fromstring(str(svg)).iter("text")]
+    for place, text in enumerate(shown.values(), start=1):
+        assert f"{text}  {place}" in labels, text
 
 
 def test_the_chart_has_a_table_of_its_values() -> None:
