@@ -28,7 +28,7 @@ def all_cases(
     """Like pytest.mark.parametrize, but one test runs all cases and names each that failed.
 
     The cases share the test's fixtures, so none of these may keep what a case did. Several tables multiply. Raises
-    ValueError if there is no case, or not one name for each.
+    ValueError if there are no cases, or if the number of names differs from theirs.
     """
     arguments = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
     rows = [tuple(value) if len(arguments) > 1 else (value,) for value in values]

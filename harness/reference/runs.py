@@ -94,10 +94,12 @@ class Run:
         self._waiters.add(waiter)
         timer = loop.call_later(timeout_s, _resolve, waiter, False)
         try:
-            return await waiter
+            woken = await waiter
         finally:
             timer.cancel()
             self._waiters.discard(waiter)
+        # An event may have come after the timer, in the same turn of the loop.
+        return woken or len(self.events) > count or self.ended
 
     def _wake(self) -> None:
         for waiter in self._waiters:

@@ -23,7 +23,7 @@ _BETWEEN_TRIES_S = 0.1
 _ANSWER_WITHIN_S = 600.0
 _READY = (
     b"\nharness: the last tests need a restart of the server. Have its command ready, then press Enter here; you are "
-    b"told when to restart it.\n"
+    b"asked to restart it at the right moment.\n"
 )
 _NOW = b"\nharness: runs are in flight. Restart the server NOW.\n"
 

@@ -33,7 +33,7 @@ def test_an_idle_server_is_at_rest() -> None:
 
 def test_a_server_that_goes_on_working_is_not() -> None:
     with slot_server(1, gap_s=0.005) as server:
-        waiting = IdleWait(settings(server.base_url, 0.3), lambda: False)
+        waiting = IdleWait(settings(server.base_url, 2), lambda: False)
         waiting.calibrate()
         with server.slots:
             assert not waiting.wait()
@@ -42,7 +42,7 @@ def test_a_server_that_goes_on_working_is_not() -> None:
 
 def test_a_server_that_has_gone_is_not() -> None:
     with slot_server(1, gap_s=0.005) as server:
-        waiting = IdleWait(settings(server.base_url, 0.1), lambda: False)
+        waiting = IdleWait(settings(server.base_url, 2), lambda: False)
         waiting.calibrate()
     server.server_close()
     assert not waiting.wait()

@@ -77,16 +77,18 @@ def test_a_wrong_way_to_cancel(cancel: dict[str, Any], message: str) -> None:
         target(cancel=cancel)
 
 
-@pytest.mark.parametrize("told", ["a\r\nX: y", "\ud800", "\x1b[31m", "x" * 10_000])
-def test_an_id_that_no_request_can_have_is_as_good_as_none(told: str) -> None:
+@pytest.mark.parametrize("unusable_id", ["a\r\nX: y", "\ud800", "\x1b[31m", "x" * 10_000])
+def test_an_id_that_no_request_can_have_is_as_good_as_none(unusable_id: str) -> None:
     one = of(AGNO)
     run = one.run("success")
-    assert not one.knows_run(run, told, to_resume=True)
+    assert not one.knows_run(run, unusable_id, to_resume=True)
     with pytest.raises(LookupError, match="no id of the run is known"):
-        one.cancel(run, told)
+        one.cancel(run, unusable_id)
     chosen = target(cancel=CANCEL)
-    assert chosen.cancel(chosen.run("long", run_id="chosen"), told).target == "/agent/runs/chosen/cancel"
+    assert (
+        chosen.cancel(chosen.run("long", run_id="chosen"), unusable_id).target == "/agent/runs/chosen/cancel"
+    )
     graph = of(LANGGRAPH)
     again = graph.run_with({**graph.values("success"), "thread_id": "t"})
     with pytest.raises(LookupError, match="no request can have the id of the event"):
-        graph.resumption(again, "r", told)
+        graph.resumption(again, "r", unusable_id)

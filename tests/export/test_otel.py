@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,18 +19,6 @@ from tests.export.receiver import Received, collector, labels
 from tests.reports import samples
 
 NASTY = 'a"b\\c\nd \N{SNOWMAN}'
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def received() -> Iterator[Received]:
-    with collector() as received:
-        yield received
 
 
 def pushed(received: Received, *families: Family, endpoint: str = "") -> bool:

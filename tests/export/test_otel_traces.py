@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from collections.abc import Iterator
 from typing import get_args
 
 import pytest
@@ -17,7 +15,7 @@ from harness.export.genai import GENAI_VERSIONS
 from harness.export.otel_traces import TracePusher, ensure_traces_installed
 from harness.export.trace_records import SpanRecord, TraceRecord
 from harness.results.schema import ResultsError
-from tests.export.receiver import Received, attributes, collector
+from tests.export.receiver import Received, attributes
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 ROOT = SpanRecord(
@@ -51,18 +49,6 @@ TOKEN = SpanRecord(
     name="first token", span_id="00000000000000a3", parent_id=STREAM.span_id, start_ns=2_000, end_ns=7_000
 )
 TRACE = TraceRecord(TRACE_ID, (ROOT, STREAM, TOKEN))
-
-
-@pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-
-
-@pytest.fixture
-def received() -> Iterator[Received]:
-    with collector() as received:
-        yield received
 
 
 def pushed(received: Received, endpoint: str = "", genai: str | None = None) -> bool:

@@ -87,6 +87,17 @@ def test_waiting_readers():
     asyncio.run(scenario())
 
 
+def test_an_event_that_comes_in_the_same_turn_as_the_timeout_is_not_missed():
+    async def scenario() -> bool:
+        run = make_run()
+        reader = asyncio.create_task(run.more_than(0, 0))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0, run.append, event(1))  # after the timer, before the reader
+        return await reader
+
+    assert asyncio.run(scenario()) is True
+
+
 def test_runs_are_found_by_identity_and_the_newest_by_run_id():
     registry = RunRegistry(ttl_s=10, max_runs=10)
     first, second = make_run("a"), Run("org-1", "a", b"", ("org-1", "key", "b"))

@@ -57,7 +57,7 @@ class RestartAccount:
         return min((ended for sent, ended in self._good if sent >= self._lost_at_ns), default=None)
 
     def cost(self, how: str, command_s: float | None, problem: str | None) -> RestartCost | None:
-        """All of it; None if there was no restart. how, command_s, problem: as in RestartCost."""
+        """What the restart cost; None if there was none. how, command_s, problem: see RestartCost."""
         begun_ns = self._moment.begun_ns()
         if begun_ns is None:
             return None

@@ -110,7 +110,7 @@ class RestartWatch:
             return
         self._counts["interrupted"] += 1
         if Capability.IDEMPOTENCY_KEY not in exchange.profile.capabilities:
-            self._counts["lost"] += 1  # there is no request that could ask for it
+            self._counts["lost"] += 1  # no request can read it again
         elif self._kept < MOST_KEPT:
             self._kept += 1
             self._interrupted.put(exchange)
