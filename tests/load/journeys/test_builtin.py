@@ -148,7 +148,7 @@ def test_a_resumption_that_ends_before_its_cut_is_the_last(
 
 
 def test_conflict(tmp_path: Path) -> None:
-    with journey_rig(tmp_path, gap_s=0.02) as rig:
+    with journey_rig(tmp_path, gap_s=0.2) as rig:
         assert rig.go("conflict") == [("original", "done", None), ("conflicting", "rejected", None)]
         assert rig.server is not None
         counted(rig.server, {"requests": 2, "runs": 1, "conflicts": 1, "terminals sent": 1})
