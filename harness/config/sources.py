@@ -138,7 +138,9 @@ def _refuse_unknown_variables() -> None:
         _require_text(os.environ[name], f"the environment variable {name}")
         first = name.removeprefix(ENV_PREFIX).partition("__")[0].lower()
         if first not in Settings.model_fields:
-            hint = did_you_mean(first, Settings.model_fields)
+            homes = _sections_with(name.removeprefix(ENV_PREFIX).lower())
+            known = [f"{ENV_PREFIX}{section}__{name.removeprefix(ENV_PREFIX)}".upper() for section in homes]
+            hint = f"; did you mean {known[0]!r}?" if known else did_you_mean(first, Settings.model_fields)
             raise SettingsError(f"the environment variable {name} does not match a setting{hint}")
 
 
@@ -164,7 +166,9 @@ def _message(problem: ValidationError, origin: str) -> str:
         *parents, key = (str(part) for part in first["loc"])
         variable = ENV_PREFIX + "__".join([*parents, key]).upper()
         where = f"the environment variable {variable}" if variable in os.environ else origin
-        return f"unknown setting {place!r} in {where}{did_you_mean(key, _fields_at(parents))}"
+        homes = [section for section in _sections_with(key) if [section] != parents]
+        hint = f"; did you mean '{homes[0]}.{key}'?" if homes else did_you_mean(key, _fields_at(parents))
+        return f"unknown setting {place!r} in {where}{hint}"
     if first["type"] == "missing":
         variable = ENV_PREFIX + "__".join(str(part) for part in first["loc"]).upper()
         return f"the setting {place!r} is missing in {origin}; set it there or as {variable}"
@@ -177,15 +181,25 @@ def _cut(line: str) -> str:
     return line if len(line) <= _MESSAGE_CHARS else f"{line[:_MESSAGE_CHARS]}…"
 
 
+def _sections_with(key: str) -> list[str]:
+    """The sections that have a setting of that name."""
+    sections = (name for name, field in Settings.model_fields.items() if _models(field.annotation))
+    return [name for name in sections if key in _fields_at([name])]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation, which may be optional."""
+    candidates = [annotation, *getattr(annotation, "__args__", ())]
+    return [
+        candidate
+        for candidate in candidates
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel)
+    ]
+
+
 def _fields_at(path: list[str]) -> Mapping[str, Any]:
     model: Any = Settings
     for part in path:
-        annotation = model.model_fields[part].annotation
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        model = next(
-            candidate
-            for candidate in candidates
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel)
-        )
+        model = _models(model.model_fields[part].annotation)[0]
     fields: Mapping[str, Any] = model.model_fields
     return fields

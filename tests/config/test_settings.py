@@ -157,6 +157,8 @@ def sentence(config: Path | None = None, flags: dict[str, Any] | None = None) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ('token = "a"\n', "unknown setting 'token' in harness.toml; did you mean 'target.token'?"),
+        ('[load]\ntoken = "a"\n', "unknown setting 'load.token' in harness.toml; did you mean 'target.tok"),
         ("[targett]\n", "unknown setting 'targett' in harness.toml; did you mean 'target'?"),
         (
             "xyz = 3\n",
@@ -191,7 +193,8 @@ def test_an_unknown_key_in_the_file_names_the_nearest(text: str, message: str) -
             "HARNESS_TARGT__TOKEN",
             "the environment variable HARNESS_TARGT__TOKEN does not match a setting; did you",
         ),
-        ("HARNESS_TOKEN", "the environment variable HARNESS_TOKEN does not match a setting"),
+        ("HARNESS_TOKEN", "HARNESS_TOKEN does not match a setting; did you mean 'HARNESS_TARGET__TOKEN'?"),
+        ("HARNESS_X", "the environment variable HARNESS_X does not match a setting; known: target, "),
         (
             "HARNESS_TARGET__TOKN",
             "'target.tokn' in the environment variable HARNESS_TARGET__TOKN; did you mean",
