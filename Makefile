@@ -11,7 +11,7 @@ TREE_PARTS := $(wildcard harness/*) conformance locustfiles reports
 # The tests start hundreds of Python processes: without bytecode files each would compile what it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help hostile real robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock release-check browser clean
+.PHONY: help hostile real robustness demo test test-exhaustive fuzz bytecode lint format mutants guard bench soak lock release-check programs clean
 
 help:
 	@echo "make demo             test the embedded server and write a report"
@@ -64,7 +64,7 @@ ALONE := $(BIN)/python -m pytest -m "not benchmarks and not hostile" --last-fail
 GUARD := $(BIN)/python -m pytest -m benchmarks tests/benchmarks/test_guard.py
 
 test:
-	$(MAKE) --no-print-directory -j 2 $(VENV)/.dev browser
+	$(MAKE) --no-print-directory -j 2 $(VENV)/.dev programs
 	$(MAKE) --no-print-directory -j 2 --output-sync lint bytecode
 	$(BIN)/python -m pytest $(PARALLEL) -m "not benchmarks and not hostile" || $(ALONE)
 	$(GUARD)
@@ -79,11 +79,16 @@ test-exhaustive: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.fuzz --seconds $(or $(SECONDS),600)
 
-browser:
-	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
-	then apt-get update -qq && apt-get install -qq -y chromium >/dev/null; \
-	else echo "Chromium is not installed and cannot be installed without root: browser tests will be skipped"; fi
+PROGRAMS := chromium redis-server
+mutants real: PROGRAMS := redis-server
+
+programs:
+	@missing=; for one in $(PROGRAMS); do command -v $$one >/dev/null || \
+	{ [ $$one = chromium ] && command -v google-chrome >/dev/null; } || missing="$$missing $$one"; done; \
+	if [ -z "$$missing" ]; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; \
+	then apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; \
+	else echo "not installed, and cannot be installed without root: $$missing. Tests that need it will be skipped"; fi
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check
@@ -104,8 +109,9 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-mutants: $(VENV)/.dev
+mutants: $(VENV)/.dev programs
 	$(BIN)/python -m tests.mutants.kill_matrix
+	$(BIN)/python -m tests.mutants.kill_matrix --redis
 
 hostile: $(VENV)/.dev
 	$(BIN)/python -m pytest -m hostile tests/hostile
@@ -113,10 +119,7 @@ hostile: $(VENV)/.dev
 robustness: $(VENV)/.dev
 	$(BIN)/python -m scripts.write_robustness --run
 
-# For resumable-stream, Redis is installed if that is possible without a question.
-real: $(VENV)/.dev
-	@command -v redis-server >/dev/null || test "$$(id -u)" != 0 || ! command -v apt-get >/dev/null || \
-	{ apt-get update -qq && apt-get install -qq -y redis-server >/dev/null; }
+real: $(VENV)/.dev programs
 	$(BIN)/python -m tests.real $(TARGETS)
 
 guard: $(VENV)/.dev
@@ -135,7 +138,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gen
 
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group build -o requirements.lock
-	$(COMPILE) pyproject.toml --group build --extra otel --extra parquet -c requirements.lock -o requirements-image.lock
+	$(COMPILE) pyproject.toml --group build --extra otel --extra parquet --extra redis -c requirements.lock -o requirements-image.lock
 	$(COMPILE) pyproject.toml --group build --group dev -c requirements-image.lock -o requirements-dev.lock
 
 release-check: $(VENV)/.dev

@@ -169,7 +169,7 @@ def interpreters() -> dict[str, str]:
 
 
 def check_environment(wheel: Path, python: str, resolution: str, folder: Path) -> None:
-    """Install the wheel with both extras and run the tests. Raises ReleaseError.
+    """Install the wheel with all extras and run the tests. Raises ReleaseError.
 
     resolution: as of uv: "highest", or "lowest-direct" for the lowest versions that pyproject.toml declares.
     """
@@ -177,7 +177,7 @@ def check_environment(wheel: Path, python: str, resolution: str, folder: Path) -
     run([*UV, "venv", "--quiet", "--python", python, str(environment)])
     binary = environment / "bin"
     install = [*UV, "pip", "install", "--quiet", "--python", str(binary / "python")]
-    run([*install, "--resolution", resolution, f"{wheel}[otel,parquet]"])
+    run([*install, "--resolution", resolution, f"{wheel}[otel,parquet,redis]"])
     run([str(binary / "harness"), *SMOKE, "--out", str(folder / "results")], cwd=folder)
     # Tools of the tests; they must not move what the wheel needs.
     frozen = run([*UV, "pip", "freeze", "--quiet", "--python", str(binary / "python"), "--exclude-editable"])

@@ -59,8 +59,9 @@ _STOP_WITHIN_S = 2.5
 )
 @click.option(
     "--store",
-    metavar="sqlite:PATH",
-    help="Keep the runs in this file, where replicas and a restarted server find them. SIGUSR1 restarts the server.",
+    metavar="ADDRESS",
+    help="Keep the runs in a file, sqlite:PATH, or in Redis, redis://HOST:PORT/DATABASE, where replicas and a "
+    "restarted server find them. SIGUSR1 restarts the server.",
 )
 @click.option(
     "--replicas",
@@ -106,7 +107,7 @@ def serve(
         ensure_writable(config_out)
     if replicas is not None and store is None:
         raise click.UsageError(
-            "--replicas needs --store sqlite:PATH, where the replicas find each other's runs"
+            "--replicas needs --store, such as sqlite:runs.db, where the replicas find each other's runs"
         )
     settings = load_settings(config)
     api = profile or settings.target.profile

@@ -128,6 +128,8 @@ class RunRegistry:
         self._finished: deque[tuple[float, Run]] = deque()
         self._by_identity: dict[RunKey, Run] = {}
         self._by_run_id: dict[tuple[str, str], Run] = {}
+        self.following: asyncio.Task[None] | None = None
+        """Reads what other processes write, for as long as the server runs; ends if their store fails."""
 
     def __len__(self) -> int:
         self._expire()

@@ -154,4 +154,10 @@ async def _serve(
     async with running(settings, faults) as server:
         if on_ready is not None:
             on_ready(server.port)
-        await stop.wait()
+        stopping = asyncio.create_task(stop.wait())
+        following = server.api.registry.following
+        ended, _ = await asyncio.wait(
+            {stopping, following} if following else {stopping}, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in ended:
+            task.result()  # raises what the store has raised

@@ -24,9 +24,9 @@ class ServerSettings:
     max_body_bytes: limit of the request body. first_token_delay_s: delay before every action (a slow target).
     profile: the API that the server has. needs_token: whether requests without a token are refused, where the API has
     tokens. path: empty is that of the profile.
-    store: where runs are kept, ``sqlite:PATH``; None keeps them in the process. replica: the name of this process among
-    those that share the store. generation: grows with each restart. shares_port: whether other sockets may have
-    its port too.
+    store: where runs are kept, ``sqlite:PATH`` or ``redis://HOST``; None keeps them in the process. replica: the name
+    of this process among those that share the store. generation: grows with each restart. shares_port: whether other
+    sockets may have its port too.
     """
 
     host: str = "127.0.0.1"

@@ -34,19 +34,17 @@ class SharedRegistry(RunRegistry):
         self._origin: WeakKeyDictionary[Run, StoredRun] = WeakKeyDictionary()
         self._position = 0
         self._expired_s = 0.0
-        self._following: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
         """Follow the log from now on."""
         self._position = self.store.last_position()
-        self._following = asyncio.create_task(self._follow())
+        self.following = asyncio.create_task(self._follow())
 
     async def shut(self) -> None:
         """Stop following, and release the store."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        if self.following is not None:
+            self.following.cancel()
+            await asyncio.wait({self.following})
         self.store.close()
 
     def left_unfinished(self) -> list[Run]:

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from harness.profiles.workflow_actions.event_id import StreamId
 from harness.reference.runs import Event, KeyTakenError, Run, RunKey
 
 SCHEME = "sqlite:"
+REDIS_SCHEMES = ("redis:", "rediss:")
 _BUSY_S = 5.0
 _END = ""  # the type of the entry that ends a run's log
 
@@ -201,7 +203,18 @@ class SqliteStore:
 
 
 def open_store(address: str) -> RunStore:
-    """The store at ``sqlite:PATH``. Raises ValueError for another kind of address, OSError if it cannot be opened."""
+    """The store at ``sqlite:PATH`` or ``redis://HOST``.
+
+    Raises ValueError for another kind of address, and for Redis without its client; OSError if it cannot be opened.
+    """
+    if address.startswith(REDIS_SCHEMES):
+        if find_spec("redis") is None:
+            raise ValueError(
+                "a store in Redis needs its client; install it with: pip install 'agent-run-harness[redis]'"
+            )
+        from harness.reference.redis_store import RedisStore
+
+        return RedisStore(address)
     if not address.startswith(SCHEME) or address == SCHEME:
-        raise ValueError(f"the store {address!r} is not of the form sqlite:PATH")
+        raise ValueError(f"the store {address!r} is not of the form sqlite:PATH or redis://HOST")
     return SqliteStore(address.removeprefix(SCHEME))

@@ -17,8 +17,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from harness.reference.faults.base import FAULTS
 from harness.reference.replicas import restart_command, serve_replicas
 from harness.reference.server import serve
 from harness.reference.settings import ServerSettings, demo_config
+from tests.reference.redis_server import new_database, redis_server
 
 TRIES = 3
 AT_ONCE = 2 * (os.cpu_count() or 2)  # half of the time a suite waits
@@ -111,11 +113,12 @@ def _forked(work: Callable[[], object], log: Path) -> int:
 
 @contextmanager
 def serving(
-    fault: str | None, log: Path, profile: str = WORKFLOW_ACTIONS, *, shared: bool = False
+    fault: str | None, log: Path, profile: str = WORKFLOW_ACTIONS, *, shared: bool = False, redis: str = ""
 ) -> Iterator[dict[str, Any]]:
     """The settings for the embedded server with this fault, in a forked process.
 
-    shared: two replicas with a store, as for each fault that shows only there.
+    shared: two replicas with a store, as for each fault that shows only there. redis: where the store is, in a new
+    database; empty: SQLite.
     """
     reader, writer = os.pipe()
     faults = [fault] if fault else []
@@ -124,7 +127,8 @@ def serving(
         os.write(writer, " ".join(map(str, ports)).encode() + b"\n")
 
     def serve_shared() -> None:
-        serve_replicas(ServerSettings(store=f"sqlite:{log}.db"), 2, faults, on_ready=listens)
+        store = new_database(redis) if redis else f"sqlite:{log}.db"
+        serve_replicas(ServerSettings(store=store), 2, faults, on_ready=listens)
 
     def serve_one() -> None:
         serve(ServerSettings(profile=profile), faults, on_ready=listens)
@@ -144,12 +148,12 @@ def serving(
         os.waitpid(pid, 0)
 
 
-def run_mutant(fault: str | None) -> Kill:
-    """Run the suite on the embedded server with this fault; None for the correct server."""
+def run_mutant(fault: str | None, redis: str = "") -> Kill:
+    """Run the suite on the embedded server with this fault; None for the correct server. redis: as in `serving`."""
     profile = FAULTS[fault].profile if fault else WORKFLOW_ACTIONS
     with (
         tempfile.TemporaryDirectory(prefix="mutant-") as name,
-        serving(fault, Path(name) / "server.log", profile) as demo,
+        serving(fault, Path(name) / "server.log", profile, redis=redis) as demo,
     ):
         folder = Path(name)
         config = {**demo, "budgets": budgets_for(fault)}
@@ -175,7 +179,7 @@ def run_mutant(fault: str | None) -> Kill:
     return Kill(fault or "", FAULTS[fault].breaks if fault else "", unmet, exit_code)
 
 
-def retried(kill: Kill) -> Kill:
+def retried(kill: Kill, redis: str = "") -> Kill:
     """Run a mutant that was not killed again, with nothing else running; returns the last result.
 
     Some defects show only within milliseconds, which a busy machine does not always hit. The matrix shows the number
@@ -184,14 +188,14 @@ def retried(kill: Kill) -> Kill:
     for tries in range(2, TRIES + 1):
         if kill.verdict == "killed":
             break
-        kill = replace(run_mutant(kill.mutant), tries=tries)
+        kill = replace(run_mutant(kill.mutant, redis), tries=tries)
     return kill
 
 
-def kill_matrix(mutants: Iterable[str | None], at_once: int = AT_ONCE) -> Iterable[Kill]:
-    """Run the suite on `mutants`, `at_once` at the same time; results in order."""
+def kill_matrix(mutants: Iterable[str | None], at_once: int = AT_ONCE, redis: str = "") -> Iterable[Kill]:
+    """Run the suite on `mutants`, `at_once` at the same time; results in order. redis: as in `serving`."""
     with ProcessPoolExecutor(at_once, mp_context=multiprocessing.get_context("fork")) as pool:
-        yield from pool.map(run_mutant, mutants)
+        yield from pool.map(run_mutant, mutants, repeat(redis))
 
 
 def uncovered() -> list[str]:
@@ -237,16 +241,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("mutants", nargs="*", help="only these faults")
     parser.add_argument("--json", type=Path, help="also write the matrix to this file")
+    parser.add_argument("--redis", action="store_true", help="only faults of replicas, with a store in Redis")
     options = parser.parse_args()
-    names = options.mutants or list(FAULTS)
+    names = options.mutants or [name for name, fault in FAULTS.items() if fault.shared or not options.redis]
     kills = []
-    for kill in kill_matrix(names):
-        kills.append(kill)
-        print(_line(kill), flush=True)
-    for place, kill in enumerate(kills):
-        if kill.verdict != "killed":
-            kills[place] = retried(kill)
-            print(_line(kills[place]), flush=True)
+    with redis_server() if options.redis else nullcontext("") as redis:
+        for kill in kill_matrix(names, redis=redis):
+            kills.append(kill)
+            print(_line(kill), flush=True)
+        for place, kill in enumerate(kills):
+            if kill.verdict != "killed":
+                kills[place] = retried(kill, redis)
+                print(_line(kills[place]), flush=True)
     if options.json:
         rows = [
             {
@@ -259,7 +265,7 @@ def main() -> None:
             for kill in kills
         ]
         options.json.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    problems = problems_of(kills) if not options.mutants else []
+    problems = [] if options.mutants else problems_of(kills)
     print(
         f"{sum(kill.verdict == 'killed' for kill in kills)} of {len(kills)} mutants killed by what they break"
     )

@@ -138,9 +138,9 @@ async def client(*faults: str, **settings: Any) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def replicas(*faults: str, **settings: Any) -> AsyncIterator[Client]:
-    """A client of one of two replicas with a new store."""
+    """A client of one of two replicas, with a new store of SQLite unless the settings name one."""
     with TemporaryDirectory() as folder:
-        shared = {**settings, "store": f"sqlite:{folder}/runs.db"}
+        shared = {"store": f"sqlite:{folder}/runs.db", **settings}
         async with (
             client(*faults, **shared, replica="2") as second,
             client(*faults, **shared, replica="1") as first,

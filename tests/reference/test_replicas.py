@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +14,16 @@ from pathlib import Path
 import pytest
 
 from harness.profiles.workflow_actions.event_id import StreamId
+from harness.reference import redis_store, store
+from harness.reference.redis_store import RedisStore
 from harness.reference.replicas import RESTART, serve_replicas
 from harness.reference.runs import Event, KeyTakenError, Run, RunEndedError
+from harness.reference.server import _serve
 from harness.reference.settings import ServerSettings
 from harness.reference.shared_runs import SharedRegistry
-from harness.reference.store import PlaceTakenError, SqliteStore, open_store
+from harness.reference.store import Entry, PlaceTakenError, RunStore, open_store
+from tests.reference import replica_checks
+from tests.reference.redis_server import new_database, redis_server
 from tests.reference.support import Client, action, ask, body, until
 
 KEY = ("org-1", "key", "k")
@@ -31,16 +38,29 @@ def event(seq: int, kind: str = "token") -> Event:
     return Event(StreamId(5, seq), kind, f'{{"n": {seq}}}')
 
 
-@pytest.fixture
-def stores(tmp_path: Path) -> Iterator[tuple[SqliteStore, SqliteStore]]:
+@pytest.fixture(scope="module")
+def redis() -> Iterator[str]:
+    """The address of a Redis server."""
+    with redis_server() as address:
+        yield address
+
+
+def new_address(kind: str, folder: Path, request: pytest.FixtureRequest) -> str:
+    """Of an empty store."""
+    return f"sqlite:{folder}/runs.db" if kind == "sqlite" else new_database(request.getfixturevalue("redis"))
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def stores(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[RunStore, RunStore]]:
     """Two connections to one store."""
-    first, second = (SqliteStore(str(tmp_path / "runs.db")) for _ in range(2))
+    address = new_address(request.param, tmp_path, request)
+    first, second = open_store(address), open_store(address)
     yield first, second
     first.close()
     second.close()
 
 
-def test_a_key_is_claimed_once(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_a_key_is_claimed_once(stores: tuple[RunStore, RunStore]) -> None:
     first, second = stores
     number = first.claim(a_run(), "1", 1)
     with pytest.raises(KeyTakenError):
@@ -51,7 +71,7 @@ def test_a_key_is_claimed_once(stores: tuple[SqliteStore, SqliteStore]) -> None:
     assert second.claim(a_run(key=None), "2", 1) != second.claim(a_run(key=None), "2", 1)
 
 
-def test_a_place_in_a_runs_log_is_taken_once(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_a_place_in_a_runs_log_is_taken_once(stores: tuple[RunStore, RunStore]) -> None:
     first, second = stores
     number = first.claim(a_run(), "1", 1)
     first.append(number, 0, event(0))
@@ -63,7 +83,7 @@ def test_a_place_in_a_runs_log_is_taken_once(stores: tuple[SqliteStore, SqliteSt
     assert [(entry.place, entry.event) for entry in first.log(number)] == [(0, event(0)), (1, None)]
 
 
-def test_the_log_tells_what_others_have_written(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_the_log_tells_what_others_have_written(stores: tuple[RunStore, RunStore]) -> None:
     first, second = stores
     number = first.claim(a_run(), "1", 1)
     assert second.log_after(0) == []
@@ -74,7 +94,7 @@ def test_the_log_tells_what_others_have_written(stores: tuple[SqliteStore, Sqlit
     assert second.last_position() == entry.position
 
 
-def test_unfinished_runs_of_an_earlier_generation_are_told(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_unfinished_runs_of_an_earlier_generation_are_told(stores: tuple[RunStore, RunStore]) -> None:
     first, _ = stores
     ended, left = first.claim(a_run(key="a"), "1", 1), first.claim(a_run(key="b"), "1", 1)
     first.claim(a_run(key="c"), "2", 1)
@@ -83,7 +103,7 @@ def test_unfinished_runs_of_an_earlier_generation_are_told(stores: tuple[SqliteS
     assert first.unfinished("1", 1) == []
 
 
-def test_ended_runs_expire(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_ended_runs_expire(stores: tuple[RunStore, RunStore]) -> None:
     first, _ = stores
     number = first.claim(a_run(), "1", 1)
     first.expire(2e9 * 10)
@@ -96,9 +116,9 @@ def test_ended_runs_expire(stores: tuple[SqliteStore, SqliteStore]) -> None:
     assert first.log(number) == []
 
 
-@pytest.mark.parametrize("address", ["redis://localhost", "sqlite:", "runs.db"])
+@pytest.mark.parametrize("address", ["mysql://localhost", "sqlite:", "runs.db"])
 def test_another_kind_of_store_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="is not of the form sqlite:PATH"):
+    with pytest.raises(ValueError, match="is not of the form sqlite:PATH or redis://HOST"):
         open_store(address)
 
 
@@ -116,12 +136,87 @@ def test_a_store_that_is_another_kind_of_file_is_closed_again(tmp_path: Path) ->
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors
 
 
-def registry(store: SqliteStore, owner: str) -> SharedRegistry:
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://",
+        "redis://localhost:port",
+        "redis://localhost:99999",
+        "redis://localhost/name",
+        "redis://localhost/1?db=2",
+        "rediss://[",
+    ],
+)
+def test_another_form_of_address_of_redis_is_refused(address: str) -> None:
+    with pytest.raises(ValueError, match=re.escape("redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE]")):
+        open_store(address)
+
+
+def test_redis_without_its_client_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'agent-run-harness\[redis\]'"):
+        open_store("redis://localhost")
+
+
+def test_redis_that_does_not_answer_is_an_os_error_without_the_password() -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(OSError, match=f"the store redis://{address}/7 does not answer") as refused:
+            open_store(f"redis://user:secret@{address}/7")
+    assert "secret" not in str(refused.value)
+
+
+def test_a_key_that_was_used_again_outlives_what_expired_before(stores: tuple[RunStore, RunStore]) -> None:
+    first, _ = stores
+    first.append(first.claim(a_run(), "1", 1), 0, None)
+    first.expire(2e9 * 10)
+    assert not first.has_older(2)
+    number = first.claim(a_run(), "1", 1)
+    first.expire(2e9 * 10)
+    found = first.find(KEY)
+    assert found is not None
+    assert found.number == number
+    assert first.has_older(2)
+    assert not first.has_older(1)
+
+
+def test_a_server_whose_store_is_lost_ends(redis: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(RedisStore):
+        def log_after(self, position: int) -> list[Entry]:
+            raise OSError("the store is lost")
+
+    monkeypatch.setattr(redis_store, "RedisStore", Lost)
+    until_it_ends = asyncio.wait_for(_serve(ServerSettings(store=new_database(redis)), (), None), 30)
+    with pytest.raises(OSError, match="the store is lost"):
+        asyncio.run(until_it_ends)
+
+
+def test_replicas_with_redis_are_one_server(redis: str) -> None:
+    async def scenario(client: Client) -> None:
+        both = (client, client.other)
+        answers = await asyncio.gather(
+            *(both[number % 2].post(body(sessionId=f"s{number}"), key="different") for number in range(6))
+        )
+        assert sorted(answer.status for answer in answers) == [200] + [409] * 5
+        before = await client.post(body(LONG), key="k", cut_after=3)
+        rest = await client.other.post(body(LONG), key="k", Last_Event_ID=str(before.ids[2]))
+        whole = before.sequence[:3] + rest.sequence
+        assert len(whole) == 13
+        await client.post(body(LONG), key="unfinished", cut_after=3)
+        async with replica_checks.restarted(client) as later:
+            assert (await later.other.post(body(LONG), key="k")).sequence == whole
+            assert (await later.other.post(body(LONG), key="unfinished")).types[-1] == "error"
+
+    ask(scenario, shared=True, store=new_database(redis))
+
+
+def registry(store: RunStore, owner: str) -> SharedRegistry:
     return SharedRegistry(store, owner=owner, generation=1, ttl_s=60, max_runs=10)
 
 
 def test_a_run_that_another_process_writes_to_is_ended_for_its_own(
-    stores: tuple[SqliteStore, SqliteStore],
+    stores: tuple[RunStore, RunStore],
 ) -> None:
     own, other = registry(stores[0], "1"), registry(stores[1], "2")
     run = a_run()
@@ -139,7 +234,7 @@ def test_a_run_that_another_process_writes_to_is_ended_for_its_own(
     assert not own.running
 
 
-def test_a_run_takes_each_entry_once_and_in_order(stores: tuple[SqliteStore, SqliteStore]) -> None:
+def test_a_run_takes_each_entry_once_and_in_order(stores: tuple[RunStore, RunStore]) -> None:
     own, other = registry(stores[0], "1"), registry(stores[1], "2")
     run = a_run()
     own.add(run)
