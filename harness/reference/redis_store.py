@@ -1,8 +1,8 @@
 """A store in one Redis server, for replicas on any number of machines: the same steps as in SQLite, each one a script.
 
 Redis runs a script as a whole, so no other replica comes between its commands. All names start with ``harness:``; a
-Redis runs a script as a whole, so no other replica comes between its commands. All names start with ``harness:``; a
 separate database, such as ``redis://localhost/5``, keeps two groups of replicas apart.
+"""
 
 from __future__ import annotations
 
