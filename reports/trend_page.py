@@ -63,8 +63,9 @@ def trend_page(trend: Trend, name: str) -> TrendPage:
 
 
 def drift_sentences(trend: Trend) -> list[str]:
-    """What became worse and is not better again, a sentence for each metric."""
-    return [
+    """What became worse and is not better again, a sentence for each metric, and for each that was not followed."""
+    unfollowed = [f"whether {name} is worse is unknown: it changed too often" for name in trend.unfollowed]
+    return unfollowed + [
         f"{view.key} is {view.change} worse than before {view.commit} ({view.before} to {view.after}, {view.steps})"
         for one in trend.trends
         for view in _views(one, trend)
@@ -87,6 +88,11 @@ def _headline(trend: Trend, views: list[DriftView]) -> Headline:
     if not trend.trends:
         return Headline(
             "none", "No trend yet", f"{counted(len(trend.entries), 'test')} in the history.", notes
+        )
+    if trend.unfollowed:
+        followed = counted(len(trend.trends), "metric")
+        return Headline(
+            "none", "Not every metric followed", f"None of {followed} is worse than it was.", notes
         )
     better = f" Better than before: {', '.join(view.label for view in latest)}." if latest else ""
     summary = f"No metric is worse than it was, in {counted(len(trend.entries), 'test')}.{better}"

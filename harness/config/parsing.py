@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
 )
+
+from harness.booleans import NumbersAreNotBooleans
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 
@@ -126,7 +127,7 @@ Seconds = Annotated[float, BeforeValidator(parse_duration_s), Field(gt=0, allow_
 SecondsFromZero = Annotated[float, BeforeValidator(parse_duration_s), Field(ge=0, allow_inf_nan=False)]
 
 
-class StrictModel(BaseModel):
+class StrictModel(NumbersAreNotBooleans):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from harness.booleans import NumbersAreNotBooleans
 from harness.config.export_settings import ExportSettings
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
@@ -352,7 +353,7 @@ class LimitSettings(StrictModel):
         return self.suite if self.suite is not None else _SHORTEST_SUITE_S + _EXCHANGES_IN_A_ROW * longest_s
 
 
-class Settings(BaseSettings):
+class Settings(NumbersAreNotBooleans, BaseSettings):
     """All settings of a test."""
 
     model_config = SettingsConfigDict(

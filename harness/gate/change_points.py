@@ -20,20 +20,45 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import HarnessError
+
 PERMUTATIONS = 499
 """Shuffles of a permutation test; more if a smaller error needs them."""
 LEAST_PART = 2
 """Values in the smallest part: a single one is an outlier, and no new level."""
+MOST_WORK = 4_000_000_000
+"""Distances that are compared for all metrics of a history: a minute. 64 metrics of 200 tests that all changed once
+take 3.3 billion.
+"""
+_WORK_OF_EACH = 4_000  # of a shuffle, in addition to its distances
 _SEED = 20140101
 _Series = npt.NDArray[np.float64]
 
 
-def change_points(values: Sequence[float], error: float) -> list[int]:
+class TooMuchWorkError(HarnessError):
+    """A series has too many changes for the work that is left."""
+
+
+class Work:
+    """What may still be done for the series of one history, in distances."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def spend(self, distances: int) -> None:
+        """One shuffle. Raises TooMuchWorkError if nothing is left for it."""
+        self._left -= distances + _WORK_OF_EACH
+        if self._left < 0:
+            raise TooMuchWorkError
+
+
+def change_points(values: Sequence[float], error: float, work: Work | None = None) -> list[int]:
     """The indexes at which a new level begins, ascending.
 
     error: probability of a division of a part that has one level; a part is divided no further if its division is not
-    clear.
+    clear. work: that may be done; by default MOST_WORK. Raises TooMuchWorkError beyond it.
     """
+    work = work or Work(MOST_WORK)
     found: list[int] = []
     rng = np.random.default_rng(_SEED)
     parts = [(0, len(values))]
@@ -44,8 +69,9 @@ def change_points(values: Sequence[float], error: float) -> list[int]:
         if len(part) < 2 * LEAST_PART:
             continue
         distances = np.abs(part[:, None] - part[None, :])
-        place, largest = _best_division(distances)
-        if largest > 0 and _is_clear(distances, largest, error, rng):
+        divisions = _Divisions(len(part))
+        place, largest = divisions.best(distances)
+        if largest > 0 and _is_clear(divisions, distances, largest, error, rng, work):
             found.append(first + place)
             parts += [(first, first + place), (first + place, end)]
     return sorted(found)
@@ -80,38 +106,51 @@ def _squares(part: _Series) -> float:
     return float(((part - part.mean()) ** 2).sum())
 
 
-def _best_division(distances: _Series) -> tuple[int, float]:
-    """Where a series is divided best, and by how much both parts differ: the second may end before the series does.
+class _Divisions:
+    """The divisions of series of `count` values: by their distances, the best, and by how much both parts differ.
 
-    Otherwise a level that came and went would hide both of its changes.
+    The second part may end before the series does: otherwise a level that came and went would hide both of its changes.
     """
-    count = len(distances)
-    sums = np.zeros((count + 1, count + 1))
-    sums[1:, 1:] = distances.cumsum(axis=0).cumsum(axis=1)
-    first = np.arange(LEAST_PART, count - LEAST_PART + 1)[:, None]
-    end = np.arange(2 * LEAST_PART, count + 1)[None, :]
-    second = np.maximum(end - first, LEAST_PART)  # the others are left out below
-    own, whole = np.diagonal(sums)[first], np.diagonal(sums)[end]
-    across = sums[first, end] - own
-    # Means over pairs of different values; the sums have each pair twice.
-    energy = (
-        2 * across / (first * second)
-        - own / (first * (first - 1))
-        - (whole - 2 * across - own) / (second * (second - 1))
-    )
-    scaled = np.where(end - first >= LEAST_PART, energy * first * second / (first + second), 0.0)
-    best = np.unravel_index(int(scaled.argmax()), scaled.shape)
-    return int(first[best[0], 0]), float(scaled[best])
+
+    def __init__(self, count: int) -> None:
+        first = np.arange(LEAST_PART, count - LEAST_PART + 1)[:, None]
+        end = np.arange(2 * LEAST_PART, count + 1)[None, :]
+        second = np.maximum(end - first, LEAST_PART)  # the others get the factor 0
+        is_division = end - first >= LEAST_PART
+        both = first + second
+        of_second = first / ((second - 1) * both)
+        # Means over pairs of different values, times first * second / both; the sums have each pair twice.
+        self._across = np.where(is_division, 2 / both + 2 * of_second, 0.0)
+        self._first = np.where(is_division, second / ((first - 1) * both) - of_second, 0.0)
+        self._whole = np.where(is_division, of_second, 0.0)
+
+    def best(self, distances: _Series) -> tuple[int, float]:
+        sums = distances.cumsum(axis=0).cumsum(axis=1)
+        own = np.diagonal(sums)
+        first, end = slice(LEAST_PART - 1, -LEAST_PART), slice(2 * LEAST_PART - 1, None)
+        scaled = (sums[first, end] - own[first, None]) * self._across
+        scaled -= own[first, None] * self._first
+        scaled -= own[None, end] * self._whole
+        place, stop = np.unravel_index(int(scaled.argmax()), scaled.shape)
+        return LEAST_PART + int(place), float(scaled[place, stop])
 
 
-def _is_clear(distances: _Series, largest: float, error: float, rng: np.random.Generator) -> bool:
+def _is_clear(
+    divisions: _Divisions,
+    distances: _Series,
+    largest: float,
+    error: float,
+    rng: np.random.Generator,
+    work: Work,
+) -> bool:
     """Whether shuffled values are divided as clearly with a probability of at most `error`."""
     permutations = max(PERMUTATIONS, math.ceil(1 / error))
     allowed = int(error * (permutations + 1)) - 1
     as_clear = 0
     for _ in range(permutations):
+        work.spend(distances.size)
         order = rng.permutation(len(distances))
-        as_clear += _best_division(distances[np.ix_(order, order)])[1] >= largest
+        as_clear += divisions.best(distances[np.ix_(order, order)])[1] >= largest
         if as_clear > allowed:
             return False
     return True

@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Literal
 
 from harness.formatting import counted
-from harness.gate.change_points import begin_of, change_points
+from harness.gate.change_points import MOST_WORK, TooMuchWorkError, Work, begin_of, change_points
 from harness.gate.confidence_intervals import STARTED_MS, started_log
 from harness.gate.equivalence import USUAL_EFFECTS, Effects
 from harness.gate.history import HistoryEntry
@@ -70,28 +70,46 @@ class MetricTrend:
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """The history of a baseline. left_out: how many older tests had a different load. notes: clauses."""
+    """The history of a baseline. left_out: how many older tests had a different load. notes: clauses.
+
+    unfollowed: names of metrics that changed too often to be followed.
+    """
 
     entries: tuple[HistoryEntry, ...]
     trends: tuple[MetricTrend, ...]
     left_out: int
     notes: tuple[str, ...]
+    unfollowed: tuple[str, ...] = ()
 
 
-def trend_of(history: Sequence[HistoryEntry], effects: Effects = USUAL_EFFECTS) -> Trend:
-    """The trend of a history, oldest test first, of the tests with the load of the newest. Deterministic."""
+def trend_of(
+    history: Sequence[HistoryEntry], effects: Effects = USUAL_EFFECTS, most_work: int = MOST_WORK
+) -> Trend:
+    """The trend of a history, oldest test first, of the tests with the load of the newest. Deterministic.
+
+    most_work: as MOST_WORK of change_points; metrics that need more are not followed.
+    """
     entries = tuple(entry for entry in history if entry.load == history[-1].load)
     left_out = len(history) - len(entries)
     names = [
         name for name in entries[-1].values if sum(name in entry.values for entry in entries) >= LEAST_TESTS
     ]
-    trends = tuple(_trend(name, entries, effects, FALSE_ALARMS / len(names)) for name in names)
-    return Trend(entries, trends, left_out, tuple(_notes(entries, left_out)))
+    work = Work(most_work)
+    trends, unfollowed = [], []
+    for name in names:
+        try:
+            trends.append(_trend(name, entries, effects, FALSE_ALARMS / len(names), work))
+        except TooMuchWorkError:
+            unfollowed.append(name)
+    notes = tuple(_notes(entries, left_out, unfollowed))
+    return Trend(entries, tuple(trends), left_out, notes, tuple(unfollowed))
 
 
-def _notes(entries: Sequence[HistoryEntry], left_out: int) -> Iterator[str]:
+def _notes(entries: Sequence[HistoryEntry], left_out: int, unfollowed: Sequence[str]) -> Iterator[str]:
     if left_out:
         yield f"{counted(left_out, 'older test')} with a different load or suite left out"
+    if unfollowed:
+        yield f"{counted(len(unfollowed), 'metric')} changed too often to be followed: {', '.join(unfollowed)}"
     if len(entries) < LEAST_TESTS:
         yield f"too few tests for a trend ({len(entries)}): at least {LEAST_TESTS} are needed"
     machines = list(dict.fromkeys(entry.machine for entry in entries if entry.machine))
@@ -99,13 +117,15 @@ def _notes(entries: Sequence[HistoryEntry], left_out: int) -> Iterator[str]:
         yield f"the tests ran on different machines, which may be the reason for a change: {', '.join(machines)}"
 
 
-def _trend(name: str, entries: Sequence[HistoryEntry], effects: Effects, error: float) -> MetricTrend:
+def _trend(
+    name: str, entries: Sequence[HistoryEntry], effects: Effects, error: float, work: Work
+) -> MetricTrend:
     objective = Objective(name.rpartition(".")[2], 0.0)
     places = tuple(place for place, entry in enumerate(entries) if name in entry.values)
     values = [entries[place].values[name].value for place in places]
     is_latency = objective.percentile is not None
     scaled = [started_log(value) for value in values] if is_latency else values
-    changes = _without_small(change_points(scaled, error), values, objective, effects)
+    changes = _without_small(change_points(scaled, error, work), values, objective, effects)
     ends = [0, *changes, len(values)]
     means = [fmean(scaled[first:end]) for first, end in pairwise(ends)]
     levels = [math.exp(mean) - STARTED_MS if is_latency else mean for mean in means]

@@ -7,12 +7,13 @@ from fnmatch import translate
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
+from harness.booleans import NumbersAreNotBooleans
 from harness.profiles.expressions import Expression
 
 
-class Part(BaseModel):
+class Part(NumbersAreNotBooleans):
     """A table of the profile's file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

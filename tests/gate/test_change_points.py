@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.gate.change_points import begin_of, change_points
+from harness.gate.change_points import PERMUTATIONS, TooMuchWorkError, Work, begin_of, change_points
 
 
 def series(*levels: tuple[int, float], sd: float = 0.02, seed: int = 1) -> list[float]:
@@ -58,3 +58,13 @@ def test_a_slope_begins_before_its_first_division(divisions: list[int]) -> None:
     rng = np.random.default_rng(1)
     values = [0.04 * max(0, place - 9) + float(rng.normal(0, 0.01)) for place in range(20)]
     assert begin_of(values, divisions) == 10
+
+
+def test_work_is_bounded_for_all_series_together() -> None:
+    values = series((15, 0.0), (15, 0.2))
+    work = Work(
+        2 * PERMUTATIONS * 5_000
+    )  # 30 * 30 distances and 4,000 for each shuffle; the parts take fewer
+    assert change_points(values, 0.01, work) == [15]
+    with pytest.raises(TooMuchWorkError):
+        change_points(values, 0.01, work)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 import harness.reports
+from harness.gate.change_points import PERMUTATIONS
 from harness.gate.equivalence import Effects
 from harness.gate.history import HistoryEntry, RecordedValue
 from harness.gate.trend import LEAST_TESTS, Trend, trend_of
+from harness.reports.trend_page import drift_sentences, trend_page
 from tests.docs.pages import ROOT
 
 STEADY = ("ttft_p95_ms", "inter_token_p50_ms", "duration_p50_ms", "duration_p95_ms")
@@ -137,3 +139,14 @@ def test_a_metric_that_some_tests_lack_keeps_its_places() -> None:
     without = {name: value for name, value in entries[3].values.items() if name != "ttft_p50_ms"}
     entries[3] = HistoryEntry(entries[3].started_at, "commit3", "a machine", "a load", without)
     assert only_drift(trend_of(entries)).began == 12
+
+
+def test_a_metric_that_takes_too_much_work_is_named_and_is_not_called_good() -> None:
+    entries = history([1.0] * 10 + [2.0] * 10, sd=0.001)
+    trend = trend_of(entries, most_work=PERMUTATIONS * 4_000)
+    assert [one.name for one in trend.trends] == list(STEADY)
+    assert trend.unfollowed == ("ttft_p50_ms",)
+    assert trend.notes == ("1 metric changed too often to be followed: ttft_p50_ms",)
+    assert trend_page(trend, "main").headline.title == "Not every metric followed"
+    assert drift_sentences(trend) == ["whether ttft_p50_ms is worse is unknown: it changed too often"]
+    assert trend_of(entries).unfollowed == ()
