@@ -286,7 +286,7 @@ class Profile(Part):
             Capability.JSON_BODY: self.run.json_body is not None,
             Capability.IDEMPOTENCY_KEY: key is not None,
             Capability.KEY_CONFLICT: self.conflict_status is not None,
-            Capability.RESUME: resume is not None or key is not None,
+            Capability.RESUME: (resume is not None or key is not None) and not self._ends_with_its_reader,
             Capability.SAME_EVENTS: key is not None or (resume is not None and resume.starts != "snapshot"),
             Capability.REREAD: key is not None or (resume is not None and resume.reads_whole),
             Capability.RESUME_AFTER_ID: resume is not None and resume.starts == "after",
@@ -320,6 +320,11 @@ class Profile(Part):
         """The documented status of a used key with a different body; None if there is none."""
         conflict = self.idempotency.conflict if self.idempotency is not None else None
         return conflict if isinstance(conflict, int) else None
+
+    @property
+    def _ends_with_its_reader(self) -> bool:
+        """Whether a run is cancelled when its only reader leaves, so that a cut stream cannot be resumed."""
+        return self.cancel is not None and self.cancel.disconnect
 
     @property
     def _client_must_choose_run_id(self) -> bool:

@@ -39,7 +39,9 @@ def test_a_request_that_cancels_a_run_may_have_a_body_and_another_method() -> No
 def test_the_settings_make_cancellation_a_promise() -> None:
     assert Capability.CANCEL not in target().profile.capabilities
     assert Capability.CANCEL in target(cancel=CANCEL).profile.capabilities
-    assert Capability.CANCEL in target(cancel={"disconnect": True}).profile.capabilities
+    ends_with_its_reader = target(cancel={"disconnect": True}).profile.capabilities
+    assert Capability.CANCEL in ends_with_its_reader
+    assert Capability.RESUME not in ends_with_its_reader
     assert target(cancel=CANCEL).profile.name == "workflow-actions"
 
 

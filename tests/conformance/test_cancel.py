@@ -19,10 +19,8 @@ from harness.contract.rules.rule import Rule
 from harness.reference.settings import demo_config
 from harness.suite.scenario import NotApplicable, ScenarioRunner, Undecided
 from tests.contract.exchanges import cancelled, done, reply, run, token
-from tests.profiles.resuming_server import PROFILE, serving, settings
+from tests.profiles.resuming_server import LEAVING, PROFILE, serving, settings
 
-BY_REQUEST = '[cancel]\npath = "/agent/runs/${run_id}/cancel"\n'
-LEAVING = PROFILE.replace(BY_REQUEST, "[cancel]\ndisconnect = true\n")
 ONLY_ASKED = LEAVING.replace('beginning = ""\n', "")
 BLIND = ONLY_ASKED[: ONLY_ASKED.index("[outcome]")] + ONLY_ASKED[ONLY_ASKED.index("[rejects]") :]
 RULES = (cancel.accepted, cancel.ends, cancel.one_outcome, cancel.last, cancel.replayed, cancel.outcome)

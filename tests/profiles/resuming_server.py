@@ -73,6 +73,9 @@ malformed = [400, 422]
 missing = [400, 422]
 required = ["organizationId", "sessionId", "workflowAction"]
 """
+BY_REQUEST = '[cancel]\npath = "/agent/runs/${run_id}/cancel"\n'
+LEAVING = PROFILE.replace(BY_REQUEST, "[cancel]\ndisconnect = true\n")
+"""A run is cancelled when its only reader leaves, as with the fault `disconnect-cancels`, which is none here."""
 _PATH = re.compile("/runs/([^/]+)(/events)?")
 
 

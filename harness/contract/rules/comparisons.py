@@ -222,6 +222,17 @@ def check_cancelled_again(reader: Exchange, answer: Exchange, reread: Exchange) 
     return [cancel.replayed([([reader], answer, reread, None)])]
 
 
+def check_left(reader: Exchange, left: Exchange, expect: Expectations) -> list[Finding]:
+    """Check who read a run after the time budget whose only reader cancelled it by disconnecting. left: that stream."""
+    cancels = [([reader], left, None, None)]
+    return [cancel.one_outcome(cancels, expect=expect), cancel.last(cancels, expect=expect)]
+
+
+def check_outcome_of_left(left: Exchange, asked: Exchange) -> list[Finding]:
+    """Check how a run ended whose only reader cancelled it by disconnecting. asked: after the time budget."""
+    return [cancel.outcome([([], left, None, asked)])]
+
+
 def is_whole(run: Exchange, retry: Exchange, expect: Expectations) -> bool:
     """Whether a retry of an interrupted run must have all its events: it begins with the first, or has to."""
     begins_with_first = retry.sequence[:1] == run.sequence[:1]

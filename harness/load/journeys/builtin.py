@@ -367,21 +367,15 @@ def first_step(journey: str) -> str:
     return step_name(1) if journey == WORKFLOW else journey
 
 
-def _usable(profile: Profile) -> frozenset[Capability]:
-    """What the API promises and a load can use: a run that is cancelled by disconnecting shows a load no end."""
-    by_request = profile.cancel is not None and profile.cancel.request is not None
-    return profile.capabilities if by_request else profile.capabilities - {Capability.CANCEL}
-
-
 def promised_weights(weights: Mapping[str, int], profile: Profile) -> dict[str, int]:
     """The weights of journeys, 0 for those that the API does not promise. Raises SettingsError if none is left."""
     left = {
-        name: weight if _PROMISES.get(name, frozenset()) <= _usable(profile) else 0
+        name: weight if _PROMISES.get(name, frozenset()) <= profile.capabilities else 0
         for name, weight in weights.items()
     }
     if not any(left.values()):
         missing = next(name for name, weight in weights.items() if weight)
-        lacking = min(_PROMISES[missing] - _usable(profile))
+        lacking = min(_PROMISES[missing] - profile.capabilities)
         raise SettingsError(
             f"no journey is left to run: {missing} needs what {profile.name} does not promise, {lacking}; "
             "give fresh a weight (load.journeys)"

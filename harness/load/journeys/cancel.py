@@ -1,4 +1,4 @@
-"""The journey of a run that its user cancels in flight, at a random moment and by the API's request."""
+"""The journey of a run that its user cancels in flight, at a random moment: by the API's request, or by leaving."""
 
 from __future__ import annotations
 
@@ -8,30 +8,49 @@ from functools import partial
 
 import gevent
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.expectations import Expectations
 from harness.contract.finding import Finding
-from harness.contract.rules.comparisons import check_cancelled, check_cancelled_again
+from harness.contract.rules.comparisons import (
+    check_cancelled,
+    check_cancelled_again,
+    check_left,
+    check_outcome_of_left,
+)
 from harness.load.journeys.new_run import NewRun
 from harness.load.journeys.stream_handle import StreamHandle
 from harness.load.journeys.stream_runner import StreamRunner
-from harness.load.stats.stream_metrics import CANCELLED, CANCELLING, REREAD_CANCELLED
+from harness.load.stats.stream_metrics import (
+    ASKING,
+    CANCELLED,
+    CANCELLING,
+    CUT,
+    REREAD_CANCELLED,
+    REREAD_LEFT,
+    RUN,
+)
 from harness.profiles.capability import Capability
 from harness.protocol.request import HttpRequest
+from harness.transport.receiver import CutHow
 
 CANCEL = "cancel"
 _SECOND_READER_SHARE = 0.5
 _REREAD_WITHIN_S = 0.2  # a server may store the outcome some time after it has sent it
 _END_FOLLOWS_NS = 250_000_000
 _SLACK_S = 0.5  # after the budget, before the harness gives a stream up
+_ASKED = 10  # times how the run ended, while it is not over
+_ASKED_EVERY_S = 0.2
 
 
 def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) -> None:
     """A run that is cancelled in flight, in about half of the journeys before two readers, then read again.
 
-    action: the one whose run is long enough.
+    action: the one whose run is long enough. An API may have no request for it: then the reader leaves.
     """
     target = runner.target
+    if target.profile.cancel is not None and target.profile.cancel.disconnect:
+        leave(runner, action, intended_ns)
+        return
     can_reread = target.promises(Capability.REREAD)
     chosen = str(uuid.uuid4()) if target.promises(Capability.CLIENT_RUN_ID) else None
     with runner.group(CANCEL, intended_ns) as streams:
@@ -64,6 +83,94 @@ def cancel(runner: StreamRunner, action: str, intended_ns: int | None = None) ->
         if can_reread and known and first.exchange.outcome == "cancelled":
             runner.pause(runner.rng.uniform(0.0, _REREAD_WITHIN_S))
             streams.read(REREAD_CANCELLED, target.again(first.request, first.exchange.run_id))
+
+
+def leave(runner: StreamRunner, action: str, intended_ns: int | None = None) -> None:
+    """A run that its only reader cancels by disconnecting, and what others find after the time budget.
+
+    The harness ends the stream, so it counts as abandoned. Where the run can be read again, it is, twice; where the API
+    tells how a run ended, it is asked. An API with neither shows nobody how such a run ends: nothing of it is judged.
+    Until it is known how long a run takes that nobody leaves, the run is read to its end.
+    """
+    target = runner.target
+    can_reread, can_ask = target.promises(Capability.REREAD), target.promises(Capability.OUTCOME_REQUEST)
+    whole_s = runner.moments.whole_s(action)
+    if (can_reread or can_ask) and whole_s is None:
+        runner.record_shape(action, runner.run(CANCEL, RUN, NewRun(action), intended_ns=intended_ns))
+        return
+    wait_s = target.expectations.budgets.cancel_s
+    chosen = str(uuid.uuid4()) if target.promises(Capability.CLIENT_RUN_ID) else None
+    with runner.group(CANCEL, intended_ns) as streams:
+        streams.compare = partial(_compare_left, expect=target.expectations, whole_s=whole_s)
+        first = streams.start(CUT, NewRun(action, run_id=chosen))
+        early = 1.0 if whole_s is None else max(0.0, 1.0 - (wait_s + _SLACK_S) / whole_s)
+        event = max(1, round(runner.random_event_index(action) * early))
+        is_in_flight = runner.moments.wait_for_events(first.live, event, action)
+        again = _request(first, partial(target.again, first.request)) if can_reread else None
+        asking = _request(first, partial(target.outcome, first.request)) if can_ask else None
+        if is_in_flight:
+            first.live.cut(runner.rng.choice((CutHow.FIN, CutHow.RST)))
+        streams.wait()
+        runner.record_shape(action, first.exchange)
+        if first.exchange.ending is not Ending.CUT or not (again or asking) or not runner.pause(wait_s):
+            return
+        if again is not None:
+            found = streams.read(REREAD_LEFT, again).exchange
+            streams.read(REREAD_CANCELLED if found.outcome == "cancelled" else REREAD_LEFT, again)
+        for _ in range(_ASKED):
+            if asking is None:
+                break
+            answer = streams.read(ASKING, asking, only_check=_nothing).exchange
+            if _told(answer) is not None or not runner.pause(_ASKED_EVERY_S):
+                break
+
+
+def _told(answer: Exchange) -> str | None:
+    """How a run ended, by the answer to this question; None if it is not over, or if the answer does not tell it."""
+    asked = answer.profile.outcome
+    return None if asked is None else asked.read(asked.value(answer.body))
+
+
+def _compare_left(handles: Sequence[StreamHandle], expect: Expectations, whole_s: float | None) -> None:
+    """Check what others found of a run whose only reader left.
+
+    A run that ended on its own within the budget proves nothing. It was in flight after that if a second reader got its
+    end later than a replay of it takes, or if the answer to the first question did not tell an outcome.
+    """
+    left = [handle.exchange for handle in handles if handle.stream.step is CUT]
+    rereads = [handle for handle in handles if handle.stream.step in {REREAD_LEFT, REREAD_CANCELLED}]
+    asked = [handle for handle in handles if handle.stream.step is ASKING]
+    if not left or left[0].ending is not Ending.CUT:
+        return
+    is_cancelled = False
+    if len(rereads) == 2:
+        found, later = rereads
+        is_cancelled = found.exchange.outcome == "cancelled"
+        if is_cancelled:
+            later.checks.append(partial(check_cancelled_again, found.exchange, left[0]))
+        if is_cancelled or _was_in_flight(left[0], found.exchange, later.exchange, whole_s):
+            found.checks.append(partial(check_left, left=left[0], expect=expect))
+    if asked and asked[-1].exchange.status == 200:
+        ran_on = len(asked) > 1 and _is_early(left[0], asked[0].exchange, whole_s)
+        if is_cancelled or ran_on or _told(asked[-1].exchange) in {"cancelled", None}:
+            asked[-1].checks.append(partial(check_outcome_of_left, left[0]))
+
+
+def _was_in_flight(left: Exchange, found: Exchange, later: Exchange, whole_s: float | None) -> bool:
+    """Whether a run was in flight when it was read again, judging by a replay of it, and by the time of a whole run."""
+    sent_ns, replayed_from_ns = found.timing.sent_ns, later.timing.sent_ns
+    if sent_ns is None or replayed_from_ns is None or found.over_ns is None or later.over_ns is None:
+        return False
+    waited_ns, replay_ns = found.over_ns - sent_ns, later.over_ns - replayed_from_ns
+    return _is_early(left, found, whole_s) and waited_ns > 2 * replay_ns + _END_FOLLOWS_NS
+
+
+def _is_early(left: Exchange, later: Exchange, whole_s: float | None) -> bool:
+    """Whether a request was sent before a run that nobody leaves would have ended on its own."""
+    began_ns, sent_ns = left.timing.sent_ns, later.timing.sent_ns
+    if began_ns is None or sent_ns is None or whole_s is None:
+        return False
+    return (sent_ns - began_ns) / 1e9 < whole_s
 
 
 def _request(first: StreamHandle, cancelling: Callable[[str | None], HttpRequest]) -> HttpRequest | None:

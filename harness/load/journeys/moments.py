@@ -38,11 +38,13 @@ class Readable(Protocol):
 class RunTimes:
     """Times of the last run of an action; None until known.
 
-    gap_s: between two moments at which events arrived. first_event_s: from sending to the first event.
+    gap_s: between two moments at which events arrived. first_event_s: from sending to the first event. whole_s: from
+    sending to the end, of the shortest run that ended with success.
     """
 
     gap_s: float | None = None
     first_event_s: float | None = None
+    whole_s: float | None = None
 
 
 class RandomMoments:
@@ -103,6 +105,13 @@ class RandomMoments:
         gap_s = gap_of_s(event_arrivals_ns(run))
         if gap_s is not None:
             times.gap_s = gap_s
+        if run.outcome == "done" and run.over_ns is not None:
+            took_s = max(0, run.over_ns - sent_ns) / 1e9
+            times.whole_s = took_s if times.whole_s is None else min(times.whole_s, took_s)
+
+    def whole_s(self, action: str) -> float | None:
+        """How long the shortest run of the action took that ended with success; None if none was seen."""
+        return self._of(action).whole_s
 
     def _of(self, action: str) -> RunTimes:
         return self._times.get(action, RunTimes())

@@ -73,6 +73,10 @@ CANCELLING = StreamStep(
     "cancelling", expects=("done", "rejected"), is_request=True
 )  # a rule decides on a rejection
 REREAD_CANCELLED = StreamStep("reread", expects=("cancelled",))
+REREAD_LEFT = StreamStep(
+    "reread", expects=("cancelled", "done")
+)  # done: it may have ended before a server must notice that its reader left; a rule decides
+ASKING = StreamStep("outcome", is_request=True)
 AFTER_RESTART = StreamStep(
     "after restart", expects=("done", "error", "cancelled"), may_be_run=False
 )  # of an interrupted run, which may have ended with an error

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from harness.config.settings import Settings
 from harness.contract.exchange import Exchange
+from harness.contract.expectations import Expectations
+from harness.contract.finding import Verdict
 from harness.load.journeys.builtin import JOURNEYS, promised_weights
-from harness.load.journeys.cancel import _ended_itself
+from harness.load.journeys.cancel import _compare_left, _ended_itself, _was_in_flight
+from harness.load.stats.stream_metrics import CUT as CUT_STEP
+from harness.load.stats.stream_metrics import REREAD_CANCELLED, REREAD_LEFT
 from harness.profiles import library
 from harness.reference.settings import demo_config
-from tests.contract.exchanges import cancelled, reply, run, token, whole_run
+from tests.contract.exchanges import cancelled, cut_run, done, reply, run, token, whole_run
 from tests.forked import embedded_server
 from tests.load.journeys.rig import JourneyRig
+from tests.profiles.resuming_server import LEAVING, serving, settings
 
 TRIES = 10  # an end that arrives before the answer may be the run's own, and proves nothing
 
@@ -100,11 +109,17 @@ def test_a_run_that_ends_before_its_cancellation_is_no_failure(tmp_path: Path) -
         assert rig.go("cancel") == [("run", "done", None)]
 
 
-def test_only_an_api_with_a_request_that_cancels_has_the_journey() -> None:
+def test_only_an_api_that_cancels_runs_has_the_journey() -> None:
     own = library.with_cancellation(library.load("workflow-actions"), {"path": "/c/${run_id}"}, "test")
     assert promised_weights({"cancel": 1}, own) == {"cancel": 1}
     by_disconnect = library.with_cancellation(library.load("workflow-actions"), {"disconnect": True}, "test")
-    assert promised_weights({"cancel": 1, "fresh": 1}, by_disconnect) == {"cancel": 0, "fresh": 1}
+    weights = {"cancel": 1, "fresh": 1, "resume": 1}
+    assert promised_weights(weights, by_disconnect) == {"cancel": 1, "fresh": 1, "resume": 0}
+    assert promised_weights({"cancel": 1}, library.load("ag-ui")) == {"cancel": 1}
+    assert promised_weights({"cancel": 1, "fresh": 1}, library.load("openai-chat")) == {
+        "cancel": 0,
+        "fresh": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -135,3 +150,116 @@ def test_a_run_whose_id_is_never_known_is_read_to_its_end(monkeypatch: pytest.Mo
         rig = rig_for(base_url, second_reader=False)
         monkeypatch.setattr(rig.runner.target, "cancel", unknown)
         assert rig.go("cancel") == [("run", "done", None)]
+
+
+CUT, READ, AGAIN, ASKED = (
+    ("cut", "abandoned", None),
+    ("run", "done", None),
+    ("reread", "cancelled", None),
+    ("outcome", "done", None),
+)
+BLIND = LEAVING[: LEAVING.index("[resume]")] + "[cancel]\ndisconnect = true\n"
+
+
+@contextmanager
+def leaving_rig(tmp_path: Path, profile: str, *faults: str) -> Iterator[JourneyRig]:
+    path = tmp_path / "own.toml"
+    path.write_text(profile)
+    with serving(*faults) as url:
+        given = settings(url, str(path), demo_config(url))
+        given["budgets"] |= {"cancel": 0.1}
+        rig = JourneyRig(Settings.model_validate(given), None)
+        rig.runner.random_event_index = lambda *_, **__: 3  # type: ignore[method-assign]
+        yield rig
+
+
+def violated(rig: JourneyRig) -> set[str]:
+    findings = [finding for stream in rig.finalized for finding in stream.findings]
+    return {finding.requirement for finding in findings if finding.verdict is Verdict.FAIL}
+
+
+def test_a_run_that_ends_when_its_reader_leaves_is_our_cut_and_no_error(tmp_path: Path) -> None:
+    with leaving_rig(tmp_path, LEAVING, "disconnect-cancels") as rig:
+        assert rig.go("cancel") == [READ], "how long a run takes is not known before"
+        assert any(rig.go("cancel") == [CUT, AGAIN, AGAIN, ASKED] for _ in range(TRIES))
+        assert violated(rig) == set()
+
+
+def test_a_run_that_goes_on_without_a_reader_is_found(tmp_path: Path) -> None:
+    with leaving_rig(tmp_path, LEAVING) as rig:
+        rig.go("cancel")
+        for _ in range(TRIES):  # a busy machine replays a run as slowly as it goes on
+            first, found, *_ = rig.go("cancel")
+            if violated(rig):
+                break
+        assert first == CUT
+        assert (found[:2], found[2] is None) == (("reread", "done"), False)
+        assert violated(rig) == {"cancel.one-outcome"}
+
+
+def test_an_outcome_that_differs_from_the_stream_is_found(tmp_path: Path) -> None:
+    with leaving_rig(tmp_path, LEAVING, "disconnect-cancels", "ReportsCancelledAsDone") as rig:
+        rig.go("cancel")
+        rig.go("cancel")
+        assert violated(rig) == {"cancel.outcome"}
+
+
+def test_what_nobody_else_can_see_is_cut_and_not_judged(tmp_path: Path) -> None:
+    with leaving_rig(tmp_path, BLIND) as rig:
+        assert rig.go("cancel") == [CUT]
+        assert violated(rig) == set()
+
+
+TWICE = {"cancel.one-outcome", "cancel.last"}
+
+
+@pytest.mark.parametrize(
+    ("found", "later", "broken"),
+    [
+        (run(token(0), cancelled(1)), run(token(0), cancelled(1)), set()),
+        (run(token(0), cancelled(1)), run(token(0), token(1), cancelled(2)), {"cancel.replayed"}),
+        (run(token(0), cancelled(1), done(2)), run(token(0), cancelled(1), done(2)), TWICE),
+    ],
+    ids=["sound", "replayed with more", "two outcomes"],
+)
+def test_who_reads_a_run_whose_reader_left_gets_one_end(
+    found: Exchange, later: Exchange, broken: set[str]
+) -> None:
+    profile = library.with_cancellation(library.load("workflow-actions"), {"disconnect": True}, "test")
+    exchanges = [replace(one, profile=profile) for one in (cut_run(2), found, later)]
+    handles: list[Any] = [
+        SimpleNamespace(stream=SimpleNamespace(step=step), exchange=exchange, checks=[])
+        for step, exchange in zip((CUT_STEP, REREAD_LEFT, REREAD_CANCELLED), exchanges, strict=True)
+    ]
+    _compare_left(handles, Expectations(), None)
+    findings = [
+        finding for handle in handles for check in handle.checks for finding in check(handle.exchange)
+    ]
+    assert findings
+    assert {finding.requirement for finding in findings if finding.verdict is Verdict.FAIL} == broken
+
+
+@pytest.mark.parametrize(
+    ("read_ms", "took_ms", "replay_ms", "whole_s", "in_flight"),
+    [
+        (500, 1500, 50, 3.0, True),
+        (500, 60, 50, 3.0, False),
+        (500, 1500, 1000, 3.0, False),
+        (500, 1500, 50, 0.4, False),
+        (500, 1500, 50, None, False),
+    ],
+    ids=[
+        "its end came late",
+        "it was over",
+        "a slow replay",
+        "a whole run is shorter",
+        "no whole run is known",
+    ],
+)
+def test_only_a_run_that_outlives_the_budget_proves_a_defect(
+    read_ms: float, took_ms: float, replay_ms: float, whole_s: float | None, in_flight: bool
+) -> None:
+    left = cut_run(2)
+    found = run(token(0), token(1), done(2), at=(1, 2, took_ms), sent_ms=read_ms)
+    later = run(token(0), token(1), done(2), at=(1, 2, replay_ms), sent_ms=read_ms + took_ms)
+    assert _was_in_flight(left, found, later, whole_s) is in_flight
