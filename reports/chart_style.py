@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from harness.formatting import visible
 from harness.results.histogram import Histogram
+from harness.results.restart_cost import RestartCost
 
 from .svg import INKS
 from .text import duration
@@ -35,7 +37,7 @@ BIN_WIDTHS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 1
 
 @dataclass(frozen=True, slots=True)
 class LegendEntry:
-    """One entry of a chart's legend. shape: a line of SHAPES, or bar, band, wash, block, tick, cross, ramp."""
+    """One entry of a chart's legend. shape: a line of SHAPES, or bar, band, wash, block, tick, cross, ramp, upright."""
 
     ink: str
     shape: str
@@ -66,6 +68,63 @@ class LimitLine:
     def legend_entry(self) -> LegendEntry:
         """Its entry in the chart's legend."""
         return LegendEntry("limit", "dotted", f"limit {self.name} = {duration(self.limit_ms)}")
+
+
+@dataclass(frozen=True, slots=True)
+class TimeMarks:
+    """What a chart over time marks in addition to its values, in seconds after its start.
+
+    warmup_s: length of the warm-up. restart_s: when the server was restarted, None if it was not. restart_failed:
+    whether the command that should restart it failed.
+    """
+
+    warmup_s: int = 0
+    restart_s: float | None = None
+    restart_failed: bool = False
+
+    @classmethod
+    def of(cls, span: tuple[int, int], measured_from: int | None, restart: RestartCost | None) -> Self:
+        """The marks of a chart from the first to the last epoch second of `span`."""
+        warmup_s = max(0, (measured_from or span[0]) - span[0])
+        if restart is None or not span[0] <= restart.at_ns // 1_000_000_000 <= span[1]:
+            return cls(warmup_s)
+        restart_s = (restart.at_ns - span[0] * 1_000_000_000) / 1e9
+        return cls(warmup_s, restart_s, restart.problem is not None)
+
+    def draw(self, axes: Axes) -> None:
+        """Shade the warm-up, and draw the restart as a vertical line."""
+        if self.warmup_s:
+            axes.axvspan(0, self.warmup_s, color=INKS["soft"], alpha=0.14, linewidth=0)
+        if self.restart_s is not None:
+            axes.axvline(
+                self.restart_s, color=INKS["ink"], linewidth=1.6, linestyle=DASHES["dashdot"], zorder=3
+            )
+
+    @property
+    def restart_text(self) -> str:
+        """The restart as a label; empty without one."""
+        if self.restart_s is None:
+            return ""
+        what = "failed restart" if self.restart_failed else "restart"
+        return f"{what} of the server, at {duration(self.restart_s * 1000)}"
+
+    @property
+    def alternative(self) -> str:
+        """What the text alternative of the picture adds about them."""
+        return f" A vertical line marks a {self.restart_text}." if self.restart_text else ""
+
+    @property
+    def legend(self) -> list[LegendEntry]:
+        """Their entries in the chart's legend."""
+        entries = []
+        if self.warmup_s:
+            entries.append(LegendEntry("soft", "bar", "warm-up, excluded from the metrics"))
+        if self.restart_text:
+            entries.append(LegendEntry("ink", "upright", self.restart_text))
+        return entries
+
+
+NO_MARKS = TimeMarks()
 
 
 def new_figure(
@@ -145,17 +204,6 @@ def interval_name(width: int) -> str:
 def drawn_text(text: str) -> str:
     """A name for a chart, in printable ASCII: its font lacks many letters, and SVG cannot contain a NUL."""
     return visible(text).encode("ascii", "backslashreplace").decode()
-
-
-def shade_warmup(axes: Axes, warmup_s: int) -> None:
-    """Shade the warm-up, if any."""
-    if warmup_s:
-        axes.axvspan(0, warmup_s, color=INKS["soft"], alpha=0.14, linewidth=0)
-
-
-def warmup_legend(warmup_s: int) -> list[LegendEntry]:
-    """The legend entry of the shaded warm-up; empty without a warm-up."""
-    return [LegendEntry("soft", "bar", "warm-up, excluded from the metrics")] if warmup_s else []
 
 
 def limit_lines(axes: Axes, limits: Sequence[LimitLine]) -> None:

@@ -13,12 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from harness.reports.chart_style import (
     DASHES,
     LABEL_PT,
+    NO_MARKS,
     POINTS,
     SERIES,
     SHAPES,
     Chart,
     LegendEntry,
     LimitLine,
+    TimeMarks,
     bin_width_s,
     binned,
     drawn_text,
@@ -27,9 +29,7 @@ from harness.reports.chart_style import (
     log_scale,
     new_figure,
     remove_frame,
-    shade_warmup,
     time_axis,
-    warmup_legend,
 )
 from harness.results.histogram import Histogram
 
@@ -149,19 +149,18 @@ def over_time(
     by_second: Mapping[int, Histogram],
     span: tuple[int, int],
     limits: Sequence[LimitLine] = (),
-    *,
-    warmup_s: int = 0,
+    marks: TimeMarks = NO_MARKS,
 ) -> Chart:
     """Percentile bands of a metric over time, in bins of a second or wider.
 
     by_second: histograms by epoch second, not empty. span: first and last epoch second of the chart.
-    limits: objectives to draw as lines. warmup_s: length of the shaded warm-up.
+    limits: objectives to draw as lines. marks: what it also marks.
     """
     width = bin_width_s(*span)
     bins = binned(by_second, span[0], width)
     values = {p: [histogram.percentile(p) or 0.0 for histogram in bins.values()] for p in _BANDS}
     figure, axes = new_figure()
-    shade_warmup(axes, warmup_s)
+    marks.draw(axes)
     _bands(axes, np.array(list(bins)) + width / 2, values)
     limit_lines(axes, limits)
     log_scale(axes, [*values[5.0], *values[100.0], *(limit.limit_ms for limit in limits)])
@@ -176,7 +175,7 @@ def over_time(
             "over-time",
             f"{label} over time. The median is between {duration(min(values[50.0]))} and "
             f"{duration(max(values[50.0]))}; p95 is highest {worst} s after the start, at "
-            f"{duration(bins[worst].percentile(95))}.",
+            f"{duration(bins[worst].percentile(95))}.{marks.alternative}",
         ),
         (
             LegendEntry("first", "solid", "median"),
@@ -186,7 +185,7 @@ def over_time(
             LegendEntry("first", "dotted", "p99"),
             LegendEntry("soft", "tick", "max"),
             *(limit.legend_entry for limit in limits),
-            *warmup_legend(warmup_s),
+            *marks.legend,
         ),
         ("from second", "count", "p5", "p25", "median", "p75", "p95", "p99", "max"),
         tuple(
@@ -269,17 +268,19 @@ class TrafficSecond:
     in_flight: int
 
 
-def traffic(seconds: Mapping[int, TrafficSecond], span: tuple[int, int], *, warmup_s: int = 0) -> Chart:
+def traffic(
+    seconds: Mapping[int, TrafficSecond], span: tuple[int, int], marks: TimeMarks = NO_MARKS
+) -> Chart:
     """Arrivals and streams in flight over time, with marks at failures.
 
-    seconds: by epoch second. span, warmup_s: as for `over_time`.
+    seconds: by epoch second. span, marks: as for `over_time`.
     """
     width = bin_width_s(*span)
     bins = _traffic_bins(seconds, span, width)
     places = np.array(sorted(bins))
     middles = places + width / 2
     figure, axes = new_figure(right=0.93)
-    shade_warmup(axes, warmup_s)
+    marks.draw(axes)
     arrivals = [bins[place].scheduled / width for place in places]
     axes.bar(middles, arrivals, width=width * 0.82, color=INKS["first"], alpha=0.35, linewidth=0)
     axes.set_ylabel("arrivals per second", fontsize=LABEL_PT)
@@ -304,7 +305,7 @@ def traffic(seconds: Mapping[int, TrafficSecond], span: tuple[int, int], *, warm
     legend = [LegendEntry("first", "bar", "arrivals"), LegendEntry("third", "solid", "streams in flight")]
     if failed:
         legend.append(LegendEntry("bad", "cross", f"{interval_name(width)} with a failed stream"))
-    legend += warmup_legend(warmup_s)
+    legend += marks.legend
     return Chart(
         "Arrivals and streams in flight",
         f"Per {interval_name(width)}, from the start of the load. An arrival counts in the second in which it was due.",
@@ -312,7 +313,8 @@ def traffic(seconds: Mapping[int, TrafficSecond], span: tuple[int, int], *, warm
             figure,
             "traffic",
             f"Arrivals and streams in flight over time. At most {max(arrivals):.4g} arrivals per second and "
-            f"{counted(most_in_flight, 'stream')} in flight; {counted(failures, 'stream')} failed.",
+            f"{counted(most_in_flight, 'stream')} in flight; {counted(failures, 'stream')} failed."
+            f"{marks.alternative}",
         ),
         tuple(legend),
         ("from second", "arrivals", "ended", "in flight", "failed"),

@@ -12,17 +12,17 @@ from matplotlib.axes import Axes
 
 from harness.reports.chart_style import (
     DASHES,
+    NO_MARKS,
     Chart,
     LegendEntry,
     LimitLine,
+    TimeMarks,
     bin_width_s,
     binned,
     interval_name,
     new_figure,
-    shade_warmup,
     tick_steps,
     time_axis,
-    warmup_legend,
 )
 from harness.results.histogram import BUCKETS, BUCKETS_PER_DECADE, EDGES_MS, LOWEST_MS, Histogram
 
@@ -53,14 +53,14 @@ def heat_map(
     by_second: Mapping[int, Histogram],
     span: tuple[int, int],
     limits: Sequence[LimitLine] = (),
+    marks: TimeMarks = NO_MARKS,
     *,
-    warmup_s: int = 0,
     counted_in: str,
 ) -> Chart:
     """Counts of a metric's values by time and latency; latency rows are equal in the logarithm.
 
     name: prefix that makes its ids unique in the page. by_second: histograms by epoch second, not empty. span,
-    limits, warmup_s: as for `over_time`. counted_in: the second in which a value counts, for the caption.
+    limits, marks: as for `over_time`. counted_in: the second in which a value counts, for the caption.
     """
     width = bin_width_s(*span)
     bins = binned(by_second, span[0], width)
@@ -73,7 +73,7 @@ def heat_map(
     edges = [float(10 ** _decades(first - 1 + step * row)) for row in range(len(cells) + 1)]
     figure, axes = new_figure()
     _paint(axes, cells, (0, columns * width, math.log10(edges[0]), math.log10(edges[-1])))
-    shade_warmup(axes, warmup_s)
+    marks.draw(axes)
     for limit in near:
         axes.axhline(
             math.log10(limit.limit_ms), color=INKS["limit"], linewidth=1.6, linestyle=DASHES["dotted"]
@@ -89,7 +89,11 @@ def heat_map(
         f"{label}, heat map",
         f"The colour of a cell is the number of values in it, per {interval_name(width)} and latency range. A value "
         f"counts in the second {counted_in}. The colour scale is logarithmic, so that single outliers stay visible.",
-        inline_svg(figure, name, f"{label} as a heat map over time. The fullest cell has {fullest}."),
+        inline_svg(
+            figure,
+            name,
+            f"{label} as a heat map over time. The fullest cell has {fullest}.{marks.alternative}",
+        ),
         (
             LegendEntry("first", "ramp", f"1 to {counted(most, 'value')} per cell"),
             *(limit.legend_entry for limit in near),
@@ -97,7 +101,7 @@ def heat_map(
                 LegendEntry("limit", "dotted", f"{limit.legend_entry.label}, outside the chart")
                 for limit in far
             ),
-            *warmup_legend(warmup_s),
+            *marks.legend,
         ),
         ("latency", "values", "most in one cell", "from second"),
         tuple(_table_rows(ranges, cells, width)),

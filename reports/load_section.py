@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.contract.requirements import CATALOGUE
 from harness.gate.objective import Objective
-from harness.reports.chart_style import Chart, LimitLine, bin_width_s
+from harness.reports.chart_style import Chart, LimitLine, TimeMarks, bin_width_s
 from harness.reports.conformance_section import UNKNOWN_REQUIREMENT
 from harness.reports.exchange_index import ExchangeIndex, ExchangeLink
 from harness.reports.exchange_view import ExchangeView, SizeBudget, exchange_view, is_exchange, pretty
@@ -153,19 +153,19 @@ def charts(results: Results, objectives: Sequence[Objective]) -> Iterator[Chart]
         results.histograms_by_second(metric, part="whole", width_s=bin_width_s(*span), first=span[0])
         for metric in ("ttft_ms", "inter_token_ms")
     )
-    warmup_s = max(0, (results.measured_from or span[0]) - span[0])
+    marks = TimeMarks.of(span, results.measured_from, RestartCost.in_manifest(results.manifest))
     if ttft:
         label, limits = METRICS["ttft_ms"].label, _limits(objectives, "ttft_ms")
-        yield over_time(label, ttft, span, limits, warmup_s=warmup_s)
-        yield from server_charts(results.scrapes(), span, warmup_s=warmup_s)
+        yield over_time(label, ttft, span, limits, marks)
+        yield from server_charts(results.scrapes(), span, marks)
         counted_in = "in which its stream was due"
-        yield heat_map(label, "heat-ttft", ttft, span, limits, warmup_s=warmup_s, counted_in=counted_in)
+        yield heat_map(label, "heat-ttft", ttft, span, limits, marks, counted_in=counted_in)
     if itl:
         label, limits = METRICS["inter_token_ms"].label, _limits(objectives, "inter_token_ms")
         counted_in = "in which the token arrived"
-        yield heat_map(label, "heat-itl", itl, span, limits, warmup_s=warmup_s, counted_in=counted_in)
+        yield heat_map(label, "heat-itl", itl, span, limits, marks, counted_in=counted_in)
     if seconds:
-        yield traffic(seconds, span, warmup_s=warmup_s)
+        yield traffic(seconds, span, marks)
     yield from _waterfall(results, span[0])
 
 

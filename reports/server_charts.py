@@ -11,14 +11,14 @@ from matplotlib.ticker import MaxNLocator
 from harness.reports.chart_style import (
     DASHES,
     LABEL_PT,
+    NO_MARKS,
     Chart,
     LegendEntry,
+    TimeMarks,
     bin_width_s,
     interval_name,
     new_figure,
-    shade_warmup,
     time_axis,
-    warmup_legend,
 )
 from harness.results.records import ScrapeRecord
 
@@ -37,9 +37,9 @@ _BySecond = Mapping[int, float]
 
 
 def server_charts(
-    series: Mapping[str, Sequence[ScrapeRecord]], span: tuple[int, int], *, warmup_s: int = 0
+    series: Mapping[str, Sequence[ScrapeRecord]], span: tuple[int, int], marks: TimeMarks = NO_MARKS
 ) -> Iterator[Chart]:
-    """A chart for each metric. series: values by second. span, warmup_s: as for the chart of the TTFT."""
+    """A chart for each metric. series: values by second. span, marks: as for the chart of the TTFT."""
     width = bin_width_s(*span)
     metrics: dict[str, dict[str, _BySecond]] = {}
     counters = set()
@@ -52,7 +52,7 @@ def server_charts(
             counters |= {metric} if counts else set()
     for number, metric in enumerate(sorted(metrics)[:CHARTS], 1):
         left_out = sorted(metrics)[CHARTS:] if number == min(CHARTS, len(metrics)) else []
-        yield _chart(metric, metrics[metric], span, warmup_s, number, left_out, counts=metric in counters)
+        yield _chart(metric, metrics[metric], span, marks, number, left_out, counts=metric in counters)
 
 
 def _rates(rows: Sequence[ScrapeRecord]) -> dict[int, float]:
@@ -77,7 +77,7 @@ def _chart(
     metric: str,
     lines: Mapping[str, _BySecond],
     span: tuple[int, int],
-    warmup_s: int,
+    marks: TimeMarks,
     number: int,
     left_out: Sequence[str],
     *,
@@ -89,7 +89,7 @@ def _chart(
     name = bounded(visible(metric), _NAME)
     title = f"{name}, per second" if counts else name
     figure, axes = new_figure(height_in=_HEIGHT_IN)
-    shade_warmup(axes, warmup_s)
+    marks.draw(axes)
     for place, labels in enumerate(shown):
         ink, shape = style_of(place)
         values = lines[labels]
@@ -119,10 +119,10 @@ def _chart(
     return Chart(
         title,
         caption,
-        inline_svg(figure, f"server-{number}", f"{title} over time. {alternative}."),
+        inline_svg(figure, f"server-{number}", f"{title} over time. {alternative}.{marks.alternative}"),
         (
             *(LegendEntry(*style_of(place), label) for place, label in enumerate(names)),
-            *warmup_legend(warmup_s),
+            *marks.legend,
         ),
         ("from second", *names),
         tuple(

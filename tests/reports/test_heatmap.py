@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from harness.reports.chart_style import Chart, LegendEntry, LimitLine
+from harness.reports.chart_style import NO_MARKS, Chart, LegendEntry, LimitLine, TimeMarks
 from harness.reports.heatmap import LEAST_ROWS, MOST_ROWS, RAMPS, heat_map
 from harness.results.histogram import Histogram
 
@@ -18,9 +18,9 @@ def _histogram(*values: float) -> Histogram:
 
 
 def _map(
-    by_second: dict[int, Histogram], span: tuple[int, int], *limits: LimitLine, warmup_s: int = 0
+    by_second: dict[int, Histogram], span: tuple[int, int], *limits: LimitLine, marks: TimeMarks = NO_MARKS
 ) -> Chart:
-    return heat_map("TTFT", "heat", by_second, span, limits, warmup_s=warmup_s, counted_in="in which it came")
+    return heat_map("TTFT", "heat", by_second, span, limits, marks, counted_in="in which it came")
 
 
 def _pictures(chart: Chart) -> dict[str, np.ndarray]:
@@ -97,7 +97,7 @@ def test_a_near_limit_is_drawn_and_a_far_one_is_in_the_legend() -> None:
 
 
 def test_the_text_alternative_describes_the_fullest_cell() -> None:
-    chart = _map({100: _histogram(1.0), 104: _histogram(*[10.0] * 3)}, (100, 109), warmup_s=2)
+    chart = _map({100: _histogram(1.0), 104: _histogram(*[10.0] * 3)}, (100, 109), marks=TimeMarks(2))
     assert re.search(
         r"The fullest cell has 3 values of [\d.]+ ms to [\d.]+ ms, 4 s after the start\.", chart.svg
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from harness.reports.chart_style import TimeMarks
 from harness.reports.server_charts import CHARTS, LINES, server_charts
 from harness.results.records import ScrapeRecord
 
@@ -14,7 +15,7 @@ def rows(name: str, values: dict[int, float], kind: str = "gauge") -> dict[str, 
 
 
 def test_a_gauge_is_drawn_as_it_is_on_the_axis_of_the_load() -> None:
-    (chart,) = server_charts(rows("queue", {99: 9, 100: 1, 102: 3, 131: 9}), (100, 130), warmup_s=5)
+    (chart,) = server_charts(rows("queue", {99: 9, 100: 1, 102: 3, 131: 9}), (100, 130), TimeMarks(5))
     assert chart.title == "queue"
     assert chart.columns == ("from second", "queue")
     assert chart.rows == (("0", "1"), ("2", "3"))

@@ -27,9 +27,14 @@ class RestartAccount:
             tuple[int, int]
         ] = []  # sent, ended: epoch ns, of runs that may be the first good one
 
+    @property
+    def begun_ns(self) -> int | None:
+        """When the restart began, epoch ns; None while it has not."""
+        return self._moment.begun_ns()
+
     def add(self, batch: StatsBatch) -> None:
         """Take one process's batch."""
-        begun_ns = self._moment.begun_ns()
+        begun_ns = self.begun_ns
         self._counts.update(batch.restart)
         if batch.lost_at:
             self._lost_at_ns = min(*batch.lost_at, self._lost_at_ns or min(batch.lost_at))
@@ -58,7 +63,7 @@ class RestartAccount:
 
     def cost(self, how: str, command_s: float | None, problem: str | None) -> RestartCost | None:
         """What the restart cost; None if there was none. how, command_s, problem: see RestartCost."""
-        begun_ns = self._moment.begun_ns()
+        begun_ns = self.begun_ns
         if begun_ns is None:
             return None
         cost = RestartCost.of(self._counts, at_ns=begun_ns, how=how, command_s=command_s, problem=problem)

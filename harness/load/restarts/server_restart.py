@@ -92,6 +92,12 @@ class ServerRestart:
             self._greenlet.kill()
 
     @property
+    def begun_s(self) -> float | None:
+        """When the restart began, epoch s; None while it has not."""
+        begun_ns = None if self._account is None else self._account.begun_ns
+        return None if begun_ns is None else begun_ns / 1e9
+
+    @property
     def cost(self) -> RestartCost | None:
         """What the restart cost; None if there was none."""
         if self._account is None:

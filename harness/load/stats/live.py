@@ -14,7 +14,7 @@ a second and at the end) has these keys:
 - ``target``: URL. ``plan``: description of the load. ``users``: of a closed loop, else None.
 - ``started_s``: epoch s, None before. ``elapsed_s``. ``left_s``: until the end is due; None if unknown.
 - ``warming_up``: whether streams due now are left out of metrics and rates. ``measured_from_s``: the first epoch
-  second that counts, None without warm-up.
+  second that counts, None without warm-up. ``restarted_s``: when a restart of the server began, epoch s; else None.
 - ``objectives``: a list of {"key", "name", "expression", "limit", "at_least", "metric", "word", "journey"};
   metric and word are set for percentiles only; journey None means all journeys.
 - A journey of several steps is among the journeys, in front of its steps.
@@ -66,7 +66,8 @@ SnapshotDocument = dict[str, Any]
 
 
 class LiveStats:
-    """One load test. All calls come from one thread; `stopping`, `users` and `problem` may be set from any.
+    """One load test. All calls come from one thread; `stopping`, `users`, `problem` and
+    `restarted_s` may be set from any.
 
     It also offers the reading methods of harness.results.reader.Results that the metrics export needs.
 
@@ -92,6 +93,7 @@ class LiveStats:
         self.stopping = False
         self.users = users
         self.problem: str | None = None
+        self.restarted_s: float | None = None
         self._plan = plan
         self._publish = publish
         self._clock = clock
@@ -203,6 +205,7 @@ class LiveStats:
             "left_s": self._left_s(state, now_s),
             "warming_up": now_s < measured_from and state == "running",
             "measured_from_s": int(measured_from) if math.isfinite(measured_from) else None,
+            "restarted_s": self.restarted_s,
             "metrics": self._distributions(),
             "rates": {"all": self._rates(None), "journeys": {name: self._rates(name) for name in journeys}},
             "violations": self._violations_by_requirement(),

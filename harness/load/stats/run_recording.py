@@ -153,6 +153,7 @@ class RunRecording:
             self._on_abort(self.aborted)
         if self.live is not None:
             self.live.problem = self._recorder.problem or self.aborted
+            self.live.restarted_s = self._restart.begun_s
         if self._scraper is not None and (scrapes := self._scraper.take()):
             self._recorder.add(StatsBatch(scrapes=scrapes), SCRAPER)
         for batch, worker in self._collect_batches():

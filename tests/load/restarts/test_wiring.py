@@ -34,7 +34,8 @@ from tests.load.restarts.test_server_restart import settings
 def test_the_cost_and_the_time_to_the_first_good_run_are_in_the_results(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     given = settings(command=f"touch {tmp_path}/restarted")
-    recording = RunRecording(given, path, list)
+    shown: list[Any] = []
+    recording = RunRecording(given, path, list, publish=shown.append)
     began_ns = RUN_CLOCK.wall_ns()
     recording.started(began_ns)
     until_s = time.monotonic() + 60
@@ -65,6 +66,7 @@ def test_the_cost_and_the_time_to_the_first_good_run_are_in_the_results(tmp_path
     assert (cost.interrupted, cost.unread, cost.how, cost.problem) == (1, 1, "command", None)
     assert cost.first_good_ms == pytest.approx(2500, abs=2)
     assert measured.count == 1
+    assert [document["restarted_s"] for document in (shown[0], shown[-1])] == [None, cost.at_ns / 1e9]
     assert (tmp_path / "summary.json").read_text().count('"interrupted": 1') == 1
 
 

@@ -116,6 +116,12 @@ function walk(chart, event) {
 
 const span = (series) => Math.max(10 * series.bin_s, series.t_s.length * series.bin_s);
 
+// When the server was restarted, in seconds since the first bin; null if not, or outside the chart.
+function restartOf(series) {
+  const at = newest.restarted_s === null || !series.from_s ? -1 : newest.restarted_s - series.from_s;
+  return at < 0 || at > span(series) ? null : at;
+}
+
 function draw(chart) {
   if (!newest) return;
   const series = newest.series, lines = linesOf(chart, series), limits = objectivesOf(chart, newest);
@@ -157,6 +163,13 @@ function draw(chart) {
     make(group, "svg:line", { class: "mark dashed", x1: LEFT, x2: right, y1: y(limit.limit), y2: y(limit.limit) });
     const above = y(limit.limit) > TOP + 18;
     make(group, "svg:text", { x: right, y: y(limit.limit) + (above ? -5 : 14), "text-anchor": "end" }, limit.expression);
+  }
+  const restarted = restartOf(series);
+  if (restarted !== null) {
+    const at = x(restarted), after = at < right - 64;
+    const group = make(chart.svg, "svg:g", { class: "restart" });
+    make(group, "svg:line", { class: "mark dashdot", x1: at, x2: at, y1: TOP, y2: bottom });
+    make(group, "svg:text", { x: at + (after ? 4 : -4), y: TOP + 12, "text-anchor": after ? "start" : "end" }, "restart");
   }
   if (cursors[chart.id] !== undefined) {
     const at = x(series.t_s[cursors[chart.id]] + series.bin_s / 2);
@@ -208,6 +221,8 @@ function describe(chart, lines, limits, near, series) {
   if (chart.readout.textContent !== readout) chart.readout.textContent = readout;
   const objectives = limits.map((objective) => objective.expression).join(", ");
   chart.text.textContent = `${series.t_s.length} bins of ${series.bin_s} s. ${readout ? `At ${readout}.` : "No data yet."}${objectives ? ` Objectives: ${objectives}.` : ""}`;
+  const restarted = restartOf(series);
+  if (restarted !== null) chart.text.textContent += ` The server was restarted at ${clock(restarted)}.`;
   const latest = series.t_s.map((_, bin) => bin).slice(-10);
   chart.table.replaceChildren(table(["", ...latest.map((bin) => clock(series.t_s[bin]))],
     lines.map((line) => [line.label, ...latest.map((bin) => number(line.points[bin], chart.whole))])));
