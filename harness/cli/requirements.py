@@ -17,10 +17,10 @@ def requirements(as_json: bool) -> None:
     \b
     Example: harness requirements --json
     """
-    from rich.console import Console
     from rich.table import Table
 
     from harness.contract.requirements import CATALOGUE
+    from harness.terminal.safe_console import SafeConsole
 
     rows = [
         {
@@ -40,4 +40,4 @@ def requirements(as_json: bool) -> None:
     table = Table("id", "level", "requirement", "source", title=f"{len(rows)} requirements")
     for row in rows:
         table.add_row(row["id"], row["level"], row["requirement"], row["source"])
-    Console().print(table)
+    SafeConsole().print(table)

@@ -16,7 +16,11 @@ from pydantic import (
 )
 
 from harness.booleans import NumbersAreNotBooleans
+from harness.formatting import shortened
 
+_SECRET_PARAMETER = re.compile(
+    "(?:key|token|secret|password|signature|sig|auth|credential|code)s?$", re.IGNORECASE
+)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h)?")
 
 
@@ -148,7 +152,19 @@ def did_you_mean(key: str, known: Mapping[str, Any]) -> str:
 
 def masked_address(address: str) -> str:
     """A wrong address in quotes, without what may be secret in it: user name, password, values of the query."""
-    return repr(re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address)))
+    return repr(shortened(shown_address(address), 200))
+
+
+def secret_parameters(address: str) -> dict[str, str]:
+    """The values in the query of an address or path that are secret by their name, such as that of ``?api_key=``."""
+    query = address.partition("?")[2].partition("#")[0]
+    pairs = (parameter.partition("=") for parameter in query.split("&"))
+    return {name: value for name, _, value in pairs if value and _SECRET_PARAMETER.search(name)}
+
+
+def shown_address(address: str) -> str:
+    """An address without what may be secret in it."""
+    return re.sub(r"=[^&#]*", "=…", re.sub(r"//[^/]*@", "//…@", address))
 
 
 def base_url(value: str) -> str:

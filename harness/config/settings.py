@@ -28,7 +28,14 @@ from harness.booleans import NumbersAreNotBooleans
 from harness.config.export_settings import ExportSettings
 from harness.config.journey_settings import JourneySettings
 from harness.config.load_settings import LoadSettings
-from harness.config.parsing import Seconds, StrictModel, base_url, masked_address, parse_share
+from harness.config.parsing import (
+    Seconds,
+    StrictModel,
+    base_url,
+    masked_address,
+    parse_share,
+    secret_parameters,
+)
 from harness.config.report_settings import ReportSettings
 from harness.config.scrape_settings import ScrapeSettings
 from harness.contract.decoding.limits import MAX_RESPONSE_BYTES, MIB
@@ -390,12 +397,15 @@ class Settings(NumbersAreNotBooleans, BaseSettings):
         return document
 
     def secrets(self) -> tuple[str, ...]:
-        """The tokens, which evidence must not contain."""
+        """The tokens, which evidence must not contain, and what is secret in a query."""
         second = self.target.second_principal
         tokens = [self.target.token, second.token if second else None]
         tokens += [value for name, value in self.target.headers.items() if _SECRET_HEADER.search(name)]
         secrets = (secret.get_secret_value() for secret in tokens if secret is not None)
-        return tuple(secret.removeprefix("Bearer ") for secret in secrets if secret)
+        paths = (self.target.path, *(part.path for part in (self.target.other_route,) if part))
+        parameters = (value for path in paths for value in secret_parameters(path).values())
+        known = (*(secret.removeprefix("Bearer ") for secret in secrets), *parameters)
+        return tuple(secret for secret in known if secret)
 
     def private_text(self) -> str:
         """The settings, including secrets, as the text of a settings file."""

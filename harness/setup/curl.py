@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from harness.config.parsing import masked_address
 from harness.errors import SettingsError
+from harness.formatting import shortened
 from harness.input_file import SETTINGS_BYTES, read_text
 from harness.protocol.strict_json import loads_strict
 from harness.setup.curl_form import ENCODED, PARTS, FormAs, field_of, fields_of, form, is_urlencoded
@@ -28,7 +30,7 @@ _TOKEN = re.compile(
       | (?P<variable>\$\{?[A-Za-z_][A-Za-z0-9_]*\}?)
       | (?P<output>\$\([^()]*\))
       | \\(?P<escaped>.)
-      | (?P<plain>[^\s'"\\$`;|&<>]+)""",
+      | (?P<plain>[^ \t\r\n'"\\$`;|&<>]+)""",
     re.VERBOSE | re.DOTALL,
 )
 _IN_DOUBLE = re.compile(r"\\([$`\"\\])|\\\n|\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?|(\$\([^()]*\))", re.DOTALL)
@@ -36,6 +38,8 @@ _UNREAD = re.compile("\ufdd0([^\ufdd1]*)\ufdd1")  # noncharacters: no command co
 _ANSI = re.compile(
     r"\\(?:u([0-9a-fA-F]{1,4})|U([0-9a-fA-F]{1,8})|x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.))", re.DOTALL
 )
+_OF_WINDOWS = re.compile(r"[ \t][\^`][ \t]*\r?\n|\^\"")
+_SCHEME = re.compile("[A-Za-z]{1,9}(?:[-_][A-Za-z0-9]{1,9})?")
 _ANSI_LETTERS = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "f": "\f", "v": "\v", "e": "\x1b"}
 
 _FLAG_LETTERS = frozenset("sSNvifgL#0123467")
@@ -98,12 +102,25 @@ def read_curl(text: str) -> CurlRequest:
     Raises SettingsError with a one-sentence message if the command cannot be used, as one whose URL or body is in a
     variable or a file.
     """
+    try:
+        return _CommandParser().parse(_arguments(text))
+    except SettingsError as problem:
+        if _OF_WINDOWS.search(text) is None:
+            raise
+        raise SettingsError(
+            f"{problem}; the command is for a Windows shell, with ^ or ` at the end of a line: in the browser, choose "
+            '"Copy as cURL (bash)"'
+        ) from None
+
+
+def _arguments(text: str) -> list[str]:
+    """The words after curl."""
     words = list(_words(_UNREAD.sub("", text)))
     while words and words[0] in ("$", "%"):
         words.pop(0)
     if not words or Path(words[0]).name not in ("curl", "curl.exe"):
         raise SettingsError("no curl command in the file; it must start with curl")
-    return _CommandParser().parse(words[1:])
+    return words[1:]
 
 
 def read_curl_file(file: Path) -> CurlRequest:
@@ -121,33 +138,35 @@ def unread_token(curl: CurlRequest) -> SettingsError:
 
 def _words(text: str) -> Iterator[str]:
     """The words of the first command in `text`."""
-    word: str | None = None
+    word: list[str] = []  # the parts of the word; empty between two words
     seen = False
     at = 0
     while at < len(text):
-        if text[at] == "#" and word is None:
-            at = text.find("\n", at) if "\n" in text[at:] else len(text)
+        if text[at] == "#" and not word:
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
             continue
         token = _TOKEN.match(text, at)
         if token is None:
             if text.startswith("$", at):  # a prompt or a lone dollar sign: literal
-                word, at = (word or "") + "$", at + 1
+                word.append("$")
+                at += 1
                 continue
-            excerpt = text[at : at + 20].splitlines()[0]
+            line = text.count("\n", 0, at) + 1
             raise SettingsError(
-                f"cannot parse the curl command at {excerpt!r}: unclosed quote or command substitution"
+                f"cannot parse the curl command from {text[at]} in line {line}: unclosed quote or command substitution"
             )
         at = token.end()
         if token["gap"] is None and token["end"] is None:
-            word = (word or "") + _unquoted(token)
+            word.append(_unquoted(token))
             continue
-        if word is not None:
-            yield word
-            word, seen = None, True
+        if word:
+            yield "".join(word)
+            word, seen = [], True
         if token["end"] is not None and (seen or token["end"] != "\n"):
             return
-    if word is not None:
-        yield word
+    if word:
+        yield "".join(word)
 
 
 def _unquoted(token: re.Match[str]) -> str:
@@ -262,13 +281,17 @@ class _CommandParser:
         elif option in _BODY_OPTIONS:
             self._set_body(option, value)
         elif option not in _IGNORED_WITH_VALUE:
+            name, equals, _ = option.partition("=")  # a value may be the token
+            hint = "; write a blank in place of the equals sign" if equals else ""
             raise SettingsError(
-                f"unsupported curl option {option}; remove it from the file, or use --target and --action"
+                f"unsupported curl option {shortened(name)}{equals and '=…'}; remove it from the file, or use --target "
+                f"and --action{hint}"
             )
 
     def _set_method(self, value: str) -> None:
         if _require_read(value, "the method").upper() != "POST":
-            raise SettingsError(f"the curl command sends {value}; runs are started with POST")
+            method = value if _SCHEME.fullmatch(value) else "a different method"
+            raise SettingsError(f"the curl command sends {method}; runs are started with POST")
 
     def _set_header(self, value: str) -> None:
         if value.startswith("@"):
@@ -280,7 +303,8 @@ class _CommandParser:
     def _set_url(self, value: str) -> None:
         if self._url is not None:
             raise SettingsError(
-                f"the curl command has two URLs, {_without_marks(self._url)} and {_without_marks(value)}"
+                f"the curl command has two URLs, {masked_address(_without_marks(self._url))} and "
+                f"{masked_address(_without_marks(value))}"
             )
         self._url = value
 
@@ -308,8 +332,11 @@ class _CommandParser:
                     self._token_unread = unread[1]
                     return None
                 if scheme.lower() != "bearer":
+                    # Without one of the known forms, what takes the place of the scheme may be the token.
+                    shown = f" {scheme}" if token and _SCHEME.fullmatch(scheme) else ""
                     raise SettingsError(
-                        f"unsupported Authorization scheme {scheme} in the curl command; use a Bearer token"
+                        f"unsupported Authorization scheme{shown} in the curl command; use a Bearer token: "
+                        "-H 'Authorization: Bearer …'"
                     )
                 return token.strip() or None
         return None
@@ -350,8 +377,13 @@ def split_url(url: str) -> tuple[str, str]:
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
-    if not usable:
-        raise SettingsError(f"{url!r} is not a URL of the form http[s]://host[:port][/path]")
+    # urlsplit removes line breaks and tabs, and with them the request would go elsewhere.
+    if not usable or re.search(r"[\x00-\x20\x7f]", url):
+        raise SettingsError(f"{masked_address(url)} is not a URL of the form http[s]://host[:port][/path]")
+    if "@" in parts.netloc:
+        raise SettingsError(
+            f"{masked_address(url)}: a URL with a user name is not supported; set the token separately"
+        )
     path = parts.path if parts.path != "/" else ""
     if parts.query:
         path = f"{path or '/'}?{parts.query}"

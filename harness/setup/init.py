@@ -17,6 +17,7 @@ from rich.text import Text
 
 from harness.atomic_file import ensure_writable as file_is_writable
 from harness.atomic_file import write_text
+from harness.config.parsing import masked_address, shown_address
 from harness.config.settings import CONFIG_FILE, BudgetSettings
 from harness.config.sources import read_token, settings_alone
 from harness.contract.evidence.redaction import Redactor
@@ -204,7 +205,7 @@ class Discovery:
         if answer.status in NO_ENDPOINT_STATUSES:
             self._print(
                 "path",
-                f"probably wrong: POST {self.draft.path} got {answer.status}",
+                f"probably wrong: POST {shown_address(self.draft.path)} got {answer.status}",
                 "use --path, or a URL with its path",
             )
             return
@@ -263,7 +264,7 @@ class Discovery:
         return asyncio.run(self._probe().run(action))
 
     def _url(self) -> str:
-        return self.draft.base_url.rstrip("/") + self.draft.path
+        return shown_address(self.draft.base_url.rstrip("/") + self.draft.path)
 
     def _ask_correction(self, refused: Refusal) -> None:
         """Ask for a new value of the refused setting. Raises InitError if that cannot help or no user can answer."""
@@ -272,7 +273,7 @@ class Discovery:
         advice = {
             "token": f"{missing}export {TOKEN_VARIABLE}=… or use --token-file",
             "organization": f"check --organization ({draft.organization_id!r} was sent) and the token",
-            "path": f"the path {draft.path!r} is probably wrong: use --path, or a URL with its path",
+            "path": f"the path {masked_address(draft.path)} is probably wrong: use --path, or a URL with its path",
             "action": "check --action success=… against the server's message",
         }.get(refused.setting)
         if advice is None or not self._prompt.is_interactive:
@@ -400,7 +401,7 @@ def run_init(draft: SettingsDraft, prompt: Prompt, out: Path | None, *, force: b
     console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
     if draft.unread:
         console.print(draft.unread, markup=False)
-    console.print(f"probing {draft.base_url.rstrip('/')}{draft.path}")
+    console.print(f"probing {shown_address(draft.base_url.rstrip('/') + draft.path)}")
     Discovery(draft, prompt, console).run(once=once)
     text = settings_text(draft, "harness init")
     _ensure_readable(text)

@@ -11,16 +11,19 @@ from typing import Any
 import tomlkit
 
 from harness.atomic_file import write_text
+from harness.config.parsing import masked_address
 from harness.config.settings import CONFIG_FILE
 from harness.config.sources import settings_alone
 from harness.config.target import Target
-from harness.contract.exchange import Exchange
+from harness.contract.evidence.redaction import Redactor
+from harness.contract.exchange import Ending, Exchange
 from harness.errors import SettingsError
-from harness.formatting import counted
+from harness.formatting import counted, visible
 from harness.profiles import library
 from harness.profiles.profile import WORKFLOW_ACTIONS
 from harness.profiles.recognition import recognize_request
 from harness.setup.curl import CurlRequest, split_url, unread_token
+from harness.setup.settings_draft import refuse_secrets
 from harness.suite.preflight import preflight
 from harness.terminal.safe_console import SafeConsole
 
@@ -55,9 +58,11 @@ class OtherApiDraft:
         return table
 
     def text(self, connection: Mapping[str, Any]) -> str:
-        """The settings file."""
-        comments = "".join(f"# {note}\n" for note in self.notes)
-        return comments + tomlkit.dumps({"target": {**self.target(), **connection}})
+        """The settings file. Raises SettingsError if it would hold a secret."""
+        comments = "".join(f"# {visible(note)}\n" for note in self.notes)
+        text = comments + tomlkit.dumps({"target": {**self.target(), **connection}})
+        refuse_secrets(text, self.token, self.path)
+        return text
 
 
 def draft_of_curl(curl: CurlRequest) -> OtherApiDraft | None:
@@ -135,8 +140,14 @@ def write_settings(
     target = {**draft.target(), **connection}
     with_token = {**target, "token": draft.token} if draft.token else target
     run = asyncio.run(preflight(Target(settings_alone({"target": with_token}, "the options of init"))))
+    if run.head is None:
+        raise SettingsError(
+            f"{masked_address(draft.base_url)} cannot be reached: {run.ending_detail or run.ending}"
+        )
     console.print(f"profile  {draft.profile}: {library.load(draft.profile).title}", markup=False)
     console.print(f"run      {_seen(run)}", markup=False)
+    if problem := _stream_problem(run):
+        console.print(Redactor([draft.token or ""]).sentence(problem), style="yellow")
     write_text(file, draft.text(connection))
     console.print(f"wrote {file}", markup=False)
     if draft.token and draft.token != exported_token:
@@ -144,6 +155,15 @@ def write_settings(
     config = "" if file == Path(CONFIG_FILE) else f" --config {file}"
     console.print(f"next: harness check{config}", markup=False)
     return 0
+
+
+def _stream_problem(run: Exchange) -> str:
+    """What the suite needs and the stream does not have, as a sentence; empty if nothing."""
+    if run.ending is not Ending.COMPLETE:
+        return f"the stream did not end properly: {run.describe()}"
+    if run.outcome is None:
+        return f"the stream does not end as the profile says; is it of this API? {run.describe()}"
+    return ""
 
 
 def _seen(run: Exchange) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
+from harness.config.parsing import secret_parameters
 from harness.config.settings import BudgetSettings
+from harness.contract.evidence.redaction import Redactor
 from harness.errors import SettingsError
 
 TOKEN_VARIABLE = "HARNESS_TARGET__TOKEN"  # noqa: S105 - a name, not a secret
@@ -87,11 +89,21 @@ def settings_text(draft: SettingsDraft, origin: str) -> str:
         text = "\n".join(_lines(draft, origin)) + "\n"
     except (TOMLKitError, TypeError, ValueError) as problem:
         raise SettingsError(f"cannot write the settings as TOML: {problem}") from None
-    if draft.token and draft.token in text:
+    refuse_secrets(text, draft.token, draft.path)
+    return text
+
+
+def refuse_secrets(text: str, token: str | None, path: str | None) -> None:
+    """Raises SettingsError if the text of a settings file would hold the token, or a secret in the path's query."""
+    if Redactor([token or ""]).own_value(text) != text:
         raise SettingsError(
             "the URL, an action or the body also contains the token, which must not be in a settings file: remove it"
         )
-    return text
+    for name in secret_parameters(path or ""):
+        raise SettingsError(
+            f"the path has a secret in its query, the value of {name}, which must not be in a settings file: send it "
+            f"in a header field (target.headers), or leave {name} out and set HARNESS_TARGET__PATH before a test"
+        )
 
 
 def _lines(draft: SettingsDraft, origin: str) -> Iterator[str]:

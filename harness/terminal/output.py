@@ -33,6 +33,7 @@ REFRESH_INTERVAL_S = 1.0
 _MIN_DASHBOARD_HEIGHT = 6
 _MAX_NOTES = 8
 _TAIL_LINES = 12
+_TAIL_BYTES = 64 * 1024  # of a log that may have gigabytes
 
 
 class OutputMode(StrEnum):
@@ -113,7 +114,9 @@ class Output:
 
     def show_tail(self, log: Path) -> None:
         """Show the last lines of another process's log."""
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            lines = file.read().decode("utf-8", "replace").splitlines()
         self._print(Text.from_ansi("\n".join(lines[-_TAIL_LINES:])))
 
     def _print(self, text: Text) -> None:

@@ -13,7 +13,13 @@ from harness.formatting import visible
 
 
 class SafeConsole(Console):
-    """A Console that prints control characters as escapes, except those by which it draws itself."""
+    """A Console that prints control characters as escapes, except those by which it draws itself.
+
+    A string is shown as it is: `[red]` in the name of a folder is not markup, `:x:` not a picture. Use Text for a style.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """See Console. Before a cell is measured, so that an escape is not cut."""

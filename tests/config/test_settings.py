@@ -617,6 +617,13 @@ def test_documents_and_reprs_contain_no_secrets() -> None:
     assert "rate" not in document["load"]
 
 
+def test_what_is_secret_in_a_query_is_masked() -> None:
+    paths = 'path = "/a?x=1&api_key=s3cret-one&code="\n[target.other_route]\npath = "/b?sig=s3cret-two"\n'
+    settings = load_settings(toml(f"[target]\n{paths}{ACTION_TOML}"))
+    assert settings.secrets() == ("s3cret-one", "s3cret-two")
+    assert "s3cret" not in json.dumps(settings.document())
+
+
 def test_an_empty_token_is_not_a_secret() -> None:
     assert load_settings(toml('[target]\ntoken = ""\n' + ACTION_TOML)).secrets() == ()
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,58 @@ def test_an_unusable_command_is_one_sentence(text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@all_cases(
+    "text",
+    [
+        "curl 'http://me:s3cret-t0ken@h/' -d '{}'",
+        "curl 'ftp://me:s3cret-t0ken@h/' -d '{}'",
+        "curl 'ftp://h/?key=s3cret-t0ken' -d '{}'",
+        "curl 'http://h/?key=s3cret-t0ken' 'http://i/?key=s3cret-t0ken' -d '{}'",
+        "curl http://h -H 'Authorization: s3cret-t0ken' -d '{}'",
+        "curl http://h -H 'Authorization:Bearers3cret-t0ken' -d '{}'",
+        "curl http://h -H 'Authorization: Bearer=s3cret-t0ken' -d '{}'",
+        "curl http://h --header='Authorization: Bearer s3cret-t0ken' -d '{}'",
+        "curl http://h --oauth2-bearer=s3cret-t0ken -d '{}'",
+        "curl http://h -X s3cret-t0ken -d '{}'",
+        "curl http://h 's3cret-t0ken",
+        "curl http://h `s3cret-t0ken` -d '{}'",
+    ],
+)
+def test_a_message_about_a_command_holds_no_token(text: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read_curl(text)
+    assert "s3cret" not in str(caught.value)
+
+
+@all_cases(
+    "text",
+    [
+        'curl ^"http://h/^" ^\r\n  -H ^"content-type: application/json^" ^\r\n  --data-raw ^"{^\\^"a^\\^":1}^"',
+        "curl http://h ^\n -d '{}'",
+        "curl http://h `\r\n -d '{}'",
+    ],
+)
+def test_a_command_for_a_windows_shell_is_named(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"for a Windows shell.*Copy as cURL \(bash\)"):
+        read_curl(text)
+
+
+def cpu_s(text: str) -> float:
+    before_s = time.process_time()
+    with pytest.raises(SettingsError):
+        read_curl(text)
+    return time.process_time() - before_s
+
+
+def test_the_time_to_read_a_word_grows_with_its_length_not_with_its_square() -> None:
+    assert cpu_s("$" * 320_000) < 60 * cpu_s("$" * 20_000)  # 16 times; with the square 130 times
+
+
+def test_a_blank_that_no_shell_takes_for_one_is_part_of_a_word() -> None:
+    with pytest.raises(SettingsError, match="no curl command"):
+        read_curl("curl\N{NO-BREAK SPACE}http://h -d '{}'")
+
+
 @pytest.mark.parametrize(
     ("url", "parts"),
     [
@@ -136,7 +189,14 @@ def test_urls(url: str, parts: tuple[str, str]) -> None:
     assert split_url(url) == parts
 
 
-@pytest.mark.parametrize("url", ["", "http://", "http://h:port", "http://h:0", "http://[::1", "ws://h"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("", "http://", "http://h:port", "http://h:0", "http://[::1", "ws://h"),
+        "http://h\t.test/",
+        "http://h/a\nb",
+    ],
+)
 def test_not_a_url(url: str) -> None:
     with pytest.raises(SettingsError, match="is not a URL"):
         split_url(url)

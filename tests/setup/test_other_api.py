@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +92,57 @@ def test_options_that_do_not_fit_are_refused(
 ) -> None:
     curl(folder, url)
     assert_refused(run("init", *(url if word == "URL" else word for word in words)), sentence)
+
+
+def test_no_secret_of_the_command_is_written_or_shown(folder: Path, url: str) -> None:
+    body = BODY.replace('"m-1"', '"demo-token"')
+    file = curl(folder, url, "-H 'Authorization: Bearer demo-token'", body=body)
+    assert_refused(run("init", "--from-curl", file, token=None), "also contains the token")
+    assert_refused(
+        run("init", "--from-curl", file, "--path", "/v1/chat/completions?api-key=s3cret"), "also contains"
+    )
+    file = curl(folder, url)
+    done = run("init", "--from-curl", file, "--path", "/v1/chat/completions?api-key=s3cret")
+    assert_refused(done, "the path has a secret in its query, the value of api-key")
+    assert "s3cret" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"", "cannot be reached: the server closed the connection before a response"),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\n",
+            "did not end properly",
+        ),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\ndata: {}\n",
+            "does not end as",
+        ),
+    ],
+)
+def test_an_answer_that_is_no_whole_stream_is_named(folder: Path, answer: bytes, sentence: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        done = run("init", "--target", address, "--profile", "openai-chat", "--model", "m")
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert sentence in done.stderr
+    assert done.exit_code == (0 if answer else 2)
+    assert Path("harness.toml").exists() == bool(answer)
 
 
 def test_a_token_that_only_the_command_names_is_not_read(folder: Path, url: str) -> None:

@@ -115,6 +115,25 @@ def test_a_token_in_any_other_value_is_an_error(place: dict[str, Any]) -> None:
     assert "s3cret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("token", ["a", "data", "1", "target", 'q"uote\\s'])
+def test_a_token_that_is_a_word_of_the_file_is_no_secret_in_it(token: str) -> None:
+    draft = SettingsDraft("http://h", token=token, organization_id="o")
+    assert tomllib.loads(settings_text(draft, "a test"))["target"]["base_url"] == "http://h"
+
+
+def test_a_token_in_the_spelling_of_toml_is_an_error() -> None:
+    draft = SettingsDraft("http://h", token='q"uote\\s', organization_id="o", body={"a": 'q"uote\\s'})
+    with pytest.raises(SettingsError, match="also contains the token"):
+        settings_text(draft, "a test")
+
+
+def test_a_secret_in_a_query_is_an_error() -> None:
+    draft = SettingsDraft("http://h", path="/runs?stream=true&api_key=s3cret", organization_id="o")
+    with pytest.raises(SettingsError, match="the value of api_key") as caught:
+        settings_text(draft, "a test")
+    assert "s3cret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("value", [None, {"a": None}, [1, [None]]])
 def test_null_cannot_be_written(value: Any) -> None:
     draft = SettingsDraft("http://h", organization_id="o", actions={"success": {"field": value}})

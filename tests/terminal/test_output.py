@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -216,3 +217,14 @@ def test_the_tail_of_a_log_keeps_no_colour_codes(tmp_path: Path, capsys: pytest.
     with Output() as output:
         output.show_tail(log)
     assert capsys.readouterr().out.splitlines() == [f"line {number}" for number in range(8, 20)]
+
+
+def test_the_tail_of_a_log_is_read_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "load.log"
+    log.touch()
+    os.truncate(log, 2**35)  # a hole: no process could hold its content
+    with log.open("ab") as file:
+        file.write(b"\nlast line\n")
+    with Output() as output:
+        output.show_tail(log)
+    assert capsys.readouterr().out.splitlines()[-1] == "last line"

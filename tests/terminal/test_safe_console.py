@@ -46,7 +46,7 @@ def printed(show: object, *, colours: bool = False) -> str:
     console = SafeConsole(
         file=file, width=400, force_terminal=colours, color_system="standard" if colours else None
     )
-    console.print(show, markup=False)
+    console.print(show)
     return file.getvalue()
 
 
@@ -59,6 +59,16 @@ def test_nothing_that_is_printed_controls_the_terminal(text: str) -> None:
         assert all(char.isprintable() or char == "\n" for char in out)
         if isinstance(shown, str | Table) or not set(text) & REMOVED:
             assert visible(text) in out
+
+
+@pytest.mark.parametrize(
+    "text", ["results: runs[/red]", "[bold]runs[/bold]", "[@click=quit()]x[/]", ":x: :smile:"]
+)
+def test_a_name_with_brackets_or_colons_is_shown_as_it_is(text: str) -> None:
+    table = Table("a column")
+    table.add_row(text)
+    assert printed(text) == f"{text}\n"
+    assert text in printed(table)
 
 
 def test_our_own_colours_stay() -> None:
