@@ -15,7 +15,7 @@ from harness.formatting import visible
 class SafeConsole(Console):
     """A Console that prints control characters as escapes, except those by which it draws itself.
 
-    A string is shown as it is: `[red]` in the name of a folder is not markup, `:x:` not a picture. Use Text for a style.
+    A string is shown as it is: `[red]` in the name of a folder is not markup, and `:x:` not a picture.
     """
 
     def __init__(self, **options: Any) -> None:
