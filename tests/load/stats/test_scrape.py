@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from harness.config.scrape_settings import ScrapeSettings
 from harness.config.settings import Settings
-from harness.load.stats import metrics_page
+from harness.load.stats import metrics_page, scrape
 from harness.load.stats.metrics_page import ScrapeError, read_page
 from harness.load.stats.run_recording import RunRecording
 from harness.load.stats.scrape import MOST_SERIES, Scraper
@@ -90,6 +90,19 @@ def test_a_failed_scrape_is_named_once_and_later_ones_count(caplog: pytest.LogCa
     assert reader.problem == (
         "2 of 4 scrapes of http://h/metrics failed, the first because it was answered with status 503"
     )
+
+
+def test_after_a_failed_scrape_it_continues_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrape, "EVERY_S", 0.0)
+    reader = scraper(
+        "runs_*", pages=[ScrapeError("it is down"), PAGE, *([ScrapeError("it is down")] * 10_000)]
+    )
+    reader.start()
+    with gevent.Timeout(60):
+        while not (rows := reader.take()):
+            gevent.sleep(0)
+    reader.stop()
+    assert len(rows) == 3
 
 
 def test_without_a_match_the_results_say_so() -> None:
