@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from harness import exit_codes
 from harness.cli import main
 from tests.cases import all_cases
 from tests.docs.pages import PAGES, ROOT, commands, read
@@ -35,3 +36,13 @@ def test_verbs_and_options_exist(page: Path) -> None:
         for word in rest:
             if word.startswith("-") and word != "-":
                 assert word.partition("=")[0] in {*options, "--help", "-h"}, f"{verb} {word}"
+
+
+def test_each_table_of_exit_codes_is_complete() -> None:
+    expected = sorted(value for name, value in vars(exit_codes).items() if name.isupper())
+    tables = [
+        re.findall(r"^\| (\d+) \|", table.partition("\n\n")[0], re.MULTILINE)
+        for page in PAGES
+        for table in read(page).split("| exit code | meaning |\n")[1:]
+    ]
+    assert [[int(code) for code in table] for table in tables] == [expected] * 2
