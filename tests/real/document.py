@@ -17,24 +17,34 @@ _HEAD = """\
 `make real` installs each of these servers, starts it on loopback with a scripted model (no network, no costs), runs
 `harness check` with the profile of its API, and compares the result with the known findings below. It writes this page.
 The settings of each target are in `tests/real/targets/`, the servers' programs in `tests/real/servers/`. `make test`
-runs the suite on pydantic-ai's AG-UI server too, which takes 6 s of CPU time. The others take 10 to 45 s, so they are
-tested here only. What is found *at times* depends on when things happen.
+runs the suite on pydantic-ai's AG-UI server too, which takes 6 s of CPU time, and two situations on agno's, 2 s: a run
+that is cancelled, and a reused key. The whole suite takes 10 to 45 s on the others, so they are tested here only. What
+is found *at times* depends on when things happen.
 
 *Apply* counts the requirements of the catalogue that mean something for the API and the parts of it that the server has
 (`tests/real/requirements_by_api.csv`: {marks}). *Decided* are those of them that got a verdict on the server: passed,
-not met, or an observation. The others are not applicable, or inconclusive; the last table says why. *Lacks* counts
-those of parts that the server does not have, *not set up* those that need several servers or a restart. Times are of
-three users for ten seconds next to the suite, on a machine with other work: they show that they are measured, not how
-fast a server is.
+not met, or an observation. The others are not applicable, or inconclusive; the table *Not decided* says why. *Lacks*
+counts those of parts that the server does not have (the last table), *not set up* those that need several servers or a
+restart. Times are of three users for ten seconds next to the suite, on a machine with other work: they show that they
+are measured, not how fast a server is.
 
 """
+
+_WHY_LACKING = {
+    "openai-responses": (
+        "OpenAI resumes a stream, and reads a run again, only of a response with `background = true`. litellm streams "
+        "no such response (with such a model its background mode can only be polled), so no request can ask for what "
+        "these need. The profile has the parts to add for a server that does."
+    )
+}
+"""Why a target lacks so much that it matters for the share that is decided."""
 
 
 def write(outcomes: Sequence[Outcome]) -> None:
     """Write the page. Raises FileWriteError."""
     told = "; ".join(f"{mark}, {meaning}" for mark, meaning in MARKS.items())
     parts = [_HEAD.format(marks=told), _overview(outcomes), "\n## Findings\n", *map(_findings, outcomes)]
-    parts += ["\n## Not decided\n\n", _undecided(outcomes)]
+    parts += ["\n## Not decided\n\n", _undecided(outcomes), "\n## Lacks\n\n", _lacks(outcomes)]
     write_text(PATH, "".join(parts))
 
 
@@ -77,19 +87,39 @@ def _findings(outcome: Outcome) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _lacks(outcomes: Sequence[Outcome]) -> str:
+    """The requirements of parts that the servers lack, and the share that is decided if they count as well."""
+    lines = []
+    for outcome in outcomes:
+        apply, decided = len(outcome.applicable) + len(lacking(outcome.target)), len(outcome.decided)
+        if (reason := _WHY_LACKING.get(outcome.target)) is not None:
+            share = f"{decided} of {apply} ({100 * decided // max(apply, 1)}%)"
+            lines.append(
+                f"{outcome.target}: {reason} Counted among what applies, {share} would be decided.\n"
+            )
+    lines += ["| Profile | Requirements | Verdict | Reason |", "| --- | --- | --- | --- |"]
+    for outcome in outcomes:
+        lines += _reasons(outcome, lacking(outcome.target))
+    return "\n".join(lines) + "\n"
+
+
 def _undecided(outcomes: Sequence[Outcome]) -> str:
     lines = ["| Profile | Requirements | Verdict | Reason |", "| --- | --- | --- | --- |"]
     for outcome in outcomes:
-        grouped: dict[tuple[str, str], list[str]] = {}
-        for name in outcome.applicable:
-            if name not in outcome.decided:
-                check = outcome.checks[name]
-                grouped.setdefault((str(check["verdict"]), str(check["detail"])), []).append(f"`{name}`")
-        lines += [
-            f"| {outcome.target} | {', '.join(names)} | {verdict} | {_cell(detail)} |"
-            for (verdict, detail), names in grouped.items()
-        ]
+        lines += _reasons(outcome, [name for name in outcome.applicable if name not in outcome.decided])
     return "\n".join(lines) + "\n"
+
+
+def _reasons(outcome: Outcome, names: Sequence[str]) -> list[str]:
+    """Rows with the reasons why these requirements have no verdict; those with the same reason in one."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        if (check := outcome.checks.get(name)) is not None:
+            grouped.setdefault((str(check["verdict"]), str(check["detail"])), []).append(f"`{name}`")
+    return [
+        f"| {outcome.target} | {', '.join(same)} | {verdict} | {_cell(detail)} |"
+        for (verdict, detail), same in grouped.items()
+    ]
 
 
 def _cell(text: str, limit: int = 300) -> str:

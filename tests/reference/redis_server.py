@@ -17,15 +17,21 @@ START_TIMEOUT_S = 60.0
 _DATABASES = 10_000
 
 
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """Its address. Without redis-server the test is skipped, but in CI, and as root, who can install it, it fails."""
+def redis_executable() -> str:
+    """Where it is. Without redis-server the test is skipped, but in CI, and as root, who can install it, it fails."""
     executable = shutil.which("redis-server")
     if executable is None:
         lacking = pytest.fail if os.environ.get("CI") or os.geteuid() == 0 else pytest.skip
         lacking(
-            "no redis-server was found: install Debian's package redis-server to run the tests of the store"
+            "no redis-server was found: install Debian's package redis-server to run the tests that need it"
         )
+    return executable
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Its address. Without redis-server as `redis_executable` says."""
+    executable = redis_executable()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
