@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import gc
-import inspect
 import os
 import signal
 import sys
@@ -94,8 +93,6 @@ def watch_parent() -> None:
 
 def tune() -> None:
     """Avoid pauses of the event loop during a test."""
-    # Locust calls inspect.stack when a test stops. The first call takes 50 ms or more.
-    inspect.stack()
     # Exempt the imported modules from garbage collection: a full collection of them takes 0.1 s.
     gc.collect()
     gc.freeze()

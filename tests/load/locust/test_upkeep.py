@@ -3,8 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 TRIMMED = """
 import gevent
 from locust.stats import RequestStats
@@ -68,10 +66,33 @@ assert [argument_parser.default_args_dict() for _ in range(50)] == [names] * 50
 assert len(built) == 1, built
 """
 
+QUICK_STOP = """
+import inspect, logging
+from locust import runners
+from locust.env import Environment
 
-@pytest.mark.parametrize("script", [TRIMMED, ONE_PARSER], ids=["statistics", "settings"])
-def test_what_locust_keeps_is_bounded(script: str) -> None:
+from harness.load.locust import upkeep
+
+def searched(*_):
+    raise AssertionError("searched for the source of a frame")
+
+environment = Environment()
+runner = environment.create_local_runner()
+upkeep.limit_locust(environment.stats)
+inspect.findsource = inspect.getmodule = searched
+said = []
+logging.getLogger("locust.runners").addFilter(lambda record: said.append(record.getMessage()))
+logging.getLogger("locust.runners").setLevel(logging.DEBUG)
+runner.state = "running"
+line = inspect.currentframe().f_lineno + 1
+runners.Runner.stop(runner)
+assert f"Stopping all users (called from <string>:{line})" in said, said
+"""
+
+
+def test_what_locust_keeps_and_does_is_bounded() -> None:
     """In a process of its own, because Locust patches the interpreter."""
+    script = f"{ONE_PARSER}\n{TRIMMED}\n{QUICK_STOP}"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
     )
