@@ -11,20 +11,26 @@ if TYPE_CHECKING:
 SERIOUS = ("serious", "critical")
 #: The rules that depend on colours, which take most of axe's time. All others depend on the document only.
 _COLOURS = ("color-contrast", "link-in-text-block")
-#: Of the children of an element that have the same names, classes and attributes all the way down, two stay. Charts
-#: stay whole: what lies behind a text depends on its place.
+#: Of the elements that have the same names, classes and attributes all the way down, text in the same places, and
+#: ancestors like that, two stay: innermost first, so that lists become equal whose items are. An id counts if the style
+#: sheet names it. Charts stay whole: what lies behind a text depends on its place.
 _THIN_OUT = """() => {
     const names = node => [...node.attributes].map(one => one.name).sort();
-    const shape = node => [node.localName, node.getAttribute("class"), ...names(node),
-        "(", ...[...node.children].map(shape), ")"].join(" ");
-    for (const parent of document.querySelectorAll("body, body *")) {
-        if (!parent.isConnected || parent.closest("svg")) continue;
-        const seen = new Map();
-        for (const child of [...parent.children]) {
-            const count = (seen.get(shape(child)) || 0) + 1;
-            seen.set(shape(child), count);
-            if (count > 2 && !child.querySelector("svg")) child.remove();
-        }
+    const styles = [...document.styleSheets].flatMap(sheet => [...sheet.cssRules]).map(rule => rule.cssText).join();
+    const own = node => [
+        node.localName, node.getAttribute("class"), node.id && styles.includes(`#${node.id}`) ? node.id : "",
+        ...names(node), [...node.childNodes].some(one => one.nodeType === Node.TEXT_NODE && one.data.trim()),
+    ].join(" ");
+    const shape = node => [own(node), "(", ...[...node.children].map(shape), ")"].join(" ");
+    const places = new Map([[document.body, "body"]]);
+    const elements = [...document.querySelectorAll("body *")].filter(node => !node.closest("svg"));
+    for (const node of elements) places.set(node, `${places.get(node.parentElement)} > ${own(node)}`);
+    const seen = new Map();
+    for (const node of elements.reverse()) {
+        if (node.querySelector("svg")) continue;
+        const key = `${places.get(node.parentElement)} > ${shape(node)}`;
+        seen.set(key, (seen.get(key) || 0) + 1);
+        if (seen.get(key) > 2) node.remove();
     }
 }"""
 

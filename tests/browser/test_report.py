@@ -248,9 +248,11 @@ def test_axe_would_find_something(browser_page: BrowserPage, tmp_path: Path) -> 
     """Also among elements that are repeated but for one, and in one theme only."""
     bad = tmp_path / "bad.html"
     bad.write_text(
-        "<!doctype html><html lang=en><title>bad</title><style>.pale { color: #aaa }"
+        "<!doctype html><html lang=en><title>bad</title><style>.pale, #own { color: #aaa }"
         " @media (prefers-color-scheme: dark) { .dim { color: #aaa } }</style>"
-        "<p>one<p>two<p>three<p class=pale>pale<p><b class=dim>dim</b></p><button></button>",
+        "<p>one<p>two<p>three<p class=pale>pale<p class=pale><p class=pale><p><b class=dim>dim</b></p>"
+        "<div><i>one</i></div><div><i>two</i></div><div id=own><i>own</i></div><div><i>three</i></div>"
+        "<div><i>four</i></div><button></button>",
         encoding="utf-8",
     )
     page = browser_page.open(bad)
@@ -260,8 +262,9 @@ def test_axe_would_find_something(browser_page: BrowserPage, tmp_path: Path) -> 
         "serious: color-contrast",
     ]
     assert violations_in_both_themes(page) == [
-        *violations,
-        "serious: color-contrast at ['.pale'], ['b']",
+        violations[0],
+        "serious: color-contrast at ['.pale:nth-child(3)'], ['#own > i']",
+        "serious: color-contrast at ['.pale:nth-child(3)'], ['b'], ['#own > i']",
     ]
 
 
