@@ -32,7 +32,7 @@ def limit_locust(stats: RequestStats) -> None:
     """Keep Locust small and quick in this process from now on. stats: of its runner."""
     if not hasattr(argument_parser.default_args_dict, "cache_info"):
         argument_parser.default_args_dict = cache(argument_parser.default_args_dict)
-    runners.inspect = SimpleNamespace(stack=_stack, getframeinfo=_frame_info)  # type: ignore[attr-defined]
+    runners.inspect = SimpleNamespace(stack=_stack, getframeinfo=_frame_info)  # type: ignore[attr-defined,assignment]
     gevent.spawn(_trim_regularly, stats)
 
 
