@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from harness.contract.exchange import Exchange
 from harness.contract.rules.restart import EndedRun, InterruptedRun
 from harness.contract.rules.rule import Need
-from harness.suite.restarting import accepted_again
+from harness.protocol.request import HttpRequest
+from harness.suite.restarting import Begin, Flight, accepted_again, restart_in_flight
 from harness.suite.scenario import ScenarioContext, gather_some
 
 _IN_FLIGHT = 4
@@ -24,6 +25,33 @@ class Restart:
     interrupted: list[InterruptedRun]
     conflicts: list[tuple[Exchange, Exchange, Exchange]]
     tries: list[list[Exchange]]
+
+
+def _long_runs(context: ScenarioContext, places: Sequence[str | None]) -> Begin:
+    """Starts long runs, each with two readers, at different replicas if there are any."""
+
+    async def begin() -> Callable[[], Awaitable[Flight]]:
+        requests = [
+            (await context.request("long")).at(places[number % len(places)]) for number in range(_IN_FLIGHT)
+        ]
+        readers = []
+        for number, request in enumerate(requests):
+            label = f"run {number + 1} in flight at the restart"
+            second = request.at(places[(number + 1) % len(places)])
+            first = context.client.open(request, label)
+            await first.events(1)
+            readers.append([first, context.client.open(second, f"{label}, another reader")])
+        for count, (begun, joined) in zip(_READ_BEFORE, readers, strict=True):
+            await begun.events(count)
+            await joined.events(1)
+
+        async def read() -> Flight:
+            ends = [[await reader.result() for reader in both] for both in readers]
+            return list(zip(requests, ends, strict=True))
+
+        return read
+
+    return begin
 
 
 async def restart_of_the_target(context: ScenarioContext) -> Restart:
@@ -47,23 +75,8 @@ async def restart_of_the_target(context: ScenarioContext) -> Restart:
         )
         before.append((original, control, other))
 
-    requests = [
-        (await context.request("long")).at(places[number % len(places)]) for number in range(_IN_FLIGHT)
-    ]
-    readers = []
     async with context.connections(2 * _IN_FLIGHT):
-        for number, request in enumerate(requests):
-            label = f"run {number + 1} in flight at the restart"
-            second = request.at(places[(number + 1) % len(places)])
-            first = context.client.open(request, label)
-            await first.events(1)
-            readers.append([first, context.client.open(second, f"{label}, another reader")])
-        for count, (begun, joined) in zip(_READ_BEFORE, readers, strict=True):
-            await begun.events(count)
-            await joined.events(1)
-        began_s = asyncio.get_running_loop().time()
-        await restarting.restart()
-        read = [[await reader.result() for reader in both] for both in readers]
+        flight, began_s = await restart_in_flight(restarting, _long_runs(context, places))
 
     async def new_run(place: str | None) -> Exchange:
         request = (await context.request("success")).at(place)
@@ -71,17 +84,17 @@ async def restart_of_the_target(context: ScenarioContext) -> Restart:
 
     tries = await accepted_again([partial(new_run, place) for place in places], began_s + restarting.within_s)
     if not all(answers[-1].started_run for answers in tries):
-        return Restart([], [(readers, []) for readers in read], [], tries)
+        return Restart([], [(readers, []) for _, readers in flight], [], tries)
 
-    async def later(number: int, readers: list[Exchange]) -> InterruptedRun:
+    async def later(number: int, request: HttpRequest, readers: list[Exchange]) -> InterruptedRun:
         label = f"run {number + 1}, in flight at the restart, read again"
-        retries = [
-            await context.client.exchange(requests[number].at(place), label) for place in reversed(places)
-        ]
-        last = await context.client.exchange(requests[number], f"{label} once more")
+        retries = [await context.client.exchange(request.at(place), label) for place in reversed(places)]
+        last = await context.client.exchange(request, f"{label} once more")
         return readers, [*retries, last]
 
-    interrupted = await gather_some([later(number, readers) for number, readers in enumerate(read)])
+    interrupted = await gather_some(
+        [later(number, request, readers) for number, (request, readers) in enumerate(flight)]
+    )
     ended = [
         (
             original,

@@ -7,14 +7,16 @@ import os
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, STDOUT
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.atomic_file import atomic_write_text
 from harness.contract.exchange import Exchange
+from harness.contract.rules.restart import shows_restart
 from harness.errors import SettingsError
+from harness.protocol.request import HttpRequest
 from harness.shell_command import failure, kill_session, late
 from harness.suite.not_decided import Undecided
 
@@ -22,10 +24,13 @@ _OUTPUT_BYTES = 4096
 _BETWEEN_TRIES_S = 0.1
 _ANSWER_WITHIN_S = 600.0
 _READY = (
-    b"\nharness: the last tests need a restart of the server. Have its command ready, then press Enter here; you are "
-    b"asked to restart it at the right moment.\n"
+    b"\nharness: the last tests need a restart of the server. Have its command ready, then press Enter here;\n"
+    b"         you are then asked to restart it. Until you do, the suite keeps a few runs in flight.\n"
 )
-_NOW = b"\nharness: runs are in flight. Restart the server NOW.\n"
+_NOW = "\nharness: runs are in flight. Restart the server NOW, within {within_s:g} s (budgets.restart).\n"
+_SEEN = b"\nharness: the restart was seen; the tests continue.\n"
+_NOT_SEEN = b"\nharness: no restart was seen; the tests continue without it.\n"
+_MOST_FLIGHTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,56 @@ class Restarting:
         if self.terminal is not None:
             await ask(self.terminal, _READY)
 
+    def tell(self, message: bytes) -> None:
+        """Write to the user, if the user restarts the target. Raises Undecided if the terminal is gone."""
+        if self.terminal is not None:
+            with _opened(self.terminal) as terminal:
+                os.write(terminal, message)
+
     async def restart(self) -> None:
         """Restart the target, or tell the user to do it. Raises Undecided if the command fails or takes too long."""
         if self.tells is not None:
             atomic_write_text(self.tells, str(time.time_ns()))
         if self.terminal is not None:
-            with _opened(self.terminal) as terminal:
-                os.write(terminal, _NOW)
+            self.tell(_NOW.format(within_s=self.within_s).encode())
         elif self.command is not None:
             await run_command(self.command, self.within_s)
+
+
+Flight = Sequence[tuple[HttpRequest, list[Exchange]]]
+"""Runs that were in flight at the same time, with what their readers got."""
+
+Begin = Callable[[], Awaitable[Callable[[], Awaitable[Flight]]]]
+"""Starts such runs, and returns what reads them to their end."""
+
+
+async def restart_in_flight(restarting: Restarting, begin: Begin) -> tuple[Flight, float]:
+    """Restart the target; returns the runs that were in flight then, and when that was, on the event loop's clock.
+
+    A user, or a command that stops the target in order, may take longer than the runs: then others begin, until one is
+    interrupted or the budget of the restart is over. Raises Undecided like `Restarting.restart`.
+    """
+    loop = asyncio.get_running_loop()
+    read = await begin()
+    began_s = loop.time()
+    restart = asyncio.create_task(restarting.restart())
+    flight: Flight = []
+    try:
+        for number in range(1, _MOST_FLIGHTS + 1):
+            newest = await read()
+            # Those that could not begin, because the target was down, were not in flight.
+            flight = [one for one in newest if any(reader.events for reader in one[1])] or flight or newest
+            is_seen = any(shows_restart(reader) for _, readers in newest for reader in readers)
+            is_over = restart.done() and restarting.terminal is None
+            is_late = loop.time() >= began_s + restarting.within_s or number == _MOST_FLIGHTS
+            if is_seen or is_over or is_late:
+                break
+            read = await begin()
+        await restart
+    finally:
+        restart.cancel()
+    restarting.tell(_SEEN if is_seen else _NOT_SEEN)
+    return flight, began_s if restarting.terminal is None else loop.time()
 
 
 async def ask(path: str, question: bytes, within_s: float = _ANSWER_WITHIN_S) -> None:

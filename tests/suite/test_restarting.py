@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from harness.contract.exchange import Exchange
+from harness.contract.exchange import Ending, Exchange
 from harness.contract.rules.rule import Need
 from harness.errors import SettingsError
-from harness.suite.restarting import Restarting, accepted_again, ask, run_command
+from harness.suite.restarting import Flight, Restarting, accepted_again, ask, restart_in_flight, run_command
 from harness.suite.scenario import Limits, NotApplicable, ScenarioContext, Undecided
-from tests.contract.exchanges import no_answer, whole_run
+from tests.contract.exchanges import no_answer, run, token, whole_run
 from tests.suite.test_scenario import settings
 
 
@@ -135,6 +135,79 @@ def test_the_user_is_asked_on_the_terminal_and_told_when(tmp_path: Path) -> None
         while b"NOW" not in answer:
             answer += os.read(keyboard, 4096)
         assert int(told.read_text()) <= time.time_ns()
+
+
+ENDED = whole_run()
+CUT = run(token(0), ending=Ending.RESET)
+REFUSED = no_answer()
+
+
+class Wanted(Restarting):
+    """A restart of which nothing but its end is of interest, and that takes some turns of the event loop."""
+
+    __slots__ = ()
+
+    async def restart(self) -> None:
+        for _ in range(int(self.command or 0)):
+            await asyncio.sleep(0)
+
+
+def in_flight_at(restarting: Restarting, *flights: Exchange) -> tuple[Exchange, int]:
+    """The reader of the run that was in flight, and how many have begun; the last of `flights` again and again."""
+    begun = 0
+
+    async def begin() -> Callable[[], Awaitable[Flight]]:
+        nonlocal begun
+        reader = flights[min(begun, len(flights) - 1)]
+        begun += 1
+
+        async def read() -> Flight:
+            await asyncio.sleep(0)
+            return [(reader.request, [reader])]
+
+        return read
+
+    async def job() -> Flight:
+        return (await restart_in_flight(restarting, begin))[0]
+
+    ((_, (reader,)),) = asyncio.run(asyncio.wait_for(job(), 60))
+    return reader, begun
+
+
+def test_by_hand_runs_are_in_flight_until_one_is_interrupted() -> None:
+    with terminal() as (keyboard, path):
+        restarting = Restarting(None, 60, terminal=path)
+        assert in_flight_at(restarting, ENDED, ENDED, CUT) == (CUT, 3)
+        told = b""
+        while b"the restart was seen" not in told:
+            told += os.read(keyboard, 4096)
+        assert b"NOW, within 60 s (budgets.restart)" in told
+        assert in_flight_at(restarting, ENDED, REFUSED) == (ENDED, 2), (
+            "which could not begin, was not in flight"
+        )
+        assert in_flight_at(restarting, REFUSED) == (REFUSED, 1)
+        assert in_flight_at(restarting, ENDED) == (ENDED, 40), "a bounded number of runs"
+
+
+def test_by_hand_the_time_is_limited() -> None:
+    with terminal() as (keyboard, path):
+        assert in_flight_at(Restarting(None, 0, terminal=path), ENDED) == (ENDED, 1)
+        told = b""
+        while b"no restart was seen" not in told:
+            told += os.read(keyboard, 4096)
+
+
+def test_runs_are_in_flight_until_the_command_has_ended() -> None:
+    assert in_flight_at(Wanted("0", 60), ENDED) == (ENDED, 1)
+    reader, begun = in_flight_at(Wanted("6", 60), ENDED)
+    assert reader is ENDED
+    assert 4 < begun < 12
+    assert in_flight_at(Wanted("6", 60), ENDED, CUT) == (CUT, 2)
+
+
+def test_a_command_that_fails_while_runs_are_in_flight_is_undecided() -> None:
+    with pytest.raises(Undecided, match=r"target\.restart_command ended with code 3"):
+        in_flight_at(Restarting("exit 3", 60), CUT)
 
 
 def test_without_an_answer_a_restart_is_undecided() -> None:

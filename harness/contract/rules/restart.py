@@ -35,17 +35,18 @@ def _require_restart(tries: Tries, interrupted: Sequence[InterruptedRun]) -> Rul
     """None if something shows that the target was restarted and serves again; otherwise an inconclusive result."""
     if not interrupted or not all(_serves(answers) for answers in tries):
         return inconclusive("the target did not serve again (see restart.serves-again)")
-    readers = [reader for run, _ in interrupted for reader in run]
-    if any(not reader.over for reader in readers) or any(
-        not one.started_run for answers in tries for one in answers
-    ):
-        return None
-    if any(reader.outcome == "error" for reader in readers):
+    refused = any(not one.started_run for answers in tries for one in answers)
+    if refused or any(shows_restart(reader) for run, _ in interrupted for reader in run):
         return None
     return inconclusive(
         "nothing shows that the target was restarted: no request was refused, and every run in flight was read to its "
         "end; check target.restart_command, or configure a longer [target.actions.long]"
     )
+
+
+def shows_restart(reader: Exchange) -> bool:
+    """Whether what a reader of a run in flight got shows that the server was restarted."""
+    return not reader.over or reader.outcome == "error"
 
 
 @rule(
