@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from harness.profiles import library
 from harness.profiles.capability import Capability
 from harness.profiles.named_id import requested_run_id
 from harness.profiles.profile import LAST_ID, RUN_ID, Request
-from harness.profiles.prompts import ECHO_PLACEHOLDER, PROMPT, PROMPTS
+from harness.profiles.prompts import PROMPT, PROMPTS, with_text
+from harness.profiles.repeated import RepeatedRequest
 from harness.profiles.requests import build, can_be_sent, without_placeholder
-from harness.profiles.templates import fill
+from harness.profiles.templates import fill, new_uuid, placeholders
 from harness.profiles.workflow_actions.request import new_key
 from harness.protocol.request import HttpRequest
 from harness.transport.endpoint import Endpoint
@@ -80,6 +80,8 @@ class Target:
         token = self.settings.token.get_secret_value() if self.settings.token else ""
         self.principal = Principal(token, self._organization_id())
         self._variables = self._all_variables()
+        self._varies = any(placeholders(dict(self.profile.variables)))  # then each run has other values
+        self._repeated: dict[str, RepeatedRequest] = {}  # by action
         self._ensure_buildable()
         if settings.load.journeys.workflow and self.promises(Capability.PREVIOUS_OUTPUTS):
             self._ensure_steps()
@@ -242,7 +244,15 @@ class Target:
 
         Raises LookupError if the action is not configured.
         """
-        return self.run_with(self.values(action_name), key=key, run_id=run_id)
+        if self._varies:
+            return self.run_with(self.values(action_name), key=key, run_id=run_id)
+        repeated = self._repeated.get(action_name)
+        if repeated is None:
+            values = self.values(action_name)
+            repeated = RepeatedRequest(lambda key, new_id: self._filled(values, key=key, new_id=new_id))
+            self._repeated[action_name] = repeated
+        request = repeated.copy(key or new_key())
+        return request if run_id is None else self.with_run_id(request, run_id)
 
     def run_with(
         self, values: Mapping[str, Any], *, key: str | None = None, run_id: str | None = None
@@ -266,9 +276,11 @@ class Target:
         previous = {"previousOutputs": entries} if entries else {}
         return request.with_json({**request.json(), "sessionId": session_id, **previous})
 
-    def _filled(self, values: Mapping[str, Any], *, key: str | None) -> HttpRequest:
-        run = self.profile.run
-        request = build(run, self.path, values, self._headers(self.principal), self.settings.body)
+    def _filled(
+        self, values: Mapping[str, Any], *, key: str | None, new_id: Callable[[], str] = new_uuid
+    ) -> HttpRequest:
+        run, headers = self.profile.run, self._headers(self.principal)
+        request = build(run, self.path, values, headers, self.settings.body, new_id)
         idempotency = self.profile.idempotency
         return request if idempotency is None else request.with_header(idempotency.header, key)
 
@@ -362,7 +374,7 @@ class Target:
     def conflicting(self, request: HttpRequest) -> HttpRequest:
         """A valid request with the same key and header fields, and a different body."""
         if self._takes_action:
-            return request.with_json({**request.json(), "sessionId": str(uuid.uuid4())})
+            return request.with_json({**request.json(), "sessionId": new_uuid()})
         prompt = f"{request.values.get(PROMPT, '')} {_OTHER_PROMPT}"
         other = self._filled({**request.values, PROMPT: prompt}, key=None)
         return replace(request, body=other.body, values=other.values).with_header(
@@ -402,7 +414,7 @@ class Target:
         """A request body for a workflowAction, with a new session id."""
         body: dict[str, Any] = {
             "organizationId": organization_id or self.principal.organization_id,
-            "sessionId": str(uuid.uuid4()),
+            "sessionId": new_uuid(),
             "workflowAction": action,
             **self.settings.body,
         }
@@ -434,12 +446,3 @@ def _small_json(body: bytes) -> Any:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def with_text(value: Any, text: str) -> Any:
-    """A JSON value with `text` where its placeholder is, at any depth."""
-    if isinstance(value, str):
-        return value.replace(ECHO_PLACEHOLDER, text)
-    if isinstance(value, dict):
-        return {name: with_text(member, text) for name, member in value.items()}
-    return [with_text(member, text) for member in value] if isinstance(value, list) else value

@@ -391,8 +391,7 @@ class Exchange:
     @property
     def has_kernel_stamps(self) -> bool:
         """Whether its reads have kernel timestamps."""
-        lags_ns = self._log.lags_ns
-        return len(lags_ns) > 0 and lags_ns[0] >= 0
+        return self._log.has_stamps
 
     def errors_ns(self) -> Mapping[int, int]:
         """By arrival: by how much earlier some of what arrived then may have arrived; only where that is above 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 PROMPT = "prompt"
 """The placeholder of what a run is asked."""
@@ -16,3 +17,12 @@ PROMPTS: Mapping[str, str] = {
     "echo": f"Repeat the text after this colon character for character, and write nothing else: {ECHO_PLACEHOLDER}",
 }
 """By situation. The others depend on the server: what makes a run fail, pause or end without text."""
+
+
+def with_text(value: Any, text: str) -> Any:
+    """A JSON value with `text` where its placeholder is, at any depth."""
+    if isinstance(value, str):
+        return value.replace(ECHO_PLACEHOLDER, text)
+    if isinstance(value, dict):
+        return {name: with_text(member, text) for name, member in value.items()}
+    return [with_text(member, text) for member in value] if isinstance(value, list) else value

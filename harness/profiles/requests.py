@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from urllib3.filepost import encode_multipart_formdata
 
 from harness.profiles.profile import Request
-from harness.profiles.templates import PLACEHOLDER, fill, placeholders
+from harness.profiles.templates import PLACEHOLDER, fill, new_uuid, placeholders
 from harness.protocol.request import HttpRequest
 
 _SENT_CHARS = 8192  # servers refuse longer request lines and header fields
@@ -26,8 +26,9 @@ def build(
     values: Mapping[str, Any],
     headers: tuple[tuple[str, str], ...] = (),
     json_members: Mapping[str, Any] | None = None,
+    new_id: Callable[[], str] = new_uuid,
 ) -> HttpRequest:
-    """The request of one part of a profile. Every `${uuid}` is a new one.
+    """The request of one part of a profile. Every `${uuid}` is a new one, which `new_id` makes.
 
     headers: fields of every request, which the part's own replace. json_members: merged into a JSON object that is the
     body. Raises KeyError with the name of a placeholder that has no value, and ValueError for a header field that
@@ -35,21 +36,21 @@ def build(
     """
     content_type, body = None, b""
     if part.form is not None:
-        members = {name: _text(value) for name, value in fill(part.form, values).items()}
+        members = {name: _text(value) for name, value in fill(part.form, values, new_id).items()}
         if part.form_as == "multipart":
             body, content_type = encode_multipart_formdata(members)
         else:
             content_type, body = "application/x-www-form-urlencoded", urlencode(members).encode()
     elif part.json_body is not None:
-        document = fill(part.json_body, values)
+        document = fill(part.json_body, values, new_id)
         if json_members and isinstance(document, dict):
             document = {**document, **json_members}
         content_type, body = "application/json", _JSON.encode(document).encode()
-    target = _path(path, values)
+    target = _path(path, values, new_id)
     fields: dict[str, tuple[str, str]] = {}  # by name in lower case
     if content_type is not None:
         fields["content-type"] = "Content-Type", content_type
-    for name, value in (*headers, *fill(part.headers, values).items()):
+    for name, value in (*headers, *fill(part.headers, values, new_id).items()):
         fields.pop(name.lower(), None)  # the later one also takes its place
         fields[name.lower()] = name, _header_value(name, value)
     return HttpRequest(part.method, target, tuple(fields.values()), body, values=dict(values))
@@ -87,11 +88,11 @@ def without_placeholder(part: Request, name: str) -> Request:
     )
 
 
-def _path(template: str, values: Mapping[str, Any]) -> str:
+def _path(template: str, values: Mapping[str, Any], new_id: Callable[[], str]) -> str:
     """The path and query, with their values as URLs write them."""
     if "${" not in template:
         return template
-    return PLACEHOLDER.sub(lambda match: quote(_text(fill(match[0], values)), safe=""), template)
+    return PLACEHOLDER.sub(lambda match: quote(_text(fill(match[0], values, new_id)), safe=""), template)
 
 
 def _text(value: Any) -> str:

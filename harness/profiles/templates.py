@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from harness.formatting import shortened
@@ -35,22 +35,27 @@ def placeholders(template: Any) -> Iterator[str]:
             yield from placeholders(value)
 
 
-def fill(template: Any, values: Mapping[str, Any]) -> Any:
+def new_uuid() -> str:
+    """A random UUID (RFC 9562, version 4)."""
+    return str(uuid.uuid4())
+
+
+def fill(template: Any, values: Mapping[str, Any], new_id: Callable[[], str] = new_uuid) -> Any:
     """The template with its placeholders replaced. A text that is one placeholder takes the value with its type.
 
-    Raises KeyError with the name of a placeholder that has no value.
+    new_id: makes each ${uuid}. Raises KeyError with the name of a placeholder that has no value.
     """
     if isinstance(template, str):
         if "${" not in template:
             return template
         alone = PLACEHOLDER.fullmatch(template)
         if alone is not None:
-            return _value(alone[1], values)
-        return PLACEHOLDER.sub(lambda match: str(_value(match[1], values)), template)
+            return _value(alone[1], values, new_id)
+        return PLACEHOLDER.sub(lambda match: str(_value(match[1], values, new_id)), template)
     if isinstance(template, dict | Mapping):
-        return {fill(name, values): fill(value, values) for name, value in template.items()}
+        return {fill(name, values, new_id): fill(value, values, new_id) for name, value in template.items()}
     if isinstance(template, list | tuple):
-        return [fill(value, values) for value in template]
+        return [fill(value, values, new_id) for value in template]
     return template
 
 
@@ -78,5 +83,5 @@ def value_in(text: str, template: str, name: str) -> str | None:
     return values.get(name)
 
 
-def _value(name: str, values: Mapping[str, Any]) -> Any:
-    return str(uuid.uuid4()) if name == UUID else values[name]
+def _value(name: str, values: Mapping[str, Any], new_id: Callable[[], str]) -> Any:
+    return new_id() if name == UUID else values[name]

@@ -90,7 +90,8 @@ class Histogram:
     def record_many(self, values_ms: npt.ArrayLike) -> None:
         """Add values. Raises ValueError, and adds none of them, if one is NaN or infinite."""
         if isinstance(values_ms, list) and len(values_ms) < PLAIN_PYTHON_BELOW:
-            if not all(map(math.isfinite, values_ms)):
+            # Their sum tells, in a quarter of the time, unless it is too large itself.
+            if not math.isfinite(sum(values_ms)) and not all(map(math.isfinite, values_ms)):
                 raise ValueError(_NOT_FINITE)
             self._recent.extend(values_ms)
             if len(self._recent) >= FOLD_AT:

@@ -36,12 +36,14 @@ def ids_increase(ids: list[bytes], prefix: bytes, *, formed: bool = False) -> bo
         start = 0
         while start < len(ids):
             end = bisect_right(widths, widths[start], start)
-            first = stream_id_in(ids[start], prefix)
-            if last is not None and first <= last:
-                break
+            if last is not None or not formed:
+                first = stream_id_in(ids[start], prefix)
+                if last is not None and first <= last:
+                    break
             if not _increase_in_fixed_width(ids[start:end], prefix, formed=formed):
                 break
-            last = stream_id_in(ids[end - 1], prefix)
+            if end < len(ids) or not formed:
+                last = stream_id_in(ids[end - 1], prefix)
             start = end
         else:
             return True

@@ -6,7 +6,7 @@ import struct
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import compress, islice
 from typing import Literal, NamedTuple, overload
 
 from harness.protocol.http1 import HttpSyntaxError, ResponseParser
@@ -14,6 +14,7 @@ from harness.protocol.http1 import HttpSyntaxError, ResponseParser
 _NO_LAG = -1
 _RECORD = struct.Struct("=qqII").pack  # arrival, lag, size, tokens
 _RECORD_BYTES = 24
+_LAG, _LAG_AT = struct.Struct("=q"), 8
 _READ_BYTES = 40  # of memory for the numbers of one read, with room to grow
 _COMPRESSED_FROM_BYTES = 16_384
 
@@ -63,13 +64,14 @@ class ReadLog(Sequence[Read]):
 
     def append(
         self, arrival_ns: int, lag_ns: int | None, data: bytes, tokens: int = 0, error_ns: int = 0
-    ) -> None:
-        """Add one read. tokens: number of tokens with content that it completed, if counted."""
+    ) -> int:
+        """Add one read; returns the bytes of all reads. tokens: with content that it completed, if counted."""
         if error_ns:
             self._errors_ns = self._errors_ns or {}
             self._errors_ns[len(self)] = error_ns
         self._data += data
         self._numbers += _RECORD(arrival_ns, _NO_LAG if lag_ns is None else lag_ns, len(data), tokens)
+        return len(self._data)
 
     @property
     def size_bytes(self) -> int:
@@ -95,12 +97,11 @@ class ReadLog(Sequence[Read]):
     def _bytes(self) -> bytes:
         return bytes(self._data) if self._compressed is None else zlib.decompress(self._compressed[1])
 
-    def _column(self, form: Literal["q", "I"], place: int) -> list[int]:
+    def _column(self, form: Literal["q", "I"], place: int) -> array[int]:
         """One value of each read: the one at this place of a _RECORD of such values."""
         numbers = bytes(self._numbers)  # a view of the buffer itself would keep it from growing
         values = memoryview(numbers).cast(form)
-        column: list[int] = values[place :: _RECORD_BYTES // values.itemsize].tolist()
-        return column
+        return array(form, values[place :: _RECORD_BYTES // values.itemsize].tobytes())
 
     def __len__(self) -> int:
         return len(self._numbers) // _RECORD_BYTES
@@ -108,12 +109,17 @@ class ReadLog(Sequence[Read]):
     @property
     def arrivals_ns(self) -> array[int]:
         """Arrival of each read."""
-        return array("q", self._column("q", 0))
+        return self._column("q", 0)
 
     @property
     def lags_ns(self) -> array[int]:
         """Lag of each read; negative if it has none."""
-        return array("q", self._column("q", 1))
+        return self._column("q", 1)
+
+    @property
+    def has_stamps(self) -> bool:
+        """Whether its reads, of which the first one tells, have kernel timestamps."""
+        return len(self._numbers) > 0 and bool(_LAG.unpack_from(self._numbers, _LAG_AT)[0] >= 0)
 
     @property
     def errors_ns(self) -> dict[int, int]:
@@ -129,8 +135,10 @@ class ReadLog(Sequence[Read]):
     def token_arrivals_ns(self) -> array[int]:
         """Arrival of each counted token."""
         arrivals_ns, tokens = self._column("q", 0), self._column("I", 5)
-        if tokens.count(1) == len(tokens):
-            return array("q", arrivals_ns)
+        ones = tokens.count(1)
+        if ones + tokens.count(0) == len(tokens):  # at most one in each read, as a rule in all but the last
+            in_front = tokens[:ones].count(1) == ones
+            return arrivals_ns[:ones] if in_front else array("q", compress(arrivals_ns, tokens))
         arrivals = array("q")
         for arrival_ns, count in zip(arrivals_ns, tokens, strict=True):
             if count == 1:

@@ -195,8 +195,7 @@ class Response:
         tokens = self._decoder.take_chunk(data)
         if tokens is None:
             return False
-        self.log.append(arrival_ns, lag_ns, data, tokens)
-        if self.log.size_bytes > self._max_bytes:
+        if self.log.append(arrival_ns, lag_ns, data, tokens) > self._max_bytes:
             self._check_limits()
         return True
 
@@ -217,11 +216,11 @@ class Response:
         except FastPathError:
             decoder = self._fall_back()
             tokens = decoder.feed(arrival_ns, data)
-        self.log.append(arrival_ns, lag_ns, data, tokens, error_ns)
+        size_bytes = self.log.append(arrival_ns, lag_ns, data, tokens, error_ns)
         self.head_ns, self.end_ns = decoder.head_ns, decoder.end_ns
         self.malformed, self.limit = decoder.malformed, decoder.limit
         self.over = decoder.complete or decoder.malformed is not None or decoder.limit is not None
-        if self.log.size_bytes > self._max_bytes or len(self.log) > MAX_READS:
+        if size_bytes > self._max_bytes or len(self.log) > MAX_READS:
             self._check_limits()
         elif isinstance(decoder, FullDecoder) and decoder.decoded_bytes > _KEPT_FRAMES_BYTES:
             decoder.forget_frames()

@@ -154,6 +154,8 @@ class StreamRunner:
 
     def _new_run(self, new: NewRun, stream: PendingStream, label: str) -> HttpRequest:
         """The request for a new run, after the request that some APIs need before it."""
+        if self.target.profile.create is None:
+            return self.target.run(new.action, run_id=new.run_id)
         values = self.target.values(new.action)
         creation = self.target.creation(values)
         if creation is not None:

@@ -44,6 +44,7 @@ from harness.transport.ready_sockets import reader_in_use
 
 _SECOND_NS = 1_000_000_000
 _MOST_FAULT_REASONS = 10  # per process; further reasons are counted together
+_NO_CONTEXT = nullcontext()
 _ID_CHARACTERS = 200  # limit for keys and run ids, which a server may make as long as it likes
 
 
@@ -213,8 +214,7 @@ class Collector:
         stream.measured = measured
         batch, journey = self._batch, stream.journey
         second = stream.intended_wall_ns // _SECOND_NS
-        for metric, value in measured.values.items():
-            batch.record(metric, journey, second, value)
+        batch.record_all(measured.values, journey, second)
         for arrival_second, gaps_ms in measured.gaps_ms.items():
             batch.record_many("inter_token_ms", journey, arrival_second, gaps_ms)
         for arrival_second, lags_ms in measured.lags_ms.items():
@@ -325,11 +325,14 @@ class Collector:
         sent_ns = status = key = run_id = trace_id = None
         if exchange is not None:
             sent_ns = None if exchange.timing.sent_ns is None else to_wall_ns(exchange.timing.sent_ns)
-            key = self._shown(exchange.request.header("idempotency-key"))
-            trace_id = self._trace_id(exchange)
+            key = exchange.request.header("idempotency-key")
+            sent_trace_id = trace_id_of(exchange.request.header(FIELD))
             # After a harness fault, decoding itself may raise.
-            with suppress(Exception) if stream.harness_fault else nullcontext():
-                status, run_id = exchange.status, self._shown(exchange.run_id)
+            with suppress(Exception) if stream.harness_fault else _NO_CONTEXT:
+                status, run_id = exchange.status, exchange.run_id
+            key, run_id, trace_id = map(self._shown, self._redact.texts((key, run_id, sent_trace_id)))
+            if trace_id != sent_trace_id:  # it has a secret in it
+                trace_id = None
         return StreamRecord(
             journey=stream.journey,
             step=stream.step.name,
@@ -355,14 +358,10 @@ class Collector:
             violations=len(stream.findings),
         )
 
-    def _shown(self, text: str | None) -> str | None:
-        """An id for the results, which a server may make as long as it likes."""
-        return None if text is None else visible(self._redact.text(text))[:_ID_CHARACTERS]
-
-    def _trace_id(self, exchange: Exchange) -> str | None:
-        """The trace id that was sent; None without one, or if it has a secret in it and could not be shown."""
-        trace_id = trace_id_of(exchange.request.header(FIELD))
-        return trace_id if self._shown(trace_id) == trace_id else None
+    @staticmethod
+    def _shown(text: str | None) -> str | None:
+        """A masked id for the results, which a server may make as long as it likes."""
+        return None if text is None else visible(text)[:_ID_CHARACTERS]
 
     def close(self) -> None:
         """End the test: open streams count as in flight, and nothing can be scheduled any more.

@@ -70,6 +70,16 @@ class StatsBatch:
         """Add one measured value."""
         self._histogram(metric, journey, second).record(value_ms)
 
+    def record_all(self, values_ms: Mapping[str, float], journey: str, second: int) -> None:
+        """Add one measured value of each metric."""
+        histograms = self.histograms
+        for metric, value_ms in values_ms.items():
+            key = (metric, journey, second)
+            histogram = histograms.get(key)
+            if histogram is None:
+                histogram = histograms[key] = Histogram()
+            histogram.record(value_ms)
+
     def record_many(self, metric: str, journey: str, second: int, values_ms: npt.ArrayLike) -> None:
         """Add measured values."""
         self._histogram(metric, journey, second).record_many(values_ms)
