@@ -21,7 +21,9 @@ from harness.load.stats.stats_batch import StatsBatch
 from harness.load.stats.stream_metrics import (
     StreamMeasurement,
     StreamStep,
+    TimedValues,
     broken_requirements,
+    by_second,
     failure_kind,
     failure_reason,
     measure,
@@ -44,6 +46,8 @@ from harness.transport.ready_sockets import reader_in_use
 
 _SECOND_NS = 1_000_000_000
 _MOST_FAULT_REASONS = 10  # per process; further reasons are counted together
+_STREAMS_AT_ONCE = 64  # of which the gaps and lags are recorded together
+_VALUES_AT_ONCE = 4096  # a stream with more waits for no other, so that they take little memory
 _NO_CONTEXT = nullcontext()
 _ID_CHARACTERS = 200  # limit for keys and run ids, which a server may make as long as it likes
 
@@ -119,6 +123,7 @@ class Collector:
         self._open: dict[int, PendingStream] = {}
         self._unchecked: dict[int, PendingStream] = {}  # ended, not yet finalized
         self._batch = StatsBatch()
+        self._waiting: dict[tuple[str, str], list[TimedValues]] = {}  # by metric and journey
         self._examples: Counter[str] = Counter()
         self._fault_reasons: set[str] = set()
 
@@ -215,15 +220,26 @@ class Collector:
         batch, journey = self._batch, stream.journey
         second = stream.intended_wall_ns // _SECOND_NS
         batch.record_all(measured.values, journey, second)
-        for arrival_second, gaps_ms in measured.gaps_ms.items():
-            batch.record_many("inter_token_ms", journey, arrival_second, gaps_ms)
-        for arrival_second, lags_ms in measured.lags_ms.items():
-            batch.record_many("receive_lag_ms", journey, arrival_second, lags_ms)
+        if measured.gaps is not None:
+            self._record_later("inter_token_ms", journey, measured.gaps)
+        if measured.lags is not None:
+            self._record_later("receive_lag_ms", journey, measured.lags)
         batch.totals["tokens"] += measured.tokens
         batch.totals["coalesced_tokens"] += measured.coalesced
         batch.totals["reads_stamped"] += measured.stamped
         batch.totals["reads_unstamped"] += measured.unstamped
         batch.totals[f"reads_{reader_in_use()}"] += measured.stamped + measured.unstamped
+
+    def _record_later(self, metric: str, journey: str, values: TimedValues) -> None:
+        """Record them together with those of other streams, in this batch."""
+        waiting = self._waiting.setdefault((metric, journey), [])
+        waiting.append(values)
+        if len(waiting) >= _STREAMS_AT_ONCE or len(values.values_ns) >= _VALUES_AT_ONCE:
+            self._record_waiting(metric, journey)
+
+    def _record_waiting(self, metric: str, journey: str) -> None:
+        for second, values_ms in by_second(self._waiting.pop((metric, journey))).items():
+            self._batch.record_many(metric, journey, second, values_ms)
 
     def finalize(self, stream: PendingStream, findings: list[Finding], *, fault: str | None = None) -> None:
         """Record the findings of an ended stream, and so whether it failed and why.
@@ -397,6 +413,8 @@ class Collector:
 
     def take(self) -> StatsBatch:
         """What happened since the previous call."""
+        for metric, journey in list(self._waiting):
+            self._record_waiting(metric, journey)
         batch, self._batch = self._batch, StatsBatch()
         self._extra_stats(batch)
         if self.closed:

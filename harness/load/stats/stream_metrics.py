@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -185,8 +186,25 @@ def to_wall_ns(monotonic_ns: int) -> int:
 
 
 _Numbers = npt.NDArray[np.int64]
-BySecond = dict[int, list[float]]
-"""Values in ms, by the epoch second of the arrival that ends each gap or lag."""
+
+
+class TimedValues(NamedTuple):
+    """Values in ns, each with the arrival that ends its gap or lag: wall clock, epoch ns."""
+
+    at_wall_ns: _Numbers
+    values_ns: _Numbers
+
+
+def by_second(parts: Sequence[TimedValues]) -> dict[int, npt.NDArray[np.float64]]:
+    """Values in ms by epoch second, those of many streams at once: for each alone it would take ten times as long."""
+    if not parts:
+        return {}
+    seconds: _Numbers = np.concatenate([part.at_wall_ns for part in parts]) // _SECOND_NS
+    order = np.argsort(seconds, kind="stable")
+    seconds = seconds[order]
+    values_ms = np.concatenate([part.values_ns for part in parts])[order] / 1e6
+    starts = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(seconds)]
+    return {int(seconds[start]): values_ms[start:end] for start, end in pairwise(starts)}
 
 
 @dataclass(slots=True)
@@ -199,8 +217,8 @@ class StreamMeasurement:
     """
 
     values: dict[str, float] = field(default_factory=dict)
-    gaps_ms: BySecond = field(default_factory=dict)
-    lags_ms: BySecond = field(default_factory=dict)
+    gaps: TimedValues | None = None
+    lags: TimedValues | None = None
     events: int = 0
     tokens: int = 0
     coalesced: int = 0
@@ -331,7 +349,7 @@ def _measure_gaps(measured: StreamMeasurement, arrivals_ns: Sequence[int], wall_
         positive = gaps_ns > 0
         ends_ns, gaps_ns = ends_ns[positive], gaps_ns[positive]
         measured.coalesced = len(positive) - len(gaps_ns)
-    measured.gaps_ms = _by_second(ends_ns, gaps_ns, wall_offset_ns)
+    measured.gaps = TimedValues(ends_ns + wall_offset_ns, gaps_ns)
     spread_ms = int(arrival_ns[-1] - arrival_ns[0]) / 1e6
     if spread_ms >= LEAST_RATE_MS:
         measured.values["tokens_per_s"] = (len(arrivals_ns) - 1) / spread_ms * 1000
@@ -348,28 +366,13 @@ def _measure_lags(measured: StreamMeasurement, exchange: Exchange, wall_offset_n
         arrival_ns, lags_ns = arrival_ns[stamped], lags_ns[stamped]
     measured.unstamped, measured.stamped = measured.stamped - len(lags_ns), len(lags_ns)
     if measured.stamped:
-        measured.lags_ms = _by_second(arrival_ns, lags_ns, wall_offset_ns)
+        measured.lags = TimedValues(arrival_ns + wall_offset_ns, lags_ns)
 
 
 def _in_order(arrivals_ns: Sequence[int]) -> _Numbers:
     """Arrivals that never fall: stamps that two readings of the clocks converted may fall by microseconds."""
     in_order: _Numbers = np.maximum.accumulate(np.asarray(arrivals_ns, dtype=np.int64))
     return in_order
-
-
-def _by_second(at_ns: _Numbers, values_ns: _Numbers, wall_offset_ns: int) -> BySecond:
-    """Values in ms by epoch second. The times rise, and there is at least one."""
-    first, last = (int(at_ns[index] + wall_offset_ns) // _SECOND_NS for index in (0, -1))
-    values_ms = (values_ns / 1e6).tolist()
-    if first == last:
-        return {first: values_ms}
-    ends = at_ns.searchsorted([second * _SECOND_NS - wall_offset_ns for second in range(first + 1, last + 1)])
-    bounds = [0, *ends.tolist(), len(values_ms)]
-    return {
-        second: values_ms[start:end]
-        for second, (start, end) in enumerate(pairwise(bounds), start=first)
-        if end > start
-    }
 
 
 def _ms(nanoseconds: int) -> float:

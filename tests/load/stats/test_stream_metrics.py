@@ -18,9 +18,10 @@ from harness.load.stats.stream_metrics import (
     RETRY,
     RUN,
     SLOW,
-    BySecond,
     StreamStep,
+    TimedValues,
     broken_requirements,
+    by_second,
     failure_kind,
     failure_reason,
     measure,
@@ -191,8 +192,11 @@ WHOLE = (
 )
 
 
-def plain(values: BySecond) -> dict[int, list[float]]:
-    return {second: list(of_second) for second, of_second in values.items()}
+def by_second_ms(*values: TimedValues | None) -> dict[int, list[float]]:
+    return {
+        second: of_second.tolist()
+        for second, of_second in by_second([one for one in values if one is not None]).items()
+    }
 
 
 def test_the_metrics_of_a_run() -> None:
@@ -215,9 +219,9 @@ def test_the_metrics_of_a_run() -> None:
         "net_duration_ms": 132,
     }
     second = WALL // 1_000_000_000
-    assert plain(measured.gaps_ms) == {second: [15, 60]}
+    assert by_second_ms(measured.gaps) == {second: [15, 60]}
     assert (measured.events, measured.tokens, measured.coalesced) == (6, 4, 1)
-    assert plain(measured.lags_ms) == {second: [0.5] * 6}
+    assert by_second_ms(measured.lags) == {second: [0.5] * 6}
     assert (measured.stamped, measured.unstamped) == (6, 0)
 
 
@@ -236,7 +240,7 @@ def test_the_arrival_error_is_that_of_what_is_measured_from_single_arrivals() ->
     assert [error_ms(at_30=3), error_ms(at_50=4), error_ms(at_60=5), error_ms(at_150=6)] == [3, 4, 5, 6]
     assert error_ms(SLOW, at_30=3) is None
     measured = measure(with_errors(at_75=5), RUN, "done", scheduled=False)
-    assert plain(measured.lags_ms) == {WALL // 1_000_000_000: [0.5, 0.5, 0.5, 5.5, 0.5, 0.5]}
+    assert by_second_ms(measured.lags) == {WALL // 1_000_000_000: [0.5, 0.5, 0.5, 5.5, 0.5, 0.5]}
 
 
 @pytest.mark.parametrize(
@@ -255,23 +259,34 @@ def test_tokens_that_were_ready_before_they_were_sent_have_no_rate(
     measured = measure(exchange(*reads), RUN, "done", scheduled=False)
     assert measured.values.get("tokens_per_s") == (None if rate is None else pytest.approx(rate))
     assert "stall_ms" in measured.values  # the gaps are known all the same
-    assert sum(map(len, measured.gaps_ms.values())) == 2
+    assert sum(map(len, by_second_ms(measured.gaps).values())) == 2
 
 
 def test_arrivals_belong_to_their_own_second() -> None:
     late = [(30.0, HEAD + TOKEN), (1030.0, TOKEN), (2030.0, DONE + END)]
     measured = measure(exchange(*late), RUN, "done", scheduled=False)
-    assert plain(measured.gaps_ms) == {WALL // 10**9 + 1: [1000]}
-    assert [second - WALL // 10**9 for second in measured.lags_ms] == [0, 1, 2]
+    assert by_second_ms(measured.gaps) == {WALL // 10**9 + 1: [1000]}
+    assert [second - WALL // 10**9 for second in by_second_ms(measured.lags)] == [0, 1, 2]
+
+
+def test_the_values_of_many_streams_are_sorted_by_second_together() -> None:
+    many = [
+        measure(
+            exchange((30.0, HEAD + TOKEN), (at_ms, TOKEN), (2030.0, DONE + END)), RUN, "done", scheduled=False
+        )
+        for at_ms in (1030.0, 530.0, 1530.0)
+    ]
+    first = WALL // 10**9
+    assert by_second_ms(*(one.gaps for one in many)) == {first: [500], first + 1: [1000, 1500]}
 
 
 @pytest.mark.parametrize(("step", "extra"), [(RETRY, {}), (RESUMED, {"resume_ms": 30})])
 def test_a_replay_has_no_run_metrics(step: StreamStep, extra: dict[str, float]) -> None:
     measured = measure(exchange(*WHOLE), step, "done", scheduled=False)
     assert measured.values == {"connect_ms": 2, "arrival_error_ms": 0, "head_ms": 10, **extra}
-    assert plain(measured.gaps_ms) == {}
+    assert by_second_ms(measured.gaps) == {}
     assert measured.coalesced == 0
-    assert sum(map(len, measured.lags_ms.values())) == 6
+    assert sum(map(len, by_second_ms(measured.lags).values())) == 6
 
 
 def test_the_metrics_of_a_cut_run() -> None:
@@ -299,7 +314,7 @@ def test_a_request_that_was_not_sent_has_no_metrics() -> None:
 
 def test_reads_without_a_kernel_stamp_are_counted() -> None:
     measured = measure(exchange(*WHOLE, lag_ms=None), RUN, "done", scheduled=False)
-    assert (measured.stamped, measured.unstamped, plain(measured.lags_ms)) == (0, 6, {})
+    assert (measured.stamped, measured.unstamped, by_second_ms(measured.lags)) == (0, 6, {})
 
 
 def test_a_run_whose_tokens_came_in_one_read_had_no_stall() -> None:
@@ -326,12 +341,12 @@ def test_stamps_in_any_order_give_gaps_of_zero_or_more(stamps_us: list[int]) -> 
     stamps_ms = [stamp_us / 1000 for stamp_us in stamps_us]
     reads = [(0.0, HEAD), *((stamp_ms, TOKEN) for stamp_ms in stamps_ms), (4000.0, DONE + END)]
     measured = measure(exchange(*reads), RUN, "done", scheduled=True)
-    gaps_ms = [gap_ms for gaps in measured.gaps_ms.values() for gap_ms in gaps]
+    gaps_ms = [gap_ms for gaps in by_second_ms(measured.gaps).values() for gap_ms in gaps]
     assert all(gap_ms > 0 for gap_ms in gaps_ms)
     assert len(gaps_ms) + measured.coalesced == len(stamps_ms) - 1
     assert math.isclose(sum(gaps_ms), max(stamps_ms) - stamps_ms[0], abs_tol=1e-3)
     assert all(math.isfinite(value) and value >= 0 for value in measured.values.values())
-    assert sum(map(len, measured.lags_ms.values())) == len(reads)
+    assert sum(map(len, by_second_ms(measured.lags).values())) == len(reads)
     assert measured.values.get("stall_ms") == (max(gaps_ms, default=0) if len(stamps_ms) > 1 else None)
     spread_ms = (max(stamps_us) - stamps_us[0]) / 1000
     assert ("tokens_per_s" in measured.values) is (spread_ms >= LEAST_RATE_MS)
