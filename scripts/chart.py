@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import helm_python
 import kubernetes_validate
 import yaml
 
@@ -45,6 +44,8 @@ VALUES: dict[str, dict[str, Any]] = {
 
 def render(values: Mapping[str, Any], release: str = RELEASE) -> list[dict[str, Any]]:
     """The manifests of a release with these values. Raises HelmError."""
+    import helm_python  # here, because it loads a large library
+
     with helm_python.Chart.load(CHART) as chart:
         files = chart.render(dict(values), name=release, is_install=True)
     texts = (text for name, text in sorted(files.items()) if not name.endswith("NOTES.txt"))
@@ -53,6 +54,8 @@ def render(values: Mapping[str, Any], release: str = RELEASE) -> list[dict[str, 
 
 def problems() -> Iterator[str]:
     """What Helm's linter and the schemas of Kubernetes object to."""
+    import helm_python
+
     for name, values in VALUES.items():
         report = helm_python.lint(CHART, dict(values), strict=True)
         for message in report["messages"]:

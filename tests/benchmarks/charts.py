@@ -7,10 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator, ScalarFormatter
-
 from harness.atomic_file import write_text
 
 LAG, COST = "streams-and-lag.svg", "streams-and-cost.svg"
@@ -54,6 +50,10 @@ def draw(ladder: Mapping[str, Any], folder: Path) -> None:
 
 
 def _draw(lines: Points, path: Path, label: str, limit: float | None) -> None:
+    import matplotlib as mpl  # here, because every process that collects the tests imports this module
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator, ScalarFormatter
+
     figure = Figure(figsize=(7, 3.6), layout="constrained", facecolor="white")
     axes = figure.subplots()
     for number, (client, values) in enumerate(lines.items()):

@@ -6,9 +6,7 @@ import functools
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import xmlschema
+from typing import TYPE_CHECKING, Any
 
 from harness.ci.outcome import Outcome, outcome_of
 from harness.contract.requirements import find
@@ -19,11 +17,16 @@ from harness.results.reader import Results
 from harness.results.records import CheckRecord
 from harness.results.writer import ResultsWriter
 
+if TYPE_CHECKING:
+    import xmlschema
+
 SCHEMAS = Path(__file__).parent / "schemas"
 
 
 @functools.cache
 def junit_schema() -> xmlschema.XMLSchema:
+    import xmlschema
+
     return xmlschema.XMLSchema(SCHEMAS / "junit.xsd")
 
 

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-import xmlschema
 
 from harness.ci.junit import escape_illegal, junit
 from tests.ci.samples import HOSTILE, cases_of, check, junit_schema, sample_outcome
@@ -117,6 +116,8 @@ def test_every_single_character_survives() -> None:
     ],
 )
 def test_the_schema_can_refuse(tmp_path: Path, old: str, new: str) -> None:
+    import xmlschema
+
     document = junit(sample_outcome(tmp_path, ttft_ms=[1.0]))
     junit_schema().validate(document)
     assert old in document

@@ -8,7 +8,6 @@ import os
 import sqlite3
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,6 +66,8 @@ def test_every_stream_has_a_row_and_every_column_a_description(folder: Path, for
         lines = path.read_text().splitlines()
         count, names = len(lines), list(json.loads(lines[0]))
     else:
+        import pyarrow.parquet as pq
+
         table = pq.read_table(path)
         count, names = table.num_rows, table.column_names
     assert count == kept

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
-import helm_python
 import pytest
 import yaml
 
@@ -187,6 +186,8 @@ def test_every_value_has_an_effect(path: tuple[str, ...]) -> None:
     ],
 )
 def test_wrong_values_are_refused_by_name(values: dict[str, Any], words: str) -> None:
+    import helm_python
+
     with pytest.raises(helm_python.HelmError, match=words):
         render(values)
 

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 
 from harness.export import stream_table
@@ -73,6 +72,8 @@ def read(path: Path, form: str) -> list[dict[str, Any]]:
         return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
     if form == "jsonl":
         return [json.loads(line) for line in data.decode().split("\n")[:-1]]
+    import pyarrow.parquet as pq
+
     table = pq.read_table(io.BytesIO(data))
     for name in ("intended_at", "sent_at"):
         place = table.column_names.index(name)
@@ -109,6 +110,8 @@ def test_parquet_has_every_value_as_it_was(path: Path) -> None:
 
 
 def test_parquet_has_units_and_metadata(path: Path) -> None:
+    import pyarrow.parquet as pq
+
     schema = pq.read_schema(io.BytesIO(written(path, "parquet")))
     assert schema.field("ttft_ms").metadata[b"unit"] == b"ms"
     assert str(schema.field("intended_at").type) == "timestamp[ns, tz=UTC]"

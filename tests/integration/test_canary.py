@@ -9,8 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 import tomlkit
 
@@ -79,6 +77,9 @@ def leaking(folder: Path, *outputs: str) -> dict[str, list[str]]:
     texts = {f"output {number}": output.encode() for number, output in enumerate(outputs)}
     for path in folder.rglob("*"):
         if path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet
+
             columns = pa.parquet.read_table(path).columns
             values = [column.to_pylist() for column in columns if pa.types.is_string(column.type)]
             assert values

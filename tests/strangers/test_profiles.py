@@ -45,48 +45,51 @@ def names(count: int, form: str = '"n{0}"') -> str:
     return ",".join(map(form.format, range(count)))
 
 
+def variables(count: int) -> str:
+    return "".join(f'n{number} = "x"\n' for number in range(count))
+
+
 PAIR = '["a{0}", "b", ""]'
 FIELD = 'n{0} = ""'
-VARIABLES = "".join(f'n{number} = "x"\n' for number in range(30_000))
-PROFILES = {
-    "empty": "",
-    "no TOML": "[",
-    "a list of tables": sound_with("[events]", "[[events]]"),
-    "deep lists": sound_with('"${prompt}"', "[" * 5000 + "]" * 5000),
-    "a key of 900,000 characters": SOUND + "x" * 900_000 + " = 1\n",
-    "20,000 unknown fields": SOUND + "".join(f"n{number} = 1\n" for number in range(20_000)),
-    "a title of 900,000 characters": sound_with("TITLE", "t" * 900_000),
-    "a name of 900,000 characters": sound_with("mine", "m" * 900_000),
-    "a name with control characters": sound_with("mine", "m\\u001b[31m\\u202e"),
-    "an expression of 900,000 characters": sound_with("data.type", "a." * 450_000 + "a"),
-    "a quote of 900,000 characters": sound_with("data.type", "'" + "x" * 900_000),
-    "an expression of parentheses": sound_with("data.type", "(" * 499 + "a" + ")" * 499),
-    "an expression that doubles lists": sound_with("data.type", "to_string(" + "[@,@]|" * 40 + "@)"),
-    "an expression with control characters": sound_with("data.type", "\x9b31m\u202e"),
-    "60,000 further types": SOUND + f"other = [{names(60_000)}]\n",
-    "60,000 types of a token": sound_with('is = "token"', f"is = [{names(60_000)}]"),
-    "30,000 pairs": SOUND + f"pairs = [{names(30_000, PAIR)}]\n",
-    "30,000 variables": sound_with("[run]", f"[needs]\n{VARIABLES}\n[run]"),
-    "half a million placeholders that stay open": sound_with("/PATH", "/" + "${" * 450_000 + "{}"),
-    "a placeholder of 900,000 characters": sound_with("/PATH", "/${" + "x y" * 300_000 + "}"),
-    "an unknown placeholder of 900,000 characters": sound_with("/PATH", "/${" + "x" * 900_000 + "}"),
-    "a second request in the path": sound_with("/PATH", "/ HTTP/1.1\\r\\nX: y\\r\\n\\r\\nGET /"),
-    "a blank in the path": sound_with("/PATH", "/a b"),
-    "a letter beyond ASCII in the path": sound_with("/PATH", "/\\u00e9"),
-    "a path without its slash": sound_with("/PATH", "PATH"),
-    "a second field in a name": sound_with("X-FIELD", "X: y\\r\\nZ"),
-    "a second field in a value": sound_with("VALUE", "x\\r\\nZ: y"),
-    "another host": sound_with("X-FIELD", "Host"),
-    "another length": sound_with("X-FIELD", "content-length"),
-    "another framing": sound_with("X-FIELD", "Transfer-Encoding"),
-    "30,000 fields": sound_with('"X-FIELD" = "VALUE"', names(30_000, FIELD)),
-    "a key in no field": SOUND + '[idempotency]\nheader = "a b"\n',
-    "infinity in a body": sound_with('"${prompt}"', "[inf]"),
-    "no number in a body": sound_with('"${prompt}"', "nan"),
-    "a date in a body": sound_with('"${prompt}"', "2026-01-01"),
-    "a number of 5,000 digits in a body": sound_with('"${prompt}"', "9" * 5000),
-    "a status of 5,000 digits": SOUND + f"[rejects]\nmalformed = {'9' * 5000}\n",
-    "60,000 statuses": SOUND + f"[rejects]\nmalformed = [{names(60_000, '400')}]\n",
+PROFILES: dict[str, Callable[[], str]] = {
+    "empty": lambda: "",
+    "no TOML": lambda: "[",
+    "a list of tables": lambda: sound_with("[events]", "[[events]]"),
+    "deep lists": lambda: sound_with('"${prompt}"', "[" * 5000 + "]" * 5000),
+    "a key of 900,000 characters": lambda: SOUND + "x" * 900_000 + " = 1\n",
+    "20,000 unknown fields": lambda: SOUND + "".join(f"n{number} = 1\n" for number in range(20_000)),
+    "a title of 900,000 characters": lambda: sound_with("TITLE", "t" * 900_000),
+    "a name of 900,000 characters": lambda: sound_with("mine", "m" * 900_000),
+    "a name with control characters": lambda: sound_with("mine", "m\\u001b[31m\\u202e"),
+    "an expression of 900,000 characters": lambda: sound_with("data.type", "a." * 450_000 + "a"),
+    "a quote of 900,000 characters": lambda: sound_with("data.type", "'" + "x" * 900_000),
+    "an expression of parentheses": lambda: sound_with("data.type", "(" * 499 + "a" + ")" * 499),
+    "an expression that doubles lists": lambda: sound_with("data.type", "to_string(" + "[@,@]|" * 40 + "@)"),
+    "an expression with control characters": lambda: sound_with("data.type", "\x9b31m\u202e"),
+    "60,000 further types": lambda: SOUND + f"other = [{names(60_000)}]\n",
+    "60,000 types of a token": lambda: sound_with('is = "token"', f"is = [{names(60_000)}]"),
+    "30,000 pairs": lambda: SOUND + f"pairs = [{names(30_000, PAIR)}]\n",
+    "30,000 variables": lambda: sound_with("[run]", f"[needs]\n{variables(30_000)}[run]"),
+    "half a million placeholders that stay open": lambda: sound_with("/PATH", "/" + "${" * 450_000 + "{}"),
+    "a placeholder of 900,000 characters": lambda: sound_with("/PATH", "/${" + "x y" * 300_000 + "}"),
+    "an unknown placeholder of 900,000 characters": lambda: sound_with("/PATH", "/${" + "x" * 900_000 + "}"),
+    "a second request in the path": lambda: sound_with("/PATH", "/ HTTP/1.1\\r\\nX: y\\r\\n\\r\\nGET /"),
+    "a blank in the path": lambda: sound_with("/PATH", "/a b"),
+    "a letter beyond ASCII in the path": lambda: sound_with("/PATH", "/\\u00e9"),
+    "a path without its slash": lambda: sound_with("/PATH", "PATH"),
+    "a second field in a name": lambda: sound_with("X-FIELD", "X: y\\r\\nZ"),
+    "a second field in a value": lambda: sound_with("VALUE", "x\\r\\nZ: y"),
+    "another host": lambda: sound_with("X-FIELD", "Host"),
+    "another length": lambda: sound_with("X-FIELD", "content-length"),
+    "another framing": lambda: sound_with("X-FIELD", "Transfer-Encoding"),
+    "30,000 fields": lambda: sound_with('"X-FIELD" = "VALUE"', names(30_000, FIELD)),
+    "a key in no field": lambda: SOUND + '[idempotency]\nheader = "a b"\n',
+    "infinity in a body": lambda: sound_with('"${prompt}"', "[inf]"),
+    "no number in a body": lambda: sound_with('"${prompt}"', "nan"),
+    "a date in a body": lambda: sound_with('"${prompt}"', "2026-01-01"),
+    "a number of 5,000 digits in a body": lambda: sound_with('"${prompt}"', "9" * 5000),
+    "a status of 5,000 digits": lambda: SOUND + f"[rejects]\nmalformed = {'9' * 5000}\n",
+    "60,000 statuses": lambda: SOUND + f"[rejects]\nmalformed = [{names(60_000, '400')}]\n",
 }
 
 
@@ -111,9 +114,9 @@ def test_the_sound_profile_fits_the_sound_answer() -> None:
     assert check().code == 0
 
 
-@pytest.mark.parametrize("text", PROFILES.values(), ids=PROFILES)
-def test_profiles(text: str) -> None:
-    Path("stranger.toml").write_text(text)
+@pytest.mark.parametrize("make", PROFILES.values(), ids=PROFILES)
+def test_profiles(make: Callable[[], str]) -> None:
+    Path("stranger.toml").write_text(make())
     assert_one_sentence(check("stranger.toml"), "stranger.toml")
 
 
@@ -146,7 +149,7 @@ def test_what_show_prints_cannot_control_the_terminal() -> None:
 
 
 def test_a_profile_of_a_stranger_is_refused_wherever_it_is_named() -> None:
-    Path("stranger.toml").write_text(PROFILES["a second field in a name"])
+    Path("stranger.toml").write_text(PROFILES["a second field in a name"]())
     document = {"target": {"base_url": "http://127.0.0.1:9", "profile": "stranger.toml"}}
     with bounded(), pytest.raises(SettingsError, match="not the name of a header field"):
         Target(settings_alone(document, "test"))

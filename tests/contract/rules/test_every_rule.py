@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -33,6 +34,7 @@ UNDECIDED = {Verdict.INCONCLUSIVE, Verdict.NOT_APPLICABLE}
 BROKEN = {Verdict.FAIL, Verdict.WARN}
 
 
+@cache
 def every_case() -> dict[str, list[Case]]:
     """The test cases of all modules in this folder, by requirement."""
     found: dict[str, list[Case]] = defaultdict(list)
@@ -42,12 +44,9 @@ def every_case() -> dict[str, list[Case]]:
     return found
 
 
-CASES = every_case()
-
-
 @all_cases("requirement_id", RULES)
 def test_each_rule_has_cases_of_every_verdict(requirement_id: str) -> None:
-    found = {example.verdict for example in CASES[requirement_id]}
+    found = {example.verdict for example in every_case()[requirement_id]}
     level = RULES[requirement_id].requirement.level
     if level is Level.INFO:
         assert found == {Verdict.INFO, Verdict.INCONCLUSIVE}
@@ -103,7 +102,7 @@ def test_nothing_passes_where_there_is_no_run(requirement_id: str, what: str) ->
             return type(value)(emptied(value.before), emptied(value.resumed), emptied(value.canonical))
         return value
 
-    for example in CASES[requirement_id]:
+    for example in every_case()[requirement_id]:
         if example.verdict is Verdict.PASS:
             finding = example.rule(*(emptied(value) for value in example.evidence), expect=example.expect)
             assert finding.verdict is not Verdict.PASS, finding.detail
