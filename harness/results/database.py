@@ -73,8 +73,11 @@ class ResultsDatabase:
         return int(version)
 
     def data_version(self) -> int:
-        """A number that differs once another process has changed the file."""
-        ((version,),) = self.rows("PRAGMA data_version")
+        """A number that differs once another process has changed the file. Raises ResultsError."""
+        try:  # without rows(): it is asked before each answer from the cache, and its work needs no bound
+            ((version,),) = self._db.execute("PRAGMA data_version")
+        except SQLITE_PROBLEMS as problem:
+            raise self._unreadable(problem) from problem
         return int(version)
 
     def _size(self) -> int:

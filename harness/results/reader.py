@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from harness.results.database import ResultsDatabase
+from harness.results.database import ResultsDatabase, Row
 from harness.results.histogram import Histogram
 from harness.results.journeys import belongs, is_of
 from harness.results.ledger import ENDINGS, Ledger
@@ -77,6 +77,8 @@ class Results:
         self.path = Path(path)
         self._database = ResultsDatabase(self.path)
         self._histograms = StoredHistograms(self._database)
+        self._manifest: dict[str, Any] = {}
+        self._manifest_rows: list[Row] | None = None  # those that it was read from
 
     def __enter__(self) -> Self:
         return self
@@ -94,9 +96,12 @@ class Results:
     def manifest(self) -> dict[str, Any]:
         """Keys and values of the manifest; see ResultsWriter.set_manifest."""
         rows = self._database.cached_rows("SELECT key, value FROM manifest")
-        manifest = {key: self._json(without_escaped_surrogates(value), "manifest") for key, value in rows}
-        with self._damaged("manifest"):
-            return checked_manifest(manifest)
+        if rows is not self._manifest_rows:
+            manifest = {key: self._json(without_escaped_surrogates(value), "manifest") for key, value in rows}
+            with self._damaged("manifest"):
+                self._manifest = checked_manifest(manifest)
+            self._manifest_rows = rows
+        return dict(self._manifest)
 
     @property
     def has_load(self) -> bool:

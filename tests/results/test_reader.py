@@ -1,3 +1,4 @@
+import json
 import sqlite3
 from dataclasses import replace
 from itertools import product
@@ -5,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from harness.results import stored_histograms
+from harness.results import reader, stored_histograms
 from harness.results.histogram import Histogram
 from harness.results.ledger import Ledger
 from harness.results.rate_counts import RateCounts
@@ -180,6 +181,23 @@ def test_warm_up_is_excluded_by_default(path):
             assert [row.second for row in results.processes(part)] == seconds
         assert results.ledger() == Ledger({"scheduled": 3, "done": 3})
         assert results.rate_counts_by_second()[9] == RateCounts(judged=9, failed=1)
+
+
+def test_the_manifest_is_parsed_again_once_it_has_changed(path, monkeypatch):
+    parsed = []
+    monkeypatch.setattr(reader, "bounded_json", lambda text: parsed.append(text) or json.loads(text))
+    with ResultsWriter(path) as writer:
+        writer.set_manifest(state="running")
+        writer.commit()
+        with Results(path) as results:
+            results.manifest["state"] = "mine"
+            assert results.manifest["state"] == "running"
+            count = len(parsed)
+            assert results.manifest["state"] == "running"
+            assert len(parsed) == count
+            writer.set_manifest(state="finished")
+            writer.commit()
+            assert results.manifest["state"] == "finished"
 
 
 def test_a_metric_of_no_journey_makes_none(path):

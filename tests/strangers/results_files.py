@@ -559,3 +559,6 @@ AT_ONCE = [*not_databases(), *foreign_schemas(), *damaged_pages(), *wrong_values
 
 IN_PART = [*histograms(), *json_cells()]
 """Files whose report cannot be written: as AT_ONCE. A verb that does not need the damaged part may read them."""
+
+SOUND_CHARTS = {name for name, *_ in json_cells()}
+"""Those of IN_PART whose histograms, all that the charts of a comparison show, are those of the sound file."""
